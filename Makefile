@@ -1,0 +1,52 @@
+# perdure: `make help`. Every target makes its own virtual environment when there is none, or when what it is made from has changed.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+APT := DEBIAN_FRONTEND=noninteractive apt-get
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt bench browser
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(STAMP) ## the food delivery example on http://127.0.0.1:8000, restarted where it was
+	$(BIN)/perdure dev examples/food_delivery/app.py --db sqlite:///food_delivery.db --port 8000
+
+test: check browser ## every gate and every test; TESTS=tests/unit for some of them
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(STAMP) ## the linters and type checkers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+fmt: $(STAMP) ## format, and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/.made-bench ## the figures of the README, as JSON and a table
+	$(BIN)/python -m bench
+
+# The browser test drives Debian's chromium; without it, and without the right to install it, that one test says so and is skipped.
+browser: $(STAMP)
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing chromium for the browser test"; \
+		$(APT) update -qq && $(APT) install -y -qq --no-install-recommends chromium >/dev/null; \
+	fi
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "perdure needs Python 3.11 or later; say PYTHON=python3.12 make ..." >&2; exit 2; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && $(APT) update -qq && $(APT) install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv --clear $(VENV); }
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,examples]' --constraint constraints.txt
+	@touch $@
+
+$(VENV)/.made-bench: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]' --constraint constraints.txt
+	@touch $@

@@ -1,0 +1,117 @@
+"""What the tools cannot say about the layout of the project."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[2]
+ROOTS = ("platform", "workers", "api", "schemas")
+FORBIDDEN = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+MACHINE_PATH = re.compile(r"(?<![\w.~/:-])/(?:work|home|root|Users)/\w|(?:https?://)(?:[\w-]+\.)+(?:internal|local|corp)\b")
+
+
+def _ours() -> list[Path]:
+    """Every file that git tracks, or would if it were added."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=HOUSE, capture_output=True, check=True
+    )
+    files = [HOUSE / name for name in listed.stdout.decode().split("\0") if name]
+    return [file for file in files if file.is_file()]
+
+
+OURS = _ours()
+SOURCES = [file for file in OURS if file.suffix == ".py"]
+SHIPPED = [file for file in SOURCES if file.relative_to(HOUSE).parts[0] in ROOTS]
+
+
+def test_the_lists_are_not_empty() -> None:
+    assert len(SHIPPED) > 15
+    assert Path(__file__) in SOURCES
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_neither_a_root_nor_its_perdure_is_a_package(root: str) -> None:
+    stray = [file for file in (HOUSE / root / "__init__.py", HOUSE / root / "perdure" / "__init__.py") if file.exists()]
+    assert not stray, f"{stray}: perdure is one namespace over several roots (PEP 420); delete it"
+
+
+def test_python_keeps_its_own_platform() -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", "import platform; print(platform.python_implementation())"],
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert out.stdout.strip() == "CPython"
+
+
+def test_no_top_level_module_is_named_after_the_standard_library() -> None:
+    folders = [HOUSE / root for root in ROOTS] + [folder for folder in (HOUSE / "examples").glob("*") if folder.is_dir()]
+    names = [
+        entry
+        for folder in folders
+        if folder.is_dir()
+        for entry in folder.iterdir()
+        if entry.suffix == ".py" or (entry / "__init__.py").exists()
+    ]
+    assert not [entry for entry in names if entry.stem in sys.stdlib_module_names]
+
+
+def test_no_file_is_oversized() -> None:
+    lines = {file.relative_to(HOUSE): file.read_text().count("\n") for file in SOURCES}
+    assert not {file: n for file, n in lines.items() if n > (600 if file.parts[0] == "tests" else 400)}
+
+
+def test_names_say_what_a_module_is_for() -> None:
+    assert not [file for file in SOURCES if FORBIDDEN & {part.removesuffix(".py") for part in file.relative_to(HOUSE).parts}]
+
+
+def test_no_document_or_source_holds_a_machine_path_or_host() -> None:
+    texts = [
+        file
+        for file in OURS
+        if file.suffix in {".md", ".py", ".toml", ".txt", ".html", ".js", ".css", ".json"} or file.name in {"Makefile", "run"}
+    ]
+    found = [
+        f"{file.relative_to(HOUSE)}:{number}: {line.strip()[:100]}"
+        for file in texts
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if file != Path(__file__) and MACHINE_PATH.search(line)
+    ]
+    assert not found
+
+
+def test_every_package_and_module_says_what_it_is_for() -> None:
+    silent = [
+        file for file in SHIPPED if "templates" not in file.parts and ast.get_docstring(ast.parse(file.read_text())) is None
+    ]
+    assert not silent
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    namespaces = {HOUSE / root / "perdure" for root in ROOTS}
+    folders = {file.parent for file in SHIPPED if "templates" not in file.parts} - namespaces
+    assert not [folder for folder in folders if not (folder / "__init__.py").exists()]
+
+
+def test_versions_are_pinned_without_hosts_or_paths() -> None:
+    pins = (HOUSE / "constraints.txt").read_text().split()
+    assert pins
+    assert not [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)]
+
+
+def test_a_decision_is_dated_and_short() -> None:
+    entries = re.split(r"^## ", (HOUSE / "docs" / "decisions.md").read_text(), flags=re.MULTILINE)[1:]
+    assert entries
+    assert not [
+        entry.splitlines()[0]
+        for entry in entries
+        if not re.match(r"\d{4}-\d\d-\d\d \S", entry) or len(entry.strip().splitlines()) > 15
+    ]
