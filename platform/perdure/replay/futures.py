@@ -1,0 +1,118 @@
+"""Tasks, futures and handles of a run: asyncio's own in C, with a hash that is the same in every process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextvars import Context
+
+    from perdure.replay.loop import RunLoop
+
+
+class RunTask(asyncio.Task[Any]):
+    """A task of a run."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], loop: RunLoop, hash_: int, name: str, context: Context | None, **options: Any
+    ) -> None:
+        self._hash = hash_  # first: the C constructor puts the task into a set
+        super().__init__(coroutine, loop=loop, name=name, context=context, **options)  # type: ignore[arg-type]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class RunFuture(asyncio.Future[Any]):
+    """A future of a run."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, loop: RunLoop, hash_: int) -> None:
+        self._hash = hash_
+        super().__init__(loop=loop)  # type: ignore[arg-type]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class ActivityFuture(RunFuture):
+    """The result of an activity; cancelling it asks the activity to stop, and goes on at once."""
+
+    __slots__ = ("number",)
+
+    number: int
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the wait and ask for the activity's cancellation."""
+        if not self.done():
+            loop: Any = self.get_loop()
+            loop.activity_cancelled(self.number)
+        return super().cancel(msg=msg)
+
+
+class InertFuture(RunFuture):
+    """What the code of an evicted run gets from its loop: awaiting it ends the coroutine."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Any:
+        loop: Any = self.get_loop()
+        if loop.count_inert_await() < _PATIENCE:
+            raise GeneratorExit
+        yield self  # swallowed so often: let close() see that it does not end
+
+    __iter__ = __await__
+
+
+_PATIENCE = 100
+
+
+class Handle:
+    """A callback that is ready; what `asyncio.Handle` offers to those who hold one."""
+
+    __slots__ = ("args", "callback", "context")
+
+    callback: Callable[..., object] | None
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+
+    def cancel(self) -> None:
+        """The callback will not be called."""
+        self.callback = None
+        self.args = ()
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self.callback is None
+
+
+class TimerHandle(Handle):
+    """A callback that waits for a durable timer."""
+
+    __slots__ = ("_when", "loop", "number")
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context, loop: RunLoop, number: int, when: float
+    ) -> None:
+        super().__init__(callback, args, context)
+        self.loop = loop
+        self.number = number
+        self._when = when
+
+    def cancel(self) -> None:
+        """The callback will not be called, and the timer is cancelled."""
+        if self.callback is not None:
+            super().cancel()
+            self.loop.timer_cancelled(self.number)
+
+    def when(self) -> float:
+        """The loop time it was asked for, seconds."""
+        return self._when

@@ -1,0 +1,444 @@
+"""The event loop of one run: deterministic, without a clock, a thread or I/O.
+
+Whoever drives it follows one rule: **drain to quiescence after every recorded event**. Set `now`, put one outcome in place
+(`resolve_activity`, `reject_activity`, `fire_timer`, or a task for a signal's handler), call `run()`, take `actions`. Then the
+boundaries of activations need not be recorded: history alone decides what the code sees, and in which order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from asyncio import tasks as _tasks
+from asyncio.events import _get_running_loop, _set_running_loop
+from collections import deque
+from collections.abc import Coroutine
+from contextvars import Context, copy_context
+from math import ceil, isnan
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from uuid import UUID
+
+from perdure.errors import UsageError
+from perdure.model.actions import CancelActivity, CancelTimer, ScheduleActivity, StartTimer
+from perdure.model.runtime import WorkflowRuntime
+from perdure.replay import order
+from perdure.replay.futures import ActivityFuture, Handle, InertFuture, RunFuture, RunTask, TimerHandle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from perdure.activity import Activity
+    from perdure.model.actions import AnyAction
+    from perdure.model.options import ActivityOptions
+    from perdure.model.payloads import Payloads
+    from perdure.workflow import Info
+
+MAX_STEPS: Final = 100_000
+_FOREVER: Final = 253_402_300_799_000_000  # the end of the year 9999, microseconds
+_NAMES: Final = tuple(f"Task-{number}" for number in range(256))
+_swap_current_task: Any = getattr(_tasks, "_swap_current_task", None)  # from 3.12; 3.14 keeps the current task by thread
+
+
+class Spinning(BaseException):
+    """The code took 100,000 steps in one activation without waiting for anything that is recorded; the run is suspended."""
+
+
+class RunLoop(WorkflowRuntime):
+    """The running loop of one run; what asyncio needs of a loop, and what the engine needs of a run.
+
+    Args:
+        run_id: salts the hashes of tasks and futures.
+        seed: of the run's stream of random numbers.
+        payloads: encodes the arguments of activities.
+        info: facts about the run, asked for when the code asks.
+        log: gets what asyncio reports of callbacks that raised and of exceptions that nobody retrieved; not while replaying.
+
+    Attributes:
+        now: microseconds since 1970, set before each activation.
+        actions: what the code wanted in this activation; the driver takes them (and clears the list) after every `run()`.
+        activities, timers: the number of the last one; each counts from 1.
+        pending_activities: those whose outcome is awaited, by number.
+        replaying: recorded events are being repeated.
+        fault: set by the guard: the activation is not to count, whatever the code makes of the exception.
+        is_evicted: forgotten; its code is not run again.
+    """
+
+    __slots__ = (
+        "__weakref__", "_conditions", "_context", "_hashes", "_inert_awaits", "_info", "_log", "_payloads", "_prune_at", "_random",
+        "_ready", "_salt", "_seed", "_task_names", "_tasks", "_timer_handles", "actions", "activities", "fault", "is_evicted",
+        "is_read_only", "now", "pending_activities", "replaying", "run_id", "timers",
+    )  # fmt: skip
+
+    def __init__(
+        self, run_id: str, seed: int, payloads: Payloads, info: Callable[[], Info], log: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
+        self.run_id = run_id
+        self.now = 0
+        self.actions: list[AnyAction] = []
+        self.replaying = False
+        self.is_read_only = False
+        self.is_evicted = False
+        self.activities = 0
+        self.timers = 0
+        self.pending_activities: dict[int, tuple[Activity[..., Any], ActivityFuture]] = {}
+        self.fault: BaseException | None = None
+        self._seed = seed
+        self._random: Random | None = None
+        self._payloads = payloads
+        self._info = info
+        self._log = log
+        self._context = Context()
+        self._ready: deque[Handle] = deque()
+        self._timer_handles: dict[int, TimerHandle] = {}
+        self._conditions: list[_Condition] = []
+        self._tasks: list[RunTask] = []  # strong: a task that nobody holds must not end when the garbage collector pleases
+        self._prune_at = 16
+        self._salt = order.hash_salt(run_id)
+        self._hashes = 0
+        self._task_names = 0
+        self._inert_awaits = 0
+
+    # One activation
+
+    def run(self) -> None:
+        """One activation: everything that is ready, then the conditions, until nothing moves.
+
+        Raises:
+            Spinning: it does not come to an end.
+            BaseException: `fault`, when the guard has set one.
+        """
+        entered = _enter(self)
+        try:
+            steps = self._drain(0)
+            while self._conditions and self._wake_one():
+                steps = self._drain(steps)
+        finally:
+            _leave(entered)
+        if self.fault is not None:
+            raise self.fault
+
+    def _drain(self, steps: int) -> int:
+        ready = self._ready
+        while ready:
+            handle = ready.popleft()
+            callback = handle.callback
+            if callback is None:
+                continue
+            steps += 1
+            try:
+                handle.context.run(callback, *handle.args)
+            except KeyboardInterrupt:
+                raise
+            except SystemExit:
+                pass  # the task holds it: a failed run, not a stopped engine
+            except BaseException as error:  # noqa: BLE001 - as asyncio does
+                self.call_exception_handler({"message": f"exception in callback {callback!r}", "exception": error})
+            if steps > MAX_STEPS:
+                raise Spinning(f"run {self.run_id}: more than {MAX_STEPS:,} steps without waiting for anything recorded")
+        return steps
+
+    def _wake_one(self) -> bool:
+        """Wake the oldest whose condition holds: only one, so that it still holds when the code resumes."""
+        for condition in self._conditions:
+            if not condition.future.done() and condition.is_met(self):
+                break
+        else:
+            return False
+        self._conditions = [c for c in self._conditions if not c.future.done()]
+        return True
+
+    def evaluate(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a plain function of the author's (a query, a view, a validator) as workflow code that may only read.
+
+        Raises:
+            UsageError: it tried to schedule something. If it woke a future, its run must be evicted: that future's waiters are
+                lost here, and come back with a replay.
+        """
+        read_only, fault = self.is_read_only, self.fault
+        self.is_read_only = True
+        entered = _enter(self)
+        try:
+            return self._context.copy().run(function, *args)
+        finally:
+            _leave(entered)
+            self.is_read_only, self.fault = read_only, fault
+
+    # Outcomes
+
+    def resolve_activity(self, number: int, value: Any) -> bool:
+        """Put the activity's result in place; whether anybody waits for it."""
+        pending = self.pending_activities.pop(number, None)
+        if pending is None:
+            return False
+        pending[1].set_result(value)
+        return True
+
+    def reject_activity(self, number: int, error: BaseException) -> bool:
+        """Put the activity's failure in place; whether anybody waits for it."""
+        pending = self.pending_activities.pop(number, None)
+        if pending is None:
+            return False
+        pending[1].set_exception(error)
+        return True
+
+    def fire_timer(self, number: int) -> bool:
+        """Make the timer's callback ready; whether anybody waits for it."""
+        handle = self._timer_handles.pop(number, None)
+        if handle is None:
+            return False
+        handle.number = 0
+        self._ready.append(handle)
+        return True
+
+    # What workflow code asks for
+
+    def schedule_activity(
+        self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
+    ) -> ActivityFuture:
+        """Schedule it now; the future of its result. See `WorkflowRuntime`."""
+        self._refuse_if_read_only("schedule an activity")
+        payload = self._payloads.encode_arguments(activity.fn, args, kwargs, what=f"activity {activity.name!r}")
+        self.activities = number = self.activities + 1
+        self.actions.append(ScheduleActivity(number, activity.name, payload, options))
+        self._hashes = count = self._hashes + 1
+        future = ActivityFuture(self, self._salt + count)
+        future.number = number
+        self.pending_activities[number] = (activity, future)
+        return future
+
+    async def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Any:
+        """What the condition returned once truthy, its last falsy value when the time is up. See `WorkflowRuntime`."""
+        self._refuse_if_read_only("wait")
+        waiter = _Condition(condition, copy_context(), self.create_future())
+        value = waiter.evaluate(self)
+        if value or (timeout_us is not None and timeout_us <= 0):
+            return value
+        self._conditions.append(waiter)
+        timer = None if timeout_us is None else self._start_timer(self.now + timeout_us, 0.0, waiter.give_up, (), waiter.context)
+        try:
+            return await waiter.future
+        finally:
+            waiter.future.cancel()
+            if timer is not None:
+                timer.cancel()
+
+    def info(self) -> Info:
+        """Facts about the run."""
+        return self._info()
+
+    def now_us(self) -> int:
+        """The time of the event that is being handled, microseconds since 1970."""
+        return self.now
+
+    def random(self) -> Random:
+        """The run's own stream of random numbers."""
+        self._refuse_if_read_only("draw a random number")
+        if self._random is None:
+            self._random = Random(self._seed)  # noqa: S311 - the same again on replay is the point
+        return self._random
+
+    def uuid4(self) -> UUID:
+        """From the run's own stream of random numbers."""
+        return UUID(int=self.random().getrandbits(128), version=4)
+
+    def is_replaying(self) -> bool:
+        """Whether recorded events are being repeated."""
+        return self.replaying
+
+    def _refuse_if_read_only(self, wish: str) -> None:
+        if self.is_read_only:
+            raise UsageError(f"a query, a view, a validator and the condition of wait_until() may only read; this one tried to {wish}")
+
+    # What asyncio asks for
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
+        """As `asyncio.AbstractEventLoop.call_soon`."""
+        self._refuse_if_read_only("wake or call something later")
+        handle = Handle(callback, args, context if context is not None else self._current_context())
+        if not self.is_evicted:
+            self._ready.append(handle)
+        return handle
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> TimerHandle:
+        """A durable timer, `delay` seconds from now; microseconds are rounded up."""
+        deadline = self.now + _microseconds(delay, 1e-3)
+        return self._start_timer(deadline, self.time() + delay, callback, args, context)
+
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> TimerHandle:
+        """A durable timer at a loop time in seconds; microseconds are rounded up.
+
+        Since a float of seconds since 1970 is only exact to a quarter of a microsecond (half of one from 2038), a surplus below
+        that is not rounded up: `call_at(loop.time() + 1)` is exactly one second away.
+        """
+        return self._start_timer(_microseconds(when, 0.49), when, callback, args, context)
+
+    def _start_timer(
+        self, deadline: int, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> TimerHandle:
+        self._refuse_if_read_only("start a timer")
+        if context is None:
+            context = self._current_context()
+        if self.is_evicted:
+            return TimerHandle(callback, args, context, self, 0, when)
+        self.timers = number = self.timers + 1
+        self.actions.append(StartTimer(number, min(max(deadline, self.now), _FOREVER)))
+        self._timer_handles[number] = handle = TimerHandle(callback, args, context, self, number, when)
+        return handle
+
+    def timer_cancelled(self, number: int) -> None:
+        """A timer's handle was cancelled; one that was started in this activation leaves no action, but keeps its number."""
+        if self._timer_handles.pop(number, None) is not None and not self._withdraw(StartTimer, number):
+            self.actions.append(CancelTimer(number))
+
+    def activity_cancelled(self, number: int) -> None:
+        """The wait for an activity was cancelled; one that was scheduled in this activation leaves no action, but keeps its number."""
+        if self.pending_activities.pop(number, None) is not None and not self._withdraw(ScheduleActivity, number):
+            self.actions.append(CancelActivity(number))
+
+    def _withdraw(self, kind: type[ScheduleActivity | StartTimer], number: int) -> bool:
+        actions = self.actions
+        for index in range(len(actions) - 1, -1, -1):
+            action = actions[index]
+            if isinstance(action, kind) and action.number == number:
+                del actions[index]
+                return True
+        return False
+
+    def create_future(self) -> RunFuture:
+        """A future with a stable hash."""
+        self._hashes = count = self._hashes + 1
+        return (InertFuture if self.is_evicted else RunFuture)(self, self._salt + count)
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None, **options: Any
+    ) -> asyncio.Future[Any]:
+        """A task with a stable hash and, unless it is given one, a name that counts from the run's first task."""
+        if self.is_evicted or self.is_read_only:
+            coro.close()
+            self._refuse_if_read_only("start a task")
+            return InertFuture(self, 0)
+        self._hashes = count = self._hashes + 1
+        self._task_names = named = self._task_names + 1
+        if name is None:
+            name = _NAMES[named] if named < len(_NAMES) else f"Task-{named}"
+        if context is None and _get_running_loop() is not self:
+            context = self._context.copy()
+        task = RunTask(coro, self, self._salt + count, str(name), context, **options)
+        self._tasks.append(task)
+        if len(self._tasks) > self._prune_at:
+            self._tasks = self.live_tasks()
+            self._prune_at = 2 * len(self._tasks) + 16
+        return task
+
+    def live_tasks(self) -> list[RunTask]:
+        """The tasks that are not done, oldest first."""
+        return [task for task in self._tasks if not task.done()]
+
+    def _current_context(self) -> Context:
+        return copy_context() if _get_running_loop() is self else self._context.copy()
+
+    def time(self) -> float:
+        """The time of the event that is being handled, seconds since 1970."""
+        return self.now / 1e6
+
+    def get_debug(self) -> bool:
+        """Never."""
+        return False
+
+    def is_running(self) -> bool:
+        """Whoever holds it, is run by it."""
+        return True
+
+    def is_closed(self) -> bool:
+        """Only when evicted."""
+        return self.is_evicted
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Goes to `log`, unless it has been there before."""
+        if self._log is not None and not self.is_evicted and not self.replaying:
+            self._log(context)
+
+    default_exception_handler = call_exception_handler
+
+    def count_inert_await(self) -> int:
+        """How often evicted code has awaited something, this time included."""
+        self._inert_awaits += 1
+        return self._inert_awaits
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if hasattr(asyncio.AbstractEventLoop, name) or hasattr(asyncio.BaseEventLoop, name):
+            raise UsageError(
+                f"loop.{name}() cannot be used in a workflow: what it does would not happen again on replay. Put it in an activity."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+class _Condition:
+    """Somebody who waits in `wait_until`."""
+
+    __slots__ = ("condition", "context", "future", "last")
+
+    def __init__(self, condition: Callable[[], Any], context: Context, future: RunFuture) -> None:
+        self.condition = condition
+        self.context = context
+        self.future = future
+        self.last: Any = None
+
+    def evaluate(self, loop: RunLoop) -> Any:
+        loop.is_read_only = True
+        try:
+            value = self.condition()
+        finally:
+            loop.is_read_only = False
+        if value is not True and isinstance(value, Coroutine):
+            value.close()
+            raise UsageError("the condition of wait_until() must be a plain function that reads state, not a coroutine function")
+        self.last = value
+        return value
+
+    def is_met(self, loop: RunLoop) -> bool:
+        """Evaluate, and wake who waits if there is something to wake for: what it waits for, or an exception."""
+        try:
+            value = self.context.run(self.evaluate, loop)
+            if not value:
+                return False
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raises where it is awaited
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(value)
+        return True
+
+    def give_up(self) -> None:
+        if not self.future.done():
+            self.future.set_result(self.last)
+
+
+def _microseconds(seconds: float, surplus: float) -> int:
+    if isnan(seconds):
+        raise ValueError("a time must be a number, not NaN")
+    return ceil(min(seconds * 1e6, float(_FOREVER)) - surplus)
+
+
+def _enter(loop: RunLoop) -> tuple[Any, Any, bool]:
+    """Make it the running loop. No garbage collection inside: no `__del__` or weakref callback runs at a random place."""
+    previous: Any = _get_running_loop()
+    current = _swap_current_task(previous, None) if _swap_current_task is not None and previous is not None else None
+    collects = gc.isenabled()
+    gc.disable()
+    _set_running_loop(loop)  # type: ignore[arg-type]
+    return previous, current, collects
+
+
+def _leave(entered: tuple[Any, Any, bool]) -> None:
+    previous, current, collects = entered
+    _set_running_loop(previous)
+    if collects:
+        gc.enable()
+    if current is not None:
+        _swap_current_task(previous, current)
+
+
+order.install(RunLoop.live_tasks)

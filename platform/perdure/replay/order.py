@@ -1,0 +1,51 @@
+"""The places where asyncio iterates a set hashed by address, given an order.
+
+Most of asyncio is deterministic already: gather, locks, queues, timeouts. What is not: `wait`, the abort of a `TaskGroup`,
+`as_completed` and `all_tasks` iterate sets. Tasks and futures get a stable hash (`futures.py`), which settles the first two. Here
+are the other two: up to 3.13 `as_completed` makes a `set` of what it was given before there are tasks, and `all_tasks` walks the
+tasks of the whole process, whose order depends on other runs. Both look up the names `set` and `list` in the module
+`asyncio.tasks`; these are replaced by functions that differ only while workflow code runs.
+"""
+
+from __future__ import annotations
+
+import asyncio.tasks
+import zlib
+from asyncio.events import _get_running_loop
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from perdure.model.runtime import WorkflowRuntime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_COUNTER_BITS = 10
+
+
+def hash_salt(run_id: str) -> int:
+    """Where the hashes of a run's tasks and futures begin: the same in every process, spread over runs.
+
+    asyncio keeps the tasks of all runs in one set. If every run counted 1, 2, 3, each new task would collide with those of all
+    other runs: 40 us instead of 4 to make one among 4,000 runs.
+    """
+    name = run_id.encode(errors="surrogatepass")
+    return ((zlib.crc32(name) << 29) ^ (zlib.crc32(name[::-1]) << _COUNTER_BITS)) & ~((1 << _COUNTER_BITS) - 1)
+
+
+def install(live_tasks: Callable[[Any], list[Any]]) -> None:
+    """Give `asyncio.tasks` names of its own for `set` and `list`; once per process.
+
+    Args:
+        live_tasks: the tasks of a loop that are not done, oldest first.
+    """
+
+    def ordered_set(*items: Iterable[Any]) -> Any:
+        # One made of nothing is a result that asyncio fills with tasks and hands to its caller: that must be a real set.
+        return dict.fromkeys(*items) if items and isinstance(_get_running_loop(), WorkflowRuntime) else set(*items)
+
+    def ordered_list(items: Iterable[Any] = ()) -> list[Any]:
+        loop = _get_running_loop() if isinstance(items, WeakSet) else None
+        return live_tasks(loop) if isinstance(loop, WorkflowRuntime) else list(items)
+
+    vars(asyncio.tasks).update(set=ordered_set, list=ordered_list)
