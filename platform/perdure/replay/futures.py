@@ -100,7 +100,7 @@ class TimerHandle(Handle):
     __slots__ = ("_when", "loop", "number")
 
     def __init__(
-        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context, loop: RunLoop, number: int, when: float
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context, loop: RunLoop, *, number: int, when: float
     ) -> None:
         super().__init__(callback, args, context)
         self.loop = loop

@@ -12,11 +12,11 @@ import gc
 from asyncio import tasks as _tasks
 from asyncio.events import _get_running_loop, _set_running_loop
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from math import ceil, isnan
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from uuid import UUID
 
 from perdure.errors import UsageError
@@ -26,7 +26,7 @@ from perdure.replay import order
 from perdure.replay.futures import ActivityFuture, Handle, InertFuture, RunFuture, RunTask, TimerHandle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from perdure.activity import Activity
     from perdure.model.actions import AnyAction
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MAX_STEPS: Final = 100_000
 _FOREVER: Final = 253_402_300_799_000_000  # the end of the year 9999, microseconds
 _NAMES: Final = tuple(f"Task-{number}" for number in range(256))
+_running: Callable[[], Any] = _get_running_loop
 _swap_current_task: Any = getattr(_tasks, "_swap_current_task", None)  # from 3.12; 3.14 keeps the current task by thread
 
 
@@ -71,7 +72,12 @@ class RunLoop(WorkflowRuntime):
     )  # fmt: skip
 
     def __init__(
-        self, run_id: str, seed: int, payloads: Payloads, info: Callable[[], Info], log: Callable[[dict[str, Any]], None] | None = None
+        self,
+        run_id: str,
+        seed: int,
+        payloads: Payloads,
+        info: Callable[[], Info],
+        log: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.run_id = run_id
         self.now = 0
@@ -108,13 +114,13 @@ class RunLoop(WorkflowRuntime):
             Spinning: it does not come to an end.
             BaseException: `fault`, when the guard has set one.
         """
-        entered = _enter(self)
+        entered = enter(self)
         try:
             steps = self._drain(0)
             while self._conditions and self._wake_one():
                 steps = self._drain(steps)
         finally:
-            _leave(entered)
+            leave(entered)
         if self.fault is not None:
             raise self.fault
 
@@ -148,7 +154,15 @@ class RunLoop(WorkflowRuntime):
         self._conditions = [c for c in self._conditions if not c.future.done()]
         return True
 
-    def evaluate(self, function: Callable[..., Any], *args: Any) -> Any:
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a plain function of the author's (a workflow's `__init__`) as workflow code."""
+        entered = enter(self)
+        try:
+            return self._context.copy().run(function, *args, **kwargs)
+        finally:
+            leave(entered)
+
+    def evaluate(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a plain function of the author's (a query, a view, a validator) as workflow code that may only read.
 
         Raises:
@@ -157,11 +171,9 @@ class RunLoop(WorkflowRuntime):
         """
         read_only, fault = self.is_read_only, self.fault
         self.is_read_only = True
-        entered = _enter(self)
         try:
-            return self._context.copy().run(function, *args)
+            return self.call(function, *args, **kwargs)
         finally:
-            _leave(entered)
             self.is_read_only, self.fault = read_only, fault
 
     # Outcomes
@@ -195,9 +207,11 @@ class RunLoop(WorkflowRuntime):
 
     def schedule_activity(
         self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
-    ) -> ActivityFuture:
+    ) -> RunFuture:
         """Schedule it now; the future of its result. See `WorkflowRuntime`."""
         self._refuse_if_read_only("schedule an activity")
+        if self.is_evicted:
+            return InertFuture(self, 0)
         payload = self._payloads.encode_arguments(activity.fn, args, kwargs, what=f"activity {activity.name!r}")
         self.activities = number = self.activities + 1
         self.actions.append(ScheduleActivity(number, activity.name, payload, options))
@@ -219,7 +233,7 @@ class RunLoop(WorkflowRuntime):
         try:
             return await waiter.future
         finally:
-            waiter.future.cancel()
+            waiter.future.cancel()  # nobody waits any more, however it ended
             if timer is not None:
                 timer.cancel()
 
@@ -235,7 +249,7 @@ class RunLoop(WorkflowRuntime):
         """The run's own stream of random numbers."""
         self._refuse_if_read_only("draw a random number")
         if self._random is None:
-            self._random = Random(self._seed)  # noqa: S311 - the same again on replay is the point
+            self._random = Random(self._seed)  # the same again on replay
         return self._random
 
     def uuid4(self) -> UUID:
@@ -248,7 +262,9 @@ class RunLoop(WorkflowRuntime):
 
     def _refuse_if_read_only(self, wish: str) -> None:
         if self.is_read_only:
-            raise UsageError(f"a query, a view, a validator and the condition of wait_until() may only read; this one tried to {wish}")
+            raise UsageError(
+                f"a query, a view, a validator and the condition of wait_until() may only read; this one tried to {wish}"
+            )
 
     # What asyncio asks for
 
@@ -260,7 +276,9 @@ class RunLoop(WorkflowRuntime):
             self._ready.append(handle)
         return handle
 
-    def call_later(self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> TimerHandle:
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> TimerHandle:
         """A durable timer, `delay` seconds from now; microseconds are rounded up."""
         deadline = self.now + _microseconds(delay, 1e-3)
         return self._start_timer(deadline, self.time() + delay, callback, args, context)
@@ -280,10 +298,10 @@ class RunLoop(WorkflowRuntime):
         if context is None:
             context = self._current_context()
         if self.is_evicted:
-            return TimerHandle(callback, args, context, self, 0, when)
+            return TimerHandle(callback, args, context, self, number=0, when=when)
         self.timers = number = self.timers + 1
         self.actions.append(StartTimer(number, min(max(deadline, self.now), _FOREVER)))
-        self._timer_handles[number] = handle = TimerHandle(callback, args, context, self, number, when)
+        self._timer_handles[number] = handle = TimerHandle(callback, args, context, self, number=number, when=when)
         return handle
 
     def timer_cancelled(self, number: int) -> None:
@@ -312,17 +330,17 @@ class RunLoop(WorkflowRuntime):
 
     def create_task(
         self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None, **options: Any
-    ) -> asyncio.Future[Any]:
+    ) -> asyncio.Task[Any]:
         """A task with a stable hash and, unless it is given one, a name that counts from the run's first task."""
         if self.is_evicted or self.is_read_only:
             coro.close()
             self._refuse_if_read_only("start a task")
-            return InertFuture(self, 0)
+            return cast("asyncio.Task[Any]", InertFuture(self, 0))
         self._hashes = count = self._hashes + 1
         self._task_names = named = self._task_names + 1
         if name is None:
             name = _NAMES[named] if named < len(_NAMES) else f"Task-{named}"
-        if context is None and _get_running_loop() is not self:
+        if context is None and _running() is not self:
             context = self._context.copy()
         task = RunTask(coro, self, self._salt + count, str(name), context, **options)
         self._tasks.append(task)
@@ -336,7 +354,7 @@ class RunLoop(WorkflowRuntime):
         return [task for task in self._tasks if not task.done()]
 
     def _current_context(self) -> Context:
-        return copy_context() if _get_running_loop() is self else self._context.copy()
+        return copy_context() if _running() is self else self._context.copy()
 
     def time(self) -> float:
         """The time of the event that is being handled, seconds since 1970."""
@@ -360,6 +378,18 @@ class RunLoop(WorkflowRuntime):
             self._log(context)
 
     default_exception_handler = call_exception_handler
+
+    # Eviction
+
+    def release(self) -> tuple[list[RunTask], list[ActivityFuture]]:
+        """Be evicted: from now on inert. The tasks that are not done and the futures of activities, which only `eviction` needs."""
+        self.is_evicted = True
+        tasks, futures = self.live_tasks(), [future for _, future in self.pending_activities.values()]
+        for handle in self._timer_handles.values():
+            Handle.cancel(handle)
+        for container in (self._ready, self.actions, self._conditions, self._tasks, self._timer_handles, self.pending_activities):
+            container.clear()
+        return tasks, futures
 
     def count_inert_await(self) -> int:
         """How often evicted code has awaited something, this time included."""
@@ -422,9 +452,9 @@ def _microseconds(seconds: float, surplus: float) -> int:
     return ceil(min(seconds * 1e6, float(_FOREVER)) - surplus)
 
 
-def _enter(loop: RunLoop) -> tuple[Any, Any, bool]:
+def enter(loop: RunLoop) -> tuple[Any, Any, bool]:
     """Make it the running loop. No garbage collection inside: no `__del__` or weakref callback runs at a random place."""
-    previous: Any = _get_running_loop()
+    previous = _running()
     current = _swap_current_task(previous, None) if _swap_current_task is not None and previous is not None else None
     collects = gc.isenabled()
     gc.disable()
@@ -432,7 +462,8 @@ def _enter(loop: RunLoop) -> tuple[Any, Any, bool]:
     return previous, current, collects
 
 
-def _leave(entered: tuple[Any, Any, bool]) -> None:
+def leave(entered: tuple[Any, Any, bool]) -> None:
+    """Undo `enter`."""
     previous, current, collects = entered
     _set_running_loop(previous)
     if collects:

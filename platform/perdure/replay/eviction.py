@@ -1,0 +1,197 @@
+# ruff: noqa: SLF001 - there is no public way to free a coroutine without running its code
+"""Forgetting a run without running one line of its code.
+
+Closing a suspended coroutine, or just dropping it, throws GeneratorExit into it: the author's `finally` and `except` blocks would
+run, compensations of a saga among them, although the run has not ended. So each suspended coroutine is first marked as already
+finalised: one bit that CPython keeps in front of the object so that a finaliser runs once. An object that carries it is freed
+without a word. `gc.is_finalized` is the public way to read the bit; that setting it works is tried out when this module is
+imported. Where it does not (free-threaded builds, another Python), coroutines are closed on an inert loop: their blocks run, but
+nothing they do has any effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import sys
+import sysconfig
+import types
+import warnings
+from asyncio.events import _get_running_loop
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.replay.loop import RunLoop, enter, leave
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Generator
+
+_SUSPENDABLE: Final = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
+_CONTAINERS: Final = frozenset((list, tuple, dict, set, deque))
+_LARGEST_CONTAINER: Final = 64
+_MOST_OBJECTS: Final = 10_000
+_word = ctypes.c_size_t.from_address
+_running: Callable[[], Any] = _get_running_loop
+_future: Any = asyncio.Future
+_task: Any = asyncio.Task
+_init_future: Callable[..., None] = _future.__init__
+_init_task: Callable[..., None] = _task.__init__
+
+
+def evict(loop: RunLoop) -> None:
+    """Forget the run: its memory is freed as soon as the caller drops the loop and what it holds of it.
+
+    A `__del__` of the author's own runs as it always does, when its object is freed.
+    """
+    entered = enter(loop)
+    unraisable_hook, sys.unraisablehook = sys.unraisablehook, _ignore
+    warn, warnings._warn_unawaited_coroutine = warnings._warn_unawaited_coroutine, _ignore  # type: ignore[attr-defined]
+    inert: Any = loop
+    try:
+        tasks, futures = loop.release()
+        for future in futures:
+            _init_future(future, loop=inert)
+        for task in tasks:
+            _end(task, loop)
+    finally:
+        warnings._warn_unawaited_coroutine = warn  # type: ignore[attr-defined]
+        sys.unraisablehook = unraisable_hook
+        leave(entered)
+
+
+def _end(task: Any, loop: Any) -> None:
+    """Free the coroutine of the task.
+
+    Initialising a future or a task again drops its callbacks and its coroutine, so that no reference cycle is left which would
+    wait for the garbage collector.
+    """
+    coroutine = task.get_coro()
+    if not _CAN_MARK:
+        _close(coroutine)
+    elif not gc.is_finalized(coroutine):
+        _mark_all(coroutine)
+    waiter = task._fut_waiter
+    if waiter is not None and not waiter.done():
+        _init_future(waiter, loop=loop)
+    _init_task(task, _CLOSED, loop=loop)
+    task._log_destroy_pending = False
+
+
+def _mark_all(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Mark the coroutine and all that can be suspended within it: what it awaits, generators and context managers in its frames."""
+    seen: set[int] = set()
+    todo: list[Any] = [coroutine]
+    while todo and len(seen) < _MOST_OBJECTS:
+        thing = todo.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        kind: Any = type(thing)
+        if kind in _SUSPENDABLE:
+            _mark(thing)
+        elif kind in _CONTAINERS and len(thing) > _LARGEST_CONTAINER:
+            continue
+        todo += [found for found in gc.get_referents(thing) if type(found) in _FOLLOWED]
+
+
+def _mark(thing: Any) -> None:
+    _word(id(thing) - ctypes.sizeof(ctypes.c_void_p)).value |= 1
+
+
+def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
+    with contextlib.suppress(BaseException):
+        coroutine.close()
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+def install_hooks() -> None:
+    """See to the async generators of workflow code; once per engine thread, after its own loop, if it has one, has started.
+
+    One that is dropped within an activation is closed by a task of its run, as asyncio does it: within an activation objects go
+    by reference count alone, so that happens at the same place on replay. One that is dropped outside belongs to an evicted run:
+    its code does not run.
+    """
+    first_elsewhere, last_elsewhere = sys.get_asyncgen_hooks()
+
+    def first(generator: Any) -> None:
+        if type(_running()) is not RunLoop and first_elsewhere is not None:
+            first_elsewhere(generator)
+
+    def last(generator: Any) -> None:
+        loop = _running()
+        if type(loop) is RunLoop:
+            if not loop.is_evicted:
+                _ = loop.create_task(generator.aclose())
+        elif last_elsewhere is not None:
+            last_elsewhere(generator)
+
+    sys.set_asyncgen_hooks(first, last)
+
+
+async def _make_awaitables() -> frozenset[type]:
+    """The types that CPython puts between a coroutine and what it awaits; they have no public names."""
+
+    async def generate() -> AsyncGenerator[None]:
+        yield
+
+    async def nothing() -> None:
+        pass
+
+    generator: Any = generate()
+    coroutine: Any = nothing()
+    between: tuple[Any, ...] = generator.__anext__(), generator.aclose(), coroutine.__await__()
+    for each in (*between, coroutine):
+        each.close()
+    return frozenset(map(type, between))
+
+
+def _can_mark() -> bool:
+    """Whether the bit is where it is expected: tried on a generator that would tell."""
+    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return False
+    told: list[str] = []
+
+    def tell() -> Generator[None]:
+        try:
+            yield
+        finally:
+            told.append("its code ran")
+
+    generator = tell()
+    next(generator)
+    if gc.is_finalized(generator):
+        return False
+    _mark(generator)
+    was_marked = gc.is_finalized(generator)
+    del generator
+    return was_marked and not told
+
+
+def _run_to_end(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+
+
+_FOLLOWED: Final = frozenset(
+    (
+        *_SUSPENDABLE,
+        *_run_to_end(_make_awaitables()),
+        *_CONTAINERS,
+        types.MethodType,
+        contextlib._GeneratorContextManager,
+        contextlib._AsyncGeneratorContextManager,
+        contextlib.ExitStack,
+        contextlib.AsyncExitStack,
+    )
+)
+_CAN_MARK: Final = _can_mark()
+_CLOSED: Final = _make_awaitables()
+_CLOSED.close()
