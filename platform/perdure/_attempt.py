@@ -1,0 +1,122 @@
+"""The attempt that is running: what an activity may ask about itself."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.errors import UsageError
+from perdure.model import runtime
+from perdure.model.source import calling_place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+
+@dataclass(frozen=True)
+class Info:
+    """Facts about an attempt.
+
+    Attributes:
+        workflow_id: whose activity it is.
+        run_id: the same.
+        activity: its name.
+        attempt: from 1.
+        idempotency_key: the same over all attempts.
+    """
+
+    workflow_id: str
+    run_id: str
+    activity: str
+    attempt: int
+    idempotency_key: str
+
+
+def _unheard(_details: tuple[object, ...]) -> None:
+    """Nobody wants heartbeats of a function that is called directly."""
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One try, as whoever runs it sees it: the worker, the engine (a step), a test.
+
+    Attributes:
+        info: None when the function was simply called.
+        heartbeat: is given the details of each `activity.heartbeat`, on the thread of the activity.
+        last_heartbeat: details that the attempt before left.
+        is_cancelled: set to ask a sync function to stop; its next `activity.heartbeat` raises.
+        is_waiting: it is there for the next activity that is called (`testing.attempt`).
+    """
+
+    info: Info | None = None
+    heartbeat: Callable[[tuple[object, ...]], None] = _unheard
+    last_heartbeat: tuple[Any, ...] = ()
+    is_cancelled: bool = False
+    is_waiting: bool = field(default=False, kw_only=True)
+
+
+_current: Final[ContextVar[Attempt | None]] = ContextVar("perdure_attempt", default=None)
+
+
+def current_attempt() -> Attempt | None:
+    """The attempt of this context, if any."""
+    return _current.get()
+
+
+@contextmanager
+def running(attempt: Attempt) -> Generator[None]:
+    """Code inside is part of this attempt; threads that are given the context, too (`asyncio.to_thread`)."""
+    token = _current.set(attempt)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def info() -> Info:
+    """Facts about the attempt that is running.
+
+    Raises:
+        UsageError: none is; in a test `with testing.attempt():` makes one.
+    """
+    attempt = _current.get()
+    if attempt is None or attempt.info is None:
+        raise UsageError(
+            f"{calling_place()}: no attempt of an activity is running here. "
+            "Call this in the body of an activity; in a test, inside `with testing.attempt():`."
+        )
+    return attempt.info
+
+
+def idempotency_key() -> str:
+    """`info().idempotency_key`: call it in the body, never as a default argument."""
+    return info().idempotency_key
+
+
+def heartbeat(*details: object) -> None:
+    """Optional: progress for the UI, and for the next attempt (`last_heartbeat`).
+
+    Args:
+        details: JSON values.
+
+    Raises:
+        asyncio.CancelledError: the activity was asked to stop (an async function is cancelled where it waits).
+        UsageError: called in workflow code.
+    """
+    attempt = _current.get()
+    if attempt is None:
+        if runtime.current() is not None:
+            raise UsageError(f"{calling_place()}: activity.heartbeat is for activities, this is workflow code.")
+        return
+    if attempt.is_cancelled:
+        raise CancelledError("the activity was asked to stop")
+    attempt.heartbeat(details)
+
+
+def last_heartbeat() -> tuple[Any, ...]:
+    """The details of the last heartbeat of the attempt before; empty when there was none."""
+    attempt = _current.get()
+    return () if attempt is None else attempt.last_heartbeat

@@ -1,0 +1,91 @@
+"""When an activity is tried again, as the author writes it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.errors import UsageError
+from perdure.model.duration import microseconds
+from perdure.model.options import RetryPolicy
+from perdure.model.source import calling_place
+
+if TYPE_CHECKING:
+    from perdure.model.duration import Duration
+
+_DEFAULT_CAP: Final = 100
+"""`maximum_interval` where none is given, as a multiple of `first_interval`."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When the next attempt begins, and when there is none.
+
+    Attributes:
+        first_interval: between the first failure and the second attempt.
+        coefficient: each interval is the one before times this; at least 1.
+        maximum_interval: no interval is longer; 100 times the first where none is given.
+        maximum_attempts: None for no limit.
+        give_up_after: all attempts together, waiting included; None for no limit.
+        never: exceptions that are final, as a `Failure` always is.
+
+    Raises:
+        UsageError: one of them makes no sense.
+    """
+
+    first_interval: Duration = "1s"
+    coefficient: float = 2.0
+    maximum_interval: Duration | None = None
+    maximum_attempts: int | None = None
+    give_up_after: Duration | None = None
+    never: tuple[type[Exception], ...] = ()
+
+    def __post_init__(self) -> None:
+        try:
+            policy_of(self)
+        except (UsageError, TypeError) as error:
+            raise UsageError(f"{calling_place()}: Retry: {error}") from None
+
+
+@lru_cache(maxsize=256)
+def policy_of(retry: Retry) -> RetryPolicy:
+    """As it travels with commands and events."""
+    first = microseconds(retry.first_interval)
+    return RetryPolicy(
+        first_interval_us=first,
+        coefficient=_coefficient(retry.coefficient),
+        maximum_interval_us=first * _DEFAULT_CAP if retry.maximum_interval is None else microseconds(retry.maximum_interval),
+        maximum_attempts=_attempts(retry.maximum_attempts),
+        give_up_after_us=0 if retry.give_up_after is None else _positive(retry.give_up_after, "give_up_after"),
+        never=_names(retry.never),
+    )
+
+
+def _coefficient(value: object) -> float:
+    if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 1:
+        raise UsageError(f"coefficient must be a number of at least 1, not {value!r}")
+    return float(value)
+
+
+def _attempts(value: object) -> int:
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"maximum_attempts must be a whole number of at least 1, or None for no limit, not {value!r}")
+    return value
+
+
+def _positive(value: Duration, what: str) -> int:
+    span = microseconds(value)
+    if not span:
+        raise UsageError(f"{what} must be longer than nothing; leave it out for no limit")
+    return span
+
+
+def _names(never: object) -> tuple[str, ...]:
+    kinds: tuple[Any, ...] = never if isinstance(never, tuple) else ()
+    if kinds is not never or not all(isinstance(t, type) and issubclass(t, Exception) for t in kinds):
+        raise UsageError(f"never must be a tuple of exception classes, not {never!r}")
+    return tuple(f"{t.__module__}:{t.__qualname__}" for t in kinds)

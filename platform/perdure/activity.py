@@ -1,0 +1,396 @@
+"""Activities: the author's functions with side effects.
+
+    @activity.defn(timeout="1m", retry=activity.Retry(maximum_interval="5s"))
+    async def charge(order_id: str, cents: int) -> str: ...
+
+A call always gives a coroutine, for sync functions too. In workflow code it schedules the activity; anywhere else it runs the
+function once, here. `.fn` is the bare function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast, get_args, overload
+
+from perdure._activity_call import ActivityCall
+from perdure._attempt import Attempt, Info, current_attempt, heartbeat, idempotency_key, info, last_heartbeat, running
+from perdure._retry import Retry, policy_of
+from perdure.errors import RetryAfter, UsageError
+from perdure.model.duration import Duration, microseconds
+from perdure.model.limits import fault_of_id
+from perdure.model.options import ActivityOptions
+from perdure.model.runtime import current
+from perdure.model.signature import hints_of, remember_local_names, takes_self
+from perdure.model.source import calling_place, place_of
+
+__all__ = [
+    "DEFINED",
+    "PROVIDERS",
+    "Activity",
+    "Attempt",
+    "Decorator",
+    "Duration",
+    "Info",
+    "Provider",
+    "Retry",
+    "RetryAfter",
+    "defn",
+    "heartbeat",
+    "idempotency_key",
+    "info",
+    "last_heartbeat",
+    "named",
+    "provide",
+    "running",
+    "step",
+]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+DEFINED: Final[list[Activity[..., Any]]] = []
+"""Every activity and step of this process, in the order of definition."""
+PROVIDERS: Final[list[Provider]] = []
+"""Every function marked with `provide`."""
+
+
+class Activity(Generic[P, R]):
+    """What `@activity.defn` makes of a function.
+
+    Awaited in a workflow: scheduled. Awaited anywhere else: the function, once, here (a sync one in a thread). Called inside
+    another activity: UsageError, use `.fn` (an attempt's idempotency key belongs to one activity).
+
+    Attributes:
+        name: by which workers know it; `Class.method` for methods.
+        defaults: its options, compiled; those of `.options(…)` for what that returns.
+        is_local: a step.
+        is_async: the function is `async def`.
+        owner: the class that a method is written in, else None.
+        attribute: the name under which the class has it; empty for functions.
+        faked_by: what `testing.fake` put in its place, without `self`; read it from `definition`.
+        definition: the one that the decorator made, of which this may be a view: with options, or without `self`.
+    """
+
+    __wrapped__: Callable[..., Any]
+
+    def __init__(self, fn: Callable[..., Any], name: str, defaults: ActivityOptions) -> None:
+        functools.update_wrapper(self, fn)
+        self.name = name
+        self.defaults = defaults
+        self.is_local = defaults.is_step
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.owner: type[Any] | None = None
+        self.attribute = ""
+        self.faked_by: Callable[..., Any] | None = None
+        self.definition: Activity[..., Any] = self
+        self._fn = fn
+        self._instance: object = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        runtime = current()
+        if runtime is None:
+            return self._run_here(args, kwargs)
+        if runtime.is_read_only:
+            raise UsageError(
+                f"{calling_place()}: the activity {self.name!r} is called in a query, a view or a condition. "
+                "These only read: call it in the run or in a signal handler."
+            )
+        return ActivityCall(self.definition, runtime, self.defaults, args, kwargs)
+
+    def options(
+        self,
+        *,
+        timeout: Duration | None = None,
+        retry: Retry | None = None,
+        queue: str | None = None,
+        idempotency_key: str | None = None,
+        summary: str | None = None,
+    ) -> Activity[P, R]:
+        """The same activity with other options, for a call: `charge.options(timeout="3s")(order_id, cents)`.
+
+        Args:
+            timeout: one attempt.
+            retry: when it is tried again.
+            queue: of the workers that serve it.
+            idempotency_key: instead of the one that the platform makes; the same over all attempts.
+            summary: one line for people.
+
+        Raises:
+            UsageError: an option that makes no sense.
+        """
+        given = {"timeout": timeout, "retry": retry, "queue": queue, "idempotency_key": idempotency_key, "summary": summary}
+        view = self._view()
+        try:
+            view.defaults = _compiled({k: v for k, v in given.items() if v is not None}, self.defaults)
+        except UsageError as error:
+            raise UsageError(f"{calling_place()}: options of the activity {self.name!r}: {error}") from None
+        return view
+
+    @property
+    def fn(self) -> Callable[P, Any]:
+        """The author's function, untouched; of an instance's activity the bound method."""
+        return self._fn if self._instance is None else self._fn.__get__(self._instance)
+
+    @functools.cached_property
+    def returns(self) -> Any:
+        """The return annotation, resolved; Any where there is none."""
+        if self.definition is not self:
+            return self.definition.returns
+        return hints_of(self._fn).get("return", Any)
+
+    def __set_name__(self, owner: type[Any], attribute: str) -> None:
+        if takes_self(self._fn):
+            self.owner, self.attribute = owner, attribute
+
+    @overload
+    def __get__(self: Activity[Concatenate[T, Q], R], instance: None, owner: type[T], /) -> Activity[Q, R]: ...
+    @overload
+    def __get__(self: Activity[Concatenate[T, Q], R], instance: T, owner: type[T], /) -> Activity[Q, R]: ...
+    def __get__(self, instance: object, owner: type[Any], /) -> Any:
+        if instance is None or not self.attribute:
+            return self
+        view = self._view()
+        view._instance = instance  # noqa: SLF001  an Activity, too
+        return view
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._instance is not None:
+            raise TypeError(f"the activity {self.name!r} of an instance cannot be pickled; take it from the class")
+        return _find, (self.__module__, self._fn.__qualname__, self.defaults)
+
+    def __repr__(self) -> str:
+        return f"<{'step' if self.is_local else 'activity'} {self.name}>"
+
+    def _view(self) -> Activity[P, R]:
+        view = cast("Activity[P, R]", Activity.__new__(Activity))
+        view.__dict__.update(self.__dict__)
+        return view
+
+    def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, R]:
+        attempt = current_attempt()
+        if attempt is not None and not attempt.is_waiting:
+            raise UsageError(
+                f"{calling_place()}: the activity {self.name!r} is called inside another activity, where it would not be "
+                f"retried and has no idempotency key of its own. Use {self.name}.fn(…) for the bare function."
+            )
+        fn = self.definition.faked_by
+        if fn is None:
+            fn = self.fn
+            if self.attribute and self._instance is None:
+                raise UsageError(
+                    f"{calling_place()}: the activity {self.name!r} is a method: outside workflows call it on an instance of "
+                    f"{self.owner.__name__ if self.owner else 'its class'}."
+                )
+        return _run(fn, Attempt() if attempt is None else _taken(attempt, self.name), args, kwargs)
+
+
+def _taken(attempt: Attempt, name: str) -> Attempt:
+    facts = attempt.info
+    named = None if facts is None else Info(facts.workflow_id, facts.run_id, name, facts.attempt, facts.idempotency_key)
+    return Attempt(named, attempt.heartbeat, attempt.last_heartbeat, attempt.is_cancelled)
+
+
+async def _run(fn: Callable[..., Any], attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with running(attempt):
+        if inspect.iscoroutinefunction(fn):
+            return await fn(*args, **kwargs)
+        result = await asyncio.to_thread(fn, *args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+
+class Decorator(Protocol):
+    """`@activity.defn(…)`."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Activity[P, R]: ...
+
+
+@overload
+def defn(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
+@overload
+def defn(fn: Callable[P, R], /) -> Activity[P, R]: ...
+@overload
+def defn(*, name: str | None = None, timeout: Duration = "1m", retry: Retry = ..., queue: str | None = None) -> Decorator: ...
+def defn(fn: Any = None, /, **options: Any) -> Any:
+    """Makes a function, or a method, an activity; bare, or with options.
+
+    Args:
+        fn: sync (it runs in a thread) or async.
+        options: `name`, by default the function's; `timeout` of ONE attempt; `retry`; `queue`, of the workers that serve it.
+
+    Raises:
+        UsageError: it is not a function, or an option makes no sense; the message names the line.
+    """
+    return _decorate(fn, options, ActivityOptions(), ("name", "timeout", "retry", "queue"), "activity.defn")
+
+
+@overload
+def step(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
+@overload
+def step(fn: Callable[P, R], /) -> Activity[P, R]: ...
+@overload
+def step(*, name: str | None = None, timeout: Duration = "10s", retry: Retry = ...) -> Decorator: ...
+def step(fn: Any = None, /, **options: Any) -> Any:
+    """A local activity: it runs in the engine's process, with the same guarantees. No queue, so none can be given.
+
+    Args:
+        fn: sync (it runs in a thread) or async; quick.
+        options: `name`, by default the function's; `timeout` of ONE attempt; `retry`.
+
+    Raises:
+        UsageError: it is not a function, or an option makes no sense; the message names the line.
+    """
+    return _decorate(fn, options, ActivityOptions(queue="", timeout_us=10_000_000), ("name", "timeout", "retry"), "activity.step")
+
+
+def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[..., R]:
+    """An activity that only its name is known of: one of another language, or of a workflow that is data.
+
+    Args:
+        name: by which its workers know it.
+        returns: what its result is decoded to.
+        queue: of the workers that serve it.
+
+    Raises:
+        UsageError: the name or the queue makes no sense.
+    """
+
+    def absent(*_args: Any, **_kwargs: Any) -> Any:
+        raise UsageError(f"the activity {name!r} is known by name only: there is no function to call here.")
+
+    try:
+        activity = Activity[..., R](
+            absent, _valid(name, "name"), _compiled({} if queue is None else {"queue": queue}, ActivityOptions())
+        )
+    except UsageError as error:
+        raise UsageError(f"{calling_place()}: activity.named: {error}") from None
+    activity.returns = returns
+    return activity
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A function that workers run once and keep open to get the instance whose methods are activities.
+
+    Attributes:
+        factory: the author's function.
+    """
+
+    factory: Callable[[], AsyncIterator[Any]]
+
+    @functools.cached_property
+    def provides(self) -> type[Any]:
+        """The class of what it yields, from its annotation.
+
+        Raises:
+            UsageError: it has none, or not that of one class.
+        """
+        yielded = get_args(hints_of(self.factory).get("return"))
+        if not yielded or not isinstance(yielded[0], type):
+            raise UsageError(
+                f"{place_of(self.factory)}: annotate what {self.factory.__name__} yields: "
+                f"async def {self.factory.__name__}() -> AsyncIterator[YourClass]"
+            )
+        return cast("type[Any]", yielded[0])
+
+
+def provide(factory: Callable[[], AsyncIterator[T]], /) -> Callable[[], AsyncIterator[T]]:
+    """Marks `async def billing() -> AsyncIterator[Billing]` as what workers run once and keep open to get the instance of Billing.
+
+    Raises:
+        UsageError: it is not an async generator function without parameters.
+    """
+    if not inspect.isasyncgenfunction(factory):
+        raise UsageError(f"{place_of(factory)}: activity.provide is for an `async def` that yields the instance once.")
+    if inspect.signature(factory).parameters:
+        raise UsageError(f"{place_of(factory)}: what activity.provide marks takes no arguments.")
+    remember_local_names(factory)
+    PROVIDERS.append(Provider(factory))
+    return factory
+
+
+def _decorate(fn: Any, options: dict[str, Any], base: ActivityOptions, allowed: tuple[str, ...], what: str) -> Any:
+    if fn is None:
+        return functools.partial(_decorate, options=options, base=base, allowed=allowed, what=what)
+    if not isinstance(fn, FunctionType):
+        _not_a_function(fn, what)
+    place = place_of(fn)
+    try:
+        name = _name(fn, _only(allowed, options).get("name"))
+        activity = Activity[..., Any](fn, name, _compiled(options, base))
+    except UsageError as error:
+        raise UsageError(f"{place}: {what}: {error}") from None
+    remember_local_names(fn)
+    DEFINED.append(activity)
+    return activity
+
+
+def _not_a_function(given: object, what: str) -> None:
+    hint = " Put @staticmethod above it." if type(given) is staticmethod else ""
+    raise UsageError(f"{calling_place()}: {what} is for functions, not {given!r}.{hint}")
+
+
+def _name(fn: FunctionType, given: object) -> str:
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise UsageError(f"{fn.__qualname__} yields; an activity returns its result.")
+    if given is None:
+        if fn.__name__ == "<lambda>":
+            raise UsageError("a lambda has no name that workers could know it by; write a `def`.")
+        return fn.__qualname__.rpartition("<locals>.")[2]
+    return _valid(given, "name")
+
+
+def _valid(given: object, what: str) -> str:
+    if fault := fault_of_id(given, what):
+        raise UsageError(fault)
+    return str(given)
+
+
+def _only(allowed: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    if odd := options.keys() - set(allowed):
+        raise UsageError(f"there is no option {min(odd)!r}, only {', '.join(allowed)}.")
+    return options
+
+
+def _compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
+    retry, queue = given.get("retry"), given.get("queue")
+    if retry is not None and not isinstance(retry, Retry):
+        raise UsageError(f"retry must be an activity.Retry, not {retry!r}.")
+    if "timeout" in given and not microseconds(given["timeout"]):
+        raise UsageError("timeout must be longer than nothing.")
+    if queue is not None:
+        if base.is_step:
+            raise UsageError("a step runs in the engine's process: it has no queue.")
+        queue = _valid(queue, "queue")
+    for text in ("idempotency_key", "summary"):
+        if text in given and not isinstance(given[text], str):
+            raise UsageError(f"{text} must be text, not {given[text]!r}.")
+    return ActivityOptions(
+        base.queue if queue is None else queue,
+        microseconds(given["timeout"]) if "timeout" in given else base.timeout_us,
+        base.retry if retry is None else policy_of(retry),
+        given.get("idempotency_key", base.idempotency_key),
+        given.get("summary", base.summary),
+    )
+
+
+def _find(module: str, qualname: str, options: ActivityOptions) -> Activity[..., Any]:
+    found: Any = importlib.import_module(module)
+    for attribute in qualname.split("."):
+        found = getattr(found, attribute)
+    activity = cast("Activity[..., Any]", found)
+    if activity.defaults == options:
+        return activity
+    view = activity._view()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  one module
+    view.defaults = options
+    return view

@@ -1,0 +1,67 @@
+"""The signature of an author's function: its `self`, and its annotations resolved."""
+
+from __future__ import annotations
+
+import re
+import sys
+import typing
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from perdure.errors import UsageError
+from perdure.model.source import is_ours, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import FrameType
+
+_NAME: Final = re.compile(r"[A-Za-z_]\w*")
+_local_names: Final[WeakKeyDictionary[Callable[..., Any], dict[str, Any]]] = WeakKeyDictionary()
+
+
+def takes_self(fn: Callable[..., Any]) -> bool:
+    """Whether it is a method: written in a class, with `self` as the first parameter."""
+    function = getattr(fn, "__wrapped__", fn)
+    owner = getattr(function, "__qualname__", "").rpartition(".")[0]
+    if not owner or owner.endswith("<locals>"):
+        return False
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_argcount > 0 and code.co_varnames[0] == "self"
+
+
+def remember_local_names(fn: Callable[..., Any]) -> None:
+    """Called by decorators: keeps what the annotations of a function that is written in a function mean.
+
+    Annotations are text that is resolved late, when the names of an enclosing function (a test, mostly) are out of reach.
+    """
+    if not isinstance(fn, FunctionType) or "<locals>" not in fn.__qualname__:
+        return
+    wanted = {name for text in fn.__annotations__.values() if isinstance(text, str) for name in _NAME.findall(text)}
+    found: dict[str, Any] = {}
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  the documented way that needs no import
+    while frame is not None and (is_ours(frame.f_globals.get("__name__", "")) or frame.f_globals is fn.__globals__):
+        if frame.f_globals is fn.__globals__ and frame.f_locals is not frame.f_globals:
+            found = {name: frame.f_locals[name] for name in wanted if name in frame.f_locals} | found
+        frame = frame.f_back
+    if found:
+        _local_names[fn] = found
+
+
+def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
+    """Annotations by parameter, and of "return"; those that are missing are left out.
+
+    Raises:
+        UsageError: one names something that is not there at run time.
+    """
+    try:
+        return typing.get_type_hints(fn, localns=_local_names.get(fn), include_extras=True)
+    except NameError as error:
+        name = getattr(fn, "__qualname__", repr(fn))
+        raise UsageError(
+            f"{place_of(fn)}: an annotation of {name} cannot be resolved: {error}. Values are encoded by annotation: "
+            "import it outside `if TYPE_CHECKING:`, or define it at the top level of the module."
+        ) from None
+    except TypeError as error:
+        name = getattr(fn, "__qualname__", repr(fn))
+        raise UsageError(f"{place_of(fn)}: an annotation of {name} is not a type: {error}") from None

@@ -1,0 +1,220 @@
+"""Workflows: plain async Python that outlives the machine it runs on.
+
+    @workflow.defn
+    class Order:
+        @workflow.run
+        async def process(self, product_id: str) -> None: ...
+
+        @workflow.signal
+        def picked_up(self) -> None: ...
+
+Time, chance and order come from the history: use `workflow.now`, `workflow.random`, `workflow.uuid4`, and put what touches the
+world into activities. Plain asyncio works: sleep, gather, wait_for, timeout, TaskGroup, shield, locks, queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, MutableMapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+
+from perdure._definition import DEFINED, Decorator, Definition, definition_of, defn
+from perdure._members import (
+    Query,
+    QueryRef,
+    Run,
+    RunRef,
+    Signal,
+    SignalRef,
+    View,
+    ViewRef,
+    query,
+    run,
+    signal,
+    view,
+)
+from perdure._saga import Saga
+from perdure.activity import Duration
+from perdure.errors import UsageError
+from perdure.model.duration import microseconds
+from perdure.model.runtime import WorkflowRuntime, current
+from perdure.model.source import calling_place
+
+if TYPE_CHECKING:
+    from random import Random
+    from uuid import UUID
+
+__all__ = [
+    "DEFINED",
+    "Decorator",
+    "Definition",
+    "Duration",
+    "Info",
+    "Query",
+    "QueryRef",
+    "Run",
+    "RunRef",
+    "Saga",
+    "Signal",
+    "SignalRef",
+    "View",
+    "ViewRef",
+    "definition_of",
+    "defn",
+    "info",
+    "logger",
+    "now",
+    "query",
+    "random",
+    "run",
+    "saga",
+    "signal",
+    "sleep",
+    "timeout",
+    "uuid4",
+    "view",
+    "wait_until",
+]
+
+T = TypeVar("T")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Info:
+    """Facts about a run.
+
+    Attributes:
+        workflow_id: its address, chosen by the caller.
+        run_id: the run; ours.
+        type: the workflow's name.
+        started_at: with time zone UTC.
+        history_length: events so far.
+    """
+
+    workflow_id: str
+    run_id: str
+    type: str
+    started_at: datetime
+    history_length: int
+
+
+def info() -> Info:
+    """Facts about the run that this code is part of.
+
+    Raises:
+        UsageError: this is not workflow code.
+    """
+    return _runtime("info").info()
+
+
+def now() -> datetime:
+    """The time of the event that is being handled, with time zone UTC; on replay the same again."""
+    return _EPOCH + timedelta(microseconds=_runtime("now").now_us())
+
+
+def uuid4() -> UUID:
+    """A random UUID; on replay the same again."""
+    return _runtime("uuid4", changes=True).uuid4()
+
+
+def random() -> Random:
+    """The run's own stream of random numbers; on replay the same again."""
+    return _runtime("random", changes=True).random()
+
+
+@overload
+async def wait_until(condition: Callable[[], T | None], /) -> T: ...
+@overload
+async def wait_until(condition: Callable[[], T | None], /, *, timeout: Duration) -> T | None: ...  # noqa: ASYNC109  ours is durable
+def wait_until(condition: Any, /, *, timeout: Any = None) -> Any:
+    """Wait until the condition returns something truthy.
+
+    Args:
+        condition: a plain function of the workflow's state that changes nothing; looked at after each change.
+        timeout: how long at most.
+
+    Returns:
+        What the condition returned; something falsy when the time was up.
+
+    Raises:
+        UsageError: this is not workflow code, or it only reads.
+    """
+    runtime = _runtime("wait_until", changes=True)
+    if not callable(condition):
+        raise UsageError(
+            f"{calling_place()}: workflow.wait_until takes a function: wait_until(lambda: self.done), not {condition!r}."
+        )
+    return runtime.wait_until(condition, None if timeout is None else microseconds(timeout))
+
+
+def sleep(until: Duration | datetime, /) -> Coroutine[Any, Any, None]:
+    """A durable sleep, of any length.
+
+    Args:
+        until: how long, or until when (with a time zone).
+
+    Raises:
+        UsageError: this is not workflow code, or it only reads; or the time makes no sense.
+    """
+    return asyncio.sleep(_seconds("sleep", until))
+
+
+def timeout(delay: Duration | datetime, /) -> AbstractAsyncContextManager[None]:
+    """`asyncio.timeout`, which takes a Duration, or a datetime with a time zone.
+
+    Raises:
+        UsageError: this is not workflow code, or it only reads; or the time makes no sense.
+    """
+    return cast("AbstractAsyncContextManager[None]", asyncio.timeout(_seconds("timeout", delay)))
+
+
+def saga() -> AbstractAsyncContextManager[Saga]:
+    """Compensations for what is done in a block.
+
+    On failure or cancellation they run, newest first, shielded from cancellation; one that fails does not stop the rest. Then the
+    exception goes on.
+    """
+    return Saga()
+
+
+class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
+    """Silent while replaying; adds the run."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  logging's own name
+        runtime = current()
+        return (runtime is None or not runtime.is_replaying()) and super().isEnabledFor(level)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        runtime = current()
+        if runtime is not None:
+            facts = runtime.info()
+            run_of = {"workflow_id": facts.workflow_id, "run_id": facts.run_id}
+            kwargs = {**kwargs, "extra": {**run_of, **(kwargs.get("extra") or {})}}
+        return msg, kwargs
+
+
+logger: Final = _WorkflowLogger(logging.getLogger("perdure.workflow"))
+"""For workflow code: silent while recorded events are repeated; records carry `workflow_id` and `run_id`."""
+
+
+def _runtime(what: str, *, changes: bool = False) -> WorkflowRuntime:
+    runtime = current()
+    if runtime is None:
+        raise UsageError(f"{calling_place()}: workflow.{what} is for workflow code; no run is being executed here.")
+    if changes and runtime.is_read_only:
+        raise UsageError(f"{calling_place()}: workflow.{what} is called in a query, a view or a condition. These only read.")
+    return runtime
+
+
+def _seconds(what: str, delay: Duration | datetime) -> float:
+    runtime = _runtime(what, changes=True)
+    if not isinstance(delay, datetime):
+        return microseconds(delay) / 1_000_000
+    if delay.tzinfo is None:
+        raise UsageError(f"{calling_place()}: workflow.{what} until {delay!r}: give the datetime a time zone, such as UTC.")
+    return (delay - _EPOCH) / timedelta(seconds=1) - runtime.now_us() / 1_000_000
