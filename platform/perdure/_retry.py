@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
@@ -84,8 +84,10 @@ def _positive(value: Duration, what: str) -> int:
     return span
 
 
-def _names(never: object) -> tuple[str, ...]:
-    kinds: tuple[Any, ...] = never if isinstance(never, tuple) else ()
-    if kinds is not never or not all(isinstance(t, type) and issubclass(t, Exception) for t in kinds):
-        raise UsageError(f"never must be a tuple of exception classes, not {never!r}")
-    return tuple(f"{t.__module__}:{t.__qualname__}" for t in kinds)
+def _names(never: tuple[type[Exception], ...]) -> tuple[str, ...]:
+    try:
+        if all(issubclass(kind, Exception) for kind in never):
+            return tuple(f"{kind.__module__}:{kind.__qualname__}" for kind in never)
+    except TypeError:
+        pass
+    raise UsageError(f"never must be a tuple of exception classes, not {never!r}")

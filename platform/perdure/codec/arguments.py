@@ -1,0 +1,211 @@
+"""Arguments of a call by the signature of the author's function.
+
+On the wire: a JSON array of the positional arguments, in the order of the signature; `{"args": […], "kwargs": {…}}` where the call
+gives some that can only be given by name. Defaults that the call leaves alone do not travel, unless a later one does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from inspect import Parameter
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from perdure.codec.values import decoder_of, fault_in_words, from_json, to_json
+from perdure.errors import PayloadError
+from perdure.model.signature import hints_of, takes_self
+
+_POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class _Call(msgspec.Struct, forbid_unknown_fields=True):
+    args: list[Raw]
+    kwargs: dict[str, Raw]
+
+
+_raw_array: Final = msgspec.json.Decoder(list[Raw])
+_raw_call: Final = msgspec.json.Decoder(_Call)
+
+
+class Arguments:
+    """How calls of one function are encoded and decoded.
+
+    Args:
+        fn: the author's function; `self` is no argument.
+    """
+
+    __slots__ = (
+        "_array",
+        "_fn",
+        "_hints",
+        "_keywords",
+        "_maximum",
+        "_positional",
+        "_required",
+        "_rest",
+        "_signature",
+        "_wildcard",
+    )
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        function = fn.__func__ if inspect.ismethod(fn) else fn
+        parameters = list(inspect.signature(function).parameters.values())
+        if takes_self(function):
+            del parameters[0]
+        self._fn = function
+        self._signature = inspect.Signature(parameters)
+        self._positional = [p for p in parameters if p.kind in _POSITIONAL]
+        self._keywords = {p.name: p for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+        self._rest = next((p for p in parameters if p.kind is Parameter.VAR_POSITIONAL), None)
+        self._wildcard = next((p for p in parameters if p.kind is Parameter.VAR_KEYWORD), None)
+        self._required = sum(p.default is Parameter.empty for p in self._positional)
+        needs_keywords = any(p.default is Parameter.empty for p in self._keywords.values())
+        self._maximum = -1 if needs_keywords else len(self._positional) if self._rest is None else 1 << 30
+        self._hints: Mapping[str, Any] | None = None
+        self._array: msgspec.json.Decoder[Any] | None = None
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str) -> bytes:
+        """JSON of the arguments; their types are not looked at.
+
+        Raises:
+            PayloadError: they do not fit the signature or cannot be encoded.
+        """
+        values: Any = args
+        if kwargs or not self._required <= len(args) <= self._maximum:
+            positional, named = self._bind(args, kwargs, what)
+            values = {"args": positional, "kwargs": named} if named else positional
+        try:
+            return to_json(values)
+        except PayloadError as error:
+            self._blame(args, kwargs, what, error)
+            raise PayloadError(f"{what}: the arguments: {error}") from None
+
+    def decode(self, data: bytes, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments by annotation.
+
+        Raises:
+            PayloadError: they do not fit; the message names the argument.
+        """
+        if self._rest is None and data[:1] == b"[":
+            return self._decode_array(data, what), {}
+        return self._decode_each(data, what)
+
+    def sizes(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, int]:
+        """Bytes of JSON by argument, for messages."""
+        positional, named = self._bind(args, kwargs, "")
+        by_name = {self._name(i): v for i, v in enumerate(positional)} | named
+        return {name: len(to_json(value)) for name, value in by_name.items()}
+
+    def check(self, what: str) -> None:
+        """See now whether every annotation can be decoded.
+
+        Raises:
+            PayloadError: one cannot.
+            UsageError: one does not resolve.
+        """
+        for parameter in self._signature.parameters.values():
+            try:
+                decoder_of(self._hint(parameter))
+            except PayloadError as error:
+                raise PayloadError(f"{what}: the annotation of argument {parameter.name!r}: {error}") from None
+
+    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str) -> tuple[list[Any], dict[str, Any]]:
+        try:
+            given = self._signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise PayloadError(f"{what}: {error}") from None
+        count = max((i + 1 for i, p in enumerate(self._positional) if p.name in given), default=0)
+        positional = [given.get(p.name, p.default) for p in self._positional[:count]]
+        if self._rest is not None:
+            positional.extend(given.get(self._rest.name, ()))
+        named = {name: given[name] for name in self._keywords if name in given}
+        if self._wildcard is not None:
+            named.update(given.get(self._wildcard.name, {}))
+        return positional, named
+
+    def _decode_array(self, data: bytes, what: str) -> tuple[Any, ...]:
+        decoder = self._array
+        if decoder is None:
+            self.check(what)
+            decoder = self._array = self._array_decoder()
+        try:
+            values = msgspec.structs.astuple(decoder.decode(data))
+        except msgspec.ValidationError as error:
+            index, fault = fault_in_words(error)
+            if index is None:
+                self._check_count(len(_raw_array.decode(data)), what)
+            raise PayloadError(f"{what}: argument {self._name(index or 0)!r} {fault}") from None
+        except msgspec.DecodeError as error:
+            raise PayloadError(f"{what}: the arguments are not JSON: {fault_in_words(error)[1]}") from None
+        if self._maximum < 0:
+            self._missing_keyword({}, what)
+        return values[: values.index(UNSET)] if UNSET in values[self._required :] else values
+
+    def _array_decoder(self) -> msgspec.json.Decoder[Any]:
+        fields: list[Any] = []
+        for i, parameter in enumerate(self._positional):
+            annotation = self._hint(parameter)
+            fields.append((f"a{i}", annotation) if parameter.default is Parameter.empty else (f"a{i}", annotation, UNSET))
+        return decoder_of(msgspec.defstruct(self._fn.__name__, fields, array_like=True, forbid_unknown_fields=True, gc=False))
+
+    def _decode_each(self, data: bytes, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        try:
+            call = _Call(_raw_array.decode(data), {}) if data[:1] == b"[" else _raw_call.decode(data)
+        except msgspec.MsgspecError as error:
+            raise PayloadError(f"{what}: the arguments must be an array, or an object of args and kwargs: {error}") from None
+        self._check_count(len(call.args), what)
+        self._missing_keyword(call.kwargs, what)
+        args: list[Any] = []
+        for i, raw in enumerate(call.args):
+            parameter = self._positional[i] if i < len(self._positional) else self._rest
+            assert parameter is not None  # by the count
+            args.append(self._decode_one(raw, parameter, self._name(i), what))
+        kwargs: dict[str, Any] = {}
+        for name, raw in call.kwargs.items():
+            named = self._keywords.get(name, self._wildcard)
+            if named is None:
+                raise PayloadError(f"{what}: there is no argument {name!r} that is given by name")
+            kwargs[name] = self._decode_one(raw, named, name, what)
+        return tuple(args), kwargs
+
+    def _decode_one(self, raw: Raw, parameter: Parameter, name: str, what: str) -> Any:
+        try:
+            return from_json(raw, self._hint(parameter))
+        except PayloadError as error:
+            raise PayloadError(f"{what}: argument {name!r} {error}") from None
+
+    def _hint(self, parameter: Parameter) -> Any:
+        if self._hints is None:
+            self._hints = hints_of(self._fn)
+        return self._hints.get(parameter.name, Any)
+
+    def _name(self, index: int) -> str:
+        if index < len(self._positional):
+            return self._positional[index].name
+        return "arguments" if self._rest is None else f"{self._rest.name}[{index - len(self._positional)}]"
+
+    def _check_count(self, count: int, what: str) -> None:
+        if count < self._required:
+            raise PayloadError(f"{what}: argument {self._positional[count].name!r} is missing")
+        if self._rest is None and count > len(self._positional):
+            raise PayloadError(f"{what} takes {_counted(len(self._positional))}, got {count}")
+
+    def _missing_keyword(self, given: Mapping[str, object], what: str) -> None:
+        for name, parameter in self._keywords.items():
+            if parameter.default is Parameter.empty and name not in given:
+                raise PayloadError(f"{what}: argument {name!r} is missing")
+
+    def _blame(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str, fault: PayloadError) -> None:
+        positional, named = self._bind(args, kwargs, what)
+        for name, value in [*((self._name(i), v) for i, v in enumerate(positional)), *named.items()]:
+            try:
+                to_json(value)
+            except PayloadError as error:
+                raise PayloadError(f"{what}: argument {name!r} {error}") from fault
+
+
+def _counted(count: int) -> str:
+    return "no arguments" if not count else "1 argument" if count == 1 else f"{count} arguments"
