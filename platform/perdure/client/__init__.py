@@ -1,0 +1,18 @@
+"""The client: start runs, signal, query, cancel, read their state.
+
+    async with Client.connect("sqlite:///app.db") as client:
+        order = await client.start("order-1", Order.process, "burrata")
+        await order.signal(Order.picked_up)
+        print(await order.view(Order.status), await order.result())
+
+May import `codec`, `core` and what is below; adapters are found by the address's scheme (`address.py`). Start reading at `client.py`;
+`sync.py` is the same without asyncio.
+"""
+
+from perdure.client.address import Connecting
+from perdure.client.client import Client
+from perdure.client.description import Description, PendingActivity, PendingTimer
+from perdure.client.handle import Handle
+from perdure.client.sync import SyncClient, SyncHandle
+
+__all__ = ["Client", "Connecting", "Description", "Handle", "PendingActivity", "PendingTimer", "SyncClient", "SyncHandle"]

@@ -1,0 +1,67 @@
+"""Addresses: which transport a URL stands for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from perdure.client.client import Client
+    from perdure.client.ports import Transport
+
+_SCHEMES: Final = {"sqlite": "perdure.log.remote:connect"}
+"""Scheme to `module:function`; the function takes the URL and gives a transport."""
+
+
+def transport_of(url: str) -> Transport:
+    """Connect to the platform at a URL.
+
+    Args:
+        url: `sqlite:///relative.db`, `sqlite:////absolute.db`.
+
+    Raises:
+        UsageError: the scheme is not known.
+        errors.InfrastructureError: the platform cannot be reached; the message says what to do.
+    """
+    scheme = url.partition(":")[0]
+    target = _SCHEMES.get(scheme)
+    if target is None or "://" not in url:
+        known = ", ".join(f"{each}://" for each in _SCHEMES)
+        raise UsageError(
+            f'the address {url!r} is not understood; it begins with one of: {known} (for example "sqlite:///app.db")'
+        )
+    module, _, function = target.partition(":")
+    transport: Transport = getattr(import_module(module), function)(url)
+    return transport
+
+
+class Connecting:
+    """What `Client.connect` gives: `await` it, or `async with` it."""
+
+    __slots__ = ("_client", "_codec", "_url")
+
+    def __init__(self, url: str, codec: Any) -> None:
+        self._url = url
+        self._codec = codec
+        self._client: Client | None = None
+
+    async def _connect(self) -> Client:
+        from perdure.client.client import Client
+        from perdure.codec.payloads import JsonPayloads
+
+        self._client = Client(transport_of(self._url), payloads=JsonPayloads(codec=self._codec))
+        return self._client
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Client:
+        return await self._connect()
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._client is not None:
+            await self._client.close()

@@ -1,0 +1,78 @@
+"""Replies to results or to errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure import errors
+from perdure.model.replies import Accepted, Answered, AnyReply, Closed, QueryRaised, Refused
+from perdure.model.states import Status
+
+if TYPE_CHECKING:
+    from perdure.model.payloads import Payloads
+
+_REFUSALS: Final[dict[str, type[errors.ClientError]]] = {
+    "already_started": errors.WorkflowAlreadyStarted,
+    "not_found": errors.WorkflowNotFound,
+    "closed": errors.WorkflowNotFound,
+    "unknown_type": errors.RequestRefused,
+    "unknown_name": errors.RequestRefused,
+    "bad_input": errors.RequestRefused,
+    "limit": errors.RequestRefused,
+    "suspended": errors.QueryFailed,
+}
+
+
+def accepted(reply: AnyReply) -> Accepted:
+    """The reply to a start, a signal, a cancellation, a termination.
+
+    Raises:
+        errors.ClientError: it was refused.
+    """
+    if isinstance(reply, Accepted):
+        return reply
+    raise _refused(reply)
+
+
+def answered(reply: AnyReply, payloads: Payloads, annotation: Any, what: str) -> Any:
+    """The answer of a query.
+
+    Raises:
+        errors.QueryFailed: it raised; the cause is the author's exception.
+        errors.ClientError: it was refused.
+    """
+    if isinstance(reply, Answered):
+        return payloads.decode(reply.result, annotation, what=f"the answer of {what}")
+    if isinstance(reply, QueryRaised):
+        cause = payloads.decode_failure(reply.failure)
+        raise errors.QueryFailed(f"{what} raised {type(cause).__name__}: {cause}") from cause
+    if isinstance(reply, Refused) and reply.code == "bad_input":
+        raise errors.QueryFailed(reply.message)
+    raise _refused(reply)
+
+
+def result_of(closed: Closed, payloads: Payloads, annotation: Any, workflow_id: str) -> Any:
+    """The result of a closed run.
+
+    Raises:
+        errors.WorkflowFailed: it ended without one.
+    """
+    match closed.status:
+        case Status.COMPLETED:
+            return payloads.decode(closed.result, annotation, what=f"the result of workflow {workflow_id!r}")
+        case Status.CANCELLED:
+            cause: BaseException = errors.Cancelled(closed.reason or "cancelled")
+        case Status.TERMINATED:
+            cause = errors.Terminated(closed.reason or "terminated")
+        case Status.TIMED_OUT:
+            cause = errors.TimedOut("the run's own timeout passed")
+        case _:
+            cause = payloads.decode_failure(closed.failure) if closed.failure else errors.Failure("failed")
+    said = f": {cause}" if str(cause) else ""
+    raise errors.WorkflowFailed(f"workflow {workflow_id!r} {closed.status.value.replace('_', ' ')}{said}", cause)
+
+
+def _refused(reply: AnyReply) -> Exception:
+    if isinstance(reply, Refused):
+        return _REFUSALS[reply.code](reply.message)
+    return errors.InfrastructureError(f"the engine sent {type(reply).__name__}, which does not answer this request")

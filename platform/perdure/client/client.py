@@ -1,0 +1,228 @@
+"""The client: whom to ask, and for what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+from uuid import uuid4
+
+from msgspec import json
+
+from perdure import errors
+from perdure.client.address import Connecting
+from perdure.client.answers import accepted
+from perdure.client.description import describe
+from perdure.client.handle import Handle
+from perdure.model import commands as cm
+from perdure.model.duration import Duration, microseconds
+from perdure.model.limits import fault_of_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from perdure.client.description import Description
+    from perdure.client.ports import Transport
+    from perdure.codec.payloads import PayloadCodec
+    from perdure.model.events import EventRecord
+    from perdure.model.payloads import Payloads
+    from perdure.model.states import Status, WorkflowState
+    from perdure.workflow import RunRef
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+REQUEST_TIMEOUT_S = 15.0
+
+
+class Client:
+    """Talks to one platform. Make one by `Client.connect`, and close it.
+
+    Args:
+        transport: carries requests.
+        payloads: encodes and decodes values; the same on every side.
+        start_options: what `options` has set, fields of `StartWorkflow`.
+    """
+
+    def __init__(self, transport: Transport, *, payloads: Payloads, start_options: dict[str, Any] | None = None) -> None:
+        self._transport = transport
+        self._payloads = payloads
+        self._start_options = start_options or {}
+
+    @classmethod
+    def connect(cls, url: str, *, codec: PayloadCodec | None = None) -> Connecting:
+        """Connect to the platform at a URL; `await` it, or `async with` it.
+
+        Args:
+            url: `sqlite:///app.db` for the database of a `perdure dev`.
+            codec: encrypts or compresses payloads.
+
+        Raises:
+            errors.UsageError: the address is not understood.
+            errors.InfrastructureError: the platform cannot be reached.
+        """
+        return Connecting(url, codec)
+
+    def options(
+        self,
+        *,
+        if_running: Literal["refuse", "attach", "terminate"] = "refuse",
+        if_closed: Literal["start", "refuse", "after_failure"] = "start",
+        delay: Duration | None = None,
+        timeout: Duration | None = None,
+        attributes: dict[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> Client:
+        """The same client, with options for the starts made through it.
+
+        Args:
+            if_running: a run with this workflow id is open: refuse, give that one, or terminate it and start.
+            if_closed: a run with this workflow id has closed: start another, refuse, or start only if it did not complete.
+            delay: the code begins so much later.
+            timeout: of the whole run; then it is `timed_out`.
+            attributes: JSON values to find it by.
+            request_id: a second start with the same one acts once; by default every call is a request of its own.
+        """
+        given = json.encode(attributes) if attributes else b""
+        start_options: dict[str, Any] = {
+            "if_running": if_running,
+            "if_closed": if_closed,
+            "delay_us": microseconds(delay) if delay is not None else 0,
+            "timeout_us": microseconds(timeout) if timeout is not None else 0,
+            "attributes": given,
+        }
+        if request_id is not None:
+            start_options["request_id"] = request_id
+        return Client(self._transport, payloads=self._payloads, start_options=start_options)
+
+    async def start(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[S, R]:
+        """Start a run; returns when that is durable.
+
+        Args:
+            id: the workflow id, its address.
+            run: `Order.process`, or a function workflow.
+            args: what it takes.
+            kwargs: the same.
+
+        Raises:
+            errors.WorkflowAlreadyStarted: the id is taken; `options()` says what to do then.
+            errors.RequestRefused: the id or an argument is refused, or no engine knows the type.
+            errors.EngineUnavailable: nobody answered in time.
+        """
+        definition = run.definition
+        payload = self._payloads.encode_arguments(definition.run_fn, args, kwargs, what=f"workflow {definition.name!r}")
+        run_id = await self._start(id, definition.name, payload)
+        return Handle(self._transport, self._payloads, id, run_id, definition)
+
+    async def execute(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Start a run and wait for its result; raises as `start` and `Handle.result`."""
+        handle = await self.start(id, run, *args, **kwargs)
+        return await handle.result()
+
+    def get(self, id: str, run: RunRef[S, P, R], /) -> Handle[S, R]:
+        """The current run of a workflow id, or its last one; nothing is asked yet."""
+        return Handle(self._transport, self._payloads, id, "", run.definition)
+
+    async def start_by_name(self, id: str, type: str, args: Sequence[object] = ()) -> Handle[Any, Any]:
+        """Start a run of a type that is not imported here; arguments are JSON values. Raises as `start`."""
+        payload = self._payloads.encode(list(args), what=f"the arguments of workflow {type!r}")
+        run_id = await self._start(id, type, payload)
+        return Handle(self._transport, self._payloads, id, run_id, None)
+
+    def get_by_name(self, id: str) -> Handle[Any, Any]:
+        """A run of any type; values come as JSON values."""
+        return Handle(self._transport, self._payloads, id, "", None)
+
+    async def state(self, id: str) -> WorkflowState:
+        """The public state of a workflow id.
+
+        Raises:
+            errors.WorkflowNotFound: it never was started.
+        """
+        return self._state(id)
+
+    async def describe(self, id: str) -> Description:
+        """What the current run of a workflow id is doing, or how its last one ended.
+
+        Raises:
+            errors.WorkflowNotFound: it never was started.
+        """
+        state = self._state(id)
+        view = self._payloads.decode(state.view, Any, what="the view") if state.view else None
+        records = self._transport.reader.events(id, state.run_id)
+        return describe(state, records, view, json.decode(state.attributes) if state.attributes else {})
+
+    async def history(self, id: str, run_id: str = "") -> list[EventRecord]:
+        """The events of a run; of the current or last one by default. `perdure.codec.history` turns them into JSON and back.
+
+        Raises:
+            errors.WorkflowNotFound: there is no such run.
+        """
+        records = self._transport.reader.events(id, run_id or self._state(id).run_id)
+        if not records:
+            raise errors.WorkflowNotFound(f"workflow {id!r} has no run {run_id!r}")
+        return records
+
+    async def list(
+        self,
+        *,
+        type: str | None = None,
+        status: Status | str | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        limit: int = 100,
+        after: WorkflowState | None = None,
+    ) -> list[WorkflowState]:
+        """Workflows by their last run, newest first.
+
+        Args:
+            type: of this type only.
+            status: in this status only.
+            started_after: at or after.
+            started_before: before.
+            limit: of one page.
+            after: the last one of the page before.
+        """
+        return self._transport.reader.list(
+            type=type,
+            status=str(status) if status is not None else None,
+            started_after=_at(started_after),
+            started_before=_at(started_before),
+            limit=limit,
+            after=after,
+        )
+
+    def decode_view(self, state: WorkflowState, annotation: Any = Any) -> Any:
+        """The view in a public state, by an annotation; None when there is none."""
+        return self._payloads.decode(state.view, annotation, what="the view") if state.view else None
+
+    async def close(self) -> None:
+        """Let go of the platform. Idempotent."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def _state(self, id: str) -> WorkflowState:
+        state = self._transport.reader.state(id)
+        if state is None:
+            raise errors.WorkflowNotFound(f"no workflow has the id {id!r}")
+        return state
+
+    async def _start(self, id: str, type: str, payload: bytes) -> str:
+        if fault := fault_of_id(id):
+            raise errors.RequestRefused(fault)
+        options = {"request_id": uuid4().hex, **self._start_options}
+        command = cm.StartWorkflow(id, type=type, input=payload, **options)
+        return accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id
+
+
+def _at(when: datetime | None) -> int | None:
+    if when is None:
+        return None
+    if when.tzinfo is None:
+        raise errors.UsageError(f"{when!r} has no time zone; write datetime.now(UTC), or datetime(…, tzinfo=UTC)")
+    return int(when.timestamp() * 1_000_000)

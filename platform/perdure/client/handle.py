@@ -1,0 +1,163 @@
+"""A handle: one workflow, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
+from uuid import uuid4
+
+from perdure import errors
+from perdure.client.answers import accepted, answered, result_of
+from perdure.model import commands as cm
+from perdure.model.limits import fault_of_id
+from perdure.model.replies import Closed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from perdure.client.ports import Transport
+    from perdure.model.payloads import Payloads
+    from perdure.model.states import WorkflowState
+    from perdure.workflow import Definition, QueryRef, SignalRef, ViewRef
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+S_co = TypeVar("S_co", covariant=True)
+
+REQUEST_TIMEOUT_S: Final = 15.0
+WATCH_S: Final = 0.05
+"""Between two looks of `watch`."""
+
+
+class Handle(Generic[S_co, R_co]):
+    """One workflow: the run that was started through this client, or whichever is the current one.
+
+    Attributes:
+        id: the workflow id.
+        run_id: empty when it is not about one run only.
+    """
+
+    def __init__(self, transport: Transport, payloads: Payloads, id: str, run_id: str, definition: Definition | None) -> None:
+        self.id = id
+        self.run_id = run_id
+        self._transport = transport
+        self._payloads = payloads
+        self._definition = definition
+
+    async def result(self) -> R_co:
+        """Wait for the run to close; its result.
+
+        Raises:
+            errors.WorkflowFailed: it ended without one; `cause` says why.
+            errors.WorkflowNotFound: no run has this id.
+            errors.EngineUnavailable: nobody runs the platform, or it went away.
+        """
+        annotation = self._definition.returns if self._definition is not None else Any
+        closed = self._closed()
+        if closed is None:
+            command = cm.AwaitWorkflow(self.id, self.run_id, uuid4().hex)
+            reply = await self._transport.request(command, float("inf"))
+            if not isinstance(reply, Closed):
+                closed = self._closed()  # it closed, and was followed by another run, before it was asked for
+                if closed is None:
+                    accepted(reply)
+                    raise errors.InfrastructureError(f"the engine answered with {type(reply).__name__}")
+            else:
+                closed = reply
+        result: R_co = result_of(closed, self._payloads, annotation, self.id)
+        return result
+
+    async def signal(self, target: SignalRef[S_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Send a signal; returns when it is durable, not when it is handled.
+
+        Raises:
+            errors.WorkflowNotFound: no open run has this id.
+            errors.RequestRefused: an argument is refused.
+            errors.EngineUnavailable: nobody answered in time.
+        """
+        payload = self._payloads.encode_arguments(target.fn, args, kwargs, what=f"signal {target.name!r}")
+        await self._signal(target.name, payload)
+
+    async def query(self, target: QueryRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the live run; of a closed run, what it was at its end.
+
+        Raises:
+            errors.WorkflowNotFound: no run has this id.
+            errors.QueryFailed: the query raised.
+            errors.EngineUnavailable: nobody answered in time.
+        """
+        what = f"query {target.name!r}"
+        payload = self._payloads.encode_arguments(target.fn, args, kwargs, what=what)
+        reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, uuid4().hex, name=target.name, input=payload))
+        value: T = answered(reply, self._payloads, target.returns, what)
+        return value
+
+    async def view(self, target: ViewRef[S_co, T], /) -> T:
+        """The view that the platform keeps; for ever, also after the run has closed, and without an engine.
+
+        Raises:
+            errors.WorkflowNotFound: no run has this id, or it has no view yet.
+        """
+        state = self._state()
+        if not state.view:
+            raise errors.WorkflowNotFound(f"workflow {self.id!r} has no view yet: {state.reason or 'its code has not run'}")
+        value: T = self._payloads.decode(state.view, target.returns, what=f"the view {target.name!r}")
+        return value
+
+    async def watch(self, target: ViewRef[S_co, T], /) -> AsyncIterator[T]:
+        """The view now, and again after each change, until the run has closed.
+
+        Raises:
+            errors.WorkflowNotFound: no run has this id.
+        """
+        seen = b""
+        while True:
+            state = self._state()
+            if state.view and state.view != seen:
+                seen = state.view
+                value: T = self._payloads.decode(state.view, target.returns, what=f"the view {target.name!r}")
+                yield value
+            elif state.status.is_closed:
+                return
+            else:
+                await asyncio.sleep(WATCH_S)
+
+    async def cancel(self, reason: str = "") -> None:
+        """Ask the run to end: its code gets an `asyncio.CancelledError` and may clean up. Raises as `signal`."""
+        accepted(await self._request(cm.CancelWorkflow(self.id, self.run_id, uuid4().hex, reason=reason)))
+
+    async def terminate(self, reason: str = "") -> None:
+        """End the run; none of its code runs. Raises as `signal`."""
+        accepted(await self._request(cm.TerminateWorkflow(self.id, self.run_id, uuid4().hex, reason=reason)))
+
+    async def signal_by_name(self, name: str, args: Sequence[object] = ()) -> None:
+        """Send a signal of a type that is not imported here; arguments are JSON values. Raises as `signal`."""
+        await self._signal(name, self._payloads.encode(list(args), what=f"the arguments of signal {name!r}"))
+
+    async def query_by_name(self, name: str, args: Sequence[object] = ()) -> Any:
+        """Query a run of a type that is not imported here; values are JSON values. Raises as `query`."""
+        payload = self._payloads.encode(list(args), what=f"the arguments of query {name!r}")
+        reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, uuid4().hex, name=name, input=payload))
+        return answered(reply, self._payloads, Any, f"query {name!r}")
+
+    async def _signal(self, name: str, payload: bytes) -> None:
+        accepted(await self._request(cm.SignalWorkflow(self.id, self.run_id, uuid4().hex, name=name, input=payload)))
+
+    async def _request(self, command: cm.Request) -> Any:
+        if fault := fault_of_id(self.id):
+            raise errors.RequestRefused(fault)
+        return await self._transport.request(command, REQUEST_TIMEOUT_S)
+
+    def _state(self) -> WorkflowState:
+        state = self._transport.reader.state(self.id)
+        if state is None:
+            raise errors.WorkflowNotFound(f"no workflow has the id {self.id!r}")
+        return state
+
+    def _closed(self) -> Closed | None:
+        """How the run ended, if the materialised state knows."""
+        state = self._transport.reader.state(self.id)
+        if state is None or not state.status.is_closed or self.run_id not in ("", state.run_id):
+            return None
+        return Closed("", state.run_id, state.status, state.result, state.failure, state.reason)

@@ -1,0 +1,92 @@
+"""The ports of the client: who carries its requests, and what it reads. Adapters live in `perdure.log` and `perdure.medium`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Sequence
+
+    from perdure.model.commands import AnyCommand, Request
+    from perdure.model.events import EventRecord
+    from perdure.model.replies import AnyReply
+    from perdure.model.states import WorkflowState
+
+Order = Literal["newest", "oldest"]
+
+
+class Reader(Protocol):
+    """What everybody may read. Any thread may call it; every call sees all that was answered before it."""
+
+    def state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of the workflow id; None when it never was started.
+
+        Raises:
+            InfrastructureError: it cannot be read; the message says what to do. So for all methods.
+        """
+        ...
+
+    def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:
+        """The history of a run, in order; empty when there is none."""
+        ...
+
+    def list(
+        self,
+        *,
+        type: str | None = None,
+        status: str | None = None,
+        started_after: int | None = None,
+        started_before: int | None = None,
+        order: Order = "newest",
+        limit: int = 100,
+        after: WorkflowState | None = None,
+    ) -> builtins.list[WorkflowState]:
+        """Workflows by the start of their last run; those that started together by their id, in the same direction.
+
+        Args:
+            type: of this type only.
+            status: in this status only.
+            started_after: at or after, microseconds.
+            started_before: before, microseconds.
+            order: newest or oldest first.
+            limit: of one page.
+            after: the last one of the page before.
+        """
+        ...
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many workflows there are, by (type, status)."""
+        ...
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+class Transport(Protocol):
+    """Carries requests to the engine and answers back. Belongs to one asyncio loop: that of the first request."""
+
+    @property
+    def reader(self) -> Reader:
+        """What can be read without asking the engine."""
+        ...
+
+    async def request(self, command: Request, timeout_s: float) -> AnyReply:
+        """Ask, and wait for the answer.
+
+        Args:
+            command: with a request id; `reply_to` is filled in here.
+            timeout_s: seconds; `inf` for as long as there is an engine.
+
+        Raises:
+            EngineUnavailable: nobody answered in time; the message says what to do. Sending it again, under the same request
+                id, is safe.
+            InfrastructureError: it cannot be sent; the message says what to do.
+        """
+        ...
+
+    def submit(self, commands: Sequence[AnyCommand]) -> None:
+        """Hand over commands that nobody waits for. Any thread may call it; `close` sees them written."""
+
+    async def close(self) -> None:
+        """Let go. Requests that still wait fail with `EngineUnavailable`. Idempotent."""

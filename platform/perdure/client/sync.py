@@ -1,0 +1,219 @@
+"""The client without asyncio: the same methods, each waits. `test_sync_client.py` keeps the two alike."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar
+
+from perdure.client.address import transport_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator, Sequence
+    from datetime import datetime
+
+    from perdure.client.client import Client
+    from perdure.client.description import Description
+    from perdure.client.handle import Handle
+    from perdure.codec.payloads import PayloadCodec
+    from perdure.model.duration import Duration
+    from perdure.model.events import EventRecord
+    from perdure.model.states import Status, WorkflowState
+    from perdure.workflow import QueryRef, RunRef, SignalRef, ViewRef
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+S_co = TypeVar("S_co", covariant=True)
+
+
+class _LoopThread:
+    """An asyncio loop in a thread, for callers that have none."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="perdure-client", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Until `stop`."""
+        return self._thread.is_alive()
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it there; its result. An interrupt while waiting cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """Idempotent."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+
+class SyncHandle(Generic[S_co, R_co]):
+    """`Handle`, without asyncio."""
+
+    def __init__(self, handle: Handle[S_co, R_co], thread: _LoopThread) -> None:
+        self._handle = handle
+        self._thread = thread
+        self.id = handle.id
+        self.run_id = handle.run_id
+
+    def result(self) -> R_co:
+        """See `Handle.result`."""
+        return self._thread.wait(self._handle.result())
+
+    def signal(self, target: SignalRef[S_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """See `Handle.signal`."""
+        self._thread.wait(self._handle.signal(target, *args, **kwargs))
+
+    def query(self, target: QueryRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """See `Handle.query`."""
+        return self._thread.wait(self._handle.query(target, *args, **kwargs))
+
+    def view(self, target: ViewRef[S_co, T], /) -> T:
+        """See `Handle.view`."""
+        return self._thread.wait(self._handle.view(target))
+
+    def watch(self, target: ViewRef[S_co, T], /) -> Iterator[T]:
+        """See `Handle.watch`."""
+        views = self._handle.watch(target)
+        end = object()
+        while (value := self._thread.wait(_next(views, end))) is not end:
+            yield value
+
+    def cancel(self, reason: str = "") -> None:
+        """See `Handle.cancel`."""
+        self._thread.wait(self._handle.cancel(reason))
+
+    def terminate(self, reason: str = "") -> None:
+        """See `Handle.terminate`."""
+        self._thread.wait(self._handle.terminate(reason))
+
+    def signal_by_name(self, name: str, args: Sequence[object] = ()) -> None:
+        """See `Handle.signal_by_name`."""
+        self._thread.wait(self._handle.signal_by_name(name, args))
+
+    def query_by_name(self, name: str, args: Sequence[object] = ()) -> Any:
+        """See `Handle.query_by_name`."""
+        return self._thread.wait(self._handle.query_by_name(name, args))
+
+
+class SyncClient:
+    """`Client`, without asyncio: `with SyncClient.connect("sqlite:///app.db") as client: …`."""
+
+    def __init__(self, client: Client, thread: _LoopThread) -> None:
+        self._client = client
+        self._thread = thread
+
+    @classmethod
+    def connect(cls, url: str, *, codec: PayloadCodec | None = None) -> SyncClient:
+        """See `Client.connect`."""
+        thread = _LoopThread()
+        try:
+            return cls(thread.wait(_connect(url, codec)), thread)
+        except BaseException:
+            thread.stop()
+            raise
+
+    def options(
+        self,
+        *,
+        if_running: Literal["refuse", "attach", "terminate"] = "refuse",
+        if_closed: Literal["start", "refuse", "after_failure"] = "start",
+        delay: Duration | None = None,
+        timeout: Duration | None = None,
+        attributes: dict[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> SyncClient:
+        """See `Client.options`."""
+        client = self._client.options(
+            if_running=if_running, if_closed=if_closed, delay=delay, timeout=timeout, attributes=attributes, request_id=request_id
+        )
+        return SyncClient(client, self._thread)
+
+    def start(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> SyncHandle[S, R]:
+        """See `Client.start`."""
+        return SyncHandle(self._thread.wait(self._client.start(id, run, *args, **kwargs)), self._thread)
+
+    def execute(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """See `Client.execute`."""
+        return self._thread.wait(self._client.execute(id, run, *args, **kwargs))
+
+    def get(self, id: str, run: RunRef[S, P, R], /) -> SyncHandle[S, R]:
+        """See `Client.get`."""
+        return SyncHandle(self._client.get(id, run), self._thread)
+
+    def start_by_name(self, id: str, type: str, args: Sequence[object] = ()) -> SyncHandle[Any, Any]:
+        """See `Client.start_by_name`."""
+        return SyncHandle(self._thread.wait(self._client.start_by_name(id, type, args)), self._thread)
+
+    def get_by_name(self, id: str) -> SyncHandle[Any, Any]:
+        """See `Client.get_by_name`."""
+        return SyncHandle(self._client.get_by_name(id), self._thread)
+
+    def state(self, id: str) -> WorkflowState:
+        """See `Client.state`."""
+        return self._thread.wait(self._client.state(id))
+
+    def describe(self, id: str) -> Description:
+        """See `Client.describe`."""
+        return self._thread.wait(self._client.describe(id))
+
+    def history(self, id: str, run_id: str = "") -> list[EventRecord]:
+        """See `Client.history`."""
+        return self._thread.wait(self._client.history(id, run_id))
+
+    def decode_view(self, state: WorkflowState, annotation: Any = Any) -> Any:
+        """See `Client.decode_view`."""
+        return self._client.decode_view(state, annotation)
+
+    def close(self) -> None:
+        """See `Client.close`."""
+        if self._thread.is_running:
+            self._thread.wait(self._client.close())
+            self._thread.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # last: inside the class body its name hides the builtin
+    def list(
+        self,
+        *,
+        type: str | None = None,
+        status: Status | str | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        limit: int = 100,
+        after: WorkflowState | None = None,
+    ) -> list[WorkflowState]:
+        """See `Client.list`."""
+        return self._thread.wait(
+            self._client.list(
+                type=type, status=status, started_after=started_after, started_before=started_before, limit=limit, after=after
+            )
+        )
+
+
+async def _connect(url: str, codec: PayloadCodec | None) -> Client:
+    from perdure.client.client import Client
+    from perdure.codec.payloads import JsonPayloads
+
+    return Client(transport_of(url), payloads=JsonPayloads(codec=codec))
+
+
+async def _next(views: Any, end: Any) -> Any:
+    return await anext(views, end)

@@ -1,0 +1,81 @@
+"""Who may start: a workflow id has at most one open run, and the caller says what to do when there is one, or was one."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+from perdure.core.run import RunState
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.replies import Accepted, AnyReply, Refused
+from perdure.model.states import Status
+
+
+class Outcome(Enum):
+    """What a start leads to."""
+
+    START = auto()
+    ANSWER = auto()
+    TERMINATE_AND_START = auto()
+
+
+class StartDecision(NamedTuple):
+    """`reply` only with ANSWER: the start is refused, or was done before, or attaches."""
+
+    outcome: Outcome
+    reply: AnyReply | None = None
+
+
+def decide_start(current: RunState | None, command: cm.StartWorkflow) -> StartDecision:
+    """Decide a start.
+
+    Args:
+        current: the open run of the workflow id, or its last closed one; None when there never was one. Only read.
+        command: the start.
+    """
+    if current is None:
+        return StartDecision(Outcome.START)
+    if command.request_id and command.request_id in current.request_ids:
+        return StartDecision(Outcome.ANSWER, Accepted(command.request_id, current.run_id, is_new=False))
+    if current.phase.is_closed:
+        return _after_closed(current, command)
+    if command.if_running == "attach":
+        if current.type != command.type:
+            return _refused(current, command, f"is running as another type, {current.type!r}: it cannot be attached to")
+        return StartDecision(Outcome.ANSWER, Accepted(command.request_id, current.run_id, is_new=False))
+    if command.if_running == "terminate":
+        return StartDecision(Outcome.TERMINATE_AND_START)
+    return _refused(current, command, 'is already running; use if_running="attach" to get the running one')
+
+
+def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) -> ev.WorkflowStarted:
+    """The first event of the run that a start leads to.
+
+    Args:
+        command: the start.
+        at: now, microseconds.
+        seed: for the run's random numbers.
+        python: minor version of this process, 311, 312 …
+    """
+    return ev.WorkflowStarted(
+        command.type,
+        command.input,
+        python,
+        seed,
+        command.request_id,
+        command.timeout_us,
+        command.attributes,
+        at + command.delay_us if command.delay_us else 0,
+    )
+
+
+def _after_closed(current: RunState, command: cm.StartWorkflow) -> StartDecision:
+    if command.if_closed == "start" or (command.if_closed == "after_failure" and current.status is not Status.COMPLETED):
+        return StartDecision(Outcome.START)
+    return _refused(current, command, f"is {current.status.value}, and if_closed={command.if_closed!r} forbids another run")
+
+
+def _refused(current: RunState, command: cm.StartWorkflow, why: str) -> StartDecision:
+    message = f"workflow {command.workflow_id!r} {why}"
+    return StartDecision(Outcome.ANSWER, Refused(command.request_id, "already_started", message, current.run_id))

@@ -1,0 +1,212 @@
+"""One process, one file: wiring."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Final, Self
+
+from perdure.client import Client
+from perdure.codec.payloads import JsonPayloads, PayloadCodec
+from perdure.embedded.medium import open_medium
+from perdure.embedded.providers import Provided
+from perdure.embedded.side_loop import SideLoop
+from perdure.embedded.system import RandomIds, SystemClock
+from perdure.engine.processor import DEFAULTS, Engine, Settings
+from perdure.errors import InfrastructureError
+from perdure.log.local import LocalTransport
+from perdure.registry import Registry
+from perdure.replay import eviction, guard
+from perdure.replay.watchdog import Watchdog
+from perdure.worker.attempt import Attempts
+from perdure.worker.steps import LocalSteps
+from perdure.worker.worker import Worker
+
+GRACE_S: Final = 10.0
+
+
+class Platform:
+    """Engine, steps and worker of one database, in this process.
+
+    Args:
+        registry: what is served.
+        url: `sqlite:///app.db`, or `memory://` for one that is gone with the process.
+        codec: encrypts or compresses payloads.
+        settings: of the engine.
+        concurrency: activities at once.
+        report: told in words what an operator should know.
+
+    Raises:
+        UsageError: the address is not understood.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        url: str,
+        *,
+        codec: PayloadCodec | None = None,
+        settings: Settings = DEFAULTS,
+        concurrency: int = 200,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        self._registry = registry
+        self._codec = codec
+        self._settings = settings
+        self._concurrency = concurrency
+        self._medium = open_medium(url)
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="perdure-activity")
+        self._side = SideLoop("perdure-side")
+        self._provided = Provided(registry.providers)
+        payloads = JsonPayloads(codec=codec, validate_on_encode=False)
+        attempts = Attempts(registry.activities, payloads, self._threads, self._provided.instances)
+        steps = LocalSteps(self._side.loop, attempts, self._medium.log.submit)
+        self._engine = Engine(
+            self._medium.log,
+            self._medium.store,
+            SystemClock(),
+            RandomIds(),
+            steps,
+            registry.workflows,
+            payloads,
+            settings,
+            report,
+        )
+        self._worker = Worker(f"{os.getpid()}@{socket.gethostname()}", attempts, self._medium.log.submit, concurrency)
+        self._thread: threading.Thread | None = None
+        self._is_stopping = threading.Event()
+        self._has_stopped = threading.Event()
+        self._fault: BaseException | None = None
+        self._grace_s = GRACE_S
+        self._watchdog: Watchdog | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; only its own thread may use it."""
+        return self._engine
+
+    @property
+    def side(self) -> SideLoop:
+        """Where steps and activities run; a web application may, too."""
+        return self._side
+
+    def start(self) -> None:
+        """Serve, with the engine in a thread of its own; returns once the database is open.
+
+        Raises:
+            InfrastructureError: the database cannot be used; the message says what to do.
+        """
+        opened = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="perdure-engine", daemon=True)
+        self._thread.start()
+        opened.wait()
+        if self._fault is not None:
+            raise self._fault
+
+    def run_forever(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve, with the engine on this thread (best the main one: then code that blocks can always be interrupted), until `stop`.
+
+        Args:
+            ready: called once the database is open.
+
+        Raises:
+            InfrastructureError: the database cannot be used (any more); the message says what to do.
+        """
+        opened = threading.Event()
+        self._run(opened, ready)
+        if self._fault is not None:
+            raise self._fault
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """Stop: attempts that run may end within the grace, then the engine closes. From any thread but the engine's. Idempotent.
+
+        Args:
+            grace_s: seconds.
+        """
+        self.request_stop(grace_s)
+        if self._thread is not None:
+            self._thread.join()
+
+    def request_stop(self, grace_s: float = GRACE_S) -> None:
+        """Ask for a stop and return at once; also from a signal handler."""
+        if not self._is_stopping.is_set():
+            self._is_stopping.set()
+            self._grace_s = grace_s
+            self._medium.log.wake()
+
+    def client(self) -> Client:
+        """A client in this process, for one asyncio loop."""
+        return Client(LocalTransport(self._medium.channel, self._medium.reader()), payloads=JsonPayloads(codec=self._codec))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    # ---- on the engine's thread
+
+    def _run(self, opened: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
+        try:
+            self._open()
+        except BaseException as error:  # noqa: BLE001 - told by start() or run_forever()
+            self._fault = error
+            self._close()
+            opened.set()
+            return
+        opened.set()
+        ready()
+        try:
+            while not self._is_stopping.is_set():
+                self._engine.run_batch()
+            self._drain()
+        except InfrastructureError as error:
+            self._fault = error
+        finally:
+            self._close()
+            self._has_stopped.set()
+
+    def _open(self) -> None:
+        eviction.install_hooks()
+        guard.install()
+        for definition in self._registry.workflows.values():
+            guard.watch(definition.cls if definition.cls is not None else definition.run_fn)
+        if self._settings.block_limit_s:
+            self._watchdog = Watchdog(self._settings.block_limit_s)
+            self._engine.handler.enter, self._engine.handler.leave = self._watchdog.enter, self._watchdog.leave
+        self._side.start()
+        self._side.call(self._provided.open())
+        self._engine.open()
+        loop = self._side.loop
+        self._medium.channel.subscribe_tasks(
+            lambda tasks: loop.call_soon_threadsafe(self._worker.deliver, tasks),
+            lambda tokens: loop.call_soon_threadsafe(self._worker.cancel, tokens),
+        )
+
+    def _drain(self) -> None:
+        """Go on with batches while the attempts that run come to their end."""
+        drained = threading.Event()
+
+        async def drain() -> None:
+            await self._worker.drain(self._grace_s)
+            drained.set()
+            self._medium.log.wake()
+
+        self._side.loop.call_soon_threadsafe(lambda: self._side.loop.create_task(drain()))
+        while not drained.is_set():
+            self._engine.run_batch(0.1)
+        self._engine.run_batch(0.0)
+
+    def _close(self) -> None:
+        self._engine.close()
+        if self._side.is_running:
+            try:
+                self._side.call(self._provided.close(), 5.0)
+            finally:
+                self._side.stop()
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,41 @@
+"""Provided instances: the objects whose methods are activities, opened once and kept open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from perdure.activity import Provider
+
+
+class Provided:
+    """Opens providers in the order of their definition, closes them in the other.
+
+    Attributes:
+        instances: by class, while open.
+    """
+
+    def __init__(self, providers: Mapping[type[Any], Provider]) -> None:
+        self._providers = providers
+        self._stack = AsyncExitStack()
+        self.instances: dict[type[Any], Any] = {}
+
+    async def open(self) -> None:
+        """Open all.
+
+        Raises:
+            Exception: what a provider raised; those before it are closed again.
+        """
+        try:
+            for cls, provider in self._providers.items():
+                manager = asynccontextmanager(provider.factory)()
+                self.instances[cls] = await self._stack.enter_async_context(manager)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close all. Idempotent."""
+        self.instances.clear()
+        await self._stack.aclose()

@@ -1,0 +1,30 @@
+"""The real clock and the real dice."""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+class SystemClock:
+    """The time of day."""
+
+    def now(self) -> int:
+        """Microseconds since 1970."""
+        return time.time_ns() // 1_000
+
+
+class RandomIds:
+    """Ids from the system's random numbers; a run id begins with the time, so that files keep neighbours together."""
+
+    def run_id(self) -> str:
+        """A new run's id: 12 hexadecimal digits of milliseconds, 16 of chance."""
+        return f"{time.time_ns() // 1_000_000:012x}-{os.urandom(8).hex()}"
+
+    def token(self) -> str:
+        """An attempt's token, 64 bits."""
+        return os.urandom(8).hex()
+
+    def seed(self) -> int:
+        """63 bits."""
+        return int.from_bytes(os.urandom(8), "big") >> 1

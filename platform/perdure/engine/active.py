@@ -1,0 +1,157 @@
+"""Active runs: their state and, where it is needed, their live code, cached; a miss folds and replays."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from perdure.codec.records import hash_of_record
+from perdure.core.run import RunState, fold
+from perdure.model import events as ev
+from perdure.replay.live import LiveRun
+
+if TYPE_CHECKING:
+    from perdure.engine.ports import Store
+    from perdure.model.payloads import Payloads
+    from perdure.model.states import WorkflowState
+    from perdure.workflow import Definition
+
+
+class ActiveRun:
+    """A run in memory.
+
+    Attributes:
+        state: folded from its events.
+        live: its code; None where it is not needed, or cannot be brought to where the history is.
+        events: of the open batch.
+        public: the public state as it was written last; None before the first time.
+        view: the last view, and in `view_fault` why it is not the current one.
+        is_stale: the code has moved since the view was taken.
+    """
+
+    __slots__ = ("events", "input_offset", "input_partition", "is_stale", "live", "public", "state", "view", "view_fault")
+
+    def __init__(self, state: RunState, public: WorkflowState | None) -> None:
+        self.state = state
+        self.live: LiveRun | None = None
+        self.events: list[ev.AnyEvent] = []
+        self.public = public
+        self.view = public.view if public is not None else b""
+        self.view_fault = ""
+        self.is_stale = False
+        self.input_partition = self.input_offset = -1
+
+
+class ActiveRuns:
+    """The current run of each workflow id in use, least recently used first.
+
+    Args:
+        store: where a miss is read from.
+        definitions: workflow types by name.
+        payloads: for the code.
+        capacity: how many are kept between batches.
+    """
+
+    def __init__(self, store: Store, definitions: Mapping[str, Definition], payloads: Payloads, capacity: int) -> None:
+        self._store = store
+        self._definitions = definitions
+        self._payloads = payloads
+        self._capacity = capacity
+        self._runs: OrderedDict[str, ActiveRun] = OrderedDict()
+        self.replays = 0
+
+    def __len__(self) -> int:
+        """How many runs are cached."""
+        return len(self._runs)
+
+    def find(self, workflow_id: str) -> ActiveRun | None:
+        """The current run of a workflow id, or its last closed one; None when there never was one."""
+        active = self._runs.get(workflow_id)
+        if active is not None:
+            self._runs.move_to_end(workflow_id)
+            return active
+        public = self._store.state(workflow_id)
+        if public is None:
+            return None
+        state = fold(self._store.events(workflow_id, public.run_id), hash_of_record)
+        active = self._runs[workflow_id] = ActiveRun(state, public)
+        return active
+
+    def add(self, active: ActiveRun) -> None:
+        """A new run; an older one of the same workflow id is dropped."""
+        self.drop(active.state.workflow_id)
+        self._runs[active.state.workflow_id] = active
+
+    def bring_live(self, active: ActiveRun) -> list[object]:
+        """Replay the run's code to where its history is.
+
+        Returns:
+            What the code wants beyond the history (only of a run that was suspended).
+
+        Raises:
+            LookupError: no type of this name is known here.
+            ReplayError, NonDeterministic, Spinning, Blocked: as `LiveRun.replay`.
+        """
+        live = self.create_live(active)
+        self.replays += 1
+        records = self._store.events(active.state.workflow_id, active.state.run_id)
+        if active.events:
+            records.append(record_of(active, b""))
+        try:
+            wanted = live.replay(records)
+        except BaseException:
+            live.evict()
+            raise
+        active.live = live
+        active.is_stale = True
+        return list(wanted)
+
+    def create_live(self, active: ActiveRun) -> LiveRun:
+        """New code for the run, nothing shown to it yet.
+
+        Raises:
+            LookupError: no type of this name is known here.
+        """
+        state = active.state
+        definition = self._definitions.get(state.type)
+        if definition is None:
+            raise LookupError(f"no workflow type {state.type!r} is known here; deploy the code that has it")
+        return LiveRun(definition, state.workflow_id, state.run_id, state.started, state.started_at, self._payloads)
+
+    def drop(self, workflow_id: str) -> None:
+        """Forget a run; the store has it."""
+        active = self._runs.pop(workflow_id, None)
+        if active is not None and active.live is not None:
+            active.live.evict()
+
+    def drop_if(self, active: ActiveRun) -> None:
+        """Forget this run, unless a newer one has its workflow id."""
+        if self._runs.get(active.state.workflow_id) is active:
+            self.drop(active.state.workflow_id)
+
+    def trim(self) -> None:
+        """Between batches: over capacity, forget the least recently used."""
+        while len(self._runs) > self._capacity:
+            self.drop(next(iter(self._runs)))
+
+    def clear(self) -> None:
+        """Forget all."""
+        for workflow_id in list(self._runs):
+            self.drop(workflow_id)
+
+
+def record_of(active: ActiveRun, previous_hash: bytes) -> ev.EventRecord:
+    """The record of the run's events in the open batch."""
+    state = active.state
+    first = state.last_event_id - len(active.events) + 1
+    return ev.EventRecord(
+        state.workflow_id,
+        state.run_id,
+        first,
+        state.last_at,
+        active.input_partition,
+        active.input_offset,
+        previous_hash,
+        active.events,
+    )

@@ -1,0 +1,318 @@
+"""Handles one command: finds the run, decides, records, and lets the code go on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure import errors
+from perdure.core.actions import to_event
+from perdure.core.decide import closed_reply, decide
+from perdure.core.effects import begin, effects
+from perdure.core.lifecycle import Phase
+from perdure.core.run import RunState, evolve
+from perdure.core.start import Outcome, decide_start, started_event
+from perdure.engine.active import ActiveRun, ActiveRuns
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.limits import fault_of_id
+from perdure.model.replies import Accepted, Answered, QueryRaised, Refusal, Refused
+from perdure.replay.live import SUSPENDING, WAKES
+
+if TYPE_CHECKING:
+    from perdure.engine.leases import Leases
+    from perdure.engine.outbox import BatchOutbox
+    from perdure.engine.ports import Ids
+    from perdure.engine.waiters import Waiters
+    from perdure.model.payloads import Payloads
+    from perdure.replay.live import LiveRun
+    from perdure.workflow import Definition
+
+PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
+
+STRAYED: Final = (errors.ReplayError, LookupError, errors.PayloadError, *SUSPENDING)
+"""What says that a run's code is not where its history is."""
+
+
+class Handler:
+    """Handles single commands, for the engine's loop, which owns the parts.
+
+    Args:
+        runs: the cache.
+        outbox: of the open batch.
+        leases: of attempts.
+        waiters: for runs to close.
+        touched: written: the runs that the open batch concerns, by run id.
+        ids: fresh ids.
+        definitions: workflow types by name.
+        payloads: to check arguments before they are recorded.
+    """
+
+    __slots__ = (
+        "_at",
+        "_definitions",
+        "_ids",
+        "_leases",
+        "_outbox",
+        "_payloads",
+        "_runs",
+        "_touched",
+        "_waiters",
+        "enter",
+        "leave",
+    )
+
+    def __init__(
+        self,
+        runs: ActiveRuns,
+        outbox: BatchOutbox,
+        leases: Leases,
+        waiters: Waiters,
+        touched: dict[str, ActiveRun],
+        ids: Ids,
+        definitions: Mapping[str, Definition],
+        payloads: Payloads,
+    ) -> None:
+        self._runs = runs
+        self._outbox = outbox
+        self._leases = leases
+        self._waiters = waiters
+        self._touched = touched
+        self._ids = ids
+        self._definitions = definitions
+        self._payloads = payloads
+        self._at = 0
+        self.enter: Callable[[str], None] | None = None
+        self.leave: Callable[[], None] | None = None
+
+    def begin(self, at: int) -> None:
+        """A batch begins, stamped `at`."""
+        self._at = at
+
+    def handle(self, command: cm.AnyCommand) -> None:
+        """Handle one command in the open batch."""
+        match command:
+            case cm.StartWorkflow():
+                self._start(command)
+            case cm.QueryWorkflow():
+                self._query(command)
+            case cm.AwaitWorkflow():
+                self._await(command)
+            case cm.ResumeWorkflow():
+                self._resume(command)
+            case _:
+                self._message(command)
+
+    def refresh_view(self, active: ActiveRun) -> None:
+        """Take the view again, if the code has moved."""
+        live = active.live
+        if live is None or not active.is_stale:
+            return
+        active.is_stale = False
+        try:
+            view = live.view()
+        except SUSPENDING as error:
+            self._suspend(active, error)
+        except Exception as error:  # noqa: BLE001 - the author's; the run goes on with the last view
+            active.view_fault = f"the view could not be taken: {type(error).__name__}: {error}"
+        else:
+            active.view_fault = ""
+            if view is not None:
+                active.view = view
+
+    # ---- starts
+
+    def _start(self, command: cm.StartWorkflow) -> None:
+        if fault := fault_of_id(command.workflow_id):
+            return self._refuse(command, "bad_input", fault)
+        current = self._runs.find(command.workflow_id)
+        decision = decide_start(current.state if current is not None else None, command)
+        if decision.outcome is Outcome.ANSWER:
+            return self._outbox.reply(command.reply_to, decision.reply)
+        definition = self._definitions.get(command.type)
+        if definition is None:
+            known = ", ".join(sorted(self._definitions)) or "none"
+            return self._refuse(command, "unknown_type", f"no workflow type {command.type!r} is known here; known: {known}")
+        try:
+            self._payloads.decode_arguments(definition.run_fn, command.input, what=f"workflow {command.type!r}")
+        except errors.PayloadError as error:
+            return self._refuse(command, "bad_input", str(error))
+        if current is not None and decision.outcome is Outcome.TERMINATE_AND_START:
+            self._record(current, ev.WorkflowTerminated(f"another run was started with if_running={command.if_running!r}"))
+        started = started_event(command, self._at, self._ids.seed(), PYTHON)
+        state = RunState(command.workflow_id, self._ids.run_id(), started, self._at)
+        active = ActiveRun(state, None)
+        active.events.append(started)
+        self._runs.add(active)
+        self._touched[state.run_id] = active
+        begin(state, self._outbox)
+        self._outbox.reply(command.reply_to, Accepted(command.request_id, state.run_id))
+        active.live = self._runs.create_live(active)
+        self._show(active, started)
+        return None
+
+    # ---- messages to a run that is there
+
+    def _message(self, command: cm.AnyCommand) -> None:
+        active = self._find(command)
+        if active is None:
+            return
+        if isinstance(command, cm.SignalWorkflow) and (refusal := self._fault_of_signal(active, command)):
+            self._refuse(command, *refusal)
+            return
+        state = active.state
+        decision = decide(state, command, self._at, self._ids.token)
+        if isinstance(command, cm.Request):
+            self._outbox.reply(command.reply_to, decision.reply)
+        for event in decision.events:
+            if type(event) in WAKES and state.phase is Phase.RUNNING and active.live is None:
+                self._bring_live(active)
+            self._record(active, event)
+            if type(event) in WAKES:
+                self._show(active, event)
+        self._keep_lease(active, command)
+
+    def _find(self, command: cm.AnyCommand) -> ActiveRun | None:
+        active = self._runs.find(command.workflow_id)
+        if active is not None and command.run_id in ("", active.state.run_id):
+            return active
+        if isinstance(command, cm.Request):
+            whom = f"workflow {command.workflow_id!r}" + (f", run {command.run_id!r}" if command.run_id else "")
+            code: Refusal = "closed" if active is not None else "not_found"
+            self._refuse(
+                command, code, f"{whom} is not running: no run with this id" + (" is open" if active is not None else "")
+            )
+        return None
+
+    def _fault_of_signal(self, active: ActiveRun, command: cm.SignalWorkflow) -> tuple[Refusal, str] | None:
+        definition = self._definitions.get(active.state.type)
+        if definition is None or active.state.phase.is_closed:
+            return None
+        fn = definition.signals.get(command.name)
+        if fn is None:
+            known = ", ".join(sorted(definition.signals)) or "none"
+            return "unknown_name", f"workflow type {definition.name!r} has no signal {command.name!r}; it has: {known}"
+        try:
+            self._payloads.decode_arguments(fn, command.input, what=f"signal {command.name!r}")
+        except errors.PayloadError as error:
+            return "bad_input", str(error)
+        return None
+
+    def _keep_lease(self, active: ActiveRun, command: cm.AnyCommand) -> None:
+        match command:
+            case cm.StartActivity() | cm.HeartbeatActivity():
+                activity = active.state.activities.get(command.number)
+                if activity is None or activity.token != command.token:
+                    # nobody wants its result: stop it, in case it did not hear
+                    self._outbox.cancel(active.state.run_id, command.number, command.token, is_step=False)
+                    return
+                self._leases.renew(command, active.state.run_id, self._at)
+                if isinstance(command, cm.HeartbeatActivity) and command.details:
+                    self._outbox.keep_details(active.state.run_id, command.number, command.details)
+            case cm.CompleteActivity() | cm.FailActivity():
+                self._leases.end(command.token)
+            case _:
+                pass
+
+    # ---- reads
+
+    def _await(self, command: cm.AwaitWorkflow) -> None:
+        active = self._find(command)
+        if active is None:
+            return
+        if active.state.phase.is_closed:
+            self._outbox.reply(command.reply_to, closed_reply(active.state, command.request_id))
+        else:
+            self._waiters.add(active.state.run_id, command)
+
+    def _query(self, command: cm.QueryWorkflow) -> None:
+        active = self._find(command)
+        if active is None:
+            return
+        if active.live is None:
+            try:
+                self._runs.bring_live(active)
+            except STRAYED as error:
+                self._refuse(
+                    command, "suspended", f"the code of workflow {command.workflow_id!r} cannot be brought back: {error}"
+                )
+                return
+        live: Any = active.live
+        try:
+            reply: Any = Answered(command.request_id, self._guarded(live, lambda: live.query(command.name, command.input)))
+        except errors.UsageError as error:
+            reply = Refused(command.request_id, "bad_input", str(error), active.state.run_id)
+        except SUSPENDING as error:
+            reply = Refused(command.request_id, "bad_input", f"query {command.name!r}: {error}", active.state.run_id)
+        except Exception as error:  # noqa: BLE001 - the author's
+            reply = QueryRaised(command.request_id, self._payloads.encode_failure(error))
+        self._outbox.reply(command.reply_to, reply)
+
+    # ---- the code
+
+    def _resume(self, command: cm.ResumeWorkflow) -> None:
+        active = self._runs.find(command.workflow_id)
+        if active is None or active.state.phase is not Phase.SUSPENDED or active.state.run_id != command.run_id:
+            return
+        try:
+            wanted = self._runs.bring_live(active)
+        except STRAYED as error:
+            self._suspend(active, error)
+            return
+        self._record(active, ev.WorkflowResumed())
+        self._act(active, wanted)
+
+    def _bring_live(self, active: ActiveRun) -> None:
+        try:
+            self._runs.bring_live(active)
+        except STRAYED as error:
+            self._suspend(active, error)
+
+    def _show(self, active: ActiveRun, event: Any) -> None:
+        """Let the code go on with an event that was just recorded, and record what it wants then."""
+        live = active.live
+        if live is None or active.state.phase is not Phase.RUNNING:
+            return
+        at, event_id = self._at, active.state.last_event_id
+        try:
+            wanted = self._guarded(live, lambda: live.apply(event, at, event_id))
+        except STRAYED as error:
+            self._suspend(active, error)
+            return
+        active.is_stale = True
+        self._act(active, wanted)
+
+    def _guarded(self, live: LiveRun, activation: Callable[[], Any]) -> Any:
+        if self.enter is None or self.leave is None:
+            return activation()
+        self.enter(live.run_id)
+        try:
+            return activation()
+        finally:
+            self.leave()
+
+    def _act(self, active: ActiveRun, wanted: list[Any]) -> None:
+        for action in wanted:
+            event = to_event(active.state, action, self._ids.token)
+            if event is not None:
+                self._record(active, event)
+
+    def _suspend(self, active: ActiveRun, error: BaseException) -> None:
+        if active.live is not None:
+            active.live.evict()
+            active.live = None
+        reason = str(error) if isinstance(error, Exception) else f"{type(error).__name__}: {error}"
+        state = active.state
+        if state.phase is Phase.RUNNING or (state.phase is Phase.SUSPENDED and state.reason != reason):
+            self._record(active, ev.WorkflowSuspended(reason))
+
+    def _record(self, active: ActiveRun, event: Any) -> None:
+        state = active.state
+        self._touched[state.run_id] = active
+        effects(state, event, self._at, self._outbox)
+        evolve(state, event, self._at)
+        active.events.append(event)
+
+    def _refuse(self, command: cm.Request, code: Refusal, message: str) -> None:
+        self._outbox.reply(command.reply_to, Refused(command.request_id, code, message))

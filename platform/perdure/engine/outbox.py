@@ -1,0 +1,92 @@
+"""Collects the effects of a batch and nets them out: what begins and ends within one batch never happened."""
+
+from __future__ import annotations
+
+from perdure.engine.ports import Batch, Steps
+from perdure.model.replies import AnyReply
+from perdure.model.tasks import Task
+from perdure.model.timers import Timer
+
+
+class BatchOutbox:
+    """Writes a batch. `core.effects.Outbox`, with steps started on the way.
+
+    Args:
+        steps: where local activities run.
+    """
+
+    __slots__ = ("_details", "_steps", "_to_start", "batch", "steps_running")
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._to_start: list[Task] = []
+        self._details: dict[tuple[str, int], bytes] = {}
+        self.batch = Batch()
+        self.steps_running = 0
+
+    def begin(self, at: int) -> None:
+        """Begin a batch."""
+        self.batch = Batch(at)
+        self._to_start.clear()
+        self.steps_running = 0
+
+    def start_steps(self) -> None:
+        """Start what was dispatched to this process since the last call."""
+        if self._to_start:
+            self.steps_running += len(self._to_start)
+            self._steps.start(self._to_start)
+            self._to_start = []
+
+    def keep_details(self, run_id: str, number: int, details: bytes) -> None:
+        """Remember the details of a heartbeat for the next attempt."""
+        self._details[run_id, number] = details
+
+    def reply(self, reply_to: str, reply: AnyReply | None) -> None:
+        """Answer, if anybody waits."""
+        if reply_to and reply is not None:
+            self.batch.replies.append((reply_to, reply))
+
+    # ---- core.effects.Outbox
+
+    def dispatch(self, task: Task) -> None:
+        """Give a task to workers, or start a step."""
+        key = (task.run_id, task.number)
+        if self._details and (details := self._details.get(key)):
+            task = Task(*(getattr(task, name) if name != "details" else details for name in task.__struct_fields__))
+        batch = self.batch
+        batch.tasks[key] = task
+        batch.tasks_ended.discard(key)
+        if not task.queue:
+            self._to_start.append(task)
+
+    def end_task(self, task: tuple[str, int], *, is_step: bool) -> None:
+        """The attempt that is out, if there is one, is over."""
+        batch = self.batch
+        if is_step:
+            self.steps_running -= 1
+        dispatched = batch.tasks.pop(task, None)
+        if dispatched is None or dispatched.attempt > 1:
+            batch.tasks_ended.add(task)
+        if self._details:
+            self._details.pop(task, None)
+
+    def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:
+        """Ask the attempt to stop."""
+        if is_step:
+            self._steps.cancel(run_id, number)
+        else:
+            self.batch.cancelled.append(token)
+
+    def arm(self, timer: Timer) -> None:
+        """Keep a timer."""
+        if timer in self.batch.timers_ended:
+            self.batch.timers_ended.discard(timer)
+        else:
+            self.batch.timers.add(timer)
+
+    def disarm(self, timer: Timer) -> None:
+        """Keep it no longer."""
+        if timer in self.batch.timers:
+            self.batch.timers.discard(timer)
+        else:
+            self.batch.timers_ended.add(timer)

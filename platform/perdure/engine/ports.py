@@ -1,0 +1,176 @@
+"""The ports of the engine: what it needs of a log, a store and a clock. Adapters live in `perdure.log` and `perdure.store`.
+
+Ownership: an engine has one of each and calls them from its own thread only, but for `Log.submit` and `Log.wake`, which any
+thread may call.
+
+The contract of a batch, in this order (DESIGN 4.2):
+
+1. `Log.take` commands; due timers and finished steps;
+2. stamp `at` and fresh ids;
+3. decide and evolve, running workflow code; steps start at once, and those that finish while the batch is open join it;
+4. `Log.commit(batch)`: all of it, or nothing, durably;
+5. committed: `Store.apply(batch)`, then timers are armed;
+6. aborted (`CommitAborted`): what was touched is evicted, `Log.abort()` hands the commands out again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from perdure.model.commands import AnyCommand
+    from perdure.model.events import EventRecord
+    from perdure.model.replies import AnyReply
+    from perdure.model.states import WorkflowState
+    from perdure.model.tasks import Task
+    from perdure.model.timers import Timer
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that one transaction makes durable.
+
+    Attributes:
+        at: the stamp of the batch, microseconds.
+        events: records in the order they were decided, each with its encoded bytes.
+        states: the public states that changed, by workflow id.
+        tasks: to dispatch, by (run id, activity number); a task of a queue is delivered to workers after the commit, a step's
+            (empty queue) is only kept until it has ended, so that it is found again after a crash.
+        tasks_ended: by the same key: no longer to be found again. A key is never in both.
+        timers: to keep.
+        timers_ended: no longer to be kept. A timer is never in both.
+        cancelled: tokens of attempts whose result nobody wants any more; workers that run one are asked to stop it, after the commit.
+        replies: to whom (`reply_to`), and what; delivered after the commit.
+    """
+
+    at: int = 0
+    events: list[tuple[EventRecord, bytes]] = field(default_factory=list["tuple[EventRecord, bytes]"])
+    states: dict[str, WorkflowState] = field(default_factory=dict["str, WorkflowState"])
+    tasks: dict[tuple[str, int], Task] = field(default_factory=dict["tuple[str, int], Task"])
+    tasks_ended: set[tuple[str, int]] = field(default_factory=set["tuple[str, int]"])
+    timers: set[Timer] = field(default_factory=set["Timer"])
+    timers_ended: set[Timer] = field(default_factory=set["Timer"])
+    cancelled: list[str] = field(default_factory=list["str"])
+    replies: list[tuple[str, AnyReply]] = field(default_factory=list["tuple[str, AnyReply]"])
+
+
+class Log(Protocol):
+    """Commands in, batches out; exactly once."""
+
+    def open(self) -> None:
+        """Take ownership. Tasks of a crashed owner that have not ended are delivered to workers again.
+
+        Raises:
+            InfrastructureError: another process owns it, or it cannot be read or written; the message says what to do.
+        """
+
+    def take(self, limit: int, timeout_s: float) -> list[AnyCommand]:
+        """The next commands: waits for the first up to `timeout_s`, then adds what is already there, at most `limit`.
+
+        A command is handed out once, unless `abort` is called before the commit that covers it. May be called several times
+        before a commit. Returns early, perhaps with nothing, when `wake` was called.
+        """
+        ...
+
+    def commit(self, batch: Batch) -> None:
+        """Make the batch durable together with the fact that all commands handed out so far are done with. All or nothing.
+
+        Afterwards replies and tasks are delivered. The batch is not kept.
+
+        Raises:
+            CommitAborted: nothing was recorded; call `abort`.
+            InfrastructureError: nothing was recorded and trying again now is useless; the message says what to do.
+        """
+
+    def abort(self) -> None:
+        """Hand out again, in order, all commands that were taken since the last commit."""
+
+    def submit(self, commands: Sequence[AnyCommand]) -> None:
+        """From any thread of this process: commands that reach `take` in this order (a client's, a worker's, a step's).
+
+        They are durable only with the batch that handles them; whoever needs to know waits for the reply, or for the task to end.
+        """
+
+    def wake(self) -> None:
+        """From any thread: `take` returns."""
+
+    def close(self) -> None:
+        """Give up ownership. Idempotent."""
+
+
+class Store(Protocol):
+    """The materialised state; a cache of the events."""
+
+    def open(self) -> None:
+        """Bring it to where the log is.
+
+        Raises:
+            InfrastructureError: it cannot be read; the message says what to do.
+        """
+
+    def apply(self, batch: Batch) -> None:
+        """Take over a batch that the log has committed, in one write. Applying the same batch twice changes nothing."""
+
+    def state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of the workflow id."""
+        ...
+
+    def events(self, workflow_id: str, run_id: str) -> list[EventRecord]:
+        """The history of a run, in order; empty when there is none."""
+        ...
+
+    def timers(self, after: Timer | None, limit: int) -> list[Timer]:
+        """Timers in their order, from the first, or from the one after `after`."""
+        ...
+
+    def tasks(self) -> Iterable[Task]:
+        """Tasks that have not ended, steps included."""
+        ...
+
+    def suspended(self) -> list[tuple[str, str]]:
+        """(workflow id, run id) of the runs that are suspended."""
+        ...
+
+    def latest_at(self) -> int:
+        """The `at` of the last batch, 0 when there was none: the engine's time never goes back before it."""
+        ...
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+class Clock(Protocol):
+    """The time of day."""
+
+    def now(self) -> int:
+        """Microseconds since 1970. May step back: the engine sees to it that `at` does not."""
+        ...
+
+
+class Ids(Protocol):
+    """Fresh ids and secrets."""
+
+    def run_id(self) -> str:
+        """A new run's id, 1 to 40 characters of [0-9a-z-]."""
+        ...
+
+    def token(self) -> str:
+        """An attempt's token; not to be guessed."""
+        ...
+
+    def seed(self) -> int:
+        """A run's random seed, 63 bits."""
+        ...
+
+
+class Steps(Protocol):
+    """Runs local activities beside the engine's thread; each ends as a command given to `Log.submit`."""
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        """Start them all; returns at once."""
+
+    def cancel(self, run_id: str, number: int) -> None:
+        """Ask a step that runs to stop; a step that has ended is left alone."""

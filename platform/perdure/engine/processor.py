@@ -1,0 +1,307 @@
+"""The engine's loop: one batch after the other, by the contract in `ports.py`."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure import errors
+from perdure.codec.records import encode_event_record, hash_of
+from perdure.engine.active import ActiveRun, ActiveRuns, record_of
+from perdure.engine.handling import Handler
+from perdure.engine.leases import Leases
+from perdure.engine.outbox import BatchOutbox
+from perdure.engine.timers import TimerQueue
+from perdure.engine.waiters import Waiters
+from perdure.model import commands as cm
+from perdure.model.replies import Refused
+from perdure.model.timers import Timer, TimerKind
+
+if TYPE_CHECKING:
+    from perdure.engine.ports import Clock, Ids, Log, Steps, Store
+    from perdure.model.payloads import Payloads
+    from perdure.workflow import Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What may be tuned.
+
+    Attributes:
+        batch_limit: commands in one transaction.
+        join_s: how long a batch is held open for steps that have just been started, seconds.
+        cached_runs: runs kept in memory between batches.
+        retry_s: the pause after a commit that was aborted, seconds.
+        block_limit_s: code that runs longer without giving way is interrupted, seconds; 0: never.
+    """
+
+    batch_limit: int = 1_000
+    join_s: float = 0.003
+    cached_runs: int = 20_000
+    retry_s: float = 0.2
+    block_limit_s: float = 2.0
+
+
+DEFAULTS: Final = Settings()
+IDLE_S: Final = 60.0
+"""The longest wait for a command; nothing depends on it."""
+
+
+class Engine:
+    """The stream processor of one log.
+
+    Not thread-safe: one thread opens it, runs it and closes it.
+
+    Args:
+        log: commands in, batches out.
+        store: the materialised state.
+        clock: the time of day.
+        ids: fresh ids.
+        steps: where local activities run.
+        definitions: workflow types by name.
+        payloads: for the code.
+        settings: what may be tuned.
+        report: told in words what an operator should know; by default on standard error.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        steps: Steps,
+        definitions: Mapping[str, Definition],
+        payloads: Payloads,
+        settings: Settings = DEFAULTS,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._report = report or _to_stderr
+        self._outbox = BatchOutbox(steps)
+        self._runs = ActiveRuns(store, definitions, payloads, settings.cached_runs)
+        self._timers = TimerQueue(store)
+        self._leases = Leases()
+        self._waiters = Waiters()
+        self._touched: dict[str, ActiveRun] = {}
+        self._own: deque[cm.AnyCommand] = deque()
+        self._poisoned: set[cm.AnyCommand] = set()
+        self._handling: cm.AnyCommand | None = None
+        self._last_at = 0
+        self._handler = Handler(self._runs, self._outbox, self._leases, self._waiters, self._touched, ids, definitions, payloads)
+        self.batches = 0
+
+    @property
+    def handler(self) -> Handler:
+        """What handles single commands; for tests and for the watchdog's wiring."""
+        return self._handler
+
+    @property
+    def runs(self) -> ActiveRuns:
+        """The cached runs."""
+        return self._runs
+
+    def open(self) -> None:
+        """Take ownership of the log, bring the store to where it is, and take up what a crash left.
+
+        Raises:
+            errors.InfrastructureError: the message says what to do.
+        """
+        self._log.open()
+        self._store.open()
+        self._last_at = self._store.latest_at()
+        self._timers.load()
+        for workflow_id, run_id in self._store.suspended():
+            self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
+        self._outbox.begin(self._last_at)
+        for task in self._store.tasks():
+            if not task.queue:
+                self._outbox.dispatch(task)
+        self._outbox.start_steps()
+
+    def close(self) -> None:
+        """Forget the runs and give up ownership."""
+        self._runs.clear()
+        self._store.close()
+        self._log.close()
+
+    def run_batch(self, timeout_s: float = IDLE_S) -> bool:
+        """Do one batch.
+
+        Args:
+            timeout_s: how long to wait for something to do, seconds.
+
+        Returns:
+            Whether there was something to do.
+
+        Raises:
+            errors.InfrastructureError: the log cannot be used any more; the message says what to do.
+        """
+        commands = self._take(timeout_s)
+        at = self._last_at = max(self._clock.now(), self._last_at)
+        commands += self._due(at)
+        if not commands:
+            return False
+        self._outbox.begin(at)
+        self._handler.begin(at)
+        try:
+            self._handle(commands)
+            self._join_steps()
+            self._flush()
+            self._log.commit(self._outbox.batch)
+        except errors.CommitAborted as error:
+            self._abort(f"{error}; nothing is lost, trying again")
+            self._log.take(0, self._settings.retry_s)
+            return True
+        except errors.InfrastructureError:
+            self._abort("")
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not stop the others
+            self._poison(error)
+            return True
+        self._committed()
+        return True
+
+    # ---- 1. take
+
+    def _take(self, timeout_s: float) -> list[cm.AnyCommand]:
+        if self._own:
+            own = list(self._own)
+            self._own.clear()
+            return own
+        wait_us = timeout_s * 1e6
+        now = self._clock.now()
+        for at in (self._timers.next_at(), self._leases.next_at()):
+            if at is not None:
+                wait_us = min(wait_us, max(0, at - max(now, self._last_at)))
+        return self._log.take(self._settings.batch_limit, wait_us / 1e6)
+
+    def _due(self, at: int) -> list[cm.AnyCommand]:
+        due = [_command_of(timer) for timer in self._timers.due(at)]
+        due.extend(self._leases.expired(at))
+        return due
+
+    # ---- 3. decide and evolve
+
+    def _handle(self, commands: list[cm.AnyCommand]) -> None:
+        handle = self._handler.handle
+        for command in commands:
+            if self._poisoned and command in self._poisoned:
+                self._refuse_poisoned(command)
+                continue
+            self._handling = command
+            handle(command)
+        self._handling = None
+
+    def _join_steps(self) -> None:
+        """Let the steps that end soon join the batch, and what else comes in meanwhile."""
+        outbox = self._outbox
+        outbox.start_steps()
+        if outbox.steps_running <= 0:
+            return
+        limit = self._settings.batch_limit * 4
+        until = perf_counter() + self._settings.join_s
+        while outbox.steps_running > 0 and (left_s := until - perf_counter()) > 0 and limit > 0:
+            commands = self._log.take(self._settings.batch_limit, left_s)
+            if not commands:
+                break
+            limit -= len(commands)
+            self._handle(commands)
+            outbox.start_steps()
+
+    def _flush(self) -> None:
+        """Close the records of the runs that were touched."""
+        batch = self._outbox.batch
+        for active in self._touched.values():
+            self._handler.refresh_view(active)
+        for active in self._touched.values():
+            if not active.events:
+                continue
+            state = active.state
+            record = record_of(active, state.last_hash)
+            encoded = encode_event_record(record)
+            state.last_hash = hash_of(encoded)
+            batch.events.append((record, encoded))
+            public = state.public(active.view, active.view_fault)
+            if _differs(active.public, public):
+                batch.states[state.workflow_id] = active.public = public
+            if state.phase.is_closed:
+                self._waiters.answer(state, self._outbox)
+
+    # ---- 5. committed, 6. aborted
+
+    def _committed(self) -> None:
+        batch = self._outbox.batch
+        self._store.apply(batch)
+        self._timers.disarm(batch.timers_ended)
+        self._timers.arm(batch.timers)
+        for active in self._touched.values():
+            active.events = []
+            if active.state.phase.is_closed:
+                self._waiters.forget(active.state.run_id)
+                self._runs.drop_if(active)
+        self._touched.clear()
+        self._poisoned.clear()
+        self._runs.trim()
+        self.batches += 1
+
+    def _abort(self, message: str) -> None:
+        if message:
+            self._report(message)
+        for active in self._touched.values():
+            self._runs.drop_if(active)
+        self._touched.clear()
+        self._log.abort()
+        self._timers.load()
+        for workflow_id, run_id in self._store.suspended():
+            self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
+
+    def _poison(self, error: Exception) -> None:
+        """Do the batch again without the command that we cannot handle."""
+        command = self._handling
+        if command is None:
+            self._abort("")
+            raise error
+        self._abort(f"a bug in perdure, please report it: {type(error).__name__}: {error}, while handling {command!r:.500}")
+        self._poisoned.add(command)
+
+    def _refuse_poisoned(self, command: cm.AnyCommand) -> None:
+        if isinstance(command, cm.Request):
+            message = f"{type(command).__name__} cannot be handled because of a bug in perdure; the engine's log has the details"
+            self._outbox.reply(command.reply_to, Refused(command.request_id, "bad_input", message))
+
+
+def _command_of(timer: Timer) -> cm.AnyCommand:
+    match timer.kind:
+        case TimerKind.CODE:
+            return cm.FireTimer(timer.workflow_id, timer.run_id, number=timer.number)
+        case TimerKind.RETRY:
+            return cm.RetryActivity(timer.workflow_id, timer.run_id, number=timer.number)
+        case TimerKind.GIVE_UP:
+            return cm.ExpireActivity(timer.workflow_id, timer.run_id, number=timer.number)
+        case TimerKind.TIMEOUT:
+            return cm.ExpireWorkflow(timer.workflow_id, timer.run_id)
+        case TimerKind.BEGIN:
+            return cm.BeginWorkflow(timer.workflow_id, timer.run_id)
+
+
+def _differs(before: Any, now: Any) -> bool:
+    """Whether the public must be told: times and lengths alone do not count."""
+    return (
+        before is None
+        or before.status is not now.status
+        or before.view != now.view
+        or before.run_id != now.run_id
+        or before.reason != now.reason
+    )
+
+
+def _to_stderr(message: str) -> None:
+    print(f"perdure: {message}", file=sys.stderr, flush=True)  # noqa: T201 - the default report

@@ -1,0 +1,179 @@
+"""Every error of perdure, drawn by who must act.
+
+Exception
+├── UsageError                    the author: a mistake in the code, found at import, at registration or at the call
+│   └── PayloadError              a value that cannot be encoded or decoded by its annotation, or is too large
+├── ClientError                   the caller: the answer is no
+│   ├── WorkflowAlreadyStarted
+│   ├── WorkflowNotFound
+│   ├── WorkflowFailed            .cause is what ended it: a Failure, or Cancelled, Terminated, TimedOut
+│   ├── QueryFailed
+│   ├── RequestRefused            a limit or a rule of the platform, named in the message
+│   └── EngineUnavailable         nobody answered in time
+├── Failure                       the author's own, final: crosses the wire as itself, caught in workflow code
+│   ├── ActivityFailed            .cause, .attempts
+│   │   └── ActivityTimedOut      also a TimeoutError
+│   ├── Cancelled
+│   ├── Terminated
+│   └── TimedOut                  also a TimeoutError
+├── RetryAfter                    raised in an activity: try again, but not before
+├── RemoteException               stands for an exception whose class is not importable here
+├── ReplayError                   the operator: recorded history and code disagree; the run is suspended
+└── InfrastructureError           the operator: the log or the store cannot be reached, read or written
+    └── CommitAborted             nothing of the batch was recorded; it is done again
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+class UsageError(Exception):
+    """The author's mistake, with the line to change."""
+
+
+class PayloadError(UsageError):
+    """A value does not fit its annotation, cannot be encoded, or is larger than the limit."""
+
+
+class ClientError(Exception):
+    """The answer is no."""
+
+
+class WorkflowAlreadyStarted(ClientError):
+    """A run with this workflow id is open, or closed and `if_closed` forbids another."""
+
+
+class WorkflowNotFound(ClientError):
+    """No run has this workflow id, or the run that has it is closed and takes no more messages."""
+
+
+class WorkflowFailed(ClientError):
+    """The run ended without a result; `cause` is why.
+
+    Attributes:
+        cause: the author's own `Failure` where its class is imported here; `Cancelled`, `Terminated` or `TimedOut`; a
+            `RemoteException` for any other exception.
+    """
+
+    cause: BaseException
+
+    def __init__(self, message: str, cause: BaseException) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.__cause__ = cause
+
+
+class QueryFailed(ClientError):
+    """The query raised, is not defined, or was asked of a run whose code cannot be brought back."""
+
+
+class RequestRefused(ClientError):
+    """A limit or a rule of the platform forbids the request; nothing was recorded."""
+
+
+class EngineUnavailable(ClientError):
+    """Nobody answered in time. The request may or may not have been recorded: sending it again is safe."""
+
+
+class Failure(Exception):
+    """Final: never retried, crosses the wire AS ITSELF.
+
+    Subclass it, dataclass fields and all: `except CardDeclined` works in the workflow, in a parent, in the client and in a
+    unit test that calls the function. Any other exception is retried.
+    """
+
+
+class ActivityFailed(Failure):
+    """An activity ended without a result.
+
+    Attributes:
+        cause: the last attempt's exception.
+        attempts: how many attempts were made, from 1.
+    """
+
+    cause: BaseException
+    attempts: int
+
+    def __init__(self, message: str, cause: BaseException, attempts: int) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.attempts = attempts
+        self.__cause__ = cause
+
+
+class ActivityTimedOut(ActivityFailed, TimeoutError):
+    """The activity's time was up: the last attempt's, or that of all attempts (`Retry(give_up_after=…)`)."""
+
+
+class Cancelled(Failure):
+    """The run was cancelled; as the `cause` of a `WorkflowFailed`."""
+
+
+class Terminated(Failure):
+    """The run was terminated from outside; none of its code ran. As the `cause` of a `WorkflowFailed`."""
+
+
+class TimedOut(Failure, TimeoutError):
+    """The run's own timeout passed; as the `cause` of a `WorkflowFailed`."""
+
+
+class RetryAfter(Exception):
+    """Raised by an activity: this attempt failed, and the next shall not begin before `delay` has passed.
+
+    Args:
+        delay: a `timedelta`, or text such as "30s".
+        message: what went wrong, for the history.
+    """
+
+    delay: timedelta | str
+
+    def __init__(self, delay: timedelta | str, message: str = "") -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+class RemoteException(Exception):
+    """An exception of another process whose class is not importable here.
+
+    Attributes:
+        type_name: its class, as `module.QualName`.
+        remote_traceback: the traceback as text, empty when none was recorded.
+    """
+
+    def __init__(self, type_name: str, message: str, remote_traceback: str = "") -> None:
+        super().__init__(f"{type_name}: {message}" if message else type_name)
+        self.type_name = type_name
+        self.remote_traceback = remote_traceback
+
+
+class ReplayError(Exception):
+    """The recorded history and the code disagree; the run is suspended until the code is mended.
+
+    Attributes:
+        run_id: the run.
+        event_id: the first recorded event that does not fit, from 1.
+        expected: what the history holds, in words.
+        found: what the code did, in words.
+    """
+
+    def __init__(self, run_id: str, event_id: int, expected: str, found: str) -> None:
+        super().__init__(
+            f"run {run_id}, event {event_id}: the history holds {expected}, but the code {found}. "
+            "Mend the code so that it does again what is recorded, then restart."
+        )
+        self.run_id = run_id
+        self.event_id = event_id
+        self.expected = expected
+        self.found = found
+
+
+class InfrastructureError(Exception):
+    """The log or the store cannot be reached, read or written; the message says what to do."""
+
+
+class CommitAborted(InfrastructureError):
+    """Nothing of the batch was recorded; what it took is handed out again."""

@@ -1,0 +1,51 @@
+"""Actions: what workflow code wants next. On replay they are matched against the recorded events by kind and number."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from perdure.model.failure import FailureInfo
+from perdure.model.options import ActivityOptions
+
+
+class Action(Struct, frozen=True, gc=False):
+    """The base of all actions."""
+
+
+class ScheduleActivity(Action, frozen=True, gc=True):
+    """`number` counts the run's activities from 1."""
+
+    number: int
+    name: str
+    input: bytes
+    options: ActivityOptions
+
+
+class CancelActivity(Action, frozen=True):
+    number: int
+
+
+class StartTimer(Action, frozen=True):
+    """`number` counts the run's timers from 1."""
+
+    number: int
+    fires_at: int
+
+
+class CancelTimer(Action, frozen=True):
+    number: int
+
+
+class CompleteWorkflow(Action, frozen=True):
+    result: bytes
+
+
+class FailWorkflow(Action, frozen=True, gc=True):
+    failure: FailureInfo
+
+
+class EndCancelled(Action, frozen=True):
+    """The code let its cancellation through."""
+
+
+AnyAction = ScheduleActivity | CancelActivity | StartTimer | CancelTimer | CompleteWorkflow | FailWorkflow | EndCancelled

@@ -1,0 +1,174 @@
+"""Commands: what is asked of a workflow, imperative. A command may be refused.
+
+Everything that happens to a run comes in as one of these, also what the engine tells itself (a timer is due, a step has
+ended): there is no second way into a run.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from perdure.model.failure import FailureInfo
+
+IfRunning = Literal["refuse", "attach", "terminate"]
+IfClosed = Literal["start", "refuse", "after_failure"]
+
+
+class Command(Struct, array_like=True, frozen=True, tag=True, tag_field="kind", omit_defaults=True, gc=False):
+    """The base of all commands.
+
+    Attributes:
+        workflow_id: whom it is for.
+        run_id: this run only; empty: the current one.
+    """
+
+    workflow_id: str
+    run_id: str = ""
+
+
+class Request(Command, frozen=True):
+    """A command that somebody waits for.
+
+    Attributes:
+        request_id: chosen by the caller; a second command with the same id acts once and gets the same answer.
+        reply_to: where the answer goes; empty: nobody waits.
+    """
+
+    request_id: str = ""
+    reply_to: str = ""
+
+
+class StartWorkflow(Request, frozen=True, kw_only=True):
+    """`seed` and `input` are recorded; `attributes` is JSON of an object, or empty."""
+
+    type: str
+    input: bytes = b"[]"
+    if_running: IfRunning = "refuse"
+    if_closed: IfClosed = "start"
+    delay_us: int = 0
+    timeout_us: int = 0
+    attributes: bytes = b""
+
+
+class SignalWorkflow(Request, frozen=True, kw_only=True):
+    name: str
+    input: bytes = b"[]"
+
+
+class QueryWorkflow(Request, frozen=True, kw_only=True):
+    """A read of the live run; leaves no event."""
+
+    name: str
+    input: bytes = b"[]"
+
+
+class AwaitWorkflow(Request, frozen=True):
+    """Answered when the run has closed, at once if it has. Leaves no event; asked again when the engine was restarted."""
+
+
+class CancelWorkflow(Request, frozen=True, kw_only=True):
+    reason: str = ""
+
+
+class TerminateWorkflow(Request, frozen=True, kw_only=True):
+    reason: str = ""
+
+
+class CompleteActivity(Command, frozen=True, kw_only=True):
+    """A worker's report; ignored unless `token` is the attempt's."""
+
+    number: int
+    token: str
+    result: bytes = b"null"
+
+
+class FailActivity(Command, frozen=True, kw_only=True, gc=True):
+    number: int
+    token: str
+    failure: FailureInfo
+    timed_out: bool = False
+
+
+class StartActivity(Command, frozen=True, kw_only=True):
+    """The attempt has run for longer than two seconds: it is leased from here and must be heard of by heartbeats."""
+
+    number: int
+    token: str
+    worker: str
+
+
+class DeclineActivity(Command, frozen=True, kw_only=True):
+    """The worker does not know the activity. The attempt is still out: another worker, or the same one with other code, may take it."""
+
+    number: int
+    token: str
+    reason: str
+
+
+class HeartbeatActivity(Command, frozen=True, kw_only=True):
+    """Renews the lease. `details` is JSON for the next attempt. Leaves no event."""
+
+    number: int
+    token: str
+    details: bytes = b""
+
+
+class FireTimer(Command, frozen=True, kw_only=True):
+    """A timer of the code is due."""
+
+    number: int
+
+
+class RetryActivity(Command, frozen=True, kw_only=True):
+    """The interval after a failed attempt has passed."""
+
+    number: int
+
+
+class ExpireActivity(Command, frozen=True, kw_only=True):
+    """`give_up_after` has passed since the activity was scheduled."""
+
+    number: int
+
+
+class ExpireLease(Command, frozen=True, kw_only=True):
+    """Nothing was heard of a leased attempt for a whole lease."""
+
+    number: int
+    token: str
+
+
+class ExpireWorkflow(Command, frozen=True):
+    """The run's own timeout has passed."""
+
+
+class BeginWorkflow(Command, frozen=True):
+    """The start delay has passed."""
+
+
+class ResumeWorkflow(Command, frozen=True):
+    """The engine has started, perhaps with other code: try again to bring a suspended run back."""
+
+
+AnyCommand = (
+    StartWorkflow
+    | SignalWorkflow
+    | QueryWorkflow
+    | AwaitWorkflow
+    | CancelWorkflow
+    | TerminateWorkflow
+    | CompleteActivity
+    | FailActivity
+    | StartActivity
+    | DeclineActivity
+    | HeartbeatActivity
+    | FireTimer
+    | RetryActivity
+    | ExpireActivity
+    | ExpireLease
+    | ExpireWorkflow
+    | BeginWorkflow
+    | ResumeWorkflow
+)

@@ -1,0 +1,61 @@
+"""Durations: `timedelta`, or text such as "30 days" or "1m 30s"."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from functools import lru_cache
+from typing import Final
+
+from perdure.errors import UsageError
+
+Duration = timedelta | str
+
+_UNITS: Final = {
+    **dict.fromkeys(("us", "microsecond", "microseconds"), 1),
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 1_000),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1_000_000),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60_000_000),
+    **dict.fromkeys(("h", "hour", "hours"), 3_600_000_000),
+    **dict.fromkeys(("d", "day", "days"), 86_400_000_000),
+    **dict.fromkeys(("w", "week", "weeks"), 604_800_000_000),
+}
+_PART: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*,?", re.ASCII | re.IGNORECASE)
+
+
+def microseconds(duration: Duration) -> int:
+    """The duration in microseconds, rounded up.
+
+    Args:
+        duration: a `timedelta`, or parts of a number and a unit: "500ms", "1m 30s", "30 days". Years and months are refused:
+            they have no fixed length.
+
+    Raises:
+        UsageError: not a duration, or negative.
+    """
+    if isinstance(duration, timedelta):
+        total = (duration.days * 86_400 + duration.seconds) * 1_000_000 + duration.microseconds
+    elif isinstance(duration, str):
+        total = _parse(duration)
+    else:
+        raise UsageError(f'a duration is a timedelta or text such as "30s", not {duration!r}')
+    if total < 0:
+        raise UsageError(f"a duration must not be negative: {duration!r}")
+    return total
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> int:
+    position, total = 0, 0.0
+    while match := _PART.match(text, position):
+        scale = _UNITS.get(match[2].lower())
+        if scale is None:
+            break
+        total += float(match[1]) * scale
+        position = match.end()
+    if not position or position != len(text):
+        raise UsageError(
+            f'cannot read the duration {text!r}: write a number and a unit, such as "500ms", "30s", "1m 30s", "2h", "30 days"'
+        )
+    whole = int(total)
+    return whole if whole == total else whole + 1

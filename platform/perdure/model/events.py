@@ -1,0 +1,222 @@
+"""Events: the recorded facts of a run, past tense, `event_id` gapless from 1, never edited.
+
+New fields go to the end and have a default; a field is never removed or given another meaning. A record holds all the events
+of one run in one batch, with the hash of the record before.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from perdure.model.failure import FailureInfo
+from perdure.model.options import ActivityOptions
+
+
+class Event(Struct, array_like=True, frozen=True, tag=True, tag_field="kind", omit_defaults=True, gc=False):
+    """The base of all events."""
+
+
+class WorkflowStarted(Event, frozen=True):
+    """`python` is the minor version (311, 312 …) the first activation ran on; `seed` feeds the run's random numbers."""
+
+    type: str
+    input: bytes
+    python: int
+    seed: int
+    request_id: str = ""
+    timeout_us: int = 0
+    attributes: bytes = b""
+    delayed_until: int = 0
+
+
+class WorkflowBegun(Event, frozen=True):
+    """The start delay has passed: the code runs from here."""
+
+
+class WorkflowCompleted(Event, frozen=True):
+    result: bytes
+
+
+class WorkflowFailed(Event, frozen=True, gc=True):
+    failure: FailureInfo
+
+
+class WorkflowCancelled(Event, frozen=True):
+    """The run ended because it was cancelled and let the cancellation through."""
+
+    reason: str = ""
+
+
+class WorkflowTerminated(Event, frozen=True):
+    reason: str = ""
+
+
+class WorkflowTimedOut(Event, frozen=True):
+    """The run's own timeout passed."""
+
+
+class WorkflowCancelRequested(Event, frozen=True):
+    reason: str = ""
+    request_id: str = ""
+
+
+class WorkflowSuspended(Event, frozen=True):
+    """The code could not be brought to where the history is, or would not stop; nothing is lost. Ignored by replay."""
+
+    reason: str
+
+
+class WorkflowResumed(Event, frozen=True):
+    """The code fits the history again. Ignored by replay."""
+
+
+class SignalReceived(Event, frozen=True):
+    name: str
+    input: bytes
+    request_id: str = ""
+
+
+class ActivityScheduled(Event, frozen=True, gc=True):
+    """`number` counts the run's activities from 1; `token` is the first attempt's."""
+
+    number: int
+    name: str
+    input: bytes
+    options: ActivityOptions
+    token: str
+
+
+class ActivityStarted(Event, frozen=True):
+    """An attempt has run for longer than two seconds and is leased to `worker` from here."""
+
+    number: int
+    attempt: int
+    worker: str
+
+
+class ActivityDeclined(Event, frozen=True):
+    """A worker has got the task and does not know the activity: it waits for one that does."""
+
+    number: int
+    attempt: int
+    reason: str
+
+
+class ActivityAttemptFailed(Event, frozen=True, gc=True):
+    """Another attempt follows at `retry_at`, under `token`."""
+
+    number: int
+    attempt: int
+    failure: FailureInfo
+    retry_at: int
+    token: str
+
+
+class ActivityRetried(Event, frozen=True):
+    """The interval has passed: attempt `attempt` was dispatched, under the token of the failure before."""
+
+    number: int
+    attempt: int
+
+
+class ActivityCompleted(Event, frozen=True):
+    number: int
+    result: bytes
+
+
+class ActivityFailed(Event, frozen=True, gc=True):
+    """No attempt follows. `timed_out`: the last attempt's time, or that of all attempts, was up."""
+
+    number: int
+    failure: FailureInfo
+    attempts: int
+    timed_out: bool = False
+
+
+class ActivityCancelRequested(Event, frozen=True):
+    """The code no longer waits for the activity: an attempt that runs is asked to stop, no other follows."""
+
+    number: int
+
+
+class TimerStarted(Event, frozen=True):
+    """`number` counts the run's timers from 1."""
+
+    number: int
+    fires_at: int
+
+
+class TimerFired(Event, frozen=True):
+    number: int
+
+
+class TimerCancelled(Event, frozen=True):
+    number: int
+
+
+class CommandIgnored(Event, frozen=True):
+    """A command came too late or a second time, and was not applied. Ignored by replay."""
+
+    command: str
+    reason: str
+
+
+AnyEvent = (
+    WorkflowStarted
+    | WorkflowBegun
+    | WorkflowCompleted
+    | WorkflowFailed
+    | WorkflowCancelled
+    | WorkflowTerminated
+    | WorkflowTimedOut
+    | WorkflowCancelRequested
+    | WorkflowSuspended
+    | WorkflowResumed
+    | SignalReceived
+    | ActivityScheduled
+    | ActivityStarted
+    | ActivityDeclined
+    | ActivityAttemptFailed
+    | ActivityRetried
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivityCancelRequested
+    | TimerStarted
+    | TimerFired
+    | TimerCancelled
+    | CommandIgnored
+)
+
+TERMINAL: Final = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut)
+"""A history has at most one of these, and it is the last event."""
+
+
+class EventRecord(Struct, array_like=True, frozen=True):
+    """What one batch caused in one run.
+
+    Attributes:
+        workflow_id: the address of the run.
+        run_id: the run.
+        first_event_id: of `events[0]`; the others follow without a gap.
+        at: when the batch was stamped, microseconds.
+        input_partition: where the last command came from; -1 when it did not come through the log.
+        input_offset: the same.
+        previous_hash: of the record before, 16 bytes; empty for the first.
+        events: at least one.
+    """
+
+    workflow_id: str
+    run_id: str
+    first_event_id: int
+    at: int
+    input_partition: int
+    input_offset: int
+    previous_hash: bytes
+    events: list[AnyEvent]
+
+    @property
+    def last_event_id(self) -> int:
+        """The id of the last event in the record."""
+        return self.first_event_id + len(self.events) - 1

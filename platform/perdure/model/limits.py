@@ -1,0 +1,32 @@
+"""Limits, checked before anything is appended."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAYLOAD_BYTES: Final = 1024 * 1024
+ID_BYTES: Final = 255
+NAME_BYTES: Final = 255
+
+
+def fault_of_id(value: object, what: str = "workflow id") -> str:
+    """What is wrong with an id, in words; empty when nothing is.
+
+    Args:
+        value: the id.
+        what: what it identifies, for the message.
+    """
+    if not isinstance(value, str):
+        return f"the {what} must be text, not {type(value).__name__}"
+    if not value:
+        return f"the {what} must not be empty"
+    if not value.isprintable():
+        bad = next(c for c in value if not c.isprintable())
+        return f"the {what} {value!r} holds the character U+{ord(bad):04X}; use printable characters only"
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        return f"the {what} {value!r} is not valid Unicode"
+    if size > ID_BYTES:
+        return f"the {what} is {size} bytes long, the limit is {ID_BYTES}; use a shorter id"
+    return ""

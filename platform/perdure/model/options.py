@@ -1,0 +1,50 @@
+"""Options that travel with commands and events."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+DEFAULT_QUEUE = "default"
+
+
+class RetryPolicy(Struct, array_like=True, frozen=True, omit_defaults=True):
+    """When the next attempt of an activity begins.
+
+    Attributes:
+        first_interval_us: between the first attempt's failure and the second attempt.
+        coefficient: each interval is the one before times this.
+        maximum_interval_us: no interval is longer.
+        maximum_attempts: 0 for no limit.
+        give_up_after_us: all attempts together, waiting included; 0 for no limit.
+        never: exception types that are final, each as `module:QualName`.
+    """
+
+    first_interval_us: int = 1_000_000
+    coefficient: float = 2.0
+    maximum_interval_us: int = 100_000_000
+    maximum_attempts: int = 0
+    give_up_after_us: int = 0
+    never: tuple[str, ...] = ()
+
+
+class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
+    """How one activity call is carried out.
+
+    Attributes:
+        queue: the task queue; empty for a step, which runs in the engine's process.
+        timeout_us: one attempt.
+        retry: all of them.
+        idempotency_key: the same over all attempts; empty: the engine makes one from run and number.
+        summary: one line for people.
+    """
+
+    queue: str = DEFAULT_QUEUE
+    timeout_us: int = 60_000_000
+    retry: RetryPolicy = RetryPolicy()
+    idempotency_key: str = ""
+    summary: str = ""
+
+    @property
+    def is_step(self) -> bool:
+        """Whether the engine runs it itself."""
+        return not self.queue

@@ -1,0 +1,64 @@
+"""What workflow code may ask of the run it is part of: the port between the authors' API and the replay loop."""
+
+from __future__ import annotations
+
+from asyncio.events import _get_running_loop  # the one asyncio needs itself; never raises, 30 ns
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from random import Random
+    from uuid import UUID
+
+    from perdure.activity import Activity
+    from perdure.model.options import ActivityOptions
+    from perdure.workflow import Info
+
+
+class WorkflowRuntime:
+    """The running event loop of a run is one of these; `replay.RunLoop` is the only implementation."""
+
+    __slots__ = ()
+
+    is_read_only: bool
+    """True while a query, a view, a validator or a condition is evaluated: nothing may be scheduled."""
+
+    def schedule_activity(
+        self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
+    ) -> Awaitable[Any]:
+        """Schedule it now; the future of its result.
+
+        Raises:
+            UsageError: the loop is read only, or the arguments cannot be encoded.
+        """
+        raise NotImplementedError
+
+    def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Awaitable[Any]:
+        """A coroutine of what the condition returned once truthy; of its last falsy value when `timeout_us` has passed."""
+        raise NotImplementedError
+
+    def info(self) -> Info:
+        """Facts about the run."""
+        raise NotImplementedError
+
+    def now_us(self) -> int:
+        """The time of the event that is being handled, microseconds since 1970."""
+        raise NotImplementedError
+
+    def uuid4(self) -> UUID:
+        """From the run's own stream of random numbers."""
+        raise NotImplementedError
+
+    def random(self) -> Random:
+        """The run's own stream of random numbers."""
+        raise NotImplementedError
+
+    def is_replaying(self) -> bool:
+        """Whether recorded events are being repeated: loggers keep silent."""
+        raise NotImplementedError
+
+
+def current() -> WorkflowRuntime | None:
+    """The run that this thread is executing the code of, or None outside workflow code."""
+    loop = _get_running_loop()
+    return loop if isinstance(loop, WorkflowRuntime) else None

@@ -1,0 +1,393 @@
+"""LiveRun: the author's code of one run, driven by events.
+
+An event that concerns the code is applied and the loop drained; what the code wants then comes back as actions. Replay is the same,
+with the actions matched against what the history holds by kind and number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
+
+from perdure import errors
+from perdure.core.actions import RECORDED_AS, fits, in_words
+from perdure.model import actions as ac
+from perdure.model import events as ev
+from perdure.model.payloads import Payloads
+from perdure.replay.eviction import evict
+from perdure.replay.guard import NonDeterministic
+from perdure.replay.loop import RunLoop, Spinning
+from perdure.replay.watchdog import Blocked
+from perdure.workflow import Definition, Info
+
+SUSPENDING: Final = (NonDeterministic, Spinning, Blocked)
+"""What says that the code cannot be trusted: its run is suspended, never recorded as failed."""
+
+WAKES: Final[frozenset[type[ev.Event]]] = frozenset(
+    {
+        ev.WorkflowStarted,
+        ev.WorkflowBegun,
+        ev.SignalReceived,
+        ev.ActivityCompleted,
+        ev.ActivityFailed,
+        ev.TimerFired,
+        ev.WorkflowCancelRequested,
+    }
+)
+"""The events that code can notice."""
+
+
+class LiveRun:
+    """The code of one run, at the point its history has reached.
+
+    Args:
+        definition: of its type.
+        workflow_id: its address.
+        run_id: the run.
+        started: its first event.
+        started_at: when, microseconds.
+        payloads: decodes what comes in and encodes what goes out.
+    """
+
+    __slots__ = (
+        "_cancel_requested", "_definition", "_ended", "_fatal", "_handlers", "_history_length", "_instance", "_main", "_payloads",
+        "_started", "_started_at", "_waiting_signals", "loop", "run_id", "workflow_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        definition: Definition,
+        workflow_id: str,
+        run_id: str,
+        started: ev.WorkflowStarted,
+        started_at: int,
+        payloads: Payloads,
+    ) -> None:
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self._definition = definition
+        self._started = started
+        self._started_at = started_at
+        self._payloads = payloads
+        self._instance: Any = None
+        self._main: asyncio.Task[Any] | None = None
+        self._handlers: list[asyncio.Task[Any]] = []
+        self._waiting_signals: list[ev.SignalReceived] = []
+        self._fatal: BaseException | None = None
+        self._cancel_requested = False
+        self._ended = False
+        self._history_length = 0
+        self.loop = RunLoop(run_id, started.seed, payloads, self._info)
+
+    # ---- driven by the engine
+
+    def apply(self, event: ev.AnyEvent, at: int, history_length: int = 0) -> list[ac.AnyAction]:
+        """Show the code one event of `WAKES`; what it wants then.
+
+        Args:
+            event: just recorded.
+            at: of the event, microseconds.
+            history_length: the event's id, for `workflow.info()`.
+
+        Raises:
+            NonDeterministic, Spinning, Blocked: the run must be suspended and this object dropped.
+        """
+        if self._ended:
+            return []
+        loop = self.loop
+        loop.now = at
+        self._history_length = history_length
+        _APPLY[type(event)](self, event)
+        if self._main is not None:
+            loop.run()
+            self._settle()
+        actions = loop.actions
+        loop.actions = []
+        return actions
+
+    def replay(self, records: Iterable[ev.EventRecord]) -> list[ac.AnyAction]:
+        """Bring new code to where the history is.
+
+        Args:
+            records: the whole history.
+
+        Returns:
+            What the code wants beyond the history: only a run that was suspended wants something.
+
+        Raises:
+            errors.ReplayError: the code does not do what is recorded.
+            NonDeterministic, Spinning, Blocked: the run must be suspended and this object dropped.
+        """
+        self.loop.replaying = True
+        wanted: deque[ac.AnyAction] = deque()
+        is_suspended = False
+        open_numbers: set[tuple[type[ac.Action], int]] = set()
+        last_event_id = 0
+        for record in records:
+            event_id = record.first_event_id
+            for event in record.events:
+                kind = type(event)
+                if kind in WAKES:
+                    if wanted and not is_suspended:
+                        self._diverged(event_id, event, wanted[0])
+                    _note_closed(open_numbers, event)
+                    wanted.extend(self.apply(event, record.at, event_id))
+                elif kind in RECORDED_AS:
+                    if self._main is not None or self._ended:
+                        self._match(event_id, event, wanted, open_numbers)
+                elif kind is ev.WorkflowSuspended:
+                    is_suspended = True
+                elif kind is ev.WorkflowResumed:
+                    is_suspended = False
+                event_id += 1
+            last_event_id = event_id
+        if not is_suspended and (left := [action for action in wanted if not _is_void(action, open_numbers)]):
+            self._diverged(last_event_id, None, left[0])
+        self.loop.replaying = False
+        return list(wanted)
+
+    def query(self, name: str, payload: bytes) -> bytes:
+        """The encoded answer of a query.
+
+        Raises:
+            errors.UsageError: there is no such query.
+            Exception: what the query raised.
+        """
+        fn = self._definition.queries.get(name)
+        if fn is None:
+            known = ", ".join(sorted(self._definition.queries)) or "none"
+            raise errors.UsageError(f"workflow type {self._definition.name!r} has no query {name!r}; it has: {known}")
+        args, kwargs = self._payloads.decode_arguments(fn, payload, what=f"query {name!r}")
+        if self._instance is None:
+            raise errors.UsageError("the run has not begun: its start is delayed, or its __init__ raised")
+        value = self.loop.evaluate(fn, self._instance, *args, **kwargs)
+        return self._payloads.encode(value, what=f"the answer of query {name!r}")
+
+    def view(self) -> bytes | None:
+        """The encoded view; None when the type has none or the run has not begun.
+
+        Raises:
+            Exception: what the view raised, or that its value cannot be encoded.
+        """
+        fn = self._definition.view
+        if fn is None or self._instance is None:
+            return None
+        return self._payloads.encode(self.loop.evaluate(fn, self._instance), what="the view")
+
+    def evict(self) -> None:
+        """Forget the code's state without running a line of it."""
+        evict(self.loop)
+
+    # ---- one method an event
+
+    def on_start(self, event: ev.WorkflowStarted) -> None:
+        if not event.delayed_until:
+            self.on_begin(event)
+
+    def on_begin(self, event: ev.WorkflowStarted | ev.WorkflowBegun) -> None:
+        definition = self._definition
+        try:
+            args, kwargs = self._payloads.decode_arguments(
+                definition.run_fn, self._started.input, what=f"workflow {definition.name!r}"
+            )
+            self._instance = self.loop.evaluate(definition.create, args, kwargs)
+        except SUSPENDING:
+            raise
+        except Exception as error:  # noqa: BLE001 - the author's
+            self._end(ac.FailWorkflow(self._payloads.encode_failure(error)))
+            return
+        for signal in self._waiting_signals:
+            self.on_signal(signal)
+        self._waiting_signals.clear()
+        if definition.cls is None:
+            self._main = self._task(definition.run_fn(*args, **kwargs))
+        else:
+            self._main = self._task(definition.run_fn(self._instance, *args, **kwargs))
+
+    def on_signal(self, event: ev.SignalReceived) -> None:
+        if self._instance is None and self._main is None:
+            self._waiting_signals.append(event)
+            return
+        fn = self._definition.signals.get(event.name)
+        if fn is None:
+            raise errors.ReplayError(self.run_id, self._history_length, f"signal {event.name!r}", "has no such handler")
+        args, kwargs = self._payloads.decode_arguments(fn, event.input, what=f"signal {event.name!r}")
+        self._handlers.append(self._task(_handle(fn, self._instance, args, kwargs)))
+
+    def on_activity_completed(self, event: ev.ActivityCompleted) -> None:
+        waiting = self.loop.pending_activities.get(event.number)
+        if waiting is None:
+            return
+        activity = waiting[0]
+        try:
+            value = self._payloads.decode(event.result, activity.returns, what=f"the result of activity {activity.name!r}")
+        except errors.PayloadError as error:
+            self.loop.reject_activity(event.number, error)
+        else:
+            self.loop.resolve_activity(event.number, value)
+
+    def on_activity_failed(self, event: ev.ActivityFailed) -> None:
+        waiting = self.loop.pending_activities.get(event.number)
+        if waiting is None:
+            return
+        cause = self._payloads.decode_failure(event.failure)
+        if event.failure.is_final:
+            self.loop.reject_activity(event.number, cause)
+            return
+        kind = errors.ActivityTimedOut if event.timed_out else errors.ActivityFailed
+        attempts = "1 attempt" if event.attempts == 1 else f"{event.attempts} attempts"
+        message = f"activity {waiting[0].name!r} failed after {attempts}: {event.failure.message or event.failure.type}"
+        self.loop.reject_activity(event.number, kind(message, cause, event.attempts))
+
+    def on_timer_fired(self, event: ev.TimerFired) -> None:
+        self.loop.fire_timer(event.number)
+
+    def on_cancel(self, event: ev.WorkflowCancelRequested) -> None:
+        self._cancel_requested = True
+        if self._main is not None and not self._main.done():
+            self._main.cancel(event.reason or None)
+
+    # ---- the end
+
+    def _settle(self) -> None:
+        """See whether the code has ended: its main coroutine and the handlers it accepted."""
+        main = self._main
+        if main is None or self._ended:
+            return
+        while self._reap() and not main.done():
+            main.cancel("a signal handler failed")
+            self.loop.run()
+        if not main.done():
+            return
+        if self._fault_of(main) is not None:
+            for handler in self._handlers:
+                handler.cancel()
+            self.loop.run()
+            self._reap()
+        if not self._handlers:
+            self._end(self._last_action(main))
+
+    def _reap(self) -> bool:
+        """Forget the handlers that have ended; whether one of them raised for the first time."""
+        ended = [handler for handler in self._handlers if handler.done()]
+        if not ended:
+            return False
+        self._handlers = [handler for handler in self._handlers if not handler.done()]
+        faults = [fault for handler in ended if (fault := self._fault_of(handler)) is not None]
+        faults = [fault for fault in faults if not isinstance(fault, asyncio.CancelledError)]
+        if not faults or self._fatal is not None:
+            return False
+        self._fatal = faults[0]
+        return True
+
+    def _fault_of(self, task: asyncio.Task[Any]) -> BaseException | None:
+        try:
+            error = task.exception()
+        except asyncio.CancelledError as cancelled:
+            return cancelled
+        if isinstance(error, SUSPENDING):
+            raise error
+        return error
+
+    def _last_action(self, main: asyncio.Task[Any]) -> ac.AnyAction:
+        fault = self._fatal or self._fault_of(main)
+        if fault is None:
+            try:
+                return ac.CompleteWorkflow(
+                    self._payloads.encode(main.result(), what=f"the result of workflow {self._definition.name!r}")
+                )
+            except errors.PayloadError as error:
+                fault = error
+        if isinstance(fault, asyncio.CancelledError):
+            if self._cancel_requested:
+                return ac.EndCancelled()
+            fault = errors.Cancelled(str(fault) or "a CancelledError left the workflow, though nobody had cancelled it")
+        return ac.FailWorkflow(self._payloads.encode_failure(fault))
+
+    def _end(self, action: ac.AnyAction) -> None:
+        self._ended = True
+        self.loop.actions.append(action)
+
+    # ---- details
+
+    def _task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        return self.loop.create_task(coroutine)
+
+    def _info(self) -> Info:
+        from datetime import UTC, datetime, timedelta
+
+        started_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._started_at)
+        return Info(
+            workflow_id=self.workflow_id,
+            run_id=self.run_id,
+            type=self._definition.name,
+            started_at=started_at,
+            history_length=self._history_length,
+        )
+
+    def _match(
+        self, event_id: int, event: ev.AnyEvent, wanted: deque[ac.AnyAction], open_numbers: set[tuple[type[ac.Action], int]]
+    ) -> None:
+        while wanted and not fits(event, wanted[0]) and _is_void(wanted[0], open_numbers):
+            wanted.popleft()
+        if not wanted or not fits(event, wanted[0]):
+            self._diverged(event_id, event, wanted[0] if wanted else None)
+        wanted.popleft()
+        _note_opened(open_numbers, event)
+
+    def _diverged(self, event_id: int, expected: ev.AnyEvent | None, found: ac.AnyAction | None) -> None:
+        expected_words = "nothing more" if expected is None else _event_in_words(expected)
+        found_words = "wanted nothing more" if found is None else f"wanted: {in_words(found)}"
+        raise errors.ReplayError(self.run_id, event_id, expected_words, found_words)
+
+
+async def _handle(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    result = fn(instance, *args, **kwargs)
+    if result is not None:
+        await result
+
+
+def _event_in_words(event: ev.AnyEvent) -> str:
+    return in_words(event) if type(event) in RECORDED_AS else type(event).__name__
+
+
+def _note_opened(numbers: set[tuple[type[ac.Action], int]], event: Any) -> None:
+    match event:
+        case ev.ActivityScheduled():
+            numbers.add((ac.CancelActivity, event.number))
+        case ev.TimerStarted():
+            numbers.add((ac.CancelTimer, event.number))
+        case ev.ActivityCancelRequested():
+            numbers.discard((ac.CancelActivity, event.number))
+        case ev.TimerCancelled():
+            numbers.discard((ac.CancelTimer, event.number))
+        case _:
+            pass
+
+
+def _note_closed(numbers: set[tuple[type[ac.Action], int]], event: Any) -> None:
+    match event:
+        case ev.ActivityCompleted() | ev.ActivityFailed():
+            numbers.discard((ac.CancelActivity, event.number))
+        case ev.TimerFired():
+            numbers.discard((ac.CancelTimer, event.number))
+        case _:
+            pass
+
+
+def _is_void(action: ac.AnyAction, open_numbers: set[tuple[type[ac.Action], int]]) -> bool:
+    """Whether the action cancels what was over before it could be recorded (only in a run that was suspended)."""
+    return isinstance(action, ac.CancelActivity | ac.CancelTimer) and (type(action), action.number) not in open_numbers
+
+
+_APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
+    ev.WorkflowStarted: LiveRun.on_start,
+    ev.WorkflowBegun: LiveRun.on_begin,
+    ev.SignalReceived: LiveRun.on_signal,
+    ev.ActivityCompleted: LiveRun.on_activity_completed,
+    ev.ActivityFailed: LiveRun.on_activity_failed,
+    ev.TimerFired: LiveRun.on_timer_fired,
+    ev.WorkflowCancelRequested: LiveRun.on_cancel,
+}

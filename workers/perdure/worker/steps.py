@@ -1,0 +1,76 @@
+"""Local activities, run beside the engine's thread on its asyncio loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from perdure.model import commands as cm
+from perdure.model.failure import FailureInfo
+from perdure.model.tasks import Task
+from perdure.worker.attempt import Attempts
+
+
+class LocalSteps:
+    """`engine.ports.Steps` on an asyncio loop that runs in another thread.
+
+    Args:
+        loop: runs already.
+        attempts: runs one.
+        submit: `Log.submit`.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, attempts: Attempts, submit: Callable[[Sequence[cm.AnyCommand]], None]
+    ) -> None:
+        self._loop = loop
+        self._attempts = attempts
+        self._submit = submit
+        self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._reports: list[cm.AnyCommand] = []
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        """Start them all; from the engine's thread."""
+        self._loop.call_soon_threadsafe(self._start, list(tasks))
+
+    def cancel(self, run_id: str, number: int) -> None:
+        """Ask a step to stop; from the engine's thread."""
+        self._loop.call_soon_threadsafe(self._cancel, (run_id, number))
+
+    def _start(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            self._running[task.run_id, task.number] = self._loop.create_task(self._run(task))
+
+    def _cancel(self, key: tuple[str, int]) -> None:
+        if running := self._running.get(key):
+            running.cancel("the workflow no longer waits for it")
+
+    async def _run(self, task: Task) -> None:
+        try:
+            if self._attempts.serves(task.name):
+                report: cm.AnyCommand = await self._attempts.run(task, _no_heartbeat)
+            else:
+                report = _unknown(task)
+        except asyncio.CancelledError:
+            return
+        finally:
+            self._running.pop((task.run_id, task.number), None)
+        if not self._reports:
+            self._loop.call_soon(self._flush)
+        self._reports.append(report)
+
+    def _flush(self) -> None:
+        reports, self._reports = self._reports, []
+        self._submit(reports)
+
+
+def _no_heartbeat(details: tuple[object, ...]) -> None:
+    """A step dies with the engine: there is nobody to beat for."""
+
+
+def _unknown(task: Task) -> cm.FailActivity:
+    failure = FailureInfo(
+        f"{LookupError.__module__}:{LookupError.__name__}",
+        f"no step {task.name!r} is known to the engine; deploy the code that has it",
+    )
+    return cm.FailActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure)

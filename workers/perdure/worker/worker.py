@@ -1,0 +1,173 @@
+"""The worker: many attempts at once, leases, cancellation, drain.
+
+An attempt that runs for longer than two seconds is reported as started, and from there heartbeats are sent for it: authors need not. A
+task whose activity is unknown here is left waiting, visibly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any, Final
+
+from msgspec import json
+
+from perdure.model import commands as cm
+from perdure.model.tasks import Task
+from perdure.worker.attempt import Attempts
+
+STARTED_AFTER_S: Final = 2.0
+"""An attempt that runs longer is leased."""
+BEAT_S: Final = 3.0
+"""Between heartbeats: a third of a lease."""
+
+
+class Running:
+    """An attempt that is out."""
+
+    __slots__ = ("asyncio_task", "beats_at", "details", "is_leased", "since", "task")
+
+    def __init__(self, task: Task, since: float) -> None:
+        self.task = task
+        self.since = since
+        self.is_leased = False
+        self.beats_at = 0.0
+        self.details = b""
+        self.asyncio_task: asyncio.Task[None] | None = None
+
+
+class Worker:
+    """Runs tasks on the running asyncio loop.
+
+    Args:
+        name: tells this worker from others in histories.
+        attempts: runs one.
+        submit: takes reports, from any thread; durable when the engine commits them.
+        concurrency: attempts at once; more tasks wait here.
+    """
+
+    def __init__(
+        self, name: str, attempts: Attempts, submit: Callable[[Sequence[cm.AnyCommand]], None], concurrency: int = 200
+    ) -> None:
+        self._name = name
+        self._attempts = attempts
+        self._submit = submit
+        self._concurrency = concurrency
+        self._waiting: deque[Task] = deque()
+        self._running: dict[str, Running] = {}
+        self._reports: list[cm.AnyCommand] = []
+        self._beating: asyncio.Task[None] | None = None
+        self._is_draining = False
+
+    def deliver(self, tasks: Sequence[Task]) -> None:
+        """Take tasks; on the loop's thread."""
+        for task in tasks:
+            if self._attempts.serves(task.name):
+                self._waiting.append(task)
+            else:
+                self._submit([self._declined(task)])
+        self._start_waiting()
+
+    def cancel(self, tokens: Sequence[str]) -> None:
+        """Ask attempts to stop; on the loop's thread. Nothing is reported of them."""
+        for token in tokens:
+            running = self._running.get(token)
+            if running is not None and running.asyncio_task is not None:
+                running.asyncio_task.cancel("the workflow no longer waits for it")
+        if self._waiting and (gone := set(tokens)):
+            self._waiting = deque(task for task in self._waiting if task.token not in gone)
+
+    async def drain(self, grace_s: float) -> int:
+        """Take nothing new, let what runs end.
+
+        Args:
+            grace_s: how long, seconds; what still runs then is cancelled, and dispatched again after the restart.
+
+        Returns:
+            How many attempts were cut short.
+        """
+        self._is_draining = True
+        self._waiting.clear()
+        out = [running.asyncio_task for running in self._running.values() if running.asyncio_task is not None]
+        if out:
+            _, late = await asyncio.wait(out, timeout=grace_s)
+            for task in late:
+                task.cancel("the worker stops")
+            if late:
+                await asyncio.wait(late, timeout=1.0)
+            self._flush()
+            return len(late)
+        return 0
+
+    def _start_waiting(self) -> None:
+        waiting, running = self._waiting, self._running
+        if self._is_draining:
+            return
+        loop = asyncio.get_running_loop()
+        while waiting and len(running) < self._concurrency:
+            task = waiting.popleft()
+            if task.token in running:
+                continue
+            attempt = running[task.token] = Running(task, monotonic())
+            attempt.asyncio_task = loop.create_task(self._run(attempt))
+        if running and self._beating is None:
+            self._beating = loop.create_task(self._beat())
+
+    def _declined(self, task: Task) -> cm.DeclineActivity:
+        known = ", ".join(sorted(self._attempts.names())) or "none"
+        reason = f"worker {self._name} knows no activity {task.name!r}; it knows: {known}. Waiting for a worker that does."
+        return cm.DeclineActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, reason=reason)
+
+    async def _run(self, running: Running) -> None:
+        task = running.task
+
+        def heartbeat(details: tuple[object, ...]) -> None:
+            running.details = _encoded(details)
+
+        try:
+            report = await self._attempts.run(task, heartbeat)
+        except asyncio.CancelledError:
+            return
+        finally:
+            del self._running[task.token]
+            if self._waiting:
+                self._start_waiting()
+        if not self._reports:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._reports.append(report)
+
+    def _flush(self) -> None:
+        """One submit for all that ended in one turn of the loop."""
+        if self._reports:
+            reports, self._reports = self._reports, []
+            self._submit(reports)
+
+    async def _beat(self) -> None:
+        while self._running:
+            await asyncio.sleep(min(1.0, STARTED_AFTER_S / 2))
+            now = monotonic()
+            commands = [beat for running in self._running.values() if (beat := self._beat_of(running, now)) is not None]
+            if commands:
+                self._submit(commands)
+        self._beating = None
+
+    def _beat_of(self, running: Running, now: float) -> cm.AnyCommand | None:
+        if now - running.since < STARTED_AFTER_S or now < running.beats_at:
+            return None
+        task = running.task
+        running.beats_at = now + BEAT_S
+        if not running.is_leased:
+            running.is_leased = True
+            running.beats_at = now
+            return cm.StartActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, worker=self._name)
+        details, running.details = running.details, b""
+        return cm.HeartbeatActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, details=details)
+
+
+def _encoded(details: tuple[Any, ...]) -> bytes:
+    try:
+        return json.encode(details)
+    except (TypeError, ValueError):
+        return json.encode([repr(each) for each in details])
