@@ -1,0 +1,40 @@
+"""The command line: `perdure dev`, `init`, `workflow …`, `check`.
+
+The top layer: may import everything below, but only inside the functions that need it, so that `perdure --help` stays quick. One file a
+command (`dev.py`, `init.py`, `check.py`, `workflow.py`), each thin over the library. Start reading at `app.py`.
+
+Exit codes: 0 done; 1 the answer is no, or the app is bad, with one line on stderr that says what to do; 2 the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit.
+
+    Args:
+        arguments: what follows `perdure`; the process's own by default.
+
+    Raises:
+        SystemExit: always, with the exit code.
+    """
+    from perdure.cli.app import app
+    from perdure.errors import ClientError, InfrastructureError, UsageError
+
+    try:
+        app(args=arguments, prog_name="perdure")
+    except (ClientError, InfrastructureError, UsageError) as error:
+        sys.exit(f"perdure: {one_line(error)}")
+
+
+def one_line(error: BaseException) -> str:
+    """The error's message without line breaks, files named from where the reader is; its class's name when there is no message."""
+    return " ".join(str(error).split()).replace(f"{Path.cwd()}{os.sep}", "") or type(error).__name__

@@ -1,0 +1,36 @@
+"""The tree of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from perdure.cli import check, dev, init, workflow
+
+app = typer.Typer(
+    help="Durable workflows: code that goes on where it was, whatever happens to the machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("dev")(dev.dev)
+app.command("init")(init.init)
+app.command("check")(check.check)
+app.add_typer(workflow.commands, name="workflow")
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"perdure {version('perdure')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Durable workflows: code that goes on where it was, whatever happens to the machine."""

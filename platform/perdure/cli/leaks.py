@@ -1,0 +1,187 @@
+"""Read workflow code for what would come out otherwise on a replay: clocks, chance, files, network, threads, the order of sets.
+
+Pure: source text in, findings out. What is read: classes and functions decorated with `workflow.defn`, and from there every function of
+the app that they call, but for activities.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from perdure.cli.leak_table import advice
+from perdure.cli.unordered import UnorderedNames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+WORKFLOW = "perdure.workflow.defn"
+ACTIVITY = ("perdure.activity.defn", "perdure.activity.step")
+
+
+@dataclass(frozen=True, order=True)
+class Leak:
+    """A place in workflow code that replays otherwise.
+
+    Attributes:
+        file: as it was given.
+        line: from 1.
+        what: the leak, and what to use instead.
+    """
+
+    file: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        """`file:line: what`, as compilers say it."""
+        return f"{self.file}:{self.line}: {self.what}"
+
+
+@dataclass
+class Source:
+    """One module: its names, where they come from, and what it defines at the top."""
+
+    name: str
+    file: str
+    tree: ast.Module
+    is_package: bool
+    imports: dict[str, str] = field(default_factory=dict[str, str])
+    parents: dict[ast.AST, ast.AST] = field(default_factory=dict[ast.AST, ast.AST])
+    defined: dict[str, ast.stmt] = field(default_factory=dict[str, ast.stmt])
+
+    def __post_init__(self) -> None:
+        """Collect the names."""
+        for node in ast.walk(self.tree):
+            self.imports.update(self._imported(node))
+            self.parents.update(dict.fromkeys(ast.iter_child_nodes(node), node))
+        for statement in self.tree.body:
+            if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                self.defined[statement.name] = statement
+
+    def dotted(self, node: ast.expr) -> str | None:
+        """The full name of `a.b.c`: imports followed, what the module defines under the module's name, builtins bare."""
+        if isinstance(node, ast.Attribute):
+            owner = self.dotted(node.value)
+            return f"{owner}.{node.attr}" if owner else None
+        if isinstance(node, ast.Name):
+            if node.id in self.imports:
+                return self.imports[node.id]
+            return f"{self.name}.{node.id}" if node.id in self.defined else node.id
+        if isinstance(node, ast.Call) and self.dotted(node.func) == "pathlib.Path":
+            return "pathlib.Path()"
+        return None
+
+    def _imported(self, node: ast.AST) -> Iterator[tuple[str, str]]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                yield alias.asname or top, alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom):
+            origin = node.module or ""
+            if node.level:
+                package = self.name.split(".")
+                kept = len(package) - node.level + self.is_package
+                origin = ".".join(filter(None, [*package[:kept], origin]))
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{origin}.{alias.name}"
+
+
+def find_leaks(sources: Mapping[str, tuple[str, str]]) -> list[Leak]:
+    """The leaks in the workflow code of an app, by file and line.
+
+    Args:
+        sources: by module name: the file as it shall be named, and its text.
+    """
+    project = {
+        name: Source(name, file, ast.parse(text), is_package=file.endswith("__init__.py"))
+        for name, (file, text) in sources.items()
+    }
+    return sorted(_Scan(project).leaks())
+
+
+class _Scan:
+    """Walks from the workflows to what they call."""
+
+    def __init__(self, project: Mapping[str, Source]) -> None:
+        self.project = project
+        self.seen: set[int] = set()
+        self.queue: list[tuple[Source, ast.stmt]] = []
+
+    def leaks(self) -> Iterable[Leak]:
+        for source in self.project.values():
+            for node in ast.walk(source.tree):
+                if isinstance(node, ast.ClassDef | Function) and _is_decorated(source, node, (WORKFLOW,)):
+                    self._add(source, node)
+        found: set[Leak] = set()
+        while self.queue:
+            source, node = self.queue.pop()
+            found.update(self._scan(source, node))
+        return found
+
+    def _add(self, source: Source, node: ast.stmt) -> None:
+        if id(node) not in self.seen:
+            self.seen.add(id(node))
+            self.queue.append((source, node))
+
+    def _scan(self, source: Source, root: ast.stmt) -> Iterator[Leak]:
+        if isinstance(root, ast.ClassDef):
+            for parent in root.bases:
+                self._follow(source, parent)
+        unordered = UnorderedNames(root, source.parents)
+        for node in _inside(source, root):
+            if isinstance(node, ast.Call):
+                self._follow(source, node.func)
+            if isinstance(node, ast.Attribute | ast.Name) and (what := advice(source.dotted(node), _call_of(source, node))):
+                yield Leak(source.file, node.lineno, what)
+            for iterated in unordered.iterated(node):
+                yield Leak(
+                    source.file,
+                    iterated.lineno,
+                    "the order of a set is another one in each process: iterate over sorted(...), or use a list or a dict",
+                )
+
+    def _follow(self, source: Source, called: ast.expr) -> None:
+        """Queue what is called, or inherited, if the app defines it and it is not an activity."""
+        full = source.dotted(called)
+        if full is None:
+            return
+        owner, _, name = full.rpartition(".")
+        target = self.project.get(owner)
+        if target is None or name not in target.defined:
+            return
+        node = target.defined[name]
+        if isinstance(node, ast.ClassDef | Function) and not _is_decorated(target, node, ACTIVITY):
+            self._add(target, node)
+
+
+def _is_decorated(source: Source, node: ast.ClassDef | Function, names: tuple[str, ...]) -> bool:
+    return any(source.dotted(mark.func if isinstance(mark, ast.Call) else mark) in names for mark in node.decorator_list)
+
+
+def _inside(source: Source, root: ast.stmt) -> Iterator[ast.AST]:
+    """Everything that runs when the workflow runs: not decorators, annotations, nor activities defined inside."""
+    stack: list[ast.AST] = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef | Function) and _is_decorated(source, child, ACTIVITY):
+                continue
+            if isinstance(child, ast.arguments):
+                stack.extend([*child.defaults, *filter(None, child.kw_defaults)])
+                continue
+            if child in getattr(node, "decorator_list", ()) or child in (
+                getattr(node, "annotation", None),
+                getattr(node, "returns", None),
+            ):
+                continue
+            stack.append(child)
+
+
+def _call_of(source: Source, node: ast.expr) -> ast.Call | None:
+    """The call that the expression is the function of."""
+    parent = source.parents.get(node)
+    return parent if isinstance(parent, ast.Call) and parent.func is node else None

@@ -1,0 +1,126 @@
+"""Load an author's app, and say in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perdure.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+@dataclass(frozen=True)
+class App:
+    """An app that has been imported.
+
+    Attributes:
+        target: as it was named on the command line.
+        module: what it is.
+        directory: where its code is, watched by `perdure dev`: of its top package, or of the file.
+    """
+
+    target: str
+    module: ModuleType
+    directory: Path
+
+    def modules(self) -> list[ModuleType]:
+        """Its own modules that are imported: those whose file is below its directory, packages installed there excepted."""
+        found: list[ModuleType] = []
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if file and _is_own(Path(file), self.directory):
+                found.append(module)
+        return found
+
+
+def load(target: str) -> App:
+    """Import an app.
+
+    Args:
+        target: a file (`app.py`) or a module (`shop.app`). Its directory, or for a module the current one, is put on `sys.path`.
+
+    Raises:
+        UsageError: it is not there, or does not import; one line, with the author's file and line where there is one.
+    """
+    if target.endswith(".py") or "/" in target:
+        search, name, file = _locate(Path(target))
+    else:
+        search, name, file = Path.cwd(), target, None
+    if str(search) not in sys.path:
+        sys.path.insert(0, str(search))
+    importlib.invalidate_caches()
+    module = _import(target, name, search)
+    if file is not None and Path(module.__file__ or "").resolve() != file:
+        raise UsageError(f"{target}: another module named {name!r} is found first, {module.__file__}; rename the file")
+    return App(target, module, _home_of(module, search))
+
+
+def _locate(path: Path) -> tuple[Path, str, Path]:
+    """The directory to import from, the module's name, the file. A file inside a package is imported as part of it."""
+    if not path.exists():
+        raise UsageError(f"{path}: no such file; name the file or the module that defines the workflows")
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory; name the file in it that defines the workflows, such as {path / 'app.py'}")
+    file = path.resolve()
+    parts, directory = [file.stem], file.parent
+    while (directory / "__init__.py").exists():
+        parts.insert(0, directory.name)
+        directory = directory.parent
+    if not all(part.isidentifier() for part in parts):
+        raise UsageError(f"{path}: {'.'.join(parts)!r} is not a name that Python can import; use letters, digits and underscores")
+    if parts[0] in sys.stdlib_module_names:
+        raise UsageError(f"{path}: Python already has a module named {parts[0]!r}; rename the file")
+    return directory, ".".join(parts), file
+
+
+def _import(target: str, name: str, directory: Path) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except SyntaxError as error:
+        raise UsageError(f"{shown(error.filename or target)}:{error.lineno}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise UsageError(
+                f"{target}: no module named {error.name!r} here; name the file or the module that defines the workflows"
+            ) from error
+        if isinstance(error, UsageError):  # names its own place
+            raise
+        raise UsageError(blamed(error, target, directory)) from error
+
+
+def blamed(error: BaseException, target: str, directory: Path) -> str:
+    """An exception of the author's code: the last line of the author's own that was running, and what it says."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename), directory)]
+    return f"{shown(own[-1].filename)}:{own[-1].lineno}: {said}" if own else f"{target}: {said}"
+
+
+def _home_of(module: ModuleType, otherwise: Path) -> Path:
+    """The directory of the top package of a module, or of the module itself."""
+    top = sys.modules[module.__name__.partition(".")[0]]
+    if file := getattr(top, "__file__", None):
+        return Path(file).resolve().parent
+    return next((Path(place).resolve() for place in getattr(top, "__path__", [])), otherwise)
+
+
+def _is_own(file: Path, directory: Path) -> bool:
+    """Whether the file is the author's: below the directory, and not in a virtual environment there."""
+    try:
+        inside = file.resolve().relative_to(directory)
+    except ValueError:
+        return False
+    return "site-packages" not in inside.parts
+
+
+def shown(file: str) -> str:
+    """A path as people write it: relative to where they are."""
+    try:
+        return str(Path(file).resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return file

@@ -1,0 +1,147 @@
+"""What `perdure dev` does: load, start, print what is served, and start again with the new code when files change."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from perdure.cli.loading import App, blamed, load
+from perdure.cli.reloading import Reloader
+from perdure.cli.web import WebServer
+from perdure.embedded import Platform
+from perdure.errors import InfrastructureError, UsageError
+from perdure.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+
+@dataclass(frozen=True)
+class Served:
+    """What was asked for.
+
+    Attributes:
+        target: a file or a module.
+        db: the database's URL.
+        host: of the web app.
+        port: of the web app.
+        is_reloaded: whether a change of a file starts it again.
+    """
+
+    target: str
+    db: str
+    host: str
+    port: int
+    is_reloaded: bool
+
+
+def serve(served: Served) -> None:
+    """Serve until SIGINT or SIGTERM; does not return when the process is replaced by one with the new code.
+
+    Raises:
+        UsageError: the app is bad.
+        InfrastructureError: the database or the port cannot be used.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.environ["PERDURE_URL"] = served.db  # for the app's own clients
+    app, registry = load_and_register(served.target)
+    web = WebServer.of(app.module, served.host, served.port)
+    platform = Platform(registry, served.db)
+    is_ready = False
+
+    def stop() -> None:
+        if web:
+            web.stop()
+        platform.request_stop()
+
+    reloader = Reloader(served.target, app.directory, stop) if served.is_reloaded else None
+
+    def ready() -> None:
+        nonlocal is_ready
+        is_ready = True
+        if web:
+            web.start()
+        _print_banner(served, app, registry, web)
+
+    _on_signal(stop)
+    if reloader:
+        reloader.start()
+    try:
+        platform.run_forever(ready)
+    except (InfrastructureError, UsageError):
+        raise
+    except Exception as error:
+        if is_ready:
+            raise
+        raise UsageError(blamed(error, served.target, app.directory)) from error  # what the app provides cannot be opened
+    finally:
+        if web:
+            web.stop()
+            web.join()
+        if reloader:
+            reloader.close()
+    if reloader and reloader.is_wanted:
+        _start_again()
+
+
+def load_and_register(target: str) -> tuple[App, Registry]:
+    """Import an app and see what it defines.
+
+    Raises:
+        UsageError: it does not import, defines no workflow, or gives two of them one name.
+    """
+    app = load(target)
+    registry = Registry.of_everything_imported()
+    if not registry.workflows:
+        raise UsageError(f"{target} defines no workflow: decorate a class or a coroutine function with @workflow.defn")
+    return app, registry
+
+
+def _on_signal(stop: Callable[[], None]) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
+        typer.echo(f"\nstopping ({signal.Signals(number).name})", err=True)
+        threading.Thread(target=stop, name="perdure-stop").start()  # the main thread may hold any lock just now
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+
+
+def _print_banner(served: Served, app: App, registry: Registry, web: WebServer | None) -> None:
+    from perdure.cli.output import print_facts
+
+    activities = [f"{name} (step)" if registry.activities[name].is_local else name for name in sorted(registry.activities)]
+    first = min(registry.workflows)
+    print_facts(
+        [
+            ("perdure", f"serving {served.target}"),
+            ("workflows", ", ".join(sorted(registry.workflows))),
+            ("activities", ", ".join(activities)),
+            ("database", served.db),
+            ("web", web.url if web else ""),
+            ("try", f"perdure workflow start my-id {first} …   perdure workflow list{_db_option(served.db)}"),
+            ("reload", f"when a file in {app.directory} is saved; Ctrl-C stops" if served.is_reloaded else ""),
+        ]
+    )
+    sys.stdout.flush()
+
+
+def _db_option(db: str) -> str:
+    from perdure.cli.dev import DEFAULT_DB
+
+    return "" if db == DEFAULT_DB else f" --db {db}"
+
+
+def _start_again() -> None:
+    """Replace this process by one that loads the new code. The process id stays."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "perdure.cli", *sys.argv[1:]])  # noqa: S606 our own command line

@@ -1,0 +1,166 @@
+"""States, descriptions and histories as tables and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import typer
+
+from perdure.cli.output import Format, local_time, print_facts, print_json, print_table, utc_time
+from perdure.model.failure import FailureInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from perdure.client.description import Description
+    from perdure.model.events import AnyEvent, EventRecord
+    from perdure.model.states import WorkflowState
+
+CELL = 100
+"""Characters of a value in a table."""
+
+
+def print_states(states: Sequence[WorkflowState], output: Format) -> None:
+    """Print one line a workflow."""
+    if output is Format.JSON:
+        print_json([_state(state) for state in states])
+    elif not states:
+        typer.echo("no workflows")
+    else:
+        print_table(
+            ("ID", "TYPE", "STATUS", "STARTED", "ENDED", "REASON"),
+            [
+                (
+                    state.workflow_id,
+                    state.type,
+                    state.status,
+                    local_time(state.started_at),
+                    local_time(state.closed_at),
+                    _reason(state),
+                )
+                for state in states
+            ],
+        )
+
+
+def print_description(description: Description, state: WorkflowState, output: Format) -> None:
+    """Print what one workflow is doing."""
+    if output is Format.JSON:
+        waits_for: dict[str, Any] = {"activities": description.activities, "timers": description.timers}
+        print_json({**_state(state), "history_length": description.history_length, "reason": description.reason, **waits_for})
+        return
+    print_facts(
+        [
+            ("id", description.workflow_id),
+            ("run", description.run_id),
+            ("type", description.type),
+            ("status", description.status),
+            ("started", _shown(description.started_at)),
+            ("updated", _shown(description.updated_at)),
+            ("ended", _shown(description.closed_at)),
+            ("events", str(description.history_length)),
+            ("attributes", _text(description.attributes) if description.attributes else ""),
+            ("view", _text(description.view) if description.view is not None else ""),
+            ("result", _payload(state.result)),
+            ("reason", description.reason),
+        ]
+    )
+    for activity in description.activities:
+        doing = f"{activity.doing}, attempt {activity.attempt}"
+        if activity.retry_at:
+            doing += f", next at {_shown(activity.retry_at)}"
+        typer.echo(f"waits for activity {activity.name}: {doing}{f' ({activity.reason})' if activity.reason else ''}")
+    for timer in description.timers:
+        typer.echo(f"waits for timer {timer.number}: fires at {_shown(timer.fires_at)}")
+
+
+def print_history(records: Sequence[EventRecord], output: Format) -> None:
+    """Print one line an event; as JSON without loss."""
+    if output is Format.JSON:
+        from perdure.codec.history import history_to_json
+
+        typer.echo(history_to_json(records), nl=False)
+        return
+    print_table(
+        ("#", "TIME", "EVENT", "DETAILS"),
+        [
+            (str(number), local_time(record.at), type(event).__name__, _details(event))
+            for record in records
+            for number, event in enumerate(record.events, record.first_event_id)
+        ],
+    )
+
+
+def _state(state: WorkflowState) -> dict[str, Any]:
+    return {
+        "workflow_id": state.workflow_id,
+        "run_id": state.run_id,
+        "type": state.type,
+        "status": state.status,
+        "started_at": utc_time(state.started_at),
+        "updated_at": utc_time(state.updated_at),
+        "closed_at": utc_time(state.closed_at),
+        "view": _raw(state.view),
+        "attributes": _raw(state.attributes),
+        "result": _raw(state.result),
+        "failure": {"type": state.failure.type, "message": state.failure.message} if state.failure else None,
+        "reason": state.reason,
+    }
+
+
+def _reason(state: WorkflowState) -> str:
+    return state.reason or (_failure(state.failure) if state.failure else "")
+
+
+def _failure(failure: FailureInfo) -> str:
+    name = failure.type.rpartition(":")[2]
+    return f"{name}: {failure.message}" if failure.message else name
+
+
+def _details(event: AnyEvent) -> str:
+    return " ".join(f"{name}={value}" for name, value in _fields(event))
+
+
+def _fields(event: msgspec.Struct) -> Iterator[tuple[str, str]]:
+    """What is worth a reader's time: secrets and defaults are left out."""
+    for field in msgspec.structs.fields(event):
+        value = getattr(event, field.name)
+        if field.name in ("token", "seed", "request_id", "python") or value == field.default:
+            continue
+        if isinstance(value, bytes):
+            yield field.name, _payload(value)
+        elif isinstance(value, FailureInfo):
+            yield field.name, _failure(value)
+        elif field.name in ("fires_at", "retry_at", "delayed_until"):
+            yield field.name, local_time(value)
+        elif isinstance(value, msgspec.Struct):
+            yield from _fields(value)
+        else:
+            yield field.name, str(value)
+
+
+def _payload(payload: bytes) -> str:
+    if payload[:1] == b"\0":
+        return f"({len(payload)} bytes, encoded)"
+    return _cut(payload.decode("utf-8", "replace"))
+
+
+def _raw(payload: bytes) -> msgspec.Raw | str | None:
+    """A payload inside JSON; one that a codec made stays closed."""
+    if not payload:
+        return None
+    return _payload(payload) if payload[:1] == b"\0" else msgspec.Raw(payload)
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
+
+
+def _shown(when: datetime | None) -> str:
+    return f"{when.astimezone():%Y-%m-%d %H:%M:%S}" if when else ""

@@ -1,0 +1,17 @@
+"""Load an app in a process of its own, to see whether it is good before the one that runs is stopped."""
+
+from __future__ import annotations
+
+import sys
+
+from perdure.cli import one_line
+from perdure.cli.serving import load_and_register
+from perdure.errors import UsageError
+
+
+def main() -> None:
+    """Load the app named by the first argument; exit with what is wrong with it, in one line."""
+    try:
+        load_and_register(sys.argv[1])
+    except UsageError as error:
+        sys.exit(one_line(error))

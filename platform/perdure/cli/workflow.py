@@ -1,0 +1,189 @@
+"""`perdure workflow …`: talk to a running `perdure dev` from another terminal, and read what it has recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from perdure.cli.dev import DEFAULT_DB, DatabaseOption, database_url
+from perdure.cli.output import Format, FormatOption, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from perdure.client import Client, Description, Handle
+    from perdure.model.states import WorkflowState
+
+T = TypeVar("T")
+
+commands = typer.Typer(help="Start, signal, query, cancel and read workflows.", no_args_is_help=True)
+
+IdArgument = Annotated[str, typer.Argument(help="The workflow's id.", metavar="ID")]
+ValuesArgument = Annotated[
+    list[str] | None, typer.Argument(help="Each JSON; what does not look like JSON is taken as text.", metavar="[VALUE]...")
+]
+ReasonOption = Annotated[str, typer.Option(help="For the history.")]
+
+
+@commands.command()
+def start(
+    id: Annotated[str, typer.Argument(help="The new workflow's id: its address, chosen by you.", metavar="ID")],
+    type: Annotated[str, typer.Argument(help="The workflow's type, as `perdure dev` lists it.", metavar="TYPE")],
+    values: ValuesArgument = None,
+    if_running: Annotated[str, typer.Option(help="A run with this id is open: refuse, attach or terminate.")] = "refuse",
+    if_closed: Annotated[str, typer.Option(help="A run with this id has ended: start, refuse or after_failure.")] = "start",
+    delay: Annotated[str, typer.Option(help='Begin so much later: "30s", "2 days".')] = "",
+    timeout: Annotated[str, typer.Option(help="Of the whole run.")] = "",
+    db: DatabaseOption = DEFAULT_DB,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Start a workflow; returns when that is durable."""
+    _one_of("--if-running", if_running, ("refuse", "attach", "terminate"))
+    _one_of("--if-closed", if_closed, ("start", "refuse", "after_failure"))
+    options: Any = {"if_running": if_running, "if_closed": if_closed, "delay": delay or None, "timeout": timeout or None}
+    arguments = _values(values)
+    handle = _ask(db, lambda client: client.options(**options).start_by_name(id, type, arguments))
+    if output is Format.JSON:
+        print_json({"workflow_id": id, "run_id": handle.run_id})
+    else:
+        typer.echo(f"started {id}, run {handle.run_id}")
+
+
+@commands.command("list")
+def list_(
+    type: Annotated[str, typer.Option(help="Of this type only.")] = "",
+    status: Annotated[str, typer.Option(help="running, suspended, completed, failed, cancelled, terminated or timed_out.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    db: DatabaseOption = DEFAULT_DB,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List workflows by their last run, newest first."""
+    from perdure.cli.showing import print_states
+    from perdure.model.states import Status
+
+    if status:
+        _one_of("--status", status, tuple(Status))
+    states = _ask(db, lambda client: client.list(type=type or None, status=status or None, limit=limit))
+    print_states(states, output)
+
+
+@commands.command()
+def show(id: IdArgument, db: DatabaseOption = DEFAULT_DB, output: FormatOption = Format.TABLE) -> None:
+    """Show what a workflow is doing, or how it ended."""
+    from perdure.cli.showing import print_description
+
+    async def read(client: Client) -> tuple[Description, WorkflowState]:
+        return await client.describe(id), await client.state(id)
+
+    description, state = _ask(db, read)
+    print_description(description, state, output)
+
+
+@commands.command()
+def history(
+    id: IdArgument,
+    run: Annotated[str, typer.Option(help="The run's id; the last run by default.")] = "",
+    db: DatabaseOption = DEFAULT_DB,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Show what has happened to a workflow; with -o json loss-free, for `perdure check --histories`."""
+    from perdure.cli.showing import print_history
+
+    print_history(_ask(db, lambda client: client.history(id, run)), output)
+
+
+@commands.command()
+def signal(
+    id: IdArgument,
+    name: Annotated[str, typer.Argument(help="The signal's name.", metavar="NAME")],
+    values: ValuesArgument = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Send a signal; returns when it is durable."""
+    arguments = _values(values)
+    _ask_of(db, id, lambda handle: handle.signal_by_name(name, arguments))
+    typer.echo(f"{id}: signalled {name}")
+
+
+@commands.command()
+def query(
+    id: IdArgument,
+    name: Annotated[str, typer.Argument(help="The query's name.", metavar="NAME")],
+    values: ValuesArgument = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Ask the live run; prints the answer as JSON."""
+    arguments = _values(values)
+    print_json(_ask_of(db, id, lambda handle: handle.query_by_name(name, arguments)))
+
+
+@commands.command()
+def result(
+    id: IdArgument,
+    timeout: Annotated[str, typer.Option(help='Wait no longer than this: "30s". For ever by default.')] = "",
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Wait for a workflow to end; prints its result as JSON, or fails with why there is none."""
+    from perdure.errors import EngineUnavailable
+    from perdure.model.duration import microseconds
+
+    limit_s = microseconds(timeout) / 1e6 if timeout else None
+
+    async def wait(handle: Handle[Any, Any]) -> Any:
+        try:
+            return await asyncio.wait_for(handle.result(), limit_s)
+        except TimeoutError:
+            said = f"workflow {id!r} has not ended after {timeout}; `perdure workflow show {id}` says what it waits for"
+            raise EngineUnavailable(said) from None
+
+    print_json(_ask_of(db, id, wait))
+
+
+@commands.command()
+def cancel(id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DEFAULT_DB) -> None:
+    """Ask a workflow to end: its code may clean up first."""
+    _ask_of(db, id, lambda handle: handle.cancel(reason))
+    typer.echo(f"{id}: cancellation requested")
+
+
+@commands.command()
+def terminate(id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DEFAULT_DB) -> None:
+    """End a workflow at once; none of its code runs."""
+    _ask_of(db, id, lambda handle: handle.terminate(reason))
+    typer.echo(f"{id}: terminated")
+
+
+def _ask(db: str, question: Callable[[Client], Awaitable[T]]) -> T:
+    from perdure.client import Client
+
+    async def ask() -> T:
+        async with Client.connect(database_url(db)) as client:
+            return await question(client)
+
+    return asyncio.run(ask())
+
+
+def _ask_of(db: str, id: str, question: Callable[[Handle[Any, Any]], Awaitable[T]]) -> T:
+    return _ask(db, lambda client: question(client.get_by_name(id)))
+
+
+def _values(texts: list[str] | None) -> list[object]:
+    """Arguments from the command line: JSON, or text where it does not look like JSON."""
+    import msgspec
+
+    values: list[object] = []
+    for text in texts or ():
+        try:
+            values.append(msgspec.json.decode(text))
+        except msgspec.DecodeError as error:
+            if text[:1] in ('"', "[", "{"):
+                raise typer.BadParameter(f"{text!r} looks like JSON and is not: {error}") from error
+            values.append(text)
+    return values
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(allowed)}", param_hint=option)
