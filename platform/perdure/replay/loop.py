@@ -166,15 +166,23 @@ class RunLoop(WorkflowRuntime):
         """Call a plain function of the author's (a query, a view, a validator) as workflow code that may only read.
 
         Raises:
-            UsageError: it tried to schedule something. If it woke a future, its run must be evicted: that future's waiters are
+            UsageError: it did what the guard forbids, or tried to schedule something. If it woke a future, its run must be evicted: that future's waiters are
                 lost here, and come back with a replay.
         """
         read_only, fault = self.is_read_only, self.fault
         self.is_read_only = True
+        self.fault = None
         try:
             return self.call(function, *args, **kwargs)
+        except BaseException as error:
+            if self._is_fault(error):
+                raise UsageError(str(error)) from error
+            raise
         finally:
             self.is_read_only, self.fault = read_only, fault
+
+    def _is_fault(self, error: BaseException) -> bool:
+        return error is self.fault
 
     # Outcomes
 

@@ -1,0 +1,243 @@
+"""The determinism guard: what workflow code must not call, because it would not happen again on replay.
+
+It acts only while the running loop of the thread is a `RunLoop`, and names the author's line. What it knows of, and how:
+
+- files, sockets, programs, threads: an audit hook; whoever asks on the author's behalf, the author's line is shown;
+- clocks and `time.sleep` called by the author's own code: from 3.12 by `sys.monitoring`, local to the author's code objects, so that
+  a call site that is fine costs nothing from then on; on 3.11 by wrappers in the module `time`, and for `datetime.now` and the like
+  by `clock_sites.py`. The datetime types are never patched: extension modules hold on to them;
+- `random.*` and `uuid.uuid4` are not refused but answered from the run's own stream;
+- `os.environ` and `os.urandom` (and so `secrets`): wrappers.
+
+Not seen: a call through something that was imported into a function under another name on 3.11, and a call site that first calls
+something harmless and later a clock. `perdure check` replays histories to find such leaks.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from asyncio.events import _get_running_loop
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+from perdure.replay import clock_sites
+from perdure.replay.loop import RunLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class NonDeterministic(BaseException):
+    """Workflow code did what a replay could not repeat; its run is suspended until the code is mended."""
+
+
+def install() -> None:
+    """Put the guard in place; once per process, before the author's modules are imported. Calling it again changes nothing."""
+    global _is_installed
+    if _is_installed:
+        return
+    _is_installed = True
+    from perdure.replay import guard_calls
+
+    sys.addaudithook(_audit)
+    guard_calls.install()
+
+
+def watch(code: CodeType) -> None:
+    """Guard the calls made by this code and by the functions and classes within it, wherever its file lies."""
+    from perdure.replay import guard_calls
+
+    if code.co_filename != _GENERATED:
+        _author_files[code.co_filename] = True
+    guard_calls.watch(code)
+
+
+def watch_module(module: ModuleType) -> None:
+    """Guard the calls made by all functions and classes of an author's module."""
+    for function in functions_of(module):
+        if not guard_has_monitoring():
+            clock_sites.guard_sites(function, clock_called)
+        watch(function.__code__)
+
+
+def guard_has_monitoring() -> bool:
+    """Whether this Python shows the calls of a code object (from 3.12)."""
+    return sys.version_info >= (3, 12)
+
+
+def functions_of(module: ModuleType) -> Iterator[FunctionType]:
+    """The functions whose globals are the module's: plain ones, methods, and those inside perdure's own descriptors."""
+    names = vars(module)
+    todo: list[Any] = list(names.values())
+    seen: set[int] = set()
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, FunctionType):
+            if thing.__globals__ is names:
+                yield thing
+            todo += [cell.cell_contents for cell in thing.__closure__ or () if _is_filled(cell)]
+        elif isinstance(thing, type):
+            if thing.__module__ == module.__name__:
+                todo += vars(thing).values()
+        elif isinstance(thing, staticmethod | classmethod):
+            todo.append(cast("Any", thing).__func__)
+        elif isinstance(thing, property):
+            todo += [thing.fget, thing.fset, thing.fdel]
+        elif type(thing).__module__.partition(".")[0] == "perdure":
+            todo += _attributes(thing)
+
+
+def running_workflow() -> RunLoop | None:
+    """The run whose code this thread executes."""
+    loop: Any = _get_running_loop()
+    return loop if type(loop) is RunLoop else None
+
+
+def deny(loop: RunLoop, what: str, instead: str, where: str) -> NoReturn:
+    """Suspend the run: the exception is also kept as the loop's `fault`, so that code which swallows it does not go on.
+
+    Args:
+        loop: the run.
+        what: was called, "time.time()".
+        instead: what to do, as a sentence.
+        where: file and line of the author.
+
+    Raises:
+        NonDeterministic: always.
+    """
+    loop.fault = NonDeterministic(f"{where}: {what} cannot be used in a workflow: {instead}")
+    raise loop.fault
+
+
+def clock_called(name: str) -> None:
+    """Refuse a clock to the author's code that is about to call it; used where call sites were rewritten."""
+    loop = running_workflow()
+    if loop is not None:
+        frame = sys._getframe(2)  # noqa: SLF001 - there is no other way to know who calls
+        if not is_importing(frame):
+            deny(loop, f"{name}()", CLOCK, position(frame))
+
+
+def direct_author(frame: FrameType | None, passing: frozenset[str] = frozenset()) -> FrameType | None:
+    """The frame if it is the author's own code, not on import; frames of the modules `passing` are skipped."""
+    while frame is not None and (frame.f_code.co_filename == _GENERATED or frame.f_globals.get("__name__") in passing):
+        frame = frame.f_back
+    return frame if frame is not None and is_author(frame) and not is_importing(frame) else None
+
+
+def author_behind(frame: FrameType | None) -> FrameType | None:
+    """The author's innermost frame, whoever asks on its behalf; None when a part that may do as it likes is the one that asks."""
+    found = None
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if frame.f_code in _ENTRY_POINTS:
+            break
+        if found is None and is_author(frame):
+            found = frame
+        elif _IMPORT_MACHINERY in module or (found is None and module.partition(".")[0] in _TRUSTED):
+            return None
+        frame = frame.f_back
+    return found
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Whether the frame runs because workflow code imports a module: what that does is not the run's own doing."""
+    while frame is not None and frame.f_code not in _ENTRY_POINTS:
+        if _IMPORT_MACHINERY in str(frame.f_globals.get("__name__", "")):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def is_author(frame: FrameType) -> bool:
+    """Whether the frame's code is the author's: in a watched file, or neither Python's, nor a library's, nor ours."""
+    file = frame.f_code.co_filename
+    known = _author_files.get(file)
+    if known is None:
+        module = str(frame.f_globals.get("__name__", ""))
+        known = not (
+            module.partition(".")[0] == "perdure"
+            or file.startswith((_STANDARD_LIBRARY, "<frozen ", _GENERATED))
+            or f"{os.sep}site-packages{os.sep}" in file
+            or f"{os.sep}dist-packages{os.sep}" in file
+        )
+        _author_files[file] = known
+    return known
+
+
+def position(frame: FrameType) -> str:
+    """File and line; of who called it, where the frame's own code was generated (the `__init__` of a dataclass)."""
+    while frame.f_code.co_filename == _GENERATED and frame.f_back is not None:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    instead = _EVENTS.get(event)
+    if instead is not None:
+        loop = running_workflow()
+        if loop is not None and not (event == "open" and _TIME_ZONES in str(arguments[0])):
+            frame = author_behind(sys._getframe(1))  # noqa: SLF001
+            if frame is not None:
+                deny(loop, f"{event.replace('__new__', 'socket')}()", instead, position(frame))
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - raises when it is empty
+    except ValueError:
+        return False
+    return True
+
+
+def _attributes(thing: Any) -> list[Any]:
+    slots = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    return [*getattr(thing, "__dict__", {}).values(), *(getattr(thing, name, None) for name in slots if name != "__weakref__")]
+
+
+CLOCK: Final = "a replay would see another time. Use workflow.now()."
+SLEEP: Final = "it holds up the engine and all its runs. Use `await workflow.sleep(...)` or `await asyncio.sleep(...)`."
+NO_SECRETS: Final = "a replay would see another value. Make it in an activity, or use workflow.random() and workflow.uuid4()."
+ENVIRONMENT: Final = "another process may have another environment. Read it in an activity, or pass it to the workflow."
+THREAD: Final = "what it does is not recorded. Use an activity, or asyncio.create_task()."
+_FILES: Final = "what it finds is not recorded. Use files in an activity."
+_NETWORK: Final = "what it hears is not recorded. Use the network in an activity."
+_PROGRAM: Final = "what it does is not recorded. Run programs in an activity."
+_EVENTS: Final[dict[str, str]] = {
+    **dict.fromkeys(("open", "os.listdir", "os.scandir", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.link"), _FILES),
+    **dict.fromkeys(("os.symlink", "os.truncate", "os.chmod", "shutil.rmtree", "tempfile.mkstemp", "tempfile.mkdtemp"), _FILES),
+    **dict.fromkeys(("sqlite3.connect", "sqlite3.connect/handle", "mmap.__new__"), _FILES),
+    **dict.fromkeys(("socket.__new__", "socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"), _NETWORK),
+    **dict.fromkeys(("socket.gethostbyname", "socket.gethostname", "urllib.Request", "http.client.connect"), _NETWORK),
+    **dict.fromkeys(
+        ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn"), _PROGRAM
+    ),
+    **dict.fromkeys(("_thread.start_new_thread", "_thread.start_joinable_thread"), THREAD),
+}
+_TRUSTED: Final = frozenset(
+    (
+        "logging",
+        "warnings",
+        "traceback",
+        "linecache",
+        "tokenize",
+        "importlib",
+        "pdb",
+        "bdb",
+        "perdure",
+        "zoneinfo",
+        "_strptime",
+    )
+)
+_GENERATED: Final = "<string>"
+_TIME_ZONES: Final = f"{os.sep}zoneinfo{os.sep}"  # opened by ZoneInfo, in C, without a frame of its own
+_IMPORT_MACHINERY: Final = "importlib._bootstrap"
+_STANDARD_LIBRARY: Final = f"{Path(os.__file__).parent}{os.sep}"
+_ENTRY_POINTS: Final = frozenset((RunLoop.run.__code__, RunLoop.call.__code__))
+_author_files: dict[str, bool] = {}
+_is_installed = False

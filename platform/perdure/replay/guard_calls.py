@@ -1,0 +1,166 @@
+"""The calls that the determinism guard sees or replaces: clocks, `random`, `uuid`, `os.environ`, `os.urandom`, threads."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import os
+import random
+import secrets
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from types import BuiltinMethodType, CodeType
+from typing import Any, Final
+
+from perdure.replay import guard
+
+_CLOCKS: Final = (
+    "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns",
+    "thread_time", "thread_time_ns",
+)  # fmt: skip
+_CLOCKS_WITHOUT_ARGUMENT: Final = ("localtime", "gmtime", "ctime")
+_DATETIME_CLOCKS: Final = ("now", "utcnow", "today")
+_SECRETS: Final = ("token_bytes", "token_hex", "token_urlsafe", "choice", "randbelow", "randbits")
+_RANDOM: Final = (
+    "random", "uniform", "triangular", "randint", "choice", "randrange", "sample", "shuffle", "choices", "normalvariate",
+    "lognormvariate", "expovariate", "vonmisesvariate", "gammavariate", "gauss", "betavariate", "paretovariate", "weibullvariate",
+    "getrandbits", "randbytes", "binomialvariate", "seed", "getstate", "setstate",
+)  # fmt: skip
+_ENVIRONMENT_MODULES: Final = frozenset(("os", "collections.abc", __name__))
+_URANDOM_MODULES: Final = frozenset(("random", "secrets", "uuid", __name__))
+_originals: dict[Any, tuple[str, str]] = {}
+"""What `sys.monitoring` looks out for: the callable, its name for people, and what to do instead."""
+
+
+def install() -> None:
+    """Replace what is replaced on every Python, then the clocks: seen from 3.12, wrapped on 3.11."""
+    _note_clocks()
+    for name in _RANDOM:
+        if hasattr(random, name):
+            _redirect(random, name, _method_of_random(name))
+    _redirect(uuid, "uuid4", lambda loop: loop.uuid4)
+    _refuse(uuid, "uuid1", guard.NO_SECRETS)
+    for module, name in ((os, "urandom"), (random, "_urandom")):
+        _refuse(module, name, guard.NO_SECRETS, shown="os.urandom", passing=_URANDOM_MODULES)
+    _refuse(threading.Thread, "start", guard.THREAD, shown="Thread.start", passing=frozenset(("concurrent.futures.thread",)))
+    environment: Any = type(os.environ)
+    for name in ("__getitem__", "__iter__", "__setitem__", "__delitem__"):
+        _refuse(environment, name, guard.ENVIRONMENT, shown="os.environ", passing=_ENVIRONMENT_MODULES)
+    if sys.version_info >= (3, 12):
+        _start_monitoring()
+        return
+    for name in _CLOCKS:
+        _refuse(time, name, guard.CLOCK)
+    for name in _CLOCKS_WITHOUT_ARGUMENT:
+        _refuse(time, name, guard.CLOCK, only_without_arguments=True)
+    _refuse(time, "sleep", guard.SLEEP)
+
+
+def _method_of_random(name: str) -> Callable[[Any], Callable[..., Any]]:
+    return lambda loop: getattr(loop.random(), name)
+
+
+def _note_clocks() -> None:
+    for name in _CLOCKS:
+        _originals[getattr(time, name)] = f"time.{name}", guard.CLOCK
+    _originals[time.sleep] = "time.sleep", guard.SLEEP
+    for name in _SECRETS:
+        _originals[getattr(secrets, name)] = f"secrets.{name}", guard.NO_SECRETS
+    for name in _RANDOM:
+        if hasattr(random, name):  # imported by name before the guard was there
+            _originals[getattr(random, name)] = f"random.{name}", "import perdure before `random`, or use workflow.random()."
+    _originals[uuid.uuid4] = "uuid.uuid4", "import perdure before `uuid`, or use workflow.uuid4()."
+
+
+def _redirect(module: Any, name: str, of_run: Callable[[Any], Callable[..., Any]]) -> None:
+    original = getattr(module, name)
+
+    @functools.wraps(original)
+    def redirected(*args: Any, **kwargs: Any) -> Any:
+        loop = guard.running_workflow()
+        if loop is None or guard.is_importing(sys._getframe(1)):  # noqa: SLF001 - who calls is the question
+            return original(*args, **kwargs)
+        return of_run(loop)(*args, **kwargs)
+
+    setattr(module, name, redirected)
+
+
+def _refuse(
+    owner: Any,
+    name: str,
+    instead: str,
+    *,
+    shown: str = "",
+    passing: frozenset[str] = frozenset(),
+    only_without_arguments: bool = False,
+) -> None:
+    original = getattr(owner, name)
+    what = f"{shown or f'{owner.__name__}.{name}'}{'' if name.startswith('__') else '()'}"
+
+    @functools.wraps(original)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        loop = guard.running_workflow()
+        if loop is not None and not (only_without_arguments and args):
+            frame = guard.direct_author(sys._getframe(1), passing)  # noqa: SLF001
+            if frame is not None:
+                guard.deny(loop, what, instead, guard.position(frame))
+        return original(*args, **kwargs)
+
+    setattr(owner, name, guarded)
+
+
+if sys.version_info >= (3, 12):
+    _monitoring = sys.monitoring
+    _CALL: Final = _monitoring.events.CALL
+    _TOOLS: Final = (4, 3)  # those without a purpose of their own
+    _tool: int | None = None
+
+    def _start_monitoring() -> None:
+        global _tool
+        _tool = next((tool for tool in _TOOLS if _monitoring.get_tool(tool) is None), None)
+        if _tool is not None:
+            _monitoring.use_tool_id(_tool, "perdure")
+            _monitoring.register_callback(_tool, _CALL, _on_call)
+
+    def watch(code: CodeType) -> None:
+        """Look at the calls of this code and of the code within it."""
+        if _tool is None:
+            return
+        _monitoring.set_local_events(_tool, code, _CALL)
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                watch(constant)
+
+    def _on_call(_code: CodeType, _offset: int, function: Any, argument: Any) -> Any:
+        found = _fault_of(function, argument)
+        if found is None:
+            return _monitoring.DISABLE
+        loop = guard.running_workflow()
+        if loop is not None:
+            frame = sys._getframe(1)  # noqa: SLF001
+            if not guard.is_importing(frame):
+                guard.deny(loop, f"{found[0]}()", found[1], guard.position(frame))
+        return None
+
+    def _fault_of(function: Any, argument: Any) -> tuple[str, str] | None:
+        """The name and the advice of what must not be called."""
+        if type(function) is BuiltinMethodType:
+            owner, name = function.__self__, function.__name__
+            if isinstance(owner, type) and issubclass(owner, dt.date) and name in _DATETIME_CLOCKS:
+                return f"{owner.__name__}.{name}", guard.CLOCK
+            if owner is time and name in _CLOCKS_WITHOUT_ARGUMENT and argument is _monitoring.MISSING:
+                return f"time.{name}", guard.CLOCK
+        elif function is random.Random and argument is _monitoring.MISSING:
+            return "random.Random", "without a seed it differs on replay. Use workflow.random()."
+        try:
+            return _originals.get(function)
+        except TypeError:  # not hashable
+            return None
+
+else:
+
+    def watch(code: CodeType) -> None:
+        """Nothing to do: the clocks are wrapped."""

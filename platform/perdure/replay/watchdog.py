@@ -1,0 +1,166 @@
+"""Code that blocks: noticed by a thread of its own, shown with the author's line, interrupted.
+
+The engine brackets each activation by `enter` and `leave`; nothing else happens on its side unless the activation takes too long.
+Then `Blocked` is raised in the author's code: where the engine runs on the main thread, by a signal, which ends `time.sleep` and
+other waits as well; elsewhere by an asynchronous exception, which any loop in Python takes, and a wait when it is over. Code in C
+that neither looks for signals nor returns (a regular expression gone wild) is only reported. The activation is discarded and its run
+suspended: it is never recorded as failed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, ClassVar, Final
+
+from perdure.replay import guard
+from perdure.replay.loop import RunLoop
+
+DEFAULT_LIMIT_S: Final = 2.0
+_TICKS_PER_LIMIT: Final = 8
+_GUARDED: Final = frozenset((RunLoop.run.__code__, RunLoop.call.__code__))
+_SIGNAL: Final = getattr(signal, "SIGUSR2", None)
+_prototype = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)
+_raise_in = _prototype(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+_clear_prototype = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
+_clear_in = _clear_prototype(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+
+
+class Blocked(BaseException):
+    """Workflow code held the engine up for longer than the limit; its run is suspended.
+
+    Attributes:
+        where: file and line of the author, as it was when the limit passed.
+    """
+
+    latest: ClassVar[tuple[str, str]] = ("workflow code was interrupted", "")
+    """Message and place for the exception that Python makes of the bare class, in the thread that is interrupted."""
+
+    where: str
+
+    def __init__(self, message: str = "", where: str = "") -> None:
+        if not message:
+            message, where = Blocked.latest
+        super().__init__(message)
+        self.where = where
+
+
+class Watchdog:
+    """Watches the thread that makes it.
+
+    Args:
+        limit_s: how long an activation may take, seconds.
+        report: gets one sentence when the limit has passed, from the watchdog's thread, before the interruption.
+
+    Use:
+        watchdog.enter(run_id)
+        try:
+            ...                     # RunLoop.run, RunLoop.call, RunLoop.evaluate
+        finally:
+            watchdog.leave()        # raises Blocked when the activation was interrupted, whatever the code made of it
+    """
+
+    __slots__ = ("_activation", "_fired_in", "_handler", "_limit_s", "_lock", "_report", "_stopped", "_thread", "_thread_id")
+
+    def __init__(self, limit_s: float = DEFAULT_LIMIT_S, report: Callable[[str], None] | None = None) -> None:
+        self._limit_s = limit_s
+        self._report = report
+        self._activation: list[str] | None = None
+        self._fired_in: list[str] | None = None
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread_id = threading.get_ident()
+        self._handler: Any = None
+        if _SIGNAL is not None and threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(_SIGNAL, self._on_signal) or signal.SIG_DFL
+        self._thread = threading.Thread(target=self._watch, name="perdure-watchdog", daemon=True)
+        self._thread.start()
+
+    def enter(self, run_id: str) -> None:
+        """An activation begins."""
+        self._fired_in = None
+        self._activation = [run_id]  # a new object each time: two activations of a run are two
+
+    def leave(self) -> None:
+        """The activation is over.
+
+        Raises:
+            Blocked: it was interrupted.
+        """
+        self._activation = None
+        if self._fired_in is not None:
+            self._settle()
+
+    def stop(self) -> None:
+        """End the thread and give the signal back; from the thread that made it."""
+        self._stopped.set()
+        self._thread.join()
+        if self._handler is not None and _SIGNAL is not None:
+            signal.signal(_SIGNAL, self._handler)
+            self._handler = None
+
+    def _settle(self) -> None:
+        with self._lock:  # not while it is firing
+            _clear_in(self._thread_id, None)
+            self._fired_in = None
+        raise Blocked
+
+    def _watch(self) -> None:
+        tick_s = self._limit_s / _TICKS_PER_LIMIT
+        seen: list[str] | None = None
+        ticks = 0
+        while not self._stopped.wait(tick_s):
+            current = self._activation
+            if current is None or current is not seen:
+                seen, ticks = current, 0
+                continue
+            ticks += 1
+            if ticks >= _TICKS_PER_LIMIT and self._interrupt(current):
+                ticks -= _TICKS_PER_LIMIT // 2  # once more, should the code swallow it
+
+    def _interrupt(self, current: list[str]) -> bool:
+        """Whether it was author's code that ran, and was interrupted."""
+        where = _author_line(sys._current_frames().get(self._thread_id))  # noqa: SLF001 - what it is for
+        if not where or self._activation is not current:
+            return False
+        if self._fired_in is None:
+            Blocked.latest = self._sentence(where, current[0]), where
+            if self._report is not None:
+                self._report(Blocked.latest[0])
+        with self._lock:
+            # First say so, then look, then fire: whoever leaves meanwhile either is seen to have left, or sees that it was fired.
+            self._fired_in = current
+            if self._activation is not current:
+                self._fired_in = None
+            elif self._handler is None:
+                _raise_in(self._thread_id, Blocked)
+            elif _SIGNAL is not None:
+                signal.pthread_kill(self._thread_id, _SIGNAL)
+        return True
+
+    def _sentence(self, where: str, run_id: str) -> str:
+        return (
+            f"{where}: run {run_id} held the engine up for more than {self._limit_s:g} s. Workflow code must only decide; put what "
+            "computes or waits for long into an activity."
+        )
+
+    def _on_signal(self, _number: int, frame: FrameType | None) -> None:
+        """Raise in the author's code only: the loop around it must be left in order."""
+        if self._activation is not None and self._activation is self._fired_in and _author_line(frame):
+            raise Blocked
+
+
+def _author_line(frame: FrameType | None) -> str:
+    """The author's innermost line; empty when it is not the author's code that runs."""
+    line = ""
+    while frame is not None:
+        if frame.f_code in _GUARDED:
+            return line
+        if not line and guard.is_author(frame):
+            line = guard.position(frame)
+        frame = frame.f_back
+    return ""
