@@ -1,0 +1,190 @@
+"""The exchange inside one process: commands from any thread to the engine, replies and tasks back to whoever subscribed."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from queue import Empty, SimpleQueue
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from perdure.engine.ports import Batch
+    from perdure.model.commands import AnyCommand
+    from perdure.model.replies import AnyReply
+    from perdure.model.tasks import Task
+
+    DeliverReplies = Callable[[list[AnyReply]], None]
+    DeliverTasks = Callable[[list[Task]], None]
+    DeliverCancelled = Callable[[list[str]], None]
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class Channel:
+    """A log composes one; clients and workers of the process hold it.
+
+    Any thread may call `submit`, `wake` and the subscriptions. `wait`, `take`, `settle`, `abort` and `deliver` belong to the
+    engine's thread, through the log. Whoever is delivered to is called on the engine's thread, once for each commit with all
+    there is for it: it hands the list on and returns. One that raises is cut off.
+    """
+
+    def __init__(self) -> None:
+        self._inbox: SimpleQueue[Sequence[AnyCommand]] = SimpleQueue()
+        self._ready: deque[AnyCommand] = deque()
+        self._taken: list[AnyCommand] = []
+        self._lock = Lock()
+        self._reply_subscribers: dict[str, DeliverReplies] = {}
+        self._task_subscribers: list[tuple[DeliverTasks, DeliverCancelled | None]] = []
+        self._undelivered: dict[tuple[str, int], Task] = {}
+
+    # ---- commands
+
+    def submit(self, commands: Sequence[AnyCommand]) -> None:
+        """Commands that reach `take` in this order."""
+        self._inbox.put(commands)
+
+    def wake(self) -> None:
+        """`wait` returns."""
+        self._inbox.put(())
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until something was submitted, or `wake` was called; at once when something is there.
+
+        Returns:
+            False when the time has passed.
+        """
+        if self._drain() or self._ready:
+            return True
+        return timeout_s > 0 and self.wait_for_more(timeout_s)
+
+    def wait_for_more(self, timeout_s: float) -> bool:
+        """As `wait`, but what is there already does not count."""
+        try:
+            self._ready.extend(self._inbox.get(timeout=timeout_s))
+        except Empty:
+            return False
+        self._drain()
+        return True
+
+    def take(self, limit: int) -> list[AnyCommand]:
+        """What is there, at most `limit`."""
+        ready = self._ready
+        if len(ready) <= limit:
+            commands = list(ready)
+            ready.clear()
+        else:
+            commands = [ready.popleft() for _ in range(limit)]
+        self._taken += commands
+        return commands
+
+    def settle(self) -> None:
+        """What was taken is done with."""
+        self._taken.clear()
+
+    @property
+    def taken(self) -> Sequence[AnyCommand]:
+        """What was taken and is not settled."""
+        return self._taken
+
+    def abort(self) -> None:
+        """Hand out again, in order, what was taken and is not settled."""
+        self._ready.extendleft(reversed(self._taken))
+        self._taken.clear()
+
+    def _drain(self) -> bool:
+        inbox, ready = self._inbox, self._ready
+        has_any = False
+        while not inbox.empty():
+            ready.extend(inbox.get_nowait())
+            has_any = True
+        return has_any
+
+    # ---- replies and tasks
+
+    def subscribe_replies(self, address: str, deliver: DeliverReplies) -> None:
+        """Get the replies whose `reply_to` is the address."""
+        with self._lock:
+            self._reply_subscribers[address] = deliver
+
+    def unsubscribe_replies(self, address: str) -> None:
+        """Replies to the address are dropped from now on."""
+        with self._lock:
+            self._reply_subscribers.pop(address, None)
+
+    def subscribe_tasks(self, deliver: DeliverTasks, cancelled: DeliverCancelled | None = None) -> None:
+        """Get tasks for workers, those first that waited for a subscriber. Several subscribers take turns.
+
+        Args:
+            deliver: takes them; on the engine's thread, or on this one for those that waited.
+            cancelled: is told the tokens of attempts that are to stop, of any subscriber.
+        """
+        with self._lock:
+            self._task_subscribers.append((deliver, cancelled))
+            waiting = list(self._undelivered.values())
+            self._undelivered.clear()
+        if waiting:
+            deliver(waiting)
+
+    def unsubscribe_tasks(self, deliver: DeliverTasks) -> None:
+        """No more tasks for it."""
+        with self._lock:
+            self._task_subscribers = [each for each in self._task_subscribers if each[0] != deliver]
+
+    def deliver(self, batch: Batch) -> None:
+        """After a commit: everybody gets theirs."""
+        if batch.replies:
+            self._deliver_replies(batch.replies)
+        if batch.tasks_ended and self._undelivered:
+            with self._lock:
+                for key in batch.tasks_ended:
+                    self._undelivered.pop(key, None)
+        if batch.tasks:
+            self.deliver_tasks([task for task in batch.tasks.values() if task.queue])
+        if batch.cancelled:
+            self._deliver_cancelled(batch.cancelled)
+
+    def deliver_tasks(self, tasks: list[Task]) -> None:
+        """To the subscriber whose turn it is; kept while there is none."""
+        if not tasks:
+            return
+        with self._lock:
+            if not self._task_subscribers:
+                self._undelivered.update(((task.run_id, task.number), task) for task in tasks)
+                return
+            subscriber = self._task_subscribers.pop(0)
+            self._task_subscribers.append(subscriber)
+        try:
+            subscriber[0](tasks)
+        except Exception:
+            _logger.exception("a worker that takes no tasks is left out from now on")
+            self.unsubscribe_tasks(subscriber[0])
+            self.deliver_tasks(tasks)
+
+    def _deliver_replies(self, replies: list[tuple[str, AnyReply]]) -> None:
+        by_address: dict[str, list[AnyReply]] = {}
+        for address, reply in replies:
+            if address in by_address:
+                by_address[address].append(reply)
+            else:
+                by_address[address] = [reply]
+        for address, own in by_address.items():
+            deliver = self._reply_subscribers.get(address)
+            if deliver is None:
+                continue
+            try:
+                deliver(own)
+            except Exception:
+                _logger.exception("a client that takes no replies is left out from now on")
+                self.unsubscribe_replies(address)
+
+    def _deliver_cancelled(self, tokens: list[str]) -> None:
+        for _, cancelled in list(self._task_subscribers):
+            if cancelled is None:
+                continue
+            try:
+                cancelled(tokens)
+            except Exception:
+                _logger.exception("a worker could not be told what to cancel")

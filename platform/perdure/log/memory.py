@@ -1,0 +1,81 @@
+"""The log in memory: for tests, with the same promises as the real ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.errors import InfrastructureError
+from perdure.log.addresses import is_elsewhere
+from perdure.log.outside import Outside
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perdure.engine.ports import Batch
+    from perdure.log.channel import Channel
+    from perdure.medium.memory import MemoryMedium
+    from perdure.model.commands import AnyCommand
+
+
+class MemoryLog:
+    """`engine.ports.Log` on a `MemoryMedium`.
+
+    Unlike a file, memory cannot tell a crashed owner from a slow one: whoever opens it last owns it, and the one before is
+    fenced (so does Kafka).
+
+    Args:
+        channel: to clients and workers of the process.
+        medium: survives this log.
+    """
+
+    def __init__(self, channel: Channel, medium: MemoryMedium) -> None:
+        self._channel = channel
+        self._medium = medium
+        self._outside = Outside(channel)
+        self._epoch = 0
+
+    def open(self) -> None:
+        """Take ownership."""
+        self._epoch = self._medium.take_over(self._channel.wake)
+        self._channel.abort()
+        self._outside = Outside(self._channel)
+        self._channel.deliver_tasks([task for task in self._medium.written.tasks.values() if task.queue])
+
+    def take(self, limit: int, timeout_s: float) -> list[AnyCommand]:
+        """The next commands."""
+        channel, outside = self._channel, self._outside
+        if limit <= 0:
+            channel.wait_for_more(timeout_s)
+            return []
+        if room := outside.room(limit):
+            outside.put(self._medium.appended_after(outside.position, room))
+        if channel.wait(timeout_s) and (room := outside.room(limit)):
+            outside.put(self._medium.appended_after(outside.position, room))
+        return channel.take(limit)
+
+    def commit(self, batch: Batch) -> None:
+        """All or nothing."""
+        if self._epoch != self._medium.epoch:
+            raise InfrastructureError("another engine has taken this log over; this one has to stop")
+        elsewhere = [each for each in batch.replies if is_elsewhere(each[0])]
+        self._medium.write(batch, self._outside.consumed(), elsewhere)
+        self._outside.settle()
+        self._channel.settle()
+        self._channel.deliver(batch)
+
+    def abort(self) -> None:
+        """Hand out again what was taken."""
+        self._channel.abort()
+
+    def submit(self, commands: Sequence[AnyCommand]) -> None:
+        """From any thread."""
+        self._channel.submit(commands)
+
+    def wake(self) -> None:
+        """From any thread."""
+        self._channel.wake()
+
+    def close(self) -> None:
+        """Give up ownership."""
+        if self._epoch == self._medium.epoch:
+            self._medium.let_go()

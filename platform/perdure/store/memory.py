@@ -1,0 +1,59 @@
+"""The store in memory: apart from its log, and behind it after a crash between commit and apply, as a real one may be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.model.states import Status
+
+if TYPE_CHECKING:
+    from perdure.engine.ports import Batch
+    from perdure.medium.memory import MemoryMedium
+    from perdure.model.events import EventRecord
+    from perdure.model.states import WorkflowState
+    from perdure.model.tasks import Task
+    from perdure.model.timers import Timer
+
+
+class MemoryStore:
+    """`engine.ports.Store` on a `MemoryMedium`."""
+
+    def __init__(self, medium: MemoryMedium) -> None:
+        self._medium = medium
+
+    def open(self) -> None:
+        """Catch up from the log."""
+        self._medium.catch_up(self._medium.stored)
+
+    def apply(self, batch: Batch) -> None:
+        """Fold the batch that was committed last; nothing when that has been done."""
+        self._medium.catch_up(self._medium.stored)
+        assert self._medium.stored.latest_at >= batch.at, "the batch has been committed"
+
+    def state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of the workflow id."""
+        return self._medium.stored.states.get(workflow_id)
+
+    def events(self, workflow_id: str, run_id: str) -> list[EventRecord]:
+        """The history of a run."""
+        return [record for record in self._medium.stored.events(run_id) if record.workflow_id == workflow_id]
+
+    def timers(self, after: Timer | None, limit: int) -> list[Timer]:
+        """Timers in their order."""
+        return self._medium.stored.timers(after, limit)
+
+    def tasks(self) -> list[Task]:
+        """Tasks that have not ended, oldest first."""
+        return sorted(self._medium.stored.tasks.values(), key=lambda task: (task.scheduled_at, task.run_id, task.number))
+
+    def suspended(self) -> list[tuple[str, str]]:
+        """Runs that are suspended."""
+        states = self._medium.stored.states.values()
+        return sorted((state.workflow_id, state.run_id) for state in states if state.status is Status.SUSPENDED)
+
+    def latest_at(self) -> int:
+        """The `at` of the last batch."""
+        return self._medium.stored.latest_at
+
+    def close(self) -> None:
+        """Nothing to let go of."""
