@@ -22,7 +22,7 @@ test: check browser ## every gate and every test; TESTS=tests/unit for some of t
 check: $(STAMP) ## the linters and type checkers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 	$(BIN)/pyright
 
