@@ -1,7 +1,8 @@
 """Arguments of a call by the signature of the author's function.
 
-On the wire: a JSON array of the positional arguments, in the order of the signature; `{"args": […], "kwargs": {…}}` where the call
-gives some that can only be given by name. Defaults that the call leaves alone do not travel, unless a later one does.
+On the wire: a JSON array of the positional arguments, in the order of the signature; `{"args": […], "kwargs": {…}}` where there are
+some that can only be given by name. Defaults that the call leaves alone travel, too, so that a default that is edited later changes
+nothing recorded; what is decoded may lack them, so that a parameter with a default can be added.
 """
 
 from __future__ import annotations
@@ -38,17 +39,9 @@ class Arguments:
     """
 
     __slots__ = (
-        "_array",
-        "_fn",
-        "_hints",
-        "_keywords",
-        "_maximum",
-        "_positional",
-        "_required",
-        "_rest",
-        "_signature",
-        "_wildcard",
-    )
+        "_array", "_defaults", "_fn", "_hints", "_keyword_defaults", "_keywords", "_maximum", "_positional", "_required", "_rest",
+        "_signature", "_wildcard",
+    )  # fmt: skip
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         function = fn.__func__ if inspect.ismethod(fn) else fn
@@ -62,6 +55,8 @@ class Arguments:
         self._rest = next((p for p in parameters if p.kind is Parameter.VAR_POSITIONAL), None)
         self._wildcard = next((p for p in parameters if p.kind is Parameter.VAR_KEYWORD), None)
         self._required = sum(p.default is Parameter.empty for p in self._positional)
+        self._defaults = _encodable([p.default for p in self._positional[self._required :]])
+        self._keyword_defaults = {n: p.default for n, p in self._keywords.items() if _encodable([p.default])}
         needs_keywords = any(p.default is Parameter.empty for p in self._keywords.values())
         self._maximum = -1 if needs_keywords else len(self._positional) if self._rest is None else 1 << 30
         self._hints: Mapping[str, Any] | None = None
@@ -74,9 +69,13 @@ class Arguments:
             PayloadError: they do not fit the signature or cannot be encoded.
         """
         values: Any = args
+        named = self._keyword_defaults
         if kwargs or not self._required <= len(args) <= self._maximum:
-            positional, named = self._bind(args, kwargs, what)
-            values = {"args": positional, "kwargs": named} if named else positional
+            values, named = self._bind(args, kwargs, what)
+        elif len(args) < len(self._positional):
+            values = (*args, *self._defaults[len(args) - self._required :])
+        if named:
+            values = {"args": values, "kwargs": named}
         try:
             return to_json(values)
         except PayloadError as error:
@@ -118,10 +117,11 @@ class Arguments:
         except TypeError as error:
             raise PayloadError(f"{what}: {error}") from None
         count = max((i + 1 for i, p in enumerate(self._positional) if p.name in given), default=0)
+        count = max(count, self._required + len(self._defaults))
         positional = [given.get(p.name, p.default) for p in self._positional[:count]]
         if self._rest is not None:
             positional.extend(given.get(self._rest.name, ()))
-        named = {name: given[name] for name in self._keywords if name in given}
+        named = self._keyword_defaults | {name: given[name] for name in self._keywords if name in given}
         if self._wildcard is not None:
             named.update(given.get(self._wildcard.name, {}))
         return positional, named
@@ -205,6 +205,16 @@ class Arguments:
                 to_json(value)
             except PayloadError as error:
                 raise PayloadError(f"{what}: argument {name!r} {error}") from fault
+
+
+def _encodable(defaults: list[Any]) -> list[Any]:
+    """Those before the first that is missing, or has no JSON (a sentinel): the function itself must put that in."""
+    for i, default in enumerate(defaults):
+        try:
+            to_json(default)
+        except PayloadError:
+            return defaults[:i]
+    return defaults
 
 
 def _counted(count: int) -> str:

@@ -83,7 +83,7 @@ def _decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
 
 
 def _encode_foreign(value: Any) -> Any:
-    kind: Any = type(value)
+    kind = typing.cast("Any", type(value))
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
         return value.model_dump(mode="json")
