@@ -1,0 +1,80 @@
+"""Hints between processes of one machine: an empty datagram to a loopback port says "look again".
+
+Nothing depends on them: whoever waits looks again after a while anyway, and a datagram from anybody else does no harm.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from contextlib import suppress
+from threading import Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Hints:
+    """A socket that hears and gives hints."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
+
+    def give(self, port: int) -> None:
+        """Hint at whoever listens on the port."""
+        if port:
+            with suppress(OSError):
+                self._socket.sendto(b"", ("127.0.0.1", port))
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait for a hint, and clear all that came."""
+        readable, _, _ = select.select([self._socket], [], [], timeout_s)
+        if not readable:
+            return False
+        with suppress(OSError):
+            while True:
+                self._socket.recv(1)
+        return True
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._socket.close()
+
+
+class HintListener:
+    """A thread that calls `heard` for each hint, until it is closed."""
+
+    def __init__(self, heard: Callable[[], None]) -> None:
+        self._heard = heard
+        self._hints = Hints()
+        self._is_closing = False
+        self._thread = Thread(target=self._listen, name="perdure-hints", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """Where hints are heard."""
+        return self._hints.port
+
+    def give(self, port: int) -> None:
+        """Hint at whoever listens on the port."""
+        self._hints.give(port)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if not self._is_closing:
+            self._is_closing = True
+            self._hints.give(self._hints.port)
+            self._thread.join()
+            self._hints.close()
+
+    def _listen(self) -> None:
+        while True:
+            self._hints.wait(None)
+            if self._is_closing:
+                return
+            self._heard()

@@ -1,0 +1,79 @@
+"""A batch as rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.medium.records import encode
+from perdure.model.states import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from sqlite3 import Connection
+
+    from perdure.engine.ports import Batch
+    from perdure.model.replies import AnyReply
+    from perdure.model.states import WorkflowState
+
+_PUT_EVENT = "INSERT INTO events VALUES (?, ?, ?)"
+_PUT_STATE = "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, ?, ?)"
+_CHANGE_STATE = "UPDATE workflows SET record = ? WHERE workflow_id = ? AND started_at = ? AND type = ? AND status = 'running'"
+_PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)"
+_END_TASK = "DELETE FROM tasks WHERE run_id = ? AND number = ?"
+_PUT_TIMER = "INSERT OR IGNORE INTO timers VALUES (?, ?, ?, ?, ?)"
+_END_TIMER = "DELETE FROM timers WHERE fires_at = ? AND run_id = ? AND kind = ? AND number = ? AND workflow_id = ?"
+_PUT_REPLY = "INSERT INTO replies (reply_to, at, record) VALUES (?, ?, ?)"
+
+
+def write_batch(
+    connection: Connection, batch: Batch, consumed: int, replies: list[tuple[str, AnyReply]], replies_stale_before: int
+) -> None:
+    """Write all of a batch; within a transaction.
+
+    Args:
+        connection: has begun one.
+        batch: what to write.
+        consumed: commands of other processes up to this position are done with; 0: none.
+        replies: those to other processes.
+        replies_stale_before: older ones are deleted, microseconds.
+    """
+    many = connection.executemany
+    if batch.events:
+        many(_PUT_EVENT, [(record.run_id, record.first_event_id, encoded) for record, encoded in batch.events])
+    if batch.states:
+        started = {record.run_id for record, _ in batch.events if record.first_event_id == 1}
+        _write_states(connection, batch.states.values(), started)
+    if batch.tasks_ended:
+        many(_END_TASK, batch.tasks_ended)
+    if batch.tasks:
+        many(_PUT_TASK, [(run_id, number, encode(task)) for (run_id, number), task in batch.tasks.items()])
+    if batch.timers_ended:
+        many(_END_TIMER, [(t.fires_at, t.run_id, int(t.kind), t.number, t.workflow_id) for t in batch.timers_ended])
+    if batch.timers:
+        many(_PUT_TIMER, [(t.fires_at, t.run_id, int(t.kind), t.number, t.workflow_id) for t in batch.timers])
+    if consumed:
+        connection.execute("DELETE FROM commands WHERE position <= ?", (consumed,))
+    if replies:
+        many(_PUT_REPLY, [(address, batch.at, encode(reply)) for address, reply in replies])
+    if replies_stale_before:
+        connection.execute("DELETE FROM replies WHERE at < ?", (replies_stale_before,))
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'latest_at' AND value < ?", (batch.at, batch.at))
+
+
+def _write_states(connection: Connection, states: Iterable[WorkflowState], started: set[str]) -> None:
+    """Where only the record changes, which is nearly always while a run is open, the indexes are left alone."""
+    whole: list[WorkflowState] = []
+    same: list[WorkflowState] = []
+    for state in states:
+        is_same = state.status is Status.RUNNING and state.run_id not in started
+        (same if is_same else whole).append(state)
+    if same:
+        changed = connection.executemany(
+            _CHANGE_STATE, [(encode(state), state.workflow_id, state.started_at, state.type) for state in same]
+        ).rowcount
+        if changed != len(same):
+            whole += same
+    if whole:
+        connection.executemany(
+            _PUT_STATE, [(state.workflow_id, state.type, str(state.status), state.started_at, encode(state)) for state in whole]
+        )

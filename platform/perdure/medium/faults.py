@@ -1,0 +1,43 @@
+"""What SQLite's errors mean to an operator."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from perdure.errors import CommitAborted, InfrastructureError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def fault(error: sqlite3.Error, path: Path) -> InfrastructureError:
+    """The error in our words.
+
+    `CommitAborted` where doing it again may help (busy, full, I/O), `InfrastructureError` where somebody has to act first.
+
+    Source: https://sqlite.org/rescode.html; the primary code is in the low byte.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    match code:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return CommitAborted(
+                f"the database {path} is locked by another process; end what holds it (a shell with an open transaction, a backup)"
+            )
+        case sqlite3.SQLITE_FULL:
+            return CommitAborted(f"no space left for the database {path}; free some on that disk")
+        case sqlite3.SQLITE_IOERR:
+            return CommitAborted(f"the disk under the database {path} fails ({name}); look at the system's log")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return InfrastructureError(f"the database {path} is read-only for this user; give write access to the file and its directory")
+        case sqlite3.SQLITE_CANTOPEN:
+            return InfrastructureError(
+                f"the database {path} cannot be opened; see that it is a file, and that this user may read and write it and its directory"
+            )
+        case sqlite3.SQLITE_NOTADB:
+            return InfrastructureError(f"{path} is not a database; name another file, or move this one away")
+        case sqlite3.SQLITE_CORRUPT:
+            return InfrastructureError(f"the database {path} is damaged ({error}); restore it from a backup")
+        case _:
+            return InfrastructureError(f"the database {path} cannot be used ({name}): {error}")

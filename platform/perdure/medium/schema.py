@@ -1,0 +1,33 @@
+"""The tables of the SQLite file.
+
+Whatever is asked for by key only lies in its record; a column of its own has what is searched or ordered by. `events` is
+clustered by run: run ids that grow with time keep the writes of one batch together.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x50455244
+"""'PERD': what `PRAGMA application_id` of our files says."""
+
+FORMAT: Final = 1
+"""`PRAGMA user_version`; a file with a greater one was written by a newer perdure."""
+
+SCHEMA: Final = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    "INSERT INTO meta VALUES ('epoch', 0), ('port', 0), ('latest_at', 0)",
+    "CREATE TABLE commands (position INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL)",
+    "CREATE TABLE dead_letters (position INTEGER PRIMARY KEY, record BLOB NOT NULL, reason TEXT NOT NULL)",
+    """CREATE TABLE events (run_id TEXT NOT NULL, first_event_id INTEGER NOT NULL, record BLOB NOT NULL,
+        PRIMARY KEY (run_id, first_event_id)) WITHOUT ROWID""",
+    """CREATE TABLE workflows (workflow_id TEXT NOT NULL PRIMARY KEY, type TEXT NOT NULL, status TEXT NOT NULL,
+        started_at INTEGER NOT NULL, record BLOB NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX workflows_by_start ON workflows (started_at, workflow_id)",
+    "CREATE INDEX workflows_by_status ON workflows (status, type, started_at, workflow_id)",
+    "CREATE TABLE tasks (run_id TEXT NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY (run_id, number)) WITHOUT ROWID",
+    """CREATE TABLE timers (fires_at INTEGER NOT NULL, run_id TEXT NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL,
+        workflow_id TEXT NOT NULL, PRIMARY KEY (fires_at, run_id, kind, number, workflow_id)) WITHOUT ROWID""",
+    """CREATE TABLE replies (position INTEGER PRIMARY KEY AUTOINCREMENT, reply_to TEXT NOT NULL, at INTEGER NOT NULL,
+        record BLOB NOT NULL)""",
+)

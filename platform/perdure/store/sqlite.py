@@ -1,0 +1,86 @@
+"""The store of one machine: the same file as the log, written in the same transaction, so never behind it."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from perdure.medium.faults import fault
+from perdure.medium.records import decode_event_record, decode_state, decode_task
+from perdure.model.timers import Timer, TimerKind
+
+if TYPE_CHECKING:
+    from perdure.engine.ports import Batch
+    from perdure.medium.sqlite import SqliteFile
+    from perdure.model.events import EventRecord
+    from perdure.model.states import WorkflowState
+    from perdure.model.tasks import Task
+
+
+class SqliteStore:
+    """`engine.ports.Store` on a `SqliteFile`.
+
+    Args:
+        file: shared with the log.
+    """
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+        self._is_open = False
+
+    def open(self) -> None:
+        """See that the file can be read."""
+        if not self._is_open:
+            self._file.open()
+            self._is_open = True
+
+    def apply(self, batch: Batch) -> None:
+        """The log's transaction has written it already."""
+        assert not batch.events or self._file.latest_at >= batch.at, "the batch has been committed"
+
+    def state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of the workflow id."""
+        rows = self._rows("SELECT record FROM workflows WHERE workflow_id = ?", (workflow_id,))
+        return decode_state(rows[0][0]) if rows else None
+
+    def events(self, workflow_id: str, run_id: str) -> list[EventRecord]:
+        """The history of a run."""
+        rows = self._rows("SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id", (run_id,))
+        records = [decode_event_record(row[0]) for row in rows]
+        return records if records and records[0].workflow_id == workflow_id else []
+
+    def timers(self, after: Timer | None, limit: int) -> list[Timer]:
+        """Timers in their order."""
+        columns = "fires_at, run_id, kind, number, workflow_id"
+        if after is None:
+            rows = self._rows(f"SELECT {columns} FROM timers ORDER BY {columns} LIMIT ?", (limit,))
+        else:
+            key = (after.fires_at, after.run_id, after.kind, after.number, after.workflow_id, limit)
+            rows = self._rows(f"SELECT {columns} FROM timers WHERE ({columns}) > (?, ?, ?, ?, ?) ORDER BY {columns} LIMIT ?", key)
+        return [Timer(fires_at, run_id, TimerKind(kind), number, workflow_id) for fires_at, run_id, kind, number, workflow_id in rows]
+
+    def tasks(self) -> list[Task]:
+        """Tasks that have not ended, oldest first."""
+        tasks = [decode_task(row[0]) for row in self._rows("SELECT record FROM tasks", ())]
+        return sorted(tasks, key=lambda task: (task.scheduled_at, task.run_id, task.number))
+
+    def suspended(self) -> list[tuple[str, str]]:
+        """Runs that are suspended."""
+        states = [decode_state(row[0]) for row in self._rows("SELECT record FROM workflows WHERE status = 'suspended'", ())]
+        return sorted((state.workflow_id, state.run_id) for state in states)
+
+    def latest_at(self) -> int:
+        """The `at` of the last batch."""
+        return self._file.latest_at
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._is_open:
+            self._is_open = False
+            self._file.close()
+
+    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        try:
+            return self._file.connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise fault(error, self._file.path) from error
