@@ -19,12 +19,12 @@ import sys
 import sysconfig
 import types
 import warnings
-from asyncio.events import _get_running_loop
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from perdure.replay.loop import RunLoop, enter, leave
+from perdure.replay.activation import enter, leave, running_loop
+from perdure.replay.loop import RunLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
@@ -34,7 +34,6 @@ _CONTAINERS: Final = frozenset((list, tuple, dict, set, deque))
 _LARGEST_CONTAINER: Final = 64
 _MOST_OBJECTS: Final = 10_000
 _word = ctypes.c_size_t.from_address
-_running: Callable[[], Any] = _get_running_loop
 _future: Any = asyncio.Future
 _task: Any = asyncio.Task
 _init_future: Callable[..., None] = _future.__init__
@@ -89,10 +88,9 @@ def _mark_all(coroutine: Coroutine[Any, Any, Any]) -> None:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        kind: Any = type(thing)
-        if kind in _SUSPENDABLE:
+        if type(thing) in _SUSPENDABLE:
             _mark(thing)
-        elif kind in _CONTAINERS and len(thing) > _LARGEST_CONTAINER:
+        elif type(thing) in _CONTAINERS and len(thing) > _LARGEST_CONTAINER:
             continue
         todo += [found for found in gc.get_referents(thing) if type(found) in _FOLLOWED]
 
@@ -120,11 +118,11 @@ def install_hooks() -> None:
     first_elsewhere, last_elsewhere = sys.get_asyncgen_hooks()
 
     def first(generator: Any) -> None:
-        if type(_running()) is not RunLoop and first_elsewhere is not None:
+        if type(running_loop()) is not RunLoop and first_elsewhere is not None:
             first_elsewhere(generator)
 
     def last(generator: Any) -> None:
-        loop = _running()
+        loop = running_loop()
         if type(loop) is RunLoop:
             if not loop.is_evicted:
                 _ = loop.create_task(generator.aclose())

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import os
 import sys
-from asyncio.events import _get_running_loop
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from perdure.replay import clock_sites
+from perdure.replay.activation import running_loop
 from perdure.replay.loop import RunLoop
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def functions_of(module: ModuleType) -> Iterator[FunctionType]:
 
 def running_workflow() -> RunLoop | None:
     """The run whose code this thread executes."""
-    loop: Any = _get_running_loop()
+    loop = running_loop()
     return loop if type(loop) is RunLoop else None
 
 

@@ -8,13 +8,9 @@ boundaries of activations need not be recorded: history alone decides what the c
 from __future__ import annotations
 
 import asyncio
-import gc
-from asyncio import tasks as _tasks
-from asyncio.events import _get_running_loop, _set_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from math import ceil, isnan
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from uuid import UUID
@@ -23,6 +19,9 @@ from perdure.errors import UsageError
 from perdure.model.actions import CancelActivity, CancelTimer, ScheduleActivity, StartTimer
 from perdure.model.runtime import WorkflowRuntime
 from perdure.replay import order
+from perdure.replay.activation import enter, leave, running_loop
+from perdure.replay.conditions import Condition
+from perdure.replay.deadlines import CLOCK_SURPLUS, LATEST, microseconds
 from perdure.replay.futures import ActivityFuture, Handle, InertFuture, RunFuture, RunTask, TimerHandle
 
 if TYPE_CHECKING:
@@ -35,10 +34,7 @@ if TYPE_CHECKING:
     from perdure.workflow import Info
 
 MAX_STEPS: Final = 100_000
-_FOREVER: Final = 253_402_300_799_000_000  # the end of the year 9999, microseconds
 _NAMES: Final = tuple(f"Task-{number}" for number in range(256))
-_running: Callable[[], Any] = _get_running_loop
-_swap_current_task: Any = getattr(_tasks, "_swap_current_task", None)  # from 3.12; 3.14 keeps the current task by thread
 
 
 class Spinning(BaseException):
@@ -97,15 +93,13 @@ class RunLoop(WorkflowRuntime):
         self._context = Context()
         self._ready: deque[Handle] = deque()
         self._timer_handles: dict[int, TimerHandle] = {}
-        self._conditions: list[_Condition] = []
+        self._conditions: list[Condition] = []
         self._tasks: list[RunTask] = []  # strong: a task that nobody holds must not end when the garbage collector pleases
         self._prune_at = 16
         self._salt = order.hash_salt(run_id)
         self._hashes = 0
         self._task_names = 0
         self._inert_awaits = 0
-
-    # One activation
 
     def run(self) -> None:
         """One activation: everything that is ready, then the conditions, until nothing moves.
@@ -175,16 +169,11 @@ class RunLoop(WorkflowRuntime):
         try:
             return self.call(function, *args, **kwargs)
         except BaseException as error:
-            if self._is_fault(error):
+            if error is cast("BaseException | None", self.fault):
                 raise UsageError(str(error)) from error
             raise
         finally:
             self.is_read_only, self.fault = read_only, fault
-
-    def _is_fault(self, error: BaseException) -> bool:
-        return error is self.fault
-
-    # Outcomes
 
     def resolve_activity(self, number: int, value: Any) -> bool:
         """Put the activity's result in place; whether anybody waits for it."""
@@ -211,8 +200,6 @@ class RunLoop(WorkflowRuntime):
         self._ready.append(handle)
         return True
 
-    # What workflow code asks for
-
     def schedule_activity(
         self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
     ) -> RunFuture:
@@ -232,12 +219,16 @@ class RunLoop(WorkflowRuntime):
     async def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Any:
         """What the condition returned once truthy, its last falsy value when the time is up. See `WorkflowRuntime`."""
         self._refuse_if_read_only("wait")
-        waiter = _Condition(condition, copy_context(), self.create_future())
+        waiter = Condition(condition, copy_context(), self.create_future())
         value = waiter.evaluate(self)
         if value or (timeout_us is not None and timeout_us <= 0):
             return value
         self._conditions.append(waiter)
-        timer = None if timeout_us is None else self._start_timer(self.now + timeout_us, 0.0, waiter.give_up, (), waiter.context)
+        timer = (
+            None
+            if timeout_us is None
+            else self._start_timer(min(self.now + timeout_us, LATEST), 0.0, waiter.give_up, (), waiter.context)
+        )
         try:
             return await waiter.future
         finally:
@@ -274,8 +265,6 @@ class RunLoop(WorkflowRuntime):
                 f"a query, a view, a validator and the condition of wait_until() may only read; this one tried to {wish}"
             )
 
-    # What asyncio asks for
-
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
         """As `asyncio.AbstractEventLoop.call_soon`."""
         self._refuse_if_read_only("wake or call something later")
@@ -288,16 +277,12 @@ class RunLoop(WorkflowRuntime):
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> TimerHandle:
         """A durable timer, `delay` seconds from now; microseconds are rounded up."""
-        deadline = self.now + _microseconds(delay, 1e-3)
+        deadline = min(self.now + microseconds(delay), LATEST)
         return self._start_timer(deadline, self.time() + delay, callback, args, context)
 
     def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> TimerHandle:
-        """A durable timer at a loop time in seconds; microseconds are rounded up.
-
-        Since a float of seconds since 1970 is only exact to a quarter of a microsecond (half of one from 2038), a surplus below
-        that is not rounded up: `call_at(loop.time() + 1)` is exactly one second away.
-        """
-        return self._start_timer(_microseconds(when, 0.49), when, callback, args, context)
+        """A durable timer at a loop time in seconds; microseconds are rounded up, see `deadlines.py`."""
+        return self._start_timer(microseconds(when, surplus=CLOCK_SURPLUS), when, callback, args, context)
 
     def _start_timer(
         self, deadline: int, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
@@ -308,7 +293,7 @@ class RunLoop(WorkflowRuntime):
         if self.is_evicted:
             return TimerHandle(callback, args, context, self, number=0, when=when)
         self.timers = number = self.timers + 1
-        self.actions.append(StartTimer(number, min(max(deadline, self.now), _FOREVER)))
+        self.actions.append(StartTimer(number, max(deadline, self.now)))
         self._timer_handles[number] = handle = TimerHandle(callback, args, context, self, number=number, when=when)
         return handle
 
@@ -348,7 +333,7 @@ class RunLoop(WorkflowRuntime):
         self._task_names = named = self._task_names + 1
         if name is None:
             name = _NAMES[named] if named < len(_NAMES) else f"Task-{named}"
-        if context is None and _running() is not self:
+        if context is None and running_loop() is not self:
             context = self._context.copy()
         task = RunTask(coro, self, self._salt + count, str(name), context, **options)
         self._tasks.append(task)
@@ -362,7 +347,7 @@ class RunLoop(WorkflowRuntime):
         return [task for task in self._tasks if not task.done()]
 
     def _current_context(self) -> Context:
-        return copy_context() if _running() is self else self._context.copy()
+        return copy_context() if running_loop() is self else self._context.copy()
 
     def time(self) -> float:
         """The time of the event that is being handled, seconds since 1970."""
@@ -387,8 +372,6 @@ class RunLoop(WorkflowRuntime):
 
     default_exception_handler = call_exception_handler
 
-    # Eviction
-
     def release(self) -> tuple[list[RunTask], list[ActivityFuture]]:
         """Be evicted: from now on inert. The tasks that are not done and the futures of activities, which only `eviction` needs."""
         self.is_evicted = True
@@ -410,74 +393,6 @@ class RunLoop(WorkflowRuntime):
                 f"loop.{name}() cannot be used in a workflow: what it does would not happen again on replay. Put it in an activity."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-
-class _Condition:
-    """Somebody who waits in `wait_until`."""
-
-    __slots__ = ("condition", "context", "future", "last")
-
-    def __init__(self, condition: Callable[[], Any], context: Context, future: RunFuture) -> None:
-        self.condition = condition
-        self.context = context
-        self.future = future
-        self.last: Any = None
-
-    def evaluate(self, loop: RunLoop) -> Any:
-        loop.is_read_only = True
-        try:
-            value = self.condition()
-        finally:
-            loop.is_read_only = False
-        if value is not True and isinstance(value, Coroutine):
-            value.close()
-            raise UsageError("the condition of wait_until() must be a plain function that reads state, not a coroutine function")
-        self.last = value
-        return value
-
-    def is_met(self, loop: RunLoop) -> bool:
-        """Evaluate, and wake who waits if there is something to wake for: what it waits for, or an exception."""
-        try:
-            value = self.context.run(self.evaluate, loop)
-            if not value:
-                return False
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - raises where it is awaited
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(value)
-        return True
-
-    def give_up(self) -> None:
-        if not self.future.done():
-            self.future.set_result(self.last)
-
-
-def _microseconds(seconds: float, surplus: float) -> int:
-    if isnan(seconds):
-        raise ValueError("a time must be a number, not NaN")
-    return ceil(min(seconds * 1e6, float(_FOREVER)) - surplus)
-
-
-def enter(loop: RunLoop) -> tuple[Any, Any, bool]:
-    """Make it the running loop. No garbage collection inside: no `__del__` or weakref callback runs at a random place."""
-    previous = _running()
-    current = _swap_current_task(previous, None) if _swap_current_task is not None and previous is not None else None
-    collects = gc.isenabled()
-    gc.disable()
-    _set_running_loop(loop)  # type: ignore[arg-type]
-    return previous, current, collects
-
-
-def leave(entered: tuple[Any, Any, bool]) -> None:
-    """Undo `enter`."""
-    previous, current, collects = entered
-    _set_running_loop(previous)
-    if collects:
-        gc.enable()
-    if current is not None:
-        _swap_current_task(previous, current)
 
 
 order.install(RunLoop.live_tasks)

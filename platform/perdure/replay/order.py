@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import asyncio.tasks
 import zlib
-from asyncio.events import _get_running_loop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from perdure.model.runtime import WorkflowRuntime
+from perdure.replay.activation import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _COUNTER_BITS: Final = 10
-_running: Callable[[], Any] = _get_running_loop
 
 
 def hash_salt(run_id: str) -> int:
@@ -44,11 +43,11 @@ def install(live_tasks: Callable[[Any], list[Any]]) -> None:
 
     def ordered_set(*items: Iterable[Any]) -> Any:
         # One made of nothing is a result that asyncio fills with tasks and hands to its caller: that must be a real set.
-        make: Callable[..., Any] = dict.fromkeys if items and isinstance(_running(), WorkflowRuntime) else set[Any]
+        make: Callable[..., Any] = dict.fromkeys if items and isinstance(running_loop(), WorkflowRuntime) else set[Any]
         return make(*items)
 
     def ordered_list(items: Iterable[Any] = ()) -> list[Any]:
-        loop = _running() if isinstance(items, WeakSet) else None
+        loop = running_loop() if isinstance(items, WeakSet) else None
         return live_tasks(loop) if isinstance(loop, WorkflowRuntime) else list(items)
 
     names: dict[str, Any] = asyncio.tasks.__dict__

@@ -1,0 +1,55 @@
+"""Waiting for a condition: what `wait_until` leaves behind while its caller waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from perdure.errors import UsageError
+
+if TYPE_CHECKING:
+    from perdure.replay.futures import RunFuture
+    from perdure.replay.loop import RunLoop
+
+
+class Condition:
+    """Somebody who waits in `wait_until`."""
+
+    __slots__ = ("condition", "context", "future", "last")
+
+    def __init__(self, condition: Callable[[], Any], context: Context, future: RunFuture) -> None:
+        self.condition = condition
+        self.context = context
+        self.future = future
+        self.last: Any = None
+
+    def evaluate(self, loop: RunLoop) -> Any:
+        loop.is_read_only = True
+        try:
+            value = self.condition()
+        finally:
+            loop.is_read_only = False
+        if value is not True and isinstance(value, Coroutine):
+            value.close()
+            raise UsageError("the condition of wait_until() must be a plain function that reads state, not a coroutine function")
+        self.last = value
+        return value
+
+    def is_met(self, loop: RunLoop) -> bool:
+        """Evaluate, and wake who waits if there is something to wake for: what it waits for, or an exception."""
+        try:
+            value = self.context.run(self.evaluate, loop)
+            if not value:
+                return False
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raises where it is awaited
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(value)
+        return True
+
+    def give_up(self) -> None:
+        if not self.future.done():
+            self.future.set_result(self.last)

@@ -1,0 +1,24 @@
+"""From asyncio's seconds, which are floats, to the integer microseconds of durable timers: rounded up, never early."""
+
+from __future__ import annotations
+
+from math import ceil, isnan
+from typing import Final
+
+LATEST: Final = 253_402_300_799_000_000
+"""The end of the year 9999, microseconds: what lies beyond fires then."""
+
+CLOCK_SURPLUS: Final = 0.49
+"""What is not rounded up of a time of day, microseconds: as seconds since 1970, a float is exact to a quarter of a microsecond, and
+from 2038 to half of one. `loop.call_at(loop.time() + 1)` is to fire in exactly one second."""
+
+
+def microseconds(seconds: float, *, surplus: float = 1e-3) -> int:
+    """The microseconds of a time in seconds, rounded up but for `surplus`.
+
+    Raises:
+        ValueError: not a number.
+    """
+    if isnan(seconds):
+        raise ValueError("a time must be a number, not NaN")
+    return ceil(min(seconds * 1e6, float(LATEST)) - surplus)
