@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,10 @@ from typing import Final, Self
 
 from perdure.client import Client
 from perdure.codec.payloads import JsonPayloads, PayloadCodec
-from perdure.embedded.medium import open_medium
-from perdure.embedded.providers import Provided
+from perdure.embedded.wiring import adapters_of
+from perdure.worker.providers import Provided
 from perdure.embedded.side_loop import SideLoop
-from perdure.embedded.system import RandomIds, SystemClock
+from perdure.system import RandomIds, SystemClock
 from perdure.engine.processor import DEFAULTS, Engine, Settings
 from perdure.errors import InfrastructureError
 from perdure.log.local import LocalTransport
@@ -58,16 +59,16 @@ class Platform:
         self._codec = codec
         self._settings = settings
         self._concurrency = concurrency
-        self._medium = open_medium(url)
+        self._adapters = adapters_of(url)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="perdure-activity")
         self._side = SideLoop("perdure-side")
         self._provided = Provided(registry.providers)
         payloads = JsonPayloads(codec=codec, validate_on_encode=False)
         attempts = Attempts(registry.activities, payloads, self._threads, self._provided.instances)
-        steps = LocalSteps(self._side.loop, attempts, self._medium.log.submit)
+        steps = LocalSteps(self._side.loop, attempts, self._adapters.log.submit)
         self._engine = Engine(
-            self._medium.log,
-            self._medium.store,
+            self._adapters.log,
+            self._adapters.store,
             SystemClock(),
             RandomIds(),
             steps,
@@ -76,7 +77,7 @@ class Platform:
             settings,
             report,
         )
-        self._worker = Worker(f"{os.getpid()}@{socket.gethostname()}", attempts, self._medium.log.submit, concurrency)
+        self._worker = Worker(f"{os.getpid()}@{socket.gethostname()}", attempts, self._adapters.log.submit, concurrency)
         self._thread: threading.Thread | None = None
         self._is_stopping = threading.Event()
         self._has_stopped = threading.Event()
@@ -136,11 +137,11 @@ class Platform:
         if not self._is_stopping.is_set():
             self._is_stopping.set()
             self._grace_s = grace_s
-            self._medium.log.wake()
+            self._adapters.log.wake()
 
     def client(self) -> Client:
         """A client in this process, for one asyncio loop."""
-        return Client(LocalTransport(self._medium.channel, self._medium.reader()), payloads=JsonPayloads(codec=self._codec))
+        return Client(LocalTransport(self._adapters.channel, self._adapters.reader()), payloads=JsonPayloads(codec=self._codec))
 
     def __enter__(self) -> Self:
         self.start()
@@ -175,15 +176,15 @@ class Platform:
         eviction.install_hooks()
         guard.install()
         for definition in self._registry.workflows.values():
-            guard.watch(definition.cls if definition.cls is not None else definition.run_fn)
+            guard.watch_module(sys.modules[(definition.cls or definition.run_fn).__module__])
         if self._settings.block_limit_s:
             self._watchdog = Watchdog(self._settings.block_limit_s)
-            self._engine.handler.enter, self._engine.handler.leave = self._watchdog.enter, self._watchdog.leave
+            self._engine.runs.watch = self._watchdog
         self._side.start()
         self._side.call(self._provided.open())
         self._engine.open()
         loop = self._side.loop
-        self._medium.channel.subscribe_tasks(
+        self._adapters.channel.subscribe_tasks(
             lambda tasks: loop.call_soon_threadsafe(self._worker.deliver, tasks),
             lambda tokens: loop.call_soon_threadsafe(self._worker.cancel, tokens),
         )
@@ -195,7 +196,7 @@ class Platform:
         async def drain() -> None:
             await self._worker.drain(self._grace_s)
             drained.set()
-            self._medium.log.wake()
+            self._adapters.log.wake()
 
         self._side.loop.call_soon_threadsafe(lambda: self._side.loop.create_task(drain()))
         while not drained.is_set():
@@ -203,6 +204,8 @@ class Platform:
         self._engine.run_batch(0.0)
 
     def _close(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
         self._engine.close()
         if self._side.is_running:
             try:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Store
     from perdure.model.payloads import Payloads
     from perdure.model.states import WorkflowState
+    from perdure.replay.live import Watch
     from perdure.workflow import Definition
 
 
@@ -60,6 +61,7 @@ class ActiveRuns:
         self._capacity = capacity
         self._runs: OrderedDict[str, ActiveRun] = OrderedDict()
         self.replays = 0
+        self.watch: Watch | None = None
 
     def __len__(self) -> int:
         """How many runs are cached."""
@@ -117,7 +119,7 @@ class ActiveRuns:
         definition = self._definitions.get(state.type)
         if definition is None:
             raise LookupError(f"no workflow type {state.type!r} is known here; deploy the code that has it")
-        return LiveRun(definition, state.workflow_id, state.run_id, state.started, state.started_at, self._payloads)
+        return LiveRun(definition, state.workflow_id, state.run_id, state.started, state.started_at, self._payloads, self.watch)
 
     def drop(self, workflow_id: str) -> None:
         """Forget a run; the store has it."""

@@ -59,8 +59,6 @@ class Handler:
         "_runs",
         "_touched",
         "_waiters",
-        "enter",
-        "leave",
     )
 
     def __init__(
@@ -83,8 +81,6 @@ class Handler:
         self._definitions = definitions
         self._payloads = payloads
         self._at = 0
-        self.enter: Callable[[str], None] | None = None
-        self.leave: Callable[[], None] | None = None
 
     def begin(self, at: int) -> None:
         """A batch begins, stamped `at`."""
@@ -240,7 +236,7 @@ class Handler:
                 return
         live: Any = active.live
         try:
-            reply: Any = Answered(command.request_id, self._guarded(live, lambda: live.query(command.name, command.input)))
+            reply: Any = Answered(command.request_id, live.query(command.name, command.input))
         except errors.UsageError as error:
             reply = Refused(command.request_id, "bad_input", str(error), active.state.run_id)
         except SUSPENDING as error:
@@ -274,23 +270,13 @@ class Handler:
         live = active.live
         if live is None or active.state.phase is not Phase.RUNNING:
             return
-        at, event_id = self._at, active.state.last_event_id
         try:
-            wanted = self._guarded(live, lambda: live.apply(event, at, event_id))
+            wanted = live.apply(event, self._at, active.state.last_event_id)
         except STRAYED as error:
             self._suspend(active, error)
             return
         active.is_stale = True
         self._act(active, wanted)
-
-    def _guarded(self, live: LiveRun, activation: Callable[[], Any]) -> Any:
-        if self.enter is None or self.leave is None:
-            return activation()
-        self.enter(live.run_id)
-        try:
-            return activation()
-        finally:
-            self.leave()
 
     def _act(self, active: ActiveRun, wanted: list[Any]) -> None:
         for action in wanted:

@@ -99,11 +99,6 @@ class Engine:
         self.batches = 0
 
     @property
-    def handler(self) -> Handler:
-        """What handles single commands; for tests and for the watchdog's wiring."""
-        return self._handler
-
-    @property
     def runs(self) -> ActiveRuns:
         """The cached runs."""
         return self._runs
@@ -168,6 +163,10 @@ class Engine:
             return True
         self._committed()
         return True
+
+    def next_timer_at(self) -> int | None:
+        """When the next timer fires, microseconds; None when there is none. May be the time of one that was cancelled."""
+        return self._timers.next_at()
 
     # ---- 1. take
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Protocol
 
 from perdure import errors
 from perdure.core.actions import RECORDED_AS, fits, in_words
@@ -39,6 +40,20 @@ WAKES: Final[frozenset[type[ev.Event]]] = frozenset(
 """The events that code can notice."""
 
 
+class Watch(Protocol):
+    """Sees to it that the author's code gives way; `Watchdog` is one."""
+
+    def enter(self, run_id: str) -> None:
+        """The code of this run begins to run."""
+
+    def leave(self) -> None:
+        """It has given way.
+
+        Raises:
+            Blocked: it was interrupted.
+        """
+
+
 class LiveRun:
     """The code of one run, at the point its history has reached.
 
@@ -49,11 +64,12 @@ class LiveRun:
         started: its first event.
         started_at: when, microseconds.
         payloads: decodes what comes in and encodes what goes out.
+        watch: told when the author's code begins and ends to run; None: nobody watches.
     """
 
     __slots__ = (
         "_cancel_requested", "_definition", "_ended", "_fatal", "_handlers", "_history_length", "_instance", "_main", "_payloads",
-        "_started", "_started_at", "_waiting_signals", "loop", "run_id", "workflow_id",
+        "_started", "_started_at", "_waiting_signals", "_watch", "loop", "run_id", "workflow_id",
     )  # fmt: skip
 
     def __init__(
@@ -64,9 +80,11 @@ class LiveRun:
         started: ev.WorkflowStarted,
         started_at: int,
         payloads: Payloads,
+        watch: Watch | None = None,
     ) -> None:
         self.workflow_id = workflow_id
         self.run_id = run_id
+        self._watch = watch
         self._definition = definition
         self._started = started
         self._started_at = started_at
@@ -99,10 +117,14 @@ class LiveRun:
         loop = self.loop
         loop.now = at
         self._history_length = history_length
-        _APPLY[type(event)](self, event)
-        if self._main is not None:
-            loop.run()
-            self._settle()
+        if self._watch is None:
+            self._activate(event)
+        else:
+            self._watch.enter(self.run_id)
+            try:
+                self._activate(event)
+            finally:
+                self._watch.leave()
         actions = loop.actions
         loop.actions = []
         return actions
@@ -162,7 +184,7 @@ class LiveRun:
         args, kwargs = self._payloads.decode_arguments(fn, payload, what=f"query {name!r}")
         if self._instance is None:
             raise errors.UsageError("the run has not begun: its start is delayed, or its __init__ raised")
-        value = self.loop.evaluate(fn, self._instance, *args, **kwargs)
+        value = self._evaluate(partial(fn, self._instance, *args, **kwargs))
         return self._payloads.encode(value, what=f"the answer of query {name!r}")
 
     def view(self) -> bytes | None:
@@ -174,11 +196,26 @@ class LiveRun:
         fn = self._definition.view
         if fn is None or self._instance is None:
             return None
-        return self._payloads.encode(self.loop.evaluate(fn, self._instance), what="the view")
+        return self._payloads.encode(self._evaluate(fn, self._instance), what="the view")
 
     def evict(self) -> None:
         """Forget the code's state without running a line of it."""
         evict(self.loop)
+
+    def _activate(self, event: ev.AnyEvent) -> None:
+        _APPLY[type(event)](self, event)
+        if self._main is not None:
+            self.loop.run()
+            self._settle()
+
+    def _evaluate(self, fn: Callable[..., Any], *args: Any) -> Any:
+        if self._watch is None:
+            return self.loop.evaluate(fn, *args)
+        self._watch.enter(self.run_id)
+        try:
+            return self.loop.evaluate(fn, *args)
+        finally:
+            self._watch.leave()
 
     # ---- one method an event
 
@@ -192,7 +229,7 @@ class LiveRun:
             args, kwargs = self._payloads.decode_arguments(
                 definition.run_fn, self._started.input, what=f"workflow {definition.name!r}"
             )
-            self._instance = self.loop.evaluate(definition.create, args, kwargs)
+            self._instance = self.loop.call(definition.create, args, kwargs)
         except SUSPENDING:
             raise
         except Exception as error:  # noqa: BLE001 - the author's

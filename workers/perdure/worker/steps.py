@@ -28,9 +28,16 @@ class LocalSteps:
         self._submit = submit
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._reports: list[cm.AnyCommand] = []
+        self._asked = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing was asked for that has not ended and been reported."""
+        return not (self._asked or self._running or self._reports)
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Start them all; from the engine's thread."""
+        self._asked += 1
         self._loop.call_soon_threadsafe(self._start, list(tasks))
 
     def cancel(self, run_id: str, number: int) -> None:
@@ -38,6 +45,7 @@ class LocalSteps:
         self._loop.call_soon_threadsafe(self._cancel, (run_id, number))
 
     def _start(self, tasks: list[Task]) -> None:
+        self._asked -= 1
         for task in tasks:
             self._running[task.run_id, task.number] = self._loop.create_task(self._run(task))
 
@@ -51,13 +59,13 @@ class LocalSteps:
                 report: cm.AnyCommand = await self._attempts.run(task, _no_heartbeat)
             else:
                 report = _unknown(task)
+            if not self._reports:
+                self._loop.call_soon(self._flush)
+            self._reports.append(report)
         except asyncio.CancelledError:
             return
         finally:
             self._running.pop((task.run_id, task.number), None)
-        if not self._reports:
-            self._loop.call_soon(self._flush)
-        self._reports.append(report)
 
     def _flush(self) -> None:
         reports, self._reports = self._reports, []

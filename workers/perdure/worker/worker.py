@@ -61,6 +61,11 @@ class Worker:
         self._beating: asyncio.Task[None] | None = None
         self._is_draining = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing runs, nothing waits, and all was reported."""
+        return not (self._running or self._waiting or self._reports)
+
     def deliver(self, tasks: Sequence[Task]) -> None:
         """Take tasks; on the loop's thread."""
         for task in tasks:
@@ -128,15 +133,15 @@ class Worker:
 
         try:
             report = await self._attempts.run(task, heartbeat)
+            if not self._reports:
+                asyncio.get_running_loop().call_soon(self._flush)
+            self._reports.append(report)
         except asyncio.CancelledError:
             return
         finally:
             del self._running[task.token]
             if self._waiting:
                 self._start_waiting()
-        if not self._reports:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._reports.append(report)
 
     def _flush(self) -> None:
         """One submit for all that ended in one turn of the loop."""

@@ -1,0 +1,65 @@
+"""Log, store and what goes with them, by the scheme of a platform's address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from perdure.errors import UsageError
+from perdure.log.channel import Channel
+
+if TYPE_CHECKING:
+    from perdure.client.ports import Reader
+    from perdure.engine.ports import Log, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What an engine and its clients are wired to."""
+
+    log: Log
+    store: Store
+    channel: Channel
+    reader: Callable[[], Reader]
+
+
+def path_of(url: str) -> str:
+    """The file that `sqlite:///relative.db` or `sqlite:////absolute.db` names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    path = unquote(url.removeprefix("sqlite:///"))
+    if not url.startswith("sqlite:///") or not path:
+        raise UsageError(f'the address {url!r} names no file; write "sqlite:///app.db", or "sqlite:////var/lib/app.db" for an absolute path')
+    return path
+
+
+def adapters_of(url: str) -> Adapters:
+    """The adapters for an address; nothing is opened yet.
+
+    Args:
+        url: `sqlite:///app.db`, or `memory://` for what is gone with the process.
+
+    Raises:
+        UsageError: the address is not understood.
+    """
+    channel = Channel()
+    if url == "memory://":
+        from perdure.log.memory import MemoryLog
+        from perdure.medium.memory import MemoryMedium
+        from perdure.medium.reader import MemoryReader
+        from perdure.store.memory import MemoryStore
+
+        medium = MemoryMedium()
+        return Adapters(MemoryLog(channel, medium), MemoryStore(medium), channel, lambda: MemoryReader(medium))
+    from perdure.log.sqlite import SqliteLog
+    from perdure.medium.reader import SqliteReader
+    from perdure.medium.sqlite import SqliteFile
+    from perdure.store.sqlite import SqliteStore
+
+    path = path_of(url)
+    file = SqliteFile(path)
+    return Adapters(SqliteLog(file, channel), SqliteStore(file), channel, lambda: SqliteReader(path))
