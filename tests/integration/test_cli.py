@@ -64,6 +64,7 @@ class Dev:
     def __init__(self, directory: Path, *arguments: str) -> None:
         self.lines: list[str] = []
         self._changed = threading.Condition()
+        self._is_ended = False
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "perdure.cli", "dev", *arguments],
             cwd=directory,
@@ -81,13 +82,20 @@ class Dev:
             with self._changed:
                 self.lines.append(line.rstrip())
                 self._changed.notify_all()
+        with self._changed:
+            self._is_ended = True
+            self._changed.notify_all()
 
     def wait_for(self, text: str, times: int = 1) -> str:
         """The line with the text, once it was printed so often."""
         with self._changed:
-            found = self._changed.wait_for(lambda: sum(text in line for line in self.lines) >= times, WITHIN_S)
-        assert found, f"{text!r} was not printed {times} times:\n" + "\n".join(self.lines)
-        return [line for line in self.lines if text in line][times - 1]
+            self._changed.wait_for(lambda: self._is_ended or len(self._with(text)) >= times, WITHIN_S)
+            found = self._with(text)
+        assert len(found) >= times, f"{text!r} was not printed {times} times:\n" + "\n".join(self.lines)
+        return found[times - 1]
+
+    def _with(self, text: str) -> list[str]:
+        return [line for line in self.lines if text in line]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)

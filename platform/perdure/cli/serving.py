@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
@@ -51,6 +52,7 @@ def serve(served: Served) -> None:
         InfrastructureError: the database or the port cannot be used.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     os.environ["PERDURE_URL"] = served.db  # for the app's own clients
     app, registry = load_and_register(served.target)
     web = WebServer.of(app.module, served.host, served.port)
@@ -119,7 +121,6 @@ def _print_banner(served: Served, app: App, registry: Registry, web: WebServer |
     from perdure.cli.output import print_facts
 
     activities = [f"{name} (step)" if registry.activities[name].is_local else name for name in sorted(registry.activities)]
-    first = min(registry.workflows)
     print_facts(
         [
             ("perdure", f"serving {served.target}"),
@@ -127,17 +128,22 @@ def _print_banner(served: Served, app: App, registry: Registry, web: WebServer |
             ("activities", ", ".join(activities)),
             ("database", served.db),
             ("web", web.url if web else ""),
-            ("try", f"perdure workflow start my-id {first} …   perdure workflow list{_db_option(served.db)}"),
+            ("try", _first_command(registry, served.db)),
             ("reload", f"when a file in {app.directory} is saved; Ctrl-C stops" if served.is_reloaded else ""),
         ]
     )
     sys.stdout.flush()
 
 
-def _db_option(db: str) -> str:
+def _first_command(registry: Registry, db: str) -> str:
+    """How to start the first workflow from another terminal."""
     from perdure.cli.dev import DEFAULT_DB
 
-    return "" if db == DEFAULT_DB else f" --db {db}"
+    if not db.startswith("sqlite:"):
+        return ""
+    name, definition = next(iter(registry.workflows.items()))
+    values = [parameter.upper() for parameter in inspect.signature(definition.run_fn).parameters if parameter != "self"]
+    return " ".join(["perdure workflow start", f"{name.lower()}-1", name, *values, *([] if db == DEFAULT_DB else ["--db", db])])
 
 
 def _start_again() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -126,6 +125,8 @@ def result(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Wait for a workflow to end; prints its result as JSON, or fails with why there is none."""
+    import asyncio
+
     from perdure.errors import EngineUnavailable
     from perdure.model.duration import microseconds
 
@@ -156,6 +157,8 @@ def terminate(id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DE
 
 
 def _ask(db: str, question: Callable[[Client], Awaitable[T]]) -> T:
+    import asyncio
+
     from perdure.client import Client
 
     async def ask() -> T:
