@@ -1,0 +1,44 @@
+"""Activities in tests: a fake in the place of one, and the attempt that a function asks about."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from perdure.activity import Activity, Attempt, Info, running
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@contextmanager
+def fake(target: Activity[P, R], fn: Callable[P, R | Awaitable[R]], /) -> Generator[None]:
+    """Put a function in the place of an activity.
+
+        with testing.fake(charge, lambda order_id, cents: "receipt"):
+
+    Inside it is what runs, in every thread: when the activity is called outside workflows, and in a worker of this process.
+
+    Args:
+        target: the activity; of a method take it from the class.
+        fn: takes what the activity takes, without `self`; sync or async.
+    """
+    definition = target.definition
+    before, definition.faked_by = definition.faked_by, fn
+    try:
+        yield
+    finally:
+        definition.faked_by = before
+
+
+@contextmanager
+def attempt(*, idempotency_key: str = "test", attempt: int = 1) -> Generator[None]:
+    """Inside, `activity.info()` works, in an activity that is called there and in a bare function.
+
+    Args:
+        idempotency_key: what the function sees.
+        attempt: the number of the attempt, from 1.
+    """
+    with running(Attempt(Info("test", "test", "test", attempt, idempotency_key), is_waiting=True)):
+        yield
