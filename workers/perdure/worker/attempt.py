@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from inspect import isawaitable
 from typing import Any, Final
 
 from msgspec import json
@@ -68,7 +69,7 @@ class Attempts:
         try:
             called = self._activities[task.name]
             args, kwargs = self._payloads.decode_arguments(called.fn, task.input, what=what)
-            fn = self._bound(called)
+            fn = called.faked_by or self._bound(called)
             async with asyncio.timeout(task.timeout_us / 1_000_000) as timeout:
                 try:
                     value = await self._call(called, fn, args, kwargs, attempt)
@@ -104,8 +105,9 @@ class Attempts:
         self, called: Activity[..., Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], attempt: Attempt
     ) -> Any:
         with activity.running(attempt):
-            if called.is_async:
-                return await fn(*args, **kwargs)
+            if called.is_async or called.faked_by is not None:
+                value = fn(*args, **kwargs)
+                return await value if isawaitable(value) else value
             context = contextvars.copy_context()
             call: Awaitable[Any] = asyncio.get_running_loop().run_in_executor(
                 self._threads, lambda: context.run(fn, *args, **kwargs)
