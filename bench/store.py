@@ -1,6 +1,6 @@
 """What the SQLite log and store cost: microseconds a run committed, bytes a sleeping run, seconds to open. Prints JSON.
 
-    python bench/store.py [--sleeping 100000] [--directory DIR]
+python bench/store.py [--sleeping 100000] [--directory DIR]
 """
 
 from __future__ import annotations
@@ -9,17 +9,24 @@ import argparse
 import json
 import os
 import tempfile
-from hashlib import blake2b
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from perdure.codec.records import encode_event_record, hash_of
 from perdure.engine.ports import Batch
 from perdure.log.channel import Channel
 from perdure.log.sqlite import SqliteLog
-from perdure.medium.records import encode
 from perdure.medium.sqlite import SqliteFile
-from perdure.model.events import ActivityCompleted, ActivityScheduled, AnyEvent, EventRecord, TimerStarted, WorkflowCompleted, WorkflowStarted
+from perdure.model.events import (
+    ActivityCompleted,
+    ActivityScheduled,
+    AnyEvent,
+    EventRecord,
+    TimerStarted,
+    WorkflowCompleted,
+    WorkflowStarted,
+)
 from perdure.model.options import ActivityOptions
 from perdure.model.states import Status, WorkflowState
 from perdure.model.tasks import Task
@@ -52,7 +59,17 @@ class Runs:
             _put_events(batch, EventRecord(workflow_id, run_id, 1, batch.at, -1, -1, b"", events))
             batch.states[workflow_id] = _state(workflow_id, run_id, batch.at, b'"charging"')
             batch.tasks[run_id, 1] = Task(
-                workflow_id, run_id, 1, 1, token, "charge", "default", b'["order-00000001", 4200]', 60_000_000, f"{run_id}-1", batch.at
+                workflow_id,
+                run_id,
+                1,
+                1,
+                token,
+                "charge",
+                "default",
+                b'["order-00000001", 4200]',
+                60_000_000,
+                f"{run_id}-1",
+                batch.at,
             )
         return batch, runs
 
@@ -74,9 +91,15 @@ class Runs:
         for _ in range(count):
             self._count += 1
             workflow_id, run_id = f"order-{self._count:08}", f"{self._at // 1000:012x}{os.urandom(7).hex()}"
-            events: list[AnyEvent] = [WorkflowStarted("Order", b'["burrata"]', 311, int.from_bytes(os.urandom(7)), os.urandom(16).hex())]
+            events: list[AnyEvent] = [
+                WorkflowStarted("Order", b'["burrata"]', 311, int.from_bytes(os.urandom(7)), os.urandom(16).hex())
+            ]
             for number in (1, 2, 3):
-                events.append(ActivityScheduled(number, "charge", b'["order-00000001", 4200]', ActivityOptions(queue=""), "0123456789abcdef"))
+                events.append(
+                    ActivityScheduled(
+                        number, "charge", b'["order-00000001", 4200]', ActivityOptions(queue=""), "0123456789abcdef"
+                    )
+                )
                 events.append(ActivityCompleted(number, b"null"))
             events.append(WorkflowCompleted(b"null"))
             _put_events(batch, EventRecord(workflow_id, run_id, 1, batch.at, -1, -1, b"", events))
@@ -89,8 +112,8 @@ class Runs:
 
 
 def _put_events(batch: Batch, record: EventRecord) -> None:
-    encoded = encode(record)
-    blake2b(encoded, digest_size=16).digest()
+    encoded = encode_event_record(record)
+    hash_of(encoded)
     batch.events.append((record, encoded))
 
 

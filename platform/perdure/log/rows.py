@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.medium.records import encode
+from perdure.codec.records import encode_reply, encode_state, encode_task
 from perdure.model.states import Status
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def write_batch(
     if batch.tasks_ended:
         many(_END_TASK, batch.tasks_ended)
     if batch.tasks:
-        many(_PUT_TASK, [(run_id, number, encode(task)) for (run_id, number), task in batch.tasks.items()])
+        many(_PUT_TASK, [(run_id, number, encode_task(task)) for (run_id, number), task in batch.tasks.items()])
     if batch.timers_ended:
         many(_END_TIMER, [(t.fires_at, t.run_id, int(t.kind), t.number, t.workflow_id) for t in batch.timers_ended])
     if batch.timers:
@@ -54,7 +54,7 @@ def write_batch(
     if consumed:
         connection.execute("DELETE FROM commands WHERE position <= ?", (consumed,))
     if replies:
-        many(_PUT_REPLY, [(address, batch.at, encode(reply)) for address, reply in replies])
+        many(_PUT_REPLY, [(address, batch.at, encode_reply(reply)) for address, reply in replies])
     if replies_stale_before:
         connection.execute("DELETE FROM replies WHERE at < ?", (replies_stale_before,))
     connection.execute("UPDATE meta SET value = ? WHERE key = 'latest_at' AND value < ?", (batch.at, batch.at))
@@ -69,11 +69,12 @@ def _write_states(connection: Connection, states: Iterable[WorkflowState], start
         (same if is_same else whole).append(state)
     if same:
         changed = connection.executemany(
-            _CHANGE_STATE, [(encode(state), state.workflow_id, state.started_at, state.type) for state in same]
+            _CHANGE_STATE, [(encode_state(state), state.workflow_id, state.started_at, state.type) for state in same]
         ).rowcount
         if changed != len(same):
             whole += same
     if whole:
         connection.executemany(
-            _PUT_STATE, [(state.workflow_id, state.type, str(state.status), state.started_at, encode(state)) for state in whole]
+            _PUT_STATE,
+            [(state.workflow_id, state.type, str(state.status), state.started_at, encode_state(state)) for state in whole],
         )

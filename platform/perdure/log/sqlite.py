@@ -6,12 +6,12 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Final
 
+from perdure.codec.records import decode_command, decode_task
 from perdure.log.addresses import is_elsewhere, port_of
 from perdure.log.hints import HintListener
 from perdure.log.outside import Outside
 from perdure.log.rows import write_batch
 from perdure.medium.faults import fault
-from perdure.medium.records import decode_command, decode_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +126,8 @@ class SqliteLog:
             if version == self._data_version and not self._has_more:
                 return
             rows = connection.execute(
-                "SELECT position, record FROM commands WHERE position > ? ORDER BY position LIMIT ?", (self._outside.position, room)
+                "SELECT position, record FROM commands WHERE position > ? ORDER BY position LIMIT ?",
+                (self._outside.position, room),
             ).fetchall()
         except sqlite3.Error as error:
             raise fault(error, self._file.path) from error

@@ -30,7 +30,9 @@ def fault(error: sqlite3.Error, path: Path) -> InfrastructureError:
         case sqlite3.SQLITE_IOERR:
             return CommitAborted(f"the disk under the database {path} fails ({name}); look at the system's log")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return InfrastructureError(f"the database {path} is read-only for this user; give write access to the file and its directory")
+            return InfrastructureError(
+                f"the database {path} is read-only for this user; give write access to the file and its directory"
+            )
         case sqlite3.SQLITE_CANTOPEN:
             return InfrastructureError(
                 f"the database {path} cannot be opened; see that it is a file, and that this user may read and write it and its directory"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from typing import TYPE_CHECKING
 
-from perdure.medium.records import decode_event_record
+from perdure.codec.records import decode_event_record
 
 if TYPE_CHECKING:
     from perdure.engine.ports import Batch

@@ -35,7 +35,9 @@ class Ownership:
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:
-            raise InfrastructureError(f"the directory {self._database.parent} does not exist; make it, or name another file") from None
+            raise InfrastructureError(
+                f"the directory {self._database.parent} does not exist; make it, or name another file"
+            ) from None
         except OSError as error:
             raise InfrastructureError(
                 f"cannot write {self._path} ({error.strerror}); give this user write access to the directory of the database"

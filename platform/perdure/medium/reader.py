@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import builtins
-from typing import TYPE_CHECKING
+import sqlite3
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from perdure.codec.records import decode_event_record, decode_state
+from perdure.medium.faults import fault
+from perdure.medium.listing import Listing
+from perdure.medium.sqlite import BUSY_S, check_format, connect, see_that_it_exists
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from perdure.client.ports import Order
     from perdure.medium.memory import MemoryMedium
     from perdure.model.events import EventRecord
@@ -66,6 +76,76 @@ class MemoryReader:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+class SqliteReader:
+    """`client.ports.Reader` on a SQLite file, in any process; reads also while nobody runs it.
+
+    Args:
+        path: the file; opened with the first read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path).absolute()
+        self._lock = Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of the workflow id."""
+        rows = self._read(lambda c: c.execute("SELECT record FROM workflows WHERE workflow_id = ?", (workflow_id,)).fetchall())
+        return decode_state(rows[0][0]) if rows else None
+
+    def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:
+        """The history of a run."""
+        rows = self._read(
+            lambda c: c.execute("SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id", (run_id,)).fetchall()
+        )
+        records = [decode_event_record(row[0]) for row in rows]
+        return records if records and records[0].workflow_id == workflow_id else []
+
+    def list(
+        self,
+        *,
+        type: str | None = None,
+        status: str | None = None,
+        started_after: int | None = None,
+        started_before: int | None = None,
+        order: Order = "newest",
+        limit: int = 100,
+        after: WorkflowState | None = None,
+    ) -> builtins.list[WorkflowState]:
+        """Workflows by the start of their last run."""
+        key = None if after is None else _key(after)
+        listing = Listing(type, status, started_after, started_before, order, limit, key)
+        return [decode_state(record) for record in self._read(listing.records)]
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many workflows there are, by (type, status)."""
+        rows = self._read(lambda c: c.execute("SELECT type, status, count(*) FROM workflows GROUP BY status, type").fetchall())
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _read(self, query: Callable[[sqlite3.Connection], builtins.list[Any]]) -> builtins.list[Any]:
+        try:
+            with self._lock:
+                if self._connection is None:
+                    see_that_it_exists(self._path)
+                    connection = connect(self._path, BUSY_S, mode="ro")
+                    try:
+                        check_format(connection, self._path)
+                    except BaseException:
+                        connection.close()
+                        raise
+                    self._connection = connection
+                return query(self._connection)
+        except sqlite3.Error as error:
+            raise fault(error, self._path) from error
 
 
 def _key(state: WorkflowState) -> tuple[int, str]:

@@ -6,14 +6,15 @@ import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
-from perdure.errors import InfrastructureError
+from perdure.errors import InfrastructureError, UsageError
 from perdure.medium.faults import fault
 from perdure.medium.ownership import Ownership
 from perdure.medium.schema import APPLICATION_ID, FORMAT, SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 BUSY_S: Final = 5.0
 """How long a writer waits for another one, seconds; clients hold the lock for a fraction of a millisecond."""
@@ -67,7 +68,7 @@ class SqliteFile:
             self._disconnect()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Generator[sqlite3.Connection]:
         """All that is written within, or nothing.
 
         Raises:
@@ -108,6 +109,32 @@ class SqliteFile:
         self._ownership.release()
 
 
+def path_of(url: str) -> Path:
+    """The file that `sqlite:///relative.db` or `sqlite:////absolute.db` names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    name = unquote(url.removeprefix("sqlite:///"))
+    if not url.startswith("sqlite:///") or not name:
+        raise UsageError(
+            f'the address {url!r} names no file; write "sqlite:///app.db", or "sqlite:////var/lib/app.db" for an absolute path'
+        )
+    return Path(name).absolute()
+
+
+def see_that_it_exists(path: Path) -> None:
+    """For those who do not make it.
+
+    Raises:
+        InfrastructureError: there is no such file.
+    """
+    if not path.exists():
+        raise InfrastructureError(
+            f"there is no database {path}; start `perdure dev APP --db {path}`, or name the file of one that runs"
+        )
+
+
 def connect(path: Path, busy_s: float, *, mode: str = "rwc") -> sqlite3.Connection:
     """A connection in autocommit mode, for one thread at a time.
 
@@ -116,7 +143,9 @@ def connect(path: Path, busy_s: float, *, mode: str = "rwc") -> sqlite3.Connecti
         busy_s: how long to wait for other writers, seconds.
         mode: `ro`, `rw` or `rwc`, as in https://sqlite.org/uri.html.
     """
-    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", timeout=busy_s, isolation_level=None, check_same_thread=False, uri=True)
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}", timeout=busy_s, isolation_level=None, check_same_thread=False, uri=True
+    )
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
@@ -151,7 +180,9 @@ def _create(connection: sqlite3.Connection) -> None:
 def _tune(connection: sqlite3.Connection, path: Path) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise InfrastructureError(f"{path} lies where SQLite cannot keep a write-ahead log (a network drive?); name a file on a local disk")
+        raise InfrastructureError(
+            f"{path} lies where SQLite cannot keep a write-ahead log (a network drive?); name a file on a local disk"
+        )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
     connection.execute("PRAGMA cache_size = -65536")

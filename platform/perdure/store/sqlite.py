@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from perdure.codec.records import decode_event_record, decode_state, decode_task
 from perdure.medium.faults import fault
-from perdure.medium.records import decode_event_record, decode_state, decode_task
 from perdure.model.timers import Timer, TimerKind
 
 if TYPE_CHECKING:
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from perdure.model.events import EventRecord
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
+
+_TIMERS: Final = """SELECT fires_at, run_id, kind, number, workflow_id FROM timers
+    WHERE (fires_at, run_id, kind, number, workflow_id) > (?, ?, ?, ?, ?)
+    ORDER BY fires_at, run_id, kind, number, workflow_id LIMIT ?"""
 
 
 class SqliteStore:
@@ -51,13 +55,15 @@ class SqliteStore:
 
     def timers(self, after: Timer | None, limit: int) -> list[Timer]:
         """Timers in their order."""
-        columns = "fires_at, run_id, kind, number, workflow_id"
-        if after is None:
-            rows = self._rows(f"SELECT {columns} FROM timers ORDER BY {columns} LIMIT ?", (limit,))
-        else:
-            key = (after.fires_at, after.run_id, after.kind, after.number, after.workflow_id, limit)
-            rows = self._rows(f"SELECT {columns} FROM timers WHERE ({columns}) > (?, ?, ?, ?, ?) ORDER BY {columns} LIMIT ?", key)
-        return [Timer(fires_at, run_id, TimerKind(kind), number, workflow_id) for fires_at, run_id, kind, number, workflow_id in rows]
+        key = (
+            (0, "", 0, 0, "")
+            if after is None
+            else (after.fires_at, after.run_id, int(after.kind), after.number, after.workflow_id)
+        )
+        rows = self._rows(_TIMERS, (*key, limit))
+        return [
+            Timer(fires_at, run_id, TimerKind(kind), number, workflow_id) for fires_at, run_id, kind, number, workflow_id in rows
+        ]
 
     def tasks(self) -> list[Task]:
         """Tasks that have not ended, oldest first."""
