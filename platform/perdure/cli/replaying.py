@@ -7,21 +7,38 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from perdure.errors import InfrastructureError, UsageError
+from perdure.cli import one_line
+from perdure.cli.dev import database_url
+from perdure.cli.serving import load_and_register
+from perdure.cli.showing import CELL
+from perdure.client import Client
+from perdure.codec.history import history_from_json
+from perdure.codec.payloads import JsonPayloads
+from perdure.core.actions import in_words
+from perdure.errors import InfrastructureError, ReplayError, UsageError
+from perdure.model.actions import ScheduleActivity
+from perdure.model.events import WorkflowStarted
+from perdure.replay import eviction
+from perdure.replay.live import SUSPENDING, LiveRun
+from perdure.replay.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from perdure.model.events import EventRecord
+    from perdure.model.actions import AnyAction
+    from perdure.model.events import AnyEvent, EventRecord
     from perdure.registry import Registry
 
 SEEDS: Final = ("0", "1", "2", "3")
 PAGE: Final = 500
+BLOCK_LIMIT_S: Final = 10.0
 PROCESS: Final = "from perdure.cli.replaying import main; main()"
 
 
@@ -40,11 +57,18 @@ class Replayed:
     diverged: list[str]
 
 
-class Report(msgspec.Struct):
-    """The outcome of one process."""
+class Outcome(msgspec.Struct):
+    """What came of one history in one process.
 
-    runs: int
-    diverged: list[str]
+    Attributes:
+        name: of the file, or the workflow's id.
+        fault: why it does not fit the code; empty when it does.
+        did: what the code wanted, in words, with a digest of everything that belongs to it.
+    """
+
+    name: str
+    fault: str
+    did: list[tuple[str, str]]
 
 
 def replay_histories(target: str, directory: Path | None, db: str) -> Replayed:
@@ -52,36 +76,47 @@ def replay_histories(target: str, directory: Path | None, db: str) -> Replayed:
 
     Raises:
         UsageError: there is none, or one cannot be read.
-        InfrastructureError: the database cannot be read.
     """
-    runs, diverged = 0, dict[str, list[str]]()
-    for seed in SEEDS:
-        done = subprocess.run(  # noqa: S603 our own interpreter
-            [sys.executable, "-P", "-c", PROCESS, target, str(directory or ""), db],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise UsageError(said[-1] if said else f"the replay ended with exit code {done.returncode}")
-        report = msgspec.json.decode(done.stdout, type=Report)
-        runs = report.runs
-        for message in report.diverged:
-            diverged.setdefault(message, []).append(seed)
-    lines = [
-        message if seeds == list(SEEDS) else f"{message} (only under PYTHONHASHSEED={','.join(seeds)})"
-        for message, seeds in diverged.items()
-    ]
-    return Replayed(runs, len(SEEDS), lines)
+    by_seed = {seed: _in_a_process(seed, target, directory, db) for seed in SEEDS}
+    histories = list(zip(*by_seed.values(), strict=True))
+    diverged = [line for outcomes in histories for line in _compared(dict(zip(SEEDS, outcomes, strict=True)))]
+    return Replayed(len(histories), len(SEEDS), diverged)
+
+
+def _in_a_process(seed: str, target: str, directory: Path | None, db: str) -> list[Outcome]:
+    done = subprocess.run(  # noqa: S603 our own interpreter
+        [sys.executable, "-P", "-c", PROCESS, target, str(directory or ""), db],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UsageError(said[-1] if said else f"the replay ended with exit code {done.returncode}")
+    return msgspec.json.decode(done.stdout, type=list[Outcome])
+
+
+def _compared(outcomes: dict[str, Outcome]) -> Iterator[str]:
+    """What is wrong with one history: faults, or else the first thing that came out otherwise under another seed."""
+    faults: dict[str, list[str]] = {}
+    for seed, outcome in outcomes.items():
+        if outcome.fault:
+            faults.setdefault(f"{outcome.name}: {outcome.fault}", []).append(seed)
+    for fault, seeds in faults.items():
+        yield fault if len(seeds) == len(outcomes) else f"{fault} (only under PYTHONHASHSEED={','.join(seeds)})"
+    if faults:
+        return
+    for wanted in zip_longest(*(outcome.did for outcome in outcomes.values()), fillvalue=("nothing more", "")):
+        by_words = {words: f"PYTHONHASHSEED={seed}" for seed, (words, _) in reversed(list(zip(outcomes, wanted, strict=True)))}
+        if len(set(wanted)) > 1:
+            yield f"{outcomes[SEEDS[0]].name}: comes out otherwise in another process: " + "; ".join(
+                f"{words} under {seed}" for words, seed in by_words.items()
+            )
+            return
 
 
 def main() -> None:
     """Replay in this process; the report goes to standard output, what is wrong with the input to standard error."""
-    from perdure.cli import one_line
-    from perdure.cli.dev import database_url
-    from perdure.cli.serving import load_and_register
-
     target, directory, db = sys.argv[1:]
     out = os.dup(1)
     os.dup2(2, 1)  # what the app prints is not the report
@@ -93,14 +128,14 @@ def main() -> None:
         sys.exit(one_line(error))
     if not histories:
         sys.exit(f"no histories in {' or '.join(filter(None, (directory, db)))}")
-    report = Report(len(histories), [fault for name, records in histories for fault in _replay(registry, name, records)])
+    eviction.install_hooks()
+    watchdog = Watchdog(BLOCK_LIMIT_S)
+    outcomes = [_replay(registry, name, records, watchdog) for name, records in histories]
     with os.fdopen(out, "wb") as pipe:
-        pipe.write(msgspec.json.encode(report))
+        pipe.write(msgspec.json.encode(outcomes))
 
 
 def _in_directory(directory: Path) -> Iterator[tuple[str, Sequence[EventRecord]]]:
-    from perdure.codec.history import history_from_json
-
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory")
     for file in sorted(directory.glob("*.json")):
@@ -111,8 +146,6 @@ def _in_directory(directory: Path) -> Iterator[tuple[str, Sequence[EventRecord]]
 
 
 async def _in_database(url: str) -> list[tuple[str, Sequence[EventRecord]]]:
-    from perdure.client import Client
-
     histories: list[tuple[str, Sequence[EventRecord]]] = []
     async with Client.connect(url) as client:
         page = await client.list(limit=PAGE)
@@ -122,24 +155,37 @@ async def _in_database(url: str) -> list[tuple[str, Sequence[EventRecord]]]:
     return histories
 
 
-def _replay(registry: Registry, name: str, records: Sequence[EventRecord]) -> Iterator[str]:
-    from perdure.codec.payloads import JsonPayloads
-    from perdure.errors import ReplayError
-    from perdure.model.events import WorkflowStarted
-    from perdure.replay.live import SUSPENDING, LiveRun
-
+def _replay(registry: Registry, name: str, records: Sequence[EventRecord], watchdog: Watchdog) -> Outcome:
     first, started = records[0], records[0].events[0]
     if not isinstance(started, WorkflowStarted):
-        yield f"{name}: the history does not begin with WorkflowStarted"
-        return
+        return Outcome(name, "the history does not begin with WorkflowStarted", [])
     definition = registry.workflows.get(started.type)
     if definition is None:
-        yield f"{name}: the app has no workflow type {started.type!r}"
-        return
-    run = LiveRun(definition, first.workflow_id, first.run_id, started, first.at, JsonPayloads())
+        return Outcome(name, f"the app has no workflow type {started.type!r}", [])
+    run = _TracedRun(definition, first.workflow_id, first.run_id, started, first.at, JsonPayloads(), watchdog)
+    run.did = []
     try:
         run.replay(records)
     except (ReplayError, *SUSPENDING) as error:
-        yield f"{name}: {' '.join(str(error).split())}"
+        return Outcome(name, one_line(error), run.did)
     finally:
         run.evict()
+    return Outcome(name, "", run.did)
+
+
+class _TracedRun(LiveRun):
+    """Remembers what the code wanted, arguments included; a replay compares kinds, numbers and names only."""
+
+    did: list[tuple[str, str]]
+
+    def apply(self, event: AnyEvent, at: int, history_length: int = 0) -> list[AnyAction]:
+        actions = super().apply(event, at, history_length)
+        self.did.extend(map(_traced, actions))
+        return actions
+
+
+def _traced(action: AnyAction) -> tuple[str, str]:
+    words = in_words(action)
+    if isinstance(action, ScheduleActivity):
+        words += f" with {action.input.decode(errors='replace')[:CELL]}"
+    return words, blake2b(msgspec.msgpack.encode((type(action).__name__, action)), digest_size=16).hexdigest()

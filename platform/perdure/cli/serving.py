@@ -19,6 +19,7 @@ from perdure.cli.web import WebServer
 from perdure.embedded import Platform
 from perdure.errors import InfrastructureError, UsageError
 from perdure.registry import Registry
+from perdure.replay import guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +101,10 @@ def load_and_register(target: str) -> tuple[App, Registry]:
     Raises:
         UsageError: it does not import, defines no workflow, or gives two of them one name.
     """
+    guard.install()  # before the app is imported: what it imports by name is guarded too
     app = load(target)
+    for module in app.modules():
+        guard.watch_module(module)
     registry = Registry.of_everything_imported()
     if not registry.workflows:
         raise UsageError(f"{target} defines no workflow: decorate a class or a coroutine function with @workflow.defn")
