@@ -336,8 +336,7 @@ def _decorate(fn: Any, options: dict[str, Any], base: ActivityOptions, allowed: 
 
 
 def _not_a_function(given: object, what: str) -> None:
-    hint = " Put @staticmethod above it." if type(given) is staticmethod else ""
-    raise UsageError(f"{calling_place()}: {what} is for functions, not {given!r}.{hint}")
+    raise UsageError(f"{calling_place()}: {what} is for functions and methods that take `self`, not {given!r}.")
 
 
 def _name(fn: FunctionType, given: object) -> str:
