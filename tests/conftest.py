@@ -1,0 +1,102 @@
+"""Every Python of this machine that perdure supports, for tests that must hold on each of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[1]
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python that can import perdure's platform.
+
+    Attributes:
+        version: major and minor.
+        executable: to run it.
+        path: for PYTHONPATH.
+    """
+
+    version: str
+    executable: str
+    path: tuple[str, ...]
+
+    def start(self, *arguments: str | Path, hash_seed: str = "random") -> subprocess.Popen[str]:
+        """Start it on a script, its output in pipes."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(self.path),
+            "PYTHONHASHSEED": hash_seed,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        environment.pop("PYENV_VERSION", None)
+        return subprocess.Popen(
+            [self.executable, *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def finish(self, process: subprocess.Popen[str]) -> str:
+        """Wait for a script that was started; what it printed."""
+        out, error = process.communicate(timeout=150)
+        assert process.returncode == 0, f"{process.args!r} ended with {process.returncode}:\n{error}\n{out}"
+        return out
+
+    def run(self, *arguments: str | Path) -> str:
+        """Run a script to its end; what it printed."""
+        return self.finish(self.start(*arguments))
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def interpreter(request: pytest.FixtureRequest) -> Interpreter:
+    """Each Python from 3.11 that this machine has; skipped where it has none of that version."""
+    version: str = request.param
+    platform = str(HOUSE / "platform")
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return Interpreter(version, sys.executable, (platform,))
+    executable = _find(version)
+    if executable is None:
+        pytest.skip(f"this machine has no Python {version}")
+    return Interpreter(version, executable, (platform, _msgspec_for(version)))
+
+
+def _find(version: str) -> str | None:
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [*sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True), shutil.which(f"python{version}")]
+    for candidate in candidates:
+        if candidate is not None:
+            asked = subprocess.run(
+                [str(candidate), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if asked.returncode == 0 and asked.stdout.strip() == version:
+                return str(candidate)
+    return None
+
+
+def _msgspec_for(version: str) -> str:
+    """The folder with the one library that the tested part needs, for that Python; installed once, inside this virtual environment."""
+    folder = Path(sys.prefix) / "other-pythons" / version
+    if not (folder / "msgspec").is_dir():
+        if sys.prefix == sys.base_prefix:
+            pytest.skip("not in a virtual environment: nowhere to install msgspec for another Python")
+        wanted = f"msgspec=={metadata.version('msgspec')}"
+        options = ["--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--no-deps"]
+        installed = subprocess.run(
+            [sys.executable, "-m", "pip", "install", *options, "--python-version", version, "--target", str(folder), wanted],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if installed.returncode:
+            pytest.skip(f"cannot install {wanted} for Python {version}: {installed.stderr.strip().splitlines()[-1]}")
+    return str(folder)
