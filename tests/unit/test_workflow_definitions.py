@@ -1,0 +1,651 @@
+"""What `@workflow.defn` reads from a class or a function, and what it refuses at import."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from perdure import workflow
+from perdure.errors import Failure, UsageError
+from perdure.model.runtime import WorkflowRuntime
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+@workflow.defn
+class Order:
+    def __init__(self, product: str, *, express: bool = False) -> None:
+        self.product = product
+        self.steps: list[str] = []
+
+    @workflow.run
+    async def process(self, product: str, *, express: bool = False) -> int:
+        return len(product)
+
+    @workflow.signal
+    def picked_up(self) -> None:
+        self.steps.append("picked up")
+
+    @workflow.signal
+    async def noted(self, text: str) -> None:
+        self.steps.append(text)
+
+    @workflow.query
+    def remaining(self, unit: str) -> timedelta:
+        return timedelta(seconds=len(unit))
+
+    @workflow.view
+    def status(self) -> list[str]:
+        return self.steps
+
+
+@workflow.defn(name="express order")
+class Express(Order):
+    @workflow.signal
+    def picked_up(self) -> None:
+        super().picked_up()
+        self.steps.append("fast")
+
+
+class Undecorated(Order): ...
+
+
+@workflow.defn
+@dataclass
+class FromFields:
+    product: str
+    count: int = 1
+
+    @workflow.run
+    async def main(self, product: str, count: int = 1) -> str:
+        return self.product * self.count
+
+
+@workflow.defn
+class Bare:
+    @workflow.run
+    async def main(self) -> None: ...
+
+
+@workflow.defn(name="greet")
+async def hello(name: str) -> str:
+    return f"hello {name}"
+
+
+class FrozenLoop(asyncio.SelectorEventLoop, WorkflowRuntime):
+    """A run at noon."""
+
+    is_read_only = False
+    replaying = False
+
+    def info(self) -> workflow.Info:
+        return workflow.Info("w", "r", "Order", NOON, 3)
+
+    def now_us(self) -> int:
+        return int(NOON.timestamp()) * 1_000_000 + 7
+
+    def uuid4(self) -> UUID:
+        return UUID(int=4)
+
+    def random(self) -> Random:
+        return Random(1)
+
+    def is_replaying(self) -> bool:
+        return self.replaying
+
+    def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Awaitable[Any]:
+        async def answer() -> Any:
+            return condition(), timeout_us
+
+        return answer()
+
+
+@pytest.fixture
+def loop() -> Iterator[FrozenLoop]:
+    loop = FrozenLoop()
+    yield loop
+    loop.close()
+
+
+# ---- what is read
+
+
+def test_a_definition_holds_what_the_class_says() -> None:
+    definition = workflow.definition_of(Order)
+    assert (definition.name, definition.cls, definition.returns, definition.init_takes_arguments) == ("Order", Order, int, True)
+    assert set(definition.signals) == {"picked_up", "noted"}
+    assert set(definition.queries) == {"remaining"}
+    assert set(definition.views) == {"status"}
+    assert definition.place.rpartition(":")[0] == __file__
+    assert definition in workflow.DEFINED
+
+
+def test_members_of_a_definition_are_the_authors_functions() -> None:
+    definition = workflow.definition_of(Order)
+    order = definition.create(("burrata",), {"express": True})
+    definition.signals["picked_up"](order)
+    assert definition.view is not None
+    assert definition.view(order) == ["picked up"]
+    assert asyncio.run(definition.run_fn(order, "burrata")) == 7
+
+
+def test_a_run_leads_to_the_definition_of_the_class_it_was_taken_from() -> None:
+    assert Order.process.definition is workflow.definition_of(Order)
+    assert Express.process.definition is workflow.definition_of(Express) is workflow.definition_of(Express.process)
+    assert Express.process.definition.name == "express order"
+
+
+def test_references_know_their_owner_name_and_answer() -> None:
+    assert (Express.picked_up.name, Express.picked_up.definition.cls) == ("picked_up", Express)
+    assert (Express.noted.name, Express.noted.definition.cls) == ("noted", Express)
+    assert (Order.remaining.name, Order.remaining.returns) == ("remaining", timedelta)
+    assert (Order.status.name, Order.status.returns) == ("status", list[str])
+
+
+def test_an_override_is_what_a_signal_calls() -> None:
+    definition = workflow.definition_of(Express)
+    order = definition.create(("burrata",), {})
+    definition.signals["picked_up"](order)
+    assert order.steps == ["picked up", "fast"]
+
+
+def test_a_subclass_without_decorator_is_no_workflow() -> None:
+    with pytest.raises(UsageError, match=r"Undecorated is not a workflow: put @workflow\.defn above it"):
+        _ = Undecorated.process.definition
+
+
+def test_on_an_instance_members_are_methods() -> None:
+    order = Order("burrata")
+    order.picked_up()
+    asyncio.run(order.noted("x"))
+    assert order.status() == ["picked up", "x"]
+    assert order.remaining("abc") == timedelta(seconds=3)
+    assert asyncio.run(order.process("burrata")) == 7
+
+
+def test_a_dataclass_may_be_a_workflow() -> None:
+    definition = workflow.definition_of(FromFields)
+    assert definition.create(("x",), {"count": 3}) == FromFields("x", 3)
+
+
+def test_without_init_nothing_is_passed_to_the_class() -> None:
+    definition = workflow.definition_of(Bare)
+    assert not definition.init_takes_arguments
+    assert isinstance(definition.create((), {}), Bare)
+    assert definition.view is None
+
+
+def test_an_async_function_is_a_workflow_and_still_a_function() -> None:
+    definition = hello.definition
+    assert (definition.name, definition.cls, definition.returns) == ("greet", None, str)
+    assert workflow.definition_of(hello) is workflow.definition_of(definition.run_fn) is definition
+    assert definition.create(("x",), {}) is None
+    assert asyncio.run(hello("you")) == "hello you"
+
+
+def test_a_run_called_on_the_class_is_refused() -> None:
+    with pytest.raises(UsageError, match="is called on the class"):
+        _ = Order.process("burrata")
+
+
+def test_what_is_no_workflow_has_no_definition() -> None:
+    for target in (3, len, str):
+        with pytest.raises(UsageError, match="is not a workflow"):
+            workflow.definition_of(target)
+
+
+# ---- what is refused, with its line
+
+
+async def forever(self: Any) -> None: ...
+
+
+def make_class(**members: Any) -> type[Any]:
+    return type("Made", (), members)
+
+
+def two_runs() -> None:
+    @workflow.defn
+    class Two:
+        @workflow.run
+        async def first(self) -> None: ...
+
+        @workflow.run
+        async def second(self) -> None: ...
+
+
+def two_views() -> None:
+    @workflow.defn
+    class Two:
+        @workflow.run
+        async def main(self) -> None: ...
+
+        @workflow.view
+        def first(self) -> int:
+            return 1
+
+        @workflow.view
+        def second(self) -> int:
+            return 2
+
+
+def no_run() -> None:
+    @workflow.defn
+    class Without:
+        async def main(self) -> None: ...
+
+
+def init_differs() -> None:
+    @workflow.defn
+    class Differs:
+        def __init__(self, product: str) -> None: ...
+
+        @workflow.run
+        async def main(self, product: int) -> None: ...
+
+
+def init_takes_more() -> None:
+    @workflow.defn
+    class More:
+        def __init__(self, product: str = "x") -> None: ...
+
+        @workflow.run
+        async def main(self) -> None: ...
+
+
+def sync_run() -> object:
+    class Sync:
+        @workflow.run  # type: ignore[arg-type]
+        def main(self) -> None: ...
+
+    return Sync
+
+
+def signal_answers() -> object:
+    class Answers:
+        @workflow.signal  # type: ignore[arg-type]
+        def ask(self) -> int:
+            return 3
+
+    return Answers
+
+
+def async_query() -> object:
+    class Waits:
+        @workflow.query
+        async def ask(self) -> int:
+            return 3
+
+    return Waits
+
+
+def view_with_arguments() -> object:
+    class Asks:
+        @workflow.view  # type: ignore[arg-type]
+        def status(self, about: str) -> str:
+            return about
+
+    return Asks
+
+
+def signal_yields() -> object:
+    class Yields:
+        @workflow.signal  # type: ignore[arg-type]
+        def ask(self) -> Iterator[int]:
+            yield 3
+
+    return Yields
+
+
+def member_without_self() -> object:
+    class Selfless:
+        @workflow.query
+        def ask(this) -> int:  # noqa: N805
+            return 3
+
+    return Selfless
+
+
+def undecorated_override() -> None:
+    @workflow.defn
+    class Child(Order):
+        def picked_up(self) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+def override_of_another_kind() -> None:
+    @workflow.defn
+    class Child(Order):
+        @workflow.query
+        def picked_up(self) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+def one_member_with_two_names() -> None:
+    @workflow.defn
+    class Twice:
+        @workflow.run
+        async def main(self) -> None: ...
+
+        @workflow.signal
+        def one(self) -> None: ...
+
+        two = one
+
+
+def method_as_function_workflow() -> object:
+    class Holder:
+        @workflow.defn
+        async def main(self) -> None: ...
+
+    return Holder
+
+
+AN_UNKNOWN_OPTION: Any = {"queue": "q"}
+NOT_ASYNC: Any = len
+
+
+def define_with_queue() -> None:
+    workflow.defn(**AN_UNKNOWN_OPTION)(Bare)
+
+
+def define_not_async() -> None:
+    workflow.defn(NOT_ASYNC)
+
+
+@pytest.mark.parametrize(
+    ("define", "message"),
+    [
+        (two_runs, r"has more than one run: first \(.*\) and second \(.*\); keep one"),
+        (two_views, "has more than one view: first and second; return all in one"),
+        (no_run, r"the workflow Without has no run: put @workflow\.run above"),
+        (init_differs, r"takes \(product: '?str'?\); it must take nothing, or exactly what the run takes: \(product: '?int'?\)"),
+        (init_takes_more, r"exactly what the run takes: \(\)"),
+        (sync_run, "the run of a workflow is an `async def`; Sync.main is not"),
+        (signal_answers, "nobody waits for a signal: Answers.ask must return None"),
+        (async_query, "Waits.ask is async, and reading waits for nothing"),
+        (view_with_arguments, "Asks.status takes no arguments but self"),
+        (signal_yields, "Yields.ask yields"),
+        (member_without_self, "with `self` first; Selfless.ask is not one"),
+        (undecorated_override, r"Child\.picked_up replaces a signal: put @workflow\.signal above it"),
+        (override_of_another_kind, "Child.picked_up is a query, but a signal in a base class"),
+        (one_member_with_two_names, "one signal has two names, one and two"),
+        (method_as_function_workflow, r"put @workflow\.defn on the class"),
+        (define_not_async, "a workflow is a class or an `async def`"),
+        (lambda: workflow.defn(name="")(Bare), "must not be empty"),
+        (define_with_queue, "has no option 'queue', only name"),
+        (lambda: workflow.signal(NOT_ASYNC), "is for methods"),
+    ],
+)
+def test_what_cannot_be_a_workflow_is_refused_with_its_line(define: Callable[[], object], message: str) -> None:
+    known = len(workflow.DEFINED)
+    with pytest.raises(UsageError, match=rf"test_workflow_definitions\.py:\d+: .*{message}"):
+        define()
+    assert len(workflow.DEFINED) == known
+
+
+# ---- what code may ask of its run
+
+
+async def ask_info() -> object:
+    return workflow.info()
+
+
+async def ask_now() -> object:
+    return workflow.now()
+
+
+async def ask_uuid() -> object:
+    return workflow.uuid4()
+
+
+async def ask_random() -> object:
+    return workflow.random().random()
+
+
+async def ask_wait() -> object:
+    return await workflow.wait_until(lambda: "yes")
+
+
+async def ask_wait_for_a_minute() -> object:
+    return await workflow.wait_until(lambda: "yes", timeout="1m")
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [
+        (ask_info, workflow.Info("w", "r", "Order", NOON, 3)),
+        (ask_now, NOON + timedelta(microseconds=7)),
+        (ask_uuid, UUID(int=4)),
+        (ask_random, Random(1).random()),
+        (ask_wait, ("yes", None)),
+        (ask_wait_for_a_minute, ("yes", 60_000_000)),
+    ],
+)
+def test_code_asks_its_run(code: Callable[[], Any], answer: object, loop: FrozenLoop) -> None:
+    assert loop.run_until_complete(code()) == answer
+
+
+async def sleep() -> None:
+    await workflow.sleep("1s")
+
+
+async def time_out() -> None:
+    async with workflow.timeout("1s"):
+        pass
+
+
+@pytest.mark.parametrize("code", [ask_info, ask_now, ask_uuid, ask_random, ask_wait, sleep, time_out])
+def test_outside_a_run_asking_is_refused_at_its_line(code: Callable[[], Any]) -> None:
+    with pytest.raises(UsageError, match=r"test_workflow_definitions\.py:\d+: .*is for workflow code"):
+        asyncio.run(code())
+
+
+@pytest.mark.parametrize("code", [ask_uuid, ask_random, ask_wait, sleep, time_out])
+def test_code_that_only_reads_may_not_change_the_run(code: Callable[[], Any], loop: FrozenLoop) -> None:
+    loop.is_read_only = True
+    with pytest.raises(UsageError, match=r"test_workflow_definitions\.py:\d+: .*only read"):
+        loop.run_until_complete(code())
+
+
+def test_code_that_only_reads_may_ask_for_the_time(loop: FrozenLoop) -> None:
+    loop.is_read_only = True
+    assert loop.run_until_complete(ask_now()) == NOON + timedelta(microseconds=7)
+
+
+def test_a_sleep_until_a_time_without_zone_is_refused(loop: FrozenLoop) -> None:
+    async def code() -> None:
+        await workflow.sleep(datetime(2031, 1, 1))
+
+    with pytest.raises(UsageError, match="give the datetime a time zone"):
+        loop.run_until_complete(code())
+
+
+def test_a_sleep_until_a_time_that_has_passed_ends_at_once(loop: FrozenLoop) -> None:
+    async def code() -> None:
+        await workflow.sleep(NOON - timedelta(days=1))
+
+    loop.run_until_complete(code())
+
+
+def test_a_timeout_ends_its_block(loop: FrozenLoop) -> None:
+    async def code() -> None:
+        async with workflow.timeout("1ms"):
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        loop.run_until_complete(code())
+
+
+def test_a_condition_that_is_no_function_is_refused(loop: FrozenLoop) -> None:
+    async def code() -> None:
+        await workflow.wait_until(NOT_A_FUNCTION)
+
+    with pytest.raises(UsageError, match="takes a function"):
+        loop.run_until_complete(code())
+
+
+NOT_A_FUNCTION: Any = True
+
+
+def test_the_logger_names_the_run_and_is_silent_while_replaying(loop: FrozenLoop, caplog: pytest.LogCaptureFixture) -> None:
+    async def code() -> None:
+        workflow.logger.info("first", extra={"more": 1})
+        loop.replaying = True
+        workflow.logger.error("second")
+
+    with caplog.at_level(logging.INFO):
+        loop.run_until_complete(code())
+        workflow.logger.info("outside")
+    assert [record.getMessage() for record in caplog.records] == ["first", "outside"]
+    assert vars(caplog.records[0]).items() >= {"workflow_id": "w", "run_id": "r", "more": 1}.items()
+
+
+# ---- sagas
+
+
+class Undone:
+    """Compensations that note their order."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+
+    def plain(self, name: str) -> None:
+        self.order.append(name)
+
+    async def waiting(self, name: str) -> None:
+        await asyncio.sleep(0)
+        self.order.append(name)
+
+    async def failing(self, name: str) -> None:
+        self.order.append(name)
+        raise ValueError(name)
+
+
+def test_compensations_run_newest_first_and_one_that_fails_stops_none(caplog: pytest.LogCaptureFixture) -> None:
+    undone = Undone()
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.plain, "1")
+            saga.compensate(undone.failing, "2")
+            saga.compensate(undone.waiting, name="3")
+            raise Failure("original")
+
+    with pytest.raises(Failure, match="original"):
+        asyncio.run(code())
+    assert undone.order == ["3", "2", "1"]
+    assert [record.getMessage() for record in caplog.records] == ["the compensation failing failed; the others go on"]
+
+
+def test_nothing_is_compensated_when_all_goes_well() -> None:
+    undone = Undone()
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.plain, "1")
+
+    asyncio.run(code())
+    assert undone.order == []
+
+
+def test_compensations_run_on_cancellation() -> None:
+    undone = Undone()
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.waiting, "1")
+            await asyncio.Event().wait()
+
+    async def main() -> bool:
+        task = asyncio.create_task(code())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(main())
+    assert undone.order == ["1"]
+
+
+def test_a_cancellation_while_compensating_waits_for_it_and_then_goes_on() -> None:
+    undone = Undone()
+    going_on = asyncio.Event()
+
+    async def slow() -> None:
+        going_on.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        undone.order.append("slow")
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.plain, "1")
+            saga.compensate(slow)
+            raise Failure("original")
+
+    async def main() -> bool:
+        task = asyncio.create_task(code())
+        await going_on.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(main())
+    assert undone.order == ["slow", "1"]
+
+
+class Suspended(BaseException):
+    """What the platform throws through code is not the author's failure."""
+
+
+def test_nothing_is_compensated_when_the_platform_stops_the_code() -> None:
+    undone = Undone()
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.plain, "1")
+            raise Suspended
+
+    with pytest.raises(Suspended):
+        code().send(None)
+    assert undone.order == []
+
+
+def test_what_cannot_be_called_is_no_compensation() -> None:
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(NOT_A_FUNCTION)
+
+    with pytest.raises(UsageError, match=r"test_workflow_definitions\.py:\d+: compensate takes a function"):
+        asyncio.run(code())
+
+
+# ---- start-up
+
+
+def test_importing_workflow_loads_nothing_heavy() -> None:
+    heavy = {
+        "random",
+        "sqlite3",
+        "typer",
+        "rich",
+        "pydantic",
+        "secrets",
+        "http",
+        "zipfile",
+        "xml",
+        "unittest",
+        "hypothesis",
+    }
+    code = f"import sys, perdure.workflow; print(*sorted({heavy!r} & set(sys.modules)))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.split() == []
