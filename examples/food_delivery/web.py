@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -23,7 +23,7 @@ from food_delivery.catalogue import PRODUCTS, WAIT
 from food_delivery.streams import Event, stream
 from food_delivery.workflows import Order
 from perdure.client import Client, Handle
-from perdure.errors import ClientError, InfrastructureError, WorkflowAlreadyStarted, WorkflowNotFound
+from perdure.errors import ClientError, InfrastructureError, RequestRefused, WorkflowAlreadyStarted, WorkflowNotFound
 
 PAGES: Final = Path(__file__).parent / "pages"
 
@@ -95,7 +95,7 @@ async def boards(watch: Watch) -> AsyncIterator[Event]:
 
 class NewOrder(msgspec.Struct):
     id: UUID
-    product: str
+    product: Annotated[str, msgspec.Meta(max_length=100)]
 
 
 def client(request: Request) -> Client:
@@ -116,6 +116,8 @@ async def refuse(_: Request, error: Exception) -> Response:
     match error:
         case HTTPException():
             return answer({"message": error.detail}, error.status_code)
+        case RequestRefused():
+            return answer({"message": str(error)}, 400)
         case msgspec.DecodeError():
             return answer({"message": f"This is not an order: {error}"}, 400)
         case WorkflowNotFound():

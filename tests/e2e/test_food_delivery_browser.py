@@ -112,6 +112,7 @@ def test_a_declined_card_is_said_clearly_and_for_ever(kitchen: Kitchen, visit: C
     order_id = order.get_attribute("data-id") or ""
     kitchen.until_ended(order_id)
     kitchen.stop()
+    assert "Traceback" not in kitchen.output(), "Ctrl-C while a page is open is not an error"
     kitchen.start()
     menu.reload()
     expect(chip(order)).to_have_text("Failed")
@@ -268,6 +269,20 @@ def test_the_button_spins_until_the_order_is_persisted(kitchen: Kitchen, visit: 
     expect(button.locator(".spinner")).to_be_hidden()
     expect(button).to_have_text("Buy again")
     expect(menu.locator(".order")).to_have_count(1)
+
+
+def test_two_windows_share_one_history_and_the_board_ends_after_thirty(kitchen: Kitchen, visit: Callable[[str], Page]) -> None:
+    kitchen.start()
+    first, second = visit("/"), visit("/")
+    expect(second.locator("#link")).to_have_text("Live")
+    order = place(first, "poke")
+    expect(chip(second.locator(f'.order[data-id="{order.get_attribute("data-id")}"]'))).to_have_text("Paid")
+    place(second, "potato")
+    expect(first.locator(".order h3")).to_have_text(["Potato", "Poke"])
+    driver = visit("/driver")
+    for _ in range(30):
+        assert kitchen.order(str(uuid4()), "burrata")[0] == 201
+    expect(driver.locator("#rows strong")).to_have_text(["Burrata"] * 30)  # the newest
 
 
 def test_the_driver_sees_when_orders_load_when_they_cannot_be_read_and_when_they_can_again(

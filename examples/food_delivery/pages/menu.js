@@ -20,8 +20,17 @@ function load() {
   }
 }
 
+/** What other windows of this browser have ordered meanwhile stays in the history. */
+function merge() {
+  const known = new Set(orders.map((order) => order.id));
+  const news = load().filter((order) => !known.has(order.id));
+  orders.push(...news);
+  orders.sort((one, other) => other.at - one.at).splice(KEPT);
+  return news;
+}
+
 function save() {
-  orders.splice(KEPT);
+  merge();
   localStorage.setItem(HISTORY, JSON.stringify(orders));
 }
 
@@ -224,6 +233,13 @@ function watch() {
     attempt: addAttempt,
   }, showLink);
 }
+
+addEventListener("storage", () => {
+  if (merge().length) {
+    orders.forEach(show);
+    watch();
+  }
+});
 
 orders.forEach((order) => { order.state = "sent"; order.ended = false; });   // ask again about all: a status can be read for ever
 document.getElementById("no-orders").hidden = orders.length > 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ class WebServer:
 
     def stop(self) -> None:
         """Take no more requests; those that are open have a second."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # streams that are cut then are no errors
         self._server.should_exit = True
 
     def join(self) -> None:
