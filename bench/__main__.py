@@ -27,7 +27,7 @@ def child(*command: str) -> dict[str, Any]:
 
 def one_round(*, quick: bool) -> list[dict[str, Any]]:
     share = 4 if quick else 1
-    figures = []
+    figures: list[dict[str, Any]] = []
     for kind in ("steps", "activities"):
         for in_flight, orders in ORDERS.items():
             figures.append(child("-m", "bench.orders", kind, str(orders // share), str(in_flight)))

@@ -35,7 +35,7 @@ def main() -> None:
     total = sum(len(record.events) for record in records)
     definition = Registry.of_everything_imported().workflows["Chain"]
     payloads = JsonPayloads(validate_on_encode=False)
-    rates = []
+    rates: list[float] = []
     for _ in range(5):
         begun = time.perf_counter()
         decoded = [decode_event_record(record) for record in encoded]

@@ -65,10 +65,18 @@ def main() -> None:
         url = f"sqlite:///{folder}/bench.db"
         figures = asyncio.run(fill(url, runs))
         size = sum(file.stat().st_size for file in Path(folder).glob("bench.db"))
-        fresh = subprocess.run([sys.executable, "-m", "bench.sleeping", "restart", url], check=True, capture_output=True, text=True)
+        fresh = subprocess.run(
+            [sys.executable, "-m", "bench.sleeping", "restart", url], check=True, capture_output=True, text=True
+        )
         print(
             json.dumps(
-                {"system": "perdure", "sleeping_runs": runs, "bytes_per_sleeping_run": round(size / runs), **figures, **json.loads(fresh.stdout)}
+                {
+                    "system": "perdure",
+                    "sleeping_runs": runs,
+                    "bytes_per_sleeping_run": round(size / runs),
+                    **figures,
+                    **json.loads(fresh.stdout),
+                }
             )
         )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
+from os import urandom  # by itself: workflow code is kept from `os.urandom`, and we are called beside it
 
 
 class SystemClock:
@@ -19,12 +19,12 @@ class RandomIds:
 
     def run_id(self) -> str:
         """A new run's id: 12 hexadecimal digits of milliseconds, 16 of chance."""
-        return f"{time.time_ns() // 1_000_000:012x}-{os.urandom(8).hex()}"
+        return f"{time.time_ns() // 1_000_000:012x}-{urandom(8).hex()}"
 
     def token(self) -> str:
         """An attempt's token, 64 bits."""
-        return os.urandom(8).hex()
+        return urandom(8).hex()
 
     def seed(self) -> int:
         """63 bits."""
-        return int.from_bytes(os.urandom(8), "big") >> 1
+        return int.from_bytes(urandom(8), "big") >> 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
-from uuid import uuid4
 
 from msgspec import json
 
@@ -12,6 +11,7 @@ from perdure.client.address import Connecting
 from perdure.client.answers import accepted
 from perdure.client.description import describe
 from perdure.client.handle import Handle
+from perdure.client.request_ids import fresh_request_id
 from perdure.model import commands as cm
 from perdure.model.duration import Duration, microseconds
 from perdure.model.limits import fault_of_id
@@ -215,7 +215,7 @@ class Client:
     async def _start(self, id: str, type: str, payload: bytes) -> str:
         if fault := fault_of_id(id):
             raise errors.RequestRefused(fault)
-        options = {"request_id": uuid4().hex, **self._start_options}
+        options: dict[str, Any] = {"request_id": fresh_request_id(), **self._start_options}
         command = cm.StartWorkflow(id, type=type, input=payload, **options)
         return accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
-from uuid import uuid4
 
 from perdure import errors
 from perdure.client.answers import accepted, answered, result_of
+from perdure.client.request_ids import fresh_request_id
 from perdure.model import commands as cm
 from perdure.model.limits import fault_of_id
 from perdure.model.replies import Closed
@@ -56,7 +56,7 @@ class Handle(Generic[S_co, R_co]):
         annotation = self._definition.returns if self._definition is not None else Any
         closed = self._closed()
         if closed is None:
-            command = cm.AwaitWorkflow(self.id, self.run_id, uuid4().hex)
+            command = cm.AwaitWorkflow(self.id, self.run_id, fresh_request_id())
             reply = await self._transport.request(command, float("inf"))
             if not isinstance(reply, Closed):
                 closed = self._closed()  # it closed, and was followed by another run, before it was asked for
@@ -89,7 +89,7 @@ class Handle(Generic[S_co, R_co]):
         """
         what = f"query {target.name!r}"
         payload = self._payloads.encode_arguments(target.fn, args, kwargs, what=what)
-        reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, uuid4().hex, name=target.name, input=payload))
+        reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, fresh_request_id(), name=target.name, input=payload))
         value: T = answered(reply, self._payloads, target.returns, what)
         return value
 
@@ -125,11 +125,11 @@ class Handle(Generic[S_co, R_co]):
 
     async def cancel(self, reason: str = "") -> None:
         """Ask the run to end: its code gets an `asyncio.CancelledError` and may clean up. Raises as `signal`."""
-        accepted(await self._request(cm.CancelWorkflow(self.id, self.run_id, uuid4().hex, reason=reason)))
+        accepted(await self._request(cm.CancelWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason)))
 
     async def terminate(self, reason: str = "") -> None:
         """End the run; none of its code runs. Raises as `signal`."""
-        accepted(await self._request(cm.TerminateWorkflow(self.id, self.run_id, uuid4().hex, reason=reason)))
+        accepted(await self._request(cm.TerminateWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason)))
 
     async def signal_by_name(self, name: str, args: Sequence[object] = ()) -> None:
         """Send a signal of a type that is not imported here; arguments are JSON values. Raises as `signal`."""
@@ -138,11 +138,11 @@ class Handle(Generic[S_co, R_co]):
     async def query_by_name(self, name: str, args: Sequence[object] = ()) -> Any:
         """Query a run of a type that is not imported here; values are JSON values. Raises as `query`."""
         payload = self._payloads.encode(list(args), what=f"the arguments of query {name!r}")
-        reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, uuid4().hex, name=name, input=payload))
+        reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload))
         return answered(reply, self._payloads, Any, f"query {name!r}")
 
     async def _signal(self, name: str, payload: bytes) -> None:
-        accepted(await self._request(cm.SignalWorkflow(self.id, self.run_id, uuid4().hex, name=name, input=payload)))
+        accepted(await self._request(cm.SignalWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload)))
 
     async def _request(self, command: cm.Request) -> Any:
         if fault := fault_of_id(self.id):

@@ -49,18 +49,20 @@ RECORDED_AS: Final[dict[type[ev.Event], type[ac.Action]]] = {
 """The events that record an action; all others come from outside the code."""
 
 
-def fits(event: Any, action: Any) -> bool:
+def fits(event: Any, action: ac.AnyAction) -> bool:
     """Whether the action is the one that the event records: the same kind, number and name.
 
     Arguments are not compared: they may hold what the author changed on purpose.
     """
     if RECORDED_AS[type(event)] is not type(action):
         return False
-    if isinstance(event, ev.ActivityScheduled):
-        return bool(event.number == action.number and event.name == action.name)
-    if isinstance(event, ev.ActivityCancelRequested | ev.TimerStarted | ev.TimerCancelled):
-        return bool(event.number == action.number)
-    return True
+    match action:
+        case ac.ScheduleActivity():
+            return bool(event.number == action.number and event.name == action.name)
+        case ac.CancelActivity() | ac.StartTimer() | ac.CancelTimer():
+            return bool(event.number == action.number)
+        case _:
+            return True
 
 
 def in_words(thing: Any) -> str:

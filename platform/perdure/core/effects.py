@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from perdure.core.activity import ActivityState, ActivityStatus
 from perdure.core.run import RunState
 from perdure.model import events as ev
@@ -68,8 +70,7 @@ def effects(run: RunState, event: ev.AnyEvent, at: int, outbox: Outbox) -> None:
         case ev.ActivityRetried():
             activity = run.activities[event.number]
             outbox.disarm(_retry(run, activity))
-            task = activity.task(run.workflow_id, run.run_id, run.type)
-            outbox.dispatch(_with_attempt(task, event.attempt))
+            outbox.dispatch(replace(activity.task(run.workflow_id, run.run_id, run.type), attempt=event.attempt))
         case ev.ActivityCompleted() | ev.ActivityFailed():
             _end(run, run.activities[event.number], outbox)
         case ev.ActivityCancelRequested():
@@ -129,10 +130,3 @@ def _timeout(run: RunState) -> Timer:
 
 def _begin(run: RunState) -> Timer:
     return Timer(run.started.delayed_until, run.run_id, TimerKind.BEGIN, 0, run.workflow_id)
-
-
-def _with_attempt(task: Task, attempt: int) -> Task:
-    return Task(
-        task.workflow_id, task.run_id, task.number, attempt, task.token, task.name, task.queue, task.input, task.timeout_us,
-        task.idempotency_key, task.scheduled_at, workflow_type=task.workflow_type,
-    )  # fmt: skip

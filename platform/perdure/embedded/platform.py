@@ -13,17 +13,18 @@ from typing import Final, Self
 
 from perdure.client import Client
 from perdure.codec.payloads import JsonPayloads, PayloadCodec
-from perdure.embedded.wiring import adapters_of
-from perdure.worker.providers import Provided
 from perdure.embedded.side_loop import SideLoop
-from perdure.system import RandomIds, SystemClock
+from perdure.embedded.wiring import adapters_of
 from perdure.engine.processor import DEFAULTS, Engine, Settings
 from perdure.errors import InfrastructureError
 from perdure.log.local import LocalTransport
+from perdure.model.tasks import Task
 from perdure.registry import Registry
 from perdure.replay import eviction, guard
 from perdure.replay.watchdog import Watchdog
+from perdure.system import RandomIds, SystemClock
 from perdure.worker.attempt import Attempts
+from perdure.worker.providers import Provided
 from perdure.worker.steps import LocalSteps
 from perdure.worker.worker import Worker
 
@@ -183,11 +184,13 @@ class Platform:
         self._side.start()
         self._side.call(self._provided.open())
         self._engine.open()
-        loop = self._side.loop
-        self._adapters.channel.subscribe_tasks(
-            lambda tasks: loop.call_soon_threadsafe(self._worker.deliver, tasks),
-            lambda tokens: loop.call_soon_threadsafe(self._worker.cancel, tokens),
-        )
+        self._adapters.channel.subscribe_tasks(self._deliver, self._cancel)
+
+    def _deliver(self, tasks: list[Task]) -> None:
+        self._side.loop.call_soon_threadsafe(self._worker.deliver, tasks)
+
+    def _cancel(self, tokens: list[str]) -> None:
+        self._side.loop.call_soon_threadsafe(self._worker.cancel, tokens)
 
     def _drain(self) -> None:
         """Go on with batches while the attempts that run come to their end."""

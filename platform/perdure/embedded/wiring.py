@@ -33,7 +33,9 @@ def path_of(url: str) -> str:
     """
     path = unquote(url.removeprefix("sqlite:///"))
     if not url.startswith("sqlite:///") or not path:
-        raise UsageError(f'the address {url!r} names no file; write "sqlite:///app.db", or "sqlite:////var/lib/app.db" for an absolute path')
+        raise UsageError(
+            f'the address {url!r} names no file; write "sqlite:///app.db", or "sqlite:////var/lib/app.db" for an absolute path'
+        )
     return path
 
 

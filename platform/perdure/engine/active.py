@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from perdure.codec.records import hash_of_record
@@ -136,6 +136,11 @@ class ActiveRuns:
         """Between batches: over capacity, forget the least recently used."""
         while len(self._runs) > self._capacity:
             self.drop(next(iter(self._runs)))
+
+    def drop_where(self, is_gone: Callable[[str], bool]) -> None:
+        """Forget the runs of these workflow ids."""
+        for workflow_id in [each for each in self._runs if is_gone(each)]:
+            self.drop(workflow_id)
 
     def clear(self) -> None:
         """Forget all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from perdure import errors
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Ids
     from perdure.engine.waiters import Waiters
     from perdure.model.payloads import Payloads
-    from perdure.replay.live import LiveRun
     from perdure.workflow import Definition
 
 PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor

@@ -43,7 +43,7 @@ class Leases:
             return []
         self._next_look_at = at + 1_000_000
         dead = [token for token, lease in self._leases.items() if lease.expires_at <= at]
-        commands = []
+        commands: list[ExpireLease] = []
         for token in dead:
             lease = self._leases.pop(token)
             commands.append(ExpireLease(lease.workflow_id, lease.run_id, number=lease.number, token=token))

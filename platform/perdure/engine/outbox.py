@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from perdure.engine.ports import Batch, Steps
 from perdure.model.replies import AnyReply
 from perdure.model.tasks import Task
@@ -52,7 +54,7 @@ class BatchOutbox:
         """Give a task to workers, or start a step."""
         key = (task.run_id, task.number)
         if self._details and (details := self._details.get(key)):
-            task = Task(*(getattr(task, name) if name != "details" else details for name in task.__struct_fields__))
+            task = replace(task, details=details)
         batch = self.batch
         batch.tasks[key] = task
         batch.tasks_ended.discard(key)

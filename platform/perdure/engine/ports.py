@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from perdure.model.commands import AnyCommand
     from perdure.model.events import EventRecord
@@ -48,20 +48,36 @@ class Batch:
 
     at: int = 0
     events: list[tuple[EventRecord, bytes]] = field(default_factory=list["tuple[EventRecord, bytes]"])
-    states: dict[str, WorkflowState] = field(default_factory=dict["str, WorkflowState"])
-    tasks: dict[tuple[str, int], Task] = field(default_factory=dict["tuple[str, int], Task"])
-    tasks_ended: set[tuple[str, int]] = field(default_factory=set["tuple[str, int]"])
+    states: dict[str, WorkflowState] = field(default_factory=dict[str, "WorkflowState"])
+    tasks: dict[tuple[str, int], Task] = field(default_factory=dict[tuple[str, int], "Task"])
+    tasks_ended: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     timers: set[Timer] = field(default_factory=set["Timer"])
     timers_ended: set[Timer] = field(default_factory=set["Timer"])
-    cancelled: list[str] = field(default_factory=list["str"])
+    cancelled: list[str] = field(default_factory=list[str])
     replies: list[tuple[str, AnyReply]] = field(default_factory=list["tuple[str, AnyReply]"])
+
+
+class Owner(Protocol):
+    """Who runs the partitions that a log owns: the engine. Called by the log on the engine's thread, within `take`, while no batch is
+    open.
+    """
+
+    def partitions_gained(self, partitions: Collection[int]) -> None:
+        """These are ours from now on; the store has been brought to where the log is, and their commands follow."""
+
+    def partitions_lost(self, partitions: Collection[int]) -> None:
+        """These are ours no longer: forget all about them. The store has let go of them."""
 
 
 class Log(Protocol):
     """Commands in, batches out; exactly once."""
 
-    def open(self) -> None:
-        """Take ownership. Tasks of a crashed owner that have not ended are delivered to workers again.
+    def open(self, owner: Owner | None = None) -> None:
+        """Take ownership of what can be owned now, and tell the owner of partitions as they come and go; a log of one partition
+        that is owned as a whole has told when this returns. Tasks of a crashed owner that have not ended are delivered again.
+
+        Args:
+            owner: told.
 
         Raises:
             InfrastructureError: another process owns it, or it cannot be read or written; the message says what to do.
@@ -72,6 +88,13 @@ class Log(Protocol):
 
         A command is handed out once, unless `abort` is called before the commit that covers it. May be called several times
         before a commit. Returns early, perhaps with nothing, when `wake` was called.
+        """
+        ...
+
+    def input_of(self, workflow_id: str) -> tuple[int, int]:
+        """The partition that a workflow id lies on, and the offset of the last command taken from it; -1 where there is none.
+
+        Since a batch is committed as a whole, every command up to there is covered by each of its records.
         """
         ...
 
@@ -102,7 +125,7 @@ class Log(Protocol):
 
 
 class Store(Protocol):
-    """The materialised state; a cache of the events."""
+    """The materialised state of the partitions that are owned; a cache of the events."""
 
     def open(self) -> None:
         """Bring it to where the log is.
@@ -126,12 +149,12 @@ class Store(Protocol):
         """Timers in their order, from the first, or from the one after `after`."""
         ...
 
-    def tasks(self) -> Iterable[Task]:
-        """Tasks that have not ended, steps included."""
+    def tasks(self, partitions: Collection[int] = (0,)) -> Iterable[Task]:
+        """Tasks of these partitions that have not ended, steps included."""
         ...
 
-    def suspended(self) -> list[tuple[str, str]]:
-        """(workflow id, run id) of the runs that are suspended."""
+    def suspended(self, partitions: Collection[int] = (0,)) -> list[tuple[str, str]]:
+        """(workflow id, run id) of the runs of these partitions that are suspended."""
         ...
 
     def latest_at(self) -> int:

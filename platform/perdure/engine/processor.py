@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -95,6 +95,7 @@ class Engine:
         self._poisoned: set[cm.AnyCommand] = set()
         self._handling: cm.AnyCommand | None = None
         self._last_at = 0
+        self._owned: set[int] = set()
         self._handler = Handler(self._runs, self._outbox, self._leases, self._waiters, self._touched, ids, definitions, payloads)
         self.batches = 0
 
@@ -109,17 +110,8 @@ class Engine:
         Raises:
             errors.InfrastructureError: the message says what to do.
         """
-        self._log.open()
         self._store.open()
-        self._last_at = self._store.latest_at()
-        self._timers.load()
-        for workflow_id, run_id in self._store.suspended():
-            self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
-        self._outbox.begin(self._last_at)
-        for task in self._store.tasks():
-            if not task.queue:
-                self._outbox.dispatch(task)
-        self._outbox.start_steps()
+        self._log.open(self)
 
     def close(self) -> None:
         """Forget the runs and give up ownership."""
@@ -163,6 +155,32 @@ class Engine:
             return True
         self._committed()
         return True
+
+    # ---- ports.Owner
+
+    def partitions_gained(self, partitions: Collection[int]) -> None:
+        """Take up what is there: timers, suspended runs, steps that had not ended."""
+        self._owned |= set(partitions)
+        self._last_at = max(self._last_at, self._store.latest_at())
+        self._timers.load()
+        self._resume(partitions)
+        self._outbox.begin(self._last_at)
+        for task in self._store.tasks(partitions):
+            if not task.queue:
+                self._outbox.dispatch(task)
+        self._outbox.start_steps()
+
+    def partitions_lost(self, partitions: Collection[int]) -> None:
+        """Forget the runs that lie there."""
+        self._owned -= set(partitions)
+        self._runs.drop_where(lambda workflow_id: self._log.input_of(workflow_id)[0] in partitions)
+        self._own.clear()
+        self._resume(self._owned)
+        self._timers.load()
+
+    def _resume(self, partitions: Collection[int]) -> None:
+        for workflow_id, run_id in self._store.suspended(partitions):
+            self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
 
     def next_timer_at(self) -> int | None:
         """When the next timer fires, microseconds; None when there is none. May be the time of one that was cancelled."""
@@ -224,6 +242,7 @@ class Engine:
             if not active.events:
                 continue
             state = active.state
+            active.input_partition, active.input_offset = self._log.input_of(state.workflow_id)
             record = record_of(active, state.last_hash)
             encoded = encode_event_record(record)
             state.last_hash = hash_of(encoded)
@@ -259,8 +278,7 @@ class Engine:
         self._touched.clear()
         self._log.abort()
         self._timers.load()
-        for workflow_id, run_id in self._store.suspended():
-            self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
+        self._resume(self._owned)
 
     def _poison(self, error: Exception) -> None:
         """Do the batch again without the command that we cannot handle."""

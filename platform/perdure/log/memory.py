@@ -11,7 +11,7 @@ from perdure.log.outside import Outside
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perdure.engine.ports import Batch
+    from perdure.engine.ports import Batch, Owner
     from perdure.log.channel import Channel
     from perdure.medium.memory import MemoryMedium
     from perdure.model.commands import AnyCommand
@@ -34,12 +34,13 @@ class MemoryLog:
         self._outside = Outside(channel)
         self._epoch = 0
 
-    def open(self) -> None:
+    def open(self, owner: Owner | None = None) -> None:
         """Take ownership."""
         self._epoch = self._medium.take_over(self._channel.wake)
-        self._channel.abort()
-        self._outside = Outside(self._channel)
+        self._outside.forget()
         self._channel.deliver_tasks([task for task in self._medium.written.tasks.values() if task.queue])
+        if owner is not None:
+            owner.partitions_gained((0,))
 
     def take(self, limit: int, timeout_s: float) -> list[AnyCommand]:
         """The next commands."""
@@ -51,7 +52,11 @@ class MemoryLog:
             outside.put(self._medium.appended_after(outside.position, room))
         if channel.wait(timeout_s) and (room := outside.room(limit)):
             outside.put(self._medium.appended_after(outside.position, room))
-        return channel.take(limit)
+        return outside.take(limit)
+
+    def input_of(self, workflow_id: str) -> tuple[int, int]:
+        """Commands of this process have no offset."""
+        return -1, -1
 
     def commit(self, batch: Batch) -> None:
         """All or nothing."""
@@ -60,12 +65,11 @@ class MemoryLog:
         elsewhere = [each for each in batch.replies if is_elsewhere(each[0])]
         self._medium.write(batch, self._outside.consumed(), elsewhere)
         self._outside.settle()
-        self._channel.settle()
         self._channel.deliver(batch)
 
     def abort(self) -> None:
         """Hand out again what was taken."""
-        self._channel.abort()
+        self._outside.abort()
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         """From any thread."""

@@ -16,7 +16,7 @@ from perdure.medium.faults import fault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perdure.engine.ports import Batch
+    from perdure.engine.ports import Batch, Owner
     from perdure.log.channel import Channel
     from perdure.medium.sqlite import SqliteFile
     from perdure.model.commands import AnyCommand
@@ -46,14 +46,13 @@ class SqliteLog:
         self._has_more = False
         self._replies_swept_at = 0
 
-    def open(self) -> None:
+    def open(self, owner: Owner | None = None) -> None:
         """Take ownership, and deliver the tasks that have not ended."""
         if self._listener is not None:
             return
         self._file.open()
         self._listener = HintListener(self._channel.wake)
-        self._channel.abort()
-        self._outside = Outside(self._channel)
+        self._outside.forget()
         self._data_version = -1
         try:
             with self._file.transaction() as connection:
@@ -64,6 +63,8 @@ class SqliteLog:
             raise
         tasks = sorted((decode_task(row[0]) for row in rows), key=lambda task: task.scheduled_at)
         self._channel.deliver_tasks([task for task in tasks if task.queue])
+        if owner is not None:
+            owner.partitions_gained((0,))
 
     def take(self, limit: int, timeout_s: float) -> list[AnyCommand]:
         """The next commands."""
@@ -79,8 +80,11 @@ class SqliteLog:
             if is_woken or left_s > 0:
                 self._look_outside(limit)
             if is_woken or left_s <= POLL_S:
-                channel.wait(0.0)
-                return channel.take(limit)
+                return self._outside.take(limit)
+
+    def input_of(self, workflow_id: str) -> tuple[int, int]:
+        """Commands of this process have no offset."""
+        return -1, -1
 
     def commit(self, batch: Batch) -> None:
         """All or nothing, in one transaction; none at all when there is nothing to keep."""
@@ -91,14 +95,13 @@ class SqliteLog:
                 write_batch(connection, batch, consumed, elsewhere, self._stale_before(batch.at) if elsewhere else 0)
             self._file.latest_at = max(self._file.latest_at, batch.at)
         self._outside.settle()
-        self._channel.settle()
         self._channel.deliver(batch)
         if elsewhere:
             self._hint(elsewhere)
 
     def abort(self) -> None:
         """Hand out again what was taken."""
-        self._channel.abort()
+        self._outside.abort()
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         """From any thread."""

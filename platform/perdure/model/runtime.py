@@ -60,5 +60,5 @@ class WorkflowRuntime:
 
 def current() -> WorkflowRuntime | None:
     """The run that this thread is executing the code of, or None outside workflow code."""
-    loop = _get_running_loop()
+    loop: Any = _get_running_loop()
     return loop if isinstance(loop, WorkflowRuntime) else None

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from perdure.model.states import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from perdure.engine.ports import Batch
     from perdure.medium.memory import MemoryMedium
     from perdure.model.events import EventRecord
@@ -42,11 +44,11 @@ class MemoryStore:
         """Timers in their order."""
         return self._medium.stored.timers(after, limit)
 
-    def tasks(self) -> list[Task]:
+    def tasks(self, partitions: Collection[int] = (0,)) -> list[Task]:
         """Tasks that have not ended, oldest first."""
         return sorted(self._medium.stored.tasks.values(), key=lambda task: (task.scheduled_at, task.run_id, task.number))
 
-    def suspended(self) -> list[tuple[str, str]]:
+    def suspended(self, partitions: Collection[int] = (0,)) -> list[tuple[str, str]]:
         """Runs that are suspended."""
         states = self._medium.stored.states.values()
         return sorted((state.workflow_id, state.run_id) for state in states if state.status is Status.SUSPENDED)

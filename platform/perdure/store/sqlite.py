@@ -10,6 +10,8 @@ from perdure.medium.faults import fault
 from perdure.model.timers import Timer, TimerKind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from perdure.engine.ports import Batch
     from perdure.medium.sqlite import SqliteFile
     from perdure.model.events import EventRecord
@@ -65,12 +67,12 @@ class SqliteStore:
             Timer(fires_at, run_id, TimerKind(kind), number, workflow_id) for fires_at, run_id, kind, number, workflow_id in rows
         ]
 
-    def tasks(self) -> list[Task]:
+    def tasks(self, partitions: Collection[int] = (0,)) -> list[Task]:
         """Tasks that have not ended, oldest first."""
         tasks = [decode_task(row[0]) for row in self._rows("SELECT record FROM tasks", ())]
         return sorted(tasks, key=lambda task: (task.scheduled_at, task.run_id, task.number))
 
-    def suspended(self) -> list[tuple[str, str]]:
+    def suspended(self, partitions: Collection[int] = (0,)) -> list[tuple[str, str]]:
         """Runs that are suspended."""
         states = [decode_state(row[0]) for row in self._rows("SELECT record FROM workflows WHERE status = 'suspended'", ())]
         return sorted((state.workflow_id, state.run_id) for state in states)

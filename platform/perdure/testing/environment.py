@@ -129,7 +129,14 @@ class Environment:
         self._worker = Worker("testing", self._attempts, channel.submit)
         settings = Settings(join_s=0.0)
         self._engine = Engine(
-            log, MemoryStore(self._medium), self._clock, RandomIds(), self._steps, self._registry.workflows, self._payloads, settings
+            log,
+            MemoryStore(self._medium),
+            self._clock,
+            RandomIds(),
+            self._steps,
+            self._registry.workflows,
+            self._payloads,
+            settings,
         )
         self._engine.open()
         channel.subscribe_tasks(self._worker.deliver, self._worker.cancel)
@@ -210,4 +217,3 @@ class _CountedTransport(LocalTransport):
             return await super().request(command, timeout_s)
         finally:
             self._environment.awaiting(-1)
-

@@ -63,31 +63,35 @@ class Attempts:
         Raises:
             asyncio.CancelledError: the attempt was asked to stop.
         """
+        timeout = asyncio.timeout(task.timeout_us / 1_000_000)
+        try:
+            async with timeout:
+                result = await self._result(task, heartbeat)
+        except KeyboardInterrupt:
+            raise
+        except asyncio.CancelledError as error:
+            me = asyncio.current_task()
+            if me is None or me.cancelling():
+                raise
+            return self._failed(task, error)  # the author's code raised it, nobody had cancelled
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: the worker goes on
+            if isinstance(error, TimeoutError) and timeout.expired():
+                return self._timed_out(task)
+            return self._failed(task, error)
+        return cm.CompleteActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, result=result)
+
+    async def _result(self, task: Task, heartbeat: Callable[[tuple[object, ...]], None]) -> bytes:
         what = f"activity {task.name!r}"
         info = activity.Info(task.workflow_id, task.run_id, task.name, task.attempt, task.idempotency_key)
         attempt = Attempt(info, heartbeat, tuple(json.decode(task.details)) if task.details else ())
+        called = self._activities[task.name]
+        args, kwargs = self._payloads.decode_arguments(called.fn, task.input, what=what)
         try:
-            called = self._activities[task.name]
-            args, kwargs = self._payloads.decode_arguments(called.fn, task.input, what=what)
-            fn = called.faked_by or self._bound(called)
-            async with asyncio.timeout(task.timeout_us / 1_000_000) as timeout:
-                try:
-                    value = await self._call(called, fn, args, kwargs, attempt)
-                except asyncio.CancelledError:
-                    attempt.is_cancelled = True
-                    raise
-            result = self._payloads.encode(value, what=f"the result of {what}")
+            value = await self._call(called, called.faked_by or self._bound(called), args, kwargs, attempt)
         except asyncio.CancelledError:
+            attempt.is_cancelled = True  # a sync function goes on in its thread: it is told at its next heartbeat
             raise
-        except TimeoutError as error:
-            if timeout.expired():
-                return self._timed_out(task)
-            return self._failed(task, error)
-        except BaseException as error:  # also SystemExit: the worker goes on
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            return self._failed(task, error)
-        return cm.CompleteActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, result=result)
+        return self._payloads.encode(value, what=f"the result of {what}")
 
     def _bound(self, called: Activity[..., Any]) -> Callable[..., Any]:
         if called.owner is None:

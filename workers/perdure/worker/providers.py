@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from perdure.activity import Provider
+from perdure.errors import UsageError
 
 
 class Provided:
@@ -29,8 +30,9 @@ class Provided:
         """
         try:
             for cls, provider in self._providers.items():
-                manager = asynccontextmanager(provider.factory)()
-                self.instances[cls] = await self._stack.enter_async_context(manager)
+                yielding = provider.factory()
+                self.instances[cls] = await anext(yielding)
+                self._stack.push_async_callback(_finish, yielding)
         except BaseException:
             await self.close()
             raise
@@ -39,3 +41,9 @@ class Provided:
         """Close all. Idempotent."""
         self.instances.clear()
         await self._stack.aclose()
+
+
+async def _finish(yielding: AsyncIterator[Any]) -> None:
+    """Let it go on behind its `yield`, to its end."""
+    async for _ in yielding:
+        raise UsageError("what activity.provide marks yields once")

@@ -1,0 +1,15 @@
+"""Request ids: unique over all processes, cheap to make."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Final
+from uuid import uuid4
+
+_PROCESS: Final = uuid4().hex
+_numbers: Final = count(1)
+
+
+def fresh_request_id() -> str:
+    """One that nobody has used."""
+    return f"{_PROCESS}-{next(_numbers)}"
