@@ -357,6 +357,10 @@ def define_with_queue() -> None:
     workflow.defn(**AN_UNKNOWN_OPTION)(Bare)
 
 
+def signal_of_no_method() -> None:
+    workflow.signal(NOT_ASYNC)
+
+
 def define_not_async() -> None:
     workflow.defn(NOT_ASYNC)
 
@@ -382,7 +386,7 @@ def define_not_async() -> None:
         (define_not_async, "a workflow is a class or an `async def`"),
         (lambda: workflow.defn(name="")(Bare), "must not be empty"),
         (define_with_queue, "has no option 'queue', only name"),
-        (lambda: workflow.signal(NOT_ASYNC), "is for methods"),
+        (signal_of_no_method, "is for methods"),
     ],
 )
 def test_what_cannot_be_a_workflow_is_refused_with_its_line(define: Callable[[], object], message: str) -> None:

@@ -109,7 +109,7 @@ class Arguments:
             try:
                 decoder_of(self._hint(parameter))
             except PayloadError as error:
-                raise PayloadError(f"{what}: the annotation of argument {parameter.name!r}: {error}") from None
+                raise PayloadError(f"{what}: argument {parameter.name!r} {error}") from None
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str) -> tuple[list[Any], dict[str, Any]]:
         try:

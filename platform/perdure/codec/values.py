@@ -52,9 +52,13 @@ def decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
     try:
         return _decoder_of(annotation)
     except TypeError as error:
-        if "unhashable" in str(error):
+        fault = str(error)
+    if "unhashable" in fault:
+        try:
             return _decoder_of.__wrapped__(annotation)
-        raise PayloadError(f"{_shown(annotation)} cannot be decoded from JSON: {_advice(str(error))}") from None
+        except TypeError as error:
+            fault = str(error)
+    raise PayloadError(f"is of type {_shown(annotation)}, which cannot be told from JSON: {_advice(fault)}")
 
 
 def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
@@ -92,6 +96,8 @@ def _encode_foreign(value: Any) -> Any:
             return plain(value)
     if issubclass(kind, deque):
         return list(value)
+    if issubclass(kind, (tuple, frozenset)) or hasattr(kind, "__dataclass_fields__"):  # on their own these have a JSON form
+        raise TypeError(f"a dict with keys of type {kind.__qualname__}; keys are text, numbers or enums")
     raise TypeError(f"a value of type {kind.__module__}.{kind.__qualname__}; use a dataclass, an enum, or a built-in type")
 
 
@@ -108,7 +114,7 @@ def _decode_foreign(kind: Any, value: Any) -> Any:
             return deque(msgspec.convert(value, types.GenericAlias(list, item), dec_hook=_decode_foreign))
         if issubclass(origin, _PLAIN) and isinstance(value, _PLAIN):
             return origin(value)
-    raise TypeError(f"{_shown(kind)}, which cannot be decoded from JSON")
+    raise TypeError(f"is of type {_shown(kind)}, which cannot be decoded from JSON; use a dataclass, an enum, or a built-in type")
 
 
 def _shown(annotation: Any) -> str:
