@@ -151,6 +151,14 @@ def ask(place: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def until_text(look: Callable[[], str], text: str) -> str:
+    """What is seen as soon as the text is in it."""
+    until = monotonic() + WITHIN_S
+    while text not in (seen := look()):
+        assert monotonic() < until, f"{text!r} is not in:\n{seen}"
+    return seen
+
+
 def refusal(place: Path, *arguments: str) -> str:
     """One line on standard error, exit code 1."""
     done = perdure(place, *arguments)
@@ -317,6 +325,30 @@ def test_a_broken_save_is_one_line_and_the_old_code_goes_on_until_it_is_mended(p
     assert ask(place, "result", "b") == '"Mended, Bo! (Grace)"\n'
 
 
+def test_an_edit_that_diverges_suspends_the_run_visibly_until_it_is_mended(place: Path, devs: Callable[..., Dev]) -> None:
+    two_greetings = APP.replace("        by = await", "        await greet('first')\n        by = await")
+    (place / "app.py").write_text(two_greetings)
+    dev = devs(place, "app.py")
+    ask(place, "start", "a", "Greeting", "Ada")
+    (place / "app.py").write_text(APP)
+    dev.wait_for("Ctrl-C stops", times=2)
+    ask(place, "signal", "a", "approve", "Grace")
+    until_text(lambda: ask(place, "list", "--status", "suspended"), "history holds activity 1 'greet' scheduled")
+    assert "history holds" in ask(place, "show", "a")
+    (place / "app.py").write_text(two_greetings)
+    dev.wait_for("Ctrl-C stops", times=3)
+    assert ask(place, "result", "a") == '"Hello, Ada! (Grace)"\n'
+
+
+def test_an_activity_that_nobody_serves_is_shown_as_waiting_with_the_reason(place: Path, devs: Callable[..., Dev]) -> None:
+    elsewhere = "\n@workflow.defn\nasync def far() -> str:\n    return await activity.named('far_away', returns=str)()\n"
+    (place / "app.py").write_text(APP + elsewhere)
+    devs(place, "app.py")
+    ask(place, "start", "a", "far")
+    shown = until_text(lambda: ask(place, "show", "a"), "waits for activity far_away: waiting for a worker")
+    assert "(" in shown.split("waiting for a worker")[1], "no reason is given"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -341,6 +373,7 @@ def test_a_bad_database_is_one_line_and_exit_code_1(place: Path, devs: Callable[
     assert "missing" in refusal(place, "dev", "app.py", "--db", "missing/perdure.db")
     (place / "corrupt.db").write_bytes(b"not a database" * 1000)
     assert "corrupt.db" in refusal(place, "dev", "app.py", "--db", "corrupt.db")
+    assert "see that it is a file" in refusal(place, "dev", "app.py", "--db", ".")
     devs(place, "app.py")
     assert "perdure.db" in refusal(place, "dev", "app.py")
 
