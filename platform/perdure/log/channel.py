@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from perdure.engine.ports import Batch
     from perdure.model.commands import AnyCommand
@@ -71,6 +71,7 @@ class Channel:
 
     def take(self, limit: int) -> list[AnyCommand]:
         """What is there, at most `limit`."""
+        self._drain()
         ready = self._ready
         if len(ready) <= limit:
             commands = list(ready)
@@ -93,6 +94,13 @@ class Channel:
         """Hand out again, in order, what was taken and is not settled."""
         self._ready.extendleft(reversed(self._taken))
         self._taken.clear()
+
+    def remove(self, ids: Container[int]) -> None:
+        """Forget commands that are not taken, by their object's `id`."""
+        self._drain()
+        kept = [command for command in self._ready if id(command) not in ids]
+        self._ready.clear()
+        self._ready.extend(kept)
 
     def _drain(self) -> bool:
         inbox, ready = self._inbox, self._ready

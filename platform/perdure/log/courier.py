@@ -12,7 +12,7 @@ from perdure.errors import CommitAborted, InfrastructureError
 from perdure.log.addresses import elsewhere_address
 from perdure.log.hints import Hints
 from perdure.medium.faults import fault
-from perdure.medium.sqlite import BUSY_S, check_format, connect
+from perdure.medium.sqlite import check_format, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,7 @@ class Courier:
 
     Args:
         path: the file.
+        busy_s: how long to wait for another process's transaction at a time, seconds.
         deliver: takes replies; on the courier's thread.
         failed: told when the file cannot be used any more; on the courier's thread.
 
@@ -45,9 +46,14 @@ class Courier:
     """
 
     def __init__(
-        self, path: Path, deliver: Callable[[Sequence[AnyReply]], None], failed: Callable[[InfrastructureError], None]
+        self,
+        path: Path,
+        busy_s: float,
+        deliver: Callable[[Sequence[AnyReply]], None],
+        failed: Callable[[InfrastructureError], None],
     ) -> None:
         self._path = path
+        self._busy_s = busy_s
         self._deliver = deliver
         self._failed = failed
         self._hints = Hints()
@@ -103,7 +109,7 @@ class Courier:
         self._failed(error)
 
     def _connected(self) -> sqlite3.Connection:
-        connection = connect(self._path, BUSY_S, mode="rw")
+        connection = connect(self._path, self._busy_s, mode="rw")
         try:
             check_format(connection, self._path)
             connection.execute("PRAGMA wal_autocheckpoint = 0")  # the engine's business

@@ -14,7 +14,7 @@ from perdure.log.courier import Courier
 from perdure.log.waiting import Waiting
 from perdure.medium.ownership import is_owned, owner_of
 from perdure.medium.reader import SqliteReader
-from perdure.medium.sqlite import path_of, see_that_it_exists
+from perdure.medium.sqlite import BUSY_S, path_of, see_that_it_exists
 from perdure.model.commands import AwaitWorkflow
 
 if TYPE_CHECKING:
@@ -46,15 +46,17 @@ class SqliteTransport:
     Args:
         path: the file.
         abandoned_s: see `ABANDONED_S`.
+        busy_s: how long to wait for another process's transaction at a time, seconds.
 
     Raises:
         InfrastructureError: there is no such file.
     """
 
-    def __init__(self, path: str | Path, abandoned_s: float = ABANDONED_S) -> None:
+    def __init__(self, path: str | Path, abandoned_s: float = ABANDONED_S, busy_s: float = BUSY_S) -> None:
         self._path = Path(path).absolute()
         see_that_it_exists(self._path)
         self._abandoned_s = abandoned_s
+        self._busy_s = busy_s
         self._reader = SqliteReader(self._path)
         self._waiting = Waiting()
         self._courier: Courier | None = None
@@ -105,7 +107,7 @@ class SqliteTransport:
         if self._is_closed:
             raise EngineUnavailable("this client is closed: connect again")
         if self._courier is None:
-            self._courier = Courier(self._path, self._waiting.resolve_from_thread, self._failed)
+            self._courier = Courier(self._path, self._busy_s, self._waiting.resolve_from_thread, self._failed)
         if self._courier.has_ended:
             raise self._courier.fault or EngineUnavailable("this client has ended: connect again")
         return self._courier

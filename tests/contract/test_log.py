@@ -1,0 +1,319 @@
+"""What `engine.ports.Log` promises, on every adapter."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from perdure.engine.ports import Batch
+from perdure.errors import InfrastructureError
+from tests.contract.samples import ELSEWHERE, commands, names, record, replies, task, tasks, with_record
+
+if TYPE_CHECKING:
+    from perdure.model.replies import AnyReply
+    from perdure.model.tasks import Task
+    from tests.contract.media import Media, Node
+
+
+# ---- commands
+
+
+def test_commands_are_taken_in_the_order_they_were_submitted(node: Node) -> None:
+    node.log.submit(commands("a", "b"))
+    node.log.submit(commands("c"))
+    assert names(node.log.take(10, 0.0)) == ["a", "b", "c"]
+
+
+def test_commands_of_other_processes_are_taken_in_their_order(media: Media, node: Node) -> None:
+    media.append(commands("a", "b"))
+    media.append(commands("c"))
+    assert names(node.log.take(10, 1.0)) == ["a", "b", "c"]
+
+
+def test_at_most_limit_commands_are_taken_and_the_rest_later(media: Media, node: Node) -> None:
+    media.append(commands("x", "y", "z"))
+    node.log.submit(commands("a", "b", "c"))
+    taken = [names(node.log.take(2, 0.1)) for _ in range(3)]
+    assert [len(each) for each in taken] == [2, 2, 2]
+    flat = [name for each in taken for name in each]
+    assert [name for name in flat if name in "abc"] == ["a", "b", "c"]
+    assert [name for name in flat if name in "xyz"] == ["x", "y", "z"]
+
+
+def test_a_command_is_handed_out_once(media: Media, node: Node) -> None:
+    media.append(commands("x"))
+    node.log.submit(commands("a"))
+    assert sorted(names(node.log.take(10, 1.0)) + names(node.log.take(10, 0.0))) == ["a", "x"]
+    assert node.log.take(10, 0.0) == []
+    node.log.commit(Batch(1))
+    assert node.log.take(10, 0.0) == []
+
+
+def test_abort_hands_out_again_in_order_and_before_what_is_newer(media: Media, node: Node) -> None:
+    node.log.submit(commands("a", "b"))
+    first = names(node.log.take(10, 0.0))
+    media.append(commands("x"))
+    first += names(node.log.take(10, 1.0))
+    node.log.submit(commands("c"))
+    node.log.abort()
+    assert names(node.log.take(10, 0.0)) == [*first, "c"]
+
+
+def test_abort_hands_out_nothing_that_was_committed(node: Node) -> None:
+    node.log.submit(commands("a", "b"))
+    node.log.take(1, 0.0)
+    node.log.commit(Batch(1))
+    node.log.take(1, 0.0)
+    node.log.abort()
+    assert names(node.log.take(10, 0.0)) == ["b"]
+
+
+def test_abort_twice_hands_out_once(node: Node) -> None:
+    node.log.submit(commands("a", "b"))
+    node.log.take(10, 0.0)
+    node.log.abort()
+    node.log.abort()
+    assert names(node.log.take(10, 0.0)) == ["a", "b"]
+
+
+def test_what_other_processes_wrote_and_no_commit_covers_is_handed_out_after_a_crash(media: Media, node: Node) -> None:
+    media.append(commands("a", "b", "c"))
+    assert names(node.log.take(2, 1.0)) == ["a", "b"]
+    media.crash(node)
+    assert names(media.node().open().log.take(10, 1.0)) == ["a", "b", "c"]
+
+
+def test_what_other_processes_wrote_and_a_commit_covers_is_done_with(media: Media, node: Node) -> None:
+    media.append(commands("a", "b", "c"))
+    assert names(node.log.take(2, 1.0)) == ["a", "b"]
+    node.log.commit(Batch(1))
+    media.crash(node)
+    assert names(media.node().open().log.take(10, 1.0)) == ["c"]
+
+
+def test_a_commit_after_an_abort_covers_only_what_was_handed_out_again(media: Media, node: Node) -> None:
+    media.append(commands("a", "b", "c"))
+    node.log.take(10, 1.0)
+    node.log.abort()
+    assert names(node.log.take(1, 0.0)) == ["a"]
+    node.log.commit(Batch(1))
+    media.crash(node)
+    assert names(media.node().open().log.take(10, 1.0)) == ["b", "c"]
+
+
+def test_many_commands_of_other_processes_all_arrive_in_order(media: Media, node: Node) -> None:
+    sent = [f"{number:03}" for number in range(250)]
+    media.append(commands(*sent))
+    found: list[str] = []
+    for at in range(1, 100):
+        taken = names(node.log.take(7, 0.0))
+        found += taken
+        if at % 3 == 0:
+            node.log.commit(Batch(at))
+        if len(found) == len(sent):
+            break
+    assert found == sent
+
+
+def test_a_command_written_while_nobody_was_there_is_handed_out_to_the_next_owner(media: Media, node: Node) -> None:
+    media.crash(node)
+    media.append(commands("a"))
+    assert names(media.node().open().log.take(10, 1.0)) == ["a"]
+
+
+# ---- waiting
+
+
+def test_take_returns_at_once_with_what_is_there(node: Node) -> None:
+    node.log.submit(commands("a"))
+    begun = monotonic()
+    assert node.log.take(10, 30.0)
+    assert monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("by", ["submit", "append", "wake"])
+def test_a_take_that_waits_returns_early(media: Media, node: Node, by: str) -> None:
+    taken: list[str] | None = None
+    begun = monotonic()
+
+    def take() -> None:
+        nonlocal taken
+        taken = names(node.log.take(10, 30.0))
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    match by:
+        case "submit":
+            node.log.submit(commands("a"))
+        case "append":
+            media.append(commands("a"))
+        case _:
+            node.log.wake()
+    thread.join()
+    assert monotonic() - begun < 5
+    assert taken == ([] if by == "wake" else ["a"])
+
+
+def test_take_returns_with_nothing_when_the_time_has_passed(node: Node) -> None:
+    begun = monotonic()
+    assert node.log.take(10, 0.12) == []
+    assert 0.1 < monotonic() - begun < 5
+
+
+def test_take_of_nothing_waits_and_loses_nothing(node: Node) -> None:
+    node.log.submit(commands("a"))
+    node.log.take(10, 0.0)
+    node.log.abort()
+    begun = monotonic()
+    assert node.log.take(0, 0.05) == []
+    assert monotonic() - begun > 0.04
+    assert names(node.log.take(10, 0.0)) == ["a"]
+
+
+# ---- replies
+
+
+def test_replies_reach_their_subscriber_in_one_call_a_commit(node: Node) -> None:
+    mine: list[list[AnyReply]] = []
+    others: list[list[AnyReply]] = []
+    node.channel.subscribe_replies("local:me", mine.append)
+    node.channel.subscribe_replies("local:you", others.append)
+    batch = replies("local:me", "1", "2")
+    batch.replies += replies("local:you", "3").replies + replies("local:me", "4").replies
+    node.log.commit(batch)
+    node.log.commit(replies("local:me", "5"))
+    assert [[reply.request_id for reply in each] for each in mine] == [["1", "2", "4"], ["5"]]
+    assert [[reply.request_id for reply in each] for each in others] == [["3"]]
+
+
+def test_a_reply_to_nobody_is_dropped(node: Node) -> None:
+    mine: list[list[AnyReply]] = []
+    node.channel.subscribe_replies("local:me", mine.append)
+    node.channel.unsubscribe_replies("local:me")
+    node.log.commit(replies("local:me", "1"))
+    assert mine == []
+
+
+def test_a_subscriber_that_raises_does_not_hurt_the_commit(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    mine: list[list[AnyReply]] = []
+
+    def broken(_: object) -> None:
+        raise RuntimeError("boom")
+
+    node.channel.subscribe_replies("local:broken", broken)
+    node.channel.subscribe_replies("local:me", mine.append)
+    batch = replies("local:broken", "1")
+    batch.replies += replies("local:me", "2").replies
+    node.log.commit(batch)
+    assert len(mine) == 1
+    assert "boom" in caplog.text
+
+
+def test_a_reply_to_another_process_is_found_there_also_after_a_crash(media: Media, node: Node) -> None:
+    node.log.commit(replies(ELSEWHERE, "1", "2"))
+    node.log.commit(replies(ELSEWHERE, "3"))
+    media.crash(node)
+    assert [reply.request_id for reply in media.replies_to(ELSEWHERE)] == ["1", "2", "3"]
+
+
+# ---- tasks
+
+
+def delivered(node: Node) -> list[list[Task]]:
+    calls: list[list[Task]] = []
+    node.channel.subscribe_tasks(calls.append)
+    return calls
+
+
+def test_tasks_are_delivered_after_the_commit_in_one_call_and_steps_are_not(node: Node) -> None:
+    calls = delivered(node)
+    node.log.commit(tasks(task(1), task(2, queue=""), task(3)))
+    assert calls == [[task(1), task(3)]]
+    node.log.commit(tasks(task(4, queue="")))
+    assert len(calls) == 1
+
+
+def test_tasks_wait_for_a_subscriber(node: Node) -> None:
+    node.log.commit(tasks(task(1), task(2)))
+    assert delivered(node) == [[task(1), task(2)]]
+    assert delivered(node) == []
+
+
+def test_a_task_that_waits_and_ends_is_not_delivered_any_more(node: Node) -> None:
+    node.log.commit(tasks(task(1), task(2), task(3)))
+    second = tasks(task(3, attempt=2), at=2)
+    second.tasks_ended = {("run-1", 1)}
+    node.log.commit(second)
+    assert delivered(node) == [[task(2), task(3, attempt=2)]]
+
+
+def test_subscribers_take_turns(node: Node) -> None:
+    first, second = delivered(node), delivered(node)
+    node.log.commit(tasks(task(1)))
+    node.log.commit(tasks(task(2), at=2))
+    assert (first, second) == ([[task(1)]], [[task(2)]])
+
+
+def test_tasks_of_a_crashed_owner_that_have_not_ended_are_delivered_again(media: Media, node: Node) -> None:
+    delivered(node)
+    node.write(tasks(task(1), task(2), task(3, queue="")))
+    second = tasks(task(4, at=2), at=2)
+    second.tasks_ended = {("run-1", 1)}
+    node.log.commit(second)  # and crashes before apply
+    media.crash(node)
+    calls = delivered(media.node().open())
+    assert calls == [[task(2), task(4, at=2)]]
+
+
+def test_workers_are_told_what_to_stop(node: Node) -> None:
+    told: list[list[str]] = []
+    node.channel.subscribe_tasks(lambda _: None, told.append)
+    batch = Batch(1)
+    batch.cancelled = ["token-1", "token-2"]
+    node.log.commit(batch)
+    assert told == [["token-1", "token-2"]]
+
+
+def test_nothing_is_delivered_before_the_commit(node: Node) -> None:
+    calls = delivered(node)
+    batch = tasks(task(1))
+    node.log.take(10, 0.0)
+    assert calls == []
+    node.log.commit(batch)
+    assert calls == [[task(1)]]
+
+
+# ---- ownership
+
+
+def test_two_engines_never_both_commit(media: Media, node: Node) -> None:
+    other = media.node()
+    try:
+        other.open()
+    except InfrastructureError:
+        node.log.commit(with_record(Batch(1), record()))
+    else:
+        other.log.commit(with_record(Batch(1), record()))
+        with pytest.raises(InfrastructureError, match="another engine"):
+            node.log.commit(with_record(Batch(2), record("run-2")))
+    assert len(media.reader().events("w", "run-1")) == 1
+    assert media.reader().events("w", "run-2") == []
+
+
+def test_close_lets_another_open_and_may_be_repeated(media: Media, node: Node) -> None:
+    node.write(with_record(Batch(1), record()))
+    node.close()
+    node.close()
+    assert len(media.node().open().store.events("w", "run-1")) == 1
+
+
+def test_an_owner_that_closed_may_open_again_and_finds_once_what_it_had_taken(media: Media, node: Node) -> None:
+    node.log.submit(commands("a"))
+    media.append(commands("x", "y"))
+    node.log.take(2, 1.0)
+    node.close()
+    node.open()
+    assert sorted(names(node.log.take(10, 1.0)) + names(node.log.take(10, 0.0))) == ["a", "x", "y"]

@@ -1,0 +1,164 @@
+"""What `engine.ports.Store` promises, on every adapter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.engine.ports import Batch
+from perdure.model.events import SignalReceived
+from perdure.model.states import Status
+from perdure.model.timers import TimerKind
+from tests.contract.samples import record, state, states, task, tasks, timer, with_record
+
+if TYPE_CHECKING:
+    from perdure.model.timers import Timer
+    from tests.contract.media import Media, Node
+
+
+def test_an_empty_store_holds_nothing(node: Node) -> None:
+    store = node.store
+    assert store.state("w") is None
+    assert store.events("w", "run-1") == []
+    assert store.timers(None, 10) == []
+    assert list(store.tasks()) == []
+    assert store.suspended() == []
+    assert store.latest_at() == 0
+
+
+def test_the_history_of_a_run_is_given_in_order_and_apart_from_others(node: Node) -> None:
+    second = record("run-1", 3, SignalReceived("again", b"[]"), at=2)
+    node.write(with_record(with_record(Batch(1), record("run-1")), record("run-2")))
+    node.write(with_record(Batch(2), second))
+    assert node.store.events("w", "run-1") == [record("run-1"), second]
+    assert node.store.events("w", "run-2") == [record("run-2")]
+
+
+def test_a_history_is_found_under_its_own_workflow_only(node: Node) -> None:
+    node.write(with_record(Batch(1), record("run-1")))
+    assert node.store.events("v", "run-1") == []
+
+
+def test_many_records_of_a_run_stay_in_order(node: Node) -> None:
+    for first in (*range(9, 12), *range(99, 102)):
+        node.write(with_record(Batch(first), record("run-1", first, SignalReceived("go", b"[]"))))
+    assert [each.first_event_id for each in node.store.events("w", "run-1")] == [9, 10, 11, 99, 100, 101]
+
+
+def test_the_state_is_the_last_one_written(node: Node) -> None:
+    node.write(states(state("w", view=b"1"), state("v")))
+    node.write(states(state("w", view=b"2"), at=2))
+    assert node.store.state("w") == state("w", view=b"2")
+    assert node.store.state("v") == state("v")
+    node.write(states(state("w", "run-2", started_at=9), at=9))
+    assert node.store.state("w") == state("w", "run-2", started_at=9)
+
+
+def test_timers_are_given_in_their_order_page_by_page(node: Node) -> None:
+    expected = sorted(
+        [
+            *(
+                timer(at, f"run-{run}", number)
+                for at in (5, 1, 100_000_000_000_000_000, 20)
+                for run in (2, 1, 10)
+                for number in (10, 9)
+            ),
+            *(timer(5, "run-1", 9, kind) for kind in TimerKind if kind is not TimerKind.CODE),
+        ]
+    )
+    batch = Batch(1)
+    batch.timers = set(expected)
+    node.write(batch)
+    assert node.store.timers(None, 1_000) == expected
+    pages: list[Timer] = []
+    while page := node.store.timers(pages[-1] if pages else None, 5):
+        assert len(page) <= 5
+        pages += page
+    assert pages == expected
+
+
+def test_paging_goes_on_after_a_timer_that_is_gone(node: Node) -> None:
+    batch = Batch(1)
+    batch.timers = {timer(1), timer(2), timer(3)}
+    node.write(batch)
+    batch = Batch(2)
+    batch.timers_ended = {timer(2)}
+    node.write(batch)
+    assert node.store.timers(timer(2), 10) == [timer(3)]
+    assert node.store.timers(None, 10) == [timer(1), timer(3)]
+
+
+def test_a_timer_of_the_same_time_but_another_kind_stays(node: Node) -> None:
+    batch = Batch(1)
+    batch.timers = {timer(1, kind=TimerKind.RETRY), timer(1, kind=TimerKind.CODE)}
+    node.write(batch)
+    batch = Batch(2)
+    batch.timers_ended = {timer(1, kind=TimerKind.CODE)}
+    node.write(batch)
+    assert node.store.timers(None, 10) == [timer(1, kind=TimerKind.RETRY)]
+
+
+def test_tasks_are_kept_until_they_end_steps_included(node: Node) -> None:
+    node.write(tasks(task(1), task(2, queue=""), task(3)))
+    batch = tasks(task(3, attempt=2), at=2)
+    batch.tasks_ended = {("run-1", 1)}
+    node.write(batch)
+    assert sorted(node.store.tasks(), key=lambda each: each.number) == [task(2, queue=""), task(3, attempt=2)]
+
+
+def test_tasks_come_oldest_first(node: Node) -> None:
+    node.write(tasks(task(1, run_id="b", at=3), task(1, run_id="c", at=1), task(1, run_id="a", at=2)))
+    assert [each.scheduled_at for each in node.store.tasks()] == [1, 2, 3]
+
+
+def test_suspended_runs_are_found_until_they_are_resumed(node: Node) -> None:
+    node.write(states(state("v", "run-v", status=Status.SUSPENDED), state("w"), state("u", status=Status.FAILED)))
+    assert node.store.suspended() == [("v", "run-v")]
+    node.write(states(state("v", "run-v"), state("w", status=Status.SUSPENDED), at=2))
+    assert node.store.suspended() == [("w", "run-1")]
+    node.write(states(state("w"), at=3))
+    assert node.store.suspended() == []
+
+
+def test_the_latest_at_is_that_of_the_last_batch_also_after_a_restart(media: Media, node: Node) -> None:
+    node.write(with_record(Batch(1_790_000_000_000_000), record()))
+    assert node.store.latest_at() == 1_790_000_000_000_000
+    node.close()
+    assert media.node().open().store.latest_at() == 1_790_000_000_000_000
+
+
+def test_applying_a_batch_twice_changes_nothing(node: Node) -> None:
+    batch = with_record(tasks(task(1)), record())
+    batch.timers = {timer(5)}
+    batch.states = {"w": state()}
+    node.write(batch)
+    node.store.apply(batch)
+    assert node.store.events("w", "run-1") == [record()]
+    assert node.store.timers(None, 10) == [timer(5)]
+    assert list(node.store.tasks()) == [task(1)]
+
+
+def test_a_store_that_was_left_behind_is_where_the_log_is_after_open(media: Media, node: Node) -> None:
+    node.write(with_record(Batch(1), record()))
+    batch = with_record(tasks(task(1), at=2), record("run-2"))
+    batch.timers = {timer(5)}
+    batch.states = {"w": state()}
+    node.log.commit(batch)  # and no apply
+    media.crash(node)
+    store = media.node().open().store
+    assert store.events("w", "run-2") == [record("run-2")]
+    assert store.timers(None, 10) == [timer(5)]
+    assert list(store.tasks()) == [task(1)]
+    assert store.state("w") == state()
+    assert store.latest_at() == 2
+
+
+def test_what_a_batch_held_does_not_follow_the_batch_afterwards(node: Node) -> None:
+    batch = with_record(tasks(task(1)), record())
+    batch.timers = {timer(5)}
+    node.write(batch)
+    batch.timers.add(timer(6))
+    batch.tasks.clear()
+    batch.events.clear()
+    assert node.store.timers(None, 10) == [timer(5)]
+    assert list(node.store.tasks()) == [task(1)]
+    assert node.store.events("w", "run-1") == [record()]
