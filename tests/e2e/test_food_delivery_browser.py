@@ -248,7 +248,7 @@ def test_an_answer_that_was_lost_is_asked_for_again_and_the_order_was_already_su
     menu.route("**/orders", lose_the_answer, times=1)
     dish.get_by_role("button").click()
     expect(dish.locator(".said")).to_contain_text("The server does not answer.")
-    expect(menu.locator(".order .chip")).to_have_text("Not received")
+    expect(menu.locator(".order .chip")).to_have_text("Paid")  # the stream knows better
     dish.get_by_role("button", name="Try again").click()
     expect(dish.locator(".said")).to_have_text("already submitted")
     expect(menu.locator(".order .chip")).to_have_text("Paid")
@@ -285,7 +285,7 @@ def test_two_windows_share_one_history_and_the_board_ends_after_thirty(kitchen: 
     expect(driver.locator("#rows strong")).to_have_text(["Burrata"] * 30)  # the newest
 
 
-def test_the_driver_sees_when_orders_load_when_they_cannot_be_read_and_when_they_can_again(
+def test_a_dead_server_is_shown_on_both_pages_and_they_go_on_when_it_is_back(
     kitchen: Kitchen, visit: Callable[[str], Page]
 ) -> None:
     kitchen.start()
@@ -296,12 +296,22 @@ def test_the_driver_sees_when_orders_load_when_they_cannot_be_read_and_when_they
     expect(driver.locator('[data-note="error"]')).to_contain_text("The orders cannot be read")
     expect(driver.locator("#link")).to_have_text("Reconnecting")
     expect(menu.locator("#link")).to_have_text("Reconnecting")
+    menu.locator(".dish[data-product=potato]").get_by_role("button").click()
+    expect(chip(menu.locator(".order").first)).to_have_text("No answer")
     kitchen.start()
+    expect(chip(menu.locator(".order").first)).to_have_text("Not received")
+    menu.locator(".order").first.get_by_role("button", name="Send again").click()
+    expect(chip(menu.locator(".order").first)).to_have_text("Paid")
+    expect(menu.locator(".order")).to_have_count(2)
     expect(driver.locator('[data-note="error"]')).to_have_count(0)
     expect(driver.locator("#link")).to_have_text("Live")
     row(driver, order).get_by_role("button", name="Pick up").click()
     expect(chip(order)).to_have_text("Picked up")
 
+
+def test_the_driver_sees_that_orders_are_loading(kitchen: Kitchen, visit: Callable[[str], Page]) -> None:
+    kitchen.start()
+    driver = visit("/driver")
     driver.route("**/board/watch", lambda _: None)
     driver.reload()
     expect(driver.locator('[data-note="loading"]')).to_contain_text("Loading the orders")

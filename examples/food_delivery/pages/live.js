@@ -9,6 +9,14 @@ export const clock = (time) => new Date(time).toLocaleTimeString([], { hour: "2-
 export const copy = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
 export const picture = (product) => `/pages/${encodeURIComponent(product)}.svg`;
 
+/** A random UUID, also where the page is not served from localhost or by https and `crypto.randomUUID` is missing. */
+export function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
 /** Ask. The answer is {status, ...what the server said}; without an answer the status is 0. */
 export async function ask(path, body) {
   const request = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };

@@ -1,8 +1,13 @@
-import { ask, clock, copy, dollars, listen, paint, picture, showLink } from "./live.js";
+import { ask, clock, copy, dollars, listen, paint, picture, showLink, uuid } from "./live.js";
 
 const HISTORY = "perdure-kitchen-orders";
 const KEPT = 30;
 const STEPS = ["Charging card", "Paid", "Picked up", "Delivered"];
+
+const LOST = {
+  unanswered: { chip: "No answer", words: "Nobody answered, so this order may have been received or not. Send it again: it stays the same order." },
+  unknown: { chip: "Not received", words: "The server has not received this order, and nothing was charged. Send it again: it stays the same order." },
+};
 
 /** This browser's orders, newest first: {id, product, at, sent, ended, status}. */
 const orders = load();
@@ -20,11 +25,13 @@ function load() {
   }
 }
 
-/** What other windows of this browser have ordered meanwhile stays in the history. */
+/** What other windows of this browser have ordered meanwhile, or have got an answer to, is news here. */
 function merge() {
-  const known = new Set(orders.map((order) => order.id));
-  const news = load().filter((order) => !known.has(order.id));
-  orders.push(...news);
+  const mine = new Map(orders.map((order) => [order.id, order]));
+  const news = load().filter((theirs) => !mine.has(theirs.id) || (theirs.sent && !mine.get(theirs.id).sent));
+  for (const theirs of news) {
+    if (mine.has(theirs.id)) Object.assign(mine.get(theirs.id), theirs); else orders.push(theirs);
+  }
   orders.sort((one, other) => other.at - one.at).splice(KEPT);
   return news;
 }
@@ -38,7 +45,7 @@ function save() {
 
 /** The id is made here, once for an order, and written down before it is sent: sending it again can never order twice. */
 function newOrder(product) {
-  const order = { id: crypto.randomUUID(), product, at: Date.now(), sent: false, ended: false, status: null };
+  const order = { id: uuid(), product, at: Date.now(), state: "sending", sent: false, ended: false, status: null };
   orders.unshift(order);
   save();
   return order;
@@ -49,10 +56,10 @@ async function send(order) {
   show(order);
   const answer = await ask("/orders", { id: order.id, product: order.product });
   order.sent = answer.status === 201 || answer.status === 409;
-  order.state = order.sent ? "sent" : "unsent";
+  order.state = order.sent ? "sent" : "unanswered";
   save();
   show(order);
-  if (order.sent) watch();
+  watch();   // which also finds out about an order whose answer was lost
   return answer;
 }
 
@@ -65,18 +72,19 @@ function dish(product) {
   card.querySelector(".about").textContent = product.about;
   const button = card.querySelector("button"), label = card.querySelector(".label"), said = card.querySelector(".said");
   button.setAttribute("aria-label", `Order ${product.name}`);
-  let order = null;
+  let order = null, isAnswered = true;
   button.addEventListener("click", async () => {
     if (button.getAttribute("aria-busy") === "true") return;
-    if (order === null || order.sent) order = newOrder(product.id);
+    if (isAnswered) order = newOrder(product.id);
     button.setAttribute("aria-busy", "true");
     said.textContent = "";
     label.textContent = "Ordering…";
     const answer = await send(order);
+    isAnswered = answer.status === 201 || answer.status === 409;
     button.removeAttribute("aria-busy");
-    said.dataset.kind = order.sent ? "good" : "bad";
-    said.textContent = order.sent ? answer.message : `${answer.message} Try again: it is the same order, and cannot be charged twice.`;
-    label.textContent = order.sent ? "Buy again" : "Try again";
+    said.dataset.kind = isAnswered ? "good" : "bad";
+    said.textContent = isAnswered ? answer.message : `${answer.message} Try again: it is the same order, and cannot be charged twice.`;
+    label.textContent = isAnswered ? "Buy again" : "Try again";
     button.setAttribute("aria-label", `${label.textContent}: ${product.name}`);
   });
   return card;
@@ -110,7 +118,7 @@ function card(order) {
   const code = made.querySelector(".head code");
   code.textContent = order.id.slice(0, 8);
   code.title = order.id;
-  made.querySelector(".again").addEventListener("click", () => send(order.state === "unsent" ? order : newOrder(order.product)));
+  made.querySelector(".again").addEventListener("click", () => send(order.state in LOST ? order : newOrder(order.product)));
   cards.set(order.id, made);
   return made;
 }
@@ -133,8 +141,8 @@ function show(order) {
   const name = product?.name ?? order.product;
   shown.querySelector("h3").textContent = name;
   shown.querySelector(".price").textContent = product ? dollars(product.cents) : "not on the menu";
-  const isUnsent = order.state === "unsent";
-  paint(shown.querySelector(".chip"), isUnsent ? "Not received" : state ?? "Sending");
+  const lost = LOST[order.state];
+  paint(shown.querySelector(".chip"), lost?.chip ?? state ?? "Sending");
   shown.dataset.tone = shown.querySelector(".chip").dataset.tone;
   const step = STEPS.indexOf(state), track = shown.querySelector(".track");
   track.hidden = step < 0;
@@ -143,13 +151,13 @@ function show(order) {
     if (at === step) item.setAttribute("aria-current", "step"); else item.removeAttribute("aria-current");
   });
   shown.querySelector(".hint").textContent = hint(order);
-  const trouble = isUnsent ? "The server has not received this order, and nothing was charged. Send it again: it stays the same order." : problem;
+  const trouble = lost?.words ?? problem;
   const box = shown.querySelector(".problem");
   box.hidden = !trouble;
   if (box.textContent !== (trouble ?? "")) box.textContent = trouble ?? "";
   showMessages(shown);
   const again = shown.querySelector(".again");
-  again.textContent = isUnsent ? "Send again" : "Buy again";
+  again.textContent = lost ? "Send again" : "Buy again";
   again.disabled = order.state === "sending";
   again.setAttribute("aria-label", `${again.textContent}: ${name}`);
   const list = document.getElementById("orders");
@@ -220,7 +228,7 @@ function dot(attempt) {
 /** One stream for all orders that may still change. A browser opens six connections to a server, so it is not one an order. */
 function watch() {
   hush();
-  const open = orders.filter((order) => !order.ended && (order.sent || order.state !== "unsent") && order.state !== "sending");
+  const open = orders.filter((order) => !order.ended && order.state !== "sending");
   const address = `/orders/watch?${new URLSearchParams(open.map((order) => ["id", order.id]))}`;
   const known = (handle) => (event) => {
     const order = orders.find((one) => one.id === event.id);
@@ -229,7 +237,7 @@ function watch() {
   hush = listen(address, {
     status: known((order, event) => { order.status = event.status; order.state = "sent"; order.sent = true; }),
     ended: known((order) => { order.ended = true; }),
-    unknown: known((order) => { order.state = "unsent"; order.sent = false; }),
+    unknown: known((order) => { order.state = "unknown"; }),
     attempt: addAttempt,
   }, showLink);
 }
