@@ -54,6 +54,7 @@ class Media(ABC):
 
     def __init__(self) -> None:
         self._nodes: list[Node] = []
+        self._readers: list[Reader] = []
 
     def node(self) -> Node:
         """A node that is not open yet."""
@@ -67,8 +68,14 @@ class Media(ABC):
         self._kill(node)
 
     def close(self) -> None:
-        for node in self._nodes:
-            node.close()
+        for each in (*self._readers, *self._nodes):
+            each.close()
+
+    def reader(self) -> Reader:
+        """Closed with the medium, if it is not before."""
+        reader = self._new_reader()
+        self._readers.append(reader)
+        return reader
 
     @abstractmethod
     def _new_node(self) -> Node: ...
@@ -85,7 +92,7 @@ class Media(ABC):
         """What another process finds."""
 
     @abstractmethod
-    def reader(self) -> Reader: ...
+    def _new_reader(self) -> Reader: ...
 
 
 class MemoryMedia(Media):
@@ -106,7 +113,7 @@ class MemoryMedia(Media):
     def replies_to(self, address: str) -> list[AnyReply]:
         return [reply for reply_to, reply in self.medium.replies if reply_to == address]
 
-    def reader(self) -> Reader:
+    def _new_reader(self) -> Reader:
         return MemoryReader(self.medium)
 
 
@@ -138,7 +145,7 @@ class SqliteMedia(Media):
             rows = connection.execute("SELECT record FROM replies WHERE reply_to = ? ORDER BY position", (address,)).fetchall()
         return [decode_reply(row[0]) for row in rows]
 
-    def reader(self) -> Reader:
+    def _new_reader(self) -> Reader:
         return SqliteReader(self.path)
 
 

@@ -124,7 +124,9 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     file = SqliteFile(path)
     file.open()
     file.close()
-    assert SqliteReader(path).list() == []
+    reader = SqliteReader(path)
+    assert reader.list() == []
+    reader.close()
 
 
 @pytest.mark.parametrize("name", ["with space.db", "100%.db", "question?.db", "hash#.db", "ünï.db"])
