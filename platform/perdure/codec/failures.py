@@ -218,18 +218,13 @@ def _class_of(name: str) -> type[BaseException] | None:
     return _failure_class(name, qualname)
 
 
-_found: Final[dict[str, type[Failure]]] = {}
-
-
 def _failure_class(name: str, qualname: str) -> type[Failure] | None:
-    kind = _found.get(name)
-    if kind is None:
-        known = list(_subclasses(Failure))
-        same = [k for k in known if _type_name(k) == name] or [k for k in known if k.__qualname__ == qualname]
-        if not same or len({_type_name(k) for k in same}) > 1:
-            return None
-        kind = _found[name] = same[-1]
-    return kind
+    """By its full name; else, where that is clear, by its own: `__main__:Declined` is `app:Declined` elsewhere."""
+    known = list(_subclasses(Failure))
+    same = [k for k in known if _type_name(k) == name] or [k for k in known if k.__qualname__ == qualname]
+    if not same or len({_type_name(k) for k in same}) > 1:
+        return None
+    return same[-1]  # a module that was loaded again has left its old classes behind
 
 
 def _subclasses(kind: type[Failure]) -> Iterator[type[Failure]]:
