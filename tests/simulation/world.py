@@ -6,27 +6,47 @@ Activities and steps run between batches, in the order of their dispatch. `crash
 from __future__ import annotations
 
 import asyncio
+import atexit
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from perdure.codec.payloads import JsonPayloads
 from perdure.core.run import RunState, fold
+from perdure.engine.ports import Log, Store
 from perdure.engine.processor import Engine, Settings
 from perdure.log.channel import Channel
 from perdure.log.memory import MemoryLog
+from perdure.log.sqlite import SqliteLog
 from perdure.medium.memory import MemoryMedium
+from perdure.medium.sqlite import SqliteFile
 from perdure.model import commands as cm
 from perdure.model.events import EventRecord
-from perdure.model.replies import AnyReply
+from perdure.model.replies import Accepted, AnyReply
 from perdure.model.tasks import Task
 from perdure.registry import Registry
 from perdure.store.memory import MemoryStore
+from perdure.store.sqlite import SqliteStore
 from perdure.worker.attempt import Attempts
+from perdure.worker.steps import _unknown as unknown_step
+from tests.simulation.invariants import assert_live_is_folded
 
-START = 1_700_000_000_000_000
+START: Final = 1_700_000_000_000_000
+SETTINGS: Final = Settings(join_s=1.0, retry_s=0.0)
+_THREADS: Final = ThreadPoolExecutor(1)
+_runner: asyncio.Runner | None = None
+
+
+def run_attempt(attempts: Attempts, task: Task) -> cm.AnyCommand:
+    """An attempt, run to its end here and now."""
+    global _runner
+    if _runner is None:
+        _runner = asyncio.Runner()
+        atexit.register(_runner.close)
+    return _runner.run(attempts.run(task, lambda details: None))
 
 
 class VirtualClock:
@@ -40,22 +60,56 @@ class VirtualClock:
 
 
 class CountedIds:
-    """Ids that count; they go on over crashes."""
+    """Ids that count, each kind for itself; they go on over crashes."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.run_ids = self.tokens = self.seeds = 0
 
     def run_id(self) -> str:
-        self.count += 1
-        return f"run-{self.count}"
+        self.run_ids += 1
+        return f"run-{self.run_ids}"
 
     def token(self) -> str:
-        self.count += 1
-        return f"token-{self.count}"
+        self.tokens += 1
+        return f"token-{self.tokens}"
 
     def seed(self) -> int:
-        self.count += 1
-        return self.count
+        self.seeds += 1
+        return self.seeds
+
+
+class Medium(Protocol):
+    """What survives a crash."""
+
+    def adapters(self, channel: Channel) -> tuple[Log, Store]:
+        """A log and a store on it, as a new process would make them."""
+        ...
+
+
+class InMemory:
+    """A `MemoryMedium`."""
+
+    def __init__(self) -> None:
+        self.medium = MemoryMedium()
+
+    def adapters(self, channel: Channel) -> tuple[Log, Store]:
+        return MemoryLog(channel, self.medium), MemoryStore(self.medium)
+
+
+class InFile:
+    """A SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def adapters(self, channel: Channel) -> tuple[Log, Store]:
+        file = SqliteFile(self.path)
+        return SqliteLog(file, channel), SqliteStore(file)
+
+
+def unwrapped(port: Any, name: str) -> Any:
+    """No faults."""
+    return port
 
 
 class World:
@@ -64,14 +118,32 @@ class World:
     Args:
         registry: what is served.
         settings: of the engine.
-        wrap: put around the log and the store (to inject faults); by default nothing.
+        wrap: put around the log and the store, given their names (to inject faults); by default nothing.
+        medium: by default memory.
+        checks_fold: after each batch the cached runs are compared with the fold of their histories.
+        evicts: asked after each batch whether all runs are to be forgotten.
+
+    Attributes:
+        run_ids: of the runs that clients have heard of, by workflow id.
+        held: activities whose tasks the worker takes and keeps, in `held_tasks`.
     """
 
-    def __init__(self, registry: Registry, settings: Settings = Settings(join_s=1.0), wrap: Any = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings = SETTINGS,
+        wrap: Callable[[Any, str], Any] = unwrapped,
+        medium: Medium | None = None,
+        *,
+        checks_fold: bool = False,
+        evicts: Callable[[], bool] | None = None,
+    ) -> None:
         self.registry = registry
         self.settings = settings
-        self.wrap = wrap or (lambda port, name: port)
-        self.medium = MemoryMedium()
+        self.wrap = wrap
+        self._medium: Medium = medium or InMemory()
+        self.checks_fold = checks_fold
+        self.evicts = evicts
         self.clock = VirtualClock()
         self.ids = CountedIds()
         self.payloads = JsonPayloads(validate_on_encode=False)
@@ -79,7 +151,16 @@ class World:
         self.reports: list[str] = []
         self.requests = 0
         self.serves_tasks = True
+        self.run_ids: dict[str, list[str]] = {}
+        self._asked: dict[str, str] = {}
+        self.held: set[str] = set()
         self.boot()
+
+    @property
+    def medium(self) -> MemoryMedium:
+        """Of a world in memory."""
+        assert isinstance(self._medium, InMemory)
+        return self._medium.medium
 
     # ---- life and death
 
@@ -87,25 +168,47 @@ class World:
         """Start the engine, on what the medium holds."""
         self.channel = Channel()
         self.tasks: deque[Task] = deque()
-        self.steps: deque[Task] = deque()
-        self.log = self.wrap(MemoryLog(self.channel, self.medium), "log")
-        self.store = self.wrap(MemoryStore(self.medium), "store")
+        self.held_tasks: list[Task] = []
+        self._ports = self._medium.adapters(self.channel)
+        self.log: Log = self.wrap(self._ports[0], "log")
+        self.store: Store = self.wrap(self._ports[1], "store")
         self.channel.subscribe_replies("me", self._reply)
-        self.channel.subscribe_tasks(self.tasks.extend, self._cancelled)
-        self.attempts = Attempts(self.registry.activities, self.payloads, ThreadPoolExecutor(1), {})
+        self.channel.subscribe_tasks(self._deliver, self._cancelled)
+        self.attempts = Attempts(self.registry.activities, self.payloads, _THREADS, {})
         self.engine = Engine(
-            self.log, self.store, self.clock, self.ids, self, self.registry.workflows, self.payloads, self.settings, self.reports.append
+            self.log,
+            self.store,
+            self.clock,
+            self.ids,
+            self,
+            self.registry.workflows,
+            self.payloads,
+            self.settings,
+            self.reports.append,
         )
         self.engine.open()
 
     def crash(self) -> None:
         """Lose everything but the medium, and start again."""
+        self.engine.runs.clear()  # their coroutines would complain to the garbage collector
+        self.close()
         self.boot()
+
+    def close(self) -> None:
+        """Let go of the medium."""
+        log, store = self._ports
+        store.close()
+        log.close()
+
+    def deploy(self, registry: Registry) -> None:
+        """Start again, with other code."""
+        self.registry = registry
+        self.crash()
 
     # ---- engine.ports.Steps: inline, so that a step always joins its batch
 
     def start(self, tasks: Sequence[Task]) -> None:
-        self.channel.submit([self._run(task) for task in tasks])
+        self.log.submit([self._run(task) for task in tasks])
 
     def cancel(self, run_id: str, number: int) -> None:
         pass
@@ -116,19 +219,24 @@ class World:
         """Let everything happen that can happen now, without time passing."""
         for _ in range(limit):
             moved = self.engine.run_batch(0)
+            if moved:
+                self._after_batch()
             if self.tasks and self.serves_tasks:
-                self.channel.submit([self._run(self.tasks.popleft())])
                 moved = True
+                self._work()
             if not moved:
                 return
         raise AssertionError("it does not come to rest")
 
     def advance(self, seconds: float) -> None:
         """Let time pass, timer by timer."""
-        until = self.clock.at + round(seconds * 1e6)
+        self.advance_to(self.clock.at + round(seconds * 1e6))
+
+    def advance_to(self, until: int) -> None:
+        """Let time pass, timer by timer, until it is `until` microseconds."""
         self.settle()
-        while (timers := self.medium.stored.timers(None, 1)) and timers[0].fires_at <= until:
-            self.clock.at = max(self.clock.at, timers[0].fires_at)
+        while (at := self._next_at()) is not None and at <= until:
+            self.clock.at = max(self.clock.at, at)
             self.settle()
         self.clock.at = max(self.clock.at, until)
         self.settle()
@@ -138,26 +246,35 @@ class World:
     def ask(self, command_type: Any, workflow_id: str, /, **fields: Any) -> str:
         """Send a request; its id."""
         self.requests += 1
-        request_id = fields.pop("request_id", f"request-{self.requests}")
-        self.channel.submit([command_type(workflow_id, request_id=request_id, reply_to="me", **fields)])
+        request_id: str = fields.pop("request_id", f"request-{self.requests}")
+        self._asked[request_id] = workflow_id
+        self.log.submit([command_type(workflow_id, request_id=request_id, reply_to="me", **fields)])
         return request_id
 
     def start_workflow(self, workflow_id: str, type: str, *args: Any, **fields: Any) -> Any:
         """Start a run and let it go as far as it can now; the reply."""
-        request_id = self.ask(cm.StartWorkflow, workflow_id, type=type, input=self.payloads.encode(list(args), what="input"), **fields)
+        request_id = self.ask(cm.StartWorkflow, workflow_id, type=type, input=self.encoded(args), **fields)
         self.settle()
         return self.replies.get(request_id)
 
     def signal(self, workflow_id: str, name: str, *args: Any, **fields: Any) -> Any:
-        request_id = self.ask(cm.SignalWorkflow, workflow_id, name=name, input=self.payloads.encode(list(args), what="input"), **fields)
+        """Send a signal and let the run go as far as it can now; the reply."""
+        request_id = self.ask(cm.SignalWorkflow, workflow_id, name=name, input=self.encoded(args), **fields)
         self.settle()
         return self.replies.get(request_id)
+
+    def encoded(self, args: Collection[Any]) -> bytes:
+        """Arguments as a client of another language would encode them: without a look at what is allowed."""
+        from perdure.codec.values import to_json
+
+        return to_json(list(args))
 
     # ---- looking
 
     def history(self, workflow_id: str) -> list[EventRecord]:
-        state = self.medium.stored.states[workflow_id]
-        return [record for record in self.medium.stored.events(state.run_id) if record.workflow_id == workflow_id]
+        """Of the current or last run."""
+        state = self.state(workflow_id)
+        return self.store_port.events(workflow_id, state.run_id)
 
     def events(self, workflow_id: str) -> list[Any]:
         return [event for record in self.history(workflow_id) for event in record.events]
@@ -166,7 +283,12 @@ class World:
         return [type(event).__name__ for event in self.events(workflow_id)]
 
     def state(self, workflow_id: str) -> Any:
-        return self.medium.stored.states.get(workflow_id)
+        return self.store_port.state(workflow_id)
+
+    @property
+    def store_port(self) -> Store:
+        """The store without its wrapping."""
+        return self._ports[1]
 
     def folded(self, workflow_id: str) -> RunState:
         return fold(self.history(workflow_id))
@@ -174,16 +296,57 @@ class World:
     def value(self, workflow_id: str) -> Any:
         return self.payloads.decode(self.state(workflow_id).result, Any, what="result")
 
+    def histories(self) -> dict[tuple[str, str], list[EventRecord]]:
+        """Of all runs that clients have heard of."""
+        found: dict[tuple[str, str], list[EventRecord]] = {}
+        for workflow_id in sorted({*self._asked.values()}):
+            state = self.state(workflow_id)
+            known = dict.fromkeys([*self.run_ids.get(workflow_id, ()), *([state.run_id] if state else ())])
+            for run_id in known:
+                found[workflow_id, run_id] = self.store_port.events(workflow_id, run_id)
+        return found
+
     # ---- private
+
+    def _next_at(self) -> int | None:
+        timers = self.store_port.timers(None, 1)
+        lease_at = self.engine._leases.next_at()
+        found = [*(timer.fires_at for timer in timers), *([lease_at] if lease_at is not None else [])]
+        return min(found) if found else None
+
+    def _after_batch(self) -> None:
+        if self.checks_fold:
+            for active in self.engine.runs._runs.values():
+                assert_live_is_folded(active, self.store_port)
+        if self.evicts is not None and self.evicts():
+            self.engine.runs.clear()
+
+    def _work(self) -> None:
+        task = self.tasks.popleft()
+        if task.name in self.held:
+            self.held_tasks.append(task)
+        else:
+            self.log.submit([self._run(task)])
 
     def _run(self, task: Task) -> cm.AnyCommand:
         if not self.attempts.serves(task.name):
-            return cm.DeclineActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, reason="nobody knows it")
-        return asyncio.run(self.attempts.run(task, lambda details: None))
+            if not task.queue:
+                return unknown_step(task)
+            return cm.DeclineActivity(
+                task.workflow_id, task.run_id, number=task.number, token=task.token, reason=f"nobody knows {task.name!r}"
+            )
+        return run_attempt(self.attempts, task)
 
     def _reply(self, replies: list[AnyReply]) -> None:
         for reply in replies:
             self.replies[reply.request_id] = reply
+            if isinstance(reply, Accepted) and (workflow_id := self._asked.get(reply.request_id)):
+                known = self.run_ids.setdefault(workflow_id, [])
+                if reply.run_id not in known:
+                    known.append(reply.run_id)
+
+    def _deliver(self, tasks: list[Task]) -> None:
+        self.tasks.extend(tasks)
 
     def _cancelled(self, tokens: list[str]) -> None:
         self.tasks = deque(task for task in self.tasks if task.token not in tokens)

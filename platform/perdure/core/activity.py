@@ -145,9 +145,10 @@ def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:
     """
     if retry_after_us >= 0:
         return retry_after_us
-    # beyond some 1,000 attempts the power overflows a float; it has reached the cap long before
-    power = policy.coefficient ** min(attempt - 1, 200)
-    return int(min(policy.first_interval_us * power, policy.maximum_interval_us))
+    try:
+        return int(min(policy.first_interval_us * policy.coefficient ** (attempt - 1), policy.maximum_interval_us))
+    except OverflowError:  # it has reached the cap long before
+        return min(policy.first_interval_us, 1) * policy.maximum_interval_us
 
 
 def _is_final(policy: RetryPolicy, failure: FailureInfo, attempt: int) -> bool:

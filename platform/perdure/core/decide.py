@@ -50,8 +50,8 @@ def closed_reply(run: RunState, request_id: str) -> Closed:
 def _of_closed(run: RunState, command: cm.AnyCommand) -> Decision:
     if not isinstance(command, cm.Request):
         return NOTHING
-    if command.request_id in run.request_ids:
-        return Decision(reply=Accepted(command.request_id, run.run_id, is_new=False))
+    if _is_repeated(run, command):
+        return _repeated(run, command)
     message = f"workflow {run.workflow_id!r} is {run.status.value}: a closed run takes no more messages"
     return Decision(reply=Refused(command.request_id, "closed", message, run.run_id))
 
@@ -84,7 +84,7 @@ def _cancel(run: RunState, command: cm.CancelWorkflow, at: int, token: Callable[
 
 
 def _terminate(run: RunState, command: cm.TerminateWorkflow, at: int, token: Callable[[], str]) -> Decision:
-    return _accept(run, command, ev.WorkflowTerminated(command.reason))
+    return _accept(run, command, ev.WorkflowTerminated(command.reason, command.request_id))
 
 
 def _ignored(command: cm.AnyCommand, reason: str) -> Decision:

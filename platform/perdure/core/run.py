@@ -125,6 +125,7 @@ def fold(records: Iterable[ev.EventRecord], hashes: Callable[[ev.EventRecord], b
 def _close(run: RunState, event: Any) -> None:
     run.phase = lifecycle.TRANSITIONS[run.phase, type(event)]
     run.closed_at = run.last_at
+    run.reason = ""
     run.activities.clear()
     run.timers.clear()
     match event:
@@ -132,8 +133,12 @@ def _close(run: RunState, event: Any) -> None:
             run.result = event.result
         case ev.WorkflowFailed():
             run.failure = event.failure
-        case ev.WorkflowCancelled() | ev.WorkflowTerminated():
+        case ev.WorkflowCancelled():
             run.reason = event.reason
+        case ev.WorkflowTerminated():
+            run.reason = event.reason
+            if event.request_id:
+                run.request_ids.add(event.request_id)
         case _:
             pass
 

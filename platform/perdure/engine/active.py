@@ -39,7 +39,7 @@ class ActiveRun:
         self.events: list[ev.AnyEvent] = []
         self.public = public
         self.view = public.view if public is not None else b""
-        self.view_fault = ""
+        self.view_fault = public.reason if public is not None and public.reason != state.reason else ""
         self.is_stale = False
         self.input_partition = self.input_offset = -1
 

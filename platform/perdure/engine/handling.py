@@ -16,7 +16,7 @@ from perdure.core.start import Outcome, decide_start, started_event
 from perdure.engine.active import ActiveRun, ActiveRuns
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.limits import fault_of_id
+from perdure.model.limits import PAYLOAD_BYTES, fault_of_id
 from perdure.model.replies import Accepted, Answered, QueryRaised, Refusal, Refused
 from perdure.replay.live import SUSPENDING, WAKES
 
@@ -121,6 +121,8 @@ class Handler:
     def _start(self, command: cm.StartWorkflow) -> None:
         if fault := fault_of_id(command.workflow_id):
             return self._refuse(command, "bad_input", fault)
+        if fault := _too_large(command.input, f"the arguments of workflow {command.type!r}"):
+            return self._refuse(command, "limit", fault)
         current = self._runs.find(command.workflow_id)
         decision = decide_start(current.state if current is not None else None, command)
         if decision.outcome is Outcome.ANSWER:
@@ -143,8 +145,9 @@ class Handler:
         self._touched[state.run_id] = active
         begin(state, self._outbox)
         self._outbox.reply(command.reply_to, Accepted(command.request_id, state.run_id))
-        active.live = self._runs.create_live(active)
-        self._show(active, started)
+        if state.phase is Phase.RUNNING:  # code whose start is delayed is made when it begins
+            active.live = self._runs.create_live(active)
+            self._show(active, started)
         return None
 
     # ---- messages to a run that is there
@@ -161,10 +164,11 @@ class Handler:
         if isinstance(command, cm.Request):
             self._outbox.reply(command.reply_to, decision.reply)
         for event in decision.events:
-            if type(event) in WAKES and state.phase is Phase.RUNNING and active.live is None:
-                self._bring_live(active)
+            error = self._bring_live(active) if _needs_code(state.phase, event) else None
             self._record(active, event)
-            if type(event) in WAKES:
+            if error is not None and type(event) is ev.WorkflowBegun:
+                self._suspend(active, error)
+            elif type(event) in WAKES:
                 self._show(active, event)
         self._keep_lease(active, command)
 
@@ -181,8 +185,12 @@ class Handler:
         return None
 
     def _fault_of_signal(self, active: ActiveRun, command: cm.SignalWorkflow) -> tuple[Refusal, str] | None:
+        if active.state.phase.is_closed:
+            return None
+        if fault := _too_large(command.input, f"the arguments of signal {command.name!r}"):
+            return "limit", fault
         definition = self._definitions.get(active.state.type)
-        if definition is None or active.state.phase.is_closed:
+        if definition is None:
             return None
         fn = definition.signals.get(command.name)
         if fn is None:
@@ -224,15 +232,18 @@ class Handler:
     def _query(self, command: cm.QueryWorkflow) -> None:
         active = self._find(command)
         if active is None:
-            return
+            return None
+        if fault := _too_large(command.input, f"the arguments of query {command.name!r}"):
+            return self._refuse(command, "limit", fault)
+        if active.state.phase is Phase.SUSPENDED or active.state.phase is Phase.DELAYED:
+            return self._refuse(command, "suspended", _why_no_code(active.state))
         if active.live is None:
             try:
                 self._runs.bring_live(active)
             except STRAYED as error:
-                self._refuse(
+                return self._refuse(
                     command, "suspended", f"the code of workflow {command.workflow_id!r} cannot be brought back: {error}"
                 )
-                return
         live: Any = active.live
         try:
             reply: Any = Answered(command.request_id, live.query(command.name, command.input))
@@ -242,7 +253,7 @@ class Handler:
             reply = Refused(command.request_id, "bad_input", f"query {command.name!r}: {error}", active.state.run_id)
         except Exception as error:  # noqa: BLE001 - the author's
             reply = QueryRaised(command.request_id, self._payloads.encode_failure(error))
-        self._outbox.reply(command.reply_to, reply)
+        return self._outbox.reply(command.reply_to, reply)
 
     # ---- the code
 
@@ -258,11 +269,15 @@ class Handler:
         self._record(active, ev.WorkflowResumed())
         self._act(active, wanted)
 
-    def _bring_live(self, active: ActiveRun) -> None:
-        try:
-            self._runs.bring_live(active)
-        except STRAYED as error:
-            self._suspend(active, error)
+    def _bring_live(self, active: ActiveRun) -> BaseException | None:
+        """See to it that the code is there; what is wrong with it, if it cannot be."""
+        if active.live is None:
+            try:
+                self._runs.bring_live(active)
+            except STRAYED as error:
+                self._suspend(active, error)
+                return error
+        return None
 
     def _show(self, active: ActiveRun, event: Any) -> None:
         """Let the code go on with an event that was just recorded, and record what it wants then."""
@@ -301,3 +316,22 @@ class Handler:
 
     def _refuse(self, command: cm.Request, code: Refusal, message: str) -> None:
         self._outbox.reply(command.reply_to, Refused(command.request_id, code, message))
+
+
+def _needs_code(phase: Phase, event: Any) -> bool:
+    """Whether the code must be where the history is before it is shown the event."""
+    return type(event) in WAKES and (phase is Phase.RUNNING or type(event) is ev.WorkflowBegun)
+
+
+def _why_no_code(state: RunState) -> str:
+    if state.phase is Phase.DELAYED:
+        return f"workflow {state.workflow_id!r} has not begun: its start is delayed"
+    return f"workflow {state.workflow_id!r} is suspended: {state.reason}"
+
+
+def _too_large(payload: bytes, what: str) -> str:
+    """Why a payload is not taken; empty when it is."""
+    if len(payload) <= PAYLOAD_BYTES:
+        return ""
+    size = f"{what} are {len(payload)} bytes long, the limit is {PAYLOAD_BYTES}"
+    return f"{size}. Keep large data in a store of your own and pass its address."

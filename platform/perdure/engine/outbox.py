@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from perdure.engine.ports import Batch, Steps
 from perdure.model.replies import AnyReply
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer
+
+DETAILS_KEPT: Final = 10_000
 
 
 class BatchOutbox:
@@ -40,8 +44,10 @@ class BatchOutbox:
             self._to_start = []
 
     def keep_details(self, run_id: str, number: int, details: bytes) -> None:
-        """Remember the details of a heartbeat for the next attempt."""
+        """Remember the details of a heartbeat for the next attempt; soft state, bounded."""
         self._details[run_id, number] = details
+        if len(self._details) > DETAILS_KEPT:
+            del self._details[next(iter(self._details))]
 
     def reply(self, reply_to: str, reply: AnyReply | None) -> None:
         """Answer, if anybody waits."""
@@ -69,8 +75,6 @@ class BatchOutbox:
         dispatched = batch.tasks.pop(task, None)
         if dispatched is None or dispatched.attempt > 1:
             batch.tasks_ended.add(task)
-        if self._details:
-            self._details.pop(task, None)
 
     def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:
         """Ask the attempt to stop."""
@@ -81,10 +85,8 @@ class BatchOutbox:
 
     def arm(self, timer: Timer) -> None:
         """Keep a timer."""
-        if timer in self.batch.timers_ended:
-            self.batch.timers_ended.discard(timer)
-        else:
-            self.batch.timers.add(timer)
+        self.batch.timers_ended.discard(timer)
+        self.batch.timers.add(timer)
 
     def disarm(self, timer: Timer) -> None:
         """Keep it no longer."""

@@ -94,6 +94,7 @@ class Engine:
         self._own: deque[cm.AnyCommand] = deque()
         self._poisoned: set[cm.AnyCommand] = set()
         self._handling: cm.AnyCommand | None = None
+        self._expired: list[cm.ExpireLease] = []
         self._last_at = 0
         self._owned: set[int] = set()
         self._handler = Handler(self._runs, self._outbox, self._leases, self._waiters, self._touched, ids, definitions, payloads)
@@ -202,8 +203,8 @@ class Engine:
 
     def _due(self, at: int) -> list[cm.AnyCommand]:
         due = [_command_of(timer) for timer in self._timers.due(at)]
-        due.extend(self._leases.expired(at))
-        return due
+        self._expired = self._leases.expired(at)
+        return [*due, *self._expired]
 
     # ---- 3. decide and evolve
 
@@ -278,6 +279,7 @@ class Engine:
         self._touched.clear()
         self._log.abort()
         self._timers.load()
+        self._own.extend(self._expired)
         self._resume(self._owned)
 
     def _poison(self, error: Exception) -> None:

@@ -57,8 +57,9 @@ class TimerQueue:
         return taken
 
     def arm(self, timers: Iterable[Timer]) -> None:
-        """Timers that the store holds from now on."""
+        """Timers that the store holds from now on; perhaps one that has fired, again."""
         for timer in timers:
+            self._cancelled.discard(timer)
             if not self._has_tail or (self._cursor is not None and timer <= self._cursor):
                 heappush(self._heap, timer)
         if len(self._heap) > 2 * self._page:

@@ -51,6 +51,7 @@ class WorkflowCancelled(Event, frozen=True):
 
 class WorkflowTerminated(Event, frozen=True):
     reason: str = ""
+    request_id: str = ""
 
 
 class WorkflowTimedOut(Event, frozen=True):

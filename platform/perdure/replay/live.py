@@ -68,7 +68,7 @@ class LiveRun:
     """
 
     __slots__ = (
-        "_cancel_requested", "_definition", "_ended", "_fatal", "_handlers", "_history_length", "_instance", "_main", "_payloads",
+        "_are_handlers_cancelled", "_cancel_requested", "_definition", "_ended", "_fatal", "_handlers", "_has_begun", "_history_length", "_instance", "_main", "_payloads",
         "_started", "_started_at", "_waiting_signals", "_watch", "loop", "run_id", "workflow_id",
     )  # fmt: skip
 
@@ -96,6 +96,8 @@ class LiveRun:
         self._fatal: BaseException | None = None
         self._cancel_requested = False
         self._ended = False
+        self._has_begun = False
+        self._are_handlers_cancelled = False
         self._history_length = 0
         self.loop = RunLoop(run_id, started.seed, payloads, self._info)
 
@@ -152,6 +154,8 @@ class LiveRun:
             for event in record.events:
                 kind = type(event)
                 if kind in WAKES:
+                    if wanted and not is_suspended:
+                        _drop_void(wanted, open_numbers)
                     if wanted and not is_suspended:
                         self._diverged(event_id, event, wanted[0])
                     _note_closed(open_numbers, event)
@@ -235,6 +239,7 @@ class LiveRun:
         except Exception as error:  # noqa: BLE001 - the author's
             self._end(ac.FailWorkflow(self._payloads.encode_failure(error)))
             return
+        self._has_begun = True
         for signal in self._waiting_signals:
             self.on_signal(signal)
         self._waiting_signals.clear()
@@ -244,7 +249,7 @@ class LiveRun:
             self._main = self._task(definition.run_fn(self._instance, *args, **kwargs))
 
     def on_signal(self, event: ev.SignalReceived) -> None:
-        if self._instance is None and self._main is None:
+        if not self._has_begun:
             self._waiting_signals.append(event)
             return
         fn = self._definition.signals.get(event.name)
@@ -283,8 +288,12 @@ class LiveRun:
 
     def on_cancel(self, event: ev.WorkflowCancelRequested) -> None:
         self._cancel_requested = True
-        if self._main is not None and not self._main.done():
+        if self._main is None:
+            return
+        if not self._main.done():
             self._main.cancel(event.reason or None)
+        else:
+            self._cancel_handlers()
 
     # ---- the end
 
@@ -298,13 +307,20 @@ class LiveRun:
             self.loop.run()
         if not main.done():
             return
-        if self._fault_of(main) is not None:
-            for handler in self._handlers:
-                handler.cancel()
+        if self._fault_of(main) is not None and not self._are_handlers_cancelled:
+            self._cancel_handlers()
             self.loop.run()
             self._reap()
         if not self._handlers:
             self._end(self._last_action(main))
+
+    def _cancel_handlers(self) -> None:
+        """Once only: what they do then to tidy up is not interrupted."""
+        if self._are_handlers_cancelled:
+            return
+        self._are_handlers_cancelled = True
+        for handler in self._handlers:
+            handler.cancel()
 
     def _reap(self) -> bool:
         """Forget the handlers that have ended; whether one of them raised for the first time."""
@@ -367,8 +383,8 @@ class LiveRun:
     def _match(
         self, event_id: int, event: ev.AnyEvent, wanted: deque[ac.AnyAction], open_numbers: set[tuple[type[ac.Action], int]]
     ) -> None:
-        while wanted and not fits(event, wanted[0]) and _is_void(wanted[0], open_numbers):
-            wanted.popleft()
+        if wanted and not fits(event, wanted[0]):
+            _drop_void(wanted, open_numbers)
         if not wanted or not fits(event, wanted[0]):
             self._diverged(event_id, event, wanted[0] if wanted else None)
         wanted.popleft()
@@ -412,6 +428,11 @@ def _note_closed(numbers: set[tuple[type[ac.Action], int]], event: Any) -> None:
             numbers.discard((ac.CancelTimer, event.number))
         case _:
             pass
+
+
+def _drop_void(wanted: deque[ac.AnyAction], open_numbers: set[tuple[type[ac.Action], int]]) -> None:
+    while wanted and _is_void(wanted[0], open_numbers):
+        wanted.popleft()
 
 
 def _is_void(action: ac.AnyAction, open_numbers: set[tuple[type[ac.Action], int]]) -> bool:

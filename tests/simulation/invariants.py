@@ -1,0 +1,225 @@
+"""What must hold after everything, by the names of DESIGN 6."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from perdure.codec.records import hash_of_record
+from perdure.core.activity import ActivityState, ActivityStatus
+from perdure.core.lifecycle import Phase
+from perdure.core.run import RunState, fold
+from perdure.model import events as ev
+from perdure.model.states import WorkflowState
+from perdure.model.tasks import Task
+from perdure.model.timers import Timer, TimerKind
+from perdure.replay.live import LiveRun
+
+if TYPE_CHECKING:
+    from perdure.engine.active import ActiveRun
+    from perdure.engine.ports import Store
+    from perdure.model.payloads import Payloads
+    from perdure.workflow import Definition
+
+ENDS_ACTIVITY = (ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelRequested)
+ENDS_TIMER = (ev.TimerFired, ev.TimerCancelled)
+
+
+def check_history(records: Sequence[ev.EventRecord]) -> None:
+    """I1 to I4, of one run."""
+    assert_gapless_and_chained(records)
+    assert_one_terminal_event_last(records)
+    assert_activities_end_once(records)
+    assert_timers_fire_once_and_never_early(records)
+    assert_time_never_goes_back(records)
+
+
+def assert_gapless_and_chained(records: Sequence[ev.EventRecord]) -> None:
+    """I1: each record begins where the one before ended, and names its hash."""
+    next_id, previous = 1, b""
+    for record in records:
+        assert record.events, "I1: a record without events"
+        assert record.first_event_id == next_id, f"I1: event {record.first_event_id} after event {next_id - 1}"
+        assert record.previous_hash == previous, f"I1: the hash chain breaks before event {next_id}"
+        next_id += len(record.events)
+        previous = hash_of_record(record)
+
+
+def assert_one_terminal_event_last(records: Sequence[ev.EventRecord]) -> None:
+    """I1: at most one, and nothing after it."""
+    events = _events(records)
+    terminal = [number for number, (_, event) in enumerate(events) if isinstance(event, ev.TERMINAL)]
+    assert len(terminal) <= 1, f"I1: {len(terminal)} terminal events"
+    assert not terminal or terminal[0] == len(events) - 1, "I1: events after the terminal one"
+
+
+def assert_activities_end_once(records: Sequence[ev.EventRecord]) -> None:
+    """I2: an activity is scheduled once, and ends at most once after that."""
+    scheduled: set[int] = set()
+    ended: set[int] = set()
+    for _, event in _events(records):
+        if isinstance(event, ev.ActivityScheduled):
+            assert event.number == len(scheduled) + 1, "I2: activities are numbered from 1 without a gap"
+            scheduled.add(event.number)
+        elif isinstance(event, ENDS_ACTIVITY):
+            assert event.number in scheduled, f"I2: activity {event.number} ends and was never scheduled"
+            assert event.number not in ended, f"I2: activity {event.number} ends twice"
+            ended.add(event.number)
+
+
+def assert_timers_fire_once_and_never_early(records: Sequence[ev.EventRecord]) -> None:
+    """I3: also those of retries and of a delayed start."""
+    armed: dict[int, int] = {}
+    ended: set[int] = set()
+    retry_at: dict[int, int] = {}
+    begins_at = 0
+    for at, event in _events(records):
+        match event:
+            case ev.WorkflowStarted():
+                begins_at = event.delayed_until
+            case ev.WorkflowBegun():
+                assert begins_at, "I3: begun, and was not delayed"
+                assert at >= begins_at, "I3: begun early"
+            case ev.TimerStarted():
+                assert event.number not in armed, f"I3: timer {event.number} is started twice"
+                armed[event.number] = event.fires_at
+            case ev.TimerFired() | ev.TimerCancelled():
+                assert event.number in armed, f"I3: timer {event.number} ends and was never started"
+                assert event.number not in ended, f"I3: timer {event.number} ends twice"
+                assert isinstance(event, ev.TimerCancelled) or at >= armed[event.number], f"I3: timer {event.number} fired early"
+                ended.add(event.number)
+            case ev.ActivityAttemptFailed():
+                retry_at[event.number] = event.retry_at
+            case ev.ActivityRetried():
+                assert at >= retry_at.pop(event.number), f"I3: activity {event.number} is tried again early"
+            case _:
+                pass
+
+
+def assert_time_never_goes_back(records: Sequence[ev.EventRecord]) -> None:
+    """I4."""
+    times = [record.at for record in records]
+    assert times == sorted(times), "I4: `at` goes back"
+
+
+def assert_replays(records: Sequence[ev.EventRecord], definition: Definition, payloads: Payloads) -> None:
+    """I5: new code does what is recorded.
+
+    Raises:
+        ReplayError: it does not.
+    """
+    first = records[0]
+    started = first.events[0]
+    assert isinstance(started, ev.WorkflowStarted)
+    live = LiveRun(definition, first.workflow_id, first.run_id, started, first.at, payloads)
+    try:
+        live.replay(records)
+    finally:
+        live.evict()
+
+
+def assert_fold_is_stored(
+    records: Sequence[ev.EventRecord], state: WorkflowState | None, timers: Sequence[Timer], tasks: Sequence[Task]
+) -> None:
+    """I6: the store holds what the events say.
+
+    Args:
+        records: of a run.
+        state: of its workflow id; of a later run where there is one.
+        timers: all.
+        tasks: all.
+    """
+    run = fold(records)
+    assert state is not None, "I6: a history without a state"
+    if state.run_id == run.run_id:
+        assert state.type == run.type
+        assert state.status is run.status, f"I6: the state is {state.status}, the fold {run.status}"
+        assert (state.started_at, state.closed_at) == (run.started_at, run.closed_at)
+        assert (state.result, state.failure) == (run.result, run.failure)
+        assert not run.reason or state.reason == run.reason
+    else:
+        assert run.phase.is_closed, "I6: two open runs of one workflow id"
+    assert {timer for timer in timers if timer.run_id == run.run_id} == timers_of(run), "I6: timers"
+    stored = {task.number: task for task in tasks if task.run_id == run.run_id}
+    assert stored.keys() == tasks_of(run).keys(), "I6: tasks"
+    for number, task in tasks_of(run).items():
+        found = stored[number]
+        assert (found.token, found.attempt, found.name, found.input) == (task.token, task.attempt, task.name, task.input)
+        assert (found.queue, found.idempotency_key, found.timeout_us) == (task.queue, task.idempotency_key, task.timeout_us)
+
+
+def timers_of(run: RunState) -> set[Timer]:
+    """The timers that a run must have in the store."""
+
+    def timer(fires_at: int, kind: TimerKind, number: int = 0) -> Timer:
+        return Timer(fires_at, run.run_id, kind, number, run.workflow_id)
+
+    found = {timer(fires_at, TimerKind.CODE, number) for number, fires_at in run.timers.items()}
+    for number, activity in run.activities.items():
+        if activity.status is ActivityStatus.BACKING_OFF:
+            found.add(timer(activity.retry_at, TimerKind.RETRY, number))
+        if give_up_after := activity.options.retry.give_up_after_us:
+            found.add(timer(activity.scheduled_at + give_up_after, TimerKind.GIVE_UP, number))
+    if not run.phase.is_closed and run.started.timeout_us:
+        found.add(timer(run.started_at + run.started.timeout_us, TimerKind.TIMEOUT))
+    if run.phase is Phase.DELAYED:
+        found.add(timer(run.started.delayed_until, TimerKind.BEGIN))
+    return found
+
+
+def tasks_of(run: RunState) -> dict[int, Task]:
+    """The tasks that a run must have in the store, by number."""
+    out = (ActivityStatus.DISPATCHED, ActivityStatus.STARTED)
+    return {
+        number: activity.task(run.workflow_id, run.run_id, run.type)
+        for number, activity in run.activities.items()
+        if activity.status in out
+    }
+
+
+def assert_live_is_folded(active: ActiveRun, store: Store) -> None:
+    """I6: the cached state is the one that a reload would give, hash of the last record included."""
+    state = active.state
+    again = fold(store.events(state.workflow_id, state.run_id), hash_of_record)
+    assert as_data(state) == as_data(again), f"the live state of {state.workflow_id} is not what its history folds to"
+
+
+def as_data(state: RunState) -> dict[str, Any]:
+    """All slots, those of the activities, too."""
+    data = {name: getattr(state, name) for name in RunState.__slots__}
+    data["activities"] = {
+        number: {name: getattr(activity, name) for name in ActivityState.__slots__}
+        for number, activity in state.activities.items()
+    }
+    return data
+
+
+def check_everything(
+    histories: Mapping[tuple[str, str], Sequence[ev.EventRecord]],
+    store: Store,
+    definitions: Mapping[str, Definition],
+    payloads: Payloads,
+) -> None:
+    """I1 to I6, of all runs."""
+    timers, tasks = store.timers(None, 1_000_000), list(store.tasks())
+    for (workflow_id, run_id), records in histories.items():
+        assert records, f"I8: run {run_id} of {workflow_id!r} was acknowledged and is not there"
+        check_history(records)
+        state = store.state(workflow_id)
+        assert_fold_is_stored(records, state, timers, tasks)
+        run = fold(records)
+        if run.type in definitions and not was_suspended_last(records):
+            assert_replays(records, definitions[run.type], payloads)
+    run_ids = {run_id for _, run_id in histories}
+    assert {timer.run_id for timer in timers} <= run_ids, "I6: timers of runs that nobody knows"
+    assert {task.run_id for task in tasks} <= run_ids, "I6: tasks of runs that nobody knows"
+
+
+def was_suspended_last(records: Sequence[ev.EventRecord]) -> bool:
+    """Whether the code could not be trusted when the run was last heard of, or closed."""
+    marks = [event for _, event in _events(records) if isinstance(event, ev.WorkflowSuspended | ev.WorkflowResumed)]
+    return bool(marks) and isinstance(marks[-1], ev.WorkflowSuspended)
+
+
+def _events(records: Sequence[ev.EventRecord]) -> list[tuple[int, ev.AnyEvent]]:
+    return [(record.at, event) for record in records for event in record.events]

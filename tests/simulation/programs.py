@@ -1,0 +1,549 @@
+"""Workflows and activities for scripts, sweeps and properties: each shows one thing.
+
+What an activity does depends only on its arguments and the attempt's number, so that a crash changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from perdure import activity, workflow
+from perdure.activity import Retry
+from perdure.errors import ActivityFailed, Failure, RetryAfter
+from perdure.registry import Registry
+
+
+@dataclass(eq=False)
+class CardDeclined(Failure):
+    reason: str
+
+
+class Unreachable(ConnectionError):
+    """A subclass of a subclass of OSError."""
+
+
+# ---- activities
+
+
+@activity.defn
+async def charge(order_id: str, cents: int) -> str:
+    if cents == 3500:
+        raise CardDeclined("the card has no 35 dollars")
+    return f"receipt of {order_id}"
+
+
+@activity.defn
+async def refund(order_id: str) -> str:
+    return f"refunded {order_id}"
+
+
+@activity.defn
+async def echo(value: Any) -> Any:
+    return value
+
+
+@activity.step
+async def quick(value: Any) -> Any:
+    return value
+
+
+@activity.defn
+def in_thread(value: int) -> int:
+    return value + 1
+
+
+@activity.defn
+async def flaky(fails: int) -> str:
+    """Fails so many times, then works."""
+    attempt = activity.info().attempt
+    if attempt <= fails:
+        raise ConnectionError(f"no answer to attempt {attempt}")
+    return f"done by attempt {attempt}"
+
+
+@activity.step
+async def flaky_step(fails: int) -> str:
+    attempt = activity.info().attempt
+    if attempt <= fails:
+        raise ConnectionError(f"no answer to attempt {attempt}")
+    return f"done by attempt {attempt}"
+
+
+@activity.defn
+async def unreachable() -> None:
+    raise Unreachable("nobody is there")
+
+
+@activity.defn
+async def slowed() -> str:
+    if activity.info().attempt == 1:
+        raise RetryAfter("45s", "come back later")
+    return "let in"
+
+
+@activity.defn(timeout="10ms", retry=Retry(maximum_attempts=2))
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+@activity.defn
+async def odd() -> object:
+    return object()
+
+
+@activity.defn
+async def blob(size: int) -> str:
+    return "x" * size
+
+
+@activity.defn
+async def seat(who: str) -> str:
+    """Known to later deployments only."""
+    return f"a seat for {who}"
+
+
+# ---- one call each
+
+
+@workflow.defn
+async def call_flaky(fails: int) -> str:
+    return await flaky(fails)
+
+
+@workflow.defn
+async def call_flaky_step(fails: int) -> str:
+    return await flaky_step(fails)
+
+
+@workflow.defn
+async def give_up(fails: int) -> str:
+    return await flaky.options(retry=Retry(give_up_after="10s"))(fails)
+
+
+@workflow.defn
+async def three_attempts(fails: int) -> str:
+    try:
+        return await flaky.options(retry=Retry(maximum_attempts=3))(fails)
+    except ActivityFailed as failed:
+        return f"{failed} ({failed.attempts}, {type(failed.cause).__name__})"
+
+
+@workflow.defn
+async def call_hang() -> str:
+    try:
+        await hang()
+    except TimeoutError as error:
+        return f"{type(error).__name__}: {error}"
+    return "never"
+
+
+@workflow.defn
+async def picky() -> None:
+    await unreachable.options(retry=Retry(never=(OSError,)))()
+
+
+@workflow.defn
+async def call_slowed() -> str:
+    return await slowed()
+
+
+@workflow.defn
+async def call_odd() -> None:
+    await odd()
+
+
+@workflow.defn
+async def call_blob(size: int) -> int:
+    try:
+        return len(await blob(size))
+    except ActivityFailed as failed:
+        return -failed.attempts
+
+
+@workflow.defn
+async def call_seat(who: str) -> str:
+    return await seat(who)
+
+
+@workflow.defn
+async def call_in_thread(value: int) -> int:
+    return await in_thread(value)
+
+
+@workflow.defn
+async def odd_result() -> object:
+    return object()
+
+
+@workflow.defn
+async def broken(text: str) -> None:
+    raise ValueError(text)
+
+
+# ---- stories
+
+
+@workflow.defn
+class Order:
+    """Charged, picked up, delivered; refunded when nobody picks it up."""
+
+    def __init__(self) -> None:
+        self.state = "charging"
+
+    @workflow.run
+    async def process(self, cents: int) -> str:
+        order_id = workflow.info().workflow_id
+        async with workflow.saga() as saga:
+            saga.compensate(refund, order_id)
+            await charge(order_id, cents)
+            self.state = "paid"
+            if not await workflow.wait_until(lambda: self.state == "picked up", timeout="1m"):
+                raise Failure("no driver accepted the order")
+        if not await workflow.wait_until(lambda: self.state == "delivered", timeout="1m"):
+            raise Failure("the order was not delivered")
+        await workflow.sleep("1m")
+        return str(await echo(f"rate {order_id}"))
+
+    @workflow.signal
+    def picked_up(self) -> None:
+        self.state = "picked up"
+
+    @workflow.signal
+    def delivered(self) -> None:
+        self.state = "delivered"
+
+    @workflow.query
+    def progress(self, loud: bool) -> str:
+        return self.state.upper() if loud else self.state
+
+    @workflow.query
+    def broken(self) -> str:
+        raise ValueError("this query always raises")
+
+    @workflow.query
+    def secretive(self) -> object:
+        return object()
+
+    @workflow.view
+    def status(self) -> str:
+        return self.state
+
+
+@workflow.defn
+class Trip:
+    """Two bookings; a cancellation undoes both, however often it is asked for."""
+
+    @workflow.run
+    async def travel(self) -> str:
+        async with workflow.saga() as saga:
+            saga.compensate(refund, "hotel")
+            await charge("hotel", 100)
+            saga.compensate(refund, "flight")
+            await charge("flight", 200)
+            await workflow.sleep("1 day")
+        return "home again"
+
+
+@workflow.defn
+class Box:
+    """Collects what it is given until it is closed."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.is_closed = False
+
+    @workflow.run
+    async def collect(self) -> list[Any]:
+        await workflow.wait_until(lambda: self.is_closed)
+        return self.items
+
+    @workflow.signal
+    def put(self, item: int) -> None:
+        self.items.append(item)
+
+    @workflow.signal
+    async def put_slowly(self, item: int) -> None:
+        self.items.append(await echo(item))
+
+    @workflow.signal
+    async def put_later(self, item: int, seconds: int) -> None:
+        await asyncio.sleep(seconds)
+        self.items.append(item)
+
+    @workflow.signal
+    def close(self) -> None:
+        self.is_closed = True
+
+    @workflow.query
+    def count(self) -> int:
+        return len(self.items)
+
+    @workflow.view
+    def content(self) -> list[Any]:
+        if len(self.items) == 13:
+            raise ValueError("thirteen cannot be shown")
+        return self.items
+
+
+@workflow.defn
+class Race:
+    """A signal against the clock."""
+
+    def __init__(self) -> None:
+        self.is_called = False
+
+    @workflow.run
+    async def run(self, seconds: int) -> str:
+        return "signal" if await workflow.wait_until(lambda: self.is_called, timeout=f"{seconds}s") else "timeout"
+
+    @workflow.signal
+    def call(self) -> None:
+        self.is_called = True
+
+
+@workflow.defn
+class Fragile:
+    """A handler that raises takes the run down, in order."""
+
+    @workflow.run
+    async def run(self) -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(refund, "deposit")
+            await workflow.sleep("1 day")
+
+    @workflow.signal
+    async def drop(self, text: str) -> None:
+        await quick("falling")
+        raise ValueError(text)
+
+    @workflow.signal
+    async def tidy(self) -> None:
+        """Asked to stop, it tidies up with two activities."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await echo("first")
+            await echo("second")
+
+
+@workflow.defn
+class Stubborn:
+    """Its handler waits for ever, until it is cancelled."""
+
+    @workflow.run
+    async def run(self) -> str:
+        return "main is done"
+
+    @workflow.signal
+    async def linger(self) -> None:
+        await asyncio.Event().wait()
+
+
+@workflow.defn
+async def fan_out(count: int) -> int:
+    return sum(await asyncio.gather(*(echo(number) for number in range(count))))
+
+
+@workflow.defn
+async def fan_out_steps(count: int) -> int:
+    return sum(await asyncio.gather(*(quick(number) for number in range(count))))
+
+
+@workflow.defn
+async def chain_steps(count: int) -> int:
+    total = 0
+    for number in range(count):
+        total += await quick(number)
+    return total
+
+
+@workflow.defn
+async def group() -> str:
+    """One fails, the others are cancelled."""
+    story = "all is well"
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.sleep(60))
+            tasks.create_task(charge("one", 3500))
+            tasks.create_task(seat("two"))
+    except* CardDeclined as declined:
+        story = f"{len(declined.exceptions)} declined"
+    return story
+
+
+@workflow.defn
+async def sleeps(count: int) -> list[int]:
+    """Timers that fire in another order than they were started."""
+    ended: list[int] = []
+
+    async def nap(seconds: int) -> None:
+        await asyncio.sleep(seconds)
+        ended.append(seconds)
+
+    await asyncio.gather(*(nap(seconds) for seconds in range(count, 0, -1)))
+    return ended
+
+
+@workflow.defn
+async def sleep_then_step(seconds: int) -> Any:
+    await asyncio.sleep(seconds)
+    return await quick("rested")
+
+
+@workflow.defn
+async def time_limited() -> str:
+    try:
+        async with asyncio.timeout(30):
+            await seat("nobody")
+    except TimeoutError:
+        return "went on without"
+    return "got it"
+
+
+@workflow.defn
+async def first_of_two() -> str:
+    """The slower one is cancelled."""
+    slow, fast = asyncio.ensure_future(asyncio.sleep(60, "slow")), asyncio.ensure_future(asyncio.sleep(5, "fast"))
+    done, pending = await asyncio.wait({slow, fast}, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    return done.pop().result()
+
+
+@workflow.defn
+async def dice() -> list[float]:
+    """Chance and time come from the history."""
+    first = workflow.random().random()
+    await asyncio.sleep(1)
+    return [first, workflow.random().random(), workflow.now().timestamp(), workflow.uuid4().int % 1000]
+
+
+@workflow.defn
+class Patient:
+    """Waits for ever."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
+@workflow.defn
+class Swallows:
+    """Goes on after its first cancellation."""
+
+    @workflow.run
+    async def run(self) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            await quick("noted")
+            return f"not now ({error})"
+        return "never"
+
+
+@workflow.defn
+class Careless:
+    """Cancels an activity and does not look whether it had ended."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    @workflow.run
+    async def run(self) -> str:
+        self.task = asyncio.ensure_future(charge("careless", 1))
+        self.nap = asyncio.ensure_future(asyncio.sleep(10))
+        await workflow.wait_until(lambda: self.is_over)
+        return "over"
+
+    @workflow.signal
+    def drop(self) -> None:
+        self.task.cancel()
+        self.nap.cancel()
+
+    @workflow.signal
+    def end(self) -> None:
+        self.is_over = True
+
+
+# ---- code that cannot be trusted
+
+
+@workflow.defn
+async def spin() -> None:
+    while True:
+        await asyncio.sleep(0)
+
+
+@workflow.defn
+async def leaky() -> float:
+    return time.time()
+
+
+@workflow.defn
+class Fickle:
+    """As it was first deployed."""
+
+    @workflow.run
+    async def run(self) -> str:
+        await echo("first")
+        await self.called()
+        return str(await echo("last"))
+
+    async def called(self) -> None:
+        await workflow.wait_until(lambda: self.calls > 0)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @workflow.signal
+    def call(self) -> None:
+        self.calls += 1
+
+    @workflow.query
+    def count(self) -> int:
+        return self.calls
+
+
+@workflow.defn(name="Fickle")
+class DivergedFickle(Fickle):
+    """Does something else first: no history of the one above fits."""
+
+    @workflow.run
+    async def run(self) -> str:
+        await quick("a new idea")
+        await echo("first")
+        await self.called()
+        return "diverged"
+
+
+@workflow.defn(name="Fickle")
+class MendedFickle(Fickle):
+    """Differs only after the signal."""
+
+    @workflow.run
+    async def run(self) -> str:
+        await echo("first")
+        await self.called()
+        return f"mended: {await echo('last')}"
+
+
+_WORKFLOWS = [
+    Order, Box, Race, Fragile, Stubborn, Patient, Swallows, call_flaky, call_flaky_step, give_up, three_attempts, call_hang,
+    picky, call_slowed, call_odd, call_blob, call_seat, call_in_thread, odd_result, broken, fan_out, fan_out_steps, chain_steps,
+    group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky,
+]  # fmt: skip
+_ACTIVITIES: list[activity.Activity[..., Any]] = [
+    charge, refund, echo, quick, in_thread, flaky, flaky_step, unreachable, slowed, hang, odd, blob,
+]  # fmt: skip
+
+DEPLOYMENTS: dict[str, Registry] = {
+    "first": Registry.of([*_WORKFLOWS, Trip, Careless, Fickle], _ACTIVITIES),
+    "diverged": Registry.of([*_WORKFLOWS, DivergedFickle], _ACTIVITIES),
+    "mended": Registry.of([*_WORKFLOWS, MendedFickle], _ACTIVITIES),
+    "fewer": Registry.of(_WORKFLOWS, _ACTIVITIES),
+    "with-seat": Registry.of([*_WORKFLOWS, Trip, Careless, Fickle], [*_ACTIVITIES, seat]),
+}
+"""What may be deployed, by name; `seat` is served by "with-seat" only."""
