@@ -349,6 +349,19 @@ def test_an_activity_that_nobody_serves_is_shown_as_waiting_with_the_reason(plac
     assert "(" in shown.split("waiting for a worker")[1], "no reason is given"
 
 
+def test_code_that_is_broken_after_a_restart_is_waited_for(
+    place: Path, devs: Callable[..., Dev], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved twice in a row: the first was good and started the restart, the second is not."""
+    (place / "app.py").write_text("nonsense\n")
+    monkeypatch.setenv("PERDURE_RESTARTED", "1")
+    dev = devs(place, "app.py", serves=False)
+    assert "app.py:1: NameError" in dev.wait_for("waiting until it is mended")
+    (place / "app.py").write_text(APP)
+    dev.wait_for("Ctrl-C stops")
+    assert dev.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -423,3 +436,22 @@ def test_it_stops_while_an_activity_is_running_and_nothing_is_lost(place: Path, 
     assert dev.stop(signal.SIGTERM) == 0
     devs(place, "app.py")
     assert ask(place, "result", "a") == '"Hello, Ada! (Grace)"\n'
+
+
+def test_an_instance_that_cannot_be_provided_is_one_line_with_its_place(place: Path) -> None:
+    provider = """
+import contextlib
+from collections.abc import AsyncIterator
+
+class Billing:
+    @activity.defn
+    async def charge(self) -> None: ...
+
+@activity.provide
+async def billing() -> AsyncIterator[Billing]:
+    raise ConnectionError("no bank")
+    yield Billing()
+"""
+    (place / "app.py").write_text(APP + provider)
+    line = (APP + provider).partition("    raise Conn")[0].count("\n") + 1
+    assert f"app.py:{line}: ConnectionError: no bank" in refusal(place, "dev", "app.py")

@@ -97,8 +97,17 @@ def _import(target: str, name: str, directory: Path) -> ModuleType:
 def blamed(error: BaseException, target: str, directory: Path) -> str:
     """An exception of the author's code: the last line of the author's own that was running, and what it says."""
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename), directory)]
-    return f"{shown(own[-1].filename)}:{own[-1].lineno}: {said}" if own else f"{target}: {said}"
+    frames = _frames_of_author(error, directory)
+    return f"{shown(frames[-1].filename)}:{frames[-1].lineno}: {said}" if frames else f"{target}: {said}"
+
+
+def is_of_author(error: BaseException, directory: Path) -> bool:
+    """Whether the author's code was running when it was raised."""
+    return bool(_frames_of_author(error, directory))
+
+
+def _frames_of_author(error: BaseException, directory: Path) -> list[traceback.FrameSummary]:
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename), directory)]
 
 
 def _home_of(module: ModuleType, otherwise: Path) -> Path:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-TRIAL = "from perdure.cli.trial import main; main()"
-READY_S = 5.0
+TRIAL: Final = "from perdure.cli.trial import main; main()"
+READY_S: Final = 5.0
+LOOK_MS: Final = 200
+"""How often the watch looks whether it shall end."""
+RESTARTED: Final = "PERDURE_RESTARTED"
+"""Set in the environment of a process that was started for new code."""
 
 
 class Reloader:
@@ -24,13 +29,17 @@ class Reloader:
         target: the app, as on the command line.
         directory: whose Python files are watched.
         stop: called once when the new code is good; `is_wanted` is true from then on.
+        files: that have been loaded.
+        since_ns: when loading them began, nanoseconds since 1970: what was saved since then is new code too.
     """
 
-    def __init__(self, target: str, directory: Path, stop: Callable[[], None]) -> None:
+    def __init__(self, target: str, directory: Path, stop: Callable[[], None], files: Iterable[Path], since_ns: int) -> None:
         self.is_wanted = False
         self._target = target
         self._directory = directory
         self._stop = stop
+        self._files = list(files)
+        self._since_ns = since_ns
         self._closing = threading.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="perdure-reload", daemon=True)
@@ -47,19 +56,11 @@ class Reloader:
             self._thread.join()
 
     def _watch(self) -> None:
-        from watchfiles import PythonFilter, watch
-
         try:
-            for changes in watch(
-                self._directory,
-                watch_filter=PythonFilter(),
-                stop_event=self._closing,
-                rust_timeout=200,
-                yield_on_timeout=True,
-                raise_interrupt=False,
-            ):
+            for changed in changes(self._directory, self._closing):
+                late = set[str]() if self._ready.is_set() else self._saved_since()
                 self._ready.set()
-                if changes and self._is_good(path for _, path in changes):
+                if changed | late and self._is_good(changed | late):
                     self.is_wanted = True
                     self._stop()
                     return
@@ -68,8 +69,12 @@ class Reloader:
         finally:
             self._ready.set()
 
+    def _saved_since(self) -> set[str]:
+        """What was saved between loading and watching."""
+        return {str(file) for file in self._files if file.exists() and file.stat().st_mtime_ns > self._since_ns}
+
     def _is_good(self, paths: Iterable[str]) -> bool:
-        changed = ", ".join(sorted({Path(path).name for path in paths}))
+        names = ", ".join(sorted({Path(path).name for path in paths}))
         tried = subprocess.run(  # noqa: S603 our own interpreter
             [sys.executable, "-P", "-c", TRIAL, self._target],
             capture_output=True,
@@ -83,5 +88,28 @@ class Reloader:
                 f"perdure: {said[-1] if said else 'the app does not load'} (still serving what was there before)", err=True
             )
             return False
-        typer.echo(f"perdure: {changed} changed, starting again", err=True)
+        typer.echo(f"perdure: {names} changed, starting again", err=True)
         return True
+
+
+def changes(directory: Path, closing: threading.Event) -> Iterator[set[str]]:
+    """The Python files below a directory that change, set by set; empty sets in between, the first as soon as none is missed."""
+    from watchfiles import PythonFilter, watch
+
+    for changed in watch(
+        directory,
+        watch_filter=PythonFilter(),
+        stop_event=closing,
+        rust_timeout=LOOK_MS,
+        yield_on_timeout=True,
+        raise_interrupt=False,
+    ):
+        yield {path for _, path in changed}
+
+
+def start_again() -> NoReturn:
+    """Replace this process by one that loads the new code. The process id stays."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.environ[RESTARTED] = "1"
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "perdure.cli", *sys.argv[1:]])  # noqa: S606 our own command line

@@ -8,13 +8,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from perdure.cli.loading import App, blamed, load
-from perdure.cli.reloading import Reloader
+from perdure.cli import one_line
+from perdure.cli.loading import App, blamed, is_of_author, load
+from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again
 from perdure.cli.web import WebServer
 from perdure.embedded import Platform
 from perdure.errors import InfrastructureError, UsageError
@@ -55,7 +58,8 @@ def serve(served: Served) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     os.environ["PERDURE_URL"] = served.db  # for the app's own clients
-    app, registry = load_and_register(served.target)
+    since_ns = time.time_ns()
+    app, registry = _load(served, since_ns)
     web = WebServer.of(app.module, served.host, served.port)
     platform = Platform(registry, served.db)
     is_ready = False
@@ -65,7 +69,8 @@ def serve(served: Served) -> None:
             web.stop()
         platform.request_stop()
 
-    reloader = Reloader(served.target, app.directory, stop) if served.is_reloaded else None
+    files = [Path(module.__file__ or "") for module in app.modules()]
+    reloader = Reloader(served.target, app.directory, stop, files, since_ns) if served.is_reloaded else None
 
     def ready() -> None:
         nonlocal is_ready
@@ -74,7 +79,7 @@ def serve(served: Served) -> None:
             web.start()
         _print_banner(served, app, registry, web)
 
-    _on_signal(stop)
+    is_signalled = _on_signal(stop)
     if reloader:
         reloader.start()
     try:
@@ -82,7 +87,7 @@ def serve(served: Served) -> None:
     except (InfrastructureError, UsageError):
         raise
     except Exception as error:
-        if is_ready:
+        if is_ready or not is_of_author(error, app.directory):
             raise
         raise UsageError(blamed(error, served.target, app.directory)) from error  # what the app provides cannot be opened
     finally:
@@ -91,8 +96,27 @@ def serve(served: Served) -> None:
             web.join()
         if reloader:
             reloader.close()
-    if reloader and reloader.is_wanted:
-        _start_again()
+    if reloader and reloader.is_wanted and not is_signalled.is_set():
+        start_again()
+
+
+def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
+    """Load what is served. After a restart it may be broken, since it was saved once more meanwhile: wait for it to be mended."""
+    is_restarted = bool(os.environ.pop(RESTARTED, ""))
+    try:
+        return load_and_register(served.target)
+    except UsageError as error:
+        if not is_restarted:
+            raise
+        said = one_line(error)
+    path = Path(served.target)
+    for changed in changes(path.parent if path.exists() else Path.cwd(), threading.Event()):
+        if said:
+            typer.echo(f"perdure: {said} (waiting until it is mended)", err=True)
+            said = ""
+        if changed or (path.exists() and path.stat().st_mtime_ns > since_ns):
+            break
+    return start_again()
 
 
 def load_and_register(target: str) -> tuple[App, Registry]:
@@ -111,14 +135,19 @@ def load_and_register(target: str) -> tuple[App, Registry]:
     return app, registry
 
 
-def _on_signal(stop: Callable[[], None]) -> None:
+def _on_signal(stop: Callable[[], None]) -> threading.Event:
+    """Stop at SIGINT and SIGTERM; the event tells that one came, which counts for more than new code."""
+    is_signalled = threading.Event()
+
     def handle(number: int, _frame: FrameType | None) -> None:
+        is_signalled.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
         typer.echo(f"\nstopping ({signal.Signals(number).name})", err=True)
         threading.Thread(target=stop, name="perdure-stop").start()  # the main thread may hold any lock just now
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
+    return is_signalled
 
 
 def _print_banner(served: Served, app: App, registry: Registry, web: WebServer | None) -> None:
@@ -148,10 +177,3 @@ def _first_command(registry: Registry, db: str) -> str:
     name, definition = next(iter(registry.workflows.items()))
     values = [parameter.upper() for parameter in inspect.signature(definition.run_fn).parameters if parameter != "self"]
     return " ".join(["perdure workflow start", f"{name.lower()}-1", name, *values, *([] if db == DEFAULT_DB else ["--db", db])])
-
-
-def _start_again() -> None:
-    """Replace this process by one that loads the new code. The process id stays."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "perdure.cli", *sys.argv[1:]])  # noqa: S606 our own command line
