@@ -1,0 +1,59 @@
+"""What the Kafka log needs of a store: to be brought to where the events topic is, partition by partition.
+
+A store implements this beside `engine.ports.Store`. Threads: `open`, `restore`, `restored`, and `close` of a partition that has not
+been gained yet, are called on the takeover's side thread, one partition after the other; `reached`, `tasks`, and `close` of a
+partition that is owned, on the engine's thread while no batch is open. Until `restored` has returned, nothing of the partition
+may show in what the engine reads (states, timers, tasks, suspended runs of all partitions).
+
+For each partition the order is open, restore*, restored, close; close may come after any of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from perdure.model.tasks import Task
+
+Record = tuple[int, bytes | None, bytes | None, "list[tuple[str, bytes]] | None"]
+"""Offset, key, value (None: a tombstone), headers of a record of the events topic."""
+
+
+class Restorer(Protocol):
+    """A store that is a cache of the events topic."""
+
+    def open(self, partition: int) -> int | None:
+        """Make the partition's part of the store ready to be restored.
+
+        Returns:
+            The offset of the events partition from where to restore; None: from its beginning, with an empty store.
+
+        Raises:
+            InfrastructureError: it cannot be opened; the message says what to do. What is merely damaged or foreign is deleted.
+        """
+        ...
+
+    def restore(self, partition: int, records: Sequence[Record]) -> None:
+        """Take over records of the events partition, in order, from the offset that `open` gave."""
+
+    def restored(self, partition: int, offset: int) -> int:
+        """All records before `offset` have been taken over.
+
+        Returns:
+            The highest `input_offset` of the partition's records that were ever taken over or applied; -1 when there is none.
+        """
+        ...
+
+    def reached(self, ends: Mapping[int, int]) -> None:
+        """A batch was committed: by partition, the offset after the last of its records. Called before `Store.apply` of the batch,
+        which writes them down with it.
+        """
+
+    def tasks(self, partitions: Collection[int]) -> Iterable[Task]:
+        """Tasks of these partitions that have not ended, steps included (`engine.ports.Store.tasks`)."""
+        ...
+
+    def close(self, partition: int) -> None:
+        """Let go of the partition, whatever state it is in."""
