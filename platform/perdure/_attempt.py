@@ -5,8 +5,9 @@ from __future__ import annotations
 from asyncio import CancelledError
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from perdure.errors import UsageError
 from perdure.model import runtime
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 
-@dataclass(frozen=True)
-class Info:
+class Info(Struct, frozen=True):
     """Facts about an attempt.
 
     Attributes:
@@ -39,8 +39,7 @@ def _unheard(_details: tuple[object, ...]) -> None:
     """Nobody wants heartbeats of a function that is called directly."""
 
 
-@dataclass(slots=True, eq=False)
-class Attempt:
+class Attempt(Struct, eq=False):
     """One try, as whoever runs it sees it: the worker, the engine (a step), a test.
 
     Attributes:
@@ -55,7 +54,7 @@ class Attempt:
     heartbeat: Callable[[tuple[object, ...]], None] = _unheard
     last_heartbeat: tuple[Any, ...] = ()
     is_cancelled: bool = False
-    is_waiting: bool = field(default=False, kw_only=True)
+    is_waiting: bool = False
 
 
 _current: Final[ContextVar[Attempt | None]] = ContextVar("perdure_attempt", default=None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
+
+from msgspec import Struct, field
 
 from perdure._members import Member, Query, Run, RunRef, Signal, View
 from perdure.errors import UsageError
@@ -22,8 +23,7 @@ C = TypeVar("C")
 _ATTRIBUTE: Final = "__perdure_definition__"
 
 
-@dataclass(frozen=True, eq=False)
-class Definition:
+class Definition(Struct, frozen=True, eq=False, dict=True):
     """A workflow type.
 
     Attributes:
@@ -39,9 +39,9 @@ class Definition:
     name: str
     cls: type[Any] | None
     run_fn: Callable[..., Any]
-    signals: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
-    queries: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
-    views: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
+    signals: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
+    queries: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
+    views: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
     init_takes_arguments: bool = False
 
     @functools.cached_property

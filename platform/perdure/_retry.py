@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
@@ -19,8 +20,7 @@ _DEFAULT_CAP: Final = 100
 """`maximum_interval` where none is given, as a multiple of `first_interval`."""
 
 
-@dataclass(frozen=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """When the next attempt begins, and when there is none.
 
     Attributes:

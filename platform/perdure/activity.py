@@ -14,9 +14,10 @@ import functools
 import importlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast, get_args, overload
+
+from msgspec import Struct
 
 from perdure._activity_call import ActivityCall
 from perdure._attempt import Attempt, Info, current_attempt, heartbeat, idempotency_key, info, last_heartbeat, running
@@ -278,8 +279,7 @@ def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[
     return activity
 
 
-@dataclass(frozen=True)
-class Provider:
+class Provider(Struct, frozen=True):
     """A function that workers run once and keep open to get the instance whose methods are activities.
 
     Attributes:
@@ -288,7 +288,7 @@ class Provider:
 
     factory: Callable[[], AsyncIterator[Any]]
 
-    @functools.cached_property
+    @property
     def provides(self) -> type[Any]:
         """The class of what it yields, from its annotation.
 

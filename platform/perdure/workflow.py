@@ -18,9 +18,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, MutableMapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+
+from msgspec import Struct
 
 from perdure._definition import DEFINED, Decorator, Definition, definition_of, defn
 from perdure._members import (
@@ -84,8 +85,7 @@ T = TypeVar("T")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class Info:
+class Info(Struct, frozen=True):
     """Facts about a run.
 
     Attributes:
