@@ -1,0 +1,150 @@
+"""Code that blocks is shown, interrupted, and the engine goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from perdure.replay import eviction
+from perdure.replay.watchdog import Blocked, Watchdog
+
+if TYPE_CHECKING:
+    from tests.unit.replay.conftest import Driven
+
+LIMIT_S: Final = 0.1
+Program = Callable[[], Coroutine[Any, Any, Any]]
+
+
+async def compute_for_ever() -> None:
+    while True:
+        pass
+
+
+async def swallow() -> str:
+    for _ in range(2):
+        try:
+            while True:
+                pass
+        except BaseException:
+            continue
+    return "survived"
+
+
+async def compute_in_a_library() -> None:
+    sum(1 for _ in iter(int, 1))
+
+
+async def wait_in_c() -> None:
+    threading.Event().wait(60)
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def watchdog(told: list[str]) -> Iterator[Watchdog]:
+    watchdog = Watchdog(LIMIT_S, told.append)
+    yield watchdog
+    watchdog.stop()
+
+
+def activation(watchdog: Watchdog, driven: Driven, program: Program) -> Any:
+    watchdog.enter(driven.loop.run_id)
+    try:
+        return driven.begin(program)
+    finally:
+        watchdog.leave()
+
+
+@pytest.mark.parametrize("program", [compute_for_ever, swallow, wait_in_c, compute_in_a_library])
+def test_blocking_code_is_interrupted_with_the_authors_line(
+    watchdog: Watchdog, told: list[str], new_run: Callable[..., Driven], program: Program
+) -> None:
+    blocking, other = new_run("blocking"), new_run("other")
+    with pytest.raises(Blocked, match=r"run blocking held the engine up for more than 0\.1 s") as caught:
+        activation(watchdog, blocking, program)
+    file, _, line = caught.value.where.rpartition(":")
+    assert file == __file__
+    first = program.__code__.co_firstlineno
+    assert first < int(line) < first + 8
+    assert told == [str(caught.value)]
+    assert gc.isenabled()
+    assert asyncio._get_running_loop() is None
+    eviction.evict(blocking.loop)
+    assert activation(watchdog, other, lambda: asyncio.sleep(0, "went on")).result() == "went on"
+
+
+@pytest.mark.parametrize("program", [compute_for_ever, swallow])
+def test_it_works_in_a_thread_that_is_not_the_main_one(new_run: Callable[..., Driven], program: Program) -> None:
+    results: list[Any] = []
+
+    def engine() -> None:
+        watchdog = Watchdog(LIMIT_S)
+        for each in (program, lambda: asyncio.sleep(0, "went on")):
+            try:
+                results.append(activation(watchdog, new_run(), each).result())
+            except BaseException as error:
+                results.append(error)
+        watchdog.stop()
+
+    thread = threading.Thread(target=engine)
+    thread.start()
+    thread.join(30)
+    assert [type(result) for result in results] == [Blocked, str]
+    assert results[0].where.startswith(__file__)
+
+
+def test_a_query_that_blocks_is_interrupted(watchdog: Watchdog, driven: Driven) -> None:
+    def query() -> None:
+        while True:
+            pass
+
+    watchdog.enter("run")
+    try:
+        with pytest.raises(Blocked):
+            driven.loop.evaluate(query)
+    finally:
+        with pytest.raises(Blocked):
+            watchdog.leave()
+    assert not driven.loop.is_read_only
+
+
+def test_the_engine_itself_is_never_interrupted(watchdog: Watchdog, told: list[str]) -> None:
+    finished = threading.Event()
+    threading.Timer(LIMIT_S * 4, finished.set).start()
+    watchdog.enter("run")
+    assert finished.wait(10)
+    watchdog.leave()
+    assert told == []
+
+
+def test_many_short_activations_are_not_one_long_one(watchdog: Watchdog, told: list[str], driven: Driven) -> None:
+    until = time.monotonic() + 3 * LIMIT_S
+    while time.monotonic() < until:
+        watchdog.enter("run")
+        driven.loop.run()
+        watchdog.leave()
+    assert told == []
+
+
+def test_an_activation_costs_little(watchdog: Watchdog) -> None:
+    def cost(times: int = 20_000) -> float:
+        start = time.perf_counter()
+        for _ in range(times):
+            watchdog.enter("run")
+            watchdog.leave()
+        return (time.perf_counter() - start) / times
+
+    if sys.gettrace() is None:
+        assert (
+            min(cost() for _ in range(5)) < 1e-6
+        )  # 0.1 us when measured alone; a tool that traces or a busy machine multiplies it
