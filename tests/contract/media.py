@@ -68,8 +68,10 @@ class Media(ABC):
         self._kill(node)
 
     def close(self) -> None:
-        for each in (*self._readers, *self._nodes):
-            each.close()
+        for reader in self._readers:
+            reader.close()
+        for node in self._nodes:
+            node.close()
 
     def reader(self) -> Reader:
         """Closed with the medium, if it is not before."""

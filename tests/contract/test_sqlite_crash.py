@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 from contextlib import closing
@@ -80,6 +82,30 @@ def test_a_process_killed_at_random_loses_nothing_and_does_nothing_twice(tmp_pat
     found = counts(path)
     assert_whole(found, total)
     assert found["commands"] == 0
+
+
+def test_a_child_that_the_killed_owner_forked_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    code = (
+        "import os, signal, sys, time\n"
+        "from perdure.medium.sqlite import SqliteFile\n"
+        "file = SqliteFile(sys.argv[1])\n"
+        "file.open()\n"
+        "child = os.fork()\n"
+        "if child: print(child, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "time.sleep(60)\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    child = int(owner.stdout.readline())
+    try:
+        assert owner.wait(60) == -9
+        file = SqliteFile(path)
+        file.open()
+        file.close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        owner.stdout.close()
 
 
 def test_a_killed_owner_holds_nothing(tmp_path: Path) -> None:

@@ -187,6 +187,17 @@ def test_a_lock_of_another_process_aborts_the_commit(media: SqliteMedia, node: N
     assert node.store.events("w", "run-1") == [record()]
 
 
+def test_a_lock_that_hinders_reading_ends_no_take(media: SqliteMedia, node: Node) -> None:
+    with closing(connect(media.path, 1.0)) as other:
+        other.execute("INSERT INTO commands (record) VALUES (x'ff')")
+        other.execute("BEGIN IMMEDIATE")
+        node.log.submit(commands("a"))
+        assert names(node.log.take(10, 0.0)) == ["a"], "the row that is no command cannot be set aside now"
+        other.execute("ROLLBACK")
+    node.log.take(10, 0.0)
+    assert count(media.path, "dead_letters") == 1
+
+
 def test_an_event_that_is_there_already_is_refused_for_good_and_changes_nothing(node: Node) -> None:
     node.write(full_batch())
     again = full_batch(2)

@@ -169,6 +169,7 @@ def test_requests_reach_the_engine_in_order(line: Line) -> None:
         await transport.close()
 
     asyncio.run(main())
+    line.echo.wait_for(lambda taken: len(taken) >= 11)
     assert [each.request_id for each in line.echo.taken if isinstance(each, Request)] == [
         *(f"s-{number}" for number in range(10)),
         "last",
@@ -236,6 +237,22 @@ def test_close_ends_those_who_wait_and_refuses_more(line: Line) -> None:
             await task
         with pytest.raises(EngineUnavailable, match="closed"):
             await transport.request(signal(), 1)
+        await transport.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("line", ["local, memory", "local, sqlite"], indirect=True)
+def test_requests_to_an_engine_of_this_process_that_stops_or_has_stopped_end_at_once(line: Line) -> None:
+    async def main() -> None:
+        transport = line.transport()
+        task = asyncio.create_task(transport.request(AwaitWorkflow("w", request_id="r-1"), math.inf))
+        await transport.request(signal("w", "r-2"), 10)
+        await asyncio.to_thread(line.echo.stop)
+        with pytest.raises(EngineUnavailable, match="has stopped"):
+            await task
+        with pytest.raises(EngineUnavailable, match="has stopped"):
+            await transport.request(signal("w", "r-3"), math.inf)
         await transport.close()
 
     asyncio.run(main())

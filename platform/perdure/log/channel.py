@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     DeliverReplies = Callable[[list[AnyReply]], None]
     DeliverTasks = Callable[[list[Task]], None]
+    Ended = Callable[[], None]
     DeliverCancelled = Callable[[list[str]], None]
 
 _logger: Final = logging.getLogger(__name__)
@@ -29,14 +30,18 @@ class Channel:
     Any thread may call `submit`, `wake` and the subscriptions. `wait`, `take`, `settle`, `abort` and `deliver` belong to the
     engine's thread, through the log. Whoever is delivered to is called on the engine's thread, once for each commit with all
     there is for it: it hands the list on and returns. One that raises is cut off.
+
+    Attributes:
+        has_ended: the engine at the other end has gone, and no other has come yet.
     """
 
     def __init__(self) -> None:
+        self.has_ended = False
         self._inbox: SimpleQueue[Sequence[AnyCommand]] = SimpleQueue()
         self._ready: deque[AnyCommand] = deque()
         self._taken: list[AnyCommand] = []
         self._lock = Lock()
-        self._reply_subscribers: dict[str, DeliverReplies] = {}
+        self._reply_subscribers: dict[str, tuple[DeliverReplies, Ended | None]] = {}
         self._task_subscribers: list[tuple[DeliverTasks, DeliverCancelled | None]] = []
         self._undelivered: dict[tuple[str, int], Task] = {}
 
@@ -110,12 +115,33 @@ class Channel:
             has_any = True
         return has_any
 
+    # ---- the engine comes and goes
+
+    def begin(self) -> None:
+        """An engine is there."""
+        self.has_ended = False
+
+    def end(self) -> None:
+        """It has gone."""
+        self.has_ended = True
+        with self._lock:
+            subscribers = list(self._reply_subscribers.values())
+        for _, ended in subscribers:
+            if ended is not None:
+                ended()
+
     # ---- replies and tasks
 
-    def subscribe_replies(self, address: str, deliver: DeliverReplies) -> None:
-        """Get the replies whose `reply_to` is the address."""
+    def subscribe_replies(self, address: str, deliver: DeliverReplies, ended: Ended | None = None) -> None:
+        """Get the replies whose `reply_to` is the address.
+
+        Args:
+            address: of the subscriber's own choice.
+            deliver: takes them.
+            ended: called when the engine goes: what was asked is not going to be answered.
+        """
         with self._lock:
-            self._reply_subscribers[address] = deliver
+            self._reply_subscribers[address] = deliver, ended
 
     def unsubscribe_replies(self, address: str) -> None:
         """Replies to the address are dropped from now on."""
@@ -179,11 +205,11 @@ class Channel:
             else:
                 by_address[address] = [reply]
         for address, own in by_address.items():
-            deliver = self._reply_subscribers.get(address)
-            if deliver is None:
+            subscriber = self._reply_subscribers.get(address)
+            if subscriber is None:
                 continue
             try:
-                deliver(own)
+                subscriber[0](own)
             except Exception:
                 _logger.exception("a client that takes no replies is left out from now on")
                 self.unsubscribe_replies(address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from msgspec.structs import replace
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from perdure.log.channel import Channel
     from perdure.model.commands import AnyCommand, Request
     from perdure.model.replies import AnyReply
+
+_ENDED: Final = "the engine of this process has stopped; start it, and ask again: that is safe"
 
 
 class LocalTransport:
@@ -35,7 +37,7 @@ class LocalTransport:
         self._address = local_address()
         self._waiting = Waiting()
         self._is_closed = False
-        channel.subscribe_replies(self._address, self._waiting.resolve_from_thread)
+        channel.subscribe_replies(self._address, self._waiting.resolve_from_thread, self._ended)
 
     @property
     def reader(self) -> Reader:
@@ -48,6 +50,8 @@ class LocalTransport:
             raise EngineUnavailable("this client is closed: connect again")
         future = self._waiting.add(command.request_id)
         try:
+            if self._channel.has_ended:
+                raise EngineUnavailable(_ENDED)
             self._channel.submit((cast("AnyCommand", replace(command, reply_to=self._address)),))
             if math.isinf(timeout_s):
                 return await future
@@ -60,6 +64,9 @@ class LocalTransport:
             ) from None
         finally:
             self._waiting.remove(command.request_id, future)
+
+    def _ended(self) -> None:
+        self._waiting.fail_from_thread(EngineUnavailable(_ENDED))
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         """Hand over commands that nobody waits for."""

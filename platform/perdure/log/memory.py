@@ -38,6 +38,7 @@ class MemoryLog:
         """Take ownership."""
         self._epoch = self._medium.take_over(self._channel.wake)
         self._outside.forget()
+        self._channel.begin()
         self._channel.deliver_tasks([task for task in self._medium.written.tasks.values() if task.queue])
         if owner is not None:
             owner.partitions_gained((0,))
@@ -83,3 +84,4 @@ class MemoryLog:
         """Give up ownership."""
         if self._epoch == self._medium.epoch:
             self._medium.let_go()
+        self._channel.end()

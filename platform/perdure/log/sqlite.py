@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from perdure.codec.records import decode_command, decode_task
+from perdure.errors import CommitAborted
 from perdure.log.addresses import is_elsewhere, port_of
 from perdure.log.hints import HintListener
 from perdure.log.outside import Outside
@@ -27,6 +28,9 @@ POLL_S: Final = 0.05
 
 REPLIES_KEPT_US: Final = 600_000_000
 """How long a reply to another process is kept, microseconds."""
+
+_COMMANDS: Final = "SELECT position, record FROM commands WHERE position > ? ORDER BY position LIMIT ?"
+_SET_ASIDE: Final = "INSERT INTO dead_letters SELECT position, record, ? FROM commands WHERE position = ?"
 
 
 class SqliteLog:
@@ -62,6 +66,7 @@ class SqliteLog:
             self.close()
             raise
         tasks = sorted((decode_task(row[0]) for row in rows), key=lambda task: task.scheduled_at)
+        self._channel.begin()
         self._channel.deliver_tasks([task for task in tasks if task.queue])
         if owner is not None:
             owner.partitions_gained((0,))
@@ -117,27 +122,26 @@ class SqliteLog:
             self._listener.close()
             self._listener = None
             self._file.close()
+            self._channel.end()
 
     def _look_outside(self, limit: int) -> None:
         """Read what other processes wrote since the last look; one pragma when that is nothing."""
         room = self._outside.room(limit)
         if room <= 0:
             return
-        connection = self._file.connection
         try:
-            (version,) = connection.execute("PRAGMA data_version").fetchone()
-            if version == self._data_version and not self._has_more:
-                return
-            rows = connection.execute(
-                "SELECT position, record FROM commands WHERE position > ? ORDER BY position LIMIT ?",
-                (self._outside.position, room),
-            ).fetchall()
+            (version,) = self._file.connection.execute("PRAGMA data_version").fetchone()
+            if version != self._data_version or self._has_more:
+                rows = self._file.connection.execute(_COMMANDS, (self._outside.position, room)).fetchall()
+                self._outside.put(self._decoded(rows))
+                self._data_version = version
+                self._has_more = len(rows) == room
         except sqlite3.Error as error:
-            raise fault(error, self._file.path) from error
-        self._data_version = version
-        self._has_more = len(rows) == room
-        if rows:
-            self._outside.put(self._decoded(rows))
+            found = fault(error, self._file.path)
+            if not isinstance(found, CommitAborted):
+                raise found from error
+        except CommitAborted:  # the next look may succeed; if not, a commit is going to say so
+            return
 
     def _decoded(self, rows: list[tuple[int, bytes]]) -> list[tuple[int, AnyCommand]]:
         commands: list[tuple[int, AnyCommand]] = []
@@ -149,9 +153,7 @@ class SqliteLog:
                 unreadable.append((f"{type(error).__name__}: {error}", position))
         if unreadable:
             with self._file.transaction() as connection:
-                connection.executemany(
-                    "INSERT INTO dead_letters SELECT position, record, ? FROM commands WHERE position = ?", unreadable
-                )
+                connection.executemany(_SET_ASIDE, unreadable)
                 connection.executemany("DELETE FROM commands WHERE position = ?", [(position,) for _, position in unreadable])
         return commands
 

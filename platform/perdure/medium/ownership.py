@@ -13,6 +13,18 @@ from perdure.errors import InfrastructureError
 _PROBED_FOR_S: Final = 0.3
 """Clients look whether there is an owner by taking the lock for an instant; an owner to be tries for longer than that."""
 
+_held: Final = set[int]()
+
+
+def _let_go_in_child() -> None:
+    """A child that an activity forks must not keep the lock when its parent dies."""
+    for file in _held:
+        os.close(file)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
 
 class Ownership:
     """Held from `take` to `release`.
@@ -58,11 +70,13 @@ class Ownership:
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         self._file = file
+        _held.add(file)
 
     def release(self) -> None:
         """Idempotent."""
         if self._file >= 0:
             os.ftruncate(self._file, 0)
+            _held.discard(self._file)
             os.close(self._file)
             self._file = -1
 
