@@ -122,6 +122,15 @@ def test_a_failure_whose_fields_have_no_json_still_is_itself() -> None:
     assert str(error).startswith("<object object")
 
 
+def test_a_failure_with_annotations_for_type_checkers_only_still_is_itself() -> None:
+    @dataclass(eq=False)
+    class Lost(Failure):
+        where: Nowhere  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+
+    error = again(Lost([1]))
+    assert (type(error), error.where) == (Lost, [1])
+
+
 def test_a_failure_of_another_main_module_is_found_by_its_own_name() -> None:
     info = FailureInfo("__main__:CardDeclined", "no", b'{"reason":"no","asked":null}', is_final=True)
     assert type(payloads.decode_failure(info)) is CardDeclined

@@ -9,7 +9,8 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, cast
 
@@ -176,7 +177,9 @@ def _made_again(kind: type[BaseException], info: FailureInfo, cause: BaseExcepti
 
 
 def _from_fields(kind: Any, fields: tuple[dataclasses.Field[Any], ...], info: FailureInfo) -> BaseException:
-    hints = hints_of(kind)
+    hints: Mapping[str, Any] = {}
+    with suppress(UsageError):  # a name that is imported for type checkers only: plain JSON values are better than another class
+        hints = hints_of(kind)
     raw: dict[str, msgspec.Raw] = from_json(info.fields, dict[str, msgspec.Raw])
     values = {f.name: from_json(raw[f.name], hints.get(f.name, Any)) for f in fields if f.name in raw}
     positional = [f.name for f in fields if f.init and not f.kw_only]

@@ -11,7 +11,8 @@ class FailureInfo(Struct, array_like=True, frozen=True, omit_defaults=True):
     Attributes:
         type: the class, as `module:QualName`.
         message: `str(exception)`.
-        fields: JSON of the dataclass fields, or of the constructor's arguments; empty when there are none.
+        fields: JSON of the dataclass fields by name; of other classes an array of `args`, or an object of `args` and `attributes`
+            where it has some; empty when they have no JSON.
         is_final: a `Failure`: no attempt follows.
         traceback: as text, cut to the author's frames.
         cause: what it was raised from.
