@@ -14,34 +14,60 @@ from perdure.model.timers import Timer
 DETAILS_KEPT: Final = 10_000
 
 
+PASSES: Final = 100
+"""How often the dispatches of a slow step are not waited for, before it gets another chance to be quick."""
+
+
 class BatchOutbox:
     """Writes a batch. `core.effects.Outbox`, with steps started on the way.
 
     Args:
         steps: where local activities run.
+
+    Attributes:
+        awaited: steps started in this batch that the batch is held open for, by (run id, activity number).
     """
 
-    __slots__ = ("_details", "_steps", "_to_start", "batch", "steps_running")
+    __slots__ = ("_details", "_slow", "_steps", "_to_start", "awaited", "batch")
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
         self._to_start: list[Task] = []
         self._details: dict[tuple[str, int], bytes] = {}
         self.batch = Batch()
-        self.steps_running = 0
+        self._slow: dict[str, int] = {}
+        self.awaited: set[tuple[str, int]] = set()
 
     def begin(self, at: int) -> None:
         """Begin a batch."""
         self.batch = Batch(at)
         self._to_start.clear()
-        self.steps_running = 0
+        self.awaited.clear()
 
     def start_steps(self) -> None:
         """Start what was dispatched to this process since the last call."""
         if self._to_start:
-            self.steps_running += len(self._to_start)
+            self.awaited.update(
+                (task.run_id, task.number) for task in self._to_start if not self._slow or self._is_quick(task.name)
+            )
             self._steps.start(self._to_start)
             self._to_start = []
+
+    def note_slow(self) -> None:
+        """The batch was held open for them in vain: not again, for a while."""
+        for key in self.awaited:
+            if (task := self.batch.tasks.get(key)) is not None:
+                self._slow[task.name] = PASSES
+
+    def _is_quick(self, name: str) -> bool:
+        passes = self._slow.get(name)
+        if passes is None:
+            return True
+        if passes > 1:
+            self._slow[name] = passes - 1
+        else:
+            del self._slow[name]
+        return False
 
     def keep_details(self, run_id: str, number: int, details: bytes) -> None:
         """Remember the details of a heartbeat for the next attempt; soft state, bounded."""
@@ -71,7 +97,7 @@ class BatchOutbox:
         """The attempt that is out, if there is one, is over."""
         batch = self.batch
         if is_step:
-            self.steps_running -= 1
+            self.awaited.discard(task)
         dispatched = batch.tasks.pop(task, None)
         if dispatched is None or dispatched.attempt > 1:
             batch.tasks_ended.add(task)

@@ -222,17 +222,21 @@ class Engine:
         """Let the steps that end soon join the batch, and what else comes in meanwhile."""
         outbox = self._outbox
         outbox.start_steps()
-        if outbox.steps_running <= 0:
+        if not outbox.awaited:
             return
         limit = self._settings.batch_limit * 4
         until = perf_counter() + self._settings.join_s
-        while outbox.steps_running > 0 and (left_s := until - perf_counter()) > 0 and limit > 0:
+        has_any_ended = False
+        while outbox.awaited and limit > 0 and (left_s := until - perf_counter()) > 0:
             commands = self._log.take(self._settings.batch_limit, left_s)
             if not commands:
                 break
             limit -= len(commands)
             self._handle(commands)
+            has_any_ended = True
             outbox.start_steps()
+        if outbox.awaited and not has_any_ended:
+            outbox.note_slow()
 
     def _flush(self) -> None:
         """Close the records of the runs that were touched."""
