@@ -80,18 +80,18 @@ def test_filters_and_pages_give_what_a_plain_filter_gives(
     types = (None, "Order", "Überweisung", "Unheard")
     statuses = (None, "running", "failed", "unheard")
     spans = ((None, None), (10, None), (None, 40), (10, 40))
-    for type, status, (since, until) in product(types, statuses, spans):
+    for kind, status, (since, until) in product(types, statuses, spans):
         expected = [
             each
             for each in ordered
-            if type in {None, each.type}
+            if kind in {None, each.type}
             and status in {None, each.status}
             and (since is None or each.started_at >= since)
             and (until is None or each.started_at < until)
         ]
         found: list[WorkflowState] = []
         while page := reader.list(
-            type=type,
+            type=kind,
             status=status,
             started_after=since,
             started_before=until,
@@ -101,7 +101,7 @@ def test_filters_and_pages_give_what_a_plain_filter_gives(
         ):
             assert len(page) <= 7
             found += page
-        assert ids(found) == ids(expected), (type, status, since, until)
+        assert ids(found) == ids(expected), (kind, status, since, until)
 
 
 def test_a_workflow_is_listed_by_its_last_run_and_status(reader: Reader, node: Node) -> None:
