@@ -13,14 +13,13 @@ import asyncio
 import functools
 import importlib
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from types import FunctionType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast, get_args, overload
-
-from msgspec import Struct
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from perdure._activity_call import ActivityCall
 from perdure._attempt import Attempt, Info, current_attempt, heartbeat, idempotency_key, info, last_heartbeat, running
+from perdure._provider import PROVIDERS, Provider, provide
 from perdure._retry import Retry, policy_of
 from perdure.errors import RetryAfter, UsageError
 from perdure.model.duration import Duration, microseconds
@@ -59,8 +58,6 @@ T = TypeVar("T")
 
 DEFINED: Final[list[Activity[..., Any]]] = []
 """Every activity and step of this process, in the order of definition."""
-PROVIDERS: Final[list[Provider]] = []
-"""Every function marked with `provide`."""
 
 
 class Activity(Generic[P, R]):
@@ -277,46 +274,6 @@ def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[
         raise UsageError(f"{calling_place()}: activity.named: {error}") from None
     activity.returns = returns
     return activity
-
-
-class Provider(Struct, frozen=True):
-    """A function that workers run once and keep open to get the instance whose methods are activities.
-
-    Attributes:
-        factory: the author's function.
-    """
-
-    factory: Callable[[], AsyncIterator[Any]]
-
-    @property
-    def provides(self) -> type[Any]:
-        """The class of what it yields, from its annotation.
-
-        Raises:
-            UsageError: it has none, or not that of one class.
-        """
-        yielded = get_args(hints_of(self.factory).get("return"))
-        if not yielded or not isinstance(yielded[0], type):
-            raise UsageError(
-                f"{place_of(self.factory)}: annotate what {self.factory.__name__} yields: "
-                f"async def {self.factory.__name__}() -> AsyncIterator[YourClass]"
-            )
-        return cast("type[Any]", yielded[0])
-
-
-def provide(factory: Callable[[], AsyncIterator[T]], /) -> Callable[[], AsyncIterator[T]]:
-    """Marks `async def billing() -> AsyncIterator[Billing]` as what workers run once and keep open to get the instance of Billing.
-
-    Raises:
-        UsageError: it is not an async generator function without parameters.
-    """
-    if not inspect.isasyncgenfunction(factory):
-        raise UsageError(f"{place_of(factory)}: activity.provide is for an `async def` that yields the instance once.")
-    if inspect.signature(factory).parameters:
-        raise UsageError(f"{place_of(factory)}: what activity.provide marks takes no arguments.")
-    remember_local_names(factory)
-    PROVIDERS.append(Provider(factory))
-    return factory
 
 
 def _decorate(fn: Any, options: dict[str, Any], base: ActivityOptions, allowed: tuple[str, ...], what: str) -> Any:

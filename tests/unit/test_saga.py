@@ -1,0 +1,130 @@
+"""Compensations: newest first, on failure and cancellation, none stopped by another."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from perdure import workflow
+from perdure.errors import Failure, UsageError
+
+NOT_A_FUNCTION: Any = True
+
+
+class Undone:
+    """Compensations that note their order."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+
+    def plain(self, name: str) -> None:
+        self.order.append(name)
+
+    async def waiting(self, name: str) -> None:
+        await asyncio.sleep(0)
+        self.order.append(name)
+
+    async def failing(self, name: str) -> None:
+        self.order.append(name)
+        raise ValueError(name)
+
+
+def test_compensations_run_newest_first_and_one_that_fails_stops_none(caplog: pytest.LogCaptureFixture) -> None:
+    undone = Undone()
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.plain, "1")
+            saga.compensate(undone.failing, "2")
+            saga.compensate(undone.waiting, name="3")
+            raise Failure("original")
+
+    with pytest.raises(Failure, match="original"):
+        asyncio.run(code())
+    assert undone.order == ["3", "2", "1"]
+    assert [record.getMessage() for record in caplog.records] == ["the compensation failing failed; the others go on"]
+
+
+def test_nothing_is_compensated_when_all_goes_well() -> None:
+    undone = Undone()
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.plain, "1")
+
+    asyncio.run(code())
+    assert undone.order == []
+
+
+def test_compensations_run_on_cancellation() -> None:
+    undone = Undone()
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.waiting, "1")
+            await asyncio.Event().wait()
+
+    async def main() -> bool:
+        task = asyncio.create_task(code())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(main())
+    assert undone.order == ["1"]
+
+
+def test_a_cancellation_while_compensating_waits_for_it_and_then_goes_on() -> None:
+    undone = Undone()
+    going_on = asyncio.Event()
+
+    async def slow() -> None:
+        going_on.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        undone.order.append("slow")
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.plain, "1")
+            saga.compensate(slow)
+            raise Failure("original")
+
+    async def main() -> bool:
+        task = asyncio.create_task(code())
+        await going_on.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(main())
+    assert undone.order == ["slow", "1"]
+
+
+class Suspended(BaseException):
+    """What the platform throws through code is not the author's failure."""
+
+
+def test_nothing_is_compensated_when_the_platform_stops_the_code() -> None:
+    undone = Undone()
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.plain, "1")
+            raise Suspended
+
+    with pytest.raises(Suspended):
+        code().send(None)
+    assert undone.order == []
+
+
+def test_what_cannot_be_called_is_no_compensation() -> None:
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(NOT_A_FUNCTION)
+
+    with pytest.raises(UsageError, match=r"test_saga\.py:\d+: compensate takes a function"):
+        asyncio.run(code())

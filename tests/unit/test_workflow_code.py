@@ -1,0 +1,189 @@
+"""What workflow code may ask of the run it is part of."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from perdure import workflow
+from perdure.errors import UsageError
+from perdure.model.runtime import WorkflowRuntime
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+class FrozenLoop(asyncio.SelectorEventLoop, WorkflowRuntime):
+    """A run at noon."""
+
+    is_read_only = False
+    replaying = False
+
+    def info(self) -> workflow.Info:
+        return workflow.Info("w", "r", "Order", NOON, 3)
+
+    def now_us(self) -> int:
+        return int(NOON.timestamp()) * 1_000_000 + 7
+
+    def uuid4(self) -> UUID:
+        return UUID(int=4)
+
+    def random(self) -> Random:
+        return Random(1)
+
+    def is_replaying(self) -> bool:
+        return self.replaying
+
+    def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Awaitable[Any]:
+        async def answer() -> Any:
+            return condition(), timeout_us
+
+        return answer()
+
+
+@pytest.fixture
+def loop() -> Iterator[FrozenLoop]:
+    loop = FrozenLoop()
+    yield loop
+    loop.close()
+
+
+async def ask_info() -> object:
+    return workflow.info()
+
+
+async def ask_now() -> object:
+    return workflow.now()
+
+
+async def ask_uuid() -> object:
+    return workflow.uuid4()
+
+
+async def ask_random() -> object:
+    return workflow.random().random()
+
+
+async def ask_wait() -> object:
+    return await workflow.wait_until(lambda: "yes")
+
+
+async def ask_wait_for_a_minute() -> object:
+    return await workflow.wait_until(lambda: "yes", timeout="1m")
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [
+        (ask_info, workflow.Info("w", "r", "Order", NOON, 3)),
+        (ask_now, NOON + timedelta(microseconds=7)),
+        (ask_uuid, UUID(int=4)),
+        (ask_random, Random(1).random()),
+        (ask_wait, ("yes", None)),
+        (ask_wait_for_a_minute, ("yes", 60_000_000)),
+    ],
+)
+def test_code_asks_its_run(code: Callable[[], Any], answer: object, loop: FrozenLoop) -> None:
+    assert loop.run_until_complete(code()) == answer
+
+
+async def sleep() -> None:
+    await workflow.sleep("1s")
+
+
+async def time_out() -> None:
+    async with workflow.timeout("1s"):
+        pass
+
+
+@pytest.mark.parametrize("code", [ask_info, ask_now, ask_uuid, ask_random, ask_wait, sleep, time_out])
+def test_outside_a_run_asking_is_refused_at_its_line(code: Callable[[], Any]) -> None:
+    with pytest.raises(UsageError, match=r"test_workflow_code\.py:\d+: .*is for workflow code"):
+        asyncio.run(code())
+
+
+@pytest.mark.parametrize("code", [ask_uuid, ask_random, ask_wait, sleep, time_out])
+def test_code_that_only_reads_may_not_change_the_run(code: Callable[[], Any], loop: FrozenLoop) -> None:
+    loop.is_read_only = True
+    with pytest.raises(UsageError, match=r"test_workflow_code\.py:\d+: .*only read"):
+        loop.run_until_complete(code())
+
+
+def test_code_that_only_reads_may_ask_for_the_time(loop: FrozenLoop) -> None:
+    loop.is_read_only = True
+    assert loop.run_until_complete(ask_now()) == NOON + timedelta(microseconds=7)
+
+
+def test_a_sleep_until_a_time_without_zone_is_refused(loop: FrozenLoop) -> None:
+    async def code() -> None:
+        await workflow.sleep(datetime(2031, 1, 1))
+
+    with pytest.raises(UsageError, match="give the datetime a time zone"):
+        loop.run_until_complete(code())
+
+
+def test_a_sleep_until_a_time_that_has_passed_ends_at_once(loop: FrozenLoop) -> None:
+    async def code() -> None:
+        await workflow.sleep(NOON - timedelta(days=1))
+
+    loop.run_until_complete(code())
+
+
+def test_a_timeout_ends_its_block(loop: FrozenLoop) -> None:
+    async def code() -> None:
+        async with workflow.timeout("1ms"):
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        loop.run_until_complete(code())
+
+
+def test_a_condition_that_is_no_function_is_refused(loop: FrozenLoop) -> None:
+    async def code() -> None:
+        await workflow.wait_until(NOT_A_FUNCTION)
+
+    with pytest.raises(UsageError, match="takes a function"):
+        loop.run_until_complete(code())
+
+
+NOT_A_FUNCTION: Any = True
+
+
+def test_the_logger_names_the_run_and_is_silent_while_replaying(loop: FrozenLoop, caplog: pytest.LogCaptureFixture) -> None:
+    async def code() -> None:
+        workflow.logger.info("first", extra={"more": 1})
+        loop.replaying = True
+        workflow.logger.error("second")
+
+    with caplog.at_level(logging.INFO):
+        loop.run_until_complete(code())
+        workflow.logger.info("outside")
+    assert [record.getMessage() for record in caplog.records] == ["first", "outside"]
+    assert vars(caplog.records[0]).items() >= {"workflow_id": "w", "run_id": "r", "more": 1}.items()
+
+
+def test_importing_workflow_loads_nothing_heavy() -> None:
+    heavy = {
+        "random",
+        "sqlite3",
+        "typer",
+        "rich",
+        "pydantic",
+        "secrets",
+        "http",
+        "zipfile",
+        "xml",
+        "unittest",
+        "hypothesis",
+    }
+    code = f"import sys, perdure.workflow; print(*sorted({heavy!r} & set(sys.modules)))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.split() == []
