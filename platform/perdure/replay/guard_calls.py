@@ -16,6 +16,8 @@ from types import BuiltinMethodType, CodeType
 from typing import Any, Final
 
 from perdure.replay import guard
+from perdure.replay.activation import running_loop
+from perdure.replay.loop import RunLoop
 
 _CLOCKS: Final = (
     "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns",
@@ -80,8 +82,8 @@ def _redirect(module: Any, name: str, of_run: Callable[[Any], Callable[..., Any]
 
     @functools.wraps(original)
     def redirected(*args: Any, **kwargs: Any) -> Any:
-        loop = guard.running_workflow()
-        if loop is None or guard.is_importing(sys._getframe(1)):  # noqa: SLF001 - who calls is the question
+        loop = running_loop()
+        if type(loop) is not RunLoop or guard.is_importing(sys._getframe(1)):  # noqa: SLF001 - who calls is the question
             return original(*args, **kwargs)
         return of_run(loop)(*args, **kwargs)
 
@@ -102,8 +104,8 @@ def _refuse(
 
     @functools.wraps(original)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        loop = guard.running_workflow()
-        if loop is not None and not (only_without_arguments and args):
+        loop = running_loop()
+        if type(loop) is RunLoop and not (only_without_arguments and args):
             frame = guard.direct_author(sys._getframe(1), passing)  # noqa: SLF001
             if frame is not None:
                 guard.deny(loop, what, instead, guard.position(frame))

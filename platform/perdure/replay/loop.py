@@ -59,12 +59,13 @@ class RunLoop(WorkflowRuntime):
         replaying: recorded events are being repeated.
         fault: set by the guard: the activation is not to count, whatever the code makes of the exception.
         is_evicted: forgotten; its code is not run again.
+        is_spoilt: an evaluation woke a future, and its waiters are lost: evict the run, a replay brings them back.
     """
 
     __slots__ = (
         "__weakref__", "_conditions", "_context", "_hashes", "_inert_awaits", "_info", "_log", "_payloads", "_prune_at", "_random",
         "_ready", "_salt", "_seed", "_task_names", "_tasks", "_timer_handles", "actions", "activities", "fault", "is_evicted",
-        "is_read_only", "now", "pending_activities", "replaying", "run_id", "timers",
+        "is_read_only", "is_spoilt", "now", "pending_activities", "replaying", "run_id", "timers",
     )  # fmt: skip
 
     def __init__(
@@ -79,8 +80,7 @@ class RunLoop(WorkflowRuntime):
         self.now = 0
         self.actions: list[AnyAction] = []
         self.replaying = False
-        self.is_read_only = False
-        self.is_evicted = False
+        self.is_read_only = self.is_evicted = self.is_spoilt = False
         self.activities = 0
         self.timers = 0
         self.pending_activities: dict[int, tuple[Activity[..., Any], ActivityFuture]] = {}
@@ -160,8 +160,7 @@ class RunLoop(WorkflowRuntime):
         """Call a plain function of the author's (a query, a view, a validator) as workflow code that may only read.
 
         Raises:
-            UsageError: it did what the guard forbids, or tried to schedule something. If it woke a future, its run must be evicted: that future's waiters are
-                lost here, and come back with a replay.
+            UsageError: it did what the guard forbids, or tried to schedule something.
         """
         read_only, fault = self.is_read_only, self.fault
         self.is_read_only = True
@@ -267,7 +266,9 @@ class RunLoop(WorkflowRuntime):
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
         """As `asyncio.AbstractEventLoop.call_soon`."""
-        self._refuse_if_read_only("wake or call something later")
+        if self.is_read_only:
+            self.is_spoilt = True
+            self._refuse_if_read_only("wake something")
         handle = Handle(callback, args, context if context is not None else self._current_context())
         if not self.is_evicted:
             self._ready.append(handle)

@@ -148,6 +148,7 @@ def test_evaluation_leaves_no_trace(driven: Driven, what: str) -> None:
     driven.loop.run()
     assert driven.wanted() == []
     assert (driven.loop.activities, driven.loop.timers, driven.loop.live_tasks()) == (0, 0, [])
+    assert driven.loop.is_spoilt == (what == "a wake-up")
 
 
 def test_what_the_guard_forbids_is_a_usage_error_in_an_evaluation_and_spares_the_run(driven: Driven) -> None:
