@@ -91,12 +91,11 @@ def evolve(run: RunState, event: ev.AnyEvent, at: int) -> None:
     _EVOLVE[type(event)](run, event)
 
 
-def fold(records: Iterable[ev.EventRecord], hashes: Callable[[ev.EventRecord], bytes] | None = None) -> RunState:
+def fold(records: Iterable[ev.EventRecord]) -> RunState:
     """The state that a history leads to.
 
     Args:
-        records: at least one, in order.
-        hashes: gives the hash of a record, for `last_hash`; None leaves it empty.
+        records: at least one, in order. `last_hash`, which is of bytes, stays empty.
 
     Raises:
         ValueError: the history has a gap, or does not begin with WorkflowStarted.
@@ -117,8 +116,6 @@ def fold(records: Iterable[ev.EventRecord], hashes: Callable[[ev.EventRecord], b
             evolve(run, event, record.at)
     if run is None or record is None:
         raise ValueError("an empty history")
-    if hashes is not None:
-        run.last_hash = hashes(record)
     return run
 
 

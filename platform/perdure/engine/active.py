@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from perdure.codec.records import hash_of_record
 from perdure.core.run import RunState, fold
 from perdure.model import events as ev
 from perdure.replay.live import LiveRun
@@ -76,7 +75,8 @@ class ActiveRuns:
         public = self._store.state(workflow_id)
         if public is None:
             return None
-        state = fold(self._store.events(workflow_id, public.run_id), hash_of_record)
+        state = fold(self._store.events(workflow_id, public.run_id))
+        state.last_hash = self._store.last_hash(workflow_id, public.run_id)
         active = self._runs[workflow_id] = ActiveRun(state, public)
         return active
 

@@ -145,6 +145,13 @@ class Store(Protocol):
         """The history of a run, in order; empty when there is none."""
         ...
 
+    def last_hash(self, workflow_id: str, run_id: str) -> bytes:
+        """`codec.records.hash_of` the bytes of the run's last record, as they were written; empty when there is none.
+
+        Of the bytes, not of the record: a newer version of its schema may encode it otherwise.
+        """
+        ...
+
     def timers(self, after: Timer | None, limit: int) -> list[Timer]:
         """Timers in their order, from the first, or from the one after `after`."""
         ...

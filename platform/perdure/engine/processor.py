@@ -23,6 +23,7 @@ from perdure.model.timers import Timer, TimerKind
 
 if TYPE_CHECKING:
     from perdure.engine.ports import Clock, Ids, Log, Steps, Store
+    from perdure.model.events import EventRecord
     from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
 
@@ -66,6 +67,7 @@ class Engine:
         payloads: for the code.
         settings: what may be tuned.
         report: told in words what an operator should know; by default on standard error.
+        encode: an event record as the log writes it.
     """
 
     def __init__(
@@ -79,10 +81,12 @@ class Engine:
         payloads: Payloads,
         settings: Settings = DEFAULTS,
         report: Callable[[str], None] | None = None,
+        encode: Callable[[EventRecord], bytes] = encode_event_record,
     ) -> None:
         self._log = log
         self._store = store
         self._clock = clock
+        self._encode = encode
         self._settings = settings
         self._report = report or _to_stderr
         self._outbox = BatchOutbox(steps)
@@ -249,7 +253,7 @@ class Engine:
             state = active.state
             active.input_partition, active.input_offset = self._log.input_of(state.workflow_id)
             record = record_of(active, state.last_hash)
-            encoded = encode_event_record(record)
+            encoded = self._encode(record)
             state.last_hash = hash_of(encoded)
             batch.events.append((record, encoded))
             public = state.public(active.view, active.view_fault)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.codec.records import encode_event_record, hash_of
 from perdure.model.states import Status
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class MemoryStore:
     def events(self, workflow_id: str, run_id: str) -> list[EventRecord]:
         """The history of a run."""
         return [record for record in self._medium.stored.events(run_id) if record.workflow_id == workflow_id]
+
+    def last_hash(self, workflow_id: str, run_id: str) -> bytes:
+        """Of the run's last record."""
+        records = self.events(workflow_id, run_id)
+        return hash_of(encode_event_record(records[-1])) if records else b""
 
     def timers(self, after: Timer | None, limit: int) -> list[Timer]:
         """Timers in their order."""

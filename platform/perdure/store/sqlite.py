@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
-from perdure.codec.records import decode_event_record, decode_state, decode_task
+from perdure.codec.records import decode_event_record, decode_state, decode_task, hash_of
 from perdure.medium.faults import fault
 from perdure.model.timers import Timer, TimerKind
 
@@ -54,6 +54,11 @@ class SqliteStore:
         rows = self._rows("SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id", (run_id,))
         records = [decode_event_record(row[0]) for row in rows]
         return records if records and records[0].workflow_id == workflow_id else []
+
+    def last_hash(self, workflow_id: str, run_id: str) -> bytes:
+        """Of the run's last record."""
+        rows = self._rows("SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id DESC LIMIT 1", (run_id,))
+        return hash_of(rows[0][0]) if rows else b""
 
     def timers(self, after: Timer | None, limit: int) -> list[Timer]:
         """Timers in their order."""
