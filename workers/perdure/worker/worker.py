@@ -135,6 +135,8 @@ class Worker:
             report = await self._attempts.run(task, heartbeat)
             if not self._reports:
                 asyncio.get_running_loop().call_soon(self._flush)
+            if running.details and isinstance(report, cm.FailActivity):
+                self._reports.append(self._heartbeat(running))  # the next attempt is to hear of it
             self._reports.append(report)
         except asyncio.CancelledError:
             return
@@ -167,6 +169,10 @@ class Worker:
             running.is_leased = True
             running.beats_at = now
             return cm.StartActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, worker=self._name)
+        return self._heartbeat(running)
+
+    def _heartbeat(self, running: Running) -> cm.HeartbeatActivity:
+        task = running.task
         details, running.details = running.details, b""
         return cm.HeartbeatActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, details=details)
 
