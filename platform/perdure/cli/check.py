@@ -44,7 +44,8 @@ def check(
         if replayed:
             for message in replayed.diverged:
                 typer.echo(message)
-            typer.echo(f"{replayed.runs} histories replayed under {replayed.seeds} hash seeds, {len(replayed.diverged)} diverged")
+            counted = f"{replayed.runs} {'history' if replayed.runs == 1 else 'histories'}"
+            typer.echo(f"{counted} replayed under {replayed.seeds} hash seeds, {len(replayed.diverged)} diverged")
         if not leaks:
             typer.echo("no leaks in the code")
     if leaks or (replayed and replayed.diverged):
