@@ -263,7 +263,7 @@ def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[
         UsageError: the name or the queue makes no sense.
     """
 
-    def absent(*_args: Any, **_kwargs: Any) -> Any:
+    def absent(*args: Any, **kwargs: Any) -> Any:
         raise UsageError(f"the activity {name!r} is known by name only: there is no function to call here.")
 
     try:

@@ -245,6 +245,7 @@ def test_what_cannot_be_encoded_is_named(value: object, message: str) -> None:
         (b"{}", Address, "^the result object missing required field street$"),
         (b"[1", list[int], "truncated"),
         (b'"green"', Colour, "invalid enum value 'green'"),
+        (b"null", float, r"^the result expected float, got null \(what NaN and infinity become: they have no JSON\)$"),
         (b"{}", Opaque, "^the result is of type Opaque, which cannot be decoded from JSON; use a dataclass"),
         (
             b"{}",

@@ -76,6 +76,8 @@ def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
         index, path = int(found[1]), path[found.end() :]
     words = text.replace("`", "")
     words = words[:1].lower() + words[1:]
+    if words == "expected float, got null":
+        words += " (what NaN and infinity become: they have no JSON)"
     return index, f"{words}, at {path}" if path else words
 
 
