@@ -113,7 +113,7 @@ def test_a_read_only_directory_is_named(media: SqliteMedia, node: Node) -> None:
     node.close()
     media.path.parent.chmod(0o500)
     try:
-        assert "write access to the directory" in refused(media.path)
+        assert "write access to it and its directory" in refused(media.path)
     finally:
         media.path.parent.chmod(0o700)
 

@@ -52,7 +52,7 @@ class Ownership:
             ) from None
         except OSError as error:
             raise InfrastructureError(
-                f"cannot write {self._path} ({error.strerror}); give this user write access to the directory of the database"
+                f"cannot write {self._path} ({error.strerror}); give this user write access to it and its directory"
             ) from None
         until = time.monotonic() + _PROBED_FOR_S
         while True:
