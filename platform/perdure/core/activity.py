@@ -31,6 +31,7 @@ _S = ActivityStatus
 TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] = {
     (_S.DISPATCHED, ev.ActivityStarted): _S.STARTED,
     (_S.DISPATCHED, ev.ActivityDeclined): _S.DISPATCHED,
+    (_S.DISPATCHED, ev.ActivityRetried): _S.DISPATCHED,
     (_S.DISPATCHED, ev.ActivityAttemptFailed): _S.BACKING_OFF,
     (_S.DISPATCHED, ev.ActivityCompleted): _S.COMPLETED,
     (_S.DISPATCHED, ev.ActivityFailed): _S.FAILED,
@@ -44,12 +45,20 @@ TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] 
     (_S.BACKING_OFF, ev.ActivityCancelRequested): _S.CANCELLED,
 }
 
+DECLINED_US: Final = 10_000_000
+"""The least time before a declined task is dispatched again; the longest is a hundred times this."""
 NEVER_RETRIED: Final = frozenset({"perdure.errors:UsageError", "perdure.errors:PayloadError"})
 """The author's mistakes: another attempt would fail in the same way."""
 
 
 class ActivityState:
-    """An open activity. `token` is the current attempt's; in back-off, the next one's. `declined`: why a worker would not take it."""
+    """An open activity.
+
+    Attributes:
+        token: of the attempt that is out; in back-off, of the next one.
+        retry_at: when it is dispatched again, microseconds; 0 unless it backs off or was declined.
+        declined: why a worker would not take it; empty when none has refused.
+    """
 
     __slots__ = (
         "attempt",
@@ -89,14 +98,14 @@ class ActivityState:
         self.status = TRANSITIONS[self.status, type(event)]
         match event:
             case ev.ActivityStarted():
-                self.worker, self.declined = event.worker, ""
+                self.worker, self.declined, self.retry_at = event.worker, "", 0
             case ev.ActivityDeclined():
-                self.declined = event.reason
+                self.declined, self.retry_at = event.reason, event.retry_at
             case ev.ActivityAttemptFailed():
                 self.failure, self.retry_at, self.token = event.failure, event.retry_at, event.token
                 self.worker = self.declined = ""
             case ev.ActivityRetried():
-                self.attempt, self.retry_at = event.attempt, 0
+                self.attempt, self.retry_at, self.declined = event.attempt, 0, ""
             case _:
                 return False
         return True
@@ -136,6 +145,13 @@ def after_failure(activity: ActivityState, failure: FailureInfo, at: int, *, tim
         if not policy.give_up_after_us or retry_at < activity.scheduled_at + policy.give_up_after_us:
             return ev.ActivityAttemptFailed(activity.number, activity.attempt, failure, retry_at, token)
     return ev.ActivityFailed(activity.number, failure, activity.attempt, timed_out)
+
+
+def redispatch_at(activity: ActivityState, at: int) -> int:
+    """When to look again for a worker that knows the activity: the longer it has been waited for, the later, so that the history
+    grows by a few events only.
+    """
+    return at + min(max(at - activity.scheduled_at, DECLINED_US), 100 * DECLINED_US)
 
 
 def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from perdure.core.activity import ActivityState, ActivityStatus, after_failure
+from perdure.core.activity import ActivityState, ActivityStatus, after_failure, redispatch_at
 from perdure.core.lifecycle import Phase
 from perdure.core.run import RunState
 from perdure.model import commands as cm
@@ -126,9 +126,9 @@ def _start_activity(run: RunState, command: cm.StartActivity, at: int, token: Ca
 
 def _decline_activity(run: RunState, command: cm.DeclineActivity, at: int, token: Callable[[], str]) -> Decision:
     activity = _attempt(run, command.number, command.token)
-    if activity is None or activity.status is ActivityStatus.STARTED or activity.declined == command.reason:
+    if activity is None or activity.status is ActivityStatus.STARTED or activity.declined:
         return NOTHING
-    return Decision((ev.ActivityDeclined(command.number, activity.attempt, command.reason),))
+    return Decision((ev.ActivityDeclined(command.number, activity.attempt, command.reason, redispatch_at(activity, at)),))
 
 
 def _expire_lease(run: RunState, command: cm.ExpireLease, at: int, token: Callable[[], str]) -> Decision:
@@ -142,9 +142,10 @@ def _expire_lease(run: RunState, command: cm.ExpireLease, at: int, token: Callab
 
 def _retry_activity(run: RunState, command: cm.RetryActivity, at: int, token: Callable[[], str]) -> Decision:
     activity = run.activities.get(command.number)
-    if activity is None or activity.status is not ActivityStatus.BACKING_OFF or activity.retry_at > at:
+    if activity is None or not activity.retry_at or activity.retry_at > at:
         return NOTHING
-    return Decision((ev.ActivityRetried(command.number, activity.attempt + 1),))
+    attempt = activity.attempt + 1 if activity.status is ActivityStatus.BACKING_OFF else activity.attempt
+    return Decision((ev.ActivityRetried(command.number, attempt),))
 
 
 def _expire_activity(run: RunState, command: cm.ExpireActivity, at: int, token: Callable[[], str]) -> Decision:

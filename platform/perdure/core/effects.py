@@ -63,8 +63,16 @@ def effects(run: RunState, event: ev.AnyEvent, at: int, outbox: Outbox) -> None:
             outbox.arm(Timer(event.fires_at, run.run_id, TimerKind.CODE, event.number, run.workflow_id))
         case ev.TimerFired() | ev.TimerCancelled():
             outbox.disarm(Timer(run.timers[event.number], run.run_id, TimerKind.CODE, event.number, run.workflow_id))
+        case ev.ActivityDeclined():
+            outbox.arm(Timer(event.retry_at, run.run_id, TimerKind.RETRY, event.number, run.workflow_id))
+        case ev.ActivityStarted():
+            activity = run.activities[event.number]
+            if activity.retry_at:
+                outbox.disarm(_retry(run, activity))
         case ev.ActivityAttemptFailed():
             activity = run.activities[event.number]
+            if activity.retry_at:
+                outbox.disarm(_retry(run, activity))
             outbox.end_task((run.run_id, event.number), is_step=activity.options.is_step)
             outbox.arm(Timer(event.retry_at, run.run_id, TimerKind.RETRY, event.number, run.workflow_id))
         case ev.ActivityRetried():
@@ -90,9 +98,9 @@ def effects(run: RunState, event: ev.AnyEvent, at: int, outbox: Outbox) -> None:
 
 
 def _end(run: RunState, activity: ActivityState, outbox: Outbox) -> None:
-    if activity.status is ActivityStatus.BACKING_OFF:
+    if activity.retry_at:
         outbox.disarm(_retry(run, activity))
-    else:
+    if activity.status is not ActivityStatus.BACKING_OFF:
         outbox.end_task((run.run_id, activity.number), is_step=activity.options.is_step)
     if activity.options.retry.give_up_after_us:
         outbox.disarm(_give_up(run, activity))

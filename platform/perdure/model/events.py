@@ -98,11 +98,12 @@ class ActivityStarted(Event, frozen=True):
 
 
 class ActivityDeclined(Event, frozen=True):
-    """A worker has got the task and does not know the activity: it waits for one that does."""
+    """A worker has got the task and does not know the activity: it is dispatched again at `retry_at`, to find one that does."""
 
     number: int
     attempt: int
     reason: str
+    retry_at: int
 
 
 class ActivityAttemptFailed(Event, frozen=True, gc=True):
@@ -116,7 +117,8 @@ class ActivityAttemptFailed(Event, frozen=True, gc=True):
 
 
 class ActivityRetried(Event, frozen=True):
-    """The interval has passed: attempt `attempt` was dispatched, under the token of the failure before."""
+    """The interval has passed: attempt `attempt` was dispatched, under the token of the failure before; or the same attempt again,
+    which a worker had declined."""
 
     number: int
     attempt: int
