@@ -88,7 +88,7 @@ def assert_timers_fire_once_and_never_early(records: Sequence[ev.EventRecord]) -
                 assert event.number not in ended, f"I3: timer {event.number} ends twice"
                 assert isinstance(event, ev.TimerCancelled) or at >= armed[event.number], f"I3: timer {event.number} fired early"
                 ended.add(event.number)
-            case ev.ActivityAttemptFailed():
+            case ev.ActivityAttemptFailed() | ev.ActivityDeclined():
                 retry_at[event.number] = event.retry_at
             case ev.ActivityRetried():
                 assert at >= retry_at.pop(event.number), f"I3: activity {event.number} is tried again early"
@@ -156,7 +156,7 @@ def timers_of(run: RunState) -> set[Timer]:
 
     found = {timer(fires_at, TimerKind.CODE, number) for number, fires_at in run.timers.items()}
     for number, activity in run.activities.items():
-        if activity.status is ActivityStatus.BACKING_OFF:
+        if activity.retry_at:
             found.add(timer(activity.retry_at, TimerKind.RETRY, number))
         if give_up_after := activity.options.retry.give_up_after_us:
             found.add(timer(activity.scheduled_at + give_up_after, TimerKind.GIVE_UP, number))
