@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import insort
 from dataclasses import dataclass
 from typing import Any
 
@@ -267,6 +268,11 @@ class Box:
     @workflow.signal
     async def put_slowly(self, item: int) -> None:
         self.items.append(await echo(item))
+
+    @workflow.signal
+    async def put_in_order(self, item: int) -> None:
+        """The order in which these come is not to be seen."""
+        insort(self.items, await echo(item))
 
     @workflow.signal
     async def put_later(self, item: int, seconds: int) -> None:

@@ -336,7 +336,7 @@ def in_words(event: ev.AnyEvent) -> str:
         case ev.ActivityStarted():
             return f"{name} {event.number} attempt {event.attempt} by {event.worker}"
         case ev.ActivityDeclined():
-            return f"{name} {event.number} attempt {event.attempt}: {event.reason}"
+            return f"{name} {event.number} attempt {event.attempt}, again at {seconds(event.retry_at)}: {event.reason}"
         case ev.ActivityRetried():
             return f"{name} {event.number} attempt {event.attempt}"
         case ev.ActivityCancelRequested() | ev.TimerFired() | ev.TimerCancelled():

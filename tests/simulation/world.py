@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -120,12 +121,14 @@ class World:
         settings: of the engine.
         wrap: put around the log and the store, given their names (to inject faults); by default nothing.
         medium: by default memory.
+        joins_steps: a step ends in the batch that starts it; else between batches, like an activity.
         checks_fold: after each batch the cached runs are compared with the fold of their histories.
         evicts: asked after each batch whether all runs are to be forgotten.
 
     Attributes:
         run_ids: of the runs that clients have heard of, by workflow id.
         held: activities whose tasks the worker takes and keeps, in `held_tasks`.
+        zombies: tasks of workers that outlived a crash of the engine: they are done a second time.
     """
 
     def __init__(
@@ -135,13 +138,15 @@ class World:
         wrap: Callable[[Any, str], Any] = unwrapped,
         medium: Medium | None = None,
         *,
+        joins_steps: bool = True,
         checks_fold: bool = False,
         evicts: Callable[[], bool] | None = None,
     ) -> None:
         self.registry = registry
-        self.settings = settings
+        self.settings = settings if joins_steps else replace(settings, join_s=0.0)
         self.wrap = wrap
         self._medium: Medium = medium or InMemory()
+        self.joins_steps = joins_steps
         self.checks_fold = checks_fold
         self.evicts = evicts
         self.clock = VirtualClock()
@@ -154,6 +159,7 @@ class World:
         self.run_ids: dict[str, list[str]] = {}
         self._asked: dict[str, str] = {}
         self.held: set[str] = set()
+        self.zombies: deque[Task] = deque()
         self.boot()
 
     @property
@@ -168,8 +174,9 @@ class World:
         """Start the engine, on what the medium holds."""
         self.channel = Channel()
         self.tasks: deque[Task] = deque()
+        self.steps: deque[Task] = deque()
         self.held_tasks: list[Task] = []
-        self._ports = self._medium.adapters(self.channel)
+        self._ports = self._medium.adapters(self.wrap(self.channel, "channel"))
         self.log: Log = self.wrap(self._ports[0], "log")
         self.store: Store = self.wrap(self._ports[1], "store")
         self.channel.subscribe_replies("me", self._reply)
@@ -188,8 +195,14 @@ class World:
         )
         self.engine.open()
 
-    def crash(self) -> None:
-        """Lose everything but the medium, and start again."""
+    def crash(self, *, workers_live: bool = False) -> None:
+        """Lose everything but the medium, and start again.
+
+        Args:
+            workers_live: what workers have taken they report later, too.
+        """
+        if workers_live:
+            self.zombies.extend(self.tasks)
         self.engine.runs.clear()  # their coroutines would complain to the garbage collector
         self.close()
         self.boot()
@@ -205,13 +218,16 @@ class World:
         self.registry = registry
         self.crash()
 
-    # ---- engine.ports.Steps: inline, so that a step always joins its batch
+    # ---- engine.ports.Steps
 
     def start(self, tasks: Sequence[Task]) -> None:
-        self.log.submit([self._run(task) for task in tasks])
+        if self.joins_steps:
+            self.log.submit([self._run(task) for task in tasks])
+        else:
+            self.steps.extend(tasks)
 
     def cancel(self, run_id: str, number: int) -> None:
-        pass
+        self.steps = deque(task for task in self.steps if (task.run_id, task.number) != (run_id, number))
 
     # ---- moving
 
@@ -221,6 +237,12 @@ class World:
             moved = self.engine.run_batch(0)
             if moved:
                 self._after_batch()
+            if self.steps:
+                moved = True
+                self.log.submit([self._run(self.steps.popleft())])
+            if self.zombies and self.serves_tasks:
+                moved = True
+                self.log.submit([self._run(self.zombies.popleft())])
             if self.tasks and self.serves_tasks:
                 moved = True
                 self._work()
@@ -292,6 +314,9 @@ class World:
 
     def folded(self, workflow_id: str) -> RunState:
         return fold(self.history(workflow_id))
+
+    def folded_run(self, records: Sequence[EventRecord]) -> RunState:
+        return fold(records)
 
     def value(self, workflow_id: str) -> Any:
         return self.payloads.decode(self.state(workflow_id).result, Any, what="result")

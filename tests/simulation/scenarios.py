@@ -1,0 +1,262 @@
+"""What clients do, for sweeps: each scenario is a list of actions that a crash may interrupt and that are then taken up again.
+
+A request that was not answered is sent again with the same id, as a client would after a reconnect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from perdure.model import commands as cm
+from tests.simulation.programs import DEPLOYMENTS
+from tests.simulation.world import START, World
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Sent together; a client waits for all answers. Each is a command type, a workflow id, and its fields."""
+
+    requests: tuple[tuple[Any, str, dict[str, Any]], ...]
+
+
+@dataclass(frozen=True)
+class Until:
+    """Time passes until so many seconds after the beginning."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Deploy:
+    name: str
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The worker takes tasks, or does not."""
+
+    is_on: bool
+
+
+Action = Requests | Until | Deploy | Worker
+Request = tuple[Any, str, dict[str, Any]]
+
+
+def start(workflow_id: str, type: str, *args: Any, **fields: Any) -> Request:
+    return cm.StartWorkflow, workflow_id, {"type": type, "args": args, **fields}
+
+
+def signal(workflow_id: str, name: str, *args: Any) -> Request:
+    return cm.SignalWorkflow, workflow_id, {"name": name, "args": args}
+
+
+def cancel(workflow_id: str) -> Request:
+    return cm.CancelWorkflow, workflow_id, {"reason": "cancelled"}
+
+
+def terminate(workflow_id: str) -> Request:
+    return cm.TerminateWorkflow, workflow_id, {"reason": "terminated"}
+
+
+def together(*requests: Request) -> Requests:
+    return Requests(requests)
+
+
+def each(*requests: Request) -> list[Action]:
+    return [Requests((request,)) for request in requests]
+
+
+SECOND: Final = 1_000_000
+
+SCENARIOS: Final[dict[str, list[Action]]] = {
+    "order": [
+        *each(start("o", "Order", 1200), signal("o", "picked_up")),
+        Until(20),
+        *each(signal("o", "delivered")),
+        Until(80),
+    ],
+    "order declined": each(start("o", "Order", 3500)),
+    "order that nobody picks up": [*each(start("o", "Order", 900)), Until(60)],
+    "twenty orders at once": [
+        together(*(start(f"o-{number}", "Order", 3500 if number % 7 == 0 else 100) for number in range(20))),
+        together(*(signal(f"o-{number}", "picked_up") for number in range(0, 20, 2))),
+        Until(61),
+        together(*(signal(f"o-{number}", "delivered") for number in range(0, 20, 4))),
+        Until(200),
+    ],
+    "saga cancelled": each(start("t", "Trip"), cancel("t"), cancel("t")),
+    "saga cancelled between its bookings": [Worker(False), *each(start("t", "Trip"), cancel("t")), Worker(True)],
+    "saga terminated": each(start("t", "Trip"), terminate("t"), signal("t", "nobody")),
+    "saga to its end": [*each(start("t", "Trip")), Until(86_400)],
+    "fan-out of 100 activities": each(start("f", "fan_out", 100)),
+    "fan-out of 100 steps": each(start("f", "fan_out_steps", 100)),
+    "chain of steps": each(start("c", "chain_steps", 12)),
+    "signals one by one": each(
+        start("b", "Box"), *(signal("b", "put", number) for number in range(8)), signal("b", "put_slowly", 9), signal("b", "close")
+    ),
+    "signal storm": [
+        together(
+            start("b", "Box"),
+            *(signal("b", ("put", "put_in_order")[number % 2], number) for number in range(50)),
+            signal("b", "put_later", 50, 5),
+            signal("b", "close"),
+        ),
+        Until(5),
+    ],
+    "timers": [*each(start("s", "sleeps", 20)), Until(7), Until(20)],
+    "timers of many runs at one moment": [
+        together(*(start(f"s-{number}", "sleep_then_step", 30) for number in range(12))),
+        Until(30),
+    ],
+    "signal at the moment of the timer": [*each(start("r", "Race", 10)), Until(10), *each(signal("r", "call"))],
+    "timeouts and the first of two": [together(start("t", "time_limited"), start("f", "first_of_two")), Until(30)],
+    "cancel while an activity is out": [
+        Worker(False),
+        *each(start("o", "Order", 100), cancel("o")),
+        Worker(True),
+    ],
+    "cancel races with the result": [Worker(False), together(start("o", "Order", 100), cancel("o")), Worker(True)],
+    "cancel that is swallowed": each(start("s", "Swallows"), cancel("s")),
+    "cancel of a handler that stays": [
+        *each(start("s", "Stubborn", delay_us=SECOND), signal("s", "linger")),
+        Until(1),
+        *each(cancel("s")),
+    ],
+    "retries": [*each(start("r", "call_flaky", 4)), Until(20)],
+    "retries of a step": [*each(start("r", "call_flaky_step", 3)), Until(20)],
+    "retries that end": [together(start("g", "give_up", 99), start("t", "three_attempts", 9)), Until(20)],
+    "no answer in time": [Worker(False), *each(start("g", "give_up", 0)), Until(11), Worker(True)],
+    "delayed start": [
+        *each(start("b", "Box", delay_us=5 * SECOND), signal("b", "put", 1), signal("b", "put_slowly", 2), signal("b", "close")),
+        Until(5),
+    ],
+    "delayed start, cancelled": [*each(start("b", "Box", delay_us=5 * SECOND), signal("b", "put", 1), cancel("b")), Until(6)],
+    "terminate and start": each(
+        start("b", "Box"),
+        signal("b", "put", 1),
+        start("b", "Box", if_running="terminate"),
+        signal("b", "put", 2),
+        start("b", "Box", if_running="attach"),
+        signal("b", "close"),
+        start("b", "Box", if_closed="refuse"),
+        start("b", "Box"),
+        signal("b", "close"),
+    ),
+    "terminate and start in one batch": [
+        together(start("b", "Box"), start("b", "Box", if_running="terminate"), signal("b", "put", 3), signal("b", "close")),
+    ],
+    "suspended, mended": [
+        *each(start("f", "Fickle")),
+        Deploy("diverged"),
+        *each(signal("f", "call"), signal("f", "call")),
+        Deploy("mended"),
+    ],
+    "suspended, cancelled, back": [
+        Worker(False),
+        *each(start("t", "Trip"), start("c", "Careless")),
+        Deploy("fewer"),
+        *each(signal("c", "drop")),
+        Worker(True),
+        *each(cancel("t")),
+        Until(10),
+        Deploy("first"),
+        *each(signal("c", "end")),
+    ],
+    "suspended, terminated": [
+        *each(start("f", "Fickle", timeout_us=50 * SECOND), start("g", "Fickle")),
+        Deploy("fewer"),
+        together(signal("f", "call"), signal("g", "call")),
+        *each(terminate("g")),
+        Until(50),
+        Deploy("first"),
+    ],
+    "handler that raises": each(start("f", "Fragile"), signal("f", "tidy"), signal("f", "drop", "broken glass")),
+    "task group": each(start("g", "group")),
+    "workflow timeout": [*each(start("p", "Patient", timeout_us=30 * SECOND)), Until(29), Until(31)],
+    "served after a deploy": [*each(start("s", "call_seat", "ada")), Deploy("with-seat")],
+    "failures of all kinds": [
+        together(start("o", "call_odd"), start("b", "broken", "sad"), start("p", "picky"), start("r", "odd_result"), start("h", "call_blob", 2_000_000))
+    ],
+}  # fmt: skip
+
+
+@dataclass
+class Play:
+    """One scenario in one world; `step` may raise whatever the world's ports raise, and is then called again.
+
+    Attributes:
+        answers: request ids in the order of their sending.
+    """
+
+    world: World
+    actions: list[Action]
+    done: int = 0
+    request_ids: list[str] = field(default_factory=list[str])
+
+    @property
+    def is_over(self) -> bool:
+        return self.done == len(self.actions)
+
+    def step(self) -> None:
+        """Do the next action, or what is left of it."""
+        action = self.actions[self.done]
+        match action:
+            case Requests():
+                self._ask(action)
+            case Until():
+                self.world.advance_to(START + round(action.seconds * 1e6))
+            case Deploy():
+                if self.world.registry is not DEPLOYMENTS[action.name]:
+                    self.world.registry = DEPLOYMENTS[action.name]
+                    self.world.crash()
+                self.world.settle()
+            case Worker():
+                self.world.serves_tasks = action.is_on
+                self.world.settle()
+        self.done += 1
+
+    def _ask(self, action: Requests) -> None:
+        for number, (kind, workflow_id, fields) in enumerate(action.requests):
+            request_id = f"request-{self.done}-{number}"
+            if request_id not in self.request_ids:
+                self.request_ids.append(request_id)
+            if request_id not in self.world.replies:
+                given = dict(fields)
+                if "args" in given:
+                    given["input"] = self.world.encoded(given.pop("args"))
+                self.world.ask(kind, workflow_id, request_id=request_id, **given)
+        self.world.settle()
+        assert all(request_id in self.world.replies for request_id in self.request_ids), "a request was not answered"
+
+
+def play(world: World, actions: list[Action], recover: Callable[[BaseException], None] | None = None) -> Play:
+    """Play a scenario to its end.
+
+    Args:
+        world: to play it in.
+        actions: of the scenario.
+        recover: called with what interrupted an action, which is then taken up again.
+    """
+    story = Play(world, actions)
+    while not story.is_over:
+        try:
+            story.step()
+        except BaseException as error:
+            if recover is None:
+                raise
+            recover(error)
+    return story
+
+
+def outcome(story: Play) -> tuple[list[tuple[str, str]], dict[str, list[Any]]]:
+    """What clients were told, and how each run of each workflow id ended: must not depend on crashes."""
+    world = story.world
+    told = [(request_id, type(world.replies[request_id]).__name__) for request_id in story.request_ids]
+    ends: dict[str, list[Any]] = {}
+    for (workflow_id, _), records in world.histories().items():
+        run = world.folded_run(records)
+        failure = (run.failure.type, run.failure.message) if run.failure is not None else None
+        ends.setdefault(workflow_id, []).append((run.status, run.result, failure, run.reason))
+    return told, ends
