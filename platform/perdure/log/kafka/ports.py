@@ -24,8 +24,13 @@ Record = tuple[int, bytes | None, bytes | None, "list[tuple[str, bytes]] | None"
 class Restorer(Protocol):
     """A store that is a cache of the events topic."""
 
-    def open(self, partition: int) -> int | None:
+    def open(self, partition: int, end: int) -> int | None:
         """Make the partition's part of the store ready to be restored.
+
+        Args:
+            partition: its number, of commands and events alike.
+            end: the offset after the last record of the events partition. A store that is further than that is of another topic:
+                it is deleted.
 
         Returns:
             The offset of the events partition from where to restore; None: from its beginning, with an empty store.
