@@ -7,6 +7,7 @@ import gc
 import inspect
 import pickle
 import threading
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -192,9 +193,13 @@ def test_a_call_cancelled_before_its_first_step_is_not_scheduled(loop: Recording
         task.cancel()
         await task
 
-    with pytest.raises(asyncio.CancelledError):
-        loop.run_until_complete(code())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(code())
+        gc.collect()
     assert not loop.scheduled
+    assert not caught
 
 
 def test_a_call_cancelled_later_cancels_what_was_scheduled(loop: RecordingLoop) -> None:

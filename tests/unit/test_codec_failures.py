@@ -136,6 +136,11 @@ def test_a_failure_of_another_main_module_is_found_by_its_own_name() -> None:
     assert type(payloads.decode_failure(info)) is CardDeclined
 
 
+def test_of_a_module_that_was_loaded_again_the_new_class_counts() -> None:
+    kinds = [type("Reloaded", (Failure,), {"__module__": "app"}) for _ in range(2)]
+    assert type(payloads.decode_failure(FailureInfo("app:Reloaded"))) is kinds[1]
+
+
 def test_a_name_that_two_failures_have_is_no_help() -> None:
     first = type("Doubled", (Failure,), {"__module__": "one"})
     second = type("Doubled", (Failure,), {"__module__": "two"})

@@ -88,7 +88,7 @@ def _shown(struct: msgspec.Struct) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name, default in _fields(type(struct)):
         value = getattr(struct, name)
-        if type(value) is not type(default) or value != default:
+        if value != default:
             shown[_RENAMED.get(name, name) if type(struct).__name__ in _TYPES else name] = _shown_value(name, value)
     return shown
 
