@@ -20,7 +20,8 @@ Exception
 ├── RemoteException               stands for an exception whose class is not importable here
 ├── ReplayError                   the operator: recorded history and code disagree; the run is suspended
 └── InfrastructureError           the operator: the log or the store cannot be reached, read or written
-    └── CommitAborted             nothing of the batch was recorded; it is done again
+    ├── CommitAborted             nothing of the batch was recorded; it is done again
+    └── UndecodableRecord         a record of a topic cannot be read; it becomes a dead letter
 """
 
 from __future__ import annotations
@@ -177,3 +178,15 @@ class InfrastructureError(Exception):
 
 class CommitAborted(InfrastructureError):
     """Nothing of the batch was recorded; what it took is handed out again."""
+
+
+class UndecodableRecord(InfrastructureError):
+    """A record of a topic cannot be read: it becomes a dead letter.
+
+    Attributes:
+        reason: one word, as in a dead letter: "undecodable", "unknown_schema".
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

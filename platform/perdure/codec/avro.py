@@ -1,0 +1,144 @@
+"""The platform's own records as Avro, for Kafka.
+
+A `Wire` a topic. What it writes is the current version of its schema, which the record's header `perdure-schema` names as
+`name/version/fingerprint`; what it reads may be any version it knows, those of `perdure.schemas` and those it was taught
+(`Wire.learn`), by Avro's rules of resolution.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar, cast, get_args
+
+from msgspec import Struct
+
+from perdure import schemas
+from perdure.codec.avro_compiler import DAMAGE, Compiler
+from perdure.errors import UndecodableRecord
+from perdure.model.commands import AnyCommand
+from perdure.model.dead_letters import DeadLetter, RecordHeader
+from perdure.model.events import AnyEvent, EventRecord
+from perdure.model.failure import FailureInfo
+from perdure.model.options import ActivityOptions, RetryPolicy
+from perdure.model.replies import AnyReply
+from perdure.model.states import WorkflowState
+from perdure.model.tasks import Task
+
+T = TypeVar("T")
+
+HEADER: Final = "perdure-schema"
+"""The name of the header; its value is `name/version/fingerprint`."""
+
+
+class Wire(Generic[T]):
+    """How the records of one topic are written and read.
+
+    Args:
+        name: of the schema.
+        structs: of the schema's own namespace; those that schemas share are known.
+
+    Attributes:
+        schema: the version that is written.
+        header: of every record that is written: name and value.
+        encode: the bytes of a value. Raises OverflowError for an integer of more than 64 bits.
+    """
+
+    def __init__(self, name: str, *structs: type[Struct]) -> None:
+        self.schema = schemas.current(name)
+        self.header = (HEADER, self.schema.header)
+        namespace = f"perdure.{name.replace('-', '_')}"
+        own = {f"{namespace}.{struct.__name__}": struct for struct in structs}
+        compiled = Compiler(self.schema.parsed(), _SHARED | own)
+        self.encode: Callable[[T], bytes] = compiled.write
+        self._read = compiled.read
+        self._current = self.schema.header
+        self._older = {schema.header: schema.text for schema in schemas.released(name)[:-1]}
+
+    def decode(self, data: bytes, header: bytes | None) -> T:
+        """The value.
+
+        Args:
+            data: of the record.
+            header: the value of its header `perdure-schema`; None when it has none.
+
+        Raises:
+            UndecodableRecord: there is no header, it names a schema that is not known here, or the bytes do not fit.
+        """
+        try:
+            if header != self._current:
+                data = self._resolved(data, header)
+            value, end = self._read(data, 0)
+        except DAMAGE as error:
+            raise self._undecodable(data, f"cut short or damaged ({type(error).__name__}: {error})") from None
+        if end != len(data):
+            raise self._undecodable(data, f"its schema wants {end} bytes")
+        return cast("T", value)
+
+    def knows(self, header: bytes) -> bool:
+        """Whether records with this header can be read."""
+        return header == self._current or header in self._older
+
+    def learn(self, header: bytes, schema: str) -> None:
+        """Read records of a version that is not ours: a newer one, while a deployment is under way.
+
+        Args:
+            header: of its records.
+            schema: the .avsc it was written with.
+        """
+        self._older[header] = schema
+
+    def _resolved(self, data: bytes, header: bytes | None) -> bytes:
+        """The bytes that the current version would have."""
+        fastavro: Any = importlib.import_module("fastavro")
+        writer, reader = _without_logical_types(json.loads(self._text_of(header))), _without_logical_types(self.schema.parsed())
+        source, target = io.BytesIO(data), io.BytesIO()
+        try:
+            value: Any = fastavro.schemaless_reader(source, writer, reader, return_record_name=True)
+            fastavro.schemaless_writer(target, reader, value)
+        except Exception as error:  # noqa: BLE001  fastavro promises nothing about what it raises
+            raise self._undecodable(data, f"it does not fit its schema, or ours ({type(error).__name__}: {error})") from None
+        if source.read(1):
+            raise self._undecodable(data, f"its schema wants {source.tell() - 1} bytes")
+        return target.getvalue()
+
+    def _text_of(self, header: bytes | None) -> str:
+        if header is None:
+            raise UndecodableRecord("undecodable", f"it has no header {HEADER}")
+        text = self._older.get(header)
+        if text is None:
+            theirs, ours = header.decode(errors="replace"), self._current.decode()
+            raise UndecodableRecord("unknown_schema", f"its schema {theirs!r} is not known here; ours is {ours!r}")
+        return text
+
+    def _undecodable(self, data: bytes, fault: str) -> UndecodableRecord:
+        return UndecodableRecord("undecodable", f"{len(data)} bytes are no record of {self.schema.name}: {fault}")
+
+
+def _without_logical_types(schema: Any) -> Any:
+    """Times stay integers, exact and of any size."""
+    match schema:
+        case {"logicalType": _, "type": plain}:
+            return plain
+        case {**entries}:
+            return {key: _without_logical_types(value) for key, value in entries.items()}
+        case [*items]:
+            return [_without_logical_types(item) for item in items]
+        case _:
+            return schema
+
+
+_SHARED: Final[dict[str, type[Struct]]] = {
+    f"perdure.{each.__name__}": each for each in (FailureInfo, ActivityOptions, RetryPolicy)
+}
+
+COMMANDS: Final[Wire[AnyCommand]] = Wire("commands", *get_args(AnyCommand))
+EVENTS: Final[Wire[EventRecord]] = Wire("events", EventRecord, *get_args(AnyEvent))
+TASKS: Final[Wire[Task]] = Wire("tasks", Task)
+REPLIES: Final[Wire[AnyReply]] = Wire("replies", *get_args(AnyReply))
+STATE: Final[Wire[WorkflowState]] = Wire("state", WorkflowState)
+DEAD_LETTERS: Final[Wire[DeadLetter]] = Wire("dead-letters", DeadLetter, RecordHeader)
+_ALL: Final[list[Wire[Any]]] = [COMMANDS, EVENTS, TASKS, REPLIES, STATE, DEAD_LETTERS]
+WIRES: Final = {wire.schema.name: wire for wire in _ALL}

@@ -1,0 +1,40 @@
+"""Dead letters: records that could not be taken, with why and from where. None is lost, none stops a partition."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class RecordHeader(Struct, array_like=True, frozen=True, gc=False):
+    """A header of a record, as found. Names may repeat."""
+
+    name: str
+    value: bytes | None
+
+
+class DeadLetter(Struct, array_like=True, frozen=True):
+    """A record that could not be taken.
+
+    Attributes:
+        topic: where it was found.
+        partition: the same.
+        offset: the same.
+        timestamp_ms: of the record, milliseconds; -1 when it has none.
+        reason: one word of "undecodable", "unknown_schema", "misrouted", "oversized", "unknown_kind"; more may come.
+        message: what is wrong, for people.
+        found_at: microseconds.
+        key: as found.
+        value: as found; None for a tombstone.
+        headers: as found, in order.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    reason: str
+    message: str
+    found_at: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[RecordHeader, ...] = ()
