@@ -1,0 +1,44 @@
+"""What an error of Kafka's transaction API means for the transaction. docs/internals/kafka.md has the table."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException
+
+
+class Verdict(Enum):
+    """Of an error."""
+
+    AGAIN = auto()
+    """Not known yet: the same call, again, and nothing else."""
+    ABORT = auto()
+    """Nothing was recorded; the transaction has to be aborted, the producer lives on."""
+    FENCED = auto()
+    """The producer is of no more use, and what became of the transaction is what the committed offset says."""
+
+
+def error_of(exception: KafkaException) -> KafkaError:
+    """The error inside an exception."""
+    return cast("KafkaError", cast("Any", exception).args[0])
+
+
+def verdict_of(error: KafkaError) -> Verdict:
+    """The order matters: an error may be fatal and ask for an abort at once.
+
+    An error that is none of the three is about our use of the client. It says nothing about the outcome, so that the producer
+    is given up as if it were fenced.
+    """
+    if error.fatal():
+        return Verdict.FENCED
+    if error.txn_requires_abort():
+        return Verdict.ABORT
+    if error.retriable():
+        return Verdict.AGAIN
+    return Verdict.FENCED
+
+
+def in_words(error: KafkaError) -> str:
+    """For people."""
+    return f"{error.name()}: {error.str()}"
