@@ -62,6 +62,11 @@ class Owner(Protocol):
     open.
     """
 
+    @property
+    def has_open_batch(self) -> bool:
+        """Whether what was taken is being handled: ownership stays as it is until the batch is committed or aborted."""
+        ...
+
     def partitions_gained(self, partitions: Collection[int]) -> None:
         """These are ours from now on; the store has been brought to where the log is, and their commands follow."""
 

@@ -96,11 +96,13 @@ class Engine:
         self._waiters = Waiters()
         self._touched: dict[str, ActiveRun] = {}
         self._own: deque[cm.AnyCommand] = deque()
+        self._taken_own: list[cm.AnyCommand] = []
         self._poisoned: set[cm.AnyCommand] = set()
         self._handling: cm.AnyCommand | None = None
         self._expired: list[cm.ExpireLease] = []
         self._last_at = 0
         self._owned: set[int] = set()
+        self._has_open_batch = False
         self._handler = Handler(self._runs, self._outbox, self._leases, self._waiters, self._touched, ids, definitions, payloads)
         self.batches = 0
 
@@ -136,14 +138,15 @@ class Engine:
         Raises:
             errors.InfrastructureError: the log cannot be used any more; the message says what to do.
         """
-        commands = self._take(timeout_s)
-        at = self._last_at = max(self._clock.now(), self._last_at)
-        commands += self._due(at)
-        if not commands:
-            return False
-        self._outbox.begin(at)
-        self._handler.begin(at)
         try:
+            commands = self._take(timeout_s)
+            at = self._last_at = max(self._clock.now(), self._last_at)
+            commands += self._due(at)
+            if not commands:
+                return False
+            self._has_open_batch = True
+            self._outbox.begin(at)
+            self._handler.begin(at)
             self._handle(commands)
             self._join_steps()
             self._flush()
@@ -162,6 +165,11 @@ class Engine:
         return True
 
     # ---- ports.Owner
+
+    @property
+    def has_open_batch(self) -> bool:
+        """Whether what was taken is being handled."""
+        return self._has_open_batch
 
     def partitions_gained(self, partitions: Collection[int]) -> None:
         """Take up what is there: timers, suspended runs, steps that had not ended."""
@@ -195,9 +203,9 @@ class Engine:
 
     def _take(self, timeout_s: float) -> list[cm.AnyCommand]:
         if self._own:
-            own = list(self._own)
+            self._taken_own = list(self._own)
             self._own.clear()
-            return own
+            return list(self._taken_own)
         wait_us = timeout_s * 1e6
         now = self._clock.now()
         for at in (self._timers.next_at(), self._leases.next_at()):
@@ -265,6 +273,7 @@ class Engine:
     # ---- 5. committed, 6. aborted
 
     def _committed(self) -> None:
+        self._has_open_batch = False
         batch = self._outbox.batch
         self._store.apply(batch)
         self._timers.disarm(batch.timers_ended)
@@ -276,10 +285,12 @@ class Engine:
                 self._runs.drop_if(active)
         self._touched.clear()
         self._poisoned.clear()
+        self._taken_own.clear()
         self._runs.trim()
         self.batches += 1
 
     def _abort(self, message: str) -> None:
+        self._has_open_batch = False
         if message:
             self._report(message)
         for active in self._touched.values():
@@ -287,8 +298,8 @@ class Engine:
         self._touched.clear()
         self._log.abort()
         self._timers.load()
-        self._own.extend(self._expired)
-        self._resume(self._owned)
+        self._own.extend([*self._taken_own, *self._expired])
+        self._taken_own.clear()
 
     def _poison(self, error: Exception) -> None:
         """Do the batch again without the command that we cannot handle."""
