@@ -115,6 +115,7 @@ class Handler:
             active.view_fault = ""
             if view is not None:
                 active.view = view
+        _drop_if_spoilt(active)
 
     # ---- starts
 
@@ -253,6 +254,7 @@ class Handler:
             reply = Refused(command.request_id, "bad_input", f"query {command.name!r}: {error}", active.state.run_id)
         except Exception as error:  # noqa: BLE001 - the author's
             reply = QueryRaised(command.request_id, self._payloads.encode_failure(error))
+        _drop_if_spoilt(active)
         return self._outbox.reply(command.reply_to, reply)
 
     # ---- the code
@@ -335,3 +337,10 @@ def _too_large(payload: bytes, what: str) -> str:
         return ""
     size = f"{what} are {len(payload)} bytes long, the limit is {PAYLOAD_BYTES}"
     return f"{size}. Keep large data in a store of your own and pass its address."
+
+
+def _drop_if_spoilt(active: ActiveRun) -> None:
+    """A query or a view that meddled with the run: the code is brought back by a replay when it is needed."""
+    if active.live is not None and active.live.is_spoilt:
+        active.live.evict()
+        active.live = None

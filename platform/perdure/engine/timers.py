@@ -34,10 +34,9 @@ class TimerQueue:
         self._has_tail = True
 
     def load(self) -> None:
-        """Read the head again: at the start, and when a batch was aborted."""
+        """Read the head again when it is asked for: at the start, and when a batch was aborted."""
         self._heap, self._cursor, self._has_tail = [], None, True
         self._cancelled.clear()
-        self._read()
 
     def next_at(self) -> int | None:
         """When the next one fires, microseconds; None when there is none. May be the time of one that was cancelled."""

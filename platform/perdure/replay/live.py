@@ -7,19 +7,19 @@ with the actions matched against what the history holds by kind and number.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
 
 from perdure import errors
-from perdure.core.actions import RECORDED_AS, fits, in_words
+from perdure.core.actions import RECORDED_AS
 from perdure.model import actions as ac
 from perdure.model import events as ev
 from perdure.model.payloads import Payloads
 from perdure.replay.eviction import evict
 from perdure.replay.guard import NonDeterministic
 from perdure.replay.loop import RunLoop, Spinning
+from perdure.replay.matching import Matching
 from perdure.replay.watchdog import Blocked
 from perdure.workflow import Definition, Info
 
@@ -145,34 +145,23 @@ class LiveRun:
             NonDeterministic, Spinning, Blocked: the run must be suspended and this object dropped.
         """
         self.loop.replaying = True
-        wanted: deque[ac.AnyAction] = deque()
-        is_suspended = False
-        open_numbers: set[tuple[type[ac.Action], int]] = set()
-        last_event_id = 0
+        matching = Matching(self.run_id)
+        event_id = 1
         for record in records:
             event_id = record.first_event_id
             for event in record.events:
                 kind = type(event)
                 if kind in WAKES:
-                    if wanted and not is_suspended:
-                        _drop_void(wanted, open_numbers)
-                    if wanted and not is_suspended:
-                        self._diverged(event_id, event, wanted[0])
-                    _note_closed(open_numbers, event)
-                    wanted.extend(self.apply(event, record.at, event_id))
+                    matching.before(event_id, event)
+                    matching.wants(self.apply(event, record.at, event_id))
                 elif kind in RECORDED_AS:
                     if self._main is not None or self._ended:
-                        self._match(event_id, event, wanted, open_numbers)
-                elif kind is ev.WorkflowSuspended:
-                    is_suspended = True
-                elif kind is ev.WorkflowResumed:
-                    is_suspended = False
+                        matching.recorded(event_id, event)
+                elif kind is ev.WorkflowSuspended or kind is ev.WorkflowResumed:
+                    matching.suspended(is_suspended=kind is ev.WorkflowSuspended)
                 event_id += 1
-            last_event_id = event_id
-        if not is_suspended and (left := [action for action in wanted if not _is_void(action, open_numbers)]):
-            self._diverged(last_event_id, None, left[0])
         self.loop.replaying = False
-        return list(wanted)
+        return matching.left_over(event_id)
 
     def query(self, name: str, payload: bytes) -> bytes:
         """The encoded answer of a query.
@@ -201,6 +190,11 @@ class LiveRun:
         if fn is None or self._instance is None:
             return None
         return self._payloads.encode(self._evaluate(fn, self._instance), what="the view")
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Whether a query or a view has done what only a replay can mend: evict it."""
+        return self.loop.is_spoilt
 
     def evict(self) -> None:
         """Forget the code's state without running a line of it."""
@@ -380,64 +374,11 @@ class LiveRun:
             history_length=self._history_length,
         )
 
-    def _match(
-        self, event_id: int, event: ev.AnyEvent, wanted: deque[ac.AnyAction], open_numbers: set[tuple[type[ac.Action], int]]
-    ) -> None:
-        if wanted and not fits(event, wanted[0]):
-            _drop_void(wanted, open_numbers)
-        if not wanted or not fits(event, wanted[0]):
-            self._diverged(event_id, event, wanted[0] if wanted else None)
-        wanted.popleft()
-        _note_opened(open_numbers, event)
-
-    def _diverged(self, event_id: int, expected: ev.AnyEvent | None, found: ac.AnyAction | None) -> None:
-        expected_words = "nothing more" if expected is None else _event_in_words(expected)
-        found_words = "wanted nothing more" if found is None else f"wanted: {in_words(found)}"
-        raise errors.ReplayError(self.run_id, event_id, expected_words, found_words)
-
 
 async def _handle(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     result = fn(instance, *args, **kwargs)
     if result is not None:
         await result
-
-
-def _event_in_words(event: ev.AnyEvent) -> str:
-    return in_words(event) if type(event) in RECORDED_AS else type(event).__name__
-
-
-def _note_opened(numbers: set[tuple[type[ac.Action], int]], event: Any) -> None:
-    match event:
-        case ev.ActivityScheduled():
-            numbers.add((ac.CancelActivity, event.number))
-        case ev.TimerStarted():
-            numbers.add((ac.CancelTimer, event.number))
-        case ev.ActivityCancelRequested():
-            numbers.discard((ac.CancelActivity, event.number))
-        case ev.TimerCancelled():
-            numbers.discard((ac.CancelTimer, event.number))
-        case _:
-            pass
-
-
-def _note_closed(numbers: set[tuple[type[ac.Action], int]], event: Any) -> None:
-    match event:
-        case ev.ActivityCompleted() | ev.ActivityFailed():
-            numbers.discard((ac.CancelActivity, event.number))
-        case ev.TimerFired():
-            numbers.discard((ac.CancelTimer, event.number))
-        case _:
-            pass
-
-
-def _drop_void(wanted: deque[ac.AnyAction], open_numbers: set[tuple[type[ac.Action], int]]) -> None:
-    while wanted and _is_void(wanted[0], open_numbers):
-        wanted.popleft()
-
-
-def _is_void(action: ac.AnyAction, open_numbers: set[tuple[type[ac.Action], int]]) -> bool:
-    """Whether the action cancels what was over before it could be recorded (only in a run that was suspended)."""
-    return isinstance(action, ac.CancelActivity | ac.CancelTimer) and (type(action), action.number) not in open_numbers
 
 
 _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {

@@ -1,0 +1,112 @@
+"""What the code wants, held against what the history holds: by kind and number, in order.
+
+Between two events the code sees, it must want exactly what is recorded there. A run that was suspended has events that its code had
+not seen; what it wants then is left over, and recorded when it is resumed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from perdure import errors
+from perdure.core.actions import RECORDED_AS, fits, in_words
+from perdure.model import actions as ac
+from perdure.model import events as ev
+
+
+class Matching:
+    """One replay's bookkeeping.
+
+    Args:
+        run_id: for messages.
+    """
+
+    __slots__ = ("_is_suspended", "_open", "_run_id", "_wanted")
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._wanted: deque[ac.AnyAction] = deque()
+        self._open: set[tuple[type[ac.Action], int]] = set()
+        self._is_suspended = False
+
+    def before(self, event_id: int, event: ev.AnyEvent) -> None:
+        """The code is about to be shown an event.
+
+        Raises:
+            errors.ReplayError: it wanted something before that is not recorded.
+        """
+        if self._wanted and not self._is_suspended:
+            self._drop_void()
+            if self._wanted:
+                self._diverged(event_id, event, self._wanted[0])
+        match event:
+            case ev.ActivityCompleted() | ev.ActivityFailed():
+                self._open.discard((ac.CancelActivity, event.number))
+            case ev.TimerFired():
+                self._open.discard((ac.CancelTimer, event.number))
+            case _:
+                pass
+
+    def wants(self, actions: Sequence[ac.AnyAction]) -> None:
+        """What it wanted then."""
+        self._wanted.extend(actions)
+
+    def recorded(self, event_id: int, event: ev.AnyEvent) -> None:
+        """The history holds an action of the code.
+
+        Raises:
+            errors.ReplayError: it is not what the code wants next.
+        """
+        wanted = self._wanted
+        if wanted and not fits(event, wanted[0]):
+            self._drop_void()
+        if not wanted or not fits(event, wanted[0]):
+            self._diverged(event_id, event, wanted[0] if wanted else None)
+        wanted.popleft()
+        match event:
+            case ev.ActivityScheduled():
+                self._open.add((ac.CancelActivity, event.number))
+            case ev.TimerStarted():
+                self._open.add((ac.CancelTimer, event.number))
+            case ev.ActivityCancelRequested():
+                self._open.discard((ac.CancelActivity, event.number))
+            case ev.TimerCancelled():
+                self._open.discard((ac.CancelTimer, event.number))
+            case _:
+                pass
+
+    def suspended(self, *, is_suspended: bool) -> None:
+        """From here on the code had not seen the events; or it had again."""
+        self._is_suspended = is_suspended
+
+    def left_over(self, event_id: int) -> list[ac.AnyAction]:
+        """What the code wants beyond the history, whose next event would be `event_id`.
+
+        Raises:
+            errors.ReplayError: it wants something and was not suspended.
+        """
+        if not self._is_suspended:
+            left = next((action for action in self._wanted if not self._is_void(action)), None)
+            if left is not None:
+                self._diverged(event_id, None, left)
+        return list(self._wanted)
+
+    def _drop_void(self) -> None:
+        while self._wanted and self._is_void(self._wanted[0]):
+            self._wanted.popleft()
+
+    def _is_void(self, action: ac.AnyAction) -> bool:
+        """Whether it cancels what was over before that could be recorded (only in a run that was suspended)."""
+        return isinstance(action, ac.CancelActivity | ac.CancelTimer) and (type(action), action.number) not in self._open
+
+    def _diverged(self, event_id: int, expected: ev.AnyEvent | None, found: ac.AnyAction | None) -> None:
+        found_words = "wanted nothing more" if found is None else f"wanted: {in_words(found)}"
+        raise errors.ReplayError(self._run_id, event_id, _expected_in_words(expected), found_words)
+
+
+def _expected_in_words(event: Any) -> str:
+    if event is None:
+        return "nothing more"
+    return in_words(event) if type(event) in RECORDED_AS else type(event).__name__
