@@ -170,6 +170,11 @@ async def call_seat(who: str) -> str:
 
 
 @workflow.defn
+async def seat_within_10s(who: str) -> str:
+    return await seat.options(retry=Retry(give_up_after="10s"))(who)
+
+
+@workflow.defn
 async def call_in_thread(value: int) -> int:
     return await in_thread(value)
 
@@ -538,7 +543,7 @@ class MendedFickle(Fickle):
 
 _WORKFLOWS = [
     Order, Box, Race, Fragile, Stubborn, Patient, Swallows, call_flaky, call_flaky_step, give_up, three_attempts, call_hang,
-    picky, call_slowed, call_odd, call_blob, call_seat, call_in_thread, odd_result, broken, fan_out, fan_out_steps, chain_steps,
+    picky, call_slowed, call_odd, call_blob, call_seat, seat_within_10s, call_in_thread, odd_result, broken, fan_out, fan_out_steps, chain_steps,
     group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky,
 ]  # fmt: skip
 _ACTIVITIES: list[activity.Activity[..., Any]] = [

@@ -84,7 +84,7 @@ class Story:
         options = {key: value for key, found, value in (word.partition("=") for word in words) if found and key in _OPTIONS}
         words = [word for word in words if word.partition("=")[0] not in _OPTIONS or "=" not in word]
         shown = list(getattr(self, _METHODS.get(words[0], f"_{words[0]}"))(*words[1:], **options) or ())
-        return [_AUTHORS_LINE.sub("programs.py:LINE", line) for line in (*shown, *self._new_reports(), *self._new_replies())]
+        return [_without_chance(line) for line in (*shown, *self._new_reports(), *self._new_replies())]
 
     # ---- clients
 
@@ -267,6 +267,12 @@ class Infected:
         self._healthy.handle(command)
 
 
+def _without_chance(line: str) -> str:
+    """Without what changes when a program is added or moved."""
+    return _KNOWN_TYPES.sub("known: …", _AUTHORS_LINE.sub("programs.py:LINE", line))
+
+
+_KNOWN_TYPES: Final = re.compile(r"known: .*")
 _AUTHORS_LINE: Final = re.compile(r"\S*programs\.py:\d+")
 _METHODS: Final = {"bug": "_bug_"}
 _OPTIONS: Final = ("if_running", "if_closed", "delay", "timeout", "request", "run", "reason")

@@ -99,7 +99,7 @@ class BatchOutbox:
         if is_step:
             self.awaited.discard(task)
         dispatched = batch.tasks.pop(task, None)
-        if dispatched is None or dispatched.attempt > 1:
+        if dispatched is None or dispatched.attempt > 1 or dispatched.scheduled_at < batch.at:
             batch.tasks_ended.add(task)
 
     def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:

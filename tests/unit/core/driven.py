@@ -1,0 +1,96 @@
+"""One run, driven by commands: what is decided is evolved at once, with its effects written down."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any, Final
+
+from perdure.core.decide import Decision, decide
+from perdure.core.effects import begin, effects
+from perdure.core.run import RunState, evolve
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.failure import FailureInfo
+from perdure.model.options import ActivityOptions, RetryPolicy
+from perdure.model.tasks import Task
+from perdure.model.timers import Timer
+
+NOW: Final = 1_700_000_000_000_000
+SECOND: Final = 1_000_000
+BROKEN: Final = FailureInfo("builtins:ConnectionError", "no answer")
+
+
+class Written:
+    """`core.effects.Outbox` that remembers."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[tuple[str, int], Task] = {}
+        self.timers: set[Timer] = set()
+        self.stopped: list[str] = []
+
+    def dispatch(self, task: Task) -> None:
+        self.tasks[task.run_id, task.number] = task
+
+    def end_task(self, task: tuple[str, int], *, is_step: bool) -> None:
+        del self.tasks[task]
+
+    def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:
+        self.stopped.append(token)
+
+    def arm(self, timer: Timer) -> None:
+        self.timers.add(timer)
+
+    def disarm(self, timer: Timer) -> None:
+        self.timers.discard(timer)
+
+
+class Driven:
+    """A run of type "Order" with the id "order-1"; `at` moves by hand."""
+
+    def __init__(self, **started: Any) -> None:
+        self.at = NOW
+        self.written = Written()
+        self._tokens = count(1)
+        fields: dict[str, Any] = {"request_id": "start-1", **started}
+        event = ev.WorkflowStarted("Order", b"[]", 311, 7, **fields)
+        self.state = RunState("order-1", "run-1", event, NOW)
+        begin(self.state, self.written)
+
+    def token(self) -> str:
+        return f"next-{next(self._tokens)}"
+
+    def ask(self, kind: Any, **fields: Any) -> Decision:
+        """Decide a command and take over what follows."""
+        decision = decide(self.state, kind("order-1", **fields), self.at, self.token)
+        for event in decision.events:
+            self.record(event)
+        return decision
+
+    def events(self, kind: Any, **fields: Any) -> list[Any]:
+        """The same; only the events."""
+        return list(self.ask(kind, **fields).events)
+
+    def record(self, event: Any) -> None:
+        """Take over an event, as the code or a decision causes it."""
+        effects(self.state, event, self.at, self.written)
+        evolve(self.state, event, self.at)
+
+    def schedule(self, number: int = 1, *, queue: str = "default", **policy: Any) -> None:
+        """The code schedules an activity; its first attempt has the token `first-N`."""
+        options = ActivityOptions(queue, retry=RetryPolicy(**policy))
+        self.record(ev.ActivityScheduled(number, "charge", b"[1]", options, f"first-{number}"))
+
+    def fail(self, token: str, failure: FailureInfo = BROKEN, **fields: Any) -> list[Any]:
+        """The attempt of activity 1 under this token reports a failure."""
+        return self.events(cm.FailActivity, number=1, token=token, failure=failure, **fields)
+
+    def complete(self, token: str) -> list[Any]:
+        """The attempt of activity 1 under this token reports its result."""
+        return self.events(cm.CompleteActivity, number=1, token=token, result=b"42")
+
+
+def ignored(events: list[Any]) -> str:
+    """Why a report was not applied."""
+    (event,) = events
+    assert isinstance(event, ev.CommandIgnored)
+    return event.reason
