@@ -10,37 +10,17 @@ from typing import Any, Final, Literal
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
+from perdure.log.kafka.settings import checked
 from perdure.log.kafka.verdict import in_words
 
 _logger: Final = logging.getLogger("perdure.log.kafka.client")
 
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
+HEARTBEAT_MS: Final = 300
+"""A member learns of a rebalance with its next heartbeat: at most this late when a peer leaves."""
+
 MAX_POLL_INTERVAL_MS: Final = 300_000
 """A commit is repeated until its outcome is known, which took 12 s when a broker failed; no poll meanwhile."""
-
-OURS: Final = frozenset(
-    {
-        "auto.offset.reset",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "enable.idempotence",
-        "enable.partition.eof",
-        "group.id",
-        "group.instance.id",
-        "group.protocol",
-        "heartbeat.interval.ms",
-        "isolation.level",
-        "max.poll.interval.ms",
-        "partition.assignment.strategy",
-        "partitioner",
-        "retry.backoff.max.ms",
-        "retry.backoff.ms",
-        "session.timeout.ms",
-        "transaction.timeout.ms",
-        "transactional.id",
-    }
-)
-"""What may not be set from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +45,9 @@ class EngineClients:
     session_timeout_ms: int = 6_000
     transaction_timeout_ms: int = 45_000
 
+    def __post_init__(self) -> None:
+        checked(self.settings)
+
     @property
     def group(self) -> str:
         """The engines' consumer group."""
@@ -88,7 +71,7 @@ class EngineClients:
         }
         if self.protocol == "classic":
             config["session.timeout.ms"] = self.session_timeout_ms
-            config["heartbeat.interval.ms"] = max(100, self.session_timeout_ms // 6)
+            config["heartbeat.interval.ms"] = min(HEARTBEAT_MS, self.session_timeout_ms // 3)
             config["partition.assignment.strategy"] = "cooperative-sticky"
         if self.is_static:
             config["group.instance.id"] = self.instance

@@ -1,0 +1,395 @@
+"""The log on Kafka: `engine.ports.Log`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import KafkaError, Producer, TopicPartition
+
+from perdure.engine.ports import Batch
+from perdure.errors import CommitAborted, InfrastructureError
+from perdure.log.kafka.intake import Intake
+from perdure.log.kafka.layout import Layout
+from perdure.log.kafka.outgoing import Outgoing, TooLarge
+from perdure.log.kafka.rebalance import Membership
+from perdure.log.kafka.status import Status
+from perdure.log.kafka.takeover import Restored, Takeover
+from perdure.log.kafka.transaction import Fenced, Transactions
+from perdure.log.kafka.verdict import in_words
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
+    from perdure.engine.ports import Owner
+    from perdure.log.channel import Channel
+    from perdure.log.kafka.clients import EngineClients
+    from perdure.log.kafka.ports import Restorer
+    from perdure.model.commands import AnyCommand
+
+POLL_S: Final = 0.05
+"""How late a command of this process may be found when there have been none for a while, seconds."""
+
+TURN_S: Final = 0.000_5
+"""While commands of this process are expected, Kafka and they are looked at in turns of this length, seconds."""
+
+QUICK_S: Final = 1.0
+"""After a command of this process, others are expected for this time, seconds."""
+
+
+NUDGE_S: Final = 0.1
+"""librdkafka looks whether a heartbeat is due when its main thread wakes, by itself once a second: it is woken this often, seconds."""
+
+
+class KafkaLog:
+    """`engine.ports.Log` on a namespace of Kafka topics.
+
+    The owner is told of partitions when their store has been restored and they have been claimed, and when they were taken away.
+    Until then, and afterwards, a commit that concerns them is aborted.
+
+    Args:
+        clients: makes Kafka clients.
+        channel: to clients and steps of this process.
+        restorer: the store.
+        status: how it is doing; for health checks and metrics.
+    """
+
+    def __init__(self, clients: EngineClients, channel: Channel, restorer: Restorer, status: Status | None = None) -> None:
+        self.status = status or Status()
+        self._clients = clients
+        self._channel = channel
+        self._restorer = restorer
+        self._owner: Owner | None = None
+        self._woken = threading.Event()
+        self._is_opening = False
+        self._layout = Layout(clients.namespace, self.status, self._is_given_up)
+        self._intake = Intake(self._layout.place_of)
+        self._outgoing = Outgoing(self._layout, self.status)
+        self._membership = Membership(self._layout.commands)
+        self._transactions = Transactions(clients, self.status, self._is_given_up)
+        self._takeover: Takeover | None = None
+        self._consumer: Consumer | None = None
+        self._to_claim: list[Restored] = []
+        self._has_lost_id = False
+        self._is_too_large = False
+        self._is_suspect = False
+        self._steps: set[tuple[str, int]] = set()
+        self._quick_until = 0.0
+        self._nudged_at = 0.0
+
+    # ---- engine.ports.Log
+
+    def open(self, owner: Owner | None = None) -> None:
+        """Join the group; partitions come while `take` is called. Waits for the broker and the topics, with the reason told.
+
+        Raises:
+            InfrastructureError: the topics do not fit, or Kafka refuses us; the message says what to do.
+        """
+        if self._consumer is not None:
+            return
+        self._owner = owner
+        self._is_opening = True
+        self._layout.open(self._clients.admin(self._troubled))
+        self._transactions.open()
+        self._is_opening = False
+        self._woken.clear()
+        self._takeover = Takeover(self._clients, self._layout, self._restorer, self.status, self._channel.wake)
+        self._takeover.start()
+        self._join()
+
+    def take(self, limit: int, timeout_s: float) -> list[AnyCommand]:
+        """The next commands."""
+        consumer = self._consumer
+        assert consumer is not None, "open() comes first"
+        until = time.monotonic() + timeout_s
+        if self._has_open_batch():
+            return self._take_more(consumer, limit, timeout_s)
+        self._settle_ownership()
+        while True:
+            commands = self._take_ready(limit)
+            left_s = until - time.monotonic()
+            if commands or left_s <= 0:
+                return commands
+            is_woken = self._wait(left_s, max(1, limit))
+            self._settle_ownership()
+            if is_woken:
+                return self._take_ready(limit)
+
+    def input_of(self, workflow_id: str) -> tuple[int, int]:
+        """Where a workflow id lies, and the last command taken from there."""
+        partition = self._layout.place_of(workflow_id)
+        return partition, self._intake.last_offset(partition)
+
+    def commit(self, batch: Batch) -> None:
+        """One transaction; none at all when there is nothing to keep."""
+        intake = self._intake
+        place_of = self._layout.place_of
+        concerned = set(intake.covered)
+        concerned.update(
+            record.input_partition if record.input_partition >= 0 else place_of(record.workflow_id) for record, _ in batch.events
+        )
+        if concerned or intake.asides or _has_records(batch):
+            self._commit(batch, concerned)
+        intake.settle()
+        self._note_steps(batch)
+        if local := [each for each in batch.replies if each[0].startswith("local:")]:
+            self._channel.deliver(Batch(replies=local))
+
+    def abort(self) -> None:
+        """Hand out again what was taken."""
+        if self._is_too_large:
+            self._is_too_large = False
+            self._intake.abort_too_large()
+        else:
+            self._intake.abort()
+
+    def submit(self, commands: Sequence[AnyCommand]) -> None:
+        """From any thread. What is for a partition of another engine is sent there, with the next transaction."""
+        self._channel.submit(commands)
+
+    def wake(self) -> None:
+        """From any thread."""
+        self._woken.set()
+        self._channel.wake()
+
+    def close(self) -> None:
+        """Leave the group; others take over at once."""
+        consumer, self._consumer = self._consumer, None
+        self._is_opening = False
+        if self._takeover is not None:
+            self._takeover.stop()
+            self._takeover = None
+        if consumer is not None:
+            consumer.close()
+            self._membership.forget()
+            self._intake.forget()
+        self._to_claim.clear()
+        self._transactions.close()
+        self.status.owned = frozenset()
+
+    # ---- taking
+
+    def _has_open_batch(self) -> bool:
+        return self._intake.has_taken if self._owner is None else self._owner.has_open_batch
+
+    def _take_more(self, consumer: Consumer, limit: int, timeout_s: float) -> list[AnyCommand]:
+        """For a batch that is open and waits for steps: what is there when one of them reports."""
+        intake = self._intake
+        if not intake.has_ready:
+            self._channel.wait(timeout_s)
+        self._look(consumer.consume(max(1, limit), 0))
+        return intake.take(limit)
+
+    def _take_ready(self, limit: int) -> list[AnyCommand]:
+        """What is there; what was put aside by itself is written at once."""
+        consumer = self._consumer
+        assert consumer is not None
+        self._look(consumer.consume(max(1, limit), 0))
+        intake = self._intake
+        while limit > 0 and intake.has_ready:
+            commands = intake.take(limit)
+            if commands or not intake.asides:
+                return commands
+            try:
+                self.commit(Batch())
+            except CommitAborted as error:
+                self.status.report(f"{error}; nothing is lost, trying again")
+                self.abort()
+                self._settle_ownership()
+                break
+        return []
+
+    def _look(self, records: list[Any]) -> None:
+        """Take in what Kafka and this process have."""
+        if records:
+            self._intake.put_records(record for record in records if record.error() is None or self._tell(record.error()))
+        channel = self._channel
+        if channel.wait(0):
+            commands = channel.take(1 << 30)
+            channel.settle()
+            if commands:
+                self._intake.put_local(commands)
+                self._quick_until = time.monotonic() + QUICK_S
+
+    def _wait(self, left_s: float, limit: int) -> bool:
+        """Wait a moment for the first record or command of this process.
+
+        Returns:
+            Whether `wake` was called, or a command of this process is there.
+        """
+        consumer, channel = self._consumer, self._channel
+        assert consumer is not None
+        if not self._steps and time.monotonic() > self._quick_until:
+            record = consumer.poll(min(left_s, POLL_S))
+            if record is not None:
+                self._look([record, *consumer.consume(limit, 0)])
+            return channel.wait(0)
+        until = time.monotonic() + min(left_s, POLL_S)
+        while time.monotonic() < until:
+            if channel.wait(TURN_S):
+                return True
+            record = consumer.poll(0)
+            if record is not None:
+                self._look([record, *consumer.consume(limit, 0)])
+                break
+        return False
+
+    def _tell(self, error: KafkaError) -> bool:
+        """An error instead of a record.
+
+        Raises:
+            InfrastructureError: it is fatal.
+        """
+        if error.fatal():
+            raise InfrastructureError(
+                f"this engine's membership of group {self._clients.group} has ended ({in_words(error)}); if another process runs as "
+                f"{self._clients.instance!r}, give each a name of its own"
+            )
+        self.status.trouble = in_words(error)
+        self.status.waits(f"commands of {self._layout.commands}")
+        return False
+
+    # ---- committing
+
+    def _commit(self, batch: Batch, concerned: set[int]) -> None:
+        membership, intake, outgoing = self._membership, self._intake, self._outgoing
+        if strays := concerned - membership.live:
+            raise CommitAborted(f"partitions {sorted(strays)} have been taken from this engine")
+        outgoing.prepare(batch.tasks.values(), bool(batch.replies))
+        offsets = [self._offset(partition, intake.offset_of(partition)) for partition in concerned]
+
+        def write(producer: Producer) -> None:
+            outgoing.write(producer, batch)
+            if intake.asides:
+                outgoing.write_asides(producer, intake.asides)
+
+        self._run(write, offsets)
+        outgoing.count(intake.asides)
+        if outgoing.ends:
+            self._restorer.reached(outgoing.ends)
+
+    def _run(self, write: Any, offsets: list[TopicPartition]) -> None:
+        metadata = self._membership.metadata
+        if metadata is None:
+            self._is_suspect = True
+            raise CommitAborted("this engine is no member of its group at the moment")
+        try:
+            self._transactions.run(write, offsets, metadata)
+        except TooLarge as error:
+            self._is_too_large = True
+            raise CommitAborted(f"{error} is more than Kafka takes; the batch is done again, one command at a time") from None
+        except Fenced:
+            self._has_lost_id = True
+            raise
+        except CommitAborted:
+            self._is_too_large = self._outgoing.is_too_large
+            self._is_suspect = True
+            raise
+
+    def _offset(self, partition: int, offset: int) -> TopicPartition:
+        return TopicPartition(self._layout.commands, partition, offset, metadata=self._clients.transactional_id)
+
+    def _note_steps(self, batch: Batch) -> None:
+        """Those that are still out: their reports are looked for more often."""
+        if batch.tasks:
+            self._steps.update(key for key, task in batch.tasks.items() if not task.queue)
+        if self._steps:
+            self._steps -= batch.tasks_ended
+
+    # ---- ownership; no batch is open
+
+    def _settle_ownership(self) -> None:
+        membership, takeover, consumer = self._membership, self._takeover, self._consumer
+        assert takeover is not None
+        assert consumer is not None
+        if (now := time.monotonic()) - self._nudged_at > NUDGE_S:
+            self._nudged_at = now
+            consumer.memberid()
+        if self._has_lost_id:
+            self._join_anew(consumer)
+            return
+        if membership.has_news:
+            self._let_go()
+            takeover.hand_over(membership.dropped, membership.fresh)
+            membership.dropped, membership.fresh = [], []
+        if self._is_suspect:
+            self._is_suspect = False
+            membership.refresh(consumer)
+        if takeover.has_done:
+            self._to_claim += takeover.done()
+        if self._to_claim:
+            self._claim()
+
+    def _let_go(self) -> None:
+        gone, self._membership.gone = self._membership.gone, set[int]()
+        if not gone:
+            return
+        for partition in gone:
+            self._restorer.close(partition)
+        self._intake.lose(gone)
+        self._steps.clear()
+        self.status.owned = frozenset(self._membership.live)
+        if self._owner is not None:
+            self._owner.partitions_lost(gone)
+
+    def _claim(self) -> None:
+        """Write our id into the committed offsets of partitions that are restored: from then on it is we who would be fenced."""
+        membership = self._membership
+        mine = [each for each in self._to_claim if membership.restoring.get(each.partition) == each.generation]
+        self._to_claim = mine
+        if not mine:
+            return
+        ahead = [each.partition for each in mine if each.is_ahead]
+        tasks = [task for task in self._restorer.tasks(ahead) if task.queue] if ahead else []
+        self._outgoing.prepare(tasks, has_replies=False)
+
+        def write(producer: Producer) -> None:
+            for task in tasks:
+                self._outgoing.write_task(producer, task)
+
+        try:
+            self._run(write, [self._offset(each.partition, each.offset) for each in mine])
+        except CommitAborted as error:
+            self.status.report(f"partitions {[each.partition for each in mine]} could not be claimed: {error}; trying again")
+            return
+        self._to_claim = []
+        self._serve(mine)
+
+    def _serve(self, mine: list[Restored]) -> None:
+        assert self._consumer is not None
+        for each in mine:
+            self._intake.gain(each.partition, each.offset)
+            self._membership.serve(self._consumer, each.partition, each.offset)
+        self.status.counts.claimed += len(mine)
+        self.status.owned = frozenset(self._membership.live)
+        if self._owner is not None:
+            self._owner.partitions_gained([each.partition for each in mine])
+
+    def _join(self) -> None:
+        self._consumer = self._clients.consumer(self._troubled)
+        self._membership.subscribe(self._consumer)
+
+    def _join_anew(self, consumer: Consumer) -> None:
+        """We were fenced: give all partitions up. The committed offsets say what was recorded."""
+        self.status.report("this engine was fenced: it gives its partitions up and joins the group anew; nothing is lost")
+        self._has_lost_id = False
+        consumer.close()
+        self._membership.forget()
+        self._let_go()
+        assert self._takeover is not None
+        self._takeover.hand_over(self._membership.dropped, [])
+        self._membership.dropped, self._membership.fresh = [], []
+        self._to_claim.clear()
+        self._join()
+
+    def _is_given_up(self) -> bool:
+        return self._is_opening and self._woken.is_set()
+
+    def _troubled(self, message: str) -> None:
+        self.status.trouble = message
+
+
+def _has_records(batch: Batch) -> bool:
+    return bool(batch.tasks or batch.states or any(address.startswith("kafka:") for address, _ in batch.replies))

@@ -1,0 +1,211 @@
+"""What goes out: a batch and what was put aside, as records of one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
+from perdure.log.kafka.addresses import partition_of_caller
+from perdure.log.kafka.intake import DeadLettered, Forwarded, Rerouted
+from perdure.log.kafka.verdict import error_of
+from perdure.model.dead_letters import DeadLetter, RecordHeader
+
+if TYPE_CHECKING:
+    from confluent_kafka import Producer
+
+    from perdure.engine.ports import Batch
+    from perdure.log.kafka.intake import Entry
+    from perdure.log.kafka.layout import Layout
+    from perdure.log.kafka.status import Status
+    from perdure.model.events import EventRecord
+    from perdure.model.tasks import Task
+
+LARGE_BYTES: Final = 512 * 1024
+"""The broker may refuse a record of this size: its report is looked at."""
+
+FULL_S: Final = 0.01
+"""How long to wait for room in the client's queue at a time, seconds."""
+
+
+class TooLarge(Exception):
+    """A record is larger than Kafka takes."""
+
+
+class Outgoing:
+    """Writes what a transaction holds.
+
+    Args:
+        layout: where to.
+        status: counts.
+
+    Attributes:
+        ends: by partition, the offset after the last event record of the transaction that was written last.
+    """
+
+    def __init__(self, layout: Layout, status: Status) -> None:
+        self._layout = layout
+        self._status = status
+        self._task_topics: dict[str, tuple[str, int]] = {}
+        self._replies = 0
+        self._turn = 0
+        self._is_too_large = False
+        self.ends: dict[int, int] = {}
+
+    def prepare(self, tasks: Iterable[Task], has_replies: bool) -> None:
+        """Before the transaction begins: find the topics that it concerns. One partition a queue and transaction."""
+        self.ends.clear()
+        self._is_too_large = False
+        self._turn += 1
+        self._task_topics.clear()
+        for task in tasks:
+            if task.queue and task.queue not in self._task_topics:
+                topic = self._layout.tasks(task.queue)
+                count = self._layout.count_of(topic)
+                self._task_topics[task.queue] = (topic, self._turn % count if count else -1)
+        if has_replies:
+            self._replies = self._layout.count_of(self._layout.replies)
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether a record of the transaction was larger than the broker takes."""
+        return self._is_too_large
+
+    def write(self, producer: Producer, batch: Batch) -> None:
+        """The records of a batch.
+
+        Raises:
+            TooLarge: one of them is.
+        """
+        produce = self._produce
+        self._write_events(producer, batch.events)
+        for task in batch.tasks.values():
+            if task.queue:
+                self.write_task(producer, task)
+        topic, encode, headers = self._layout.state, STATE.encode, [STATE.header]
+        for workflow_id, state in batch.states.items():
+            produce(producer, topic, encode(state), workflow_id, -1, headers)
+        topic, headers = self._layout.replies, [REPLIES.header]
+        for address, reply in batch.replies:
+            partition = partition_of_caller(address)
+            if partition is None:
+                continue
+            if partition >= self._replies:
+                self._status.counts.undeliverable += 1
+                continue
+            produce(producer, topic, REPLIES.encode(reply), address, partition, headers)
+
+    def write_task(self, producer: Producer, task: Task) -> None:
+        """A task to its queue; a dead letter when the queue has no topic."""
+        topic, partition = self._task_topics[task.queue]
+        if partition >= 0:
+            self._produce(producer, topic, TASKS.encode(task), None, partition, [TASKS.header])
+            return
+        self._status.counts.undeliverable += 1
+        self._status.report(
+            f"task queue {task.queue!r} has no topic {topic} (perdure topics apply): its tasks become dead letters"
+        )
+        header = RecordHeader(*TASKS.header)
+        message = f"topic {topic} does not exist"
+        letter = DeadLetter(topic, -1, -1, -1, "no_topic", message, time.time_ns() // 1000, None, TASKS.encode(task), (header,))
+        self._write_letter(producer, letter)
+
+    def write_asides(self, producer: Producer, asides: Iterable[Entry]) -> None:
+        """What was put aside."""
+        commands = self._layout.commands
+        for what, partition, offset, record in asides:
+            match what:
+                case Rerouted(workflow_id, place):
+                    self._produce(producer, commands, _any(record).value(), workflow_id, place, _any(record).headers())
+                case Forwarded(command, place):
+                    value = COMMANDS.encode(command)
+                    self._produce(producer, commands, value, command.workflow_id, place, [COMMANDS.header])
+                case DeadLettered():
+                    self._write_letter(producer, _letter(commands, partition, offset, what, record))
+                case _:
+                    raise AssertionError(what)
+
+    def count(self, asides: Iterable[Entry]) -> None:
+        """They are committed."""
+        counts = self._status.counts
+        for what, partition, offset, _ in asides:
+            if type(what) is Rerouted:
+                counts.rerouted += 1
+            elif type(what) is Forwarded:
+                counts.forwarded += 1
+            else:
+                counts.dead_letters += 1
+                self._status.report(
+                    f"{self._layout.commands}, partition {partition}, offset {offset}: {what.message}; it is in "
+                    f"{self._layout.dead_letters} ({what.reason})"
+                )
+
+    def _write_events(self, producer: Producer, events: list[tuple[EventRecord, bytes]]) -> None:
+        topic, headers, produce = self._layout.events, [EVENTS.header], self._produce
+        last: dict[int, int] = {}
+        places: list[int] = []
+        for index, (record, _) in enumerate(events):
+            place = record.input_partition
+            if place < 0:
+                place = self._layout.place_of(record.workflow_id)
+            places.append(place)
+            last[place] = index
+        tellers = set(last.values())
+        for index, (record, encoded) in enumerate(events):
+            key = f"{record.workflow_id}/{record.run_id}/{record.first_event_id}"
+            told = self._told if index in tellers else None
+            produce(producer, topic, encoded, key, places[index], headers, told)
+
+    def _write_letter(self, producer: Producer, letter: DeadLetter) -> None:
+        value = DEAD_LETTERS.encode(letter)
+        self._produce(producer, self._layout.dead_letters, value, letter.key, -1, [DEAD_LETTERS.header])
+
+    def _produce(
+        self,
+        producer: Producer,
+        topic: str,
+        value: bytes,
+        key: str | bytes | None,
+        partition: int,
+        headers: Any,
+        told: Callable[[KafkaError | None, Any], None] | None = None,
+    ) -> None:
+        if told is None and len(value) > LARGE_BYTES:
+            told = self._told_of_large
+        while True:
+            try:
+                producer.produce(topic, value, key, partition, told, headers=headers)
+            except BufferError:
+                producer.poll(FULL_S)
+            except KafkaException as exception:
+                if error_of(exception).code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise TooLarge(f"a record of {len(value)} bytes for {topic}") from None
+                raise
+            else:
+                return
+
+    def _told(self, error: KafkaError | None, record: Any) -> None:
+        if error is None:
+            self.ends[record.partition()] = record.offset() + 1
+        else:
+            self._told_of_large(error, record)
+
+    def _told_of_large(self, error: KafkaError | None, _: Any) -> None:
+        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._is_too_large = True
+
+
+def _letter(topic: str, partition: int, offset: int, why: DeadLettered, record: Any) -> DeadLetter:
+    headers = tuple(RecordHeader(name, value) for name, value in record.headers() or ())
+    timestamp_ms = record.timestamp()[1]
+    value = None if why.is_cut else record.value()
+    return DeadLetter(
+        topic, partition, offset, timestamp_ms, why.reason, why.message, time.time_ns() // 1000, record.key(), value, headers
+    )
+
+
+def _any(record: Any) -> Any:
+    return record
