@@ -1,0 +1,169 @@
+"""One partition's RocksDB."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, cast
+
+from rocksdict import ReadOptions
+
+from perdure.codec.records import decode_task
+from perdure.core.run import fold
+from perdure.store.rocksdb import keys, values
+from perdure.store.rocksdb.faults import fault
+from perdure.store.rocksdb.values import FORMAT, Checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from rocksdict import Rdict
+
+    from perdure.model.events import EventRecord
+    from perdure.model.states import WorkflowState
+    from perdure.model.tasks import Task
+    from perdure.model.timers import Timer
+    from perdure.store.rocksdb.changes import Changes
+
+
+class Partition:
+    """Reads one RocksDB, and writes `Changes` to it. Belongs to one thread at a time.
+
+    Args:
+        number: of the partition.
+        path: of the directory.
+        db: open, in raw mode.
+        identity: of the events topic.
+        checkpoint: what was found in it; None when it is empty.
+        now: the clock of the machine, microseconds.
+
+    Attributes:
+        suspended: run ids by workflow id.
+        timers_from: no timer has a key before it.
+    """
+
+    def __init__(
+        self, number: int, path: Path, db: Rdict, identity: str, checkpoint: Checkpoint | None, now: Callable[[], int]
+    ) -> None:
+        self.number = number
+        self.path = path
+        self._db = db
+        self._identity = identity
+        self._now = now
+        self.offset = checkpoint.offset if checkpoint else None
+        self.input_offset = checkpoint.input_offset if checkpoint else -1
+        self.latest_at = checkpoint.latest_at if checkpoint else 0
+        self.timers_from = checkpoint.timers_from if checkpoint else keys.TIMERS
+        self.suspended = {
+            key[1:].decode(): run_id.decode() for key, run_id in self._scan(keys.SUSPENDED, keys.after_all(keys.SUSPENDED))
+        }
+
+    def write(self, changes: Changes, offset: int | None, at: int) -> None:
+        """Changes, and how far the store is with them.
+
+        Args:
+            changes: all or nothing.
+            offset: of the next record that is not in the store; None: as before.
+            at: of the batch, microseconds.
+
+        Raises:
+            InfrastructureError: nothing was written; the message says what to do.
+        """
+        if offset is not None:
+            self.offset = offset
+        self.input_offset = max(self.input_offset, changes.input_offset)
+        self.latest_at = max(self.latest_at, changes.latest_at, at)
+        checkpoint = Checkpoint(
+            FORMAT,
+            self._identity,
+            self.number,
+            self.offset or 0,
+            self.input_offset,
+            self.latest_at,
+            self._now(),
+            self.timers_from,
+        )
+        changes.batch.put(keys.CHECKPOINT, values.encode_checkpoint(checkpoint))
+        try:
+            self._db.write(changes.batch)
+        except Exception as error:
+            raise fault(error, self.path) from error
+
+    def has_record(self, run_id: str, first_event_id: int) -> bool:
+        """Whether it is there."""
+        return self._get(keys.event(run_id, first_event_id)) is not None
+
+    def events(self, run_id: str) -> list[EventRecord]:
+        """The history of a run."""
+        first = keys.events(run_id)
+        return [values.record_of(stored) for _, stored in self._scan(first, keys.after_all(first))]
+
+    def event_ids(self, run_id: str) -> list[int]:
+        """The first event ids of a run's records."""
+        first = keys.events(run_id)
+        return [keys.event_id_of(key) for key, _ in self._scan(first, keys.after_all(first))]
+
+    def state(self, workflow_id: str) -> WorkflowState | str | None:
+        """The state of a workflow id, or the run whose history it has to be folded from."""
+        stored = self._get(keys.state(workflow_id))
+        return None if stored is None else values.state_of(stored)
+
+    def folded_state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of a workflow id."""
+        found = self.state(workflow_id)
+        return fold(self.events(found)).public(b"") if isinstance(found, str) else found
+
+    def tasks(self) -> list[Task]:
+        """Those that have not ended."""
+        return [decode_task(stored) for _, stored in self._scan(keys.TASKS, keys.after_all(keys.TASKS))]
+
+    def timer_keys(self, after: Timer | None) -> Iterator[bytes]:
+        """In order, from the first, or from the one after `after`."""
+        first = keys.TIMERS if after is None else keys.timer(after) + b"\0"
+        if first > self.timers_from:
+            return self._keys(first)
+        return self._keys_from_the_first()
+
+    def timers(self, after: Timer | None, limit: int) -> list[Timer]:
+        """A page of `timer_keys`."""
+        return [keys.timer_of(key) for key in islice(self.timer_keys(after), limit)]
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self._db.close()
+
+    def _keys_from_the_first(self) -> Iterator[bytes]:
+        """The saved cursor follows the first timer that is found: what lies before are RocksDB's tombstones of timers that have
+        fired, and walking over them costs more than all the rest.
+        """
+        is_first = True
+        for key in self._keys(self.timers_from):
+            if is_first:
+                self.timers_from, is_first = key, False
+            yield key
+        if is_first:
+            self.timers_from = keys.TIMERS_END
+
+    def _keys(self, first: bytes) -> Iterator[bytes]:
+        return (key for key, _ in self._scan(first, keys.TIMERS_END))
+
+    def _scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The `items` of rocksdict ends without a word at a block that is damaged; here the status is asked."""
+        options = ReadOptions()
+        options.set_iterate_upper_bound(end)
+        try:
+            found = self._db.iter(options)
+            found.seek(first)
+            is_valid, key, value, advance = found.valid, found.key, found.value, found.next
+            while is_valid():
+                yield key(), value()
+                advance()
+            found.status()
+        except Exception as error:
+            raise fault(error, self.path) from error
+
+    def _get(self, key: bytes) -> bytes | None:
+        try:
+            return cast("bytes | None", self._db.get(key))
+        except Exception as error:
+            raise fault(error, self.path) from error
