@@ -1,0 +1,184 @@
+"""The workflows of the recorded histories. NEVER EDIT one that has a history: it stands for code that somebody runs in production.
+
+New ones go to the end, with a scenario in `record.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import insort
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from perdure import activity, workflow
+from perdure.errors import ActivityFailed, Failure
+from perdure.registry import Registry
+
+
+@dataclass(eq=False)
+class CardDeclined(Failure):
+    reason: str
+
+
+@activity.defn
+async def charge(order_id: str, cents: int) -> str:
+    if cents == 3500:
+        raise CardDeclined("the card has no 35 dollars")
+    return f"receipt of {order_id}"
+
+
+@activity.defn
+async def refund(order_id: str) -> None:
+    """Nothing is given back."""
+
+
+@activity.defn(name="tell", retry=activity.Retry(maximum_attempts=3))
+async def say(what: str, fails: int = 0) -> str:
+    if activity.info().attempt <= fails:
+        raise ConnectionError(f"nobody heard {what!r}")
+    return what
+
+
+@activity.step
+async def note(value: int) -> int:
+    return value
+
+
+@workflow.defn
+class Delivery:
+    """Charge, pick-up, delivery, with a saga, a timeout, a view."""
+
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+        self.state = "charging"
+
+    @workflow.run
+    async def process(self, cents: int) -> str:
+        order_id = workflow.info().workflow_id
+        async with workflow.saga() as saga:
+            saga.compensate(refund, order_id)
+            await charge(order_id, self.cents)
+            self.state = "paid"
+            if not await workflow.wait_until(lambda: self.state == "picked up", timeout="1m"):
+                raise Failure("no driver accepted the order")
+        await workflow.sleep(timedelta(minutes=1))
+        self.state = await say("rate it")
+        return self.state
+
+    @workflow.signal
+    def picked_up(self) -> None:
+        self.state = "picked up"
+
+    @workflow.view
+    def status(self) -> str:
+        return self.state
+
+
+@workflow.defn
+class Juggler:
+    """Does what signals say, with the helpers of asyncio, and writes down what happened."""
+
+    def __init__(self) -> None:
+        self.todo: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.lock = asyncio.Lock()
+        self.diary: list[str] = []
+        self.ups = 0
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        while (order := await self.todo.get())[0] != "end":
+            self.tasks.append(asyncio.create_task(self.juggle(*order)))
+        for task in self.tasks:
+            await asyncio.wait([task])
+        return self.diary
+
+    async def juggle(self, what: str, number: int) -> None:
+        try:
+            outcome = await getattr(self, what)(number)
+        except asyncio.CancelledError:
+            self.diary.append(f"{what} {number} cancelled")
+            raise
+        except (ActivityFailed, TimeoutError, ExceptionGroup) as error:
+            self.diary.append(f"{what} {number} {type(error).__name__}")
+        else:
+            self.diary.append(f"{what} {number} {outcome}")
+
+    async def call(self, number: int) -> int:
+        return await note(number)
+
+    async def hand_over(self, number: int) -> str:
+        return await say(f"ball {number}", number % 5)
+
+    async def nap(self, number: int) -> None:
+        await asyncio.sleep(number)
+
+    async def gather(self, number: int) -> list[Any]:
+        return await asyncio.gather(*(say(f"part {part}") for part in range(number % 4)), asyncio.sleep(number % 3, "slept"))
+
+    async def race(self, number: int) -> int:
+        rivals = [asyncio.create_task(asyncio.sleep(second)) for second in range(1, 2 + number % 4)]
+        done, pending = await asyncio.wait([*rivals, asyncio.create_task(self.hand_over(1))], return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        return len(done)
+
+    async def group(self, number: int) -> str:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(number))
+            group.create_task(say("in a group", 9))
+            group.create_task(self.hand_over(number))
+        return "all done"
+
+    async def hurry(self, number: int) -> str:
+        async with asyncio.timeout(number % 3 + 1):
+            return await say("in a hurry", number % 2)
+
+    async def alone(self, number: int) -> float:
+        async with self.lock:
+            await asyncio.sleep(number % 3)
+            return workflow.random().random()
+
+    async def lift(self, number: int) -> int:
+        self.ups += 1
+        await workflow.wait_until(lambda: self.ups > number, timeout=f"{number + 1}s")
+        return self.ups
+
+    async def drop(self, number: int) -> int:
+        live = [task for task in self.tasks if not task.done() and task is not asyncio.current_task()]
+        for task in live[: number + 1]:
+            task.cancel()
+        return len(live)
+
+    @workflow.signal
+    def do(self, what: str, number: int) -> None:
+        self.todo.put_nowait((what, number))
+
+    @workflow.signal
+    async def do_later(self, what: str, number: int) -> None:
+        await asyncio.sleep(number)
+        self.todo.put_nowait((what, number))
+
+    @workflow.query
+    def story(self) -> list[str]:
+        return self.diary
+
+    @workflow.view
+    def balls(self) -> int:
+        return sum(not task.done() for task in self.tasks)
+
+
+@workflow.defn
+async def many(count: int) -> list[int]:
+    """A fan-out whose results come in any order."""
+    found: list[int] = []
+
+    async def one(number: int) -> None:
+        insort(found, await note(number) if number % 2 else len(await say("x" * number)))
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+    return found
+
+
+REGISTRY = Registry.of([Delivery, Juggler, many], [charge, refund, say, note])

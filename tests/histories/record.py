@@ -1,0 +1,140 @@
+"""Records a history of each scenario that has none yet: `python -m tests.histories.record`. What is recorded stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from perdure.codec.history import history_to_json
+from perdure.codec.records import hash_of_record
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.events import EventRecord
+from perdure.model.failure import FailureInfo
+from tests.histories.programs import REGISTRY
+from tests.simulation.world import World
+
+RECORDED: Final = Path(__file__).parent / "recorded"
+
+JUGGLED: Final = (
+    ("call", 1), ("hand_over", 2), ("nap", 3), ("gather", 3), ("race", 2), ("group", 2), ("hurry", 1), ("hurry", 2), ("alone", 1),
+    ("alone", 2), ("lift", 1), ("lift", 4), ("hand_over", 4), ("drop", 1), ("lift", 5),
+)  # fmt: skip
+
+
+def delivered(world: World) -> None:
+    world.start_workflow("w", "Delivery", 1200)
+    world.signal("w", "picked_up")
+    world.advance(60)
+
+
+def declined(world: World) -> None:
+    world.start_workflow("w", "Delivery", 3500)
+
+
+def nobody_comes(world: World) -> None:
+    world.start_workflow("w", "Delivery", 900)
+    world.advance(60)
+
+
+def cancelled(world: World) -> None:
+    world.start_workflow("w", "Delivery", 900)
+    world.ask(cm.CancelWorkflow, "w", reason="changed my mind")
+    world.settle()
+
+
+def begun_late(world: World) -> None:
+    world.start_workflow("w", "Delivery", 900, delay_us=5_000_000)
+    world.signal("w", "picked_up")
+    world.advance(70)
+
+
+def suspended_and_resumed(world: World) -> None:
+    world.start_workflow("w", "Delivery", 900)
+    registry, world.registry = world.registry, type(world.registry)()
+    world.crash()
+    world.signal("w", "picked_up")
+    world.advance(10)
+    world.deploy(registry)
+    world.advance(80)
+
+
+def juggled(world: World) -> None:
+    world.start_workflow("w", "Juggler")
+    for what, number in JUGGLED:
+        world.signal("w", "do", what, number)
+        world.advance(0.7)
+    world.signal("w", "do_later", "nap", 2)
+    world.advance(20)
+    world.signal("w", "do", "end", 0)
+    world.advance(100)
+
+
+def juggled_and_cancelled(world: World) -> None:
+    world.serves_tasks = False
+    world.start_workflow("w", "Juggler")
+    for what, number in JUGGLED:
+        world.signal("w", "do", what, number)
+    world.ask(cm.CancelWorkflow, "w", reason="rain")
+    world.settle()
+    world.signal("w", "do", "nap", 1)
+
+
+def fan_out(world: World) -> None:
+    world.start_workflow("w", "many", 20)
+
+
+SCENARIOS: Final[dict[str, Any]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        delivered, declined, nobody_comes, cancelled, begun_late, suspended_and_resumed, juggled, juggled_and_cancelled, fan_out,
+    )
+}  # fmt: skip
+
+
+def play(name: str) -> list[EventRecord]:
+    """The history of a scenario, as it is made today."""
+    world = World(REGISTRY, checks_fold=True)
+    SCENARIOS[name](world)
+    records = world.history("w")
+    world.close()
+    return without_places(records)
+
+
+def without_places(records: Sequence[EventRecord]) -> list[EventRecord]:
+    """The same history as of a machine whose tracebacks are empty."""
+    found: list[EventRecord] = []
+    for record in records:
+        previous = hash_of_record(found[-1]) if found else b""
+        events = [without_place(event) for event in record.events]
+        found.append(replace(record, previous_hash=previous, events=events))
+    return found
+
+
+def without_place(event: ev.AnyEvent) -> ev.AnyEvent:
+    if isinstance(event, ev.ActivityFailed | ev.ActivityAttemptFailed | ev.WorkflowFailed):
+        return replace(event, failure=without_traceback(event.failure))
+    return event
+
+
+def without_traceback(failure: FailureInfo) -> FailureInfo:
+    cause = without_traceback(failure.cause) if failure.cause is not None else None
+    return replace(failure, traceback="", cause=cause)
+
+
+def main() -> None:
+    RECORDED.mkdir(exist_ok=True)
+    for name in SCENARIOS:
+        path = RECORDED / f"{name}.json"
+        if path.exists():
+            print(f"{path.name} is there and stays as it is")
+        else:
+            path.write_text(history_to_json(play(name)), encoding="utf-8")
+            print(f"{path.name} recorded")
+
+
+if __name__ == "__main__":
+    main()
