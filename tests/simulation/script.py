@@ -312,6 +312,8 @@ def answer(reply: AnyReply) -> str:
         case Closed():
             how = failure(reply.failure) if reply.failure is not None else reply.result.decode() or reply.reason or "-"
             return f"closed, {reply.status}: {how}"
+        case _:
+            return type(reply).__name__
 
 
 def in_words(event: ev.AnyEvent) -> str:
