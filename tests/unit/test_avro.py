@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, WIRES, Wire
+from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, WIRES, Wire
 from perdure.codec.avro_compiler import Compiler
 from perdure.errors import UndecodableRecord
 from perdure.model.commands import AnyCommand, FireTimer, SignalWorkflow, StartWorkflow
@@ -22,7 +22,7 @@ from perdure.model.dead_letters import DeadLetter
 from perdure.model.events import AnyEvent, EventRecord, TimerFired, WorkflowBegun
 from perdure.model.replies import AnyReply
 from perdure.model.states import WorkflowState
-from perdure.model.tasks import Task
+from perdure.model.tasks import Cancellation, Task
 
 VALUES: dict[str, Any] = {
     "commands": AnyCommand,
@@ -31,6 +31,7 @@ VALUES: dict[str, Any] = {
     "replies": AnyReply,
     "state": WorkflowState,
     "dead-letters": DeadLetter,
+    "cancellations": Cancellation,
 }
 FASTAVRO: Any = fastavro
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -233,7 +234,7 @@ def without_logical_types(schema: Any) -> Any:
 
 
 def test_the_wires_are_those_of_the_topics() -> None:
-    assert list(WIRES.values()) == [COMMANDS, EVENTS, TASKS, REPLIES, STATE, DEAD_LETTERS]
+    assert list(WIRES.values()) == [COMMANDS, EVENTS, TASKS, REPLIES, STATE, DEAD_LETTERS, CANCELLATIONS]
     start = StartWorkflow("order-1", type="Order", input=b'["burrata"]')
     assert COMMANDS.decode(COMMANDS.encode(start), COMMANDS.header[1]) == start
     assert COMMANDS.encode(SignalWorkflow("w", name="s")) == b"\x02\x02w\x00\x00\x00\x02s\x04[]"

@@ -62,6 +62,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     FailureInfo | None: st.none() | FAILURES,
     Status: st.sampled_from(Status),
     Refusal: st.sampled_from(get_args(Refusal)),
+    tuple[bytes, ...]: st.lists(PAYLOADS, max_size=2).map(lambda records: tuple(records)),
 }
 
 

@@ -17,7 +17,7 @@ from perdure.model.dead_letters import DeadLetter
 from perdure.model.events import EventRecord
 from perdure.model.replies import AnyReply
 from perdure.model.states import WorkflowState
-from perdure.model.tasks import Task
+from perdure.model.tasks import Cancellation, Task
 
 ROOTS: dict[str, Any] = {
     "commands": AnyCommand,
@@ -26,6 +26,7 @@ ROOTS: dict[str, Any] = {
     "replies": AnyReply,
     "state": WorkflowState,
     "dead-letters": DeadLetter,
+    "cancellations": Cancellation,
 }
 PLAIN: dict[Any, str] = {str: "string", bytes: "bytes", int: "long", float: "double", bool: "boolean"}
 OPEN_WORDS = {"code", "reason"}

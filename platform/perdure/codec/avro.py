@@ -25,7 +25,7 @@ from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.replies import AnyReply
 from perdure.model.states import WorkflowState
-from perdure.model.tasks import Task
+from perdure.model.tasks import Cancellation, Task
 
 T = TypeVar("T")
 
@@ -140,5 +140,6 @@ TASKS: Final[Wire[Task]] = Wire("tasks", Task)
 REPLIES: Final[Wire[AnyReply]] = Wire("replies", *get_args(AnyReply))
 STATE: Final[Wire[WorkflowState]] = Wire("state", WorkflowState)
 DEAD_LETTERS: Final[Wire[DeadLetter]] = Wire("dead-letters", DeadLetter, RecordHeader)
-_ALL: Final[list[Wire[Any]]] = [COMMANDS, EVENTS, TASKS, REPLIES, STATE, DEAD_LETTERS]
+CANCELLATIONS: Final[Wire[Cancellation]] = Wire("cancellations", Cancellation)
+_ALL: Final[list[Wire[Any]]] = [COMMANDS, EVENTS, TASKS, REPLIES, STATE, DEAD_LETTERS, CANCELLATIONS]
 WIRES: Final = {wire.schema.name: wire for wire in _ALL}

@@ -33,7 +33,7 @@ def decide(run: RunState, command: cm.AnyCommand, at: int, token: Callable[[], s
 
     Args:
         run: only read. May be closed.
-        command: any but StartWorkflow, QueryWorkflow and AwaitWorkflow, which leave no event in the run.
+        command: any but StartWorkflow, QueryWorkflow, AwaitWorkflow and ReadHistory, which leave no event in the run.
         at: now, microseconds.
         token: makes a fresh attempt's token.
     """

@@ -80,6 +80,10 @@ class ActiveRuns:
         active = self._runs[workflow_id] = ActiveRun(state, public)
         return active
 
+    def history(self, workflow_id: str, run_id: str) -> list[ev.EventRecord]:
+        """What has been recorded of a run; empty when there is none."""
+        return self._store.events(workflow_id, run_id)
+
     def add(self, active: ActiveRun) -> None:
         """A new run; an older one of the same workflow id is dropped."""
         self.drop(active.state.workflow_id)

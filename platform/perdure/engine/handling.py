@@ -14,6 +14,7 @@ from perdure.core.lifecycle import Phase
 from perdure.core.run import RunState, evolve
 from perdure.core.start import Outcome, decide_start, started_event
 from perdure.engine.active import ActiveRun, ActiveRuns
+from perdure.engine.paging import page_of
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.limits import PAYLOAD_BYTES, fault_of_id
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from perdure.engine.leases import Leases
     from perdure.engine.outbox import BatchOutbox
     from perdure.engine.ports import Ids
+    from perdure.engine.report import Report
     from perdure.engine.waiters import Waiters
     from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
@@ -46,6 +48,7 @@ class Handler:
         ids: fresh ids.
         definitions: workflow types by name.
         payloads: to check arguments before they are recorded.
+        report: told in words what an operator should know.
     """
 
     __slots__ = (
@@ -55,6 +58,7 @@ class Handler:
         "_leases",
         "_outbox",
         "_payloads",
+        "_report",
         "_runs",
         "_touched",
         "_waiters",
@@ -70,8 +74,10 @@ class Handler:
         ids: Ids,
         definitions: Mapping[str, Definition],
         payloads: Payloads,
+        report: Report,
     ) -> None:
         self._runs = runs
+        self._report = report
         self._outbox = outbox
         self._leases = leases
         self._waiters = waiters
@@ -94,6 +100,8 @@ class Handler:
                 self._query(command)
             case cm.AwaitWorkflow():
                 self._await(command)
+            case cm.ReadHistory():
+                self._read_history(command)
             case cm.ResumeWorkflow():
                 self._resume(command)
             case _:
@@ -230,6 +238,13 @@ class Handler:
         else:
             self._waiters.add(active.state.run_id, command)
 
+    def _read_history(self, command: cm.ReadHistory) -> None:
+        run_id = command.run_id
+        if not run_id and (active := self._runs.find(command.workflow_id)) is not None:
+            run_id = active.state.run_id
+        records = self._runs.history(command.workflow_id, run_id) if run_id else []
+        self._outbox.reply(command.reply_to, page_of(records, command))
+
     def _query(self, command: cm.QueryWorkflow) -> None:
         active = self._find(command)
         if active is None:
@@ -308,6 +323,8 @@ class Handler:
         state = active.state
         if state.phase is Phase.RUNNING or (state.phase is Phase.SUSPENDED and state.reason != reason):
             self._record(active, ev.WorkflowSuspended(reason))
+            message = f"workflow {state.workflow_id!r} is suspended, and nothing of it is lost: {reason}"
+            self._report(message, workflow_id=state.workflow_id, run_id=state.run_id)
 
     def _record(self, active: ActiveRun, event: Any) -> None:
         state = active.state

@@ -68,6 +68,12 @@ class AwaitWorkflow(Request, frozen=True):
     """Answered when the run has closed, at once if it has. Leaves no event; asked again when the engine was restarted."""
 
 
+class ReadHistory(Request, frozen=True, kw_only=True):
+    """A page of the history of the run, from the record that holds this event. Leaves no event."""
+
+    from_event_id: int = 1
+
+
 class CancelWorkflow(Request, frozen=True, kw_only=True):
     reason: str = ""
 
@@ -171,4 +177,5 @@ AnyCommand = (
     | ExpireWorkflow
     | BeginWorkflow
     | ResumeWorkflow
+    | ReadHistory
 )

@@ -118,7 +118,8 @@ class ActivityAttemptFailed(Event, frozen=True, gc=True):
 
 class ActivityRetried(Event, frozen=True):
     """The interval has passed: attempt `attempt` was dispatched, under the token of the failure before; or the same attempt again,
-    which a worker had declined."""
+    which a worker had declined.
+    """
 
     number: int
     attempt: int

@@ -56,4 +56,16 @@ class Closed(Reply, frozen=True, gc=True):
     reason: str = ""
 
 
-AnyReply = Accepted | Refused | Answered | QueryRaised | Closed
+class History(Reply, frozen=True):
+    """A page of a run's history.
+
+    Attributes:
+        records: each as `codec.records.encode_event_record` has it.
+        next_event_id: where the next page begins; 0: there is none.
+    """
+
+    records: tuple[bytes, ...]
+    next_event_id: int = 0
+
+
+AnyReply = Accepted | Refused | Answered | QueryRaised | Closed | History

@@ -1,4 +1,4 @@
-"""Tasks: one dispatch of an activity on a queue."""
+"""Tasks: one dispatch of an activity on a queue; and which of them nobody wants any more."""
 
 from __future__ import annotations
 
@@ -36,3 +36,13 @@ class Task(Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
     scheduled_at: int
     details: bytes = b""
     workflow_type: str = ""
+
+
+class Cancellation(Struct, array_like=True, frozen=True, gc=False):
+    """Attempts that are to stop, wherever they run.
+
+    Attributes:
+        tokens: of the attempts.
+    """
+
+    tokens: tuple[str, ...]

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, cast
 
-NAMES: Final = ("commands", "events", "tasks", "replies", "state", "dead-letters")
+NAMES: Final = ("commands", "events", "tasks", "replies", "state", "dead-letters", "cancellations")
 
 
 @dataclass(frozen=True, slots=True)

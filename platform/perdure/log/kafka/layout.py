@@ -42,6 +42,7 @@ class Layout:
         self.events = name_of(namespace, topics.EVENTS)
         self.state = name_of(namespace, topics.STATE)
         self.replies = name_of(namespace, topics.REPLIES)
+        self.cancellations = name_of(namespace, topics.CANCELLATIONS)
         self.dead_letters = name_of(namespace, topics.DEAD_LETTERS)
         self.partitions = 0
         self._namespace = namespace

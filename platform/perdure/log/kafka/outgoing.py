@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
+from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
 from perdure.log.kafka.addresses import partition_of_caller
 from perdure.log.kafka.intake import DeadLettered, Forwarded, Rerouted
 from perdure.log.kafka.verdict import error_of
 from perdure.model.dead_letters import DeadLetter, RecordHeader
+from perdure.model.tasks import Cancellation
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -97,6 +98,9 @@ class Outgoing:
                 self._status.counts.undeliverable += 1
                 continue
             produce(producer, topic, REPLIES.encode(reply), address, partition, headers)
+        if batch.cancelled and self._layout.count_of(self._layout.cancellations):
+            tokens = CANCELLATIONS.encode(Cancellation(tuple(batch.cancelled)))
+            produce(producer, self._layout.cancellations, tokens, None, 0, [CANCELLATIONS.header])
 
     def write_task(self, producer: Producer, task: Task) -> None:
         """A task to its queue; a dead letter when the queue has no topic."""
