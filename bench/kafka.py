@@ -1,0 +1,139 @@
+"""Orders on Kafka beside the floor of the design: broker, engine, worker and load on this machine, in one run.
+
+The floor is the least a Kafka engine can do for an order of three activities, exactly once: no schemas, no store, no replay, no retries. A
+ratio to it holds when the machine is slow. FLOOR names the folder of the floor's scripts; without it, only our figures are printed.
+
+usage: [FLOOR=folder] [BOOTSTRAP=host:port] python -m bench.kafka [--rounds 5] [--partitions 4] [--quick]    prints JSON, a table on standard error
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.kafka.broker import STEADY, running
+
+ORDERS = {1: 300, 8: 1_500, 64: 5_000, 256: 10_000}
+BIN = Path(sys.executable).parent
+
+
+def perdure(*arguments: str) -> list[str]:
+    return [str(BIN / "perdure"), *arguments]
+
+
+@contextlib.contextmanager
+def processes(bootstrap: str, namespace: str, folder: str) -> Iterator[None]:
+    """An engine and a worker of ours."""
+    app = str(Path(__file__).parent / "workflows.py")
+    common = [app, "--kafka", bootstrap, "--namespace", namespace]
+    with Path(folder, "output").open("ab") as output:
+        started = [
+            subprocess.Popen(perdure("engine", *common, "--state-dir", f"{folder}/state"), stdout=output, stderr=output),
+            subprocess.Popen(perdure("worker", *common, "--concurrency", "500"), stdout=output, stderr=output),
+        ]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def ours(bootstrap: str, partitions: int, share: int) -> list[dict[str, Any]]:
+    namespace = f"bench{time.time_ns()}"
+    subprocess.run(
+        perdure(
+            "topics",
+            "apply",
+            "--kafka",
+            bootstrap,
+            "--namespace",
+            namespace,
+            "--partitions",
+            str(partitions),
+            "--replication",
+            "1",
+        ),
+        check=True,
+        capture_output=True,
+    )
+    figures: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, processes(bootstrap, namespace, folder):
+        for kind in ("activities", "steps"):
+            for in_flight, orders in ORDERS.items():
+                command = [
+                    "-m",
+                    "bench.kafka_load",
+                    f"kafka://{bootstrap}/{namespace}",
+                    kind,
+                    str(orders // share),
+                    str(in_flight),
+                ]
+                done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, timeout=180)
+                figures.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    return figures
+
+
+def floor(bootstrap: str, partitions: int, share: int) -> list[dict[str, Any]]:
+    folder = os.environ.get("FLOOR", "")
+    if not folder:
+        return []
+    loads = [f"{orders // share} {in_flight}" for in_flight, orders in ORDERS.items()]
+    environment = {**os.environ, "BOOTSTRAP": bootstrap, "PYTHON": sys.executable, "PARTITIONS": str(partitions)}
+    done = subprocess.run(
+        ["bash", f"{folder}/run.sh", *loads], check=True, capture_output=True, text=True, env=environment, timeout=300
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [{"kind": "activities", **line} for line in lines]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--quick", action="store_true", help="a quarter of the orders, one round")
+    options = parser.parse_args()
+    share, rounds = (4, 1) if options.quick else (1, options.rounds)
+    cases: dict[tuple[str, str, int], list[dict[str, Any]]] = defaultdict(list)
+    with contextlib.ExitStack() as stack:
+        bootstrap = os.environ.get("BOOTSTRAP") or stack.enter_context(running(1, options=STEADY)).bootstrap
+        for _ in range(rounds):
+            for figure in [*floor(bootstrap, options.partitions, share), *ours(bootstrap, options.partitions, share)]:
+                cases[figure["system"], figure["kind"], figure["in_flight"]].append(figure)
+    medians: list[dict[str, Any]] = [
+        {"system": system, "kind": kind, "in_flight": in_flight, "rounds": len(figures)}
+        | {name: round(median(figure[name] for figure in figures), 2) for name in ("orders_per_s", "p50_ms", "p99_ms")}
+        for (system, kind, in_flight), figures in cases.items()
+    ]
+    by_case = {(each["system"], each["kind"], each["in_flight"]): each for each in medians}
+    ratios = {
+        f"activities_at_{in_flight}": {
+            "orders_per_s": round(us["orders_per_s"] / least["orders_per_s"], 2),
+            "p50": round(us["p50_ms"] / least["p50_ms"], 2),
+        }
+        for in_flight in ORDERS
+        if (us := by_case.get(("perdure", "activities", in_flight)))
+        and (least := by_case.get(("floor", "activities", in_flight)))
+    }
+    for each in medians:
+        print("  ".join(f"{name}={value}" for name, value in each.items()), file=sys.stderr)
+    print(json.dumps({"partitions": options.partitions, "orders": medians, "ours_to_floor": ratios}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
