@@ -163,11 +163,13 @@ class Cluster:
     Attributes:
         bootstrap: what clients connect to.
         brokers: its nodes, when they are ours; empty for a Kafka that was there.
+        client: settings of librdkafka to connect with.
     """
 
-    def __init__(self, bootstrap: str, brokers: list[Broker]) -> None:
+    def __init__(self, bootstrap: str, brokers: list[Broker], client: Mapping[str, str] = NOTHING) -> None:
         self.bootstrap = bootstrap
         self.brokers = brokers
+        self.client = {**client, "bootstrap.servers": bootstrap}
 
     def wait_until_ready(self, timeout_s: float = READY_S) -> None:
         """Wait until every node that runs answers, and knows of all that run.
@@ -178,7 +180,7 @@ class Cluster:
         deadline = time.monotonic() + timeout_s
         running = [broker for broker in self.brokers if broker.is_running]
         for broker in running:
-            while not _knows(broker.bootstrap, {peer.node_id for peer in running}):
+            while not _knows({**self.client, "bootstrap.servers": broker.bootstrap}, {peer.node_id for peer in running}):
                 if not broker.is_running or time.monotonic() > deadline:
                     raise KafkaUnavailable(f"broker {broker.node_id} is not ready: {broker.output()}")
 
@@ -190,13 +192,19 @@ class Cluster:
 
 @contextlib.contextmanager
 def running(
-    count: int = 1, properties: Mapping[str, str] = NOTHING, *, port: int = 0, options: tuple[str, ...] = QUICK
+    count: int = 1,
+    properties: Mapping[str, str] = NOTHING,
+    *,
+    client: Mapping[str, str] = NOTHING,
+    port: int = 0,
+    options: tuple[str, ...] = QUICK,
 ) -> Generator[Cluster]:
     """Nodes of this machine, ready; killed at the end.
 
     Args:
         count: of nodes; with three or more, topics have three replicas and `min.insync.replicas` 2.
         properties: of every node, over ours.
+        client: settings that clients need because of them.
         port: of the first node's listener; 0: any that is free.
         options: of the Java machine.
 
@@ -208,7 +216,7 @@ def running(
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     with tempfile.TemporaryDirectory(prefix="perdure-kafka-") as folder:
         brokers = [Broker(i + 1, ports[i], Path(folder) / f"node-{i + 1}", options) for i in range(count)]
-        cluster = Cluster(",".join(broker.bootstrap for broker in brokers), brokers)
+        cluster = Cluster(",".join(broker.bootstrap for broker in brokers), brokers, client)
         voters = ",".join(f"{i + 1}@127.0.0.1:{free[count + i]}" for i in range(count))
         classpath()  # once, before several ask for it
         try:
@@ -271,17 +279,16 @@ def _settings(broker: Broker, controller_port: int, voters: str, count: int) -> 
     }
 
 
-def _knows(bootstrap: str, node_ids: set[int]) -> bool:
+def _knows(client: dict[str, str], node_ids: set[int]) -> bool:
     """Whether the node answers and has heard of the others; waits a moment when not."""
     probe = socket.socket()
     with probe:
         probe.settimeout(1)
-        if probe.connect_ex(("127.0.0.1", int(bootstrap.rpartition(":")[2]))):
+        if probe.connect_ex(("127.0.0.1", int(client["bootstrap.servers"].rpartition(":")[2]))):
             threading.Event().wait(0.05)
             return False
     try:
-        client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-        return node_ids <= set(client.list_topics(timeout=2).brokers)
+        return node_ids <= set(AdminClient({**client, "log_level": "0"}).list_topics(timeout=2).brokers)
     except KafkaException:
         return False
 

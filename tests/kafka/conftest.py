@@ -13,23 +13,32 @@ import pytest
 
 from tests.kafka.broker import Cluster, any_kafka, running
 from tests.kafka.distribution import KafkaUnavailable
+from tests.kafka.namespace import Namespace
 
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """Where clients connect to."""
     with ExitStack() as stack:
-        yield _entered(stack, any_kafka()).bootstrap
+        yield entered(stack, any_kafka()).bootstrap
 
 
 @pytest.fixture(scope="module")
 def kafka_cluster() -> Iterator[Cluster]:
     """Three brokers, three replicas, min.insync.replicas 2."""
     with ExitStack() as stack:
-        yield _entered(stack, running(3))
+        yield entered(stack, running(3))
 
 
-def _entered(stack: ExitStack, kafka: AbstractContextManager[Cluster]) -> Cluster:
+@pytest.fixture
+def namespace(kafka: str) -> Iterator[Namespace]:
+    """Fresh topics."""
+    namespace = Namespace(kafka)
+    yield namespace
+    namespace.close()
+
+
+def entered(stack: ExitStack, kafka: AbstractContextManager[Cluster]) -> Cluster:
     try:
         return stack.enter_context(kafka)
     except KafkaUnavailable as reason:

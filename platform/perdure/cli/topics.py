@@ -1,0 +1,117 @@
+"""`perdure topics …`: make the topics of a namespace on Kafka, and see that they are as they must be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perdure.cli.output import print_table
+
+if TYPE_CHECKING:
+    from perdure.log.kafka.admin import Topics
+    from perdure.log.kafka.plan import Plan
+
+commands = typer.Typer(help="Make and verify the topics of a namespace on Kafka.", no_args_is_help=True)
+
+KafkaOption = Annotated[str, typer.Option(help="Brokers to begin with, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")]
+NamespaceOption = Annotated[str, typer.Option(help="What the topics' names begin with.", envvar="PERDURE_NAMESPACE")]
+SettingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="A setting of librdkafka, such as security.protocol=SASL_SSL; may be given often.", metavar="NAME=VALUE"
+    ),
+]
+PartitionsOption = Annotated[int, typer.Option(min=0, help="Of commands, events and state; for ever. 12 by default.")]
+ReplicationOption = Annotated[
+    int, typer.Option(min=0, help="Replicas of every topic; 3 by default, or as many as there are brokers.")
+]
+QueueOption = Annotated[list[str] | None, typer.Option("--queue", help="A task queue; may be given often.")]
+
+
+@commands.command()
+def plan(
+    kafka: KafkaOption,
+    namespace: NamespaceOption,
+    partitions: PartitionsOption = 0,
+    replication: ReplicationOption = 0,
+    queue: QueueOption = None,
+    settings: SettingOption = None,
+) -> None:
+    """Show what `apply` would do; exit code 1 when it would refuse."""
+    made = _topics(kafka, namespace, settings).plan(partitions=partitions, replication=replication, queues=queue or ())
+    _print(made)
+    if made.faults:
+        _print_faults(made.faults)
+        raise typer.Exit(1)
+
+
+@commands.command()
+def apply(
+    kafka: KafkaOption,
+    namespace: NamespaceOption,
+    partitions: PartitionsOption = 0,
+    replication: ReplicationOption = 0,
+    queue: QueueOption = None,
+    settings: SettingOption = None,
+) -> None:
+    """Make what is missing; refuses when something that is there differs, and never changes it."""
+    topics = _topics(kafka, namespace, settings)
+    made = topics.plan(partitions=partitions, replication=replication, queues=queue or ())
+    topics.apply(made)
+    _print(made, done=True)
+
+
+@commands.command()
+def check(kafka: KafkaOption, namespace: NamespaceOption, queue: QueueOption = None, settings: SettingOption = None) -> None:
+    """Verify the topics; exit code 1 and a line for each thing that differs."""
+    faults = _topics(kafka, namespace, settings).check(queue or ())
+    if faults:
+        _print_faults(faults)
+        raise typer.Exit(1)
+    typer.echo(f"the topics of {namespace} are as they must be")
+
+
+@commands.command()
+def describe(namespace: NamespaceOption, queue: QueueOption = None) -> None:
+    """Print the topics as an AsyncAPI document, in JSON, for who reads or writes them."""
+    from perdure.cli.output import print_json
+    from perdure.log.kafka.asyncapi import document
+
+    print_json(document(namespace, queue or ("default",)))
+
+
+def _topics(kafka: str, namespace: str, settings: list[str] | None) -> Topics:
+    import logging
+
+    from perdure.errors import UsageError
+
+    try:
+        from perdure.log.kafka.admin import Topics
+    except ModuleNotFoundError as error:
+        raise UsageError(f"Kafka needs the module {error.name}: pip install 'perdure[kafka]'") from None
+    logging.getLogger("perdure.log.kafka.client").addHandler(logging.NullHandler())  # what matters comes as an error
+    pairs = [setting.partition("=") for setting in settings or ()]
+    if bad := [name for name, equals, _ in pairs if not equals]:
+        raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--set")
+    return Topics(namespace, {**{name.strip(): value for name, _, value in pairs}, "bootstrap.servers": kafka})
+
+
+def _print(plan: Plan, *, done: bool = False) -> None:
+    news = "made" if done else "to be made"
+    rows = [
+        (
+            wanted.name,
+            str(wanted.partitions),
+            str(wanted.replication),
+            wanted.topic.cleanup,
+            news if wanted.name in plan.missing else "there",
+        )
+        for wanted in plan.wanted
+    ]
+    print_table(("TOPIC", "PARTITIONS", "REPLICAS", "CLEANUP", ""), rows)
+
+
+def _print_faults(faults: list[str] | tuple[str, ...]) -> None:
+    for fault in faults:
+        typer.echo(fault, err=True)

@@ -1,0 +1,173 @@
+"""Makes and verifies the topics of a namespace. It creates what is missing and never changes what is there: it says what differs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import confluent_kafka.admin
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+
+from perdure.errors import InfrastructureError
+from perdure.log.kafka.facts import Made, MadeTopic, facts_of, made_of, read_facts, write_facts
+from perdure.log.kafka.plan import Found, Plan, differences, plan_of
+from perdure.log.kafka.settings import checked
+from perdure.log.kafka.topics import META, name_of
+
+ANSWER_S: Final = 30.0
+_kafka: Final[Any] = confluent_kafka.admin  # its annotations are incomplete
+_logger: Final = logging.getLogger("perdure.log.kafka.client")
+
+
+class Topics:
+    """The topics of a namespace.
+
+    Args:
+        namespace: the prefix.
+        settings: of librdkafka: `bootstrap.servers`, security and what else is not ours.
+        answer_s: how long to wait for Kafka.
+
+    Raises:
+        UsageError: a setting is ours, or the namespace cannot be part of a topic's name.
+        InfrastructureError: a setting is wrong.
+    """
+
+    def __init__(self, namespace: str, settings: Mapping[str, object], *, answer_s: float = ANSWER_S) -> None:
+        self._meta = name_of(namespace, META)
+        self._namespace = namespace
+        self._answer_s = answer_s
+        self._trouble = ""
+        self._settings: dict[str, Any] = {**checked(settings), "logger": _logger, "error_cb": self._told}
+        try:
+            self._admin = _kafka.AdminClient(self._settings)
+        except KafkaException as error:
+            raise InfrastructureError(f"a Kafka setting is wrong: {_words(error)}") from None
+
+    def plan(self, *, partitions: int = 0, replication: int = 0, queues: Sequence[str] = ()) -> Plan:
+        """What `apply` would do, and what differs; see `plan_of` for the arguments.
+
+        Raises:
+            InfrastructureError: Kafka does not answer, or refuses.
+            UsageError: a name cannot be part of a topic's.
+        """
+        try:
+            cluster = self._admin.list_topics(timeout=self._answer_s)
+            names = [name for name in cluster.topics if name.startswith(f"{self._namespace}.")]
+            found = self._describe(names)
+            made = made_of(read_facts(self._settings, self._meta)) if self._meta in found else None
+        except KafkaException as error:
+            raise self._refused(error) from None
+        return plan_of(
+            self._namespace, found, made, len(cluster.brokers), partitions=partitions, replication=replication, queues=queues
+        )
+
+    def apply(self, plan: Plan) -> None:
+        """Make what is missing, and record what was made. Doing it again changes nothing.
+
+        Raises:
+            InfrastructureError: something differs, or Kafka refuses; the message says what. What was made stays.
+        """
+        if plan.faults:
+            raise InfrastructureError(in_one_message(plan.faults))
+        try:
+            self._create(plan)
+            found = self._wait_for(plan)
+        except KafkaException as error:
+            raise self._refused(error) from None
+        made = Made(plan.replication, {w.topic.part: MadeTopic(found[w.name].partitions, found[w.name].id) for w in plan.wanted})
+        recorded = read_facts(self._settings, self._meta)
+        news = {name: fact for name, fact in facts_of(made).items() if recorded.get(name) != fact}
+        if news:
+            write_facts(self._settings, self._meta, news)
+
+    def check(self, queues: Sequence[str] = ()) -> list[str]:
+        """What differs from what was made and what is needed, in words; empty: all is well.
+
+        Args:
+            queues: that are needed besides those recorded.
+
+        Raises:
+            InfrastructureError: Kafka does not answer, or refuses.
+        """
+        plan = self.plan(queues=queues)
+        lost = {fault.partition(" ")[0] for fault in plan.faults}
+        return [
+            *plan.faults,
+            *(f"{name} does not exist: `perdure topics apply` makes it" for name in plan.missing if name not in lost),
+        ]
+
+    def _describe(self, names: Sequence[str]) -> dict[str, Found]:
+        if not names:
+            return {}
+        resources = self._admin.describe_configs(
+            [_kafka.ConfigResource(_kafka.ResourceType.TOPIC, name) for name in names], request_timeout=self._answer_s
+        )
+        configurations = {resource.name: future.result() for resource, future in resources.items()}
+        described = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=self._answer_s)
+        found: dict[str, Found] = {}
+        for name, future in described.items():
+            topic = future.result()
+            found[name] = Found(
+                id=str(topic.topic_id),
+                partitions=len(topic.partitions),
+                replication=min(len(partition.replicas) for partition in topic.partitions),
+                configuration={key: entry.value for key, entry in configurations[name].items() if entry.value is not None},
+            )
+        return found
+
+    def _create(self, plan: Plan) -> None:
+        new = [
+            _kafka.NewTopic(
+                w.name, w.partitions, w.replication, config={setting.name: setting.value for setting in w.configuration}
+            )
+            for w in plan.wanted
+            if w.name in plan.missing
+        ]
+        if not new:
+            return
+        futures = self._admin.create_topics(new, operation_timeout=self._answer_s)
+        for future in futures.values():
+            try:
+                future.result()
+            except KafkaException as error:
+                if _error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker; verified below
+                    raise
+
+    def _wait_for(self, plan: Plan) -> dict[str, Found]:
+        """The topics once every broker that is asked knows them; what somebody else has made meanwhile is verified, too."""
+        deadline = time.monotonic() + self._answer_s
+        found: dict[str, Found] = {}
+        while not found:
+            try:
+                found = self._describe([wanted.name for wanted in plan.wanted])
+            except KafkaException as error:
+                if _error(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
+                    raise
+                self._admin.poll(0.05)
+        if faults := [fault for wanted in plan.wanted for fault in differences(wanted, found[wanted.name], None)]:
+            raise InfrastructureError(in_one_message(faults))
+        return found
+
+    def _told(self, error: KafkaError) -> None:
+        self._trouble = self._trouble or error.str()
+
+    def _refused(self, exception: KafkaException) -> InfrastructureError:
+        self._admin.poll(0)
+        trouble = f" ({self._trouble})" if self._trouble else ""
+        return InfrastructureError(f"Kafka at {self._settings.get('bootstrap.servers')}: {_words(exception)}{trouble}")
+
+
+def in_one_message(faults: Sequence[str]) -> str:
+    """All that differs."""
+    return f"the topics are not as they must be: {'; '.join(faults)}."
+
+
+def _error(exception: KafkaException) -> KafkaError:
+    error: KafkaError = exception.args[0]
+    return error
+
+
+def _words(exception: KafkaException) -> str:
+    return _error(exception).str()

@@ -1,0 +1,136 @@
+"""Facts about a namespace that Kafka itself cannot keep, in the compacted topic `<namespace>.meta`, one partition, JSON.
+
+- `topics`: the topics as they were made (`Made`): partition counts, which are frozen, and topic ids, by which one that was deleted and made
+  anew is told apart.
+- `schema/<name>/<version>/<fingerprint>`: each schema that anyone here writes, the .avsc itself. Who meets a record of a schema that it
+  does not know looks here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from perdure import schemas
+from perdure.codec.avro import WIRES
+from perdure.errors import InfrastructureError
+
+TOPICS: Final = "topics"
+SCHEMA: Final = "schema/"
+_ANSWER_S: Final = 30.0
+
+
+class MadeTopic(msgspec.Struct, frozen=True):
+    """A topic as it was made.
+
+    Attributes:
+        partitions: their number, frozen.
+        id: Kafka's.
+    """
+
+    partitions: int
+    id: str
+
+
+class Made(msgspec.Struct, frozen=True):
+    """What `perdure topics apply` has made.
+
+    Attributes:
+        replication: replicas of every topic.
+        topics: by what follows the namespace and a dot.
+    """
+
+    replication: int
+    topics: dict[str, MadeTopic]
+
+
+def read_facts(settings: Mapping[str, Any], topic: str) -> dict[str, bytes]:
+    """All facts, by name.
+
+    Args:
+        settings: of librdkafka.
+        topic: `<namespace>.meta`, which must exist.
+
+    Raises:
+        InfrastructureError: it cannot be read.
+    """
+    ours = {
+        "group.id": topic,
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 10,
+        "auto.offset.reset": "earliest",
+    }
+    consumer = Consumer({**settings, **ours})
+    facts: dict[str, bytes] = {}
+    try:
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        while True:
+            message: Any = consumer.poll(_ANSWER_S)
+            if message is None:
+                raise InfrastructureError(f"topic {topic} could not be read within {_ANSWER_S:.0f} s")
+            if (error := message.error()) is not None:
+                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  so named by the client
+                    return facts
+                raise InfrastructureError(f"topic {topic} cannot be read: {error.str()}")
+            name, fact = (message.key() or b"").decode(errors="replace"), message.value()
+            if fact is None:
+                facts.pop(name, None)
+            else:
+                facts[name] = fact
+    finally:
+        consumer.close()
+
+
+def write_facts(settings: Mapping[str, Any], topic: str, facts: Mapping[str, bytes]) -> None:
+    """Write facts; returns when they are durable.
+
+    Raises:
+        InfrastructureError: one is not.
+    """
+    faults: list[str] = []
+
+    def delivered(error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            faults.append(error.str())
+
+    producer = Producer({**settings, "enable.idempotence": True, "acks": "all"})
+    try:
+        for name, fact in facts.items():
+            producer.produce(topic, fact, name, on_delivery=delivered)
+        missing = producer.flush(_ANSWER_S)
+    except KafkaException as error:
+        raise InfrastructureError(f"topic {topic} cannot be written: {error}") from None
+    if faults or missing:
+        raise InfrastructureError(f"topic {topic} cannot be written: {faults[0] if faults else 'no answer'}")
+
+
+def made_of(facts: Mapping[str, bytes]) -> Made | None:
+    """What was made; None: nothing was.
+
+    Raises:
+        InfrastructureError: the fact is damaged.
+    """
+    fact = facts.get(TOPICS)
+    try:
+        return None if fact is None else msgspec.json.decode(fact, type=Made)
+    except msgspec.MsgspecError as error:
+        raise InfrastructureError(f"the fact {TOPICS!r} of the namespace's meta topic cannot be read: {error}") from None
+
+
+def facts_of(made: Made) -> dict[str, bytes]:
+    """What the meta topic should hold: what was made, and the schemas that this version writes."""
+    written = {SCHEMA + schema.header.decode(): schema.text.encode() for schema in map(schemas.current, schemas.NAMES)}
+    return {TOPICS: msgspec.json.format(msgspec.json.encode(made)), **written}
+
+
+def learn_schemas(facts: Mapping[str, bytes]) -> None:
+    """Teach the wires every schema of the facts that they do not know."""
+    for name, fact in facts.items():
+        header = name.removeprefix(SCHEMA).encode()
+        wire = WIRES.get(header.decode().partition("/")[0])
+        if name.startswith(SCHEMA) and wire is not None and not wire.knows(header):
+            wire.learn(header, fact.decode())

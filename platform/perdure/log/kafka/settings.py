@@ -1,0 +1,75 @@
+"""Settings of librdkafka from outside: whatever its documentation lists, but for those that exactly-once rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, cast
+
+from perdure.errors import UsageError
+
+_OFFSETS: Final = "offsets are committed in the engine's transactions, and nowhere else"
+_TRANSACTIONS: Final = "each engine has its own, by which the one before is fenced"
+_BACKOFF: Final = "with the default, transactions one after the other take 100 ms instead of 5"
+_GROUP: Final = "who owns a partition is decided by a group that perdure names and tunes; see the engine's own settings"
+_IDEMPOTENCE: Final = "without it, retries would lose or repeat records"
+
+OURS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "acks": _IDEMPOTENCE,
+        "allow.auto.create.topics": "topics are made by `perdure topics apply`, with the partitions and replicas they need",
+        "auto.commit.enable": _OFFSETS,
+        "auto.commit.interval.ms": _OFFSETS,
+        "auto.offset.reset": "a reader that skips or repeats records breaks histories",
+        "client.id": "it names the engine in the broker's logs and metrics",
+        "dr_cb": "it is how a producer learns what became of a record",
+        "dr_msg_cb": "it is how a producer learns what became of a record",
+        "enable.auto.commit": _OFFSETS,
+        "enable.auto.offset.store": _OFFSETS,
+        "enable.gapless.guarantee": _IDEMPOTENCE,
+        "enable.idempotence": _IDEMPOTENCE,
+        "enable.partition.eof": "it is how a reload knows its end",
+        "error_cb": "errors are shown in the engine's log and health",
+        "group.id": _GROUP,
+        "group.instance.id": _GROUP,
+        "group.protocol": _GROUP,
+        "group.remote.assignor": _GROUP,
+        "heartbeat.interval.ms": _GROUP,
+        "isolation.level": "what an aborted transaction wrote must not be read",
+        "logger": "librdkafka's log is part of the engine's",
+        "max.in.flight": _IDEMPOTENCE,
+        "max.in.flight.requests.per.connection": _IDEMPOTENCE,
+        "max.poll.interval.ms": "a commit is repeated until its outcome is known, for minutes if need be",
+        "message.send.max.retries": _IDEMPOTENCE,
+        "on_commit": _OFFSETS,
+        "partition.assignment.strategy": _GROUP,
+        "partitioner": "keys must lie where Java's clients put them: murmur2",
+        "partitioner_cb": "keys must lie where Java's clients put them: murmur2",
+        "request.required.acks": _IDEMPOTENCE,
+        "retries": _IDEMPOTENCE,
+        "retry.backoff.max.ms": _BACKOFF,
+        "retry.backoff.ms": _BACKOFF,
+        "session.timeout.ms": _GROUP,
+        "transaction.timeout.ms": _TRANSACTIONS,
+        "transactional.id": _TRANSACTIONS,
+    }
+)
+"""Settings that are refused, and why."""
+
+
+def checked(settings: Mapping[str, object]) -> dict[str, object]:
+    """The settings, when they may be set from outside.
+
+    Args:
+        settings: as in librdkafka's CONFIGURATION.md: `bootstrap.servers`, `security.protocol`, `sasl.mechanisms`, `ssl.ca.location` …
+
+    Raises:
+        UsageError: some are ours; all of them are named, with the reasons.
+    """
+    of_topics = settings.get("default.topic.config")
+    names = [*settings, *(cast("Mapping[str, object]", of_topics) if isinstance(of_topics, Mapping) else ())]
+    refused = {name: OURS[name] for name in names if name in OURS}
+    if refused:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(refused.items()))
+        raise UsageError(f"these Kafka settings are perdure's own, leave them out: {reasons}.")
+    return dict(settings)

@@ -1,0 +1,156 @@
+"""The topics of a namespace: names, keys, schemas, and how Kafka must keep them. The one place that says so.
+
+No Kafka client here: `admin.py` creates and verifies them, `asyncapi.py` describes them to others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from perdure.errors import UsageError
+from perdure.model.options import DEFAULT_QUEUE
+
+DEFAULT_PARTITIONS: Final = 12
+"""Of commands, events and state: as many engines can share the work, never more. Divisible by 2, 3, 4 and 6."""
+RECORD_BYTES: Final = 17 * 1024 * 1024
+"""The largest record a topic takes: above what our producers send."""
+
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_QUEUE: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a topic's configuration must hold.
+
+    Attributes:
+        name: as Kafka calls it.
+        value: that the topic is created with.
+        is_minimum: more is fine, and so is -1, no limit.
+    """
+
+    name: str
+    value: str
+    is_minimum: bool = False
+
+    def fits(self, found: str) -> bool:
+        """Whether a topic that exists may stay as it is."""
+        if self.is_minimum:
+            return int(found) == -1 or int(found) >= int(self.value) > -1
+        return set(found.split(",")) == set(self.value.split(","))
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic.
+
+    Attributes:
+        part: what follows the namespace and a dot; of task topics with the queue.
+        title: what its records are, for people.
+        key: of its records, in words.
+        schema: of its values; empty: JSON.
+        partitions: 0: as many as the namespace's engines share (`--partitions`).
+        cleanup: Kafka's cleanup policy.
+        retention_ms: at least; of what is deleted by age.
+        settings: besides.
+        is_public: meant for other systems to write or read.
+    """
+
+    part: str
+    title: str
+    key: str
+    schema: str
+    partitions: int
+    cleanup: str
+    retention_ms: int = 0
+    settings: tuple[Setting, ...] = field(default=())
+    is_public: bool = False
+
+    @property
+    def configuration(self) -> tuple[Setting, ...]:
+        """What its configuration must hold, but for what depends on the number of replicas."""
+        kept = (
+            (Setting("retention.ms", str(self.retention_ms), is_minimum=True), Setting("retention.bytes", "-1"))
+            if self.cleanup == "delete"
+            else ()
+        )
+        return (
+            Setting("cleanup.policy", self.cleanup),
+            *kept,
+            Setting("max.message.bytes", str(RECORD_BYTES), is_minimum=True),
+            Setting("unclean.leader.election.enable", "false"),
+            *self.settings,
+        )
+
+
+COMMANDS: Final = Topic(
+    "commands", "Everything asked of a workflow, workers' results included: the only input of the engines.",
+    "workflow id", "commands", 0, "delete", 30 * _DAY_MS, is_public=True,
+)  # fmt: skip
+EVENTS: Final = Topic(
+    "events", "What happened, run by run: the history, and what an engine's store is rebuilt from. Tombstones at retention.",
+    "workflow id/run id/first event id; lies on the partition of the workflow id", "events", 0, "compact",
+    settings=(Setting("delete.retention.ms", str(7 * _DAY_MS), is_minimum=True),), is_public=True,
+)  # fmt: skip
+STATE: Final = Topic(
+    "state", "The state of every workflow, with its view: a table for anyone.",
+    "workflow id", "state", 0, "compact", is_public=True,
+)  # fmt: skip
+REPLIES: Final = Topic(
+    "replies", "Answers to clients; each tails one partition.",
+    "the caller's address", "replies", 4, "delete", _HOUR_MS, settings=(Setting("segment.ms", str(_HOUR_MS)),),
+)  # fmt: skip
+CANCELLATIONS: Final = Topic(
+    "cancellations", "Attempts that are to stop; every worker tails it.",
+    "none", "cancellations", 1, "delete", _HOUR_MS, settings=(Setting("segment.ms", str(_HOUR_MS)),),
+)  # fmt: skip
+DEAD_LETTERS: Final = Topic(
+    "dead-letters", "Records that could not be taken, with why and from where.",
+    "as found", "dead-letters", 1, "delete", 90 * _DAY_MS, is_public=True,
+)  # fmt: skip
+META: Final = Topic(
+    "meta", "Facts about the namespace: partition counts, which are frozen, and the schemas that are written.",
+    "the fact's name", "", 1, "compact",
+)  # fmt: skip
+FIXED: Final = (COMMANDS, EVENTS, STATE, REPLIES, CANCELLATIONS, DEAD_LETTERS, META)
+TASK_PARTITIONS: Final = 12
+
+
+def tasks_of(queue: str) -> Topic:
+    """The topic of a task queue.
+
+    Raises:
+        UsageError: the name cannot be part of a topic's.
+    """
+    if not _QUEUE.fullmatch(queue):
+        raise UsageError(
+            f"the task queue {queue!r} cannot be part of a topic's name: use up to 100 letters, digits, '.', '_' and '-'"
+        )
+    return Topic(
+        f"tasks.{queue}", f"Tasks for the workers of the queue {queue}.", "none", "tasks", TASK_PARTITIONS, "delete", 30 * _DAY_MS,
+    )  # fmt: skip
+
+
+def topics_of(queues: Sequence[str] = (DEFAULT_QUEUE,)) -> tuple[Topic, ...]:
+    """All topics of a namespace.
+
+    Args:
+        queues: the task queues.
+    """
+    return (*FIXED, *(tasks_of(queue) for queue in sorted(set(queues))))
+
+
+def name_of(namespace: str, topic: Topic) -> str:
+    """The name of a topic.
+
+    Raises:
+        UsageError: the namespace cannot be part of it. A dot is refused, too: `a.tasks` would have topics that are queues of `a`.
+    """
+    if not _NAMESPACE.fullmatch(namespace):
+        raise UsageError(f"the namespace {namespace!r} must be letters, digits, '_' and '-', at most 100, no '.'")
+    return f"{namespace}.{topic.part}"

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from perdure.errors import InfrastructureError
+from perdure.log.kafka.admin import Topics
+from tests.kafka.broker import Cluster, running
+from tests.kafka.conftest import entered
+
+LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+PROPERTIES = {
+    "listener.security.protocol.map": "PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "sasl.enabled.mechanisms": "PLAIN",
+    "sasl.mechanism.inter.broker.protocol": "PLAIN",
+    "listener.name.plaintext.plain.sasl.jaas.config": (
+        f'{LOGIN} username="broker" password="of-broker" user_broker="of-broker" user_shop="of-shop";'
+    ),
+}
+CLIENT = {
+    "security.protocol": "SASL_PLAINTEXT",
+    "sasl.mechanisms": "PLAIN",
+    "sasl.username": "shop",
+    "sasl.password": "of-shop",
+}
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        yield entered(stack, running(properties=PROPERTIES, client=CLIENT))
+
+
+def test_settings_of_security_reach_every_client(secured: Cluster) -> None:
+    topics = Topics("shop", secured.client)
+    topics.apply(topics.plan(partitions=1))
+    assert topics.check() == []
+
+
+def test_a_wrong_password_is_told_from_a_broker_that_is_down(secured: Cluster) -> None:
+    topics = Topics("shop", {**secured.client, "sasl.password": "guessed"}, answer_s=3)
+    with pytest.raises(InfrastructureError, match="Authentication failed") as caught:
+        topics.check()
+    assert "guessed" not in str(caught.value)
