@@ -173,10 +173,22 @@ class Tally:
         self.log.close()
 
 
+def trap(signal_and_batch: str) -> Callable[[], None]:
+    """`STOP@20`: sends this process that signal in its 20th batch."""
+    name, _, at = signal_and_batch.partition("@")
+    counter = itertools.count(1)
+
+    def spring() -> None:
+        if next(counter) == int(at):
+            print("trapped", flush=True)
+            os.kill(os.getpid(), signal.Signals[f"SIG{name}"])
+
+    return spring
+
+
 def main(bootstrap: str, namespace: str, instance: str, *settings: str) -> None:
     options = dict(each.split("=", 1) for each in settings)
-    stop_at = int(options.pop("stop_after", 0))
-    kill_at = int(options.pop("kill_after", 0))
+    in_batch, in_transaction = options.pop("in_batch", ""), options.pop("in_transaction", "")
     known: dict[str, Any] = {"is_static": options.pop("static", "") == "1", "protocol": options.pop("protocol", "classic")}
     for name in ("session_timeout_ms", "transaction_timeout_ms"):
         if name in options:
@@ -190,23 +202,17 @@ def main(bootstrap: str, namespace: str, instance: str, *settings: str) -> None:
         tally.log.wake()
 
     tally = Tally(clients, say=lambda text: print(text, flush=True))
-    counter = itertools.count(1)
+    if in_batch:
+        tally.before_commit = trap(in_batch)
+    if in_transaction:
+        spring, write = trap(in_transaction), tally.log._outgoing.write
 
-    def before_commit() -> None:
-        if next(counter) == stop_at:
-            print("stopping", flush=True)
-            os.kill(os.getpid(), signal.SIGSTOP)
-
-    def die_in_commit(producer: Any, write: Any) -> None:
-        write(producer)
-        if next(counter) >= kill_at:
+        def write_and_spring(producer: Any, batch: Batch) -> None:
+            write(producer, batch)
             producer.flush(5)
-            os.kill(os.getpid(), signal.SIGKILL)
+            spring()
 
-    tally.before_commit = before_commit
-    if kill_at:
-        original = tally.log._outgoing.write
-        tally.log._outgoing.write = lambda producer, batch: die_in_commit(producer, lambda p: original(p, batch))  # type: ignore[method-assign]
+        tally.log._outgoing.write = write_and_spring  # type: ignore[method-assign]
     signal.signal(signal.SIGTERM, end)
     tally.open()
     print("open", flush=True)

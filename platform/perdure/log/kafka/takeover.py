@@ -292,7 +292,8 @@ class Takeover:
         if all(state.position >= state.end for state in self._partitions.values()):
             return
         found: dict[int, list[Record]] = {}
-        for record in reader.consume(RECORDS, READ_S):
+        first = reader.poll(READ_S)
+        for record in [first, *reader.consume(RECORDS, 0)] if first is not None else []:
             message: Any = record
             state = self._partitions.get(message.partition())
             if state is None:

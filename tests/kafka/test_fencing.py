@@ -1,0 +1,51 @@
+"""An engine that was stopped and goes on, or is replaced, commits nothing twice; nothing is missing."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from tests.kafka.namespace import Namespace, wait_until
+
+QUICK = {"session_timeout_ms": 6000, "transaction_timeout_ms": 10_000}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("where", "longer_than"), [("in_batch", "session"), ("in_transaction", "session"), ("in_transaction", "transaction")]
+)
+def test_an_engine_stopped_in_mid_batch_and_continued_commits_nothing_twice(
+    namespace: Namespace, where: str, longer_than: str
+) -> None:
+    trap: dict[str, Any] = {where: "STOP@20"}
+    with namespace.process("zombie", **QUICK, **trap) as zombie, namespace.process("peer", **QUICK) as peer:
+        with namespace.load():
+            zombie.wait_for("trapped")
+            before = len([line for line in peer.lines if "gained" in line])
+            peer.wait_for("gained", 60, before + 1)  # the session has passed
+            if where == "in_transaction":
+                peer.wait_for(f"engine {namespace.name}.zombie has left a transaction open")
+            if longer_than == "transaction":
+                sent = len(namespace.sent)
+                wait_until(lambda: len(namespace.sent) > sent + 4_000, 60)
+            zombie.signal(signal.SIGCONT)
+            zombie.wait_for("aborted")
+            zombie.wait_for("lost", 60)
+            zombie.wait_for("gained", 60, 2)
+            zombie.end()
+            peer.wait_for("gained", 60, before + 2)
+        namespace.until_applied()
+        peer.end()
+    namespace.audit().assert_exactly_once()
+
+
+def test_the_older_of_two_engines_with_one_name_stops_and_says_why(namespace: Namespace) -> None:
+    with namespace.process("twin") as older, namespace.process("twin") as younger:
+        older.wait_for("open")
+        younger.wait_for("open")
+        with namespace.load():
+            wait_until(lambda: any("gives each" in line or "of its own" in line for line in older.lines + younger.lines), 60)
+        namespace.until_applied()
+    namespace.audit().assert_exactly_once()
