@@ -191,7 +191,7 @@ class World:
             self.registry.workflows,
             self.payloads,
             self.settings,
-            self.reports.append,
+            self._report,
         )
         self.engine.open()
 
@@ -332,6 +332,9 @@ class World:
         return found
 
     # ---- private
+
+    def _report(self, message: str, **where: str) -> None:
+        self.reports.append(message)
 
     def _next_at(self) -> int | None:
         timers = self.store_port.timers(None, 1)
