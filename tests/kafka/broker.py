@@ -38,7 +38,7 @@ QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Starts in half the time; at half the throughput once warm."""
 STEADY: Final = ("-XX:+UseG1GC",)
 READY_S: Final = 60
-IMAGE: Final = "apache/kafka:4.3.1"
+IMAGE: Final = "confluentinc/cp-kafka:8.1.0"
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _LOG4J: Final = """\

@@ -130,9 +130,17 @@ def test_topics_made_by_others_are_taken_as_they_are_when_they_fit(space: Space)
 
 def test_the_number_of_partitions_is_frozen(space: Space) -> None:
     space.apply(partitions=2)
-    (fault,) = space.topics.plan(partitions=4).faults[:1]
+    (fault,) = space.topics.plan(partitions=4).faults
     assert fault.startswith("--partitions 4: the number is frozen at 2 (recorded)")
     assert space.topics.plan(partitions=2).faults == ()
+
+
+def test_commands_and_events_lie_alike_or_are_refused(space: Space) -> None:
+    for topic, partitions in zip(FIXED[:2], (3, 5), strict=True):
+        space.create(topic.part, partitions)
+        for setting in topic.configuration:
+            space.configure(topic.part, setting.name, setting.value)
+    assert space.topics.plan().faults == (f"{space.name}.events has 5 partitions, not 3",)
 
 
 def test_partitions_that_somebody_added_are_refused(space: Space) -> None:

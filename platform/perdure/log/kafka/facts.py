@@ -97,7 +97,7 @@ def write_facts(settings: Mapping[str, Any], topic: str, facts: Mapping[str, byt
         if error is not None:
             faults.append(error.str())
 
-    producer = Producer({**settings, "enable.idempotence": True, "acks": "all"})
+    producer = Producer({**settings, "acks": "all"})
     try:
         for name, fact in facts.items():
             producer.produce(topic, fact, name, on_delivery=delivered)

@@ -90,7 +90,7 @@ def plan_of(
     kept = recorded[COMMANDS.part].partitions if COMMANDS.part in recorded else commands.partitions if commands else 0
     replicas = replication or (made.replication if made else 0) or min(3, brokers)
     wanted = tuple(
-        _wanted(topic, name_of(namespace, topic), partitions or kept or DEFAULT_PARTITIONS, replicas, found, made)
+        _wanted(topic, name_of(namespace, topic), kept or partitions or DEFAULT_PARTITIONS, replicas, found, made)
         for topic in topics
     )
     missing = [each.name for each in wanted if each.name not in found]
