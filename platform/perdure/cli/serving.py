@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,12 @@ import typer
 
 from perdure.cli import one_line
 from perdure.cli.loading import App, blamed, is_of_author, load
+from perdure.cli.observing import Observing
 from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again
 from perdure.cli.web import WebServer
 from perdure.embedded import Platform
 from perdure.errors import InfrastructureError, UsageError
+from perdure.observability.observed import Medium, Observed
 from perdure.registry import Registry
 from perdure.replay import guard
 
@@ -39,6 +41,7 @@ class Served:
         host: of the web app.
         port: of the web app.
         is_reloaded: whether a change of a file starts it again.
+        observing: how it is watched.
     """
 
     target: str
@@ -46,6 +49,7 @@ class Served:
     host: str
     port: int
     is_reloaded: bool
+    observing: Observing = field(default_factory=Observing)
 
 
 def serve(served: Served) -> None:
@@ -55,13 +59,14 @@ def serve(served: Served) -> None:
         UsageError: the app is bad.
         InfrastructureError: the database or the port cannot be used.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    served.observing.configure_logs()
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     os.environ["PERDURE_URL"] = served.db  # for the app's own clients
     since_ns = time.time_ns()
     app, registry = _load(served, since_ns)
     web = WebServer.of(app.module, served.host, served.port)
-    platform = Platform(registry, served.db)
+    platform = Platform(registry, served.db, report=served.observing.report("perdure.engine"))
+    metrics = served.observing.server(_observed(platform))
     is_ready = False
 
     def stop() -> None:
@@ -77,11 +82,13 @@ def serve(served: Served) -> None:
         is_ready = True
         if web:
             web.start()
-        _print_banner(served, app, registry, web)
+        _print_banner(served, app, registry, web, metrics.url if metrics else "")
 
     is_signalled = _on_signal(stop)
     if reloader:
         reloader.start()
+    if metrics:
+        metrics.start()
     try:
         platform.run_forever(ready)
     except (InfrastructureError, UsageError):
@@ -94,10 +101,18 @@ def serve(served: Served) -> None:
         if web:
             web.stop()
             web.join()
+        if metrics:
+            metrics.stop()
         if reloader:
             reloader.close()
     if reloader and reloader.is_wanted and not is_signalled.is_set():
         start_again()
+
+
+def _observed(platform: Platform) -> Observed:
+    reader = platform.reader()
+    medium = reader if isinstance(reader, Medium) else None
+    return Observed(platform.engine, platform.worker, platform.steps, platform.attempts, medium)
 
 
 def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
@@ -150,7 +165,7 @@ def _on_signal(stop: Callable[[], None]) -> threading.Event:
     return is_signalled
 
 
-def _print_banner(served: Served, app: App, registry: Registry, web: WebServer | None) -> None:
+def _print_banner(served: Served, app: App, registry: Registry, web: WebServer | None, metrics: str) -> None:
     from perdure.cli.output import print_facts
 
     activities = [f"{name} (step)" if registry.activities[name].is_local else name for name in sorted(registry.activities)]
@@ -161,6 +176,7 @@ def _print_banner(served: Served, app: App, registry: Registry, web: WebServer |
             ("activities", ", ".join(activities)),
             ("database", served.db),
             ("web", web.url if web else ""),
+            ("metrics", metrics and f"{metrics}/metrics, {metrics}/health/ready"),
             ("try", _first_command(registry, served.db)),
             ("reload", f"when a file in {app.directory} is saved; Ctrl-C stops" if served.is_reloaded else ""),
         ]

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from perdure.client import Client
 from perdure.codec.payloads import JsonPayloads, PayloadCodec
@@ -28,6 +28,10 @@ from perdure.worker.providers import Provided
 from perdure.worker.steps import LocalSteps
 from perdure.worker.worker import Worker
 
+if TYPE_CHECKING:
+    from perdure.client.ports import Reader
+    from perdure.engine.report import Report
+
 GRACE_S: Final = 10.0
 
 
@@ -42,6 +46,11 @@ class Platform:
         concurrency: activities at once.
         report: told in words what an operator should know.
 
+    Attributes:
+        worker: runs activities; with `steps` and `attempts` for those who look, not touch.
+        steps: runs local activities.
+        attempts: counts both.
+
     Raises:
         UsageError: the address is not understood.
     """
@@ -54,7 +63,7 @@ class Platform:
         codec: PayloadCodec | None = None,
         settings: Settings = DEFAULTS,
         concurrency: int = 200,
-        report: Callable[[str], None] | None = None,
+        report: Report | None = None,
     ) -> None:
         self._registry = registry
         self._codec = codec
@@ -65,20 +74,21 @@ class Platform:
         self._side = SideLoop("perdure-side")
         self._provided = Provided(registry.providers)
         payloads = JsonPayloads(codec=codec, validate_on_encode=False)
-        attempts = Attempts(registry.activities, payloads, self._threads, self._provided.instances)
-        steps = LocalSteps(self._side.loop, attempts, self._adapters.log.submit)
+        self.attempts = Attempts(registry.activities, payloads, self._threads, self._provided.instances)
+        self.steps = LocalSteps(self._side.loop, self.attempts, self._adapters.log.submit)
         self._engine = Engine(
             self._adapters.log,
             self._adapters.store,
             SystemClock(),
             RandomIds(),
-            steps,
+            self.steps,
             registry.workflows,
             payloads,
             settings,
             report,
         )
-        self._worker = Worker(f"{os.getpid()}@{socket.gethostname()}", attempts, self._adapters.log.submit, concurrency)
+        name = f"{os.getpid()}@{socket.gethostname()}"
+        self.worker = Worker(name, self.attempts, self._adapters.log.submit, concurrency)
         self._thread: threading.Thread | None = None
         self._is_stopping = threading.Event()
         self._has_stopped = threading.Event()
@@ -140,6 +150,10 @@ class Platform:
             self._grace_s = grace_s
             self._adapters.log.wake()
 
+    def reader(self) -> Reader:
+        """Of the same medium; to be closed."""
+        return self._adapters.reader()
+
     def client(self) -> Client:
         """A client in this process, for one asyncio loop."""
         return Client(LocalTransport(self._adapters.channel, self._adapters.reader()), payloads=JsonPayloads(codec=self._codec))
@@ -187,17 +201,17 @@ class Platform:
         self._adapters.channel.subscribe_tasks(self._deliver, self._cancel)
 
     def _deliver(self, tasks: list[Task]) -> None:
-        self._side.loop.call_soon_threadsafe(self._worker.deliver, tasks)
+        self._side.loop.call_soon_threadsafe(self.worker.deliver, tasks)
 
     def _cancel(self, tokens: list[str]) -> None:
-        self._side.loop.call_soon_threadsafe(self._worker.cancel, tokens)
+        self._side.loop.call_soon_threadsafe(self.worker.cancel, tokens)
 
     def _drain(self) -> None:
         """Go on with batches while the attempts that run come to their end."""
         drained = threading.Event()
 
         async def drain() -> None:
-            await self._worker.drain(self._grace_s)
+            await self.worker.drain(self._grace_s)
             drained.set()
             self._adapters.log.wake()
 

@@ -29,6 +29,10 @@ class Leases:
         self._leases: dict[str, _Lease] = {}
         self._next_look_at = 0
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._leases)
+
     def renew(self, command: StartActivity | HeartbeatActivity, run_id: str, at: int) -> None:
         """The attempt was heard of."""
         self._leases[command.token] = _Lease(at + LEASE_US, command.workflow_id, run_id, command.number)

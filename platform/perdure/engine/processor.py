@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from perdure import errors
 from perdure.codec.records import encode_event_record, hash_of
 from perdure.engine.active import ActiveRun, ActiveRuns, record_of
+from perdure.engine.counts import Counts, Doing, Pulse
 from perdure.engine.handling import Handler
 from perdure.engine.leases import Leases
 from perdure.engine.outbox import BatchOutbox
+from perdure.engine.report import Report, to_stderr
 from perdure.engine.timers import TimerQueue
 from perdure.engine.waiters import Waiters
 from perdure.model import commands as cm
@@ -80,7 +81,7 @@ class Engine:
         definitions: Mapping[str, Definition],
         payloads: Payloads,
         settings: Settings = DEFAULTS,
-        report: Callable[[str], None] | None = None,
+        report: Report | None = None,
         encode: Callable[[EventRecord], bytes] = encode_event_record,
     ) -> None:
         self._log = log
@@ -88,7 +89,7 @@ class Engine:
         self._clock = clock
         self._encode = encode
         self._settings = settings
-        self._report = report or _to_stderr
+        self._report = report or to_stderr
         self._outbox = BatchOutbox(steps)
         self._runs = ActiveRuns(store, definitions, payloads, settings.cached_runs)
         self._timers = TimerQueue(store)
@@ -103,8 +104,18 @@ class Engine:
         self._last_at = 0
         self._owned: set[int] = set()
         self._has_open_batch = False
-        self._handler = Handler(self._runs, self._outbox, self._leases, self._waiters, self._touched, ids, definitions, payloads)
+        self.counts = Counts()
+        self.pulse = Pulse()
+        self._handled = 0
+        self._handler = Handler(
+            self._runs, self._outbox, self._leases, self._waiters, self._touched, ids, definitions, payloads, self._report
+        )
         self.batches = 0
+
+    @property
+    def leased(self) -> int:
+        """How many attempts are leased."""
+        return len(self._leases)
 
     @property
     def runs(self) -> ActiveRuns:
@@ -117,11 +128,14 @@ class Engine:
         Raises:
             errors.InfrastructureError: the message says what to do.
         """
+        self.pulse.turn(Doing.OPENING)
         self._store.open()
         self._log.open(self)
+        self.pulse.turn(Doing.TAKING, IDLE_S)
 
     def close(self) -> None:
         """Forget the runs and give up ownership."""
+        self.pulse.turn(Doing.CLOSED)
         self._runs.clear()
         self._store.close()
         self._log.close()
@@ -138,18 +152,24 @@ class Engine:
         Raises:
             errors.InfrastructureError: the log cannot be used any more; the message says what to do.
         """
+        pulse = self.pulse
+        pulse.turn(Doing.TAKING, timeout_s)
         try:
             commands = self._take(timeout_s)
             at = self._last_at = max(self._clock.now(), self._last_at)
             commands += self._due(at)
             if not commands:
+                pulse.trouble = ""  # what was aborted is no longer ours to do
                 return False
             self._has_open_batch = True
+            pulse.turn(Doing.HANDLING)
+            self._handled = 0
             self._outbox.begin(at)
             self._handler.begin(at)
             self._handle(commands)
             self._join_steps()
             self._flush()
+            handling_us = pulse.turn(Doing.COMMITTING)
             self._log.commit(self._outbox.batch)
         except errors.CommitAborted as error:
             self._abort(f"{error}; nothing is lost, trying again")
@@ -161,6 +181,8 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - a bug of ours must not stop the others
             self._poison(error)
             return True
+        self.counts.committed(self._outbox.batch, self._handled, handling_us, pulse.turn(Doing.HANDLING))
+        pulse.trouble = ""
         self._committed()
         return True
 
@@ -214,7 +236,10 @@ class Engine:
         return self._log.take(self._settings.batch_limit, wait_us / 1e6)
 
     def _due(self, at: int) -> list[cm.AnyCommand]:
-        due = [_command_of(timer) for timer in self._timers.due(at)]
+        due: list[cm.AnyCommand] = []
+        for timer in self._timers.due(at):
+            due.append(_command_of(timer))
+            self.counts.lateness_us.add(at - timer.fires_at)
         self._expired = self._leases.expired(at)
         return [*due, *self._expired]
 
@@ -222,6 +247,8 @@ class Engine:
 
     def _handle(self, commands: list[cm.AnyCommand]) -> None:
         handle = self._handler.handle
+        self._handled += len(commands)
+        self.counts.took(commands)
         for command in commands:
             if self._poisoned and command in self._poisoned:
                 self._refuse_poisoned(command)
@@ -289,10 +316,12 @@ class Engine:
         self._runs.trim()
         self.batches += 1
 
-    def _abort(self, message: str) -> None:
+    def _abort(self, message: str, **where: str) -> None:
         self._has_open_batch = False
+        self.counts.aborted += 1
         if message:
-            self._report(message)
+            self.pulse.trouble = message
+            self._report(message, **where)
         for active in self._touched.values():
             self._runs.drop_if(active)
         self._touched.clear()
@@ -307,8 +336,10 @@ class Engine:
         if command is None:
             self._abort("")
             raise error
-        self._abort(f"a bug in perdure, please report it: {type(error).__name__}: {error}, while handling {command!r:.500}")
+        message = f"a bug in perdure, please report it: {type(error).__name__}: {error}, while handling {command!r:.500}"
+        self._abort(message, workflow_id=command.workflow_id, run_id=command.run_id)
         self._poisoned.add(command)
+        self.counts.poisoned += 1
 
     def _refuse_poisoned(self, command: cm.AnyCommand) -> None:
         if isinstance(command, cm.Request):
@@ -339,7 +370,3 @@ def _differs(before: Any, now: Any) -> bool:
         or before.run_id != now.run_id
         or before.reason != now.reason
     )
-
-
-def _to_stderr(message: str) -> None:
-    print(f"perdure: {message}", file=sys.stderr, flush=True)  # noqa: T201 - the default report

@@ -74,6 +74,10 @@ class MemoryReader:
                 found[key] = found.get(key, 0) + 1
         return found
 
+    def dead_letters(self) -> int:
+        """How many records could not be taken: none, nothing is encoded here."""
+        return 0
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -123,6 +127,10 @@ class SqliteReader:
         """How many workflows there are, by (type, status)."""
         rows = self._read(lambda c: c.execute("SELECT type, status, count(*) FROM workflows GROUP BY status, type").fetchall())
         return {(row[0], row[1]): row[2] for row in rows}
+
+    def dead_letters(self) -> int:
+        """How many records could not be taken, and are neither retried nor dropped."""
+        return int(self._read(lambda c: c.execute("SELECT count(*) FROM dead_letters").fetchall())[0][0])
 
     def close(self) -> None:
         """Let go of the file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from inspect import isawaitable
@@ -31,6 +32,9 @@ class Attempts:
         payloads: decodes arguments, encodes results.
         threads: for sync functions.
         instances: of the classes whose methods are activities.
+
+    Attributes:
+        outcomes: attempts that have ended, by ("step" or "activity", how: completed, failed, timed_out, cancelled).
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Attempts:
         self._payloads = payloads
         self._threads = threads
         self._instances = instances
+        self.outcomes: Counter[tuple[str, str]] = Counter()
 
     def serves(self, name: str) -> bool:
         """Whether there is an activity of this name here."""
@@ -63,6 +68,15 @@ class Attempts:
         Raises:
             asyncio.CancelledError: the attempt was asked to stop.
         """
+        outcome = "cancelled"
+        try:
+            report = await self._report(task, heartbeat)
+            outcome = _outcome(report)
+        finally:
+            self.outcomes["activity" if task.queue else "step", outcome] += 1
+        return report
+
+    async def _report(self, task: Task, heartbeat: Callable[[tuple[object, ...]], None]) -> Report:
         timeout = asyncio.timeout(task.timeout_us / 1_000_000)
         try:
             async with timeout:
@@ -128,3 +142,9 @@ class Attempts:
         return cm.FailActivity(
             task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure, timed_out=True
         )
+
+
+def _outcome(report: Report) -> str:
+    if type(report) is cm.CompleteActivity:
+        return "completed"
+    return "timed_out" if report.timed_out else "failed"

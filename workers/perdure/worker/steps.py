@@ -35,6 +35,11 @@ class LocalSteps:
         """Nothing was asked for that has not ended and been reported."""
         return not (self._asked or self._running or self._reports)
 
+    @property
+    def running(self) -> int:
+        """Steps that run."""
+        return len(self._running)
+
     def start(self, tasks: Sequence[Task]) -> None:
         """Start them all; from the engine's thread."""
         self._asked += 1

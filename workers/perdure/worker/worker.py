@@ -66,6 +66,16 @@ class Worker:
         """Nothing runs, nothing waits, and all was reported."""
         return not (self._running or self._waiting or self._reports)
 
+    @property
+    def running(self) -> int:
+        """Attempts that run."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait for one of them to end."""
+        return len(self._waiting)
+
     def deliver(self, tasks: Sequence[Task]) -> None:
         """Take tasks; on the loop's thread."""
         for task in tasks:
@@ -83,6 +93,22 @@ class Worker:
                 running.asyncio_task.cancel("the workflow no longer waits for it")
         if self._waiting and (gone := set(tokens)):
             self._waiting = deque(task for task in self._waiting if task.token not in gone)
+
+    def let_go(self, tokens: Sequence[str]) -> list[str]:
+        """Others may be about to run these attempts; on the loop's thread. Those that run here are reported as started, so that they
+        are leased and nobody else runs them; those that wait are dropped.
+
+        Returns:
+            Those that were dropped.
+        """
+        gone = set(tokens)
+        dropped = [task.token for task in self._waiting if task.token in gone]
+        if dropped:
+            self._waiting = deque(task for task in self._waiting if task.token not in gone)
+        started = [self._started(running) for token in tokens if (running := self._running.get(token)) and not running.is_leased]
+        if started:
+            self._submit(started)
+        return dropped
 
     async def drain(self, grace_s: float) -> int:
         """Take nothing new, let what runs end.
@@ -163,13 +189,16 @@ class Worker:
     def _beat_of(self, running: Running, now: float) -> cm.AnyCommand | None:
         if now - running.since < STARTED_AFTER_S or now < running.beats_at:
             return None
-        task = running.task
-        running.beats_at = now + BEAT_S
         if not running.is_leased:
-            running.is_leased = True
             running.beats_at = now
-            return cm.StartActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, worker=self._name)
+            return self._started(running)
+        running.beats_at = now + BEAT_S
         return self._heartbeat(running)
+
+    def _started(self, running: Running) -> cm.StartActivity:
+        task = running.task
+        running.is_leased = True
+        return cm.StartActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, worker=self._name)
 
     def _heartbeat(self, running: Running) -> cm.HeartbeatActivity:
         task = running.task

@@ -1,0 +1,92 @@
+"""Is it alive, is it ready: what the process waits for, in words.
+
+Alive means that the loop goes on: restarting a process that is not may help. A broker or a database that does not answer is no reason
+to restart anything: then the process is alive, not ready, and says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Final
+
+from perdure.engine.counts import Doing
+
+if TYPE_CHECKING:
+    from perdure.engine.counts import Pulse
+    from perdure.log.kafka.status import Status
+    from perdure.observability.observed import Observed
+
+HANGS_S: Final = 60.0
+"""A batch that has been handled for so long will not end. Code that blocks is interrupted after two seconds a run."""
+COMMIT_S: Final = 1.0
+"""A commit that takes longer makes the process not ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """An answer.
+
+    Attributes:
+        reasons: why it is not well, in words; none when it is.
+    """
+
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to say."""
+        return not self.reasons
+
+
+def is_live(observed: Observed) -> Health:
+    """Whether the loop goes on."""
+    if observed.engine is None:
+        return Health()
+    pulse = observed.engine.pulse
+    doing, lasts_s = _lasts(pulse)
+    waits = observed.kafka.waiting_for if observed.kafka is not None else ""
+    if waits or doing in {Doing.OPENING, Doing.CLOSED} or lasts_s < HANGS_S + pulse.limit_s:
+        return Health()
+    return Health((f"the engine's loop hangs: it has been {doing} for {lasts_s:.0f} s",))
+
+
+def is_ready(observed: Observed) -> Health:
+    """Whether the process does its work."""
+    reasons: list[str] = []
+    if observed.engine is not None:
+        reasons += _of_pulse(observed.engine.pulse)
+    if observed.kafka is not None:
+        reasons += _of_kafka(observed.kafka, has_engine=observed.engine is not None)
+    return Health((*is_live(observed).reasons, *reasons))
+
+
+def _of_pulse(pulse: Pulse) -> list[str]:
+    doing, lasts_s = _lasts(pulse)
+    if doing is Doing.CLOSED:
+        return ["the engine is not open"]
+    if doing is Doing.OPENING:
+        return [f"the engine is opening its log, for {lasts_s:.1f} s"]
+    if pulse.trouble:
+        return [pulse.trouble]
+    if doing is Doing.COMMITTING and lasts_s > COMMIT_S:
+        return [f"a batch is being committed, for {lasts_s:.1f} s"]
+    return []
+
+
+def _of_kafka(status: Status, *, has_engine: bool) -> list[str]:
+    reasons: list[str] = []
+    if waits := status.waiting_for:
+        reasons.append(f"waiting for the broker: {waits}")
+    restoring = status.restoring.copy()
+    for partition, left in sorted(restoring.items()):
+        reasons.append(f"partition {partition} is being restored, {left} events to go")
+    if has_engine and not (reasons or status.owned):
+        trouble = f" ({status.trouble})" if status.trouble else ""
+        reasons.append(f"no partition is assigned to this engine{trouble}")
+    return reasons
+
+
+def _lasts(pulse: Pulse) -> tuple[Doing, float]:
+    doing, since_ns = pulse.doing, pulse.since_ns
+    return doing, (monotonic_ns() - since_ns) / 1e9

@@ -1,0 +1,183 @@
+"""Metrics for Prometheus, made from the counters when they are asked for. docs/howto/observe.md explains each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from perdure.errors import InfrastructureError
+from perdure.observability.health import is_live, is_ready
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from perdure.engine.counts import Buckets
+    from perdure.engine.processor import Engine
+    from perdure.log.kafka.status import Status
+    from perdure.observability.observed import Medium, Observed
+
+SHARE: Final = 100
+"""Counting workflows reads an index: it may take a hundredth of the time, the last answer serves meanwhile."""
+
+KAFKA: Final = (
+    ("transactions", "Transactions that were committed, claims of partitions included."),
+    ("aborted", "Transactions that were not committed, and done again."),
+    ("fenced", "Times this engine lost its transactional id and gave its partitions up."),
+    ("claimed", "Partitions that were taken over."),
+    ("owners_fenced", "Stuck owners of a partition that this engine fenced."),
+    ("events_ahead", "Partitions whose events were ahead of the committed offset: a transaction was split."),
+    ("dead_letters", "Records that could not be taken and were written to the dead letters."),
+    ("rerouted", "Commands that lay on the wrong partition and were put on the right one."),
+    ("forwarded", "Commands of this process for partitions of other engines."),
+    ("undeliverable", "Replies and tasks that had nowhere to go."),
+)
+
+
+def registry_of(observed: Observed) -> CollectorRegistry:
+    """Everything there is to measure about a process, Python and the operating system included."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Metrics(observed))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+class Metrics(Collector):
+    """Our metrics.
+
+    Args:
+        observed: what is looked at.
+    """
+
+    def __init__(self, observed: Observed) -> None:
+        self._observed = observed
+        self._workflows: dict[tuple[str, str], int] = {}
+        self._count_again_at = 0.0
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them, as they are now."""
+        observed = self._observed
+        yield _gauge("perdure_live", "Whether the process's loop goes on.", is_live(observed).is_well)
+        yield _gauge("perdure_ready", "Whether the process does its work.", is_ready(observed).is_well)
+        if observed.engine is not None:
+            yield from _of_engine(observed.engine)
+        yield from self._of_attempts()
+        if observed.medium is not None:
+            yield from self._of_medium(observed.medium)
+        if observed.kafka is not None:
+            yield from _of_kafka(observed.kafka)
+        if observed.lagging is not None:
+            lag = observed.lagging.lag()
+            yield _by("perdure_kafka_lag_records", "Commands that are not committed yet.", "partition", lag)
+
+    def _of_attempts(self) -> Iterator[Metric]:
+        observed = self._observed
+        if observed.attempts is not None:
+            ended = CounterMetricFamily("perdure_attempts", "Attempts that have ended.", labels=("kind", "outcome"))
+            for (kind, outcome), count in sorted(observed.attempts.outcomes.copy().items()):
+                ended.add_metric((kind, outcome), count)
+            yield ended
+        running = {"activity": observed.worker.running} if observed.worker is not None else {}
+        if observed.steps is not None:
+            running["step"] = observed.steps.running
+        if running:
+            yield _by("perdure_attempts_running", "Attempts that run now.", "kind", running)
+        if observed.worker is not None:
+            help_ = "Tasks in this process that wait for a running attempt to end."
+            yield _gauge("perdure_tasks_waiting", help_, observed.worker.waiting)
+
+    def _of_medium(self, medium: Medium) -> Iterator[Metric]:
+        try:
+            self._count(medium)
+            letters = medium.dead_letters()
+        except InfrastructureError:
+            return  # health says what is wrong with the database
+        family = GaugeMetricFamily(
+            "perdure_workflows", "Workflow ids by the last run's type and status.", labels=("type", "status")
+        )
+        for (type_, status), count in sorted(self._workflows.items()):
+            family.add_metric((type_, status), count)
+        yield family
+        yield _gauge("perdure_dead_letters_open", "Records that could not be taken, neither retried nor dropped yet.", letters)
+
+    def _count(self, medium: Medium) -> None:
+        begun = monotonic()
+        if begun < self._count_again_at:
+            return
+        self._workflows = medium.counts()
+        ended = monotonic()
+        self._count_again_at = ended + SHARE * (ended - begun)
+
+
+def _of_engine(engine: Engine) -> Iterator[Metric]:
+    counts = engine.counts
+    batches = CounterMetricFamily("perdure_batches", "Batches by what became of them.", labels=("outcome",))
+    batches.add_metric(("committed",), sum(counts.batch_us.counts))
+    batches.add_metric(("aborted",), counts.aborted)
+    yield batches
+    yield _buckets("perdure_batch_commands", "Commands in a committed batch.", counts.batch_commands)
+    yield _buckets("perdure_batch_seconds", "From a batch's first command to the end of its commit.", counts.batch_us, 1e6)
+    yield _buckets("perdure_transaction_seconds", "The commit of a batch alone.", counts.transaction_us, 1e6)
+    yield _buckets("perdure_timer_lateness_seconds", "How much later than asked timers fired.", counts.lateness_us, 1e6)
+    yield _kinds("perdure_commands", "Commands that were handled.", counts.commands)
+    yield _kinds("perdure_events", "Events that were recorded.", counts.events)
+    yield _counter("perdure_tasks_dispatched", "Attempts that were given out.", counts.tasks)
+    yield _counter("perdure_poisoned_commands", "Commands that a bug of perdure could not handle.", counts.poisoned)
+    yield _counter("perdure_replays", "Runs whose code was brought back by replaying its history.", engine.runs.replays)
+    yield _gauge("perdure_cached_runs", "Runs in memory.", len(engine.runs))
+    yield _gauge(
+        "perdure_leased_attempts", "Attempts that have run for two seconds and are heard of by heartbeats.", engine.leased
+    )
+
+
+def _of_kafka(status: Status) -> Iterator[Metric]:
+    for name, help_ in KAFKA:
+        yield _counter(f"perdure_kafka_{name}", help_, getattr(status.counts, name))
+    yield _gauge("perdure_kafka_owned_partitions", "Partitions whose commands this engine handles.", len(status.owned))
+    restoring = status.restoring.copy()
+    help_ = "Events still to be read before a partition is served."
+    yield _by("perdure_kafka_restore_remaining_records", help_, "partition", restoring)
+
+
+def _counter(name: str, help_: str, value: float) -> Metric:
+    return CounterMetricFamily(name, help_, value=value)
+
+
+def _gauge(name: str, help_: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, help_, value=value)
+
+
+def _by(name: str, help_: str, label: str, values: Mapping[Any, float]) -> Metric:
+    family = GaugeMetricFamily(name, help_, labels=(label,))
+    for key, value in sorted(values.items()):
+        family.add_metric((str(key),), value)
+    return family
+
+
+def _kinds(name: str, help_: str, counts: Mapping[type[Any], int]) -> Metric:
+    family = CounterMetricFamily(name, help_, labels=("kind",))
+    named = {kind.__name__: count for kind, count in dict(counts).items()}
+    for kind, count in sorted(named.items()):
+        family.add_metric((kind,), count)
+    return family
+
+
+def _buckets(name: str, help_: str, buckets: Buckets, divisor: float = 1.0) -> Metric:
+    counts = buckets.counts.copy()
+    bounds = [*(str(float(bound / divisor)) for bound in buckets.bounds), "+Inf"]
+    return HistogramMetricFamily(
+        name, help_, buckets=list(zip(bounds, _running(counts), strict=True)), sum_value=buckets.total / divisor
+    )
+
+
+def _running(counts: Iterable[int]) -> Iterator[int]:
+    total = 0
+    for count in counts:
+        total += count
+        yield total

@@ -1,0 +1,59 @@
+"""What is looked at: the parts of one process that have something to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from perdure.engine.processor import Engine
+    from perdure.log.kafka.status import Status
+    from perdure.worker.attempt import Attempts
+    from perdure.worker.steps import LocalSteps
+    from perdure.worker.worker import Worker
+
+
+@runtime_checkable
+class Medium(Protocol):
+    """What everybody may read of the log and the store, from any thread."""
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many workflows there are, by (type, status)."""
+        ...
+
+    def dead_letters(self) -> int:
+        """How many records could not be taken, and are neither retried nor dropped."""
+        ...
+
+
+class Lagging(Protocol):
+    """A log that knows how far behind it is."""
+
+    def lag(self) -> Mapping[int, int]:
+        """By partition that is owned: records that are not committed yet. From any thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The parts of one process; None where it has none.
+
+    Attributes:
+        engine: decides.
+        worker: runs activities.
+        steps: runs local ones.
+        attempts: counts both.
+        medium: the embedded log and store.
+        kafka: how the Kafka clients are doing.
+        lagging: the Kafka log.
+    """
+
+    engine: Engine | None = None
+    worker: Worker | None = None
+    steps: LocalSteps | None = None
+    attempts: Attempts | None = None
+    medium: Medium | None = None
+    kafka: Status | None = None
+    lagging: Lagging | None = None

@@ -1,0 +1,150 @@
+"""Counters as Prometheus reads them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from perdure.engine.counts import Buckets, Counts, Doing, Pulse
+from perdure.engine.ports import Batch
+from perdure.engine.processor import Engine
+from perdure.errors import InfrastructureError
+from perdure.log.kafka.status import Status
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.observability.metrics import Metrics
+from perdure.observability.observed import Observed
+
+
+class _Engine:
+    """What the metrics read of one."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.pulse = Pulse()
+        self.pulse.turn(Doing.TAKING, 60.0)
+        self.runs = _Runs()
+        self.leased = 2
+
+    @property
+    def engine(self) -> Engine:
+        return cast("Engine", self)
+
+
+class _Runs:
+    replays = 7
+
+    def __len__(self) -> int:
+        return 3
+
+
+class _Medium:
+    def __init__(self) -> None:
+        self.asked = 0
+        self.is_broken = False
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        self.asked += 1
+        if self.is_broken:
+            raise InfrastructureError("the database is damaged")
+        return {("Order", "running"): 4}
+
+    def dead_letters(self) -> int:
+        return 1
+
+
+class _Log:
+    def lag(self) -> dict[int, int]:
+        return {0: 12, 3: 0}
+
+
+def scraped(observed: Observed) -> dict[str, float]:
+    """Every sample by its name and labels, as a Prometheus server would have it."""
+    registry = CollectorRegistry()
+    registry.register(Metrics(observed))
+    samples: dict[str, float] = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return samples
+
+
+def test_a_value_on_a_bound_belongs_to_the_bucket_below_it() -> None:
+    buckets = Buckets((1, 10))
+    for value in (0, 1, 2, 10, 11, 500):
+        buckets.add(value)
+    assert buckets.counts == [2, 2, 2]
+    assert buckets.total == 524
+
+
+def test_batches_commands_and_events_are_counted() -> None:
+    one = _Engine()
+    commands = [cm.StartWorkflow("a", type="Order"), cm.StartWorkflow("b", type="Order"), cm.BeginWorkflow("c")]
+    record = ev.EventRecord("a", "r", 1, 0, -1, -1, b"", [ev.WorkflowStarted("Order", b"[]", 311, 1), ev.WorkflowBegun()])
+    one.counts.took(commands)
+    one.counts.committed(Batch(events=[(record, b"")]), len(commands), 700, 4_000)
+    one.counts.aborted += 1
+    samples = scraped(Observed(engine=one.engine))
+    assert samples["perdure_commands_total{kind=StartWorkflow}"] == 2
+    assert samples["perdure_commands_total{kind=BeginWorkflow}"] == 1
+    assert samples["perdure_events_total{kind=WorkflowStarted}"] == 1
+    assert samples["perdure_events_total{kind=WorkflowBegun}"] == 1
+    assert samples["perdure_batches_total{outcome=committed}"] == 1
+    assert samples["perdure_batches_total{outcome=aborted}"] == 1
+    assert samples["perdure_batch_commands_bucket{le=3.0}"] == 1
+    assert samples["perdure_batch_commands_bucket{le=1.0}"] == 0
+    assert samples["perdure_batch_commands_sum"] == 3
+    assert samples["perdure_transaction_seconds_bucket{le=0.003}"] == 0
+    assert samples["perdure_transaction_seconds_bucket{le=0.01}"] == 1
+    assert samples["perdure_batch_seconds_sum"] == 0.0047
+    assert samples["perdure_batch_seconds_count"] == 1
+    assert samples["perdure_replays_total"] == 7
+    assert samples["perdure_cached_runs"] == 3
+    assert samples["perdure_leased_attempts"] == 2
+
+
+def test_buckets_are_cumulative_and_end_with_all() -> None:
+    one = _Engine()
+    for late_us in (200, 2_000, 2_000_000, 90_000_000):
+        one.counts.lateness_us.add(late_us)
+    samples = scraped(Observed(engine=one.engine))
+    name = "perdure_timer_lateness_seconds_bucket"
+    assert [samples[f"{name}{{le={le}}}"] for le in ("0.001", "0.003", "1.0", "5.0", "+Inf")] == [1, 2, 2, 3, 4]
+
+
+def test_workflows_are_not_counted_more_often_than_it_costs() -> None:
+    medium = _Medium()
+    registry = CollectorRegistry()
+    metrics = Metrics(Observed(medium=medium))
+    registry.register(metrics)
+    metrics._count_again_at = float("inf")
+    before = medium.asked
+    generate_latest(registry)
+    assert medium.asked == before
+    metrics._count_again_at = 0.0
+    assert b'perdure_workflows{status="running",type="Order"} 4.0' in generate_latest(registry)
+    assert medium.asked == before + 1
+
+
+def test_a_broken_database_leaves_the_other_metrics() -> None:
+    one, medium = _Engine(), _Medium()
+    medium.is_broken = True
+    samples = scraped(Observed(engine=one.engine, medium=medium))
+    assert "perdure_dead_letters_open" not in samples
+    assert samples["perdure_live"] == 1
+
+
+def test_kafka_is_measured_by_partition() -> None:
+    status = Status(lambda message: None)
+    status.owned = frozenset({0, 3})
+    status.restoring = {5: 1200}
+    status.counts.fenced = 2
+    samples = scraped(Observed(kafka=status, lagging=_Log()))
+    assert samples["perdure_kafka_owned_partitions"] == 2
+    assert samples["perdure_kafka_restore_remaining_records{partition=5}"] == 1200
+    assert samples["perdure_kafka_fenced_total"] == 2
+    assert samples["perdure_kafka_lag_records{partition=0}"] == 12
+    assert samples["perdure_ready"] == 0
