@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from perdure.client.client import Client
     from perdure.client.ports import Transport
 
-_SCHEMES: Final = {"sqlite": "perdure.log.remote:connect"}
+_SCHEMES: Final = {"sqlite": "perdure.log.remote:connect", "kafka": "perdure.log.kafka.transport:connect"}
 """Scheme to `module:function`; the function takes the URL and gives a transport."""
 
 
@@ -21,7 +21,7 @@ def transport_of(url: str) -> Transport:
     """Connect to the platform at a URL.
 
     Args:
-        url: `sqlite:///relative.db`, `sqlite:////absolute.db`.
+        url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `kafka://host:9092,other:9092/namespace`.
 
     Raises:
         UsageError: the scheme is not known.

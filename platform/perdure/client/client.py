@@ -139,7 +139,7 @@ class Client:
         Raises:
             errors.WorkflowNotFound: it never was started.
         """
-        return self._state(id)
+        return await self._state(id)
 
     async def describe(self, id: str) -> Description:
         """What the current run of a workflow id is doing, or how its last one ended.
@@ -147,9 +147,9 @@ class Client:
         Raises:
             errors.WorkflowNotFound: it never was started.
         """
-        state = self._state(id)
+        state = await self._state(id)
         view = self._payloads.decode(state.view, Any, what="the view") if state.view else None
-        records = self._transport.reader.events(id, state.run_id)
+        records = await self._transport.read(lambda reader: reader.events(id, state.run_id))
         return describe(state, records, view, json.decode(state.attributes) if state.attributes else {})
 
     async def history(self, id: str, run_id: str = "") -> list[EventRecord]:
@@ -158,7 +158,8 @@ class Client:
         Raises:
             errors.WorkflowNotFound: there is no such run.
         """
-        records = self._transport.reader.events(id, run_id or self._state(id).run_id)
+        wanted = run_id or (await self._state(id)).run_id
+        records = await self._transport.read(lambda reader: reader.events(id, wanted))
         if not records:
             raise errors.WorkflowNotFound(f"workflow {id!r} has no run {run_id!r}")
         return records
@@ -183,13 +184,12 @@ class Client:
             limit: of one page.
             after: the last one of the page before.
         """
-        return self._transport.reader.list(
-            type=type,
-            status=str(status) if status is not None else None,
-            started_after=_at(started_after),
-            started_before=_at(started_before),
-            limit=limit,
-            after=after,
+        since, until = _at(started_after), _at(started_before)
+        wanted = str(status) if status is not None else None
+        return await self._transport.read(
+            lambda reader: reader.list(
+                type=type, status=wanted, started_after=since, started_before=until, limit=limit, after=after
+            )
         )
 
     def decode_view(self, state: WorkflowState, annotation: Any = Any) -> Any:
@@ -206,8 +206,8 @@ class Client:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    def _state(self, id: str) -> WorkflowState:
-        state = self._transport.reader.state(id)
+    async def _state(self, id: str) -> WorkflowState:
+        state = await self._transport.read(lambda reader: reader.state(id))
         if state is None:
             raise errors.WorkflowNotFound(f"no workflow has the id {id!r}")
         return state

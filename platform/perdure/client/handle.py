@@ -54,12 +54,12 @@ class Handle(Generic[S_co, R_co]):
             errors.EngineUnavailable: nobody runs the platform, or it went away.
         """
         annotation = self._definition.returns if self._definition is not None else Any
-        closed = self._closed()
+        closed = await self._closed() if self._transport.is_reader_near else None
         if closed is None:
             command = cm.AwaitWorkflow(self.id, self.run_id, fresh_request_id())
             reply = await self._transport.request(command, float("inf"))
             if not isinstance(reply, Closed):
-                closed = self._closed()  # it closed, and was followed by another run, before it was asked for
+                closed = await self._closed()  # it closed, and was followed by another run, before it was asked for
                 if closed is None:
                     accepted(reply)
                     raise errors.InfrastructureError(f"the engine answered with {type(reply).__name__}")
@@ -99,7 +99,7 @@ class Handle(Generic[S_co, R_co]):
         Raises:
             errors.WorkflowNotFound: no run has this id, or it has no view yet.
         """
-        state = self._state()
+        state = await self._state()
         if not state.view:
             raise errors.WorkflowNotFound(f"workflow {self.id!r} has no view yet: {state.reason or 'its code has not run'}")
         value: T = self._payloads.decode(state.view, target.returns, what=f"the view {target.name!r}")
@@ -113,7 +113,7 @@ class Handle(Generic[S_co, R_co]):
         """
         seen = b""
         while True:
-            state = self._state()
+            state = await self._state()
             if state.view and state.view != seen:
                 seen = state.view
                 value: T = self._payloads.decode(state.view, target.returns, what=f"the view {target.name!r}")
@@ -149,15 +149,15 @@ class Handle(Generic[S_co, R_co]):
             raise errors.RequestRefused(fault)
         return await self._transport.request(command, REQUEST_TIMEOUT_S)
 
-    def _state(self) -> WorkflowState:
-        state = self._transport.reader.state(self.id)
+    async def _state(self) -> WorkflowState:
+        state = await self._transport.read(lambda reader: reader.state(self.id))
         if state is None:
             raise errors.WorkflowNotFound(f"no workflow has the id {self.id!r}")
         return state
 
-    def _closed(self) -> Closed | None:
+    async def _closed(self) -> Closed | None:
         """How the run ended, if the materialised state knows."""
-        state = self._transport.reader.state(self.id)
+        state = await self._transport.read(lambda reader: reader.state(self.id))
         if state is None or not state.status.is_closed or self.run_id not in ("", state.run_id):
             return None
         return Closed("", state.run_id, state.status, state.result, state.failure, state.reason)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from perdure.model.commands import AnyCommand, Request
     from perdure.model.events import EventRecord
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from perdure.model.states import WorkflowState
 
 Order = Literal["newest", "oldest"]
+T = TypeVar("T")
 
 
 class Reader(Protocol):
@@ -68,7 +69,20 @@ class Transport(Protocol):
 
     @property
     def reader(self) -> Reader:
-        """What can be read without asking the engine."""
+        """What can be read without asking for it. May wait: on a loop, use `read`."""
+        ...
+
+    @property
+    def is_reader_near(self) -> bool:
+        """Whether reading one state is cheaper than asking the engine for it."""
+        ...
+
+    async def read(self, question: Callable[[Reader], T]) -> T:
+        """Put a question to the reader, without holding the loop up.
+
+        Raises:
+            InfrastructureError: it cannot be read; the message says what to do.
+        """
         ...
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:

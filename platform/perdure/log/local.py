@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -13,12 +13,14 @@ from perdure.log.addresses import local_address
 from perdure.log.waiting import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from perdure.client.ports import Reader
     from perdure.log.channel import Channel
     from perdure.model.commands import AnyCommand, Request
     from perdure.model.replies import AnyReply
+
+T = TypeVar("T")
 
 _ENDED: Final = "the engine of this process has stopped; start it, and ask again: that is safe"
 
@@ -43,6 +45,15 @@ class LocalTransport:
     def reader(self) -> Reader:
         """Of the same medium."""
         return self._reader
+
+    @property
+    def is_reader_near(self) -> bool:
+        """It is one look-up."""
+        return True
+
+    async def read(self, question: Callable[[Reader], T]) -> T:
+        """At once."""
+        return question(self._reader)
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
         """Ask, and wait for the answer."""

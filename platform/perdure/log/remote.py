@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -18,12 +18,14 @@ from perdure.medium.sqlite import BUSY_S, path_of, see_that_it_exists
 from perdure.model.commands import AwaitWorkflow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from perdure.client.ports import Reader
     from perdure.errors import InfrastructureError
     from perdure.model.commands import AnyCommand, Request
     from perdure.model.replies import AnyReply
+
+T = TypeVar("T")
 
 ABANDONED_S: Final = 10.0
 """Who waits without a limit gives up when nobody has run the database for this long, seconds: time for a restart."""
@@ -66,6 +68,15 @@ class SqliteTransport:
     def reader(self) -> Reader:
         """Of the same file."""
         return self._reader
+
+    @property
+    def is_reader_near(self) -> bool:
+        """It is one look-up."""
+        return True
+
+    async def read(self, question: Callable[[Reader], T]) -> T:
+        """At once."""
+        return question(self._reader)
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
         """Ask, and wait for the answer."""

@@ -1,0 +1,158 @@
+"""The tasks that a worker was given and has not done with, and how far their offsets may be committed."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from typing import Final
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+SETTLED_KEPT: Final = 10_000
+
+
+class _Partition:
+    """Offsets that are held, oldest first."""
+
+    __slots__ = ("committed", "open", "position")
+
+    def __init__(self) -> None:
+        self.open: OrderedDict[int, str] = OrderedDict()
+        self.position = -1
+        self.committed = -1
+
+    @property
+    def prefix(self) -> int:
+        """Everything before this offset is done with; -1 when nothing was taken."""
+        return next(iter(self.open), self.position)
+
+
+class HeldTasks:
+    """A task's offset is held from `take` to `release`. Any thread may call anything.
+
+    A task is *out* until it has ended, also when its offset was released early because the attempt is leased. Of one that has ended
+    the token is remembered for a while: delivered once more, it is not run once more.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._partitions: dict[Place, _Partition] = {}
+        self._places: dict[str, list[tuple[Place, int]]] = {}
+        self._out: set[str] = set()
+        self._settled: OrderedDict[str, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many are out."""
+        return len(self._out)
+
+    def wait_until_fewer_than(self, limit: int, timeout_s: float) -> bool:
+        """Wait until fewer than `limit` are out; False when the time has passed."""
+        with self._lock:
+            return self._lock.wait_for(lambda: len(self._out) < limit, timeout_s)
+
+    # ---- tasks
+
+    def take(self, place: Place, offset: int, token: str) -> bool:
+        """A task was found.
+
+        Returns:
+            Whether it is to be run. It is not when it has ended, or when it is out already: then its offset is held until that
+            one has ended.
+        """
+        with self._lock:
+            partition = self._partitions.setdefault(place, _Partition())
+            partition.position = offset + 1
+            if token in self._settled:
+                return False
+            partition.open[offset] = token
+            self._places.setdefault(token, []).append((place, offset))
+            if token in self._out:
+                return False
+            self._out.add(token)
+            return True
+
+    def release(self, tokens: Iterable[str]) -> None:
+        """The attempts are leased: the engine watches over them from now on."""
+        with self._lock:
+            for token in tokens:
+                self._release(token)
+            self._lock.notify_all()
+
+    def end(self, tokens: Iterable[str], *, is_settled: bool = True) -> None:
+        """They have ended, and that is durable; or nobody wants them any more.
+
+        Args:
+            tokens: of the attempts, out or not.
+            is_settled: not to be run if they come again.
+        """
+        with self._lock:
+            for token in tokens:
+                self._release(token)
+                self._out.discard(token)
+                if is_settled:
+                    self._settled[token] = None
+            while len(self._settled) > SETTLED_KEPT:
+                self._settled.popitem(last=False)
+            self._lock.notify_all()
+
+    def drop(self, tokens: Iterable[str]) -> None:
+        """They will not be run here, and others will: they are not out any more, and their offsets stay held."""
+        with self._lock:
+            self._out.difference_update(tokens)
+            self._lock.notify_all()
+
+    def _release(self, token: str) -> None:
+        for place, offset in self._places.pop(token, ()):
+            if (partition := self._partitions.get(place)) is not None:
+                partition.open.pop(offset, None)
+
+    # ---- partitions
+
+    def gain(self, places: Iterable[Place]) -> None:
+        """These are ours from now on."""
+        with self._lock:
+            for place in places:
+                self._partitions[place] = _Partition()
+
+    def lose(self, places: Iterable[Place]) -> None:
+        """These are ours no longer. What is out goes on."""
+        with self._lock:
+            for place in places:
+                if (partition := self._partitions.pop(place, None)) is None:
+                    continue
+                for token in partition.open.values():
+                    left = [each for each in self._places.pop(token, ()) if each[0] != place]
+                    if left:
+                        self._places[token] = left
+
+    def held(self, places: Collection[Place]) -> list[str]:
+        """The tokens whose offsets are held there."""
+        with self._lock:
+            return [token for place in places if (found := self._partitions.get(place)) for token in found.open.values()]
+
+    def wait_until_released(self, places: Collection[Place], timeout_s: float) -> bool:
+        """Wait until no offset is held there; False when the time has passed."""
+        with self._lock:
+            return self._lock.wait_for(
+                lambda: not any(found.open for place in places if (found := self._partitions.get(place))), timeout_s
+            )
+
+    def due(self, topic: str) -> list[tuple[Place, int]]:
+        """What may be committed of a topic and has not been: by place, the offset before which everything is done with."""
+        with self._lock:
+            found: list[tuple[Place, int]] = []
+            for place, partition in self._partitions.items():
+                prefix = partition.prefix
+                if place[0] == topic and prefix > partition.committed:
+                    partition.committed = prefix
+                    found.append((place, prefix))
+            return found
+
+    def not_committed(self, places: Iterable[Place]) -> None:
+        """A commit has failed: what was due there is due again."""
+        with self._lock:
+            for place in places:
+                if (partition := self._partitions.get(place)) is not None:
+                    partition.committed = -1

@@ -1,0 +1,98 @@
+"""The Kafka clients of workers and of callers: no transactions, and no part in the engines' group."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka.admin import AdminClient
+
+from perdure.log.kafka.clients import MAX_POLL_INTERVAL_MS, MAX_RECORD_BYTES
+from perdure.log.kafka.verdict import in_words
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+_logger: Final = logging.getLogger("perdure.log.kafka.client")
+
+Told = Callable[[str], None]
+Delivered = Callable[[KafkaError | None, "Message"], None]
+Committed = Callable[[KafkaError | None, list[Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PlainClients:
+    """Makes the clients of one worker or caller.
+
+    Attributes:
+        namespace: prefix of the topics and of the workers' groups.
+        name: of this process, for the broker's logs.
+        settings: of librdkafka, for every client, checked (`settings.checked`): bootstrap.servers, security and what else is not ours.
+        session_timeout_ms: after which the tasks of a silent worker are delivered to others.
+    """
+
+    namespace: str
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    session_timeout_ms: int = 6_000
+
+    def topic(self, part: str) -> str:
+        """The name of a topic."""
+        return f"{self.namespace}.{part}"
+
+    def group_of(self, queue: str) -> str:
+        """The consumer group of a queue's workers."""
+        return f"{self.namespace}.worker.{queue}"
+
+    def tasks(self, queue: str, on_error: Told, on_commit: Committed) -> Consumer:
+        """A member of the group of a queue's workers."""
+        config: dict[str, Any] = {
+            "group.id": self.group_of(queue),
+            "session.timeout.ms": self.session_timeout_ms,
+            "heartbeat.interval.ms": max(100, self.session_timeout_ms // 6),
+            "partition.assignment.strategy": "cooperative-sticky",
+            "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+            "fetch.wait.max.ms": 50,
+            "queued.min.messages": 1_000,
+            "on_commit": on_commit,
+        }
+        return Consumer(self._with_settings({**_READING, **config}, on_error))
+
+    def tail(self, on_error: Told) -> Consumer:
+        """Reads partitions that it is told, as no member of any group."""
+        config: dict[str, Any] = {"group.id": f"{self.namespace}.tail", "fetch.wait.max.ms": 100, "enable.partition.eof": True}
+        return Consumer(self._with_settings({**_READING, **config}, on_error))
+
+    def producer(self, on_error: Told, on_delivery: Delivered) -> Producer:
+        """Idempotent: what it retries is written once, in order."""
+        config: dict[str, Any] = {
+            "enable.idempotence": True,
+            "partitioner": "murmur2",
+            "linger.ms": 0,
+            "message.max.bytes": MAX_RECORD_BYTES,
+            "queue.buffering.max.messages": 1_000_000,
+            "on_delivery": on_delivery,
+        }
+        return Producer(self._with_settings(config, on_error))
+
+    def admin(self, on_error: Told) -> AdminClient:
+        """To ask for offsets."""
+        return AdminClient(self._with_settings({}, on_error))
+
+    def _with_settings(self, config: dict[str, Any], on_error: Told) -> dict[str, Any]:
+        def told(error: KafkaError) -> None:
+            on_error(in_words(error))
+
+        return {**self.settings, **config, "error_cb": told, "logger": _logger, "client.id": f"{self.namespace}.{self.name}"}
+
+
+_READING: Final[dict[str, Any]] = {
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    "fetch.message.max.bytes": 4 * 1024 * 1024,
+    "allow.auto.create.topics": False,
+}

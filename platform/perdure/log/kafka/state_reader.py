@@ -1,0 +1,98 @@
+"""What everybody may see of a namespace, without PostgreSQL: states from the table, histories from their owners."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Final
+
+from perdure.client.request_ids import fresh_request_id
+from perdure.codec.records import decode_event_record
+from perdure.errors import EngineUnavailable, InfrastructureError
+from perdure.log.kafka.state_table import StateTable
+from perdure.model.commands import ReadHistory
+from perdure.model.replies import History
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.client.ports import Order
+    from perdure.log.kafka.plain_clients import PlainClients
+    from perdure.model.commands import Request
+    from perdure.model.events import EventRecord
+    from perdure.model.replies import AnyReply
+    from perdure.model.states import WorkflowState
+
+HISTORY_S: Final = 15.0
+
+
+class StateReader:
+    """`client.ports.Reader`. The table is loaded with the first read, which takes about 10 us a workflow. Every read waits until it is
+    where the topic ended when it was asked, so that it sees all that was answered before.
+
+    Args:
+        clients: makes Kafka clients.
+        ask: asks the engines; from a thread, seconds.
+    """
+
+    def __init__(self, clients: PlainClients, ask: Callable[[Request, float], AnyReply]) -> None:
+        self._table = StateTable(clients)
+        self._ask = ask
+
+    def state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of the workflow id."""
+        self._table.catch_up()
+        return self._table.get(workflow_id)
+
+    def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:
+        """The history of a run, asked of its owner page by page."""
+        records: builtins.list[EventRecord] = []
+        next_event_id = 1
+        while next_event_id:
+            command = ReadHistory(workflow_id, run_id, fresh_request_id(), from_event_id=next_event_id)
+            try:
+                reply = self._ask(command, HISTORY_S)
+            except EngineUnavailable as error:
+                raise InfrastructureError(f"histories are read out by the engines. {error}") from error
+            if not isinstance(reply, History):
+                raise InfrastructureError(f"the engine sent {type(reply).__name__} for a history: is it of an older version?")
+            records += map(decode_event_record, reply.records)
+            next_event_id = reply.next_event_id
+        return records
+
+    def list(
+        self,
+        *,
+        type: str | None = None,
+        status: str | None = None,
+        started_after: int | None = None,
+        started_before: int | None = None,
+        order: Order = "newest",
+        limit: int = 100,
+        after: WorkflowState | None = None,
+    ) -> builtins.list[WorkflowState]:
+        """Workflows by the start of their last run."""
+        is_newest = order == "newest"
+        last = None if after is None else _key(after)
+
+        def is_wanted(state: WorkflowState) -> bool:
+            return (
+                (started_after is None or state.started_at >= started_after)
+                and (started_before is None or state.started_at < started_before)
+                and (last is None or (_key(state) < last if is_newest else _key(state) > last))
+            )
+
+        self._table.catch_up()
+        return self._table.select(type, status, is_wanted, _key, limit, is_largest=is_newest)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many workflows there are, by (type, status)."""
+        self._table.catch_up()
+        return self._table.counts()
+
+    def close(self) -> None:
+        """Let go of the table."""
+        self._table.close()
+
+
+def _key(state: WorkflowState) -> tuple[int, str]:
+    return state.started_at, state.workflow_id
