@@ -49,8 +49,11 @@ def test_a_paused_broker_is_silent_until_it_is_resumed(kafka_cluster: Cluster) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
-def test_a_broker_dies_with_the_process_that_started_it(kafka: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], cwd=HOUSE, stdout=subprocess.PIPE, text=True) as parent:
+def test_a_broker_dies_with_the_process_that_started_it(kafka: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # killed, it leaves its folder
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], cwd=HOUSE, env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         broker = int(parent.stdout.readline())
         os.kill(broker, 0)
