@@ -39,6 +39,9 @@ QUICK_S: Final = 1.0
 """After a command of this process, others are expected for this time, seconds."""
 
 
+OWED_S: Final = 1.0
+"""Offsets of commands that left nothing to record are committed with the next transaction, or when idle after this time, seconds."""
+
 NUDGE_S: Final = 0.1
 """librdkafka looks whether a heartbeat is due when its main thread wakes, by itself once a second: it is woken this often, seconds."""
 
@@ -78,6 +81,8 @@ class KafkaLog:
         self._steps: set[tuple[str, int]] = set()
         self._quick_until = 0.0
         self._nudged_at = 0.0
+        self._owed: set[int] = set()
+        self._owed_since = 0.0
 
     # ---- engine.ports.Log
 
@@ -109,9 +114,12 @@ class KafkaLog:
         self._settle_ownership()
         while True:
             commands = self._take_ready(limit)
-            left_s = until - time.monotonic()
+            now = time.monotonic()
+            left_s = until - now
             if commands or left_s <= 0:
                 return commands
+            if self._owed and now - self._owed_since > OWED_S:
+                self._commit_by_itself()
             is_woken = self._wait(left_s, max(1, limit))
             self._settle_ownership()
             if is_woken:
@@ -123,15 +131,17 @@ class KafkaLog:
         return partition, self._intake.last_offset(partition)
 
     def commit(self, batch: Batch) -> None:
-        """One transaction; none at all when there is nothing to keep."""
+        """One transaction; none when there is nothing to record.
+
+        Commands that left nothing at all (a wait for the end of a run, a heartbeat) may be handed out again after a crash: their
+        offsets go with the next transaction.
+        """
         intake = self._intake
-        place_of = self._layout.place_of
-        concerned = set(intake.covered)
-        concerned.update(
-            record.input_partition if record.input_partition >= 0 else place_of(record.workflow_id) for record, _ in batch.events
-        )
-        if concerned or intake.asides or _has_records(batch):
-            self._commit(batch, concerned)
+        if batch.events or intake.asides or _has_records(batch):
+            self._commit(batch)
+        elif intake.covered:
+            self._owed_since = self._owed_since if self._owed else time.monotonic()
+            self._owed.update(intake.covered)
         intake.settle()
         self._note_steps(batch)
         if local := [each for each in batch.replies if each[0].startswith("local:")]:
@@ -192,14 +202,21 @@ class KafkaLog:
             commands = intake.take(limit)
             if commands or not intake.asides:
                 return commands
-            try:
-                self.commit(Batch())
-            except CommitAborted as error:
-                self.status.report(f"{error}; nothing is lost, trying again")
-                self.abort()
-                self._settle_ownership()
+            if not self._commit_by_itself():
                 break
         return []
+
+    def _commit_by_itself(self) -> bool:
+        """What was put aside, and offsets that are owed."""
+        try:
+            self._commit(Batch())
+        except CommitAborted as error:
+            self.status.report(f"{error}; nothing is lost, trying again")
+            self.abort()
+            self._settle_ownership()
+            return False
+        self._intake.settle()
+        return True
 
     def _look(self, records: list[Any]) -> None:
         """Take in what Kafka and this process have."""
@@ -253,11 +270,16 @@ class KafkaLog:
 
     # ---- committing
 
-    def _commit(self, batch: Batch, concerned: set[int]) -> None:
+    def _commit(self, batch: Batch) -> None:
         membership, intake, outgoing = self._membership, self._intake, self._outgoing
+        place_of = self._layout.place_of
+        concerned = self._owed | intake.covered.keys()
+        concerned.update(
+            record.input_partition if record.input_partition >= 0 else place_of(record.workflow_id) for record, _ in batch.events
+        )
         if strays := concerned - membership.live:
             raise CommitAborted(f"partitions {sorted(strays)} have been taken from this engine")
-        outgoing.prepare(batch.tasks.values(), bool(batch.replies))
+        outgoing.prepare(batch)
         offsets = [self._offset(partition, intake.offset_of(partition)) for partition in concerned]
 
         def write(producer: Producer) -> None:
@@ -266,6 +288,7 @@ class KafkaLog:
                 outgoing.write_asides(producer, intake.asides)
 
         self._run(write, offsets)
+        self._owed.clear()
         outgoing.count(intake.asides)
         if outgoing.ends:
             self._restorer.reached(outgoing.ends)
@@ -329,6 +352,7 @@ class KafkaLog:
         for partition in gone:
             self._restorer.close(partition)
         self._intake.lose(gone)
+        self._owed -= gone
         self._steps.clear()
         self.status.owned = frozenset(self._membership.live)
         if self._owner is not None:
@@ -343,7 +367,7 @@ class KafkaLog:
             return
         ahead = [each.partition for each in mine if each.is_ahead]
         tasks = [task for task in self._restorer.tasks(ahead) if task.queue] if ahead else []
-        self._outgoing.prepare(tasks, has_replies=False)
+        self._outgoing.prepare(Batch(tasks={(task.run_id, task.number): task for task in tasks}))
 
         def write(producer: Producer) -> None:
             for task in tasks:
@@ -392,4 +416,6 @@ class KafkaLog:
 
 
 def _has_records(batch: Batch) -> bool:
-    return bool(batch.tasks or batch.states or any(address.startswith("kafka:") for address, _ in batch.replies))
+    return bool(
+        batch.tasks or batch.states or batch.cancelled or any(address.startswith("kafka:") for address, _ in batch.replies)
+    )

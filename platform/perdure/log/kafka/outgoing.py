@@ -54,21 +54,23 @@ class Outgoing:
         self._replies = 0
         self._turn = 0
         self._is_too_large = False
+        self._has_cancellations = False
         self.ends: dict[int, int] = {}
 
-    def prepare(self, tasks: Iterable[Task], has_replies: bool) -> None:
+    def prepare(self, batch: Batch) -> None:
         """Before the transaction begins: find the topics that it concerns. One partition a queue and transaction."""
         self.ends.clear()
         self._is_too_large = False
         self._turn += 1
         self._task_topics.clear()
-        for task in tasks:
+        for task in batch.tasks.values():
             if task.queue and task.queue not in self._task_topics:
                 topic = self._layout.tasks(task.queue)
                 count = self._layout.count_of(topic)
                 self._task_topics[task.queue] = (topic, self._turn % count if count else -1)
-        if has_replies:
+        if batch.replies:
             self._replies = self._layout.count_of(self._layout.replies)
+        self._has_cancellations = bool(batch.cancelled and self._layout.count_of(self._layout.cancellations))
 
     @property
     def is_too_large(self) -> bool:
@@ -98,7 +100,7 @@ class Outgoing:
                 self._status.counts.undeliverable += 1
                 continue
             produce(producer, topic, REPLIES.encode(reply), address, partition, headers)
-        if batch.cancelled and self._layout.count_of(self._layout.cancellations):
+        if self._has_cancellations:
             tokens = CANCELLATIONS.encode(Cancellation(tuple(batch.cancelled)))
             produce(producer, self._layout.cancellations, tokens, None, 0, [CANCELLATIONS.header])
 
