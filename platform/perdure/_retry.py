@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from perdure.errors import UsageError
-from perdure.model.duration import microseconds
+from perdure.model.duration import LONGEST_US, microseconds
 from perdure.model.options import RetryPolicy
 from perdure.model.source import calling_place
 
@@ -56,11 +56,15 @@ def policy_of(retry: Retry) -> RetryPolicy:
     return RetryPolicy(
         first_interval_us=first,
         coefficient=_coefficient(retry.coefficient),
-        maximum_interval_us=first * _DEFAULT_CAP if retry.maximum_interval is None else microseconds(retry.maximum_interval),
+        maximum_interval_us=_cap(first) if retry.maximum_interval is None else microseconds(retry.maximum_interval),
         maximum_attempts=_attempts(retry.maximum_attempts),
         give_up_after_us=0 if retry.give_up_after is None else _positive(retry.give_up_after, "give_up_after"),
         never=_names(retry.never),
     )
+
+
+def _cap(first_us: int) -> int:
+    return min(first_us * _DEFAULT_CAP, LONGEST_US)
 
 
 def _coefficient(value: object) -> float:

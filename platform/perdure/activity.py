@@ -23,7 +23,7 @@ from perdure._provider import PROVIDERS, Provider, provide
 from perdure._retry import Retry, policy_of
 from perdure.errors import RetryAfter, UsageError
 from perdure.model.duration import Duration, microseconds
-from perdure.model.limits import fault_of_id
+from perdure.model.limits import fault_of_id, is_unicode
 from perdure.model.options import ActivityOptions
 from perdure.model.runtime import current
 from perdure.model.signature import hints_of, remember_local_names, takes_self
@@ -331,6 +331,8 @@ def _compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
     for text in ("idempotency_key", "summary"):
         if text in given and not isinstance(given[text], str):
             raise UsageError(f"{text} must be text, not {given[text]!r}.")
+        if text in given and not is_unicode(given[text]):
+            raise UsageError(f"{text} {given[text]!r} is not valid Unicode.")
     return ActivityOptions(
         base.queue if queue is None else queue,
         microseconds(given["timeout"]) if "timeout" in given else base.timeout_us,

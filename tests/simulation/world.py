@@ -333,7 +333,7 @@ class World:
 
     # ---- private
 
-    def _report(self, message: str, **where: str) -> None:
+    def _report(self, message: str, /, **where: str | int) -> None:
         self.reports.append(message)
 
     def _next_at(self) -> int | None:

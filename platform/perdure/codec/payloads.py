@@ -73,7 +73,10 @@ class JsonPayloads:
     def decode_arguments(self, fn: Callable[..., Any], payload: bytes, *, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """See the port."""
         arguments = self._arguments.get(fn) or self._of(fn)
-        return arguments.decode(self._unwrap(payload, what), what)
+        try:
+            return arguments.decode(self._unwrap(payload, what), what)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise PayloadError(f"{what}: the arguments are not JSON that can be read: {error}") from None
 
     def encode(self, value: object, *, what: str) -> bytes:
         """See the port."""
@@ -92,6 +95,8 @@ class JsonPayloads:
             return from_json(data, annotation)
         except PayloadError as error:
             raise PayloadError(f"{what} {error}") from None
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise PayloadError(f"{what} is not JSON that can be read: {error}") from None
 
     def encode_failure(self, error: BaseException) -> FailureInfo:
         """See the port."""

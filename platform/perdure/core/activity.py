@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Final
 
 from perdure.model import events as ev
+from perdure.model.duration import LONGEST_US
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.tasks import Task
@@ -160,7 +161,7 @@ def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:
     The delay that the error asked for, if it did; else exponential back-off with a cap.
     """
     if retry_after_us >= 0:
-        return retry_after_us
+        return min(retry_after_us, LONGEST_US)
     try:
         return int(min(policy.first_interval_us * policy.coefficient ** (attempt - 1), policy.maximum_interval_us))
     except OverflowError:  # it has reached the cap long before

@@ -17,6 +17,7 @@ from perdure.engine.active import ActiveRun, ActiveRuns
 from perdure.engine.paging import page_of
 from perdure.model import commands as cm
 from perdure.model import events as ev
+from perdure.model.duration import LONGEST_US
 from perdure.model.limits import PAYLOAD_BYTES, fault_of_id
 from perdure.model.replies import Accepted, Answered, QueryRaised, Refusal, Refused
 from perdure.replay.live import SUSPENDING, WAKES
@@ -117,8 +118,11 @@ class Handler:
             view = live.view()
         except SUSPENDING as error:
             self._suspend(active, error)
-        except Exception as error:  # noqa: BLE001 - the author's; the run goes on with the last view
-            active.view_fault = f"the view could not be taken: {type(error).__name__}: {error}"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the author's; the run goes on with the last view
+            message = self._payloads.encode_failure(error).message
+            active.view_fault = f"the view could not be taken: {type(error).__name__}: {message}"
         else:
             active.view_fault = ""
             if view is not None:
@@ -132,6 +136,8 @@ class Handler:
             return self._refuse(command, "bad_input", fault)
         if fault := _too_large(command.input, f"the arguments of workflow {command.type!r}"):
             return self._refuse(command, "limit", fault)
+        if not (0 <= command.delay_us <= LONGEST_US and 0 <= command.timeout_us <= LONGEST_US):
+            return self._refuse(command, "bad_input", f"delay and timeout must be between 0 and {LONGEST_US} microseconds")
         current = self._runs.find(command.workflow_id)
         decision = decide_start(current.state if current is not None else None, command)
         if decision.outcome is Outcome.ANSWER:
@@ -267,7 +273,9 @@ class Handler:
             reply = Refused(command.request_id, "bad_input", str(error), active.state.run_id)
         except SUSPENDING as error:
             reply = Refused(command.request_id, "bad_input", f"query {command.name!r}: {error}", active.state.run_id)
-        except Exception as error:  # noqa: BLE001 - the author's
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the author's
             reply = QueryRaised(command.request_id, self._payloads.encode_failure(error))
         _drop_if_spoilt(active)
         return self._outbox.reply(command.reply_to, reply)

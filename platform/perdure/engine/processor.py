@@ -100,6 +100,9 @@ class Engine:
         self._taken_own: list[cm.AnyCommand] = []
         self._poisoned: set[cm.AnyCommand] = set()
         self._handling: cm.AnyCommand | None = None
+        self._last: cm.AnyCommand | None = None
+        self._is_flushing = False
+        self._singly = 0
         self._expired: list[cm.ExpireLease] = []
         self._last_at = 0
         self._owned: set[int] = set()
@@ -157,18 +160,21 @@ class Engine:
         try:
             commands = self._take(timeout_s)
             at = self._last_at = max(self._clock.now(), self._last_at)
-            commands += self._due(at)
+            commands = self._one_of(commands, at) if self._singly else commands + self._due(at)
             if not commands:
                 pulse.trouble = ""  # what was aborted is no longer ours to do
                 return False
             self._has_open_batch = True
             pulse.turn(Doing.HANDLING)
             self._handled = 0
+            self._is_flushing = False
             self._outbox.begin(at)
             self._handler.begin(at)
             self._handle(commands)
             self._join_steps()
+            self._is_flushing = True
             self._flush()
+            self._is_flushing = False
             handling_us = pulse.turn(Doing.COMMITTING)
             self._log.commit(self._outbox.batch)
         except errors.CommitAborted as error:
@@ -225,15 +231,26 @@ class Engine:
 
     def _take(self, timeout_s: float) -> list[cm.AnyCommand]:
         if self._own:
-            self._taken_own = list(self._own)
-            self._own.clear()
-            return list(self._taken_own)
+            return self._take_own()
         wait_us = timeout_s * 1e6
         now = self._clock.now()
         for at in (self._timers.next_at(), self._leases.next_at()):
             if at is not None:
                 wait_us = min(wait_us, max(0, at - max(now, self._last_at)))
-        return self._log.take(self._settings.batch_limit, wait_us / 1e6)
+        return self._log.take(1 if self._singly else self._settings.batch_limit, wait_us / 1e6)
+
+    def _take_own(self) -> list[cm.AnyCommand]:
+        count = 1 if self._singly else len(self._own)
+        self._taken_own = [self._own.popleft() for _ in range(min(count, len(self._own)))]
+        return list(self._taken_own)
+
+    def _one_of(self, commands: list[cm.AnyCommand], at: int) -> list[cm.AnyCommand]:
+        """After a batch that could not be written: the next command alone, to find the one that does it."""
+        self._singly -= 1
+        if commands:
+            return commands
+        self._own.extend(self._due(at))
+        return self._take_own()
 
     def _due(self, at: int) -> list[cm.AnyCommand]:
         due: list[cm.AnyCommand] = []
@@ -253,7 +270,7 @@ class Engine:
             if self._poisoned and command in self._poisoned:
                 self._refuse_poisoned(command)
                 continue
-            self._handling = command
+            self._handling = self._last = command
             handle(command)
         self._handling = None
 
@@ -261,7 +278,7 @@ class Engine:
         """Let the steps that end soon join the batch, and what else comes in meanwhile."""
         outbox = self._outbox
         outbox.start_steps()
-        if not outbox.awaited:
+        if not outbox.awaited or self._singly:
             return
         limit = self._settings.batch_limit * 4
         until = perf_counter() + self._settings.join_s
@@ -333,6 +350,12 @@ class Engine:
     def _poison(self, error: Exception) -> None:
         """Do the batch again without the command that we cannot handle."""
         command = self._handling
+        if command is None and self._is_flushing:
+            if self._handled > 1:
+                self._singly = 2 * self._handled
+                self._abort(f"a batch cannot be written: {type(error).__name__}: {error}; its commands are tried one by one")
+                return
+            command = self._last
         if command is None:
             self._abort("")
             raise error

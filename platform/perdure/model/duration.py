@@ -11,6 +11,9 @@ from perdure.errors import UsageError
 
 Duration = timedelta | str
 
+LONGEST_US: Final = 10_000 * 365 * 86_400_000_000
+"""Times of day and any two of these together stay far below 64 bits."""
+
 _UNITS: Final = {
     **dict.fromkeys(("us", "microsecond", "microseconds"), 1),
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 1_000),
@@ -24,7 +27,7 @@ _PART: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*,?", re.ASCII | re.I
 
 
 def microseconds(duration: Duration) -> int:
-    """The duration in microseconds, rounded up.
+    """The duration in microseconds, rounded up; at most 10,000 years, which counts as for ever.
 
     Args:
         duration: a `timedelta`, or parts of a number and a unit: "500ms", "1m 30s", "30 days". Years and months are refused:
@@ -41,7 +44,7 @@ def microseconds(duration: Duration) -> int:
         raise UsageError(f'a duration is a timedelta or text such as "30s", not {duration!r}')
     if total < 0:
         raise UsageError(f"a duration must not be negative: {duration!r}")
-    return total
+    return min(total, LONGEST_US)
 
 
 @lru_cache(maxsize=1024)
@@ -57,5 +60,5 @@ def _parse(text: str) -> int:
         raise UsageError(
             f'cannot read the duration {text!r}: write a number and a unit, such as "500ms", "30s", "1m 30s", "2h", "30 days"'
         )
-    whole = int(total)
+    whole = int(min(total, LONGEST_US))
     return whole if whole == total else whole + 1

@@ -9,6 +9,15 @@ ID_BYTES: Final = 255
 NAME_BYTES: Final = 255
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be written down: it holds no lone surrogate, as undecodable file names do."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def fault_of_id(value: object, what: str = "workflow id") -> str:
     """What is wrong with an id, in words; empty when nothing is.
 
@@ -23,10 +32,8 @@ def fault_of_id(value: object, what: str = "workflow id") -> str:
     if not value.isprintable():
         bad = next(c for c in value if not c.isprintable())
         return f"the {what} {value!r} holds the character U+{ord(bad):04X}; use printable characters only"
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
+    if not is_unicode(value):
         return f"the {what} {value!r} is not valid Unicode"
-    if size > ID_BYTES:
+    if (size := len(value.encode())) > ID_BYTES:
         return f"the {what} is {size} bytes long, the limit is {ID_BYTES}; use a shorter id"
     return ""

@@ -228,9 +228,9 @@ class LiveRun:
                 definition.run_fn, self._started.input, what=f"workflow {definition.name!r}"
             )
             self._instance = self.loop.call(definition.create, args, kwargs)
-        except SUSPENDING:
+        except (KeyboardInterrupt, *SUSPENDING):
             raise
-        except Exception as error:  # noqa: BLE001 - the author's
+        except BaseException as error:  # noqa: BLE001 - the author's
             self._end(ac.FailWorkflow(self._payloads.encode_failure(error)))
             return
         self._has_begun = True
