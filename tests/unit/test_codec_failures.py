@@ -28,7 +28,7 @@ class Money:
 
 
 @dataclass(eq=False)
-class CardDeclined(Failure):
+class UnluckyCard(Failure):
     reason: str
     asked: Money | None = None
 
@@ -88,10 +88,10 @@ def again(error: BaseException) -> Any:
 
 @given(st.text(st.characters(codec="utf-8")), st.none() | st.builds(Money, st.decimals(allow_nan=False, allow_infinity=False)))
 def test_the_fields_of_a_failure_come_back(reason: str, asked: Money | None) -> None:
-    error = again(CardDeclined(reason, asked))
-    assert type(error) is CardDeclined
+    error = again(UnluckyCard(reason, asked))
+    assert type(error) is UnluckyCard
     assert (error.reason, error.asked) == (reason, asked)
-    assert str(error) == str(CardDeclined(reason, asked))
+    assert str(error) == str(UnluckyCard(reason, asked))
 
 
 def test_a_frozen_failure_comes_back() -> None:
@@ -117,8 +117,8 @@ def test_a_plain_failure_comes_back_with_its_arguments() -> None:
 
 
 def test_a_failure_whose_fields_have_no_json_still_is_itself() -> None:
-    error = again(CardDeclined(object()))  # type: ignore[arg-type]
-    assert (type(error), error.reason, error.asked) == (CardDeclined, None, None)
+    error = again(UnluckyCard(object()))  # type: ignore[arg-type]
+    assert (type(error), error.reason, error.asked) == (UnluckyCard, None, None)
     assert str(error).startswith("<object object")
 
 
@@ -132,8 +132,8 @@ def test_a_failure_with_annotations_for_type_checkers_only_still_is_itself() -> 
 
 
 def test_a_failure_of_another_main_module_is_found_by_its_own_name() -> None:
-    info = FailureInfo("__main__:CardDeclined", "no", b'{"reason":"no","asked":null}', is_final=True)
-    assert type(payloads.decode_failure(info)) is CardDeclined
+    info = FailureInfo("__main__:UnluckyCard", "no", b'{"reason":"no","asked":null}', is_final=True)
+    assert type(payloads.decode_failure(info)) is UnluckyCard
 
 
 def test_of_a_module_that_was_loaded_again_the_new_class_counts() -> None:
@@ -150,13 +150,13 @@ def test_a_name_that_two_failures_have_is_no_help() -> None:
 
 
 def test_a_failure_whose_class_has_changed_since_is_remote() -> None:
-    error = payloads.decode_failure(FailureInfo(f"{__name__}:CardDeclined", "no", b'{"why":"no"}'))
+    error = payloads.decode_failure(FailureInfo(f"{__name__}:UnluckyCard", "no", b'{"why":"no"}'))
     assert isinstance(error, RemoteException)
-    assert str(error).endswith("CardDeclined: no")
+    assert str(error).endswith("UnluckyCard: no")
 
 
 def test_only_failures_are_final() -> None:
-    assert recorded(CardDeclined("x")).is_final
+    assert recorded(UnluckyCard("x")).is_final
     assert recorded(ActivityFailed("x", ValueError(), 1)).is_final
     assert not recorded(ValueError()).is_final
     assert not recorded(RetryAfter("1s")).is_final
@@ -200,10 +200,10 @@ def test_a_cancellation_comes_back() -> None:
 
 @pytest.mark.parametrize("kind", [ActivityFailed, ActivityTimedOut])
 def test_a_failed_activity_comes_back_with_cause_and_attempts(kind: type[ActivityFailed]) -> None:
-    error = again(kind("gave up", CardDeclined("x"), 7))
+    error = again(kind("gave up", UnluckyCard("x"), 7))
     assert type(error) is kind
     cause: Any = error.cause
-    assert (str(error), error.attempts, type(cause), cause.reason) == ("gave up", 7, CardDeclined, "x")
+    assert (str(error), error.attempts, type(cause), cause.reason) == ("gave up", 7, UnluckyCard, "x")
     assert error.__cause__ is cause
 
 
@@ -248,9 +248,9 @@ def test_a_message_that_is_no_unicode_is_mended() -> None:
 
 
 def test_a_group_is_recorded_with_its_first_exception() -> None:
-    error = again(ExceptionGroup("two", [CardDeclined("x"), ValueError("y")]))
+    error = again(ExceptionGroup("two", [UnluckyCard("x"), ValueError("y")]))
     assert str(error) == "ExceptionGroup: two (2 sub-exceptions)"
-    assert isinstance(error.__cause__, CardDeclined)
+    assert isinstance(error.__cause__, UnluckyCard)
 
 
 # ---- causes and tracebacks
@@ -262,7 +262,7 @@ def raise_from(error: BaseException, cause: BaseException | None) -> BaseExcepti
 
 
 def test_causes_come_back_in_a_row() -> None:
-    error = again(raise_from(CardDeclined("x"), raise_from(ValueError("y"), KeyError("z"))))
+    error = again(raise_from(UnluckyCard("x"), raise_from(ValueError("y"), KeyError("z"))))
     assert isinstance(error.__cause__, ValueError)
     assert isinstance(error.__cause__.__cause__, KeyError)
 
