@@ -90,9 +90,10 @@ def run(
     medium: Medium | None = None,
     *,
     joins_steps: bool = True,
+    loses_store: bool = False,
     checks_fold: bool = False,
 ) -> tuple[Play, Faults]:
-    """Play a scenario, crashing at some points."""
+    """Play a scenario, crashing at some points; perhaps the store's disk is gone each time."""
     faults = Faults(crash_at)
     world = World(DEPLOYMENTS["first"], SETTINGS, faults.wrap, medium, joins_steps=joins_steps, checks_fold=checks_fold)
     faults.is_armed = True
@@ -101,6 +102,8 @@ def run(
         if not isinstance(error, Crash):
             raise error
         while True:
+            if loses_store:
+                world.medium.lose_store()
             try:
                 world.crash(workers_live=True)
             except Crash:
@@ -161,10 +164,10 @@ def test_a_crash_at_any_call_of_a_port_changes_nothing(name: str, joins_steps: b
 def test_crashes_one_after_the_other_change_nothing(name: str) -> None:
     count = without_crash(name)[1]
     dice = seeded(count)
-    for _ in range(100 if IS_FULL else 4):
+    for number in range(100 if IS_FULL else 4):
         points = sorted(dice.sample(range(1, 2 * count), min(6, count)))
         points += [points[0] + 1, points[0] + 3, points[0] + 8]  # in the start after the first one, too
-        story, _ = run(name, points)
+        story, _ = run(name, points, loses_store=number % 2 == 0)
         try:
             check(story)
             assert outcome(story) == without_crash(name)[0]

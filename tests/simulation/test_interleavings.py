@@ -21,7 +21,7 @@ NUMBERS = st.integers(0, 7)
 MOVES = st.one_of(
     st.tuples(st.sampled_from(["do", "do_later"]), st.sampled_from(JUGGLES), NUMBERS),
     st.tuples(st.sampled_from(["complete", "fail", "fail for good", "repeat"]), st.just(""), NUMBERS),
-    st.tuples(st.just("pass"), st.just(""), NUMBERS),
+    st.tuples(st.sampled_from(["pass", "pass", "step back"]), st.just(""), NUMBERS),
     st.tuples(
         st.sampled_from(["together", "cancel", "end", "evict", "crash", "abort", "undeploy", "deploy"]), st.just(""), st.just(0)
     ),
@@ -55,6 +55,8 @@ class Juggling:
                 world.log.submit([self.reported[number % len(self.reported)]])
             case "pass":
                 world.advance(number / 2)
+            case "step back":
+                world.clock.at -= number * 1_000_000
             case "together":
                 self.is_held = not self.is_held
             case "evict":
@@ -75,6 +77,7 @@ class Juggling:
     def end(self) -> list[EventRecord]:
         """Let everything end that can; the history."""
         self.world.serves_tasks = True
+        self.world.clock.at = max(self.world.clock.at, self.world.store_port.latest_at())
         self.world.deploy(REGISTRY)
         self.move("end", "", 0)
         self.world.settle()
