@@ -103,7 +103,7 @@ def heartbeat(*details: object) -> None:
 
     Raises:
         asyncio.CancelledError: the activity was asked to stop (an async function is cancelled where it waits).
-        UsageError: called in workflow code.
+        UsageError: called in workflow code; or, as a PayloadError, the details are over the limit.
     """
     attempt = _current.get()
     if attempt is None:

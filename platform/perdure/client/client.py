@@ -12,9 +12,10 @@ from perdure.client.answers import accepted
 from perdure.client.description import describe
 from perdure.client.handle import Handle
 from perdure.client.request_ids import fresh_request_id
+from perdure.codec.values import to_json
 from perdure.model import commands as cm
 from perdure.model.duration import Duration, microseconds
-from perdure.model.limits import fault_of_id
+from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,14 +83,22 @@ class Client:
             timeout: of the whole run; then it is `timed_out`.
             attributes: JSON values to find it by.
             request_id: a second start with the same one acts once; by default every call is a request of its own.
+
+        Raises:
+            errors.UsageError: an option that makes no sense.
         """
-        given = json.encode(attributes) if attributes else b""
+        _check_one_of("if_running", if_running, ("refuse", "attach", "terminate"))
+        _check_one_of("if_closed", if_closed, ("start", "refuse", "after_failure"))
+        if timeout is not None and not microseconds(timeout):
+            raise errors.UsageError("timeout must be longer than nothing; leave it out for none")
+        if request_id is not None and (fault := fault_of_id(request_id, "request id")):
+            raise errors.UsageError(fault)
         start_options: dict[str, Any] = {
             "if_running": if_running,
             "if_closed": if_closed,
             "delay_us": microseconds(delay) if delay is not None else 0,
             "timeout_us": microseconds(timeout) if timeout is not None else 0,
-            "attributes": given,
+            "attributes": _encoded(attributes) if attributes else b"",
         }
         if request_id is not None:
             start_options["request_id"] = request_id
@@ -158,6 +167,7 @@ class Client:
         Raises:
             errors.WorkflowNotFound: there is no such run.
         """
+        _check_id(id)
         wanted = run_id or (await self._state(id)).run_id
         records = await self._transport.read(lambda reader: reader.events(id, wanted))
         if not records:
@@ -207,17 +217,40 @@ class Client:
         await self.close()
 
     async def _state(self, id: str) -> WorkflowState:
+        _check_id(id)
         state = await self._transport.read(lambda reader: reader.state(id))
         if state is None:
             raise errors.WorkflowNotFound(f"no workflow has the id {id!r}")
         return state
 
     async def _start(self, id: str, type: str, payload: bytes) -> str:
-        if fault := fault_of_id(id):
-            raise errors.RequestRefused(fault)
+        _check_id(id)
         options: dict[str, Any] = {"request_id": fresh_request_id(), **self._start_options}
         command = cm.StartWorkflow(id, type=type, input=payload, **options)
         return accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id
+
+
+def _check_id(id: str) -> None:
+    if fault := fault_of_id(id):
+        raise errors.RequestRefused(fault)
+
+
+def _check_one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise errors.UsageError(f"{option}={value!r} is none of {', '.join(allowed)}")
+
+
+def _encoded(attributes: dict[str, Any]) -> bytes:
+    try:
+        encoded = to_json(attributes)
+    except errors.PayloadError as error:
+        raise errors.PayloadError(f"the attributes {error}") from None
+    if len(encoded) > ATTRIBUTES_BYTES:
+        raise errors.PayloadError(
+            f"the attributes are {len(encoded)} bytes long, the limit is {ATTRIBUTES_BYTES}; they are for finding a workflow, "
+            "pass its data as arguments"
+        )
+    return encoded
 
 
 def _at(when: datetime | None) -> int | None:

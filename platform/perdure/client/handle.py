@@ -9,7 +9,7 @@ from perdure import errors
 from perdure.client.answers import accepted, answered, result_of
 from perdure.client.request_ids import fresh_request_id
 from perdure.model import commands as cm
-from perdure.model.limits import fault_of_id
+from perdure.model.limits import fault_of_id, fault_of_reason
 from perdure.model.replies import Closed
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Handle(Generic[S_co, R_co]):
             errors.WorkflowNotFound: no run has this id.
             errors.EngineUnavailable: nobody runs the platform, or it went away.
         """
+        self._check_id()
         annotation = self._definition.returns if self._definition is not None else Any
         closed = await self._closed() if self._transport.is_reader_near else None
         if closed is None:
@@ -125,10 +126,12 @@ class Handle(Generic[S_co, R_co]):
 
     async def cancel(self, reason: str = "") -> None:
         """Ask the run to end: its code gets an `asyncio.CancelledError` and may clean up. Raises as `signal`."""
+        _check_reason(reason)
         accepted(await self._request(cm.CancelWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason)))
 
     async def terminate(self, reason: str = "") -> None:
         """End the run; none of its code runs. Raises as `signal`."""
+        _check_reason(reason)
         accepted(await self._request(cm.TerminateWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason)))
 
     async def signal_by_name(self, name: str, args: Sequence[object] = ()) -> None:
@@ -144,12 +147,16 @@ class Handle(Generic[S_co, R_co]):
     async def _signal(self, name: str, payload: bytes) -> None:
         accepted(await self._request(cm.SignalWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload)))
 
-    async def _request(self, command: cm.Request) -> Any:
+    def _check_id(self) -> None:
         if fault := fault_of_id(self.id):
             raise errors.RequestRefused(fault)
+
+    async def _request(self, command: cm.Request) -> Any:
+        self._check_id()
         return await self._transport.request(command, REQUEST_TIMEOUT_S)
 
     async def _state(self) -> WorkflowState:
+        self._check_id()
         state = await self._transport.read(lambda reader: reader.state(self.id))
         if state is None:
             raise errors.WorkflowNotFound(f"no workflow has the id {self.id!r}")
@@ -161,3 +168,8 @@ class Handle(Generic[S_co, R_co]):
         if state is None or not state.status.is_closed or self.run_id not in ("", state.run_id):
             return None
         return Closed("", state.run_id, state.status, state.result, state.failure, state.reason)
+
+
+def _check_reason(reason: str) -> None:
+    if fault := fault_of_reason(reason):
+        raise errors.RequestRefused(fault)

@@ -26,6 +26,10 @@ from perdure.model.signature import hints_of
 _DEPTH: Final = 5
 """How much of a chain of causes is kept."""
 _TRACEBACK_BYTES: Final = 8 * 1024
+_MESSAGE_LENGTH: Final = 8 * 1024
+"""Characters; what a message has beyond is not recorded."""
+_FIELDS_BYTES: Final = 256 * 1024
+"""What is larger is not recorded: the class and the message remain."""
 _NOT_AUTHORS: Final = frozenset({"perdure", "asyncio", "concurrent", "threading", "contextlib", "msgspec"})
 
 
@@ -86,7 +90,10 @@ def _type_name(kind: type[BaseException]) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error).encode("utf-8", "replace").decode()
+        text = str(error)
+        if len(text) > _MESSAGE_LENGTH + 1024:  # what was cut, and is part of another message now, is not cut again
+            text = f"{text[:_MESSAGE_LENGTH]}… ({len(text)} characters)"
+        return text.encode("utf-8", "replace").decode()
     except Exception:  # noqa: BLE001  an author's __str__ may raise anything
         return f"<the message of {type(error).__qualname__} cannot be read>"
 
@@ -100,6 +107,11 @@ def _cause_of(error: BaseException) -> BaseException | None:
 
 
 def _fields_of(error: BaseException) -> bytes:
+    fields = _all_fields_of(error)
+    return fields if len(fields) <= _FIELDS_BYTES else b""
+
+
+def _all_fields_of(error: BaseException) -> bytes:
     try:
         if isinstance(error, ActivityFailed):
             return b""

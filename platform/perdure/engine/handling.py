@@ -18,7 +18,7 @@ from perdure.engine.paging import page_of
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.duration import LONGEST_US
-from perdure.model.limits import PAYLOAD_BYTES, fault_of_id
+from perdure.model.limits import ATTRIBUTES_BYTES, PAYLOAD_BYTES, fault_of_id, fault_of_reason
 from perdure.model.replies import Accepted, Answered, QueryRaised, Refusal, Refused
 from perdure.replay.live import SUSPENDING, WAKES
 
@@ -132,8 +132,10 @@ class Handler:
     # ---- starts
 
     def _start(self, command: cm.StartWorkflow) -> None:
-        if fault := fault_of_id(command.workflow_id):
+        if fault := fault_of_id(command.workflow_id) or (command.request_id and fault_of_id(command.request_id, "request id")):
             return self._refuse(command, "bad_input", fault)
+        if (size := len(command.attributes)) > ATTRIBUTES_BYTES:
+            return self._refuse(command, "limit", f"the attributes are {size} bytes long, the limit is {ATTRIBUTES_BYTES}")
         if fault := _too_large(command.input, f"the arguments of workflow {command.type!r}"):
             return self._refuse(command, "limit", fault)
         if not (0 <= command.delay_us <= LONGEST_US and 0 <= command.timeout_us <= LONGEST_US):
@@ -173,6 +175,9 @@ class Handler:
             return
         if isinstance(command, cm.SignalWorkflow) and (refusal := self._fault_of_signal(active, command)):
             self._refuse(command, *refusal)
+            return
+        if isinstance(command, cm.CancelWorkflow | cm.TerminateWorkflow) and (fault := fault_of_reason(command.reason)):
+            self._refuse(command, "limit", fault)
             return
         state = active.state
         decision = decide(state, command, self._at, self._ids.token)

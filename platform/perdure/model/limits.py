@@ -7,6 +7,8 @@ from typing import Final
 PAYLOAD_BYTES: Final = 1024 * 1024
 ID_BYTES: Final = 255
 NAME_BYTES: Final = 255
+ATTRIBUTES_BYTES: Final = 16 * 1024
+REASON_BYTES: Final = 16 * 1024
 
 
 def is_unicode(text: str) -> bool:
@@ -16,6 +18,17 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def fault_of_reason(reason: object) -> str:
+    """What is wrong with the reason for a cancellation or a termination, in words; empty when nothing is."""
+    if not isinstance(reason, str):
+        return f"the reason must be text, not {type(reason).__name__}"
+    if not is_unicode(reason):
+        return "the reason is not valid Unicode"
+    if len(reason) > REASON_BYTES // 4 and (size := len(reason.encode())) > REASON_BYTES:
+        return f"the reason is {size} bytes long, the limit is {REASON_BYTES}; say it shorter"
+    return ""
 
 
 def fault_of_id(value: object, what: str = "workflow id") -> str:

@@ -145,6 +145,6 @@ class Attempts:
 
 
 def _outcome(report: Report) -> str:
-    if type(report) is cm.CompleteActivity:
+    if isinstance(report, cm.CompleteActivity):
         return "completed"
     return "timed_out" if report.timed_out else "failed"

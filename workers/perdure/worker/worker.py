@@ -14,7 +14,9 @@ from typing import Any, Final
 
 from msgspec import json
 
+from perdure.errors import PayloadError
 from perdure.model import commands as cm
+from perdure.model.limits import PAYLOAD_BYTES
 from perdure.model.tasks import Task
 from perdure.worker.attempt import Attempts
 
@@ -155,7 +157,7 @@ class Worker:
         task = running.task
 
         def heartbeat(details: tuple[object, ...]) -> None:
-            running.details = _encoded(details)
+            running.details = _encoded(details, task.name)
 
         try:
             report = await self._attempts.run(task, heartbeat)
@@ -206,8 +208,14 @@ class Worker:
         return cm.HeartbeatActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, details=details)
 
 
-def _encoded(details: tuple[Any, ...]) -> bytes:
+def _encoded(details: tuple[Any, ...], name: str) -> bytes:
     try:
-        return json.encode(details)
+        encoded = json.encode(details)
     except (TypeError, ValueError):
-        return json.encode([repr(each) for each in details])
+        encoded = json.encode([repr(each) for each in details])
+    if len(encoded) > PAYLOAD_BYTES:
+        raise PayloadError(
+            f"the heartbeat of activity {name!r} is {len(encoded)} bytes long, the limit is {PAYLOAD_BYTES}. "
+            "Keep large data in a store of your own and pass its address."
+        )
+    return encoded
