@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from perdure.cli import check, dev, init, topics, workflow
+from perdure.cli import check, dead_letters, dev, init, topics, workflow
 
 app = typer.Typer(
     help="Durable workflows: code that goes on where it was, whatever happens to the machine.",
@@ -17,6 +17,7 @@ app.command("dev")(dev.dev)
 app.command("init")(init.init)
 app.command("check")(check.check)
 app.add_typer(workflow.commands, name="workflow")
+app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(topics.commands, name="topics")
 
 

@@ -30,7 +30,7 @@ REPLIES_KEPT_US: Final = 600_000_000
 """How long a reply to another process is kept, microseconds."""
 
 _COMMANDS: Final = "SELECT position, record FROM commands WHERE position > ? ORDER BY position LIMIT ?"
-_SET_ASIDE: Final = "INSERT INTO dead_letters SELECT position, record, ? FROM commands WHERE position = ?"
+_SET_ASIDE: Final = "INSERT INTO dead_letters SELECT position, record, ?, ? FROM commands WHERE position = ?"
 
 
 class SqliteLog:
@@ -145,16 +145,16 @@ class SqliteLog:
 
     def _decoded(self, rows: list[tuple[int, bytes]]) -> list[tuple[int, AnyCommand]]:
         commands: list[tuple[int, AnyCommand]] = []
-        unreadable: list[tuple[str, int]] = []
+        unreadable: list[tuple[str, int, int]] = []
         for position, record in rows:
             try:
                 commands.append((position, decode_command(record)))
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it must not stop the others
-                unreadable.append((f"{type(error).__name__}: {error}", position))
+                unreadable.append((f"{type(error).__name__}: {error}", time.time_ns() // 1_000, position))
         if unreadable:
             with self._file.transaction() as connection:
                 connection.executemany(_SET_ASIDE, unreadable)
-                connection.executemany("DELETE FROM commands WHERE position = ?", [(position,) for _, position in unreadable])
+                connection.executemany("DELETE FROM commands WHERE position = ?", [(position,) for _, _, position in unreadable])
         return commands
 
     def _stale_before(self, at: int) -> int:

@@ -11,14 +11,15 @@ from typing import Final
 APPLICATION_ID: Final = 0x50455244
 """'PERD': what `PRAGMA application_id` of our files says."""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """`PRAGMA user_version`; a file with a greater one was written by a newer perdure."""
 
 SCHEMA: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     "INSERT INTO meta VALUES ('epoch', 0), ('port', 0), ('latest_at', 0)",
     "CREATE TABLE commands (position INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL)",
-    "CREATE TABLE dead_letters (position INTEGER PRIMARY KEY, record BLOB NOT NULL, reason TEXT NOT NULL)",
+    """CREATE TABLE dead_letters (position INTEGER PRIMARY KEY, record BLOB NOT NULL, reason TEXT NOT NULL,
+        found_at INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE events (run_id TEXT NOT NULL, first_event_id INTEGER NOT NULL, record BLOB NOT NULL,
         PRIMARY KEY (run_id, first_event_id)) WITHOUT ROWID""",
     """CREATE TABLE workflows (workflow_id TEXT NOT NULL PRIMARY KEY, type TEXT NOT NULL, status TEXT NOT NULL,
@@ -31,3 +32,6 @@ SCHEMA: Final = (
     """CREATE TABLE replies (position INTEGER PRIMARY KEY AUTOINCREMENT, reply_to TEXT NOT NULL, at INTEGER NOT NULL,
         record BLOB NOT NULL)""",
 )
+
+UPGRADES: Final = {1: ("ALTER TABLE dead_letters ADD COLUMN found_at INTEGER NOT NULL DEFAULT 0",)}
+"""What makes a file of a format one of the next."""

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from perdure.errors import InfrastructureError, UsageError
 from perdure.medium.faults import fault
 from perdure.medium.ownership import Ownership
-from perdure.medium.schema import APPLICATION_ID, FORMAT, SCHEMA
+from perdure.medium.schema import APPLICATION_ID, FORMAT, SCHEMA, UPGRADES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -94,6 +94,7 @@ class SqliteFile:
             if is_new or is_empty(connection):
                 _create(connection)
             check_format(connection, self.path)
+            _upgrade(connection)
             _tune(connection, self.path)
             with self.transaction():
                 connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'")
@@ -173,6 +174,18 @@ def _create(connection: sqlite3.Connection) -> None:
     for statement in SCHEMA:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
+    connection.execute("COMMIT")
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    found = _pragma(connection, "user_version")
+    if found == FORMAT:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    for older in range(found, FORMAT):
+        for statement in UPGRADES[older]:
+            connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {FORMAT}")
     connection.execute("COMMIT")
 

@@ -34,7 +34,7 @@ def test_help_is_quick(arguments: tuple[str, ...]) -> None:
 
 def test_help_names_every_command() -> None:
     out = perdure("--help").stdout
-    assert all(command in out for command in ("dev", "init", "check", "workflow", "--install-completion"))
+    assert all(command in out for command in ("dev", "init", "check", "workflow", "dead-letters", "--install-completion"))
     out = perdure("workflow", "--help").stdout
     assert all(
         command in out for command in ["start", "list", "show", "history", "signal", "query", "result", "cancel", "terminate"]

@@ -1,0 +1,219 @@
+"""`perdure dead-letters …`: records that could not be taken, and what becomes of them."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perdure.cli.dev import DEFAULT_DB, DatabaseOption, database_url
+from perdure.cli.output import Format, FormatOption, local_time, print_facts, print_json, print_table, utc_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perdure.log.dead_letters import DeadLetters, OpenLetter
+
+commands = typer.Typer(help="Show, retry and drop records that could not be taken.", no_args_is_help=True)
+
+KafkaOption = Annotated[
+    str, typer.Option(help="Brokers to begin with, instead of a database.", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+]
+NamespaceOption = Annotated[str, typer.Option(help="On Kafka: what the topics' names begin with.", envvar="PERDURE_NAMESPACE")]
+SettingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="A setting of librdkafka, such as security.protocol=SASL_SSL; may be given often.", metavar="NAME=VALUE"
+    ),
+]
+IdsArgument = Annotated[list[str] | None, typer.Argument(help="As `list` shows them.", metavar="[ID]...")]
+AllOption = Annotated[bool, typer.Option("--all", help="All that are open.")]
+
+SHOWN_BYTES = 4_096
+"""Of a value in a table."""
+
+
+@commands.command("list")
+def list_(
+    kafka: KafkaOption = "",
+    namespace: NamespaceOption = "",
+    settings: SettingOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List those that are neither retried nor dropped, oldest first."""
+    found = _dead_letters(kafka, namespace, settings, db).open()
+    if output is Format.JSON:
+        print_json([_as_json(each) for each in found])
+    elif not found:
+        typer.echo("no dead letters")
+    else:
+        rows = [
+            (each.id, each.letter.topic, _place(each), each.letter.reason, _key(each), _age(each), each.letter.message)
+            for each in found
+        ]
+        print_table(("ID", "TOPIC", "PLACE", "REASON", "KEY", "AGE", "MESSAGE"), rows)
+
+
+@commands.command()
+def show(
+    id: Annotated[str, typer.Argument(help="As `list` shows it.", metavar="ID")],
+    kafka: KafkaOption = "",
+    namespace: NamespaceOption = "",
+    settings: SettingOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Show all of one, its bytes included."""
+    letters = _dead_letters(kafka, namespace, settings, db)
+    (found,) = _picked(letters.open(), [id], is_all=False)
+    if output is Format.JSON:
+        print_json(_as_json(found))
+        return
+    letter = found.letter
+    print_facts(
+        [
+            ("id", found.id),
+            ("topic", letter.topic),
+            ("partition", str(letter.partition)),
+            ("offset", str(letter.offset)),
+            ("written", local_time(letter.timestamp_ms * 1_000) if letter.timestamp_ms > 0 else ""),
+            ("found", local_time(letter.found_at)),
+            ("reason", letter.reason),
+            ("message", letter.message),
+            ("key", _key(found)),
+            *((f"header {header.name}", _text(header.value)) for header in letter.headers),
+            ("bytes", str(len(letter.value)) if letter.value is not None else "none"),
+            ("value", _text(letter.value)),
+            ("retry", letters.fault_of(found) or "may go well"),
+        ]
+    )
+
+
+@commands.command()
+def retry(
+    ids: IdsArgument = None,
+    all_: AllOption = False,
+    kafka: KafkaOption = "",
+    namespace: NamespaceOption = "",
+    settings: SettingOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Put them back where they came from; exit code 1 and a line for each that would be of no use."""
+    letters = _dead_letters(kafka, namespace, settings, db)
+    picked = _picked(letters.open(), ids, is_all=all_)
+    faults = {each.id: fault for each in picked if (fault := letters.fault_of(each))}
+    if good := [each for each in picked if each.id not in faults]:
+        letters.retry(good)
+    for each in good:
+        typer.echo(f"{each.id}: back in {each.letter.topic}")
+    for faulty, fault in faults.items():
+        typer.echo(f"{faulty}: {fault}", err=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def drop(
+    ids: IdsArgument = None,
+    all_: AllOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Yes, what they ask for shall never happen.")] = False,
+    kafka: KafkaOption = "",
+    namespace: NamespaceOption = "",
+    settings: SettingOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Forget them: what they ask for never happens."""
+    letters = _dead_letters(kafka, namespace, settings, db)
+    picked = _picked(letters.open(), ids, is_all=all_)
+    if not yes:
+        raise typer.BadParameter(f"{len(picked)} would be dropped for ever; add --yes if that is meant", param_hint="--yes")
+    letters.drop(picked)
+    for each in picked:
+        typer.echo(f"{each.id}: dropped")
+
+
+def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: str) -> DeadLetters:
+    from perdure.errors import UsageError
+
+    if not kafka:
+        from perdure.log.dead_letters import SqliteDeadLetters
+
+        return SqliteDeadLetters(database_url(db))
+    try:
+        from perdure.log.kafka.dead_letters import KafkaDeadLetters
+    except ModuleNotFoundError as error:
+        raise UsageError(f"Kafka needs the module {error.name}: pip install 'perdure[kafka]'") from None
+    if not namespace:
+        raise typer.BadParameter("which namespace? It is what the topics' names begin with", param_hint="--namespace")
+    pairs = [setting.partition("=") for setting in settings or ()]
+    if bad := [name for name, equals, _ in pairs if not equals]:
+        raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--set")
+    return KafkaDeadLetters(namespace, {**{name.strip(): value for name, _, value in pairs}, "bootstrap.servers": kafka})
+
+
+def _picked(found: Sequence[OpenLetter], ids: list[str] | None, *, is_all: bool) -> list[OpenLetter]:
+    from perdure.errors import UsageError
+
+    if bool(ids) is is_all:
+        raise typer.BadParameter("name some, or say --all", param_hint="ID")
+    by_id = {each.id: each for each in found}
+    if missing := [each for each in ids or () if each not in by_id]:
+        raise UsageError(f"there is no open dead letter {missing[0]}; `perdure dead-letters list` shows those there are")
+    return [by_id[each] for each in dict.fromkeys(ids)] if ids else list(found)
+
+
+def _as_json(found: OpenLetter) -> dict[str, Any]:
+    letter = found.letter
+    return {
+        "id": found.id,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "written_at": utc_time(letter.timestamp_ms * 1_000) if letter.timestamp_ms > 0 else None,
+        "found_at": utc_time(letter.found_at),
+        "reason": letter.reason,
+        "message": letter.message,
+        "key": _base64(letter.key),
+        "value": _base64(letter.value),
+        "headers": [{"name": header.name, "value": _base64(header.value)} for header in letter.headers],
+    }
+
+
+def _base64(data: bytes | None) -> str | None:
+    return None if data is None else b64encode(data).decode()
+
+
+def _place(found: OpenLetter) -> str:
+    letter = found.letter
+    return f"{letter.partition}/{letter.offset}" if letter.offset >= 0 else ""
+
+
+def _key(found: OpenLetter) -> str:
+    return _text(found.letter.key)
+
+
+def _text(data: bytes | None) -> str:
+    """Bytes for people: text where it is some, else as Python writes bytes."""
+    if data is None:
+        return ""
+    shown = data[:SHOWN_BYTES]
+    more = f" … {len(data) - len(shown)} bytes more" if len(data) > len(shown) else ""
+    try:
+        text = shown.decode()
+    except UnicodeDecodeError:
+        text = ""
+    return (text if text.isprintable() and text else repr(shown)) + more
+
+
+def _age(found: OpenLetter) -> str:
+    at = found.letter.found_at
+    if not at:
+        return ""
+    seconds = max(0, time.time_ns() // 1_000 - at) // 1_000_000
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"

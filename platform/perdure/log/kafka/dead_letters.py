@@ -1,0 +1,220 @@
+"""Dead letters of a namespace: `log.dead_letters.DeadLetters` on `<namespace>.dead-letters`.
+
+The topic itself is never edited. Which letters are done with is a fact of the namespace: `<namespace>.meta` has the key
+`dead-letter/<partition>/<offset>` with what became of it. A retried record and its fact are written in one transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from perdure.codec.avro import COMMANDS, DEAD_LETTERS, HEADER
+from perdure.errors import InfrastructureError, UndecodableRecord
+from perdure.log.dead_letters import OpenLetter
+from perdure.log.kafka.facts import learn_schemas, read_facts
+from perdure.log.kafka.partitioner import partition_of
+from perdure.log.kafka.settings import checked
+from perdure.log.kafka.topics import COMMANDS as COMMANDS_TOPIC
+from perdure.log.kafka.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
+from perdure.log.kafka.topics import META, RECORD_BYTES, name_of
+from perdure.log.kafka.verdict import Verdict, error_of, in_words, verdict_of
+from perdure.model.commands import AnyCommand
+from perdure.model.dead_letters import DeadLetter
+
+FACT: Final = "dead-letter/"
+ANSWER_S: Final = 30.0
+
+_Record = tuple[str, bytes | None, bytes | str | None, int, list[Any]]
+"""Topic, value, key, partition (-1: any), headers."""
+
+
+class KafkaDeadLetters:
+    """Those of a namespace.
+
+    Args:
+        namespace: the prefix of its topics.
+        settings: of librdkafka: `bootstrap.servers`, security and what else is not ours.
+
+    Raises:
+        UsageError: a setting is ours, or the namespace cannot be part of a topic's name.
+        InfrastructureError: a setting is wrong.
+    """
+
+    def __init__(self, namespace: str, settings: Mapping[str, object]) -> None:
+        self._namespace = namespace
+        self._commands = name_of(namespace, COMMANDS_TOPIC)
+        self._topic = name_of(namespace, DEAD_LETTERS_TOPIC)
+        self._meta = name_of(namespace, META)
+        self._settings: dict[str, Any] = {**checked(settings)}
+        self._stale: list[str] = []
+        try:
+            self._admin: Any = AdminClient({**self._settings})
+        except KafkaException as exception:
+            raise InfrastructureError(f"a Kafka setting is wrong: {in_words(error_of(exception))}") from None
+
+    def open(self) -> list[OpenLetter]:
+        """Those that no fact says are done with; in the order of their partition."""
+        partitions = self._count_of(self._topic)
+        self._count_of(self._meta)
+        facts = read_facts(self._settings, self._meta)
+        learn_schemas(facts)
+        done = {name.removeprefix(FACT) for name in facts if name.startswith(FACT)}
+        letters: list[OpenLetter] = []
+        self._stale = []
+        consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
+        try:
+            for partition in range(partitions):
+                low, records = _records(consumer, self._topic, partition)
+                self._stale += [FACT + place for place in done if _is_before(place, partition, low)]
+                letters += [each for record in records if (each := _opened(self._topic, partition, record)).id not in done]
+        except KafkaException as exception:
+            raise InfrastructureError(f"topic {self._topic} cannot be read: {in_words(error_of(exception))}") from None
+        finally:
+            consumer.close()
+        return letters
+
+    def fault_of(self, letter: OpenLetter) -> str:
+        """Why it would be of no use to retry it now; empty when it may go well."""
+        found = letter.letter
+        if found.value is None:
+            return "its value was not kept; it can only be dropped"
+        if found.topic == self._commands:
+            try:
+                _command_of(found)
+            except UndecodableRecord as error:
+                return (
+                    f"it still cannot be read ({error}); `perdure topics apply` of the version that wrote it may help, or drop it"
+                )
+            return ""
+        if not found.topic.startswith(f"{self._namespace}.tasks."):
+            return f"it was found in {found.topic}, where perdure writes nothing"
+        if not self._count_of(found.topic, is_needed=False):
+            return f"topic {found.topic} does not exist; `perdure topics apply --queue …` makes it"
+        return ""
+
+    def retry(self, letters: Sequence[OpenLetter]) -> None:
+        """Back to their topic: commands under the key and on the partition of their workflow id, whatever they had; tasks anywhere."""
+        partitions = self._count_of(self._commands)
+        records: list[_Record] = []
+        for letter in letters:
+            found = letter.letter
+            headers: list[Any] = [(header.name, header.value) for header in found.headers]
+            if found.topic == self._commands:
+                key = _command_of(found).workflow_id.encode(errors="surrogatepass")
+                records.append((found.topic, found.value, key, partition_of(key, partitions), headers))
+            else:
+                records.append((found.topic, found.value, None, -1, headers))
+        self._write(records, letters, "retried")
+
+    def drop(self, letters: Sequence[OpenLetter]) -> None:
+        """They are done with. The records stay in the topic until its retention ends."""
+        self._write([], letters, "dropped")
+
+    def _write(self, records: Sequence[_Record], letters: Sequence[OpenLetter], became: str) -> None:
+        fact = msgspec.json.encode({"became": became, "at_ms": time.time_ns() // 1_000_000})
+        facts: list[_Record] = [(self._meta, fact, f"{FACT}{letter.id}", 0, []) for letter in letters]
+        swept: list[_Record] = [(self._meta, None, name, 0, []) for name in self._stale]  # their letters' retention has ended
+        producer = Producer({**self._settings, **_WRITING, "transactional.id": f"{self._topic}.cli"})
+        try:
+            producer.init_transactions(ANSWER_S)
+            producer.begin_transaction()
+            for topic, value, key, partition, headers in (*records, *facts, *swept):
+                producer.produce(topic, value, key, partition, headers=headers)
+            _commit(producer)
+        except KafkaException as exception:
+            error = error_of(exception)
+            if verdict_of(error) is Verdict.ABORT:
+                producer.abort_transaction(ANSWER_S)
+            raise InfrastructureError(
+                f"nothing was {became}: {in_words(error)}; is another `perdure dead-letters` under way? Try again."
+            ) from None
+
+    def _count_of(self, topic: str, *, is_needed: bool = True) -> int:
+        """How many partitions a topic has.
+
+        Raises:
+            InfrastructureError: Kafka does not answer, or a topic that is needed is not there.
+        """
+        try:
+            found: Any = self._admin.list_topics(topic, timeout=ANSWER_S).topics[topic]
+        except KafkaException as exception:
+            raise InfrastructureError(f"Kafka does not answer: {in_words(error_of(exception))}") from None
+        count = 0 if found.error is not None else len(found.partitions)
+        if is_needed and not count:
+            raise InfrastructureError(f"topic {topic} does not exist; `perdure topics apply` makes it")
+        return count
+
+
+_READING: Final[dict[str, Any]] = {
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "fetch.wait.max.ms": 10,
+    "allow.auto.create.topics": False,
+}
+_WRITING: Final[dict[str, Any]] = {"partitioner": "murmur2", "message.max.bytes": RECORD_BYTES}
+
+
+def _records(consumer: Any, topic: str, partition: int) -> tuple[int, list[Any]]:
+    """All records of a partition, and the offset of the first there may be."""
+    place = TopicPartition(topic, partition, 0)
+    low, _ = consumer.get_watermark_offsets(place, ANSWER_S)
+    place.offset = low
+    consumer.assign([place])
+    records: list[Any] = []
+    while True:
+        record = consumer.poll(ANSWER_S)
+        if record is None:
+            raise InfrastructureError(f"topic {topic} could not be read within {ANSWER_S:.0f} s")
+        if (error := record.error()) is None:
+            records.append(record)
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  so named by the client
+            return low, records
+        else:
+            raise KafkaException(error)
+
+
+def _opened(topic: str, partition: int, record: Any) -> OpenLetter:
+    headers = dict(record.headers() or [])
+    offset, timestamp_ms = record.offset(), record.timestamp()[1]
+    try:
+        letter = DEAD_LETTERS.decode(record.value() or b"", headers.get(HEADER))
+    except UndecodableRecord as error:
+        letter = DeadLetter(
+            topic, partition, offset, timestamp_ms, error.reason, str(error), timestamp_ms * 1_000, record.key(), record.value()
+        )
+    return OpenLetter(f"{partition}/{offset}", letter)
+
+
+def _command_of(letter: DeadLetter) -> AnyCommand:
+    """What is in it.
+
+    Raises:
+        UndecodableRecord: no command.
+    """
+    header = next((header.value for header in letter.headers if header.name == HEADER), None)
+    return COMMANDS.decode(letter.value or b"", header)
+
+
+def _is_before(place: str, partition: int, low: int) -> bool:
+    number, _, offset = place.partition("/")
+    return number == str(partition) and offset.isdigit() and int(offset) < low
+
+
+def _commit(producer: Producer) -> None:
+    """Until its outcome is known."""
+    while True:
+        try:
+            producer.commit_transaction(ANSWER_S)
+        except KafkaException as exception:
+            if verdict_of(error_of(exception)) is not Verdict.AGAIN:
+                raise
+        else:
+            return
