@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
@@ -52,7 +54,9 @@ class LocalSteps:
     def _start(self, tasks: list[Task]) -> None:
         self._asked -= 1
         for task in tasks:
-            self._running[task.run_id, task.number] = self._loop.create_task(self._run(task))
+            key = (task.run_id, task.number)
+            running = self._running[key] = self._loop.create_task(self._run(task))
+            running.add_done_callback(partial(self._forget, key))
 
     def _cancel(self, key: tuple[str, int]) -> None:
         if running := self._running.get(key):
@@ -70,7 +74,16 @@ class LocalSteps:
         except asyncio.CancelledError:
             return
         finally:
-            self._running.pop((task.run_id, task.number), None)
+            running = asyncio.current_task()
+            if running is not None:
+                self._forget((task.run_id, task.number), running)
+
+    def _forget(self, key: tuple[str, int], ended: asyncio.Task[Any]) -> None:
+        """It has ended; called again when it is done, for one that is cancelled before its first line has no `finally`. After an
+        aborted batch another may have its key.
+        """
+        if self._running.get(key) is ended:
+            del self._running[key]
 
     def _flush(self) -> None:
         reports, self._reports = self._reports, []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -145,6 +146,7 @@ class Worker:
                 continue
             attempt = running[task.token] = Running(task, monotonic())
             attempt.asyncio_task = loop.create_task(self._run(attempt))
+            attempt.asyncio_task.add_done_callback(partial(self._forget, attempt))
         if running and self._beating is None:
             self._beating = loop.create_task(self._beat())
 
@@ -169,7 +171,12 @@ class Worker:
         except asyncio.CancelledError:
             return
         finally:
-            del self._running[task.token]
+            self._forget(running)
+
+    def _forget(self, running: Running, _: object = None) -> None:
+        """It has ended; called again when its asyncio task is done, for one that is cancelled before its first line has no `finally`."""
+        if self._running.get(running.task.token) is running:
+            del self._running[running.task.token]
             if self._waiting:
                 self._start_waiting()
 
