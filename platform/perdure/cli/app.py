@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
-from perdure.cli import check, dead_letters, dev, init, topics, workflow
+from perdure.cli import check, dev, engine, init, topics, worker, workflow
 
 app = typer.Typer(
     help="Durable workflows: code that goes on where it was, whatever happens to the machine.",
@@ -14,10 +14,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("dev")(dev.dev)
+app.command("engine")(engine.engine)
+app.command("worker")(worker.worker)
 app.command("init")(init.init)
 app.command("check")(check.check)
 app.add_typer(workflow.commands, name="workflow")
-app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(topics.commands, name="topics")
 
 
@@ -31,8 +32,20 @@ def _print_version(is_wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
+    config: Annotated[
+        str,
+        typer.Option(help="A file of options; perdure.toml, when there is one here.", metavar="FILE", envvar="PERDURE_CONFIG"),
+    ] = "",
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Durable workflows: code that goes on where it was, whatever happens to the machine."""
+    from pathlib import Path
+
+    from perdure.cli.configuration import FILE, defaults_of
+
+    path = Path(config or FILE)
+    if config or path.exists():
+        context.default_map = defaults_of(path, cast("Any", context.command))

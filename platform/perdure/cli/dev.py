@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perdure.cli.kafka_options import SettingOption, StateDirOption
 from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.cli.kafka_options import OnKafka
+    from perdure.distributed import Place
+    from perdure.engine.report import Report
+    from perdure.registry import Registry
 
 DEFAULT_DB = "sqlite:///perdure.db"
 
@@ -23,6 +32,12 @@ def database_url(db: str) -> str:
 def dev(
     app: Annotated[str, typer.Argument(help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP")],
     db: DatabaseOption = DEFAULT_DB,
+    kafka: Annotated[
+        str, typer.Option(help="Run on this Kafka, not on a file: HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="There, what the topics' names begin with.", envvar="PERDURE_NAMESPACE")] = "dev",
+    settings: SettingOption = None,
+    state_dir: StateDirOption = "perdure-state",
     host: Annotated[str, typer.Option(help="Where the app's own web app listens, if it has one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The same; 0 for any free port.", min=0, max=65535)] = 8000,
     reload: Annotated[bool, typer.Option(help="Start again when the app's files change.")] = True,
@@ -30,11 +45,43 @@ def dev(
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
 ) -> None:
-    """Serve an app: engine and worker in one process, on one file; started again when you save.
+    """Serve an app: engine and worker in one process, on one file or on Kafka; started again when you save.
 
     An attribute `web` of the app, an ASGI application, is served too.
     """
     from perdure.cli.observing import Observing
     from perdure.cli.serving import Served, serve
 
-    serve(Served(app, database_url(db), host, port, reload, Observing(metrics_port, metrics_host, log_format)))
+    observing = Observing(metrics_port, metrics_host, log_format)
+    if not kafka:
+        serve(Served(app, database_url(db), host, port, reload, observing))
+        return
+    from perdure.cli.kafka_options import place, url_of
+
+    where = place(kafka, namespace, settings)
+    serve(Served(app, url_of(where), host, port, reload, observing, _on_kafka(where, state_dir)))
+
+
+def _on_kafka(where: Place, state_dir: str) -> Callable[[Registry, Report], OnKafka]:
+    """Engine and worker in one process, the topics made when they are missing.
+
+    It keeps its partitions over a restart, since it is started again with every save: so there is one `perdure dev` a host and
+    namespace, and a second one ends the first.
+    """
+
+    def make(registry: Registry, report: Report) -> OnKafka:
+        import socket
+        from pathlib import Path
+
+        from perdure.cli.kafka_options import OnKafka, queues_of
+        from perdure.distributed import EngineOptions, WorkerOptions
+        from perdure.log.kafka.admin import Topics
+
+        queues = queues_of(registry, None)
+        topics = Topics(where.namespace, where.settings)
+        topics.apply(topics.plan(queues=queues))
+        name = f"dev-{socket.gethostname()}"
+        engine = EngineOptions(name, Path(state_dir), is_static=True)
+        return OnKafka.of(registry, where, report, engine, WorkerOptions(queues, instance=name, is_static=True))
+
+    return make

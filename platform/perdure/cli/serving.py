@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from perdure.engine.report import Report
+
 
 @dataclass(frozen=True)
 class Served:
@@ -37,19 +39,41 @@ class Served:
 
     Attributes:
         target: a file or a module.
-        db: the database's URL.
+        db: the database's or the namespace's URL.
         host: of the web app.
         port: of the web app.
         is_reloaded: whether a change of a file starts it again.
         observing: how it is watched.
+        make: what serves it; the embedded platform on the database by default.
+        has_web: whether the app's own web app is served.
+        needs_workflows: an app without any is refused.
+        grace_s: for attempts that run when it stops, seconds.
     """
 
     target: str
     db: str
-    host: str
-    port: int
-    is_reloaded: bool
+    host: str = ""
+    port: int = 0
+    is_reloaded: bool = False
     observing: Observing = field(default_factory=Observing)
+    make: Callable[[Registry, Report], Running] | None = None
+    has_web: bool = True
+    needs_workflows: bool = True
+    grace_s: float = 10.0
+
+
+class Running(Protocol):
+    """A platform, or a part of one, in this process."""
+
+    def run_forever(self, ready: Callable[[], None]) -> None:
+        """Serve until `request_stop`; `ready` is called once it has begun."""
+
+    def request_stop(self, grace_s: float) -> None:
+        """Ask for a stop and return at once."""
+
+    def observed(self) -> Observed:
+        """What is looked at."""
+        ...
 
 
 def serve(served: Served) -> None:
@@ -64,15 +88,15 @@ def serve(served: Served) -> None:
     os.environ["PERDURE_URL"] = served.db  # for the app's own clients
     since_ns = time.time_ns()
     app, registry = _load(served, since_ns)
-    web = WebServer.of(app.module, served.host, served.port)
-    platform = Platform(registry, served.db, report=served.observing.report("perdure.engine"))
-    metrics = served.observing.server(_observed(platform))
+    web = WebServer.of(app.module, served.host, served.port) if served.has_web else None
+    platform = (served.make or _embedded(served))(registry, served.observing.report("perdure.engine"))
+    metrics = served.observing.server(platform.observed())
     is_ready = False
 
     def stop() -> None:
         if web:
             web.stop()
-        platform.request_stop()
+        platform.request_stop(served.grace_s)
 
     files = [Path(module.__file__ or "") for module in app.modules()]
     reloader = Reloader(served.target, app.directory, stop, files, since_ns) if served.is_reloaded else None
@@ -109,17 +133,32 @@ def serve(served: Served) -> None:
         start_again()
 
 
-def _observed(platform: Platform) -> Observed:
-    reader = platform.reader()
-    medium = reader if isinstance(reader, Medium) else None
-    return Observed(platform.engine, platform.worker, platform.steps, platform.attempts, medium)
+def _embedded(served: Served) -> Callable[[Registry, Report], Running]:
+    return lambda registry, report: _Embedded(Platform(registry, served.db, report=report))
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    platform: Platform
+
+    def run_forever(self, ready: Callable[[], None]) -> None:
+        self.platform.run_forever(ready)
+
+    def request_stop(self, grace_s: float) -> None:
+        self.platform.request_stop(grace_s)
+
+    def observed(self) -> Observed:
+        platform = self.platform
+        reader = platform.reader()
+        medium = reader if isinstance(reader, Medium) else None
+        return Observed(platform.engine, platform.worker, platform.steps, platform.attempts, medium)
 
 
 def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
     """Load what is served. After a restart it may be broken, since it was saved once more meanwhile: wait for it to be mended."""
     is_restarted = bool(os.environ.pop(RESTARTED, ""))
     try:
-        return load_and_register(served.target)
+        return load_and_register(served.target, needs_workflows=served.needs_workflows)
     except UsageError as error:
         if not is_restarted:
             raise
@@ -134,8 +173,12 @@ def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
     return start_again()
 
 
-def load_and_register(target: str) -> tuple[App, Registry]:
+def load_and_register(target: str, *, needs_workflows: bool = True) -> tuple[App, Registry]:
     """Import an app and see what it defines.
+
+    Args:
+        target: a file or a module.
+        needs_workflows: it must define a workflow; else an activity will do.
 
     Raises:
         UsageError: it does not import, defines no workflow, or gives two of them one name.
@@ -145,7 +188,9 @@ def load_and_register(target: str) -> tuple[App, Registry]:
     for module in app.modules():
         guard.watch_module(module)
     registry = Registry.of_everything_imported()
-    if not registry.workflows:
+    if not registry.workflows and not needs_workflows and not registry.activities:
+        raise UsageError(f"{target} defines no activity: decorate a function with @activity.defn")
+    if not registry.workflows and needs_workflows:
         raise UsageError(f"{target} defines no workflow: decorate a class or a coroutine function with @workflow.defn")
     return app, registry
 
@@ -174,7 +219,7 @@ def _print_banner(served: Served, app: App, registry: Registry, web: WebServer |
             ("perdure", f"serving {served.target}"),
             ("workflows", ", ".join(sorted(registry.workflows))),
             ("activities", ", ".join(activities)),
-            ("database", served.db),
+            ("kafka" if served.db.startswith("kafka:") else "database", served.db),
             ("web", web.url if web else ""),
             ("metrics", metrics and f"{metrics}/metrics, {metrics}/health/ready"),
             ("try", _first_command(registry, served.db)),
@@ -188,7 +233,7 @@ def _first_command(registry: Registry, db: str) -> str:
     """How to start the first workflow from another terminal."""
     from perdure.cli.dev import DEFAULT_DB
 
-    if not db.startswith("sqlite:"):
+    if not db.startswith(("sqlite:", "kafka:")) or not registry.workflows:
         return ""
     name, definition = next(iter(registry.workflows.items()))
     values = [parameter.upper() for parameter in inspect.signature(definition.run_fn).parameters if parameter != "self"]

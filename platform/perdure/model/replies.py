@@ -60,7 +60,7 @@ class History(Reply, frozen=True):
     """A page of a run's history.
 
     Attributes:
-        records: each as `codec.records.encode_event_record` has it.
+        records: each as `codec.records.encode_event_record` writes it.
         next_event_id: where the next page begins; 0: there is none.
     """
 

@@ -32,12 +32,14 @@ class PlainClients:
         name: of this process, for the broker's logs.
         settings: of librdkafka, for every client, checked (`settings.checked`): bootstrap.servers, security and what else is not ours.
         session_timeout_ms: after which the tasks of a silent worker are delivered to others.
+        static_name: of a worker that keeps its partitions over a restart; empty: it does not.
     """
 
     namespace: str
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     session_timeout_ms: int = 6_000
+    static_name: str = ""
 
     def topic(self, part: str) -> str:
         """The name of a topic."""
@@ -59,6 +61,8 @@ class PlainClients:
             "queued.min.messages": 1_000,
             "on_commit": on_commit,
         }
+        if self.static_name:
+            config["group.instance.id"] = f"{self.static_name}.{queue}"
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
     def tail(self, on_error: Told) -> Consumer:

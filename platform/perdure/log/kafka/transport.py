@@ -112,7 +112,7 @@ class KafkaTransport:
                     await self._ask_again(command, future, postbox, places)
                 return await future
         except TimeoutError:
-            raise await self._unavailable(command, timeout_s, places) from None
+            raise await asyncio.to_thread(self._unavailable, command, timeout_s, places) from None
         except asyncio.CancelledError:
             if self._is_closed and not mailbox.address.done():
                 raise EngineUnavailable(CLOSED) from None
@@ -124,13 +124,14 @@ class KafkaTransport:
         """As `request`, from a thread without a loop."""
         mailbox, postbox = self._opened()
         future: Future[AnyReply] = Future()
+        places: list[Position] = []
         self._asked[command.request_id] = future
         try:
             address = mailbox.address.result(timeout_s)
-            postbox.send(cast("AnyCommand", replace(command, reply_to=address)))
+            postbox.send(cast("AnyCommand", replace(command, reply_to=address)), places.append)
             return future.result(timeout_s)
         except TimeoutError:
-            raise EngineUnavailable(self._no_answer(command, timeout_s)) from None
+            raise self._unavailable(command, timeout_s, places) from None
         finally:
             self._asked.pop(command.request_id, None)
 
@@ -189,21 +190,22 @@ class KafkaTransport:
         """
         untaken_s = 0.0
         while not (await asyncio.wait((future,), timeout=self._ask_again_s))[0]:
-            untaken_s = 0.0 if places and await self._is_taken(places[-1]) else untaken_s + self._ask_again_s
+            is_taken = bool(places) and await asyncio.to_thread(self._is_taken, places[-1])
+            untaken_s = 0.0 if is_taken else untaken_s + self._ask_again_s
             if untaken_s >= self._abandoned_s:
-                raise await self._unavailable(command, self._abandoned_s, places)
+                raise await asyncio.to_thread(self._unavailable, command, self._abandoned_s, places)
             if not untaken_s:
                 places.clear()
                 postbox.send(command, places.append)
 
     # ---- why there is no answer
 
-    async def _unavailable(self, command: Request, timeout_s: float, places: Sequence[Position]) -> EngineUnavailable:
+    def _unavailable(self, command: Request, timeout_s: float, places: Sequence[Position]) -> EngineUnavailable:
         if not places:
             return EngineUnavailable(self._no_answer(command, timeout_s))
         partition, offset = places[0]
         where = f"{self._clients.topic('commands')}, partition {partition}, offset {offset}"
-        taken = await self._is_taken(places[0])
+        taken = self._is_taken(places[0])
         if taken is None:
             return EngineUnavailable(self._no_answer(command, timeout_s))
         if taken:
@@ -224,11 +226,8 @@ class KafkaTransport:
             "that it runs and can be reached, and that an engine runs. Asking again is safe."
         )
 
-    async def _is_taken(self, place: Position) -> bool | None:
+    def _is_taken(self, place: Position) -> bool | None:
         """Whether an engine is done with the command there; None when Kafka does not say."""
-        return await asyncio.to_thread(self._asked_whether_taken, place)
-
-    def _asked_whether_taken(self, place: Position) -> bool | None:
         try:
             admin = self._admin = self._admin or self._clients.admin(self._troubled)
             wanted = [TopicPartition(self._clients.topic("commands"), place[0])]

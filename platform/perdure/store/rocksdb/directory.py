@@ -59,6 +59,10 @@ class Directory:
         self._now = now
         self._options = _options(cache_bytes)
 
+    def identify(self, identity: str) -> None:
+        """Say which topic it is, when that was not known yet; before any `open`."""
+        self._identity = identity
+
     def open(self, number: int, end: int) -> Partition:
         """The store of a partition, empty or to be trusted as far as its checkpoint says.
 

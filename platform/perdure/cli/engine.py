@@ -1,0 +1,73 @@
+"""`perdure engine`: an engine on Kafka, or several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perdure.cli.kafka_options import (
+    GraceOption,
+    InstanceOption,
+    KafkaOption,
+    NamespaceOption,
+    SessionOption,
+    SettingOption,
+    StateDirOption,
+    StaticOption,
+)
+from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+
+if TYPE_CHECKING:
+    from perdure.cli.kafka_options import OnKafka
+    from perdure.engine.report import Report
+    from perdure.registry import Registry
+
+
+def engine(
+    app: Annotated[str, typer.Argument(help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP")],
+    kafka: KafkaOption,
+    namespace: NamespaceOption,
+    settings: SettingOption = None,
+    processes: Annotated[
+        int, typer.Option(help="Engines on this machine, best one a core.", envvar="PERDURE_PROCESSES", min=1)
+    ] = 1,
+    state_dir: StateDirOption = "perdure-state",
+    instance: InstanceOption = "",
+    static: StaticOption = False,
+    protocol: Annotated[str, typer.Option(help="Of the engines' group: classic, or consumer (KIP-848).")] = "classic",
+    session_timeout_ms: SessionOption = 6_000,
+    grace: GraceOption = 10.0,
+    metrics_port: MetricsPortOption = None,
+    metrics_host: MetricsHostOption = "127.0.0.1",
+    log_format: LogFormatOption = LogFormat.CONSOLE,
+) -> None:
+    """Run an app's workflows, and its steps, on Kafka. Activities are for `perdure worker`."""
+    from pathlib import Path
+
+    from perdure.cli.kafka_options import OnKafka, place, url_of
+    from perdure.cli.observing import Observing
+    from perdure.cli.processes import run_several
+
+    if protocol not in {"classic", "consumer"}:
+        raise typer.BadParameter(f"{protocol!r} is none of classic, consumer", param_hint="--protocol")
+    where = place(kafka, namespace, settings)
+    if processes > 1:
+        run_several(processes, instance, metrics_port)
+        return
+    from perdure.cli.serving import Served, serve
+    from perdure.distributed.options import EngineOptions, unique_name
+
+    options = EngineOptions(
+        instance or unique_name(),
+        Path(state_dir),
+        "consumer" if protocol == "consumer" else "classic",
+        static,
+        session_timeout_ms,
+    )
+
+    def make(registry: Registry, report: Report) -> OnKafka:
+        return OnKafka.of(registry, where, report, options, None)
+
+    observing = Observing(metrics_port, metrics_host, log_format)
+    serve(Served(app, url_of(where), observing=observing, make=make, has_web=False, grace_s=grace))

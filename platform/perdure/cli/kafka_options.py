@@ -1,0 +1,122 @@
+"""Options of the commands that run on Kafka."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
+    from perdure.engine.report import Report
+    from perdure.observability.observed import Observed
+    from perdure.registry import Registry
+
+KafkaOption = Annotated[str, typer.Option(help="Brokers to begin with, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")]
+NamespaceOption = Annotated[str, typer.Option(help="What the topics' names begin with.", envvar="PERDURE_NAMESPACE")]
+SettingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A setting of librdkafka, such as security.protocol=SASL_SSL; may be given often. PERDURE_KAFKA_SASL_PASSWORD in the "
+        "environment is sasl.password.",
+        metavar="NAME=VALUE",
+    ),
+]
+InstanceOption = Annotated[
+    str,
+    typer.Option(
+        help="The process's name; no two at once have the same. Host and process id by default.", envvar="PERDURE_INSTANCE"
+    ),
+]
+StaticOption = Annotated[
+    bool,
+    typer.Option(
+        "--static/--dynamic", help="Keep the partitions over a restart under the same --instance.", envvar="PERDURE_STATIC"
+    ),
+]
+SessionOption = Annotated[
+    int,
+    typer.Option(
+        help="After this time, in ms, a silent process loses its partitions.", envvar="PERDURE_SESSION_TIMEOUT_MS", min=1_000
+    ),
+]
+GraceOption = Annotated[
+    float, typer.Option(help="When it stops, attempts that run may end within so many seconds.", envvar="PERDURE_GRACE", min=0)
+]
+StateDirOption = Annotated[
+    str, typer.Option(help="Where an engine keeps its stores, which are a cache.", metavar="DIR", envvar="PERDURE_STATE_DIR")
+]
+QueueOption = Annotated[
+    list[str] | None, typer.Option("--queue", help="A task queue; may be given often. Those of the app's activities by default.")
+]
+ConcurrencyOption = Annotated[int, typer.Option(help="Attempts at once.", envvar="PERDURE_CONCURRENCY", min=1)]
+
+
+def place(kafka: str, namespace: str, settings: list[str] | None) -> Place:
+    """Where the topics are.
+
+    Raises:
+        UsageError: Kafka's client is not installed, a setting is ours, or the namespace cannot be part of a topic's name.
+    """
+    from perdure.errors import UsageError
+
+    try:
+        from perdure.distributed import Place
+        from perdure.log.kafka.kafka_address import settings_of_environment
+        from perdure.log.kafka.settings import checked
+        from perdure.log.kafka.topics import COMMANDS, name_of
+    except ModuleNotFoundError as error:
+        raise UsageError(f"Kafka needs the module {error.name}: pip install 'perdure[kafka]'") from None
+    pairs = [setting.partition("=") for setting in settings or ()]
+    if bad := [name for name, equals, _ in pairs if not equals]:
+        raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--set")
+    name_of(namespace, COMMANDS)
+    given: dict[str, Any] = {name.strip(): value for name, _, value in pairs}
+    return Place(namespace, checked({**settings_of_environment(), **given, "bootstrap.servers": kafka}))
+
+
+def url_of(place: Place) -> str:
+    """The address that clients connect to."""
+    from perdure.log.kafka.kafka_address import address_of
+
+    settings = dict(place.settings)
+    return address_of(settings.pop("bootstrap.servers"), place.namespace, settings)
+
+
+def queues_of(registry: Registry, queues: list[str] | None) -> tuple[str, ...]:
+    """Those that were named, or those of the app's activities."""
+    named = queues or [each.defaults.queue for each in registry.activities.values() if not each.is_local]
+    return tuple(dict.fromkeys(named)) or ("default",)
+
+
+@dataclass(frozen=True)
+class OnKafka:
+    """`serving.Running` on Kafka."""
+
+    platform: KafkaPlatform
+
+    @classmethod
+    def of(
+        cls, registry: Registry, place: Place, report: Report, engine: EngineOptions | None, worker: WorkerOptions | None
+    ) -> OnKafka:
+        """Wired, not started."""
+        from perdure.distributed import KafkaPlatform
+
+        return cls(KafkaPlatform(registry, place, engine=engine, worker=worker, report=report))
+
+    def run_forever(self, ready: Any) -> None:
+        """Serve until `request_stop`."""
+        self.platform.run_forever(ready)
+
+    def request_stop(self, grace_s: float) -> None:
+        """Ask for a stop and return at once."""
+        self.platform.request_stop(grace_s)
+
+    def observed(self) -> Observed:
+        """What is looked at."""
+        from perdure.observability.observed import Observed
+
+        platform = self.platform
+        return Observed(platform.engine, platform.worker, platform.steps, platform.attempts, kafka=platform.status)

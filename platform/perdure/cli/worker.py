@@ -1,0 +1,60 @@
+"""`perdure worker`: runs activities, on Kafka."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perdure.cli.kafka_options import (
+    ConcurrencyOption,
+    GraceOption,
+    InstanceOption,
+    KafkaOption,
+    NamespaceOption,
+    QueueOption,
+    SessionOption,
+    SettingOption,
+    StaticOption,
+)
+from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+
+if TYPE_CHECKING:
+    from perdure.cli.kafka_options import OnKafka
+    from perdure.engine.report import Report
+    from perdure.registry import Registry
+
+
+def worker(
+    app: Annotated[
+        str, typer.Argument(help="The file (app.py) or module (shop.app) that defines the activities.", metavar="APP")
+    ],
+    kafka: KafkaOption,
+    namespace: NamespaceOption,
+    queue: QueueOption = None,
+    concurrency: ConcurrencyOption = 200,
+    settings: SettingOption = None,
+    instance: InstanceOption = "",
+    static: StaticOption = False,
+    session_timeout_ms: SessionOption = 6_000,
+    grace: GraceOption = 10.0,
+    metrics_port: MetricsPortOption = None,
+    metrics_host: MetricsHostOption = "127.0.0.1",
+    log_format: LogFormatOption = LogFormat.CONSOLE,
+) -> None:
+    """Run an app's activities, on Kafka. When it stops, those that run may end; the others go to other workers at once."""
+    from perdure.cli.kafka_options import OnKafka, place, queues_of, url_of
+    from perdure.cli.observing import Observing
+    from perdure.cli.serving import Served, serve
+
+    where = place(kafka, namespace, settings)
+    from perdure.distributed.options import WorkerOptions, unique_name
+
+    def make(registry: Registry, report: Report) -> OnKafka:
+        queues = queues_of(registry, queue)
+        options = WorkerOptions(queues, concurrency, instance or unique_name(), static, session_timeout_ms)
+        return OnKafka.of(registry, where, report, None, options)
+
+    observing = Observing(metrics_port, metrics_host, log_format)
+    served = Served(app, url_of(where), observing=observing, make=make, has_web=False, needs_workflows=False, grace_s=grace)
+    serve(served)

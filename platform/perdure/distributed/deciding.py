@@ -1,0 +1,110 @@
+"""An engine on Kafka with its store, wired."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from perdure.codec.avro import EVENTS
+from perdure.engine.processor import Engine
+from perdure.log.channel import Channel
+from perdure.log.kafka.clients import EngineClients
+from perdure.log.kafka.identity import identity_of_events
+from perdure.log.kafka.log import KafkaLog
+from perdure.replay import eviction, guard
+from perdure.replay.watchdog import Watchdog
+from perdure.store.rocksdb.restorer import PartitionRestorer
+from perdure.store.rocksdb.store import PartitionedStore
+from perdure.system import RandomIds, SystemClock
+from perdure.worker.steps import LocalSteps
+
+if TYPE_CHECKING:
+    from perdure.distributed.activities import Activities
+    from perdure.distributed.options import EngineOptions, Place
+    from perdure.engine.report import Report
+    from perdure.log.kafka.status import Status
+    from perdure.registry import Registry
+
+
+class Deciding:
+    """From `open` to `close`, all on one thread but for `wake`.
+
+    Args:
+        registry: the workflow types.
+        place: where the topics are.
+        options: how.
+        activities: for steps; open already.
+        status: told of stalls.
+        report: told in words what an operator should know.
+
+    Attributes:
+        engine: only its own thread may use it.
+        log: how it is doing can be asked from any thread.
+        steps: runs local activities.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        place: Place,
+        options: EngineOptions,
+        activities: Activities,
+        status: Status,
+        report: Report,
+    ) -> None:
+        self._registry = registry
+        self._options = options
+        self._status = status
+        self._clients = EngineClients(
+            place.namespace,
+            options.instance,
+            place.settings,
+            protocol=options.protocol,
+            is_static=options.is_static,
+            session_timeout_ms=options.session_timeout_ms,
+        )
+        self._store = PartitionedStore(options.state_dir / place.namespace, "", self._place_of, report)
+        self.log = KafkaLog(self._clients, Channel(), PartitionRestorer(self._store), status)
+        self.steps = LocalSteps(activities.side.loop, activities.attempts, self.log.submit)
+        self.engine = Engine(
+            self.log,
+            self._store,
+            SystemClock(),
+            RandomIds(),
+            self.steps,
+            registry.workflows,
+            activities.payloads,
+            options.settings,
+            report,
+            EVENTS.encode,
+        )
+        self._watchdog: Watchdog | None = None
+
+    def open(self, is_given_up: Callable[[float], bool]) -> None:
+        """Join the engines' group; waits for the broker and the topics, with the reason told.
+
+        Args:
+            is_given_up: waits for so many seconds; True ends the wait.
+
+        Raises:
+            InfrastructureError: it was given up, or cannot work; the message says what to do.
+        """
+        eviction.install_hooks()
+        guard.install()
+        for definition in self._registry.workflows.values():
+            guard.watch_module(sys.modules[(definition.cls or definition.run_fn).__module__])
+        if limit_s := self._options.settings.block_limit_s:
+            self._watchdog = Watchdog(limit_s)
+            self.engine.runs.watch = self._watchdog
+        self._store.directory.identify(identity_of_events(self._clients, self._status, is_given_up))
+        self.engine.open()
+
+    def close(self) -> None:
+        """Leave the group: other engines take over at once. Idempotent."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        self.engine.close()
+
+    def _place_of(self, workflow_id: str) -> int:
+        return self.log.input_of(workflow_id)[0]

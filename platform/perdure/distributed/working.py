@@ -1,0 +1,77 @@
+"""A worker and its tasks from Kafka, wired."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from perdure.log.kafka.plain_clients import PlainClients
+from perdure.log.kafka.task_source import TaskSource
+from perdure.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from perdure.distributed.activities import Activities
+    from perdure.distributed.options import Place, WorkerOptions
+    from perdure.log.kafka.status import Status
+    from perdure.model.commands import AnyCommand
+    from perdure.model.tasks import Task
+
+
+class Working:
+    """From `start` to `stop`; called from any thread but the side loop's.
+
+    Args:
+        place: where the topics are.
+        options: how.
+        activities: open already.
+        status: told of stalls.
+
+    Attributes:
+        worker: runs attempts; only its loop's thread may use it.
+    """
+
+    def __init__(self, place: Place, options: WorkerOptions, activities: Activities, status: Status) -> None:
+        self._side = activities.side
+        clients = PlainClients(
+            place.namespace,
+            f"worker-{options.instance}",
+            place.settings,
+            options.session_timeout_ms,
+            options.instance if options.is_static else "",
+        )
+        self.worker = Worker(options.instance, activities.attempts, self._submit, options.concurrency)
+        self._source = TaskSource(clients, options.queues, self._deliver, self._cancel, self._let_go, options.concurrency, status)
+
+    def start(self) -> None:
+        """Take tasks."""
+        self._source.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Take nothing more; what runs may end, and is reported.
+
+        Args:
+            grace_s: for that, seconds. What still runs then is cut short, and its tasks go to other workers.
+        """
+        self._source.pause()
+        self._side.call(self._drain(grace_s))
+        self._source.close()
+
+    async def _drain(self, grace_s: float) -> None:
+        await self.worker.drain(grace_s)
+        await asyncio.sleep(0)  # reports of this turn are flushed
+
+    def _submit(self, reports: Sequence[AnyCommand]) -> None:
+        self._source.submit(reports)
+
+    def _deliver(self, tasks: list[Task]) -> None:
+        self._side.loop.call_soon_threadsafe(self.worker.deliver, tasks)
+
+    def _cancel(self, tokens: Sequence[str]) -> None:
+        self._side.loop.call_soon_threadsafe(self.worker.cancel, tokens)
+
+    def _let_go(self, tokens: Sequence[str]) -> None:
+        def let_go() -> None:
+            self._source.dropped(self.worker.let_go(tokens))
+
+        self._side.loop.call_soon_threadsafe(let_go)
