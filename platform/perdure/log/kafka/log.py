@@ -13,11 +13,11 @@ from perdure.engine.ports import Batch
 from perdure.errors import CommitAborted, InfrastructureError
 from perdure.log.kafka.intake import Intake
 from perdure.log.kafka.layout import Layout
-from perdure.log.kafka.outgoing import Outgoing, TooLarge
+from perdure.log.kafka.outgoing import Outgoing
 from perdure.log.kafka.rebalance import Membership
 from perdure.log.kafka.status import Status
 from perdure.log.kafka.takeover import Restored, Takeover
-from perdure.log.kafka.transaction import Fenced, Transactions
+from perdure.log.kafka.transaction import Fenced, TooLarge, Transactions
 from perdure.log.kafka.verdict import in_words
 
 if TYPE_CHECKING:
@@ -300,14 +300,13 @@ class KafkaLog:
             raise CommitAborted("this engine is no member of its group at the moment")
         try:
             self._transactions.run(write, offsets, metadata)
-        except TooLarge as error:
+        except TooLarge:
             self._is_too_large = True
-            raise CommitAborted(f"{error} is more than Kafka takes; the batch is done again, one command at a time") from None
+            raise
         except Fenced:
             self._has_lost_id = True
             raise
         except CommitAborted:
-            self._is_too_large = self._outgoing.is_too_large
             self._is_suspect = True
             raise
 

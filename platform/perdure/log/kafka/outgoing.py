@@ -6,17 +6,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
-
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
 from perdure.log.kafka.addresses import partition_of_caller
 from perdure.log.kafka.intake import DeadLettered, Forwarded, Rerouted
-from perdure.log.kafka.verdict import error_of
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.tasks import Cancellation
 
 if TYPE_CHECKING:
-    from confluent_kafka import Producer
+    from confluent_kafka import KafkaError, Producer
 
     from perdure.engine.ports import Batch
     from perdure.log.kafka.intake import Entry
@@ -25,15 +22,8 @@ if TYPE_CHECKING:
     from perdure.model.events import EventRecord
     from perdure.model.tasks import Task
 
-LARGE_BYTES: Final = 512 * 1024
-"""The broker may refuse a record of this size: its report is looked at."""
-
 FULL_S: Final = 0.01
 """How long to wait for room in the client's queue at a time, seconds."""
-
-
-class TooLarge(Exception):
-    """A record is larger than Kafka takes."""
 
 
 class Outgoing:
@@ -53,14 +43,12 @@ class Outgoing:
         self._task_topics: dict[str, tuple[str, int]] = {}
         self._replies = 0
         self._turn = 0
-        self._is_too_large = False
         self._has_cancellations = False
         self.ends: dict[int, int] = {}
 
     def prepare(self, batch: Batch) -> None:
         """Before the transaction begins: find the topics that it concerns. One partition a queue and transaction."""
         self.ends.clear()
-        self._is_too_large = False
         self._turn += 1
         self._task_topics.clear()
         for task in batch.tasks.values():
@@ -72,17 +60,8 @@ class Outgoing:
             self._replies = self._layout.count_of(self._layout.replies)
         self._has_cancellations = bool(batch.cancelled and self._layout.count_of(self._layout.cancellations))
 
-    @property
-    def is_too_large(self) -> bool:
-        """Whether a record of the transaction was larger than the broker takes."""
-        return self._is_too_large
-
     def write(self, producer: Producer, batch: Batch) -> None:
-        """The records of a batch.
-
-        Raises:
-            TooLarge: one of them is.
-        """
+        """The records of a batch."""
         produce = self._produce
         self._write_events(producer, batch.events)
         for task in batch.tasks.values():
@@ -179,29 +158,17 @@ class Outgoing:
         headers: Any,
         told: Callable[[KafkaError | None, Any], None] | None = None,
     ) -> None:
-        if told is None and len(value) > LARGE_BYTES:
-            told = self._told_of_large
         while True:
             try:
                 producer.produce(topic, value, key, partition, told, headers=headers)
             except BufferError:
                 producer.poll(FULL_S)
-            except KafkaException as exception:
-                if error_of(exception).code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                    raise TooLarge(f"a record of {len(value)} bytes for {topic}") from None
-                raise
             else:
                 return
 
     def _told(self, error: KafkaError | None, record: Any) -> None:
         if error is None:
             self.ends[record.partition()] = record.offset() + 1
-        else:
-            self._told_of_large(error, record)
-
-    def _told_of_large(self, error: KafkaError | None, _: Any) -> None:
-        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            self._is_too_large = True
 
 
 def _letter(topic: str, partition: int, offset: int, why: DeadLettered, record: Any) -> DeadLetter:

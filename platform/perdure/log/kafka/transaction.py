@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from perdure.errors import CommitAborted, InfrastructureError
 from perdure.log.kafka.verdict import Verdict, error_of, in_words, verdict_of
@@ -35,6 +35,10 @@ class Fenced(CommitAborted):
     """Another producer has our id, or the broker has given us up: what was recorded is what the committed offsets say, and the
     partitions have to be given up.
     """
+
+
+class TooLarge(CommitAborted):
+    """A record is larger than Kafka takes; nothing was recorded."""
 
 
 class Transactions:
@@ -78,6 +82,7 @@ class Transactions:
 
         Raises:
             Fenced: see there; there is a new producer.
+            TooLarge: see there.
             CommitAborted: nothing was recorded.
             Exception: what `write` raised; nothing was recorded.
         """
@@ -126,10 +131,13 @@ class Transactions:
 
     def _end(self, producer: Producer, exception: KafkaException) -> None:
         error = error_of(exception)
-        if verdict_of(error) is Verdict.FENCED:
+        is_too_large = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+        if verdict_of(error) is Verdict.FENCED and not is_too_large:  # which `produce` says without asking for an abort
             self._replace_fenced(in_words(error))
             raise Fenced(f"the transaction's producer is of no more use ({in_words(error)})") from exception
         self._abort(producer)
+        if is_too_large:
+            raise TooLarge("what the batch causes is more than Kafka takes in one record") from exception
         raise CommitAborted(f"the transaction was aborted ({in_words(error)})") from exception
 
     def _abort(self, producer: Producer) -> None:
@@ -149,8 +157,8 @@ class Transactions:
         self._fenced_at = [*(at for at in self._fenced_at if now - at < FENCES_WITHIN_S), now]
         if len(self._fenced_at) >= FENCES:
             raise InfrastructureError(
-                f"this engine was fenced {FENCES} times within {FENCES_WITHIN_S:.0f} s ({why}): another process runs as "
-                f"{self._clients.instance!r} in namespace {self._clients.namespace!r}. Give each engine an instance name of its own."
+                f"this engine was fenced {FENCES} times within {FENCES_WITHIN_S:.0f} s ({why}). Another process may run as "
+                f"{self._clients.instance!r} in namespace {self._clients.namespace!r}: give each engine an instance name of its own."
             )
         self._initialise(self._take_spare())
 
