@@ -58,7 +58,8 @@ def sleeping(number: int) -> list[list[AnyEvent]]:
 def topic(kind: str, runs: int) -> Iterator[list[Record]]:
     """The records of the partition, in chunks as a consumer gives them."""
     chunk: list[Record] = []
-    headers, offset = [EVENTS.header], 0
+    headers: list[tuple[str, bytes]] = [EVENTS.header]
+    offset = 0
     for first in range(0, runs, AT_ONCE):
         histories = [(orders if kind == "orders" else sleeping)(number) for number in range(first, min(first + AT_ONCE, runs))]
         for step in range(len(histories[0])):

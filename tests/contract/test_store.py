@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from perdure.engine.ports import Batch
 from perdure.model.events import SignalReceived
 from perdure.model.states import Status
 from perdure.model.timers import TimerKind
+from tests.contract.chronicle import Chronicle
+from tests.contract.rocks import STORES
 from tests.contract.samples import record, state, states, task, tasks, timer, with_record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from perdure.model.timers import Timer
     from tests.contract.media import Media, Node
+
+
+@pytest.fixture(params=sorted(STORES))
+def media(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Media]:
+    media: Media = STORES[request.param](tmp_path)
+    yield media
+    media.close()
 
 
 def test_an_empty_store_holds_nothing(node: Node) -> None:
@@ -138,18 +152,20 @@ def test_applying_a_batch_twice_changes_nothing(node: Node) -> None:
 
 
 def test_a_store_that_was_left_behind_is_where_the_log_is_after_open(media: Media, node: Node) -> None:
-    node.write(with_record(Batch(1), record()))
-    batch = with_record(tasks(task(1), at=2), record("run-2"))
-    batch.timers = {timer(5)}
-    batch.states = {"w": state()}
+    chronicle = Chronicle()
+    node.write(chronicle.batch([(0, 1), (1, 1)]))
+    batch = chronicle.batch([(0, 0), (0, 2), (1, 7), (2, 1)])
+    assert batch.tasks
+    assert batch.timers
     node.log.commit(batch)  # and no apply
     media.crash(node)
     store = media.node().open().store
-    assert store.events("w", "run-2") == [record("run-2")]
-    assert store.timers(None, 10) == [timer(5)]
-    assert list(store.tasks()) == [task(1)]
-    assert store.state("w") == state()
-    assert store.latest_at() == 2
+    for each, _ in batch.events:
+        assert store.events(each.workflow_id, each.run_id)[-1] == each
+    assert set(batch.timers) <= set(store.timers(None, 10))
+    assert list(store.tasks()) == sorted(batch.tasks.values(), key=lambda task: (task.scheduled_at, task.run_id, task.number))
+    assert {workflow_id: store.state(workflow_id) for workflow_id in batch.states} == batch.states
+    assert store.latest_at() == batch.at
 
 
 def test_what_a_batch_held_does_not_follow_the_batch_afterwards(node: Node) -> None:

@@ -98,6 +98,19 @@ class Partition:
         first = keys.events(run_id)
         return [values.record_of(stored) for _, stored in self._scan(first, keys.after_all(first))]
 
+    def last_record(self, run_id: str) -> bytes | None:
+        """The last of a run, as it is stored."""
+        first = keys.events(run_id)
+        try:
+            found = self._db.iter()
+            found.seek_for_prev(keys.after_all(first))
+            if found.valid() and found.key().startswith(first):
+                return cast("bytes", found.value())
+            found.status()
+        except Exception as error:
+            raise fault(error, self.path) from error
+        return None
+
     def event_ids(self, run_id: str) -> list[int]:
         """The first event ids of a run's records."""
         first = keys.events(run_id)

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from perdure.codec.records import hash_of
 from perdure.store.rocksdb import keys, values
 from perdure.store.rocksdb.changes import Changes
 from perdure.store.rocksdb.directory import Directory
@@ -32,7 +33,8 @@ PLACED: Final = 50_000
 
 
 class PartitionedStore:
-    """A cache of the events topic. `PartitionRestorer` gains and loses its partitions.
+    """A cache of the events topic. `PartitionRestorer` gains and loses its partitions. The bytes of a batch's events are Avro
+    (`codec.avro.EVENTS`), as the log writes them.
 
     Args:
         path: of its directory; made when there is none.
@@ -87,11 +89,11 @@ class PartitionedStore:
         """One write a partition; those that are not owned any more are passed over."""
         changes: dict[int, Changes] = {}
         runs: dict[str, int] = {}
-        for record, _ in batch.events:
+        for record, encoded in batch.events:
             partition = record.input_partition if record.input_partition >= 0 else self._place(record.workflow_id)
             runs[record.run_id] = partition
             if (to := self._changes(changes, partition)) is not None:
-                to.put_event(record.run_id, record.first_event_id, values.of_record(record))
+                to.put_event(record.run_id, record.first_event_id, values.of_batch(encoded))
                 to.note(record)
         self._apply_effects(batch, changes, runs)
         for state in batch.states.values():
@@ -113,6 +115,12 @@ class PartitionedStore:
         partition = self.owned.get(self._place(workflow_id))
         records = partition.events(run_id) if partition is not None else []
         return records if records and records[0].workflow_id == workflow_id else []
+
+    def last_hash(self, workflow_id: str, run_id: str) -> bytes:
+        """Of the run's last record, as the topic has it."""
+        partition = self.owned.get(self._place(workflow_id))
+        stored = partition.last_record(run_id) if partition is not None else None
+        return b"" if stored is None else hash_of(values.bytes_of(stored))
 
     def timers(self, after: Timer | None, limit: int) -> list[Timer]:
         """Those of all partitions, in their order."""

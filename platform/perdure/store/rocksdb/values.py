@@ -1,8 +1,8 @@
-"""The values of a partition's RocksDB: a letter for how the rest is written.
+"""The values of a partition's RocksDB.
 
-Events come as msgpack (`m`) from a batch, and as Avro with the name of their schema (`a`) from the topic: decoding Avro costs more
-than all the rest of a restore, and most records are of runs that have ended, whom nobody asks for. For the same reason a restored
-state is only the name of its run (`r`), whose history is folded when somebody asks; one from a batch is msgpack (`m`).
+An event record is the name of its schema and its bytes as the topic has them, for its hash is of those bytes, and decoding Avro costs more
+than all the rest of a restore; most records are of runs that have ended, whom nobody asks for. For the same reason a restored state is
+only the name of its run (`r`), whose history is folded when somebody asks; one from a batch is msgpack (`m`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Final
 import msgspec
 
 from perdure.codec.avro import EVENTS
-from perdure.codec.records import decode_event_record, decode_state, encode_event_record, encode_state
+from perdure.codec.records import decode_state, encode_state
+from perdure.errors import UndecodableRecord
 from perdure.model.events import EventRecord
 from perdure.model.states import WorkflowState
 
 FORMAT: Final = 1
 """Of keys and values; a directory with another one is rebuilt."""
 
-_MSGPACK, _AVRO, _RUN = b"mar"
+_RUN: Final = ord("r")
 
 
 class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
@@ -51,32 +52,38 @@ encode_checkpoint: Final = msgspec.msgpack.Encoder().encode
 decode_checkpoint: Final = msgspec.msgpack.Decoder(Checkpoint).decode
 
 
-def of_record(record: EventRecord) -> bytes:
-    """Of a batch."""
-    return b"m" + encode_event_record(record)
+def of_batch(encoded: bytes) -> bytes:
+    """A record that we have written."""
+    return _WRITTEN + encoded
 
 
 def of_topic(value: bytes, header: bytes | None) -> bytes:
-    """Of the events topic; not decoded when it is as we write it.
+    """A record of the events topic. Not decoded.
 
     Raises:
-        UndecodableRecord: it is no record of ours.
+        UndecodableRecord: it says that it is none, or of a version that is not known here.
     """
     if header == EVENTS.schema.header:
-        return _avro(header) + value
-    return of_record(EVENTS.decode(value, header))
+        return _WRITTEN + value
+    if header is None or not EVENTS.knows(header):
+        EVENTS.decode(value, header)  # says why not
+        raise UndecodableRecord("unknown_schema", f"its schema {header!r} is not known here")
+    return _named(header) + value
 
 
 def record_of(stored: bytes) -> EventRecord:
     """The record.
 
     Raises:
-        InfrastructureError: it cannot be read.
+        UndecodableRecord: it cannot be read.
     """
-    if stored[0] == _MSGPACK:
-        return decode_event_record(stored[1:])
-    end = 2 + stored[1]
-    return EVENTS.decode(stored[end:], stored[2:end])
+    end = 1 + stored[0]
+    return EVENTS.decode(stored[end:], stored[1:end])
+
+
+def bytes_of(stored: bytes) -> bytes:
+    """The record as the topic has it."""
+    return stored[1 + stored[0] :]
 
 
 def of_state(state: WorkflowState) -> bytes:
@@ -95,5 +102,8 @@ def state_of(stored: bytes) -> WorkflowState | str:
 
 
 @lru_cache(16)
-def _avro(header: bytes) -> bytes:
-    return bytes((_AVRO, len(header))) + header
+def _named(header: bytes) -> bytes:
+    return bytes((len(header),)) + header
+
+
+_WRITTEN: Final = _named(EVENTS.schema.header)
