@@ -144,7 +144,8 @@ def test_what_is_remembered_of_letters_that_are_gone_is_forgotten(letters: Names
     bury(letters, letter(letters, b"\xff"))
     assert perdure("drop", "--all", "--yes")[0] == 0
     assert remembered() == {"dead-letter/0/0"}
-    for deleted in letters.admin.delete_records([TopicPartition(f"{letters.name}.dead-letters", 0, 1)]).values():
+    admin: Any = letters.admin
+    for deleted in admin.delete_records([TopicPartition(f"{letters.name}.dead-letters", 0, 1)]).values():
         deleted.result(30)
     bury(letters, letter(letters, b"\xfe"))
     assert [each["id"] for each in listed(perdure)] == ["0/1"]
