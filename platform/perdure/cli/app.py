@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from perdure.cli import check, dev, engine, init, topics, worker, workflow
+from perdure.cli import check, dead_letters, dev, engine, init, topics, worker, workflow
 
 app = typer.Typer(
     help="Durable workflows: code that goes on where it was, whatever happens to the machine.",
@@ -19,6 +19,7 @@ app.command("worker")(worker.worker)
 app.command("init")(init.init)
 app.command("check")(check.check)
 app.add_typer(workflow.commands, name="workflow")
+app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(topics.commands, name="topics")
 
 
