@@ -87,6 +87,8 @@ class Bad:
                 raise ValueError(LARGE)
             case "large fields":
                 raise Declined(LARGE)
+            case _:
+                pass
         await workflow.wait_until(lambda: self.is_done)
         return "done"
 

@@ -1,0 +1,248 @@
+"""Code that blocks, leaks, diverges or is not there: its run is suspended or waits, visibly; the others go on, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure import activity, workflow
+from perdure.client import Client, Description
+from perdure.embedded import Platform
+from perdure.engine.processor import Settings
+from perdure.errors import Cancelled, EngineUnavailable, QueryFailed, WorkflowFailed
+from perdure.registry import Registry
+
+WITHIN_S = 15.0
+is_mended = False
+
+
+@activity.defn
+async def there() -> str:
+    return "there"
+
+
+@workflow.defn
+class Doubtful:
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.is_told = False
+
+    @workflow.run
+    async def main(self, what: str) -> str:
+        await workflow.wait_until(lambda: self.is_told)
+        if not is_mended:
+            misbehave(what)
+        return "done"
+
+    @workflow.signal
+    def go(self) -> None:
+        self.is_told = True
+
+    @workflow.query
+    def is_waiting(self) -> bool:
+        return not self.is_told
+
+    @workflow.query
+    def blocks(self) -> None:
+        while True:
+            pass
+
+
+def misbehave(what: str) -> None:
+    match what:
+        case "spins in Python":
+            while True:
+                pass
+        case "sleeps":
+            time.sleep(3600)
+        case "reads the clock":
+            datetime.now()
+        case "reads a file":
+            Path("secret").read_text()
+        case _:
+            pass
+
+
+@workflow.defn
+async def needs_another() -> str:
+    return await activity.named("another", returns=str)()
+
+
+@activity.defn(name="another")
+async def another() -> str:
+    return "another"
+
+
+stopped: list[str] = []
+
+
+@activity.defn
+async def runs_long() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        stopped.append("async")
+
+
+@activity.defn
+def runs_long_in_a_thread() -> None:
+    try:
+        while True:
+            activity.heartbeat()
+            time.sleep(0.01)
+    finally:
+        stopped.append("sync")
+
+
+@workflow.defn
+async def waits(kind: str) -> None:
+    await (runs_long() if kind == "async" else runs_long_in_a_thread())
+
+
+WORKFLOWS = [Doubtful, needs_another, waits]
+LACKING = Registry.of(WORKFLOWS, [there, runs_long, runs_long_in_a_thread], [])
+WHOLE = Registry.of(WORKFLOWS, [there, another, runs_long, runs_long_in_a_thread], [])
+QUICK = Settings(block_limit_s=0.2)
+
+
+class Said:
+    """What the operator is told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def __call__(self, message: str, /, **where: str | int) -> None:
+        self.messages.append(message)
+
+
+def serve(tmp_path: Path, program: Callable[[Client], Coroutine[Any, Any, None]], registry: Registry = WHOLE) -> Said:
+    async def main(platform: Platform) -> None:
+        async with asyncio.timeout(WITHIN_S), platform.client() as client:
+            await program(client)
+
+    said = Said()
+    with Platform(registry, f"sqlite:///{tmp_path}/app.db", settings=QUICK, report=said) as platform:
+        asyncio.run(main(platform))
+    return said
+
+
+async def until(client: Client, id: str, holds: Callable[[Description], bool]) -> Description:
+    """What a workflow is doing, as soon as that holds."""
+    while not holds(found := await client.describe(id)):
+        await asyncio.sleep(0.01)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("what", "advice"),
+    [
+        ("spins in Python", "put what computes or waits for long into an activity"),
+        ("sleeps", "workflow.sleep"),
+        ("reads the clock", "workflow.now"),
+        ("reads a file", "in an activity"),
+    ],
+)
+def test_a_run_that_misbehaves_is_suspended_with_the_authors_line_and_goes_on_when_the_code_is_mended(
+    tmp_path: Path, what: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def misbehaves(client: Client) -> None:
+        other = await client.start("other", Doubtful.main, "reads the clock")
+        run = await client.start("w", Doubtful.main, what)
+        assert await run.query(Doubtful.is_waiting)
+        await run.signal(Doubtful.go)
+        description = await until(client, "w", lambda found: found.status == "suspended")
+        assert f"{Path(__file__).name}:" in description.reason
+        assert advice in description.reason
+        assert [state.workflow_id for state in await client.list(status="suspended")] == ["w"]
+        with pytest.raises(QueryFailed, match="is suspended"):
+            await run.query(Doubtful.is_waiting)
+        assert await other.query(Doubtful.is_waiting), "the others go on"
+
+    async def is_mended_now(client: Client) -> None:
+        assert await client.get("w", Doubtful.main).result() == "done"
+        assert await client.get("other", Doubtful.main).query(Doubtful.is_waiting)
+
+    said = serve(tmp_path, misbehaves)
+    assert any("'w' is suspended" in message for message in said.messages), "the operator is told"
+    monkeypatch.setitem(globals(), "is_mended", True)
+    serve(tmp_path, is_mended_now)
+
+
+def test_a_query_that_blocks_is_interrupted_and_its_run_lives(tmp_path: Path) -> None:
+    async def program(client: Client) -> None:
+        run = await client.start("w", Doubtful.main, "nothing")
+        with pytest.raises(QueryFailed, match=f"query 'blocks'.*{Path(__file__).name}:"):
+            await run.query(Doubtful.blocks)
+        assert await run.query(Doubtful.is_waiting)
+
+    serve(tmp_path, program)
+
+
+def test_an_activity_that_nobody_serves_waits_with_the_reason_and_is_run_by_a_restart_that_has_it(tmp_path: Path) -> None:
+    async def nobody(client: Client) -> None:
+        await client.start("w", needs_another)
+        description = await until(client, "w", lambda found: bool(found.activities and found.activities[0].reason))
+        (waiting,) = description.activities
+        assert (waiting.name, waiting.doing) == ("another", "waiting for a worker")
+        assert "knows no activity 'another'; it knows: runs_long, runs_long_in_a_thread, there" in waiting.reason
+
+    async def somebody(client: Client) -> None:
+        assert await client.get("w", needs_another).result() == "another"
+
+    serve(tmp_path, nobody, LACKING)
+    serve(tmp_path, somebody, WHOLE)
+
+
+def test_a_type_that_is_gone_suspends_its_runs_until_it_is_back(tmp_path: Path) -> None:
+    async def begins(client: Client) -> None:
+        await client.start("w", Doubtful.main, "nothing")
+
+    async def is_gone(client: Client) -> None:
+        await client.get("w", Doubtful.main).signal(Doubtful.go)  # is taken, though nobody can handle it now
+        description = await until(client, "w", lambda found: found.status == "suspended")
+        assert "'Doubtful'" in description.reason
+
+    async def is_back(client: Client) -> None:
+        assert await client.get("w", Doubtful.main).result() == "done"
+
+    serve(tmp_path, begins)
+    serve(tmp_path, is_gone, Registry.of([needs_another], [another], []))
+    serve(tmp_path, is_back)
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+def test_cancelling_a_run_stops_the_activity_it_waits_for(tmp_path: Path, kind: str) -> None:
+    stopped.clear()
+
+    async def program(client: Client) -> None:
+        run = await client.start("w", waits, kind)
+        await until(client, "w", lambda found: bool(found.activities))
+        while not stopped:  # the attempt may not have begun yet: a task that is cancelled in the queue never runs
+            if (await client.state("w")).status == "running":
+                await asyncio.sleep(0.1)
+                await run.cancel("enough")
+            await asyncio.sleep(0.01)
+        with pytest.raises(WorkflowFailed) as caught:
+            await run.result()
+        assert isinstance(caught.value.cause, Cancelled)
+        assert stopped == [kind]
+
+    serve(tmp_path, program)
+
+
+def test_a_platform_that_has_stopped_says_so(tmp_path: Path) -> None:
+    with Platform(WHOLE, f"sqlite:///{tmp_path}/app.db") as platform:
+        pass
+
+    async def main() -> None:
+        async with platform.client() as client:
+            with pytest.raises(EngineUnavailable, match="has stopped"):
+                await client.start("w", waits, "async")
+
+    asyncio.run(main())
