@@ -72,9 +72,10 @@ class Metrics(Collector):
             yield from self._of_medium(observed.medium)
         if observed.kafka is not None:
             yield from _of_kafka(observed.kafka)
-        if observed.lagging is not None:
-            lag = observed.lagging.lag()
-            yield _by("perdure_kafka_lag_records", "Commands that are not committed yet.", "partition", lag)
+        if observed.kafka is not None and observed.engine is not None:
+            observed.kafka.is_lag_wanted = True  # looked at from now on
+            help_ = "Commands in the partitions that are owned which have not been taken."
+            yield _by("perdure_kafka_lag_records", help_, "partition", observed.kafka.lag)
 
     def _of_attempts(self) -> Iterator[Metric]:
         observed = self._observed

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from perdure.engine.processor import Engine
     from perdure.log.kafka.status import Status
     from perdure.worker.attempt import Attempts
@@ -28,14 +26,6 @@ class Medium(Protocol):
         ...
 
 
-class Lagging(Protocol):
-    """A log that knows how far behind it is."""
-
-    def lag(self) -> Mapping[int, int]:
-        """By partition that is owned: records that are not committed yet. From any thread."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Observed:
     """The parts of one process; None where it has none.
@@ -47,7 +37,6 @@ class Observed:
         attempts: counts both.
         medium: the embedded log and store.
         kafka: how the Kafka clients are doing.
-        lagging: the Kafka log.
     """
 
     engine: Engine | None = None
@@ -56,4 +45,3 @@ class Observed:
     attempts: Attempts | None = None
     medium: Medium | None = None
     kafka: Status | None = None
-    lagging: Lagging | None = None

@@ -55,11 +55,6 @@ class _Medium:
         return 1
 
 
-class _Log:
-    def lag(self) -> dict[int, int]:
-        return {0: 12, 3: 0}
-
-
 def scraped(observed: Observed) -> dict[str, float]:
     """Every sample by its name and labels, as a Prometheus server would have it."""
     registry = CollectorRegistry()
@@ -142,7 +137,9 @@ def test_kafka_is_measured_by_partition() -> None:
     status.owned = frozenset({0, 3})
     status.restoring = {5: 1200}
     status.counts.fenced = 2
-    samples = scraped(Observed(kafka=status, lagging=_Log()))
+    status.lag = {0: 12, 3: 0}
+    samples = scraped(Observed(engine=_Engine().engine, kafka=status))
+    assert status.is_lag_wanted
     assert samples["perdure_kafka_owned_partitions"] == 2
     assert samples["perdure_kafka_restore_remaining_records{partition=5}"] == 1200
     assert samples["perdure_kafka_fenced_total"] == 2

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, Producer, TopicPartition
 from perdure.engine.ports import Batch
 from perdure.errors import CommitAborted, InfrastructureError
 from perdure.log.kafka.intake import Intake
+from perdure.log.kafka.lag import lag_of
 from perdure.log.kafka.layout import Layout
 from perdure.log.kafka.outgoing import Outgoing
 from perdure.log.kafka.rebalance import Membership
@@ -329,6 +330,8 @@ class KafkaLog:
         if (now := time.monotonic()) - self._nudged_at > NUDGE_S:
             self._nudged_at = now
             consumer.memberid()
+            if self.status.is_lag_wanted:
+                self.status.lag = lag_of(consumer, self._layout.commands, membership.live, self._intake.last_offset)
         if self._has_lost_id:
             self._join_anew(consumer)
             return

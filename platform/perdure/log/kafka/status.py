@@ -100,6 +100,8 @@ class Status:
         owned: partitions whose commands are handed out.
         restoring: partitions that are being taken over, with the events still to be restored.
         last_transaction_s: how long the last one took.
+        is_lag_wanted: set by whoever reads `lag`: it is looked at from then on.
+        lag: by partition that is owned, the commands that have not been taken.
     """
 
     def __init__(self, report: Report = to_logger) -> None:
@@ -108,6 +110,8 @@ class Status:
         self.owned: frozenset[int] = frozenset()
         self.restoring: dict[int, int] = {}
         self.last_transaction_s = 0.0
+        self.is_lag_wanted = False
+        self.lag: dict[int, int] = {}
         self.counts = Counts()
         self._stalls = (Stall(report), Stall(report))
 
