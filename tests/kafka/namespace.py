@@ -11,14 +11,16 @@ import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.cimpl import NewTopic
 
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, HEADER
 from perdure.log.kafka.clients import EngineClients
@@ -53,7 +55,7 @@ class Namespace:
         self.name = f"t{uuid.uuid4().hex[:8]}"
         self.sent: list[str] = []
         self._tallies: list[Tally] = []
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.admin: Any = AdminClient({"bootstrap.servers": bootstrap})
         counts = {"commands": partitions, "events": partitions, "state": partitions, "replies": 2, "dead-letters": 1}
         counts["tasks.default"] = 3
         self.create({f"{self.name}.{topic}": count for topic, count in counts.items()}, settings)
@@ -65,8 +67,9 @@ class Namespace:
             created.result(30)
 
     def configure(self, topic: str, **settings: str) -> None:
-        resource = ConfigResource(ConfigResource.Type.TOPIC, f"{self.name}.{topic}", set_config=settings)
-        for changed in self.admin.alter_configs([resource]).values():
+        entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in settings.items()]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, f"{self.name}.{topic}", incremental_configs=entries)
+        for changed in self.admin.incremental_alter_configs([resource]).values():
             changed.result(30)
 
     # ---- in
@@ -95,7 +98,7 @@ class Namespace:
         assert self._producer.flush(30) == 0
 
     @contextmanager
-    def load(self, every_s: float = 0.02, burst: int = 8) -> Iterator[None]:
+    def load(self, every_s: float = 0.02, burst: int = 8) -> Generator[None]:
         """Commands all the time."""
         self._is_load_over = is_over = threading.Event()
 

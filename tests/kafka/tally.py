@@ -51,8 +51,9 @@ class TallyStore:
 
     def open(self, partition: int, end: int) -> int | None:
         self.calls.append(f"open {partition}")
-        offset, last, caused_by = self.kept.get(partition, (None, {}, -1))
-        if offset is not None and offset > end:
+        offset: int | None
+        offset, last, caused_by = self.kept.get(partition, (end + 1, dict[str, int](), -1))
+        if offset > end:
             offset, last, caused_by = None, {}, -1
         self.last[partition], self.caused_by[partition] = dict(last), caused_by
         return offset

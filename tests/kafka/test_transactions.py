@@ -132,21 +132,23 @@ def test_a_commit_whose_outcome_is_not_known_is_repeated_and_reported_until_it_i
     monkeypatch.setattr(transaction, "CALL_S", 0.4)
     made: list[object] = []
     make = EngineClients.producer
-    monkeypatch.setattr(EngineClients, "producer", lambda *arguments: made.append(1) or make(*arguments))
+
+    def make_and_note(*arguments: Any) -> Producer:
+        made.append(arguments)
+        return make(*arguments)
+
+    monkeypatch.setattr(EngineClients, "producer", make_and_note)
 
     def write(producer: Producer) -> None:
         producer.produce("t.events", b"event", partition=0)
         assert producer.flush(5) == 0
-
-    def fail(*_: Any) -> None:
-        bench.cluster.set_down()
 
     ended: list[str] = []
     send = bench.transactions._repeat
 
     def repeat(what: str, call: Any) -> None:
         if "committed" in what:
-            fail()
+            bench.cluster.set_down()
         send(what, call)
 
     monkeypatch.setattr(bench.transactions, "_repeat", repeat)
@@ -176,8 +178,11 @@ def test_what_write_raises_aborts_and_the_same_producer_goes_on(bench: Bench) ->
 
 
 def test_a_record_larger_than_the_client_takes_is_too_large_and_costs_no_producer(bench: Bench) -> None:
+    def write(producer: Producer) -> None:
+        producer.produce("t.events", bytes(20 << 20), partition=0)
+
     producer = bench.transactions._producer
-    assert bench.run(lambda producer: producer.produce("t.events", bytes(20 << 20), partition=0)) == TOO_LARGE
+    assert bench.run(write) == TOO_LARGE
     assert bench.transactions._producer is producer
     assert bench.run() == COMMITTED
 

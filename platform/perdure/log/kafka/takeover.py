@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from confluent_kafka import Consumer, Producer
-    from confluent_kafka.admin import AdminClient
 
     from perdure.log.kafka.clients import EngineClients
     from perdure.log.kafka.layout import Layout
@@ -187,7 +186,7 @@ class Takeover:
 
     # ---- whose they were, and where they are
 
-    def _begin(self, reader: Consumer, admin: AdminClient) -> None:
+    def _begin(self, reader: Consumer, admin: Any) -> None:
         waiting = dict(self._waiting)
         committed = self._stable_offsets(reader, admin, list(waiting))
         low, high = self._ends(admin, self._layout.commands, waiting, EARLIEST, LATEST)
@@ -209,7 +208,7 @@ class Takeover:
         if assigned:
             reader.incremental_assign(assigned)
 
-    def _stable_offsets(self, reader: Consumer, admin: AdminClient, partitions: list[int]) -> dict[int, int]:
+    def _stable_offsets(self, reader: Consumer, admin: Any, partitions: list[int]) -> dict[int, int]:
         """The committed offsets, once no transaction is open on them: -1 where there is none."""
         owners = self._owners(admin, partitions)
         try:
@@ -223,7 +222,7 @@ class Takeover:
             self._fence(owner)
         return self._committed(reader, partitions, ASK_S)
 
-    def _owners(self, admin: AdminClient, partitions: list[int]) -> set[str]:
+    def _owners(self, admin: Any, partitions: list[int]) -> set[str]:
         wanted = [TopicPartition(self._layout.commands, partition) for partition in partitions]
         request = [ConsumerGroupTopicPartitions(self._clients.group, wanted)]
         futures = admin.list_consumer_group_offsets(request, require_stable=False, request_timeout=ASK_S)
@@ -249,7 +248,7 @@ class Takeover:
                     raise KafkaException(errors[0])
             time.sleep(0.02)
 
-    def _is_end_hidden(self, admin: AdminClient, partitions: list[int]) -> bool:
+    def _is_end_hidden(self, admin: Any, partitions: list[int]) -> bool:
         """Whether committed readers do not get to the end of the events: a transaction is open there."""
         ends = self._ends(admin, self._layout.events, partitions, LATEST)[0]
         deadline = time.monotonic() + STUCK_S
@@ -270,7 +269,7 @@ class Takeover:
 
     def _ends(
         self,
-        admin: AdminClient,
+        admin: Any,
         topic: str,
         partitions: Iterable[int],
         *specs: Any,
