@@ -1,4 +1,4 @@
-"""The client without asyncio: the same methods, each waits. `test_sync_client.py` keeps the two alike."""
+"""The client without asyncio: the same methods, each waits. `tests/integration/test_sync_client.py` keeps the two alike."""
 
 from __future__ import annotations
 
