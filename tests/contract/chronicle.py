@@ -143,12 +143,11 @@ class Chronicle:
         yield ev.ActivityCompleted(number, b"3")
         yield ev.ActivityAttemptFailed(number, attempt, _FAILURE, self.at + 500, f"token-{number}-{attempt + 1}")
         if status is ActivityStatus.DISPATCHED:
-            yield from (
-                ev.ActivityStarted(number, attempt, "worker"),
-                ev.ActivityDeclined(number, attempt, "who?", self.at + 700),
-            )
-            if activity.retry_at:
+            yield ev.ActivityStarted(number, attempt, "worker")
+            if activity.declined:
                 yield ev.ActivityRetried(number, attempt)
+            else:
+                yield ev.ActivityDeclined(number, attempt, "who?", self.at + 700)
 
 
 def random_moves(chance: Random) -> list[tuple[int, int]]:

@@ -22,7 +22,7 @@ from tests.contract.rocks import contents, in_memory, opened, take_over, take_ov
 
 MOVES = st.lists(st.tuples(st.integers(0, WORKFLOWS - 1), st.integers(0, 9_999)), min_size=1, max_size=6)
 BATCHES = st.lists(MOVES, min_size=1, max_size=25)
-SLOWLY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOWLY = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @SLOWLY
