@@ -281,9 +281,13 @@ class World:
 
     def signal(self, workflow_id: str, name: str, *args: Any, **fields: Any) -> Any:
         """Send a signal and let the run go as far as it can now; the reply."""
-        request_id = self.ask(cm.SignalWorkflow, workflow_id, name=name, input=self.encoded(args), **fields)
+        request_id = self.signal_later(workflow_id, name, *args, **fields)
         self.settle()
         return self.replies.get(request_id)
+
+    def signal_later(self, workflow_id: str, name: str, *args: Any, **fields: Any) -> str:
+        """Send a signal that the next batch takes; the request's id."""
+        return self.ask(cm.SignalWorkflow, workflow_id, name=name, input=self.encoded(args), **fields)
 
     def encoded(self, args: Collection[Any]) -> bytes:
         """Arguments as a client of another language would encode them: without a look at what is allowed."""
