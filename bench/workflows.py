@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from perdure import activity, workflow
 
 
@@ -86,3 +88,13 @@ class Chain:
             await reserve_step(item)
         await workflow.sleep("30 days")
         return length
+
+
+@workflow.defn
+class Alarm:
+    """Sleeps until a moment; its result is how late it was woken, microseconds."""
+
+    @workflow.run
+    async def process(self, moment: datetime) -> int:
+        await workflow.sleep(moment)
+        return (workflow.now() - moment) // timedelta(microseconds=1)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 from perdure import errors
 from perdure.client.answers import accepted, answered, result_of
 from perdure.client.request_ids import fresh_request_id
+from perdure.client.traced import traced
 from perdure.model import commands as cm
 from perdure.model.limits import fault_of_id, fault_of_reason
-from perdure.model.replies import Closed
+from perdure.model.replies import AskAgain, Closed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -57,8 +58,7 @@ class Handle(Generic[S_co, R_co]):
         annotation = self._definition.returns if self._definition is not None else Any
         closed = await self._closed() if self._transport.is_reader_near else None
         if closed is None:
-            command = cm.AwaitWorkflow(self.id, self.run_id, fresh_request_id())
-            reply = await self._transport.request(command, float("inf"))
+            reply = await self._awaited()
             if not isinstance(reply, Closed):
                 closed = await self._closed()  # it closed, and was followed by another run, before it was asked for
                 if closed is None:
@@ -144,8 +144,17 @@ class Handle(Generic[S_co, R_co]):
         reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload))
         return answered(reply, self._payloads, Any, f"query {name!r}")
 
+    async def _awaited(self) -> Any:
+        while True:
+            command = cm.AwaitWorkflow(self.id, self.run_id, fresh_request_id())
+            reply = await self._transport.request(command, float("inf"))
+            if not isinstance(reply, AskAgain):
+                return reply
+
     async def _signal(self, name: str, payload: bytes) -> None:
-        accepted(await self._request(cm.SignalWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload)))
+        self._check_id()
+        command = cm.SignalWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload)
+        accepted(await traced(self._transport, command, f"signal {name}", REQUEST_TIMEOUT_S))
 
     def _check_id(self) -> None:
         if fault := fault_of_id(self.id):

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from perdure import errors
+from perdure import errors, tracing
 from perdure.codec.records import encode_event_record, hash_of
 from perdure.engine.active import ActiveRun, ActiveRuns, record_of
 from perdure.engine.counts import Counts, Doing, Pulse
 from perdure.engine.handling import Handler
 from perdure.engine.leases import Leases
 from perdure.engine.outbox import BatchOutbox
+from perdure.engine.ports import Batch
 from perdure.engine.report import Report, to_stderr
 from perdure.engine.timers import TimerQueue
+from perdure.engine.traced import handle_traced
 from perdure.engine.waiters import Waiters
 from perdure.model import commands as cm
-from perdure.model.replies import Refused
+from perdure.model.replies import AnyReply, Refused
 from perdure.model.timers import Timer, TimerKind
 
 if TYPE_CHECKING:
@@ -98,6 +102,7 @@ class Engine:
         self._touched: dict[str, ActiveRun] = {}
         self._own: deque[cm.AnyCommand] = deque()
         self._taken_own: list[cm.AnyCommand] = []
+        self._farewells: list[tuple[str, AnyReply]] = []
         self._poisoned: set[cm.AnyCommand] = set()
         self._handling: cm.AnyCommand | None = None
         self._last: cm.AnyCommand | None = None
@@ -139,6 +144,10 @@ class Engine:
     def close(self) -> None:
         """Forget the runs and give up ownership."""
         self.pulse.turn(Doing.CLOSED)
+        self._farewells += self._waiters.send_away(lambda _: True)
+        if self._farewells and self._owned and not self._has_open_batch:
+            with suppress(errors.InfrastructureError):  # then they ask again by themselves, a little later
+                self._log.commit(Batch(self._last_at, replies=self._farewells))
         self._runs.clear()
         self._store.close()
         self._log.close()
@@ -161,7 +170,7 @@ class Engine:
             commands = self._take(timeout_s)
             at = self._last_at = max(self._clock.now(), self._last_at)
             commands = self._one_of(commands, at) if self._singly else commands + self._due(at)
-            if not commands:
+            if not commands and not self._farewells:
                 pulse.trouble = ""  # what was aborted is no longer ours to do
                 return False
             self._has_open_batch = True
@@ -169,6 +178,7 @@ class Engine:
             self._handled = 0
             self._is_flushing = False
             self._outbox.begin(at)
+            self._outbox.batch.replies += self._farewells
             self._handler.begin(at)
             self._handle(commands)
             self._join_steps()
@@ -214,7 +224,12 @@ class Engine:
     def partitions_lost(self, partitions: Collection[int]) -> None:
         """Forget the runs that lie there."""
         self._owned -= set(partitions)
-        self._runs.drop_where(lambda workflow_id: self._log.input_of(workflow_id)[0] in partitions)
+
+        def is_gone(workflow_id: str) -> bool:
+            return self._log.input_of(workflow_id)[0] in partitions
+
+        self._runs.drop_where(is_gone)
+        self._farewells += self._waiters.send_away(is_gone)
         self._own.clear()
         self._resume(self._owned)
         self._timers.load()
@@ -263,7 +278,7 @@ class Engine:
     # ---- 3. decide and evolve
 
     def _handle(self, commands: list[cm.AnyCommand]) -> None:
-        handle = self._handler.handle
+        handle = self._handler.handle if tracing.installed is None else partial(handle_traced, tracing.installed, self._handler)
         self._handled += len(commands)
         self.counts.took(commands)
         for command in commands:
@@ -330,6 +345,7 @@ class Engine:
         self._touched.clear()
         self._poisoned.clear()
         self._taken_own.clear()
+        self._farewells.clear()
         self._runs.trim()
         self.batches += 1
 

@@ -68,4 +68,8 @@ class History(Reply, frozen=True):
     next_event_id: int = 0
 
 
-AnyReply = Accepted | Refused | Answered | QueryRaised | Closed | History
+class AskAgain(Reply, frozen=True):
+    """The engine gives the run up and nothing was done: whoever owns it next answers."""
+
+
+AnyReply = Accepted | Refused | Answered | QueryRaised | Closed | History | AskAgain

@@ -1,0 +1,26 @@
+"""A run whose engine gives it up: whoever awaits it is told to ask again, at once and not when it has lost patience."""
+
+from __future__ import annotations
+
+from perdure.engine.waiters import Waiters
+from perdure.model.commands import AwaitWorkflow
+from perdure.model.replies import AskAgain
+
+
+def waiting() -> Waiters:
+    waiters = Waiters()
+    waiters.add("run-1", AwaitWorkflow("order-1", "", "request-1", "ada"))
+    waiters.add("run-1", AwaitWorkflow("order-1", "", "request-2", "bob"))
+    waiters.add("run-2", AwaitWorkflow("order-2", "", "request-3", "ada"))
+    return waiters
+
+
+def test_only_who_waits_for_a_run_that_is_gone_is_sent_away() -> None:
+    away = waiting().send_away(lambda workflow_id: workflow_id == "order-1")
+    assert away == [("ada", AskAgain("request-1")), ("bob", AskAgain("request-2"))]
+
+
+def test_nobody_is_sent_away_twice() -> None:
+    waiters = waiting()
+    assert len(waiters.send_away(lambda _: True)) == 3
+    assert waiters.send_away(lambda _: True) == []
