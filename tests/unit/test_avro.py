@@ -237,4 +237,4 @@ def test_the_wires_are_those_of_the_topics() -> None:
     assert list(WIRES.values()) == [COMMANDS, EVENTS, TASKS, REPLIES, STATE, DEAD_LETTERS, CANCELLATIONS]
     start = StartWorkflow("order-1", type="Order", input=b'["burrata"]')
     assert COMMANDS.decode(COMMANDS.encode(start), COMMANDS.header[1]) == start
-    assert COMMANDS.encode(SignalWorkflow("w", name="s")) == b"\x02\x02w\x00\x00\x00\x02s\x04[]"
+    assert COMMANDS.encode(SignalWorkflow("w", name="s")) == b"\x02\x02w\x00\x00\x00\x02s\x04[]\x00"

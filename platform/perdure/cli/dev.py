@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perdure.cli.kafka_options import SettingOption, StateDirOption
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, TracesOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,7 @@ def dev(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
+    traces: TracesOption = False,
 ) -> None:
     """Serve an app: engine and worker in one process, on one file or on Kafka; started again when you save.
 
@@ -52,7 +53,7 @@ def dev(
     from perdure.cli.observing import Observing
     from perdure.cli.serving import Served, serve
 
-    observing = Observing(metrics_port, metrics_host, log_format)
+    observing = Observing(metrics_port, metrics_host, log_format, traces)
     if not kafka:
         serve(Served(app, database_url(db), host, port, reload, observing))
         return

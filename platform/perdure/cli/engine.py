@@ -16,7 +16,7 @@ from perdure.cli.kafka_options import (
     StateDirOption,
     StaticOption,
 )
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, TracesOption
 
 if TYPE_CHECKING:
     from perdure.cli.kafka_options import OnKafka
@@ -41,6 +41,7 @@ def engine(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
+    traces: TracesOption = False,
 ) -> None:
     """Run an app's workflows, and its steps, on Kafka. Activities are for `perdure worker`."""
     from pathlib import Path
@@ -69,5 +70,5 @@ def engine(
     def make(registry: Registry, report: Report) -> OnKafka:
         return OnKafka.of(registry, where, report, options, None)
 
-    observing = Observing(metrics_port, metrics_host, log_format)
+    observing = Observing(metrics_port, metrics_host, log_format, traces)
     serve(Served(app, url_of(where), observing=observing, make=make, has_web=False, grace_s=grace))

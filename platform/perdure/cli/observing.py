@@ -36,6 +36,14 @@ MetricsHostOption = Annotated[
 LogFormatOption = Annotated[
     LogFormat, typer.Option(help="Lines for people, or one JSON object a line.", envvar="PERDURE_LOG_FORMAT")
 ]
+TracesOption = Annotated[
+    bool,
+    typer.Option(
+        "--traces",
+        help="Send traces by OTLP, as OpenTelemetry's own variables say (OTEL_EXPORTER_OTLP_ENDPOINT, …); needs 'perdure[otel]'.",
+        envvar="PERDURE_TRACES",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -46,17 +54,27 @@ class Observing:
         port: of metrics and health; 0: any free one; None: not served.
         host: the same.
         log_format: of the process's log.
+        has_traces: whether traces are sent.
     """
 
     port: int | None = None
     host: str = "127.0.0.1"
     log_format: LogFormat = LogFormat.CONSOLE
+    has_traces: bool = False
 
-    def configure_logs(self) -> None:
-        """The whole process logs in this format from here."""
+    def begin(self) -> None:
+        """The whole process logs in this format from here, and traces if that was asked for.
+
+        Raises:
+            UsageError: OpenTelemetry is not installed.
+        """
         from perdure.observability.logs import configure
 
         configure(is_json=self.log_format is LogFormat.JSON)
+        if self.has_traces:
+            from perdure.observability.traces import export
+
+            export("perdure")
 
     def report(self, name: str) -> Report:
         """What an engine or a log is told to tell: it goes to the log, under the name."""

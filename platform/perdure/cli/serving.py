@@ -83,7 +83,7 @@ def serve(served: Served) -> None:
         UsageError: the app is bad.
         InfrastructureError: the database or the port cannot be used.
     """
-    served.observing.configure_logs()
+    served.observing.begin()
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     os.environ["PERDURE_URL"] = served.db  # for the app's own clients
     since_ns = time.time_ns()

@@ -17,7 +17,7 @@ from perdure.cli.kafka_options import (
     SettingOption,
     StaticOption,
 )
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, TracesOption
 
 if TYPE_CHECKING:
     from perdure.cli.kafka_options import OnKafka
@@ -41,6 +41,7 @@ def worker(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
+    traces: TracesOption = False,
 ) -> None:
     """Run an app's activities, on Kafka. When it stops, those that run may end; the others go to other workers at once."""
     from perdure.cli.kafka_options import OnKafka, place, queues_of, url_of
@@ -55,6 +56,6 @@ def worker(
         options = WorkerOptions(queues, concurrency, instance or unique_name(), static, session_timeout_ms)
         return OnKafka.of(registry, where, report, None, options)
 
-    observing = Observing(metrics_port, metrics_host, log_format)
+    observing = Observing(metrics_port, metrics_host, log_format, traces)
     served = Served(app, url_of(where), observing=observing, make=make, has_web=False, needs_workflows=False, grace_s=grace)
     serve(served)

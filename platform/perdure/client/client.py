@@ -12,6 +12,7 @@ from perdure.client.answers import accepted
 from perdure.client.description import describe
 from perdure.client.handle import Handle
 from perdure.client.request_ids import fresh_request_id
+from perdure.client.traced import traced
 from perdure.codec.values import to_json
 from perdure.model import commands as cm
 from perdure.model.duration import Duration, microseconds
@@ -227,7 +228,7 @@ class Client:
         _check_id(id)
         options: dict[str, Any] = {"request_id": fresh_request_id(), **self._start_options}
         command = cm.StartWorkflow(id, type=type, input=payload, **options)
-        return accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id
+        return accepted(await traced(self._transport, command, f"start {type}", REQUEST_TIMEOUT_S)).run_id
 
 
 def _check_id(id: str) -> None:

@@ -111,7 +111,7 @@ class ActivityState:
                 return False
         return True
 
-    def task(self, workflow_id: str, run_id: str, workflow_type: str) -> Task:
+    def task(self, workflow_id: str, run_id: str, workflow_type: str, trace: str = "") -> Task:
         """The dispatch of the current attempt."""
         options = self.options
         return Task(
@@ -127,6 +127,7 @@ class ActivityState:
             options.idempotency_key or f"{run_id}/{self.number}",
             self.scheduled_at,
             workflow_type=workflow_type,
+            trace=trace,
         )
 
 

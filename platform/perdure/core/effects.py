@@ -56,7 +56,7 @@ def effects(run: RunState, event: ev.AnyEvent, at: int, outbox: Outbox) -> None:
     match event:
         case ev.ActivityScheduled():
             activity = ActivityState(event, at)
-            outbox.dispatch(activity.task(run.workflow_id, run.run_id, run.type))
+            outbox.dispatch(activity.task(run.workflow_id, run.run_id, run.type, run.started.trace))
             if event.options.retry.give_up_after_us:
                 outbox.arm(_give_up(run, activity))
         case ev.TimerStarted():
@@ -78,7 +78,9 @@ def effects(run: RunState, event: ev.AnyEvent, at: int, outbox: Outbox) -> None:
         case ev.ActivityRetried():
             activity = run.activities[event.number]
             outbox.disarm(_retry(run, activity))
-            outbox.dispatch(replace(activity.task(run.workflow_id, run.run_id, run.type), attempt=event.attempt))
+            outbox.dispatch(
+                replace(activity.task(run.workflow_id, run.run_id, run.type, run.started.trace), attempt=event.attempt)
+            )
         case ev.ActivityCompleted() | ev.ActivityFailed():
             _end(run, run.activities[event.number], outbox)
         case ev.ActivityCancelRequested():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from perdure.core.run import RunState
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Accepted, AnyReply, Refused
 from perdure.model.states import Status
+
+TRACE_CHARACTERS: Final = 55
+"""Of a traceparent; what is longer is none, and is not kept."""
 
 
 class Outcome(Enum):
@@ -67,6 +70,7 @@ def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) ->
         command.timeout_us,
         command.attributes,
         at + command.delay_us if command.delay_us else 0,
+        command.trace if len(command.trace) <= TRACE_CHARACTERS else "",
     )
 
 

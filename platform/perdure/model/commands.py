@@ -41,7 +41,7 @@ class Request(Command, frozen=True):
 
 
 class StartWorkflow(Request, frozen=True, kw_only=True):
-    """`seed` and `input` are recorded; `attributes` is JSON of an object, or empty."""
+    """`input` is recorded; `attributes` is JSON of an object, or empty; `trace` as in `perdure.tracing`."""
 
     type: str
     input: bytes = b"[]"
@@ -50,11 +50,13 @@ class StartWorkflow(Request, frozen=True, kw_only=True):
     delay_us: int = 0
     timeout_us: int = 0
     attributes: bytes = b""
+    trace: str = ""
 
 
 class SignalWorkflow(Request, frozen=True, kw_only=True):
     name: str
     input: bytes = b"[]"
+    trace: str = ""
 
 
 class QueryWorkflow(Request, frozen=True, kw_only=True):

@@ -19,7 +19,9 @@ class Event(Struct, array_like=True, frozen=True, tag=True, tag_field="kind", om
 
 
 class WorkflowStarted(Event, frozen=True):
-    """`python` is the minor version (311, 312 …) the first activation ran on; `seed` feeds the run's random numbers."""
+    """`python` is the minor version (311, 312 …) the first activation ran on; `seed` feeds the run's random numbers; `trace` is that
+    of the start, as in `perdure.tracing`.
+    """
 
     type: str
     input: bytes
@@ -29,6 +31,7 @@ class WorkflowStarted(Event, frozen=True):
     timeout_us: int = 0
     attributes: bytes = b""
     delayed_until: int = 0
+    trace: str = ""
 
 
 class WorkflowBegun(Event, frozen=True):

@@ -21,6 +21,8 @@ class Task(Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
         idempotency_key: the same over all attempts.
         scheduled_at: microseconds.
         details: JSON of the last heartbeat of the attempt before; empty when there was none.
+        workflow_type: empty when it is not known.
+        trace: what it belongs to, as in `perdure.tracing`; empty when nobody traces.
     """
 
     workflow_id: str
@@ -36,6 +38,7 @@ class Task(Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
     scheduled_at: int
     details: bytes = b""
     workflow_type: str = ""
+    trace: str = ""
 
 
 class Cancellation(Struct, array_like=True, frozen=True, gc=False):

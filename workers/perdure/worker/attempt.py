@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import json
 
-from perdure import activity, errors
+from perdure import activity, errors, tracing
 from perdure.activity import Activity, Attempt
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
@@ -68,6 +68,21 @@ class Attempts:
         Raises:
             asyncio.CancelledError: the attempt was asked to stop.
         """
+        if (tracer := tracing.installed) is None:
+            return await self._counted(task, heartbeat)
+        about: dict[str, str | int] = {
+            "workflow_id": task.workflow_id,
+            "run_id": task.run_id,
+            "attempt": task.attempt,
+            "queue": task.queue,
+        }
+        with tracer.span(f"activity {task.name}", "consumer", about, task.trace) as span:
+            report = await self._counted(task, heartbeat)
+            if type(report) is cm.FailActivity:
+                span.failed(f"{report.failure.type}: {report.failure.message}")
+            return report
+
+    async def _counted(self, task: Task, heartbeat: Callable[[tuple[object, ...]], None]) -> Report:
         outcome = "cancelled"
         try:
             report = await self._report(task, heartbeat)
