@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
+RUN_STAMP := $(VENV)/.made-run
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
@@ -13,7 +15,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(STAMP) ## the food delivery example on http://127.0.0.1:8000, restarted where it was
+run: $(RUN_STAMP) ## the food delivery example on http://127.0.0.1:8000, restarted where it was
 	$(BIN)/perdure dev examples/food_delivery/app.py --db sqlite:///food_delivery.db --port 8000
 
 test: check browser ## every gate and every test; TESTS=tests/unit for some of them
@@ -43,13 +45,18 @@ browser: $(STAMP)
 		$(APT) update -qq && $(APT) install -y -qq --no-install-recommends chromium >/dev/null; \
 	fi
 
-$(STAMP): pyproject.toml constraints.txt
+# What runs the example is installed alone, so that a fresh clone serves it soon; the tools of developers come with the first check or test.
+$(RUN_STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "perdure needs Python 3.11 or later; say PYTHON=python3.12 make ..." >&2; exit 2; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
 		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && $(APT) update -qq && $(APT) install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv --clear $(VENV); }
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,examples,kafka]' --constraint constraints.txt
+	$(PIP) '.[examples]'
+	@touch $@
+
+$(STAMP): $(RUN_STAMP)
+	$(PIP) '.[dev,examples,kafka]'
 	@touch $@
 
 $(VENV)/.made-bench: $(STAMP)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]' --constraint constraints.txt
+	$(PIP) '.[bench]'
 	@touch $@
