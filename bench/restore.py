@@ -15,6 +15,7 @@ import pstats
 import sys
 import tempfile
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -38,14 +39,24 @@ AT_ONCE = 1_000
 CHUNK = 10_000
 
 
+def chance(number: int, size: int) -> str:
+    """What does not compress, the same every time."""
+    return blake2b(number.to_bytes(8, "big"), digest_size=size).hexdigest()
+
+
+def ids(number: int) -> tuple[str, str]:
+    """Workflow id and run id; run ids begin with the time."""
+    return f"order-{number:08}", f"{0x0199F2A1B3C4 + number // 4:012x}{chance(number, 7)}"
+
+
 def orders(number: int) -> list[list[AnyEvent]]:
     """Four records."""
     scheduled = [
-        ActivityScheduled(each, "charge", b'["order-00000001", 4200]', ActivityOptions(), "0123456789abcdef")
+        ActivityScheduled(each, "charge", b'["order-%08d", 4200]' % number, ActivityOptions(), chance(8 * number + each, 8))
         for each in (1, 2, 3)
     ]
-    done = [ActivityCompleted(each, b'{"receipt":"r-123456","cents":4200}') for each in (1, 2, 3)]
-    started = WorkflowStarted("Order", b'["burrata"]', 311, number, f"{number:032}")
+    done = [ActivityCompleted(each, b'{"receipt":"r-%d","cents":4200}' % number) for each in (1, 2, 3)]
+    started = WorkflowStarted("Order", b'["burrata"]', 311, int(chance(number, 7), 16), chance(-number & 0xFFFFFFFF, 16))
     return [[started, scheduled[0]], [done[0], scheduled[1]], [done[1], scheduled[2]], [done[2], WorkflowCompleted(b"null")]]
 
 
@@ -64,7 +75,7 @@ def topic(kind: str, runs: int) -> Iterator[list[Record]]:
         histories = [(orders if kind == "orders" else sleeping)(number) for number in range(first, min(first + AT_ONCE, runs))]
         for step in range(len(histories[0])):
             for index, history in enumerate(histories):
-                workflow_id, run_id = f"order-{first + index:08}", f"0199f2a1b3c4{first + index:014x}"
+                workflow_id, run_id = ids(first + index)
                 event_id = 1 + sum(map(len, history[:step]))
                 record = EventRecord(
                     workflow_id,
@@ -73,7 +84,7 @@ def topic(kind: str, runs: int) -> Iterator[list[Record]]:
                     START_US + offset,
                     0,
                     offset,
-                    b"0123456789abcdef" if step else b"",
+                    bytes.fromhex(chance(offset, 16)) if step else b"",
                     history[step],
                 )
                 chunk.append((offset, f"{workflow_id}/{run_id}/{event_id}".encode(), EVENTS.encode(record), headers))
