@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, WIRES, Wire
+from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, FRAMED, REPLIES, STATE, TASKS, WIRES, Wire, frame
 from perdure.codec.avro_compiler import Compiler
 from perdure.errors import UndecodableRecord
 from perdure.model.commands import AnyCommand, FireTimer, SignalWorkflow, StartWorkflow
@@ -23,6 +23,7 @@ from perdure.model.events import AnyEvent, EventRecord, TimerFired, WorkflowBegu
 from perdure.model.replies import AnyReply
 from perdure.model.states import WorkflowState
 from perdure.model.tasks import Cancellation, Task
+from perdure.store.rocksdb.values import of_topic
 
 VALUES: dict[str, Any] = {
     "commands": AnyCommand,
@@ -238,3 +239,30 @@ def test_the_wires_are_those_of_the_topics() -> None:
     start = StartWorkflow("order-1", type="Order", input=b'["burrata"]')
     assert COMMANDS.decode(COMMANDS.encode(start), COMMANDS.header[1]) == start
     assert COMMANDS.encode(SignalWorkflow("w", name="s")) == b"\x02\x02w\x00\x00\x00\x02s\x04[]\x00"
+
+
+# ---- framed as Confluent's clients do it
+
+
+def test_a_framed_record_reads_as_the_same_value_whatever_its_id() -> None:
+    value = SignalWorkflow("w", name="paid", request_id="r")
+    for schema_id in (1, 70_000, 2**31 - 1):
+        assert COMMANDS.decode(frame(schema_id) + COMMANDS.encode(value), COMMANDS.schema.header + FRAMED) == value
+    assert frame(258) == b"\0\0\0\1\2"
+    assert COMMANDS.knows(COMMANDS.schema.header + FRAMED)
+
+
+def test_a_framed_record_of_another_version_is_resolved_as_without_a_frame() -> None:
+    wire: Wire[AnyCommand] = Wire("commands", *typing.get_args(AnyCommand))
+    wire.learn(b"commands/2/feed", wire.schema.text)
+    assert wire.decode(frame(9) + wire.encode(FireTimer("w", number=1)), b"commands/2/feed/confluent") == FireTimer("w", number=1)
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\0\0\1", b"\1\0\0\0\1", frame(1)])
+def test_a_header_that_promises_a_frame_and_a_record_without_one_are_undecodable(data: bytes) -> None:
+    with pytest.raises(UndecodableRecord):
+        COMMANDS.decode(data, COMMANDS.schema.header + FRAMED)
+
+
+def test_a_framed_event_is_stored_as_one_without_a_frame() -> None:
+    assert of_topic(frame(7) + b"avro", EVENTS.schema.header + FRAMED) == of_topic(b"avro", EVENTS.schema.header)

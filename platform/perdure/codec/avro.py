@@ -3,6 +3,9 @@
 A `Wire` a topic. What it writes is the current version of its schema, which the record's header `perdure-schema` names as
 `name/version/fingerprint`; what it reads may be any version it knows, those of `perdure.schemas` and those it was taught
 (`Wire.learn`), by Avro's rules of resolution.
+
+A record may be framed as Confluent's clients do it: a NUL and the id that a schema registry gave to the schema, four bytes, before the
+Avro. Its header then ends with `/confluent`. Every reader takes both.
 """
 
 from __future__ import annotations
@@ -30,7 +33,33 @@ from perdure.model.tasks import Cancellation, Task
 T = TypeVar("T")
 
 HEADER: Final = "perdure-schema"
-"""The name of the header; its value is `name/version/fingerprint`."""
+"""The name of the header; its value is `name/version/fingerprint`, and `/confluent` when the record is framed."""
+FRAMED: Final = b"/confluent"
+FRAME_BYTES: Final = 5
+
+
+def frame(schema_id: int) -> bytes:
+    """What stands before the Avro of a framed record: https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/.
+
+    Args:
+        schema_id: of the registry.
+    """
+    return b"\0" + schema_id.to_bytes(4, "big")
+
+
+def unframed(data: bytes, header: bytes) -> tuple[bytes, bytes]:
+    """The Avro of a record, and the header that it would have without a frame.
+
+    Raises:
+        UndecodableRecord: the header says that there is a frame, and there is none.
+    """
+    if not header.endswith(FRAMED):
+        return data, header
+    if len(data) < FRAME_BYTES or data[0]:
+        raise UndecodableRecord(
+            "undecodable", f"its header {header!r} says that it is framed, and it begins with {data[:FRAME_BYTES]!r}"
+        )
+    return data[FRAME_BYTES:], header.removesuffix(FRAMED)
 
 
 class Wire(Generic[T]):
@@ -69,7 +98,10 @@ class Wire(Generic[T]):
         """
         try:
             if header != self._current:
-                data = self._resolved(data, header)
+                if header is not None:
+                    data, header = unframed(data, header)
+                if header != self._current:
+                    data = self._resolved(data, header)
             value, end = self._read(data, 0)
         except DAMAGE as error:
             raise self._undecodable(data, f"cut short or damaged ({type(error).__name__}: {error})") from None
@@ -79,6 +111,7 @@ class Wire(Generic[T]):
 
     def knows(self, header: bytes) -> bool:
         """Whether records with this header can be read."""
+        header = header.removesuffix(FRAMED)
         return header == self._current or header in self._older
 
     def learn(self, header: bytes, schema: str) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from perdure.codec.avro import EVENTS
+from perdure.codec.avro import EVENTS, unframed
 from perdure.codec.records import decode_state, encode_state
 from perdure.errors import UndecodableRecord
 from perdure.model.events import EventRecord
@@ -58,13 +58,15 @@ def of_batch(encoded: bytes) -> bytes:
 
 
 def of_topic(value: bytes, header: bytes | None) -> bytes:
-    """A record of the events topic. Not decoded.
+    """A record of the events topic, without its frame if it has one: it is the Avro that is chained. Not decoded.
 
     Raises:
         UndecodableRecord: it says that it is none, or of a version that is not known here.
     """
     if header == EVENTS.schema.header:
         return _WRITTEN + value
+    if header is not None:
+        value, header = unframed(value, header)
     if header is None or not EVENTS.knows(header):
         EVENTS.decode(value, header)  # says why not
         raise UndecodableRecord("unknown_schema", f"its schema {header!r} is not known here")
