@@ -1,4 +1,7 @@
-"""Settings of librdkafka from outside: whatever its documentation lists, but for those that exactly-once rests on."""
+"""Settings of librdkafka from outside: whatever its documentation lists, but for those that exactly-once rests on.
+
+Beside them, under names that librdkafka does not have, those of an optional schema registry.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,19 @@ OURS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Settings that are refused, and why."""
 
+REGISTRY: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "schema.registry.url": "url",
+        "schema.registry.username": "username",
+        "schema.registry.password": "password",
+        "schema.registry.ssl.ca.location": "ca",
+        "schema.registry.ssl.certificate.location": "certificate",
+        "schema.registry.ssl.key.location": "key",
+    }
+)
+"""Settings of a schema registry, and what `registry.RegistryAddress` calls them."""
+_OF_REGISTRY: Final = "schema.registry."
+
 
 def checked(settings: Mapping[str, object]) -> dict[str, object]:
     """The settings, when they may be set from outside.
@@ -64,7 +80,7 @@ def checked(settings: Mapping[str, object]) -> dict[str, object]:
         settings: as in librdkafka's CONFIGURATION.md: `bootstrap.servers`, `security.protocol`, `sasl.mechanisms`, `ssl.ca.location` …
 
     Raises:
-        UsageError: some are ours; all of them are named, with the reasons.
+        UsageError: some are ours; all of them are named, with the reasons. Or one is not a setting of a schema registry.
     """
     of_topics = settings.get("default.topic.config")
     names = [*settings, *(cast("Mapping[str, object]", of_topics) if isinstance(of_topics, Mapping) else ())]
@@ -72,4 +88,11 @@ def checked(settings: Mapping[str, object]) -> dict[str, object]:
     if refused:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(refused.items()))
         raise UsageError(f"these Kafka settings are perdure's own, leave them out: {reasons}.")
+    if unknown := sorted(name for name in settings if name.startswith(_OF_REGISTRY) and name not in REGISTRY):
+        raise UsageError(f"there is no setting {unknown[0]}; of the schema registry there are {', '.join(REGISTRY)}.")
     return dict(settings)
+
+
+def of_librdkafka(settings: Mapping[str, object]) -> dict[str, object]:
+    """Without those of a schema registry."""
+    return {name: value for name, value in settings.items() if name not in REGISTRY}
