@@ -78,7 +78,7 @@ class Bench:
         cluster.create_topic("t.events")
         self.cluster = cluster
         self.said: list[str] = []
-        self.status = Status(self.said.append)
+        self.status = Status(lambda message, **_: self.said.append(message))
         settings = {"bootstrap.servers": cluster.bootstrap, "log_level": 0}
         self.transactions = Transactions(EngineClients("t", "one", settings), self.status, lambda: False)
         self.transactions.open()

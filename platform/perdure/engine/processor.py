@@ -19,12 +19,11 @@ from perdure.engine.leases import Leases
 from perdure.engine.outbox import BatchOutbox
 from perdure.engine.ports import Batch
 from perdure.engine.report import Report, to_stderr
-from perdure.engine.timers import TimerQueue
+from perdure.engine.timers import TimerQueue, command_of
 from perdure.engine.traced import handle_traced
 from perdure.engine.waiters import Waiters
 from perdure.model import commands as cm
 from perdure.model.replies import AnyReply, Refused
-from perdure.model.timers import Timer, TimerKind
 
 if TYPE_CHECKING:
     from perdure.engine.ports import Clock, Ids, Log, Steps, Store
@@ -270,7 +269,7 @@ class Engine:
     def _due(self, at: int) -> list[cm.AnyCommand]:
         due: list[cm.AnyCommand] = []
         for timer in self._timers.due(at):
-            due.append(_command_of(timer))
+            due.append(command_of(timer))
             self.counts.lateness_us.add(at - timer.fires_at)
         self._expired = self._leases.expired(at)
         return [*due, *self._expired]
@@ -384,20 +383,6 @@ class Engine:
         if isinstance(command, cm.Request):
             message = f"{type(command).__name__} cannot be handled because of a bug in perdure; the engine's log has the details"
             self._outbox.reply(command.reply_to, Refused(command.request_id, "bad_input", message))
-
-
-def _command_of(timer: Timer) -> cm.AnyCommand:
-    match timer.kind:
-        case TimerKind.CODE:
-            return cm.FireTimer(timer.workflow_id, timer.run_id, number=timer.number)
-        case TimerKind.RETRY:
-            return cm.RetryActivity(timer.workflow_id, timer.run_id, number=timer.number)
-        case TimerKind.GIVE_UP:
-            return cm.ExpireActivity(timer.workflow_id, timer.run_id, number=timer.number)
-        case TimerKind.TIMEOUT:
-            return cm.ExpireWorkflow(timer.workflow_id, timer.run_id)
-        case TimerKind.BEGIN:
-            return cm.BeginWorkflow(timer.workflow_id, timer.run_id)
 
 
 def _differs(before: Any, now: Any) -> bool:

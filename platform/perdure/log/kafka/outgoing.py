@@ -125,7 +125,10 @@ class Outgoing:
                 counts.dead_letters += 1
                 self._status.report(
                     f"{self._layout.commands}, partition {partition}, offset {offset}: {what.message}; it is in "
-                    f"{self._layout.dead_letters} ({what.reason})"
+                    f"{self._layout.dead_letters} ({what.reason})",
+                    topic=self._layout.commands,
+                    partition=partition,
+                    offset=offset,
                 )
 
     def _write_events(self, producer: Producer, events: list[tuple[EventRecord, bytes]]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-Report = Callable[[str], None]
+Report = Callable[..., None]
+"""`engine.report.Report`, or less."""
 
 _logger: Final = logging.getLogger("perdure.log.kafka")
 
@@ -19,9 +20,9 @@ AGAIN_S: Final = 30.0
 """And again after this time, seconds."""
 
 
-def to_logger(message: str) -> None:
+def to_logger(message: str, /, **where: str | int) -> None:
     """The default report."""
-    _logger.warning(message)
+    _logger.warning(message, extra=where)
 
 
 @dataclass(slots=True)

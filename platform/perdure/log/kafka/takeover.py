@@ -327,7 +327,10 @@ class Takeover:
         if offset < state.low:
             self._status.report(
                 f"{self._layout.commands}, partition {partition}: the commands from offset {offset} to {state.low} were deleted "
-                "before anybody took them. Give the topic a longer retention."
+                "before anybody took them. Give the topic a longer retention.",
+                topic=self._layout.commands,
+                partition=partition,
+                offset=offset,
             )
             offset = state.low
         is_ahead = caused_by >= offset
@@ -335,7 +338,9 @@ class Takeover:
             self._status.report(
                 f"ALARM: {self._layout.events}, partition {partition}, holds events of a command at offset {caused_by}, where "
                 f"{self._layout.commands} ends at {state.high}: the topic of commands was created anew. Its commands are taken "
-                "from the beginning of what is there."
+                "from the beginning of what is there.",
+                topic=self._layout.events,
+                partition=partition,
             )
             is_ahead = False
         elif is_ahead:
@@ -343,7 +348,10 @@ class Takeover:
             self._status.report(
                 f"ALARM: {self._layout.events}, partition {partition}, is ahead of the committed offset {offset}: a transaction was "
                 f"split when an engine and a broker died together. The commands up to {caused_by} are skipped, for they are in the "
-                "history; tasks that have not ended are sent again under the same tokens."
+                "history; tasks that have not ended are sent again under the same tokens.",
+                topic=self._layout.events,
+                partition=partition,
+                offset=offset,
             )
             offset = caused_by + 1
         del self._partitions[partition]
