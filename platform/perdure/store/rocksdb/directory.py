@@ -90,7 +90,7 @@ class Directory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not marker.exists():
-                if any(self.path.iterdir()):
+                if any(self.path.iterdir()) and not marker.exists():  # another process of ours may have just made it
                     raise InfrastructureError(
                         f"{self.path} holds files of others; name an empty directory for the engine's store"
                     )
