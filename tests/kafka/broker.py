@@ -26,7 +26,7 @@ from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -49,7 +49,7 @@ appender.out.name = out
 appender.out.layout.type = PatternLayout
 appender.out.layout.pattern = %d %p %c{1} %m%n
 """
-_BOUND_TO_PARENT: Final = """\
+BOUND_TO_PARENT: Final = """\
 import ctypes, os, signal, sys
 parent = int(sys.argv[1])
 if sys.platform == "linux":
@@ -60,6 +60,17 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 _spawner: Final = ThreadPoolExecutor(1, "kafka-spawner")
 """The parent-death signal is sent when the *thread* that made the child ends: this one lives as long as the process."""
+
+
+def spawned(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """A process that begins with `BOUND_TO_PARENT`, in a session of its own."""
+
+    def spawn() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    return _spawner.submit(spawn).result()
 
 
 class Broker:
@@ -131,15 +142,9 @@ class Broker:
             "-cp",
             classpath(),
         ]
-        command = [sys.executable, "-c", _BOUND_TO_PARENT, str(os.getpid()), *jvm, *arguments]
+        command = [sys.executable, "-c", BOUND_TO_PARENT, str(os.getpid()), *jvm, *arguments]
         with (self._folder / "output").open("ab") as output:
-
-            def spawn() -> subprocess.Popen[bytes]:
-                return subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-                )
-
-            return _spawner.submit(spawn).result()
+            return spawned(command, output)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -211,7 +216,7 @@ def running(
     Raises:
         KafkaUnavailable: there is no Java, or no Kafka, or it does not start.
     """
-    free = _free_ports(2 * count)
+    free = free_ports(2 * count)
     ports = [port or free[0], *free[1:count]]
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     with tempfile.TemporaryDirectory(prefix="perdure-kafka-") as folder:
@@ -293,7 +298,8 @@ def _knows(client: dict[str, str], node_ids: set[int]) -> bool:
         return False
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

@@ -35,21 +35,34 @@ def classpath() -> str:
     Raises:
         KafkaUnavailable: Maven is missing, or its download failed.
     """
-    name = f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perdure"
-    folder = cache / name
+    folder = cache() / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
     if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
         _download(folder)
     return f"{folder}{os.sep}*"
 
 
-def _download(folder: Path) -> None:
+def cache() -> Path:
+    """Where downloads are kept."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perdure"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def run_maven(*arguments: str) -> None:
+    """Maven, which is installed when it is missing and we may.
+
+    Raises:
+        KafkaUnavailable: it is missing and cannot be installed, or fails.
+    """
     _install_missing("mvn")
+    _run(["mvn", "--quiet", "--batch-mode", *arguments])
+
+
+def _download(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         jars = Path(scratch) / "jars"
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={jars}", "-DincludeScope=runtime"]
-        _run(["mvn", "--quiet", "--batch-mode", f"--file={POM}", *goal])
+        run_maven(f"--file={POM}", *goal)
         try:
             jars.rename(folder)
         except OSError:

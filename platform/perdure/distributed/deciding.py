@@ -98,6 +98,7 @@ class Deciding:
             self._watchdog = Watchdog(limit_s)
             self.engine.runs.watch = self._watchdog
         self._store.directory.identify(identity_of_events(self._clients, self._status, is_given_up))
+        self._clients.framing.open(self._status, is_given_up)
         self.engine.open()
 
     def close(self) -> None:

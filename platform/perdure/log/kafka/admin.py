@@ -10,11 +10,15 @@ from typing import Any, Final
 import confluent_kafka.admin
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
+from perdure import schemas
 from perdure.errors import InfrastructureError
-from perdure.log.kafka.facts import Made, MadeTopic, facts_of, made_of, read_facts, write_facts
+from perdure.log.kafka.facts import Made, MadeTopic, facts_of, facts_of_ids, ids_of, made_of, read_facts, write_facts
+from perdure.log.kafka.framing import faults_of
 from perdure.log.kafka.plan import Found, Plan, differences, plan_of
-from perdure.log.kafka.settings import checked
+from perdure.log.kafka.registry import Registry, registry_of
+from perdure.log.kafka.settings import checked, of_librdkafka
 from perdure.log.kafka.topics import META, name_of
+from perdure.schemas import Schema
 
 ANSWER_S: Final = 30.0
 _kafka: Final[Any] = confluent_kafka.admin  # its annotations are incomplete
@@ -26,7 +30,8 @@ class Topics:
 
     Args:
         namespace: the prefix.
-        settings: of librdkafka: `bootstrap.servers`, security and what else is not ours.
+        settings: of librdkafka: `bootstrap.servers`, security and what else is not ours; and of a schema registry, in which `apply`
+            registers the schemas.
         answer_s: how long to wait for Kafka.
 
     Raises:
@@ -39,7 +44,9 @@ class Topics:
         self._namespace = namespace
         self._answer_s = answer_s
         self._trouble = ""
-        self._settings: dict[str, Any] = {**checked(settings), "logger": _logger, "error_cb": self._told}
+        self._settings: dict[str, Any] = {**of_librdkafka(checked(settings)), "logger": _logger, "error_cb": self._told}
+        address = registry_of(settings)
+        self._registry = Registry(address) if address else None
         try:
             self._admin = _kafka.AdminClient(self._settings)
         except KafkaException as error:
@@ -71,6 +78,9 @@ class Topics:
         """
         if plan.faults:
             raise InfrastructureError(in_one_message(plan.faults))
+        subjects = subjects_of(plan)
+        if self._registry and (faults := [fault for s, schema in subjects if (fault := self._registry.fault_of(s, schema.text))]):
+            raise InfrastructureError(f"the registry would refuse schemas: {'; '.join(faults)}.")
         try:
             self._create(plan)
             found = self._wait_for(plan)
@@ -78,7 +88,8 @@ class Topics:
             raise self._refused(error) from None
         made = Made(plan.replication, {w.topic.part: MadeTopic(found[w.name].partitions, found[w.name].id) for w in plan.wanted})
         recorded = read_facts(self._settings, self._meta)
-        news = {name: fact for name, fact in facts_of(made).items() if recorded.get(name) != fact}
+        facts = {**facts_of(made), **facts_of_ids(self._registered(subjects))}
+        news = {name: fact for name, fact in facts.items() if recorded.get(name) != fact}
         if news:
             write_facts(self._settings, self._meta, news)
 
@@ -96,7 +107,32 @@ class Topics:
         return [
             *plan.faults,
             *(f"{name} does not exist: `perdure topics apply` makes it" for name in plan.missing if name not in lost),
+            *([] if plan.missing else self._registry_faults()),
         ]
+
+    def _registered(self, subjects: Sequence[tuple[str, Schema]]) -> dict[str, int]:
+        """Ids by header; empty without a registry."""
+        ids: dict[str, int] = {}
+        if self._registry is None:
+            return ids
+        for subject, schema in subjects:
+            number = self._registry.register(subject, schema.text)
+            if ids.setdefault(schema.header.decode(), number) != number:
+                raise InfrastructureError(
+                    f"the registry at {self._registry.url} gave the schema {schema.name} two ids, {ids[schema.header.decode()]} and "
+                    f"{number} ({subject}): its ids must be those of schemas, as Confluent's are"
+                )
+        return ids
+
+    def _registry_faults(self) -> list[str]:
+        if self._registry is None:
+            return []
+        ids = ids_of(read_facts(self._settings, self._meta))
+        headers = [schemas.current(name).header.decode() for name in schemas.NAMES]
+        missing = [
+            f"the schema {header} is not registered: `perdure topics apply` does it" for header in headers if header not in ids
+        ]
+        return missing or faults_of(self._registry, ids)
 
     def _describe(self, names: Sequence[str]) -> dict[str, Found]:
         if not names:
@@ -157,6 +193,11 @@ class Topics:
         self._admin.poll(0)
         trouble = f" ({self._trouble})" if self._trouble else ""
         return InfrastructureError(f"Kafka at {self._settings.get('bootstrap.servers')}: {_words(exception)}{trouble}")
+
+
+def subjects_of(plan: Plan) -> list[tuple[str, Schema]]:
+    """What a registry is to know: the subject of each topic's values, and the schema that is written."""
+    return [(f"{each.name}-value", schemas.current(each.topic.schema)) for each in plan.wanted if each.topic.schema]
 
 
 def in_one_message(faults: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
-from perdure.log.kafka.settings import checked
+from perdure.log.kafka.framing import Framing, producer_of
+from perdure.log.kafka.settings import checked, of_librdkafka
 from perdure.log.kafka.verdict import in_words
 
 _logger: Final = logging.getLogger("perdure.log.kafka.client")
@@ -30,11 +31,12 @@ class EngineClients:
     Attributes:
         namespace: prefix of the topics, and of the group and the transactional ids.
         instance: names this engine; no two that run at once have the same.
-        settings: of librdkafka, for every client: bootstrap.servers, security and what else is not ours.
+        settings: of librdkafka, for every client: bootstrap.servers, security and what else is not ours; and of a schema registry.
         protocol: of the group; `consumer` is KIP-848.
         is_static: whether the member keeps its partitions over a restart under the same name.
         session_timeout_ms: after which a silent engine loses its partitions (classic protocol).
         transaction_timeout_ms: above any failover of a broker; a dead owner is fenced, not waited for.
+        framing: of what is produced; off without a registry.
     """
 
     namespace: str
@@ -44,9 +46,10 @@ class EngineClients:
     is_static: bool = False
     session_timeout_ms: int = 6_000
     transaction_timeout_ms: int = 45_000
+    framing: Framing = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        checked(self.settings)
+        object.__setattr__(self, "framing", Framing(self.namespace, checked(self.settings)))
 
     @property
     def group(self) -> str:
@@ -94,7 +97,7 @@ class EngineClients:
             "message.max.bytes": MAX_RECORD_BYTES,
             "queue.buffering.max.messages": 1_000_000,
         }
-        return Producer(self._with_settings(config, on_error))
+        return producer_of(self._with_settings(config, on_error), self.framing)
 
     def admin(self, on_error: Callable[[str], None]) -> AdminClient:
         """To ask for offsets and owners."""
@@ -113,4 +116,10 @@ class EngineClients:
         def told(error: KafkaError) -> None:
             on_error(in_words(error))
 
-        return {**self.settings, **config, "error_cb": told, "logger": _logger, "client.id": f"{self.namespace}.{self.instance}"}
+        return {
+            **of_librdkafka(self.settings),
+            **config,
+            "error_cb": told,
+            "logger": _logger,
+            "client.id": f"{self.namespace}.{self.instance}",
+        }

@@ -19,7 +19,7 @@ from perdure.errors import InfrastructureError, UndecodableRecord
 from perdure.log.dead_letters import OpenLetter
 from perdure.log.kafka.facts import learn_schemas, read_facts
 from perdure.log.kafka.partitioner import partition_of
-from perdure.log.kafka.settings import checked
+from perdure.log.kafka.settings import checked, of_librdkafka
 from perdure.log.kafka.topics import COMMANDS as COMMANDS_TOPIC
 from perdure.log.kafka.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
 from perdure.log.kafka.topics import META, RECORD_BYTES, name_of
@@ -51,7 +51,7 @@ class KafkaDeadLetters:
         self._commands = name_of(namespace, COMMANDS_TOPIC)
         self._topic = name_of(namespace, DEAD_LETTERS_TOPIC)
         self._meta = name_of(namespace, META)
-        self._settings: dict[str, Any] = {**checked(settings)}
+        self._settings: dict[str, Any] = {**of_librdkafka(checked(settings))}
         self._stale: list[str] = []
         try:
             self._admin: Any = AdminClient({**self._settings})
@@ -121,11 +121,17 @@ class KafkaDeadLetters:
         facts: list[_Record] = [(self._meta, fact, f"{FACT}{letter.id}", 0, []) for letter in letters]
         swept: list[_Record] = [(self._meta, None, name, 0, []) for name in self._stale]  # their letters' retention has ended
         producer = Producer({**self._settings, **_WRITING, "transactional.id": f"{self._topic}.cli"})
+        written: list[int] = []
+
+        def told(error: KafkaError | None, record: Any) -> None:
+            if error is None and record.topic() == self._meta:
+                written.append(record.offset())
+
         try:
             producer.init_transactions(ANSWER_S)
             producer.begin_transaction()
             for topic, value, key, partition, headers in (*records, *facts, *swept):
-                producer.produce(topic, value, key, partition, headers=headers)
+                producer.produce(topic, value, key, partition, told, headers=headers)
             _commit(producer)
         except KafkaException as exception:
             error = error_of(exception)
@@ -134,6 +140,21 @@ class KafkaDeadLetters:
             raise InfrastructureError(
                 f"nothing was {became}: {in_words(error)}; is another `perdure dead-letters` under way? Try again."
             ) from None
+        self._await_visible(max(written))
+
+    def _await_visible(self, offset: int) -> None:
+        """A commit returns a moment before readers see what it wrote: who lists next shall see it."""
+        consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
+        until = time.monotonic() + ANSWER_S
+        try:
+            while consumer.get_watermark_offsets(TopicPartition(self._meta, 0), ANSWER_S)[1] <= offset:
+                if time.monotonic() > until:
+                    return
+                time.sleep(0.01)
+        except KafkaException:
+            return  # it is durable; that is enough
+        finally:
+            consumer.close()
 
     def _count_of(self, topic: str, *, is_needed: bool = True) -> int:
         """How many partitions a topic has.

@@ -4,6 +4,7 @@
   anew is told apart.
 - `schema/<name>/<version>/<fingerprint>`: each schema that anyone here writes, the .avsc itself. Who meets a record of a schema that it
   does not know looks here.
+- `schema-id/<name>/<version>/<fingerprint>`: its id in the schema registry, when there is one (`framing.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from perdure.errors import InfrastructureError
 
 TOPICS: Final = "topics"
 SCHEMA: Final = "schema/"
+SCHEMA_ID: Final = "schema-id/"
 _ANSWER_S: Final = 30.0
 
 
@@ -125,6 +127,22 @@ def facts_of(made: Made) -> dict[str, bytes]:
     """What the meta topic should hold: what was made, and the schemas that this version writes."""
     written = {SCHEMA + schema.header.decode(): schema.text.encode() for schema in map(schemas.current, schemas.NAMES)}
     return {TOPICS: msgspec.json.format(msgspec.json.encode(made)), **written}
+
+
+def facts_of_ids(ids: Mapping[str, int]) -> dict[str, bytes]:
+    """Ids of schemas in the registry.
+
+    Args:
+        ids: by header.
+    """
+    return {SCHEMA_ID + header: str(number).encode() for header, number in ids.items()}
+
+
+def ids_of(facts: Mapping[str, bytes]) -> dict[str, int]:
+    """By header, the ids that are recorded."""
+    return {
+        name.removeprefix(SCHEMA_ID): int(fact) for name, fact in facts.items() if name.startswith(SCHEMA_ID) and fact.isdigit()
+    }
 
 
 def learn_schemas(facts: Mapping[str, bytes]) -> None:

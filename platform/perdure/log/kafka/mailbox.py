@@ -62,6 +62,7 @@ class Mailbox:
         self._thread.join()
 
     def _run(self) -> None:
+        self._clients.framing.load_or_tell(self._told)  # here, since whoever asks waits for the address
         consumer = self._clients.tail(self._told)
         try:
             self._open(consumer)

@@ -11,6 +11,8 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
 from perdure.log.kafka.clients import MAX_POLL_INTERVAL_MS, MAX_RECORD_BYTES
+from perdure.log.kafka.framing import Framing, producer_of
+from perdure.log.kafka.settings import of_librdkafka
 from perdure.log.kafka.verdict import in_words
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class PlainClients:
         settings: of librdkafka, for every client, checked (`settings.checked`): bootstrap.servers, security and what else is not ours.
         session_timeout_ms: after which the tasks of a silent worker are delivered to others.
         static_name: of a worker that keeps its partitions over a restart; empty: it does not.
+        framing: of what is produced; off without a registry.
     """
 
     namespace: str
@@ -40,6 +43,10 @@ class PlainClients:
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     session_timeout_ms: int = 6_000
     static_name: str = ""
+    framing: Framing = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "framing", Framing(self.namespace, self.settings))
 
     def topic(self, part: str) -> str:
         """The name of a topic."""
@@ -65,9 +72,20 @@ class PlainClients:
             config["group.instance.id"] = f"{self.static_name}.{queue}"
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
-    def tail(self, on_error: Told) -> Consumer:
-        """Reads partitions that it is told, as no member of any group."""
-        config: dict[str, Any] = {"group.id": f"{self.namespace}.tail", "fetch.wait.max.ms": 100, "enable.partition.eof": True}
+    def tail(self, on_error: Told, wait_ms: int = 100, isolation: str = "read_committed") -> Consumer:
+        """Reads partitions that it is told, as no member of any group.
+
+        Args:
+            on_error: told in words.
+            wait_ms: how long the broker waits for records; that an end was reached is known so much later.
+            isolation: or read_uncommitted.
+        """
+        config: dict[str, Any] = {
+            "group.id": f"{self.namespace}.tail",
+            "fetch.wait.max.ms": wait_ms,
+            "enable.partition.eof": True,
+            "isolation.level": isolation,
+        }
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
     def producer(self, on_error: Told, on_delivery: Delivered) -> Producer:
@@ -80,7 +98,7 @@ class PlainClients:
             "queue.buffering.max.messages": 1_000_000,
             "on_delivery": on_delivery,
         }
-        return Producer(self._with_settings(config, on_error))
+        return producer_of(self._with_settings(config, on_error), self.framing)
 
     def admin(self, on_error: Told) -> AdminClient:
         """To ask for offsets."""
@@ -90,7 +108,13 @@ class PlainClients:
         def told(error: KafkaError) -> None:
             on_error(in_words(error))
 
-        return {**self.settings, **config, "error_cb": told, "logger": _logger, "client.id": f"{self.namespace}.{self.name}"}
+        return {
+            **of_librdkafka(self.settings),
+            **config,
+            "error_cb": told,
+            "logger": _logger,
+            "client.id": f"{self.namespace}.{self.name}",
+        }
 
 
 _READING: Final[dict[str, Any]] = {

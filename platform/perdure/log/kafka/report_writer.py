@@ -115,6 +115,7 @@ class ReportWriter:
         """One try; those that were not written."""
         producer = self._producer
         if producer is None:
+            self._clients.framing.load_or_tell(self._troubled)
             producer = self._producer = self._clients.producer(self._troubled, lambda _error, _message: None)
         self._failed.clear()
         for index, item in enumerate(items):
