@@ -81,6 +81,7 @@ class KafkaLog:
         self._is_suspect = False
         self._steps: set[tuple[str, int]] = set()
         self._quick_until = 0.0
+        self._was_woken = False
         self._nudged_at = 0.0
         self._owed: set[int] = set()
         self._owed_since = 0.0
@@ -117,14 +118,13 @@ class KafkaLog:
             commands = self._take_ready(limit)
             now = time.monotonic()
             left_s = until - now
-            if commands or left_s <= 0:
+            if commands or left_s <= 0 or self._was_woken:
+                self._was_woken = False
                 return commands
             if self._owed and now - self._owed_since > OWED_S:
                 self._commit_by_itself()
-            is_woken = self._wait(left_s, max(1, limit))
+            self._wait(left_s, max(1, limit))
             self._settle_ownership()
-            if is_woken:
-                return self._take_ready(limit)
 
     def input_of(self, workflow_id: str) -> tuple[int, int]:
         """Where a workflow id lies, and the last command taken from there."""
@@ -188,8 +188,8 @@ class KafkaLog:
     def _take_more(self, consumer: Consumer, limit: int, timeout_s: float) -> list[AnyCommand]:
         """For a batch that is open and waits for steps: what is there when one of them reports."""
         intake = self._intake
-        if not intake.has_ready:
-            self._channel.wait(timeout_s)
+        if not intake.has_ready and self._channel.wait(timeout_s):
+            self._was_woken = True
         self._look(consumer.consume(max(1, limit), 0))
         return intake.take(limit)
 
@@ -225,34 +225,31 @@ class KafkaLog:
             self._intake.put_records(record for record in records if record.error() is None or self._tell(record.error()))
         channel = self._channel
         if channel.wait(0):
+            self._was_woken = True
             commands = channel.take(1 << 30)
             channel.settle()
             if commands:
                 self._intake.put_local(commands)
                 self._quick_until = time.monotonic() + QUICK_S
 
-    def _wait(self, left_s: float, limit: int) -> bool:
-        """Wait a moment for the first record or command of this process.
-
-        Returns:
-            Whether `wake` was called, or a command of this process is there.
-        """
+    def _wait(self, left_s: float, limit: int) -> None:
+        """Wait a moment for the first record or command of this process."""
         consumer, channel = self._consumer, self._channel
         assert consumer is not None
         if not self._steps and time.monotonic() > self._quick_until:
             record = consumer.poll(min(left_s, POLL_S))
             if record is not None:
                 self._look([record, *consumer.consume(limit, 0)])
-            return channel.wait(0)
+            return
         until = time.monotonic() + min(left_s, POLL_S)
         while time.monotonic() < until:
             if channel.wait(TURN_S):
-                return True
+                self._was_woken = True
+                return
             record = consumer.poll(0)
             if record is not None:
                 self._look([record, *consumer.consume(limit, 0)])
-                break
-        return False
+                return
 
     def _tell(self, error: KafkaError) -> bool:
         """An error instead of a record.
