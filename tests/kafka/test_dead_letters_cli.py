@@ -15,7 +15,7 @@ from perdure.log.kafka.facts import read_facts
 from perdure.model.commands import SignalWorkflow
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.tasks import Task
-from tests.kafka.namespace import Namespace
+from tests.kafka.namespace import Namespace, wait_until
 
 Perdure = Callable[..., tuple[int, str, str]]
 OURS = (RecordHeader(*COMMANDS.header),)
@@ -25,6 +25,10 @@ SIGNAL = SignalWorkflow("order-é", name="paid", request_id="r-1")
 @pytest.fixture
 def letters(namespace: Namespace) -> Namespace:
     namespace.create({f"{namespace.name}.meta": 1}, {"cleanup.policy": "compact"})
+    wanted = {f"{namespace.name}.{topic}" for topic in ("meta", "commands", "dead-letters", "tasks.default")}
+    wait_until(
+        lambda: wanted <= namespace.admin.list_topics(timeout=10).topics.keys()
+    )  # brokers hear of new topics a little later
     return namespace
 
 

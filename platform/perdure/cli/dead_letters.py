@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perdure.cli.dev import DEFAULT_DB, DatabaseOption, database_url
+from perdure.cli.kafka_options import SettingOption
 from perdure.cli.output import Format, FormatOption, local_time, print_facts, print_json, print_table, utc_time
 
 if TYPE_CHECKING:
@@ -22,12 +23,6 @@ KafkaOption = Annotated[
     str, typer.Option(help="Brokers to begin with, instead of a database.", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
 ]
 NamespaceOption = Annotated[str, typer.Option(help="On Kafka: what the topics' names begin with.", envvar="PERDURE_NAMESPACE")]
-SettingOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="A setting of librdkafka, such as security.protocol=SASL_SSL; may be given often.", metavar="NAME=VALUE"
-    ),
-]
 IdsArgument = Annotated[list[str] | None, typer.Argument(help="As `list` shows them.", metavar="[ID]...")]
 AllOption = Annotated[bool, typer.Option("--all", help="All that are open.")]
 
@@ -136,22 +131,18 @@ def drop(
 
 
 def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: str) -> DeadLetters:
-    from perdure.errors import UsageError
-
     if not kafka:
         from perdure.log.dead_letters import SqliteDeadLetters
 
         return SqliteDeadLetters(database_url(db))
-    try:
-        from perdure.log.kafka.dead_letters import KafkaDeadLetters
-    except ModuleNotFoundError as error:
-        raise UsageError(f"Kafka needs the module {error.name}: pip install 'perdure[kafka]'") from None
+    from perdure.cli.kafka_options import place
+
     if not namespace:
         raise typer.BadParameter("which namespace? It is what the topics' names begin with", param_hint="--namespace")
-    pairs = [setting.partition("=") for setting in settings or ()]
-    if bad := [name for name, equals, _ in pairs if not equals]:
-        raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--set")
-    return KafkaDeadLetters(namespace, {**{name.strip(): value for name, _, value in pairs}, "bootstrap.servers": kafka})
+    where = place(kafka, namespace, settings)
+    from perdure.log.kafka.dead_letters import KafkaDeadLetters
+
+    return KafkaDeadLetters(where.namespace, where.settings)
 
 
 def _picked(found: Sequence[OpenLetter], ids: list[str] | None, *, is_all: bool) -> list[OpenLetter]:
