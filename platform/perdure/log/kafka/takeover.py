@@ -30,12 +30,17 @@ if TYPE_CHECKING:
 
 EARLIEST: Final = cast("Any", kafka_admin).OffsetSpec.earliest()
 LATEST: Final = cast("Any", kafka_admin).OffsetSpec.latest()
+PENDING: Final = (cast("Any", KafkaError)._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT)  # noqa: SLF001 - its public name
+"""What is said of committed offsets while a transaction that holds them is open."""
 END_OF_PARTITION: Final = cast("Any", KafkaError)._PARTITION_EOF  # noqa: SLF001 - its public name
 
 STUCK_S: Final = 0.3
 """An owner whose transaction has not ended after this time is stuck, seconds."""
 
 ASK_S: Final = 10.0
+ANSWERED_S: Final = 2 * ASK_S
+"""The client itself ends a question after `ASK_S`, as an error of Kafka's; this is only not to hang on a bug."""
+
 FENCE_S: Final = 30.0
 RECORDS: Final = 5_000
 READ_S: Final = 0.1
@@ -150,6 +155,8 @@ class Takeover:
                         f"partitions {sorted({*self._waiting, *self._partitions})} to be taken over ({in_words(error)})"
                     )
                     time.sleep(RETRY_S)
+                    # One that has asked before a broker failed goes on asking with the leader's old epoch, and is refused for ever.
+                    admin = self._clients.admin(self._troubled)
         except BaseException as error:  # noqa: BLE001 - raised on the engine's thread
             self._done.put(error)
             self._wake()
@@ -213,11 +220,12 @@ class Takeover:
         owners = self._owners(admin, partitions)
         try:
             offsets = self._committed(reader, partitions, STUCK_S)
-            is_stuck = self._is_end_hidden(admin, partitions)
-        except KafkaException:
-            offsets, is_stuck = {}, True
-        if not is_stuck:
-            return offsets
+        except KafkaException as exception:
+            if error_of(exception).code() not in PENDING:
+                raise
+        else:
+            if not self._is_end_hidden(admin, partitions):
+                return offsets
         for owner in owners:
             self._fence(owner)
         return self._committed(reader, partitions, ASK_S)
@@ -226,7 +234,7 @@ class Takeover:
         wanted = [TopicPartition(self._layout.commands, partition) for partition in partitions]
         request = [ConsumerGroupTopicPartitions(self._clients.group, wanted)]
         futures = admin.list_consumer_group_offsets(request, require_stable=False, request_timeout=ASK_S)
-        found: Any = futures[self._clients.group].result(ASK_S)
+        found: Any = futures[self._clients.group].result(ANSWERED_S)
         return {each.metadata for each in found.topic_partitions if each.metadata} - {self._clients.transactional_id}
 
     def _committed(self, reader: Consumer, partitions: list[int], timeout_s: float) -> dict[int, int]:
@@ -283,7 +291,7 @@ class Takeover:
             )
             for spec in specs
         ]
-        return [{each.partition: future.result(ASK_S).offset for each, future in answer.items()} for answer in asked]
+        return [{each.partition: future.result(ANSWERED_S).offset for each, future in answer.items()} for answer in asked]
 
     # ---- the events
 
