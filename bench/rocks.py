@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
 
 from bench.restore import START_US, chance, ids, rss_bytes, sleeping
 from perdure.codec.avro import EVENTS
@@ -115,12 +115,13 @@ def wake_up(path: Path, runs: int, partitions: int) -> dict[str, object]:
     head_s = perf_counter() - begun
     after_open = rss_bytes()
     which = random.Random(1)
-    begun = perf_counter()
+    begun, begun_cpu = perf_counter(), thread_time()
     for _ in range(10_000):
         workflow_id, run_id = ids(which.randrange(runs))
         assert store.state(workflow_id) is not None
         assert len(store.events(workflow_id, run_id)) == 2
-    read_s = perf_counter() - begun
+        assert store.last_hash(workflow_id, run_id)
+    read_s, read_cpu_s = perf_counter() - begun, thread_time() - begun_cpu
     assert len(head) == min(10_000, runs)
     found: dict[str, object] = {
         "open_s": round(open_s, 3),
@@ -129,6 +130,7 @@ def wake_up(path: Path, runs: int, partitions: int) -> dict[str, object]:
         "rss_mb_open": round(after_open / 1e6),
         "rss_mb_after_10000_reads": round(rss_bytes() / 1e6),
         "read_us": round(read_s / 10_000 * 1e6),
+        "read_cpu_us": round(read_cpu_s / 10_000 * 1e6),
     }
     store.close()
     return found

@@ -58,6 +58,14 @@ def test_many_records_of_a_run_stay_in_order(node: Node) -> None:
     assert [each.first_event_id for each in node.store.events("w", "run-1")] == [9, 10, 11, 99, 100, 101]
 
 
+def test_a_long_history_is_given_whole(node: Node) -> None:
+    records = [record("run-1"), *(record("run-1", first, SignalReceived("go", b"[]")) for first in range(3, 60))]
+    for each in records:
+        node.write(with_record(Batch(each.first_event_id), each))
+        assert node.store.events("w", "run-1")[-1] == each
+    assert node.store.events("w", "run-1") == records
+
+
 def test_the_state_is_the_last_one_written(node: Node) -> None:
     node.write(states(state("w", view=b"1"), state("v")))
     node.write(states(state("w", view=b"2"), at=2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from rocksdict import ReadOptions
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
     from perdure.store.rocksdb.changes import Changes
+
+
+ASKED_FOR: Final = 16
+"""Records of a history that are asked for one by one; the others are scanned."""
 
 
 class Partition:
@@ -54,6 +58,7 @@ class Partition:
         self.input_offset = checkpoint.input_offset if checkpoint else -1
         self.latest_at = checkpoint.latest_at if checkpoint else 0
         self.timers_from = checkpoint.timers_from if checkpoint else keys.TIMERS
+        self._last_read = "", b""
         self.suspended = {
             key[1:].decode(): run_id.decode() for key, run_id in self._scan(keys.SUSPENDED, keys.after_all(keys.SUSPENDED))
         }
@@ -69,6 +74,7 @@ class Partition:
         Raises:
             InfrastructureError: nothing was written; the message says what to do.
         """
+        self._last_read = "", b""
         if offset is not None:
             self.offset = offset
         self.input_offset = max(self.input_offset, changes.input_offset)
@@ -94,12 +100,29 @@ class Partition:
         return self._get(keys.event(run_id, first_event_id)) is not None
 
     def events(self, run_id: str) -> list[EventRecord]:
-        """The history of a run."""
-        first = keys.events(run_id)
-        return [values.record_of(stored) for _, stored in self._scan(first, keys.after_all(first))]
+        """The history of a run. A record says where the next one begins: asking for it by its key takes one look into one file, where
+        a scan looks into all of them; only a long history is scanned.
+        """
+        records: list[EventRecord] = []
+        event_id = 1
+        while len(records) < ASKED_FOR:
+            stored = self._get(keys.event(run_id, event_id))
+            if stored is None:
+                break
+            records.append(values.record_of(stored))
+            event_id = records[-1].last_event_id + 1
+            self._last_read = run_id, stored
+        if 0 < len(records) < ASKED_FOR:
+            return records
+        for _, stored in self._scan(keys.event(run_id, event_id), keys.after_all(keys.events(run_id))):
+            records.append(values.record_of(stored))
+            self._last_read = run_id, stored
+        return records
 
     def last_record(self, run_id: str) -> bytes | None:
         """The last of a run, as it is stored."""
+        if self._last_read[0] == run_id:
+            return self._last_read[1]
         first = keys.events(run_id)
         try:
             found = self._db.iter()
