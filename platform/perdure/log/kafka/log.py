@@ -36,6 +36,9 @@ POLL_S: Final = 0.05
 TURN_S: Final = 0.000_5
 """While commands of this process are expected, Kafka and they are looked at in turns of this length, seconds."""
 
+JOIN_S: Final = 0.005
+"""How often Kafka is looked at while a batch waits for steps, seconds: longer than the engine lets it wait."""
+
 QUICK_S: Final = 1.0
 """After a command of this process, others are expected for this time, seconds."""
 
@@ -187,10 +190,15 @@ class KafkaLog:
 
     def _take_more(self, consumer: Consumer, limit: int, timeout_s: float) -> list[AnyCommand]:
         """For a batch that is open and waits for steps: what is there when one of them reports."""
-        intake = self._intake
-        if not intake.has_ready and self._channel.wait(timeout_s):
-            self._was_woken = True
-        self._look(consumer.consume(max(1, limit), 0))
+        intake, channel = self._intake, self._channel
+        until = time.monotonic() + timeout_s
+        while not intake.has_ready:
+            left_s = until - time.monotonic()
+            is_woken = left_s > 0 and channel.wait(min(left_s, JOIN_S))
+            self._look(consumer.consume(max(1, limit), 0))
+            if is_woken or left_s <= 0:
+                self._was_woken |= is_woken
+                break
         return intake.take(limit)
 
     def _take_ready(self, limit: int) -> list[AnyCommand]:
