@@ -10,7 +10,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench browser kafka
+.PHONY: help run test check fmt bench browser kafka chaos
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ fmt: $(STAMP) ## format, and mend what ruff can mend
 
 kafka: $(STAMP) ## a Kafka on 127.0.0.1:9092 until Ctrl-C, for trying things; needs Java 17 and Maven
 	$(BIN)/python -m tests.kafka.broker
+
+chaos: $(STAMP) ## orders on three brokers while all of it is killed, stopped and frozen; SEED=… MINUTES=2 BROKERS=3
+	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),2) --brokers $(or $(BROKERS),3)
 
 bench: $(VENV)/.made-bench ## the figures of the README, as JSON and a table
 	$(BIN)/python -m bench

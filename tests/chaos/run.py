@@ -221,7 +221,7 @@ class Chaos:
 
     def _is_whole(self, broker: Broker) -> bool:
         """By what the one says that was out: the others may not have missed it yet."""
-        client = {**self._cluster.client, "bootstrap.servers": broker.bootstrap, "log_level": "0"}
+        client: dict[str, Any] = {**self._cluster.client, "bootstrap.servers": broker.bootstrap, "log_level": "0"}
         try:
             found = AdminClient(client).list_topics(timeout=2)
         except KafkaException:
