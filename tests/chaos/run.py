@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,10 +155,14 @@ class Chaos:
         time.sleep(max(0.0, self._begun + self._seconds - time.monotonic()))
 
     def _make(self, fault: Fault) -> None:
+        """To another of the same kind, when that one is out already."""
+        count = len(self._cluster.brokers) if fault.who is Who.BROKER else len(self._processes[fault.who])
         with self._lock:
-            if (fault.who, fault.index) in self._busy:
-                self.say(f"({fault}: passed over, it is out already)")
+            free = [i for i in (fault.index, *range(count)) if (fault.who, i) not in self._busy]
+            if not free:
+                self.say(f"({fault}: passed over, all are out already)")
                 return
+            fault = replace(fault, index=free[0])
             self._busy.add((fault.who, fault.index))
         try:
             if fault.who is Who.BROKER:
