@@ -11,7 +11,7 @@ from perdure.core.actions import to_event
 from perdure.core.decide import closed_reply, decide
 from perdure.core.effects import begin, effects
 from perdure.core.lifecycle import Phase
-from perdure.core.run import RunState, evolve
+from perdure.core.run import RunState, evolve, fold
 from perdure.core.start import Outcome, decide_start, started_event
 from perdure.engine.active import ActiveRun, ActiveRuns
 from perdure.engine.paging import page_of
@@ -241,6 +241,12 @@ class Handler:
     # ---- reads
 
     def _await(self, command: cm.AwaitWorkflow) -> None:
+        active = self._runs.find(command.workflow_id)
+        if command.run_id and active is not None and active.state.run_id != command.run_id:
+            earlier = self._runs.history(command.workflow_id, command.run_id)
+            if earlier:  # others followed it, so it has closed
+                self._outbox.reply(command.reply_to, closed_reply(fold(earlier), command.request_id))
+                return
         active = self._find(command)
         if active is None:
             return
