@@ -455,3 +455,39 @@ async def billing() -> AsyncIterator[Billing]:
     (place / "app.py").write_text(APP + provider)
     line = (APP + provider).partition("    raise Conn")[0].count("\n") + 1
     assert f"app.py:{line}: ConnectionError: no bank" in refusal(place, "dev", "app.py")
+
+
+def test_methods_of_a_provided_instance_are_served(place: Path, devs: Callable[..., Dev]) -> None:
+    provided = """
+import pathlib
+from collections.abc import AsyncIterator
+
+class Ledger:
+    def __init__(self) -> None:
+        self.entries: list[str] = []
+
+    @activity.defn
+    def enter(self, text: str) -> list[str]:
+        self.entries.append(text)
+        return self.entries
+
+@activity.provide
+async def ledger() -> AsyncIterator[Ledger]:
+    pathlib.Path("opened").touch()
+    yield Ledger()
+    pathlib.Path("closed").touch()
+
+@workflow.defn
+async def keeps(text: str) -> list[str]:
+    return await Ledger.enter(text)
+"""
+    (place / "app.py").write_text(APP + provided)
+    dev = devs(place, "app.py")
+    assert "Ledger.enter" in dev.wait_for("activities ")
+    for number, expected in enumerate(('["a"]', '["a","a"]')):
+        ask(place, "start", f"keeps-{number}", "keeps", "a")
+        assert ask(place, "result", f"keeps-{number}").replace(" ", "").replace("\n", "") == expected
+    assert (place / "opened").exists()
+    assert not (place / "closed").exists()
+    assert dev.stop() == 0
+    assert (place / "closed").exists()
