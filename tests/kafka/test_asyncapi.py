@@ -3,7 +3,7 @@ from __future__ import annotations
 import yaml
 from fastavro import parse_schema
 
-from perdure.codec.avro import WIRES
+from perdure.codec.avro import FRAMED, WIRES
 from perdure.log.kafka.asyncapi import document
 from perdure.log.kafka.topics import topics_of
 from tests.kafka.asyncapi import TARGET, rendered
@@ -30,4 +30,5 @@ def test_a_message_carries_the_schema_that_is_written_and_its_header() -> None:
     for name, wire in WIRES.items():
         parse_schema(messages[name]["payload"]["schema"])
         assert messages[name]["payload"]["schema"] == wire.schema.parsed()
-        assert messages[name]["headers"]["properties"][wire.header[0]]["const"].encode() == wire.header[1]
+        plain, framed = messages[name]["headers"]["properties"][wire.header[0]]["enum"]
+        assert (plain.encode(), framed.encode()) == (wire.header[1], wire.header[1] + FRAMED)

@@ -25,6 +25,7 @@ from perdure.errors import InfrastructureError
 from perdure.log.kafka.admin import Topics
 from perdure.log.kafka.clients import EngineClients
 from perdure.log.kafka.facts import ids_of, read_facts
+from perdure.log.kafka.plain_clients import PlainClients
 from perdure.log.kafka.status import Status
 from perdure.registry import Registry
 from perdure.schemas import NAMES, current
@@ -197,6 +198,25 @@ def test_a_stranger_reads_states_and_events_by_the_registry_alone(space: Space) 
     ids = [record["first_event_id"] for record in records]
     assert ids[0] == 1
     assert ids == sorted(set(ids))
+
+
+def test_other_headers_stay_and_nothing_is_framed_twice(space: Space) -> None:
+    space.apply()
+    clients = PlainClients(space.name, "c", space.settings)
+    clients.framing.load()
+    producer = clients.producer(lambda _: None, lambda _error, _message: None)
+    trace, theirs = ("traceparent", b"00-1"), ("perdure-schema", b"events/9/feed")
+    framed = (HEADER, STATE.schema.header + FRAMED)
+    several: list[Any] = [[trace, STATE.header, trace], [framed], [theirs], [trace], None]
+    for headers in several:
+        producer.produce(f"{space.name}.state", b"\2avro", "w", 0, headers=headers)
+    producer.produce(f"{space.name}.state", None, "w", 0, headers=[STATE.header])
+    assert producer.flush(20) == 0
+    found = [(message.headers(), message.value()) for message in space.read("state")]
+    assert found[0][0] == [trace, framed, trace]
+    assert (found[0][1][0], found[0][1][5:]) == (0, b"\2avro")
+    assert found[1:5] == [([framed], b"\2avro"), ([theirs], b"\2avro"), ([trace], b"\2avro"), (None, b"\2avro")]
+    assert found[5] == ([STATE.header], None)
 
 
 def test_it_is_switched_on_and_off_while_workflows_run(space: Space) -> None:

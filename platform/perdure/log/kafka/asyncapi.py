@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from perdure import schemas
-from perdure.codec.avro import HEADER
+from perdure.codec.avro import FRAMED, HEADER
 from perdure.log.kafka.topics import COMMANDS, META, Topic, name_of, topics_of
 
 AVRO: Final = "application/vnd.apache.avro;version=1.12.0"
 _TITLE: Final = "perdure"
+_FORMS: Final = (
+    "With /confluent, five bytes stand before the Avro: a NUL, and the id of the schema in the registry. Readers take both."
+)
 
 
 def document(namespace: str, queues: Sequence[str]) -> dict[str, Any]:
@@ -77,13 +80,14 @@ def _channel(namespace: str, topic: Topic) -> dict[str, Any]:
 
 def _message(name: str) -> dict[str, Any]:
     schema = schemas.current(name)
+    header = schema.header.decode()
     return {
         "name": name,
         "contentType": AVRO,
         "headers": {
             "type": "object",
             "required": [HEADER],
-            "properties": {HEADER: {"type": "string", "const": schema.header.decode()}},
+            "properties": {HEADER: {"type": "string", "enum": [header, header + FRAMED.decode()], "description": _FORMS}},
         },
         "payload": {"schemaFormat": AVRO, "schema": schema.parsed()},
         "bindings": {"kafka": {"bindingVersion": "0.5.0", "key": {"type": "string"}}},

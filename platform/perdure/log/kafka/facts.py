@@ -49,12 +49,13 @@ class Made(msgspec.Struct, frozen=True):
     topics: dict[str, MadeTopic]
 
 
-def read_facts(settings: Mapping[str, Any], topic: str) -> dict[str, bytes]:
+def read_facts(settings: Mapping[str, Any], topic: str, answer_s: float = _ANSWER_S) -> dict[str, bytes]:
     """All facts, by name.
 
     Args:
         settings: of librdkafka.
         topic: `<namespace>.meta`, which must exist.
+        answer_s: how long to wait for Kafka.
 
     Raises:
         InfrastructureError: it cannot be read.
@@ -71,9 +72,9 @@ def read_facts(settings: Mapping[str, Any], topic: str) -> dict[str, bytes]:
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
         while True:
-            message: Any = consumer.poll(_ANSWER_S)
+            message: Any = consumer.poll(answer_s)
             if message is None:
-                raise InfrastructureError(f"topic {topic} could not be read within {_ANSWER_S:.0f} s")
+                raise InfrastructureError(f"topic {topic} could not be read within {answer_s:.0f} s")
             if (error := message.error()) is not None:
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  so named by the client
                     return facts

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from perdure.log.kafka.status import Status
 
 AGAIN_S: Final = 0.5
+ANSWER_S: Final = 5.0
+"""For the meta topic: an engine asks again, a client writes without frames; seconds."""
 
 
 class Framing:
@@ -100,7 +102,7 @@ class Framing:
     def _ids(self) -> dict[str, int]:
         topic = name_of(self._namespace, META)
         try:
-            ids = ids_of(read_facts(self._settings, topic))
+            ids = ids_of(read_facts(self._settings, topic, ANSWER_S))
         except KafkaException as error:
             raise InfrastructureError(f"topic {topic} cannot be read: {error}") from None
         if missing := sorted(_headers() - ids.keys()):
@@ -135,10 +137,11 @@ class FramingProducer(Producer):
         *,
         headers: Any = None,
     ) -> None:
-        if value is not None and headers and len(headers) == 1 and headers[0][0] == HEADER:
-            found = self._framing.framed(value, headers[0][1])
-            if found is not None:
-                value, headers = found[0], [found[1]]
+        if value is not None and headers:
+            for index, (name, header) in enumerate(headers):
+                if name == HEADER and (found := self._framing.framed(value, header)) is not None:
+                    value, headers = found[0], [*headers[:index], found[1], *headers[index + 1 :]]
+                    break
         super().produce(topic, value, key, partition, on_delivery, headers=headers)
 
 
