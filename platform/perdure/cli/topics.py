@@ -19,7 +19,10 @@ NamespaceOption = Annotated[str, typer.Option(help="What the topics' names begin
 SettingOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="A setting of librdkafka, such as security.protocol=SASL_SSL; may be given often.", metavar="NAME=VALUE"
+        "--set",
+        help="A setting of librdkafka, such as security.protocol=SASL_SSL, or schema.registry.url; may be given often. "
+        "PERDURE_KAFKA_SASL_PASSWORD in the environment is sasl.password.",
+        metavar="NAME=VALUE",
     ),
 ]
 PartitionsOption = Annotated[int, typer.Option(min=0, help="Of commands, events and state; for ever. 12 by default.")]
@@ -88,13 +91,15 @@ def _topics(kafka: str, namespace: str, settings: list[str] | None) -> Topics:
 
     try:
         from perdure.log.kafka.admin import Topics
+        from perdure.log.kafka.kafka_address import settings_of_environment
     except ModuleNotFoundError as error:
         raise UsageError(f"Kafka needs the module {error.name}: pip install 'perdure[kafka]'") from None
     logging.getLogger("perdure.log.kafka.client").addHandler(logging.NullHandler())  # what matters comes as an error
     pairs = [setting.partition("=") for setting in settings or ()]
     if bad := [name for name, equals, _ in pairs if not equals]:
         raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--set")
-    return Topics(namespace, {**{name.strip(): value for name, _, value in pairs}, "bootstrap.servers": kafka})
+    given = {name.strip(): value for name, _, value in pairs}
+    return Topics(namespace, {**settings_of_environment(), **given, "bootstrap.servers": kafka})
 
 
 def _print(plan: Plan, *, done: bool = False) -> None:
