@@ -184,13 +184,20 @@ class Handler:
         if isinstance(command, cm.Request):
             self._outbox.reply(command.reply_to, decision.reply)
         for event in decision.events:
-            error = self._bring_live(active) if _needs_code(state.phase, event) else None
+            needs_code = _needs_code(state.phase, event) or (isinstance(event, ev.TERMINAL) and self._lacks_view(active))
+            error = self._bring_live(active) if needs_code else None
             self._record(active, event)
             if error is not None and type(event) is ev.WorkflowBegun:
                 self._suspend(active, error)
             elif type(event) in WAKES:
                 self._show(active, event)
         self._keep_lease(active, command)
+
+    def _lacks_view(self, active: ActiveRun) -> bool:
+        """Whether the store was restored from events alone, and only the code has the view."""
+        definition = self._definitions.get(active.state.type)
+        has_one = definition is not None and definition.view is not None
+        return has_one and not active.view and active.state.phase is Phase.RUNNING
 
     def _find(self, command: cm.AnyCommand) -> ActiveRun | None:
         active = self._runs.find(command.workflow_id)
