@@ -103,7 +103,7 @@ def test_an_engine_says_what_it_waits_for_until_it_serves(kafka: str, watched: C
     name = f"t{uuid.uuid4().hex[:8]}"
     where = ("--kafka", kafka, "--namespace", name)
     engine = watched("engine", "app.py", *where)
-    waits = f"waiting for the broker: an answer about topic {name}."  # which nobody has made
+    waits = f"waiting for the broker: topic {name}.events, which does not exist (perdure topics apply)"
     wait_until(lambda: waits in str(engine.health("ready")[1]), 30, lambda: f"{engine.health('ready')} {engine.log.read_text()}")
     assert engine.health("live") == (200, [])
     assert engine.health("ready")[0] == 503

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import cast
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from perdure.codec.payloads import JsonPayloads
 from perdure.engine.counts import Buckets, Counts, Doing, Pulse
 from perdure.engine.ports import Batch
 from perdure.engine.processor import Engine
@@ -16,6 +20,10 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.observability.metrics import Metrics
 from perdure.observability.observed import Observed
+from perdure.worker.attempt import Attempts
+from perdure.worker.worker import Worker
+
+HOUSE = Path(__file__).parents[3]
 
 
 class _Engine:
@@ -53,6 +61,10 @@ class _Medium:
 
     def dead_letters(self) -> int:
         return 1
+
+
+def families_of(observed: Observed) -> set[str]:
+    return {family.name + ("_total" if family.type == "counter" else "") for family in Metrics(observed).collect()}
 
 
 def scraped(observed: Observed) -> dict[str, float]:
@@ -145,3 +157,12 @@ def test_kafka_is_measured_by_partition() -> None:
     assert samples["perdure_kafka_fenced_total"] == 2
     assert samples["perdure_kafka_lag_records{partition=0}"] == 12
     assert samples["perdure_ready"] == 0
+
+
+def test_every_metric_is_explained_and_nothing_else() -> None:
+    explained = set(re.findall(r"`(perdure_\w+)`", (HOUSE / "docs" / "howto" / "observe.md").read_text()))
+    with ThreadPoolExecutor(1) as threads:
+        attempts = Attempts({}, JsonPayloads(), threads, {})
+    worker = Worker("w", attempts, lambda reports: None)
+    everything = Observed(_Engine().engine, worker, None, attempts, _Medium(), Status(lambda message: None))
+    assert families_of(everything) == explained

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
 from perdure.errors import InfrastructureError
 from perdure.log.kafka.verdict import error_of, in_words
@@ -40,9 +40,12 @@ def identity_of_events(clients: EngineClients, status: Status, is_given_up: Call
             cluster = admin.describe_cluster(request_timeout=ASK_S).result(ASK_S).cluster_id
             found = admin.describe_topics(TopicCollection([topic]), request_timeout=ASK_S)[topic].result(ASK_S)
         except (KafkaException, TimeoutError) as error:
+            waits_for = f"an answer about topic {topic}"
             if isinstance(error, KafkaException):
                 status.trouble = in_words(error_of(error))
-            status.waits(f"an answer about topic {topic}")
+                if error_of(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    waits_for = f"topic {topic}, which does not exist (perdure topics apply)"
+            status.waits(waits_for)
         else:
             status.goes_on()
             return f"{cluster}/{found.topic_id}/{clients.namespace}"
