@@ -6,10 +6,13 @@ import signal
 from typing import Any
 
 import pytest
+from confluent_kafka.cimpl import NewPartitions
 
-from perdure.errors import CommitAborted
+from perdure.errors import CommitAborted, InfrastructureError
+from perdure.log.kafka.clients import EngineClients
 from perdure.model.commands import SignalWorkflow
 from tests.kafka.namespace import Namespace
+from tests.kafka.tally import Tally
 
 
 @pytest.mark.timeout(240)
@@ -90,3 +93,16 @@ def test_events_of_timers_alone_are_fenced_like_any_others(namespace: Namespace)
     batch.events = tally.batch_of([SignalWorkflow(mine, name="late")]).events
     with pytest.raises(CommitAborted, match="ILLEGAL_GENERATION"):
         tally.log.commit(batch)
+
+
+def test_partitions_that_were_added_end_the_engine_with_what_to_do(namespace: Namespace) -> None:
+    settings = {"bootstrap.servers": namespace.bootstrap, "topic.metadata.refresh.interval.ms": 500}
+    tally = Tally(EngineClients(namespace.name, "one", settings)).open()
+    try:
+        tally.until(lambda: len(tally.owned) == 4)
+        for done in namespace.admin.create_partitions([NewPartitions(f"{namespace.name}.commands", 6)]).values():
+            done.result(20)
+        with pytest.raises(InfrastructureError, match="must never be added"):
+            tally.until(lambda: False)
+    finally:
+        tally.close()

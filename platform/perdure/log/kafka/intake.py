@@ -143,6 +143,11 @@ class Intake:
         return bool(self._ready)
 
     @property
+    def waiting(self) -> int:
+        """How many wait to be taken."""
+        return len(self._ready)
+
+    @property
     def has_taken(self) -> bool:
         """Whether anything was taken since the last commit."""
         return bool(self._taken)

@@ -46,6 +46,9 @@ QUICK_S: Final = 1.0
 OWED_S: Final = 1.0
 """Offsets of commands that left nothing to record are committed with the next transaction, or when idle after this time, seconds."""
 
+ERROR_S: Final = 10.0
+"""An error of the consumer that has not come again after this time is over, seconds."""
+
 NUDGE_S: Final = 0.1
 """librdkafka looks whether a heartbeat is due when its main thread wakes, by itself once a second: it is woken this often, seconds."""
 
@@ -85,6 +88,7 @@ class KafkaLog:
         self._steps: set[tuple[str, int]] = set()
         self._quick_until = 0.0
         self._was_woken = False
+        self._erred_at = 0.0
         self._nudged_at = 0.0
         self._owed: set[int] = set()
         self._owed_since = 0.0
@@ -178,8 +182,10 @@ class KafkaLog:
         if consumer is not None:
             consumer.close()
             self._membership.forget()
+            self._membership.gone.clear()
             self._intake.forget()
-        self._to_claim.clear()
+        for each in (self._to_claim, self._owed, self._steps):
+            each.clear()
         self._transactions.close()
         self.status.owned = frozenset()
 
@@ -205,8 +211,8 @@ class KafkaLog:
         """What is there; what was put aside by itself is written at once."""
         consumer = self._consumer
         assert consumer is not None
-        self._look(consumer.consume(max(1, limit), 0))
         intake = self._intake
+        self._look(consumer.consume(max(1, limit - intake.waiting), 0))
         while limit > 0 and intake.has_ready:
             commands = intake.take(limit)
             if commands or not intake.asides:
@@ -230,6 +236,7 @@ class KafkaLog:
     def _look(self, records: list[Any]) -> None:
         """Take in what Kafka and this process have."""
         if records:
+            self._erred_at = 0.0
             self._intake.put_records(record for record in records if record.error() is None or self._tell(record.error()))
         channel = self._channel
         if channel.wait(0):
@@ -272,6 +279,7 @@ class KafkaLog:
             )
         self.status.trouble = in_words(error)
         self.status.waits(f"commands of {self._layout.commands}")
+        self._erred_at = time.monotonic()
         return False
 
     # ---- committing
@@ -335,12 +343,15 @@ class KafkaLog:
         if (now := time.monotonic()) - self._nudged_at > NUDGE_S:
             self._nudged_at = now
             consumer.memberid()
+            if now - self._erred_at > ERROR_S:
+                self.status.goes_on()
             if self.status.is_lag_wanted:
                 self.status.lag = lag_of(consumer, self._layout.commands, membership.live, self._intake.last_offset)
         if self._has_lost_id:
             self._join_anew(consumer)
             return
         if membership.has_news:
+            self._check_count(membership.fresh)
             self._let_go()
             takeover.hand_over(membership.dropped, membership.fresh)
             membership.dropped, membership.fresh = [], []
@@ -351,6 +362,13 @@ class KafkaLog:
             self._to_claim += takeover.done()
         if self._to_claim:
             self._claim()
+
+    def _check_count(self, fresh: list[tuple[int, int]]) -> None:
+        if added := sorted(partition for partition, _ in fresh if partition >= self._layout.partitions):
+            raise InfrastructureError(
+                f"topic {self._layout.commands} had {self._layout.partitions} partitions, and now partitions {added} were added: "
+                "workflow ids would lie elsewhere. Partitions must never be added; see `perdure topics check`."
+            )
 
     def _let_go(self) -> None:
         gone, self._membership.gone = self._membership.gone, set[int]()

@@ -104,6 +104,7 @@ class Transactions:
             raise
         self._status.last_transaction_s = time.perf_counter() - begun
         self._status.counts.transactions += 1
+        self._status.trouble = ""
 
     def close(self) -> None:
         """Let go of the producers."""
