@@ -64,16 +64,6 @@ def read(namespace: str, settings: Mapping[str, str]) -> Contents:
     return contents
 
 
-def lag(namespace: str, settings: Mapping[str, str]) -> int:
-    """How many offsets the engines are behind; those that transactions' markers take are counted, too."""
-    admin = AdminClient({**settings, "log_level": "0"})
-    count = len(admin.list_topics(f"{namespace}.commands", timeout=ASK_S).topics[f"{namespace}.commands"].partitions)
-    places = [("commands", partition) for partition in range(count)]
-    ends = _offsets(admin, namespace, places, LATEST, IsolationLevel.READ_UNCOMMITTED)
-    committed = _committed(admin, namespace, f"{namespace}.engine", places)
-    return sum(max(0, ends[place] - max(0, committed.get(place, 0))) for place in places)
-
-
 def _offsets(admin: Any, namespace: str, places: list[Place], spec: Any, isolation: IsolationLevel) -> dict[Place, int]:
     asked = {TopicPartition(f"{namespace}.{topic}", partition): spec for topic, partition in places}
     answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ASK_S)

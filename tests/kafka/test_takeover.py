@@ -224,10 +224,9 @@ def test_a_claim_names_the_owner_before_its_first_commit(namespace: Namespace) -
     assert namespace.committed() == dict.fromkeys(ALL, 0)
     takeover = tally.log._takeover
     assert takeover is not None
-    admin = namespace.admin
-    assert takeover._owners(admin, [0, 1]) == set(), "one's own id is nobody to fence"
+    assert takeover._owners([0, 1]) == set(), "one's own id is nobody to fence"
     object.__setattr__(tally.log._clients, "instance", "another")
-    assert takeover._owners(admin, [0, 1]) == {f"{namespace.name}.claimer"}
+    assert takeover._owners([0, 1]) == {f"{namespace.name}.claimer"}
 
 
 # ---- waiting

@@ -35,10 +35,6 @@ class Admin:
     def list_offsets(self, asked: dict[TopicPartition, Any], **_: Any) -> dict[TopicPartition, Future[Any]]:
         return {each: answered(self._trouble or SimpleNamespace(offset=5)) for each in asked}
 
-    def list_consumer_group_offsets(self, *_: Any, **__: Any) -> dict[str, Future[Any]]:
-        owned = [SimpleNamespace(partition=0, metadata="ns.peer")]
-        return {"ns.engine": answered(SimpleNamespace(topic_partitions=owned))}
-
 
 class Reader:
     """Of committed offsets: 5, or an error until a fence."""
@@ -50,6 +46,15 @@ class Reader:
         if self._clients.trouble is not None and not self._clients.fenced:
             raise self._clients.trouble
         return [SimpleNamespace(partition=each.partition, offset=5, error=None) for each in wanted]
+
+    def close(self) -> None: ...
+
+
+class Owners:
+    """A peer has committed last."""
+
+    def committed(self, wanted: list[TopicPartition], timeout: float) -> list[Any]:
+        return [SimpleNamespace(partition=each.partition, metadata="ns.peer", error=None) for each in wanted]
 
     def close(self) -> None: ...
 
@@ -67,6 +72,9 @@ class Clients:
 
     def reader(self, _: Any) -> Reader:
         return Reader(self)
+
+    def offsets(self, _: Any) -> Owners:
+        return Owners()
 
     def admin(self, _: Any) -> Admin:
         return self._admins.pop(0) if len(self._admins) > 1 else self._admins[0]

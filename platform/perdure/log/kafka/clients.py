@@ -85,6 +85,16 @@ class EngineClients:
         config = {**self._reading(), "group.id": self.group, "enable.partition.eof": True, "fetch.wait.max.ms": 20}
         return Consumer(self._with_settings(config, on_error))
 
+    def offsets(self, on_error: Callable[[str], None]) -> Consumer:
+        """Of committed offsets and their metadata, with those that open transactions hold not waited for; never a member of the group.
+
+        `AdminClient.list_consumer_group_offsets` would say the same, and ends the whole process when the coordinator moves while it is
+        asked: an assertion of librdkafka's, https://github.com/confluentinc/librdkafka/issues/3663 and 4605.
+        """
+        return Consumer(
+            self._with_settings({**self._reading(), "group.id": self.group, "isolation.level": "read_uncommitted"}, on_error)
+        )
+
     def producer(self, on_error: Callable[[str], None], transactional_id: str = "") -> Producer:
         """Transactional; `init_transactions` fences whoever had the id before."""
         config: dict[str, Any] = {
@@ -100,7 +110,7 @@ class EngineClients:
         return producer_of(self._with_settings(config, on_error), self.framing)
 
     def admin(self, on_error: Callable[[str], None]) -> AdminClient:
-        """To ask for offsets and owners."""
+        """To ask where partitions begin and end."""
         return AdminClient(self._with_settings({}, on_error))
 
     def _reading(self) -> dict[str, Any]:

@@ -88,6 +88,11 @@ class PlainClients:
         }
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
+    def engine_offsets(self, on_error: Told) -> Consumer:
+        """Of what the engines have committed; never a member of their group. Why no admin: see `EngineClients.offsets`."""
+        config: dict[str, Any] = {"group.id": f"{self.namespace}.engine", "isolation.level": "read_uncommitted"}
+        return Consumer(self._with_settings({**_READING, **config}, on_error))
+
     def producer(self, on_error: Told, on_delivery: Delivered) -> Producer:
         """Idempotent: what it retries is written once, in order."""
         config: dict[str, Any] = {

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import confluent_kafka.admin as kafka_admin
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 
 from perdure.log.kafka.verdict import error_of, in_words
 
@@ -99,6 +99,7 @@ class Takeover:
         self._partitions: dict[int, _Restoring] = {}
         self._waiting: dict[int, int] = {}
         self._open: set[int] = set()
+        self._offsets: Consumer | None = None
         self._thread = threading.Thread(target=self._run, name="perdure-kafka-takeover", daemon=True)
 
     # ---- on the engine's thread
@@ -164,6 +165,8 @@ class Takeover:
             for partition in list(self._partitions):
                 self._restorer.close(partition)
             reader.close()
+            if self._offsets is not None:
+                self._offsets.close()
 
     def _next_jobs(self, reader: Consumer) -> bool:
         """Take over what the engine's thread says; False: stop."""
@@ -217,7 +220,7 @@ class Takeover:
 
     def _stable_offsets(self, reader: Consumer, admin: Any, partitions: list[int]) -> dict[int, int]:
         """The committed offsets, once no transaction is open on them: -1 where there is none."""
-        owners = self._owners(admin, partitions)
+        owners = self._owners(partitions)
         try:
             offsets = self._committed(reader, partitions, STUCK_S)
         except KafkaException as exception:
@@ -230,12 +233,14 @@ class Takeover:
             self._fence(owner)
         return self._committed(reader, partitions, ASK_S)
 
-    def _owners(self, admin: Any, partitions: list[int]) -> set[str]:
+    def _owners(self, partitions: list[int]) -> set[str]:
         wanted = [TopicPartition(self._layout.commands, partition) for partition in partitions]
-        request = [ConsumerGroupTopicPartitions(self._clients.group, wanted)]
-        futures = admin.list_consumer_group_offsets(request, require_stable=False, request_timeout=ASK_S)
-        found: Any = futures[self._clients.group].result(ANSWERED_S)
-        return {each.metadata for each in found.topic_partitions if each.metadata} - {self._clients.transactional_id}
+        if self._offsets is None:
+            self._offsets = self._clients.offsets(self._troubled)
+        found: Any = self._offsets.committed(wanted, timeout=ASK_S)
+        if errors := [each.error for each in found if each.error is not None]:
+            raise KafkaException(errors[0])
+        return {each.metadata for each in found if each.metadata} - {self._clients.transactional_id}
 
     def _committed(self, reader: Consumer, partitions: list[int], timeout_s: float) -> dict[int, int]:
         """Repeated to the deadline; an error never means that the offsets have not moved."""

@@ -7,9 +7,10 @@ import math
 import os
 import socket
 from concurrent.futures import Future
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from msgspec.structs import replace
 
 from perdure.errors import EngineUnavailable
@@ -24,7 +25,7 @@ from perdure.model.commands import AwaitWorkflow
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from confluent_kafka.admin import AdminClient
+    from confluent_kafka import Consumer
 
     from perdure.client.ports import Reader
     from perdure.log.kafka.plain_clients import PlainClients
@@ -72,7 +73,8 @@ class KafkaTransport:
         self._asked: dict[str, Future[AnyReply]] = {}
         self._mailbox: Mailbox | None = None
         self._postbox: Postbox | None = None
-        self._admin: AdminClient | None = None
+        self._committed: Consumer | None = None
+        self._offsets_lock = Lock()
         self._reader = StateReader(clients, self.ask)
         self._trouble = ""
         self._is_closed = False
@@ -157,6 +159,9 @@ class KafkaTransport:
         if self._mailbox is not None:
             self._mailbox.close()
         self._reader.close()
+        with self._offsets_lock:
+            if self._committed is not None:
+                self._committed.close()
 
     def _opened(self) -> tuple[Mailbox, Postbox]:
         if self._is_closed:
@@ -190,7 +195,7 @@ class KafkaTransport:
         """
         untaken_s = 0.0
         while not (await asyncio.wait((future,), timeout=self._ask_again_s))[0]:
-            is_taken = bool(places) and await asyncio.to_thread(self._is_taken, places[-1])
+            is_taken: bool | None = bool(places) and await asyncio.to_thread(self._is_taken, places[-1])
             untaken_s = 0.0 if is_taken else untaken_s + self._ask_again_s
             if untaken_s >= self._abandoned_s:
                 raise await asyncio.to_thread(self._unavailable, command, self._abandoned_s, places)
@@ -229,17 +234,22 @@ class KafkaTransport:
     def _is_taken(self, place: Position) -> bool | None:
         """Whether an engine is done with the command there; None when Kafka does not say."""
         try:
-            admin = self._admin = self._admin or self._clients.admin(self._troubled)
             wanted = [TopicPartition(self._clients.topic("commands"), place[0])]
-            group = f"{self._clients.namespace}.engine"
-            futures: Any = admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=LOOK_S, require_stable=False
-            )
-            found = futures[group].result(LOOK_S).topic_partitions[0]
-        except (KafkaException, TimeoutError) as error:
-            self._trouble = in_words(error_of(error)) if isinstance(error, KafkaException) else str(error)
+            found: Any = self._offsets().committed(wanted, timeout=LOOK_S)[0]
+        except KafkaException as exception:
+            self._trouble = in_words(error_of(exception))
+            return None
+        if found.error is not None:
+            self._trouble = in_words(found.error)
             return None
         return bool(found.offset > place[1])
+
+    def _offsets(self) -> Consumer:
+        """Threads share it."""
+        with self._offsets_lock:
+            if self._committed is None:
+                self._committed = self._clients.engine_offsets(self._troubled)
+            return self._committed
 
     def _troubled(self, message: str) -> None:
         self._trouble = message
