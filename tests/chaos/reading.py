@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import confluent_kafka.admin as kafka_admin
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from perdure.log.kafka.records import header_of
@@ -47,12 +47,12 @@ def read(namespace: str, settings: Mapping[str, str]) -> Contents:
     contents.lows = _offsets(admin, namespace, places, EARLIEST, IsolationLevel.READ_UNCOMMITTED)
     contents.engine_offsets = {
         place[1]: offset
-        for place, offset in _committed(admin, namespace, f"{namespace}.engine", places_of(contents, ["commands"])).items()
+        for place, offset in _committed(settings, namespace, f"{namespace}.engine", places_of(contents, ["commands"])).items()
     }
     for topic in partitions:
         if topic.startswith("tasks."):
             group = f"{namespace}.worker.{topic.removeprefix('tasks.')}"
-            contents.task_offsets |= _committed(admin, namespace, group, places_of(contents, [topic]))
+            contents.task_offsets |= _committed(settings, namespace, group, places_of(contents, [topic]))
     contents.records = _records(namespace, settings, places)
     contents.stable_ends = _offsets(admin, namespace, places, LATEST, IsolationLevel.READ_COMMITTED)
     contents.ends = _offsets(admin, namespace, places, LATEST, IsolationLevel.READ_UNCOMMITTED)
@@ -73,18 +73,18 @@ def _offsets(admin: Any, namespace: str, places: list[Place], spec: Any, isolati
     }
 
 
-def _committed(admin: Any, namespace: str, group: str, places: list[Place]) -> dict[Place, int]:
-    """Without the partitions that have no offset yet."""
-    wanted = [TopicPartition(f"{namespace}.{topic}", partition) for topic, partition in places]
-    future = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group, wanted)], require_stable=True, request_timeout=ASK_S
-    )[group]
-    found: Any = future.result(ASK_S)
-    return {
-        (each.topic.removeprefix(f"{namespace}."), each.partition): each.offset
-        for each in found.topic_partitions
-        if each.offset >= 0
-    }
+def _committed(settings: Mapping[str, str], namespace: str, group: str, places: list[Place]) -> dict[Place, int]:
+    """Without the partitions that have no offset yet. Not asked of an admin client: `EngineClients.offsets` says why."""
+    consumer = Consumer({**settings, "group.id": group, "isolation.level": "read_committed", "enable.auto.commit": False})
+    try:
+        found: list[Any] = consumer.committed(
+            [TopicPartition(f"{namespace}.{topic}", each) for topic, each in places], timeout=ASK_S
+        )
+    finally:
+        consumer.close()
+    if errors := [each.error for each in found if each.error is not None]:
+        raise KafkaException(errors[0])
+    return {(each.topic.removeprefix(f"{namespace}."), each.partition): each.offset for each in found if each.offset >= 0}
 
 
 def _records(namespace: str, settings: Mapping[str, str], places: list[Place]) -> list[Found]:
