@@ -100,7 +100,11 @@ class Tally:
     ) -> None:
         self.channel = Channel()
         self.store = store or TallyStore()
-        self.log = KafkaLog(clients, self.channel, self.store, Status(lambda message, **_: say(f"report {message}")))
+
+        def report(message: str, /, **_where: str | int) -> None:
+            say(f"report {message}")
+
+        self.log = KafkaLog(clients, self.channel, self.store, Status(report))
         self.owned: set[int] = set()
         self.handled = 0
         self.aborted = 0

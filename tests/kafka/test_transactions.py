@@ -78,13 +78,16 @@ class Bench:
         cluster.create_topic("t.events")
         self.cluster = cluster
         self.said: list[str] = []
-        self.status = Status(lambda message, **_: self.said.append(message))
+        self.status = Status(self._report)
         settings = {"bootstrap.servers": cluster.bootstrap, "log_level": 0}
         self.transactions = Transactions(EngineClients("t", "one", settings), self.status, lambda: False)
         self.transactions.open()
         self._member = Consumer({**settings, "group.id": "t.engine"})
         self._member.assign([TopicPartition("t.commands", 0, 0)])
         self._metadata: Any = self._member.consumer_group_metadata()
+
+    def _report(self, message: str, /, **_where: str | int) -> None:
+        self.said.append(message)
 
     def run(self, write: Any = None) -> str:
         def one(producer: Producer) -> None:

@@ -25,7 +25,7 @@ def engine(doing: Doing, lasts_s: float = 0.0, limit_s: float = 0.0) -> Engine:
 
 
 def on_kafka(owned: frozenset[int] = frozenset({1})) -> Status:
-    status = Status(lambda message: None)
+    status = Status()
     status.owned = owned
     return status
 

@@ -145,7 +145,7 @@ def test_a_broken_database_leaves_the_other_metrics() -> None:
 
 
 def test_kafka_is_measured_by_partition() -> None:
-    status = Status(lambda message: None)
+    status = Status()
     status.owned = frozenset({0, 3})
     status.restoring = {5: 1200}
     status.counts.fenced = 2
@@ -164,5 +164,5 @@ def test_every_metric_is_explained_and_nothing_else() -> None:
     with ThreadPoolExecutor(1) as threads:
         attempts = Attempts({}, JsonPayloads(), threads, {})
     worker = Worker("w", attempts, lambda reports: None)
-    everything = Observed(_Engine().engine, worker, None, attempts, _Medium(), Status(lambda message: None))
+    everything = Observed(_Engine().engine, worker, None, attempts, _Medium(), Status())
     assert families_of(everything) == explained

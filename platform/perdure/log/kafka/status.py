@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-Report = Callable[..., None]
-"""`engine.report.Report`, or less."""
+if TYPE_CHECKING:
+    from perdure.engine.report import Report
 
 _logger: Final = logging.getLogger("perdure.log.kafka")
 
