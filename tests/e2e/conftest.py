@@ -12,11 +12,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
+
+from tests.kafka.broker import any_kafka
+from tests.kafka.distribution import KafkaUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,9 +48,14 @@ def free_port() -> int:
 
 @dataclass
 class Kitchen:
-    """`perdure dev examples/food_delivery/app.py`, which can be killed and started again where it was."""
+    """`perdure dev examples/food_delivery/app.py`, which can be killed and started again where it was.
+
+    On a file, or on the Kafka at `kafka`, not a line of the example changed.
+    """
 
     directory: Path
+    kafka: str = ""
+    namespace: str = field(default_factory=lambda: f"food{uuid4().hex[:8]}")
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -62,8 +72,10 @@ class Kitchen:
         }
         perdure = shutil.which("perdure", path=str(Path(sys.executable).parent))
         assert perdure, "perdure is not installed beside this Python"
-        database = f"sqlite:///{self.directory}/food.db"
-        command = [perdure, "dev", "examples/food_delivery/app.py", "--db", database, "--port", str(self.port), "--no-reload"]
+        where = ["--db", f"sqlite:///{self.directory}/food.db"]
+        if self.kafka:
+            where = ["--kafka", self.kafka, "--namespace", self.namespace, "--state-dir", str(self.directory / "state")]
+        command = [perdure, "dev", "examples/food_delivery/app.py", *where, "--port", str(self.port), "--no-reload"]
         with (self.directory / "output").open("ab") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         until(self._is_ready, "the server is up")
@@ -127,9 +139,21 @@ class Kitchen:
             self.process = None
 
 
-@pytest.fixture
-def kitchen(tmp_path: Path) -> Iterator[Kitchen]:
+@pytest.fixture(scope="session")
+def kafka_of_kitchens() -> Iterator[str]:
+    """A Kafka, one for all; skipped with the reason where there is none, as the tests of tests/kafka are."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(any_kafka()).bootstrap
+        except KafkaUnavailable as reason:
+            if os.environ.get("PERDURE_REQUIRE_KAFKA") == "1":
+                raise
+            pytest.skip(f"no Kafka: {reason}")
+
+
+@pytest.fixture(params=["file", "kafka"])
+def kitchen(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Kitchen]:
     """Not started yet; whatever runs at the end is killed."""
-    made = Kitchen(tmp_path)
+    made = Kitchen(tmp_path, request.getfixturevalue("kafka_of_kitchens") if request.param == "kafka" else "")
     yield made
     made.kill()

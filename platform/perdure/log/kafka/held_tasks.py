@@ -63,6 +63,8 @@ class HeldTasks:
         """
         with self._lock:
             partition = self._partitions.setdefault(place, _Partition())
+            if partition.position < 0:
+                partition.committed = offset  # from there it would be delivered again anyway
             partition.position = offset + 1
             if token in self._settled:
                 return False

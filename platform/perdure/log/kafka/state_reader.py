@@ -40,7 +40,7 @@ class StateReader:
 
     def state(self, workflow_id: str) -> WorkflowState | None:
         """The state of the workflow id."""
-        self._table.catch_up()
+        self._table.catch_up(workflow_id)
         return self._table.get(workflow_id)
 
     def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:

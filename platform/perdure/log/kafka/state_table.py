@@ -7,11 +7,11 @@ import time
 from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING, Any, Final
 
-import confluent_kafka.admin
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from perdure.codec.avro import STATE
 from perdure.errors import InfrastructureError, UndecodableRecord
+from perdure.log.kafka.partitioner import partition_of
 from perdure.log.kafka.records import header_of
 from perdure.log.kafka.verdict import error_of, in_words
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from confluent_kafka import Consumer, Message
-    from confluent_kafka.admin import AdminClient
 
     from perdure.log.kafka.plain_clients import PlainClients
     from perdure.model.states import WorkflowState
@@ -31,7 +30,12 @@ OPEN_S: Final = 2.0
 """How long a read waits for a transaction that is open in the topic. An engine that died in one leaves it open for longer; then the
 table is read as it is, and that partition is not waited for again until it moves; seconds.
 """
-_kafka: Final[Any] = confluent_kafka.admin  # its annotations are incomplete
+WAIT_MS: Final = 10
+"""A read that follows a write waits so much longer: a transaction ends with a marker that is no record, and that it has been passed is
+known with the next answer of the broker.
+"""
+IDLE_S: Final = 5.0
+"""Without a read for this long nothing is fetched, seconds."""
 
 
 class StateTable:
@@ -45,11 +49,13 @@ class StateTable:
         self._clients = clients
         self._topic = clients.topic("state")
         self._lock = threading.Condition()
+        self._asking = threading.Lock()
         self._states: dict[str, WorkflowState] = {}
         self._by_kind: dict[tuple[str, str], dict[str, None]] = {}
         self._positions: dict[int, int] = {}
         self._stuck: dict[int, int] = {}
-        self._admin: AdminClient | None = None
+        self._asker: Consumer | None = None
+        self._asked_at = 0.0
         self._trouble = ""
         self._fault: InfrastructureError | None = None
         self._moved_at = 0.0
@@ -62,6 +68,9 @@ class StateTable:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
+        if self._asker is not None:
+            self._asker.close()
+            self._asker = None
 
     # ---- reading
 
@@ -98,14 +107,18 @@ class StateTable:
 
     # ---- being where the topic is
 
-    def catch_up(self) -> None:
+    def catch_up(self, workflow_id: str = "") -> None:
         """Wait until the table is where the topic ended at the time of the call.
+
+        Args:
+            workflow_id: the partition that it lies on; empty: all of them.
 
         Raises:
             InfrastructureError: Kafka does not answer, or there is no such topic.
         """
+        self._asked_at = time.monotonic()
         self._start()
-        ends = self._ends()
+        ends = self._ends(workflow_id)
         since = time.monotonic()
         with self._lock:
             while behind := self._behind(ends):
@@ -131,23 +144,22 @@ class StateTable:
                 found.append(partition)
         return found
 
-    def _ends(self) -> dict[int, int]:
+    def _ends(self, workflow_id: str) -> dict[int, int]:
         """READ_UNCOMMITTED, although committed records only are read: an answer may come a moment before what it is about shows."""
-        self._admin = self._admin or self._clients.admin(self._troubled)
-        admin: Any = self._admin
         if not self._positions:
             self._wait_for_partitions()
-        wanted = {TopicPartition(self._topic, each): _kafka.OffsetSpec.latest() for each in self._positions}
-        try:
-            futures = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ASK_S)
-            return {place.partition: future.result(ASK_S).offset for place, future in futures.items()}
-        except (KafkaException, TimeoutError) as error:
-            if isinstance(error, KafkaException):
+        wanted = [partition_of(workflow_id.encode(), len(self._positions))] if workflow_id else list(self._positions)
+        with self._asking:
+            asker = self._asker = self._asker or self._clients.tail(self._troubled, isolation="read_uncommitted")
+            try:
+                found = asker.offsets_for_times([TopicPartition(self._topic, each, OFFSET_END) for each in wanted], timeout=ASK_S)
+            except KafkaException as error:
                 self._trouble = in_words(error_of(error))
-            raise InfrastructureError(
-                f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not say where {self._topic} ends{self._said}: see that it "
-                "runs and can be reached"
-            ) from None
+                raise InfrastructureError(
+                    f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not say where {self._topic} ends{self._said}: see "
+                    "that it runs and can be reached"
+                ) from None
+        return {each.partition: each.offset for each in found}
 
     def _wait_for_partitions(self) -> None:
         """The thread finds them."""
@@ -175,13 +187,18 @@ class StateTable:
                 self._thread.start()
 
     def _run(self) -> None:
-        consumer = self._clients.tail(self._troubled)
+        consumer = self._clients.tail(self._troubled, WAIT_MS)
+        is_paused = False
         try:
             if self._open(consumer):
                 while not self._stopping.is_set():
-                    message = consumer.poll(0.1)
+                    message = consumer.poll(0.02)
                     if message is not None:
                         self._take([message, *consumer.consume(5_000, 0)])
+                    is_idle = time.monotonic() - self._asked_at > IDLE_S and len(self._loaded) == len(self._positions)
+                    if is_idle != is_paused:
+                        is_paused = is_idle
+                        (consumer.pause if is_idle else consumer.resume)(consumer.assignment())
         except InfrastructureError as error:
             with self._lock:
                 self._fault = error

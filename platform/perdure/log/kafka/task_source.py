@@ -40,6 +40,8 @@ LEASING_S: Final = 0.4
 PATIENCE_S: Final = 0.5
 """A worker that is full for longer tells Kafka to wait."""
 POLL_S: Final = 0.05
+BUSY_POLL_S: Final = 0.01
+"""While tasks are out, so that their offsets are committed soon after their reports."""
 CLOSE_S: Final = 10.0
 
 
@@ -196,7 +198,7 @@ class _Queue:
         if self._is_paused:
             self._is_paused = False
             consumer.resume(consumer.assignment())
-        message = consumer.poll(POLL_S)
+        message = consumer.poll(BUSY_POLL_S if len(self._held) else POLL_S)
         if message is not None:
             more = consumer.consume(room - 1, 0) if room > 1 else []
             self._take([message, *more])
@@ -259,15 +261,15 @@ class _Queue:
     # ---- offsets
 
     def _commit_now_and_then(self, consumer: Consumer) -> None:
-        now = time.monotonic()
-        if now >= self._commit_at:
-            self._commit_at = now + COMMIT_S
+        """At once, when the last time is long enough ago."""
+        if time.monotonic() >= self._commit_at:
             self._commit(consumer, is_synchronous=False)
 
     def _commit(self, consumer: Consumer, *, is_synchronous: bool) -> None:
         due = self._held.due(self._topic)
         if not due:
             return
+        self._commit_at = time.monotonic() + COMMIT_S
         offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in due]
         try:
             if is_synchronous:
