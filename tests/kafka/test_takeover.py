@@ -50,7 +50,7 @@ def test_an_engine_killed_in_mid_transaction_is_fenced_and_its_partitions_are_se
     namespace.audit().assert_exactly_once()
 
 
-def test_an_engine_that_is_asked_to_stop_hands_over_within_a_second_and_is_not_fenced(namespace: Namespace) -> None:
+def test_an_engine_that_is_asked_to_stop_hands_over_at_once_and_is_not_fenced(namespace: Namespace) -> None:
     with namespace.process("first") as first, namespace.process("peer") as peer:
         first.wait_for("gained")
         peer.wait_for("gained")
@@ -59,7 +59,8 @@ def test_an_engine_that_is_asked_to_stop_hands_over_within_a_second_and_is_not_f
         threading.Event().wait(1.2)  # a client that has just joined waits a second before it joins again
         asked_at = time.time()
         first.end()
-        assert float(peer.wait_for("gained", count=2).rpartition(" ")[2]) - asked_at < 1
+        took_s = float(peer.wait_for("gained", count=2).rpartition(" ")[2]) - asked_at
+        assert took_s < 3, "half a second on an idle machine; a session is 6 s"
         assert "owners_fenced=0" in peer.end()
 
 
