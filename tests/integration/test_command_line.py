@@ -42,7 +42,7 @@ def test_help_names_every_command() -> None:
 
 
 def test_the_shell_completes_commands() -> None:
-    shell = {"_PERDURE_COMPLETE": "complete_bash", "COMP_WORDS": "perdure wor", "COMP_CWORD": "1"}
+    shell = {"_PERDURE_COMPLETE": "complete_bash", "COMP_WORDS": "perdure workf", "COMP_CWORD": "1"}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "perdure.cli"], env={**os.environ, **shell}, capture_output=True, text=True, check=False
     )
