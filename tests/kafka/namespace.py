@@ -58,6 +58,7 @@ class Namespace:
         self.admin: Any = AdminClient({"bootstrap.servers": bootstrap})
         counts = {"commands": partitions, "events": partitions, "state": partitions, "replies": 2, "dead-letters": 1}
         counts["tasks.default"] = 3
+        counts["cancellations"] = 1
         self.create({f"{self.name}.{topic}": count for topic, count in counts.items()}, settings)
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "enable.idempotence": True})
 
@@ -83,7 +84,7 @@ class Namespace:
             if isinstance(command, SignalWorkflow):
                 self.sent.append(command.name)
             self.put(COMMANDS.encode(command), command.workflow_id, self.place_of(command.workflow_id), [COMMANDS.header])
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(120) == 0
 
     def send_numbers(self, count: int, workflows: int = 20) -> None:
         begin = len(self.sent)

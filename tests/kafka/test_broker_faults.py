@@ -1,0 +1,52 @@
+"""Brokers die in the middle of commits: no transaction is split, nothing is lost, nothing is done twice (KAFKA.md 1).
+
+Three brokers: a single one that is killed in mid-commit can hang for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.kafka.broker import Cluster
+from tests.kafka.namespace import Namespace, wait_until
+
+
+@pytest.mark.timeout(300)
+def test_brokers_killed_in_turn_under_load_split_no_transaction(kafka_cluster: Cluster) -> None:
+    namespace = Namespace(kafka_cluster.bootstrap)
+    with namespace.process("a") as a, namespace.process("b") as b:
+        a.wait_for("gained")
+        b.wait_for("gained")
+        with namespace.load(every_s=0.02, burst=4):
+            for broker in kafka_cluster.brokers:
+                sent = len(namespace.sent)
+                broker.kill()
+                threading.Event().wait(0.5)
+                broker.start()
+                kafka_cluster.wait_until_ready()
+                wait_until(lambda before=sent: len(namespace.sent) > before + 200, 60)
+        namespace.until_applied(90)
+        a.end()
+        b.end()
+    namespace.audit().assert_exactly_once()
+
+
+@pytest.mark.timeout(240)
+def test_brokers_that_are_silent_are_waited_for_with_a_report_and_all_goes_on_when_they_answer(kafka_cluster: Cluster) -> None:
+    namespace = Namespace(kafka_cluster.bootstrap)
+    with namespace.process("a") as a:
+        a.wait_for("gained")
+        namespace.send_numbers(100)
+        with namespace.load(every_s=0.02, burst=4):
+            wait_until(lambda: len(namespace.sent) > 500)
+            for broker in kafka_cluster.brokers:
+                broker.pause()
+            a.wait_for("waiting for the broker", 60)
+            for broker in kafka_cluster.brokers:
+                broker.resume()
+            a.wait_for("the broker answers again", 60)
+        namespace.until_applied(90)
+        a.end()
+    namespace.audit().assert_exactly_once()
