@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 from rocksdict import (
+    BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
     DBCompressionType,
@@ -189,6 +190,11 @@ def _options(cache_bytes: int) -> Options:
     blocks.set_cache_index_and_filter_blocks(True)
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
     blocks.set_bloom_filter(10, False)
+    # A file's whole filter does not fit into a shard of the cache: every look would read it anew, 0.7 ms of CPU on a million runs.
+    blocks.set_index_type(BlockBasedIndexType.two_level_index_search())
+    blocks.set_partition_filters(True)
+    blocks.set_metadata_block_size(4_096)
+    blocks.set_pin_top_level_index_and_filter(True)
     blocks.set_format_version(5)
     options = Options(raw_mode=True)
     options.create_if_missing(True)
