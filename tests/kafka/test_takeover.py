@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from perdure.codec.avro import EVENTS, HEADER, TASKS
 from perdure.errors import InfrastructureError
@@ -62,6 +62,41 @@ def test_an_engine_that_is_asked_to_stop_hands_over_at_once_and_is_not_fenced(na
         took_s = float(peer.wait_for("gained", count=2).rpartition(" ")[2]) - asked_at
         assert took_s < 3, "half a second on an idle machine; a session is 6 s"
         assert "owners_fenced=0" in peer.end()
+
+
+@pytest.mark.parametrize("left", ["offsets", "events"])
+def test_only_the_owner_that_is_stuck_is_fenced_not_those_of_the_other_partitions(namespace: Namespace, left: str) -> None:
+    clients = namespace.clients()
+    reader = clients.reader(lambda _: None)
+
+    def owner(instance: str, partition: int) -> Producer:
+        name = f"{namespace.name}.{instance}"
+        producer = Producer({"bootstrap.servers": namespace.bootstrap, "transactional.id": name})
+        producer.init_transactions(20)
+        claim = TopicPartition(f"{namespace.name}.commands", partition, 0, metadata=name)
+        for is_open in (False, True):
+            producer.begin_transaction()
+            if not is_open or left == "offsets":
+                producer.send_offsets_to_transaction([claim], reader.consumer_group_metadata())
+            if is_open:
+                producer.produce(f"{namespace.name}.events", b"", b"", partition)
+                producer.flush()
+                break
+            producer.commit_transaction()
+        return producer
+
+    stuck, alive = owner("stuck", 2), owner("alive", 1)
+    alive.abort_transaction()
+    tally = namespace.tally()
+    tally.until(lambda: tally.owned == ALL)
+    assert tally.log.status.counts.owners_fenced == 1
+    assert any(f"engine {namespace.name}.stuck has left a transaction open" in line for line in namespace.said)
+    alive.begin_transaction()
+    alive.produce(f"{namespace.name}.replies", b"", b"", 0)
+    alive.commit_transaction()
+    with pytest.raises(KafkaException, match="fenced"):
+        stuck.commit_transaction()
+    reader.close()
 
 
 def test_an_engine_killed_and_started_again_under_its_name_goes_on_where_it_was(namespace: Namespace) -> None:
@@ -225,9 +260,9 @@ def test_a_claim_names_the_owner_before_its_first_commit(namespace: Namespace) -
     assert namespace.committed() == dict.fromkeys(ALL, 0)
     takeover = tally.log._takeover
     assert takeover is not None
-    assert takeover._owners([0, 1]) == set(), "one's own id is nobody to fence"
+    assert takeover._owners([0, 1]) == {}, "one's own id is nobody to fence"
     object.__setattr__(tally.log._clients, "instance", "another")
-    assert takeover._owners([0, 1]) == {f"{namespace.name}.claimer"}
+    assert takeover._owners([0, 1]) == dict.fromkeys([0, 1], f"{namespace.name}.claimer")
 
 
 # ---- waiting

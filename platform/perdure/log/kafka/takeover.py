@@ -221,26 +221,36 @@ class Takeover:
     def _stable_offsets(self, reader: Consumer, admin: Any, partitions: list[int]) -> dict[int, int]:
         """The committed offsets, once no transaction is open on them: -1 where there is none."""
         owners = self._owners(partitions)
-        try:
-            offsets = self._committed(reader, partitions, STUCK_S)
-        except KafkaException as exception:
-            if error_of(exception).code() not in PENDING:
-                raise
-        else:
-            if not self._is_end_hidden(admin, partitions):
-                return offsets
-        for owner in owners:
+        offsets = self._unless_pending(reader, partitions, STUCK_S)
+        stuck = self._hidden(admin, partitions)
+        if offsets is not None and not stuck:
+            return offsets
+        if offsets is None:  # of which of them? the owners of the others may well be alive
+            stuck.update(each for each in partitions if self._unless_pending(reader, [each], STUCK_S / 3) is None)
+        for owner in {owners[partition] for partition in stuck if partition in owners}:
             self._fence(owner)
         return self._committed(reader, partitions, ASK_S)
 
-    def _owners(self, partitions: list[int]) -> set[str]:
+    def _owners(self, partitions: list[int]) -> dict[int, str]:
+        """Whose a partition was, unless it was ours."""
         wanted = [TopicPartition(self._layout.commands, partition) for partition in partitions]
         if self._offsets is None:
             self._offsets = self._clients.offsets(self._troubled)
         found: Any = self._offsets.committed(wanted, timeout=ASK_S)
         if errors := [each.error for each in found if each.error is not None]:
             raise KafkaException(errors[0])
-        return {each.metadata for each in found if each.metadata} - {self._clients.transactional_id}
+        return {
+            each.partition: each.metadata for each in found if each.metadata not in {None, "", self._clients.transactional_id}
+        }
+
+    def _unless_pending(self, reader: Consumer, partitions: list[int], timeout_s: float) -> dict[int, int] | None:
+        """The committed offsets; None when an open transaction holds some of them."""
+        try:
+            return self._committed(reader, partitions, timeout_s)
+        except KafkaException as exception:
+            if error_of(exception).code() not in PENDING:
+                raise
+            return None
 
     def _committed(self, reader: Consumer, partitions: list[int], timeout_s: float) -> dict[int, int]:
         """Repeated to the deadline; an error never means that the offsets have not moved."""
@@ -261,16 +271,15 @@ class Takeover:
                     raise KafkaException(errors[0])
             time.sleep(0.02)
 
-    def _is_end_hidden(self, admin: Any, partitions: list[int]) -> bool:
-        """Whether committed readers do not get to the end of the events: a transaction is open there."""
+    def _hidden(self, admin: Any, partitions: list[int]) -> set[int]:
+        """Where committed readers do not get to the end of the events: a transaction is open there."""
         ends = self._ends(admin, self._layout.events, partitions, LATEST)[0]
         deadline = time.monotonic() + STUCK_S
         while True:
             stable = self._ends(admin, self._layout.events, partitions, LATEST, isolation=IsolationLevel.READ_COMMITTED)[0]
-            if all(stable[partition] >= ends[partition] for partition in partitions):
-                return False
-            if time.monotonic() > deadline:
-                return True
+            hidden = {partition for partition in partitions if stable[partition] < ends[partition]}
+            if not hidden or time.monotonic() > deadline:
+                return hidden
             time.sleep(0.02)
 
     def _fence(self, owner: str) -> None:
