@@ -212,7 +212,8 @@ class Chaos:
                 else f"broker {broker.node_id} is started again"
             )
             since = time.monotonic()
-            while not self._is_whole(broker):
+            time.sleep(1)  # it may not know yet what it has missed
+            while not all(self._is_whole(each) for each in self._cluster.brokers):
                 if time.monotonic() - since > WHOLE_S:
                     self._find(
                         "broker", str(broker.node_id), f"replicas are not in sync after {WHOLE_S:.0f} s: {broker.output()}"
@@ -224,7 +225,7 @@ class Chaos:
             self._brokers.release()
 
     def _is_whole(self, broker: Broker) -> bool:
-        """By what the one says that was out: the others may not have missed it yet."""
+        """As one of them knows it: they are not always of one mind."""
         client: dict[str, Any] = {**self._cluster.client, "bootstrap.servers": broker.bootstrap, "log_level": "0"}
         try:
             found = AdminClient(client).list_topics(timeout=2)
