@@ -16,26 +16,9 @@ from perdure.codec.avro import EVENTS
 from perdure.engine.ports import Batch
 from perdure.log.channel import Channel
 from perdure.log.kafka.log import KafkaLog
+from tests.contract import test_log as contract
 from tests.contract.media import Media, Node
 from tests.contract.samples import commands, names, record
-from tests.contract.test_log import (  # noqa: F401
-    test_a_command_is_handed_out_once,
-    test_a_command_written_while_nobody_was_there_is_handed_out_to_the_next_owner,
-    test_a_reply_to_nobody_is_dropped,
-    test_a_subscriber_that_raises_does_not_hurt_the_commit,
-    test_a_take_that_waits_returns_early,
-    test_abort_hands_out_again_in_order_and_before_what_is_newer,
-    test_abort_hands_out_nothing_that_was_committed,
-    test_abort_twice_hands_out_once,
-    test_at_most_limit_commands_are_taken_and_the_rest_later,
-    test_commands_are_taken_in_the_order_they_were_submitted,
-    test_commands_of_other_processes_are_taken_in_their_order,
-    test_replies_reach_their_subscriber_in_one_call_a_commit,
-    test_take_of_nothing_waits_and_loses_nothing,
-    test_take_returns_at_once_with_what_is_there,
-    test_take_returns_with_nothing_when_the_time_has_passed,
-    test_what_other_processes_wrote_and_no_commit_covers_is_handed_out_after_a_crash,
-)
 from tests.kafka.tally import TallyStore
 
 if TYPE_CHECKING:
@@ -44,6 +27,26 @@ if TYPE_CHECKING:
     from perdure.model.commands import AnyCommand
     from perdure.model.replies import AnyReply
     from tests.kafka.namespace import Namespace
+
+APPLY = (
+    contract.test_a_command_is_handed_out_once,
+    contract.test_a_command_written_while_nobody_was_there_is_handed_out_to_the_next_owner,
+    contract.test_a_reply_to_nobody_is_dropped,
+    contract.test_a_subscriber_that_raises_does_not_hurt_the_commit,
+    contract.test_a_take_that_waits_returns_early,
+    contract.test_abort_hands_out_again_in_order_and_before_what_is_newer,
+    contract.test_abort_hands_out_nothing_that_was_committed,
+    contract.test_abort_twice_hands_out_once,
+    contract.test_at_most_limit_commands_are_taken_and_the_rest_later,
+    contract.test_commands_are_taken_in_the_order_they_were_submitted,
+    contract.test_commands_of_other_processes_are_taken_in_their_order,
+    contract.test_replies_reach_their_subscriber_in_one_call_a_commit,
+    contract.test_take_of_nothing_waits_and_loses_nothing,
+    contract.test_take_returns_at_once_with_what_is_there,
+    contract.test_take_returns_with_nothing_when_the_time_has_passed,
+    contract.test_what_other_processes_wrote_and_no_commit_covers_is_handed_out_after_a_crash,
+)
+globals().update({each.__name__: each for each in APPLY})
 
 PARTITIONS = frozenset(range(4))
 
