@@ -48,6 +48,8 @@ class Fault:
 
 LONG_S: Final = 50.0
 """Longer than the engines' session timeout (6 s) and transaction timeout (45 s)."""
+TOGETHER: Final = 0.7
+"""How often an engine dies with a broker: what may split a transaction (KAFKA.md 1)."""
 _CHOICES: Final[tuple[tuple[Who, Kind, int], ...]] = (
     (Who.ENGINE, Kind.KILL, 5),
     (Who.ENGINE, Kind.STOP, 2),
@@ -55,7 +57,7 @@ _CHOICES: Final[tuple[tuple[Who, Kind, int], ...]] = (
     (Who.WORKER, Kind.KILL, 3),
     (Who.WORKER, Kind.STOP, 1),
     (Who.WORKER, Kind.FREEZE, 2),
-    (Who.BROKER, Kind.KILL, 2),
+    (Who.BROKER, Kind.KILL, 3),
     (Who.BROKER, Kind.STOP, 1),
     (Who.BROKER, Kind.FREEZE, 2),
 )
@@ -80,6 +82,8 @@ def plan_faults(seed: int, seconds: float, brokers: int) -> list[Fault]:
         ((who, kind, _),) = dice.choices(choices, [weight for _, _, weight in choices])
         index = dice.randrange(brokers if who is Who.BROKER else 2)
         faults.append(Fault(at_s, kind, who, index, _lasts_s(dice, who, kind)))
+        if who is Who.BROKER and kind is Kind.KILL and dice.random() < TOGETHER:
+            faults.append(Fault(at_s + dice.uniform(0, 0.05), kind, Who.ENGINE, dice.randrange(2), dice.uniform(0, 2)))
         at_s += dice.uniform(1, 7)
     return sorted(faults, key=lambda fault: fault.at_s)
 
