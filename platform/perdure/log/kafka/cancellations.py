@@ -32,12 +32,16 @@ class CancellationTail:
         clients: makes the consumer.
         cancel: takes tokens, of attempts of any worker; on this thread.
         status: told of trouble.
+
+    Attributes:
+        ready: set when nothing is missed any more.
     """
 
     def __init__(self, clients: PlainClients, cancel: Callable[[Sequence[str]], None], status: Status) -> None:
         self._clients = clients
         self._cancel = cancel
         self._status = status
+        self.ready = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perdure-cancellations", daemon=True)
 
@@ -73,6 +77,7 @@ class CancellationTail:
                     for each in ends:
                         _, each.offset = consumer.get_watermark_offsets(each, timeout=ASK_S)
                     consumer.assign(ends)
+                    self.ready.set()
                     return True
                 self._troubled(f"topic {topic} does not exist (perdure topics apply): attempts are cancelled only by heartbeats")
             except KafkaException as exception:

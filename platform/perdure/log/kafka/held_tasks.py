@@ -58,11 +58,13 @@ class HeldTasks:
         """A task was found.
 
         Returns:
-            Whether it is to be run. It is not when it has ended, or when it is out already: then its offset is held until that
+            Whether it is to be run. It is not when its partition is not ours (any more), when it has ended, or when it is out already: then its offset is held until that
             one has ended.
         """
         with self._lock:
-            partition = self._partitions.setdefault(place, _Partition())
+            partition = self._partitions.get(place)
+            if partition is None:
+                return False  # taken from us with the same poll that brought it: another worker gets it
             if partition.position < 0:
                 partition.committed = offset  # from there it would be delivered again anyway
             partition.position = offset + 1

@@ -33,16 +33,17 @@ if TYPE_CHECKING:
 
 COMMIT_S: Final = 0.1
 """Between commits of offsets: what a dead worker had done in this time is done again, seconds."""
-ENDING_S: Final = 0.6
+ENDING_S: Final = 0.5
 """How long attempts of a partition that is taken away may take to end by themselves."""
-LEASING_S: Final = 0.4
-"""And then, to be leased. Both together are shorter than any lease."""
+LEASING_S: Final = 3.0
+"""And then, to be leased, which takes as long as a report takes to be written. Both together are shorter than any lease."""
 PATIENCE_S: Final = 0.5
 """A worker that is full for longer tells Kafka to wait."""
 POLL_S: Final = 0.05
 BUSY_POLL_S: Final = 0.01
 """While tasks are out, so that their offsets are committed soon after their reports."""
 CLOSE_S: Final = 10.0
+READY_S: Final = 2.0
 
 
 class TaskSource:
@@ -87,6 +88,7 @@ class TaskSource:
         """Begin to take tasks."""
         self._writer.start()
         self._cancellations.start()
+        self._cancellations.ready.wait(READY_S)  # so that no cancellation of what is taken is missed
         for queue in self._queues:
             queue.start()
 
