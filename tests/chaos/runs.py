@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from perdure.codec.avro import unframed
 from perdure.codec.records import hash_of
 from perdure.core.run import RunState, fold
 from perdure.log.kafka.partitioner import partition_of
@@ -66,7 +67,7 @@ def _check_place(where: str, events: Sequence[Event], count: int) -> Iterator[Vi
 
 
 def _check_chain(where: str, events: Sequence[Event]) -> Iterator[Violation]:
-    """I1, over the bytes that lie in the topic; and I4: no two records hold the same event."""
+    """I1, over the Avro that lies in the topic, whether framed for a registry or not; and I4: no two records hold the same event."""
     next_id, previous = 1, b""
     for found, record in events:
         if not record.events:
@@ -77,7 +78,7 @@ def _check_chain(where: str, events: Sequence[Event]) -> Iterator[Violation]:
             yield Violation("I1", where, f"event {record.first_event_id} ({found}) follows event {next_id - 1}")
         elif record.previous_hash != previous:
             yield Violation("I1", where, f"the hash chain breaks before event {next_id} ({found})")
-        next_id, previous = record.last_event_id + 1, hash_of(found.value or b"")
+        next_id, previous = record.last_event_id + 1, hash_of(unframed(found.value or b"", found.schema or b"")[0])
 
 
 def _check_state(workflow_id: str, runs: dict[str, RunState], state: WorkflowState | None) -> Iterator[Violation]:

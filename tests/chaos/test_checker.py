@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, Wire
+from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, FRAMED, REPLIES, STATE, TASKS, Wire, frame
 from perdure.codec.records import hash_of
 from perdure.core.run import fold
 from perdure.log.kafka.partitioner import partition_of
@@ -484,6 +484,13 @@ def test_a_repeated_request_counts_once() -> None:
     forge.command(cm.SignalWorkflow(ORDER, request_id="signal-1", reply_to="kafka:0:x", name="confirm"))
     forge.reply(Accepted("signal-1", RUN, is_new=False))
     forge.commits.append(Commit(forge.partition, forge.taken + 1, "a"))
+    assert forge.check().is_good, forge.check().violations
+
+
+def test_a_registrys_frame_is_no_part_of_a_record() -> None:
+    forge = Forge()
+    for each in forge.of("events")[:2]:
+        forge.replace(each, value=frame(7) + (each.value or b""), schema=(each.schema or b"") + FRAMED)
     assert forge.check().is_good, forge.check().violations
 
 
