@@ -209,14 +209,17 @@ class Engine:
         return self._has_open_batch
 
     def partitions_gained(self, partitions: Collection[int]) -> None:
-        """Take up what is there: timers, suspended runs, steps that had not ended."""
+        """Take up what is there: timers, suspended runs, steps that had not ended, attempts whose worker may have died meanwhile."""
         self._owned |= set(partitions)
         self._last_at = max(self._last_at, self._store.latest_at())
         self._timers.load()
         self._resume(partitions)
         self._outbox.begin(self._last_at)
+        now = max(self._clock.now(), self._last_at)
         for task in self._store.tasks(partitions):
-            if not task.queue:
+            if task.queue:
+                self._leases.expect(task, now)
+            else:
                 self._outbox.dispatch(task)
         self._outbox.start_steps()
 
