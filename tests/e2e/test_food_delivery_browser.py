@@ -182,6 +182,7 @@ def test_nobody_picks_up_and_nobody_delivers_both_are_refunded(kitchen: Kitchen,
     driver, menu = visit("/driver"), visit("/")
     lost = place(menu, "burrata")
     theirs = row(driver, lost)
+    expect(chip(theirs)).to_have_text("Paid")  # before, a pick-up does not count
     theirs.get_by_role("button", name="Pick up").click()
     expect(chip(lost)).to_have_text("Picked up")
     left = place(menu, "poke")
