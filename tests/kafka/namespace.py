@@ -275,6 +275,16 @@ class EngineProcess:
                 assert left_s > 0, (text, self.lines)
                 self._news.wait(min(left_s, 0.5))
 
+    def owned(self) -> set[int]:
+        """By what it said."""
+        found: set[int] = set()
+        for line in list(self.lines):
+            told, _, rest = line.partition(" [")
+            if told in {"gained", "lost"}:
+                partitions = {int(each) for each in rest.partition("]")[0].split(", ")}
+                found = found | partitions if told == "gained" else found - partitions
+        return found
+
     def end(self) -> str:
         """SIGTERM; its last line."""
         self.signal(signal.SIGTERM)
