@@ -41,7 +41,7 @@ def defaults_of(path: Path, root: click.Group) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
     settings: dict[str, Any] = found.pop("settings", {})
-    tables = {name: value for name, value in found.items() if isinstance(value, dict)}
+    tables: dict[str, Any] = {name: value for name, value in found.items() if isinstance(value, dict)}
     shared = {name: value for name, value in found.items() if name not in tables}
     if settings:
         shared["settings"] = [f"{name}={value}" for name, value in settings.items()]
@@ -58,7 +58,7 @@ def _map(path: Path, group: click.Group, shared: dict[str, Any], tables: dict[st
     for name, command in group.commands.items():
         own: dict[str, Any] = tables.get(name, {})
         if inner := getattr(command, "commands", None):
-            inner_tables = {key: value for key, value in own.items() if key in inner and isinstance(value, dict)}
+            inner_tables: dict[str, Any] = {key: value for key, value in own.items() if key in inner and isinstance(value, dict)}
             rest = {key: value for key, value in own.items() if key not in inner_tables}
             result[name] = _map(path, cast("click.Group", command), {**shared, **rest}, inner_tables)
             continue
