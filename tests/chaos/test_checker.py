@@ -467,6 +467,17 @@ def test_a_suspended_run_says_why() -> None:
 # ---- what is no violation
 
 
+def test_what_was_under_way_at_the_first_look_is_no_violation_at_the_second() -> None:
+    forge = Forge()
+    first = forge.check()
+    forge.command(cm.SignalWorkflow(ORDER, request_id="signal-2", name="more"))
+    moving = forge.check()
+    assert moving.broken == {"I10"}
+    assert moving.confirmed_by(first).is_good
+    assert first.confirmed_by(moving).is_good
+    assert moving.confirmed_by(moving).broken == {"I10"}
+
+
 def test_a_refused_or_buried_request_has_left_a_trace() -> None:
     forge = Forge()
     forge.command(cm.SignalWorkflow(ORDER, request_id="refused", reply_to="kafka:0:x", name="more"))
