@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import KafkaError, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 
 from perdure.engine.ports import Batch
 from perdure.errors import CommitAborted, InfrastructureError
+from perdure.log.kafka.inlet import Inlet
 from perdure.log.kafka.intake import Intake
 from perdure.log.kafka.lag import lag_of
 from perdure.log.kafka.layout import Layout
@@ -19,7 +20,6 @@ from perdure.log.kafka.rebalance import Membership
 from perdure.log.kafka.status import Status
 from perdure.log.kafka.takeover import Restored, Takeover
 from perdure.log.kafka.transaction import Fenced, TooLarge, Transactions
-from perdure.log.kafka.verdict import in_words
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -30,24 +30,8 @@ if TYPE_CHECKING:
     from perdure.log.kafka.ports import Restorer
     from perdure.model.commands import AnyCommand
 
-POLL_S: Final = 0.05
-"""How late a command of this process may be found when there have been none for a while, seconds."""
-
-TURN_S: Final = 0.000_5
-"""While commands of this process are expected, Kafka and they are looked at in turns of this length, seconds."""
-
-JOIN_S: Final = 0.005
-"""How often Kafka is looked at while a batch waits for steps, seconds: longer than the engine lets it wait."""
-
-QUICK_S: Final = 1.0
-"""After a command of this process, others are expected for this time, seconds."""
-
-
 OWED_S: Final = 1.0
 """Offsets of commands that left nothing to record are committed with the next transaction, or when idle after this time, seconds."""
-
-ERROR_S: Final = 10.0
-"""An error of the consumer that has not come again after this time is over, seconds."""
 
 NUDGE_S: Final = 0.1
 """librdkafka looks whether a heartbeat is due when its main thread wakes, by itself once a second: it is woken this often, seconds."""
@@ -76,6 +60,7 @@ class KafkaLog:
         self._is_opening = False
         self._layout = Layout(clients.namespace, self.status, self._is_given_up)
         self._intake = Intake(self._layout.place_of)
+        self._inlet = Inlet(clients, self._layout.commands, channel, self._intake, self.status)
         self._outgoing = Outgoing(self._layout, self.status)
         self._membership = Membership(self._layout.commands)
         self._transactions = Transactions(clients, self.status, self._is_given_up)
@@ -85,10 +70,6 @@ class KafkaLog:
         self._has_lost_id = False
         self._is_too_large = False
         self._is_suspect = False
-        self._steps: set[tuple[str, int]] = set()
-        self._quick_until = 0.0
-        self._was_woken = False
-        self._erred_at = 0.0
         self._nudged_at = 0.0
         self._owed: set[int] = set()
         self._owed_since = 0.0
@@ -119,18 +100,20 @@ class KafkaLog:
         assert consumer is not None, "open() comes first"
         until = time.monotonic() + timeout_s
         if self._has_open_batch():
-            return self._take_more(consumer, limit, timeout_s)
+            if not self._intake.has_ready:
+                self._inlet.wait_for_steps(consumer, limit, timeout_s)
+            return self._intake.take(limit)
         self._settle_ownership()
         while True:
             commands = self._take_ready(limit)
             now = time.monotonic()
             left_s = until - now
-            if commands or left_s <= 0 or self._was_woken:
-                self._was_woken = False
+            if commands or left_s <= 0 or self._inlet.was_woken:
+                self._inlet.was_woken = False
                 return commands
             if self._owed and now - self._owed_since > OWED_S:
                 self._commit_by_itself()
-            self._wait(left_s, max(1, limit))
+            self._inlet.wait(consumer, left_s, max(1, limit))
             self._settle_ownership()
 
     def input_of(self, workflow_id: str) -> tuple[int, int]:
@@ -151,7 +134,7 @@ class KafkaLog:
             self._owed_since = self._owed_since if self._owed else time.monotonic()
             self._owed.update(intake.covered)
         intake.settle()
-        self._note_steps(batch)
+        self._inlet.note_steps(batch)
         if local := [each for each in batch.replies if each[0].startswith("local:")]:
             self._channel.deliver(Batch(replies=local))
 
@@ -184,7 +167,7 @@ class KafkaLog:
             self._membership.forget()
             self._membership.gone.clear()
             self._intake.forget()
-        for each in (self._to_claim, self._owed, self._steps):
+        for each in (self._to_claim, self._owed, self._inlet.steps):
             each.clear()
         self._transactions.close()
         self.status.owned = frozenset()
@@ -194,25 +177,12 @@ class KafkaLog:
     def _has_open_batch(self) -> bool:
         return self._intake.has_taken if self._owner is None else self._owner.has_open_batch
 
-    def _take_more(self, consumer: Consumer, limit: int, timeout_s: float) -> list[AnyCommand]:
-        """For a batch that is open and waits for steps: what is there when one of them reports."""
-        intake, channel = self._intake, self._channel
-        until = time.monotonic() + timeout_s
-        while not intake.has_ready:
-            left_s = until - time.monotonic()
-            is_woken = left_s > 0 and channel.wait(min(left_s, JOIN_S))
-            self._look(consumer.consume(max(1, limit), 0))
-            if is_woken or left_s <= 0:
-                self._was_woken |= is_woken
-                break
-        return intake.take(limit)
-
     def _take_ready(self, limit: int) -> list[AnyCommand]:
         """What is there; what was put aside by itself is written at once."""
         consumer = self._consumer
         assert consumer is not None
         intake = self._intake
-        self._look(consumer.consume(max(1, limit - intake.waiting), 0))
+        self._inlet.look(consumer.consume(max(1, limit - intake.waiting), 0))
         while limit > 0 and intake.has_ready:
             commands = intake.take(limit)
             if commands or not intake.asides:
@@ -232,55 +202,6 @@ class KafkaLog:
             return False
         self._intake.settle()
         return True
-
-    def _look(self, records: list[Any]) -> None:
-        """Take in what Kafka and this process have."""
-        if records:
-            self._erred_at = 0.0
-            self._intake.put_records(record for record in records if record.error() is None or self._tell(record.error()))
-        channel = self._channel
-        if channel.wait(0):
-            self._was_woken = True
-            commands = channel.take(1 << 30)
-            channel.settle()
-            if commands:
-                self._intake.put_local(commands)
-                self._quick_until = time.monotonic() + QUICK_S
-
-    def _wait(self, left_s: float, limit: int) -> None:
-        """Wait a moment for the first record or command of this process."""
-        consumer, channel = self._consumer, self._channel
-        assert consumer is not None
-        if not self._steps and time.monotonic() > self._quick_until:
-            record = consumer.poll(min(left_s, POLL_S))
-            if record is not None:
-                self._look([record, *consumer.consume(limit, 0)])
-            return
-        until = time.monotonic() + min(left_s, POLL_S)
-        while time.monotonic() < until:
-            if channel.wait(TURN_S):
-                self._was_woken = True
-                return
-            record = consumer.poll(0)
-            if record is not None:
-                self._look([record, *consumer.consume(limit, 0)])
-                return
-
-    def _tell(self, error: KafkaError) -> bool:
-        """An error instead of a record.
-
-        Raises:
-            InfrastructureError: it is fatal.
-        """
-        if error.fatal():
-            raise InfrastructureError(
-                f"this engine's membership of group {self._clients.group} has ended ({in_words(error)}); if another process runs as "
-                f"{self._clients.instance!r}, give each a name of its own"
-            )
-        self.status.trouble = in_words(error)
-        self.status.waits(f"commands of {self._layout.commands}")
-        self._erred_at = time.monotonic()
-        return False
 
     # ---- committing
 
@@ -327,13 +248,6 @@ class KafkaLog:
     def _offset(self, partition: int, offset: int) -> TopicPartition:
         return TopicPartition(self._layout.commands, partition, offset, metadata=self._clients.transactional_id)
 
-    def _note_steps(self, batch: Batch) -> None:
-        """Those that are still out: their reports are looked for more often."""
-        if batch.tasks:
-            self._steps.update(key for key, task in batch.tasks.items() if not task.queue)
-        if self._steps:
-            self._steps -= batch.tasks_ended
-
     # ---- ownership; no batch is open
 
     def _settle_ownership(self) -> None:
@@ -343,7 +257,7 @@ class KafkaLog:
         if (now := time.monotonic()) - self._nudged_at > NUDGE_S:
             self._nudged_at = now
             consumer.memberid()
-            if now - self._erred_at > ERROR_S:
+            if self._inlet.has_recovered:
                 self.status.goes_on()
             if self.status.is_lag_wanted:
                 self.status.lag = lag_of(consumer, self._layout.commands, membership.live, self._intake.last_offset)
@@ -378,7 +292,7 @@ class KafkaLog:
             self._restorer.close(partition)
         self._intake.lose(gone)
         self._owed -= gone
-        self._steps.clear()
+        self._inlet.steps.clear()
         self.status.owned = frozenset(self._membership.live)
         if self._owner is not None:
             self._owner.partitions_lost(gone)
