@@ -75,7 +75,7 @@ class Served(KafkaLog):
         if self._consumer is not None and self._taking.acquire(blocking=False):
             try:
                 while self._intake._expected.get(partition, end) < end:
-                    self._look(self._consumer.consume(100, 0.02))
+                    self._inlet.look(self._consumer.consume(100, 0.02))
             finally:
                 self._taking.release()
 
