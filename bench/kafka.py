@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,7 +33,7 @@ def perdure(*arguments: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def processes(bootstrap: str, namespace: str, folder: str) -> Iterator[None]:
+def processes(bootstrap: str, namespace: str, folder: str) -> Generator[None]:
     """An engine and a worker of ours."""
     app = str(Path(__file__).parent / "workflows.py")
     common = [app, "--kafka", bootstrap, "--namespace", namespace]

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class Side:
 
 
 @contextlib.contextmanager
-def side(bootstrap: str) -> Iterator[Side]:
+def side(bootstrap: str) -> Generator[Side]:
     with tempfile.TemporaryDirectory() as folder:
         it = Side(bootstrap, folder)
         try:

@@ -80,7 +80,10 @@ class Clients:
         return self._admins.pop(0) if len(self._admins) > 1 else self._admins[0]
 
     def producer(self, _: Any, owner: str) -> Any:
-        return SimpleNamespace(init_transactions=lambda timeout: self.fenced.append(owner))
+        def fence(timeout: float) -> None:
+            self.fenced.append(owner)
+
+        return SimpleNamespace(init_transactions=fence)
 
 
 class Restorer:
@@ -99,7 +102,7 @@ def taken_over(clients: Clients) -> list[int]:
     layout: Any = SimpleNamespace(commands="ns.commands", events="ns.events")
     restorer: Any = Restorer()
     done: Future[None] = Future()
-    takeover = Takeover(made, layout, restorer, Status(lambda *_, **__: None), lambda: done.set_result(None))
+    takeover = Takeover(made, layout, restorer, Status(_unheard), lambda: done.set_result(None))
     takeover.start()
     takeover.hand_over([], [(0, 1)])
     done.result(20)
@@ -125,8 +128,12 @@ def test_a_coordinator_that_moves_is_asked_again_and_nobody_is_fenced(trouble: E
     made: Any = clients
     layout: Any = SimpleNamespace(commands="ns.commands", events="ns.events")
     restorer: Any = Restorer()
-    takeover = Takeover(made, layout, restorer, Status(lambda *_, **__: None), lambda: None)
+    takeover = Takeover(made, layout, restorer, Status(_unheard), lambda: None)
     with pytest.raises(KafkaException) as raised:
         takeover._stable_offsets(made.reader(None), made.admin(None), [0])
     assert raised.value is trouble
     assert clients.fenced == []
+
+
+def _unheard(message: str, **where: object) -> None:
+    pass
