@@ -135,5 +135,5 @@ def test_a_coordinator_that_moves_is_asked_again_and_nobody_is_fenced(trouble: E
     assert clients.fenced == []
 
 
-def _unheard(message: str, **where: object) -> None:
+def _unheard(_message: str, /, **_where: str | int) -> None:
     pass
