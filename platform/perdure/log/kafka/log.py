@@ -96,12 +96,10 @@ class KafkaLog:
 
     def take(self, limit: int, timeout_s: float) -> list[AnyCommand]:
         """The next commands."""
-        consumer = self._consumer
-        assert consumer is not None, "open() comes first"
         until = time.monotonic() + timeout_s
         if self._has_open_batch():
             if not self._intake.has_ready:
-                self._inlet.wait_for_steps(consumer, limit, timeout_s)
+                self._inlet.wait_for_steps(self._joined, limit, timeout_s)
             return self._intake.take(limit)
         self._settle_ownership()
         while True:
@@ -113,7 +111,7 @@ class KafkaLog:
                 return commands
             if self._owed and now - self._owed_since > OWED_S:
                 self._commit_by_itself()
-            self._inlet.wait(consumer, left_s, max(1, limit))
+            self._inlet.wait(self._joined, left_s, max(1, limit))
             self._settle_ownership()
 
     def input_of(self, workflow_id: str) -> tuple[int, int]:
@@ -173,6 +171,12 @@ class KafkaLog:
         self.status.owned = frozenset()
 
     # ---- taking
+
+    @property
+    def _joined(self) -> Consumer:
+        """The consumer; another one after a fence."""
+        assert self._consumer is not None, "open() comes first"
+        return self._consumer
 
     def _has_open_batch(self) -> bool:
         return self._intake.has_taken if self._owner is None else self._owner.has_open_batch
