@@ -166,8 +166,7 @@ def test_a_restore_for_a_partition_that_was_taken_away_meanwhile_is_ignored(name
 
     slow.hook = wait
     second = namespace.tally(store=slow)
-    second.until(lambda: len(second.log._membership.restoring) == 4)
-    wait_until(lambda: len([call for call in slow.calls if "open" in call]) == 4)
+    second.until(lambda: len([call for call in slow.calls if "open" in call]) == 4)
     third = namespace.tally()
     while not third.owned:
         second.step(0.01)
