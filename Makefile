@@ -2,6 +2,7 @@
 
 SHELL := /bin/bash
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
@@ -18,8 +19,8 @@ help: ## this list
 run: $(RUN_STAMP) ## the food delivery example on http://127.0.0.1:8000, restarted where it was
 	$(BIN)/perdure dev examples/food_delivery/app.py --db sqlite:///food_delivery.db --port 8000
 
-test: check browser ## every gate and every test; TESTS=tests/unit for some of them
-	$(BIN)/python -m pytest $(TESTS)
+test: check browser ## every gate and every test; TESTS=tests/unit for some of them, JOBS=1 one after the other
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(STAMP) ## the linters and type checkers
 	$(BIN)/ruff check

@@ -9,10 +9,13 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 HOUSE = Path(__file__).parents[1]
+TOGETHER = ("tests/unit/core/",)
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 
@@ -52,6 +55,19 @@ class Interpreter:
     def run(self, *arguments: str | Path) -> str:
         """Run a script to its end; what it printed."""
         return self.finish(self.start(*arguments))
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """`make test` runs files beside each other; the tests of a file, and of the folders `TOGETHER`, run in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Asked for by pytest-xdist."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", params=VERSIONS)
