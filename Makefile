@@ -11,7 +11,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench browser kafka chaos
+.PHONY: help run test check fmt bench browser database kafka postgres chaos
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ help: ## this list
 run: $(RUN_STAMP) ## the food delivery example on http://127.0.0.1:8000, restarted where it was
 	$(BIN)/perdure dev examples/food_delivery/app.py --db sqlite:///food_delivery.db --port 8000
 
-test: check browser ## every gate and every test; TESTS=tests/unit for some of them, JOBS=1 one after the other
+test: check browser database ## every gate and every test; TESTS=tests/unit for some of them, JOBS=1 one after the other
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(STAMP) ## the linters and type checkers
@@ -36,6 +36,9 @@ fmt: $(STAMP) ## format, and mend what ruff can mend
 kafka: $(STAMP) ## a Kafka on 127.0.0.1:9092 until Ctrl-C, for trying things; needs Java 17 and Maven
 	$(BIN)/python -m tests.kafka.broker
 
+postgres: $(STAMP) database ## a PostgreSQL on 127.0.0.1:5432 until Ctrl-C, for trying things
+	$(BIN)/python -m tests.postgres.server
+
 chaos: $(STAMP) ## orders on three brokers while all of it is killed, stopped and frozen; SEED=… MINUTES=2 BROKERS=3
 	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),2) --brokers $(or $(BROKERS),3)
 
@@ -49,6 +52,14 @@ browser: $(STAMP)
 		$(APT) update -qq && $(APT) install -y -qq --no-install-recommends chromium >/dev/null; \
 	fi
 
+# The same for PostgreSQL: a server of Debian's package, started by the tests; PERDURE_TEST_POSTGRES names another.
+database:
+	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null && [ -z "$$PERDURE_TEST_POSTGRES" ] \
+		&& [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing postgresql for the tests of the projector"; \
+		$(APT) update -qq && $(APT) install -y -qq --no-install-recommends postgresql >/dev/null; \
+	fi
+
 # What runs the example is installed alone, so that a fresh clone serves it soon; the tools of developers come with the first check or test.
 $(RUN_STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "perdure needs Python 3.11 or later; say PYTHON=python3.12 make ..." >&2; exit 2; }
@@ -58,7 +69,7 @@ $(RUN_STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 $(STAMP): $(RUN_STAMP)
-	$(PIP) '.[dev,examples,kafka]'
+	$(PIP) '.[dev,examples,kafka,postgres]'
 	@touch $@
 
 $(VENV)/.made-bench: $(STAMP)

@@ -248,7 +248,7 @@ def any_kafka() -> Generator[Cluster]:
     """
     if bootstrap := os.environ.get("KAFKA_BOOTSTRAP"):
         yield Cluster(bootstrap, [])
-    elif _docker_answers() and importlib.util.find_spec("testcontainers") is not None:
+    elif docker_answers() and importlib.util.find_spec("testcontainers") is not None:
         containers: Any = importlib.import_module("testcontainers.kafka")
         with containers.KafkaContainer(IMAGE).with_kraft() as container:
             yield Cluster(container.get_bootstrap_server(), [])
@@ -307,7 +307,7 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _docker_answers() -> bool:
+def docker_answers() -> bool:
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         return subprocess.run(["docker", "info"], capture_output=True, timeout=10, check=False).returncode == 0
     return False
