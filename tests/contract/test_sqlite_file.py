@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from perdure.client.listing import ListQuery
 from perdure.engine.ports import Batch
 from perdure.errors import CommitAborted, InfrastructureError
 from perdure.log.channel import Channel
@@ -125,7 +126,7 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     file.open()
     file.close()
     reader = SqliteReader(path)
-    assert reader.list() == []
+    assert reader.list(ListQuery()) == []
     reader.close()
 
 
@@ -137,7 +138,7 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
     file.close()
     assert path.exists()
     reader = SqliteReader(path)
-    assert reader.list() == []
+    assert reader.list(ListQuery()) == []
     reader.close()
 
 
@@ -303,7 +304,7 @@ def test_states_that_change_in_any_way_stay_in_step_with_the_indexes(media: Sqli
     node.write(with_record(states(state("w")), record()))
     node.write(states(state("w", view=b"1"), state("new", started_at=3), at=3))
     reader = media.reader()
-    assert [each.workflow_id for each in reader.list(status="running")] == ["new", "w"]
+    assert [each.workflow_id for each in reader.list(ListQuery(statuses=("running",)))] == ["new", "w"]
     reader.close()
     with closing(connect(media.path, 1.0)) as other:
         assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -52,8 +52,18 @@ def start(
 
 @commands.command("list")
 def list_(
-    type: Annotated[str, typer.Option(help="Of this type only.")] = "",
-    status: Annotated[str, typer.Option(help="running, suspended, completed, failed, cancelled, terminated or timed_out.")] = "",
+    type: Annotated[list[str] | None, typer.Option(help="Of this type only; may be given often.")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="running, suspended, completed, failed, cancelled, terminated or timed_out; may be given often."),
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="With an id that begins so.")] = "",
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(help="With this attribute; the value is JSON, or text. May be given often.", metavar="NAME=VALUE"),
+    ] = None,
+    sort: Annotated[str, typer.Option(help="By started_at, updated_at, closed_at or workflow_id.")] = "started_at",
+    order: Annotated[str, typer.Option(help="newest (or greatest) first, or oldest.")] = "newest",
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
     db: DatabaseOption = DEFAULT_DB,
     output: FormatOption = Format.TABLE,
@@ -62,10 +72,30 @@ def list_(
     from perdure.cli.showing import print_states
     from perdure.model.states import Status
 
-    if status:
-        _one_of("--status", status, tuple(Status))
-    states = _ask(db, lambda client: client.list(type=type or None, status=status or None, limit=limit))
-    print_states(states, output)
+    for each in status or ():
+        _one_of("--status", each, tuple(Status))
+    options: Any = {
+        "type": type,
+        "status": status,
+        "id_prefix": prefix,
+        "attributes": _pairs(attribute),
+        "sort": sort,
+        "order": order,
+    }
+
+    async def read(client: Client) -> list[WorkflowState]:
+        from perdure.client.listing import PAGE_LIMIT
+
+        found: list[WorkflowState] = []
+        while len(found) < limit:
+            size = min(limit - len(found), PAGE_LIMIT)
+            page = await client.list(**options, limit=size, after=found[-1] if found else None)
+            found += page
+            if len(page) < size:
+                break
+        return found
+
+    print_states(_ask(db, read), output)
 
 
 @commands.command()
@@ -185,6 +215,16 @@ def _values(texts: list[str] | None) -> list[object]:
                 raise typer.BadParameter(f"{text!r} looks like JSON and is not: {error}") from error
             values.append(text)
     return values
+
+
+def _pairs(texts: list[str] | None) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--attribute")
+        (pairs[name],) = _values([value])
+    return pairs
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

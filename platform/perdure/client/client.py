@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from msgspec import json
+from msgspec.structs import replace
 
 from perdure import errors
 from perdure.client.address import Connecting
 from perdure.client.answers import accepted
 from perdure.client.description import describe
 from perdure.client.handle import Handle
+from perdure.client.listing import ListQuery
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.traced import traced
 from perdure.codec.values import to_json
@@ -19,10 +21,11 @@ from perdure.model.duration import Duration, microseconds
 from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from perdure.client.description import Description
+    from perdure.client.listing import Order, Scalar, Sort
     from perdure.client.ports import Transport
     from perdure.codec.payloads import PayloadCodec
     from perdure.model.events import EventRecord
@@ -178,30 +181,60 @@ class Client:
     async def list(
         self,
         *,
-        type: str | None = None,
-        status: Status | str | None = None,
+        type: str | Sequence[str] | None = None,
+        status: Status | str | Sequence[Status | str] | None = None,
+        id_prefix: str = "",
         started_after: datetime | None = None,
         started_before: datetime | None = None,
+        closed_after: datetime | None = None,
+        closed_before: datetime | None = None,
+        updated_after: datetime | None = None,
+        updated_before: datetime | None = None,
+        attributes: Mapping[str, Scalar] | None = None,
+        sort: Sort = "started_at",
+        order: Order = "newest",
         limit: int = 100,
         after: WorkflowState | None = None,
     ) -> list[WorkflowState]:
-        """Workflows by their last run, newest first.
+        """Workflows by their last run: the page that `ListQuery` describes, newest first unless it is asked for otherwise.
 
         Args:
-            type: of this type only.
-            status: in this status only.
-            started_after: at or after.
-            started_before: before.
-            limit: of one page.
+            type: of this type only, or of one of these.
+            status: in this status only, or in one of these.
+            id_prefix: with an id that begins so.
+            started_after: at or after; so for `closed_after`, which leaves out open runs, and `updated_after`.
+            started_before: before; the same.
+            closed_after: see `started_after`.
+            closed_before: see `started_before`.
+            updated_after: see `started_after`.
+            updated_before: see `started_before`.
+            attributes: that its attributes have these values.
+            sort: by what, then by id.
+            order: newest (or greatest) first, or oldest.
+            limit: of one page, at most 1000.
             after: the last one of the page before.
+
+        Raises:
+            errors.RequestRefused: an option that makes no sense.
         """
-        since, until = _at(started_after), _at(started_before)
-        wanted = str(status) if status is not None else None
-        return await self._transport.read(
-            lambda reader: reader.list(
-                type=type, status=wanted, started_after=since, started_before=until, limit=limit, after=after
-            )
+        query = ListQuery(
+            types=_several(type),
+            statuses=_several(status),
+            id_prefix=id_prefix,
+            started_after=_at(started_after),
+            started_before=_at(started_before),
+            closed_after=_at(closed_after),
+            closed_before=_at(closed_before),
+            updated_after=_at(updated_after),
+            updated_before=_at(updated_before),
+            attributes=tuple((attributes or {}).items()),
+            sort=sort,
+            order=order,
+            limit=limit,
         )
+        if after is not None:
+            query = replace(query, after=query.key_of(after))
+        return await self._transport.read(lambda reader: reader.list(query))
 
     def decode_view(self, state: WorkflowState, annotation: Any = Any) -> Any:
         """The view in a public state, by an annotation; None when there is none."""
@@ -234,6 +267,12 @@ class Client:
 def _check_id(id: str) -> None:
     if fault := fault_of_id(id):
         raise errors.RequestRefused(fault)
+
+
+def _several(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    return (str(given),) if isinstance(given, str) else tuple(map(str, given))
 
 
 def _check_one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Sequence
 
+    from perdure.client.listing import ListQuery
     from perdure.model.commands import AnyCommand, Request
     from perdure.model.events import EventRecord
     from perdure.model.replies import AnyReply
     from perdure.model.states import WorkflowState
 
-Order = Literal["newest", "oldest"]
 T = TypeVar("T")
 
 
@@ -32,32 +32,16 @@ class Reader(Protocol):
         """The history of a run, in order; empty when there is none."""
         ...
 
-    def list(
-        self,
-        *,
-        type: str | None = None,
-        status: str | None = None,
-        started_after: int | None = None,
-        started_before: int | None = None,
-        order: Order = "newest",
-        limit: int = 100,
-        after: WorkflowState | None = None,
-    ) -> builtins.list[WorkflowState]:
-        """Workflows by the start of their last run; those that started together by their id, in the same direction.
-
-        Args:
-            type: of this type only.
-            status: in this status only.
-            started_after: at or after, microseconds.
-            started_before: before, microseconds.
-            order: newest or oldest first.
-            limit: of one page.
-            after: the last one of the page before.
-        """
+    def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
+        """A page of workflows."""
         ...
 
-    def counts(self) -> dict[tuple[str, str], int]:
-        """How many workflows there are, by (type, status)."""
+    def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
+        """How many workflows there are, by (type, status).
+
+        Args:
+            query: whose filters must hold; its order and page do not matter.
+        """
         ...
 
     def close(self) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVa
 from perdure.client.address import transport_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import Coroutine, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from perdure.client.client import Client
     from perdure.client.description import Description
     from perdure.client.handle import Handle
+    from perdure.client.listing import Order, Scalar, Sort
     from perdure.codec.payloads import PayloadCodec
     from perdure.model.duration import Duration
     from perdure.model.events import EventRecord
@@ -193,17 +194,38 @@ class SyncClient:
     def list(
         self,
         *,
-        type: str | None = None,
-        status: Status | str | None = None,
+        type: str | Sequence[str] | None = None,
+        status: Status | str | Sequence[Status | str] | None = None,
+        id_prefix: str = "",
         started_after: datetime | None = None,
         started_before: datetime | None = None,
+        closed_after: datetime | None = None,
+        closed_before: datetime | None = None,
+        updated_after: datetime | None = None,
+        updated_before: datetime | None = None,
+        attributes: Mapping[str, Scalar] | None = None,
+        sort: Sort = "started_at",
+        order: Order = "newest",
         limit: int = 100,
         after: WorkflowState | None = None,
     ) -> list[WorkflowState]:
         """See `Client.list`."""
         return self._thread.wait(
             self._client.list(
-                type=type, status=status, started_after=started_after, started_before=started_before, limit=limit, after=after
+                type=type,
+                status=status,
+                id_prefix=id_prefix,
+                started_after=started_after,
+                started_before=started_before,
+                closed_after=closed_after,
+                closed_before=closed_before,
+                updated_after=updated_after,
+                updated_before=updated_before,
+                attributes=attributes,
+                sort=sort,
+                order=order,
+                limit=limit,
+                after=after,
             )
         )
 

@@ -2,75 +2,85 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.client.listing import count, end_of, select
+from perdure.codec.records import decode_state
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from sqlite3 import Connection
 
-    from perdure.client.ports import Order
+    from perdure.client.listing import ListQuery
+    from perdure.model.states import WorkflowState
+
+_PAIRS: Final = "SELECT status, type FROM workflows WHERE (status, type) > (?, ?) ORDER BY status, type LIMIT 1"
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What `client.ports.Reader.list` was asked for; `after` is the key (started at, workflow id) of the last one seen."""
+def listed(connection: Connection, query: ListQuery) -> list[WorkflowState]:
+    """The page.
 
-    type: str | None
-    status: str | None
-    started_after: int | None
-    started_before: int | None
-    order: Order
-    limit: int
-    after: tuple[int, str] | None
+    By start, a filter by type or by status reads the head of the index for each (status, type) that it allows, and merges. By id the table is
+    in order. By update or by end there is no index, which every update would have to change: all that the filters allow is read.
+    """
+    rows: Iterator[tuple[int, str, bytes]]
+    match query.sort:
+        case "started_at" if query.types or query.statuses:
+            pages = [_rows(connection, query, "started_at", pair) for pair in _pairs(connection, query)]
+            rows = merge(*pages, key=lambda row: row[:2], reverse=query.is_newest)
+        case "started_at" | "workflow_id":
+            rows = _rows(connection, query, query.sort, None)
+        case _:
+            return select(query, (decode_state(row[2]) for row in _rows(connection, query, "", None)), query.matches)
+    return list(islice(filter(query.matches, (decode_state(row[2]) for row in rows)), query.limit))
 
-    def records(self, connection: Connection) -> list[bytes]:
-        """The encoded states, in order.
 
-        A filter by type or by status reads the head of the index for each (status, type) that it allows, and merges: whatever is
-        asked for, no more than `limit` rows of each are touched.
-        """
-        if self.type is None and self.status is None:
-            return [row[2] for row in self._page(connection, None)]
-        pages = [self._page(connection, pair) for pair in self._pairs(connection)]
-        merged = merge(*pages, key=lambda row: row[:2], reverse=self.order == "newest")
-        return [row[2] for row in islice(merged, self.limit)]
+def counted(connection: Connection, query: ListQuery) -> dict[tuple[str, str], int]:
+    """How many workflows there are, by (type, status)."""
+    if not query.has_filters:
+        rows = connection.execute("SELECT type, status, count(*) FROM workflows GROUP BY status, type")
+        return {(type_, status): number for type_, status, number in rows}
+    return count((decode_state(row[2]) for row in _rows(connection, query, "", None)), query)
 
-    def _pairs(self, connection: Connection) -> list[tuple[str, str]]:
-        """(status, type) that there are and that the filter allows; one seek in the index for each."""
-        if self.type is not None and self.status is not None:
-            return [(self.status, self.type)]
-        found: list[tuple[str, str]] = []
-        pair: tuple[str, str] | None = ("", "")
-        while pair is not None:
-            pair = connection.execute(
-                "SELECT status, type FROM workflows WHERE (status, type) > (?, ?) ORDER BY status, type LIMIT 1", pair
-            ).fetchone()
-            if pair is not None and self.status in {None, pair[0]} and self.type in {None, pair[1]}:
-                found.append(pair)
-        return found
 
-    def _page(self, connection: Connection, pair: tuple[str, str] | None) -> list[tuple[int, str, bytes]]:
-        conditions: list[str] = ["1"]
-        values: list[str | int] = []
-        if pair is not None:
-            conditions.append("status = ? AND type = ?")
-            values += pair
-        if self.started_after is not None:
-            conditions.append("started_at >= ?")
-            values.append(self.started_after)
-        if self.started_before is not None:
-            conditions.append("started_at < ?")
-            values.append(self.started_before)
-        is_newest = self.order == "newest"
-        if self.after is not None:
-            conditions.append(f"(started_at, workflow_id) {'<' if is_newest else '>'} (?, ?)")
-            values += self.after
-        direction = "DESC" if is_newest else "ASC"
-        rows: list[tuple[int, str, bytes]] = connection.execute(
-            f"SELECT started_at, workflow_id, record FROM workflows WHERE {' AND '.join(conditions)} "  # noqa: S608 - no values in it
-            f"ORDER BY started_at {direction}, workflow_id {direction} LIMIT ?",
-            (*values, self.limit),
-        ).fetchall()
-        return rows
+def _pairs(connection: Connection, query: ListQuery) -> list[tuple[str, str]]:
+    """(status, type) that there are and that the filter allows; one seek in the index for each."""
+    found: list[tuple[str, str]] = []
+    pair: tuple[str, str] | None = ("", "")
+    while pair is not None:
+        pair = connection.execute(_PAIRS, pair).fetchone()
+        if pair is not None and (not query.statuses or pair[0] in query.statuses) and (not query.types or pair[1] in query.types):
+            found.append(pair)
+    return found
+
+
+def _rows(connection: Connection, query: ListQuery, sort: str, pair: tuple[str, str] | None) -> Iterator[tuple[int, str, bytes]]:
+    """Start, id and record of what the columns allow; in order, and from the page's begin, when that is by a column."""
+    conditions = ["1"]
+    values: list[Any] = []
+
+    def add(condition: str, *of_it: Any) -> None:
+        conditions.append(condition)
+        values.extend(of_it)
+
+    if pair is not None:
+        add("status = ? AND type = ?", *pair)
+    if query.started_after is not None:
+        add("started_at >= ?", query.started_after)
+    if query.started_before is not None:
+        add("started_at < ?", query.started_before)
+    if query.id_prefix:
+        add("workflow_id >= ?", query.id_prefix)
+        if (end := end_of(query.id_prefix)) is not None:
+            add("workflow_id < ?", end)
+    beyond, direction = ("<", "DESC") if query.is_newest else (">", "ASC")
+    order = ""
+    if sort:
+        keys = ("workflow_id",) if sort == "workflow_id" else ("started_at", "workflow_id")
+        order = f"ORDER BY {', '.join(f'{key} {direction}' for key in keys)}"
+        if query.after is not None:
+            add(f"({', '.join(keys)}) {beyond} ({', '.join('?' * len(keys))})", *query.after[-len(keys) :])
+    text = f"SELECT started_at, workflow_id, record FROM workflows WHERE {' AND '.join(conditions)} {order}"  # noqa: S608 - no values in it
+    yield from connection.execute(text, values)

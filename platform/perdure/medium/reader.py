@@ -8,15 +8,15 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from perdure.client.listing import ListQuery, count, select
 from perdure.codec.records import decode_event_record, decode_state
 from perdure.medium.faults import fault
-from perdure.medium.listing import Listing
+from perdure.medium.listing import counted, listed
 from perdure.medium.sqlite import BUSY_S, check_format, connect, see_that_it_exists
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure.client.ports import Order
     from perdure.medium.memory import MemoryMedium
     from perdure.model.events import EventRecord
     from perdure.model.states import WorkflowState
@@ -38,41 +38,15 @@ class MemoryReader:
         with self._medium.lock:
             return [record for record in self._medium.written.events(run_id) if record.workflow_id == workflow_id]
 
-    def list(
-        self,
-        *,
-        type: str | None = None,
-        status: str | None = None,
-        started_after: int | None = None,
-        started_before: int | None = None,
-        order: Order = "newest",
-        limit: int = 100,
-        after: WorkflowState | None = None,
-    ) -> builtins.list[WorkflowState]:
-        """Workflows by the start of their last run."""
-        is_newest = order == "newest"
+    def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
+        """A page of workflows."""
         with self._medium.lock:
-            states = builtins.list(self._medium.written.states.values())
-        states = [
-            state
-            for state in states
-            if (type is None or state.type == type)
-            and (status is None or state.status == status)
-            and (started_after is None or state.started_at >= started_after)
-            and (started_before is None or state.started_at < started_before)
-            and (after is None or _is_beyond(state, after, is_newest=is_newest))
-        ]
-        states.sort(key=_key, reverse=is_newest)
-        return states[:limit]
+            return select(query, self._medium.written.states.values(), query.matches)
 
-    def counts(self) -> dict[tuple[str, str], int]:
+    def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
         """How many workflows there are, by (type, status)."""
-        found: dict[tuple[str, str], int] = {}
         with self._medium.lock:
-            for state in self._medium.written.states.values():
-                key = (state.type, str(state.status))
-                found[key] = found.get(key, 0) + 1
-        return found
+            return count(self._medium.written.states.values(), query or ListQuery())
 
     def dead_letters(self) -> int:
         """How many records could not be taken: none, nothing is encoded here."""
@@ -107,26 +81,15 @@ class SqliteReader:
         records = [decode_event_record(row[0]) for row in rows]
         return records if records and records[0].workflow_id == workflow_id else []
 
-    def list(
-        self,
-        *,
-        type: str | None = None,
-        status: str | None = None,
-        started_after: int | None = None,
-        started_before: int | None = None,
-        order: Order = "newest",
-        limit: int = 100,
-        after: WorkflowState | None = None,
-    ) -> builtins.list[WorkflowState]:
-        """Workflows by the start of their last run."""
-        key = None if after is None else _key(after)
-        listing = Listing(type, status, started_after, started_before, order, limit, key)
-        return [decode_state(record) for record in self._read(listing.records)]
+    def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
+        """A page of workflows."""
+        found: builtins.list[WorkflowState] = self._read(lambda connection: listed(connection, query))
+        return found
 
-    def counts(self) -> dict[tuple[str, str], int]:
+    def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
         """How many workflows there are, by (type, status)."""
-        rows = self._read(lambda c: c.execute("SELECT type, status, count(*) FROM workflows GROUP BY status, type").fetchall())
-        return {(row[0], row[1]): row[2] for row in rows}
+        found: dict[tuple[str, str], int] = self._read(lambda connection: counted(connection, query or ListQuery()))
+        return found
 
     def dead_letters(self) -> int:
         """How many records could not be taken, and are neither retried nor dropped."""
@@ -139,7 +102,7 @@ class SqliteReader:
                 self._connection.close()
                 self._connection = None
 
-    def _read(self, query: Callable[[sqlite3.Connection], builtins.list[Any]]) -> builtins.list[Any]:
+    def _read(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
         try:
             with self._lock:
                 if self._connection is None:
@@ -154,11 +117,3 @@ class SqliteReader:
                 return query(self._connection)
         except sqlite3.Error as error:
             raise fault(error, self._path) from error
-
-
-def _key(state: WorkflowState) -> tuple[int, str]:
-    return state.started_at, state.workflow_id
-
-
-def _is_beyond(state: WorkflowState, after: WorkflowState, *, is_newest: bool) -> bool:
-    return _key(state) < _key(after) if is_newest else _key(state) > _key(after)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Final
 
+from perdure.client.listing import ListQuery
 from perdure.client.request_ids import fresh_request_id
 from perdure.codec.records import decode_event_record
 from perdure.errors import EngineUnavailable, InfrastructureError
@@ -15,7 +16,6 @@ from perdure.model.replies import History
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure.client.ports import Order
     from perdure.log.kafka.plain_clients import PlainClients
     from perdure.model.commands import Request
     from perdure.model.events import EventRecord
@@ -59,40 +59,16 @@ class StateReader:
             next_event_id = reply.next_event_id
         return records
 
-    def list(
-        self,
-        *,
-        type: str | None = None,
-        status: str | None = None,
-        started_after: int | None = None,
-        started_before: int | None = None,
-        order: Order = "newest",
-        limit: int = 100,
-        after: WorkflowState | None = None,
-    ) -> builtins.list[WorkflowState]:
-        """Workflows by the start of their last run."""
-        is_newest = order == "newest"
-        last = None if after is None else _key(after)
-
-        def is_wanted(state: WorkflowState) -> bool:
-            return (
-                (started_after is None or state.started_at >= started_after)
-                and (started_before is None or state.started_at < started_before)
-                and (last is None or (_key(state) < last if is_newest else _key(state) > last))
-            )
-
+    def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
+        """A page of workflows."""
         self._table.catch_up()
-        return self._table.select(type, status, is_wanted, _key, limit, is_largest=is_newest)
+        return self._table.select(query)
 
-    def counts(self) -> dict[tuple[str, str], int]:
+    def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
         """How many workflows there are, by (type, status)."""
         self._table.catch_up()
-        return self._table.counts()
+        return self._table.counts(query or ListQuery())
 
     def close(self) -> None:
         """Let go of the table."""
         self._table.close()
-
-
-def _key(state: WorkflowState) -> tuple[int, str]:
-    return state.started_at, state.workflow_id

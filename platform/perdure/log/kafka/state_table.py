@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 
+from perdure.client.listing import count, select
 from perdure.codec.avro import STATE
 from perdure.errors import InfrastructureError, UndecodableRecord
 from perdure.log.kafka.partitioner import partition_of
@@ -16,10 +16,11 @@ from perdure.log.kafka.records import header_of
 from perdure.log.kafka.verdict import error_of, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from confluent_kafka import Consumer, Message
 
+    from perdure.client.listing import ListQuery
     from perdure.log.kafka.plain_clients import PlainClients
     from perdure.model.states import WorkflowState
 
@@ -79,30 +80,24 @@ class StateTable:
         with self._lock:
             return self._states.get(workflow_id)
 
-    def select(
-        self,
-        type: str | None,
-        status: str | None,
-        is_wanted: Callable[[WorkflowState], bool],
-        key: Callable[[WorkflowState], Any],
-        limit: int,
-        *,
-        is_largest: bool,
-    ) -> list[WorkflowState]:
-        """The first ones in an order, of a type and a status where those are given."""
+    def select(self, query: ListQuery) -> list[WorkflowState]:
+        """A page."""
         with self._lock:
-            wanted = [state for state in self._of_kind(type, status) if is_wanted(state)]
-        return (nlargest if is_largest else nsmallest)(limit, wanted, key=key)
+            return select(query, self._of_kinds(query), query.has_rest)
 
-    def counts(self) -> dict[tuple[str, str], int]:
+    def counts(self, query: ListQuery) -> dict[tuple[str, str], int]:
         """By (type, status)."""
+        if query.has_filters:
+            with self._lock:
+                return count(self._of_kinds(query), query)
         with self._lock:
             return {kind: len(ids) for kind, ids in self._by_kind.items() if ids}
 
-    def _of_kind(self, type: str | None, status: str | None) -> Iterable[WorkflowState]:
-        if type is None and status is None:
+    def _of_kinds(self, query: ListQuery) -> Iterable[WorkflowState]:
+        types, statuses = query.types, query.statuses
+        if not types and not statuses:
             return self._states.values()
-        kinds = [kind for kind in self._by_kind if type in {None, kind[0]} and status in {None, kind[1]}]
+        kinds = [kind for kind in self._by_kind if (not types or kind[0] in types) and (not statuses or kind[1] in statuses)]
         return (self._states[each] for kind in kinds for each in self._by_kind[kind])
 
     # ---- being where the topic is

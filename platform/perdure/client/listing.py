@@ -1,0 +1,179 @@
+"""What is asked of a list of workflows, and what that means: every reader gives what `select` gives here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import nlargest, nsmallest
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
+
+from msgspec import Struct, json
+
+from perdure.errors import RequestRefused
+from perdure.model.limits import is_unicode
+from perdure.model.states import WorkflowState
+
+Scalar: TypeAlias = str | int | float | bool | None
+Sort: TypeAlias = Literal["started_at", "updated_at", "closed_at", "workflow_id"]
+Order: TypeAlias = Literal["newest", "oldest"]
+Key: TypeAlias = tuple[int | str, str]
+"""What a workflow is sorted by, and its id."""
+
+PAGE_LIMIT: Final = 1_000
+SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
+_INT64: Final = range(-(2**63), 2**63)
+
+
+class ListQuery(Struct, frozen=True, kw_only=True):
+    """A page of workflows, each by its last run. Filters that are given must all hold; the empty query is every workflow, newest first.
+
+    Attributes:
+        types: of one of these.
+        statuses: in one of these.
+        id_prefix: with an id that begins so.
+        started_after: at or after, microseconds.
+        started_before: before, microseconds.
+        closed_after: at or after, microseconds; open runs are left out. The same for `closed_before`.
+        closed_before: before, microseconds.
+        updated_after: at or after, microseconds.
+        updated_before: before, microseconds.
+        attributes: names and values that its attributes have, each as JSON has it: 1 and 1.0 are equal, 1 and true are not.
+        sort: what it is sorted by, then by id in the same direction. Open runs count as closed in 1970.
+        order: newest, or the greatest, first; or the other way round.
+        limit: of the page, from 1 to 1000.
+        after: the key of the last one of the page before; see `key_of`.
+
+    Raises:
+        RequestRefused: it makes no sense; the message says why.
+    """
+
+    types: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    id_prefix: str = ""
+    started_after: int | None = None
+    started_before: int | None = None
+    closed_after: int | None = None
+    closed_before: int | None = None
+    updated_after: int | None = None
+    updated_before: int | None = None
+    attributes: tuple[tuple[str, Scalar], ...] = ()
+    sort: Sort = "started_at"
+    order: Order = "newest"
+    limit: int = 100
+    after: Key | None = None
+
+    def __post_init__(self) -> None:
+        if fault := self._fault():
+            raise RequestRefused(fault)
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether the greatest comes first."""
+        return self.order == "newest"
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether anything is left out."""
+        return self != ListQuery(sort=self.sort, order=self.order, limit=self.limit, after=self.after)
+
+    def key_of(self, state: WorkflowState) -> Key:
+        """What the workflow is sorted by, and its id: `after` of the page that follows it."""
+        return getattr(state, self.sort), state.workflow_id
+
+    def is_after(self, key: Key) -> bool:
+        """Whether it belongs on this page or on one that follows."""
+        last: Any = self.after
+        return last is None or (key < last if self.is_newest else key > last)
+
+    def matches(self, state: WorkflowState) -> bool:
+        """Whether the filters let it through."""
+        return (
+            (not self.types or state.type in self.types)
+            and (not self.statuses or str(state.status) in self.statuses)
+            and self.has_rest(state)
+        )
+
+    def has_rest(self, state: WorkflowState) -> bool:
+        """As `matches`, for one whose type and status are among those asked for."""
+        return (
+            state.workflow_id.startswith(self.id_prefix)
+            and _is_within(state.started_at, self.started_after, self.started_before)
+            and _is_within(state.updated_at, self.updated_after, self.updated_before)
+            and (
+                (self.closed_after is None and self.closed_before is None)
+                or (bool(state.closed_at) and _is_within(state.closed_at, self.closed_after, self.closed_before))
+            )
+            and (not self.attributes or self._has_attributes(state.attributes))
+        )
+
+    def _has_attributes(self, encoded: bytes) -> bool:
+        found: Any = json.decode(encoded) if encoded else {}
+        return all(name in found and is_equal(found[name], value) for name, value in self.attributes)
+
+    def _fault(self) -> str:
+        if self.sort not in SORTS:
+            return f"sort={self.sort!r} is none of {', '.join(SORTS)}"
+        if self.order not in get_args(Order):
+            return f"order={self.order!r} is none of {', '.join(get_args(Order))}"
+        if not 1 <= self.limit <= PAGE_LIMIT:
+            return f"limit={self.limit} is not between 1 and {PAGE_LIMIT}; ask for the next page by the last one of this"
+        if self.after is not None:
+            wanted = str if self.sort == "workflow_id" else int
+            if tuple(map(type, self.after)) != (wanted, str):
+                return f"after={self.after!r} does not come from a list that is sorted by {self.sort}"
+        texts = [*self.types, *self.statuses, self.id_prefix, *(part for pair in self.attributes for part in pair)]
+        texts += self.after or ()
+        for text in texts:
+            if isinstance(text, str) and not is_unicode(text):
+                return f"{text!r} is not valid Unicode"
+            if isinstance(text, int) and text not in _INT64:
+                return f"{text} has more than 64 bits"
+            if isinstance(text, float) and text - text:  # infinite, or no number
+                return f"{text} is not a number of JSON"
+        moments = (getattr(self, f"{name}_{side}") for name in ("started", "closed", "updated") for side in ("after", "before"))
+        if any(moment is not None and moment not in _INT64 for moment in moments):
+            return "a time has more than 64 bits"
+        return ""
+
+
+def select(query: ListQuery, states: Iterable[WorkflowState], matches: Callable[[WorkflowState], bool]) -> list[WorkflowState]:
+    """The page, from any order.
+
+    Args:
+        query: of the page.
+        states: all of them.
+        matches: whether the filters let one through: `query.matches`, or `query.has_rest` where the kinds were looked at.
+    """
+    key: Any = query.key_of
+    wanted = (state for state in states if matches(state) and query.is_after(query.key_of(state)))
+    return (nlargest if query.is_newest else nsmallest)(query.limit, wanted, key=key)
+
+
+def count(states: Iterable[WorkflowState], query: ListQuery) -> dict[tuple[str, str], int]:
+    """How many the filters let through, by (type, status)."""
+    found: dict[tuple[str, str], int] = {}
+    for state in states:
+        if query.matches(state):
+            kind = (state.type, str(state.status))
+            found[kind] = found.get(kind, 0) + 1
+    return found
+
+
+def end_of(prefix: str) -> str | None:
+    """The least text that is greater than every text with the prefix; None when there is none."""
+    for length in range(len(prefix), 0, -1):
+        last = ord(prefix[length - 1])
+        if last < 0x10FFFF:
+            following = 0xE000 if last == 0xD7FF else last + 1  # what lies between stands for no character
+            return prefix[: length - 1] + chr(following)
+    return None
+
+
+def is_equal(found: object, wanted: Scalar) -> bool:
+    """Whether two values of JSON are the same: numbers by value, and no number is true or false."""
+    if isinstance(found, bool) or isinstance(wanted, bool):
+        return found is wanted
+    return type(found) in {str, int, float, type(None)} and cast("object", wanted) == found
+
+
+def _is_within(moment: int, after: int | None, before: int | None) -> bool:
+    return (after is None or moment >= after) and (before is None or moment < before)

@@ -1,0 +1,67 @@
+"""The list of workflows, on one machine; `tests/kafka` and `tests/postgres` have theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from perdure.client.listing import ListQuery, end_of
+from perdure.client.ports import Reader
+from perdure.errors import RequestRefused
+from tests.contract.listing_suite import ListingContract, many
+from tests.contract.media import MEDIA
+from tests.contract.samples import states
+
+
+def filled(medium: str, folder: pytest.TempPathFactory) -> Iterator[Reader]:
+    media = MEDIA[medium](folder.mktemp(medium))
+    media.node().open().write(states(*many()))
+    yield media.reader()
+    media.close()
+
+
+class TestListOfMemory(ListingContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def reader(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+        yield from filled("memory", tmp_path_factory)
+
+
+class TestListOfSqlite(ListingContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def reader(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+        yield from filled("sqlite", tmp_path_factory)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"sort": "record; --"}, "none of started_at"),
+        ({"order": "sideways"}, "none of newest"),
+        ({"limit": 0}, "between 1 and 1000"),
+        ({"limit": 1_001}, "between 1 and 1000"),
+        ({"after": ("x", "w")}, "does not come from a list"),
+        ({"after": (7, "w"), "sort": "workflow_id"}, "does not come from a list"),
+        ({"after": (7,)}, "does not come from a list"),
+        ({"after": (True, "w")}, "does not come from a list"),
+        ({"id_prefix": "\udc80"}, "not valid Unicode"),
+        ({"types": ("\udc80",)}, "not valid Unicode"),
+        ({"attributes": (("a", "\udc80"),)}, "not valid Unicode"),
+        ({"attributes": (("a", 2**64),)}, "64 bits"),
+        ({"attributes": (("a", float("nan")),)}, "not a number"),
+        ({"started_after": 2**63}, "64 bits"),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_refused(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(RequestRefused, match=said):
+        ListQuery(**fields)  # type: ignore[arg-type]
+
+
+def test_what_follows_a_prefix_is_the_next_character_there_is() -> None:
+    assert end_of("w-1") == "w-2"
+    assert end_of("a\U0010ffff") == "b"
+    assert end_of("\U0010ffff") is None
+    assert end_of("") is None
+    assert end_of("\ud7ff") == "\ue000"
