@@ -104,6 +104,7 @@ class Chronicle:
             partition = self.partition_of(run.workflow_id)
             record = ev.EventRecord(run.workflow_id, run.run_id, first, self.at, partition, offset, b"", events)
             batch.events.append((record, encode_event_record(record)))
+            run.input_partition, run.input_offset = partition, offset
             batch.states[run.workflow_id] = self.runs[run.workflow_id].public(b"")
             key = f"{run.workflow_id}/{run.run_id}/{first}".encode()
             topic = self.topic[partition]

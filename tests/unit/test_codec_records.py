@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 import pytest
@@ -73,7 +73,11 @@ def structs(kind: Any) -> st.SearchStrategy[Any]:
 
 def strategy_of(annotation: Any) -> st.SearchStrategy[Any]:
     known = BY_TYPE.get(annotation)
-    return known if known is not None else st.sampled_from(get_args(annotation))
+    if known is not None:
+        return known
+    if get_origin(annotation) is tuple:
+        return st.lists(structs(get_args(annotation)[0]), max_size=3).map(tuple)
+    return st.sampled_from(get_args(annotation))
 
 
 def any_of(union: Any) -> st.SearchStrategy[Any]:

@@ -27,7 +27,7 @@ from perdure.model.events import AnyEvent, EventRecord
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.replies import AnyReply
-from perdure.model.states import WorkflowState
+from perdure.model.states import Wait, WorkflowState
 from perdure.model.tasks import Cancellation, Task
 
 T = TypeVar("T")
@@ -171,7 +171,7 @@ COMMANDS: Final[Wire[AnyCommand]] = Wire("commands", *get_args(AnyCommand))
 EVENTS: Final[Wire[EventRecord]] = Wire("events", EventRecord, *get_args(AnyEvent))
 TASKS: Final[Wire[Task]] = Wire("tasks", Task)
 REPLIES: Final[Wire[AnyReply]] = Wire("replies", *get_args(AnyReply))
-STATE: Final[Wire[WorkflowState]] = Wire("state", WorkflowState)
+STATE: Final[Wire[WorkflowState]] = Wire("state", WorkflowState, Wait)
 DEAD_LETTERS: Final[Wire[DeadLetter]] = Wire("dead-letters", DeadLetter, RecordHeader)
 CANCELLATIONS: Final[Wire[Cancellation]] = Wire("cancellations", Cancellation)
 _ALL: Final[list[Wire[Any]]] = [COMMANDS, EVENTS, TASKS, REPLIES, STATE, DEAD_LETTERS, CANCELLATIONS]

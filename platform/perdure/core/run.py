@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from heapq import nsmallest
+from itertools import islice
 from typing import Any, Final
 
 from perdure.core import lifecycle, timer
@@ -10,7 +12,7 @@ from perdure.core.activity import ActivityState
 from perdure.core.lifecycle import Phase
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
-from perdure.model.states import Status, WorkflowState
+from perdure.model.states import WAITS_TOLD, Status, Wait, WorkflowState
 
 
 class RunState:
@@ -21,10 +23,12 @@ class RunState:
         timers: the armed ones, number to `fires_at`.
         request_ids: of the requests that the history holds.
         last_hash: of the last record; empty before the first.
+        input_partition: where the last command came from that a record covers; -1: nowhere.
+        input_offset: the same.
     """
 
     __slots__ = (
-        "activities", "cancel_reason", "cancel_requested", "closed_at", "failure", "last_at", "last_event_id", "last_hash",
+        "activities", "cancel_reason", "cancel_requested", "closed_at", "failure", "input_offset", "input_partition", "last_at", "last_event_id", "last_hash",
         "phase", "reason", "request_ids", "result", "run_id", "started", "started_at", "timers", "workflow_id",
     )  # fmt: skip
 
@@ -44,6 +48,7 @@ class RunState:
         self.reason = ""
         self.activities: dict[int, ActivityState] = {}
         self.timers: dict[int, int] = {}
+        self.input_partition = self.input_offset = -1
         self.request_ids: set[str] = {started.request_id} if started.request_id else set()
 
     @property
@@ -72,7 +77,24 @@ class RunState:
             self.result,
             self.failure,
             self.reason or view_fault,
+            self._waits(),
+            self.input_partition,
+            self.input_offset,
         )
+
+    def _waits(self) -> tuple[Wait, ...]:
+        if self.phase is Phase.DELAYED:
+            return (Wait("start", "", 0, due_at=self.started.delayed_until),)
+        if not self.activities and not self.timers:
+            return ()
+        waits = [
+            Wait("activity", each.name, number, each.attempt, each.scheduled_at, each.retry_at)
+            for number, each in islice(self.activities.items(), WAITS_TOLD)
+        ]
+        if self.timers and (room := WAITS_TOLD - len(waits)):
+            timers = ((fires_at, number) for number, fires_at in self.timers.items())
+            waits += [Wait("timer", "", number, due_at=fires_at) for fires_at, number in nsmallest(room, timers)]
+        return tuple(waits)
 
 
 def evolve(run: RunState, event: ev.AnyEvent, at: int) -> None:
@@ -114,6 +136,7 @@ def fold(records: Iterable[ev.EventRecord]) -> RunState:
             raise ValueError(f"the history of run {record.run_id} has a gap after event {run.last_event_id}")
         for event in events:
             evolve(run, event, record.at)
+        run.input_partition, run.input_offset = record.input_partition, record.input_offset
     if run is None or record is None:
         raise ValueError("an empty history")
     return run

@@ -30,7 +30,7 @@ class ActiveRun:
         is_stale: the code has moved since the view was taken.
     """
 
-    __slots__ = ("events", "input_offset", "input_partition", "is_stale", "live", "public", "state", "view", "view_fault")
+    __slots__ = ("events", "is_stale", "live", "public", "state", "view", "view_fault")
 
     def __init__(self, state: RunState, public: WorkflowState | None) -> None:
         self.state = state
@@ -40,7 +40,6 @@ class ActiveRun:
         self.view = public.view if public is not None else b""
         self.view_fault = public.reason if public is not None and public.reason != state.reason else ""
         self.is_stale = False
-        self.input_partition = self.input_offset = -1
 
 
 class ActiveRuns:
@@ -161,8 +160,8 @@ def record_of(active: ActiveRun, previous_hash: bytes) -> ev.EventRecord:
         state.run_id,
         first,
         state.last_at,
-        active.input_partition,
-        active.input_offset,
+        state.input_partition,
+        state.input_offset,
         previous_hash,
         active.events,
     )

@@ -320,7 +320,7 @@ class Engine:
             if not active.events:
                 continue
             state = active.state
-            active.input_partition, active.input_offset = self._log.input_of(state.workflow_id)
+            state.input_partition, state.input_offset = self._log.input_of(state.workflow_id)
             record = record_of(active, state.last_hash)
             encoded = self._encode(record)
             state.last_hash = hash_of(encoded)
@@ -389,11 +389,12 @@ class Engine:
 
 
 def _differs(before: Any, now: Any) -> bool:
-    """Whether the public must be told: times and lengths alone do not count."""
+    """Whether the public must be told: times, lengths and coordinates alone do not count."""
     return (
         before is None
         or before.status is not now.status
         or before.view != now.view
+        or before.waits != now.waits
         or before.run_id != now.run_id
         or before.reason != now.reason
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 
@@ -28,6 +29,29 @@ class Status(StrEnum):
 
 _OPEN = (Status.RUNNING, Status.SUSPENDED)
 
+WAITS_TOLD: Final = 20
+"""A run may wait for any number of things; its public state names so many."""
+
+
+class Wait(Struct, array_like=True, frozen=True, gc=False):
+    """What a run waits for, besides signals and conditions of its own.
+
+    Attributes:
+        kind: `activity`, `timer`, or `start`: the code has not begun.
+        name: of the activity; empty for others.
+        number: the run's activity or timer, from 1; 0 of a start.
+        attempt: of the activity; 0 for others.
+        scheduled_at: when the activity was scheduled, microseconds; 0 for others.
+        due_at: when the timer fires, or the next attempt is made; 0 when an attempt is out.
+    """
+
+    kind: str
+    name: str
+    number: int
+    attempt: int = 0
+    scheduled_at: int = 0
+    due_at: int = 0
+
 
 class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
     """The state of a workflow id: of its current run, or of the last one.
@@ -42,6 +66,9 @@ class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
         result: payload, once completed.
         failure: once failed.
         reason: why it is suspended, was cancelled or terminated; or why the view could not be kept.
+        waits: what it waits for: activities by number, then timers by their time; the first `WAITS_TOLD` of them.
+        input_partition: where the last command that it reflects came from; -1: nowhere.
+        input_offset: the same.
     """
 
     workflow_id: str
@@ -57,3 +84,6 @@ class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
     result: bytes = b""
     failure: FailureInfo | None = None
     reason: str = ""
+    waits: tuple[Wait, ...] = ()
+    input_partition: int = -1
+    input_offset: int = -1

@@ -259,4 +259,5 @@ def _evolved(state: RunState | None, record: EventRecord, net: NetEffects) -> Ru
     for event in recorded:
         effects(state, event, at, net)
         evolve(state, event, at)
+    state.input_partition, state.input_offset = record.input_partition, record.input_offset
     return state
