@@ -8,6 +8,7 @@ Exception
 │   ├── WorkflowNotFound
 │   ├── WorkflowFailed            .cause is what ended it: a Failure, or Cancelled, Terminated, TimedOut
 │   ├── QueryFailed
+│   ├── ReadLags                  what is read is still behind the write that was named
 │   ├── RequestRefused            a limit or a rule of the platform, named in the message
 │   └── EngineUnavailable         nobody answered in time
 ├── Failure                       the author's own, final: crosses the wire as itself, caught in workflow code
@@ -70,6 +71,10 @@ class WorkflowFailed(ClientError):
 
 class QueryFailed(ClientError):
     """The query raised, is not defined, or was asked of a run whose code cannot be brought back."""
+
+
+class ReadLags(ClientError):
+    """What is read does not reflect the write that was named yet: read again."""
 
 
 class RequestRefused(ClientError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perdure.client.ports import Transport
+from perdure.client.position import Position
 from perdure.engine.ports import Batch
 from perdure.errors import EngineUnavailable, InfrastructureError, UsageError
 from perdure.log.local import LocalTransport
@@ -183,6 +184,19 @@ def test_what_was_answered_can_be_read(line: Line) -> None:
         for number in range(20):
             await transport.request(StartWorkflow(f"w-{number}", request_id=str(number), type="Order"), 10)
             assert transport.reader.state(f"w-{number}") is not None
+        await transport.close()
+
+    asyncio.run(main())
+
+
+def test_a_reader_reaches_the_position_of_what_was_answered(line: Line) -> None:
+    async def main() -> None:
+        transport = line.transport()
+        await transport.request(StartWorkflow("w-0", request_id="1", type="Order"), 10)
+        position = await transport.position("w-0")
+        assert Position.parse(str(position)) == position
+        assert await transport.read(lambda reader: reader.wait_for(position, 5))
+        assert await transport.read(lambda reader: reader.state("w-0")) is not None
         await transport.close()
 
     asyncio.run(main())

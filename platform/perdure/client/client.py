@@ -13,6 +13,7 @@ from perdure.client.answers import accepted
 from perdure.client.description import describe
 from perdure.client.handle import Handle
 from perdure.client.listing import ListQuery
+from perdure.client.reached import reached
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.traced import traced
 from perdure.codec.values import to_json
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from perdure.client.description import Description
     from perdure.client.listing import Order, Scalar, Sort
     from perdure.client.ports import Transport
+    from perdure.client.position import Position
     from perdure.codec.payloads import PayloadCodec
     from perdure.model.events import EventRecord
     from perdure.model.payloads import Payloads
@@ -146,13 +148,26 @@ class Client:
         """A run of any type; values come as JSON values."""
         return Handle(self._transport, self._payloads, id, "", None)
 
-    async def state(self, id: str) -> WorkflowState:
+    async def state(self, id: str, *, after: Position | str | None = None, within: Duration = "10s") -> WorkflowState:
         """The public state of a workflow id.
+
+        Args:
+            id: the workflow id.
+            after: read what reflects this position, that of a write; by default whatever the reader has.
+            within: how long to wait for that.
 
         Raises:
             errors.WorkflowNotFound: it never was started.
+            errors.ReadLags: what is read is still behind `after`.
         """
+        if after is not None:
+            await reached(self._transport, after, within)
         return await self._state(id)
+
+    async def position(self, id: str) -> Position:
+        """What reflects every write to a workflow id that has been answered so far: for `state(…, after=…)`, here or elsewhere."""
+        _check_id(id)
+        return await self._transport.position(id)
 
     async def describe(self, id: str) -> Description:
         """What the current run of a workflow id is doing, or how its last one ended.

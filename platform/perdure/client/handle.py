@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 from perdure import errors
 from perdure.client.answers import accepted, answered, result_of
+from perdure.client.reached import reached
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.traced import traced
 from perdure.model import commands as cm
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from perdure.client.ports import Transport
+    from perdure.client.position import Position
+    from perdure.model.duration import Duration
     from perdure.model.payloads import Payloads
     from perdure.model.states import WorkflowState
     from perdure.workflow import Definition, QueryRef, SignalRef, ViewRef
@@ -94,17 +97,30 @@ class Handle(Generic[S_co, R_co]):
         value: T = answered(reply, self._payloads, target.returns, what)
         return value
 
-    async def view(self, target: ViewRef[S_co, T], /) -> T:
+    async def view(self, target: ViewRef[S_co, T], /, *, after: Position | str | None = None, within: Duration = "10s") -> T:
         """The view that the platform keeps; for ever, also after the run has closed, and without an engine.
+
+        Args:
+            target: `Order.status`.
+            after: read what reflects this position, that of a write (`position`); by default whatever the reader has.
+            within: how long to wait for that.
 
         Raises:
             errors.WorkflowNotFound: no run has this id, or it has no view yet.
+            errors.ReadLags: what is read is still behind `after`.
         """
+        if after is not None:
+            await reached(self._transport, after, within)
         state = await self._state()
         if not state.view:
             raise errors.WorkflowNotFound(f"workflow {self.id!r} has no view yet: {state.reason or 'its code has not run'}")
         value: T = self._payloads.decode(state.view, target.returns, what=f"the view {target.name!r}")
         return value
+
+    async def position(self) -> Position:
+        """What reflects every write to this workflow that has been answered so far: for `view(…, after=…)`, here or elsewhere."""
+        self._check_id()
+        return await self._transport.position(self.id)
 
     async def watch(self, target: ViewRef[S_co, T], /) -> AsyncIterator[T]:
         """The view now, and again after each change, until the run has closed.

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from perdure.client.listing import ListQuery
+    from perdure.client.position import Position
     from perdure.model.commands import AnyCommand, Request
     from perdure.model.events import EventRecord
     from perdure.model.replies import AnyReply
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 
 class Reader(Protocol):
-    """What everybody may read. Any thread may call it; every call sees all that was answered before it."""
+    """What everybody may read. Any thread may call it; every call sees all that was answered before it, or else `wait_for` waits for it."""
 
     def state(self, workflow_id: str) -> WorkflowState | None:
         """The state of the workflow id; None when it never was started.
@@ -44,6 +45,15 @@ class Reader(Protocol):
         """
         ...
 
+    def wait_for(self, position: Position, timeout_s: float) -> bool:
+        """Wait until what is read reflects a position; whether it does.
+
+        Args:
+            position: that a write has returned.
+            timeout_s: seconds.
+        """
+        ...
+
     def close(self) -> None:
         """Idempotent."""
 
@@ -66,6 +76,14 @@ class Transport(Protocol):
 
         Raises:
             InfrastructureError: it cannot be read; the message says what to do.
+        """
+        ...
+
+    async def position(self, workflow_id: str) -> Position:
+        """Where a reader must be that sees all that was answered so far about a workflow id.
+
+        Raises:
+            InfrastructureError: it cannot be told; the message says what to do.
         """
         ...
 

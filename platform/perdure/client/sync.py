@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from perdure.client.description import Description
     from perdure.client.handle import Handle
     from perdure.client.listing import Order, Scalar, Sort
+    from perdure.client.position import Position
     from perdure.codec.payloads import PayloadCodec
     from perdure.model.duration import Duration
     from perdure.model.events import EventRecord
@@ -81,9 +82,13 @@ class SyncHandle(Generic[S_co, R_co]):
         """See `Handle.query`."""
         return self._thread.wait(self._handle.query(target, *args, **kwargs))
 
-    def view(self, target: ViewRef[S_co, T], /) -> T:
+    def view(self, target: ViewRef[S_co, T], /, *, after: Position | str | None = None, within: Duration = "10s") -> T:
         """See `Handle.view`."""
-        return self._thread.wait(self._handle.view(target))
+        return self._thread.wait(self._handle.view(target, after=after, within=within))
+
+    def position(self) -> Position:
+        """See `Handle.position`."""
+        return self._thread.wait(self._handle.position())
 
     def watch(self, target: ViewRef[S_co, T], /) -> Iterator[T]:
         """See `Handle.watch`."""
@@ -162,9 +167,13 @@ class SyncClient:
         """See `Client.get_by_name`."""
         return SyncHandle(self._client.get_by_name(id), self._thread)
 
-    def state(self, id: str) -> WorkflowState:
+    def state(self, id: str, *, after: Position | str | None = None, within: Duration = "10s") -> WorkflowState:
         """See `Client.state`."""
-        return self._thread.wait(self._client.state(id))
+        return self._thread.wait(self._client.state(id, after=after, within=within))
+
+    def position(self, id: str) -> Position:
+        """See `Client.position`."""
+        return self._thread.wait(self._client.position(id))
 
     def describe(self, id: str) -> Description:
         """See `Client.describe`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from msgspec.structs import replace
 
+from perdure.client.position import EVERYTHING, Position
 from perdure.errors import EngineUnavailable
 from perdure.log.courier import Courier
 from perdure.log.waiting import Waiting
@@ -77,6 +78,10 @@ class SqliteTransport:
     async def read(self, question: Callable[[Reader], T]) -> T:
         """At once."""
         return question(self._reader)
+
+    async def position(self, workflow_id: str) -> Position:
+        """Every read sees all that was answered before it."""
+        return EVERYTHING
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
         """Ask, and wait for the answer."""

@@ -17,6 +17,7 @@ from perdure.medium.sqlite import BUSY_S, check_format, connect, see_that_it_exi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from perdure.client.position import Position
     from perdure.medium.memory import MemoryMedium
     from perdure.model.events import EventRecord
     from perdure.model.states import WorkflowState
@@ -51,6 +52,10 @@ class MemoryReader:
     def dead_letters(self) -> int:
         """How many records could not be taken: none, nothing is encoded here."""
         return 0
+
+    def wait_for(self, position: Position, timeout_s: float) -> bool:
+        """Nothing to wait for: every read sees all that was answered before it."""
+        return True
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -94,6 +99,10 @@ class SqliteReader:
     def dead_letters(self) -> int:
         """How many records could not be taken, and are neither retried nor dropped."""
         return int(self._read(lambda c: c.execute("SELECT count(*) FROM dead_letters").fetchall())[0][0])
+
+    def wait_for(self, position: Position, timeout_s: float) -> bool:
+        """Nothing to wait for: every read sees all that was answered before it."""
+        return True
 
     def close(self) -> None:
         """Let go of the file."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from perdure.log.kafka.plain_clients import PlainClients
     from perdure.model.commands import AnyCommand
 
-Position = tuple[int, int]
+Place = tuple[int, int]
 """Partition and offset of a command."""
 
 CLOSE_S: Final = 10.0
@@ -36,17 +36,11 @@ class Postbox:
         self._told = told
         self._lock = threading.Lock()
         self._producer = self._made()
-        self._positions: dict[int, int] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="perdure-commands", daemon=True)
         self._thread.start()
 
-    @property
-    def positions(self) -> dict[int, int]:
-        """By partition, the offset of the last command that was written."""
-        return dict(self._positions)
-
-    def send(self, command: AnyCommand, written: Callable[[Position], None] | None = None) -> None:
+    def send(self, command: AnyCommand, written: Callable[[Place], None] | None = None) -> None:
         """Have a command written; from any thread.
 
         Args:
@@ -61,8 +55,7 @@ class Postbox:
             if error is not None:
                 self._not_written(command, error, written)
                 return
-            place: Position = (message.partition(), message.offset())
-            self._positions[place[0]] = place[1]
+            place: Place = (message.partition(), message.offset())
             if written is not None:
                 written(place)
 
@@ -99,7 +92,7 @@ class Postbox:
             else:
                 return
 
-    def _not_written(self, command: AnyCommand, error: KafkaError, written: Callable[[Position], None] | None) -> None:
+    def _not_written(self, command: AnyCommand, error: KafkaError, written: Callable[[Place], None] | None) -> None:
         """Given up by the client after minutes, or its producer has failed for good; whoever waits has been told that it may be done."""
         self._told(f"{type(command).__name__} for {command.workflow_id!r} was not written: {in_words(error)}")
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - how the client names its own errors

@@ -16,6 +16,7 @@ from perdure.model.replies import History
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from perdure.client.position import Position
     from perdure.log.kafka.plain_clients import PlainClients
     from perdure.model.commands import Request
     from perdure.model.events import EventRecord
@@ -68,6 +69,10 @@ class StateReader:
         """How many workflows there are, by (type, status)."""
         self._table.catch_up()
         return self._table.counts(query or ListQuery())
+
+    def wait_for(self, position: Position, timeout_s: float) -> bool:
+        """Nothing to wait for: every read sees all that was answered before it."""
+        return True
 
     def close(self) -> None:
         """Let go of the table."""

@@ -6,11 +6,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from perdure.client.listing import count, select
 from perdure.codec.avro import STATE
 from perdure.errors import InfrastructureError, UndecodableRecord
+from perdure.log.kafka.ends import Ends
 from perdure.log.kafka.partitioner import partition_of
 from perdure.log.kafka.records import header_of
 from perdure.log.kafka.verdict import error_of, in_words
@@ -50,12 +51,11 @@ class StateTable:
         self._clients = clients
         self._topic = clients.topic("state")
         self._lock = threading.Condition()
-        self._asking = threading.Lock()
+        self._topic_ends = Ends(clients, self._topic, self._troubled)
         self._states: dict[str, WorkflowState] = {}
         self._by_kind: dict[tuple[str, str], dict[str, None]] = {}
         self._positions: dict[int, int] = {}
         self._stuck: dict[int, int] = {}
-        self._asker: Consumer | None = None
         self._asked_at = 0.0
         self._trouble = ""
         self._fault: InfrastructureError | None = None
@@ -69,9 +69,7 @@ class StateTable:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
-        if self._asker is not None:
-            self._asker.close()
-            self._asker = None
+        self._topic_ends.close()
 
     # ---- reading
 
@@ -140,21 +138,10 @@ class StateTable:
         return found
 
     def _ends(self, workflow_id: str) -> dict[int, int]:
-        """READ_UNCOMMITTED, although committed records only are read: an answer may come a moment before what it is about shows."""
         if not self._positions:
             self._wait_for_partitions()
         wanted = [partition_of(workflow_id.encode(), len(self._positions))] if workflow_id else list(self._positions)
-        with self._asking:
-            asker = self._asker = self._asker or self._clients.tail(self._troubled, isolation="read_uncommitted")
-            try:
-                found = asker.offsets_for_times([TopicPartition(self._topic, each, OFFSET_END) for each in wanted], timeout=ASK_S)
-            except KafkaException as error:
-                self._trouble = in_words(error_of(error))
-                raise InfrastructureError(
-                    f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not say where {self._topic} ends{self._said}: see "
-                    "that it runs and can be reached"
-                ) from None
-        return {each.partition: each.offset for each in found}
+        return self._topic_ends.of(wanted)
 
     def _wait_for_partitions(self) -> None:
         """The thread finds them."""

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from confluent_kafka import KafkaException, TopicPartition
 from msgspec.structs import replace
 
+from perdure.client.position import Position
 from perdure.errors import EngineUnavailable
+from perdure.log.kafka.ends import Ends
 from perdure.log.kafka.kafka_address import clients_of
 from perdure.log.kafka.mailbox import Mailbox
-from perdure.log.kafka.postbox import Position, Postbox
+from perdure.log.kafka.partitioner import partition_of
+from perdure.log.kafka.postbox import Place, Postbox
 from perdure.log.kafka.state_reader import StateReader
 from perdure.log.kafka.verdict import error_of, in_words
 from perdure.log.waiting import Waiting
@@ -76,6 +79,8 @@ class KafkaTransport:
         self._committed: Consumer | None = None
         self._offsets_lock = Lock()
         self._reader = StateReader(clients, self.ask)
+        self._ends = Ends(clients, clients.topic("events"), self._troubled)
+        self._partitions = 0
         self._trouble = ""
         self._is_closed = False
 
@@ -95,16 +100,21 @@ class KafkaTransport:
             raise EngineUnavailable(CLOSED)
         return await asyncio.to_thread(question, self._reader)
 
-    @property
-    def positions(self) -> dict[int, int]:
-        """Of the commands topic: by partition, the offset of the last command that this client has written."""
-        return self._postbox.positions if self._postbox is not None else {}
+    async def position(self, workflow_id: str) -> Position:
+        """The end of the events on the workflow id's partition: its answers were committed with them."""
+        return await asyncio.to_thread(self._position, workflow_id)
+
+    def _position(self, workflow_id: str) -> Position:
+        ends = self._ends
+        self._partitions = self._partitions or ends.count()
+        partition = partition_of(workflow_id.encode(), self._partitions)
+        return Position(partition, ends.of([partition])[partition])
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
         """Ask, and wait for the answer."""
         mailbox, postbox = self._opened()
         future = self._waiting.add(command.request_id)
-        places: list[Position] = []
+        places: list[Place] = []
         try:
             async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
                 address = await asyncio.shield(asyncio.wrap_future(mailbox.address))
@@ -126,7 +136,7 @@ class KafkaTransport:
         """As `request`, from a thread without a loop."""
         mailbox, postbox = self._opened()
         future: Future[AnyReply] = Future()
-        places: list[Position] = []
+        places: list[Place] = []
         self._asked[command.request_id] = future
         try:
             address = mailbox.address.result(timeout_s)
@@ -159,6 +169,7 @@ class KafkaTransport:
         if self._mailbox is not None:
             self._mailbox.close()
         self._reader.close()
+        self._ends.close()
         with self._offsets_lock:
             if self._committed is not None:
                 self._committed.close()
@@ -186,7 +197,7 @@ class KafkaTransport:
             self._waiting.resolve_from_thread(others)
 
     async def _ask_again(
-        self, command: AwaitWorkflow, future: asyncio.Future[AnyReply], postbox: Postbox, places: list[Position]
+        self, command: AwaitWorkflow, future: asyncio.Future[AnyReply], postbox: Postbox, places: list[Place]
     ) -> None:
         """Until it is answered; answers are the same however often it is asked.
 
@@ -205,7 +216,7 @@ class KafkaTransport:
 
     # ---- why there is no answer
 
-    def _unavailable(self, command: Request, timeout_s: float, places: Sequence[Position]) -> EngineUnavailable:
+    def _unavailable(self, command: Request, timeout_s: float, places: Sequence[Place]) -> EngineUnavailable:
         if not places:
             return EngineUnavailable(self._no_answer(command, timeout_s))
         partition, offset = places[0]
@@ -231,7 +242,7 @@ class KafkaTransport:
             "that it runs and can be reached, and that an engine runs. Asking again is safe."
         )
 
-    def _is_taken(self, place: Position) -> bool | None:
+    def _is_taken(self, place: Place) -> bool | None:
         """Whether an engine is done with the command there; None when Kafka does not say."""
         try:
             wanted = [TopicPartition(self._clients.topic("commands"), place[0])]

@@ -1,0 +1,30 @@
+"""Reading one's own writes: a bounded wait for a position."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.client.position import Position
+from perdure.errors import ReadLags
+from perdure.model.duration import Duration, microseconds
+
+if TYPE_CHECKING:
+    from perdure.client.ports import Transport
+
+
+async def reached(transport: Transport, after: Position | str, within: Duration) -> None:
+    """Wait until what the transport reads reflects a position.
+
+    Args:
+        transport: whose reader is meant.
+        after: the position, or its text.
+        within: how long at most.
+
+    Raises:
+        errors.RequestRefused: the text is no position.
+        errors.ReadLags: it does not, within the time.
+    """
+    position = Position.parse(after) if isinstance(after, str) else after
+    seconds = microseconds(within) / 1e6
+    if not await transport.read(lambda reader: reader.wait_for(position, seconds)):
+        raise ReadLags(f"what is read was still behind position {position} after {seconds:g} s; read again, or give it longer")
