@@ -200,7 +200,7 @@ class Namespace:
 
     def until_applied(self, timeout_s: float = 40) -> None:
         """Wait until every signal sent so far has been applied."""
-        wait_until(lambda: not self.audit().missing, timeout_s, lambda: str(self.audit()))
+        wait_until(lambda: not self.audit().missing, timeout_s, lambda: self.audit().in_words)
 
     def until_applied_so_far(self, timeout_s: float = 40) -> None:
         """The same, of what has been sent by now."""
@@ -228,6 +228,12 @@ class Audit:
     def twice(self) -> list[str]:
         return sorted((self.applied - self.sent).elements())
 
+    @property
+    def in_words(self) -> str:
+        """For a failure's message."""
+        missing = self.missing
+        return f"{len(missing)} of {self.sent.total()} are missing, from {missing[:3]} on; twice: {self.twice}; gaps: {self.gaps}"
+
     def assert_exactly_once(self) -> None:
         assert (self.missing, self.twice, self.gaps) == ([], [], []), f"of {self.sent.total()}"
 
@@ -237,6 +243,7 @@ class EngineProcess:
 
     def __init__(self, bootstrap: str, namespace: str, instance: str, settings: dict[str, Any]) -> None:
         self.lines: list[str] = []
+        self._name = instance
         self._news = threading.Condition()
         options = [f"{name}={value}" for name, value in settings.items()]
         self.process = subprocess.Popen(
@@ -259,6 +266,7 @@ class EngineProcess:
         self._reader.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
+        print(f"engine {self._name} said:", *self.lines[-200:], sep="\n  ")  # shown when the test fails
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.process.pid, number)
