@@ -88,6 +88,29 @@ class PlainClients:
         }
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
+    def projection(self, on_error: Told, *, is_member: bool = True) -> Consumer:
+        """Reads states and events for a projector; where from, it says itself.
+
+        Partitions are shared by ranges, so that a member has the states and the events of a workflow.
+
+        Args:
+            on_error: told in words.
+            is_member: of the projectors' group; else it is assigned what it reads.
+        """
+        config: dict[str, Any] = {
+            "group.id": f"{self.namespace}.projector" if is_member else f"{self.namespace}.tail",
+            "session.timeout.ms": self.session_timeout_ms,
+            "heartbeat.interval.ms": max(100, self.session_timeout_ms // 6),
+            "partition.assignment.strategy": "range",
+            "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,
+            "queued.min.messages": 20_000,
+            "queued.max.messages.kbytes": 32 * 1024,
+        }
+        return Consumer(self._with_settings({**_READING, **config}, on_error))
+
     def engine_offsets(self, on_error: Told) -> Consumer:
         """Of what the engines have committed; never a member of their group. Why no admin: see `EngineClients.offsets`."""
         config: dict[str, Any] = {"group.id": f"{self.namespace}.engine", "isolation.level": "read_uncommitted"}
