@@ -14,6 +14,9 @@ import pytest
 from tests.kafka.broker import Cluster, any_kafka, running
 from tests.kafka.distribution import KafkaUnavailable
 from tests.kafka.namespace import Namespace
+from tests.postgres.fixtures import postgres, postgres_server
+
+__all__ = ["postgres", "postgres_server"]
 
 
 @pytest.fixture(scope="session")

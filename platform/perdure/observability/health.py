@@ -7,7 +7,7 @@ to restart anything: then the process is alive, not ready, and says why.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from perdure.engine.counts import Doing
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HANGS_S: Final = 60.0
 """A batch that has been handled for so long will not end. Code that blocks is interrupted after two seconds a run."""
+PROJECTOR_HANGS_S: Final = 180.0
+"""A transaction with PostgreSQL is given up long before: no connection, or none that answers, for 30 s."""
 COMMIT_S: Final = 1.0
 """A commit that takes longer makes the process not ready."""
 
@@ -41,6 +43,8 @@ class Health:
 
 def is_live(observed: Observed) -> Health:
     """Whether the loop goes on."""
+    if observed.projector is not None and 0 < observed.projector.pulse < monotonic() - PROJECTOR_HANGS_S:
+        return Health((f"the projector's loop hangs: it has not gone round for {monotonic() - observed.projector.pulse:.0f} s",))
     if observed.engine is None:
         return Health()
     pulse = observed.engine.pulse
@@ -58,6 +62,8 @@ def is_ready(observed: Observed) -> Health:
         reasons += _of_pulse(observed.engine.pulse)
     if observed.kafka is not None:
         reasons += _of_kafka(observed.kafka, has_engine=observed.engine is not None)
+    if observed.projector is not None and (waits := observed.projector.waiting_for):
+        reasons.append(waits if not observed.projector.trouble else f"{waits} ({observed.projector.trouble})")
     return Health((*is_live(observed).reasons, *reasons))
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perdure.engine.processor import Engine
     from perdure.log.kafka.status import Status
     from perdure.observability.observed import Medium, Observed
+    from perdure.views.progress import Progress
 
 SHARE: Final = 100
 """Counting workflows reads an index: it may take a hundredth of the time, the last answer serves meanwhile."""
@@ -35,6 +36,16 @@ KAFKA: Final = (
     ("rerouted", "Commands that lay on the wrong partition and were put on the right one."),
     ("forwarded", "Commands of this process for partitions of other engines."),
     ("undeliverable", "Replies and tasks that had nowhere to go."),
+)
+
+PROJECTOR: Final = (
+    ("events", "Events that were written to PostgreSQL."),
+    ("states", "States that were written to PostgreSQL."),
+    ("transactions", "Transactions with PostgreSQL that were committed."),
+    ("unreadable", "Records that could not be decoded and are kept in the table unreadable."),
+    ("bare", "Rows whose values PostgreSQL does not take."),
+    ("fenced", "Times that another projector had taken a partition."),
+    ("deleted", "Workflows that were deleted because their retention had ended."),
 )
 
 
@@ -72,6 +83,8 @@ class Metrics(Collector):
             yield from self._of_medium(observed.medium)
         if observed.kafka is not None:
             yield from _of_kafka(observed.kafka)
+        if observed.projector is not None:
+            yield from _of_projector(observed.projector)
         if observed.kafka is not None and observed.engine is not None:
             observed.kafka.is_lag_wanted = True  # looked at from now on
             help_ = "Commands in the partitions that are owned which have not been taken."
@@ -144,6 +157,17 @@ def _of_kafka(status: Status) -> Iterator[Metric]:
     restoring = status.restoring.copy()
     help_ = "Events still to be read before a partition is served."
     yield _by("perdure_kafka_restore_remaining_records", help_, "partition", restoring)
+
+
+def _of_projector(progress: Progress) -> Iterator[Metric]:
+    for name, help_ in PROJECTOR:
+        yield _counter(f"perdure_projector_{name}", help_, getattr(progress.counts, name))
+    lag = GaugeMetricFamily(
+        "perdure_projector_lag_records", "Records of a partition that are not in the tables yet.", labels=("topic", "partition")
+    )
+    for (topic, partition), records in sorted(progress.lag.copy().items()):
+        lag.add_metric((topic, str(partition)), records)
+    yield lag
 
 
 def _counter(name: str, help_: str, value: float) -> Metric:

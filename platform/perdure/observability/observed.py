@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from perdure.engine.processor import Engine
     from perdure.log.kafka.status import Status
+    from perdure.views.progress import Progress
     from perdure.worker.attempt import Attempts
     from perdure.worker.steps import LocalSteps
     from perdure.worker.worker import Worker
@@ -37,6 +38,7 @@ class Observed:
         attempts: counts both.
         medium: the embedded log and store.
         kafka: how the Kafka clients are doing.
+        projector: how the projector is doing.
     """
 
     engine: Engine | None = None
@@ -45,3 +47,4 @@ class Observed:
     attempts: Attempts | None = None
     medium: Medium | None = None
     kafka: Status | None = None
+    projector: Progress | None = None

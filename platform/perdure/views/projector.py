@@ -85,8 +85,12 @@ class Projector:
                     is_ready = True
                     ready()
         finally:
-            self._source.close()
-            self._disconnect()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the source and of PostgreSQL."""
+        self._source.close()
+        self._disconnect()
 
     def turn(self, timeout_s: float = TAKE_S) -> bool:
         """One round: take what is there, write it; whether nothing is waited for.

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -214,29 +214,25 @@ def _json(text: bytes, *, is_null: bool = False) -> tuple[bytes, bool]:
 
 
 def _without_nul(value: Any) -> Any:
-    match value:
-        case str():
-            return value.replace("\0", NUL_SHOWN)
-        case list():
-            items: list[Any] = value
-            return [_without_nul(each) for each in items]
-        case dict():
-            return {_without_nul(key): _without_nul(each) for key, each in cast("dict[str, Any]", value).items()}
-        case _:
-            return value
+    kind = type(value)
+    if kind is str:
+        return value.replace("\0", NUL_SHOWN)
+    if kind is list:
+        return [_without_nul(each) for each in value]
+    if kind is dict:
+        return {_without_nul(key): _without_nul(each) for key, each in value.items()}
+    return value
 
 
 def _has_no_nul(value: Any) -> bool:
-    match value:
-        case str():
-            return "\0" not in value
-        case list():
-            items: list[Any] = value
-            return all(map(_has_no_nul, items))
-        case dict():
-            return all(_has_no_nul(key) and _has_no_nul(each) for key, each in cast("dict[str, Any]", value).items())
-        case _:
-            return True
+    kind = type(value)
+    if kind is str:
+        return "\0" not in value
+    if kind is list:
+        return all(map(_has_no_nul, value))
+    if kind is dict:
+        return all(_has_no_nul(key) and _has_no_nul(each) for key, each in value.items())
+    return True
 
 
 def _text(value: str) -> tuple[bytes, bool]:

@@ -1,0 +1,26 @@
+"""`perdure migrate`: the tables of a namespace in PostgreSQL, as this version needs them."""
+
+from __future__ import annotations
+
+import typer
+
+from perdure.cli.kafka_options import NamespaceOption
+from perdure.cli.postgres_options import AppArgument, PostgresOption
+
+
+def migrate(namespace: NamespaceOption, postgres: PostgresOption, app: AppArgument = "") -> None:
+    """Make or upgrade the tables of a namespace; with an app, its SQL views too. Safe to repeat, and beside one that does the same."""
+    from perdure.cli.postgres_options import database_of, shapes_of_app
+
+    database, shapes = database_of(postgres, namespace), shapes_of_app(app)
+    from perdure.views.migrating import latest, migrated
+    from perdure.views.typed import keep_in_step
+
+    applied = migrated(database)
+    for each in applied:
+        typer.echo(f"applied {each}")
+    if not applied:
+        typer.echo(f"the schema {database.schema} is of version {latest()}: nothing to do")
+    with database.telling(), database.connect(name="perdure migrate") as connection:
+        for said in keep_in_step(connection, database, shapes):
+            typer.echo(said)

@@ -1,0 +1,52 @@
+"""Options of the commands that use PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from perdure.codec.columns import Shape
+    from perdure.views.database import Database
+
+PostgresOption = Annotated[
+    str,
+    typer.Option(
+        help="Where the tables are: postgresql://USER@HOST/DATABASE. A password is better kept in PGPASSWORD.",
+        metavar="DSN",
+        envvar="PERDURE_POSTGRES",
+    ),
+]
+AppArgument = Annotated[
+    str, typer.Argument(help="The file (app.py) or module (shop.app) whose workflows' views become SQL views.", metavar="[APP]")
+]
+
+
+def database_of(dsn: str, namespace: str) -> Database:
+    """The schema of a namespace.
+
+    Raises:
+        UsageError: psycopg is not installed, the address is not understood, or the namespace cannot name a schema.
+    """
+    from perdure.errors import UsageError
+
+    try:
+        from perdure.views.database import Database
+    except ModuleNotFoundError as error:
+        raise UsageError(f"PostgreSQL needs the module {error.name}: pip install 'perdure[postgres]'") from None
+    return Database(dsn, namespace)
+
+
+def shapes_of_app(app: str) -> dict[str, Shape]:
+    """What the views of an app's workflows look like; empty without an app.
+
+    Raises:
+        UsageError: it cannot be loaded.
+    """
+    if not app:
+        return {}
+    from perdure.cli.serving import load_and_register
+    from perdure.views.typed import shapes_of
+
+    return shapes_of(load_and_register(app)[1])

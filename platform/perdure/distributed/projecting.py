@@ -1,0 +1,106 @@
+"""A projector and its topics from Kafka, wired."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from perdure.distributed.options import unique_name
+from perdure.log.kafka.plain_clients import PlainClients
+from perdure.log.kafka.projected import ProjectedTopics
+from perdure.views.database import is_outage
+from perdure.views.migrating import migrate
+from perdure.views.progress import Progress
+from perdure.views.projector import Projector
+from perdure.views.rebuilding import Rebuild
+from perdure.views.retention import Retention
+from perdure.views.typed import keep_in_step
+
+if TYPE_CHECKING:
+    from perdure.codec.columns import Shape
+    from perdure.distributed.options import Place
+    from perdure.engine.report import Report
+    from perdure.views.database import Database
+
+AGAIN_S: Final = 1.0
+
+
+class Projecting:
+    """One process's projector: makes the tables, then fills them until it is stopped.
+
+    Args:
+        place: where the topics are.
+        database: where the tables are to be.
+        shapes: what the views of workflow types look like; empty: they stay as they are.
+        report: told in words what an operator should know.
+        retention_s: how long a workflow stays after it has closed, seconds; None: for ever.
+        is_rebuild: read everything anew beside what is there, swap, and end.
+        session_timeout_ms: after which a silent projector loses its partitions.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        database: Database,
+        shapes: Mapping[str, Shape],
+        report: Report,
+        *,
+        retention_s: float | None = None,
+        is_rebuild: bool = False,
+        session_timeout_ms: int = 6_000,
+    ) -> None:
+        self.progress = Progress(report)
+        self._database = database
+        self._shapes = shapes
+        self._retention_s = retention_s
+        clients = PlainClients(place.namespace, f"projector-{unique_name()}", place.settings, session_timeout_ms)
+        self._source = ProjectedTopics(clients, self.progress.troubled, is_member=not is_rebuild)
+        self._is_rebuild = is_rebuild
+        self._stopping = threading.Event()
+        self._running: Projector | Rebuild | None = None
+
+    def run_forever(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Until `request_stop`; a rebuild, until it is done.
+
+        Raises:
+            InfrastructureError: waiting does not help; the message says what to do.
+        """
+        while not self._prepare():
+            if self._stopping.wait(AGAIN_S):
+                self._source.close()
+                return
+        retention = Retention(self._retention_s) if self._retention_s is not None else None
+        if self._is_rebuild:
+            self._running = Rebuild(self._database, self._source, self.progress, self._shapes)
+        else:
+            self._running = Projector(self._database, self._source, self.progress, retention)
+        if self._stopping.is_set():
+            self._running.stop()
+        self._running.run(ready)
+
+    def request_stop(self) -> None:
+        """Ask for a stop and return at once; any thread."""
+        self._stopping.set()
+        if self._running is not None:
+            self._running.stop()
+
+    def _prepare(self) -> bool:
+        """Tables and views; False while PostgreSQL is away."""
+        try:
+            connection = self._database.connect(name="perdure migrate")
+            try:
+                for applied in migrate(connection, self._database):
+                    self.progress.report(f"the schema {self._database.schema} was migrated: {applied}")
+                for said in keep_in_step(connection, self._database, self._shapes):
+                    self.progress.report(said)
+            finally:
+                connection.close()
+        except psycopg.Error as error:
+            if not is_outage(error):
+                raise self._database.fault(error) from error
+            self.progress.waits(str(self._database.fault(error)))
+            return False
+        return True
