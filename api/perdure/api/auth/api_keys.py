@@ -1,0 +1,87 @@
+"""API keys, as requests bring them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hmac import compare_digest
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from perdure.api.auth.key_file import PREFIX, StoredKey, hash_of, read_keys
+from perdure.api.auth.principal import Principal
+from perdure.api.auth.refusals import Unauthenticated
+from perdure.errors import UsageError
+
+if TYPE_CHECKING:
+    from perdure.engine.report import Report
+
+_NO_HASH: Final = hash_of("")
+_REFUSED: Final = "the API key is not known, was revoked or has expired; `perdure api-keys create` makes one"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ApiKeys:
+    """Knows the keys of a file, and sees when it changes.
+
+    A file that was changed into one that makes no sense is reported, and those keys hold that held before: a slip of the pen shuts nobody out.
+
+    Args:
+        path: of the file.
+        report: what is told of a file that makes no sense.
+        now: the time.
+
+    Raises:
+        UsageError: it makes no sense to begin with.
+    """
+
+    def __init__(self, path: Path, report: Report, now: Callable[[], datetime] = _now) -> None:
+        self._path = path
+        self._report = report
+        self._now = now
+        self._seen = _version_of(path)
+        self._keys = _by_id(path)
+
+    @staticmethod
+    def is_meant(credential: str) -> bool:
+        """Whether it is one of our keys, judging by its look."""
+        return credential.startswith(PREFIX)
+
+    def verify(self, credential: str) -> Principal:
+        """Whose key it is.
+
+        Raises:
+            Unauthenticated: nobody's.
+        """
+        self._look_again()
+        key = self._keys.get(credential.removeprefix(PREFIX).partition("_")[0])
+        is_right = compare_digest(hash_of(credential), key.hash if key is not None else _NO_HASH)
+        if key is None or not is_right or key.has_expired(self._now()):
+            raise Unauthenticated(_REFUSED, is_given=True)
+        return Principal(f"key:{key.id} {key.name}", key.role, key.namespaces)
+
+    def _look_again(self) -> None:
+        found = _version_of(self._path)
+        if found == self._seen:
+            return
+        self._seen = found
+        try:
+            self._keys = _by_id(self._path)
+        except UsageError as error:
+            self._report(f"{error} The keys that were there before go on to hold.")
+
+
+def _by_id(path: Path) -> dict[str, StoredKey]:
+    return {key.id: key for key in read_keys(path)}
+
+
+def _version_of(path: Path) -> tuple[int, int, int]:
+    """What differs when the file was written or replaced; follows links, as a mounted secret is one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)

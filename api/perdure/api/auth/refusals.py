@@ -1,0 +1,77 @@
+"""Why a request is not let in. The app answers each as problem+json, with these headers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AccessRefused(Exception):
+    """The base of all of them.
+
+    Attributes:
+        status: of the answer.
+        slug: the last part of the problem's type.
+        title: of the problem.
+        detail: what to do, and nothing that helps to guess.
+        who: the principal's name, where there is one.
+        headers: of the answer.
+    """
+
+    status: ClassVar[int]
+    slug: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, *, who: str = "", headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.who = who
+        self.headers = headers or {}
+
+
+class Unauthenticated(AccessRefused):
+    """Nobody knows who asks.
+
+    Args:
+        detail: why, in words.
+        is_given: whether something was given that does not hold; then the challenge says so, as RFC 6750 has it.
+    """
+
+    status = 401
+    slug = "unauthenticated"
+    title = "Who asks?"
+
+    def __init__(self, detail: str, *, is_given: bool) -> None:
+        error = ', error="invalid_token"' if is_given else ""
+        super().__init__(detail, headers={"WWW-Authenticate": f'Bearer realm="perdure"{error}'})
+
+
+class Forbidden(AccessRefused):
+    """It is known who asks, and they may not."""
+
+    status = 403
+    slug = "forbidden"
+    title = "Not allowed"
+
+    def __init__(self, detail: str, *, who: str = "", wanted: str = "") -> None:
+        scope = f', scope="perdure:{wanted}"' if wanted else ""
+        headers = {"WWW-Authenticate": f'Bearer realm="perdure", error="insufficient_scope"{scope}'} if who else {}
+        super().__init__(detail, who=who, headers=headers)
+
+
+class Misdirected(AccessRefused):
+    """The request names a host that this is not: a page of somebody else's in a browser, whose name was made to lead here."""
+
+    status = 421
+    slug = "misdirected"
+    title = "Not this host"
+
+
+class CannotAuthenticate(AccessRefused):
+    """The identity provider's keys cannot be had: nobody with a token can be let in until they can."""
+
+    status = 503
+    slug = "identity-provider-unavailable"
+    title = "Tokens cannot be verified now"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})

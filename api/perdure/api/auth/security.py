@@ -1,0 +1,83 @@
+"""The one place where a request is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from perdure.api.auth.loopback import check_is_local
+from perdure.api.auth.principal import NOBODY_ASKED, Principal
+from perdure.api.auth.refusals import Forbidden, Unauthenticated
+from perdure.errors import UsageError
+
+if TYPE_CHECKING:
+    from perdure.api.auth.api_keys import ApiKeys
+    from perdure.api.auth.tokens import Tokens
+    from perdure.api.roles import Role
+
+_SCHEME: Final = "bearer"
+
+
+class Security:
+    """Knows who asks, and lets in who may.
+
+    Args:
+        namespace: of the workflows that this API is of.
+        api_keys: our own keys, when there are some.
+        tokens: of an identity provider, when there is one.
+
+    Raises:
+        UsageError: neither.
+    """
+
+    def __init__(self, namespace: str, *, api_keys: ApiKeys | None = None, tokens: Tokens | None = None) -> None:
+        if api_keys is None and tokens is None:
+            raise UsageError("nobody could be let in: give API keys or an identity provider")
+        self._namespace = namespace
+        self._api_keys = api_keys
+        self._tokens = tokens
+
+    async def admit(self, headers: Mapping[str, str], role: Role) -> Principal:
+        """Who asks, if they may.
+
+        Args:
+            headers: of the request, names in lower case.
+            role: the least that is wanted.
+
+        Raises:
+            Unauthenticated: nobody knows who asks.
+            Forbidden: they may not.
+            CannotAuthenticate: a token cannot be verified now.
+        """
+        principal = await self._authenticated(headers.get("authorization", ""))
+        who = principal.name
+        if not principal.is_at_home(self._namespace):
+            raise Forbidden(f"{who} may do nothing in this namespace", who=who)
+        if principal.role is None or principal.role < role:
+            held = f"is {principal.role.value}" if principal.role is not None else "has no role"
+            raise Forbidden(f"this wants the role {role.value}, and {who} {held}", who=who, wanted=role.value)
+        return principal
+
+    async def _authenticated(self, authorization: str) -> Principal:
+        scheme, _, credential = authorization.strip().partition(" ")
+        credential = credential.strip()
+        if scheme.lower() != _SCHEME or not credential:
+            raise Unauthenticated("send `Authorization: Bearer` with an API key or a token", is_given=bool(authorization))
+        if self._api_keys is not None and self._api_keys.is_meant(credential):
+            return self._api_keys.verify(credential)
+        if self._tokens is None:
+            raise Unauthenticated("this is no API key, and tokens are not taken here", is_given=True)
+        return await self._tokens.verify(credential)
+
+
+class Unsecured:
+    """Lets everybody in who is on this machine, and no page of another site: for `perdure dev`."""
+
+    async def admit(self, headers: Mapping[str, str], role: Role) -> Principal:
+        """Somebody here.
+
+        Raises:
+            AccessRefused: a page of another site asks.
+        """
+        check_is_local(headers)
+        return NOBODY_ASKED

@@ -1,0 +1,151 @@
+"""Tokens of an identity provider: JWTs (RFC 7519) that an OpenID provider has signed, verified as RFC 8725 advises.
+
+The algorithms are pinned: those of RSA, of P-256 and of Ed25519, and a key verifies tokens of its own type only. Thus neither `alg: none` nor an HMAC
+under a public key as its secret has a way in. Keys that a token brings along (`jwk`, `jku`, `x5u`) are not looked at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from joserfc import jws
+from joserfc.errors import ExpiredTokenError, InvalidClaimError, JoseError, MissingClaimError
+from joserfc.jws import JWSRegistry
+from joserfc.jwt import JWTClaimsRegistry
+
+from perdure.api.auth.principal import EVERY_NAMESPACE, Principal
+from perdure.api.auth.refusals import Unauthenticated
+from perdure.api.roles import Role
+
+if TYPE_CHECKING:
+    from joserfc.jwa import JWSAlgModel
+
+    from perdure.api.auth.key_sets import KeySet
+
+ALGORITHMS: Final = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}
+"""Those that are allowed, each with the type of its keys (RFC 7518, RFC 8037, RFC 9864)."""
+LEEWAY_S: Final = 30
+"""By how much clocks may differ, seconds."""
+ROLE_PREFIX: Final = "perdure:"
+"""A role is called `perdure:operator` there: an `admin` of something else is none here."""
+_LONGEST: Final = 16 * 1024
+_CURVES: Final = {"ES256": "P-256", "EdDSA": "Ed25519", "Ed25519": "Ed25519"}
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """Whose tokens are taken, and how they say what somebody may do.
+
+    Attributes:
+        issuer: `iss` must be it, to the letter.
+        audience: `aud` must name it.
+        roles_claim: where the roles are, with dots into objects: `realm_access.roles`. A list, or text with spaces between.
+        namespaces_claim: where the namespaces are, likewise; empty: the audience says enough, a token holds in every namespace.
+    """
+
+    issuer: str
+    audience: str
+    roles_claim: str = "roles"
+    namespaces_claim: str = "namespaces"
+
+
+class Tokens:
+    """Verifies tokens.
+
+    Args:
+        provider: whose.
+        keys: the provider's.
+        now: seconds since 1970.
+    """
+
+    def __init__(self, provider: Provider, keys: KeySet, now: Callable[[], float] = time.time) -> None:
+        self._provider = provider
+        self._keys = keys
+        self._registry = _Registry(algorithms=list(ALGORITHMS), strict_check_header=False)
+        self._claims = JWTClaimsRegistry(
+            now=lambda: int(now()),
+            leeway=LEEWAY_S,
+            iss={"essential": True, "value": provider.issuer},
+            aud={"essential": True, "value": provider.audience},
+            sub={"essential": True},
+            exp={"essential": True},
+        )
+
+    async def verify(self, token: str) -> Principal:
+        """Who brings a token.
+
+        Raises:
+            Unauthenticated: it does not hold.
+            CannotAuthenticate: the provider's keys cannot be had.
+        """
+        if len(token) > _LONGEST:
+            raise _refused("it is too long")
+        try:
+            claims = await self._verified(token)
+            self._claims.validate(claims)
+        except ExpiredTokenError:
+            raise _refused("it has expired") from None
+        except MissingClaimError as error:
+            raise _refused(f"it lacks {error.description or error}") from None
+        except InvalidClaimError as error:
+            raise _refused(f"{error.description or error}") from None
+        except (JoseError, ValueError, TypeError, KeyError):
+            raise _refused("its signature does not hold, or it is none that is understood") from None
+        return self._principal(claims)
+
+    async def _verified(self, token: str) -> dict[str, Any]:
+        signed = jws.extract_compact(token.encode(), registry=self._registry)
+        header = signed.headers()
+        algorithm, key_id = str(header.get("alg")), header.get("kid")
+        if algorithm not in ALGORITHMS:
+            raise _refused(f"its algorithm is none of {', '.join(ALGORITHMS)}")
+        key = await self._keys.key(key_id if isinstance(key_id, str) else None, ALGORITHMS[algorithm])
+        if key is None:
+            raise _refused("the identity provider has no key that it could be signed with")
+        if key.get("alg", algorithm) != algorithm or key.get("crv") != _CURVES.get(algorithm):
+            raise _refused("it is signed with a key for another algorithm")
+        if not jws.validate_compact(signed, key, registry=self._registry):
+            raise _refused("its signature does not hold")
+        claims: dict[str, Any] = msgspec.json.decode(signed.payload or b"", type=dict[str, Any])
+        return claims
+
+    def _principal(self, claims: dict[str, Any]) -> Principal:
+        wanted = _texts(_at(claims, self._provider.roles_claim))
+        roles = [role for role in Role if ROLE_PREFIX + role.value in wanted]
+        where = self._provider.namespaces_claim
+        namespaces = _texts(_at(claims, where)) if where else [EVERY_NAMESPACE]
+        return Principal(f"oidc:{claims['sub']}", max(roles, default=None), tuple(namespaces))
+
+
+class _Registry(JWSRegistry):
+    """Without joserfc's warning about the name EdDSA: most providers still sign under it, and its curve is pinned here."""
+
+    def get_alg(self, name: str) -> JWSAlgModel:
+        """The algorithm."""
+        if name not in ALGORITHMS:
+            raise _refused("its algorithm is not allowed")
+        return self.algorithms[name]
+
+
+def _refused(why: str) -> Unauthenticated:
+    return Unauthenticated(f"the token is refused: {why}", is_given=True)
+
+
+def _at(claims: dict[str, Any], path: str) -> Any:
+    if path in claims:  # some providers have names with dots: https://shop.example/roles
+        return claims[path]
+    found: Any = claims
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return found  # pyright: ignore[reportUnknownVariableType]
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return value.split()
+    if not isinstance(value, list):
+        return []
+    listed: list[Any] = value
+    return [each for each in listed if isinstance(each, str)]
