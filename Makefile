@@ -73,7 +73,7 @@ $(RUN_STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 $(STAMP): $(RUN_STAMP)
-	$(PIP) '.[dev,examples,kafka,postgres]'
+	$(PIP) '.[api,dev,examples,kafka,postgres]'
 	@touch $@
 
 $(VENV)/.made-bench: $(STAMP)

@@ -143,9 +143,7 @@ def _at(claims: dict[str, Any], path: str) -> Any:
 
 
 def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return value.split()
-    if not isinstance(value, list):
+    try:
+        return msgspec.convert(value.split() if isinstance(value, str) else value, list[str])
+    except msgspec.ValidationError:
         return []
-    listed: list[Any] = value
-    return [each for each in listed if isinstance(each, str)]
