@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import KafkaError, KafkaException
 
 from perdure.errors import CommitAborted, InfrastructureError
+from perdure.log.kafka.bounded import BoundedCalls, Hung
 from perdure.log.kafka.verdict import Verdict, error_of, in_words, verdict_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 CALL_S: Final = 5.0
 """One try of a call; the client itself repeats within it."""
+
+HANG_S: Final = 15.0
+"""A call that takes so much longer than it was given does not come back, seconds."""
 
 INIT_S: Final = 2.0
 FENCES: Final = 4
@@ -58,6 +62,7 @@ class Transactions:
         self._spare: Producer | None = None
         self._warming: threading.Thread | None = None
         self._fenced_at: list[float] = []
+        self._calls = BoundedCalls(CALL_S + HANG_S)
 
     def open(self) -> None:
         """Fence whoever had the id before; waits for the broker, with its reason told.
@@ -89,16 +94,23 @@ class Transactions:
         producer = self._producer
         assert producer is not None
         begun = time.perf_counter()
-        try:
-            producer.begin_transaction()
-            write(producer)
+
+        def finish() -> None:
             if offsets:
                 send = producer.send_offsets_to_transaction
                 self._repeat("offsets to join the transaction", lambda: send(offsets, metadata, CALL_S))
             self._repeat("a transaction to be committed", lambda: producer.commit_transaction(CALL_S))
+
+        try:
+            producer.begin_transaction()
+            write(producer)
+            self._calls.call(finish)
         except KafkaException as exception:
             self._status.goes_on()
             self._end(producer, exception)
+        except Hung as hung:
+            self._leave("does not end a transaction")
+            raise Fenced("the Kafka client did not come back from a transaction") from hung
         except BaseException:
             self._abort(producer)
             raise
@@ -112,12 +124,14 @@ class Transactions:
         if self._warming is not None:
             self._warming.join(INIT_S)
         self._spare = None
+        self._calls.close()
 
     # ---- the ends
 
     def _repeat(self, what: str, call: Callable[[], None]) -> None:
         """The same call until its outcome is definite."""
         while True:
+            self._calls.beat()
             try:
                 call()
             except KafkaException as exception:
@@ -145,12 +159,27 @@ class Transactions:
         """Abort, and go on with the same producer if every delivery report came."""
         self._status.counts.aborted += 1
         try:
-            self._repeat("a transaction to be aborted", lambda: producer.abort_transaction(CALL_S))
+            self._calls.call(lambda: producer.abort_transaction(CALL_S))
+        except Hung:
+            self._leave("does not abort a transaction")
         except KafkaException as exception:
-            self._replace_fenced(in_words(error_of(exception)))
-            raise Fenced(f"a transaction could not be aborted ({in_words(error_of(exception))})") from exception
-        if len(producer):
-            self._initialise(self._take_spare())
+            error = error_of(exception)
+            if verdict_of(error) is not Verdict.AGAIN:
+                self._replace_fenced(in_words(error))
+                raise Fenced(f"a transaction could not be aborted ({in_words(error)})") from exception
+            self._initialise(self._take_spare())  # which aborts it, too: nothing was committed, and nothing can be
+        else:
+            if len(producer):
+                self._initialise(self._take_spare())
+
+    def _leave(self, what: str) -> None:
+        """The client hangs: leave it where it is. Another one with the same id ends what it has begun."""
+        self._status.counts.fenced += 1
+        self._status.report(
+            f"the Kafka client {what} and does not come back, {HANG_S:.0f} s after it should have: it is left behind, and another one takes "
+            "over; nothing is lost"
+        )
+        self._initialise(self._take_spare())
 
     def _replace_fenced(self, why: str) -> None:
         self._status.counts.fenced += 1
@@ -169,8 +198,10 @@ class Transactions:
         self._producer = None
         while True:
             try:
-                producer.init_transactions(INIT_S)
+                self._calls.call(lambda: producer.init_transactions(INIT_S))  # noqa: B023 - called at once
                 break
+            except Hung:
+                producer = self._new_producer()
             except KafkaException as exception:
                 error = error_of(exception)
                 if verdict_of(error) is not Verdict.AGAIN:
