@@ -38,6 +38,7 @@ from perdure._members import (
     signal,
     view,
 )
+from perdure._produce import Avro, produce
 from perdure._saga import Saga
 from perdure.activity import Duration
 from perdure.errors import UsageError
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFINED",
+    "Avro",
     "Decorator",
     "Definition",
     "Duration",
@@ -69,6 +71,7 @@ __all__ = [
     "info",
     "logger",
     "now",
+    "produce",
     "query",
     "random",
     "run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -222,6 +223,19 @@ def check_everything(
     run_ids = {run_id for _, run_id in histories}
     assert {timer.run_id for timer in timers} <= run_ids, "I6: timers of runs that nobody knows"
     assert {task.run_id for task in tasks} <= run_ids, "I6: tasks of runs that nobody knows"
+
+
+def assert_records_lie_where_histories_say(
+    histories: Mapping[tuple[str, str], Sequence[ev.EventRecord]], records: Sequence[tuple[str, bytes | None, bytes | None]]
+) -> None:
+    """Each record that a history holds was written once, in the order of its run, and no other."""
+    told = {
+        run: [(event.topic, event.key, event.value) for _, event in _events(history) if isinstance(event, ev.RecordProduced)]
+        for run, history in histories.items()
+    }
+    assert Counter(records) == Counter(record for records in told.values() for record in records)
+    for run, wanted in told.items():
+        assert [record for record in records if record in wanted] == wanted, f"the records of {run} are out of order"
 
 
 def was_suspended_last(records: Sequence[ev.EventRecord]) -> bool:

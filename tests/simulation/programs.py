@@ -372,6 +372,18 @@ async def chain_steps(count: int) -> int:
 
 
 @workflow.defn
+async def tell_others(order_id: str) -> str:
+    """A record before, between and after what is waited for."""
+    await workflow.produce("orders", {"order": order_id, "is": "accepted"}, key=order_id)
+    receipt = await charge(order_id, 1)
+    await quick(1)
+    await workflow.produce("orders", {"order": order_id, "is": receipt}, key=order_id, cloudevent="shop.charged")
+    await asyncio.sleep(5)
+    await workflow.produce("orders", None, key=order_id)
+    return receipt
+
+
+@workflow.defn
 async def group() -> str:
     """One fails, the others are cancelled."""
     story = "all is well"
@@ -544,7 +556,7 @@ class MendedFickle(Fickle):
 _WORKFLOWS = [
     Order, Box, Race, Fragile, Stubborn, Patient, Swallows, call_flaky, call_flaky_step, give_up, three_attempts, call_hang,
     picky, call_slowed, call_odd, call_blob, call_seat, seat_within_10s, call_in_thread, odd_result, broken, fan_out, fan_out_steps, chain_steps,
-    group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky,
+    tell_others, group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky,
 ]  # fmt: skip
 _ACTIVITIES: list[activity.Activity[..., Any]] = [
     charge, refund, echo, quick, in_thread, flaky, flaky_step, unreachable, slowed, hang, odd, blob,

@@ -92,6 +92,7 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
     "saga to its end": [*each(start("t", "Trip")), Until(86_400)],
     "fan-out of 100 activities": each(start("f", "fan_out", 100)),
     "fan-out of 100 steps": each(start("f", "fan_out_steps", 100)),
+    "records for others": [together(*(start(f"r-{number}", "tell_others", f"r-{number}") for number in range(3))), Until(10)],
     "chain of steps": each(start("c", "chain_steps", 12)),
     "signals one by one": each(
         start("b", "Box"), *(signal("b", "put", number) for number in range(8)), signal("b", "put_slowly", 9), signal("b", "close")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.simulation.invariants import check_everything
+from tests.simulation.invariants import assert_records_lie_where_histories_say, check_everything
 from tests.simulation.programs import DEPLOYMENTS
 from tests.simulation.scenarios import SCENARIOS, Play, outcome, play
 from tests.simulation.world import SETTINGS, InFile, Medium, World, seeded
@@ -30,7 +30,15 @@ WITH_STEPS: Final = (
     "cancel that is swallowed",
     "timers of many runs at one moment",
 )
-IN_FILE: Final = ("order", "saga cancelled", "signal storm", "retries", "terminate and start", "suspended, mended")
+IN_FILE: Final = (
+    "records for others",
+    "order",
+    "saga cancelled",
+    "signal storm",
+    "retries",
+    "terminate and start",
+    "suspended, mended",
+)
 
 
 class Crash(BaseException):
@@ -117,7 +125,9 @@ def run(
 
 def check(story: Play) -> None:
     world = story.world
-    check_everything(world.histories(), world.store_port, world.registry.workflows, world.payloads)
+    histories = world.histories()
+    check_everything(histories, world.store_port, world.registry.workflows, world.payloads)
+    assert_records_lie_where_histories_say(histories, world.records())
 
 
 @cache

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,7 +24,7 @@ from perdure.log.channel import Channel
 from perdure.log.memory import MemoryLog
 from perdure.log.sqlite import SqliteLog
 from perdure.medium.memory import MemoryMedium
-from perdure.medium.sqlite import SqliteFile
+from perdure.medium.sqlite import SqliteFile, connect
 from perdure.model import commands as cm
 from perdure.model.events import EventRecord
 from perdure.model.replies import Accepted, AnyReply
@@ -86,6 +87,10 @@ class Medium(Protocol):
         """A log and a store on it, as a new process would make them."""
         ...
 
+    def records(self) -> list[tuple[str, bytes | None, bytes | None]]:
+        """Topic, key and value of the records that workflow code has produced, in order."""
+        ...
+
 
 class InMemory:
     """A `MemoryMedium`."""
@@ -95,6 +100,10 @@ class InMemory:
 
     def adapters(self, channel: Channel) -> tuple[Log, Store]:
         return MemoryLog(channel, self.medium), MemoryStore(self.medium)
+
+    def records(self) -> list[tuple[str, bytes | None, bytes | None]]:
+        """Topic, key and value of the records that workflow code has produced, in order."""
+        return [(each.topic, each.key, each.value) for each in self.medium.records]
 
 
 class InFile:
@@ -106,6 +115,11 @@ class InFile:
     def adapters(self, channel: Channel) -> tuple[Log, Store]:
         file = SqliteFile(self.path)
         return SqliteLog(file, channel), SqliteStore(file)
+
+    def records(self) -> list[tuple[str, bytes | None, bytes | None]]:
+        """Topic, key and value of the records that workflow code has produced, in order."""
+        with closing(connect(self.path, 5.0)) as connection:
+            return connection.execute("SELECT topic, key, value FROM records ORDER BY position").fetchall()
 
 
 def unwrapped(port: Any, name: str) -> Any:
@@ -324,6 +338,10 @@ class World:
 
     def value(self, workflow_id: str) -> Any:
         return self.payloads.decode(self.state(workflow_id).result, Any, what="result")
+
+    def records(self) -> list[tuple[str, bytes | None, bytes | None]]:
+        """Topic, key and value of the records that workflow code has produced, in order."""
+        return self._medium.records()
 
     def histories(self) -> dict[tuple[str, str], list[EventRecord]]:
         """Of all runs that clients have heard of."""

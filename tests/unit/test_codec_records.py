@@ -57,6 +57,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     int: NUMBERS,
     bool: st.booleans(),
     bytes: PAYLOADS,
+    bytes | None: st.none() | PAYLOADS,
     ActivityOptions: OPTIONS,
     FailureInfo: FAILURES,
     FailureInfo | None: st.none() | FAILURES,

@@ -168,7 +168,7 @@ _SHARED: Final[dict[str, type[Struct]]] = {
 }
 
 COMMANDS: Final[Wire[AnyCommand]] = Wire("commands", *get_args(AnyCommand))
-EVENTS: Final[Wire[EventRecord]] = Wire("events", EventRecord, *get_args(AnyEvent))
+EVENTS: Final[Wire[EventRecord]] = Wire("events", EventRecord, RecordHeader, *get_args(AnyEvent))
 TASKS: Final[Wire[Task]] = Wire("tasks", Task)
 REPLIES: Final[Wire[AnyReply]] = Wire("replies", *get_args(AnyReply))
 STATE: Final[Wire[WorkflowState]] = Wire("state", WorkflowState, Wait)

@@ -17,6 +17,7 @@ from typing import Any, Final, cast, get_args
 import msgspec
 
 from perdure.errors import UsageError
+from perdure.model.dead_letters import RecordHeader
 from perdure.model.events import AnyEvent, EventRecord
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
@@ -32,6 +33,8 @@ _NESTED: Final[dict[str, type[msgspec.Struct]]] = {
     "retry": RetryPolicy,
 }
 """Structs within events, by the name of the field."""
+_HEADERS: Final = "headers"
+_PAYLOADS: Final = (bytes, bytes | None)
 _TIMES: Final = frozenset({"at", "fires_at", "retry_at", "delayed_until"})
 _OURS: Final = frozenset({"type", "event_id", "at", "record"})
 _RENAMED: Final = {"type": "workflow_type", "at": "at_us"}
@@ -98,6 +101,8 @@ def _shown_value(name: str, value: Any) -> Any:
         return _shown(value)
     if isinstance(value, bytes):
         return _payload(value)
+    if name == _HEADERS:
+        return [_shown(each) for each in value]
     if name in _TIMES:
         return _time(value)
     return value
@@ -163,6 +168,8 @@ def _restored(kind: type[msgspec.Struct], shown: dict[str, Any]) -> msgspec.Stru
 def _restored_value(name: str, value: Any, *, is_payload: bool) -> Any:
     if is_payload:
         return b64decode(value["base64"]) if _is_wrapped(value) else _compact(value)
+    if name == _HEADERS:
+        return [_restored(RecordHeader, each) for each in value]
     if name in _NESTED and value is not None:
         return _restored(_NESTED[name], value)
     if name in _TIMES:
@@ -183,4 +190,4 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
 
 @cache
 def _payload_fields(kind: type[msgspec.Struct]) -> frozenset[str]:
-    return frozenset(f.name for f in msgspec.structs.fields(kind) if f.type is bytes)
+    return frozenset(f.name for f in msgspec.structs.fields(kind) if f.type in _PAYLOADS)

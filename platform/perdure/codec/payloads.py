@@ -7,10 +7,12 @@ from typing import Any, Final, Protocol
 
 from perdure.codec.arguments import Arguments
 from perdure.codec.failures import failure_of, info_of
+from perdure.codec.produced import encoded
 from perdure.codec.values import from_json, to_json
 from perdure.errors import PayloadError
 from perdure.model.failure import FailureInfo
 from perdure.model.limits import PAYLOAD_BYTES
+from perdure.model.payloads import AvroSchema
 
 _NUL: Final = b"\0"
 
@@ -97,6 +99,16 @@ class JsonPayloads:
             raise PayloadError(f"{what} {error}") from None
         except (UnicodeDecodeError, RecursionError) as error:
             raise PayloadError(f"{what} is not JSON that can be read: {error}") from None
+
+    def encode_record(self, value: object, avro: AvroSchema | None, *, what: str) -> tuple[bytes | None, bytes]:
+        """See the port."""
+        try:
+            data, content_type = encoded(value, *(avro or (None, None)))
+        except PayloadError as error:
+            raise PayloadError(f"{what} {error}") from None
+        if data is not None and len(data) > self._limit:
+            raise _too_large(f"{what} is", len(data), self._limit, "")
+        return data, content_type
 
     def encode_failure(self, error: BaseException) -> FailureInfo:
         """See the port."""

@@ -13,6 +13,7 @@ import msgspec
 
 from perdure.errors import InfrastructureError
 from perdure.model.commands import AnyCommand
+from perdure.model.dead_letters import RecordHeader
 from perdure.model.events import EventRecord
 from perdure.model.replies import AnyReply
 from perdure.model.states import WorkflowState
@@ -27,12 +28,14 @@ _event_record: Final = msgspec.msgpack.Decoder(EventRecord)
 _command: Final[msgspec.msgpack.Decoder[AnyCommand]] = msgspec.msgpack.Decoder(AnyCommand)
 _reply: Final[msgspec.msgpack.Decoder[AnyReply]] = msgspec.msgpack.Decoder(AnyReply)
 _task: Final = msgspec.msgpack.Decoder(Task)
+_headers: Final[msgspec.msgpack.Decoder[tuple[RecordHeader, ...]]] = msgspec.msgpack.Decoder(tuple[RecordHeader, ...])
 _state: Final = msgspec.msgpack.Decoder(WorkflowState)
 
 encode_event_record: Final[Callable[[EventRecord], bytes]] = _encoder.encode
 encode_command: Final[Callable[[AnyCommand], bytes]] = _encoder.encode
 encode_reply: Final[Callable[[AnyReply], bytes]] = _encoder.encode
 encode_task: Final[Callable[[Task], bytes]] = _encoder.encode
+encode_headers: Final[Callable[[tuple[RecordHeader, ...]], bytes]] = _encoder.encode
 encode_state: Final[Callable[[WorkflowState], bytes]] = _encoder.encode
 
 
@@ -54,6 +57,11 @@ def decode_reply(data: bytes) -> AnyReply:
 def decode_task(data: bytes) -> Task:
     """Raises InfrastructureError when it is not one."""
     return _decoded(_task, data, "task")
+
+
+def decode_headers(data: bytes) -> tuple[RecordHeader, ...]:
+    """Raises InfrastructureError when it is none."""
+    return _decoded(_headers, data, "record's headers")
 
 
 def decode_state(data: bytes) -> WorkflowState:

@@ -27,6 +27,8 @@ def to_event(run: RunState, action: ac.AnyAction, token: Callable[[], str]) -> e
             return ev.TimerStarted(action.number, action.fires_at)
         case ac.CancelTimer():
             return ev.TimerCancelled(action.number) if action.number in run.timers else None
+        case ac.ProduceRecord():
+            return ev.RecordProduced(action.number, action.topic, action.key, action.value, action.headers)
         case ac.CompleteWorkflow():
             return ev.WorkflowCompleted(action.result)
         case ac.FailWorkflow():
@@ -42,6 +44,7 @@ RECORDED_AS: Final[dict[type[ev.Event], type[ac.Action]]] = {
     ev.ActivityCancelRequested: ac.CancelActivity,
     ev.TimerStarted: ac.StartTimer,
     ev.TimerCancelled: ac.CancelTimer,
+    ev.RecordProduced: ac.ProduceRecord,
     ev.WorkflowCompleted: ac.CompleteWorkflow,
     ev.WorkflowFailed: ac.FailWorkflow,
     ev.WorkflowCancelled: ac.EndCancelled,
@@ -59,6 +62,8 @@ def fits(event: Any, action: ac.AnyAction) -> bool:
     match action:
         case ac.ScheduleActivity():
             return bool(event.number == action.number and event.name == action.name)
+        case ac.ProduceRecord():
+            return bool(event.number == action.number and event.topic == action.topic)
         case ac.CancelActivity() | ac.StartTimer() | ac.CancelTimer():
             return bool(event.number == action.number)
         case _:
@@ -76,6 +81,8 @@ def in_words(thing: Any) -> str:
             return f"timer {thing.number} started"
         case ev.TimerCancelled() | ac.CancelTimer():
             return f"timer {thing.number} cancelled"
+        case ev.RecordProduced() | ac.ProduceRecord():
+            return f"record {thing.number} for topic {thing.topic!r} produced"
         case ev.WorkflowCompleted() | ac.CompleteWorkflow():
             return "the workflow completed"
         case ev.WorkflowFailed() | ac.FailWorkflow():

@@ -28,6 +28,9 @@ class Outbox(Protocol):
     def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:
         """Ask the attempt to stop."""
 
+    def produce(self, workflow_id: str, record: ev.RecordProduced) -> None:
+        """Write a record to a topic of the author's."""
+
     def arm(self, timer: Timer) -> None:
         """Keep a timer."""
 
@@ -85,6 +88,8 @@ def effects(run: RunState, event: ev.AnyEvent, at: int, outbox: Outbox) -> None:
             _end(run, run.activities[event.number], outbox)
         case ev.ActivityCancelRequested():
             _stop(run, run.activities[event.number], outbox)
+        case ev.RecordProduced():
+            outbox.produce(run.workflow_id, event)
         case ev.WorkflowBegun():
             outbox.disarm(_begin(run))
         case (

@@ -220,4 +220,5 @@ _EVOLVE: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
     ev.TimerFired: _timer,
     ev.TimerCancelled: _timer,
     ev.CommandIgnored: _ignore,
+    ev.RecordProduced: _ignore,
 }

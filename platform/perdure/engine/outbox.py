@@ -7,6 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from perdure.engine.ports import Batch, Steps
+from perdure.model.events import RecordProduced
 from perdure.model.replies import AnyReply
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer
@@ -108,6 +109,10 @@ class BatchOutbox:
             self._steps.cancel(run_id, number)
         else:
             self.batch.cancelled.append(token)
+
+    def produce(self, workflow_id: str, record: RecordProduced) -> None:
+        """Write a record to a topic of the author's."""
+        self.batch.records.append((workflow_id, record))
 
     def arm(self, timer: Timer) -> None:
         """Keep a timer."""

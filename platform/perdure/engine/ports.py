@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from perdure.model.commands import AnyCommand
-    from perdure.model.events import EventRecord
+    from perdure.model.events import EventRecord, RecordProduced
     from perdure.model.replies import AnyReply
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
@@ -43,6 +43,7 @@ class Batch:
         timers: to keep.
         timers_ended: no longer to be kept. A timer is never in both.
         cancelled: tokens of attempts whose result nobody wants any more; workers that run one are asked to stop it, after the commit.
+        records: for topics of the author's, each with the id of its workflow, in order.
         replies: to whom (`reply_to`), and what; delivered after the commit.
     """
 
@@ -54,6 +55,7 @@ class Batch:
     timers: set[Timer] = field(default_factory=set["Timer"])
     timers_ended: set[Timer] = field(default_factory=set["Timer"])
     cancelled: list[str] = field(default_factory=list[str])
+    records: list[tuple[str, RecordProduced]] = field(default_factory=list["tuple[str, RecordProduced]"])
     replies: list[tuple[str, AnyReply]] = field(default_factory=list["tuple[str, AnyReply]"])
 
 

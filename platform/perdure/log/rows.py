@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.codec.records import encode_reply, encode_state, encode_task
+from perdure.codec.records import encode_headers, encode_reply, encode_state, encode_task
 from perdure.model.states import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from sqlite3 import Connection
 
     from perdure.engine.ports import Batch
+    from perdure.model.dead_letters import RecordHeader
     from perdure.model.replies import AnyReply
     from perdure.model.states import WorkflowState
 
@@ -22,6 +23,7 @@ _PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)"
 _END_TASK = "DELETE FROM tasks WHERE run_id = ? AND number = ?"
 _PUT_TIMER = "INSERT OR IGNORE INTO timers VALUES (?, ?, ?, ?, ?)"
 _END_TIMER = "DELETE FROM timers WHERE fires_at = ? AND run_id = ? AND kind = ? AND number = ? AND workflow_id = ?"
+_PUT_RECORD = "INSERT INTO records (topic, key, value, headers, at) VALUES (?, ?, ?, ?, ?)"
 _PUT_REPLY = "INSERT INTO replies (reply_to, at, record) VALUES (?, ?, ?)"
 
 
@@ -51,6 +53,8 @@ def write_batch(
         many(_END_TIMER, [(t.fires_at, t.run_id, int(t.kind), t.number, t.workflow_id) for t in batch.timers_ended])
     if batch.timers:
         many(_PUT_TIMER, [(t.fires_at, t.run_id, int(t.kind), t.number, t.workflow_id) for t in batch.timers])
+    if batch.records:
+        many(_PUT_RECORD, [record_row(each.topic, each.key, each.value, each.headers, batch.at) for _, each in batch.records])
     if consumed:
         connection.execute("DELETE FROM commands WHERE position <= ?", (consumed,))
     if replies:
@@ -58,6 +62,13 @@ def write_batch(
     if replies_stale_before:
         connection.execute("DELETE FROM replies WHERE at < ?", (replies_stale_before,))
     connection.execute("UPDATE meta SET value = ? WHERE key = 'latest_at' AND value < ?", (batch.at, batch.at))
+
+
+def record_row(
+    topic: str, key: bytes | None, value: bytes | None, headers: Sequence[RecordHeader], at: int
+) -> tuple[str, bytes | None, bytes | None, bytes, int]:
+    """A record of an author's topic, as the table `records` keeps it; `at` is in microseconds."""
+    return topic, key, value, encode_headers(tuple(headers)), at
 
 
 def _write_states(connection: Connection, states: Iterable[WorkflowState], started: set[str]) -> None:

@@ -171,4 +171,6 @@ class SqliteLog:
 
 
 def _keeps_anything(batch: Batch) -> bool:
-    return bool(batch.events or batch.states or batch.tasks or batch.tasks_ended or batch.timers or batch.timers_ended)
+    return bool(
+        batch.events or batch.states or batch.records or batch.tasks or batch.tasks_ended or batch.timers or batch.timers_ended
+    )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from perdure.engine.ports import Batch
     from perdure.model.commands import AnyCommand
+    from perdure.model.events import RecordProduced
     from perdure.model.replies import AnyReply
 
 
@@ -25,6 +26,7 @@ class MemoryMedium:
         batches: what was committed, in order.
         commands: appended by "other processes" and not yet done with, each with its position.
         replies: to "other processes".
+        records: for authors' topics, in order.
         written: the fold of all of them, for readers and for what the log finds again.
         stored: the store's part; behind `batches` when the crash came between commit and apply.
         epoch: how many logs were opened on it.
@@ -34,6 +36,7 @@ class MemoryMedium:
         self.batches: list[Batch] = []
         self.commands: list[tuple[int, AnyCommand]] = []
         self.replies: list[tuple[str, AnyReply]] = []
+        self.records: list[RecordProduced] = []
         self.written = Fold()
         self.stored = Fold()
         self.epoch = 0
@@ -82,6 +85,7 @@ class MemoryMedium:
             tasks_ended=set(batch.tasks_ended),
             timers=set(batch.timers),
             timers_ended=set(batch.timers_ended),
+            records=list(batch.records),
             cancelled=[],
             replies=[],
         )
@@ -90,6 +94,7 @@ class MemoryMedium:
             self.catch_up(self.written)
             self.commands = [each for each in self.commands if each[0] > consumed]
             self.replies.extend(replies)
+            self.records += [record for _, record in batch.records]
 
     def lose_store(self) -> None:
         """As if the store's disk were gone: it is folded again from the log."""

@@ -11,8 +11,11 @@ from typing import Final
 APPLICATION_ID: Final = 0x50455244
 """'PERD': what `PRAGMA application_id` of our files says."""
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """`PRAGMA user_version`; a file with a greater one was written by a newer perdure."""
+
+_RECORDS: Final = """CREATE TABLE records (position INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key BLOB, value BLOB,
+        headers BLOB NOT NULL, at INTEGER NOT NULL)"""
 
 SCHEMA: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
@@ -31,7 +34,11 @@ SCHEMA: Final = (
         workflow_id TEXT NOT NULL, PRIMARY KEY (fires_at, run_id, kind, number, workflow_id)) WITHOUT ROWID""",
     """CREATE TABLE replies (position INTEGER PRIMARY KEY AUTOINCREMENT, reply_to TEXT NOT NULL, at INTEGER NOT NULL,
         record BLOB NOT NULL)""",
+    _RECORDS,
 )
 
-UPGRADES: Final = {1: ("ALTER TABLE dead_letters ADD COLUMN found_at INTEGER NOT NULL DEFAULT 0",)}
+UPGRADES: Final = {
+    1: ("ALTER TABLE dead_letters ADD COLUMN found_at INTEGER NOT NULL DEFAULT 0",),
+    2: (_RECORDS,),
+}
 """What makes a file of a format one of the next."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from perdure.model.dead_letters import RecordHeader
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions
 
@@ -36,6 +37,16 @@ class CancelTimer(Action, frozen=True):
     number: int
 
 
+class ProduceRecord(Action, frozen=True, gc=True):
+    """`number` counts the run's records from 1."""
+
+    number: int
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[RecordHeader, ...]
+
+
 class CompleteWorkflow(Action, frozen=True):
     result: bytes
 
@@ -48,4 +59,6 @@ class EndCancelled(Action, frozen=True):
     """The code let its cancellation through."""
 
 
-AnyAction = ScheduleActivity | CancelActivity | StartTimer | CancelTimer | CompleteWorkflow | FailWorkflow | EndCancelled
+AnyAction = (
+    ScheduleActivity | CancelActivity | StartTimer | CancelTimer | CompleteWorkflow | FailWorkflow | EndCancelled | ProduceRecord
+)

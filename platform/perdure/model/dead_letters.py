@@ -9,7 +9,7 @@ class RecordHeader(Struct, array_like=True, frozen=True, gc=False):
     """A header of a record, as found. Names may repeat."""
 
     name: str
-    value: bytes | None
+    value: bytes | None = None
 
 
 class DeadLetter(Struct, array_like=True, frozen=True):

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from perdure.model.dead_letters import RecordHeader
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions
 
@@ -170,6 +171,18 @@ class CommandIgnored(Event, frozen=True):
     reason: str
 
 
+class RecordProduced(Event, frozen=True, gc=True):
+    """The code has sent a record to a topic of the author's; it lies there with this event, or neither does. `number` counts the run's
+    records from 1.
+    """
+
+    number: int
+    topic: str
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[RecordHeader, ...] = ()
+
+
 AnyEvent = (
     WorkflowStarted
     | WorkflowBegun
@@ -194,6 +207,7 @@ AnyEvent = (
     | TimerFired
     | TimerCancelled
     | CommandIgnored
+    | RecordProduced
 )
 
 TERMINAL: Final = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut)

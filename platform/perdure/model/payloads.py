@@ -11,6 +11,9 @@ from typing import Any, Protocol
 
 from perdure.model.failure import FailureInfo
 
+AvroSchema = tuple[str, int | None]
+"""A schema as JSON text, and the id that a schema registry gave to it, if one did."""
+
 
 class Payloads(Protocol):
     """Values to payloads and back."""
@@ -51,6 +54,19 @@ class Payloads(Protocol):
 
         Raises:
             PayloadError: it does not fit.
+        """
+        ...
+
+    def encode_record(self, value: object, avro: AvroSchema | None, *, what: str) -> tuple[bytes | None, bytes]:
+        """The bytes of a record for others, which no codec of the user's has touched, and their content type.
+
+        Args:
+            value: anything with a JSON form; bytes as they are; None: a tombstone.
+            avro: encode it by this schema.
+            what: for messages.
+
+        Raises:
+            PayloadError: it cannot be encoded, or is over the limit.
         """
         ...
 

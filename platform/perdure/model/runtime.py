@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from perdure.activity import Activity
+    from perdure.model.dead_letters import RecordHeader
     from perdure.model.options import ActivityOptions
+    from perdure.model.payloads import AvroSchema
     from perdure.workflow import Info
 
 
@@ -22,6 +24,9 @@ class WorkflowRuntime:
 
     is_read_only: bool
     """True while a query, a view, a validator or a condition is evaluated: nothing may be scheduled."""
+
+    records: int
+    """How many records the run has produced."""
 
     def schedule_activity(
         self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
@@ -35,6 +40,21 @@ class WorkflowRuntime:
 
     def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Awaitable[Any]:
         """A coroutine of what the condition returned once truthy; of its last falsy value when `timeout_us` has passed."""
+        raise NotImplementedError
+
+    def produce(self, topic: str, key: bytes | None, value: object, headers: list[RecordHeader], avro: AvroSchema | None) -> None:
+        """Have a record written to a topic of the author's, in the transaction that records it.
+
+        Args:
+            topic: its name.
+            key: of the record.
+            value: to be encoded.
+            headers: of the record; one is added, of the content's type.
+            avro: encode it by this schema; None: JSON.
+
+        Raises:
+            UsageError: the loop is read only, or the value cannot be encoded.
+        """
         raise NotImplementedError
 
     def info(self) -> Info:

@@ -18,8 +18,9 @@ from perdure.model import events as ev
 from perdure.model.payloads import Payloads
 from perdure.replay.eviction import evict
 from perdure.replay.guard import NonDeterministic
-from perdure.replay.loop import RunLoop, Spinning
+from perdure.replay.loop import RunLoop
 from perdure.replay.matching import Matching
+from perdure.replay.spinning import Spinning
 from perdure.replay.watchdog import Blocked
 from perdure.workflow import Definition, Info
 

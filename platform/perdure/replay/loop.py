@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from uuid import UUID
 
 from perdure.errors import UsageError
-from perdure.model.actions import CancelActivity, CancelTimer, ScheduleActivity, StartTimer
+from perdure.model.actions import CancelActivity, CancelTimer, ProduceRecord, ScheduleActivity, StartTimer
+from perdure.model.dead_letters import RecordHeader
 from perdure.model.runtime import WorkflowRuntime
 from perdure.replay import order
 from perdure.replay.activation import enter, leave, running_loop
 from perdure.replay.conditions import Condition
 from perdure.replay.deadlines import CLOCK_SURPLUS, LATEST, microseconds
 from perdure.replay.futures import ActivityFuture, Handle, InertFuture, RunFuture, RunTask, TimerHandle
+from perdure.replay.spinning import MAX_STEPS, Spinning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,15 +32,10 @@ if TYPE_CHECKING:
     from perdure.activity import Activity
     from perdure.model.actions import AnyAction
     from perdure.model.options import ActivityOptions
-    from perdure.model.payloads import Payloads
+    from perdure.model.payloads import AvroSchema, Payloads
     from perdure.workflow import Info
 
-MAX_STEPS: Final = 100_000
 _NAMES: Final = tuple(f"Task-{number}" for number in range(256))
-
-
-class Spinning(BaseException):
-    """The code took 100,000 steps in one activation without waiting for anything that is recorded; the run is suspended."""
 
 
 class RunLoop(WorkflowRuntime):
@@ -54,7 +51,7 @@ class RunLoop(WorkflowRuntime):
     Attributes:
         now: microseconds since 1970, set before each activation.
         actions: what the code wanted in this activation; the driver takes them (and clears the list) after every `run()`.
-        activities, timers: the number of the last one; each counts from 1.
+        activities, timers, records: the number of the last one; each counts from 1.
         pending_activities: those whose outcome is awaited, by number.
         replaying: recorded events are being repeated.
         fault: set by the guard: the activation is not to count, whatever the code makes of the exception.
@@ -65,7 +62,7 @@ class RunLoop(WorkflowRuntime):
     __slots__ = (
         "__weakref__", "_conditions", "_context", "_hashes", "_inert_awaits", "_info", "_log", "_payloads", "_prune_at", "_random",
         "_ready", "_salt", "_seed", "_task_names", "_tasks", "_timer_handles", "actions", "activities", "fault", "is_evicted",
-        "is_read_only", "is_spoilt", "now", "pending_activities", "replaying", "run_id", "timers",
+        "is_read_only", "is_spoilt", "now", "pending_activities", "records", "replaying", "run_id", "timers",
     )  # fmt: skip
 
     def __init__(
@@ -81,8 +78,7 @@ class RunLoop(WorkflowRuntime):
         self.actions: list[AnyAction] = []
         self.replaying = False
         self.is_read_only = self.is_evicted = self.is_spoilt = False
-        self.activities = 0
-        self.timers = 0
+        self.activities = self.timers = self.records = 0
         self.pending_activities: dict[int, tuple[Activity[..., Any], ActivityFuture]] = {}
         self.fault: BaseException | None = None
         self._seed = seed
@@ -177,18 +173,16 @@ class RunLoop(WorkflowRuntime):
     def resolve_activity(self, number: int, value: Any) -> bool:
         """Put the activity's result in place; whether anybody waits for it."""
         pending = self.pending_activities.pop(number, None)
-        if pending is None:
-            return False
-        pending[1].set_result(value)
-        return True
+        if pending is not None:
+            pending[1].set_result(value)
+        return pending is not None
 
     def reject_activity(self, number: int, error: BaseException) -> bool:
         """Put the activity's failure in place; whether anybody waits for it."""
         pending = self.pending_activities.pop(number, None)
-        if pending is None:
-            return False
-        pending[1].set_exception(error)
-        return True
+        if pending is not None:
+            pending[1].set_exception(error)
+        return pending is not None
 
     def fire_timer(self, number: int) -> bool:
         """Make the timer's callback ready; whether anybody waits for it."""
@@ -223,17 +217,24 @@ class RunLoop(WorkflowRuntime):
         if value or (timeout_us is not None and timeout_us <= 0):
             return value
         self._conditions.append(waiter)
-        timer = (
-            None
-            if timeout_us is None
-            else self._start_timer(min(self.now + timeout_us, LATEST), 0.0, waiter.give_up, (), waiter.context)
-        )
+        timer: TimerHandle | None = None
+        if timeout_us is not None:
+            timer = self._start_timer(min(self.now + timeout_us, LATEST), 0.0, waiter.give_up, (), waiter.context)
         try:
             return await waiter.future
         finally:
             waiter.future.cancel()  # nobody waits any more, however it ended
             if timer is not None:
                 timer.cancel()
+
+    def produce(self, topic: str, key: bytes | None, value: object, headers: list[RecordHeader], avro: AvroSchema | None) -> None:
+        """Have a record written. See `WorkflowRuntime`."""
+        self._refuse_if_read_only("produce a record")
+        if not self.is_evicted:
+            data, content_type = self._payloads.encode_record(value, avro, what=f"the record for topic {topic!r}")
+            typed = (*headers, RecordHeader("content-type", content_type)) if content_type else tuple(headers)
+            self.records = number = self.records + 1
+            self.actions.append(ProduceRecord(number, topic, key, data, typed))
 
     def info(self) -> Info:
         """Facts about the run."""

@@ -53,6 +53,11 @@ class Greeter:
         compose("Hello", name)  # BAD
         print(wrong, not_awaited)
         self.greeting = first + second + third
+        await workflow.produce("greetings", Greeting("Hello", name), key=name, cloudevent="greeting.said")
+        await workflow.produce("greetings", b"raw", key=b"k", headers={"tenant": "a"}, avro=workflow.Avro("{}"))
+        await workflow.produce("greetings", 1, key=3)  # BAD
+        await workflow.produce("greetings", 1, headers={"tenant": 3})  # BAD
+        workflow.produce("greetings", 1)  # BAD
         return self.greeting
 
     @workflow.signal

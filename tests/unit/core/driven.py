@@ -27,6 +27,7 @@ class Written:
         self.tasks: dict[tuple[str, int], Task] = {}
         self.timers: set[Timer] = set()
         self.stopped: list[str] = []
+        self.records: list[tuple[str, ev.RecordProduced]] = []
 
     def dispatch(self, task: Task) -> None:
         self.tasks[task.run_id, task.number] = task
@@ -36,6 +37,9 @@ class Written:
 
     def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:
         self.stopped.append(token)
+
+    def produce(self, workflow_id: str, record: ev.RecordProduced) -> None:
+        self.records.append((workflow_id, record))
 
     def arm(self, timer: Timer) -> None:
         self.timers.add(timer)

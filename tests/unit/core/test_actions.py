@@ -21,6 +21,7 @@ ACTIONS: list[Any] = [
     ac.CompleteWorkflow(b"1"),
     ac.FailWorkflow(FailureInfo("app:Sad")),
     ac.EndCancelled(),
+    ac.ProduceRecord(2, "shop.shipped", b"order-1", b"{}", ()),
 ]
 
 
@@ -66,6 +67,8 @@ def test_a_cancelled_run_ends_with_the_reason_it_was_given(run: Driven) -> None:
             ac.ScheduleActivity(2, "charge", b"[]", ActivityOptions()),
         ),
         (ev.TimerStarted(1, NOW), ac.StartTimer(2, NOW)),
+        (ev.RecordProduced(1, "shipped", None, b""), ac.ProduceRecord(2, "shipped", None, b"", ())),
+        (ev.RecordProduced(1, "shipped", None, b""), ac.ProduceRecord(1, "lost", None, b"", ())),
         (ev.TimerCancelled(1), ac.CancelTimer(2)),
         (ev.ActivityCancelRequested(1), ac.CancelActivity(2)),
     ],

@@ -204,7 +204,7 @@ def test_random_and_uuid_come_from_the_seed(new_run: Callable[..., Driven]) -> N
 
 
 def test_code_that_never_waits_for_anything_recorded_spins(driven: Driven) -> None:
-    from perdure.replay.loop import Spinning
+    from perdure.replay.spinning import Spinning
 
     async def program() -> None:
         while True:

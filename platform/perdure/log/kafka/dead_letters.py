@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS, HEADER
 from perdure.errors import InfrastructureError, UndecodableRecord
 from perdure.log.dead_letters import OpenLetter
+from perdure.log.kafka.author_records import FORBIDDEN, NO_TOPIC, REFUSED
 from perdure.log.kafka.facts import learn_schemas, read_facts
 from perdure.log.kafka.partitioner import partition_of
 from perdure.log.kafka.settings import checked, of_librdkafka
@@ -82,7 +83,9 @@ class KafkaDeadLetters:
     def fault_of(self, letter: OpenLetter) -> str:
         """Why it would be of no use to retry it now; empty when it may go well."""
         found = letter.letter
-        if found.value is None:
+        is_task = found.topic.startswith(f"{self._namespace}.tasks.")
+        is_produced = found.reason in {NO_TOPIC, REFUSED} and not is_task
+        if found.value is None and not is_produced:
             return "its value was not kept; it can only be dropped"
         if found.topic == self._commands:
             try:
@@ -92,14 +95,20 @@ class KafkaDeadLetters:
                     f"it still cannot be read ({error}); `perdure topics apply` of the version that wrote it may help, or drop it"
                 )
             return ""
-        if not found.topic.startswith(f"{self._namespace}.tasks."):
+        if is_produced:
+            return "" if self._count_of(found.topic, is_needed=False) else f"topic {found.topic} does not exist: make it"
+        if found.reason == FORBIDDEN:
+            return f"workflow code may not write to {found.topic}; it can only be dropped"
+        if not is_task:
             return f"it was found in {found.topic}, where perdure writes nothing"
         if not self._count_of(found.topic, is_needed=False):
             return f"topic {found.topic} does not exist; `perdure topics apply --queue …` makes it"
         return ""
 
     def retry(self, letters: Sequence[OpenLetter]) -> None:
-        """Back to their topic: commands under the key and on the partition of their workflow id, whatever they had; tasks anywhere."""
+        """Back to their topic: commands under the key and on the partition of their workflow id, whatever they had; others
+        under the key that they had.
+        """
         partitions = self._count_of(self._commands)
         records: list[_Record] = []
         for letter in letters:
@@ -109,7 +118,7 @@ class KafkaDeadLetters:
                 key = _command_of(found).workflow_id.encode(errors="surrogatepass")
                 records.append((found.topic, found.value, key, partition_of(key, partitions), headers))
             else:
-                records.append((found.topic, found.value, None, -1, headers))
+                records.append((found.topic, found.value, found.key, -1, headers))
         self._write(records, letters, "retried")
 
     def drop(self, letters: Sequence[OpenLetter]) -> None:

@@ -25,6 +25,9 @@ MISSING_FOR_S: Final = 5.0
 """A topic that was not there is asked for again after this time, seconds."""
 
 
+_PARTS: Final = frozenset(topic.part for topic in topics.FIXED)
+
+
 class Layout:
     """What a namespace's topics are called, and how many partitions they have.
 
@@ -86,6 +89,11 @@ class Layout:
     def tasks(self, queue: str) -> str:
         """The topic of a task queue."""
         return name_of(self._namespace, topics.tasks_of(queue))
+
+    def is_ours(self, topic: str) -> bool:
+        """Whether it is one of the namespace's own, which nobody else writes to."""
+        prefix, dot, part = topic.partition(".")
+        return bool(dot) and prefix == self._namespace and (part in _PARTS or part.startswith("tasks."))
 
     def count_of(self, topic: str, *, again: bool = False) -> int:
         """How many partitions a topic has; 0: it does not exist. Waits for the broker, with the reason told.

@@ -360,5 +360,9 @@ class KafkaLog:
 
 def _has_records(batch: Batch) -> bool:
     return bool(
-        batch.tasks or batch.states or batch.cancelled or any(address.startswith("kafka:") for address, _ in batch.replies)
+        batch.tasks
+        or batch.states
+        or batch.records
+        or batch.cancelled
+        or any(address.startswith("kafka:") for address, _ in batch.replies)
     )

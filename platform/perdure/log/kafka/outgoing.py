@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
 from perdure.log.kafka.addresses import partition_of_caller
+from perdure.log.kafka.author_records import NO_TOPIC, AuthorRecords
 from perdure.log.kafka.intake import DeadLettered, Forwarded, Rerouted
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.tasks import Cancellation
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from perdure.log.kafka.intake import Entry
     from perdure.log.kafka.layout import Layout
     from perdure.log.kafka.status import Status
-    from perdure.model.events import EventRecord
+    from perdure.model.events import EventRecord, RecordProduced
     from perdure.model.tasks import Task
 
 FULL_S: Final = 0.01
@@ -44,6 +45,7 @@ class Outgoing:
         self._replies = 0
         self._turn = 0
         self._has_cancellations = False
+        self._author = AuthorRecords(layout)
         self.ends: dict[int, int] = {}
 
     def prepare(self, batch: Batch) -> None:
@@ -58,6 +60,8 @@ class Outgoing:
                 self._task_topics[task.queue] = (topic, self._turn % count if count else -1)
         if batch.replies:
             self._replies = self._layout.count_of(self._layout.replies)
+        if batch.records:
+            self._author.prepare({record.topic for _, record in batch.records})
         self._has_cancellations = bool(batch.cancelled and self._layout.count_of(self._layout.cancellations))
 
     def write(self, producer: Producer, batch: Batch) -> None:
@@ -79,6 +83,8 @@ class Outgoing:
                 self._status.counts.undeliverable += 1
                 continue
             produce(producer, topic, REPLIES.encode(reply), address, partition, headers)
+        for workflow_id, record in batch.records:
+            self._write_author(producer, workflow_id, record)
         if self._has_cancellations:
             tokens = CANCELLATIONS.encode(Cancellation(tuple(batch.cancelled)))
             produce(producer, self._layout.cancellations, tokens, None, 0, [CANCELLATIONS.header])
@@ -95,7 +101,23 @@ class Outgoing:
         )
         header = RecordHeader(*TASKS.header)
         message = f"topic {topic} does not exist"
-        letter = DeadLetter(topic, -1, -1, -1, "no_topic", message, time.time_ns() // 1000, None, TASKS.encode(task), (header,))
+        letter = DeadLetter(topic, -1, -1, -1, NO_TOPIC, message, time.time_ns() // 1000, None, TASKS.encode(task), (header,))
+        self._write_letter(producer, letter)
+
+    def _write_author(self, producer: Producer, workflow_id: str, record: RecordProduced) -> None:
+        """A record of the author's to its topic; a dead letter when it cannot lie there."""
+        headers: Any = [(each.name, each.value) for each in record.headers]
+        if not (fault := self._author.fault_of(record.topic)):
+            partition = -1 if record.key is not None else self._author.any_partition(record.topic)
+            self._produce(producer, record.topic, record.value, record.key, partition, headers, self._author.told)
+            return
+        reason, message = fault
+        message = f"workflow {workflow_id!r} has produced it, and {message}"
+        self._status.counts.undeliverable += 1
+        self._status.report(f"a record for topic {record.topic}: {message}; it is in {self._layout.dead_letters} ({reason})")
+        letter = DeadLetter(
+            record.topic, -1, -1, -1, reason, message, time.time_ns() // 1000, record.key, record.value, record.headers
+        )
         self._write_letter(producer, letter)
 
     def write_asides(self, producer: Producer, asides: Iterable[Entry]) -> None:
@@ -155,7 +177,7 @@ class Outgoing:
         self,
         producer: Producer,
         topic: str,
-        value: bytes,
+        value: bytes | None,
         key: str | bytes | None,
         partition: int,
         headers: Any,

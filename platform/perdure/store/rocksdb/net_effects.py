@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from perdure.model.events import RecordProduced
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
     from perdure.store.rocksdb.changes import Changes
@@ -34,6 +35,9 @@ class NetEffects:
 
     def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:
         """Long ago."""
+
+    def produce(self, workflow_id: str, record: RecordProduced) -> None:
+        """It lies in its topic."""
 
     def arm(self, timer: Timer) -> None:
         """Keep it."""

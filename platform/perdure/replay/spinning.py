@@ -1,0 +1,11 @@
+"""Code that runs on and on without waiting for anything that is recorded."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_STEPS: Final = 100_000
+
+
+class Spinning(BaseException):
+    """The code took 100,000 steps in one activation without waiting for anything that is recorded; the run is suspended."""
