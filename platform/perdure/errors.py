@@ -10,6 +10,7 @@ Exception
 │   ├── QueryFailed
 │   ├── ReadLags                  what is read is still behind the write that was named
 │   ├── RequestRefused            a limit or a rule of the platform, named in the message
+│   ├── NotAllowed                the HTTP API does not know who asks, or they may not
 │   └── EngineUnavailable         nobody answered in time
 ├── Failure                       the author's own, final: crosses the wire as itself, caught in workflow code
 │   ├── ActivityFailed            .cause, .attempts
@@ -79,6 +80,10 @@ class ReadLags(ClientError):
 
 class RequestRefused(ClientError):
     """A limit or a rule of the platform forbids the request; nothing was recorded."""
+
+
+class NotAllowed(ClientError):
+    """The HTTP API does not know who asks, or they may not; the message says what it wants."""
 
 
 class EngineUnavailable(ClientError):

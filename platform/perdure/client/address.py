@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from perdure.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from perdure.client.client import Client
     from perdure.client.ports import Transport
 
-_SCHEMES: Final = {"sqlite": "perdure.log.remote:connect", "kafka": "perdure.log.kafka.transport:connect"}
+Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
+"""An API key or a token of an identity provider, or what gives the one that holds now."""
+
+_SCHEMES: Final = {
+    "sqlite": "perdure.log.remote:connect",
+    "kafka": "perdure.log.kafka.transport:connect",
+    "http": "perdure.log.http.transport:connect",
+    "https": "perdure.log.http.transport:connect",
+}
 """Scheme to `module:function`; the function takes the URL and gives a transport."""
 
 
-def transport_of(url: str) -> Transport:
+def transport_of(url: str, token: Token | None = None) -> Transport:
     """Connect to the platform at a URL.
 
     Args:
-        url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `kafka://host:9092,other:9092/namespace`.
+        url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `kafka://host:9092,other:9092/namespace`, `https://host`.
+        token: of an HTTP API.
 
     Raises:
-        UsageError: the scheme is not known.
+        UsageError: the scheme is not known, needs what is not installed, or takes no token.
         errors.InfrastructureError: the platform cannot be reached; the message says what to do.
     """
     scheme = url.partition(":")[0]
@@ -35,17 +44,27 @@ def transport_of(url: str) -> Transport:
             f'the address {url!r} is not understood; it begins with one of: {known} (for example "sqlite:///app.db")'
         )
     module, _, function = target.partition(":")
-    transport: Transport = getattr(import_module(module), function)(url)
+    options = {}
+    if scheme in {"http", "https"}:
+        options["token"] = token
+    elif token is not None:
+        raise UsageError(f"only the HTTP API takes a token, {scheme}:// does not: its own settings say who asks")
+    try:
+        connect = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{scheme}:// needs the module {error.name}: pip install 'perdure[{scheme.rstrip('s')}]'") from None
+    transport: Transport = connect(url, **options)
     return transport
 
 
 class Connecting:
     """What `Client.connect` gives: `await` it, or `async with` it."""
 
-    __slots__ = ("_client", "_codec", "_url")
+    __slots__ = ("_client", "_codec", "_token", "_url")
 
-    def __init__(self, url: str, codec: Any) -> None:
+    def __init__(self, url: str, codec: Any, token: Token | None = None) -> None:
         self._url = url
+        self._token = token
         self._codec = codec
         self._client: Client | None = None
 
@@ -53,7 +72,7 @@ class Connecting:
         from perdure.client.client import Client
         from perdure.codec.payloads import JsonPayloads
 
-        self._client = Client(transport_of(self._url), payloads=JsonPayloads(codec=self._codec))
+        self._client = Client(transport_of(self._url, self._token), payloads=JsonPayloads(codec=self._codec))
         return self._client
 
     def __await__(self) -> Generator[Any, None, Client]:

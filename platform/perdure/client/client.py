@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from perdure.client.address import Token
     from perdure.client.description import Description
     from perdure.client.listing import Order, Scalar, Sort
     from perdure.client.ports import Transport
@@ -57,18 +58,19 @@ class Client:
         self._start_options = start_options or {}
 
     @classmethod
-    def connect(cls, url: str, *, codec: PayloadCodec | None = None) -> Connecting:
+    def connect(cls, url: str, *, codec: PayloadCodec | None = None, token: Token | None = None) -> Connecting:
         """Connect to the platform at a URL; `await` it, or `async with` it.
 
         Args:
-            url: `sqlite:///app.db` for the database of a `perdure dev`.
+            url: `sqlite:///app.db` for the database of a `perdure dev`; `kafka://broker:9092/shop`; `https://perdure.shop.example`.
             codec: encrypts or compresses payloads.
+            token: for the HTTP API: an API key or a token, or what gives the one that holds now. PERDURE_TOKEN by default.
 
         Raises:
             errors.UsageError: the address is not understood.
             errors.InfrastructureError: the platform cannot be reached.
         """
-        return Connecting(url, codec)
+        return Connecting(url, codec, token)
 
     def options(
         self,

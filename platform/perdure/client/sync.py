@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from perdure.client.address import Token
     from perdure.client.client import Client
     from perdure.client.description import Description
     from perdure.client.handle import Handle
@@ -122,11 +123,11 @@ class SyncClient:
         self._thread = thread
 
     @classmethod
-    def connect(cls, url: str, *, codec: PayloadCodec | None = None) -> SyncClient:
+    def connect(cls, url: str, *, codec: PayloadCodec | None = None, token: Token | None = None) -> SyncClient:
         """See `Client.connect`."""
         thread = _LoopThread()
         try:
-            return cls(thread.wait(_connect(url, codec)), thread)
+            return cls(thread.wait(_connect(url, codec, token)), thread)
         except BaseException:
             thread.stop()
             raise
@@ -239,11 +240,11 @@ class SyncClient:
         )
 
 
-async def _connect(url: str, codec: PayloadCodec | None) -> Client:
+async def _connect(url: str, codec: PayloadCodec | None, token: Token | None) -> Client:
     from perdure.client.client import Client
     from perdure.codec.payloads import JsonPayloads
 
-    return Client(transport_of(url), payloads=JsonPayloads(codec=codec))
+    return Client(transport_of(url, token), payloads=JsonPayloads(codec=codec))
 
 
 async def _next(views: Any, end: Any) -> Any:

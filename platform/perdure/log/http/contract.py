@@ -1,0 +1,68 @@
+"""What the API and our own client agree on, beyond what the OpenAPI document says.
+
+Other callers speak JSON. Our client takes and gives payloads as they are, bytes that a codec of the user's may have encrypted: it sends `input`, base64,
+in place of `args`, and asks for records instead of JSON by `Accept`. What it then gets is what other transports carry, the engine's reply as
+`codec.records` writes it, under the same status code that others get.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from perdure.errors import RequestRefused
+
+if TYPE_CHECKING:
+    from perdure.client.listing import Key, Sort
+
+BASE: Final = "/api/v1"
+RECORD: Final = "application/vnd.perdure.record"
+"""A record, or an array of them, as msgpack."""
+PROBLEM: Final = "application/problem+json"
+PROBLEMS: Final = "https://perdure.dev/problems/"
+"""What the `type` of every problem begins with."""
+RESULT_S: Final = 20.0
+"""How long our client lets one request for a result wait, seconds; then it asks again."""
+
+encode_records: Final = msgspec.msgpack.Encoder().encode
+decode_records: Final = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+def cursor_of(sort: Sort, key: Key) -> str:
+    """Where a page of a list ends, as text that callers hand back and do not look into.
+
+    Args:
+        sort: what the list is sorted by.
+        key: of the last one of the page, see `ListQuery.key_of`.
+    """
+    return urlsafe_b64encode(msgspec.json.encode((sort, *key))).decode().rstrip("=")
+
+
+def key_of_cursor(sort: Sort, cursor: str) -> Key:
+    """The key in a cursor.
+
+    Raises:
+        RequestRefused: it is none, or one of a list that is sorted otherwise.
+    """
+    try:
+        said, value, workflow_id = msgspec.json.decode(
+            urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=tuple[str, int | str, str]
+        )
+    except (ValueError, msgspec.MsgspecError):
+        raise RequestRefused("the cursor is none that a list has given: take it from the page before, as it is") from None
+    if said != sort:
+        raise RequestRefused(f"the cursor is of a list that is sorted by {said!r}, and this one is sorted by {sort}")
+    return value, workflow_id
+
+
+def time_of(at: int) -> str:
+    """Microseconds since 1970 as RFC 3339 with all of them; what lies beyond the years 1 to 9999 becomes their end."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(max(at, _FIRST), _LAST))
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z".rjust(27, "0")
+
+
+_FIRST: Final = -62_135_596_800_000_000
+_LAST: Final = 253_402_300_799_999_999

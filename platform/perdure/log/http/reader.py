@@ -1,0 +1,106 @@
+"""What the API can be asked about without asking the engine."""
+
+from __future__ import annotations
+
+import builtins
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from perdure.codec.records import decode_event_record, decode_reply, decode_state
+from perdure.errors import InfrastructureError
+from perdure.log.http.answers import fault_of
+from perdure.log.http.contract import BASE, decode_records
+from perdure.log.http.routes import counts_of, get, history, page_of, path_of
+from perdure.model.replies import History
+
+if TYPE_CHECKING:
+    from perdure.client.listing import ListQuery
+    from perdure.client.position import Position
+    from perdure.log.http.answers import Answer
+    from perdure.log.http.connection import Connection
+    from perdure.model.events import EventRecord
+    from perdure.model.states import WorkflowState
+
+_T = TypeVar("_T")
+
+_NOT_FOUND: Final = "workflow-not-found"
+
+
+class HttpReader:
+    """`client.ports.Reader` through the API.
+
+    Args:
+        connection: the transport's; closed with it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of the workflow id."""
+        answer = self._connection.ask(get(path_of(workflow_id)))
+        if answer.status == HTTPStatus.NOT_FOUND and answer.slug == _NOT_FOUND:
+            return None
+        return decode_state(self._record(answer))
+
+    def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:
+        """The history of a run, a page after the other."""
+        found: builtins.list[EventRecord] = []
+        next_event_id = 1
+        while next_event_id:
+            answer = self._connection.ask(history(workflow_id, run_id, next_event_id))
+            if answer.status == HTTPStatus.NOT_FOUND and (answer.is_record or answer.slug == _NOT_FOUND):
+                return []
+            page = decode_reply(self._record(answer))
+            if not isinstance(page, History):
+                raise InfrastructureError(f"{self._connection.url} answered with {type(page).__name__} for a history")
+            found += map(decode_event_record, page.records)
+            next_event_id = page.next_event_id
+        return found
+
+    def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
+        """A page of workflows."""
+        answer = self._connection.ask(page_of(query))
+        return [decode_state(each) for each in decode_records(self._record(answer))]
+
+    def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
+        """How many workflows there are, by (type, status)."""
+        answer = self._connection.ask(counts_of(query))
+        return {(each.type, each.status): each.count for each in self._json(answer, _Counts).counts}
+
+    def wait_for(self, position: Position, timeout_s: float) -> bool:
+        """Wait until what the API reads reflects a position; whether it does."""
+        answer = self._connection.ask(get(f"{BASE}/positions/{position}", timeout=f"{int(timeout_s * 1e6)}us"))
+        return self._json(answer, _Reached).is_reached
+
+    def close(self) -> None:
+        """Nothing to let go of: the transport does."""
+
+    def _record(self, answer: Answer) -> bytes:
+        if answer.is_ok and answer.is_record:
+            return answer.body
+        raise fault_of(answer, self._connection.url)
+
+    def _json(self, answer: Answer, kind: builtins.type[_T]) -> _T:
+        if not answer.is_ok:
+            raise fault_of(answer, self._connection.url)
+        try:
+            return msgspec.json.decode(answer.body, type=kind)
+        except msgspec.MsgspecError as error:
+            raise InfrastructureError(f"{self._connection.url} answered what is not understood: {error}") from None
+
+
+class _Count(msgspec.Struct):
+    type: str
+    status: str
+    count: int
+
+
+class _Counts(msgspec.Struct):
+    counts: builtins.list[_Count]
+
+
+class _Reached(msgspec.Struct):
+    is_reached: bool

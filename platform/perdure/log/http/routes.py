@@ -1,0 +1,146 @@
+"""Which route a command goes to."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+
+from perdure.errors import UsageError
+from perdure.log.http.contract import BASE, RESULT_S, cursor_of, time_of
+from perdure.model.commands import (
+    AnyCommand,
+    AwaitWorkflow,
+    CancelWorkflow,
+    QueryWorkflow,
+    ReadHistory,
+    Request,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+)
+
+if TYPE_CHECKING:
+    from perdure.client.listing import ListQuery
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request to be.
+
+    Attributes:
+        method: GET or POST.
+        path: with ids encoded, each as one segment.
+        parameters: of the query string, in order.
+        body: of a POST; None: none.
+        headers: besides those of every request.
+    """
+
+    method: str
+    path: str
+    parameters: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    headers: dict[str, str] = {}
+
+
+def call_of(command: Request | AnyCommand) -> Call:
+    """The call that a command is.
+
+    Raises:
+        UsageError: there is no route for it: it is a worker's, or the engine's own.
+    """
+    path = path_of(command.workflow_id)
+    match command:
+        case StartWorkflow():
+            return _post(command, f"{BASE}/workflows", _started(command), command.trace)
+        case SignalWorkflow():
+            body = {"input": _base64(command.input), "run_id": command.run_id}
+            return _post(command, f"{path}/signals/{_segment(command.name)}", body, command.trace)
+        case QueryWorkflow():
+            body = {"input": _base64(command.input), "run_id": command.run_id}
+            return _post(command, f"{path}/queries/{_segment(command.name)}", body)
+        case CancelWorkflow():
+            return _post(command, f"{path}/cancel", {"reason": command.reason, "run_id": command.run_id})
+        case TerminateWorkflow():
+            return _post(command, f"{path}/terminate", {"reason": command.reason, "run_id": command.run_id})
+        case AwaitWorkflow():
+            return get(f"{path}/result", run_id=command.run_id, timeout=f"{RESULT_S:g}s")
+        case ReadHistory():
+            return history(command.workflow_id, command.run_id, command.from_event_id)
+        case _:
+            raise UsageError(f"{type(command).__name__} is no request of a client: over HTTP it cannot be made")
+
+
+def history(workflow_id: str, run_id: str, from_event_id: int) -> Call:
+    """A page of a history."""
+    parameters = {"run_id": run_id, "from": str(from_event_id)}
+    return get(f"{path_of(workflow_id)}/history", **parameters)
+
+
+def page_of(query: ListQuery) -> Call:
+    """A page of workflows."""
+    found = [*_filters(query), ("sort", query.sort), ("order", query.order), ("limit", str(query.limit))]
+    if query.after is not None:
+        found.append(("cursor", cursor_of(query.sort, query.after)))
+    return Call("GET", f"{BASE}/workflows", tuple(found))
+
+
+def counts_of(query: ListQuery | None) -> Call:
+    """How many there are."""
+    return Call("GET", f"{BASE}/workflows/counts", tuple(_filters(query) if query is not None else ()))
+
+
+def get(path: str, **parameters: str) -> Call:
+    """A GET; parameters that are empty are left out."""
+    return Call("GET", path, tuple((name, value) for name, value in parameters.items() if value))
+
+
+def path_of(workflow_id: str) -> str:
+    """The path of a workflow."""
+    return f"{BASE}/workflows/{_segment(workflow_id)}"
+
+
+def _segment(text: str) -> str:
+    """Encoded as one segment. `.` and `..` are encoded, too: whatever lies between would take them for steps."""
+    encoded = quote(text, safe="", errors="surrogatepass")
+    return encoded.replace(".", "%2E") if set(encoded) == {"."} else encoded
+
+
+def _filters(query: ListQuery) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = [("type", each) for each in query.types]
+    found += [("status", each) for each in query.statuses]
+    if query.id_prefix:
+        found.append(("id_prefix", query.id_prefix))
+    for name in ("started_after", "started_before", "closed_after", "closed_before", "updated_after", "updated_before"):
+        if (at := getattr(query, name)) is not None:
+            found.append((name, time_of(at)))
+    return found + [("attribute", f"{name}:{_json(value)}") for name, value in query.attributes]
+
+
+def _started(command: StartWorkflow) -> dict[str, Any]:
+    options: dict[str, Any] = {"if_running": command.if_running, "if_closed": command.if_closed}
+    if command.delay_us:
+        options["delay"] = f"{command.delay_us}us"
+    if command.timeout_us:
+        options["timeout"] = f"{command.timeout_us}us"
+    if command.attributes:
+        options["attributes"] = msgspec.Raw(command.attributes)
+    return {"type": command.type, "id": command.workflow_id, "input": _base64(command.input), "options": options}
+
+
+def _post(command: Request, path: str, body: dict[str, Any], trace: str = "") -> Call:
+    headers = {"content-type": "application/json"}
+    if command.request_id:
+        headers["idempotency-key"] = quote(command.request_id, safe=" !#$&'()*+,/:;=?@[]-._~")
+    if trace:
+        headers["traceparent"] = trace
+    return Call("POST", path, (), msgspec.json.encode({name: value for name, value in body.items() if value != ""}), headers)
+
+
+def _base64(payload: bytes) -> str:
+    return b64encode(payload).decode()
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
