@@ -15,7 +15,7 @@ import httpx
 
 from perdure.errors import EngineUnavailable, InfrastructureError, UsageError
 from perdure.log.http.answers import Answer
-from perdure.log.http.contract import PROBLEM, RECORD
+from perdure.log.http.contract import RECORD
 from perdure.log.http.routes import Call
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Connection:
             self.url + call.path,
             params=list(call.parameters),
             content=call.body,
-            headers={"accept": f"{RECORD}, {PROBLEM};q=0.9, application/json;q=0.8", **self._credentials(), **call.headers},
+            headers={"accept": RECORD, **self._credentials(), **call.headers},
         )
         content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         return Answer(response.status_code, content_type, response.content, _seconds(response.headers.get("retry-after", "")))

@@ -7,13 +7,11 @@ in place of `args`, and asks for records instead of JSON by `Accept`. What it th
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-
-from perdure.errors import RequestRefused
 
 if TYPE_CHECKING:
     from perdure.client.listing import Key, Sort
@@ -39,23 +37,6 @@ def cursor_of(sort: Sort, key: Key) -> str:
         key: of the last one of the page, see `ListQuery.key_of`.
     """
     return urlsafe_b64encode(msgspec.json.encode((sort, *key))).decode().rstrip("=")
-
-
-def key_of_cursor(sort: Sort, cursor: str) -> Key:
-    """The key in a cursor.
-
-    Raises:
-        RequestRefused: it is none, or one of a list that is sorted otherwise.
-    """
-    try:
-        said, value, workflow_id = msgspec.json.decode(
-            urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=tuple[str, int | str, str]
-        )
-    except (ValueError, msgspec.MsgspecError):
-        raise RequestRefused("the cursor is none that a list has given: take it from the page before, as it is") from None
-    if said != sort:
-        raise RequestRefused(f"the cursor is of a list that is sorted by {said!r}, and this one is sorted by {sort}")
-    return value, workflow_id
 
 
 def time_of(at: int) -> str:

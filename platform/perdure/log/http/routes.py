@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from perdure.errors import UsageError
+from perdure.errors import RequestRefused, UsageError
 from perdure.log.http.contract import BASE, RESULT_S, cursor_of, time_of
 from perdure.model.commands import (
     AnyCommand,
@@ -115,6 +115,8 @@ def _filters(query: ListQuery) -> list[tuple[str, str]]:
     for name in ("started_after", "started_before", "closed_after", "closed_before", "updated_after", "updated_before"):
         if (at := getattr(query, name)) is not None:
             found.append((name, time_of(at)))
+    if odd := next((name for name, _ in query.attributes if ":" in name), ""):
+        raise RequestRefused(f"over HTTP an attribute whose name holds a colon, as {odd!r} does, cannot be looked for")
     return found + [("attribute", f"{name}:{_json(value)}") for name, value in query.attributes]
 
 

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from perdure import schemas
 from perdure.codec.avro import FRAMED, HEADER
-from perdure.log.kafka.topics import COMMANDS, META, Topic, name_of, topics_of
+from perdure.log.kafka.topics import AUDIT, COMMANDS, META, Topic, name_of, topics_of
 
 AVRO: Final = "application/vnd.apache.avro;version=1.12.0"
 _TITLE: Final = "perdure"
+_JSON: Final = {META: "fact", AUDIT: "audit-entry"}
 _FORMS: Final = (
     "With /confluent, five bytes stand before the Avro: a NUL, and the id of the schema in the registry. Readers take both."
 )
@@ -41,7 +42,7 @@ def document(namespace: str, queues: Sequence[str]) -> dict[str, Any]:
         "components": {
             "messages": {
                 **{name: _message(name) for name in used},
-                "fact": {"contentType": "application/json", "summary": META.title},
+                **{name: {"contentType": "application/json", "summary": topic.title} for topic, name in _JSON.items()},
             },
         },
     }
@@ -61,7 +62,7 @@ def _operation(topic: Topic) -> dict[str, Any]:
 
 
 def _channel(namespace: str, topic: Topic) -> dict[str, Any]:
-    message = topic.schema or "fact"
+    message = topic.schema or _JSON[topic]
     return {
         "address": name_of(namespace, topic),
         "description": f"{topic.title} Key: {topic.key}.",
