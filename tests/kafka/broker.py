@@ -218,7 +218,7 @@ def running(
     """
     free = free_ports(2 * count)
     ports = [port or free[0], *free[1:count]]
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster_id = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]  # "-…" would be taken for an option
     with tempfile.TemporaryDirectory(prefix="perdure-kafka-") as folder:
         brokers = [Broker(i + 1, ports[i], Path(folder) / f"node-{i + 1}", options) for i in range(count)]
         cluster = Cluster(",".join(broker.bootstrap for broker in brokers), brokers, client)
