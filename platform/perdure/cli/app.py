@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from perdure.cli import check, dead_letters, dev, engine, init, migrate, projector, topics, worker, workflow
+from perdure.cli import api_keys, check, dead_letters, dev, engine, init, migrate, projector, topics, worker, workflow
 
 app = typer.Typer(
     help="Durable workflows: code that goes on where it was, whatever happens to the machine.",
@@ -23,6 +23,7 @@ app.command("check")(check.check)
 app.add_typer(workflow.commands, name="workflow")
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(topics.commands, name="topics")
+app.add_typer(api_keys.commands, name="api-keys")
 
 
 def _print_version(is_wanted: bool) -> None:

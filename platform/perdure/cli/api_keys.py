@@ -1,0 +1,130 @@
+"""`perdure api-keys …`: who may use the HTTP API, and as what."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perdure.cli.output import Format, FormatOption, print_json, print_table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from perdure.api.auth.key_file import StoredKey
+
+commands = typer.Typer(help="Make, show and revoke keys of the HTTP API.", no_args_is_help=True)
+
+
+class RoleName(StrEnum):
+    """What a key may do; each may what the one before may."""
+
+    READER = "reader"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+KeysOption = Annotated[str, typer.Option("--keys", help="The file of keys.", metavar="FILE", envvar="PERDURE_API_KEYS")]
+
+
+@commands.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose it is, for people and the audit log.", metavar="NAME")],
+    role: Annotated[
+        RoleName,
+        typer.Option(help="reader looks and queries; operator starts, signals and ends, too; admin sees to dead letters, too."),
+    ] = RoleName.READER,
+    namespace: Annotated[list[str] | None, typer.Option(help="Where it holds; may be given often. * is everywhere.")] = None,
+    expires: Annotated[str, typer.Option(help='When it ends to hold: after "90 days". Never, by default.')] = "",
+    keys: KeysOption = "keys.toml",
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Make a key. It is printed here, and never again: the file has only what it is recognised by."""
+    from pathlib import Path
+
+    from perdure.api.auth.key_file import create_key
+    from perdure.api.roles import Role
+
+    if not namespace:
+        raise typer.BadParameter("where shall it hold? A namespace, or '*'", param_hint="--namespace")
+    key, stored = create_key(Path(keys), name, Role(role.value), namespace, _expiry(expires))
+    if output is Format.JSON:
+        print_json({**_shown(stored), "key": key})
+        return
+    typer.echo(
+        f"made key {stored.id} for {name}, {role.value} in {', '.join(namespace)}; keep it now, it is not shown again:", err=True
+    )
+    typer.echo(key)
+
+
+@commands.command("list")
+def list_(keys: KeysOption = "keys.toml", output: FormatOption = Format.TABLE) -> None:
+    """List the keys of the file."""
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from perdure.api.auth.key_file import read_keys
+
+    found = read_keys(Path(keys))
+    if output is Format.JSON:
+        print_json([_shown(key) for key in found])
+        return
+    if not found:
+        typer.echo("no keys")
+        return
+    now = datetime.now(UTC)
+    rows = [
+        (
+            key.id,
+            key.name,
+            key.role.value,
+            ", ".join(key.namespaces),
+            _day(key.created),
+            "expired" if key.has_expired(now) else _day(key.expires),
+        )
+        for key in found
+    ]
+    print_table(("ID", "NAME", "ROLE", "NAMESPACES", "CREATED", "EXPIRES"), rows)
+
+
+@commands.command()
+def revoke(
+    id: Annotated[str, typer.Argument(help="As `list` shows it.", metavar="ID")],
+    keys: KeysOption = "keys.toml",
+) -> None:
+    """Take a key out of the file: the next request with it is refused."""
+    from pathlib import Path
+
+    from perdure.api.auth.key_file import revoke_key
+
+    typer.echo(f"{id}: revoked, it was {revoke_key(Path(keys), id).name}'s")
+
+
+def _expiry(text: str) -> datetime | None:
+    from datetime import UTC, datetime, timedelta
+
+    from perdure.errors import UsageError
+    from perdure.model.duration import microseconds
+
+    if not text:
+        return None
+    try:
+        return datetime.now(UTC).replace(microsecond=0) + timedelta(microseconds=microseconds(text))
+    except OverflowError:
+        raise UsageError(f"{text!r} ends after all calendars; leave --expires out for a key that holds for ever") from None
+
+
+def _shown(key: StoredKey) -> dict[str, object]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "role": key.role.value,
+        "namespaces": key.namespaces,
+        "created": key.created,
+        "expires": key.expires,
+    }
+
+
+def _day(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d}" if moment is not None else ""
