@@ -51,7 +51,7 @@ def history_to_json(records: Sequence[EventRecord]) -> str:
         raise UsageError("there is no history without events")
     first = records[0]
     head = f'{{\n"format": {json.dumps(FORMAT)},\n"workflow_id": {json.dumps(first.workflow_id)},\n"run_id": {json.dumps(first.run_id)},'
-    lines = ",\n".join(json.dumps(event, ensure_ascii=False) for record in records for event in _events(record))
+    lines = ",\n".join(json.dumps(event, ensure_ascii=False) for record in records for event in events_to_json(record))
     return f'{head}\n"events": [\n{lines}\n]\n}}\n'
 
 
@@ -73,7 +73,8 @@ def history_from_json(text: str | bytes) -> list[EventRecord]:
 # ---- to JSON
 
 
-def _events(record: EventRecord) -> list[dict[str, Any]]:
+def events_to_json(record: EventRecord) -> list[dict[str, Any]]:
+    """The events of one record, each as an object of JSON."""
     events: list[dict[str, Any]] = []
     for event_id, event in enumerate(record.events, record.first_event_id):
         shown = {"event_id": event_id, "at": _time(record.at), "type": type(event).__name__, **_shown(event)}

@@ -1,0 +1,140 @@
+"""The application: routes, who is let in, and what is answered when something goes wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from perdure.api import asking, operating, reading, streams
+from perdure.api.auth.refusals import AccessRefused
+from perdure.api.limits import Limits, TooLarge
+from perdure.api.problems import Problem, of_error, problem
+from perdure.api.routing import install, json
+from perdure.api.streams import Hub
+from perdure.errors import ClientError, InfrastructureError, UsageError
+
+if TYPE_CHECKING:
+    from perdure.api.backend import Backend
+    from perdure.api.routing import Admission, Audit, Route
+
+_log: Final = logging.getLogger("perdure.api")
+ROUTES: Final[list[Route]] = [*streams.routes.all, *reading.routes.all, *asking.routes.all, *operating.routes.all]
+"""Every route but health and the document; the first that matches answers."""
+
+_PROBLEM: Final = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri", "examples": ["https://perdure.dev/problems/workflow-not-found"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong here, and what to do."},
+    },
+}
+
+
+def create_app(backend: Backend, security: Admission, audit: Audit | None = None, more: list[Route] | None = None) -> Any:
+    """The ASGI application of one namespace.
+
+    Args:
+        backend: what it stands on; closed with the server.
+        security: who is let in.
+        audit: told of what operators do.
+        more: further routes.
+    """
+    hub = Hub()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        hub.start(backend.feed)
+        try:
+            yield
+        finally:
+            hub.say_goodbye()
+            await backend.close()
+
+    app = FastAPI(
+        title=f"perdure: {backend.namespace}", version=version("perdure"), lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.hub = hub
+    install(app, _ordered([*ROUTES, *(more or [])]), backend, security, audit)
+    _add_health(app, backend)
+    _add_refusals(app)
+    plain = app.openapi
+
+    def document() -> dict[str, Any]:
+        found = plain()
+        components = found.setdefault("components", {})
+        components.setdefault("schemas", {})["Problem"] = _PROBLEM
+        components["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer", "description": "An API key, or an OIDC token."}
+        }
+        return found
+
+    app.openapi = document  # type: ignore[method-assign]
+    limited: Any = Limits(app)
+    limited.hub = hub
+    limited.routes = app.routes
+    return limited
+
+
+def _ordered(routes: list[Route]) -> list[Route]:
+    """Fixed paths before those with ids: `/workflows/counts` is no workflow."""
+    return sorted(routes, key=lambda route: [part.startswith("{") for part in route.path.split("/")])
+
+
+def _add_health(app: FastAPI, backend: Backend) -> None:
+    @app.get("/health/live", include_in_schema=False)
+    async def live() -> Response:
+        return json({"is_alive": True})
+
+    @app.get("/health/ready", include_in_schema=False)
+    async def ready() -> Response:
+        try:
+            await backend.read(lambda reader: reader.state("-"))
+        except (InfrastructureError, ClientError) as error:
+            return json({"is_ready": False, "reason": str(error)}, 503)
+        return json({"is_ready": True})
+
+
+def _add_refusals(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def of_ours(_: Request, error: Problem) -> Response:
+        return error.response()
+
+    @app.exception_handler(AccessRefused)
+    async def of_access(_: Request, error: AccessRefused) -> Response:
+        return Problem(error.status, error.slug, error.title, error.detail, error.headers).response()
+
+    @app.exception_handler(HTTPException)
+    async def of_starlette(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            detail = f"{request.method} is not for this route; it takes {(error.headers or {}).get('Allow', 'another one')}"
+            return problem("method-not-allowed", detail, dict(error.headers or {})).response()
+        if error.status_code == 404:
+            return problem("not-found", f"there is no route {request.url.path[:200]!r}; /openapi.json lists them").response()
+        return Problem(error.status_code, "http", "The request was refused", str(error.detail)).response()
+
+    for kind in (ClientError, UsageError, InfrastructureError):
+
+        @app.exception_handler(kind)
+        async def of_perdure(_: Request, error: Exception) -> Response:
+            found = of_error(error)
+            assert found is not None
+            return found.response()
+
+    @app.exception_handler(TooLarge)
+    async def of_size(_: Request, error: TooLarge) -> Response:
+        return problem("limit-exceeded", str(error)).response()
+
+    @app.exception_handler(Exception)
+    async def of_ours_by_mistake(request: Request, error: Exception) -> Response:
+        _log.exception("%s %s", request.method, request.url.path, exc_info=error)
+        return problem("internal", "a fault of ours; the API's log has it").response()

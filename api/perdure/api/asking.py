@@ -1,0 +1,216 @@
+"""What is asked of workflows: start, signal, query, cancel, terminate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+import msgspec
+from starlette.responses import Response
+
+from perdure.api.bodies import Arguments, Reason, Start, body_of, checked_id, checked_reason, duration_us
+from perdure.api.parameters import only, refused, segment
+from perdure.api.problems import of_refusal, problem
+from perdure.api.roles import Role
+from perdure.api.routing import Asked, Routes, json
+from perdure.api.shapes import failure, payload
+from perdure.client.request_ids import fresh_request_id
+from perdure.codec.payloads import JsonPayloads
+from perdure.codec.records import encode_reply
+from perdure.errors import PayloadError
+from perdure.log.http.contract import RECORD
+from perdure.model.commands import (
+    CancelWorkflow,
+    QueryWorkflow,
+    Request,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+)
+from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
+from perdure.model.replies import Accepted, Answered, AnyReply, QueryRaised, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REQUEST_S: Final = 15.0
+routes = Routes()
+_payloads: Final = JsonPayloads(validate_on_encode=False)
+_ARGS: Final[dict[str, Any]] = {"type": "array", "items": {}, "description": "By position."}
+_ACCEPTED: Final = {"example": {"id": "order-1", "run_id": "01jf", "is_new": True, "position": "3-1042"}}
+
+
+def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    return {"schema": {"type": "object", "additionalProperties": False, **schema}, "example": example}
+
+
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "maxLength": 255},
+    "description": "A second request with the same key for the same workflow acts once, and gets the same answer.",
+}
+_OPTIONS: Final = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "if_running": {"enum": ["refuse", "attach", "terminate"]},
+        "if_closed": {"enum": ["start", "refuse", "after_failure"]},
+        "delay": {"type": "string", "examples": ["30 days"]},
+        "timeout": {"type": "string"},
+        "attributes": {"type": "object"},
+    },
+}
+
+
+@routes.add(
+    "POST", "/workflows", Role.OPERATOR, "Start a workflow", action="start", parameters=[_KEY],
+    body=_body(
+        {"required": ["type", "id"], "properties": {"type": {"type": "string"}, "id": {"type": "string"}, "args": _ARGS, "options": _OPTIONS}},
+        {"type": "Order", "id": "order-1", "args": ["burrata"], "options": {"if_closed": "refuse"}},
+    ),
+    responses={
+        "201": {"description": "Started, durably", "content": {"application/json": _ACCEPTED}},
+        "200": {"description": "It runs already: attached to, or the same request once more", "content": {"application/json": _ACCEPTED}},
+    },
+)  # fmt: skip
+async def start_workflow(asked: Asked) -> Response:
+    """Start one."""
+    only(asked.request.query_params)
+    body = await body_of(asked.request, Start)
+    if fault := fault_of_id(body.id) or fault_of_id(body.type, "type"):
+        raise refused(fault)
+    options, given = body.options, body.payload
+    if options.timeout is not None and not duration_us("timeout", options.timeout):
+        raise refused("timeout must be longer than nothing; leave it out for none")
+    attributes = msgspec.json.encode(options.attributes) if options.attributes else b""
+    if len(attributes) > ATTRIBUTES_BYTES:
+        raise problem("limit-exceeded", f"the attributes are {len(attributes)} bytes long, the limit is {ATTRIBUTES_BYTES}")
+    if asked.backend.registry is not None and (definition := asked.backend.registry.workflows.get(body.type)) is not None:
+        _check(definition.run_fn, given, f"workflow {body.type!r}")
+    command = StartWorkflow(
+        body.id,
+        request_id=_request_id(asked),
+        type=body.type,
+        input=given,
+        if_running=options.if_running,
+        if_closed=options.if_closed,
+        delay_us=duration_us("delay", options.delay),
+        timeout_us=duration_us("timeout", options.timeout),
+        attributes=attributes,
+        trace=asked.request.headers.get("traceparent", ""),
+    )
+    return await _accepted(asked, command, new_status=201)
+
+
+@routes.add(
+    "POST", "/workflows/{id}/signals/{name}", Role.OPERATOR, "Send a signal", action="signal", parameters=[_KEY],
+    body=_body({"properties": {"args": _ARGS, "run_id": {"type": "string"}}}, {"args": ["Grace"]}),
+    responses={"202": {"description": "Recorded, durably; its handler may still run", "content": {"application/json": _ACCEPTED}}},
+)  # fmt: skip
+async def signal_workflow(asked: Asked) -> Response:
+    """Send one."""
+    only(asked.request.query_params)
+    workflow_id, name = _id(asked), segment(asked.request.path_params["name"], "signal's name")
+    body = await body_of(asked.request, Arguments, is_needed=False)
+    run_id = checked_id(body.run_id, "run id")
+    trace = asked.request.headers.get("traceparent", "")
+    command = SignalWorkflow(workflow_id, run_id, _request_id(asked), name=name, input=body.payload, trace=trace)
+    return await _accepted(asked, command)
+
+
+@routes.add(
+    "POST", "/workflows/{id}/queries/{name}", Role.READER, "Ask the live run",
+    body=_body({"properties": {"args": _ARGS, "run_id": {"type": "string"}}}, {"args": []}),
+    responses={"200": {"description": "What it answered", "content": {"application/json": {"example": {"result": "PT30S"}}}}},
+)  # fmt: skip
+async def query_workflow(asked: Asked) -> Response:
+    """Ask; leaves no event."""
+    only(asked.request.query_params)
+    workflow_id, name = _id(asked), segment(asked.request.path_params["name"], "query's name")
+    body = await body_of(asked.request, Arguments, is_needed=False)
+    run_id = checked_id(body.run_id, "run id")
+    reply = await _reply(asked, QueryWorkflow(workflow_id, run_id, fresh_request_id(), name=name, input=body.payload))
+    if isinstance(reply, QueryRaised):
+        raised = problem("query-failed", f"{reply.failure.type}: {reply.failure.message}", failure=failure(reply.failure))
+        return record_of(reply, raised.status) if wants_record(asked) else raised.response()
+    if not isinstance(reply, Answered):
+        return _refused(asked, reply)
+    return record_of(reply, 200) if wants_record(asked) else json({"result": payload(reply.result)})
+
+
+def _ending(path: str, summary: str, action: str, kind: Callable[..., Any]) -> None:
+    @routes.add(
+        "POST", f"/workflows/{{id}}/{path}", Role.OPERATOR, summary, action=action, parameters=[_KEY],
+        body=_body({"properties": {"reason": {"type": "string"}, "run_id": {"type": "string"}}}, {"reason": "changed my mind"}),
+        responses={"202": {"description": "Recorded, durably", "content": {"application/json": _ACCEPTED}}},
+    )  # fmt: skip
+    async def end(asked: Asked) -> Response:
+        only(asked.request.query_params)
+        body = await body_of(asked.request, Reason, is_needed=False)
+        run_id, reason = checked_id(body.run_id, "run id"), checked_reason(body.reason)
+        return await _accepted(asked, kind(_id(asked), run_id, _request_id(asked), reason=reason))
+
+    end.__name__ = f"{path}_workflow"
+
+
+_ending("cancel", "Ask a run to end", "cancel", CancelWorkflow)
+_ending("terminate", "End a run; none of its code runs", "terminate", TerminateWorkflow)
+
+
+async def _accepted(asked: Asked, command: Request, new_status: int = 202) -> Response:
+    reply = await _reply(asked, command)
+    if not isinstance(reply, Accepted):
+        return _refused(asked, reply)
+    status = new_status if reply.is_new or new_status != 201 else 200
+    if wants_record(asked):
+        return record_of(reply, status)
+    position = await asked.backend.transport.position(command.workflow_id)
+    told = {"id": command.workflow_id, "run_id": reply.run_id, "is_new": reply.is_new, "position": str(position)}
+    return json(told, status, {"Perdure-Position": str(position)})
+
+
+async def _reply(asked: Asked, command: Request) -> AnyReply:
+    return await asked.backend.transport.request(command, REQUEST_S)
+
+
+def _refused(asked: Asked, reply: AnyReply) -> Response:
+    if not isinstance(reply, Refused):
+        raise problem("internal", f"the engine sent {type(reply).__name__}: is it of another version?")
+    refusal = of_refusal(reply)
+    return record_of(reply, refusal.status) if wants_record(asked) else refusal.response()
+
+
+def record_of(reply: AnyReply, status: int) -> Response:
+    """A reply of the engine, as it is."""
+    return Response(encode_reply(reply), status, media_type=RECORD)
+
+
+def wants_record(asked: Asked) -> bool:
+    """Whether it is our own client that asks: it takes records, not JSON."""
+    return asked.request.headers.get("accept", "") == RECORD
+
+
+def _request_id(asked: Asked) -> str:
+    """The caller's key, percent-decoded, so that any text may be one; else a fresh id."""
+    key = asked.request.headers.get("idempotency-key")
+    if key is None:
+        return fresh_request_id()
+    text = unquote(key)
+    if fault := fault_of_id(text, "Idempotency-Key"):
+        raise refused(fault)
+    return text
+
+
+def _check(fn: Callable[..., Any], given: bytes, what: str) -> None:
+    """Hold arguments against the signature here, where whoever sent them still waits."""
+    if given.startswith(b"\0"):
+        return
+    try:
+        _payloads.decode_arguments(fn, given, what=what)
+    except PayloadError as error:
+        raise refused(str(error)) from None
+
+
+def _id(asked: Asked) -> str:
+    return segment(asked.request.path_params["id"])

@@ -1,0 +1,70 @@
+"""What is refused before anything is read: bodies that are too large, and paths whose ids hold slashes are kept whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from perdure.api.problems import problem
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_BYTES: Final = 1_500_000
+"""A payload of 1 MiB as base64, and what is around it."""
+PATH_BYTES: Final = 4_096
+QUERY_BYTES: Final = 8_192
+
+
+class TooLarge(Exception):
+    """The body goes on and on."""
+
+
+class Limits:
+    """Around the application.
+
+    The path that routes match is the one that was sent, percent-encoding and all, so that an id with a slash stays one segment, and `%2e%2e` is no step.
+
+    Args:
+        app: inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        fault = _fault(scope, raw_path)
+        if fault:
+            await problem("limit-exceeded", fault).response()(scope, receive, send)
+            return
+        scope = {**scope, "path": raw_path.partition(b"?")[0].decode("latin-1")}
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > BODY_BYTES:
+                raise TooLarge(_too_large())
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def _fault(scope: Scope, raw_path: bytes) -> str:
+    if len(raw_path) > PATH_BYTES:
+        return f"the path is {len(raw_path)} bytes long, the limit is {PATH_BYTES}"
+    if len(scope["query_string"]) > QUERY_BYTES:
+        return f"the query string is {len(scope['query_string'])} bytes long, the limit is {QUERY_BYTES}"
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > BODY_BYTES:
+            return _too_large()
+    return ""
+
+
+def _too_large() -> str:
+    return f"the body is larger than {BODY_BYTES} bytes. Keep large data in a store of your own and pass its address."

@@ -1,0 +1,180 @@
+"""What requests say in their paths and query strings, and what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from perdure.api.problems import problem
+from perdure.client.listing import ListQuery
+from perdure.client.position import Position
+from perdure.errors import RequestRefused, UsageError
+from perdure.model.duration import microseconds
+from perdure.model.limits import fault_of_id
+
+if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
+
+    from perdure.api.problems import Problem
+    from perdure.client.listing import Key
+
+FILTERS: Final = ("type", "status", "id_prefix", "attribute")
+MOMENTS: Final = tuple(f"{what}_{side}" for what in ("started", "updated", "closed") for side in ("after", "before"))
+PAGING: Final = ("sort", "order", "limit", "cursor")
+LONGEST_WAIT_S: Final = 60.0
+_ORDERS: Final = {"desc": "newest", "asc": "oldest", "newest": "newest", "oldest": "oldest"}
+_WHOLE: Final = re.compile(r"-?\d{1,19}")
+
+
+def segment(encoded: str, what: str = "workflow id") -> str:
+    """What an encoded segment of a path stands for.
+
+    Raises:
+        Problem: it cannot be an id.
+    """
+    try:
+        text = unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        raise refused(f"the {what} in the path is not UTF-8, percent-encoded") from None
+    if fault := fault_of_id(text, what):
+        raise refused(fault)
+    return text
+
+
+def refused(detail: str) -> Problem:
+    """The request does not fit."""
+    return problem("invalid-request", detail)
+
+
+def only(parameters: QueryParams, *known: str) -> None:
+    """See that nothing else is asked for: a filter with a slip in its name must not give everything.
+
+    Raises:
+        Problem: it is.
+    """
+    for name in parameters:
+        if name not in known:
+            raise refused(f"there is no parameter {name[:60]!r} here; there are: {', '.join(known) or 'none'}")
+
+
+def whole(parameters: QueryParams, name: str, default: int, least: int, most: int) -> int:
+    """A whole number within bounds.
+
+    Raises:
+        Problem: it is none.
+    """
+    text = parameters.get(name)
+    if text is None or text == "":
+        return default
+    if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
+        raise refused(f"{name}={text[:40]!r} is no whole number from {least} to {most}")
+    return int(text)
+
+
+def timeout_s(parameters: QueryParams, default_s: float) -> float:
+    """The duration `timeout`, seconds: "5s", or "250ms"; a number is seconds. At most a minute.
+
+    Raises:
+        Problem: it is none.
+    """
+    text = parameters.get("timeout")
+    if not text:
+        return default_s
+    try:
+        found = float(text) if text.replace(".", "", 1).isdigit() else microseconds(text) / 1e6
+    except UsageError as error:
+        raise refused(f"timeout: {error}") from None
+    return min(found, LONGEST_WAIT_S)
+
+
+def position(parameters: QueryParams) -> Position | None:
+    """The position `after`, if one was given.
+
+    Raises:
+        Problem: it is none.
+    """
+    text = parameters.get("after")
+    if not text:
+        return None
+    try:
+        return Position.parse(text)
+    except RequestRefused as error:
+        raise refused(f"after: {error}") from None
+
+
+def list_query(parameters: QueryParams, *, is_paged: bool = True) -> ListQuery:
+    """What a list was asked for.
+
+    Raises:
+        Problem: it makes no sense.
+    """
+    only(parameters, *FILTERS, *MOMENTS, *(PAGING if is_paged else ()))
+    sort: Any = parameters.get("sort", "started_at")
+    moments = {name: _moment(name, parameters[name]) for name in MOMENTS if parameters.get(name)}
+    fields: dict[str, Any] = {
+        "types": tuple(parameters.getlist("type")),
+        "statuses": tuple(parameters.getlist("status")),
+        "id_prefix": parameters.get("id_prefix", ""),
+        "attributes": tuple(_attribute(each) for each in parameters.getlist("attribute")),
+        **moments,
+    }
+    try:
+        if is_paged:
+            order: Any = _ORDERS.get(parameters.get("order", "desc"))
+            if order is None:
+                raise refused(f"order={parameters['order'][:40]!r} is none of asc, desc")
+            after = cursor_key(sort, parameters["cursor"]) if parameters.get("cursor") else None
+            fields |= {"sort": sort, "order": order, "limit": whole(parameters, "limit", 100, 1, 1000), "after": after}
+        return ListQuery(**fields)
+    except RequestRefused as error:
+        raise refused(str(error)) from None
+
+
+def cursor_key(sort: str, cursor: str) -> Key:
+    """The key in a cursor, see `log.http.contract.cursor_of`.
+
+    Raises:
+        Problem: it is none of ours, or of a list that is sorted by something else.
+    """
+    try:
+        found: tuple[str, int | str, str] = msgspec.json.decode(
+            urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=tuple[str, int | str, str]
+        )
+    except (ValueError, msgspec.MsgspecError):
+        raise refused("cursor: take the one that the page before has given as `next`, as it is") from None
+    if found[0] != sort:
+        raise refused(f"cursor: it is of a list that is sorted by {found[0][:40]!r}, not by {sort[:40]!r}")
+    return found[1], found[2]
+
+
+def _moment(name: str, text: str) -> int:
+    """RFC 3339, or microseconds since 1970."""
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    try:
+        found = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError:
+        raise refused(f"{name}={text[:40]!r} is no time: write 2027-01-31T12:00:00Z") from None
+    if found.tzinfo is None:
+        raise refused(f"{name}={text[:40]!r} has no time zone: write 2027-01-31T12:00:00Z")
+    since = found - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _attribute(text: str) -> tuple[str, Any]:
+    """`name:value`, the value as JSON, or text where it is none."""
+    name, colon, value = text.partition(":")
+    if not colon or not name:
+        raise refused(f"attribute={text[:60]!r} is not name:value")
+    try:
+        found: Any = msgspec.json.decode(value)
+    except msgspec.MsgspecError:
+        found = value
+    if isinstance(found, list | dict):
+        raise refused(f"attribute={text[:60]!r}: only text, numbers, true, false and null can be looked for")
+    return name, found

@@ -1,0 +1,111 @@
+"""What is answered when the answer is no: problem+json, each kind with a type that stays the same.
+
+RFC 9457. The type is a name, `https://perdure.dev/problems/<slug>`; docs/howto/http-api.md lists them.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from perdure import errors
+from perdure.log.http.contract import PROBLEM, PROBLEMS
+from perdure.model.replies import Refused
+
+
+class Problem(Exception):
+    """The answer is no.
+
+    Args:
+        status: of HTTP.
+        slug: the last part of the type.
+        title: the same for every problem of the type.
+        detail: what is wrong here, and what to do.
+        headers: of the answer.
+        more: further members.
+    """
+
+    def __init__(
+        self, status: int, slug: str, title: str, detail: str, headers: dict[str, str] | None = None, **more: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.slug = slug
+        self.title = title
+        self.detail = detail
+        self.headers = headers or {}
+        self.more = more
+
+    def response(self) -> Response:
+        """As it is sent."""
+        body = {"type": f"{PROBLEMS}{self.slug}", "title": self.title, "status": self.status, "detail": self.detail, **self.more}
+        return Response(msgspec.json.encode(body), self.status, self.headers, media_type=PROBLEM)
+
+
+RETRY: Final = {"Retry-After": "1"}
+
+TITLES: Final[dict[str, tuple[int, str]]] = {
+    "workflow-not-found": (404, "No such workflow"),
+    "workflow-closed": (409, "The workflow has closed"),
+    "already-started": (409, "Already submitted"),
+    "unknown-type": (422, "No engine knows this workflow type"),
+    "unknown-name": (422, "The workflow has nothing of this name"),
+    "invalid-request": (422, "The request does not fit"),
+    "limit-exceeded": (413, "Too large"),
+    "suspended": (409, "The workflow is suspended"),
+    "query-failed": (422, "The query raised an exception"),
+    "read-lags": (503, "What is read is behind"),
+    "engine-unavailable": (503, "No engine answers"),
+    "unavailable": (503, "Not available now"),
+    "not-found": (404, "No such route"),
+    "method-not-allowed": (405, "Not with this method"),
+    "unsupported-media-type": (415, "Not in this form"),
+    "timeout": (504, "It took too long"),
+    "internal": (500, "A fault of ours"),
+}
+"""Slug to status and title."""
+
+_REFUSALS: Final = {
+    "already_started": "already-started",
+    "not_found": "workflow-not-found",
+    "closed": "workflow-closed",
+    "unknown_type": "unknown-type",
+    "unknown_name": "unknown-name",
+    "bad_input": "invalid-request",
+    "limit": "limit-exceeded",
+    "suspended": "suspended",
+}
+_ERRORS: Final[list[tuple[type[Exception], str]]] = [
+    (errors.WorkflowAlreadyStarted, "already-started"),
+    (errors.WorkflowNotFound, "workflow-not-found"),
+    (errors.ReadLags, "read-lags"),
+    (errors.EngineUnavailable, "engine-unavailable"),
+    (errors.ClientError, "invalid-request"),
+    (errors.UsageError, "invalid-request"),
+    (errors.InfrastructureError, "unavailable"),
+]
+
+
+def problem(slug: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Problem:
+    """One of those in `TITLES`; who is not available now says when to ask again."""
+    status, title = TITLES[slug]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = {**RETRY, **(headers or {})}
+    return Problem(status, slug, title, detail, headers, **more)
+
+
+def of_refusal(refused: Refused) -> Problem:
+    """What the engine refused."""
+    more: dict[str, Any] = {"run_id": refused.run_id} if refused.run_id else {}
+    return problem(_REFUSALS[refused.code], refused.message, **more)
+
+
+def of_error(error: Exception) -> Problem | None:
+    """What an error of ours says to a caller; None: it is none of ours."""
+    for kind, slug in _ERRORS:
+        if isinstance(error, kind):
+            return problem(slug, str(error))
+    return None

@@ -1,0 +1,262 @@
+"""What can be read of workflows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import Response
+
+from perdure.api.asking import record_of, wants_record
+from perdure.api.parameters import (
+    FILTERS,
+    MOMENTS,
+    PAGING,
+    list_query,
+    only,
+    position,
+    refused,
+    segment,
+    timeout_s,
+    whole,
+)
+from perdure.api.problems import of_refusal, problem
+from perdure.api.roles import Role
+from perdure.api.routing import Asked, Routes, json
+from perdure.api.shapes import failure, history, payload, state
+from perdure.client.description import describe
+from perdure.client.position import Position
+from perdure.client.request_ids import fresh_request_id
+from perdure.codec.records import encode_event_record, encode_state
+from perdure.errors import EngineUnavailable, RequestRefused
+from perdure.log.http.contract import RECORD, cursor_of, encode_records
+from perdure.model.commands import AwaitWorkflow
+from perdure.model.replies import AskAgain, Closed, History, Refused
+
+if TYPE_CHECKING:
+    from perdure.model.states import WorkflowState
+
+WAIT_S: Final = 10.0
+RESULT_S: Final = 30.0
+PAGE_BYTES: Final = 512 * 1024
+routes = Routes()
+
+_STATE: Final = {
+    "id": "order-1", "run_id": "01jf", "type": "Order", "status": "running", "started_at": "2027-01-31T12:00:00.000000Z",
+    "updated_at": "2027-01-31T12:00:01.000000Z", "closed_at": None, "history_length": 9, "view": {"state": "paid"}, "attributes": {},
+    "waits": [{"kind": "timer", "name": None, "number": 1, "attempt": None, "scheduled_at": None, "due_at": "2027-01-31T12:01:00.000000Z"}],
+    "result": None, "failure": None, "reason": None,
+}  # fmt: skip
+
+
+def _ok(example: Any, description: str = "What was asked for") -> dict[str, Any]:
+    return {"200": {"description": description, "content": {"application/json": {"example": example}}}}
+
+
+def _query(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": "string", **schema}, "description": description}
+
+
+_AFTER: Final = [
+    _query("after", "Wait until what is read reflects this position, which a write has returned."),
+    _query("timeout", 'How long to wait for that: "10s" by default, at most a minute.'),
+]
+FILTER_PARAMETERS: Final = [
+    _query("type", "Of this type; may be given often."),
+    _query("status", "In this status; may be given often."),
+    _query("id_prefix", "With an id that begins so."),
+    _query("attribute", "`name:value`, the value as JSON; may be given often."),
+    *(_query(name, "RFC 3339, or microseconds since 1970.") for name in MOMENTS),
+]
+_PAGING: Final = [
+    _query("sort", "What it is sorted by.", enum=["started_at", "updated_at", "closed_at", "workflow_id"]),
+    _query("order", "The greatest first, or the least.", enum=["desc", "asc"]),
+    _query("limit", "Of the page, 1 to 1000."),
+    _query("cursor", "`next` of the page before."),
+]
+assert {each["name"] for each in (*FILTER_PARAMETERS, *_PAGING)} == {*FILTERS, *MOMENTS, *PAGING}
+
+
+@routes.add(
+    "GET", "/workflows", Role.READER, "List workflows", parameters=[*FILTER_PARAMETERS, *_PAGING],
+    responses=_ok({"workflows": [_STATE], "next": "WyJzdGFy"}),
+)  # fmt: skip
+async def list_workflows(asked: Asked) -> Response:
+    """A page; `next` is the cursor of the one that follows, null at the end."""
+    query = list_query(asked.request.query_params)
+    found = await asked.backend.read(lambda reader: reader.list(query))
+    if wants_record(asked):
+        return Response(encode_records([encode_state(each) for each in found]), media_type=RECORD)
+    is_full = len(found) == query.limit
+    following = cursor_of(query.sort, query.key_of(found[-1])) if is_full else None
+    return json({"workflows": [state(each) for each in found], "next": following})
+
+
+@routes.add(
+    "GET", "/workflows/counts", Role.READER, "Count workflows by type and status", parameters=FILTER_PARAMETERS,
+    responses=_ok({"counts": [{"type": "Order", "status": "running", "count": 12}]}),
+)  # fmt: skip
+async def count_workflows(asked: Asked) -> Response:
+    """How many there are of each."""
+    query = list_query(asked.request.query_params, is_paged=False)
+    found = await asked.backend.read(lambda reader: reader.counts(query))
+    return json({"counts": [{"type": kind, "status": status, "count": count} for (kind, status), count in sorted(found.items())]})
+
+
+@routes.add("GET", "/workflows/{id}", Role.READER, "The state of a workflow", parameters=_AFTER, responses=_ok(_STATE))
+async def read_workflow(asked: Asked) -> Response:
+    """Kept by the platform; for ever, and without an engine."""
+    found = await _state(asked)
+    return Response(encode_state(found), media_type=RECORD) if wants_record(asked) else json(state(found))
+
+
+@routes.add(
+    "GET", "/workflows/{id}/view", Role.READER, "The view of a workflow", parameters=_AFTER, responses=_ok({"state": "paid"})
+)
+async def read_view(asked: Asked) -> Response:
+    """What `@workflow.view` returned last."""
+    found = await _state(asked)
+    if not found.view:
+        why = found.reason or "its code has not run, or it has none"
+        raise problem("workflow-not-found", f"workflow {found.workflow_id!r} has no view: {why}")
+    return json(payload(found.view))
+
+
+@routes.add("GET", "/workflows/{id}/describe", Role.READER, "What a workflow is doing", responses=_ok({"workflow": _STATE}))
+async def describe_workflow(asked: Asked) -> Response:
+    """Folded from its history: activities with their attempts, timers, pending reasons."""
+    only(asked.request.query_params)
+    found = await _state(asked)
+    records = await asked.backend.read(lambda reader: reader.events(found.workflow_id, found.run_id))
+    told = describe(found, records, None, {})
+    activities = [{**asdict(each), "retry_at": each.retry_at and each.retry_at.isoformat()} for each in told.activities]
+    timers = [{**asdict(each), "fires_at": each.fires_at.isoformat()} for each in told.timers]
+    return json({"workflow": state(found), "activities": activities, "timers": timers, "reason": told.reason or None})
+
+
+@routes.add(
+    "GET", "/workflows/{id}/history", Role.READER, "The history of a run",
+    parameters=[_query("run_id", "Of this run; the current or last one by default."), _query("from", "From this event on."), _query("limit", "Events of the page, 1 to 1000.")],
+    responses=_ok({"run_id": "01jf", "events": [{"event_id": 1, "at": "2027-01-31T12:00:00.000000Z", "type": "WorkflowStarted"}], "next": 101}),
+)  # fmt: skip
+async def read_history(asked: Asked) -> Response:
+    """A page of events; `next` is where the one that follows begins, null at the end."""
+    parameters = asked.request.query_params
+    only(parameters, "run_id", "from", "limit")
+    workflow_id, run_id = _id(asked), parameters.get("run_id", "")
+    begin, limit = whole(parameters, "from", 1, 1, 2**62), whole(parameters, "limit", 1000, 1, 1000)
+    wanted = run_id or (await _state(asked)).run_id
+    records = await asked.backend.read(lambda reader: reader.events(workflow_id, wanted))
+    if not records:
+        raise problem("workflow-not-found", f"workflow {workflow_id!r} has no run {wanted!r}")
+    if wants_record(asked):
+        return record_of(_page(records, begin), 200)
+    events = [event for event in history(records) if event["event_id"] >= begin]
+    following = events[limit]["event_id"] if len(events) > limit else None
+    return json({"run_id": wanted, "events": events[:limit], "next": following})
+
+
+@routes.add(
+    "GET", "/workflows/{id}/result", Role.READER, "Wait for the result of a run",
+    parameters=[_query("run_id", "Of this run; the current or last one by default."), _query("timeout", '"30s" by default, at most a minute.')],
+    responses={**_ok({"run_id": "01jf", "status": "completed", "result": "receipt", "failure": None, "reason": None}), "204": {"description": "It is still open: ask again"}},
+)  # fmt: skip
+async def await_result(asked: Asked) -> Response:
+    """Answered when the run has closed, however it ended."""
+    parameters = asked.request.query_params
+    only(parameters, "run_id", "timeout")
+    workflow_id, run_id = _id(asked), parameters.get("run_id", "")
+    command = AwaitWorkflow(workflow_id, run_id, fresh_request_id())
+    try:
+        reply = await asked.backend.transport.request(command, timeout_s(parameters, RESULT_S))
+    except EngineUnavailable:
+        found = await asked.backend.read(lambda reader: reader.state(workflow_id))
+        if found is None:
+            raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}") from None
+        if not found.status.is_closed or run_id not in {"", found.run_id}:
+            reply = AskAgain(command.request_id)
+        else:
+            reply = Closed(command.request_id, found.run_id, found.status, found.result, found.failure, found.reason)
+    if isinstance(reply, Refused):
+        refusal = of_refusal(reply)
+        return record_of(reply, refusal.status) if wants_record(asked) else refusal.response()
+    if wants_record(asked):
+        return record_of(reply, 200)
+    if not isinstance(reply, Closed):
+        return Response(status_code=204, headers={"Retry-After": "0"})
+    closed = state_of_end(reply)
+    return json(closed)
+
+
+@routes.add(
+    "GET",
+    "/workflows/{id}/position",
+    Role.READER,
+    "The position of what was answered so far",
+    responses=_ok({"position": "3-1042"}),
+)
+async def read_position(asked: Asked) -> Response:
+    """For `after` of a read, here or elsewhere."""
+    only(asked.request.query_params)
+    return json({"position": str(await asked.backend.transport.position(_id(asked)))})
+
+
+@routes.add(
+    "GET", "/positions/{position}", Role.READER, "Wait until what is read reflects a position", parameters=[_AFTER[1]],
+    responses=_ok({"is_reached": True}),
+)  # fmt: skip
+async def await_position(asked: Asked) -> Response:
+    """Whether it does, within the time."""
+    only(asked.request.query_params, "timeout")
+    try:
+        wanted = Position.parse(asked.request.path_params["position"])
+    except RequestRefused as error:
+        raise refused(str(error)) from None
+    seconds = timeout_s(asked.request.query_params, WAIT_S)
+    return json({"is_reached": await asked.backend.read(lambda reader: reader.wait_for(wanted, seconds))})
+
+
+def state_of_end(reply: Closed) -> dict[str, Any]:
+    """How a run ended."""
+    return {
+        "run_id": reply.run_id,
+        "status": str(reply.status),
+        "result": payload(reply.result),
+        "failure": failure(reply.failure),
+        "reason": reply.reason or None,
+    }
+
+
+def _page(records: list[Any], begin: int) -> History:
+    """Records, as an engine reads them out: from the one that holds the event, up to a size."""
+    encoded: list[bytes] = []
+    size = 0
+    for record in records:
+        if record.last_event_id < begin:
+            continue
+        data = encode_event_record(record)
+        if encoded and size + len(data) > PAGE_BYTES:
+            return History("", tuple(encoded), record.first_event_id)
+        encoded.append(data)
+        size += len(data)
+    return History("", tuple(encoded))
+
+
+async def _state(asked: Asked) -> WorkflowState:
+    workflow_id = _id(asked)
+    parameters = asked.request.query_params
+    after = position(parameters)
+    if after is not None:
+        seconds = timeout_s(parameters, WAIT_S)
+        if not await asked.backend.read(lambda reader: reader.wait_for(after, seconds)):
+            raise problem(
+                "read-lags", f"what is read is still behind position {after} after {seconds:g} s; ask again, or give it longer"
+            )
+    found = await asked.backend.read(lambda reader: reader.state(workflow_id))
+    if found is None:
+        raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}")
+    return found
+
+
+def _id(asked: Asked) -> str:
+    return segment(asked.request.path_params["id"])

@@ -1,0 +1,167 @@
+"""Routes, each with the role it wants: the one way a request gets to a handler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import Response
+
+from perdure.api.auth.refusals import AccessRefused
+from perdure.api.problems import Problem
+from perdure.log.http.contract import BASE, PROBLEM
+
+if TYPE_CHECKING:
+    from perdure.api.auth.principal import Principal
+    from perdure.api.backend import Backend
+    from perdure.api.roles import Role
+
+Handler = Callable[["Asked"], Awaitable[Response]]
+ENCODER: Final = msgspec.json.Encoder()
+
+
+class Admission(Protocol):
+    """Who asks, if they may: `auth.security.Security`, or `Unsecured`."""
+
+    async def admit(self, headers: Any, role: Role) -> Principal: ...
+
+
+class Audit(Protocol):
+    """Told of everything that an operator or an admin has asked for, also in vain."""
+
+    async def record(self, principal: str, action: str, target: str, outcome: str, request_id: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request that was let in.
+
+    Attributes:
+        request: of Starlette.
+        backend: what the API stands on.
+        principal: who asks.
+    """
+
+    request: Request
+    backend: Backend
+    principal: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route.
+
+    Attributes:
+        method: of HTTP.
+        path: below the base.
+        role: the least that is wanted.
+        handler: answers.
+        summary: for people.
+        extra: of its OpenAPI operation.
+        action: as the audit log calls it; empty: it is not in there.
+    """
+
+    method: str
+    path: str
+    role: Role
+    handler: Handler
+    summary: str
+    extra: dict[str, Any]
+    action: str = ""
+
+
+class Routes:
+    """Collects routes."""
+
+    def __init__(self) -> None:
+        self.all: list[Route] = []
+
+    def add(
+        self, method: str, path: str, role: Role, summary: str, *, action: str = "", **extra: Any
+    ) -> Callable[[Handler], Handler]:
+        """Makes a function the handler of a route; `extra` is of its OpenAPI operation."""
+
+        def added(handler: Handler) -> Handler:
+            self.all.append(Route(method, path, role, handler, summary, extra, action))
+            return handler
+
+        return added
+
+
+def install(app: FastAPI, routes: list[Route], backend: Backend, security: Admission, audit: Audit | None) -> None:
+    """Put routes into an application."""
+    router = APIRouter(prefix=BASE)
+    for route in routes:
+        router.add_api_route(
+            route.path,
+            _endpoint(route, backend, security, audit),
+            methods=[route.method],
+            summary=route.summary,
+            operation_id=route.handler.__name__,
+            response_class=Response,
+            openapi_extra=_operation(route),
+        )
+    app.include_router(router)
+
+
+def json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer in JSON."""
+    return Response(ENCODER.encode(value), status, headers, media_type="application/json")
+
+
+def _endpoint(route: Route, backend: Backend, security: Admission, audit: Audit | None) -> Any:
+    handler, role, action = route.handler, route.role, route.action
+
+    async def endpoint(request: Request) -> Response:
+        principal = await security.admit(request.headers, role)
+        asked = Asked(request, backend, principal)
+        if not action or audit is None:
+            return await handler(asked)
+        outcome = "internal"
+        try:
+            response = await handler(asked)
+            outcome = "done" if response.status_code < 400 else str(response.status_code)
+        except Problem as problem:
+            outcome = problem.slug
+            raise
+        finally:
+            target = request.path_params.get("id", "")
+            await audit.record(principal.name, action, target, outcome, request.headers.get("idempotency-key", ""))
+        return response
+
+    return endpoint
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    problems = {"description": "The answer is no", "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    operation: dict[str, Any] = {
+        "x-perdure-role": route.role.value,
+        "security": [{"token": []}],
+        "parameters": [_path_parameter(name) for name in _names(route.path)] + route.extra.get("parameters", []),
+        "responses": {"default": problems, **route.extra.get("responses", {})},
+    }
+    if body := route.extra.get("body"):
+        operation["requestBody"] = {"required": True, "content": {"application/json": body}}
+    if text := route.extra.get("description"):
+        operation["description"] = text
+    return operation
+
+
+def _names(path: str) -> list[str]:
+    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string"},
+        "description": "Percent-encoded as one segment: a slash is %2F.",
+    }
+
+
+__all__ = ["AccessRefused", "Admission", "Asked", "Audit", "Handler", "Route", "Routes", "install", "json"]

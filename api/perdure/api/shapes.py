@@ -1,0 +1,110 @@
+"""How things look in JSON."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from perdure.codec.history import events_to_json
+
+if TYPE_CHECKING:
+    from perdure.log.dead_letters import OpenLetter
+    from perdure.model.events import EventRecord
+    from perdure.model.failure import FailureInfo
+    from perdure.model.states import Wait, WorkflowState
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NUL: Final = b"\0"
+
+
+def moment(at: int) -> str | None:
+    """RFC 3339 with microseconds; None for 0."""
+    if not at:
+        return None
+    try:
+        return (_EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    except OverflowError:
+        return "9999-12-31T23:59:59.999999Z"
+
+
+def payload(data: bytes) -> Any:
+    """The JSON of a payload, as it is; of one that a codec has made, which only its owner can read, its codec and base64."""
+    if not data:
+        return None
+    if data.startswith(_NUL):
+        codec, _, encoded = data[1:].partition(_NUL)
+        return {"codec": codec.decode(errors="replace"), "base64": b64encode(encoded).decode()}
+    return msgspec.Raw(data)
+
+
+def state(found: WorkflowState) -> dict[str, Any]:
+    """The public state of a workflow."""
+    return {
+        "id": found.workflow_id,
+        "run_id": found.run_id,
+        "type": found.type,
+        "status": str(found.status),
+        "started_at": moment(found.started_at),
+        "updated_at": moment(found.updated_at),
+        "closed_at": moment(found.closed_at),
+        "history_length": found.history_length,
+        "view": payload(found.view),
+        "attributes": msgspec.Raw(found.attributes or b"{}"),
+        "waits": [_wait(each) for each in found.waits],
+        "result": payload(found.result),
+        "failure": failure(found.failure),
+        "reason": found.reason or None,
+    }
+
+
+def failure(found: FailureInfo | None) -> dict[str, Any] | None:
+    """An exception; tracebacks stay in the history."""
+    if found is None:
+        return None
+    return {
+        "type": found.type,
+        "message": found.message,
+        "fields": msgspec.Raw(found.fields) if found.fields else None,
+        "cause": failure(found.cause),
+    }
+
+
+def _wait(found: Wait) -> dict[str, Any]:
+    return {
+        "kind": found.kind,
+        "name": found.name or None,
+        "number": found.number,
+        "attempt": found.attempt or None,
+        "scheduled_at": moment(found.scheduled_at),
+        "due_at": moment(found.due_at),
+    }
+
+
+def history(records: list[EventRecord]) -> list[dict[str, Any]]:
+    """Events, as `perdure workflow history -o json` shows them."""
+    return [event for record in records for event in events_to_json(record)]
+
+
+def letter(found: OpenLetter) -> dict[str, Any]:
+    """A dead letter."""
+    it = found.letter
+    return {
+        "id": found.id,
+        "topic": it.topic,
+        "partition": it.partition,
+        "offset": it.offset,
+        "written_at": moment(it.timestamp_ms * 1_000) if it.timestamp_ms > 0 else None,
+        "found_at": moment(it.found_at),
+        "reason": it.reason,
+        "message": it.message,
+        "key": _base64(it.key),
+        "value": _base64(it.value),
+        "headers": [{"name": header.name, "value": _base64(header.value)} for header in it.headers],
+    }
+
+
+def _base64(data: bytes | None) -> str | None:
+    return None if data is None else b64encode(data).decode()
