@@ -78,8 +78,10 @@ async def start_workflow(asked: Asked) -> Response:
     """Start one."""
     only(asked.request.query_params)
     body = await body_of(asked.request, Start)
+    asked.about(body.id, body.type)
     if fault := fault_of_id(body.id) or fault_of_id(body.type, "type"):
         raise refused(fault)
+    asked.request.scope["perdure.target"] = body.id
     options, given = body.options, body.payload
     if options.timeout is not None and not duration_us("timeout", options.timeout):
         raise refused("timeout must be longer than nothing; leave it out for none")
@@ -112,6 +114,7 @@ async def signal_workflow(asked: Asked) -> Response:
     """Send one."""
     only(asked.request.query_params)
     workflow_id, name = _id(asked), segment(asked.request.path_params["name"], "signal's name")
+    asked.about(workflow_id, name)
     body = await body_of(asked.request, Arguments, is_needed=False)
     run_id = checked_id(body.run_id, "run id")
     trace = asked.request.headers.get("traceparent", "")
@@ -149,7 +152,8 @@ def _ending(path: str, summary: str, action: str, kind: Callable[..., Any]) -> N
         only(asked.request.query_params)
         body = await body_of(asked.request, Reason, is_needed=False)
         run_id, reason = checked_id(body.run_id, "run id"), checked_reason(body.reason)
-        return await _accepted(asked, kind(_id(asked), run_id, _request_id(asked), reason=reason))
+        asked.about(_id(asked), reason)
+        return await _accepted(asked, kind(asked.target, run_id, _request_id(asked), reason=reason))
 
     end.__name__ = f"{path}_workflow"
 
@@ -171,7 +175,8 @@ async def _accepted(asked: Asked, command: Request, new_status: int = 202) -> Re
 
 
 async def _reply(asked: Asked, command: Request) -> AnyReply:
-    return await asked.backend.transport.request(command, REQUEST_S)
+    async with asked.backend.turns.of(command.request_id):
+        return await asked.backend.transport.request(command, REQUEST_S)
 
 
 def _refused(asked: Asked, reply: AnyReply) -> Response:
@@ -194,11 +199,10 @@ def wants_record(asked: Asked) -> bool:
 def _request_id(asked: Asked) -> str:
     """The caller's key, percent-decoded, so that any text may be one; else a fresh id."""
     key = asked.request.headers.get("idempotency-key")
-    if key is None:
-        return fresh_request_id()
-    text = unquote(key)
+    text = fresh_request_id() if key is None else unquote(key)
     if fault := fault_of_id(text, "Idempotency-Key"):
         raise refused(fault)
+    asked.request_id = text
     return text
 
 

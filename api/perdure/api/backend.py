@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from perdure.api.turns import Turns
+
 if TYPE_CHECKING:
     from perdure.api.feeds import Feed
     from perdure.client.ports import Reader, Transport
@@ -40,6 +42,8 @@ class Backend:
         registry: the workflow types that arguments are held against before anything is sent; None: the engine does.
         dead_letters: opens those of the namespace.
         operations: task queues and workers.
+        closing: what else is let go of in the end.
+        turns: of requests with one request id.
     """
 
     namespace: str
@@ -50,6 +54,7 @@ class Backend:
     dead_letters: Callable[[], DeadLetters] | None = None
     operations: Operations | None = None
     closing: Sequence[Callable[[], None]] = field(default=())
+    turns: Turns = field(default_factory=Turns)
 
     async def read(self, question: Callable[[Reader], T]) -> T:
         """Put a question to the reader, without holding the loop up."""

@@ -57,6 +57,7 @@ def _ending(path: str, summary: str, end: Callable[[DeadLetters, OpenLetter], No
     async def done(asked: Asked) -> Response:
         only(asked.request.query_params)
         number = segment(asked.request.path_params["number"], "dead letter's id")
+        asked.about(number)
 
         def work(letters: DeadLetters) -> None:
             end(letters, _found(letters, number))

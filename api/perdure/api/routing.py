@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import unquote
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
 from perdure.api.auth.refusals import AccessRefused
-from perdure.api.problems import Problem
+from perdure.api.problems import Problem, of_error
+from perdure.errors import ClientError, InfrastructureError, UsageError
 from perdure.log.http.contract import BASE, PROBLEM
 
 if TYPE_CHECKING:
@@ -32,7 +35,19 @@ class Admission(Protocol):
 class Audit(Protocol):
     """Told of everything that an operator or an admin has asked for, also in vain."""
 
-    async def record(self, principal: str, action: str, target: str, outcome: str, request_id: str) -> None: ...
+    async def record(
+        self,
+        *,
+        who: str,
+        role: str,
+        action: str,
+        target: str,
+        outcome: str,
+        status: int,
+        detail: str = "",
+        request_id: str = "",
+        address: str = "",
+    ) -> None: ...
 
 
 @dataclass(slots=True)
@@ -116,20 +131,40 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: Audit 
     handler, role, action = route.handler, route.role, route.action
 
     async def endpoint(request: Request) -> Response:
-        principal = await security.admit(request.headers, role)
-        asked = Asked(request, backend, principal)
         if not action or audit is None:
-            return await handler(asked)
-        outcome = "internal"
+            return await handler(Asked(request, backend, await security.admit(request.headers, role)))
+        who, held, outcome, status, detail = "", "", "internal", 500, ""
         try:
-            response = await handler(asked)
-            outcome = "done" if response.status_code < 400 else str(response.status_code)
+            principal = await security.admit(request.headers, role)
+            who, held = principal.name, principal.role.value if principal.role is not None else ""
+            response = await handler(Asked(request, backend, principal))
+            status = response.status_code
+            outcome = "done" if status < HTTPStatus.BAD_REQUEST else "refused"
         except Problem as problem:
-            outcome = problem.slug
+            outcome, status, detail = problem.slug, problem.status, problem.detail
+            raise
+        except AccessRefused as refusal:
+            who, outcome, status, detail = who or refusal.who, refusal.slug, refusal.status, refusal.detail
+            raise
+        except (ClientError, UsageError, InfrastructureError) as error:
+            found = of_error(error)
+            if found is not None:
+                outcome, status, detail = found.slug, found.status, found.detail
             raise
         finally:
-            target = request.path_params.get("id", "")
-            await audit.record(principal.name, action, target, outcome, request.headers.get("idempotency-key", ""))
+            parameters = request.path_params
+            target = parameters.get("id") or parameters.get("number") or request.scope.get("perdure.target", "")
+            await audit.record(
+                who=who,
+                role=held,
+                action=action,
+                target=unquote(target),
+                outcome=outcome,
+                status=status,
+                detail=detail,
+                request_id=request.headers.get("idempotency-key", ""),
+                address=request.client.host if request.client else "",
+            )
         return response
 
     return endpoint

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from perdure.cli import api_keys, check, dead_letters, dev, engine, init, migrate, projector, topics, worker, workflow
+from perdure.cli import api, api_keys, check, dead_letters, dev, engine, init, migrate, projector, topics, worker, workflow
 
 app = typer.Typer(
     help="Durable workflows: code that goes on where it was, whatever happens to the machine.",
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("dev")(dev.dev)
 app.command("engine")(engine.engine)
 app.command("worker")(worker.worker)
+app.command("api")(api.api)
 app.command("projector")(projector.projector)
 app.command("migrate")(migrate.migrate)
 app.command("init")(init.init)

@@ -116,6 +116,10 @@ class PlainClients:
         config: dict[str, Any] = {"group.id": f"{self.namespace}.engine", "isolation.level": "read_uncommitted"}
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
+    def queue_offsets(self, queue: str, on_error: Told) -> Consumer:
+        """Of what the workers of a queue have committed; never a member of their group."""
+        return Consumer(self._with_settings({**_READING, "group.id": self.group_of(queue)}, on_error))
+
     def producer(self, on_error: Told, on_delivery: Delivered) -> Producer:
         """Idempotent: what it retries is written once, in order."""
         config: dict[str, Any] = {

@@ -1,0 +1,73 @@
+"""A request that the audit log is told of, however it ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from perdure.api.auth.refusals import AccessRefused
+from perdure.api.problems import Problem, of_error
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from perdure.api.audit import AuditLog
+    from perdure.api.routing import Asked
+
+_LEAST_REFUSAL = 400
+_LEAST_FAULT = 500
+
+
+class Record:
+    """What is known of the request so far.
+
+    Attributes:
+        asked: once it was let in.
+        response: once there is one.
+    """
+
+    def __init__(self) -> None:
+        self.asked: Asked | None = None
+        self.response: Response | None = None
+
+
+@asynccontextmanager
+async def audited(log: AuditLog, action: str, request: Request) -> AsyncGenerator[Record]:
+    """Around the admission and the handler; the entry is kept when this ends.
+
+    A stranger, of whom nothing is known, is not written down: they could fill the trail.
+
+    Args:
+        log: of the API.
+        action: the route's.
+        request: as it came.
+    """
+    record = Record()
+    status, who, why = _LEAST_FAULT, "", ""
+    try:
+        yield record
+        if record.response is not None:
+            status = record.response.status_code
+    except AccessRefused as refusal:
+        status, who, why = refusal.status, refusal.who, refusal.slug
+        raise
+    except Exception as error:
+        found = error if isinstance(error, Problem) else of_error(error)
+        status, why = (found.status, found.slug) if found is not None else (_LEAST_FAULT, "internal")
+        raise
+    finally:
+        asked = record.asked
+        if asked is not None or who:
+            await log.record(
+                who=asked.principal.name if asked is not None else who,
+                role=asked.principal.role.value if asked is not None and asked.principal.role is not None else "",
+                action=action,
+                target=asked.target if asked is not None and asked.target else next(iter(request.path_params.values()), ""),
+                outcome="done" if status < _LEAST_REFUSAL else "refused" if status < _LEAST_FAULT else "failed",
+                status=status,
+                detail=": ".join(filter(None, (why, asked.detail if asked is not None else ""))),
+                request_id=asked.request_id if asked is not None else "",
+                address=request.client.host if request.client is not None else "",
+            )

@@ -1,0 +1,52 @@
+"""Reading the audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from perdure.api.parameters import only, whole
+from perdure.api.roles import Role
+from perdure.api.routing import Asked, Routes, json
+from perdure.api.shapes import moment
+from perdure.log.audit import PAGE_LIMIT
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from perdure.api.routing import Route
+    from perdure.log.audit import AuditTrail, KeptEntry
+
+_EXAMPLE: Final = {
+    "number": 4711, "at": "2027-01-31T12:00:00.000000Z", "who": "key:5f0c2b9a1d3e checkout", "role": "operator", "action": "start",
+    "target": "order-1", "outcome": "done", "status": 201, "detail": "", "request_id": "0f8b", "address": "10.0.0.7",
+}  # fmt: skip
+
+
+def routes_of(trail: AuditTrail) -> list[Route]:
+    """The routes of an audit trail."""
+    routes = Routes()
+
+    @routes.add(
+        "GET", "/audit", Role.ADMIN, "What was done, latest first",
+        parameters=[
+            {"name": "limit", "in": "query", "schema": {"type": "string"}, "description": f"Of the page, 1 to {PAGE_LIMIT}."},
+            {"name": "before", "in": "query", "schema": {"type": "string"}, "description": "`next` of the page before."},
+        ],
+        responses={"200": {"description": "A page", "content": {"application/json": {"example": {"entries": [_EXAMPLE], "next": 4711}}}}},
+    )  # fmt: skip
+    async def read_audit(asked: Asked) -> Response:
+        """Who asked for what, on what, and what became of it."""
+        parameters = asked.request.query_params
+        only(parameters, "limit", "before")
+        limit, before = whole(parameters, "limit", 100, 1, PAGE_LIMIT), whole(parameters, "before", 0, 0, 2**62)
+        found = await asyncio.to_thread(trail.entries, limit, before or None)
+        return json({"entries": [_shown(each) for each in found], "next": found[-1].number if len(found) == limit else None})
+
+    return routes.all
+
+
+def _shown(kept: KeptEntry) -> dict[str, Any]:
+    return {"number": kept.number, **msgspec.structs.asdict(kept.entry), "at": moment(kept.entry.at)}

@@ -1,0 +1,226 @@
+"""`perdure api`: the HTTP API of a namespace."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perdure.cli.kafka_options import SettingOption
+from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from perdure.api.backend import Backend
+    from perdure.api.routing import Admission
+    from perdure.cli.observing import Observing
+    from perdure.engine.report import Report
+    from perdure.log.audit import AuditTrail
+
+
+def api(
+    app: Annotated[
+        str,
+        typer.Argument(
+            help="The file or module whose workflows arguments are held against, before they are sent.", metavar="[APP]"
+        ),
+    ] = "",
+    kafka: Annotated[
+        str, typer.Option(help="Brokers to begin with, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="What the topics' names begin with.", envvar="PERDURE_NAMESPACE")] = "",
+    settings: SettingOption = None,
+    db: Annotated[str, typer.Option("--db", help="In place of Kafka: the database of a `perdure dev`.", metavar="URL")] = "",
+    postgres: Annotated[
+        str,
+        typer.Option(
+            help="Read from the tables that `perdure projector` keeps, not from Kafka.", metavar="DSN", envvar="PERDURE_POSTGRES"
+        ),
+    ] = "",
+    host: Annotated[str, typer.Option(help="Where it listens.", envvar="PERDURE_API_HOST")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The same; 0 for any free port.", envvar="PERDURE_API_PORT", min=0, max=65535)] = 8080,
+    keys: Annotated[
+        str, typer.Option(help="The file of API keys; `perdure api-keys` writes it.", metavar="FILE", envvar="PERDURE_API_KEYS")
+    ] = "",
+    oidc_issuer: Annotated[
+        str, typer.Option(help="Take tokens of this OpenID provider.", metavar="URL", envvar="PERDURE_OIDC_ISSUER")
+    ] = "",
+    oidc_audience: Annotated[
+        str, typer.Option(help="What tokens must be meant for.", envvar="PERDURE_OIDC_AUDIENCE")
+    ] = "perdure",
+    oidc_jwks: Annotated[
+        str, typer.Option(help="Where the provider's keys are: a URL or a file.", metavar="URL", envvar="PERDURE_OIDC_JWKS")
+    ] = "",
+    oidc_roles_claim: Annotated[
+        str, typer.Option(help="Where a token has its roles.", envvar="PERDURE_OIDC_ROLES_CLAIM")
+    ] = "roles",
+    oidc_namespaces_claim: Annotated[
+        str,
+        typer.Option(help="Where it has its namespaces; empty: it holds in all.", envvar="PERDURE_OIDC_NAMESPACES_CLAIM"),
+    ] = "namespaces",
+    insecure: Annotated[bool, typer.Option("--insecure", help="Ask nobody who they are; on loopback only.")] = False,
+    grace: Annotated[
+        int, typer.Option(help="When it stops, open requests may end within so many seconds.", envvar="PERDURE_GRACE", min=0)
+    ] = 10,
+    metrics_port: MetricsPortOption = None,
+    metrics_host: MetricsHostOption = "127.0.0.1",
+    log_format: LogFormatOption = LogFormat.CONSOLE,
+) -> None:
+    """Serve workflows over HTTP: start, signal, query, read, watch. /openapi.json describes it."""
+    from perdure.cli.observing import Observing
+
+    if bool(kafka) == bool(db):
+        raise typer.BadParameter("give --kafka, or --db", param_hint="--kafka")
+    if kafka and not namespace:
+        raise typer.BadParameter("on Kafka, name the namespace", param_hint="--namespace")
+    see_that_it_is_installed()
+    observing = Observing(metrics_port, metrics_host, log_format)
+    observing.begin()
+    report = observing.report("perdure.api")
+    security = _security(
+        namespace or "dev",
+        host,
+        keys,
+        (oidc_issuer, oidc_audience, oidc_roles_claim, oidc_namespaces_claim),
+        oidc_jwks,
+        report,
+        is_insecure=insecure,
+    )
+    backend, trail = _on_kafka(app, kafka, namespace, settings, postgres) if kafka else _on_file(app, db)
+    _serve(backend, trail, security, host, port, grace, observing)
+
+
+def see_that_it_is_installed() -> None:
+    """Raises UsageError when the API's libraries are not."""
+    from importlib.util import find_spec
+
+    from perdure.errors import UsageError
+
+    for module in ("fastapi", "httptools", "joserfc", "uvicorn"):
+        if find_spec(module) is None:
+            raise UsageError(f"the API needs the module {module}: pip install 'perdure[api]'")
+
+
+def _registry(app: str) -> Any:
+    if not app:
+        return None
+    from perdure.cli.serving import load_and_register
+
+    return load_and_register(app)[1]
+
+
+def _on_kafka(app: str, kafka: str, namespace: str, settings: list[str] | None, postgres: str) -> tuple[Backend, AuditTrail]:
+    from perdure.api.backend import Backend
+    from perdure.cli.kafka_options import place
+    from perdure.log.kafka.audit import KafkaAuditTrail
+    from perdure.log.kafka.dead_letters import KafkaDeadLetters
+    from perdure.log.kafka.operations import KafkaOperations
+    from perdure.log.kafka.plain_clients import PlainClients
+    from perdure.log.kafka.state_feed import StateFeed
+    from perdure.log.kafka.transport import KafkaTransport
+
+    where = place(kafka, namespace, settings)
+    clients = PlainClients(where.namespace, "api", where.settings)
+    reader = None
+    if postgres:
+        from perdure.cli.postgres_options import database_of
+        from perdure.views.reader import PostgresReader
+
+        reader = PostgresReader(database_of(postgres, namespace))
+    backend = Backend(
+        where.namespace,
+        KafkaTransport(clients),
+        StateFeed(clients),
+        reader,
+        _registry(app),
+        lambda: KafkaDeadLetters(where.namespace, where.settings),
+        KafkaOperations(clients),
+    )
+    return backend, KafkaAuditTrail(where.namespace, where.settings)
+
+
+def _on_file(app: str, db: str) -> tuple[Backend, AuditTrail]:
+    from perdure.api.backend import Backend
+    from perdure.api.feeds import PollingFeed
+    from perdure.cli.dev import database_url
+    from perdure.client.address import transport_of
+    from perdure.log.audit import SqliteAuditTrail
+    from perdure.log.dead_letters import SqliteDeadLetters
+    from perdure.medium.sqlite import path_of
+
+    url = database_url(db)
+    transport = transport_of(url)
+    feed = PollingFeed(transport.read)
+    return Backend("dev", transport, feed, None, _registry(app), lambda: SqliteDeadLetters(url)), SqliteAuditTrail(path_of(url))
+
+
+def _security(
+    namespace: str,
+    host: str,
+    keys: str,
+    provider: tuple[str, str, str, str],
+    jwks: str,
+    report: Report,
+    *,
+    is_insecure: bool,
+) -> Admission:
+    from pathlib import Path
+
+    from perdure.api.auth.api_keys import ApiKeys
+    from perdure.api.auth.key_sets import KeySet, of_file, of_url
+    from perdure.api.auth.loopback import is_loopback
+    from perdure.api.auth.security import Security, Unsecured
+    from perdure.api.auth.tokens import Provider, Tokens
+    from perdure.errors import UsageError
+
+    issuer = provider[0]
+    if is_insecure:
+        if keys or issuer:
+            raise UsageError("--insecure asks nobody who they are: leave it out, or --keys and --oidc-issuer")
+        if not is_loopback(host):
+            raise UsageError(
+                f"--insecure is for this machine only, and {host} can be reached from others: give --keys FILE or --oidc-issuer URL"
+            )
+        return Unsecured()
+    if not keys and not issuer:
+        raise UsageError(
+            "who may use this API? Give --keys FILE (`perdure api-keys create NAME --namespace …` makes one) or --oidc-issuer URL; "
+            "on this machine only, --insecure asks nobody"
+        )
+    tokens = None
+    if issuer:
+        where = jwks or f"{issuer.rstrip('/')}/.well-known/jwks.json"
+        tokens = Tokens(Provider(*provider), KeySet(of_url(where) if "://" in where else of_file(Path(where)), report))
+    return Security(namespace, api_keys=ApiKeys(Path(keys), report) if keys else None, tokens=tokens)
+
+
+def _serve(
+    backend: Backend, trail: AuditTrail, security: Admission, host: str, port: int, grace: int, observing: Observing
+) -> None:
+    from perdure.api.app import create_app
+    from perdure.api.audit import AuditLog
+    from perdure.api.server import ApiServer
+    from perdure.observability.observed import Observed
+
+    server = ApiServer(create_app(backend, security, AuditLog(trail)), host, port, grace)
+    metrics = observing.server(Observed())
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
+        typer.echo(f"\nstopping ({signal.Signals(number).name})", err=True)
+        threading.Thread(target=server.stop, name="perdure-stop").start()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+    if metrics:
+        metrics.start()
+    typer.echo(f"serving {backend.namespace} at {server.url}/api/v1; {server.url}/openapi.json describes it")
+    try:
+        server.run()
+    finally:
+        server.join()
+        if metrics:
+            metrics.stop()
