@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
+from perdure.client.address import transport_of
 from perdure.client.ports import Transport
 from perdure.client.position import Position
 from perdure.engine.ports import Batch
@@ -23,6 +24,7 @@ from perdure.model.replies import Accepted, Closed
 from perdure.model.states import Status
 from tests.contract.media import MemoryMedia, SqliteMedia
 from tests.contract.samples import state
+from tests.contract.served import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,16 +105,19 @@ class Line:
     transport: Callable[[], Transport]
 
 
-@pytest.fixture(params=["local, memory", "local, sqlite", "remote, sqlite"])
+@pytest.fixture(params=["local, memory", "local, sqlite", "remote, sqlite", "http, memory", "http, sqlite"])
 def line(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Line]:
     where, what = request.param.split(", ")
     media: Media = MemoryMedia(tmp_path) if what == "memory" else SqliteMedia(tmp_path)
     node = media.node()
     echo = Echo(node).start()
-    url = f"sqlite:///{tmp_path / 'app.db'}"
-    yield Line(
-        media, echo, (lambda: LocalTransport(node.channel, media.reader())) if where == "local" else (lambda: connect(url))
-    )
+    with ExitStack() as stack:
+        url = stack.enter_context(served(media, node)) if where == "http" else f"sqlite:///{tmp_path / 'app.db'}"
+        yield Line(
+            media,
+            echo,
+            (lambda: LocalTransport(node.channel, media.reader())) if where == "local" else (lambda: transport_of(url)),
+        )
     echo.stop()
     media.close()
 

@@ -21,8 +21,9 @@ from perdure.api.streams import Hub
 from perdure.errors import ClientError, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
+    from perdure.api.audit import AuditLog
     from perdure.api.backend import Backend
-    from perdure.api.routing import Admission, Audit, Route
+    from perdure.api.routing import Admission, Route
 
 _log: Final = logging.getLogger("perdure.api")
 ROUTES: Final[list[Route]] = [*streams.routes.all, *reading.routes.all, *asking.routes.all, *operating.routes.all]
@@ -40,7 +41,7 @@ _PROBLEM: Final = {
 }
 
 
-def create_app(backend: Backend, security: Admission, audit: Audit | None = None, more: list[Route] | None = None) -> Any:
+def create_app(backend: Backend, security: Admission, audit: AuditLog | None = None, more: list[Route] | None = None) -> Any:
     """The ASGI application of one namespace.
 
     Args:

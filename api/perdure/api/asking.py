@@ -81,7 +81,6 @@ async def start_workflow(asked: Asked) -> Response:
     asked.about(body.id, body.type)
     if fault := fault_of_id(body.id) or fault_of_id(body.type, "type"):
         raise refused(fault)
-    asked.request.scope["perdure.target"] = body.id
     options, given = body.options, body.payload
     if options.timeout is not None and not duration_us("timeout", options.timeout):
         raise refused("timeout must be longer than nothing; leave it out for none")

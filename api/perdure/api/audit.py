@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOGGER: Final = "perdure.audit"
 _LONGEST: Final = 500
-"""Characters of a detail."""
+"""Characters of a target or a detail; what is refused may be of any length."""
 
 
 class AuditLog:
@@ -60,7 +60,7 @@ class AuditLog:
             who=who,
             role=role,
             action=action,
-            target=target,
+            target=target[:_LONGEST],
             outcome=outcome,
             status=status,
             detail=detail[:_LONGEST],
@@ -71,7 +71,7 @@ class AuditLog:
             action,
             who=who,
             role=role,
-            target=target,
+            target=entry.target,
             outcome=outcome,
             status=status,
             detail=entry.detail,

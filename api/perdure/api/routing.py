@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import unquote
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
-from perdure.api.auth.refusals import AccessRefused
-from perdure.api.problems import Problem, of_error
-from perdure.errors import ClientError, InfrastructureError, UsageError
+from perdure.api.audited import audited
 from perdure.log.http.contract import BASE, PROBLEM
 
 if TYPE_CHECKING:
+    from perdure.api.audit import AuditLog
     from perdure.api.auth.principal import Principal
     from perdure.api.backend import Backend
     from perdure.api.roles import Role
@@ -32,24 +29,6 @@ class Admission(Protocol):
     async def admit(self, headers: Any, role: Role) -> Principal: ...
 
 
-class Audit(Protocol):
-    """Told of everything that an operator or an admin has asked for, also in vain."""
-
-    async def record(
-        self,
-        *,
-        who: str,
-        role: str,
-        action: str,
-        target: str,
-        outcome: str,
-        status: int,
-        detail: str = "",
-        request_id: str = "",
-        address: str = "",
-    ) -> None: ...
-
-
 @dataclass(slots=True)
 class Asked:
     """A request that was let in.
@@ -58,11 +37,21 @@ class Asked:
         request: of Starlette.
         backend: what the API stands on.
         principal: who asks.
+        target: for the audit log: the workflow, or whatever it is about.
+        detail: the same: what else was asked for.
+        request_id: the same: of the command, which the history has, too.
     """
 
     request: Request
     backend: Backend
     principal: Principal
+    target: str = ""
+    detail: str = ""
+    request_id: str = ""
+
+    def about(self, target: str, detail: str = "") -> None:
+        """What the audit log has of it, whatever becomes of it."""
+        self.target, self.detail = target, detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +95,7 @@ class Routes:
         return added
 
 
-def install(app: FastAPI, routes: list[Route], backend: Backend, security: Admission, audit: Audit | None) -> None:
+def install(app: FastAPI, routes: list[Route], backend: Backend, security: Admission, audit: AuditLog | None) -> None:
     """Put routes into an application."""
     router = APIRouter(prefix=BASE)
     for route in routes:
@@ -127,45 +116,16 @@ def json(value: object, status: int = 200, headers: dict[str, str] | None = None
     return Response(ENCODER.encode(value), status, headers, media_type="application/json")
 
 
-def _endpoint(route: Route, backend: Backend, security: Admission, audit: Audit | None) -> Any:
+def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditLog | None) -> Any:
     handler, role, action = route.handler, route.role, route.action
 
     async def endpoint(request: Request) -> Response:
         if not action or audit is None:
             return await handler(Asked(request, backend, await security.admit(request.headers, role)))
-        who, held, outcome, status, detail = "", "", "internal", 500, ""
-        try:
-            principal = await security.admit(request.headers, role)
-            who, held = principal.name, principal.role.value if principal.role is not None else ""
-            response = await handler(Asked(request, backend, principal))
-            status = response.status_code
-            outcome = "done" if status < HTTPStatus.BAD_REQUEST else "refused"
-        except Problem as problem:
-            outcome, status, detail = problem.slug, problem.status, problem.detail
-            raise
-        except AccessRefused as refusal:
-            who, outcome, status, detail = who or refusal.who, refusal.slug, refusal.status, refusal.detail
-            raise
-        except (ClientError, UsageError, InfrastructureError) as error:
-            found = of_error(error)
-            if found is not None:
-                outcome, status, detail = found.slug, found.status, found.detail
-            raise
-        finally:
-            parameters = request.path_params
-            target = parameters.get("id") or parameters.get("number") or request.scope.get("perdure.target", "")
-            await audit.record(
-                who=who,
-                role=held,
-                action=action,
-                target=unquote(target),
-                outcome=outcome,
-                status=status,
-                detail=detail,
-                request_id=request.headers.get("idempotency-key", ""),
-                address=request.client.host if request.client else "",
-            )
-        return response
+        async with audited(audit, action, request) as record:
+            record.asked = Asked(request, backend, await security.admit(request.headers, role))
+            record.response = await handler(record.asked)
+        return record.response
 
     return endpoint
 
@@ -199,4 +159,4 @@ def _path_parameter(name: str) -> dict[str, Any]:
     }
 
 
-__all__ = ["AccessRefused", "Admission", "Asked", "Audit", "Handler", "Route", "Routes", "install", "json"]
+__all__ = ["Admission", "Asked", "Handler", "Route", "Routes", "install", "json"]
