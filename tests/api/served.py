@@ -116,12 +116,12 @@ class Caller:
 
 
 @asynccontextmanager
-async def api(security: Any = None, **backend: Any) -> AsyncGenerator[Caller]:
+async def api(security: Any = None, audit: Any = None, **backend: Any) -> AsyncGenerator[Caller]:
     registry = Registry.of([Parcel], [weigh])
     with Platform(registry, "memory://") as platform:
         transport = platform.client()._transport
         backend = {"registry": registry, "feed": PollingFeed(transport.read, 0.01), **backend}
-        app = create_app(Backend("shop", transport, **backend), security or Unsecured())
+        app = create_app(Backend("shop", transport, **backend), security or Unsecured(), audit)
         http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost/api/v1"
         )

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from perdure.api import asking, operating, reading, streams
+from perdure.api import asking, auditing, operating, reading, streams
 from perdure.api.auth.refusals import AccessRefused
 from perdure.api.limits import Limits, TooLarge
 from perdure.api.problems import Problem, of_error, problem
@@ -41,14 +41,13 @@ _PROBLEM: Final = {
 }
 
 
-def create_app(backend: Backend, security: Admission, audit: AuditLog | None = None, more: list[Route] | None = None) -> Any:
+def create_app(backend: Backend, security: Admission, audit: AuditLog | None = None) -> Any:
     """The ASGI application of one namespace.
 
     Args:
         backend: what it stands on; closed with the server.
         security: who is let in.
-        audit: told of what operators do.
-        more: further routes.
+        audit: told of what operators do, and read by admins; closed with the server.
     """
     hub = Hub()
 
@@ -60,12 +59,14 @@ def create_app(backend: Backend, security: Admission, audit: AuditLog | None = N
         finally:
             hub.say_goodbye()
             await backend.close()
+            if audit is not None:
+                await audit.close()
 
     app = FastAPI(
         title=f"perdure: {backend.namespace}", version=version("perdure"), lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.hub = hub
-    install(app, _ordered([*ROUTES, *(more or [])]), backend, security, audit)
+    install(app, _ordered([*ROUTES, *(auditing.routes_of(audit) if audit is not None else [])]), backend, security, audit)
     _add_health(app, backend)
     _add_refusals(app)
     plain = app.openapi

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,8 +15,9 @@ from perdure.log.audit import PAGE_LIMIT
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from perdure.api.audit import AuditLog
     from perdure.api.routing import Route
-    from perdure.log.audit import AuditTrail, KeptEntry
+    from perdure.log.audit import KeptEntry
 
 _EXAMPLE: Final = {
     "number": 4711, "at": "2027-01-31T12:00:00.000000Z", "who": "key:5f0c2b9a1d3e checkout", "role": "operator", "action": "start",
@@ -25,8 +25,8 @@ _EXAMPLE: Final = {
 }  # fmt: skip
 
 
-def routes_of(trail: AuditTrail) -> list[Route]:
-    """The routes of an audit trail."""
+def routes_of(log: AuditLog) -> list[Route]:
+    """The routes of an audit log."""
     routes = Routes()
 
     @routes.add(
@@ -42,7 +42,7 @@ def routes_of(trail: AuditTrail) -> list[Route]:
         parameters = asked.request.query_params
         only(parameters, "limit", "before")
         limit, before = whole(parameters, "limit", 100, 1, PAGE_LIMIT), whole(parameters, "before", 0, 0, 2**62)
-        found = await asyncio.to_thread(trail.entries, limit, before or None)
+        found = await log.entries(limit, before or None)
         return json({"entries": [_shown(each) for each in found], "next": found[-1].number if len(found) == limit else None})
 
     return routes.all

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from perdure.api.audited import audited
@@ -97,10 +97,9 @@ class Routes:
 
 def install(app: FastAPI, routes: list[Route], backend: Backend, security: Admission, audit: AuditLog | None) -> None:
     """Put routes into an application."""
-    router = APIRouter(prefix=BASE)
     for route in routes:
-        router.add_api_route(
-            route.path,
+        app.add_api_route(
+            BASE + route.path,
             _endpoint(route, backend, security, audit),
             methods=[route.method],
             summary=route.summary,
@@ -108,7 +107,6 @@ def install(app: FastAPI, routes: list[Route], backend: Backend, security: Admis
             response_class=Response,
             openapi_extra=_operation(route),
         )
-    app.include_router(router)
 
 
 def json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
