@@ -173,6 +173,11 @@ async def call(app: Any, method: str, path: str, credential: str, name: str) -> 
     return start["status"], found, json.loads(first["body"]) if is_problem else None
 
 
+def test_each_role_may_what_the_one_before_may() -> None:
+    assert READER < OPERATOR < ADMIN
+    assert [role.value for role in sorted(Role)] == ["reader", "operator", "admin"]
+
+
 def test_every_route_says_who_may(walk: Walk) -> None:
     assert walk.routes == set(ROLES)
 

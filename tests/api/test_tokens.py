@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import json
+import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from joserfc.jwk import OctKey, RSAKey
 
-from perdure.api.auth.key_sets import PAUSE_S, KeySet, keys_of, of_url
+from perdure.api.auth.key_sets import PAUSE_S, KeySet, keys_of, of_issuer, of_url
 from perdure.api.auth.principal import Principal
 from perdure.api.auth.refusals import CannotAuthenticate, Unauthenticated
 from perdure.api.auth.tokens import Provider
@@ -30,6 +34,9 @@ from tests.api.identity import (
     tokens,
     unsigned,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def verify(token: str, **options: Any) -> Principal:
@@ -203,3 +210,77 @@ def test_a_document_without_keys_is_none(document: bytes) -> None:
 def test_keys_come_over_https_only(url: str) -> None:
     with pytest.raises(UsageError, match="https"):
         of_url(url)
+
+
+class IdentityProvider(BaseHTTPRequestHandler):
+    """A provider on loopback."""
+
+    pages: ClassVar[dict[str, tuple[int, bytes]]] = {}
+
+    def do_GET(self) -> None:
+        status, body = self.pages.get(self.path, (404, b""))
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        if status == 302:
+            self.send_header("location", "/keys")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Not a line."""
+
+
+@pytest.fixture
+def provider() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), IdentityProvider) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        described = json.dumps({"issuer": url, "jwks_uri": f"{url}/keys"}).encode()
+        IdentityProvider.pages = {
+            "/.well-known/openid-configuration": (200, described),
+            "/keys": (200, asyncio.run(Published()())),
+        }
+        yield url
+        server.shutdown()
+        thread.join()
+
+
+def test_the_provider_says_where_its_keys_are(provider: str) -> None:
+    assert len(keys_of(asyncio.run(of_issuer(provider)()))) == 3
+    assert len(keys_of(asyncio.run(of_url(f"{provider}/keys")()))) == 3
+
+
+def test_a_description_of_another_provider_is_not_followed(provider: str) -> None:
+    with pytest.raises(UsageError, match="is the description of"):
+        asyncio.run(of_issuer(f"{provider}/")())
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        b"",
+        b"[]",
+        b'{"issuer": "%s"}',
+        b'{"issuer": "%s", "jwks_uri": "http://evil.example/keys"}',
+        b'{"issuer": "%s", "jwks_uri": "file:///keys"}',
+    ],
+)
+def test_a_description_that_leads_nowhere_is_refused(provider: str, described: bytes) -> None:
+    IdentityProvider.pages["/.well-known/openid-configuration"] = (200, described.replace(b"%s", provider.encode()))
+    with pytest.raises(UsageError):
+        asyncio.run(of_issuer(provider)())
+
+
+@pytest.mark.parametrize(("status", "size"), [(500, 10), (404, 0), (302, 0), (200, 300_000)])
+def test_a_provider_that_fails_sends_elsewhere_or_goes_on_and_on_gives_no_keys(provider: str, status: int, size: int) -> None:
+    IdentityProvider.pages["/odd"] = (status, b"x" * size)
+    with pytest.raises(OSError, match="answered"):
+        asyncio.run(of_url(f"{provider}/odd")())
+
+
+def test_a_provider_that_cannot_be_reached_gives_no_keys() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(OSError, match="ConnectError"):
+        asyncio.run(of_url(f"http://127.0.0.1:{port}/keys")())

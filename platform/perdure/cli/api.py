@@ -52,7 +52,12 @@ def api(
         str, typer.Option(help="What tokens must be meant for.", envvar="PERDURE_OIDC_AUDIENCE")
     ] = "perdure",
     oidc_jwks: Annotated[
-        str, typer.Option(help="Where the provider's keys are: a URL or a file.", metavar="URL", envvar="PERDURE_OIDC_JWKS")
+        str,
+        typer.Option(
+            help="Where the provider's keys are: a URL or a file. The provider is asked by default.",
+            metavar="URL",
+            envvar="PERDURE_OIDC_JWKS",
+        ),
     ] = "",
     oidc_roles_claim: Annotated[
         str, typer.Option(help="Where a token has its roles.", envvar="PERDURE_OIDC_ROLES_CLAIM")
@@ -170,7 +175,7 @@ def _security(
     from pathlib import Path
 
     from perdure.api.auth.api_keys import ApiKeys
-    from perdure.api.auth.key_sets import KeySet, of_file, of_url
+    from perdure.api.auth.key_sets import KeySet, of_file, of_issuer, of_url
     from perdure.api.auth.loopback import is_loopback
     from perdure.api.auth.security import Security, Unsecured
     from perdure.api.auth.tokens import Provider, Tokens
@@ -192,8 +197,8 @@ def _security(
         )
     tokens = None
     if issuer:
-        where = jwks or f"{issuer.rstrip('/')}/.well-known/jwks.json"
-        tokens = Tokens(Provider(*provider), KeySet(of_url(where) if "://" in where else of_file(Path(where)), report))
+        fetch = of_issuer(issuer) if not jwks else of_url(jwks) if "://" in jwks else of_file(Path(jwks))
+        tokens = Tokens(Provider(*provider), KeySet(fetch, report))
     return Security(namespace, api_keys=ApiKeys(Path(keys), report) if keys else None, tokens=tokens)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +34,7 @@ _LEAST_RSA_BITS: Final = 2048
 _KINDS: Final[dict[str, type[PublicKey]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 """By `kty`; not those of secrets: among public keys, whoever reads one could sign."""
 
-Fetch = Callable[[], Awaitable[bytes]]
+Fetch = Callable[[], Coroutine[Any, Any, bytes]]
 
 
 class KeySet:
@@ -115,31 +116,63 @@ def of_url(url: str) -> Fetch:
     Raises:
         UsageError: it is another one.
     """
-    import httpx
+    _check(url)
+    return partial(_got, url)
 
+
+def of_issuer(issuer: str) -> Fetch:
+    """Asks the provider where its keys are (OpenID Connect Discovery 1.0, 4), and gets them.
+
+    Raises:
+        UsageError: the issuer is no https URL, and not on this machine.
+    """
+    where = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+    _check(where)
+
+    async def get() -> bytes:
+        document = await _got(where)
+        try:
+            found = msgspec.json.decode(document, type=_Discovered)
+        except msgspec.MsgspecError as error:
+            raise UsageError(f"{where} holds no description of a provider: {error}") from None
+        if found.issuer != issuer:
+            raise UsageError(f"{where} is the description of {found.issuer!r}, and tokens are to be those of {issuer!r}")
+        _check(found.jwks_uri)
+        return await _got(found.jwks_uri)
+
+    return get
+
+
+def _check(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         raise UsageError(f"keys from {url} could be anybody's: give an https URL, or a file")
 
-    async def get() -> bytes:
-        try:
-            async with (
-                asyncio.timeout(_FETCH_S),
-                httpx.AsyncClient(timeout=_FETCH_S) as client,
-                client.stream("GET", url) as response,
-            ):
-                if response.status_code != HTTPStatus.OK:
-                    raise OSError(f"{url} answered {response.status_code}")
-                document = b""
-                async for chunk in response.aiter_bytes():
-                    document += chunk
-                    if len(document) > _LARGEST:
-                        raise OSError(f"{url} answered with more than {_LARGEST} bytes")
-                return document
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise OSError(f"{url}: {type(error).__name__} {error}".rstrip()) from error
 
-    return get
+async def _got(url: str) -> bytes:
+    import httpx
+
+    try:
+        async with (
+            asyncio.timeout(_FETCH_S),
+            httpx.AsyncClient(timeout=_FETCH_S) as client,
+            client.stream("GET", url) as response,
+        ):
+            if response.status_code != HTTPStatus.OK:
+                raise OSError(f"{url} answered {response.status_code}")
+            document = b""
+            async for chunk in response.aiter_bytes():
+                document += chunk
+                if len(document) > _LARGEST:
+                    raise OSError(f"{url} answered with more than {_LARGEST} bytes")
+            return document
+    except (httpx.HTTPError, TimeoutError) as error:
+        raise OSError(f"{url}: {type(error).__name__} {error}".rstrip()) from error
+
+
+class _Discovered(msgspec.Struct):
+    issuer: str
+    jwks_uri: str
 
 
 class _Document(msgspec.Struct):
