@@ -36,6 +36,7 @@ class ApiServer:
             self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except OSError as error:
             raise InfrastructureError(f"cannot listen at {host}:{port}: {error.strerror}; choose another port") from error
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so only for sockets that it makes: 40 ms
         self._app = app
         config = uvicorn.Config(
             app,
