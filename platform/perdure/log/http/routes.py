@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -24,6 +24,9 @@ from perdure.model.commands import (
 
 if TYPE_CHECKING:
     from perdure.client.listing import ListQuery
+
+_TAKEN: Final = frozenset({".", "..", "counts", "events"})
+"""Ids that a path would have another meaning for."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -102,9 +105,9 @@ def path_of(workflow_id: str) -> str:
 
 
 def _segment(text: str) -> str:
-    """Encoded as one segment. `.` and `..` are encoded, too: whatever lies between would take them for steps."""
+    """Encoded as one segment; wholly where it would be taken for something else: for steps by whatever lies between, for routes by the API."""
     encoded = quote(text, safe="", errors="surrogatepass")
-    return encoded.replace(".", "%2E") if set(encoded) == {"."} else encoded
+    return f"%{ord(text[0]):02X}{encoded[1:]}".replace(".", "%2E") if encoded in _TAKEN else encoded
 
 
 def _filters(query: ListQuery) -> list[tuple[str, str]]:
