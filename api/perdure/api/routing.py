@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -11,6 +12,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from perdure.api.audited import audited
+from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate
 from perdure.log.http.contract import BASE, PROBLEM
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Asked:
         request: of Starlette.
         backend: what the API stands on.
         principal: who asks.
+        admit: lets them in once more, or raises.
         target: for the audit log: the workflow, or whatever it is about.
         detail: the same: what else was asked for.
         request_id: the same: of the command, which the history has, too.
@@ -45,6 +48,7 @@ class Asked:
     request: Request
     backend: Backend
     principal: Principal
+    admit: Callable[[], Awaitable[Principal]]
     target: str = ""
     detail: str = ""
     request_id: str = ""
@@ -52,6 +56,16 @@ class Asked:
     def about(self, target: str, detail: str = "") -> None:
         """What the audit log has of it, whatever becomes of it."""
         self.target, self.detail = target, detail
+
+    async def is_still_admitted(self) -> bool:
+        """Whether they would be let in now: keys are revoked, and tokens expire, while a stream goes on."""
+        try:
+            await self.admit()
+        except CannotAuthenticate:
+            return True
+        except AccessRefused:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +132,11 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditL
     handler, role, action = route.handler, route.role, route.action
 
     async def endpoint(request: Request) -> Response:
+        admit = partial(security.admit, request.headers, role)
         if not action or audit is None:
-            return await handler(Asked(request, backend, await security.admit(request.headers, role)))
+            return await handler(Asked(request, backend, await admit(), admit))
         async with audited(audit, action, request) as record:
-            record.asked = Asked(request, backend, await security.admit(request.headers, role))
+            record.asked = Asked(request, backend, await admit(), admit)
             record.response = await handler(record.asked)
         return record.response
 
