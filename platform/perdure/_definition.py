@@ -33,6 +33,7 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
         signals: handlers by name; functions that take the instance first.
         queries: the same.
         views: at most one.
+        triggers: each with the signal it sends; empty: it starts.
         init_takes_arguments: `__init__` takes what the run takes, else nothing.
     """
 
@@ -43,6 +44,7 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
     queries: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
     views: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
     init_takes_arguments: bool = False
+    triggers: list[tuple[Any, str]] = field(default_factory=list["tuple[Any, str]"])
 
     @functools.cached_property
     def returns(self) -> Any:
@@ -163,6 +165,8 @@ def _of_class(cls: type[Any], name: str, place: str) -> Definition:
         raise UsageError(
             f"{place}: the workflow {cls.__name__} has more than one view: {' and '.join(views)}; return all in one."
         )
+    triggers = [(spec, m.name if isinstance(m, Signal) else "") for m in members.values() for spec in getattr(m, "_triggers", ())]
+    _see_that_a_start_fits(cls, triggers, runs[0].fn)
     return Definition(
         name,
         cls,
@@ -171,7 +175,19 @@ def _of_class(cls: type[Any], name: str, place: str) -> Definition:
         {n: m.fn for n, m in members.items() if isinstance(m, Query)},
         views,
         _init_takes_arguments(cls, runs[0].fn),
+        triggers,
     )
+
+
+def _see_that_a_start_fits(cls: type[Any], triggers: list[tuple[Any, str]], run_fn: Callable[..., Any]) -> None:
+    """A signal that starts gives the run nothing, or its own value."""
+    if len([each for each in _parameters(run_fn) if each.default is each.empty]) <= 1:
+        return
+    for spec, signal in triggers:
+        if spec.starts:
+            raise UsageError(
+                f"{spec.place}: workflow.trigger: start=True on {cls.__name__}.{signal} would start a run that takes more than one argument."
+            )
 
 
 def _members(cls: type[Any]) -> dict[str, Member]:

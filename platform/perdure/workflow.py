@@ -40,6 +40,7 @@ from perdure._members import (
 )
 from perdure._produce import Avro, produce
 from perdure._saga import Saga
+from perdure._trigger import Trigger, trigger
 from perdure.activity import Duration
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
@@ -64,6 +65,7 @@ __all__ = [
     "Saga",
     "Signal",
     "SignalRef",
+    "Trigger",
     "View",
     "ViewRef",
     "definition_of",
@@ -79,6 +81,7 @@ __all__ = [
     "signal",
     "sleep",
     "timeout",
+    "trigger",
     "uuid4",
     "view",
     "wait_until",

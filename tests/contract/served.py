@@ -12,8 +12,8 @@ import uvicorn
 from perdure.api.app import create_app
 from perdure.api.auth.security import Unsecured
 from perdure.api.backend import Backend
-from perdure.api.feeds import PollingFeed
 from perdure.log.local import LocalTransport
+from perdure.log.state_feed import LocalStateFeed
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def served(media: Media, node: Node) -> Generator[str]:
     """The URL of an API in front of the engine of a node, until the block ends."""
     transport = LocalTransport(node.channel, media.reader())
-    app = create_app(Backend("test", transport, PollingFeed(transport.read)), Unsecured())
+    app = create_app(Backend("test", transport, LocalStateFeed(node.channel)), Unsecured())
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so for sockets that it makes itself
         config = uvicorn.Config(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def engine_process(namespace: Namespace, folder: Path) -> subprocess.Popen[bytes
 
 
 @contextmanager
-def engine(namespace: Namespace, folder: Path) -> Iterator[None]:
+def engine(namespace: Namespace, folder: Path) -> Generator[None]:
     place = Place(namespace.name, {"bootstrap.servers": namespace.bootstrap})
     with KafkaPlatform(Registry.of([parcels.send], [parcels.pack]), place, engine=EngineOptions(state_dir=folder)):
         yield

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec import json
+
 from perdure.model import commands as cm
 from tests.simulation.programs import DEPLOYMENTS
 from tests.simulation.world import START, World
@@ -46,6 +48,14 @@ Request = tuple[Any, str, dict[str, Any]]
 
 def start(workflow_id: str, type: str, *args: Any, **fields: Any) -> Request:
     return cm.StartWorkflow, workflow_id, {"type": type, "args": args, **fields}
+
+
+def with_signal(workflow_id: str, type: str, name: str, *args: Any) -> Request:
+    return (
+        cm.StartWorkflow,
+        workflow_id,
+        {"type": type, "args": (), "if_running": "attach", "signal_name": name, "signal_input": json.encode(list(args))},
+    )
 
 
 def signal(workflow_id: str, name: str, *args: Any) -> Request:
@@ -93,6 +103,10 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
     "fan-out of 100 activities": each(start("f", "fan_out", 100)),
     "fan-out of 100 steps": each(start("f", "fan_out_steps", 100)),
     "records for others": [together(*(start(f"r-{number}", "tell_others", f"r-{number}") for number in range(3))), Until(10)],
+    "signal with start": [
+        together(*(with_signal("b", "Box", "put", number) for number in range(6))),
+        *each(with_signal("b", "Box", "close"), with_signal("b", "Box", "put", 9), with_signal("c", "Box", "nothing"), terminate("b")),
+    ],
     "chain of steps": each(start("c", "chain_steps", 12)),
     "signals one by one": each(
         start("b", "Box"), *(signal("b", "put", number) for number in range(8)), signal("b", "put_slowly", 9), signal("b", "close")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import fastavro
+import fastavro as _fastavro
 import pytest
 
 from perdure import workflow
@@ -18,6 +19,7 @@ from perdure.model.actions import ProduceRecord
 from perdure.model.dead_letters import RecordHeader
 from perdure.replay.loop import RunLoop
 
+fastavro: Any = _fastavro
 SCHEMA = (
     '{"type": "record", "name": "Shipped", "fields": [{"name": "order", "type": "string"}, {"name": "boxes", "type": "int"}]}'
 )
@@ -75,7 +77,7 @@ def test_avro_is_read_by_its_schema(loop: RunLoop, id: int | None) -> None:
     if id is not None:
         assert data[:5] == b"\x00\x00\x00\x01\x02", "as Confluent's clients frame it"
         data = data[5:]
-    schema: Any = fastavro.parse_schema(__import__("json").loads(SCHEMA))
+    schema: Any = fastavro.parse_schema(json.loads(SCHEMA))
     assert fastavro.schemaless_reader(io.BytesIO(data), schema, None) == {"order": "order-1", "boxes": 2}
     assert action.headers == (RecordHeader("content-type", b"application/avro"),)
 

@@ -154,11 +154,12 @@ def _on_file(app: str, db: str) -> tuple[Backend, AuditTrail]:
     from perdure.client.address import transport_of
     from perdure.log.audit import SqliteAuditTrail
     from perdure.log.dead_letters import SqliteDeadLetters
+    from perdure.medium.reader import SqliteReader
     from perdure.medium.sqlite import path_of
 
     url = database_url(db)
     transport = transport_of(url)
-    feed = PollingFeed(transport.read)
+    feed = PollingFeed(SqliteReader(path_of(url)))
     return Backend("dev", transport, feed, None, _registry(app), lambda: SqliteDeadLetters(url)), SqliteAuditTrail(path_of(url))
 
 

@@ -6,7 +6,22 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from perdure.cli import api, api_keys, check, dead_letters, dev, engine, init, migrate, projector, topics, worker, workflow
+from perdure.cli import (
+    api,
+    api_keys,
+    check,
+    dead_letters,
+    dev,
+    engine,
+    ingest,
+    init,
+    migrate,
+    projector,
+    publish,
+    topics,
+    worker,
+    workflow,
+)
 
 app = typer.Typer(
     help="Durable workflows: code that goes on where it was, whatever happens to the machine.",
@@ -18,6 +33,8 @@ app.command("engine")(engine.engine)
 app.command("worker")(worker.worker)
 app.command("api")(api.api)
 app.command("projector")(projector.projector)
+app.command("ingest")(ingest.ingest)
+app.command("publish")(publish.publish)
 app.command("migrate")(migrate.migrate)
 app.command("init")(init.init)
 app.command("check")(check.check)

@@ -83,6 +83,11 @@ def _on_kafka(where: Place, state_dir: str) -> Callable[[Registry, Report], OnKa
         topics.apply(topics.plan(queues=queues))
         name = f"dev-{socket.gethostname()}"
         engine = EngineOptions(name, Path(state_dir), is_static=True)
-        return OnKafka.of(registry, where, report, engine, WorkerOptions(queues, instance=name, is_static=True))
+        served = OnKafka.of(registry, where, report, engine, WorkerOptions(queues, instance=name, is_static=True))
+        if not any(each.triggers for each in registry.workflows.values()):
+            return served
+        from perdure.distributed.ingesting import ingest_of
+
+        return OnKafka(served.platform, ingest_of(registry, where, name, report)[0])
 
     return make

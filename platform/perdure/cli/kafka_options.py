@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
     from perdure.engine.report import Report
+    from perdure.log.kafka.ingest import Ingest
     from perdure.observability.observed import Observed
     from perdure.registry import Registry
 
@@ -93,9 +94,10 @@ def queues_of(registry: Registry, queues: list[str] | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class OnKafka:
-    """`serving.Running` on Kafka."""
+    """`serving.Running` on Kafka; with the triggers of the app, in `perdure dev`."""
 
     platform: KafkaPlatform
+    ingest: Ingest | None = None
 
     @classmethod
     def of(
@@ -108,7 +110,19 @@ class OnKafka:
 
     def run_forever(self, ready: Any) -> None:
         """Serve until `request_stop`."""
-        self.platform.run_forever(ready)
+        ingest = self.ingest
+        if ingest is None:
+            self.platform.run_forever(ready)
+            return
+        import threading
+
+        thread = threading.Thread(target=ingest.run, name="perdure-ingest", daemon=True)
+        try:
+            thread.start()
+            self.platform.run_forever(ready)
+        finally:
+            ingest.request_stop()
+            thread.join()
 
     def request_stop(self, grace_s: float) -> None:
         """Ask for a stop and return at once."""

@@ -219,6 +219,7 @@ def _print_banner(served: Served, app: App, registry: Registry, web: WebServer |
             ("perdure", f"serving {served.target}"),
             ("workflows", ", ".join(sorted(registry.workflows))),
             ("activities", ", ".join(activities)),
+            ("triggers", ", ".join(_triggers(registry))),
             ("kafka" if served.db.startswith("kafka:") else "database", served.db),
             ("web", web.url if web else ""),
             ("metrics", metrics and f"{metrics}/metrics, {metrics}/health/ready"),
@@ -227,6 +228,14 @@ def _print_banner(served: Served, app: App, registry: Registry, web: WebServer |
         ]
     )
     sys.stdout.flush()
+
+
+def _triggers(registry: Registry) -> list[str]:
+    """What starts and signals the workflows of an app, besides clients."""
+    from perdure.codec.payloads import JsonPayloads
+    from perdure.triggers.binding import Bindings
+
+    return Bindings(registry, JsonPayloads()).in_words()
 
 
 def _first_command(registry: Registry, db: str) -> str:

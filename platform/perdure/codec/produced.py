@@ -6,7 +6,7 @@ import importlib
 import io
 import json
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from perdure.codec.avro import frame
 from perdure.codec.values import to_json
@@ -39,7 +39,8 @@ def encoded(value: object, avro_schema: str | None, schema_id: int | None) -> tu
 
 def _to_avro(value: object, schema: str) -> bytes:
     parsed = _parsed(schema)
-    plain: Any = json.loads(to_json(value)) if not isinstance(value, dict | list | str | int | float) else value
+    is_plain = isinstance(value, dict | list | str | int | float)
+    plain: Any = cast("Any", value) if is_plain else json.loads(to_json(value))
     target = io.BytesIO()
     try:
         _fastavro().schemaless_writer(target, parsed, plain, strict=True)

@@ -16,11 +16,12 @@ TRACE_CHARACTERS: Final = 55
 
 
 class Outcome(Enum):
-    """What a start leads to."""
+    """What a start leads to; SIGNAL: the run that is open gets the signal that goes with it."""
 
     START = auto()
     ANSWER = auto()
     TERMINATE_AND_START = auto()
+    SIGNAL = auto()
 
 
 class StartDecision(NamedTuple):
@@ -46,6 +47,8 @@ def decide_start(current: RunState | None, command: cm.StartWorkflow) -> StartDe
     if command.if_running == "attach":
         if current.type != command.type:
             return _refused(current, command, f"is running as another type, {current.type!r}: it cannot be attached to")
+        if command.signal_name:
+            return StartDecision(Outcome.SIGNAL)
         return StartDecision(Outcome.ANSWER, Accepted(command.request_id, current.run_id, is_new=False))
     if command.if_running == "terminate":
         return StartDecision(Outcome.TERMINATE_AND_START)

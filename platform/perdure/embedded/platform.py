@@ -8,14 +8,17 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from perdure.client import Client
 from perdure.codec.payloads import JsonPayloads, PayloadCodec
+from perdure.embedded.ingesting import EmbeddedIngest
 from perdure.embedded.side_loop import SideLoop
-from perdure.embedded.wiring import adapters_of
+from perdure.embedded.wiring import adapters_of, path_of
 from perdure.engine.processor import DEFAULTS, Engine, Settings
+from perdure.engine.report import to_stderr
 from perdure.errors import InfrastructureError
 from perdure.log.local import LocalTransport
 from perdure.model.tasks import Task
@@ -66,6 +69,9 @@ class Platform:
         report: Report | None = None,
     ) -> None:
         self._registry = registry
+        self._url = url
+        self._report = report or to_stderr
+        self._ingest: EmbeddedIngest | None = None
         self._codec = codec
         self._settings = settings
         self._concurrency = concurrency
@@ -199,6 +205,15 @@ class Platform:
         self._side.call(self._provided.open())
         self._engine.open()
         self._adapters.channel.subscribe_tasks(self._deliver, self._cancel)
+        self._ingest = self._begin_ingest()
+
+    def _begin_ingest(self) -> EmbeddedIngest | None:
+        """Triggers take the records of the file."""
+        if not self._url.startswith("sqlite:") or not any(each.triggers for each in self._registry.workflows.values()):
+            return None
+        ingest = EmbeddedIngest(Path(path_of(self._url)).absolute(), self._registry, JsonPayloads(codec=self._codec), self._report)
+        ingest.start()
+        return ingest
 
     def _deliver(self, tasks: list[Task]) -> None:
         self._side.loop.call_soon_threadsafe(self.worker.deliver, tasks)
@@ -221,6 +236,8 @@ class Platform:
         self._engine.run_batch(0.0)
 
     def _close(self) -> None:
+        if self._ingest is not None:
+            self._ingest.stop()
         if self._watchdog is not None:
             self._watchdog.stop()
         self._engine.close()

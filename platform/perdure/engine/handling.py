@@ -14,11 +14,12 @@ from perdure.core.lifecycle import Phase
 from perdure.core.run import RunState, evolve, fold
 from perdure.core.start import Outcome, decide_start, started_event
 from perdure.engine.active import ActiveRun, ActiveRuns
+from perdure.engine.faults import fault_of_signal, too_large
 from perdure.engine.paging import page_of
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.duration import LONGEST_US
-from perdure.model.limits import ATTRIBUTES_BYTES, PAYLOAD_BYTES, fault_of_id, fault_of_reason
+from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id, fault_of_reason
 from perdure.model.replies import Accepted, Answered, QueryRaised, Refusal, Refused
 from perdure.replay.live import SUSPENDING, WAKES
 
@@ -136,7 +137,7 @@ class Handler:
             return self._refuse(command, "bad_input", fault)
         if (size := len(command.attributes)) > ATTRIBUTES_BYTES:
             return self._refuse(command, "limit", f"the attributes are {size} bytes long, the limit is {ATTRIBUTES_BYTES}")
-        if fault := _too_large(command.input, f"the arguments of workflow {command.type!r}"):
+        if fault := too_large(command.input, f"the arguments of workflow {command.type!r}"):
             return self._refuse(command, "limit", fault)
         if not (0 <= command.delay_us <= LONGEST_US and 0 <= command.timeout_us <= LONGEST_US):
             return self._refuse(command, "bad_input", f"delay and timeout must be between 0 and {LONGEST_US} microseconds")
@@ -144,6 +145,8 @@ class Handler:
         decision = decide_start(current.state if current is not None else None, command)
         if decision.outcome is Outcome.ANSWER:
             return self._outbox.reply(command.reply_to, decision.reply)
+        if decision.outcome is Outcome.SIGNAL:
+            return self._message(_signal_of(command, command.request_id, command.reply_to))
         definition = self._definitions.get(command.type)
         if definition is None:
             known = ", ".join(sorted(self._definitions)) or "none"
@@ -152,6 +155,10 @@ class Handler:
             self._payloads.decode_arguments(definition.run_fn, command.input, what=f"workflow {command.type!r}")
         except errors.PayloadError as error:
             return self._refuse(command, "bad_input", str(error))
+        if command.signal_name and (
+            refusal := fault_of_signal(definition, self._payloads, command.signal_name, command.signal_input)
+        ):
+            return self._refuse(command, *refusal)
         if current is not None and decision.outcome is Outcome.TERMINATE_AND_START:
             self._record(current, ev.WorkflowTerminated(f"another run was started with if_running={command.if_running!r}"))
         started = started_event(command, self._at, self._ids.seed(), PYTHON)
@@ -165,6 +172,8 @@ class Handler:
         if state.phase is Phase.RUNNING:  # code whose start is delayed is made when it begins
             active.live = self._runs.create_live(active)
             self._show(active, started)
+        if command.signal_name:
+            self._message(_signal_of(command, "", ""))
         return None
 
     # ---- messages to a run that is there
@@ -214,20 +223,8 @@ class Handler:
     def _fault_of_signal(self, active: ActiveRun, command: cm.SignalWorkflow) -> tuple[Refusal, str] | None:
         if active.state.phase.is_closed:
             return None
-        if fault := _too_large(command.input, f"the arguments of signal {command.name!r}"):
-            return "limit", fault
         definition = self._definitions.get(active.state.type)
-        if definition is None:
-            return None
-        fn = definition.signals.get(command.name)
-        if fn is None:
-            known = ", ".join(sorted(definition.signals)) or "none"
-            return "unknown_name", f"workflow type {definition.name!r} has no signal {command.name!r}; it has: {known}"
-        try:
-            self._payloads.decode_arguments(fn, command.input, what=f"signal {command.name!r}")
-        except errors.PayloadError as error:
-            return "bad_input", str(error)
-        return None
+        return fault_of_signal(definition, self._payloads, command.name, command.input)
 
     def _keep_lease(self, active: ActiveRun, command: cm.AnyCommand) -> None:
         match command:
@@ -273,7 +270,7 @@ class Handler:
         active = self._find(command)
         if active is None:
             return None
-        if fault := _too_large(command.input, f"the arguments of query {command.name!r}"):
+        if fault := too_large(command.input, f"the arguments of query {command.name!r}"):
             return self._refuse(command, "limit", fault)
         if active.state.phase is Phase.SUSPENDED or active.state.phase is Phase.DELAYED:
             return self._refuse(command, "suspended", _why_no_code(active.state))
@@ -363,6 +360,13 @@ class Handler:
         self._outbox.reply(command.reply_to, Refused(command.request_id, code, message))
 
 
+def _signal_of(start: cm.StartWorkflow, request_id: str, reply_to: str) -> cm.SignalWorkflow:
+    """The signal that goes with a start."""
+    return cm.SignalWorkflow(
+        start.workflow_id, "", request_id, reply_to, name=start.signal_name, input=start.signal_input, trace=start.trace
+    )
+
+
 def _needs_code(phase: Phase, event: Any) -> bool:
     """Whether the code must be where the history is before it is shown the event."""
     return type(event) in WAKES and (phase is Phase.RUNNING or type(event) is ev.WorkflowBegun)
@@ -372,14 +376,6 @@ def _why_no_code(state: RunState) -> str:
     if state.phase is Phase.DELAYED:
         return f"workflow {state.workflow_id!r} has not begun: its start is delayed"
     return f"workflow {state.workflow_id!r} is suspended: {state.reason}"
-
-
-def _too_large(payload: bytes, what: str) -> str:
-    """Why a payload is not taken; empty when it is."""
-    if len(payload) <= PAYLOAD_BYTES:
-        return ""
-    size = f"{what} are {len(payload)} bytes long, the limit is {PAYLOAD_BYTES}"
-    return f"{size}. Keep large data in a store of your own and pass its address."
 
 
 def _drop_if_spoilt(active: ActiveRun) -> None:

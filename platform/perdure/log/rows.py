@@ -64,6 +64,13 @@ def write_batch(
     connection.execute("UPDATE meta SET value = ? WHERE key = 'latest_at' AND value < ?", (batch.at, batch.at))
 
 
+def insert_record(
+    connection: Connection, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[RecordHeader], at: int
+) -> None:
+    """Write one record of an author's topic."""
+    connection.execute(_PUT_RECORD, record_row(topic, key, value, headers, at))
+
+
 def record_row(
     topic: str, key: bytes | None, value: bytes | None, headers: Sequence[RecordHeader], at: int
 ) -> tuple[str, bytes | None, bytes | None, bytes, int]:

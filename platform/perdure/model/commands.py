@@ -41,7 +41,9 @@ class Request(Command, frozen=True):
 
 
 class StartWorkflow(Request, frozen=True, kw_only=True):
-    """`input` is recorded; `attributes` is JSON of an object, or empty; `trace` as in `perdure.tracing`."""
+    """`input` is recorded; `attributes` is JSON of an object, or empty; `trace` as in `perdure.tracing`. With a `signal_name` it is signal-with-start: the
+    run that was started, or that was open and is attached to, gets the signal, in the same command.
+    """
 
     type: str
     input: bytes = b"[]"
@@ -51,6 +53,8 @@ class StartWorkflow(Request, frozen=True, kw_only=True):
     timeout_us: int = 0
     attributes: bytes = b""
     trace: str = ""
+    signal_name: str = ""
+    signal_input: bytes = b"[]"
 
 
 class SignalWorkflow(Request, frozen=True, kw_only=True):

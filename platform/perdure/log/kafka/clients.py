@@ -80,6 +80,26 @@ class EngineClients:
             config["group.instance.id"] = self.instance
         return Consumer(self._with_settings(config, on_error))
 
+    def stranger(self, group: str, begin: str, on_error: Callable[[str], None]) -> Consumer:
+        """Of topics of others, a member of another group.
+
+        Args:
+            group: its name.
+            begin: `earliest` or `latest`: where a partition begins that nobody of the group has read yet.
+            on_error: told in words.
+        """
+        config = {
+            **self._reading(),
+            "auto.offset.reset": begin,
+            "group.id": group,
+            "session.timeout.ms": self.session_timeout_ms,
+            "heartbeat.interval.ms": min(HEARTBEAT_MS, self.session_timeout_ms // 3),
+            "partition.assignment.strategy": "cooperative-sticky",
+            "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+            "fetch.wait.max.ms": 50,
+        }
+        return Consumer(self._with_settings(config, on_error))
+
     def reader(self, on_error: Callable[[str], None]) -> Consumer:
         """Of events and of committed offsets; never a member of the group."""
         config = {**self._reading(), "group.id": self.group, "enable.partition.eof": True, "fetch.wait.max.ms": 20}

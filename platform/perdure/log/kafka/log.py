@@ -364,5 +364,5 @@ def _has_records(batch: Batch) -> bool:
         or batch.states
         or batch.records
         or batch.cancelled
-        or any(address.startswith("kafka:") for address, _ in batch.replies)
+        or any(address.startswith(("kafka:", "dead-letter:")) for address, _ in batch.replies)
     )

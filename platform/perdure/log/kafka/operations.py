@@ -71,7 +71,8 @@ class KafkaOperations:
             return {}
         groups = {self._clients.group_of(queue): queue for queue in queues}
         found: dict[str, list[tuple[str, str]]] = {queue: [] for queue in queues}
-        answers: Any = self._clients.admin(_nobody).describe_consumer_groups(list(groups), request_timeout=ASK_S)
+        admin: Any = self._clients.admin(_nobody)
+        answers: Any = admin.describe_consumer_groups(list(groups), request_timeout=ASK_S)
         for group, answer in answers.items():
             try:
                 described = answer.result(2 * ASK_S)

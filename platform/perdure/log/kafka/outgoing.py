@@ -11,7 +11,9 @@ from perdure.log.kafka.addresses import partition_of_caller
 from perdure.log.kafka.author_records import NO_TOPIC, AuthorRecords
 from perdure.log.kafka.intake import DeadLettered, Forwarded, Rerouted
 from perdure.model.dead_letters import DeadLetter, RecordHeader
+from perdure.model.replies import Refused
 from perdure.model.tasks import Cancellation
+from perdure.triggers.binding import DEAD_LETTER
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
@@ -78,6 +80,8 @@ class Outgoing:
         for address, reply in batch.replies:
             partition = partition_of_caller(address)
             if partition is None:
+                if type(reply) is Refused and address.startswith(DEAD_LETTER):
+                    self._write_refusal(producer, address, reply)
                 continue
             if partition >= self._replies:
                 self._status.counts.undeliverable += 1
@@ -118,6 +122,16 @@ class Outgoing:
         letter = DeadLetter(
             record.topic, -1, -1, -1, reason, message, time.time_ns() // 1000, record.key, record.value, record.headers
         )
+        self._write_letter(producer, letter)
+
+    def _write_refusal(self, producer: Producer, address: str, refused: Refused) -> None:
+        """A record of a trigger has led to a command that cannot be done. A start that was done before is no fault."""
+        if refused.code == "already_started":
+            return
+        topic, partition, offset = address.removeprefix(DEAD_LETTER).rsplit("/", 2)
+        message = f"the command that it led to was refused: {refused.message}"
+        self._status.report(f"{topic}, partition {partition}, offset {offset}: {message}; it is in {self._layout.dead_letters}")
+        letter = DeadLetter(topic, int(partition), int(offset), -1, "refused", message, time.time_ns() // 1000, None, None)
         self._write_letter(producer, letter)
 
     def write_asides(self, producer: Producer, asides: Iterable[Entry]) -> None:

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
+from perdure.client.position import Position
 from perdure.codec.avro import STATE
-from perdure.errors import UndecodableRecord
+from perdure.errors import InfrastructureError, UndecodableRecord
+from perdure.log.kafka.ends import Ends
 from perdure.log.kafka.records import header_of
-from perdure.log.kafka.verdict import error_of, in_words
+from perdure.log.kafka.verdict import in_words
 
 if TYPE_CHECKING:
     from perdure.log.kafka.plain_clients import PlainClients
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 Change = tuple[str, "WorkflowState | None"]
 WAIT_MS = 20
+BEGUN_S = 10.0
 
 
 class StateFeed:
@@ -32,52 +35,80 @@ class StateFeed:
     def __init__(self, clients: PlainClients) -> None:
         self._clients = clients
         self._topic = clients.topic("state")
+        self._events = Ends(clients, clients.topic("events"), self._troubled)
+        self._states = Ends(clients, self._topic, self._troubled)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._has_begun = asyncio.Event()
         self.trouble = ""
 
     def start(self, listener: Callable[[Sequence[Change]], None]) -> None:
         """Tell the listener, on this loop, of every change from now on."""
         loop = asyncio.get_running_loop()
 
-        def tell(changes: list[Change]) -> None:
+        def on_loop(done: Callable[..., None], *what: Any) -> None:
             if not self._stopping.is_set():
-                loop.call_soon_threadsafe(listener, changes)
+                loop.call_soon_threadsafe(done, *what)
 
-        self._thread = threading.Thread(target=self._run, args=(tell,), name="perdure-state-feed", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(listener, on_loop), name="perdure-state-feed", daemon=True)
         self._thread.start()
+
+    async def begun(self) -> None:
+        """Wait until it knows where the topic ends.
+
+        Raises:
+            InfrastructureError: it cannot be told yet.
+        """
+        if self._has_begun.is_set():
+            return
+        try:
+            async with asyncio.timeout(BEGUN_S):
+                await self._has_begun.wait()
+        except TimeoutError:
+            said = f" ({self.trouble})" if self.trouble else ""
+            raise InfrastructureError(f"{self._topic} cannot be followed yet{said}: ask again") from None
+
+    async def positions(self) -> list[Position]:
+        """Where the events end, each partition: a reader that is there has the states that were told."""
+        return await asyncio.to_thread(self._positions)
 
     async def close(self) -> None:
         """Follow no longer. Idempotent."""
         self._stopping.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._events.close)
 
-    def _run(self, tell: Callable[[list[Change]], None]) -> None:
+    def _positions(self) -> list[Position]:
+        ends = self._events.of(range(self._events.count()))
+        return [Position(partition, offset) for partition, offset in sorted(ends.items())]
+
+    def _run(self, listener: Callable[[Sequence[Change]], None], on_loop: Callable[..., None]) -> None:
         consumer = self._clients.tail(self._troubled, WAIT_MS)
         try:
             while not self._stopping.is_set() and not self._assign(consumer):
                 self._stopping.wait(1.0)
+            self._states.close()
+            on_loop(self._has_begun.set)
             while not self._stopping.is_set():
                 message = consumer.poll(0.1)
                 if message is None:
                     continue
                 changes = [each for found in (message, *consumer.consume(5_000, 0)) if (each := self._change(found)) is not None]
                 if changes:
-                    tell(changes)
+                    on_loop(listener, changes)
         finally:
             consumer.close()
+            self._states.close()
 
     def _assign(self, consumer: Any) -> bool:
+        """From where the topic ends now: to say "the end" would be to begin where it ends later."""
         try:
-            found = consumer.list_topics(self._topic, timeout=5.0).topics[self._topic]
-        except KafkaException as exception:
-            self._troubled(in_words(error_of(exception)))
+            ends = self._states.of(range(self._states.count()))
+        except InfrastructureError as fault:
+            self._troubled(str(fault))
             return False
-        if found.error is not None or not found.partitions:
-            self._troubled(f"topic {self._topic} does not exist: `perdure topics apply` makes it")
-            return False
-        consumer.assign([TopicPartition(self._topic, partition, OFFSET_END) for partition in found.partitions])
+        consumer.assign([TopicPartition(self._topic, partition, offset) for partition, offset in ends.items()])
         return True
 
     def _change(self, message: Any) -> Change | None:

@@ -1,0 +1,70 @@
+"""`perdure ingest`: records of other systems start and signal workflows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perdure.cli.kafka_options import InstanceOption, KafkaOption, NamespaceOption, SettingOption
+from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.engine.report import Report
+    from perdure.observability.observed import Observed
+    from perdure.registry import Registry
+
+
+def ingest(
+    app: Annotated[str, typer.Argument(help="The file (app.py) or module (shop.app) that defines the triggers.", metavar="APP")],
+    kafka: KafkaOption,
+    namespace: NamespaceOption,
+    settings: SettingOption = None,
+    begin: Annotated[
+        str, typer.Option("--from", help="Where a topic begins that nobody has read yet: earliest or latest.")
+    ] = "earliest",
+    instance: InstanceOption = "",
+    metrics_port: MetricsPortOption = None,
+    metrics_host: MetricsHostOption = "127.0.0.1",
+    log_format: LogFormatOption = LogFormat.CONSOLE,
+) -> None:
+    """Turn the records that an app's triggers name into starts and signals, each exactly once. As many as you like share the partitions."""
+    from perdure.cli.kafka_options import place, url_of
+    from perdure.cli.observing import Observing
+    from perdure.cli.serving import Served, serve
+
+    if begin not in {"earliest", "latest"}:
+        raise typer.BadParameter(f"{begin!r} is none of earliest, latest", param_hint="--from")
+    where = place(kafka, namespace, settings)
+
+    def make(registry: Registry, report: Report) -> _Ingesting:
+        from perdure.distributed.ingesting import ingest_of
+        from perdure.distributed.options import unique_name
+
+        return _Ingesting(*ingest_of(registry, where, instance or unique_name(), report, begin))
+
+    serve(Served(app, url_of(where), observing=Observing(metrics_port, metrics_host, log_format), make=make, has_web=False))
+
+
+class _Ingesting:
+    """`serving.Running`."""
+
+    def __init__(self, ingest: Any, status: Any) -> None:
+        self._ingest = ingest
+        self._status = status
+
+    def run_forever(self, ready: Callable[[], None]) -> None:
+        """Serve until `request_stop`."""
+        self._ingest.run(ready)
+
+    def request_stop(self, grace_s: float) -> None:
+        """Ask for a stop and return at once."""
+        self._ingest.request_stop()
+
+    def observed(self) -> Observed:
+        """What is looked at."""
+        from perdure.observability.observed import Observed
+
+        return Observed(kafka=self._status)

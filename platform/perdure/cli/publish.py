@@ -1,0 +1,51 @@
+"""`perdure publish`: a record for a topic, as another system would send it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from perdure.cli.dev import DEFAULT_DB
+from perdure.cli.kafka_options import SettingOption
+
+
+def publish(
+    topic: Annotated[str, typer.Argument(help="The topic.", metavar="TOPIC")],
+    value: Annotated[str, typer.Argument(help="JSON, or text where it does not look like JSON.", metavar="VALUE")],
+    key: Annotated[str, typer.Option(help="The record's key.")] = "",
+    header: Annotated[list[str] | None, typer.Option(help="A header, NAME=VALUE; may be given often.")] = None,
+    kafka: Annotated[
+        str, typer.Option(help="Brokers to begin with, instead of a database.", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+    ] = "",
+    settings: SettingOption = None,
+    db: Annotated[
+        str, typer.Option("--db", help="The database: sqlite:///file, or just the file.", envvar="PERDURE_URL")
+    ] = DEFAULT_DB,
+) -> None:
+    """Send a record to a topic: of Kafka, or of the file of a `perdure dev`, whose triggers take it."""
+    import msgspec
+
+    from perdure.errors import UsageError
+
+    try:
+        data = msgspec.json.encode(msgspec.json.decode(value))
+    except msgspec.MsgspecError:
+        if value[:1] in {"{", "[", '"'}:
+            raise UsageError(f"{value!r:.80} is neither JSON nor text") from None
+        data = msgspec.json.encode(value)
+    pairs = [each.partition("=") for each in header or ()]
+    if bad := [name for name, equals, _ in pairs if not equals]:
+        raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--header")
+    headers = [(name, text.encode()) for name, _, text in pairs]
+    if kafka:
+        from perdure.cli.kafka_options import place
+        from perdure.log.kafka.publishing import publish_record
+
+        publish_record(place(kafka, "publish", settings).settings, topic, key.encode() or None, data, headers)
+    else:
+        from perdure.cli.dev import database_url
+        from perdure.log.published import publish_record as publish_to_file
+
+        publish_to_file(database_url(db), topic, key.encode() or None, data, headers)
+    typer.echo(f"published to {topic}")

@@ -1,0 +1,42 @@
+"""An ingest on Kafka, wired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.codec.payloads import JsonPayloads
+from perdure.errors import UsageError
+from perdure.log.kafka.clients import EngineClients
+from perdure.log.kafka.ingest import Ingest
+from perdure.log.kafka.status import Status
+from perdure.triggers.binding import Bindings
+
+if TYPE_CHECKING:
+    from perdure.codec.payloads import PayloadCodec
+    from perdure.distributed.options import Place
+    from perdure.engine.report import Report
+    from perdure.registry import Registry
+
+
+def ingest_of(
+    registry: Registry, place: Place, instance: str, report: Report, begin: str = "earliest", codec: PayloadCodec | None = None
+) -> tuple[Ingest, Status]:
+    """An ingest of an app's triggers, and how its clients are doing.
+
+    Args:
+        registry: the app's.
+        place: where the topics are.
+        instance: its name; no two that run at once have the same.
+        report: told in words what an operator should know.
+        begin: `earliest` or `latest`: where a partition begins that nobody has read yet.
+        codec: encrypts or compresses payloads.
+
+    Raises:
+        UsageError: the app has no triggers.
+    """
+    bindings = Bindings(registry, JsonPayloads(codec=codec))
+    if not bindings.topics:
+        raise UsageError("the app has no trigger: put @workflow.trigger(topic, …) above a run or a signal")
+    status = Status(report)
+    clients = EngineClients(place.namespace, f"ingest.{instance}", place.settings)
+    return Ingest(clients, bindings, status, begin), status

@@ -1,0 +1,61 @@
+"""Triggers on one machine: records of the file start and signal workflows."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+from perdure.errors import InfrastructureError
+from perdure.log.published import PublishedRecords
+from perdure.triggers.binding import Bindings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from perdure.engine.report import Report
+    from perdure.model.payloads import Payloads
+    from perdure.registry import Registry
+
+LOOK_S: Final = 0.05
+PAUSE_S: Final = 1.0
+
+
+class EmbeddedIngest:
+    """A thread, from `start` to `stop`.
+
+    Args:
+        path: the file.
+        registry: of the app.
+        payloads: encodes arguments.
+        report: told in words what an operator should know.
+    """
+
+    def __init__(self, path: Path, registry: Registry, payloads: Payloads, report: Report) -> None:
+        self._path = path
+        self._bindings = Bindings(registry, payloads)
+        self._report = report
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="perdure-ingest", daemon=True)
+
+    def start(self) -> None:
+        """Take records from here on; the file is there."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more. Idempotent."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        records = PublishedRecords(self._path, self._bindings, self._report)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    if not records.take():
+                        self._stopping.wait(LOOK_S)
+                except InfrastructureError as error:
+                    self._report(f"{error}; triggers wait")
+                    self._stopping.wait(PAUSE_S)
+        finally:
+            records.close()

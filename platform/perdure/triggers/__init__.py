@@ -1,0 +1,10 @@
+"""What records of other systems mean: values, and the commands that they lead to. Pure: nothing here reads a topic.
+
+    CloudEvent: what a trigger may ask for as its value
+
+May import what `engine` may. Start reading at `binding.py`; `decoding.py` knows formats. `log/kafka/ingest.py` reads Kafka, `embedded/ingesting.py` a file.
+"""
+
+from perdure.triggers.cloudevents import CloudEvent
+
+__all__ = ["CloudEvent"]

@@ -1,0 +1,139 @@
+"""Which commands a record leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.errors import PayloadError, UsageError
+from perdure.model.commands import SignalWorkflow, StartWorkflow
+from perdure.model.limits import fault_of_id
+from perdure.triggers.decoding import BadRecord, value_of
+
+if TYPE_CHECKING:
+    from perdure._trigger import TriggerSpec
+    from perdure.model.commands import AnyCommand
+    from perdure.model.payloads import Payloads
+    from perdure.registry import Registry
+    from perdure.triggers.decoding import SchemaOf
+    from perdure.workflow import Definition
+
+DEAD_LETTER: Final = "dead-letter:"
+"""A reply to this address that is a refusal becomes a dead letter; what follows is topic/partition/offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A record, as it was found.
+
+    Attributes:
+        topic: where; with `partition` and `offset`.
+        partition: the same.
+        offset: the same.
+        key: of the record.
+        value: of the record.
+        headers: of the record.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    definition: Definition
+    spec: TriggerSpec
+    signal: str
+
+
+class Bindings:
+    """Of all workflows of an app.
+
+    Args:
+        registry: the app's.
+        payloads: encodes arguments.
+    """
+
+    def __init__(self, registry: Registry, payloads: Payloads) -> None:
+        self._payloads = payloads
+        self._by_topic: dict[str, list[_Bound]] = {}
+        for definition in registry.workflows.values():
+            for spec, signal in definition.triggers:
+                self._by_topic.setdefault(spec.topic, []).append(_Bound(definition, spec, signal))
+
+    @property
+    def topics(self) -> list[str]:
+        """Those that are bound."""
+        return sorted(self._by_topic)
+
+    def in_words(self) -> list[str]:
+        """One line a binding."""
+        return [
+            f"{topic} {'signals' if bound.signal else 'starts'} {bound.definition.name}{f'.{bound.signal}' if bound.signal else ''}"
+            for topic, each in sorted(self._by_topic.items())
+            for bound in each
+        ]
+
+    def commands_of(self, source: Source, schema_of: SchemaOf | None = None) -> list[AnyCommand]:
+        """What a record leads to: a command for each trigger of its topic whose `when` holds.
+
+        Each has a request id that is the record's own, so that a record that is read twice acts once.
+
+        Raises:
+            BadRecord: it means nothing to one of them: none gets it.
+            Exception: what says that it may pass, such as a registry that is down.
+        """
+        commands = [self._command(bound, source, schema_of) for bound in self._by_topic.get(source.topic, ())]
+        return [command for command in commands if command is not None]
+
+    def _command(self, bound: _Bound, source: Source, schema_of: SchemaOf | None) -> AnyCommand | None:
+        spec, definition, signal = bound.spec, bound.definition, bound.signal
+        value = value_of(spec, source.value, source.headers, schema_of)
+        try:
+            if spec.when is not None and not spec.when(value):
+                return None
+            workflow_id: Any = spec.id(value)
+        except Exception as error:
+            raise BadRecord("trigger_failed", f"{spec.place}: the trigger raised {type(error).__name__}: {error}") from error
+        if fault := fault_of_id(workflow_id):
+            raise BadRecord("bad_id", f"{spec.place}: {fault}")
+        place = f"{source.topic}/{source.partition}/{source.offset}"
+        request_id = f"{place}/{definition.name}/{signal}"[-255:]
+        reply_to = f"{DEAD_LETTER}{place}"
+        if signal and not spec.starts:
+            payload = self._encoded(definition.signals[signal], value, f"signal {signal!r}")
+            return SignalWorkflow(workflow_id, "", request_id, reply_to, name=signal, input=payload)
+        given = self._encoded(definition.run_fn, value, f"workflow {definition.name!r}") if _takes_value(bound) else b"[]"
+        if not signal:
+            return StartWorkflow(
+                workflow_id, request_id=request_id, reply_to=reply_to, type=definition.name, input=given, if_closed="refuse"
+            )
+        return StartWorkflow(
+            workflow_id,
+            request_id=request_id,
+            reply_to=reply_to,
+            type=definition.name,
+            input=given,
+            if_running="attach",
+            signal_name=signal,
+            signal_input=self._encoded(definition.signals[signal], value, f"signal {signal!r}"),
+        )
+
+    def _encoded(self, fn: Any, value: Any, what: str) -> bytes:
+        try:
+            return self._payloads.encode_arguments(fn, (value,), {}, what=what)
+        except (PayloadError, UsageError) as error:
+            raise BadRecord("undecodable", str(error)) from None
+
+
+def _takes_value(bound: _Bound) -> bool:
+    """Whether the run takes the record's value; one that is started by a signal may take nothing."""
+    import inspect
+
+    fn = bound.definition.run_fn
+    return len(inspect.signature(fn).parameters) > (1 if bound.definition.cls is not None else 0)
