@@ -238,6 +238,7 @@ def test_the_audit_log_has_every_action_of_everybody_who_is_known_and_none_of_a_
     assert {entry.outcome for entry in walk.kept if entry.status == 201} == {"done"}
     assert {entry.outcome for entry in walk.kept if entry.status >= 400} == {"refused"}
     assert all(entry.who and entry.at and entry.address for entry in walk.kept)
+    assert {entry.role for entry in walk.kept if " reader" in entry.who} == {"reader"}
     starts = [entry for entry in walk.kept if entry.status == 201]
     assert {entry.target for entry in starts} == walk.started
     assert all(entry.detail == "Parcel" and entry.request_id and entry.role in {"operator", "admin"} for entry in starts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from perdure.api.auth.refusals import AccessRefused
 from perdure.api.problems import Problem, of_error
@@ -45,13 +46,13 @@ async def audited(log: AuditLog, action: str, request: Request) -> AsyncGenerato
         request: as it came.
     """
     record = Record()
-    status, who, why = _LEAST_FAULT, "", ""
+    status, who, held, why = _LEAST_FAULT, "", "", ""
     try:
         yield record
         if record.response is not None:
             status = record.response.status_code
     except AccessRefused as refusal:
-        status, who, why = refusal.status, refusal.who, refusal.slug
+        status, who, held, why = refusal.status, refusal.who, refusal.held, refusal.slug
         raise
     except Exception as error:
         found = error if isinstance(error, Problem) else of_error(error)
@@ -59,12 +60,16 @@ async def audited(log: AuditLog, action: str, request: Request) -> AsyncGenerato
         raise
     finally:
         asked = record.asked
-        if asked is not None or who:
+        if asked is not None:
+            who, held = asked.principal.name, asked.principal.role.value if asked.principal.role is not None else ""
+        if who:
             await log.record(
-                who=asked.principal.name if asked is not None else who,
-                role=asked.principal.role.value if asked is not None and asked.principal.role is not None else "",
+                who=who,
+                role=held,
                 action=action,
-                target=asked.target if asked is not None and asked.target else next(iter(request.path_params.values()), ""),
+                target=asked.target
+                if asked is not None and asked.target
+                else unquote(next(iter(request.path_params.values()), "")),
                 outcome="done" if status < _LEAST_REFUSAL else "refused" if status < _LEAST_FAULT else "failed",
                 status=status,
                 detail=": ".join(filter(None, (why, asked.detail if asked is not None else ""))),

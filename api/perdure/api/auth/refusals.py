@@ -14,6 +14,7 @@ class AccessRefused(Exception):
         title: of the problem.
         detail: what to do, and nothing that helps to guess.
         who: the principal's name, where there is one.
+        held: the role that they have, where they have one.
         headers: of the answer.
     """
 
@@ -21,10 +22,11 @@ class AccessRefused(Exception):
     slug: ClassVar[str]
     title: ClassVar[str]
 
-    def __init__(self, detail: str, *, who: str = "", headers: dict[str, str] | None = None) -> None:
+    def __init__(self, detail: str, *, who: str = "", held: str = "", headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.who = who
+        self.held = held
         self.headers = headers or {}
 
 
@@ -52,10 +54,10 @@ class Forbidden(AccessRefused):
     slug = "forbidden"
     title = "Not allowed"
 
-    def __init__(self, detail: str, *, who: str = "", wanted: str = "") -> None:
+    def __init__(self, detail: str, *, who: str = "", held: str = "", wanted: str = "") -> None:
         scope = f', scope="perdure:{wanted}"' if wanted else ""
         headers = {"WWW-Authenticate": f'Bearer realm="perdure", error="insufficient_scope"{scope}'} if who else {}
-        super().__init__(detail, who=who, headers=headers)
+        super().__init__(detail, who=who, held=held, headers=headers)
 
 
 class Misdirected(AccessRefused):

@@ -50,12 +50,12 @@ class Security:
             CannotAuthenticate: a token cannot be verified now.
         """
         principal = await self._authenticated(headers.get("authorization", ""))
-        who = principal.name
+        who, held = principal.name, principal.role.value if principal.role is not None else ""
         if not principal.is_at_home(self._namespace):
-            raise Forbidden(f"{who} may do nothing in this namespace", who=who)
+            raise Forbidden(f"{who} may do nothing in this namespace", who=who, held=held)
         if principal.role is None or principal.role < role:
-            held = f"is {principal.role.value}" if principal.role is not None else "has no role"
-            raise Forbidden(f"this wants the role {role.value}, and {who} {held}", who=who, wanted=role.value)
+            has = f"is {held}" if held else "has none"
+            raise Forbidden(f"this wants the role {role.value}, and {who} {has}", who=who, held=held, wanted=role.value)
         return principal
 
     async def _authenticated(self, authorization: str) -> Principal:
