@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
-from ecommerce_order.activities import CardDeclined, OutOfStock, charge, refund, release, reserve, ship
+from ecommerce_order.activities import charge, refund, release, reserve, ship
 from ecommerce_order.orders import ORDERS, SHIPPED, Line, OrderShipped, PlacedOrder
 from perdure import workflow
+from perdure.activity import Activity
 from perdure.errors import Failure
+
+T = TypeVar("T")
 
 
 class State(enum.Enum):
@@ -49,6 +55,7 @@ class Order:
     def __init__(self, placed: PlacedOrder) -> None:
         self.placed = placed
         self.state = State.RESERVING
+        self.refused: State | None = None
         self.tracking: str | None = None
         self.shipped_at: datetime | None = None
         self.problem: str | None = None
@@ -58,8 +65,8 @@ class Order:
     async def process(self, placed: PlacedOrder) -> str:
         try:
             self.tracking = await self.fulfil(placed)
-        except Failure as failure:
-            self.state, self.problem = State.FAILED, str(failure)
+        except (Failure, asyncio.CancelledError):
+            self.state, self.problem = State.FAILED, self.problem or "The order was cancelled."
             raise
         self.state, self.shipped_at = State.SHIPPED, workflow.now()
         shipped = OrderShipped(placed.order_id, self.tracking, placed.total_cents)
@@ -67,19 +74,28 @@ class Order:
         return self.tracking
 
     async def fulfil(self, placed: PlacedOrder) -> str:
-        """All three or nothing. What undoes a step is registered before the step, because its answer may be lost."""
+        """All three steps, or none. What undoes one is registered before it: it may have been done although its answer was lost."""
         async with workflow.saga() as saga:
-            try:
-                saga.compensate(self.undo, release)
-                await reserve(placed.order_id, placed.lines)
-                self.state = State.CHARGING
-                saga.compensate(self.undo, refund)
-                await charge.options(idempotency_key=placed.payment_key)(placed.order_id, placed.total_cents)
-                self.state = State.SHIPPING
-                return await ship(placed.order_id, placed.country)
-            except Failure as failure:
-                self.problem = str(failure)
-                raise
+            saga.compensate(self.undo, State.RESERVING, release)
+            await self.step(State.RESERVING, reserve(placed.order_id, placed.lines))
+            saga.compensate(self.undo, State.CHARGING, refund)
+            charged = charge.options(idempotency_key=placed.payment_key)
+            await self.step(State.CHARGING, charged(placed.order_id, placed.total_cents))
+            return await self.step(State.SHIPPING, ship(placed.order_id, placed.country))
+
+    async def step(self, state: State, answer: Awaitable[T]) -> T:
+        self.state = state
+        try:
+            return await answer
+        except Failure as refusal:
+            self.refused, self.problem = state, str(refusal)
+            raise
+
+    async def undo(self, step: State, by: Activity[[str], None]) -> None:
+        if step is self.refused:  # a refusal is an answer: nothing was done
+            return
+        self.state = State.UNDOING
+        await by(self.placed.order_id)
 
     @workflow.view
     def status(self) -> OrderStatus:

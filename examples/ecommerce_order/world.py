@@ -10,7 +10,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ LEDGER: Final = os.environ.get("SHOP_LEDGER", "")
 
 
 @contextmanager
-def asked(whom: str, what: str, order_id: str) -> Iterator[None]:
+def asked(whom: str, what: str, order_id: str) -> Generator[None]:
     """Ask one of them. When the answer is lost, the thing was done and nobody knows: it will be asked for again, under the same key."""
     luck = random.random()
     if luck < FAILURE_RATE / 2:
