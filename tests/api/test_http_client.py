@@ -22,7 +22,6 @@ from perdure.api.auth.api_keys import ApiKeys
 from perdure.api.auth.key_file import create_key
 from perdure.api.auth.security import Security, Unsecured
 from perdure.api.backend import Backend
-from perdure.api.feeds import PollingFeed
 from perdure.api.roles import Role
 from perdure.api.server import ApiServer
 from perdure.cli.app import app as command_line
@@ -44,10 +43,14 @@ from perdure.errors import (
     WorkflowNotFound,
 )
 from perdure.log.audit import MemoryAuditTrail
+from perdure.log.http.answers import Answer, fault_of
 from perdure.log.http.connection import Connection
+from perdure.log.http.routes import call_of
 from perdure.log.http.transport import HttpTransport
+from perdure.log.state_feed import LocalStateFeed
 from perdure.medium.memory import MemoryMedium
 from perdure.medium.reader import MemoryReader
+from perdure.model.commands import CompleteActivity, FireTimer, ResumeWorkflow
 from perdure.model.states import Status
 from perdure.registry import Registry
 from tests.api.identity import Reports
@@ -141,7 +144,7 @@ def platform() -> Iterator[Platform]:
 @contextmanager
 def serving(platform: Platform, security: Any = None, port: int = 0, reader: Any = None) -> Generator[str]:
     transport = platform.client()._transport
-    backend = Backend("shop", transport, PollingFeed(transport.read, 0.01), reader)
+    backend = Backend("shop", transport, LocalStateFeed(platform._adapters.channel), reader)
     server = ApiServer(create_app(backend, security or Unsecured(), AuditLog(MemoryAuditTrail())), "127.0.0.1", port, 0)
     server.start()
     try:
@@ -306,7 +309,7 @@ def test_a_reader_that_is_behind_a_position_says_so(platform: Platform) -> None:
     asked: list[tuple[Position, float]] = []
     with serving(platform, reader=Behind(MemoryMedium())) as url:
         run(url, test)
-    assert asked == [(Position(3, 1042), 0.25)]
+    assert {position for position, _ in asked} == {Position(3, 1042)}
 
 
 def test_without_asyncio(url: str) -> None:
@@ -426,3 +429,45 @@ def test_an_api_that_is_started_again_is_waited_for(platform: Platform) -> None:
                 assert await box.result() == timedelta(seconds=3)
 
     asyncio.run(main())
+
+
+# ---- what answers mean
+
+
+@pytest.mark.parametrize(
+    ("status", "slug", "kind"),
+    [
+        (401, "unauthenticated", NotAllowed),
+        (403, "forbidden", NotAllowed),
+        (421, "misdirected", NotAllowed),
+        (404, "workflow-not-found", WorkflowNotFound),
+        (404, "not-found", InfrastructureError),
+        (413, "limit-exceeded", RequestRefused),
+        (422, "invalid-request", RequestRefused),
+        (500, "internal", InfrastructureError),
+        (502, "", InfrastructureError),
+        (503, "engine-unavailable", EngineUnavailable),
+        (503, "read-lags", ReadLags),
+        (503, "unavailable", InfrastructureError),
+        (503, "identity-provider-unavailable", InfrastructureError),
+        (504, "timeout", EngineUnavailable),
+    ],
+)
+def test_a_problem_is_the_error_that_other_addresses_raise(status: int, slug: str, kind: type[Exception]) -> None:
+    body = json.dumps({"type": f"https://perdure.dev/problems/{slug}", "detail": "what to do"}).encode()
+    error = fault_of(Answer(status, "application/problem+json", body), "http://host")
+    assert type(error) is kind
+    assert str(error) == "what to do"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"7", b'{"type": 7}', b"{}"])
+def test_what_is_no_problem_is_not_the_apis(body: bytes) -> None:
+    assert "is it the API's address" in str(fault_of(Answer(502, "text/html", body), "http://host"))
+
+
+@pytest.mark.parametrize(
+    "command", [CompleteActivity("w", "r", number=1, token="t"), FireTimer("w", "r", number=1), ResumeWorkflow("w", "r")]
+)
+def test_what_is_no_request_of_a_client_has_no_route(command: Any) -> None:
+    with pytest.raises(UsageError, match="no request of a client"):
+        call_of(command)

@@ -14,6 +14,8 @@ _SLUGS: Final[dict[str, type[Exception]]] = {
     "engine-unavailable": errors.EngineUnavailable,
     "read-lags": errors.ReadLags,
     "workflow-not-found": errors.WorkflowNotFound,
+    "unavailable": errors.InfrastructureError,
+    "identity-provider-unavailable": errors.InfrastructureError,
 }
 _STATUSES: Final[dict[int, type[Exception]]] = {
     HTTPStatus.UNAUTHORIZED: errors.NotAllowed,

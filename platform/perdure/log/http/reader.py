@@ -11,7 +11,7 @@ import msgspec
 from perdure.codec.records import decode_event_record, decode_reply, decode_state
 from perdure.errors import InfrastructureError
 from perdure.log.http.answers import fault_of
-from perdure.log.http.contract import BASE, decode_records
+from perdure.log.http.contract import BASE, RESULT_S, decode_records
 from perdure.log.http.routes import counts_of, get, history, page_of, path_of
 from perdure.model.replies import History
 
@@ -72,8 +72,14 @@ class HttpReader:
 
     def wait_for(self, position: Position, timeout_s: float) -> bool:
         """Wait until what the API reads reflects a position; whether it does."""
-        answer = self._connection.ask(get(f"{BASE}/positions/{position}", timeout=f"{int(timeout_s * 1e6)}us"))
-        return self._json(answer, _Reached).is_reached
+        left_s = timeout_s
+        while True:
+            step_s = min(left_s, RESULT_S)
+            answer = self._connection.ask(get(f"{BASE}/positions/{position}", timeout=f"{int(step_s * 1e6)}us"))
+            left_s -= step_s
+            is_reached = self._json(answer, _Reached).is_reached
+            if is_reached or left_s <= 0:
+                return is_reached
 
     def close(self) -> None:
         """Nothing to let go of: the transport does."""
