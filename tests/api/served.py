@@ -14,8 +14,8 @@ from perdure import activity, workflow
 from perdure.api.app import create_app
 from perdure.api.auth.security import Unsecured
 from perdure.api.backend import Backend
-from perdure.api.feeds import PollingFeed
 from perdure.embedded import Platform
+from perdure.log.state_feed import LocalStateFeed
 from perdure.registry import Registry
 
 
@@ -120,7 +120,7 @@ async def api(security: Any = None, audit: Any = None, **backend: Any) -> AsyncG
     registry = Registry.of([Parcel], [weigh])
     with Platform(registry, "memory://") as platform:
         transport = platform.client()._transport
-        backend = {"registry": registry, "feed": PollingFeed(transport.read, 0.01), **backend}
+        backend = {"registry": registry, "feed": LocalStateFeed(platform._adapters.channel), **backend}
         app = create_app(Backend("shop", transport, **backend), security or Unsecured(), audit)
         http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost/api/v1"

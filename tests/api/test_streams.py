@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from perdure.api import streams
-from perdure.api.streams import Hub, Watch
-from perdure.client.listing import ListQuery
+from perdure.api import hub as hubs
+from perdure.api.feeds import Change, PollingFeed
+from perdure.api.hub import EventId, Hub, Watch, version_of
+from perdure.client.listing import ListQuery, select
 from perdure.model.states import Status, WorkflowState
 from tests.api.served import Caller, run
 
@@ -55,6 +58,11 @@ class Stream:
             if "event" in fields:
                 return fields.get("id", ""), fields["event"], json.loads(fields["data"])
 
+    async def begun(self) -> None:
+        """Wait for the first line."""
+        async with asyncio.timeout(20):
+            self._rest += await self._parts.get()
+
     async def close(self) -> None:
         self._gone.set()
         await asyncio.wait_for(self._task, 10)
@@ -93,14 +101,19 @@ def test_who_comes_again_is_told_what_has_changed_meanwhile_and_nothing_else() -
         await api.start("p-1")
         await api.until("/workflows/p-1/view", lambda view: view["place"] == "van")
         async with watching(api, "/workflows/p-1/events") as stream:
-            last, _, _ = await stream.event()
-        async with watching(api, "/workflows/p-1/events", Last_Event_ID=last) as stream:
+            assert (await stream.event())[2]["view"]["place"] == "van"
             await api.post("/workflows/p-1/signals/move", {"args": ["road"]}, 202)
             last, _, state = await stream.event()
-            assert state["view"]["place"] == "road", "what was known is not told again"
+            assert state["view"]["place"] == "road"
+        async with watching(api, "/workflows/p-1/events", Last_Event_ID=last) as stream:
+            await api.post("/workflows/p-1/signals/move", {"args": ["river"]}, 202)
+            last, _, state = await stream.event()
+            assert state["view"]["place"] == "river", "what was known is not told again"
         await api.post("/workflows/p-1/signals/move", {"args": ["bridge"]}, 202)
         async with watching(api, "/workflows/p-1/events", Last_Event_ID=last) as stream:
             assert (await stream.event())[2]["view"]["place"] == "bridge"
+        async with watching(api, "/workflows/p-1/events", Last_Event_ID=last.partition("-")[0]) as stream:
+            assert (await stream.event())[2]["view"]["place"] == "bridge", "in another process"
         await api.get("/workflows/p-1/events", 422, headers={"Last-Event-ID": "x"})
 
     run(test)
@@ -109,7 +122,7 @@ def test_who_comes_again_is_told_what_has_changed_meanwhile_and_nothing_else() -
 def test_a_list_is_watched_over_reconnects() -> None:
     async def test(api: Caller) -> None:
         async with watching(api, "/workflows/events?type=Parcel&id_prefix=p-") as stream:
-            await asyncio.sleep(0.05)
+            await stream.begun()
             await api.start("p-1")
             await api.start("q-1")
             last, kind, state = await stream.event()
@@ -117,10 +130,14 @@ def test_a_list_is_watched_over_reconnects() -> None:
         await api.start("p-2")
         await api.until("/workflows/p-2/view", lambda view: view["place"] == "van")
         async with watching(api, "/workflows/events?id_prefix=p-", Last_Event_ID=last) as stream:
-            seen = set[str]()
+            seen: list[str] = []
             while "p-2" not in seen:
-                seen.add((await stream.event())[2]["id"])
-            assert seen <= {"p-1", "p-2"}
+                seen.append((await stream.event())[2]["id"])
+            assert set(seen) <= {"p-1", "p-2"}
+        moment = last.partition("-")[0]
+        async with watching(api, "/workflows/events?id_prefix=p-", Last_Event_ID=moment) as stream:
+            await_both = {(await stream.event())[2]["id"] for _ in range(2)}
+            assert await_both == {"p-1", "p-2"}, "what another process has told is found by its moment, and may come once more"
         await api.get("/workflows/events?sort=started_at", 422)
 
     run(test)
@@ -139,21 +156,36 @@ def test_a_server_that_stops_says_goodbye() -> None:
     run(test)
 
 
-def state(workflow_id: str, at: int, status: Status = Status.RUNNING) -> WorkflowState:
-    return WorkflowState(workflow_id, "r", "Order", status, 1, at, 0, 1)
+def state(workflow_id: str, at: int, status: Status = Status.RUNNING, length: int = 1) -> WorkflowState:
+    return WorkflowState(workflow_id, "r", "Order", status, 1, at, 0, length)
 
 
 def test_a_workflow_that_leaves_the_filter_is_told_of_once_more_and_a_deleted_one_too() -> None:
     async def main() -> None:
-        hub, watch = Hub(), Watch("", ListQuery(statuses=("running",)))
+        hub, watch = Hub(), Watch("", ListQuery(types=("Order",), statuses=("running",)))
         hub.add(watch)
-        hub.publish([("a", state("a", 1)), ("b", state("b", 1, Status.FAILED)), ("a", state("a", 2, Status.FAILED))])
-        hub.publish([("a", state("a", 3, Status.FAILED)), ("c", state("c", 4)), ("c", None), ("d", None)])
-        told = await watch.next() or b""
-        assert told.count(b"event: state") == 3
-        assert told.count(b"event: deleted") == 1
+        hub.publish([("a", state("a", 1)), ("a", state("a", 2, Status.FAILED))])
+        assert re.findall(rb"event: (\w+)", await watch.next()) == [b"state", b"left"]
+        hub.publish([("a", state("a", 3, Status.FAILED))])
+        hub.publish([("c", state("c", 4)), ("c", None)])
+        assert re.findall(rb"event: (\w+)", await watch.next()) == [b"state", b"deleted"], "that it is not there is told once"
         hub.remove(watch)
         assert len(hub) == 0
+
+    asyncio.run(main())
+
+
+def test_a_workflow_that_was_there_before_the_reader_came_leaves_the_filter_too() -> None:
+    async def main() -> None:
+        hub, running, refunds = Hub(), Watch("", ListQuery(statuses=("running",))), Watch("", ListQuery(types=("Refund",)))
+        hub.add(running)
+        hub.add(refunds)
+        hub.publish([("old", state("old", 5, Status.COMPLETED)), ("r", state("r", 6))])
+        assert re.findall(rb"event: (\w+)", await running.next()) == [b"left", b"state"]
+        refunds.say_goodbye()
+        assert re.findall(rb"event: (\w+)", await refunds.next()) == [b"bye"], (
+            "what never can be in a list is not told to have left it"
+        )
 
     asyncio.run(main())
 
@@ -163,12 +195,122 @@ def test_a_slow_reader_is_cut_and_told_so(monkeypatch: pytest.MonkeyPatch) -> No
         hub, watch, other = Hub(), Watch("a"), Watch("b")
         hub.add(watch)
         hub.add(other)
-        hub.publish([("a", state("a", at)) for at in range(1, streams.QUEUE + 50)])
-        told = await watch.next() or b""
-        assert told.count(b"event: state") == streams.QUEUE, "no more than that is kept"
+        hub.publish([("a", state("a", at)) for at in range(1, hubs.QUEUE + 50)])
+        told = await watch.next()
+        assert told.count(b"event: state") == hubs.QUEUE, "no more than that is kept"
         assert told.endswith(b'come again with the last id"}\n\n')
         assert watch.is_cut
-        monkeypatch.setattr(streams, "HEARTBEAT_S", 0.01)
-        assert await other.next() == b": still here\n\n", "others are not held up"
+        monkeypatch.setattr(hubs, "HEARTBEAT_S", 0.01)
+        assert await other.next() == b"", "others are not held up"
 
     asyncio.run(main())
+
+
+def test_a_slow_reader_of_large_views_is_cut_sooner() -> None:
+    async def main() -> None:
+        hub, watch = Hub(), Watch("a")
+        hub.add(watch)
+        hub.publish([("a", replace(state("a", at), view=b'"%b"' % (b"x" * 1_000_000))) for at in range(1, 10)])
+        assert (await watch.next()).count(b"event: state") == hubs.QUEUE_BYTES // 1_000_000
+
+    asyncio.run(main())
+
+
+def test_what_has_changed_since_is_known_while_the_hub_remembers_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubs, "REMEMBERED", 3)
+    hub = Hub()
+    begin = EventId(0, hub.epoch, hub.number)
+    hub.publish([("a", state("a", 1)), ("b", state("b", 2)), ("a", state("a", 3))])
+    assert [(each, found and found.updated_at) for _, each, found in hub.since(begin) or []] == [("b", 2), ("a", 3)], "each once"
+    assert hub.since(EventId(0, "00000000", hub.number)) is None, "another process has told it"
+    assert hub.since(EventId(0, hub.epoch, hub.number + 1)) is None
+    hub.publish([(name, state(name, 4)) for name in "cde"])
+    assert hub.since(begin) is None, "what it has forgotten may have been news"
+    assert [each for _, each, _ in hub.since(EventId(0, hub.epoch, hub.number - 1)) or []] == ["e"]
+    assert hub.current("a") is None
+    assert hub.current("e") == state("e", 4)
+
+
+def test_what_is_remembered_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubs, "REMEMBERED_BYTES", 1_000)
+    hub = Hub()
+    for at in range(1, 50):
+        hub.publish([(f"w-{at % 7}", replace(state(f"w-{at % 7}", at), view=b"1" * 300))])
+    assert len(hub.since(EventId(0, hub.epoch, hub.number - 3)) or []) == 3
+    assert hub.since(EventId(0, hub.epoch, hub.number - 4)) is None
+
+
+def test_what_the_reader_knows_already_is_not_told_again_though_clocks_stand_still() -> None:
+    async def main() -> None:
+        hub, watch = Hub(), Watch("a")
+        hub.add(watch)
+        hub.publish([("a", state("a", 7, length=length)) for length in (3, 4, 5)])
+        watch.knows(state("a", 7, length=4))
+        told = await watch.next()
+        assert re.findall(rb'"history_length":(\d)', told) == [b"5"]
+        assert told.count(b"id: ") == 3, "but where the reader is"
+        hub.publish([("a", state("a", 7, length=6))])
+        assert b'"history_length":6' in await watch.next()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("text", ["", "x", "1-2", "-1", "1-5f0c2b9a", "1-5f0c2b9a-", "1-5F0C2B9A-3", "1" * 19, "1\n", "\u0661"])
+def test_an_id_that_no_stream_has_given_is_none(text: str) -> None:
+    assert EventId.parse(text) is None
+
+
+def test_an_id_is_read_as_it_was_told() -> None:
+    hub = Hub()
+    hub.publish([("a", state("a", 5))])
+    for told in (hub.event(hub.number, "a", state("a", 5)), hub.mark(hub.number)):
+        found = EventId.parse(told.partition(b"\n")[0].removeprefix(b"id: ").decode())
+        assert found is not None
+        assert (found.epoch, found.number) == (hub.epoch, hub.number)
+        assert found.moment >= 5
+    assert EventId.parse("17") == EventId(17, "", 0)
+
+
+class Written:
+    """A reader of states that a test writes; its clock may stand still."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, WorkflowState] = {}
+        self.is_closed = False
+
+    def list(self, query: ListQuery) -> list[WorkflowState]:
+        return select(query, [*self.states.values()], query.matches)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_polling_finds_every_change_once_though_clocks_stand_still() -> None:
+    async def main() -> None:
+        written: Any = Written()
+        written.states["old"] = state("old", 7)
+        told: asyncio.Queue[tuple[str, WorkflowState | None]] = asyncio.Queue()
+        feed = PollingFeed(written, 0.001)
+
+        def tell(changes: Sequence[Change]) -> None:
+            for each in changes:
+                told.put_nowait(each)
+
+        feed.start(tell)
+        await feed.begun()
+        async with asyncio.timeout(20):
+            for length in (1, 2, 3):
+                written.states["a"] = state("a", 7, length=length)
+                assert await told.get() == ("a", state("a", 7, length=length))
+            written.states["b"] = state("b", 8)
+            assert await told.get() == ("b", state("b", 8))
+        assert told.empty()
+        await feed.close()
+        assert written.is_closed
+
+    asyncio.run(main())
+
+
+def test_versions_grow_by_moment_then_run_then_events() -> None:
+    states = [state("a", 1), state("a", 2), state("a", 2, length=5), replace(state("a", 2), run_id="s"), state("a", 3)]
+    assert sorted(states, key=version_of) == states

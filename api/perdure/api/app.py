@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from perdure.api import asking, auditing, operating, reading, streams
 from perdure.api.auth.refusals import AccessRefused
+from perdure.api.hub import Hub
 from perdure.api.limits import Limits, TooLarge
 from perdure.api.problems import Problem, of_error, problem
 from perdure.api.routing import install, json
-from perdure.api.streams import Hub
 from perdure.errors import ClientError, InfrastructureError, UsageError
 
 if TYPE_CHECKING:

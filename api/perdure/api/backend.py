@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from perdure.api.turns import Turns
+from perdure.errors import ReadLags
 
 if TYPE_CHECKING:
     from perdure.api.feeds import Feed
     from perdure.client.ports import Reader, Transport
+    from perdure.client.position import Position
     from perdure.log.dead_letters import DeadLetters
     from perdure.registry import Registry
 
 T = TypeVar("T")
+
+LOOK_S: Final = 0.005
+LONGEST_LOOK_S: Final = 0.1
+"""Between two looks at a position; each is half as long again as the one before."""
 
 
 class Operations(Protocol):
@@ -62,6 +69,37 @@ class Backend:
         if reader is None:
             return await self.transport.read(question)
         return await asyncio.to_thread(question, reader)
+
+    async def reached(self, position: Position, seconds: float) -> bool:
+        """Wait until what is read reflects a position; whether it does. No thread waits."""
+        deadline = time.monotonic() + seconds
+        pause_s = LOOK_S
+        while not await self.read(lambda reader: reader.wait_for(position, 0)):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return False
+            await asyncio.sleep(min(pause_s, left_s))
+            pause_s = min(LONGEST_LOOK_S, 1.5 * pause_s)
+        return True
+
+    async def has_all(self, seconds: float, workflow_id: str = "") -> None:
+        """Wait until what is read has all that the feed has told.
+
+        Args:
+            seconds: for so long.
+            workflow_id: of this workflow; empty: of all.
+
+        Raises:
+            ReadLags: it has not.
+        """
+        if self.reader is None:
+            return  # the transport's own always has
+        positions = [await self.transport.position(workflow_id)] if workflow_id else await self.feed.positions()
+        for position in positions:
+            if not await self.reached(position, seconds):
+                raise ReadLags(
+                    f"what is read is still behind position {position} after {seconds:g} s: how is `perdure projector` doing?"
+                )
 
     async def close(self) -> None:
         """Let go of all of it."""

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
+from msgspec.structs import replace
+
+from perdure.api.hub import version_of
 from perdure.client.listing import PAGE_LIMIT, ListQuery
 from perdure.errors import InfrastructureError
 
 if TYPE_CHECKING:
+    from perdure.api.hub import Version
     from perdure.client.ports import Reader
+    from perdure.client.position import Position
     from perdure.model.states import WorkflowState
 
 Change = tuple[str, "WorkflowState | None"]
@@ -18,40 +25,69 @@ Change = tuple[str, "WorkflowState | None"]
 Listener = Callable[[Sequence[Change]], None]
 
 LOOK_S: Final = 0.1
-OVERLAP_US: Final = 5_000_000
-"""Engines stamp changes by their own clocks, and what is stamped earlier may show later: so far back it is looked again, microseconds."""
+BEGUN_S: Final = 5.0
+TROUBLE_S: Final = 1.0
+_log: Final = logging.getLogger("perdure.api")
+SHARE: Final = 10
+"""Between two looks it rests so many times as long as the last one took: on a large file, which is read through, it costs a tenth of a processor."""
 
 
 class Feed(Protocol):
     """Belongs to one asyncio loop."""
 
     def start(self, listener: Listener) -> None:
-        """Tell the listener of every change from now on, on the loop; until `close`. What is there already is told of, too."""
+        """Tell the listener, on this loop, of every change from now on, those of a workflow in order; until `close`."""
+
+    async def begun(self) -> None:
+        """Wait until it does.
+
+        Raises:
+            InfrastructureError: it cannot, yet.
+        """
+
+    async def positions(self) -> list[Position]:
+        """What a reader must have reached that sees all that was told; one for each partition.
+
+        Raises:
+            InfrastructureError: it cannot be said.
+        """
+        ...
 
     async def close(self) -> None:
         """Idempotent."""
 
 
 class PollingFeed:
-    """Looks again and again at what a reader has; for one machine, whose readers see a write at once.
+    """Looks again and again at what a reader has: beside a file that another process runs, whose readers see a write at once.
 
     Args:
-        read: puts a question to the reader.
+        reader: of the file; used in a thread, and closed with this.
         look_s: between two looks, seconds.
     """
 
-    def __init__(
-        self, read: Callable[[Callable[[Reader], list[WorkflowState]]], Awaitable[list[WorkflowState]]], look_s: float = LOOK_S
-    ) -> None:
-        self._read = read
+    def __init__(self, reader: Reader, look_s: float = LOOK_S) -> None:
+        self._reader = reader
         self._look_s = look_s
         self._task: asyncio.Task[None] | None = None
-        self._told: dict[str, int] = {}
+        self._has_begun = asyncio.Event()
         self._since = 0
+        self._told: dict[str, Version] = {}
 
     def start(self, listener: Listener) -> None:
         """Look from here on."""
         self._task = asyncio.get_running_loop().create_task(self._run(listener))
+
+    async def begun(self) -> None:
+        """Wait for the first look."""
+        try:
+            async with asyncio.timeout(BEGUN_S):
+                await self._has_begun.wait()
+        except TimeoutError:
+            raise InfrastructureError("the file cannot be read yet, so nothing can be watched: ask again") from None
+
+    async def positions(self) -> list[Position]:
+        """None: every read sees all that was answered before it."""
+        return []
 
     async def close(self) -> None:
         """Look no longer."""
@@ -59,41 +95,41 @@ class PollingFeed:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await asyncio.to_thread(self._reader.close)
 
     async def _run(self, listener: Listener) -> None:
-        newest = await self._page(ListQuery(sort="updated_at", limit=1))
-        self._since = newest[0].updated_at if newest else 0
+        took_s = 0.0
         while True:
-            await asyncio.sleep(self._look_s)
-            changes: list[Change] = []
-            after = None
-            while True:
-                query = ListQuery(
-                    updated_after=self._since - OVERLAP_US, sort="updated_at", order="oldest", limit=PAGE_LIMIT, after=after
-                )
-                found = await self._page(query)
-                changes += [(each.workflow_id, each) for each in found if self._is_news(each)]
-                if len(found) < PAGE_LIMIT:
-                    break
-                after = query.key_of(found[-1])
-            if changes:
-                self._forget()
-                listener(changes)
+            began_at = time.monotonic()
+            try:
+                if not self._has_begun.is_set():
+                    await asyncio.to_thread(self._begin)
+                    self._has_begun.set()
+                elif changes := await asyncio.to_thread(self._changes):
+                    listener(changes)
+            except InfrastructureError as error:
+                _log.warning("what has changed cannot be read: %s", error)
+                await asyncio.sleep(TROUBLE_S)
+            took_s = time.monotonic() - began_at
+            await asyncio.sleep(max(self._look_s, SHARE * took_s))
 
-    def _is_news(self, state: WorkflowState) -> bool:
-        if self._told.get(state.workflow_id, -1) >= state.updated_at:
-            return False
-        self._told[state.workflow_id] = state.updated_at
-        self._since = max(self._since, state.updated_at)
-        return True
+    def _begin(self) -> None:
+        newest = self._reader.list(ListQuery(sort="updated_at", limit=1))
+        self._since = newest[0].updated_at if newest else 0
+        self._changes()
 
-    def _forget(self) -> None:
-        """What lies before the overlap is not seen again."""
-        if len(self._told) > 4 * PAGE_LIMIT:
-            self._told = {key: at for key, at in self._told.items() if at >= self._since - OVERLAP_US}
-
-    async def _page(self, query: ListQuery) -> list[WorkflowState]:
-        try:
-            return await self._read(lambda reader: reader.list(query))
-        except InfrastructureError:
-            return []  # the reader waits for what it reads; so do we
+    def _changes(self) -> list[Change]:
+        """What was written since; of one moment, what was not seen."""
+        found: list[WorkflowState] = []
+        query = ListQuery(updated_after=self._since, sort="updated_at", order="oldest", limit=PAGE_LIMIT)
+        while True:
+            page = self._reader.list(query)
+            found += [each for each in page if self._told.get(each.workflow_id) != version_of(each)]
+            if len(page) < PAGE_LIMIT:
+                break
+            query = replace(query, after=query.key_of(page[-1]))
+        if found:
+            self._since = max(self._since, found[-1].updated_at)
+            seen = {**self._told, **{each.workflow_id: version_of(each) for each in found}}
+            self._told = {key: version for key, version in seen.items() if version[0] >= self._since}
+        return [(each.workflow_id, each) for each in found]

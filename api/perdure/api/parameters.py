@@ -28,7 +28,8 @@ MOMENTS: Final = tuple(f"{what}_{side}" for what in ("started", "updated", "clos
 PAGING: Final = ("sort", "order", "limit", "cursor")
 LONGEST_WAIT_S: Final = 60.0
 _ORDERS: Final = {"desc": "newest", "asc": "oldest", "newest": "newest", "oldest": "oldest"}
-_WHOLE: Final = re.compile(r"-?\d{1,19}")
+_WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def segment(encoded: str, what: str = "workflow id") -> str:
@@ -86,7 +87,7 @@ def timeout_s(parameters: QueryParams, default_s: float) -> float:
     if not text:
         return default_s
     try:
-        found = float(text) if text.replace(".", "", 1).isdigit() else microseconds(text) / 1e6
+        found = float(text) if _SECONDS.fullmatch(text) else microseconds(text) / 1e6
     except UsageError as error:
         raise refused(f"timeout: {error}") from None
     return min(found, LONGEST_WAIT_S)

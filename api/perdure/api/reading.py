@@ -213,7 +213,7 @@ async def await_position(asked: Asked) -> Response:
     except RequestRefused as error:
         raise refused(str(error)) from None
     seconds = timeout_s(asked.request.query_params, WAIT_S)
-    return json({"is_reached": await asked.backend.read(lambda reader: reader.wait_for(wanted, seconds))})
+    return json({"is_reached": await asked.backend.reached(wanted, seconds)})
 
 
 def state_of_end(reply: Closed) -> dict[str, Any]:
@@ -248,7 +248,7 @@ async def _state(asked: Asked) -> WorkflowState:
     after = position(parameters)
     if after is not None:
         seconds = timeout_s(parameters, WAIT_S)
-        if not await asked.backend.read(lambda reader: reader.wait_for(after, seconds)):
+        if not await asked.backend.reached(after, seconds):
             raise problem(
                 "read-lags", f"what is read is still behind position {after} after {seconds:g} s; ask again, or give it longer"
             )

@@ -1,161 +1,48 @@
 """Server-sent events: the state of a workflow, or of all that a filter lets through, as it changes.
 
-The id of an event is the moment of the change, microseconds since 1970. Who comes again with it as `Last-Event-ID` is told what has changed since,
-as it is now: a state is a row of a table, what lies between two states is in the history. What may have been told already comes once more.
+Nothing is missed, whoever comes again with `Last-Event-ID`, to whichever process: a state is a row of a table, so what counts is what has changed since, as it is
+now. The hub remembers that; beyond what it remembers, the reader's list does, sorted by the moment of the change. Engines stamp changes by their own clocks and
+commit them later, so there it is looked a minute further back, and what was told already may come once more.
 """
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
 from starlette.responses import Response, StreamingResponse
 
-from perdure.api.feeds import OVERLAP_US, Change
+from perdure.api.hub import EventId, Hub, Watch, lasting_of
 from perdure.api.parameters import list_query, only, refused, segment
 from perdure.api.problems import problem
 from perdure.api.reading import FILTER_PARAMETERS
 from perdure.api.roles import Role
-from perdure.api.routing import ENCODER, Asked, Routes
-from perdure.api.shapes import state as shape
-from perdure.client.listing import PAGE_LIMIT, ListQuery
+from perdure.api.routing import Asked, Routes
+from perdure.client.listing import PAGE_LIMIT
 
 if TYPE_CHECKING:
-    from perdure.api.feeds import Feed
-    from perdure.model.states import WorkflowState
+    from starlette.types import Receive, Scope, Send
 
-QUEUE: Final = 1_000
-"""Changes that may wait for a reader; a slower one is cut, and comes again where it was."""
-HEARTBEAT_S: Final = 15.0
+    from perdure.client.listing import ListQuery
+
+WATCHERS: Final = 5_000
+"""Of one process; whoever comes then may try another."""
 RETRY_MS: Final = 1_000
-_ID: Final = re.compile(r"\d{1,19}")
+OVERLAP_US: Final = 60_000_000
+"""Longer than a transaction may be open, and clocks may differ."""
+LAG_S: Final = 10.0
 routes = Routes()
-_BYE: Final = object()
-
-
-class Hub:
-    """Hands every change to those who watch for it, encoded once. Belongs to the server's loop."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[str, set[Watch]] = {}
-        self._lists: set[Watch] = set()
-        self._is_closing = False
-
-    def start(self, feed: Feed) -> None:
-        """Be told."""
-        feed.start(self.publish)
-
-    def publish(self, changes: Sequence[Change]) -> None:
-        """Tell."""
-        for workflow_id, state in changes:
-            watching = self._by_id.get(workflow_id, ())
-            if not watching and not self._lists:
-                continue
-            told: bytes | None = None
-            for watch in [*watching, *self._lists]:
-                if watch.wants(workflow_id, state):
-                    told = told or _event(workflow_id, state)
-                    watch.put(told)
-
-    def add(self, watch: Watch) -> None:
-        """Somebody watches."""
-        if self._is_closing:
-            watch.put(_BYE)
-        if watch.workflow_id:
-            self._by_id.setdefault(watch.workflow_id, set()).add(watch)
-        else:
-            self._lists.add(watch)
-
-    def remove(self, watch: Watch) -> None:
-        """No longer."""
-        self._lists.discard(watch)
-        watching = self._by_id.get(watch.workflow_id)
-        if watching is not None:
-            watching.discard(watch)
-            if not watching:
-                del self._by_id[watch.workflow_id]
-
-    def say_goodbye(self) -> None:
-        """The server stops: they come again, elsewhere."""
-        self._is_closing = True
-        for watch in [*self._lists, *(each for watching in self._by_id.values() for each in watching)]:
-            watch.put(_BYE)
-
-    def __len__(self) -> int:
-        """How many watch."""
-        return len(self._lists) + sum(map(len, self._by_id.values()))
-
-
-class Watch:
-    """What one reader is to be told.
-
-    Args:
-        workflow_id: of this workflow; empty: of all that `query` lets through.
-        query: its filters count.
-    """
-
-    def __init__(self, workflow_id: str = "", query: ListQuery | None = None) -> None:
-        self.workflow_id = workflow_id
-        self._query = query
-        self._shown: dict[str, int] = {}
-        self._waiting: asyncio.Queue[Any] = asyncio.Queue(QUEUE)
-        self._is_cut = False
-
-    def wants(self, workflow_id: str, state: WorkflowState | None) -> bool:
-        """Whether this is news; a workflow that has left the filter is told of once more."""
-        if state is None:
-            return self._shown.pop(workflow_id, None) is not None or bool(self.workflow_id)
-        if self._query is not None and not self._query.matches(state):
-            return self._shown.pop(workflow_id, None) is not None
-        if self._shown.get(workflow_id, -1) >= state.updated_at:
-            return False
-        self._shown[workflow_id] = state.updated_at
-        return True
-
-    def put(self, told: Any) -> None:
-        """Have it sent."""
-        if self._is_cut:
-            return
-        try:
-            self._waiting.put_nowait(told)
-        except asyncio.QueueFull:
-            self._is_cut = True
-
-    async def next(self) -> bytes | None:
-        """What is to be sent now: everything that waits, or a heartbeat; None: the end."""
-        try:
-            async with asyncio.timeout(HEARTBEAT_S):
-                told = await self._waiting.get()
-        except TimeoutError:
-            return b": still here\n\n"
-        parts: list[bytes] = []
-        while told is not _BYE:
-            parts.append(told)
-            if self._waiting.empty():
-                if self._is_cut:
-                    parts.append(b'event: cut\ndata: {"reason":"you read too slowly; come again with the last id"}\n\n')
-                return b"".join(parts)
-            told = self._waiting.get_nowait()
-        return b"".join(parts) or None
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether it read too slowly."""
-        return self._is_cut
-
-
-def _event(workflow_id: str, state: WorkflowState | None) -> bytes:
-    if state is None:
-        return b"event: deleted\ndata: %b\n\n" % ENCODER.encode({"id": workflow_id})
-    return b"id: %d\nevent: state\ndata: %b\n\n" % (state.updated_at, ENCODER.encode(shape(state)))
-
 
 _RESPONSES: Final = {
     "200": {
-        "description": "Until the reader goes; `state`, `deleted`, and `bye` when the server stops",
-        "content": {"text/event-stream": {"example": 'id: 1801396800000000\nevent: state\ndata: {"id": "order-1", …}\n\n'}},
+        "description": "Until the reader goes. `state`; `left`: the filter lets it through no longer; `deleted`; `cut`: read too slowly; `bye`: the server stops.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'id: 1801396800000000-5f0c2b9a-1042\nevent: state\ndata: {"id":"order-1","status":"running"}\n\n',
+            }
+        },
     }
 }
 _LAST: Final = {
@@ -170,11 +57,15 @@ _LAST: Final = {
 async def watch_workflow(asked: Asked) -> Response:
     """Its state now, and after each change."""
     only(asked.request.query_params)
-    workflow_id, last = segment(asked.request.path_params["id"]), _last(asked)
-    found = await asked.backend.read(lambda reader: reader.state(workflow_id))
-    if found is None:
-        raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}")
-    return _stream(asked, Watch(workflow_id), last)
+    workflow_id, last, hub = segment(asked.request.path_params["id"]), _last(asked), await _hub(asked)
+    watch = Watch(workflow_id)
+    hub.add(watch)  # first, so that nothing is missed while what is there is read
+    try:
+        told = await _current(asked, hub, watch, last)
+    except BaseException:
+        hub.remove(watch)
+        raise
+    return _Stream(hub, watch, _all([told]))
 
 
 @routes.add(
@@ -183,57 +74,112 @@ async def watch_workflow(asked: Asked) -> Response:
 async def watch_workflows(asked: Asked) -> Response:
     """Each that the filter lets through, after each change; from now on, or from `Last-Event-ID`."""
     query = list_query(asked.request.query_params, is_paged=False)
-    return _stream(asked, Watch("", query), _last(asked))
+    last, hub = _last(asked), await _hub(asked)
+    watch = Watch("", query)
+    hub.add(watch)
+    try:
+        told = await _missed(asked, hub, watch, query, last)
+    except BaseException:
+        hub.remove(watch)
+        raise
+    return _Stream(hub, watch, told)
 
 
-def _last(asked: Asked) -> int | None:
+class _Stream(StreamingResponse):
+    """To one reader, until they go; the hub forgets them then, however that comes about."""
+
+    def __init__(self, hub: Hub, watch: Watch, first: AsyncIterator[bytes]) -> None:
+        self._hub = hub
+        self._watch = watch
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(self._told(first), headers=headers, media_type="text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._hub.remove(self._watch)
+
+    async def _told(self, first: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        yield b"retry: %d\n\n" % RETRY_MS
+        async for told in first:
+            yield told
+        watch = self._watch
+        is_over = False
+        while not is_over:
+            told = await watch.next()
+            is_over = watch.is_cut or watch.has_ended
+            yield told or self._hub.mark(self._hub.number)
+
+
+async def _hub(asked: Asked) -> Hub:
+    hub: Hub = asked.request.app.state.hub
+    if len(hub) >= WATCHERS:
+        raise problem("unavailable", f"{WATCHERS} watch here already; another process may have room")
+    await asked.backend.feed.begun()
+    return hub
+
+
+def _last(asked: Asked) -> EventId | None:
     text = asked.request.headers.get("last-event-id", "")
     if not text:
         return None
-    if not _ID.fullmatch(text):
-        raise refused(f"Last-Event-ID {text[:40]!r} is none that a stream of ours has given")
-    return int(text)
+    found = EventId.parse(text)
+    if found is None:
+        raise refused(f"Last-Event-ID {text[:60]!r} is none that a stream of ours has given")
+    return found
 
 
-def _stream(asked: Asked, watch: Watch, last: int | None) -> Response:
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_told(asked, watch, last), headers=headers, media_type="text/event-stream")
+async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -> bytes:
+    """What the workflow is now; empty: the reader knows."""
+    workflow_id, number = watch.workflow_id, hub.number
+    changed = hub.since(last) if last is not None else None
+    if changed is not None:
+        return b"".join(hub.event(*each) for each in changed if each[1] == workflow_id)
+    found = hub.current(workflow_id) if asked.backend.reader is not None else None
+    if found is None:
+        await asked.backend.has_all(LAG_S, workflow_id)
+        found = await asked.backend.read(lambda reader: reader.state(workflow_id))
+    if found is None:
+        raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}")
+    watch.knows(found)
+    if last is not None and found.updated_at < last.moment:
+        return hub.mark(number)
+    return hub.event(number, workflow_id, found)
 
 
-async def _told(asked: Asked, watch: Watch, last: int | None) -> AsyncIterator[bytes]:
-    hub: Hub = asked.request.app.state.hub
-    hub.add(watch)  # first, so that nothing is missed while what is there is read
-    try:
-        yield b"retry: %d\n\n" % RETRY_MS
-        async for state in _caught_up(asked, watch, last):
-            if watch.wants(state.workflow_id, state):
-                yield _event(state.workflow_id, state)
-        while (told := await watch.next()) is not None:
-            yield told
-            if watch.is_cut:
-                return
-        yield b"event: bye\ndata: {}\n\n"
-    finally:
-        hub.remove(watch)
-
-
-async def _caught_up(asked: Asked, watch: Watch, last: int | None) -> AsyncIterator[WorkflowState]:
-    """What has changed since, page by page."""
-    if watch.workflow_id:
-        found = await asked.backend.read(lambda reader: reader.state(watch.workflow_id))
-        if found is not None and (last is None or found.updated_at > last):
-            yield found
-        return
+async def _missed(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId | None) -> AsyncIterator[bytes]:
+    """What has changed since, and where the reader is then."""
+    number = hub.number
     if last is None:
-        return
-    after = None
+        return _all([hub.mark(number)])
+    changed = hub.since(last)
+    if changed is None:
+        await asked.backend.has_all(LAG_S)
+        return _read(asked, hub, watch, query, last)
+    lasting = lasting_of(query)
+    found = [each for each in changed if each[2] is None or lasting.matches(each[2])]
+    return _all([hub.event(*each, query) for each in found] + [hub.mark(number)])
+
+
+async def _read(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId) -> AsyncIterator[bytes]:
+    """Page by page. Until the last one was told, ids are moments only: who is cut off in between begins there."""
+    number = hub.number
+    wanted = replace(
+        lasting_of(query), updated_after=max(0, last.moment - OVERLAP_US), sort="updated_at", order="oldest", limit=PAGE_LIMIT
+    )
     while True:
-        query = ListQuery(
-            updated_after=max(0, last - OVERLAP_US), sort="updated_at", order="oldest", limit=PAGE_LIMIT, after=after
-        )
-        page = await asked.backend.read(lambda reader, query=query: reader.list(query))  # type: ignore[misc]
-        for each in page:
-            yield each
+        page = await asked.backend.read(lambda reader, wanted=wanted: reader.list(wanted))  # type: ignore[misc]
+        for state in page:
+            watch.knows(state)
+            yield hub.event(0, state.workflow_id, state, query)
         if len(page) < PAGE_LIMIT:
-            return
-        after = query.key_of(page[-1])
+            break
+        wanted = replace(wanted, after=wanted.key_of(page[-1]))
+    yield hub.mark(number)
+
+
+async def _all(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for each in parts:
+        if each:
+            yield each

@@ -1,4 +1,4 @@
-"""The exchange inside one process: commands from any thread to the engine, replies and tasks back to whoever subscribed."""
+"""The exchange inside one process: commands from any thread to the engine, replies, tasks and states back to whoever subscribed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Batch
     from perdure.model.commands import AnyCommand
     from perdure.model.replies import AnyReply
+    from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
 
     DeliverReplies = Callable[[list[AnyReply]], None]
     DeliverTasks = Callable[[list[Task]], None]
     Ended = Callable[[], None]
     DeliverCancelled = Callable[[list[str]], None]
+    DeliverStates = Callable[[list[WorkflowState]], None]
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Channel:
         self._lock = Lock()
         self._reply_subscribers: dict[str, tuple[DeliverReplies, Ended | None]] = {}
         self._task_subscribers: list[tuple[DeliverTasks, DeliverCancelled | None]] = []
+        self._state_subscribers: list[DeliverStates] = []
         self._undelivered: dict[tuple[str, int], Task] = {}
 
     # ---- commands
@@ -130,7 +133,7 @@ class Channel:
             if ended is not None:
                 ended()
 
-    # ---- replies and tasks
+    # ---- replies, tasks and states
 
     def subscribe_replies(self, address: str, deliver: DeliverReplies, ended: Ended | None = None) -> None:
         """Get the replies whose `reply_to` is the address.
@@ -167,10 +170,22 @@ class Channel:
         with self._lock:
             self._task_subscribers = [each for each in self._task_subscribers if each[0] != deliver]
 
+    def subscribe_states(self, deliver: DeliverStates) -> None:
+        """Get every public state that changes."""
+        with self._lock:
+            self._state_subscribers.append(deliver)
+
+    def unsubscribe_states(self, deliver: DeliverStates) -> None:
+        """No more states for it."""
+        with self._lock:
+            self._state_subscribers = [each for each in self._state_subscribers if each != deliver]
+
     def deliver(self, batch: Batch) -> None:
         """After a commit: everybody gets theirs."""
         if batch.replies:
             self._deliver_replies(batch.replies)
+        if batch.states and self._state_subscribers:
+            self._deliver_states(list(batch.states.values()))
         if batch.tasks_ended and self._undelivered:
             with self._lock:
                 for key in batch.tasks_ended:
@@ -213,6 +228,14 @@ class Channel:
             except Exception:
                 _logger.exception("a client that takes no replies is left out from now on")
                 self.unsubscribe_replies(address)
+
+    def _deliver_states(self, states: list[WorkflowState]) -> None:
+        for subscriber in list(self._state_subscribers):
+            try:
+                subscriber(states)
+            except Exception:
+                _logger.exception("somebody who takes no states is left out from now on")
+                self.unsubscribe_states(subscriber)
 
     def _deliver_cancelled(self, tokens: list[str]) -> None:
         for _, cancelled in list(self._task_subscribers):
