@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
-from perdure.errors import InfrastructureError
+from perdure.api.listening import listening
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 GRACE_S: Final = 10
-BACKLOG: Final = 2_048
 
 
 class ApiServer:
@@ -25,18 +24,14 @@ class ApiServer:
         host: to listen at.
         port: the same; 0: any that is free.
         grace_s: for requests that are open when it stops, whole seconds.
+        listener: of `listening`, when it was made before.
 
     Raises:
         InfrastructureError: the port is taken.
     """
 
-    def __init__(self, app: Any, host: str, port: int, grace_s: int = GRACE_S) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        except OSError as error:
-            raise InfrastructureError(f"cannot listen at {host}:{port}: {error.strerror}; choose another port") from error
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so only for sockets that it makes: 40 ms
+    def __init__(self, app: Any, host: str, port: int, grace_s: int = GRACE_S, listener: socket.socket | None = None) -> None:
+        self._socket = listener or listening(host, port)
         self._app = app
         config = uvicorn.Config(
             app,

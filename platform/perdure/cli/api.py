@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from perdure.cli.observing import Observing
     from perdure.engine.report import Report
     from perdure.log.audit import AuditTrail
+
+NEEDED = ("fastapi", "httptools", "joserfc", "uvicorn")
+"""Modules of the extra `api`."""
 
 
 def api(
@@ -82,6 +85,11 @@ def api(
     if kafka and not namespace:
         raise typer.BadParameter("on Kafka, name the namespace", param_hint="--namespace")
     see_that_it_is_installed()
+    from perdure.cli.api_backends import on_file, on_kafka
+    from perdure.cli.dev import database_url
+    from perdure.cli.kafka_options import place
+    from perdure.cli.serving import load_and_register
+
     observing = Observing(metrics_port, metrics_host, log_format)
     observing.begin()
     report = observing.report("perdure.api")
@@ -94,7 +102,10 @@ def api(
         report,
         is_insecure=insecure,
     )
-    backend, trail = _on_kafka(app, kafka, namespace, settings, postgres) if kafka else _on_file(app, db)
+    registry = load_and_register(app)[1] if app else None
+    backend, trail = (
+        on_kafka(place(kafka, namespace, settings), registry, postgres) if kafka else on_file(database_url(db), registry)
+    )
     _serve(backend, trail, security, host, port, grace, observing)
 
 
@@ -104,63 +115,9 @@ def see_that_it_is_installed() -> None:
 
     from perdure.errors import UsageError
 
-    for module in ("fastapi", "httptools", "joserfc", "uvicorn"):
+    for module in NEEDED:
         if find_spec(module) is None:
             raise UsageError(f"the API needs the module {module}: pip install 'perdure[api]'")
-
-
-def _registry(app: str) -> Any:
-    if not app:
-        return None
-    from perdure.cli.serving import load_and_register
-
-    return load_and_register(app)[1]
-
-
-def _on_kafka(app: str, kafka: str, namespace: str, settings: list[str] | None, postgres: str) -> tuple[Backend, AuditTrail]:
-    from perdure.api.backend import Backend
-    from perdure.cli.kafka_options import place
-    from perdure.log.kafka.audit import KafkaAuditTrail
-    from perdure.log.kafka.dead_letters import KafkaDeadLetters
-    from perdure.log.kafka.operations import KafkaOperations
-    from perdure.log.kafka.plain_clients import PlainClients
-    from perdure.log.kafka.state_feed import StateFeed
-    from perdure.log.kafka.transport import KafkaTransport
-
-    where = place(kafka, namespace, settings)
-    clients = PlainClients(where.namespace, "api", where.settings)
-    reader = None
-    if postgres:
-        from perdure.cli.postgres_options import database_of
-        from perdure.views.reader import PostgresReader
-
-        reader = PostgresReader(database_of(postgres, namespace))
-    backend = Backend(
-        where.namespace,
-        KafkaTransport(clients),
-        StateFeed(clients),
-        reader,
-        _registry(app),
-        lambda: KafkaDeadLetters(where.namespace, where.settings),
-        KafkaOperations(clients),
-    )
-    return backend, KafkaAuditTrail(where.namespace, where.settings)
-
-
-def _on_file(app: str, db: str) -> tuple[Backend, AuditTrail]:
-    from perdure.api.backend import Backend
-    from perdure.api.feeds import PollingFeed
-    from perdure.cli.dev import database_url
-    from perdure.client.address import transport_of
-    from perdure.log.audit import SqliteAuditTrail
-    from perdure.log.dead_letters import SqliteDeadLetters
-    from perdure.medium.reader import SqliteReader
-    from perdure.medium.sqlite import path_of
-
-    url = database_url(db)
-    transport = transport_of(url)
-    feed = PollingFeed(SqliteReader(path_of(url)))
-    return Backend("dev", transport, feed, None, _registry(app), lambda: SqliteDeadLetters(url)), SqliteAuditTrail(path_of(url))
 
 
 def _security(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,9 +12,11 @@ from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from perdure.api.backend import Backend
     from perdure.cli.kafka_options import OnKafka
     from perdure.distributed import Place
     from perdure.engine.report import Report
+    from perdure.log.audit import AuditTrail
     from perdure.registry import Registry
 
 DEFAULT_DB = "sqlite:///perdure.db"
@@ -40,13 +42,17 @@ def dev(
     state_dir: StateDirOption = "perdure-state",
     host: Annotated[str, typer.Option(help="Where the app's own web app listens, if it has one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The same; 0 for any free port.", min=0, max=65535)] = 8000,
+    api_port: Annotated[
+        int | None,
+        typer.Option(help="Where the HTTP API listens, on loopback only; 8080 by default, or any free port.", min=0, max=65535),
+    ] = None,
     reload: Annotated[bool, typer.Option(help="Start again when the app's files change.")] = True,
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
     traces: TracesOption = False,
 ) -> None:
-    """Serve an app: engine and worker in one process, on one file or on Kafka; started again when you save.
+    """Serve an app: engine, worker and HTTP API in one process, on one file or on Kafka; started again when you save.
 
     An attribute `web` of the app, an ASGI application, is served too.
     """
@@ -55,12 +61,32 @@ def dev(
 
     observing = Observing(metrics_port, metrics_host, log_format, traces)
     if not kafka:
-        serve(Served(app, database_url(db), host, port, reload, observing))
+        url = database_url(db)
+        serve(Served(app, url, host, port, reload, observing, api=_api_in_process(url), api_port=api_port))
         return
     from perdure.cli.kafka_options import place, url_of
 
     where = place(kafka, namespace, settings)
-    serve(Served(app, url_of(where), host, port, reload, observing, _on_kafka(where, state_dir)))
+    make = _on_kafka(where, state_dir)
+    serve(Served(app, url_of(where), host, port, reload, observing, make, api=_api_on_kafka(where), api_port=api_port))
+
+
+def _api_in_process(url: str) -> Callable[[Any, Registry], tuple[Backend, AuditTrail]]:
+    def make(served: Any, registry: Registry) -> tuple[Backend, AuditTrail]:
+        from perdure.cli.api_backends import in_process
+
+        return in_process(served.platform, url, registry)
+
+    return make
+
+
+def _api_on_kafka(where: Place) -> Callable[[Any, Registry], tuple[Backend, AuditTrail]]:
+    def make(_: Any, registry: Registry) -> tuple[Backend, AuditTrail]:
+        from perdure.cli.api_backends import on_kafka
+
+        return on_kafka(where, registry)
+
+    return make
 
 
 def _on_kafka(where: Place, state_dir: str) -> Callable[[Registry, Report], OnKafka]:

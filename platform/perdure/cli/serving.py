@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
 from perdure.cli import one_line
+from perdure.cli.dev_api import DevApi
 from perdure.cli.loading import App, blamed, is_of_author, load
 from perdure.cli.observing import Observing
 from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from perdure.api.backend import Backend
     from perdure.engine.report import Report
+    from perdure.log.audit import AuditTrail
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Served:
         has_web: whether the app's own web app is served.
         needs_workflows: an app without any is refused.
         grace_s: for attempts that run when it stops, seconds.
+        api: what the HTTP API stands on, given what serves; None: there is none.
+        api_port: where it listens; None: anywhere.
     """
 
     target: str
@@ -60,6 +66,8 @@ class Served:
     has_web: bool = True
     needs_workflows: bool = True
     grace_s: float = 10.0
+    api: Callable[[Any, Registry], tuple[Backend, AuditTrail]] | None = None
+    api_port: int | None = None
 
 
 class Running(Protocol):
@@ -91,11 +99,13 @@ def serve(served: Served) -> None:
     web = WebServer.of(app.module, served.host, served.port) if served.has_web else None
     platform = (served.make or _embedded(served))(registry, served.observing.report("perdure.engine"))
     metrics = served.observing.server(platform.observed())
+    api = DevApi.of(partial(served.api, platform, registry), served.api_port) if served.api else None
     is_ready = False
 
     def stop() -> None:
-        if web:
-            web.stop()
+        for each in (web, api):
+            if each:
+                each.stop()
         platform.request_stop(served.grace_s)
 
     files = [Path(module.__file__ or "") for module in app.modules()]
@@ -104,9 +114,10 @@ def serve(served: Served) -> None:
     def ready() -> None:
         nonlocal is_ready
         is_ready = True
-        if web:
-            web.start()
-        _print_banner(served, app, registry, web, metrics.url if metrics else "")
+        for each in (web, api):
+            if each:
+                each.start()
+        _print_banner(served, app, registry, web, api, metrics.url if metrics else "")
 
     is_signalled = _on_signal(stop)
     if reloader:
@@ -122,9 +133,10 @@ def serve(served: Served) -> None:
             raise
         raise UsageError(blamed(error, served.target, app.directory)) from error  # what the app provides cannot be opened
     finally:
-        if web:
-            web.stop()
-            web.join()
+        for each in (web, api):
+            if each:
+                each.stop()
+                each.join()
         if metrics:
             metrics.stop()
         if reloader:
@@ -210,7 +222,7 @@ def _on_signal(stop: Callable[[], None]) -> threading.Event:
     return is_signalled
 
 
-def _print_banner(served: Served, app: App, registry: Registry, web: WebServer | None, metrics: str) -> None:
+def _print_banner(served: Served, app: App, registry: Registry, web: WebServer | None, api: DevApi | None, metrics: str) -> None:
     from perdure.cli.output import print_facts
 
     activities = [f"{name} (step)" if registry.activities[name].is_local else name for name in sorted(registry.activities)]
@@ -222,12 +234,19 @@ def _print_banner(served: Served, app: App, registry: Registry, web: WebServer |
             ("triggers", ", ".join(_triggers(registry))),
             ("kafka" if served.db.startswith("kafka:") else "database", served.db),
             ("web", web.url if web else ""),
+            ("api", _api_in_words(served, api)),
             ("metrics", metrics and f"{metrics}/metrics, {metrics}/health/ready"),
             ("try", _first_command(registry, served.db)),
             ("reload", f"when a file in {app.directory} is saved; Ctrl-C stops" if served.is_reloaded else ""),
         ]
     )
     sys.stdout.flush()
+
+
+def _api_in_words(served: Served, api: DevApi | None) -> str:
+    if api is None:
+        return "not served: pip install 'perdure[api]'" if served.api else ""
+    return f"{api.url}/api/v1, {api.url}/openapi.json"
 
 
 def _triggers(registry: Registry) -> list[str]:

@@ -21,6 +21,7 @@ from perdure.engine.processor import DEFAULTS, Engine, Settings
 from perdure.engine.report import to_stderr
 from perdure.errors import InfrastructureError
 from perdure.log.local import LocalTransport
+from perdure.log.state_feed import LocalStateFeed
 from perdure.model.tasks import Task
 from perdure.registry import Registry
 from perdure.replay import eviction, guard
@@ -162,7 +163,15 @@ class Platform:
 
     def client(self) -> Client:
         """A client in this process, for one asyncio loop."""
-        return Client(LocalTransport(self._adapters.channel, self._adapters.reader()), payloads=JsonPayloads(codec=self._codec))
+        return Client(self.transport(), payloads=JsonPayloads(codec=self._codec))
+
+    def transport(self) -> LocalTransport:
+        """What carries a client's requests, for one asyncio loop."""
+        return LocalTransport(self._adapters.channel, self._adapters.reader())
+
+    def state_feed(self) -> LocalStateFeed:
+        """Tells of every state that changes, on one asyncio loop."""
+        return LocalStateFeed(self._adapters.channel)
 
     def __enter__(self) -> Self:
         self.start()
@@ -211,7 +220,9 @@ class Platform:
         """Triggers take the records of the file."""
         if not self._url.startswith("sqlite:") or not any(each.triggers for each in self._registry.workflows.values()):
             return None
-        ingest = EmbeddedIngest(Path(path_of(self._url)).absolute(), self._registry, JsonPayloads(codec=self._codec), self._report)
+        ingest = EmbeddedIngest(
+            Path(path_of(self._url)).absolute(), self._registry, JsonPayloads(codec=self._codec), self._report
+        )
         ingest.start()
         return ingest
 

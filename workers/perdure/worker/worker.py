@@ -79,6 +79,16 @@ class Worker:
         """Tasks that wait for one of them to end."""
         return len(self._waiting)
 
+    @property
+    def name(self) -> str:
+        """Tells this worker from others."""
+        return self._name
+
+    @property
+    def held(self) -> list[Task]:
+        """Tasks that have not ended; from any thread."""
+        return [*self._waiting, *(running.task for running in list(self._running.values()))]
+
     def deliver(self, tasks: Sequence[Task]) -> None:
         """Take tasks; on the loop's thread."""
         for task in tasks:

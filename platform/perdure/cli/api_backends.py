@@ -1,0 +1,107 @@
+"""What the HTTP API stands on: Kafka, the file of another process, or the platform in this one."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from perdure.api.backend import Backend
+from perdure.api.feeds import PollingFeed
+from perdure.client.address import transport_of
+from perdure.log.audit import MemoryAuditTrail, SqliteAuditTrail
+from perdure.log.dead_letters import SqliteDeadLetters
+from perdure.medium.reader import SqliteReader
+from perdure.medium.sqlite import path_of
+
+if TYPE_CHECKING:
+    from perdure.distributed import Place
+    from perdure.embedded import Platform
+    from perdure.log.audit import AuditTrail
+    from perdure.registry import Registry
+
+ONE_MACHINE = "dev"
+"""The namespace of a file."""
+
+
+def on_kafka(where: Place, registry: Registry | None, postgres: str = "") -> tuple[Backend, AuditTrail]:
+    """A namespace, and its audit trail; nothing is connected yet.
+
+    Args:
+        where: the topics are.
+        registry: what arguments are held against; None: the engines do.
+        postgres: read from these tables; empty: from the topics.
+    """
+    from perdure.log.kafka.audit import KafkaAuditTrail
+    from perdure.log.kafka.dead_letters import KafkaDeadLetters
+    from perdure.log.kafka.operations import KafkaOperations
+    from perdure.log.kafka.plain_clients import PlainClients
+    from perdure.log.kafka.state_feed import StateFeed
+    from perdure.log.kafka.transport import KafkaTransport
+
+    clients = PlainClients(where.namespace, "api", where.settings)
+    reader = None
+    if postgres:
+        from perdure.cli.postgres_options import database_of
+        from perdure.views.reader import PostgresReader
+
+        reader = PostgresReader(database_of(postgres, where.namespace))
+    backend = Backend(
+        where.namespace,
+        KafkaTransport(clients),
+        StateFeed(clients),
+        reader,
+        registry,
+        lambda: KafkaDeadLetters(where.namespace, where.settings),
+        KafkaOperations(clients),
+    )
+    return backend, KafkaAuditTrail(where.namespace, where.settings)
+
+
+def on_file(url: str, registry: Registry | None) -> tuple[Backend, AuditTrail]:
+    """The file of a `perdure dev` in another process.
+
+    Raises:
+        InfrastructureError: there is no such file.
+    """
+    path = path_of(url)
+    feed = PollingFeed(SqliteReader(path))
+    backend = Backend(ONE_MACHINE, transport_of(url), feed, None, registry, lambda: SqliteDeadLetters(url))
+    return backend, SqliteAuditTrail(path)
+
+
+def in_process(platform: Platform, url: str, registry: Registry) -> tuple[Backend, AuditTrail]:
+    """The platform in this process."""
+    is_file = url.startswith("sqlite:")
+    backend = Backend(
+        ONE_MACHINE,
+        platform.transport(),
+        platform.state_feed(),
+        None,
+        registry,
+        (lambda: SqliteDeadLetters(url)) if is_file else None,
+        OneMachine(platform, registry),
+    )
+    return backend, SqliteAuditTrail(path_of(url)) if is_file else MemoryAuditTrail()
+
+
+class OneMachine:
+    """Task queues and the one worker of a platform in this process.
+
+    Args:
+        platform: whose worker it is.
+        registry: whose activities it runs.
+    """
+
+    def __init__(self, platform: Platform, registry: Registry) -> None:
+        self._worker = platform.worker
+        self._queues = sorted({each.defaults.queue for each in registry.activities.values() if not each.is_local})
+
+    def queues(self) -> list[dict[str, Any]]:
+        """Each with the tasks that have not ended."""
+        backlog = Counter(task.queue for task in self._worker.held)
+        return [{"name": queue, "backlog": backlog[queue], "workers": 1} for queue in sorted({*self._queues, *backlog})]
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The one."""
+        return [{"name": self._worker.name, "queues": self._queues, "host": socket.gethostname()}]

@@ -1,0 +1,87 @@
+"""The HTTP API beside the platform of this process: `perdure dev`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from perdure.cli.api import NEEDED
+from perdure.errors import InfrastructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.api.backend import Backend
+    from perdure.api.server import ApiServer
+    from perdure.log.audit import AuditTrail
+
+HOST: Final = "127.0.0.1"
+"""It asks nobody who they are."""
+PORT: Final = 8080
+GRACE_S: Final = 1
+
+
+class DevApi:
+    """Listens at once. What it needs is imported in its own thread, so that the platform need not wait.
+
+    Args:
+        make: what it stands on; called once, when it is started.
+        port: to listen at; None: 8080, or another when that is taken.
+
+    Raises:
+        InfrastructureError: the port is taken.
+    """
+
+    def __init__(self, make: Callable[[], tuple[Backend, AuditTrail]], port: int | None) -> None:
+        from perdure.api.listening import listening
+
+        self._make = make
+        try:
+            self._socket = listening(HOST, PORT if port is None else port)
+        except InfrastructureError:
+            if port is not None:
+                raise
+            self._socket = listening(HOST, 0)
+        self._server: ApiServer | None = None
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="perdure-api", daemon=True)
+        self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
+
+    @classmethod
+    def of(cls, make: Callable[[], tuple[Backend, AuditTrail]], port: int | None) -> DevApi | None:
+        """None when what it needs is not installed."""
+        return cls(make, port) if all(map(find_spec, NEEDED)) else None
+
+    def start(self) -> None:
+        """Serve; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more requests; those that are open have a second. Idempotent."""
+        self._is_stopping.set()
+        if self._server is not None:
+            self._server.stop()
+
+    def join(self) -> None:
+        """Wait until it has stopped, and free the port."""
+        if self._thread.is_alive():
+            self._thread.join()
+        self._socket.close()
+
+    def _run(self) -> None:
+        from perdure.api.app import create_app
+        from perdure.api.audit import AuditLog
+        from perdure.api.auth.security import Unsecured
+        from perdure.api.server import ApiServer
+
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # requests that are cut by a stop are no errors
+        backend, trail = self._make()
+        app = create_app(backend, Unsecured(), AuditLog(trail))
+        self._server = ApiServer(app, HOST, 0, GRACE_S, self._socket)
+        if self._is_stopping.is_set():
+            self._server.stop()
+        with contextlib.suppress(InfrastructureError):
+            self._server.run()
