@@ -1,6 +1,6 @@
 """A web shop that is not ours: it has never heard of perdure. When somebody buys, it writes a record, as it always did.
 
-    python shop.py place --kafka 127.0.0.1:9092 --orders 20     places orders, prints each that Kafka has
+    python shop.py place --kafka 127.0.0.1:9092 --orders 20     places orders, prints each that Kafka has; without --orders, until Ctrl-C
     python shop.py shipped --kafka 127.0.0.1:9092               prints what was shipped, until Ctrl-C
 
 Its producer has the settings that librdkafka comes with, so keys lie where CRC32 puts them, and not where a Java client would. Of ten
@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -59,10 +62,15 @@ def place(kafka: str, count: int, rate: float) -> None:
             raise KafkaException(error)
         print(record.value().decode(), flush=True)
 
-    for number in range(count):
+    stopping = threading.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: stopping.set())
+    for number in range(count) if count else itertools.count():
+        if stopping.wait(1 / rate):
+            break
         order = bought(number)
         producer.produce(ORDERS, json.dumps(order), order["order_id"], on_delivery=told)
-        producer.poll(1 / rate)
+        producer.poll(0)
     producer.flush()
 
 
@@ -94,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A web shop.")
     parser.add_argument("what", choices=["place", "shipped"])
     parser.add_argument("--kafka", default="127.0.0.1:9092")
-    parser.add_argument("--orders", type=int, default=20)
+    parser.add_argument("--orders", type=int, default=0, help="so many; by default until Ctrl-C")
     parser.add_argument("--rate", type=float, default=10.0, help="orders a second")
     given = parser.parse_args()
     if given.what == "place":
