@@ -7,7 +7,6 @@ from typing import Any, cast
 import pytest
 
 from perdure.api.app import ROUTES
-from perdure.api.problems import TITLES
 from tests.api.served import Caller, run
 
 
@@ -140,7 +139,3 @@ def test_health_is_told_to_anybody_and_fixed_paths_are_no_ids() -> None:
         await api.get("/dead-letters", 404)
 
     run(test)
-
-
-def test_every_kind_of_problem_has_one_status() -> None:
-    assert all(400 <= status < 600 and title for status, title in TITLES.values())

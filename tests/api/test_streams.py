@@ -13,8 +13,13 @@ import pytest
 from msgspec.structs import replace
 
 from perdure.api import hub as hubs
+from perdure.api import streams
+from perdure.api.auth.principal import Principal
+from perdure.api.auth.refusals import Forbidden
+from perdure.api.auth.security import Unsecured
 from perdure.api.feeds import Change, PollingFeed
 from perdure.api.hub import EventId, Hub, Watch, version_of
+from perdure.api.roles import Role
 from perdure.client.listing import ListQuery, select
 from perdure.model.states import Status, WorkflowState
 from tests.api.served import Caller, run
@@ -62,6 +67,10 @@ class Stream:
         """Wait for the first line."""
         async with asyncio.timeout(20):
             self._rest += await self._parts.get()
+
+    async def ended(self) -> None:
+        """Wait until the server ends it."""
+        await asyncio.wait_for(asyncio.shield(self._task), 20)
 
     async def close(self) -> None:
         self._gone.set()
@@ -152,8 +161,39 @@ def test_a_server_that_stops_says_goodbye() -> None:
             while (event := await stream.event())[1] == "state":
                 pass
             assert event[1] == "bye"
+        answer = await api.http.get("/workflows/p-1/result?timeout=60s")
+        assert answer.status_code == 204, "who waits for a result asks again elsewhere"
 
     run(test)
+
+
+def test_who_is_let_in_no_longer_is_told_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "ADMITTED_S", 0.0)
+    security = Revocable()
+
+    async def test(api: Caller) -> None:
+        await api.start("p-1")
+        async with watching(api, "/workflows/p-1/events") as stream:
+            await stream.event()
+            await api.post("/workflows/p-1/signals/move", {"args": ["road"]}, 202)
+            while (await stream.event())[2]["view"]["place"] != "road":
+                pass
+            transport = api.platform.client()
+            security.is_revoked = True
+            await transport.get_by_name("p-1").signal_by_name("move", ["bridge"])
+            await stream.ended()
+            await transport.close()
+
+    run(test, security=security)
+
+
+class Revocable(Unsecured):
+    is_revoked = False
+
+    async def admit(self, headers: Any, role: Role) -> Principal:
+        if self.is_revoked:
+            raise Forbidden("no longer", who="ada")
+        return await super().admit(headers, role)
 
 
 def state(workflow_id: str, at: int, status: Status = Status.RUNNING, length: int = 1) -> WorkflowState:

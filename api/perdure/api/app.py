@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from perdure.api.routing import Admission, Route
 
 _log: Final = logging.getLogger("perdure.api")
+THREADS: Final = 32
+"""For what waits: readers of Kafka and PostgreSQL, dead letters, the audit trail."""
+READY_S: Final = 5.0
 ROUTES: Final[list[Route]] = [*streams.routes.all, *reading.routes.all, *asking.routes.all, *operating.routes.all]
 """Every route but health and the document; the first that matches answers."""
 
@@ -53,6 +58,7 @@ def create_app(backend: Backend, security: Admission, audit: AuditLog | None = N
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "perdure-api"))
         hub.start(backend.feed)
         try:
             yield
@@ -100,9 +106,13 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
     @app.get("/health/ready", include_in_schema=False)
     async def ready() -> Response:
         try:
-            await backend.read(lambda reader: reader.state("-"))
+            async with asyncio.timeout(READY_S):
+                await backend.feed.begun()
+                await backend.read(lambda reader: reader.state("-"))
         except (InfrastructureError, ClientError) as error:
             return json({"is_ready": False, "reason": str(error)}, 503)
+        except TimeoutError:
+            return json({"is_ready": False, "reason": f"what is read does not answer within {READY_S:g} s"}, 503)
         return json({"is_ready": True})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 B = TypeVar("B", bound="Body")
 
+BODY_S: Final = 30.0
 _JSON: Final = "application/json"
 
 
@@ -81,9 +83,15 @@ async def body_of(request: Request, kind: type[B], *, is_needed: bool = True) ->
     """What the body holds.
 
     Raises:
-        Problem: it is not JSON, or does not fit.
+        Problem: it is not JSON, does not fit, or does not come.
     """
-    data = await request.body()
+    try:
+        async with asyncio.timeout(BODY_S):
+            data = await request.body()
+    except TimeoutError:
+        raise problem(
+            "request-timeout", f"the body did not come to its end within {BODY_S:g} s", {"Connection": "close"}
+        ) from None
     if not data and not is_needed:
         return kind()
     content_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()

@@ -76,6 +76,7 @@ class Hub:
     Attributes:
         epoch: tells this hub from others.
         number: changes it has seen.
+        closing: set when the server stops.
     """
 
     def __init__(self) -> None:
@@ -88,7 +89,7 @@ class Hub:
         self._by_id: dict[str, set[Watch]] = {}
         self._by_query: dict[ListQuery, set[Watch]] = {}
         self._lasting: dict[ListQuery, ListQuery] = {}
-        self._is_closing = False
+        self.closing = asyncio.Event()
 
     def start(self, feed: Feed) -> None:
         """Be told."""
@@ -156,7 +157,7 @@ class Hub:
 
     def add(self, watch: Watch) -> None:
         """Somebody watches."""
-        if self._is_closing:
+        if self.closing.is_set():
             watch.say_goodbye()
         self._others(watch).add(watch)
         if watch.query is not None:
@@ -174,7 +175,7 @@ class Hub:
 
     def say_goodbye(self) -> None:
         """The server stops: they come again, elsewhere."""
-        self._is_closing = True
+        self.closing.set()
         for watch in self._all():
             watch.say_goodbye()
 

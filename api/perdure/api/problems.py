@@ -63,6 +63,7 @@ TITLES: Final[dict[str, tuple[int, str]]] = {
     "not-found": (404, "No such route"),
     "method-not-allowed": (405, "Not with this method"),
     "unsupported-media-type": (415, "Not in this form"),
+    "request-timeout": (408, "The request did not come"),
     "timeout": (504, "It took too long"),
     "internal": (500, "A fault of ours"),
 }

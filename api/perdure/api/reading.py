@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,7 @@ from perdure.model.commands import AwaitWorkflow
 from perdure.model.replies import AskAgain, Closed, History, Refused
 
 if TYPE_CHECKING:
+    from perdure.model.replies import AnyReply
     from perdure.model.states import WorkflowState
 
 WAIT_S: Final = 10.0
@@ -168,7 +170,7 @@ async def await_result(asked: Asked) -> Response:
     workflow_id, run_id = _id(asked), parameters.get("run_id", "")
     command = AwaitWorkflow(workflow_id, run_id, fresh_request_id())
     try:
-        reply = await asked.backend.transport.request(command, timeout_s(parameters, RESULT_S))
+        reply = await _unless_closing(asked, command, timeout_s(parameters, RESULT_S))
     except EngineUnavailable:
         found = await asked.backend.read(lambda reader: reader.state(workflow_id))
         if found is None:
@@ -214,6 +216,18 @@ async def await_position(asked: Asked) -> Response:
         raise refused(str(error)) from None
     seconds = timeout_s(asked.request.query_params, WAIT_S)
     return json({"is_reached": await asked.backend.reached(wanted, seconds)})
+
+
+async def _unless_closing(asked: Asked, command: AwaitWorkflow, seconds: float) -> AnyReply:
+    """Who waits when the server stops is told to ask again, elsewhere."""
+    closing = asyncio.create_task(asked.request.app.state.hub.closing.wait())
+    asking = asyncio.create_task(asked.backend.transport.request(command, seconds))
+    try:
+        await asyncio.wait((asking, closing), return_when=asyncio.FIRST_COMPLETED)
+        return asking.result() if asking.done() else AskAgain(command.request_id)
+    finally:
+        closing.cancel()
+        asking.cancel()
 
 
 def state_of_end(reply: Closed) -> dict[str, Any]:

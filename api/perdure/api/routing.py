@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from starlette.responses import Response
 
 from perdure.api.audited import audited
 from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate
+from perdure.api.problems import problem
 from perdure.log.http.contract import BASE, PROBLEM
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Asked"], Awaitable[Response]]
 ENCODER: Final = msgspec.json.Encoder()
+ANSWER_S: Final = 90.0
+"""No answer takes longer; the longest wait that may be asked for is a minute. What is streamed begins within it."""
 
 
 class Admission(Protocol):
@@ -134,11 +138,18 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditL
     async def endpoint(request: Request) -> Response:
         admit = partial(security.admit, request.headers, role)
         if not action or audit is None:
-            return await handler(Asked(request, backend, await admit(), admit))
+            return await answered(Asked(request, backend, await admit(), admit))
         async with audited(audit, action, request) as record:
             record.asked = Asked(request, backend, await admit(), admit)
-            record.response = await handler(record.asked)
+            record.response = await answered(record.asked)
         return record.response
+
+    async def answered(asked: Asked) -> Response:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await handler(asked)
+        except TimeoutError:
+            raise problem("timeout", f"there was no answer within {ANSWER_S:g} s; asking again is safe") from None
 
     return endpoint
 

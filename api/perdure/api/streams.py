@@ -7,6 +7,7 @@ commit them later, so there it is looked a minute further back, and what was tol
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,8 @@ RETRY_MS: Final = 1_000
 OVERLAP_US: Final = 60_000_000
 """Longer than a transaction may be open, and clocks may differ."""
 LAG_S: Final = 10.0
+ADMITTED_S: Final = 30.0
+"""Whoever watches is asked again for what lets them in."""
 routes = Routes()
 
 _RESPONSES: Final = {
@@ -65,7 +68,7 @@ async def watch_workflow(asked: Asked) -> Response:
     except BaseException:
         hub.remove(watch)
         raise
-    return _Stream(hub, watch, _all([told]))
+    return _Stream(asked, hub, watch, _all([told]))
 
 
 @routes.add(
@@ -82,13 +85,14 @@ async def watch_workflows(asked: Asked) -> Response:
     except BaseException:
         hub.remove(watch)
         raise
-    return _Stream(hub, watch, told)
+    return _Stream(asked, hub, watch, told)
 
 
 class _Stream(StreamingResponse):
     """To one reader, until they go; the hub forgets them then, however that comes about."""
 
-    def __init__(self, hub: Hub, watch: Watch, first: AsyncIterator[bytes]) -> None:
+    def __init__(self, asked: Asked, hub: Hub, watch: Watch, first: AsyncIterator[bytes]) -> None:
+        self._asked = asked
         self._hub = hub
         self._watch = watch
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -105,9 +109,13 @@ class _Stream(StreamingResponse):
         async for told in first:
             yield told
         watch = self._watch
-        is_over = False
+        admitted_at, is_over = time.monotonic(), False
         while not is_over:
             told = await watch.next()
+            if time.monotonic() - admitted_at > ADMITTED_S:
+                if not await self._asked.is_still_admitted():
+                    return
+                admitted_at = time.monotonic()
             is_over = watch.is_cut or watch.has_ended
             yield told or self._hub.mark(self._hub.number)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
+import socket
 import threading
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
@@ -25,7 +27,7 @@ GRACE_S: Final = 1
 
 
 class DevApi:
-    """Listens at once. What it needs is imported in its own thread, so that the platform need not wait.
+    """Listens at once. What it needs, half a second of imports, is imported in its own thread when somebody asks for the first time.
 
     Args:
         make: what it stands on; called once, when it is started.
@@ -45,6 +47,7 @@ class DevApi:
             if port is not None:
                 raise
             self._socket = listening(HOST, 0)
+        self._woken, self._wakes = socket.socketpair()
         self._server: ApiServer | None = None
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perdure-api", daemon=True)
@@ -62,6 +65,7 @@ class DevApi:
     def stop(self) -> None:
         """Take no more requests; those that are open have a second. Idempotent."""
         self._is_stopping.set()
+        self._wakes.sendall(b"\0")
         if self._server is not None:
             self._server.stop()
 
@@ -69,9 +73,13 @@ class DevApi:
         """Wait until it has stopped, and free the port."""
         if self._thread.is_alive():
             self._thread.join()
-        self._socket.close()
+        for each in (self._socket, self._woken, self._wakes):
+            each.close()
 
     def _run(self) -> None:
+        select.select([self._socket, self._woken], [], [])
+        if self._is_stopping.is_set():
+            return
         from perdure.api.app import create_app
         from perdure.api.audit import AuditLog
         from perdure.api.auth.security import Unsecured
