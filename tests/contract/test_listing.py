@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
+from perdure.client.address import transport_of
 from perdure.client.listing import ListQuery, end_of
 from perdure.client.ports import Reader
 from perdure.errors import RequestRefused
 from tests.contract.listing_suite import ListingContract, many
-from tests.contract.media import MEDIA
+from tests.contract.media import MEDIA, MemoryMedia
 from tests.contract.samples import states
+from tests.contract.served import served
 
 
 def filled(medium: str, folder: pytest.TempPathFactory) -> Iterator[Reader]:
@@ -33,6 +36,20 @@ class TestListOfSqlite(ListingContract):
     @classmethod
     def reader(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         yield from filled("sqlite", tmp_path_factory)
+
+
+class TestListOverHttp(ListingContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def reader(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+        media = MemoryMedia(tmp_path_factory.mktemp("http"))
+        node = media.node().open()
+        node.write(states(*many()))
+        with served(media, node) as url:
+            transport = transport_of(url)
+            yield transport.reader
+            asyncio.run(transport.close())
+        media.close()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""`perdure api` does not start where it would let strangers in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from perdure.api.auth.key_file import create_key
+from perdure.api.roles import Role
+from perdure.cli.app import app
+from perdure.errors import UsageError
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    path = tmp_path / "keys.toml"
+    create_key(path, "ada", Role.ADMIN, ["*"])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ([], "who may use this API"),
+        (["--host", "0.0.0.0"], "who may use this API"),
+        (["--insecure", "--host", "0.0.0.0"], "for this machine only"),
+        (["--insecure", "--host", "::"], "for this machine only"),
+        (["--insecure", "--host", "shop.example"], "for this machine only"),
+        (["--insecure", "--keys", "KEYS"], "leave it out"),
+        (["--insecure", "--oidc-issuer", "https://login.shop.example"], "leave it out"),
+        (["--keys", "KEYS.none"], "cannot be read"),
+        (["--oidc-issuer", "http://login.shop.example"], "could be anybody's"),
+        (["--oidc-issuer", "https://login.shop.example", "--oidc-jwks", "http://login.shop.example/keys"], "could be anybody's"),
+    ],
+)
+def test_it_is_said_who_may_or_it_does_not_start(keys: Path, tmp_path: Path, options: list[str], why: str) -> None:
+    given = [each.replace("KEYS", str(keys)) for each in options]
+    done = CliRunner().invoke(app, ["api", "--db", str(tmp_path / "app.db"), "--port", "0", *given])
+    assert isinstance(done.exception, UsageError)
+    assert why in str(done.exception)
+    assert "serving" not in done.stdout
