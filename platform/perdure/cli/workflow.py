@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from perdure.cli.dev import DEFAULT_DB, DatabaseOption, database_url
+from perdure.cli.dev import DEFAULT_DB, database_url
 from perdure.cli.output import Format, FormatOption, print_json
 
 if TYPE_CHECKING:
@@ -19,6 +19,15 @@ T = TypeVar("T")
 
 commands = typer.Typer(help="Start, signal, query, cancel and read workflows.", no_args_is_help=True)
 
+DatabaseOption = Annotated[
+    str,
+    typer.Option(
+        "--db",
+        envvar="PERDURE_URL",
+        help="Whom to ask: sqlite:///file, or just the file; kafka://broker/namespace; https://host, with PERDURE_TOKEN.",
+        metavar="URL",
+    ),
+]
 IdArgument = Annotated[str, typer.Argument(help="The workflow's id.", metavar="ID")]
 ValuesArgument = Annotated[
     list[str] | None, typer.Argument(help="Each JSON; what does not look like JSON is taken as text.", metavar="[VALUE]...")
