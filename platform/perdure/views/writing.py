@@ -111,8 +111,10 @@ class Writer:
         """
         try:
             return self._write(taken, end_of, is_careful=False)
-        except psycopg.Error as error:
-            if is_outage(error):
+        except Fenced:
+            raise
+        except Exception as error:
+            if isinstance(error, psycopg.Error) and is_outage(error):
                 raise
             return self._write(taken, end_of, is_careful=True)
 
@@ -233,8 +235,8 @@ class Writer:
             with self._connection.transaction():
                 put(items)
                 self._execute(f"TRUNCATE {staged}")
-        except psycopg.Error as error:
-            if is_outage(error):
+        except Exception as error:
+            if isinstance(error, psycopg.Error) and is_outage(error):
                 raise
             if len(items) > 1:
                 middle = len(items) // 2

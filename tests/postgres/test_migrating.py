@@ -1,0 +1,69 @@
+"""Migrations: forward only, one at a time, and never past what the code knows."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from perdure.client.listing import ListQuery
+from perdure.errors import InfrastructureError, UsageError
+from perdure.medium.projection import Taken
+from perdure.views.database import Database
+from perdure.views.migrating import latest, migrated, migrations
+from perdure.views.projector import Projector
+from perdure.views.reader import PostgresReader
+from tests.postgres.tables import Script, fresh, rows, silent
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    assert [version for version, _, _ in migrations()] == list(range(1, latest() + 1))
+
+
+def test_many_at_once_apply_each_migration_once(postgres: str) -> None:
+    database = Database(postgres, f"race{os.getpid()}")
+    with ThreadPoolExecutor(8) as pool:
+        applied = [each for each in pool.map(lambda _: migrated(database), range(8)) if each]
+    assert applied == [[f"{version:04}_{name}" for version, name, _ in migrations()]]
+    assert migrated(database) == []
+
+
+def test_a_schema_of_a_newer_version_is_refused_with_what_to_do(postgres: str) -> None:
+    database = fresh(postgres)
+    rows(database, "INSERT INTO {s}.migrations (version, name) VALUES (999, 'from the future') RETURNING version")
+    with pytest.raises(InfrastructureError, match=r"of version 999, this perdure knows \d+.*upgrade"):
+        migrated(database)
+    projector = Projector(database, Script(Taken()), silent())
+    with pytest.raises(InfrastructureError, match="upgrade"):
+        projector.turn()
+    projector.close()
+    reader = PostgresReader(database)
+    assert reader.list(ListQuery()) == [], "what is there can still be read"
+    reader.close()
+
+
+def test_who_finds_no_tables_is_told_to_make_them(postgres: str) -> None:
+    reader = PostgresReader(Database(postgres, "nobody"))
+    with pytest.raises(InfrastructureError, match="perdure migrate"):
+        reader.state("w")
+    reader.close()
+
+
+def test_nobody_at_the_address_is_said_without_the_password() -> None:
+    reader = PostgresReader(Database("postgresql://someone:hunter2@127.0.0.1:1/shop", "shop"))
+    with pytest.raises(InfrastructureError, match=r"127\.0\.0\.1:1/shop cannot be reached") as refused:
+        reader.state("w")
+    assert "hunter2" not in str(refused.value)
+    reader.close()
+
+
+@pytest.mark.parametrize("namespace", ['a"b', "a.b", "", "x" * 51, "pg\0", "ü"])
+def test_a_namespace_that_cannot_name_a_schema_is_refused(namespace: str) -> None:
+    with pytest.raises(UsageError, match="cannot name an SQL schema"):
+        Database("postgresql://localhost/shop", namespace)
+
+
+def test_an_address_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(UsageError, match="postgresql://user@host/database"):
+        Database("postgresql://[", "shop")
