@@ -50,7 +50,7 @@ from perdure.log.http.transport import HttpTransport
 from perdure.log.state_feed import LocalStateFeed
 from perdure.medium.memory import MemoryMedium
 from perdure.medium.reader import MemoryReader
-from perdure.model.commands import CompleteActivity, FireTimer, ResumeWorkflow
+from perdure.model.commands import CompleteActivity, FireTimer, ResumeWorkflow, StartWorkflow
 from perdure.model.states import Status
 from perdure.registry import Registry
 from tests.api.identity import Reports
@@ -466,8 +466,14 @@ def test_what_is_no_problem_is_not_the_apis(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [CompleteActivity("w", "r", number=1, token="t"), FireTimer("w", "r", number=1), ResumeWorkflow("w", "r")]
+    "command",
+    [
+        CompleteActivity("w", "r", number=1, token="t"),
+        StartWorkflow("w", type="Box", signal_name="arrive"),
+        FireTimer("w", "r", number=1),
+        ResumeWorkflow("w", "r"),
+    ],
 )
-def test_what_is_no_request_of_a_client_has_no_route(command: Any) -> None:
-    with pytest.raises(UsageError, match="no request of a client"):
+def test_what_is_no_request_of_a_client_has_no_route_and_is_not_sent_in_part(command: Any) -> None:
+    with pytest.raises(UsageError, match="cannot be made"):
         call_of(command)

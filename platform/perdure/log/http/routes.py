@@ -55,6 +55,8 @@ def call_of(command: Request | AnyCommand) -> Call:
     """
     path = path_of(command.workflow_id)
     match command:
+        case StartWorkflow() if command.signal_name:
+            raise UsageError("a start that brings a signal is a trigger's: over HTTP it cannot be made")
         case StartWorkflow():
             return _post(command, f"{BASE}/workflows", _started(command), command.trace)
         case SignalWorkflow():
