@@ -53,12 +53,13 @@ def record(number: int, step: int) -> tuple[ev.EventRecord, WorkflowState]:
     workflow_id, at = f"order-{number:08}", START_US + number * 1_000 + step * 50_000
     run_id = f"{(START_US + number) // 1000:012x}{number:014x}"
     events: list[ev.AnyEvent]
+    first = 1 + 2 * step
     if step == 0:
-        events, first = [ev.WorkflowStarted("Order", b'["burrata"]', 311, 7 * number, f"r-{number}"), scheduled(1)], 1
+        events = [ev.WorkflowStarted("Order", b'["burrata"]', 311, 7 * number, f"r-{number}"), scheduled(1)]
     elif step < 3:
-        events, first = [ev.ActivityCompleted(step, b'{"receipt":"r-123456","cents":4200}'), scheduled(step + 1)], 1 + 2 * step
+        events = [ev.ActivityCompleted(step, b'{"receipt":"r-123456","cents":4200}'), scheduled(step + 1)]
     else:
-        events, first = [ev.ActivityCompleted(3, b"null"), ev.TimerStarted(1, at), ev.WorkflowCompleted(b'"done"')], 7
+        events = [ev.ActivityCompleted(3, b"null"), ev.TimerStarted(1, at), ev.WorkflowCompleted(b'"done"')]
     status = Status.COMPLETED if step == 3 else Status.RUNNING
     view = (
         b'{"state":"%s","product":"burrata","cents":4200,"eta":"2026-11-26T18:00:00Z"}'
@@ -77,7 +78,7 @@ def scheduled(number: int) -> ev.ActivityScheduled:
 
 def fill(bootstrap: str, namespace: str, orders: int, in_flight: int) -> int:
     """The topics of a namespace; how many events they hold."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin: Any = AdminClient({"bootstrap.servers": bootstrap})
     names = {f"{namespace}.{part}": PARTITIONS for part in ("events", "state")} | {f"{namespace}.meta": 1}
     for made in admin.create_topics([NewTopic(name, count) for name, count in names.items()]).values():
         made.result(30)
@@ -210,6 +211,7 @@ def main() -> None:
         bootstrap = os.environ.get("BOOTSTRAP") or stack.enter_context(running(1, options=STEADY)).bootstrap
         dsn = os.environ.get("POSTGRES") or stack.enter_context(running_postgres(DURABLE)).dsn
         found: list[dict[str, Any]] = []
+        events = 0
         for _ in range(options.rounds):
             namespace = f"bench{time.time_ns()}"
             events = fill(bootstrap, namespace, options.orders, options.in_flight)

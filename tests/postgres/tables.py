@@ -43,7 +43,6 @@ class Script:
 
     def __init__(self, *pages: Taken) -> None:
         self.pages = list(pages)
-        self.known: set[str] = set()
         self.is_closed = False
         self._gained: set[Partition] = {("state", 0), ("events", 0)}
         self._owned: dict[Partition, int] = {}

@@ -24,7 +24,7 @@ def test_migrations_are_numbered_without_a_gap() -> None:
 def test_many_at_once_apply_each_migration_once(postgres: str) -> None:
     database = Database(postgres, f"race{os.getpid()}")
     with ThreadPoolExecutor(8) as pool:
-        applied = [each for each in pool.map(lambda _: migrated(database), range(8)) if each]
+        applied = [each for each in pool.map(migrated, [database] * 8) if each]
     assert applied == [[f"{version:04}_{name}" for version, name, _ in migrations()]]
     assert migrated(database) == []
 

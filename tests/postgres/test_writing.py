@@ -160,8 +160,10 @@ def test_what_cannot_be_read_is_kept_with_its_reason(database: Database) -> None
 class Learned(Script):
     """Its schema becomes known."""
 
+    is_known = False
+
     def decode(self, found: Unreadable) -> Taken | None:
-        return page([state(found.message, view=b'"old"')]) if self.known else None
+        return page([state(found.message, view=b'"old"')]) if self.is_known else None
 
 
 def test_a_record_of_an_unknown_schema_is_read_when_it_is_known_and_does_not_undo_what_followed(database: Database) -> None:
@@ -176,7 +178,7 @@ def test_a_record_of_an_unknown_schema_is_read_when_it_is_known_and_does_not_und
     with writer(database) as other:
         assert len(other.unread(10)) == 2
         assert projector.retry_unreadable(other) == 0
-        source.known = True
+        source.is_known = True
         assert projector.retry_unreadable(other) == 2
     projector.close()
     assert rows(database, "SELECT workflow_id, view FROM {s}.workflows ORDER BY 1") == [("v", "old"), ("w", "new")]

@@ -199,7 +199,7 @@ def _kind_of_values(values: tuple[Any, ...]) -> tuple[Kind, str]:
 
 def _fields_of(annotation: Any) -> tuple[dict[str, tuple[Any, str]] | None, str]:
     """Annotation and comment of each field by its name in JSON; or why there are none."""
-    if not isinstance(annotation, type):
+    if annotation is Any or not isinstance(annotation, type):  # a class, from Python 3.11 on
         return None, f"{_name(annotation)} is no one structure"
     return _fields_of_class(annotation)
 
@@ -260,4 +260,6 @@ def _summary(annotation: Any) -> str:
 
 
 def _name(annotation: Any) -> str:
-    return getattr(annotation, "__name__", "") or str(annotation)
+    return (
+        str(annotation) if typing.get_origin(annotation) is not None else getattr(annotation, "__name__", "") or str(annotation)
+    )

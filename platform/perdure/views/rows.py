@@ -176,7 +176,11 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _shown_value(value: Any) -> Any:
-    return shown(value) if isinstance(value, msgspec.Struct) else value
+    if isinstance(value, msgspec.Struct):
+        return shown(value)
+    if type(value) is bytes:
+        return _shown_payload(value)
+    return [*map(_shown_value, value)] if type(value) in {list, tuple} else value
 
 
 def _shown_time(value: int) -> str | int:
@@ -214,7 +218,7 @@ def _json(text: bytes, *, is_null: bool = False) -> tuple[bytes, bool]:
 
 
 def _without_nul(value: Any) -> Any:
-    kind = type(value)
+    kind = value.__class__
     if kind is str:
         return value.replace("\0", NUL_SHOWN)
     if kind is list:
@@ -225,7 +229,7 @@ def _without_nul(value: Any) -> Any:
 
 
 def _has_no_nul(value: Any) -> bool:
-    kind = type(value)
+    kind = value.__class__
     if kind is str:
         return "\0" not in value
     if kind is list:
