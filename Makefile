@@ -45,9 +45,11 @@ chaos: $(STAMP) ## orders on three brokers while all of it is killed, stopped an
 bench: $(VENV)/.made-bench ## the figures of the README, as JSON and a table
 	$(BIN)/python -m bench
 
-bench-read: $(STAMP) database ## what reading costs: the projector, the list of a million workflows, …
+bench-read: $(STAMP) database ## what reading costs: the projector, the list of a million workflows, the HTTP API
 	$(BIN)/python -m bench.project
 	$(BIN)/python -m bench.list
+	$(BIN)/python -m bench.http
+	$(BIN)/python -m bench.http --postgres
 
 # The browser test drives Debian's chromium; without it, and without the right to install it, that one test says so and is skipped.
 browser: $(STAMP)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GRACE_S: Final = 10
+KEPT_S: Final = 75
+"""An idle connection; longer than load balancers keep theirs, else they would send on one that is just being closed."""
 
 
 class ApiServer:
@@ -38,6 +40,7 @@ class ApiServer:
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=grace_s,
+            timeout_keep_alive=KEPT_S,
             http="httptools",
             ws="none",
             server_header=False,
