@@ -131,7 +131,7 @@ def project(bootstrap: str, namespace: str, dsn: str, events: int, records: int)
 def lag(bootstrap: str, dsn: str, orders_per_s: int, seconds: float) -> dict[str, Any]:
     """From the commit of an order's last transaction until the tables reflect it, while others go on."""
     namespace = f"bench{time.time_ns()}"
-    fill(bootstrap, namespace, 8, 8)
+    fill(bootstrap, namespace, 0, 1)
     clients = PlainClients(namespace, "bench", {"bootstrap.servers": bootstrap})
     ends = Ends(clients, f"{namespace}.events", lambda _: None)
     producer = Producer(
@@ -152,11 +152,12 @@ def lag(bootstrap: str, dsn: str, orders_per_s: int, seconds: float) -> dict[str
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
                 with contextlib.suppress(psycopg.errors.UndefinedTable):
-                    if read_to(connection, namespace)[0] >= 32:
+                    row = connection.execute(f'SELECT count(*) FROM "{namespace}".positions'.encode()).fetchone()
+                    if row == (2 * PARTITIONS,):
                         break
                 time.sleep(0.05)
         burst, begun = max(1, orders_per_s // 50), time.perf_counter()
-        written = story(int(orders_per_s * seconds) + 8, burst)
+        written = story(int(orders_per_s * seconds), burst)
         with ThreadPoolExecutor(4) as watchers:
             for turn in range(int(50 * seconds)):
                 time.sleep(max(0.0, begun + turn / 50 - time.perf_counter()))
@@ -217,9 +218,9 @@ def main() -> None:
             events = fill(bootstrap, namespace, options.orders, options.in_flight)
             found.append(project(bootstrap, namespace, dsn, events, 4 * options.orders))
             print(found[-1], file=sys.stderr)
-    print(
-        json.dumps({"events": events, "rounds": len(found)} | {name: median(each[name] for each in found) for name in found[0]})
-    )
+        late = lag(bootstrap, dsn, 300, options.seconds)
+    figures = {name: median(each[name] for each in found) for name in found[0]}
+    print(json.dumps({"backlog": {"events": events, "rounds": len(found), **figures}, "lag": late}, indent=2))
 
 
 if __name__ == "__main__":
