@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from perdure.errors import InfrastructureError
 from perdure.log.kafka.ends import Ends
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from perdure.log.kafka.plain_clients import PlainClients
 
 ASK_S: Final = 10.0
+COUNTED: Final = 10_000
+"""A longer backlog is told by offsets, which count the markers of transactions as well."""
 
 
 class KafkaOperations:
@@ -88,9 +90,28 @@ class KafkaOperations:
         try:
             last = ends.of(range(partitions))
             committed = consumer.committed([TopicPartition(topic, each) for each in range(partitions)], timeout=ASK_S)
-            return sum(last[each.partition] - max(each.offset, 0) for each in committed)
+            begins = {each.partition: max(each.offset, 0) for each in committed if last[each.partition] > max(each.offset, 0)}
+            behind = sum(last[partition] - offset for partition, offset in begins.items())
+            return behind if behind > COUNTED or not begins else self._count(topic, begins)
         finally:
             ends.close()
+            consumer.close()
+
+    def _count(self, topic: str, begins: dict[int, int]) -> int:
+        """The records from there on: offsets count the markers of transactions, too."""
+        consumer = self._clients.tail(_nobody, 10)
+        count, open_ends = 0, set(begins)
+        try:
+            consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in begins.items()])
+            while open_ends and (message := consumer.poll(ASK_S)) is not None:
+                if message.error() is None:
+                    count += 1
+                elif message.error().code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - how the client names its own errors
+                    open_ends.discard(message.partition())
+                else:
+                    raise KafkaException(message.error())
+            return count
+        finally:
             consumer.close()
 
 
