@@ -104,12 +104,12 @@ class KafkaOperations:
         try:
             consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in begins.items()])
             while open_ends and (message := consumer.poll(ASK_S)) is not None:
-                if message.error() is None:
+                if (error := message.error()) is None:
                     count += 1
-                elif message.error().code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - how the client names its own errors
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - how the client names its own errors
                     open_ends.discard(message.partition())
                 else:
-                    raise KafkaException(message.error())
+                    raise KafkaException(error)
             return count
         finally:
             consumer.close()
