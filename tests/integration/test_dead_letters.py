@@ -171,6 +171,9 @@ def test_a_file_of_the_first_format_can_be_read_and_is_upgraded_by_its_engine(db
     for statement in SCHEMA:
         connection.execute(statement)
     connection.execute("ALTER TABLE dead_letters DROP COLUMN found_at")
+    connection.execute("DROP TABLE records")
+    for column in ("run_id", "updated_at", "closed_at", "view"):
+        connection.execute(f"ALTER TABLE workflows DROP COLUMN {column}")
     connection.execute("INSERT INTO dead_letters VALUES (0, x'ff', 'ValueError: no')")
     connection.execute("PRAGMA application_id = 0x50455244")
     connection.execute("PRAGMA user_version = 1")

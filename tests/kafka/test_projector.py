@@ -148,7 +148,7 @@ def test_what_cannot_be_read_stops_nothing_and_is_read_once_its_schema_is_known(
     made = Projector(database, source, silent())
 
     def reasons() -> list[tuple[str, int]]:
-        return rows(database, "SELECT reason, count(*) FROM {s}.unreadable GROUP BY 1 ORDER BY 1")  # type: ignore[return-value]
+        return rows(database, "SELECT reason, count(*) FROM {s}.unreadable GROUP BY 1 ORDER BY 1")
 
     def has_read(count: int) -> bool:
         made.turn()

@@ -17,10 +17,10 @@ from msgspec import json
 from msgspec.structs import replace
 
 from perdure import workflow
-from perdure.codec.columns import shape_of
+from perdure.codec.columns import shape_of, shapes_of
 from perdure.registry import Registry
 from perdure.views.database import Connection, Database
-from perdure.views.typed import keep_in_step, shapes_of
+from perdure.views.typed import keep_in_step
 from tests.contract.samples import state
 from tests.postgres.tables import fresh, page, rows, writer
 
@@ -94,7 +94,7 @@ def put(database: Database, **views: bytes) -> None:
 
 
 def test_the_view_of_an_app_has_typed_columns_with_comments(database: Database, connection: Connection) -> None:
-    shapes = shapes_of(Registry.of([TypedOrder, Viewless], []))
+    shapes = shapes_of({name: each.view for name, each in Registry.of([TypedOrder, Viewless], []).workflows.items()})
     assert [*shapes] == ["TypedOrder"]
     said = keep_in_step(connection, database, {"Order": shapes["TypedOrder"]})
     assert "wf_order of Order was made" in said[0]

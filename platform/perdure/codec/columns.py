@@ -8,7 +8,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -17,6 +17,9 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+
+from perdure.errors import UsageError
+from perdure.model.signature import hints_of
 
 
 class Kind(StrEnum):
@@ -111,6 +114,24 @@ def shape_of(annotation: Any, comment: str = "") -> Shape:
         text = "; ".join(part for part in (doc or noted or described.get(name, ""), values) if part)
         columns.append(Column(name, kind, text))
     return Shape(tuple(columns), "\n".join(part for part in (said, _summary(plain)) if part))
+
+
+def shapes_of(views: Mapping[str, Callable[..., Any] | None]) -> dict[str, Shape]:
+    """What the view of each workflow type looks like; types without one are left out.
+
+    Args:
+        views: the function of each type's view.
+    """
+    shapes: dict[str, Shape] = {}
+    for name, view in views.items():
+        if view is None:
+            continue
+        try:
+            annotation = hints_of(view).get("return", Any)
+        except UsageError:
+            annotation = "its annotation"
+        shapes[name] = shape_of(annotation, inspect.getdoc(view) or "")
+    return shapes
 
 
 def view_names(types_: typing.Iterable[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from perdure.client import Client
+from perdure.codec.columns import shapes_of
 from perdure.codec.payloads import JsonPayloads, PayloadCodec
 from perdure.embedded.ingesting import EmbeddedIngest
 from perdure.embedded.side_loop import SideLoop
@@ -76,7 +77,7 @@ class Platform:
         self._codec = codec
         self._settings = settings
         self._concurrency = concurrency
-        self._adapters = adapters_of(url)
+        self._adapters = adapters_of(url, shapes_of({name: each.view for name, each in registry.workflows.items()}))
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="perdure-activity")
         self._side = SideLoop("perdure-side")
         self._provided = Provided(registry.providers)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from perdure.errors import UsageError
@@ -12,7 +13,10 @@ from perdure.log.channel import Channel
 
 if TYPE_CHECKING:
     from perdure.client.ports import Reader
+    from perdure.codec.columns import Shape
     from perdure.engine.ports import Log, Store
+
+NO_SHAPES: Final[Mapping[str, Shape]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,12 @@ def path_of(url: str) -> str:
     return path
 
 
-def adapters_of(url: str) -> Adapters:
+def adapters_of(url: str, shapes: Mapping[str, Shape] = NO_SHAPES) -> Adapters:
     """The adapters for an address; nothing is opened yet.
 
     Args:
         url: `sqlite:///app.db`, or `memory://` for what is gone with the process.
+        shapes: what the views of workflow types look like, which become SQL views.
 
     Raises:
         UsageError: the address is not understood.
@@ -63,5 +68,5 @@ def adapters_of(url: str) -> Adapters:
     from perdure.store.sqlite import SqliteStore
 
     path = path_of(url)
-    file = SqliteFile(path)
+    file = SqliteFile(path, shapes=shapes)
     return Adapters(SqliteLog(file, channel), SqliteStore(file), channel, lambda: SqliteReader(path))

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from perdure.model.states import WorkflowState
 
 _PUT_EVENT = "INSERT INTO events VALUES (?, ?, ?)"
-_PUT_STATE = "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, ?, ?)"
-_CHANGE_STATE = "UPDATE workflows SET record = ? WHERE workflow_id = ? AND started_at = ? AND type = ? AND status = 'running'"
+_PUT_STATE = "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CHANGE_STATE = """UPDATE workflows SET record = ?, updated_at = ?, view = ?
+    WHERE workflow_id = ? AND started_at = ? AND type = ? AND status = 'running'"""
 _PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)"
 _END_TASK = "DELETE FROM tasks WHERE run_id = ? AND number = ?"
 _PUT_TIMER = "INSERT OR IGNORE INTO timers VALUES (?, ?, ?, ?, ?)"
@@ -87,12 +88,15 @@ def _write_states(connection: Connection, states: Iterable[WorkflowState], start
         (same if is_same else whole).append(state)
     if same:
         changed = connection.executemany(
-            _CHANGE_STATE, [(encode_state(state), state.workflow_id, state.started_at, state.type) for state in same]
+            _CHANGE_STATE, [(encode_state(s), s.updated_at, s.view, s.workflow_id, s.started_at, s.type) for s in same]
         ).rowcount
         if changed != len(same):
             whole += same
     if whole:
         connection.executemany(
             _PUT_STATE,
-            [(state.workflow_id, state.type, str(state.status), state.started_at, encode_state(state)) for state in whole],
+            [
+                (s.workflow_id, s.type, str(s.status), s.started_at, encode_state(s), s.run_id, s.updated_at, s.closed_at, s.view)
+                for s in whole
+            ],
         )

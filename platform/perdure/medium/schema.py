@@ -1,6 +1,7 @@
 """The tables of the SQLite file.
 
-Whatever is asked for by key only lies in its record; a column of its own has what is searched or ordered by. `events` is
+Whatever is asked for by key only lies in its record; a column of its own has what is searched or ordered by, and what the SQL views of
+workflow types show (`typed.py`). `events` is
 clustered by run: run ids that grow with time keep the writes of one batch together.
 """
 
@@ -11,7 +12,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x50455244
 """'PERD': what `PRAGMA application_id` of our files says."""
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """`PRAGMA user_version`; a file with a greater one was written by a newer perdure."""
 
 _RECORDS: Final = """CREATE TABLE records (position INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key BLOB, value BLOB,
@@ -26,7 +27,8 @@ SCHEMA: Final = (
     """CREATE TABLE events (run_id TEXT NOT NULL, first_event_id INTEGER NOT NULL, record BLOB NOT NULL,
         PRIMARY KEY (run_id, first_event_id)) WITHOUT ROWID""",
     """CREATE TABLE workflows (workflow_id TEXT NOT NULL PRIMARY KEY, type TEXT NOT NULL, status TEXT NOT NULL,
-        started_at INTEGER NOT NULL, record BLOB NOT NULL) WITHOUT ROWID""",
+        started_at INTEGER NOT NULL, record BLOB NOT NULL, run_id TEXT NOT NULL, updated_at INTEGER NOT NULL,
+        closed_at INTEGER NOT NULL, view BLOB NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX workflows_by_start ON workflows (started_at, workflow_id)",
     "CREATE INDEX workflows_by_status ON workflows (status, type, started_at, workflow_id)",
     "CREATE TABLE tasks (run_id TEXT NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY (run_id, number)) WITHOUT ROWID",
@@ -40,5 +42,11 @@ SCHEMA: Final = (
 UPGRADES: Final = {
     1: ("ALTER TABLE dead_letters ADD COLUMN found_at INTEGER NOT NULL DEFAULT 0",),
     2: (_RECORDS,),
+    3: (  # filled from the records, see `sqlite.py`
+        "ALTER TABLE workflows ADD COLUMN run_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE workflows ADD COLUMN updated_at INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE workflows ADD COLUMN closed_at INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE workflows ADD COLUMN view BLOB NOT NULL DEFAULT x''",
+    ),
 }
 """What makes a file of a format one of the next."""

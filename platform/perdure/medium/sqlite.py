@@ -5,17 +5,23 @@ from __future__ import annotations
 import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from perdure.codec.records import decode_state
 from perdure.errors import InfrastructureError, UsageError
 from perdure.medium.faults import fault
 from perdure.medium.ownership import Ownership
 from perdure.medium.schema import APPLICATION_ID, FORMAT, SCHEMA, UPGRADES
+from perdure.medium.typed import keep_in_step
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
+    from perdure.codec.columns import Shape
+
+NO_SHAPES: Final[Mapping[str, Shape]] = MappingProxyType({})
 BUSY_S: Final = 5.0
 """How long a writer waits for another one, seconds; clients hold the lock for a fraction of a millisecond."""
 
@@ -28,13 +34,15 @@ class SqliteFile:
     Args:
         path: the file; made when there is none, its directory is not.
         busy_s: how long to wait for another process's transaction, seconds.
+        shapes: what the views of workflow types look like, which become SQL views.
     """
 
-    def __init__(self, path: str | Path, busy_s: float = BUSY_S) -> None:
+    def __init__(self, path: str | Path, busy_s: float = BUSY_S, shapes: Mapping[str, Shape] = NO_SHAPES) -> None:
         self.path = Path(path).absolute()
         self.epoch = 0
         self.latest_at = 0
         self._busy_s = busy_s
+        self._shapes = shapes
         self._ownership = Ownership(self.path)
         self._connection: sqlite3.Connection | None = None
         self._users = 0
@@ -97,6 +105,7 @@ class SqliteFile:
             _upgrade(connection)
             _tune(connection, self.path)
             with self.transaction():
+                keep_in_step(connection, self._shapes)
                 connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'")
             meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         except sqlite3.Error as error:
@@ -186,8 +195,20 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     for older in range(found, FORMAT):
         for statement in UPGRADES[older]:
             connection.execute(statement)
+    if found < 4:
+        _fill_columns(connection)
     connection.execute(f"PRAGMA user_version = {FORMAT}")
     connection.execute("COMMIT")
+
+
+def _fill_columns(connection: sqlite3.Connection) -> None:
+    """What format 4 has beside the records."""
+    for workflow_id, record in connection.execute("SELECT workflow_id, record FROM workflows").fetchall():
+        state = decode_state(record)
+        connection.execute(
+            "UPDATE workflows SET run_id = ?, updated_at = ?, closed_at = ?, view = ? WHERE workflow_id = ?",
+            (state.run_id, state.updated_at, state.closed_at, state.view, workflow_id),
+        )
 
 
 def _tune(connection: sqlite3.Connection, path: Path) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from psycopg import errors
 
-from perdure.codec.columns import Kind, Shape, column_names, shape_of, view_names
-from perdure.errors import UsageError
-from perdure.model.signature import hints_of
+from perdure.codec.columns import Kind, Shape, column_names, view_names
 from perdure.views.database import Connection, Database, one_line
-
-if TYPE_CHECKING:
-    from perdure.registry import Registry
 
 FUNCTIONS: Final[Mapping[Kind, str]] = MappingProxyType(
     {
@@ -36,25 +30,6 @@ _RECORD: Final = """INSERT INTO {s}.typed_views (name, type, definition, made_at
     ON CONFLICT (name) DO UPDATE SET type = excluded.type, definition = excluded.definition, made_at = excluded.made_at"""
 _GRANTS: Final = """SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, a.privilege_type
     FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass(%s) AND a.grantee <> c.relowner"""
-
-
-def shapes_of(registry: Registry) -> dict[str, Shape]:
-    """What the view of each workflow type looks like; types without a view are left out.
-
-    Args:
-        registry: of the app.
-    """
-    shapes: dict[str, Shape] = {}
-    for name, definition in registry.workflows.items():
-        view = definition.view
-        if view is None:
-            continue
-        try:
-            annotation = hints_of(view).get("return", Any)
-        except UsageError:
-            annotation = "its annotation"
-        shapes[name] = shape_of(annotation, inspect.getdoc(view) or "")
-    return shapes
 
 
 def keep_in_step(connection: Connection, database: Database, shapes: Mapping[str, Shape]) -> list[str]:
