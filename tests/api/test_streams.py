@@ -271,6 +271,24 @@ def test_what_has_changed_since_is_known_while_the_hub_remembers_it(monkeypatch:
     assert hub.current("e") == state("e", 4)
 
 
+def test_what_was_told_just_before_is_told_to_who_reads_tables_that_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub()
+    hub.publish([("a", state("a", 1)), ("b", state("b", 2))])
+    assert [each for _, each, _ in hub.lately()] == ["a", "b"]
+    monkeypatch.setattr(hubs, "LATELY_S", -1.0)
+    assert hub.lately() == [], "what is long past is in the tables"
+    monkeypatch.setattr(hubs, "LATELY_S", 3.0)
+
+    async def test(api: Caller) -> None:
+        await api.start("p-1")
+        api.app.hub.publish([("p-1", state("p-1", 3)), ("q-1", state("q-1", 3))])
+        async with watching(api, "/workflows/events?id_prefix=p-") as stream:
+            told = await stream.event()
+            assert (told[1], told[2]["id"]) == ("state", "p-1")
+
+    run(test, reader=Written())
+
+
 def test_what_is_remembered_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hubs, "REMEMBERED_BYTES", 1_000)
     hub = Hub()

@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 REMEMBERED: Final = 10_000
 """Workflows whose last change the hub remembers."""
 REMEMBERED_BYTES: Final = 32 * 1024 * 1024
+LATELY_S: Final = 3.0
+"""What tables that are behind may not have yet."""
 QUEUE: Final = 1_000
 """Changes that may wait for a reader; a slower one is cut, and comes again where it was."""
 QUEUE_BYTES: Final = 4 * 1024 * 1024
@@ -85,6 +88,7 @@ class Hub:
         self._moment = 0
         self._seen: dict[str, _Seen] = {}  # the latest change last
         self._size = 0
+        self._times: deque[tuple[float, int]] = deque()
         self._forgotten = 1
         self._by_id: dict[str, set[Watch]] = {}
         self._by_query: dict[ListQuery, set[Watch]] = {}
@@ -97,6 +101,10 @@ class Hub:
 
     def publish(self, changes: Sequence[Change]) -> None:
         """Tell."""
+        now = time.monotonic()
+        self._times.append((now, self.number))
+        while self._times[0][0] < now - LATELY_S:
+            self._times.popleft()
         for workflow_id, state in changes:
             before = self._remember(workflow_id, state)
             watching = self._by_id.get(workflow_id)
@@ -148,9 +156,18 @@ class Hub:
         """Number, id and state of each workflow that has changed since, in that order; None: the hub cannot say."""
         if last.epoch != self.epoch or not self._forgotten <= last.number <= self.number:
             return None
+        return self._after(last.number)
+
+    def lately(self) -> list[tuple[int, str, WorkflowState | None]]:
+        """The same for the last `LATELY_S`."""
+        begin = time.monotonic() - LATELY_S
+        number = next((number for moment, number in self._times if moment >= begin), self.number)
+        return self._after(number)
+
+    def _after(self, number: int) -> list[tuple[int, str, WorkflowState | None]]:
         found: list[tuple[int, str, WorkflowState | None]] = []
         for workflow_id, seen in reversed(self._seen.items()):
-            if seen.number <= last.number:
+            if seen.number <= number:
                 break
             found.append((seen.number, workflow_id, seen.state))
         return found[::-1]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from perdure.client.listing import ListQuery
+    from perdure.model.states import WorkflowState
 
 WATCHERS: Final = 5_000
 """Of one process; whoever comes then may try another."""
@@ -159,15 +160,21 @@ async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -
 async def _missed(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId | None) -> AsyncIterator[bytes]:
     """What has changed since, and where the reader is then."""
     number = hub.number
-    if last is None:
-        return _all([hub.mark(number)])
+    if last is None:  # a list that was read just now, of tables that are behind, may not have what was told just before
+        return _found(hub, query, hub.lately() if asked.backend.reader is not None else [], number)
     changed = hub.since(last)
     if changed is None:
         await asked.backend.has_all(LAG_S)
         return _read(asked, hub, watch, query, last)
+    return _found(hub, query, changed, number)
+
+
+def _found(
+    hub: Hub, query: ListQuery, changed: Sequence[tuple[int, str, WorkflowState | None]], number: int
+) -> AsyncIterator[bytes]:
     lasting = lasting_of(query)
-    found = [each for each in changed if each[2] is None or lasting.matches(each[2])]
-    return _all([hub.event(*each, query) for each in found] + [hub.mark(number)])
+    told = [hub.event(*each, query) for each in changed if each[2] is None or lasting.matches(each[2])]
+    return _all([*told, hub.mark(number)])
 
 
 async def _read(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId) -> AsyncIterator[bytes]:
