@@ -64,7 +64,7 @@ def place(kafka: str, count: int, rate: float) -> None:
 
     stopping = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: stopping.set())
+        signal.signal(each, lambda _number, _frame: stopping.set())
     for number in range(count) if count else itertools.count():
         if stopping.wait(1 / rate):
             break

@@ -65,7 +65,7 @@ class Trigger(Generic[T]):
                 raise UsageError(f"{spec.place}: workflow.trigger: start=True is for signals; a run is started anyway.")
             _add(triggers_of(cast("Member", member)), spec)
         elif isinstance(member, RunRef) and not spec.starts:
-            definition = cast("RunRef[Any, Any, Any]", member).definition
+            definition = cast("Any", member).definition
             _see_that_it_takes_one(definition.run_fn, spec, skip=0)
             _add([each for each, _ in definition.triggers], spec)
             definition.triggers.append((spec, ""))
@@ -74,7 +74,7 @@ class Trigger(Generic[T]):
                 f"{spec.place}: workflow.trigger goes above @workflow.run, @workflow.signal, or @workflow.defn of a function, not above "
                 f"{target!r}."
             )
-        return cast("Any", target)
+        return target
 
 
 def trigger(

@@ -229,6 +229,7 @@ def test_every_order_is_shipped_or_undone_once_though_each_process_is_killed(com
     try:
         until(lambda: reader.orders, "an order is shipped", PATIENCE_S)
         sell_badly(company)
+        connections = watcher.connections
         for names in KILLED:
             before, connections = len(company.sold()), watcher.connections
             for name in names:

@@ -97,7 +97,8 @@ def test_a_file_that_will_not_do_is_told_by_platform_client_and_command_line(
 
 
 def test_a_lock_of_another_process_is_told_waited_for_and_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SqliteFile.__init__, "__defaults__", (0.05, {}))
+    no_settings: dict[str, str] = {}
+    monkeypatch.setattr(SqliteFile.__init__, "__defaults__", (0.05, no_settings))
     said = Said()
     path = tmp_path / "app.db"
 

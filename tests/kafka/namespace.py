@@ -58,7 +58,7 @@ class Namespace:
         self.admin: Any = AdminClient({"bootstrap.servers": bootstrap})
         counts = {"commands": partitions, "events": partitions, "state": partitions, "replies": 2, "dead-letters": 1}
         counts["tasks.default"] = 3
-        counts["cancellations"] = 1
+        counts["cancellations"] = counts["ingest"] = 1
         self.create({f"{self.name}.{topic}": count for topic, count in counts.items()}, settings)
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "enable.idempotence": True})
 

@@ -85,8 +85,8 @@ def space(kafka: str) -> Space:
 def test_apply_makes_every_topic_and_check_finds_nothing_to_say(space: Space) -> None:
     assert space.topics.check() == [f"{space.name}.{t.part} does not exist: `perdure topics apply` makes it" for t in topics_of()]
     space.apply(partitions=3, queues=["default", "gpu"])
-    fixed = {"cancellations": 1, "replies": 4, "dead-letters": 1, "audit": 1, "meta": 1, "tasks.default": 12, "tasks.gpu": 12}
-    assert space.counts() == {"commands": 3, "events": 3, "state": 3} | fixed
+    fixed = {"cancellations": 1, "replies": 4, "dead-letters": 1, "ingest": 1, "audit": 1, "meta": 1}
+    assert space.counts() == {"commands": 3, "events": 3, "state": 3, "tasks.default": 12, "tasks.gpu": 12} | fixed
     assert space.topics.check() == []
 
 

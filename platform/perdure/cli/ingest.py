@@ -67,4 +67,4 @@ class _Ingesting:
         """What is looked at."""
         from perdure.observability.observed import Observed
 
-        return Observed(kafka=self._status)
+        return Observed(kafka=self._status, ingest=self._ingest)

@@ -133,4 +133,6 @@ class OnKafka:
         from perdure.observability.observed import Observed
 
         platform = self.platform
-        return Observed(platform.engine, platform.worker, platform.steps, platform.attempts, kafka=platform.status)
+        return Observed(
+            platform.engine, platform.worker, platform.steps, platform.attempts, kafka=platform.status, ingest=self.ingest
+        )

@@ -120,7 +120,7 @@ class PublishedRecords:
                 "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?)",
                 (-source.offset, source.value or b"", f"{source.topic}, record {source.offset}: {bad}", at),
             )
-            return
+            commands = bad.commands
         connection.executemany("INSERT INTO commands (record) VALUES (?)", [(encode_command(each),) for each in commands])
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from perdure.engine.counts import Buckets
     from perdure.engine.processor import Engine
+    from perdure.log.kafka.ingest import Ingest
     from perdure.log.kafka.status import Status
     from perdure.observability.observed import Medium, Observed
     from perdure.views.progress import Progress
@@ -46,6 +47,13 @@ PROJECTOR: Final = (
     ("bare", "Rows whose values PostgreSQL does not take."),
     ("fenced", "Times that another projector had taken a partition."),
     ("deleted", "Workflows that were deleted because their retention had ended."),
+)
+
+INGEST: Final = (
+    ("records", "Records of other systems that were read."),
+    ("commands", "Starts and signals that they led to."),
+    ("dead_letters", "Records that meant nothing to a trigger."),
+    ("passed_over", "Records for which no trigger's `when` holds."),
 )
 
 
@@ -85,6 +93,8 @@ class Metrics(Collector):
             yield from _of_kafka(observed.kafka)
         if observed.projector is not None:
             yield from _of_projector(observed.projector)
+        if observed.ingest is not None:
+            yield from _of_ingest(observed.ingest)
         if observed.kafka is not None and observed.engine is not None:
             observed.kafka.is_lag_wanted = True  # looked at from now on
             help_ = "Commands in the partitions that are owned which have not been taken."
@@ -166,6 +176,17 @@ def _of_projector(progress: Progress) -> Iterator[Metric]:
         "perdure_projector_lag_records", "Records of a partition that are not in the tables yet.", labels=("topic", "partition")
     )
     for (topic, partition), records in sorted(progress.lag.copy().items()):
+        lag.add_metric((topic, str(partition)), records)
+    yield lag
+
+
+def _of_ingest(ingest: Ingest) -> Iterator[Metric]:
+    for name, help_ in INGEST:
+        yield _counter(f"perdure_ingest_{name}", help_, getattr(ingest.counts, name))
+    lag = GaugeMetricFamily(
+        "perdure_ingest_lag_records", "Records of a partition that triggers have not taken yet.", labels=("topic", "partition")
+    )
+    for (topic, partition), records in sorted(ingest.lag.copy().items()):
         lag.add_metric((topic, str(partition)), records)
     yield lag
 

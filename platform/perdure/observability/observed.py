@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from perdure.engine.processor import Engine
+    from perdure.log.kafka.ingest import Ingest
     from perdure.log.kafka.status import Status
     from perdure.views.progress import Progress
     from perdure.worker.attempt import Attempts
@@ -39,6 +40,7 @@ class Observed:
         medium: the embedded log and store.
         kafka: how the Kafka clients are doing.
         projector: how the projector is doing.
+        ingest: how the triggers are doing.
     """
 
     engine: Engine | None = None
@@ -48,3 +50,4 @@ class Observed:
     medium: Medium | None = None
     kafka: Status | None = None
     projector: Progress | None = None
+    ingest: Ingest | None = None

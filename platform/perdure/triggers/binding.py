@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -82,14 +83,26 @@ class Bindings:
     def commands_of(self, source: Source, schema_of: SchemaOf | None = None) -> list[AnyCommand]:
         """What a record leads to: a command for each trigger of its topic whose `when` holds.
 
-        Each has a request id that is the record's own, so that a record that is read twice acts once.
+        Each has a request id that is the record's own, so that a record that is read or offered twice acts once.
 
         Raises:
-            BadRecord: it means nothing to one of them: none gets it.
+            BadRecord: it means nothing to one of them; `commands` is what the others make of it.
             Exception: what says that it may pass, such as a registry that is down.
         """
-        commands = [self._command(bound, source, schema_of) for bound in self._by_topic.get(source.topic, ())]
-        return [command for command in commands if command is not None]
+        commands: list[AnyCommand] = []
+        fault: BadRecord | None = None
+        for bound in self._by_topic.get(source.topic, ()):
+            try:
+                command = self._command(bound, source, schema_of)
+            except BadRecord as bad:
+                fault = fault or bad
+                continue
+            if command is not None:
+                commands.append(command)
+        if fault is not None:
+            fault.commands = commands
+            raise fault
+        return commands
 
     def _command(self, bound: _Bound, source: Source, schema_of: SchemaOf | None) -> AnyCommand | None:
         spec, definition, signal = bound.spec, bound.definition, bound.signal
@@ -133,7 +146,5 @@ class Bindings:
 
 def _takes_value(bound: _Bound) -> bool:
     """Whether the run takes the record's value; one that is started by a signal may take nothing."""
-    import inspect
-
     fn = bound.definition.run_fn
     return len(inspect.signature(fn).parameters) > (1 if bound.definition.cls is not None else 0)

@@ -17,11 +17,14 @@ from perdure.triggers.cloudevents import CloudEvent, parts_of
 
 if TYPE_CHECKING:
     from perdure._trigger import TriggerSpec
+    from perdure.model.commands import AnyCommand
 
 SchemaOf = Callable[[int], str | None]
 """The schema of an id of a registry; None: it knows none. Raises when the registry is down, which is waited for."""
 
 AVRO: Final = ("application/avro", "application/vnd.apache.avro", "avro/binary", "application/vnd.confluent.avro")
+TOMBSTONE: Final = "tombstone"
+"""Why a record without a value is a dead letter."""
 _MAGIC: Final = 0
 _FRAME: Final = 5
 
@@ -31,11 +34,13 @@ class BadRecord(Exception):
 
     Attributes:
         reason: one word.
+        commands: what it has led to by other triggers of its topic.
     """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+        self.commands: list[AnyCommand] = []
 
 
 def value_of(
@@ -84,7 +89,7 @@ def _content_type(headers: Mapping[str, bytes]) -> str:
 
 def _decoded(spec: TriggerSpec, data: bytes | None, content_type: str, wanted: Any, schema_of: SchemaOf | None) -> Any:
     if data is None:
-        raise BadRecord("tombstone", "it has no value")
+        raise BadRecord(TOMBSTONE, "it has no value")
     if spec.format == "avro" or spec.schema or content_type in AVRO:
         return _of_avro(spec, data, wanted, schema_of)
     try:

@@ -15,11 +15,13 @@ from perdure.engine.counts import Buckets, Counts, Doing, Pulse
 from perdure.engine.ports import Batch
 from perdure.engine.processor import Engine
 from perdure.errors import InfrastructureError
+from perdure.log.kafka.ingest import Ingest, IngestCounts
 from perdure.log.kafka.status import Status
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.observability.metrics import Metrics
 from perdure.observability.observed import Observed
+from perdure.views.progress import Progress
 from perdure.worker.attempt import Attempts
 from perdure.worker.worker import Worker
 
@@ -39,6 +41,18 @@ class _Engine:
     @property
     def engine(self) -> Engine:
         return cast("Engine", self)
+
+
+class _Ingest:
+    """What the metrics read of one."""
+
+    def __init__(self) -> None:
+        self.counts = IngestCounts(records=9, commands=6, dead_letters=2, passed_over=1)
+        self.lag = {("shop.orders", 2): 5}
+
+    @property
+    def ingest(self) -> Ingest:
+        return cast("Ingest", self)
 
 
 class _Runs:
@@ -159,10 +173,21 @@ def test_kafka_is_measured_by_partition() -> None:
     assert samples["perdure_ready"] == 0
 
 
+def test_triggers_are_measured_by_topic_and_partition() -> None:
+    samples = scraped(Observed(ingest=_Ingest().ingest))
+    assert samples["perdure_ingest_records_total"] == 9
+    assert samples["perdure_ingest_dead_letters_total"] == 2
+    assert samples["perdure_ingest_passed_over_total"] == 1
+    assert samples["perdure_ingest_lag_records{partition=2,topic=shop.orders}"] == 5
+
+
+def untold(message: str, /, **where: str | int) -> None: ...
+
+
 def test_every_metric_is_explained_and_nothing_else() -> None:
     explained = set(re.findall(r"`(perdure_\w+)`", (HOUSE / "docs" / "howto" / "observe.md").read_text()))
     with ThreadPoolExecutor(1) as threads:
         attempts = Attempts({}, JsonPayloads(), threads, {})
     worker = Worker("w", attempts, lambda reports: None)
-    everything = Observed(_Engine().engine, worker, None, attempts, _Medium(), Status())
+    everything = Observed(_Engine().engine, worker, None, attempts, _Medium(), Status(), Progress(untold), _Ingest().ingest)
     assert families_of(everything) == explained

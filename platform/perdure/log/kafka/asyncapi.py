@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from perdure import schemas
 from perdure.codec.avro import FRAMED, HEADER
-from perdure.log.kafka.topics import AUDIT, COMMANDS, META, Topic, name_of, topics_of
+from perdure.log.kafka.topics import AUDIT, COMMANDS, INGEST, META, Topic, name_of, topics_of
 
 AVRO: Final = "application/vnd.apache.avro;version=1.12.0"
 _TITLE: Final = "perdure"
 _JSON: Final = {META: "fact", AUDIT: "audit-entry"}
+_FOREIGN: Final = {INGEST: "record"}
 _FORMS: Final = (
     "With /confluent, five bytes stand before the Avro: a NUL, and the id of the schema in the registry. Readers take both."
 )
@@ -43,6 +44,7 @@ def document(namespace: str, queues: Sequence[str]) -> dict[str, Any]:
             "messages": {
                 **{name: _message(name) for name in used},
                 **{name: {"contentType": "application/json", "summary": topic.title} for topic, name in _JSON.items()},
+                **{name: {"summary": topic.title} for topic, name in _FOREIGN.items()},
             },
         },
     }
@@ -62,7 +64,7 @@ def _operation(topic: Topic) -> dict[str, Any]:
 
 
 def _channel(namespace: str, topic: Topic) -> dict[str, Any]:
-    message = topic.schema or _JSON[topic]
+    message = topic.schema or {**_JSON, **_FOREIGN}[topic]
     return {
         "address": name_of(namespace, topic),
         "description": f"{topic.title} Key: {topic.key}.",

@@ -80,18 +80,17 @@ class EngineClients:
             config["group.instance.id"] = self.instance
         return Consumer(self._with_settings(config, on_error))
 
-    def stranger(self, group: str, begin: str, on_error: Callable[[str], None]) -> Consumer:
+    def stranger(self, group: str, on_error: Callable[[str], None]) -> Consumer:
         """Of topics of others, a member of another group.
 
         Args:
             group: its name.
-            begin: `earliest` or `latest`: where a partition begins that nobody of the group has read yet.
             on_error: told in words.
         """
         config = {
             **self._reading(),
-            "auto.offset.reset": begin,
             "group.id": group,
+            "topic.metadata.refresh.interval.ms": 1_000,  # a topic that is not there yet is found so soon
             "session.timeout.ms": self.session_timeout_ms,
             "heartbeat.interval.ms": min(HEARTBEAT_MS, self.session_timeout_ms // 3),
             "partition.assignment.strategy": "cooperative-sticky",
@@ -105,14 +104,20 @@ class EngineClients:
         config = {**self._reading(), "group.id": self.group, "enable.partition.eof": True, "fetch.wait.max.ms": 20}
         return Consumer(self._with_settings(config, on_error))
 
-    def offsets(self, on_error: Callable[[str], None]) -> Consumer:
+    def offsets(self, on_error: Callable[[str], None], group: str = "") -> Consumer:
         """Of committed offsets and their metadata, with those that open transactions hold not waited for; never a member of the group.
+
+        Args:
+            on_error: told in words.
+            group: whose; the engines' by default.
 
         `AdminClient.list_consumer_group_offsets` would say the same, and ends the whole process when the coordinator moves while it is
         asked: an assertion of librdkafka's, https://github.com/confluentinc/librdkafka/issues/3663 and 4605.
         """
         return Consumer(
-            self._with_settings({**self._reading(), "group.id": self.group, "isolation.level": "read_uncommitted"}, on_error)
+            self._with_settings(
+                {**self._reading(), "group.id": group or self.group, "isolation.level": "read_uncommitted"}, on_error
+            )
         )
 
     def producer(self, on_error: Callable[[str], None], transactional_id: str = "") -> Producer:

@@ -2,6 +2,9 @@
 
 The topic itself is never edited. Which letters are done with is a fact of the namespace: `<namespace>.meta` has the key
 `dead-letter/<partition>/<offset>` with what became of it. A retried record and its fact are written in one transaction.
+
+A record of another system's topic is not written there again, where others read it, too: it goes to `<namespace>.ingest`, with its first place in a header, and is
+offered to the triggers once more. When the letter does not have its value, it is read where it was found, as long as it is there.
 """
 
 from __future__ import annotations
@@ -23,10 +26,13 @@ from perdure.log.kafka.partitioner import partition_of
 from perdure.log.kafka.settings import checked, of_librdkafka
 from perdure.log.kafka.topics import COMMANDS as COMMANDS_TOPIC
 from perdure.log.kafka.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
-from perdure.log.kafka.topics import META, RECORD_BYTES, name_of
+from perdure.log.kafka.topics import INGEST, META, RECORD_BYTES, name_of
 from perdure.log.kafka.verdict import Verdict, error_of, in_words, verdict_of
 from perdure.model.commands import AnyCommand
 from perdure.model.dead_letters import DeadLetter
+from perdure.triggers.binding import Source
+from perdure.triggers.decoding import TOMBSTONE
+from perdure.triggers.offering import offered_headers
 
 FACT: Final = "dead-letter/"
 ANSWER_S: Final = 30.0
@@ -52,6 +58,7 @@ class KafkaDeadLetters:
         self._commands = name_of(namespace, COMMANDS_TOPIC)
         self._topic = name_of(namespace, DEAD_LETTERS_TOPIC)
         self._meta = name_of(namespace, META)
+        self._ingest = name_of(namespace, INGEST)
         self._settings: dict[str, Any] = {**of_librdkafka(checked(settings))}
         self._stale: list[str] = []
         try:
@@ -84,7 +91,9 @@ class KafkaDeadLetters:
         """Why it would be of no use to retry it now; empty when it may go well."""
         found = letter.letter
         is_task = found.topic.startswith(f"{self._namespace}.tasks.")
-        is_produced = found.reason in {NO_TOPIC, REFUSED} and not is_task
+        is_produced = found.reason in {NO_TOPIC, REFUSED} and not is_task and found.offset < 0
+        if self._is_of_others(found):
+            return self._fault_of_offer(found)
         if found.value is None and not is_produced:
             return "its value was not kept; it can only be dropped"
         if found.topic == self._commands:
@@ -114,12 +123,49 @@ class KafkaDeadLetters:
         for letter in letters:
             found = letter.letter
             headers: list[Any] = [(header.name, header.value) for header in found.headers]
-            if found.topic == self._commands:
+            if self._is_of_others(found):
+                records.append(self._offer(found))
+            elif found.topic == self._commands:
                 key = _command_of(found).workflow_id.encode(errors="surrogatepass")
                 records.append((found.topic, found.value, key, partition_of(key, partitions), headers))
             else:
                 records.append((found.topic, found.value, found.key, -1, headers))
         self._write(records, letters, "retried")
+
+    def _is_of_others(self, letter: DeadLetter) -> bool:
+        """Whether a trigger has read it."""
+        return letter.offset >= 0 and not letter.topic.startswith(f"{self._namespace}.")
+
+    def _fault_of_offer(self, letter: DeadLetter) -> str:
+        if not self._count_of(self._ingest, is_needed=False):
+            return f"topic {self._ingest} does not exist; `perdure topics apply` makes it"
+        if letter.value is None and letter.reason != TOMBSTONE and self._found_at(letter) is None:
+            return f"the record is not in {letter.topic} any more; it can only be dropped"
+        return ""
+
+    def _offer(self, letter: DeadLetter) -> _Record:
+        headers: list[tuple[str, bytes | None]] = [(header.name, header.value) for header in letter.headers]
+        key, value = letter.key, letter.value
+        if value is None and (found := self._found_at(letter)) is not None:
+            key, value, headers = found.key(), found.value(), list(found.headers() or [])
+        source = Source(letter.topic, letter.partition, letter.offset, key, value, headers)
+        return (self._ingest, value, key, -1, offered_headers(source))
+
+    def _found_at(self, letter: DeadLetter) -> Any:
+        """The record itself, where it was found; None: it is not there any more."""
+        place = TopicPartition(letter.topic, letter.partition, letter.offset)
+        consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(letter.topic, letter.partition), ANSWER_S)
+            if not low <= letter.offset < high:
+                return None
+            consumer.assign([place])
+            record: Any = consumer.poll(ANSWER_S)
+            return record if record is not None and record.error() is None and record.offset() == letter.offset else None
+        except KafkaException:
+            return None
+        finally:
+            consumer.close()
 
     def drop(self, letters: Sequence[OpenLetter]) -> None:
         """They are done with. The records stay in the topic until its retention ends."""

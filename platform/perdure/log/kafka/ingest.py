@@ -1,8 +1,10 @@
 """Topics of others become commands, exactly once: read, and written to `<namespace>.commands` in one transaction with the offsets.
 
 The commands are keyed by workflow id with Java's partitioner, whatever partitioner the producer of the records used. Records of a partition are taken in their order,
-so that the order of a key is kept. What means nothing becomes a dead letter in the same transaction. Which process reads which partition is the group's to say; a batch of
-one that has lost a partition meanwhile is refused by the broker, and read again.
+so that the order of a key is kept. What means nothing becomes a dead letter in the same transaction. Which process reads which partition is the group's to say
+(`foreign_topics.py`).
+
+`<namespace>.ingest` is read, too: records that `perdure dead-letters retry` offers to the triggers once more, each with its first place in a header.
 """
 
 from __future__ import annotations
@@ -10,27 +12,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import KafkaException, TopicPartition
-
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS
 from perdure.errors import CommitAborted
+from perdure.log.kafka.foreign_topics import ForeignTopics, Place
 from perdure.log.kafka.registry import Registry as SchemaRegistry
 from perdure.log.kafka.registry import RegistryDown, registry_of
 from perdure.log.kafka.topics import COMMANDS as COMMANDS_TOPIC
 from perdure.log.kafka.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
-from perdure.log.kafka.topics import name_of
+from perdure.log.kafka.topics import INGEST, name_of
 from perdure.log.kafka.transaction import Fenced, Transactions
-from perdure.log.kafka.verdict import error_of, in_words
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.triggers.binding import Source
 from perdure.triggers.decoding import BadRecord
+from perdure.triggers.offering import first_source
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Producer
+    from confluent_kafka import Producer
 
     from perdure.log.kafka.clients import EngineClients
     from perdure.log.kafka.status import Status
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 BATCH: Final = 2_000
 POLL_S: Final = 0.1
 PAUSE_S: Final = 1.0
+AGAIN_S: Final = 0.2
+KEPT_BYTES: Final = 8 * 1024 * 1024
+"""A dead letter with more than this is more than a record may hold: its value stays where it was found."""
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class _Batch:
     letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
     first: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     ends: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    records: int = 0
     passed_over: int = 0
 
 
@@ -76,20 +80,28 @@ class Ingest:
         bindings: of the app.
         status: told of stalls.
         begin: `earliest` or `latest`: where a partition begins that nobody has read yet.
+
+    Attributes:
+        counts: since the start.
+        lag: records that are not taken yet, by topic and partition.
     """
 
     def __init__(self, clients: EngineClients, bindings: Bindings, status: Status, begin: str = "earliest") -> None:
         self.counts = IngestCounts()
+        self.lag: dict[Place, int] = {}
         self._clients = clients
         self._bindings = bindings
         self._status = status
-        self._begin = begin
         self._stopping = Event()
         self._transactions = Transactions(clients, status, self._stopping.is_set)
         self._commands = name_of(clients.namespace, COMMANDS_TOPIC)
         self._dead_letters = name_of(clients.namespace, DEAD_LETTERS_TOPIC)
+        self._again = name_of(clients.namespace, INGEST)
+        self._topics = ForeignTopics(clients, [*bindings.topics, self._again], f"{clients.namespace}.ingest", begin, status)
         address = registry_of(clients.settings)
-        self._schema_of = lru_cache(10_000)(SchemaRegistry(address, tries=1).schema_of) if address is not None else None
+        self._registry = SchemaRegistry(address, tries=1) if address is not None else None
+        self._schemas: dict[int, str] = {}
+        self._looked_at = 0.0
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Until `request_stop`.
@@ -102,81 +114,80 @@ class Ingest:
         """
         self._clients.framing.open(self._status, self._stopping.wait)
         self._transactions.open()
-        consumer = self._joined()
+        self._topics.join()
         ready()
         try:
             while not self._stopping.is_set():
-                consumer = self._turn(consumer)
+                self._turn()
         finally:
-            consumer.close()
+            self._topics.close()
             self._transactions.close()
 
     def request_stop(self) -> None:
         """Ask for a stop and return at once; any thread."""
         self._stopping.set()
 
-    def _joined(self) -> Consumer:
-        consumer = self._clients.stranger(f"{self._clients.namespace}.ingest", self._begin, self._troubled)
-        consumer.subscribe(self._bindings.topics)
-        return consumer
+    # ---- a batch
 
-    def _turn(self, consumer: Consumer) -> Consumer:
-        """One batch; the consumer to go on with."""
-        first = consumer.poll(POLL_S)
-        found: list[Any] = [first, *consumer.consume(BATCH, 0)] if first is not None else []
-        records = [record for record in found if record.error() is None or self._tell(record.error())]
+    def _turn(self) -> None:
+        records = self._topics.take(BATCH, POLL_S)
+        if (now := time.monotonic()) - self._looked_at > PAUSE_S:
+            self._looked_at = now
+            self.lag = self._topics.lag()
         if not records:
-            return consumer
+            return
+        batch = self._batch_of(records)
+        if not batch.ends:
+            return
         try:
-            batch = self._batch_of(records)
-        except RegistryDown as error:
-            self._status.trouble = str(error)
-            self._status.waits("the schema registry")
-            self._rewind(consumer, _firsts(records))
-            self._stopping.wait(PAUSE_S)
-            return consumer
-        try:
-            self._write(consumer, batch)
+            self._write(batch)
         except Fenced as error:
             self._status.report(f"{error}; nothing is lost, joining again")
-            consumer.close()
-            return self._joined()
+            self._topics.close()
+            self._topics.join()
         except CommitAborted as error:
             self._status.report(f"{error}; nothing is lost, trying again")
-            self._rewind(consumer, batch.first)
-            self._stopping.wait(PAUSE_S / 5)
-            return consumer
-        self._status.goes_on()
-        counts = self.counts
-        counts.records += len(records)
-        counts.commands += len(batch.commands)
-        counts.dead_letters += len(batch.letters)
-        counts.passed_over += batch.passed_over
-        for letter in batch.letters:
-            self._status.report(
-                f"{letter.topic}, partition {letter.partition}, offset {letter.offset}: {letter.message}; it is in {self._dead_letters} "
-                f"({letter.reason})"
-            )
-        return consumer
+            self._topics.refresh()
+            self._topics.rewind(batch.first)
+            self._stopping.wait(AGAIN_S)
+        else:
+            self._count(batch)
 
     def _batch_of(self, records: list[Any]) -> _Batch:
-        batch = _Batch(first=_firsts(records))
+        """What they lead to. Where the schema registry has to be asked and does not answer, the partition waits, and the others go on."""
+        batch = _Batch()
+        waiting: set[Place] = set()
         for record in records:
-            source = Source(
-                record.topic(), record.partition(), record.offset(), record.key(), record.value(), record.headers() or ()
-            )
-            batch.ends[source.topic, source.partition] = source.offset + 1
-            try:
-                commands = self._bindings.commands_of(source, self._schema_of)
-            except BadRecord as bad:
-                batch.letters.append(_letter(source, record.timestamp()[1], bad))
+            place = (record.topic(), record.partition())
+            if place in waiting:
                 continue
-            batch.commands += commands
-            batch.passed_over += not commands
+            found = Source(*place, record.offset(), record.key(), record.value(), record.headers() or ())
+            source = first_source(found) if place[0] == self._again else found
+            try:
+                commands = self._bindings.commands_of(source, self._schema_of if self._registry is not None else None)
+            except RegistryDown as error:
+                self._status.trouble = str(error)
+                self._status.waits("the schema registry")
+                self._topics.hold(place, record.offset(), PAUSE_S)
+                waiting.add(place)
+                continue
+            except BadRecord as bad:
+                batch.commands += bad.commands
+                batch.letters.append(_letter(source, record.timestamp()[1], bad))
+            else:
+                batch.commands += commands
+                batch.passed_over += not commands
+            batch.records += 1
+            batch.first.setdefault(place, record.offset())
+            batch.ends[place] = record.offset() + 1
         return batch
 
-    def _write(self, consumer: Consumer, batch: _Batch) -> None:
-        offsets = [TopicPartition(topic, partition, end) for (topic, partition), end in batch.ends.items()]
+    def _write(self, batch: _Batch) -> None:
+        metadata = self._topics.metadata
+        if metadata is None:
+            raise CommitAborted("this process is no member of its group at the moment")
+        if strays := batch.ends.keys() - self._topics.owned:
+            raise CommitAborted(f"{sorted(strays)} have been taken from this process")
 
         def write(producer: Producer) -> None:
             for command in batch.commands:
@@ -184,40 +195,52 @@ class Ingest:
             for letter in batch.letters:
                 _produce(producer, self._dead_letters, DEAD_LETTERS.encode(letter), letter.key, [DEAD_LETTERS.header])
 
-        self._transactions.run(write, offsets, consumer.consumer_group_metadata())
+        self._transactions.run(write, self._topics.offsets(batch.ends), metadata)
 
-    def _rewind(self, consumer: Consumer, firsts: dict[tuple[str, int], int]) -> None:
-        """Read again what was not written; partitions that have gone are read by whoever has them now."""
-        mine = {(each.topic, each.partition) for each in consumer.assignment()}
-        for (topic, partition), offset in firsts.items():
-            if (topic, partition) in mine:
-                try:
-                    consumer.seek(TopicPartition(topic, partition, offset))
-                except KafkaException as exception:
-                    self._troubled(in_words(error_of(exception)))
+    def _count(self, batch: _Batch) -> None:
+        counts = self.counts
+        counts.records += batch.records
+        counts.commands += len(batch.commands)
+        counts.dead_letters += len(batch.letters)
+        counts.passed_over += batch.passed_over
+        for letter in batch.letters:
+            self._status.report(
+                f"{letter.topic}, partition {letter.partition}, offset {letter.offset}: {letter.message}; it is in {self._dead_letters} "
+                f"({letter.reason})",
+                topic=letter.topic,
+                partition=letter.partition,
+                offset=letter.offset,
+            )
 
-    def _tell(self, error: Any) -> bool:
-        """An error instead of a record: a topic that does not exist, or a broker that does not answer."""
-        self._status.trouble = in_words(error)
-        self._status.waits(f"records of {', '.join(self._bindings.topics)}")
-        return False
-
-    def _troubled(self, message: str) -> None:
-        self._status.trouble = message
-
-
-def _firsts(records: list[Any]) -> dict[tuple[str, int], int]:
-    firsts: dict[tuple[str, int], int] = {}
-    for record in records:
-        firsts.setdefault((record.topic(), record.partition()), record.offset())
-    return firsts
+    def _schema_of(self, number: int) -> str | None:
+        """The schema of an id, which never changes; one that is not known may come yet."""
+        if (known := self._schemas.get(number)) is not None:
+            return known
+        assert self._registry is not None
+        found = self._registry.schema_of(number)
+        self._status.goes_on()
+        if found is not None:
+            self._schemas[number] = found
+        return found
 
 
 def _letter(source: Source, timestamp_ms: int, bad: BadRecord) -> DeadLetter:
     headers = tuple(RecordHeader(name, value) for name, value in source.headers)
-    at = time.time_ns() // 1_000
+    value, message = source.value, str(bad)
+    if value is not None and len(value) > KEPT_BYTES:
+        message += f"; its {len(value)} bytes are too many for a dead letter, they are where they were found"
+        value = None
     return DeadLetter(
-        source.topic, source.partition, source.offset, timestamp_ms, bad.reason, str(bad), at, source.key, source.value, headers
+        source.topic,
+        source.partition,
+        source.offset,
+        timestamp_ms,
+        bad.reason,
+        message,
+        time.time_ns() // 1_000,
+        source.key,
+        value,
+        headers,
     )
 
 

@@ -113,6 +113,10 @@ DEAD_LETTERS: Final = Topic(
     "dead-letters", "Records that could not be taken, with why and from where.",
     "as found", "dead-letters", 1, "delete", 90 * _DAY_MS, is_public=True,
 )  # fmt: skip
+INGEST: Final = Topic(
+    "ingest", "Records of other systems that are offered to the triggers once more, by `perdure dead-letters retry`.",
+    "as found", "", 1, "delete", 30 * _DAY_MS,
+)  # fmt: skip
 AUDIT: Final = Topic(
     "audit", "What was done to workflows through the HTTP API: who, what, when, and what became of it.",
     "none", "", 1, "delete", 400 * _DAY_MS,
@@ -121,7 +125,7 @@ META: Final = Topic(
     "meta", "Facts about the namespace: partition counts, which are frozen, and the schemas that are written.",
     "the fact's name", "", 1, "compact",
 )  # fmt: skip
-FIXED: Final = (COMMANDS, EVENTS, STATE, REPLIES, CANCELLATIONS, DEAD_LETTERS, AUDIT, META)
+FIXED: Final = (COMMANDS, EVENTS, STATE, REPLIES, CANCELLATIONS, DEAD_LETTERS, INGEST, AUDIT, META)
 TASK_PARTITIONS: Final = 12
 
 
