@@ -53,6 +53,24 @@ def test_the_same_key_acts_once_and_gets_the_same_answer() -> None:
     run(test)
 
 
+def test_a_start_with_a_signal_is_for_the_run_that_is_open_or_for_a_new_one() -> None:
+    async def test(api: Caller) -> None:
+        body = {"type": "Parcel", "id": "p-1", "args": ["box"], "options": {"if_running": "attach"}}
+        first = await api.post("/workflows", {**body, "signal": {"name": "move", "args": ["road"]}}, 201)
+        await api.until("/workflows/p-1/view", lambda view: view["place"] == "van")
+        history = await api.get("/workflows/p-1/history")
+        assert [each["type"] for each in history["events"]][:3] == ["WorkflowStarted", "ActivityScheduled", "SignalReceived"]
+        given = base64.b64encode(b'["sea"]').decode()
+        second = await api.post("/workflows", {**body, "signal": {"name": "move", "input": given}}, 200)
+        assert second["run_id"] == first["run_id"]
+        await api.until("/workflows/p-1/view", lambda view: view["place"] == "sea")
+        problem = await api.post("/workflows", {**body, "id": "p-2", "signal": {"name": "nothing"}}, 422)
+        assert "nothing" in problem["detail"]
+        await api.get("/workflows/p-2", 404)
+
+    run(test)
+
+
 def test_cancel_and_terminate_end_a_run_with_their_reason() -> None:
     async def test(api: Caller) -> None:
         for number, (what, status) in enumerate([("cancel", "cancelled"), ("terminate", "terminated")]):
@@ -131,6 +149,11 @@ def test_what_cannot_be_an_id_is_refused_in_path_and_body() -> None:
         (b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"if_running": "maybe"}}', "maybe"),
         (b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"delay": "soon"}}', "delay"),
         (b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"timeout": "0s"}}', "longer than nothing"),
+        (b'{"type": "Parcel", "id": "p", "args": ["x"], "signal": {"name": "move"}}', "if_running"),
+        (
+            b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"if_running": "attach"}, "signal": {"name": ""}}',
+            "signal's name",
+        ),
     ],
 )
 def test_a_body_that_does_not_fit_is_told_what_is_wrong(body: bytes, said: str) -> None:

@@ -50,7 +50,7 @@ from perdure.log.http.transport import HttpTransport
 from perdure.log.state_feed import LocalStateFeed
 from perdure.medium.memory import MemoryMedium
 from perdure.medium.reader import MemoryReader
-from perdure.model.commands import CompleteActivity, FireTimer, ResumeWorkflow, StartWorkflow
+from perdure.model.commands import CompleteActivity, FireTimer, ResumeWorkflow
 from perdure.model.states import Status
 from perdure.registry import Registry
 from tests.api.identity import Reports
@@ -469,7 +469,6 @@ def test_what_is_no_problem_is_not_the_apis(body: bytes) -> None:
     "command",
     [
         CompleteActivity("w", "r", number=1, token="t"),
-        StartWorkflow("w", type="Box", signal_name="arrive"),
         FireTimer("w", "r", number=1),
         ResumeWorkflow("w", "r"),
     ],

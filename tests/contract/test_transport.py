@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from perdure.client.address import transport_of
 from perdure.client.ports import Transport
@@ -165,6 +166,28 @@ def test_the_same_request_twice_at_once_is_answered_twice(line: Line) -> None:
         await transport.close()
 
     asyncio.run(main())
+
+
+def test_a_start_arrives_whole_with_the_signal_that_it_brings(line: Line) -> None:
+    start = StartWorkflow(
+        "w",
+        request_id="r",
+        type="Box",
+        input=b"[1]",
+        if_running="attach",
+        delay_us=7,
+        signal_name="put",
+        signal_input=b'["a"]',
+    )
+
+    async def main() -> None:
+        transport = line.transport()
+        await transport.request(start, 10)
+        await transport.close()
+
+    asyncio.run(main())
+    taken = next(command for command in line.echo.taken if isinstance(command, StartWorkflow))
+    assert replace(taken, reply_to="") == start
 
 
 def test_requests_reach_the_engine_in_order(line: Line) -> None:

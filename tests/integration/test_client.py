@@ -12,7 +12,7 @@ import pytest
 from perdure import testing, workflow
 from perdure.codec.history import history_from_json, history_to_json
 from perdure.core.run import fold
-from perdure.errors import Failure, TimedOut, UsageError, WorkflowAlreadyStarted, WorkflowFailed
+from perdure.errors import Failure, RequestRefused, TimedOut, UsageError, WorkflowAlreadyStarted, WorkflowFailed
 from perdure.model import commands as cm
 from perdure.model.events import SignalReceived
 from perdure.registry import Registry
@@ -88,6 +88,29 @@ def test_a_second_start_attaches_or_replaces_as_asked() -> None:
         assert (await env.client.history("box", first.run_id))[0].run_id == first.run_id
         await second.signal(Box.put, "end")
         assert await second.result() == ["end"]
+
+    on_the_platform(program)
+
+
+def test_the_first_signal_through_with_start_starts_what_does_not_run() -> None:
+    async def program(env: testing.Environment) -> None:
+        first = env.client.with_start("box", Box.main)
+        assert await env.client.list() == [], "nothing is asked until the signal"
+        await first.signal(Box.put, "a")
+        second = env.client.options(request_id="once").with_start("box", Box.main, True)
+        await second.signal(Box.put, "b")
+        again = env.client.options(request_id="once").with_start("box", Box.main, True)
+        await again.signal(Box.put, "b")
+        assert {second.run_id, again.run_id} == {first.run_id}
+        await second.signal(Box.put, "end")
+        assert await first.result() == ["a", "b", "end"], "the arguments are those of the start"
+        await env.client.with_start("box", Box.main).signal_by_name("put", ["c"])
+        assert (await env.client.state("box")).run_id != first.run_id
+        with pytest.raises(RequestRefused, match="nothing"):
+            await env.client.with_start("other", Box.main).signal_by_name("nothing")
+        assert [state.workflow_id for state in await env.client.list()] == ["box"], "no run without its signal"
+        with pytest.raises(UsageError, match=r"start\(\) does that"):
+            env.client.options(if_running="terminate").with_start("box", Box.main)
 
     on_the_platform(program)
 

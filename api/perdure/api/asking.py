@@ -62,11 +62,19 @@ _OPTIONS: Final = {
     },
 }
 
+_SIGNAL: Final = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name"],
+    "properties": {"name": {"type": "string"}, "args": _ARGS},
+    "description": "Signal-with-start, with if_running=attach: the run that is open takes it; when there is none, one starts with it. One command, never a half.",
+}
+
 
 @routes.add(
     "POST", "/workflows", Role.OPERATOR, "Start a workflow", action="start", parameters=[_KEY],
     body=_body(
-        {"required": ["type", "id"], "properties": {"type": {"type": "string"}, "id": {"type": "string"}, "args": _ARGS, "options": _OPTIONS}},
+        {"required": ["type", "id"], "properties": {"type": {"type": "string"}, "id": {"type": "string"}, "args": _ARGS, "options": _OPTIONS, "signal": _SIGNAL}},
         {"type": "Order", "id": "order-1", "args": ["burrata"], "options": {"if_closed": "refuse"}},
     ),
     responses={
@@ -89,6 +97,13 @@ async def start_workflow(asked: Asked) -> Response:
         raise problem("limit-exceeded", f"the attributes are {len(attributes)} bytes long, the limit is {ATTRIBUTES_BYTES}")
     if asked.backend.registry is not None and (definition := asked.backend.registry.workflows.get(body.type)) is not None:
         _check(definition.run_fn, given, f"workflow {body.type!r}")
+    if body.signal is not None:
+        if options.if_running != "attach":
+            raise refused(
+                'a start with a signal needs the option if_running="attach": the signal is for the run that is open, or the new one'
+            )
+        if fault := fault_of_id(body.signal.name, "signal's name"):
+            raise refused(fault)
     command = StartWorkflow(
         body.id,
         request_id=_request_id(asked),
@@ -100,6 +115,8 @@ async def start_workflow(asked: Asked) -> Response:
         timeout_us=duration_us("timeout", options.timeout),
         attributes=attributes,
         trace=asked.request.headers.get("traceparent", ""),
+        signal_name=body.signal.name if body.signal is not None else "",
+        signal_input=body.signal.payload if body.signal is not None else b"[]",
     )
     return await _accepted(asked, command, new_status=201)
 

@@ -57,6 +57,19 @@ class StartOptions(Body, frozen=True):
     attributes: dict[str, Any] | None = None
 
 
+class FirstSignal(Body, frozen=True):
+    """A signal that a start brings along: to the run that is open, or to the new one."""
+
+    name: str
+    args: msgspec.Raw = msgspec.Raw(b"[]")
+    input: str | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """As it is recorded."""
+        return payload_of(self.args, self.input)
+
+
 class Start(Body, frozen=True):
     """A workflow to start."""
 
@@ -65,6 +78,7 @@ class Start(Body, frozen=True):
     args: msgspec.Raw = msgspec.Raw(b"[]")
     input: str | None = None
     options: StartOptions = StartOptions()
+    signal: FirstSignal | None = None
 
     @property
     def payload(self) -> bytes:

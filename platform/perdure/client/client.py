@@ -136,6 +136,33 @@ class Client:
         handle = await self.start(id, run, *args, **kwargs)
         return await handle.result()
 
+    def with_start(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[S, R]:
+        """A workflow whose first signal through this handle starts it when it does not run: signal and start are one command, so that there never is one
+        without the other. Until that signal nothing is asked. A run that is open takes the signal, and its arguments stay what they were.
+
+        Args:
+            id: the workflow id, its address.
+            run: `Order.process`, or a function workflow.
+            args: what it takes.
+            kwargs: the same.
+
+        Raises:
+            errors.RequestRefused: the id or an argument is refused.
+            errors.UsageError: `options(if_running="terminate")` makes no sense with it.
+        """
+        _check_id(id)
+        definition = run.definition
+        payload = self._payloads.encode_arguments(definition.run_fn, args, kwargs, what=f"workflow {definition.name!r}")
+        options = {**self._start_options}
+        request_id: str = options.pop("request_id", "")
+        if options.get("if_running") == "terminate":
+            raise errors.UsageError(
+                'with_start signals the run that is open; if_running="terminate" would end it first: start() does that'
+            )
+        options["if_running"] = "attach"
+        start = cm.StartWorkflow(id, request_id=request_id, type=definition.name, input=payload, **options)
+        return Handle(self._transport, self._payloads, id, "", definition, start)
+
     def get(self, id: str, run: RunRef[S, P, R], /) -> Handle[S, R]:
         """The current run of a workflow id, or its last one; nothing is asked yet."""
         return Handle(self._transport, self._payloads, id, "", run.definition)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
+from msgspec.structs import replace
+
 from perdure import errors
 from perdure.client.answers import accepted, answered, result_of
 from perdure.client.reached import reached
@@ -42,12 +44,22 @@ class Handle(Generic[S_co, R_co]):
         run_id: empty when it is not about one run only.
     """
 
-    def __init__(self, transport: Transport, payloads: Payloads, id: str, run_id: str, definition: Definition | None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        payloads: Payloads,
+        id: str,
+        run_id: str,
+        definition: Definition | None,
+        start: cm.StartWorkflow | None = None,
+    ) -> None:
         self.id = id
         self.run_id = run_id
         self._transport = transport
         self._payloads = payloads
         self._definition = definition
+        self._start = start
+        """What the first signal brings along."""
 
     async def result(self) -> R_co:
         """Wait for the run to close; its result.
@@ -169,8 +181,14 @@ class Handle(Generic[S_co, R_co]):
 
     async def _signal(self, name: str, payload: bytes) -> None:
         self._check_id()
-        command = cm.SignalWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload)
-        accepted(await traced(self._transport, command, f"signal {name}", REQUEST_TIMEOUT_S))
+        if (start := self._start) is not None:
+            request_id = start.request_id or fresh_request_id()
+            command = replace(start, request_id=request_id, signal_name=name, signal_input=payload)
+            self.run_id = accepted(await traced(self._transport, command, f"signal {name}", REQUEST_TIMEOUT_S)).run_id
+            self._start = None
+            return
+        signal = cm.SignalWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload)
+        accepted(await traced(self._transport, signal, f"signal {name}", REQUEST_TIMEOUT_S))
 
     def _check_id(self) -> None:
         if fault := fault_of_id(self.id):

@@ -69,7 +69,11 @@ class SyncHandle(Generic[S_co, R_co]):
         self._handle = handle
         self._thread = thread
         self.id = handle.id
-        self.run_id = handle.run_id
+
+    @property
+    def run_id(self) -> str:
+        """See `Handle`."""
+        return self._handle.run_id
 
     def result(self) -> R_co:
         """See `Handle.result`."""
@@ -155,6 +159,10 @@ class SyncClient:
     def execute(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """See `Client.execute`."""
         return self._thread.wait(self._client.execute(id, run, *args, **kwargs))
+
+    def with_start(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> SyncHandle[S, R]:
+        """See `Client.with_start`."""
+        return SyncHandle(self._client.with_start(id, run, *args, **kwargs), self._thread)
 
     def get(self, id: str, run: RunRef[S, P, R], /) -> SyncHandle[S, R]:
         """See `Client.get`."""

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from perdure import errors
 from perdure.core.actions import to_event
 from perdure.core.decide import closed_reply, decide
@@ -146,7 +148,7 @@ class Handler:
         if decision.outcome is Outcome.ANSWER:
             return self._outbox.reply(command.reply_to, decision.reply)
         if decision.outcome is Outcome.SIGNAL:
-            return self._message(_signal_of(command, command.request_id, command.reply_to))
+            return self._message(_signal_of(command, command.request_id, command.reply_to), is_attached=True)
         definition = self._definitions.get(command.type)
         if definition is None:
             known = ", ".join(sorted(self._definitions)) or "none"
@@ -178,7 +180,8 @@ class Handler:
 
     # ---- messages to a run that is there
 
-    def _message(self, command: cm.AnyCommand) -> None:
+    def _message(self, command: cm.AnyCommand, *, is_attached: bool = False) -> None:
+        """With `is_attached` it came with a start, whose answer says that no run is new."""
         active = self._find(command)
         if active is None:
             return
@@ -191,7 +194,10 @@ class Handler:
         state = active.state
         decision = decide(state, command, self._at, self._ids.token)
         if isinstance(command, cm.Request):
-            self._outbox.reply(command.reply_to, decision.reply)
+            reply = decision.reply
+            if is_attached and isinstance(reply, Accepted):
+                reply = replace(reply, is_new=False)
+            self._outbox.reply(command.reply_to, reply)
         for event in decision.events:
             needs_code = _needs_code(state.phase, event) or (isinstance(event, ev.TERMINAL) and self._lacks_view(active))
             error = self._bring_live(active) if needs_code else None

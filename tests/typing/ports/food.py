@@ -168,6 +168,61 @@ class Cart:
         self.items.append(item)
 
 
+@dataclass
+class Added:
+    cart_id: str
+    item: str
+
+
+@workflow.defn
+class Basket:
+    @workflow.trigger("shop.carts", str, id=lambda customer: customer, format="json")
+    @workflow.run
+    async def main(self, customer: str) -> int:
+        return len(customer)
+
+    @workflow.trigger("shop.added", Added, id=lambda added: added.cart_id, when=lambda added: bool(added.item), start=False)
+    @workflow.signal
+    def add(self, added: Added) -> None: ...
+
+    @workflow.trigger("shop.removed", Added, id=lambda removed: removed.cart_id)  # BAD
+    @workflow.signal
+    def remove(self, item: str) -> None: ...
+
+    @workflow.trigger("shop.cleared", Added, id=lambda cleared: cleared.cart_id)  # BAD
+    @workflow.signal
+    def clear(self, cleared: Added, really: bool) -> None: ...
+
+
+@workflow.trigger("shop.carts", str, id=lambda customer: customer)
+@workflow.defn
+async def greet(customer: str) -> str:
+    return customer
+
+
+@workflow.trigger("shop.carts", Added, id=lambda added: added.cart_id)  # BAD
+@workflow.defn
+async def count(customer: str) -> str:
+    return customer
+
+
+misnamed = workflow.trigger("shop.carts", Added, id=lambda added: added.id)  # BAD
+unkeyed = workflow.trigger("shop.carts", Added)  # BAD
+numbered = workflow.trigger("shop.carts", Added, id=lambda added: 7)  # BAD
+conditional = workflow.trigger("shop.carts", Added, id=lambda added: added.item, when="always")  # BAD
+unknown = workflow.trigger("shop.carts", Added, id=lambda added: added.item, format="xml")  # BAD
+
+
+async def together(client: Client) -> None:
+    basket = client.with_start("c-1", Basket.main, "someone")
+    await basket.signal(Basket.add, Added("c-1", "burrata"))
+    await basket.signal(Basket.add, "burrata")  # BAD
+    client.with_start("c-1", Basket.main, 7)  # BAD
+    client.with_start("c-1", Basket.add, Added("c-1", "burrata"))  # BAD
+    length: str = await basket.result()  # BAD
+    print(length)
+
+
 async def express(client: Client) -> None:
     handle = await client.start("e-1", Express.process, "burrata")
     await handle.signal(Express.picked_up)

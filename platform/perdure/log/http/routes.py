@@ -55,8 +55,6 @@ def call_of(command: Request | AnyCommand) -> Call:
     """
     path = path_of(command.workflow_id)
     match command:
-        case StartWorkflow() if command.signal_name:
-            raise UsageError("a start that brings a signal is a trigger's: over HTTP it cannot be made")
         case StartWorkflow():
             return _post(command, f"{BASE}/workflows", _started(command), command.trace)
         case SignalWorkflow():
@@ -133,7 +131,10 @@ def _started(command: StartWorkflow) -> dict[str, Any]:
         options["timeout"] = f"{command.timeout_us}us"
     if command.attributes:
         options["attributes"] = msgspec.Raw(command.attributes)
-    return {"type": command.type, "id": command.workflow_id, "input": _base64(command.input), "options": options}
+    body: dict[str, Any] = {"type": command.type, "id": command.workflow_id, "input": _base64(command.input), "options": options}
+    if command.signal_name:
+        body["signal"] = {"name": command.signal_name, "input": _base64(command.signal_input)}
+    return body
 
 
 def _post(command: Request, path: str, body: dict[str, Any], trace: str = "") -> Call:
