@@ -11,10 +11,10 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench bench-read browser database kafka postgres chaos
+.PHONY: help run test check fmt bench bench-kafka bench-read browser database kafka postgres chaos
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN_STAMP) ## the food delivery example on http://127.0.0.1:8000, restarted where it was
 	$(BIN)/perdure dev examples/food_delivery/app.py --db sqlite:///food_delivery.db --port 8000
@@ -45,11 +45,16 @@ chaos: $(STAMP) ## orders on three brokers while all of it is killed, stopped an
 bench: $(VENV)/.made-bench ## the figures of the README, as JSON and a table
 	$(BIN)/python -m bench
 
-bench-read: $(STAMP) database ## what reading costs: the projector, the list of a million workflows, the HTTP API
+bench-kafka: $(STAMP) ## orders on Kafka and what it stands; FLOOR=folder of the scripts of the floor beside it
+	$(BIN)/python -m bench.kafka
+	$(BIN)/python -m bench.kafka_limits
+
+bench-read: $(STAMP) database ## what reading costs: the projector, the list of a million workflows, the HTTP API; and triggers
 	$(BIN)/python -m bench.project
 	$(BIN)/python -m bench.list
 	$(BIN)/python -m bench.http
 	$(BIN)/python -m bench.http --postgres
+	$(BIN)/python -m bench.ingest
 
 # The browser test drives Debian's chromium; without it, and without the right to install it, that one test says so and is skipped.
 browser: $(STAMP)

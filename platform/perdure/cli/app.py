@@ -12,6 +12,7 @@ from perdure.cli import (
     check,
     dead_letters,
     dev,
+    echo,
     engine,
     ingest,
     init,
@@ -38,6 +39,7 @@ app.command("publish")(publish.publish)
 app.command("migrate")(migrate.migrate)
 app.command("init")(init.init)
 app.command("check")(check.check)
+app.command("echo")(echo.echo)
 app.add_typer(workflow.commands, name="workflow")
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(topics.commands, name="topics")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perdure.cli.output import Format, FormatOption, print_json
+from perdure.cli.kafka_options import SettingOption
+from perdure.cli.output import Format, FormatOption, print_json, print_table
 
 if TYPE_CHECKING:
     from perdure.cli.leaks import Leak
@@ -21,9 +24,29 @@ def check(
         typer.Option(help="Replay the recorded histories in this directory (made by `perdure workflow history -o json`)."),
     ] = None,
     db: Annotated[str, typer.Option(help="Replay every run of this database: sqlite:///perdure.db.")] = "",
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Before an upgrade: replay the runs that are open on the platform at --kafka, or at PERDURE_URL, and nothing else.",
+        ),
+    ] = False,
+    kafka: Annotated[
+        str, typer.Option(help="With --live: brokers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+    ] = "",
+    namespace: Annotated[
+        str, typer.Option(help="With --kafka: what the topics' names begin with.", envvar="PERDURE_NAMESPACE")
+    ] = "",
+    settings: SettingOption = None,
+    limit: Annotated[
+        int, typer.Option(help="With --live: so many runs of a type, half of them its oldest; 0: all.", min=0)
+    ] = 1_000,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Find what would come out otherwise on a replay: read the code, and replay recorded histories under several hash seeds."""
+    if live:
+        _check_live(app, _address(db, kafka, namespace, settings), limit, output)
+        return
     from perdure.cli.loading import load
     from perdure.cli.replaying import replay_histories
 
@@ -49,6 +72,41 @@ def check(
         if not leaks:
             typer.echo("no leaks in the code")
     if leaks or (replayed and replayed.diverged):
+        raise typer.Exit(1)
+
+
+def _address(db: str, kafka: str, namespace: str, settings: list[str] | None) -> str:
+    if db:
+        from perdure.cli.dev import database_url
+
+        return database_url(db)
+    if kafka:
+        from perdure.cli.kafka_options import place, url_of
+
+        return url_of(place(kafka, namespace, settings))
+    if not (url := os.environ.get("PERDURE_URL", "")):
+        raise typer.BadParameter("name the platform: --kafka and --namespace, --db, or PERDURE_URL", param_hint="--live")
+    return url
+
+
+def _check_live(app: str, url: str, limit: int, output: Format) -> None:
+    from perdure.cli.live import replay_open_runs
+
+    found = replay_open_runs(app, url, limit)
+    broken = [line for each in found for line in each.broken]
+    if output is Format.JSON:
+        print_json([asdict(each) for each in found])
+    else:
+        print_table(
+            ("TYPE", "OPEN", "REPLAYED", "WOULD BREAK", "STAY SUSPENDED"),
+            [(each.type, *map(str, (each.open, each.replayed, len(each.broken), len(each.stuck)))) for each in found],
+        )
+        for line in broken:
+            typer.echo(f"would break: {line}")
+        for line in (line for each in found for line in each.stuck):
+            typer.echo(f"stays suspended: {line}")
+        typer.echo("this code would break running workflows" if broken else "every run that was replayed goes on with this code")
+    if broken:
         raise typer.Exit(1)
 
 

@@ -58,6 +58,7 @@ def engine(
         return
     from perdure.cli.serving import Served, serve
     from perdure.distributed.options import EngineOptions, unique_name
+    from perdure.echo import with_echo
 
     options = EngineOptions(
         instance or unique_name(),
@@ -68,7 +69,7 @@ def engine(
     )
 
     def make(registry: Registry, report: Report) -> OnKafka:
-        return OnKafka.of(registry, where, report, options, None)
+        return OnKafka.of(with_echo(registry), where, report, options, None)
 
     observing = Observing(metrics_port, metrics_host, log_format, traces)
     serve(Served(app, url_of(where), observing=observing, make=make, has_web=False, grace_s=grace))

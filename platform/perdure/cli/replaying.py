@@ -130,7 +130,7 @@ def main() -> None:
         sys.exit(f"no histories in {' or '.join(filter(None, (directory, db)))}")
     eviction.install_hooks()
     watchdog = Watchdog(BLOCK_LIMIT_S)
-    outcomes = [_replay(registry, name, records, watchdog) for name, records in histories]
+    outcomes = [replayed(registry, name, records, watchdog) for name, records in histories]
     with os.fdopen(out, "wb") as pipe:
         pipe.write(msgspec.json.encode(outcomes))
 
@@ -155,7 +155,15 @@ async def _in_database(url: str) -> list[tuple[str, Sequence[EventRecord]]]:
     return histories
 
 
-def _replay(registry: Registry, name: str, records: Sequence[EventRecord], watchdog: Watchdog) -> Outcome:
+def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watchdog: Watchdog) -> Outcome:
+    """Replay one history in this process.
+
+    Args:
+        registry: of the app.
+        name: for the outcome.
+        records: the history.
+        watchdog: interrupts code that blocks.
+    """
     first, started = records[0], records[0].events[0]
     if not isinstance(started, WorkflowStarted):
         return Outcome(name, "the history does not begin with WorkflowStarted", [])

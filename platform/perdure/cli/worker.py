@@ -50,11 +50,12 @@ def worker(
 
     where = place(kafka, namespace, settings)
     from perdure.distributed.options import WorkerOptions, unique_name
+    from perdure.echo import with_echo
 
     def make(registry: Registry, report: Report) -> OnKafka:
         queues = queues_of(registry, queue)
         options = WorkerOptions(queues, concurrency, instance or unique_name(), static, session_timeout_ms)
-        return OnKafka.of(registry, where, report, None, options)
+        return OnKafka.of(with_echo(registry), where, report, None, options)
 
     observing = Observing(metrics_port, metrics_host, log_format, traces)
     served = Served(app, url_of(where), observing=observing, make=make, has_web=False, needs_workflows=False, grace_s=grace)

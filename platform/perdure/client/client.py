@@ -280,6 +280,21 @@ class Client:
             query = replace(query, after=query.key_of(after))
         return await self._transport.read(lambda reader: reader.list(query))
 
+    async def counts(
+        self, *, type: str | Sequence[str] | None = None, status: Status | str | Sequence[Status | str] | None = None
+    ) -> dict[tuple[str, str], int]:
+        """How many workflows there are, by type and status.
+
+        Args:
+            type: of this type only, or of one of these.
+            status: in this status only, or in one of these.
+
+        Raises:
+            errors.RequestRefused: no workflow can have such a status.
+        """
+        query = ListQuery(types=_several(type), statuses=_several(status))
+        return await self._transport.read(lambda reader: reader.counts(query))
+
     def decode_view(self, state: WorkflowState, annotation: Any = Any) -> Any:
         """The view in a public state, by an annotation; None when there is none."""
         return self._payloads.decode(state.view, annotation, what="the view") if state.view else None

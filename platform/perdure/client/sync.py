@@ -192,6 +192,12 @@ class SyncClient:
         """See `Client.history`."""
         return self._thread.wait(self._client.history(id, run_id))
 
+    def counts(
+        self, *, type: str | Sequence[str] | None = None, status: Status | str | Sequence[Status | str] | None = None
+    ) -> dict[tuple[str, str], int]:
+        """See `Client.counts`."""
+        return self._thread.wait(self._client.counts(type=type, status=status))
+
     def decode_view(self, state: WorkflowState, annotation: Any = Any) -> Any:
         """See `Client.decode_view`."""
         return self._client.decode_view(state, annotation)

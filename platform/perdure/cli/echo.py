@@ -1,0 +1,116 @@
+"""`perdure echo`: does all of a platform work?"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from perdure.cli.kafka_options import NamespaceOption, SettingOption
+
+if TYPE_CHECKING:
+    from perdure.client import SyncClient, SyncHandle
+    from perdure.echo import Echo, Heard
+
+READ_S: Final = 30.0
+AGAIN_S: Final = 1.0
+
+
+def echo(
+    api: Annotated[
+        str,
+        typer.Option(help="Whom to ask: https://host, with PERDURE_TOKEN; or kafka://broker/namespace.", envvar="PERDURE_URL"),
+    ],
+    namespace: NamespaceOption = "",
+    kafka: Annotated[str, typer.Option(help="Read its state from the topic, too: HOST:PORT,…", envvar="PERDURE_KAFKA")] = "",
+    settings: SettingOption = None,
+    postgres: Annotated[str, typer.Option(help="And from the tables: postgresql://…", envvar="PERDURE_POSTGRES")] = "",
+    queue: Annotated[
+        list[str] | None, typer.Option("--queue", help="Have a worker of this task queue repeat it; may be given often.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Give up after so many seconds.", min=1)] = 60.0,
+) -> None:
+    """Start the workflow that comes with perdure, wait for its result, and read its state wherever it is kept."""
+    from uuid import uuid4
+
+    from perdure.client import SyncClient
+    from perdure.errors import InfrastructureError, UsageError
+
+    if (kafka or postgres) and not namespace:
+        raise UsageError("name the namespace: --namespace, or PERDURE_NAMESPACE")
+    text, queues = uuid4().hex, queue or []
+    workflow_id = f"perdure-echo-{text[:8]}"
+    until = monotonic() + timeout
+    with SyncClient.connect(api) as client:
+        handle = _started(client, workflow_id, text, queues, until)
+        typer.echo(f"started {workflow_id} through {api}")
+        if (result := handle.result()) != text:
+            raise InfrastructureError(f"its result is {result!r}, not {text!r}")
+        typer.echo(f"its result came{' by the queues ' + ', '.join(queues) if queues else ''}")
+        from perdure.echo import Echo
+
+        position = str(handle.position())
+        _same(handle.view(Echo.show, after=position, within=f"{READ_S:g}s"), text, queues, api)
+    if kafka:
+        _same(_in_topic(kafka, namespace, settings, workflow_id, position), text, queues, f"{namespace}.state")
+    if postgres:
+        _same(_in_tables(postgres, namespace, workflow_id, position), text, queues, f"the tables of {namespace}")
+
+
+def _started(client: SyncClient, id: str, text: str, queues: list[str], until: float) -> SyncHandle[Echo, str]:
+    """Ask until somebody answers."""
+    from time import sleep
+
+    from perdure.echo import Echo
+    from perdure.errors import EngineUnavailable, InfrastructureError
+
+    careful = client.options(request_id=id, if_running="attach")
+    while True:
+        try:
+            return careful.start(id, Echo.run, text, queues)
+        except (EngineUnavailable, InfrastructureError) as error:
+            if monotonic() > until:
+                raise
+            typer.echo(f"not yet: {error}", err=True)
+            sleep(AGAIN_S)
+
+
+def _in_topic(kafka: str, namespace: str, settings: list[str] | None, id: str, position: str) -> Heard:
+    from perdure.cli.kafka_options import place, url_of
+    from perdure.client import SyncClient
+    from perdure.echo import Echo
+
+    with SyncClient.connect(url_of(place(kafka, namespace, settings))) as client:
+        return client.get(id, Echo.run).view(Echo.show, after=position, within=f"{READ_S:g}s")
+
+
+def _in_tables(postgres: str, namespace: str, id: str, position: str) -> Heard:
+    from perdure.cli.postgres_options import database_of
+    from perdure.client.position import Position
+    from perdure.codec.payloads import JsonPayloads
+    from perdure.echo import Heard
+    from perdure.errors import InfrastructureError
+    from perdure.views.reader import PostgresReader
+
+    reader = PostgresReader(database_of(postgres, namespace))
+    try:
+        if not reader.wait_for(Position.parse(position), READ_S):
+            raise InfrastructureError(
+                f"the tables of {namespace} have not come to {position} after {READ_S:g} s; does a projector run?"
+            )
+        state = reader.state(id)
+        if state is None:
+            raise InfrastructureError(f"the tables of {namespace} have reached {position}, but do not have {id}")
+        heard: Heard = JsonPayloads().decode(state.view, Heard, what="the view")
+        return heard
+    finally:
+        reader.close()
+
+
+def _same(heard: Heard, text: str, queues: list[str], where: str) -> None:
+    from perdure.errors import InfrastructureError
+
+    if (heard.text, heard.queues) != (text, queues):
+        raise InfrastructureError(f"{where} has {heard}, not {text!r} by {queues}")
+    typer.echo(f"its state is right in {where}")
