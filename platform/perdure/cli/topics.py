@@ -56,11 +56,17 @@ def apply(
     partitions: PartitionsOption = 0,
     replication: ReplicationOption = 0,
     queue: QueueOption = None,
+    existing: Annotated[
+        bool, typer.Option("--existing", help="Make none: others do, such as Strimzi. Verify them, and record what was found.")
+    ] = False,
     settings: SettingOption = None,
 ) -> None:
     """Make what is missing; refuses when something that is there differs, and never changes it."""
     topics = _topics(kafka, namespace, settings)
     made = topics.plan(partitions=partitions, replication=replication, queues=queue or ())
+    if existing and made.missing:
+        _print_faults([f"{name} is not there yet; with --existing it is not made here" for name in made.missing])
+        raise typer.Exit(1)
     topics.apply(made)
     _print(made, done=True)
 
