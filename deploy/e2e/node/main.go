@@ -11,6 +11,7 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
+	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -28,6 +29,10 @@ func command(name string) *cobra.Command {
 		return scheduler.NewSchedulerCommand()
 	case "kube-proxy":
 		return proxy.NewProxyCommand()
+	case "kubelet":
+		return kubelet.NewKubeletCommand(context.Background())
+	case "kubectl":
+		return kubectl.NewDefaultKubectlCommand()
 	default:
 		return nil
 	}
@@ -35,15 +40,11 @@ func command(name string) *cobra.Command {
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: node kube-apiserver|kube-controller-manager|kube-scheduler|kube-proxy|kubelet [OPTION]...")
+		fmt.Fprintln(os.Stderr, "usage: node kube-apiserver|kube-controller-manager|kube-scheduler|kube-proxy|kubelet|kubectl [OPTION]...")
 		os.Exit(2)
 	}
 	name := os.Args[1]
 	os.Args = append([]string{name}, os.Args[2:]...)
-	if name == "kubelet" {
-		run := kubelet.NewKubeletCommand(context.Background())
-		os.Exit(cli.Run(run))
-	}
 	run := command(name)
 	if run == nil {
 		fmt.Fprintf(os.Stderr, "no process %q\n", name)
