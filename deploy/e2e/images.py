@@ -33,6 +33,7 @@ _SCRIPT: Final = '#!/bin/sh\nexec java $KAFKA_HEAP_OPTS -XX:+UseSerialGC -XX:Tie
 _POSTGRES: Final = """
 FROM localhost/debian-postgres:1
 ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/bin:/usr/bin:/bin
+RUN echo 'server:x:999:999::/tmp:/bin/sh' >> /etc/passwd
 USER 999
 """
 _PAUSE: Final = 'FROM scratch\nCOPY catatonit /catatonit\nENTRYPOINT ["/catatonit", "-P"]\n'
@@ -105,7 +106,7 @@ def _base(cluster: Cluster, name: str, folder: Path) -> None:
 
     command = ["tar", "-C", str(folder), "--one-file-system", "--exclude=./proc/*", "--exclude=./sys/*", "--exclude=./dev/*", "-cf", str(context / "base.tar"), "."]
     subprocess.run(command, check=True)
-    cluster.run(*_BUILDAH, "bud", "--isolation", "chroot", "--network", "none", "-t", f"localhost/{name}:1", f"/work/{context.name}", timeout=600)
+    cluster.run(*_BUD, "-t", f"localhost/{name}:1", f"/work/{context.name}", timeout=600)
     (context / "base.tar").unlink()
 
 
@@ -119,12 +120,14 @@ def _kafka(cluster: Cluster, jars: Path) -> float:
 
 
 _BUILDAH: Final = ("buildah", "--storage-driver", "overlay")
+_BUD: Final = (*_BUILDAH, "bud", "--isolation", "chroot", "--ulimit", "nofile=1024:4096", "--ulimit", "nproc=1024:4096")
+"""What buildah would raise by default it may not raise where the node runs in a sandbox."""
 
 
 def _bud(cluster: Cluster, image: str, context: str, file: str, *arguments: str) -> float:
     """Build an image and import it; its megabytes."""
     cluster.run(
-        *_BUILDAH, "bud", "--isolation", "chroot", "--network", "none", "--pull-never", "-t", image, "-f", file, *arguments, context, timeout=600
+        *_BUD, "--pull-never", "-t", image, "-f", file, *arguments, context, timeout=600
     )
     archive = f"/work/images/{time.time_ns()}.tar"
     cluster.run(*_BUILDAH, "push", image, f"docker-archive:{archive}:{image}", timeout=600)
