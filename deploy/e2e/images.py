@@ -29,7 +29,9 @@ _SCRIPTS: Final = {
     "kafka-storage.sh": "kafka.tools.StorageTool",
     "kafka-server-start.sh": "kafka.Kafka",
 }
-_SCRIPT: Final = '#!/bin/sh\nexec java $KAFKA_HEAP_OPTS -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "/opt/kafka/libs/*" {main} "$@"\n'
+_SCRIPT: Final = (
+    '#!/bin/sh\nexec java $KAFKA_HEAP_OPTS -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "/opt/kafka/libs/*" {main} "$@"\n'
+)
 _POSTGRES: Final = """
 FROM localhost/debian-postgres:1
 ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/bin:/usr/bin:/bin
@@ -104,7 +106,18 @@ def _base(cluster: Cluster, name: str, folder: Path) -> None:
     context = _file(cluster, f"base-{name}", "FROM scratch\nADD base.tar /\n")
     import subprocess
 
-    command = ["tar", "-C", str(folder), "--one-file-system", "--exclude=./proc/*", "--exclude=./sys/*", "--exclude=./dev/*", "-cf", str(context / "base.tar"), "."]
+    command = [
+        "tar",
+        "-C",
+        str(folder),
+        "--one-file-system",
+        "--exclude=./proc/*",
+        "--exclude=./sys/*",
+        "--exclude=./dev/*",
+        "-cf",
+        str(context / "base.tar"),
+        ".",
+    ]
     subprocess.run(command, check=True)
     cluster.run(*_BUD, "-t", f"localhost/{name}:1", f"/work/{context.name}", timeout=600)
     (context / "base.tar").unlink()
@@ -126,9 +139,7 @@ _BUD: Final = (*_BUILDAH, "bud", "--isolation", "chroot", "--ulimit", "nofile=10
 
 def _bud(cluster: Cluster, image: str, context: str, file: str, *arguments: str) -> float:
     """Build an image and import it; its megabytes."""
-    cluster.run(
-        *_BUD, "--pull-never", "-t", image, "-f", file, *arguments, context, timeout=600
-    )
+    cluster.run(*_BUD, "--pull-never", "-t", image, "-f", file, *arguments, context, timeout=600)
     archive = f"/work/images/{time.time_ns()}.tar"
     cluster.run(*_BUILDAH, "push", image, f"docker-archive:{archive}:{image}", timeout=600)
     cluster.run("ctr", "-n", "k8s.io", "images", "import", archive, timeout=600)

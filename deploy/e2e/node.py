@@ -67,7 +67,13 @@ class Cluster:
     def ask(self, *command: str, timeout: float = 120, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command inside, whatever comes of it."""
         return subprocess.run(
-            [*self._enter(), *command], capture_output=True, text=True, check=False, timeout=timeout, input=text, env=self._environment()
+            [*self._enter(), *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+            input=text,
+            env=self._environment(),
         )
 
     def spawn(self, *command: str) -> subprocess.Popen[str]:
@@ -101,7 +107,7 @@ class Cluster:
 
     def _environment(self) -> dict[str, str]:
         path = "/work/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return {"PATH": path, "HOME": "/tmp", "KUBECONFIG": "/work/admin.kubeconfig", "LC_ALL": "C.UTF-8"}  # noqa: S108 - inside
+        return {"PATH": path, "HOME": "/tmp", "KUBECONFIG": "/work/admin.kubeconfig", "LC_ALL": "C.UTF-8"}
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 120, every_s: float = 0.25) -> Any:

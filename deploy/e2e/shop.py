@@ -34,7 +34,7 @@ _PROBE: Final = """
 import json, sys, time, urllib.error, urllib.request
 url, key, stop = sys.argv[1:]
 import os
-counts, slowest, without = {}, 0.0, 0
+counts, slowest, without, said = {}, 0.0, 0, {}
 while not os.path.exists(stop):
     begun = time.monotonic()
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
@@ -44,12 +44,13 @@ while not os.path.exists(stop):
     except urllib.error.HTTPError as error:
         code = str(error.code)
         without += error.headers.get("Retry-After") is None
+        said.setdefault(error.read().decode()[:300], time.strftime("%H:%M:%S"))
     except OSError as error:
         code = type(getattr(error, "reason", error)).__name__
     counts[code] = counts.get(code, 0) + 1
     slowest = max(slowest, time.monotonic() - begun)
     time.sleep(max(0.0, begun + 0.05 - time.monotonic()))
-print(json.dumps({"answers": counts, "errors_without_retry_after": without, "slowest_s": round(slowest, 2)}))
+print(json.dumps({"answers": counts, "errors_without_retry_after": without, "slowest_s": round(slowest, 2), "said": dict(list(said.items())[:5])}))
 """
 
 

@@ -87,7 +87,9 @@ def volumes(cluster: Cluster, count: int) -> None:
         path = f"/var/lib/e2e-volumes/{number}"
         cluster.run("rm", "-rf", path)
         cluster.run("mkdir", "-p", path)
-        on = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node"]}]}]}
+        on = {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node"]}]}]
+        }
         spec = {
             "capacity": {"storage": "10Gi"},
             "accessModes": ["ReadWriteOnce"],
@@ -95,7 +97,9 @@ def volumes(cluster: Cluster, count: int) -> None:
             "nodeAffinity": {"required": on},
             "persistentVolumeReclaimPolicy": "Retain",
         }
-        cluster.apply(json.dumps({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"local-{number}"}, "spec": spec}))
+        cluster.apply(
+            json.dumps({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"local-{number}"}, "spec": spec})
+        )
 
 
 def breaking_patch() -> tuple[str, str]:
@@ -121,6 +125,8 @@ def values(image: str) -> list[str]:
         "postgres.bundled.image": POSTGRES,
         "postgres.bundled.pullPolicy": "Never",
         "ingest.enabled": "true",
+        "workerDefaults.env[0].name": "SHOP_FAILURE_RATE",  # what is late is then late by the platform, and not by retries
+        "workerDefaults.env[0].value": "none",
         "engine.resources.requests.cpu": "50m",
         "kafka.bundled.resources.requests.cpu": "50m",
     }
@@ -150,7 +156,11 @@ def idle(cluster: Cluster) -> None:
         for pod in summary["pods"]
         if pod["podRef"]["namespace"] == NAMESPACE and pod.get("memory")
     }
-    ours = {name: size for name, size in found.items() if name.startswith(NAME) and not name.startswith((f"{NAME}-kafka", f"{NAME}-postgres"))}
+    ours = {
+        name: size
+        for name, size in found.items()
+        if name.startswith(NAME) and not name.startswith((f"{NAME}-kafka", f"{NAME}-postgres"))
+    }
     figures["idle_mb"] = {"in_all": sum(ours.values()), **ours}
     tell(f"idle memory without Kafka and PostgreSQL: {figures['idle_mb']}")
 
@@ -180,13 +190,28 @@ def audited(shop: Shop) -> dict[str, Any]:
 
 def refused(cluster: Cluster, image: str) -> None:
     """Code that would break running orders does not get in."""
-    done = cluster.ask("/work/bin/helm", "upgrade", RELEASE, "/work/chart", "-n", NAMESPACE, "--wait", "--timeout", "3m", *values(image), timeout=240)
+    done = cluster.ask(
+        "/work/bin/helm",
+        "upgrade",
+        RELEASE,
+        "/work/chart",
+        "-n",
+        NAMESPACE,
+        "--wait",
+        "--timeout",
+        "3m",
+        *values(image),
+        timeout=240,
+    )
     log = cluster.kubectl("-n", NAMESPACE, "logs", f"job/{NAME}-upgrade-gate", check=False)
     assert done.returncode, "an upgrade that breaks running orders went through"
     assert "would break" in log, log + done.stderr
     broken = [line for line in log.splitlines() if line.startswith("would break:")]
     tell(f"an upgrade that would break {len(broken)} running orders is refused: {broken[0][:200]}")
-    tags = {each["image"] for each in cluster.get("-n", NAMESPACE, "statefulset", f"{NAME}-engine")["spec"]["template"]["spec"]["containers"]}
+    tags = {
+        each["image"]
+        for each in cluster.get("-n", NAMESPACE, "statefulset", f"{NAME}-engine")["spec"]["template"]["spec"]["containers"]
+    }
     assert tags == {"localhost/shop:v1"}
 
 
@@ -243,7 +268,10 @@ def ended(shop: Shop) -> dict[str, Any]:
 
 def uninstall(cluster: Cluster) -> None:
     cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait")
-    until(lambda: not cluster.get("-n", NAMESPACE, "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"], "the pods are gone")
+    until(
+        lambda: not cluster.get("-n", NAMESPACE, "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"],
+        "the pods are gone",
+    )
     claims = [each["metadata"]["name"] for each in cluster.get("-n", NAMESPACE, "pvc")["items"]]
     tell(f"uninstalled; volumes that stay: {', '.join(claims)}")
 
