@@ -11,10 +11,10 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench bench-kafka bench-read browser database kafka postgres chaos
+.PHONY: help run test check fmt bench bench-kafka bench-read browser database kafka postgres chaos e2e-k8s
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN_STAMP) ## the food delivery example on http://127.0.0.1:8000, restarted where it was
 	$(BIN)/perdure dev examples/food_delivery/app.py --db sqlite:///food_delivery.db --port 8000
@@ -41,6 +41,9 @@ postgres: $(STAMP) database ## a PostgreSQL on 127.0.0.1:5432 until Ctrl-C, for 
 
 chaos: $(STAMP) ## orders on three brokers while all of it is killed, stopped and frozen; SEED=… MINUTES=2 BROKERS=3
 	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),2) --brokers $(or $(BROKERS),3)
+
+e2e-k8s: $(STAMP) ## a release of the chart on a real Kubernetes node, as root on Debian; needs Go and Maven; RATE=20 orders a second
+	$(BIN)/python deploy/e2e/run.py --rate $(or $(RATE),20)
 
 bench: $(VENV)/.made-bench ## the figures of the README, as JSON and a table
 	$(BIN)/python -m bench

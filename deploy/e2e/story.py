@@ -126,7 +126,7 @@ def values(image: str) -> list[str]:
         "postgres.bundled.pullPolicy": "Never",
         "ingest.enabled": "true",
         "workerDefaults.env[0].name": "SHOP_FAILURE_RATE",  # what is late is then late by the platform, and not by retries
-        "workerDefaults.env[0].value": "none",
+        "workerDefaults.env[0].value": "0.0",
         "engine.resources.requests.cpu": "50m",
         "kafka.bundled.resources.requests.cpu": "50m",
     }
@@ -268,10 +268,8 @@ def ended(shop: Shop) -> dict[str, Any]:
 
 def uninstall(cluster: Cluster) -> None:
     cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait")
-    until(
-        lambda: not cluster.get("-n", NAMESPACE, "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"],
-        "the pods are gone",
-    )
+    serving = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component notin (test,upgrade-gate)"  # Helm leaves what hooks made
+    until(lambda: not cluster.get("-n", NAMESPACE, "pods", "-l", serving)["items"], "the pods are gone")
     claims = [each["metadata"]["name"] for each in cluster.get("-n", NAMESPACE, "pvc")["items"]]
     tell(f"uninstalled; volumes that stay: {', '.join(claims)}")
 

@@ -182,6 +182,20 @@ def test_what_cannot_be_changed_does_not_change() -> None:
     assert fixed(news) == fixed({})
 
 
+def test_an_upgrade_of_ours_does_not_restart_the_servers_that_are_bundled() -> None:
+    def servers(*values: dict[str, Any]) -> list[Manifest]:
+        return [
+            each["spec"]
+            for each in render(BUNDLED, *values)
+            if each["metadata"]["name"].endswith(("-kafka", "-postgres")) and "spec" in each
+        ]
+
+    news = {"image": {"tag": "9.9.9"}, "commonLabels": {"team": "orders"}, "podAnnotations": {"note": "x"}, "app": "app.py"}
+    assert len(servers()) == 4
+    assert servers(news) == servers()
+    assert servers({"kafka": {"bundled": {"image": "other"}}}) != servers()
+
+
 def test_the_setup_is_another_job_when_it_is_not_the_same() -> None:
     def name_of(values: dict[str, Any]) -> str:
         (job,) = [each for each in render(EXTERNAL, values) if each["kind"] == "Job" and "setup" in each["metadata"]["name"]]

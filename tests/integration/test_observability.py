@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from perdure.observability.observed import Observed
+from perdure.observability.server import ObservabilityServer
 from tests.integration.test_cli import Dev, ask, perdure
 
 APP = """
@@ -201,3 +203,16 @@ def test_metrics_are_not_served_unless_asked_for(tmp_path: Path) -> None:
     dev.wait_for("database ")
     assert dev.stop() == 0
     assert not [line for line in dev.lines if "metrics" in line]
+
+
+def test_a_restart_finds_its_port_free_though_connections_of_before_linger() -> None:
+    first = ObservabilityServer(Observed())
+    first.start()
+    port = int(first.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while client.recv(4096):
+            pass  # the server is the first to close, so that its side lingers
+    first.stop()
+    again = ObservabilityServer(Observed(), port=port)
+    again.stop()

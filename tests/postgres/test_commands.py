@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from perdure.errors import InfrastructureError
-from perdure.medium.projection import Taken
+from perdure.medium.projection import NotThereYet, Taken
 from perdure.observability.health import is_live, is_ready
 from perdure.observability.metrics import registry_of
 from perdure.observability.observed import Observed
@@ -92,6 +92,31 @@ def test_a_projector_waits_for_its_server_says_so_and_catches_up(postgres_server
     assert text["perdure_projector_lag_records"] == 0
     projector.close()
     assert source.is_closed
+
+
+class Unmade(Script):
+    """Its topics come later."""
+
+    is_there = False
+
+    def take(self, limit: int, timeout_s: float) -> Taken:
+        if not self.is_there:
+            raise NotThereYet("topic shop.events does not exist: `perdure topics apply` makes it")
+        return super().take(limit, timeout_s)
+
+
+def test_topics_that_are_not_there_yet_are_waited_for(postgres: str) -> None:
+    progress = Progress(untold)
+    source = Unmade(page([state("a")], [record()]))
+    projector = Projector(fresh(postgres), source, progress)
+    assert not projector.turn()
+    observed = Observed(projector=progress)
+    assert "topics apply" in is_ready(observed).reasons[0]
+    assert is_live(observed).is_well
+    source.is_there = True
+    assert projector.turn()
+    assert is_ready(observed).is_well
+    projector.close()
 
 
 def untold(message: str, /, **where: str | int) -> None: ...

@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from perdure.errors import InfrastructureError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from perdure.model.events import EventRecord
     from perdure.model.states import WorkflowState
+
+
+class NotThereYet(InfrastructureError):
+    """What is to be read does not exist, or cannot be asked for; it may come."""
+
 
 Topic: TypeAlias = Literal["state", "events"]
 Partition: TypeAlias = tuple[Topic, int]

@@ -83,6 +83,7 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Without the look-up of our own name, which may take seconds."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a process before us may linger
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
 

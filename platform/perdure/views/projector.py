@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from perdure.medium.projection import NotThereYet, Taken
 from perdure.views.database import Connection, Database, is_outage
 from perdure.views.migrating import check, version_of
 from perdure.views.retention import Retention
@@ -22,7 +23,7 @@ from perdure.views.writing import Fenced, Writer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from perdure.medium.projection import Partition, Source, Taken
+    from perdure.medium.projection import Partition, Source
     from perdure.views.progress import Progress
 
 BATCH: Final = 5_000
@@ -114,9 +115,15 @@ class Projector:
                 "another projector has taken partitions of this one: they are taken anew where the group wants it"
             )
             self._begin_again()
+        except NotThereYet as error:
+            self._progress.waits(str(error))
+            self._stopping.wait(FIRST_PAUSE_S)
+            return False
         except psycopg.Error as error:
             self._failed(error)
             return False
+        if self._progress.waiting_for:
+            self._progress.goes_on()
         return True
 
     @property

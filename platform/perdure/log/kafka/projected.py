@@ -17,7 +17,7 @@ from perdure.log.kafka.facts import learn_schemas, read_facts
 from perdure.log.kafka.records import header_of
 from perdure.log.kafka.settings import of_librdkafka
 from perdure.log.kafka.verdict import error_of, in_words
-from perdure.medium.projection import Partition, Taken, Topic, Unreadable
+from perdure.medium.projection import NotThereYet, Partition, Taken, Topic, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -137,10 +137,10 @@ class ProjectedTopics:
             found = consumer.list_topics(topic, timeout=ASK_S).topics[topic]
         except KafkaException as exception:
             consumer.close()
-            raise InfrastructureError(f"Kafka does not say what {topic} is: {in_words(error_of(exception))}") from None
+            raise NotThereYet(f"Kafka does not say what {topic} is: {in_words(error_of(exception))}") from None
         if found.error is not None or not found.partitions:
             consumer.close()
-            raise InfrastructureError(
+            raise NotThereYet(
                 f"topic {topic} does not exist: `perdure topics apply` makes it; see that the namespace is the right one"
             )
         return len(found.partitions)
