@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import mishaps
 from images import KAFKA, PERDURE, POSTGRES, build_app
 from node import Cluster, until
 from shop import PYTHON, Prober, Shop
@@ -77,6 +78,9 @@ def tell_story(cluster: Cluster, rate: float) -> dict[str, Any]:
     tell(f"in all: {found}")
     assert {name: found[name] for name in PERFECT} == PERFECT, found
     helm_test(cluster)
+    servers = f"{NAME}-kafka:9092", f"{NAME}-postgres"
+    mishaps.second_release(cluster, lambda: given(first), *servers, tell)
+    mishaps.suffer(cluster, lambda: given(first), *servers, tell)
     uninstall(cluster)
     return figures
 
@@ -108,10 +112,10 @@ def breaking_patch() -> tuple[str, str]:
     return line, f"        await workflow.sleep('1 second')\n{line}"
 
 
-def values(image: str) -> list[str]:
-    """What the release is given."""
+def given(image: str) -> dict[str, str]:
+    """The values of the release."""
     repository, _, tag = image.rpartition(":")
-    given = {
+    return {
         "image.repository": repository,
         "image.tag": tag,
         "image.pullPolicy": "Never",
@@ -121,6 +125,7 @@ def values(image: str) -> list[str]:
         "kafka.bundled.image": KAFKA,
         "kafka.bundled.pullPolicy": "Never",
         "kafka.topics.partitions": "4",
+        "kafka.topics.replicationFactor": "1",
         "postgres.mode": "bundled",
         "postgres.bundled.image": POSTGRES,
         "postgres.bundled.pullPolicy": "Never",
@@ -130,7 +135,11 @@ def values(image: str) -> list[str]:
         "engine.resources.requests.cpu": "50m",
         "kafka.bundled.resources.requests.cpu": "50m",
     }
-    return [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
+
+
+def values(image: str) -> list[str]:
+    """The same, as Helm takes them."""
+    return [part for name, value in given(image).items() for part in ("--set", f"{name}={value}")]
 
 
 def install(cluster: Cluster, shop: Shop) -> None:

@@ -1,0 +1,148 @@
+"""What an operator sees when a release cannot work: each mishap is installed beside one that does, and must say what is wrong where one looks first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from node import Cluster, until
+
+NAMESPACE: Final = "shop"
+RELEASE: Final = "mishap"
+NAME: Final = f"{RELEASE}-perdure"
+
+
+@dataclass(frozen=True)
+class Mishap:
+    """One.
+
+    Attributes:
+        what: it is.
+        values: that lead to it, over those of a release that works.
+        seen: where it is looked for: the text that is there.
+        said: must be in that text.
+    """
+
+    what: str
+    values: dict[str, str]
+    seen: Callable[[Cluster], str]
+    said: str
+
+
+def events(cluster: Cluster) -> str:
+    return cluster.kubectl("-n", NAMESPACE, "get", "events", "-o", "custom-columns=M:.message", check=False)
+
+
+def log_of(component: str) -> Callable[[Cluster], str]:
+    """What the pods of a component have said."""
+
+    def seen(cluster: Cluster) -> str:
+        selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={component}"
+        common = ("-n", NAMESPACE, "logs", "-l", selector, "--all-containers", "--tail=50")
+        return cluster.kubectl(*common, check=False) + cluster.kubectl(*common, "-p", check=False)
+
+    return seen
+
+
+def readiness_of(component: str) -> Callable[[Cluster], str]:
+    """What a pod of a component answers who asks whether it is ready."""
+
+    def seen(cluster: Cluster) -> str:
+        selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={component}"
+        pods = cluster.get("-n", NAMESPACE, "pods", "-l", selector)["items"]
+        if not pods:
+            return ""
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pods[0]['metadata']['name']}:9090/proxy/health/ready"
+        done = cluster.ask("/work/bin/kubectl", "get", "--raw", path)
+        return done.stdout + done.stderr
+
+    return seen
+
+
+def mishaps(kafka: str, postgres: str) -> list[Mishap]:
+    """All of them.
+
+    Args:
+        kafka: brokers that work.
+        postgres: a Secret that works.
+    """
+    good = {
+        "kafka.mode": "external",
+        "kafka.bootstrapServers": kafka,
+        "postgres.mode": "external",
+        "postgres.existingSecret": postgres,
+    }
+    return [
+        Mishap("a Secret is missing", {**good, "postgres.existingSecret": "nothing"}, events, 'secret "nothing" not found'),
+        Mishap(
+            "Kafka is not reached",
+            {**good, "kafka.bootstrapServers": "127.0.0.1:1"},
+            readiness_of("engine"),
+            "waiting for the broker",
+        ),
+        Mishap(
+            "a password is wrong", {**good, "postgres.existingSecret": "wrong"}, log_of("setup"), "password authentication failed"
+        ),
+        Mishap(
+            "the topics are there, with other partitions",
+            {**good, "namespace": "fulfilment", "kafka.topics.partitions": "8"},
+            log_of("setup"),
+            "partitions",
+        ),
+    ]
+
+
+def _line_of(cluster: Cluster, mishap: Mishap) -> str:
+    """The line that says what is wrong, once it is there."""
+
+    def find() -> str:
+        return next((line.strip() for line in mishap.seen(cluster).splitlines() if mishap.said in line), "")
+
+    found: str = until(find, f"{mishap.what}: {mishap.said}", 120, every_s=2)
+    return found
+
+
+def suffer(
+    cluster: Cluster, values: Callable[[], dict[str, str]], kafka: str, postgres: str, tell: Callable[[str], None]
+) -> None:
+    """Have each of them, one after the other.
+
+    Raises:
+        TimeoutError: one does not say what is wrong.
+    """
+    wrong = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wrong", "namespace": NAMESPACE}}
+    address = f"postgresql://perdure:wrong@{postgres}:5432/postgres"
+    cluster.apply(json.dumps({**wrong, "stringData": {"uri": address}}))
+    for mishap in mishaps(kafka, postgres):
+        given = {
+            **values(),
+            "namespace": RELEASE,
+            "engine.persistence.enabled": "false",
+            "engine.replicas": "1",
+            "api.replicas": "1",
+            **mishap.values,
+        }
+        sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
+        cluster.helm("install", RELEASE, "/work/chart", "-n", NAMESPACE, *sets)
+        try:
+            tell(f"{mishap.what}: {_line_of(cluster, mishap)[:240]}")
+        finally:
+            cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait", check=False)
+
+
+def second_release(
+    cluster: Cluster, values: Callable[[], dict[str, str]], kafka: str, postgres: str, tell: Callable[[str], None]
+) -> None:
+    """Another release beside the first, with a namespace of workflows of its own: neither takes notice of the other."""
+    given = {
+        **values(), "kafka.mode": "external", "kafka.bootstrapServers": kafka, "postgres.mode": "external", "postgres.existingSecret": postgres,
+        "namespace": "second", "engine.persistence.enabled": "false", "engine.replicas": "1", "api.replicas": "1", "ingest.enabled": "false",
+    }  # fmt: skip
+    sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
+    cluster.helm("install", "second", "/work/chart", "-n", NAMESPACE, "--wait", "--timeout", "4m", *sets)
+    said = cluster.helm("test", "second", "-n", NAMESPACE, "--logs")
+    assert "its state is right in the tables of second" in said, said
+    cluster.helm("uninstall", "second", "-n", NAMESPACE, "--wait")
+    tell("a second release in the same Kubernetes namespace: helm test is well")
