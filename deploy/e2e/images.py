@@ -57,7 +57,7 @@ def build(cluster: Cluster, bases: dict[str, Path], wheels: Path, jars: Path) ->
     images.mkdir()
     (cluster.work / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
     cluster.run("mkdir", "-p", "/etc/containers")
-    cluster.run("cp", "/work/policy.json", "/etc/containers/policy.json")
+    cluster.run("cp", "/e2e/policy.json", "/etc/containers/policy.json")
     _pause(cluster)
     for name, folder in bases.items():
         _base(cluster, name, folder)
@@ -65,10 +65,10 @@ def build(cluster: Cluster, bases: dict[str, Path], wheels: Path, jars: Path) ->
     shutil.copytree(wheels, context / "wheels")
     shutil.copytree(ROOT / "deploy/container", context / "container")
     arguments = ["--build-arg", "BASE=localhost/python:1", "--build-arg", "WHEELS=wheels"]
-    sizes = {"perdure": _bud(cluster, PERDURE, "/work/context", "/work/context/container/Containerfile", *arguments)}
+    sizes = {"perdure": _bud(cluster, PERDURE, "/e2e/context", "/e2e/context/container/Containerfile", *arguments)}
     sizes["kafka"] = _kafka(cluster, jars)
     _file(cluster, "postgres", _POSTGRES)
-    sizes["postgres"] = _bud(cluster, POSTGRES, "/work/postgres", "/work/postgres/Containerfile")
+    sizes["postgres"] = _bud(cluster, POSTGRES, "/e2e/postgres", "/e2e/postgres/Containerfile")
     return sizes
 
 
@@ -92,14 +92,14 @@ def build_app(cluster: Cluster, tag: str, *, patch: tuple[str, str] | None = Non
         code.write_text(text.replace(*patch))
     shutil.copy2(ROOT / "deploy/container/Containerfile.app", context / "Containerfile")
     image = f"{APP}:{tag}"
-    _bud(cluster, image, f"/work/app-{tag}", f"/work/app-{tag}/Containerfile", "--build-arg", f"PERDURE={PERDURE}")
+    _bud(cluster, image, f"/e2e/app-{tag}", f"/e2e/app-{tag}/Containerfile", "--build-arg", f"PERDURE={PERDURE}")
     return image
 
 
 def _pause(cluster: Cluster) -> None:
     context = _file(cluster, "pause", _PAUSE)
-    cluster.run("cp", "/usr/bin/catatonit", f"/work/{context.name}/catatonit")
-    _bud(cluster, "localhost/pause:1", "/work/pause", "/work/pause/Containerfile")
+    cluster.run("cp", "/usr/bin/catatonit", f"/e2e/{context.name}/catatonit")
+    _bud(cluster, "localhost/pause:1", "/e2e/pause", "/e2e/pause/Containerfile")
 
 
 def _base(cluster: Cluster, name: str, folder: Path) -> None:
@@ -119,7 +119,7 @@ def _base(cluster: Cluster, name: str, folder: Path) -> None:
         ".",
     ]
     subprocess.run(command, check=True)
-    cluster.run(*_BUD, "-t", f"localhost/{name}:1", f"/work/{context.name}", timeout=600)
+    cluster.run(*_BUD, "-t", f"localhost/{name}:1", f"/e2e/{context.name}", timeout=600)
     (context / "base.tar").unlink()
 
 
@@ -129,7 +129,7 @@ def _kafka(cluster: Cluster, jars: Path) -> float:
     (context / "bin").mkdir()
     for script, main in _SCRIPTS.items():
         (context / "bin" / script).write_text(_SCRIPT.format(main=main))
-    return _bud(cluster, KAFKA, "/work/kafka", "/work/kafka/Containerfile")
+    return _bud(cluster, KAFKA, "/e2e/kafka", "/e2e/kafka/Containerfile")
 
 
 _BUILDAH: Final = ("buildah", "--storage-driver", "overlay")
@@ -140,7 +140,7 @@ _BUD: Final = (*_BUILDAH, "bud", "--isolation", "chroot", "--ulimit", "nofile=10
 def _bud(cluster: Cluster, image: str, context: str, file: str, *arguments: str) -> float:
     """Build an image and import it; its megabytes."""
     cluster.run(*_BUD, "--pull-never", "-t", image, "-f", file, *arguments, context, timeout=600)
-    archive = f"/work/images/{time.time_ns()}.tar"
+    archive = f"/e2e/images/{time.time_ns()}.tar"
     cluster.run(*_BUILDAH, "push", image, f"docker-archive:{archive}:{image}", timeout=600)
     cluster.run("ctr", "-n", "k8s.io", "images", "import", archive, timeout=600)
     path = cluster.work / "images" / Path(archive).name

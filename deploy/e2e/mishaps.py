@@ -55,7 +55,7 @@ def readiness_of(component: str) -> Callable[[Cluster], str]:
         if not pods:
             return ""
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pods[0]['metadata']['name']}:9090/proxy/health/ready"
-        done = cluster.ask("/work/bin/kubectl", "get", "--raw", path)
+        done = cluster.ask("/e2e/bin/kubectl", "get", "--raw", path)
         return done.stdout + done.stderr
 
     return seen
@@ -125,7 +125,7 @@ def suffer(
             **mishap.values,
         }
         sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
-        cluster.helm("install", RELEASE, "/work/chart", "-n", NAMESPACE, *sets)
+        cluster.helm("install", RELEASE, "/e2e/chart", "-n", NAMESPACE, *sets)
         try:
             tell(f"{mishap.what}: {_line_of(cluster, mishap)[:240]}")
         finally:
@@ -141,7 +141,7 @@ def second_release(
         "namespace": "second", "engine.persistence.enabled": "false", "engine.replicas": "1", "api.replicas": "1", "ingest.enabled": "false",
     }  # fmt: skip
     sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
-    cluster.helm("install", "second", "/work/chart", "-n", NAMESPACE, "--wait", "--timeout", "4m", *sets)
+    cluster.helm("install", "second", "/e2e/chart", "-n", NAMESPACE, "--wait", "--timeout", "4m", *sets)
     said = cluster.helm("test", "second", "-n", NAMESPACE, "--logs")
     assert "its state is right in the tables of second" in said, said
     cluster.helm("uninstall", "second", "-n", NAMESPACE, "--wait")

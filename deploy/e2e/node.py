@@ -3,7 +3,7 @@
     with node(folder) as cluster:
         cluster.kubectl("get", "nodes")
 
-Nothing of it is reached from outside, nor reaches outside: it has a network of its own. `binaries.py` makes what it runs.
+Nothing of it is reached from outside, nor reaches outside: it has a network of its own. `prepared.py` gets what it runs.
 """
 
 from __future__ import annotations
@@ -21,23 +21,27 @@ from pathlib import Path
 from typing import Any, Final
 
 START_S: Final = 120.0
+END_S: Final = 20.0
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_STATE: Final = ("etcd-e2e", "containerd", "containers", "kubelet", "cni", "e2e-volumes")
+"""What a node leaves in the /var/lib of its root."""
 _ENTER: Final = """
 set -e
 mount --make-rprivate /
 mount --bind "$ROOT" "$ROOT"
 cd "$ROOT"
-mkdir -p work old
+mkdir -p e2e old
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount --rbind /sys/fs/cgroup sys/fs/cgroup
 mount --rbind /dev dev
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
-mount --bind "$WORK" work
+mount --bind "$WORK" e2e
 pivot_root . old
 umount -l /old
 mount --make-rshared /
-exec python3 /work/inside.py /work
+exec python3 /e2e/inside.py /e2e
 """
 
 
@@ -45,7 +49,7 @@ class Cluster:
     """A node that runs.
 
     Args:
-        work: the folder that both sides see; inside it is /work.
+        work: the folder that both sides see; inside it is /e2e.
         process: of the namespaces.
     """
 
@@ -83,11 +87,11 @@ class Cluster:
 
     def kubectl(self, *arguments: str, timeout: float = 120, check: bool = True, text: str | None = None) -> str:
         """`kubectl`."""
-        return self.run("/work/bin/kubectl", *arguments, timeout=timeout, check=check, text=text)
+        return self.run("/e2e/bin/kubectl", *arguments, timeout=timeout, check=check, text=text)
 
     def helm(self, *arguments: str, timeout: float = 400, check: bool = True) -> str:
         """`helm`."""
-        return self.run("/work/bin/helm", *arguments, timeout=timeout, check=check)
+        return self.run("/e2e/bin/helm", *arguments, timeout=timeout, check=check)
 
     def get(self, *what: str) -> Any:
         """Of `kubectl get -o json`."""
@@ -106,8 +110,8 @@ class Cluster:
         return int(children[0])
 
     def _environment(self) -> dict[str, str]:
-        path = "/work/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return {"PATH": path, "HOME": "/tmp", "KUBECONFIG": "/work/admin.kubeconfig", "LC_ALL": "C.UTF-8"}
+        path = "/e2e/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return {"PATH": path, "HOME": "/tmp", "KUBECONFIG": "/e2e/admin.kubeconfig", "LC_ALL": "C.UTF-8"}
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 120, every_s: float = 0.25) -> Any:
@@ -126,7 +130,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 120, every_s
 
 @contextmanager
 def node(root: Path, binaries: Path, work: Path) -> Generator[Cluster]:
-    """Start a node, and end all of it.
+    """Start a node, and end all of it: processes, images, volumes, control groups.
 
     Args:
         root: a Debian with containerd, etcd and the others; its /var/lib is written to.
@@ -137,8 +141,7 @@ def node(root: Path, binaries: Path, work: Path) -> Generator[Cluster]:
     for binary in binaries.iterdir():
         shutil.copy2(binary, work / "bin")
     shutil.copy2(Path(__file__).with_name("inside.py"), work)
-    for left in ("etcd-e2e", "containerd", "kubelet", "cni"):
-        shutil.rmtree(root / "var/lib" / left, ignore_errors=True)
+    _forget(root)
     (root / "var/lib/kubelet").mkdir(parents=True)
     command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER]
     with (work / "inside.log").open("ab") as log:
@@ -152,11 +155,27 @@ def node(root: Path, binaries: Path, work: Path) -> Generator[Cluster]:
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
+        until(lambda: _forget(root), "the node's processes end", END_S)
+
+
+def _forget(root: Path) -> bool:
+    """Remove what a node that has ended leaves; whether nothing of it runs any more."""
+    for left in _STATE:
+        shutil.rmtree(root / "var/lib" / left, ignore_errors=True)
+    groups = [
+        each for pattern in ("kubepods", "*/kubepods") for top in _CGROUPS.glob(pattern) for each in (*top.rglob("*/"), top)
+    ]
+    for group in sorted(groups, key=lambda group: len(group.parts), reverse=True):
+        try:
+            group.rmdir()
+        except OSError:
+            return False  # a process that was killed is not gone yet
+    return True
 
 
 def is_ready(cluster: Cluster) -> bool:
     """Whether the node takes pods."""
-    done = cluster.ask("/work/bin/kubectl", "get", "nodes", "-o", "json")
+    done = cluster.ask("/e2e/bin/kubectl", "get", "nodes", "-o", "json")
     if done.returncode:
         return False
     conditions = [each for item in json.loads(done.stdout)["items"] for each in item["status"]["conditions"]]

@@ -103,7 +103,7 @@ def _binaries(folder: Path) -> None:
     environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
     for module in (HELM, COREDNS):
         _run("go", "install", module, env=environment)
-    (folder / "kubectl").write_text('#!/bin/sh\nexec /work/bin/node kubectl "$@"\n')
+    (folder / "kubectl").write_text('#!/bin/sh\nexec /e2e/bin/node kubectl "$@"\n')
     (folder / "kubectl").chmod(0o755)
 
 

@@ -134,7 +134,7 @@ class Prober:
     def __init__(self, cluster: Cluster, url: str, key: str) -> None:
         self._stop = cluster.work / "stop-probing"
         self._stop.unlink(missing_ok=True)
-        self._process = cluster.spawn("python3", "-c", _PROBE, url, key, f"/work/{self._stop.name}")
+        self._process = cluster.spawn("python3", "-c", _PROBE, url, key, f"/e2e/{self._stop.name}")
 
     def stop(self) -> dict[str, Any]:
         """How often it got which answer, and how long the slowest took."""

@@ -146,7 +146,7 @@ def install(cluster: Cluster, shop: Shop) -> None:
     begun = time.monotonic()
     # ingest is ready once the topics are there that it reads: somebody else's, made by the shop
     shop.open(0.001)
-    cluster.helm("install", RELEASE, "/work/chart", "-n", NAMESPACE, "--wait", "--timeout", "5m", *values("localhost/shop:v1"))
+    cluster.helm("install", RELEASE, "/e2e/chart", "-n", NAMESPACE, "--wait", "--timeout", "5m", *values("localhost/shop:v1"))
     figures["install_s"] = round(time.monotonic() - begun, 1)
     tell(f"helm install --wait: {figures['install_s']} s")
     shop.close()
@@ -200,10 +200,10 @@ def audited(shop: Shop) -> dict[str, Any]:
 def refused(cluster: Cluster, image: str) -> None:
     """Code that would break running orders does not get in."""
     done = cluster.ask(
-        "/work/bin/helm",
+        "/e2e/bin/helm",
         "upgrade",
         RELEASE,
-        "/work/chart",
+        "/e2e/chart",
         "-n",
         NAMESPACE,
         "--wait",
@@ -226,7 +226,7 @@ def refused(cluster: Cluster, image: str) -> None:
 
 def upgrade(cluster: Cluster, image: str) -> None:
     begun = time.monotonic()
-    cluster.helm("upgrade", RELEASE, "/work/chart", "-n", NAMESPACE, "--wait", "--timeout", "5m", *values(image))
+    cluster.helm("upgrade", RELEASE, "/e2e/chart", "-n", NAMESPACE, "--wait", "--timeout", "5m", *values(image))
     figures["upgrade_s"] = round(time.monotonic() - begun, 1)
     tell(f"helm upgrade --wait while the shop sells: {figures['upgrade_s']} s")
 
@@ -249,7 +249,7 @@ def evict(cluster: Cluster, shop: Shop) -> None:
     cluster.kubectl("-n", NAMESPACE, "exec", pod, "--", PYTHON, "-c", fill, check=False)
 
     def is_another() -> bool:
-        found = cluster.ask("/work/bin/kubectl", "-n", NAMESPACE, "get", "pod", pod, "-o", "json")
+        found = cluster.ask("/e2e/bin/kubectl", "-n", NAMESPACE, "get", "pod", pod, "-o", "json")
         return found.returncode == 0 and json.loads(found.stdout)["metadata"]["uid"] != uid
 
     until(is_another, "the engine is evicted and made anew", 180, every_s=1)
