@@ -16,6 +16,7 @@ from perdure.cli import main
 from perdure.client import Client
 from perdure.codec.records import encode_command
 from perdure.embedded import Platform
+from perdure.log.published import publish_record
 from perdure.medium.schema import FORMAT, SCHEMA
 from perdure.model.commands import StartWorkflow
 from perdure.registry import Registry
@@ -28,6 +29,22 @@ async def shouted(name: str) -> str:
     return f"{name}!"
 
 
+@workflow.defn
+class Parcel:
+    def __init__(self) -> None:
+        self.place = ""
+
+    @workflow.run
+    async def carry(self) -> str:
+        await workflow.wait_until(lambda: self.place)
+        return self.place
+
+    @workflow.trigger("seen", str, id=lambda place: place.partition("@")[0])
+    @workflow.signal
+    def seen(self, place: str) -> None:
+        self.place = place
+
+
 Perdure = Callable[..., tuple[int, str, str]]
 
 
@@ -38,7 +55,7 @@ def db(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def platform(db: Path) -> Iterator[Platform]:
-    with Platform(Registry.of([shouted]), f"sqlite:///{db}") as platform:
+    with Platform(Registry.of([shouted, Parcel]), f"sqlite:///{db}") as platform:
         yield platform
 
 
@@ -181,10 +198,31 @@ def test_a_file_of_the_first_format_can_be_read_and_is_upgraded_by_its_engine(db
     connection.close()
     (before,) = json.loads(perdure("list", "-o", "json")[1])
     assert before["found_at"] is None
-    with Platform(Registry.of([shouted]), f"sqlite:///{db}"):
+    with Platform(Registry.of([shouted, Parcel]), f"sqlite:///{db}"):
         put(db, b"\xfe")
         until(lambda: count(db, "dead_letters") == 2)
     connection = sqlite3.connect(db)
     assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT,)
     connection.close()
     assert [each["found_at"] is None for each in json.loads(perdure("list", "-o", "json")[1])] == [True, False]
+
+
+def test_a_record_whose_signal_was_refused_is_kept_and_delivered_when_it_is_retried(
+    platform: Platform, db: Path, perdure: Perdure
+) -> None:
+    publish_record(f"sqlite:///{db}", "seen", None, b'"p-1@sea"', [])
+    deadline = monotonic() + WITHIN_S
+    while not (found := json.loads(perdure("list", "-o", "json")[1])):
+        assert monotonic() < deadline
+    (letter,) = found
+    assert (letter["topic"], letter["offset"]) == ("seen", 1)
+    assert "was refused: workflow 'p-1' is not running" in letter["message"]
+
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S), platform.client() as client:
+            parcel = await client.start("p-1", Parcel.carry)
+            assert perdure("retry", letter["id"])[0] == 0
+            assert await parcel.result() == "p-1@sea"
+
+    asyncio.run(main())
+    assert json.loads(perdure("list", "-o", "json")[1]) == []

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +14,14 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from perdure.codec.records import decode_command
+from perdure.codec.records import decode_command, decode_headers
 from perdure.errors import UsageError
+from perdure.log.rows import insert_record
 from perdure.medium.faults import fault
 from perdure.medium.sqlite import BUSY_S, check_format, connect, path_of, see_that_it_exists
-from perdure.model.dead_letters import DeadLetter
+from perdure.model.dead_letters import DeadLetter, RecordHeader
+from perdure.triggers.binding import Source
+from perdure.triggers.offering import first_source, offered_headers
 
 _WITH_TIME: Final = "SELECT position, record, reason, found_at FROM dead_letters ORDER BY position"
 _WITHOUT: Final = "SELECT position, record, reason, 0 FROM dead_letters ORDER BY position"
@@ -71,12 +75,14 @@ class SqliteDeadLetters:
     def open(self) -> list[OpenLetter]:
         """Oldest first."""
         return [
-            OpenLetter(str(position), _letter(position, record, reason, found_at))
+            OpenLetter(_id_of(position), _letter(position, record, reason, found_at))
             for position, record, reason, found_at in self._run(_read)
         ]
 
     def fault_of(self, letter: OpenLetter) -> str:
         """Why it would be of no use to retry it now; empty when it may go well."""
+        if _position_of(letter.id) < 0:
+            return ""
         try:
             decode_command(letter.letter.value or b"")
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
@@ -106,6 +112,15 @@ class SqliteDeadLetters:
             raise fault(error, self._path) from error
 
 
+def _id_of(position: int) -> str:
+    """Records of others have negative positions; on a command line those would be options."""
+    return f"r{-position}" if position < 0 else str(position)
+
+
+def _position_of(letter_id: str) -> int:
+    return -int(letter_id[1:]) if letter_id.startswith("r") else int(letter_id)
+
+
 def _read(connection: sqlite3.Connection) -> list[Any]:
     has_time = any(row[1] == "found_at" for row in connection.execute("PRAGMA table_info(dead_letters)"))
     return connection.execute(_WITH_TIME if has_time else _WITHOUT).fetchall()
@@ -113,14 +128,32 @@ def _read(connection: sqlite3.Connection) -> list[Any]:
 
 def _end(connection: sqlite3.Connection, letters: Sequence[OpenLetter], *, is_retried: bool) -> None:
     for letter in letters:
-        row = connection.execute("DELETE FROM dead_letters WHERE position = ? RETURNING record", (int(letter.id),)).fetchone()
+        row = connection.execute(
+            "DELETE FROM dead_letters WHERE position = ? RETURNING record", (_position_of(letter.id),)
+        ).fetchone()
         if row is None:
             raise UsageError(f"dead letter {letter.id} is not there any more; somebody else has retried or dropped it")
-        if is_retried:
+        if is_retried and _position_of(letter.id) < 0:
+            _offer(connection, -_position_of(letter.id))
+        elif is_retried:
             connection.execute("INSERT INTO commands (record) VALUES (?)", row)
 
 
+def _offer(connection: sqlite3.Connection, position: int) -> None:
+    """Offer a record to the triggers once more, under its first place: what it has led to already is not done again."""
+    found = connection.execute("SELECT topic, key, value, headers FROM records WHERE position = ?", (position,)).fetchone()
+    if found is None:
+        raise UsageError(f"record {position} is not there any more: drop its dead letter")
+    topic, key, value, headers = found
+    source = first_source(Source(topic, 0, position, key, value, [(each.name, each.value) for each in decode_headers(headers)]))
+    kept = [RecordHeader(name, text) for name, text in offered_headers(source)]
+    insert_record(connection, topic, key, value, kept, time.time_ns() // 1_000)
+
+
 def _letter(position: int, record: bytes, message: str, found_at: int) -> DeadLetter:
+    if position < 0:  # of a trigger; its message begins with the topic
+        topic = message.partition(", record ")[0]
+        return DeadLetter(topic, 0, -position, -1, "refused", message, found_at, None, record)
     return DeadLetter("commands", 0, position, -1, "undecodable", message, found_at, _key_of(record), record)
 
 

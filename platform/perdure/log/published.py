@@ -14,6 +14,7 @@ from perdure.medium.sqlite import BUSY_S, check_format, connect, path_of, see_th
 from perdure.model.dead_letters import RecordHeader
 from perdure.triggers.binding import Source
 from perdure.triggers.decoding import BadRecord
+from perdure.triggers.offering import first_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +107,7 @@ class PublishedRecords:
         connection.execute("BEGIN IMMEDIATE")
         for position, topic, key, value, headers, at in rows:
             if topic in self._topics:
-                self._one(connection, Source(topic, 0, position, key, value, _pairs(headers)), at)
+                self._one(connection, first_source(Source(topic, 0, position, key, value, _pairs(headers))), at)
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", (rows[-1][0], TAKEN))
         connection.execute("COMMIT")
         return len(rows)

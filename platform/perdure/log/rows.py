@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.codec.records import encode_headers, encode_reply, encode_state, encode_task
+from perdure.model.dead_letters import DEAD_LETTER
+from perdure.model.replies import Refused
 from perdure.model.states import Status
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ _END_TASK = "DELETE FROM tasks WHERE run_id = ? AND number = ?"
 _PUT_TIMER = "INSERT OR IGNORE INTO timers VALUES (?, ?, ?, ?, ?)"
 _END_TIMER = "DELETE FROM timers WHERE fires_at = ? AND run_id = ? AND kind = ? AND number = ? AND workflow_id = ?"
 _PUT_RECORD = "INSERT INTO records (topic, key, value, headers, at) VALUES (?, ?, ?, ?, ?)"
+_PUT_REFUSAL = "INSERT OR REPLACE INTO dead_letters SELECT -position, coalesce(value, x''), ?, ? FROM records WHERE position = ?"
 _PUT_REPLY = "INSERT INTO replies (reply_to, at, record) VALUES (?, ?, ?)"
 
 
@@ -60,6 +63,8 @@ def write_batch(
         connection.execute("DELETE FROM commands WHERE position <= ?", (consumed,))
     if replies:
         many(_PUT_REPLY, [(address, batch.at, encode_reply(reply)) for address, reply in replies])
+    if refusals := [_refusal_row(*each, batch.at) for each in batch.replies if _is_letter(*each)]:
+        many(_PUT_REFUSAL, refusals)
     if replies_stale_before:
         connection.execute("DELETE FROM replies WHERE at < ?", (replies_stale_before,))
     connection.execute("UPDATE meta SET value = ? WHERE key = 'latest_at' AND value < ?", (batch.at, batch.at))
@@ -77,6 +82,17 @@ def record_row(
 ) -> tuple[str, bytes | None, bytes | None, bytes, int]:
     """A record of an author's topic, as the table `records` keeps it; `at` is in microseconds."""
     return topic, key, value, encode_headers(tuple(headers)), at
+
+
+def _is_letter(address: str, reply: AnyReply) -> bool:
+    """Whether it refuses what a trigger has made of a record; that the workflow is there already is what a record that comes twice leads to."""
+    return address.startswith(DEAD_LETTER) and type(reply) is Refused and reply.code != "already_started"
+
+
+def _refusal_row(address: str, reply: AnyReply, at: int) -> tuple[str, int, int]:
+    topic, _, position = address.removeprefix(DEAD_LETTER).rsplit("/", 2)
+    message = reply.message if isinstance(reply, Refused) else ""
+    return f"{topic}, record {position}: the command that it led to was refused: {message}", at, int(position)
 
 
 def _write_states(connection: Connection, states: Iterable[WorkflowState], started: set[str]) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
+
+DEAD_LETTER: Final = "dead-letter:"
+"""A reply to this address that is a refusal becomes a dead letter; what follows is topic/partition/offset."""
 
 
 class RecordHeader(Struct, array_like=True, frozen=True, gc=False):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from perdure.errors import PayloadError, UsageError
 from perdure.model.commands import SignalWorkflow, StartWorkflow
+from perdure.model.dead_letters import DEAD_LETTER
 from perdure.model.limits import fault_of_id
 from perdure.triggers.decoding import BadRecord, value_of
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from perdure.registry import Registry
     from perdure.triggers.decoding import SchemaOf
     from perdure.workflow import Definition
-
-DEAD_LETTER: Final = "dead-letter:"
-"""A reply to this address that is a refusal becomes a dead letter; what follows is topic/partition/offset."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, RE
 from perdure.log.kafka.addresses import partition_of_caller
 from perdure.log.kafka.author_records import NO_TOPIC, AuthorRecords
 from perdure.log.kafka.intake import DeadLettered, Forwarded, Rerouted
-from perdure.model.dead_letters import DeadLetter, RecordHeader
+from perdure.model.dead_letters import DEAD_LETTER, DeadLetter, RecordHeader
 from perdure.model.replies import Refused
 from perdure.model.tasks import Cancellation
-from perdure.triggers.binding import DEAD_LETTER
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
