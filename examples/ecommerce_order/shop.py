@@ -65,8 +65,9 @@ def place(kafka: str, count: int, rate: float) -> None:
     stopping = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda _number, _frame: stopping.set())
+    begun = time.monotonic()
     for number in range(count) if count else itertools.count():
-        if stopping.wait(1 / rate):
+        if stopping.wait(max(0.0, begun + (number + 1) / rate - time.monotonic())):
             break
         order = bought(number)
         producer.produce(ORDERS, json.dumps(order), order["order_id"], on_delivery=told)
