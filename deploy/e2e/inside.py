@@ -18,6 +18,9 @@ NODE_IP = "10.124.0.1"
 PODS = "10.125.0.0/16"
 SERVICES = "10.126.0.0/24"
 DNS_IP = NODE_IP
+KUBELET_DIR = "/var/lib/kubelet"
+KUBELET_MIB = 512
+NODEFS_FREE_MIB = 100
 TOKENS = {
     "admin": "system:masters",
     "system:node:node": "system:nodes",
@@ -31,6 +34,8 @@ def main() -> None:
     work = Path(sys.argv[1])
     network()
     files(work)
+    # a small disk of its own: it can be filled without filling the machine's
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={KUBELET_MIB}m", "tmpfs", KUBELET_DIR], check=True)
     spawn(work, "etcd", "etcd", "--data-dir", "/var/lib/etcd-e2e", "--unsafe-no-fsync", "--log-level", "error")
     spawn(work, "containerd", "containerd", "--config", str(work / "containerd.toml"))
     until(lambda: Path("/run/containerd/containerd.sock").exists(), "containerd")
@@ -114,8 +119,9 @@ def files(work: Path) -> None:
         "clusterDomain": "cluster.local",
         "failSwapOn": False,
         "resolvConf": "/etc/resolv.conf",
-        "evictionHard": {"memory.available": "200Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "evictionHard": {"memory.available": "200Mi", "nodefs.available": f"{NODEFS_FREE_MIB}Mi", "imagefs.available": "1%"},
         "evictionPressureTransitionPeriod": "30s",
+        "volumeStatsAggPeriod": "5s",  # who has used most is judged by it
         "podPidsLimit": 4096,
         "cgroupsPerQOS": True,
         "enforceNodeAllocatable": ["pods"],

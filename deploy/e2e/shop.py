@@ -14,32 +14,35 @@ import json, sys
 sys.path.insert(0, "/app")
 from ecommerce_order.table import records, table
 kafka, namespace = sys.argv[1:]
+# in this order: who has ended by then has shipped by then
 orders = [json.loads(each.value()) for each in records(kafka, "shop.orders")]
-shipped = [json.loads(each.value())["order_id"] for each in records(kafka, "shop.shipped")]
 states = {key: (each["type"], each["status"], each["started_at"].timestamp(), each["closed_at"].timestamp()) for key, each in table(kafka, namespace).items()}
+shipped = [json.loads(each.value())["order_id"] for each in records(kafka, "shop.shipped")]
+placed = [each["placed_at"] for each in orders]
 late = [states[each["order_id"]][3] - each["placed_at"] for each in orders if each["order_id"] in states and states[each["order_id"]][3]]
 print(json.dumps({
     "placed": len({each["order_id"] for each in orders}),
+    "in_s": round(max(placed) - min(placed)) if placed else 0,
     "unknown": sum(each["order_id"] not in states for each in orders),
     "statuses": {status: sum(found[:2] == ("Order", status) for found in states.values()) for status in ("running", "suspended", "completed", "failed")},
     "shipped": len(shipped),
     "shipped_twice": len(shipped) - len(set(shipped)),
-    "not_shipped": sum(found[:2] == ("Order", "completed") and key not in set(shipped) for key, found in states.items()),
+    "not_shipped": len({key for key, found in states.items() if found[:2] == ("Order", "completed")} - set(shipped)),
     "latest_s": round(max(late, default=0), 1),
     "p50_s": round(sorted(late)[len(late) // 2], 2) if late else 0,
 }))
 """
 
 _PROBE: Final = """
-import json, sys, time, urllib.error, urllib.request
-url, key, stop = sys.argv[1:]
-import os
-counts, slowest, without, said = {}, 0.0, 0, {}
+import json, os, sys, time, urllib.error, urllib.request
+url, key, body, every_s, stop = sys.argv[1:]
+counts, slowest, without, said, number = {}, 0.0, 0, {}, 0
 while not os.path.exists(stop):
-    begun = time.monotonic()
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
+    begun, number = time.monotonic(), number + 1
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    data = body.replace("NUMBER", str(number)).encode() or None
     try:
-        with urllib.request.urlopen(request, timeout=15) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=15) as answer:
             code = str(answer.status)
     except urllib.error.HTTPError as error:
         code = str(error.code)
@@ -47,9 +50,10 @@ while not os.path.exists(stop):
         said.setdefault(error.read().decode()[:300], time.strftime("%H:%M:%S"))
     except OSError as error:
         code = type(getattr(error, "reason", error)).__name__
+        said.setdefault(str(error), time.strftime("%H:%M:%S"))
     counts[code] = counts.get(code, 0) + 1
     slowest = max(slowest, time.monotonic() - begun)
-    time.sleep(max(0.0, begun + 0.05 - time.monotonic()))
+    time.sleep(max(0.0, begun + float(every_s) - time.monotonic()))
 print(json.dumps({"answers": counts, "errors_without_retry_after": without, "slowest_s": round(slowest, 2), "said": dict(list(said.items())[:5])}))
 """
 
@@ -123,18 +127,21 @@ class Shop:
 
 
 class Prober:
-    """Asks the API twenty times a second, until it is stopped.
+    """Asks the API all the time, until it is stopped.
 
     Args:
         cluster: where.
+        name: of the prober.
         url: what to ask for.
         key: an API key.
+        body: what to post, with NUMBER for that of the request; empty to get.
+        every_s: seconds from a request to the next.
     """
 
-    def __init__(self, cluster: Cluster, url: str, key: str) -> None:
-        self._stop = cluster.work / "stop-probing"
+    def __init__(self, cluster: Cluster, name: str, url: str, key: str, *, body: str = "", every_s: float = 0.05) -> None:
+        self._stop = cluster.work / f"stop-{name}"
         self._stop.unlink(missing_ok=True)
-        self._process = cluster.spawn("python3", "-c", _PROBE, url, key, f"/e2e/{self._stop.name}")
+        self._process = cluster.spawn("python3", "-c", _PROBE, url, key, body, str(every_s), f"/e2e/{self._stop.name}")
 
     def stop(self) -> dict[str, Any]:
         """How often it got which answer, and how long the slowest took."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import mishaps
+import pressure
 from images import KAFKA, PERDURE, POSTGRES, build_app
 from node import Cluster, until
 from shop import PYTHON, Prober, Shop
@@ -20,7 +21,11 @@ RELEASE: Final = "fulfil"
 NAME: Final = f"{RELEASE}-perdure"
 PERFECT: Final = {"unknown": 0, "shipped_twice": 0, "not_shipped": 0}
 COMPATIBLE: Final = ("from __future__ import annotations", "# version 2\nfrom __future__ import annotations")
+INSTALL_S: Final = 90
 MEMORY_MB: Final = 600
+LATE_S: Final = 20
+ANSWERS: Final = {"200", "201", "503"}
+"""What a client gets while a release is upgraded: with a 503, when to ask again."""
 
 figures: dict[str, Any] = {}
 
@@ -60,15 +65,16 @@ def tell_story(cluster: Cluster, rate: float) -> dict[str, Any]:
     helm_test(cluster)
     idle(cluster)
     shop.open(rate)
-    probe = prober(cluster)
+    probers = ask(cluster)
     progress(cluster, shop, 50)
     refused(cluster, breaking)
     upgrade(cluster, second)
-    figures["upgrade"] = probe.stop()
-    tell(f"the API while it was upgraded: {figures['upgrade']}")
+    answered(probers)
     figures["after_upgrade"] = audited(shop)
+    assert figures["after_upgrade"]["latest_s"] <= LATE_S, figures["after_upgrade"]
     kills(cluster, shop)
     evict(cluster, shop)
+    squeeze(cluster, shop)
     rollback(cluster, first)
     progress(cluster, shop, 50)
     shop.close()
@@ -149,6 +155,7 @@ def install(cluster: Cluster, shop: Shop) -> None:
     cluster.helm("install", RELEASE, "/e2e/chart", "-n", NAMESPACE, "--wait", "--timeout", "5m", *values("localhost/shop:v1"))
     figures["install_s"] = round(time.monotonic() - begun, 1)
     tell(f"helm install --wait: {figures['install_s']} s")
+    assert figures["install_s"] <= INSTALL_S
     shop.close()
 
 
@@ -159,25 +166,43 @@ def helm_test(cluster: Cluster) -> None:
 
 
 def idle(cluster: Cluster) -> None:
-    summary = json.loads(cluster.kubectl("get", "--raw", "/api/v1/nodes/node/proxy/stats/summary"))
-    found = {
-        pod["podRef"]["name"]: round(pod["memory"]["workingSetBytes"] / 1e6)
-        for pod in summary["pods"]
-        if pod["podRef"]["namespace"] == NAMESPACE and pod.get("memory")
-    }
-    ours = {
-        name: size
-        for name, size in found.items()
-        if name.startswith(NAME) and not name.startswith((f"{NAME}-kafka", f"{NAME}-postgres"))
-    }
+    """Measure the memory of the release without its Kafka and PostgreSQL."""
+    ours = until(lambda: memory(cluster), "the kubelet has measured each pod", 60, every_s=1)
     figures["idle_mb"] = {"in_all": sum(ours.values()), **ours}
     tell(f"idle memory without Kafka and PostgreSQL: {figures['idle_mb']}")
+    assert figures["idle_mb"]["in_all"] <= MEMORY_MB
 
 
-def prober(cluster: Cluster) -> Prober:
+def memory(cluster: Cluster) -> dict[str, int]:
+    """Megabytes of the working set of each pod that runs; empty while one is not measured."""
+    summary = json.loads(cluster.kubectl("get", "--raw", "/api/v1/nodes/node/proxy/stats/summary"))
+    measured = {pod["podRef"]["uid"]: pod.get("memory", {}).get("workingSetBytes", 0) for pod in summary["pods"]}
+    theirs = "app.kubernetes.io/component notin (kafka,postgres)"
+    selector = f"app.kubernetes.io/instance={RELEASE},{theirs}"
+    pods = cluster.get("-n", NAMESPACE, "pods", "-l", selector, "--field-selector", "status.phase=Running")["items"]
+    found = {pod["metadata"]["name"]: round(measured.get(pod["metadata"]["uid"], 0) / 1e6) for pod in pods}
+    return found if all(found.values()) else {}
+
+
+def ask(cluster: Cluster) -> dict[str, Prober]:
+    """Somebody reads the list twenty times a second, and somebody starts four workflows."""
     service = cluster.get("-n", NAMESPACE, "service", f"{NAME}-api")["spec"]
     key = base64.b64decode(cluster.get("-n", NAMESPACE, "secret", f"{NAME}-api-keys")["data"]["key"]).decode()
-    return Prober(cluster, f"http://{service['clusterIP']}:{service['ports'][0]['port']}/api/v1/workflows?limit=1", key)
+    url = f"http://{service['clusterIP']}:{service['ports'][0]['port']}/api/v1/workflows"
+    body = json.dumps({"type": "perdure.echo", "id": "asked-NUMBER", "args": ["text", []]})
+    return {
+        "reads": Prober(cluster, "reads", f"{url}?limit=1", key),
+        "starts": Prober(cluster, "starts", url, key, body=body, every_s=0.25),
+    }
+
+
+def answered(probers: dict[str, Prober]) -> None:
+    """Nobody was told anything but yes, or when to ask again."""
+    for name, prober in probers.items():
+        found = figures[f"upgrade_{name}"] = prober.stop()
+        tell(f"{name} through the API while it was upgraded: {found}")
+        assert found["answers"].keys() <= ANSWERS, found
+        assert not found["errors_without_retry_after"], found
 
 
 def progress(cluster: Cluster, shop: Shop, orders: int) -> None:
@@ -194,6 +219,7 @@ def audited(shop: Shop) -> dict[str, Any]:
     found = shop.audit("fulfilment")
     tell(f"audit: {found}")
     assert not found["shipped_twice"], found
+    assert not found["not_shipped"], found
     return found
 
 
@@ -258,6 +284,15 @@ def evict(cluster: Cluster, shop: Shop) -> None:
     tell(f"the kubelet has evicted {pod}: {events.strip().splitlines()[-1][-120:]}")
     progress(cluster, shop, 10)
     figures["after_eviction"] = audited(shop)
+
+
+def squeeze(cluster: Cluster, shop: Shop) -> None:
+    """The node's disk runs short, and the kubelet throws an engine out; it comes back when the node is well."""
+    begun = time.monotonic()
+    said = pressure.press(cluster, NAMESPACE, f"{NAME}-engine-1")
+    tell(f"node pressure, {time.monotonic() - begun:.0f} s till the engine is back: {said}")
+    progress(cluster, shop, 10)
+    figures["after_pressure"] = audited(shop)
 
 
 def rollback(cluster: Cluster, image: str) -> None:
