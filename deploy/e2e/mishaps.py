@@ -46,21 +46,6 @@ def log_of(component: str) -> Callable[[Cluster], str]:
     return seen
 
 
-def readiness_of(component: str) -> Callable[[Cluster], str]:
-    """What a pod of a component answers who asks whether it is ready."""
-
-    def seen(cluster: Cluster) -> str:
-        selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={component}"
-        pods = cluster.get("-n", NAMESPACE, "pods", "-l", selector)["items"]
-        if not pods:
-            return ""
-        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pods[0]['metadata']['name']}:9090/proxy/health/ready"
-        done = cluster.ask("/e2e/bin/kubectl", "get", "--raw", path)
-        return done.stdout + done.stderr
-
-    return seen
-
-
 def mishaps(kafka: str, postgres: str) -> list[Mishap]:
     """All of them.
 
@@ -79,7 +64,7 @@ def mishaps(kafka: str, postgres: str) -> list[Mishap]:
         Mishap(
             "Kafka is not reached",
             {**good, "kafka.bootstrapServers": "127.0.0.1:1"},
-            readiness_of("engine"),
+            log_of("engine"),
             "waiting for the broker",
         ),
         Mishap(
