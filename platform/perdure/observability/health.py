@@ -87,8 +87,10 @@ def _of_kafka(status: Status, *, has_engine: bool) -> list[str]:
     restoring = status.restoring.copy()
     for partition, left in sorted(restoring.items()):
         reasons.append(f"partition {partition} is being restored, {left} events to go")
+    trouble = f" ({status.trouble})" if status.trouble else ""
+    if joining := status.joining.copy():
+        reasons.append(f"waiting for the broker: the workers of {', '.join(sorted(joining))} have not taken this one in{trouble}")
     if has_engine and not (reasons or status.owned):
-        trouble = f" ({status.trouble})" if status.trouble else ""
         reasons.append(f"no partition is assigned to this engine{trouble}")
     return reasons
 

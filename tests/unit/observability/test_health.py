@@ -94,3 +94,13 @@ def test_an_engine_without_partitions_is_not_ready() -> None:
 
 def test_a_worker_needs_no_partition_of_commands() -> None:
     assert is_ready(Observed(kafka=on_kafka(frozenset()))).is_well
+
+
+def test_a_worker_that_has_not_joined_its_queues_is_not_ready() -> None:
+    status = on_kafka(frozenset())
+    status.joining = {"gpu", "default"}
+    status.trouble = "Connect failed"
+    assert is_ready(Observed(kafka=status)).reasons == (
+        "waiting for the broker: the workers of default, gpu have not taken this one in (Connect failed)",
+    )
+    assert is_live(Observed(kafka=status)).is_well

@@ -99,6 +99,7 @@ class Status:
         trouble: the last thing a Kafka client said was wrong; empty when all is well.
         owned: partitions whose commands are handed out.
         restoring: partitions that are being taken over, with the events still to be restored.
+        joining: task queues whose group of workers has not taken us in yet.
         last_transaction_s: how long the last one took.
         is_lag_wanted: set by whoever reads `lag`: it is looked at from then on.
         lag: by partition that is owned, the commands that have not been taken.
@@ -109,6 +110,7 @@ class Status:
         self.trouble = ""
         self.owned: frozenset[int] = frozenset()
         self.restoring: dict[int, int] = {}
+        self.joining: set[str] = set()
         self.last_transaction_s = 0.0
         self.is_lag_wanted = False
         self.lag: dict[int, int] = {}

@@ -158,6 +158,7 @@ class _Queue:
         self._let_go = let_go
         self._limit = limit
         self._status = status
+        status.joining.add(queue)
         self._is_paused = False
         self._leaving = threading.Event()
         self._commit_at = 0.0
@@ -291,6 +292,7 @@ class _Queue:
     # ---- partitions come and go; called within poll and consume
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._status.joining.discard(self._queue)
         self._held.gain((each.topic, each.partition) for each in partitions)
         consumer.incremental_assign(partitions)
         if self._is_paused:
