@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from node import Cluster, until
 
@@ -76,6 +76,12 @@ def mishaps(kafka: str, postgres: str) -> list[Mishap]:
             log_of("setup"),
             "partitions",
         ),
+        Mishap(
+            "the engine's volume is full",
+            {**good, "engine.persistence.enabled": "true"},
+            log_of("engine"),
+            "the store in",
+        ),
     ]
 
 
@@ -100,6 +106,8 @@ def suffer(
     wrong = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wrong", "namespace": NAMESPACE}}
     address = f"postgresql://perdure:wrong@{postgres}:5432/postgres"
     cluster.apply(json.dumps({**wrong, "stringData": {"uri": address}}))
+    tell(f"a value is unknown: {_refusal(cluster)[:240]}")
+    _full_volume(cluster)
     for mishap in mishaps(kafka, postgres):
         given = {
             **values(),
@@ -115,6 +123,36 @@ def suffer(
             tell(f"{mishap.what}: {_line_of(cluster, mishap)[:240]}")
         finally:
             cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait", check=False)
+
+
+def _refusal(cluster: Cluster) -> str:
+    """What Helm says of a value with a wrong name."""
+    done = cluster.ask("/e2e/bin/helm", "install", RELEASE, "/e2e/chart", "-n", NAMESPACE, "--set", "engnie.replicas=3")
+    assert done.returncode, "a value that does not exist was taken"
+    return next(line.strip() for line in done.stderr.splitlines() if "engnie" in line)
+
+
+def _full_volume(cluster: Cluster) -> None:
+    """A volume of a few pages, kept for the engine of the mishaps."""
+    path = "/var/lib/e2e-volumes/full"
+    cluster.run("mkdir", "-p", path)
+    cluster.run("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", path)
+    volume = local_volume("full", path)
+    volume["spec"]["claimRef"] = {"namespace": NAMESPACE, "name": f"state-{NAME}-engine-0"}
+    cluster.apply(json.dumps(volume))
+
+
+def local_volume(name: str, path: str) -> dict[str, Any]:
+    """The manifest of a volume that is a folder of the node."""
+    here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node"]}]}
+    spec = {
+        "capacity": {"storage": "10Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "local": {"path": path},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
+        "persistentVolumeReclaimPolicy": "Retain",
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
 
 
 def second_release(

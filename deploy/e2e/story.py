@@ -97,19 +97,7 @@ def volumes(cluster: Cluster, count: int) -> None:
         path = f"/var/lib/e2e-volumes/{number}"
         cluster.run("rm", "-rf", path)
         cluster.run("mkdir", "-p", path)
-        on = {
-            "nodeSelectorTerms": [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node"]}]}]
-        }
-        spec = {
-            "capacity": {"storage": "10Gi"},
-            "accessModes": ["ReadWriteOnce"],
-            "local": {"path": path},
-            "nodeAffinity": {"required": on},
-            "persistentVolumeReclaimPolicy": "Retain",
-        }
-        cluster.apply(
-            json.dumps({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"local-{number}"}, "spec": spec})
-        )
+        cluster.apply(json.dumps(mishaps.local_volume(f"local-{number}", path)))
 
 
 def breaking_patch() -> tuple[str, str]:
