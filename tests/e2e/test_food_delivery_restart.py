@@ -74,7 +74,7 @@ def test_killed_while_refunding_the_refund_is_asked_for_again_under_the_same_key
 
 
 def test_what_was_due_while_it_was_down_happens_at_once(kitchen: Kitchen) -> None:
-    wait_s = 6.0
+    wait_s = 8.0
     kitchen.start(wait=f"{wait_s:.0f}s")
     waiting, moving, eaten = (order(kitchen) for _ in range(3))
     for order_id in (waiting, moving, eaten):
@@ -88,7 +88,7 @@ def test_what_was_due_while_it_was_down_happens_at_once(kitchen: Kitchen) -> Non
     time.sleep(wait_s + 0.5)  # the time that has to pass is what is tested
 
     kitchen.start(wait=f"{wait_s:.0f}s")
-    at_once_s = wait_s / 2  # a timer that began anew would take all of it
+    at_once_s = 0.75 * wait_s  # a timer that began anew would take all of it
     assert "No driver" in kitchen.until_state(waiting, "Failed", at_once_s)["problem"]
     assert "not delivered in time" in kitchen.until_state(moving, "Failed", at_once_s)["problem"]
     kitchen.until_ended(eaten, at_once_s)
