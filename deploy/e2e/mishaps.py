@@ -12,6 +12,7 @@ from node import Cluster, until
 NAMESPACE: Final = "shop"
 RELEASE: Final = "mishap"
 NAME: Final = f"{RELEASE}-perdure"
+FULL: Final = "/var/lib/e2e-volumes/full"
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Mishap:
         values: that lead to it, over those of a release that works.
         seen: where it is looked for: the text that is there.
         said: must be in that text.
+        done: to the node, before.
     """
 
     what: str
     values: dict[str, str]
     seen: Callable[[Cluster], str]
     said: str
+    done: tuple[str, ...] = ()
 
 
 def events(cluster: Cluster) -> str:
@@ -80,7 +83,14 @@ def mishaps(kafka: str, postgres: str) -> list[Mishap]:
             "the engine's volume is full",
             {**good, "engine.persistence.enabled": "true"},
             log_of("engine"),
-            "the store in",
+            "no space is left on that disk",
+        ),
+        Mishap(
+            "the engine's volume is read-only",
+            {**good, "engine.persistence.enabled": "true"},
+            log_of("engine"),
+            "Read-only file system",
+            done=("mount", "-o", "remount,ro", FULL),
         ),
     ]
 
@@ -118,6 +128,8 @@ def suffer(
             **mishap.values,
         }
         sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
+        if mishap.done:
+            cluster.run(*mishap.done)
         cluster.helm("install", RELEASE, "/e2e/chart", "-n", NAMESPACE, *sets)
         try:
             tell(f"{mishap.what}: {_line_of(cluster, mishap)[:240]}")
@@ -134,10 +146,9 @@ def _refusal(cluster: Cluster) -> str:
 
 def _full_volume(cluster: Cluster) -> None:
     """A volume of a few pages, kept for the engine of the mishaps."""
-    path = "/var/lib/e2e-volumes/full"
-    cluster.run("mkdir", "-p", path)
-    cluster.run("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", path)
-    volume = local_volume("full", path)
+    cluster.run("mkdir", "-p", FULL)
+    cluster.run("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", FULL)
+    volume = local_volume("full", FULL)
     volume["spec"]["claimRef"] = {"namespace": NAMESPACE, "name": f"state-{NAME}-engine-0"}
     cluster.apply(json.dumps(volume))
 
