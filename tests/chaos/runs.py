@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from perdure.codec.avro import unframed
+from perdure.codec.frames import unframed
 from perdure.codec.records import hash_of
 from perdure.core.run import RunState, fold
 from perdure.log.kafka.partitioner import partition_of

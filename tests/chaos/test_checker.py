@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, FRAMED, REPLIES, STATE, TASKS, Wire, frame
+from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, Wire
+from perdure.codec.frames import FRAMED, frame
 from perdure.codec.records import hash_of
 from perdure.core.run import fold
 from perdure.log.kafka.partitioner import partition_of

@@ -18,7 +18,8 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from perdure import activity, workflow
 from perdure.cli import main
-from perdure.codec.avro import FRAMED, HEADER, STATE
+from perdure.codec.avro import HEADER, STATE
+from perdure.codec.frames import FRAMED
 from perdure.codec.records import hash_of
 from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
 from perdure.errors import InfrastructureError

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, FRAMED, REPLIES, STATE, TASKS, WIRES, Wire, frame
+from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, WIRES, Wire
 from perdure.codec.avro_compiler import Compiler
+from perdure.codec.frames import FRAMED, frame
 from perdure.errors import UndecodableRecord
 from perdure.model.commands import AnyCommand, FireTimer, SignalWorkflow, StartWorkflow
 from perdure.model.dead_letters import DeadLetter

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from perdure import schemas
 from perdure.codec.avro_compiler import DAMAGE, Compiler
+from perdure.codec.frames import FRAMED, unframed
 from perdure.errors import UndecodableRecord
 from perdure.model.commands import AnyCommand
 from perdure.model.dead_letters import DeadLetter, RecordHeader
@@ -34,32 +35,6 @@ T = TypeVar("T")
 
 HEADER: Final = "perdure-schema"
 """The name of the header; its value is `name/version/fingerprint`, and `/confluent` when the record is framed."""
-FRAMED: Final = b"/confluent"
-FRAME_BYTES: Final = 5
-
-
-def frame(schema_id: int) -> bytes:
-    """What stands before the Avro of a framed record: https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/.
-
-    Args:
-        schema_id: of the registry.
-    """
-    return b"\0" + schema_id.to_bytes(4, "big")
-
-
-def unframed(data: bytes, header: bytes) -> tuple[bytes, bytes]:
-    """The Avro of a record, and the header that it would have without a frame.
-
-    Raises:
-        UndecodableRecord: the header says that there is a frame, and there is none.
-    """
-    if not header.endswith(FRAMED):
-        return data, header
-    if len(data) < FRAME_BYTES or data[0]:
-        raise UndecodableRecord(
-            "undecodable", f"its header {header!r} says that it is framed, and it begins with {data[:FRAME_BYTES]!r}"
-        )
-    return data[FRAME_BYTES:], header.removesuffix(FRAMED)
 
 
 class Wire(Generic[T]):

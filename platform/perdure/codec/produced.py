@@ -8,7 +8,7 @@ import json
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from perdure.codec.avro import frame
+from perdure.codec.frames import frame
 from perdure.codec.values import to_json
 from perdure.errors import PayloadError
 

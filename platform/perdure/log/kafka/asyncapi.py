@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from perdure import schemas
-from perdure.codec.avro import FRAMED, HEADER
+from perdure.codec.avro import HEADER
+from perdure.codec.frames import FRAMED
 from perdure.log.kafka.topics import AUDIT, COMMANDS, INGEST, META, Topic, name_of, topics_of
 
 AVRO: Final = "application/vnd.apache.avro;version=1.12.0"

@@ -1,4 +1,4 @@
-"""Records framed by the id of their schema, for readers that know a schema registry and not us (`codec.avro.frame`).
+"""Records framed by the id of their schema, for readers that know a schema registry and not us (`codec.frames`).
 
 Which ids is in `<namespace>.meta`, since `perdure topics apply` has registered the schemas. Producers frame; what is read may be framed
 or not, always, so that it can be switched on and off while everything runs. Without the setting `schema.registry.url` there is no
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import KafkaException, Producer
 
 from perdure import schemas
-from perdure.codec.avro import FRAMED, HEADER, frame
+from perdure.codec.avro import HEADER
+from perdure.codec.frames import FRAMED, frame
 from perdure.errors import InfrastructureError
 from perdure.log.kafka.facts import ids_of, read_facts
 from perdure.log.kafka.registry import Registry, RegistryDown, registry_of

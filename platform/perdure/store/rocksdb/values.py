@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from perdure.codec.avro import EVENTS, unframed
+from perdure.codec.avro import EVENTS
+from perdure.codec.frames import unframed
 from perdure.codec.records import decode_state, encode_state
 from perdure.errors import UndecodableRecord
 from perdure.model.events import EventRecord
