@@ -104,7 +104,7 @@ def floor(bootstrap: str, records: int) -> float:
     name = f"bench{uuid4().hex[:8]}"
     sold(bootstrap, f"{name}-orders", records)
     made(bootstrap, f"{name}-out")
-    with started([sys.executable, "-m", "bench.ingest", "--floor", bootstrap, f"{name}-orders", f"{name}-out"], ""):
+    with started([sys.executable, "-m", "bench.ingest", "--floor", bootstrap, f"{name}-orders", f"{name}-out"], TOPIC):
         return records / seen(bootstrap, f"{name}-out", records)
 
 
