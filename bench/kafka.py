@@ -84,7 +84,7 @@ def ours(bootstrap: str, partitions: int, share: int) -> list[dict[str, Any]]:
                     str(orders // share),
                     str(in_flight),
                 ]
-                done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, timeout=180)
+                done = subprocess.run([sys.executable, *command], check=True, stdout=subprocess.PIPE, text=True, timeout=180)
                 figures.append(json.loads(done.stdout.strip().splitlines()[-1]))
     return figures
 
