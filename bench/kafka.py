@@ -3,7 +3,10 @@
 The floor is the least a Kafka engine can do for an order of three activities, exactly once: no schemas, no store, no replay, no retries. A
 ratio to it holds when the machine is slow. FLOOR names the folder of the floor's scripts; without it, only our figures are printed.
 
-usage: [FLOOR=folder] [BOOTSTRAP=host:port] python -m bench.kafka [--rounds 5] [--partitions 4] [--quick]    prints JSON, a table on standard error
+With --restate, Restate runs the same order of three steps in every round: it needs npm, and what `pip install perdure[bench]` brings.
+
+usage: [FLOOR=folder] [BOOTSTRAP=host:port] python -m bench.kafka [--rounds 5] [--partitions 4] [--restate] [--quick]
+prints JSON, a table on standard error
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 from tests.kafka.broker import STEADY, running
 
 ORDERS = {1: 300, 8: 1_500, 64: 5_000, 256: 10_000}
+RESTATE_ORDERS = {1: 200, 8: 600, 64: 600}
 BIN = Path(sys.executable).parent
 
 
@@ -102,10 +106,18 @@ def floor(bootstrap: str, partitions: int, share: int) -> list[dict[str, Any]]:
     return [{"kind": "activities", **line} for line in lines]
 
 
+def restate(share: int) -> list[dict[str, Any]]:
+    pairs = [str(number) for in_flight, orders in RESTATE_ORDERS.items() for number in (orders // share, in_flight)]
+    script = str(Path(__file__).parent / "peers" / "restate_orders.py")
+    done = subprocess.run([sys.executable, script, *pairs], check=True, stdout=subprocess.PIPE, text=True, timeout=600)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--restate", action="store_true", help="the peer beside us")
     parser.add_argument("--quick", action="store_true", help="a quarter of the orders, one round")
     options = parser.parse_args()
     share, rounds = (4, 1) if options.quick else (1, options.rounds)
@@ -113,7 +125,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         bootstrap = os.environ.get("BOOTSTRAP") or stack.enter_context(running(1, options=STEADY)).bootstrap
         for _ in range(rounds):
-            for figure in [*floor(bootstrap, options.partitions, share), *ours(bootstrap, options.partitions, share)]:
+            peer = restate(share) if options.restate else []
+            for figure in [*peer, *floor(bootstrap, options.partitions, share), *ours(bootstrap, options.partitions, share)]:
                 cases[figure["system"], figure["kind"], figure["in_flight"]].append(figure)
     medians: list[dict[str, Any]] = [
         {"system": system, "kind": kind, "in_flight": in_flight, "rounds": len(figures)}
@@ -130,9 +143,19 @@ def main() -> None:
         if (us := by_case.get(("perdure", "activities", in_flight)))
         and (least := by_case.get(("floor", "activities", in_flight)))
     }
+    to_restate = {
+        f"steps_at_{in_flight}": round(by_case["perdure", "steps", in_flight]["orders_per_s"] / theirs["orders_per_s"], 1)
+        for in_flight in RESTATE_ORDERS
+        if (theirs := by_case.get(("restate", "steps", in_flight)))
+    }
     for each in medians:
         print("  ".join(f"{name}={value}" for name, value in each.items()), file=sys.stderr)
-    print(json.dumps({"partitions": options.partitions, "orders": medians, "ours_to_floor": ratios}, indent=2))
+    print(
+        json.dumps(
+            {"partitions": options.partitions, "orders": medians, "ours_to_floor": ratios, "ours_to_restate": to_restate},
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":
