@@ -48,6 +48,9 @@ def processes(bootstrap: str, namespace: str, folder: str) -> Generator[None]:
         ]
     try:
         yield
+    except subprocess.SubprocessError:
+        print(Path(folder, "output").read_text(errors="replace")[-5_000:], file=sys.stderr)
+        raise
     finally:
         for process in started:
             process.terminate()

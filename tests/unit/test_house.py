@@ -64,6 +64,19 @@ def test_no_top_level_module_is_named_after_the_standard_library() -> None:
     assert not [entry for entry in names if entry.stem in sys.stdlib_module_names]
 
 
+def test_nobody_waits_at_a_simple_queue_with_a_timeout() -> None:
+    """It may wait for ever (`perdure.log.channel`): where there is a SimpleQueue, `get` has no timeout."""
+    found = [
+        f"{file.relative_to(HOUSE)}:{node.lineno}"
+        for file in SHIPPED
+        if "SimpleQueue" in (text := file.read_text())
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get"
+        if len(node.args) > 1 or any(keyword.arg == "timeout" for keyword in node.keywords)
+    ]
+    assert not found
+
+
 def test_no_file_is_oversized() -> None:
     lines = {file.relative_to(HOUSE): file.read_text().count("\n") for file in SOURCES}
     assert not {file: n for file, n in lines.items() if n > (600 if file.parts[0] == "tests" else 400)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class Channel:
 
     def __init__(self) -> None:
         self.has_ended = False
-        self._inbox: SimpleQueue[Sequence[AnyCommand]] = SimpleQueue()
+        self._inbox: deque[Sequence[AnyCommand]] = deque()
+        self._bell = Lock()  # held until something was put into the inbox
+        self._bell.acquire()
         self._ready: deque[AnyCommand] = deque()
         self._taken: list[AnyCommand] = []
         self._lock = Lock()
@@ -52,11 +55,14 @@ class Channel:
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         """Commands that reach `take` in this order."""
-        self._inbox.put(commands)
+        self._inbox.append(commands)
+        if self._bell.locked():
+            with suppress(RuntimeError):  # another thread has just rung it
+                self._bell.release()
 
     def wake(self) -> None:
         """`wait` returns."""
-        self._inbox.put(())
+        self.submit(())
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until something was submitted, or `wake` was called; at once when something is there.
@@ -69,12 +75,17 @@ class Channel:
         return timeout_s > 0 and self.wait_for_more(timeout_s)
 
     def wait_for_more(self, timeout_s: float) -> bool:
-        """As `wait`, but what is there already does not count."""
-        try:
-            self._ready.extend(self._inbox.get(timeout=timeout_s))
-        except Empty:
-            return False
-        self._drain()
+        """As `wait`, but what is there already does not count.
+
+        The lock is our own, since `queue.SimpleQueue.get` with a timeout may wait for ever: a thread that loses the processor inside
+        it computes a time left that is negative, and to its lock that means no limit (`simplequeue_get` of CPython's _queuemodule.c;
+        `Lock.acquire` looks).
+        """
+        until = monotonic() + timeout_s
+        while not self._drain():
+            left_s = until - monotonic()
+            if left_s <= 0 or not self._bell.acquire(timeout=left_s):
+                return self._drain()
         return True
 
     def take(self, limit: int) -> list[AnyCommand]:
@@ -113,8 +124,8 @@ class Channel:
     def _drain(self) -> bool:
         inbox, ready = self._inbox, self._ready
         has_any = False
-        while not inbox.empty():
-            ready.extend(inbox.get_nowait())
+        while inbox:
+            ready.extend(inbox.popleft())
             has_any = True
         return has_any
 
