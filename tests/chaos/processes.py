@@ -57,10 +57,15 @@ class Process:
         self._signal(signal.SIGTERM)
         try:
             code = self._wait(grace_s)
-            return code == 0 or (code == -signal.SIGTERM and time.monotonic() - self._started_at < STARTING_S)
+            return code == 0 or (code == -signal.SIGTERM and self._is_starting)
         except subprocess.TimeoutExpired:
             self.kill()
             return False
+
+    @property
+    def _is_starting(self) -> bool:
+        """It has said nothing yet, however long ago it was started: it may have been frozen meanwhile. Or it was started a moment ago."""
+        return self.tail().endswith("is started\n") or time.monotonic() - self._started_at < STARTING_S
 
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)

@@ -37,7 +37,7 @@ HEAP: Final = "-Xmx512m"
 QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Starts in half the time; at half the throughput once warm."""
 STEADY: Final = ("-XX:+UseG1GC",)
-READY_S: Final = 60
+READY_S: Final = 120
 IMAGE: Final = "confluentinc/cp-kafka:8.1.0"
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
