@@ -34,7 +34,7 @@ def one_round(*, quick: bool) -> list[dict[str, Any]]:
             if kind == "steps" and in_flight in PEER_ORDERS and find_spec("dbos"):
                 with tempfile.TemporaryDirectory() as folder:
                     peer_orders = str(PEER_ORDERS[in_flight] // share)
-                    figures.append(child("bench/peers/dbos_orders.py", peer_orders, str(in_flight), f"{folder}/dbos.db"))
+                    figures.append(child("-m", "bench.peers.dbos_orders", peer_orders, str(in_flight), f"{folder}/dbos.db"))
     return figures
 
 

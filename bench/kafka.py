@@ -111,8 +111,8 @@ def floor(bootstrap: str, partitions: int, share: int) -> list[dict[str, Any]]:
 
 def restate(share: int) -> list[dict[str, Any]]:
     pairs = [str(number) for in_flight, orders in RESTATE_ORDERS.items() for number in (orders // share, in_flight)]
-    script = str(Path(__file__).parent / "peers" / "restate_orders.py")
-    done = subprocess.run([sys.executable, script, *pairs], check=True, stdout=subprocess.PIPE, text=True, timeout=600)
+    command = [sys.executable, "-m", "bench.peers.restate_orders", *pairs]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

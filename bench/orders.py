@@ -9,9 +9,9 @@ import asyncio
 import json
 import sys
 import tempfile
-import time
 from typing import Any
 
+from bench.closed_loop import measured
 from bench.workflows import ActivitiesOrder, StepsOrder
 from perdure.client import Client
 from perdure.embedded import Platform
@@ -21,29 +21,7 @@ RUNS: dict[str, Any] = {"steps": StepsOrder.process, "activities": ActivitiesOrd
 
 
 async def measure(client: Client, kind: str, orders: int, in_flight: int, tag: str) -> dict[str, object]:
-    latencies: list[float] = []
-    todo = iter(range(orders))
-
-    async def customer() -> None:
-        for item in todo:
-            begun = time.perf_counter()
-            result = await client.execute(f"{tag}-{item}", RUNS[kind], item)
-            assert len(result) == 3
-            latencies.append((time.perf_counter() - begun) * 1e3)
-
-    begun = time.perf_counter()
-    await asyncio.gather(*[customer() for _ in range(in_flight)])
-    elapsed = time.perf_counter() - begun
-    latencies.sort()
-    return {
-        "system": "perdure",
-        "kind": kind,
-        "in_flight": in_flight,
-        "orders": orders,
-        "orders_per_s": round(orders / elapsed),
-        "p50_ms": round(latencies[orders // 2], 2),
-        "p99_ms": round(latencies[int(orders * 0.99)], 2),
-    }
+    return await measured("perdure", kind, orders, in_flight, lambda item: client.execute(f"{tag}-{item}", RUNS[kind], item))
 
 
 async def run(kind: str, orders: int, in_flight: int, url: str) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 The server comes from npm, `@restatedev/restate-server`; SERVER names another. The load asks over HTTP, one keep-alive connection for each in flight.
 
-usage: [SERVER=restate-server] python bench/peers/restate_orders.py N C [N C …]    prints a line of JSON for each pair
+usage: [SERVER=restate-server] python -m bench.peers.restate_orders N C [N C …]    prints a line of JSON for each pair
 """
 
 import asyncio
@@ -20,6 +20,8 @@ import httpx
 import hypercorn.asyncio
 import hypercorn.config
 import restate
+
+from bench.closed_loop import measured
 
 SERVER = "@restatedev/restate-server@1.7.12"
 INGRESS, ADMIN, SERVICE = "http://127.0.0.1:8080", "http://127.0.0.1:9070", "127.0.0.1:9080"
@@ -81,24 +83,13 @@ async def registered(client: httpx.AsyncClient) -> None:
 
 
 async def measure(orders: int, in_flight: int) -> dict[str, object]:
-    latencies: list[float] = []
-    todo = iter(range(orders))
     async with httpx.AsyncClient(limits=httpx.Limits(max_connections=in_flight), timeout=PATIENCE_S) as client:
 
-        async def customer() -> None:
-            for item in todo:
-                begun = time.perf_counter()
-                answer = await client.post(f"{INGRESS}/shop/order", json=item, headers={"idempotency-key": uuid4().hex})
-                assert len(answer.raise_for_status().json()) == 3
-                latencies.append((time.perf_counter() - begun) * 1e3)
+        async def ordered(item: int) -> list[str]:
+            answer = await client.post(f"{INGRESS}/shop/order", json=item, headers={"idempotency-key": uuid4().hex})
+            return answer.raise_for_status().json()
 
-        begun = time.perf_counter()
-        await asyncio.gather(*[customer() for _ in range(in_flight)])
-        elapsed = time.perf_counter() - begun
-    latencies.sort()
-    figures = {"system": "restate", "kind": "steps", "in_flight": in_flight, "orders": orders}
-    figures |= {"orders_per_s": round(orders / elapsed), "p50_ms": round(latencies[orders // 2], 2)}
-    return figures | {"p99_ms": round(latencies[int(orders * 0.99)], 2)}
+        return await measured("restate", "steps", orders, in_flight, ordered)
 
 
 async def main(pairs: list[tuple[int, int]]) -> None:
@@ -115,6 +106,6 @@ else:
     numbers = [int(each) for each in sys.argv[1:]]
     server = [os.environ["SERVER"]] if os.environ.get("SERVER") else ["npx", "--yes", SERVER]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        stack.enter_context(running(sys.executable, __file__, "serve"))
+        stack.enter_context(running(sys.executable, "-m", "bench.peers.restate_orders", "serve"))
         stack.enter_context(running(*server, "--base-dir", folder, "--node-name", "n1", RESTATE_BIND_IP="127.0.0.1"))
         asyncio.run(main(list(zip(numbers[::2], numbers[1::2], strict=True))))

@@ -24,9 +24,7 @@ def test_what_was_taken_already_does_not_end_a_wait() -> None:
     channel.submit(commands(1))
     assert channel.wait(0)
     assert len(channel.take(10)) == 1
-    begun = time.monotonic()
     assert not channel.wait(0.05)
-    assert time.monotonic() - begun >= 0.05
 
 
 def test_a_wake_ends_a_wait_and_brings_nothing() -> None:
