@@ -95,13 +95,13 @@ class Kitchen:
     def status(self, order_id: str) -> dict[str, Any]:
         return self.ask(f"/orders/{order_id}")[1]
 
-    def until_state(self, order_id: str, state: str, patience_s: float = PATIENCE_S) -> dict[str, Any]:
-        until(lambda: self.status(order_id).get("state") == state, f"order {order_id} is {state!r}", patience_s)
+    def until_state(self, order_id: str, state: str) -> dict[str, Any]:
+        until(lambda: self.status(order_id).get("state") == state, f"order {order_id} is {state!r}")
         return self.status(order_id)
 
-    def until_ended(self, order_id: str, patience_s: float = PATIENCE_S) -> None:
+    def until_ended(self, order_id: str) -> None:
         """An order that has ended takes no more signals."""
-        until(lambda: self.ask(f"/orders/{order_id}/picked-up", {})[0] == 404, f"order {order_id} has ended", patience_s)
+        until(lambda: self.ask(f"/orders/{order_id}/picked-up", {})[0] == 404, f"order {order_id} has ended")
 
     def ledger(self, what: str) -> dict[str, list[str]]:
         """What the card company was asked to do: for each order the keys it was asked under, one for each attempt that arrived."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,23 @@ def test_a_full_worker_leaves_tasks_in_kafka_for_others(labour: Labour) -> None:
         with labour.worker(concurrency=8):
             until(lambda: labour.noted("end").total() == 8, "the other one helps")
     assert labour.noted("begin").total() == 8
+
+
+def test_a_partition_that_went_from_a_full_worker_is_read_when_it_comes_back(labour: Labour) -> None:
+    """What a client has paused it keeps paused, beyond the partition's going and coming."""
+    with labour.worker(concurrency=1):
+        labour.give("long", 5.0)
+        until(lambda: labour.noted("begin"), "it is full")
+        labour.give("wait", 0.0)
+        time.sleep(1.5)  # until it tells Kafka to wait
+        with labour.worker():
+            until(lambda: labour.noted("end")["wait"], "both have ended, the partitions are shared")
+            for number in range(3):
+                labour.give(f"shared-{number}", partition=number)
+            until(lambda: len(labour.noted("end")) == 5, "all are read")
+        for number in range(3):
+            labour.give(f"back-{number}", partition=number)
+        until(lambda: len(labour.noted("end")) == 8, "all are read again")
 
 
 def test_a_worker_that_stops_ends_what_runs_and_reports_it(labour: Labour) -> None:

@@ -297,6 +297,8 @@ class _Queue:
         consumer.incremental_assign(partitions)
         if self._is_paused:
             consumer.pause(partitions)
+        else:
+            consumer.resume(partitions)  # one that was paused when it went comes back paused
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Let the attempts of these partitions end, have those leased that do not, and commit: nobody runs them twice."""
