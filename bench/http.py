@@ -3,7 +3,7 @@
 The server is a process of its own, `perdure dev` on a file, or `perdure api` on Kafka and PostgreSQL with an engine, a worker and a projector; the load, over
 plain sockets, shares the machine with all of them. Cores and megabytes are those of the API's process, which on a file is the engine's, too.
 
-usage: python -m bench.http [--seconds 5] [--watchers 1000] [--postgres]     POSTGRES=DSN and BOOTSTRAP=… for servers that run
+usage: python -m bench.http [--seconds 5] [--watchers 1000] [--warm-up S] [--postgres]     POSTGRES=DSN and BOOTSTRAP=… for servers that run
 """
 
 from __future__ import annotations
@@ -213,11 +213,13 @@ async def watched(port: int, pids: list[int], watchers: int, rate: float, second
     }
 
 
-async def measure(port: int, pids: list[int], seconds: float, watchers: int) -> dict[str, Any]:
+async def measure(port: int, pids: list[int], seconds: float, watchers: int, warm_up_s: float) -> dict[str, Any]:
     connection = await Connection.open(port)
     deadline = time.monotonic() + 60
-    while (await connection.ask("POST", "/workflows", next(starts(f"warm{uuid4().hex[:6]}"))[2]))[0] != 201:
+    while (await connection.ask("POST", "/workflows", next(starts(f"first{uuid4().hex[:6]}"))[2]))[0] != 201:
         assert time.monotonic() < deadline, "no engine"
+    await closed_loop(port, 64, warm_up_s, starts(f"warm{uuid4().hex[:6]}"))
+    await until_settled(connection)
     found: dict[str, Any] = {}
     for in_flight in (1, 8, 64):
         tell(found, f"start, {in_flight} at once", await closed_loop(port, in_flight, seconds, starts(f"s{in_flight}")))
@@ -256,11 +258,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--watchers", type=int, default=1_000)
+    parser.add_argument("--warm-up", type=float, help="seconds; 2, or 60 on Kafka, whose JVM takes that to compile itself")
     parser.add_argument("--postgres", action="store_true", help="on Kafka and PostgreSQL, not on a file")
     options = parser.parse_args()
-    serve = kafka if options.postgres else dev
+    serve, usual = (kafka, 60.0) if options.postgres else (dev, 2.0)
+    warm_up_s = usual if options.warm_up is None else options.warm_up
     with tempfile.TemporaryDirectory() as folder, serve(folder) as (port, pids):
-        print(json.dumps(asyncio.run(measure(port, pids, options.seconds, options.watchers)), indent=2))
+        print(json.dumps(asyncio.run(measure(port, pids, options.seconds, options.watchers, warm_up_s)), indent=2))
 
 
 if __name__ == "__main__":

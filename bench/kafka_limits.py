@@ -22,10 +22,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bench.kafka import perdure
+from bench.kafka import a_broker, perdure
 from bench.workflows import ActivitiesOrder, Alarm, Counter, Sleeper
 from perdure.client import Client
-from tests.kafka.broker import STEADY, running
 
 PARTITIONS = 4
 SIGNALS = int(os.environ.get("SIGNALS", "5000"))
@@ -210,8 +209,7 @@ ALL: dict[str, Callable[[Side], Coroutine[Any, Any, dict[str, object]]]] = {
 
 
 def main() -> None:
-    with contextlib.ExitStack() as stack:
-        bootstrap = os.environ.get("BOOTSTRAP") or stack.enter_context(running(1, options=STEADY)).bootstrap
+    with a_broker() as bootstrap:
         for name in sys.argv[1:] or ALL:
             with side(bootstrap) as it:
                 print(json.dumps({"limit": name, **asyncio.run(ALL[name](it))}), flush=True)
