@@ -25,6 +25,7 @@ from typing import Any
 from bench.kafka import a_broker, perdure
 from bench.workflows import ActivitiesOrder, Alarm, Counter, Sleeper
 from perdure.client import Client
+from perdure.errors import EngineUnavailable, WorkflowNotFound
 
 PARTITIONS = 4
 SIGNALS = int(os.environ.get("SIGNALS", "5000"))
@@ -187,7 +188,13 @@ async def reload(it: Side) -> dict[str, object]:
         begun = time.perf_counter()
         it.engine("e1")
         handles = [client.get(f"sleeper-{item}", Sleeper.process) for item in range(32)]  # on every partition
-        await asyncio.gather(*[handle.cancel() for handle in handles])
+        for handle in handles:
+            is_served = False
+            while not is_served:
+                with contextlib.suppress(EngineUnavailable):  # not within the time of a request: it is still reading
+                    with contextlib.suppress(WorkflowNotFound):  # the cancellation before has been done
+                        await handle.cancel()
+                    is_served = True
         served_s = time.perf_counter() - begun
     return {
         "sleeping_runs": SLEEPERS,
