@@ -24,13 +24,14 @@ from typing import Any
 
 from bench.kafka import a_broker, perdure
 from bench.workflows import ActivitiesOrder, Alarm, Counter, Sleeper
-from perdure.client import Client
+from perdure.client import Client, Handle
 from perdure.errors import EngineUnavailable, WorkflowNotFound
 
 PARTITIONS = 4
 SIGNALS = int(os.environ.get("SIGNALS", "5000"))
 TIMERS = int(os.environ.get("TIMERS", "100000"))
 SLEEPERS = int(os.environ.get("SLEEPERS", "50000"))
+RELOAD_S = 600.0
 
 
 class Side:
@@ -177,6 +178,17 @@ async def handover(it: Side) -> dict[str, object]:
     return {"terminated": await lose(it, signal.SIGTERM)}
 
 
+async def cancelled(handle: Handle[Any, Any]) -> None:
+    """Asked again while the engine is still reading, which may take longer than a request waits."""
+    with contextlib.suppress(WorkflowNotFound):  # what was asked before has been done
+        while True:
+            try:
+                await handle.cancel()
+            except EngineUnavailable:
+                continue
+            return
+
+
 async def reload(it: Side) -> dict[str, object]:
     """The store is lost: all is read again from the events topic."""
     it.engine("e1")
@@ -188,13 +200,8 @@ async def reload(it: Side) -> dict[str, object]:
         begun = time.perf_counter()
         it.engine("e1")
         handles = [client.get(f"sleeper-{item}", Sleeper.process) for item in range(32)]  # on every partition
-        for handle in handles:
-            is_served = False
-            while not is_served:
-                with contextlib.suppress(EngineUnavailable):  # not within the time of a request: it is still reading
-                    with contextlib.suppress(WorkflowNotFound):  # the cancellation before has been done
-                        await handle.cancel()
-                    is_served = True
+        async with asyncio.timeout(RELOAD_S):
+            await asyncio.gather(*[cancelled(handle) for handle in handles])
         served_s = time.perf_counter() - begun
     return {
         "sleeping_runs": SLEEPERS,
