@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import pytest
 
+from perdure.client import SyncClient
 from tests.kafka.broker import any_kafka
 from tests.kafka.distribution import KafkaUnavailable
 
@@ -102,6 +103,12 @@ class Kitchen:
     def until_ended(self, order_id: str) -> None:
         """An order that has ended takes no more signals."""
         until(lambda: self.ask(f"/orders/{order_id}/picked-up", {})[0] == 404, f"order {order_id} has ended")
+
+    def until_waiting(self, order_id: str) -> None:
+        """A timer of its is recorded: asked as another process would ask."""
+        address = f"kafka://{self.kafka}/{self.namespace}" if self.kafka else f"sqlite:///{self.directory}/food.db"
+        with SyncClient.connect(address) as client:
+            until(lambda: client.describe(order_id).timers, f"order {order_id} waits for a timer")
 
     def ledger(self, what: str) -> dict[str, list[str]]:
         """What the card company was asked to do: for each order the keys it was asked under, one for each attempt that arrived."""

@@ -74,7 +74,7 @@ def test_killed_while_refunding_the_refund_is_asked_for_again_under_the_same_key
 
 
 def test_what_was_due_while_it_was_down_happens_at_once(kitchen: Kitchen) -> None:
-    wait_s = 8
+    wait_s = 12
     kitchen.start(wait=f"{wait_s}s")
     waiting, moving, eaten = (order(kitchen) for _ in range(3))
     for order_id in (waiting, moving, eaten):
@@ -84,6 +84,8 @@ def test_what_was_due_while_it_was_down_happens_at_once(kitchen: Kitchen) -> Non
     assert kitchen.ask(f"/orders/{eaten}/delivered", {})[0] == 202
     delivered = kitchen.until_state(eaten, "Delivered")
     assert kitchen.status(moving)["state"] == "Picked up"
+    for order_id in (moving, eaten):  # the customer is told first, which may take a while
+        kitchen.until_waiting(order_id)
     kitchen.kill()
     time.sleep(wait_s + 0.5)  # the time that has to pass is what is tested
 
