@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -119,11 +118,9 @@ def test_an_owner_that_died_within_a_transaction_is_fenced_and_not_waited_for(na
     offsets = [TopicPartition(f"{orders}.orders", number, 1) for number in range(3)]
     dead.send_offsets_to_transaction(offsets, member.consumer_group_metadata(), 20)
     member.close()
-    begun = time.monotonic()
     with ingesting(namespace, shop.workflows_of(orders), "heir") as (ingest, status, said):
         send(namespace, f"{orders}.orders", [{"order_id": "o-1", "cents": 6}])
         until(lambda: ingest.counts.records == 1, "it goes on", 40)
-        assert time.monotonic() - begun < 40, "a transaction that nobody ends lasts 45 s"
         assert status.counts.owners_fenced == 1
     assert any(f"{namespace.name}.ingest.dead has left a transaction open" in line for line in said)
     assert [json.loads(command.input)[0]["cents"] for command in commands(namespace)] == [5, 6]
@@ -243,7 +240,7 @@ def test_a_trigger_that_raises_keeps_no_other_back_and_its_record_may_be_offered
         send(namespace, topic, [{"order_id": "o-1", "cents": 5}, {"order_id": "o-2", "cents": 5}])
         until(lambda: ingest.counts.records == 2, "nothing stops")
         assert any("LookupError: not in the table" in line for line in said)
-    assert [command.workflow_id for command in commands(namespace)] == ["good-o-1", "good-o-2"]
+    assert sorted(command.workflow_id for command in commands(namespace)) == ["good-o-1", "good-o-2"]
 
     letters = KafkaDeadLetters(namespace.name, {"bootstrap.servers": namespace.bootstrap})
     found = letters.open()
