@@ -77,9 +77,16 @@ def test_nobody_waits_at_a_simple_queue_with_a_timeout() -> None:
     assert not found
 
 
-def test_no_file_is_oversized() -> None:
-    lines = {file.relative_to(HOUSE): file.read_text().count("\n") for file in SOURCES}
-    assert not {file: n for file, n in lines.items() if n > (600 if file.parts[0] == "tests" else 400)}
+def test_no_class_is_oversized() -> None:
+    """Classes are measured, not files: a limit on files only breaks small pieces off large classes."""
+    limit = 360  # the largest class today; the aim is 250
+    found = [
+        f"{file.relative_to(HOUSE)}:{node.lineno}: {node.name} has {length} lines"
+        for file in SHIPPED
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef) and (length := (node.end_lineno or 0) - node.lineno + 1) > limit
+    ]
+    assert not found
 
 
 def test_names_say_what_a_module_is_for() -> None:
