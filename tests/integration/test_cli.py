@@ -188,6 +188,31 @@ def test_a_new_project_runs_and_every_command_works_on_it(tmp_path: Path, devs: 
     assert dev.stop() == 0
 
 
+def test_an_app_that_imports_datetime_is_served_and_its_workflows_are_guarded(place: Path, devs: Callable[..., Dev]) -> None:
+    clocks = """
+import datetime
+
+@activity.defn
+def stamp() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
+
+@workflow.defn
+async def stamps() -> datetime.datetime:
+    return await stamp()
+
+@workflow.defn
+async def leaks() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
+"""
+    (place / "app.py").write_text(APP + clocks)
+    dev = devs(place, "app.py")
+    ask(place, "start", "a", "stamps")
+    assert ask(place, "result", "a").startswith('"20')
+    ask(place, "start", "b", "leaks")
+    until_text(lambda: ask(place, "show", "b"), "workflow.now()")
+    assert dev.stop() == 0
+
+
 def test_the_tests_of_a_new_project_pass(tmp_path: Path) -> None:
     assert perdure(tmp_path, "init", "hello").returncode == 0
     done = subprocess.run(

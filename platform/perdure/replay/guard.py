@@ -17,16 +17,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from types import CodeType, FrameType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
+from typing import Any, Final, NoReturn
 
 from perdure.replay import clock_sites
 from perdure.replay.activation import running_loop
 from perdure.replay.loop import RunLoop
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class NonDeterministic(BaseException):
@@ -56,9 +54,10 @@ def watch(code: CodeType) -> None:
 
 def watch_module(module: ModuleType) -> None:
     """Guard the calls made by all functions and classes of an author's module."""
-    for function in functions_of(module):
-        if not guard_has_monitoring():
-            clock_sites.guard_sites(function, clock_called)
+    functions, classes = members_of(module)
+    if not guard_has_monitoring():
+        clock_sites.guard_module(vars(module), functions, classes, clock_called)
+    for function in functions:
         watch(function.__code__)
 
 
@@ -67,9 +66,16 @@ def guard_has_monitoring() -> bool:
     return sys.version_info >= (3, 12)
 
 
-def functions_of(module: ModuleType) -> Iterator[FunctionType]:
+def functions_of(module: ModuleType) -> list[FunctionType]:
     """The functions whose globals are the module's: plain ones, methods, and those inside perdure's own descriptors."""
+    return members_of(module)[0]
+
+
+def members_of(module: ModuleType) -> tuple[list[FunctionType], list[type]]:
+    """The functions whose globals are the module's, wherever they are kept, and the classes that it defines."""
     names = vars(module)
+    functions: list[FunctionType] = []
+    classes: list[type] = []
     todo: list[Any] = list(names.values())
     seen: set[int] = set()
     while todo:
@@ -77,19 +83,23 @@ def functions_of(module: ModuleType) -> Iterator[FunctionType]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if isinstance(thing, FunctionType):
+        kind = type(thing)  # not isinstance(): it asks the thing itself, and an author's proxy may raise
+        if issubclass(kind, FunctionType):
             if thing.__globals__ is names:
-                yield thing
+                functions.append(thing)
             todo += [cell.cell_contents for cell in thing.__closure__ or () if _is_filled(cell)]
-        elif isinstance(thing, type):
-            if thing.__module__ == module.__name__:
-                todo += vars(thing).values()
-        elif isinstance(thing, staticmethod | classmethod):
-            todo.append(cast("Any", thing).__func__)
-        elif isinstance(thing, property):
+        elif issubclass(kind, type):
+            members = type.__getattribute__(thing, "__dict__")
+            if members.get("__module__") == module.__name__:
+                classes.append(thing)
+                todo += members.values()
+        elif issubclass(kind, staticmethod | classmethod):
+            todo.append(thing.__func__)
+        elif issubclass(kind, property):
             todo += [thing.fget, thing.fset, thing.fdel]
-        elif type(thing).__module__.partition(".")[0] == "perdure":
+        elif _is_ours(kind):
             todo += _attributes(thing)
+    return functions, classes
 
 
 def running_workflow() -> RunLoop | None:
@@ -195,11 +205,24 @@ def _is_filled(cell: Any) -> bool:
     return True
 
 
+def _is_ours(kind: type) -> bool:
+    """Whether it is a descriptor or another object of perdure's, which may hold functions of the author's."""
+    return kind not in _STAND_INS and str(kind.__module__).partition(".")[0] == "perdure"
+
+
 def _attributes(thing: Any) -> list[Any]:
-    slots = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
-    return [*getattr(thing, "__dict__", {}).values(), *(getattr(thing, name, None) for name in slots if name != "__weakref__")]
+    """The values of its instance dictionary and slots, read without its own `__getattr__`."""
+    found: list[Any] = []
+    for kind in type(thing).__mro__:
+        for name, member in vars(kind).items():
+            if type(member) is MemberDescriptorType or (name == "__dict__" and type(member) is GetSetDescriptorType):
+                with suppress(AttributeError):  # an empty slot
+                    value = member.__get__(thing)
+                    found += value.values() if name == "__dict__" else [value]
+    return found
 
 
+_STAND_INS: Final = (clock_sites.StandIn, clock_sites.GuardedClock)
 CLOCK: Final = "a replay would see another time. Use workflow.now()."
 SLEEP: Final = "it holds up the engine and all its runs. Use `await workflow.sleep(...)` or `await asyncio.sleep(...)`."
 NO_SECRETS: Final = "a replay would see another value. Make it in an activity, or use workflow.random() and workflow.uuid4()."

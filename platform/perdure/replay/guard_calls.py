@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import os
 import random
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 from perdure.replay import guard
 from perdure.replay.activation import running_loop
+from perdure.replay.clock_sites import clock_name
 from perdure.replay.loop import RunLoop
 
 _CLOCKS: Final = (
@@ -24,7 +24,6 @@ _CLOCKS: Final = (
     "thread_time", "thread_time_ns",
 )  # fmt: skip
 _CLOCKS_WITHOUT_ARGUMENT: Final = ("localtime", "gmtime", "ctime")
-_DATETIME_CLOCKS: Final = ("now", "utcnow", "today")
 _SECRETS: Final = ("token_bytes", "token_hex", "token_urlsafe", "choice", "randbelow", "randbits")
 _RANDOM: Final = (
     "random", "uniform", "triangular", "randint", "choice", "randrange", "sample", "shuffle", "choices", "normalvariate",
@@ -149,10 +148,14 @@ if sys.version_info >= (3, 12):
 
     def _fault_of(function: Any, argument: Any) -> tuple[str, str] | None:
         """The name and the advice of what must not be called."""
+        while type(function) is functools.partial:
+            argument = function.args[0] if function.args else argument
+            function = function.func
         if type(function) is BuiltinMethodType:
+            clock = clock_name(function)
+            if clock is not None:
+                return clock, guard.CLOCK
             owner, name = function.__self__, function.__name__
-            if isinstance(owner, type) and issubclass(owner, dt.date) and name in _DATETIME_CLOCKS:
-                return f"{owner.__name__}.{name}", guard.CLOCK
             if owner is time and name in _CLOCKS_WITHOUT_ARGUMENT and argument is _monitoring.MISSING:
                 return f"time.{name}", guard.CLOCK
         elif function is random.Random and argument is _monitoring.MISSING:
