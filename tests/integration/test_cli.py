@@ -381,7 +381,7 @@ def test_code_that_is_broken_after_a_restart_is_waited_for(
     (place / "app.py").write_text("nonsense\n")
     monkeypatch.setenv("PERDURE_RESTARTED", "1")
     dev = devs(place, "app.py", serves=False)
-    assert "app.py:1: NameError" in dev.wait_for("waiting until it is mended")
+    assert "app.py:1: NameError" in dev.wait_for("waiting until it is fixed")
     (place / "app.py").write_text(APP)
     dev.wait_for("Ctrl-C stops")
     assert dev.stop() == 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from perdure.api import asking, auditing, operating, reading, streams
@@ -146,7 +147,12 @@ def _add_refusals(app: FastAPI) -> None:
     async def of_size(_: Request, error: TooLarge) -> Response:
         return problem("limit-exceeded", str(error)).response()
 
+    @app.exception_handler(ClientDisconnect)
+    async def of_a_client_that_left(request: Request, _: ClientDisconnect) -> Response:
+        _log.debug("%s %s: the client went away before its request was complete", request.method, request.url.path)
+        return Response(status_code=400)  # nobody reads it
+
     @app.exception_handler(Exception)
     async def of_ours_by_mistake(request: Request, error: Exception) -> Response:
         _log.exception("%s %s", request.method, request.url.path, exc_info=error)
-        return problem("internal", "a fault of ours; the API's log has it").response()
+        return problem("internal", "internal error; see the API server's log").response()

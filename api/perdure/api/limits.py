@@ -52,7 +52,18 @@ class Limits:
                 raise TooLarge(_too_large())
             return message
 
-        await self._app(scope, counted, send)
+        is_complete = False
+
+        async def sent(message: Message) -> None:
+            nonlocal is_complete
+            await send(message)
+            is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        try:
+            await self._app(scope, counted, sent)
+        except Exception:
+            if not is_complete:  # what was answered was logged: Starlette raises it all the same
+                raise
 
 
 def _fault(scope: Scope, raw_path: bytes) -> str:

@@ -37,7 +37,8 @@ class ApiServer:
         self._app = app
         config = uvicorn.Config(
             app,
-            log_level="warning",
+            log_config=None,
+            log_level="error",
             access_log=False,
             timeout_graceful_shutdown=grace_s,
             timeout_keep_alive=KEPT_S,

@@ -8,10 +8,11 @@ Exit codes: 0 done; 1 the answer is no, or the app is bad, with one line on stde
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="perdure")
     except (ClientError, InfrastructureError, UsageError) as error:
-        sys.exit(f"perdure: {one_line(error)}")
+        _exit(one_line(error))
+
+
+def _exit(message: str) -> NoReturn:
+    """End with one line on standard error; a process whose log is JSON writes it as such."""
+    logs = sys.modules.get("perdure.observability.logs")
+    if logs is None or not logs.writes_json:
+        sys.exit(f"perdure: {message}")
+    logging.getLogger("perdure").error(message)
+    sys.exit(1)
 
 
 def one_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perdure.cli.kafka_options import SettingOption
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, say
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -171,10 +171,13 @@ def _serve(
     server = ApiServer(create_app(backend, security, AuditLog(trail)), host, port, grace)
     metrics = observing.server(Observed())
 
+    def stop(number: int) -> None:
+        say(f"stopping ({signal.Signals(number).name})")
+        server.stop()
+
     def handle(number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
-        typer.echo(f"\nstopping ({signal.Signals(number).name})", err=True)
-        threading.Thread(target=server.stop, name="perdure-stop").start()
+        threading.Thread(target=stop, args=(number,), name="perdure-stop").start()
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

@@ -28,6 +28,7 @@ app = typer.Typer(
     help="Durable workflows: code that goes on where it was, whatever happens to the machine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
 )
 app.command("dev")(dev.dev)
 app.command("engine")(engine.engine)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import select
 import socket
 import threading
@@ -85,7 +84,6 @@ class DevApi:
         from perdure.api.auth.security import Unsecured
         from perdure.api.server import ApiServer
 
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # requests that are cut by a stop are no errors
         backend, trail = self._make()
         app = create_app(backend, Unsecured(), AuditLog(trail))
         self._server = ApiServer(app, HOST, 0, GRACE_S, self._socket)

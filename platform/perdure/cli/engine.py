@@ -53,7 +53,9 @@ def engine(
     if protocol not in {"classic", "consumer"}:
         raise typer.BadParameter(f"{protocol!r} is none of classic, consumer", param_hint="--protocol")
     where = place(kafka, namespace, settings)
+    observing = Observing(metrics_port, metrics_host, log_format, traces)
     if processes > 1:
+        observing.begin_log()
         run_several(processes, instance, metrics_port)
         return
     from perdure.cli.serving import Served, serve
@@ -71,5 +73,4 @@ def engine(
     def make(registry: Registry, report: Report) -> OnKafka:
         return OnKafka.of(with_echo(registry), where, report, options, None)
 
-    observing = Observing(metrics_port, metrics_host, log_format, traces)
     serve(Served(app, url_of(where), observing=observing, make=make, has_web=False, grace_s=grace))

@@ -46,6 +46,14 @@ TracesOption = Annotated[
 ]
 
 
+def say(message: str) -> None:
+    """Write a line to standard error, in the format of the process's log."""
+    from perdure.observability.logs import announce
+
+    if not announce(message):
+        typer.echo(message, err=True)
+
+
 @dataclass(frozen=True)
 class Observing:
     """What was asked for.
@@ -68,13 +76,17 @@ class Observing:
         Raises:
             UsageError: OpenTelemetry is not installed.
         """
-        from perdure.observability.logs import configure
-
-        configure(is_json=self.log_format is LogFormat.JSON)
+        self.begin_log()
         if self.has_traces:
             from perdure.observability.traces import export
 
             export("perdure")
+
+    def begin_log(self) -> None:
+        """The whole process logs in this format from here."""
+        from perdure.observability.logs import configure
+
+        configure(is_json=self.log_format is LogFormat.JSON)
 
     def report(self, name: str) -> Report:
         """What an engine or a log is told to tell: it goes to the log, under the name."""

@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-import typer
+from perdure.cli.observing import say
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -48,7 +48,7 @@ def run_several(count: int, instance: str, metrics_port: int | None) -> None:
                 code = REFUSED
                 is_stopping.set()
                 break
-            typer.echo(f"perdure: engine {index} has ended with {process.returncode}; started again", err=True)
+            say(f"perdure: engine {index} has ended with {process.returncode}; started again")
             if is_stopping.wait(AGAIN_S):
                 break
             processes[index] = _start(index, instance, metrics_port)

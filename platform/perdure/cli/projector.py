@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perdure.cli.kafka_options import KafkaOption, NamespaceOption, SessionOption, SettingOption
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, say
 from perdure.cli.postgres_options import AppArgument, PostgresOption
 
 if TYPE_CHECKING:
@@ -61,10 +61,13 @@ def projector(
     )
     metrics = observing.server(Observed(projector=projecting.progress))
 
+    def stop(number: int) -> None:
+        say(f"stopping ({signal.Signals(number).name})")
+        projecting.request_stop()
+
     def handle(number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
-        typer.echo(f"\nstopping ({signal.Signals(number).name})", err=True)
-        threading.Thread(target=projecting.request_stop, name="perdure-stop").start()
+        threading.Thread(target=stop, args=(number,), name="perdure-stop").start()
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

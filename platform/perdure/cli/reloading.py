@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import typer
+from perdure.cli.observing import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -65,7 +65,7 @@ class Reloader:
                     self._stop()
                     return
         except (OSError, RuntimeError) as error:
-            typer.echo(f"perdure: cannot watch {self._directory}: {error}; start it again by hand after a change", err=True)
+            say(f"perdure: cannot watch {self._directory}: {error}; start it again by hand after a change")
         finally:
             self._ready.set()
 
@@ -84,11 +84,9 @@ class Reloader:
         )
         if tried.returncode:
             said = tried.stderr.strip().splitlines()
-            typer.echo(
-                f"perdure: {said[-1] if said else 'the app does not load'} (still serving what was there before)", err=True
-            )
+            say(f"perdure: {said[-1] if said else 'the app does not load'} (still serving what was there before)")
             return False
-        typer.echo(f"perdure: {names} changed, starting again", err=True)
+        say(f"perdure: {names} changed, starting again")
         return True
 
 

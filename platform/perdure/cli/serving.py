@@ -14,12 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import typer
-
 from perdure.cli import one_line
 from perdure.cli.dev_api import DevApi
 from perdure.cli.loading import App, blamed, is_of_author, load
-from perdure.cli.observing import Observing
+from perdure.cli.observing import Observing, say
 from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again
 from perdure.cli.web import WebServer
 from perdure.embedded import Platform
@@ -178,7 +176,7 @@ def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
     path = Path(served.target)
     for changed in changes(path.parent if path.exists() else Path.cwd(), threading.Event()):
         if said:
-            typer.echo(f"perdure: {said} (waiting until it is mended)", err=True)
+            say(f"perdure: {said} (waiting until it is fixed)")
             said = ""
         if changed or (path.exists() and path.stat().st_mtime_ns > since_ns):
             break
@@ -211,11 +209,14 @@ def _on_signal(stop: Callable[[], None]) -> threading.Event:
     """Stop at SIGINT and SIGTERM; the event tells that one came, which counts for more than new code."""
     is_signalled = threading.Event()
 
+    def end(number: int) -> None:
+        say(f"stopping ({signal.Signals(number).name})")
+        stop()
+
     def handle(number: int, _frame: FrameType | None) -> None:
         is_signalled.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
-        typer.echo(f"\nstopping ({signal.Signals(number).name})", err=True)
-        threading.Thread(target=stop, name="perdure-stop").start()  # the main thread may hold any lock just now
+        threading.Thread(target=end, args=(number,), name="perdure-stop").start()  # the main thread may hold any lock just now
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -40,7 +39,7 @@ class WebServer:
             self._socket = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except OSError as error:
             raise InfrastructureError(f"cannot listen at {host}:{port}: {error.strerror}; choose another with --port") from error
-        config = uvicorn.Config(asgi, log_level="warning", timeout_graceful_shutdown=GRACE_S)
+        config = uvicorn.Config(asgi, log_config=None, log_level="error", access_log=False, timeout_graceful_shutdown=GRACE_S)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="perdure-web", daemon=True
@@ -65,7 +64,6 @@ class WebServer:
 
     def stop(self) -> None:
         """Take no more requests; those that are open have a second."""
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # streams that are cut then are no errors
         self._server.should_exit = True
 
     def join(self) -> None:

@@ -9,6 +9,7 @@ offered to the triggers once more. When the letter does not have its value, it i
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -33,6 +34,8 @@ from perdure.model.dead_letters import DeadLetter
 from perdure.triggers.binding import Source
 from perdure.triggers.decoding import TOMBSTONE
 from perdure.triggers.offering import offered_headers
+
+_logger: Final = logging.getLogger("perdure.log.kafka.client")
 
 FACT: Final = "dead-letter/"
 ANSWER_S: Final = 30.0
@@ -59,7 +62,7 @@ class KafkaDeadLetters:
         self._topic = name_of(namespace, DEAD_LETTERS_TOPIC)
         self._meta = name_of(namespace, META)
         self._ingest = name_of(namespace, INGEST)
-        self._settings: dict[str, Any] = {**of_librdkafka(checked(settings))}
+        self._settings: dict[str, Any] = {**of_librdkafka(checked(settings)), "logger": _logger}
         self._stale: list[str] = []
         try:
             self._admin: Any = AdminClient({**self._settings})

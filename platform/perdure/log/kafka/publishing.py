@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from confluent_kafka import KafkaException, Producer
 from perdure.errors import InfrastructureError
 from perdure.log.kafka.settings import checked, of_librdkafka
 from perdure.log.kafka.verdict import error_of, in_words
+
+_logger: Final = logging.getLogger("perdure.log.kafka.client")
 
 ANSWER_S: Final = 30.0
 
@@ -30,7 +33,9 @@ def publish_record(
         InfrastructureError: it was not written; the message says why.
     """
     faults: list[Any] = []
-    producer = Producer({**of_librdkafka(checked(settings)), "enable.idempotence": True, "partitioner": "murmur2"})
+    producer = Producer(
+        {**of_librdkafka(checked(settings)), "enable.idempotence": True, "partitioner": "murmur2", "logger": _logger}
+    )
     try:
         producer.produce(
             topic, value, key, headers=list(headers), on_delivery=lambda error, _: faults.append(error) if error else None
