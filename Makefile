@@ -3,15 +3,21 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 JOBS ?= 2
+EXTRAS ?= api kafka otel postgres
+WHEELS ?= wheels
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 RUN_STAMP := $(VENV)/.made-run
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+# What the extras need, with hashes, then perdure itself, which has none: in place, built by a backend that has one.
+INSTALL = $(BIN)/python deploy/dependencies/pins.py $(1) > $(VENV)/requirements.txt \
+	&& $(PIP) install --require-hashes --requirement $(VENV)/requirements.txt \
+	&& $(PIP) install --no-deps --no-build-isolation --editable .
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench bench-kafka bench-read browser database kafka postgres chaos e2e-k8s
+.PHONY: help run test pythons check fmt wheel wheels pins bench bench-kafka bench-read browser database kafka postgres chaos e2e-k8s
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +27,10 @@ run: $(RUN_STAMP) ## the food delivery example on http://127.0.0.1:8000, restart
 
 test: check browser database ## every gate and every test; TESTS=tests/unit for some of them, JOBS=1 one after the other
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(if $(TESTS),,$(BIN)/python -m tests.pythons --jobs $(JOBS))
+
+pythons: $(STAMP) ## the unit and integration tiers on the other Pythons that perdure supports, where this machine has them
+	$(BIN)/python -m tests.pythons --jobs $(JOBS)
 
 check: $(STAMP) ## the linters and type checkers
 	$(BIN)/ruff check
@@ -32,6 +42,18 @@ check: $(STAMP) ## the linters and type checkers
 fmt: $(STAMP) ## format, and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+wheel: $(RUN_STAMP) ## dist/perdure-VERSION-py3-none-any.whl, to install anywhere
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+wheels: $(RUN_STAMP) ## wheels/: perdure and all that it needs, for an image, or a machine without a network; EXTRAS="api kafka otel postgres"
+	$(BIN)/python deploy/dependencies/pins.py $(EXTRAS) > $(VENV)/wheels.txt
+	$(PIP) wheel --require-hashes --requirement $(VENV)/wheels.txt --wheel-dir $(WHEELS)
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(WHEELS) .
+
+pins: $(STAMP) ## constraints.txt, after a change of pyproject.toml; UPGRADE=1: the newest of everything
+	printf 'hatchling\neditables\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --no-header \
+		--annotation-style line $(if $(UPGRADE),--upgrade) --output-file constraints.txt pyproject.toml -
 
 kafka: $(STAMP) ## a Kafka on 127.0.0.1:9092 until Ctrl-C, for trying things; needs Java 17 and Maven
 	$(BIN)/python -m tests.kafka.broker
@@ -79,13 +101,13 @@ $(RUN_STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "perdure needs Python 3.11 or later; say PYTHON=python3.12 make ..." >&2; exit 2; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
 		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && $(APT) update -qq && $(APT) install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv --clear $(VENV); }
-	$(PIP) '.[examples]'
+	$(call INSTALL,api examples)
 	@touch $@
 
 $(STAMP): $(RUN_STAMP)
-	$(PIP) '.[api,dev,examples,kafka,postgres]'
+	$(call INSTALL,api dev examples kafka postgres)
 	@touch $@
 
 $(VENV)/.made-bench: $(STAMP)
-	$(PIP) '.[bench]'
+	$(call INSTALL,api bench dev examples kafka postgres)
 	@touch $@

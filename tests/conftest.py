@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+from tests.interpreters import VERSIONS, find
+
 HOUSE = Path(__file__).parents[1]
 TOGETHER = ("tests/unit/core/",)
-VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 @dataclass(frozen=True)
@@ -70,33 +70,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 
 
-@pytest.fixture(scope="session", params=VERSIONS)
+@pytest.fixture(scope="session", params=(*VERSIONS, "3.14"))
 def interpreter(request: pytest.FixtureRequest) -> Interpreter:
     """Each Python from 3.11 that this machine has; skipped where it has none of that version."""
     version: str = request.param
     platform = str(HOUSE / "platform")
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         return Interpreter(version, sys.executable, (platform,))
-    executable = _find(version)
+    executable = find(version)
     if executable is None:
         pytest.skip(f"this machine has no Python {version}")
     return Interpreter(version, executable, (platform, _msgspec_for(version)))
-
-
-def _find(version: str) -> str | None:
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates = [*sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True), shutil.which(f"python{version}")]
-    for candidate in candidates:
-        if candidate is not None:
-            asked = subprocess.run(
-                [str(candidate), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if asked.returncode == 0 and asked.stdout.strip() == version:
-                return str(candidate)
-    return None
 
 
 def _msgspec_for(version: str) -> str:

@@ -108,24 +108,12 @@ def _binaries(folder: Path) -> None:
 
 
 def _wheels() -> Path:
-    """Of this tree, always anew."""
+    """Of this tree as it is now."""
     if sys.version_info[:2] != IMAGE_PYTHON:
         sys.exit(f"the images have Python {'.'.join(map(str, IMAGE_PYTHON))}: run it with that, so that the wheels fit")
     folder = CACHE / "wheels"
     shutil.rmtree(folder, ignore_errors=True)
-    extras = f"{ROOT}[api,kafka,postgres]"
-    _run(
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--wheel-dir",
-        str(folder),
-        extras,
-        "--constraint",
-        str(ROOT / "constraints.txt"),
-    )
+    _run("make", "-C", str(ROOT), "wheels", f"WHEELS={folder}", "EXTRAS=api kafka otel postgres")
     return folder
 
 

@@ -12,7 +12,6 @@ import argparse
 import base64
 import contextlib
 import importlib
-import importlib.util
 import os
 import signal
 import socket
@@ -32,6 +31,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.kafka.distribution import KafkaUnavailable, classpath, java
+from tests.servers import Source, source
 
 HEAP: Final = "-Xmx512m"
 QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -39,6 +39,18 @@ QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 STEADY: Final = ("-XX:+UseG1GC",)
 READY_S: Final = 120
 IMAGE: Final = "confluentinc/cp-kafka:8.1.0"
+ALONE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        "group.initial.rebalance.delay.ms": "0",
+    }
+)
+"""Settings of a broker without others, in a container too: Kafka wants three for transactions unless it is told."""
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _LOG4J: Final = """\
@@ -246,15 +258,26 @@ def any_kafka() -> Generator[Cluster]:
     Raises:
         KafkaUnavailable: there is none; the message says why.
     """
-    if bootstrap := os.environ.get("KAFKA_BOOTSTRAP"):
-        yield Cluster(bootstrap, [])
-    elif docker_answers() and importlib.util.find_spec("testcontainers") is not None:
-        containers: Any = importlib.import_module("testcontainers.kafka")
-        with containers.KafkaContainer(IMAGE).with_kraft() as container:
-            yield Cluster(container.get_bootstrap_server(), [])
-    else:
-        with running() as cluster:
-            yield cluster
+    match source("KAFKA_BOOTSTRAP"):
+        case Source.NAMED:
+            yield Cluster(os.environ["KAFKA_BOOTSTRAP"], [])
+        case Source.CONTAINER:
+            with _container() as bootstrap:
+                yield Cluster(bootstrap, [])
+        case Source.PROCESS:
+            with running() as cluster:
+                yield cluster
+
+
+@contextlib.contextmanager
+def _container() -> Generator[str]:
+    """One broker in a container; what clients connect to."""
+    containers: Any = importlib.import_module("testcontainers.community.kafka")
+    container = containers.KafkaContainer(IMAGE).with_kraft()
+    for key, value in ALONE.items():
+        container = container.with_env(f"KAFKA_{key.upper().replace('.', '_')}", value)
+    with container:
+        yield container.get_bootstrap_server()
 
 
 def _begin(broker: Broker, properties: Mapping[str, str], cluster_id: str) -> None:
@@ -270,15 +293,12 @@ def _settings(broker: Broker, controller_port: int, voters: str, count: int) -> 
         "listeners": f"PLAINTEXT://{broker.bootstrap},CONTROLLER://127.0.0.1:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://{broker.bootstrap}",
         "controller.listener.names": "CONTROLLER",
-        "auto.create.topics.enable": "false",
+        **ALONE,
         "default.replication.factor": replicas,
         "min.insync.replicas": in_sync,
         "offsets.topic.replication.factor": replicas,
-        "offsets.topic.num.partitions": "4",
         "transaction.state.log.replication.factor": replicas,
         "transaction.state.log.min.isr": in_sync,
-        "transaction.state.log.num.partitions": "4",
-        "group.initial.rebalance.delay.ms": "0",
         "broker.heartbeat.interval.ms": "500",
         "broker.session.timeout.ms": "3000",
     }
@@ -305,12 +325,6 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def docker_answers() -> bool:
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        return subprocess.run(["docker", "info"], capture_output=True, timeout=10, check=False).returncode == 0
-    return False
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import importlib.util
 import os
 import pwd
 import shutil
@@ -29,7 +28,8 @@ from typing import Any, Final
 
 import psycopg
 
-from tests.kafka.broker import docker_answers, free_ports, spawned
+from tests.kafka.broker import free_ports, spawned
+from tests.servers import Source, source
 
 DEBIAN: Final = Path("/usr/lib/postgresql")
 IMAGE: Final = "postgres:17-alpine"
@@ -172,15 +172,16 @@ def any_postgres() -> Generator[Server]:
     Raises:
         PostgresUnavailable: there is none; the message says why.
     """
-    if dsn := os.environ.get("PERDURE_TEST_POSTGRES"):
-        yield Server(dsn)
-    elif docker_answers() and importlib.util.find_spec("testcontainers") is not None:
-        containers: Any = importlib.import_module("testcontainers.postgres")
-        with containers.PostgresContainer(IMAGE, driver=None) as container:
-            yield Server(container.get_connection_url())
-    else:
-        with running() as server:
-            yield server
+    match source("PERDURE_TEST_POSTGRES"):
+        case Source.NAMED:
+            yield Server(os.environ["PERDURE_TEST_POSTGRES"])
+        case Source.CONTAINER:
+            containers: Any = importlib.import_module("testcontainers.community.postgres")
+            with containers.PostgresContainer(IMAGE, driver=None) as container:
+                yield Server(container.get_connection_url())
+        case Source.PROCESS:
+            with running() as server:
+                yield server
 
 
 def _programs() -> Path:
