@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,19 +11,19 @@ from perdure.log.channel import Channel
 from perdure.log.kafka.clients import EngineClients
 from perdure.log.kafka.identity import identity_of_events
 from perdure.log.kafka.log import KafkaLog
-from perdure.replay import eviction, guard
-from perdure.replay.watchdog import Watchdog
+from perdure.replay.installing import install
 from perdure.store.rocksdb.restorer import PartitionRestorer
 from perdure.store.rocksdb.store import PartitionedStore
 from perdure.system import RandomIds, SystemClock
 from perdure.worker.steps import LocalSteps
 
 if TYPE_CHECKING:
-    from perdure.distributed.activities import Activities
     from perdure.distributed.options import EngineOptions, Place
     from perdure.engine.report import Report
     from perdure.log.kafka.status import Status
     from perdure.registry import Registry
+    from perdure.replay.watchdog import Watchdog
+    from perdure.runtime.activities import Activities
 
 
 class Deciding:
@@ -90,13 +89,8 @@ class Deciding:
         Raises:
             InfrastructureError: it was given up, or cannot work; the message says what to do.
         """
-        eviction.install_hooks()
-        guard.install()
-        for definition in self._registry.workflows.values():
-            guard.watch_module(sys.modules[(definition.cls or definition.run_fn).__module__])
-        if limit_s := self._options.settings.block_limit_s:
-            self._watchdog = Watchdog(limit_s)
-            self.engine.runs.watch = self._watchdog
+        self._watchdog = install(self._registry.workflows.values(), self._options.settings.block_limit_s)
+        self.engine.runs.watch = self._watchdog
         self._store.directory.identify(identity_of_events(self._clients, self._status, is_given_up))
         self._clients.framing.open(self._status, is_given_up)
         self.engine.open()

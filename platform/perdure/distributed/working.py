@@ -11,11 +11,11 @@ from perdure.log.kafka.task_source import TaskSource
 from perdure.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from perdure.distributed.activities import Activities
     from perdure.distributed.options import Place, WorkerOptions
     from perdure.log.kafka.status import Status
     from perdure.model.commands import AnyCommand
     from perdure.model.tasks import Task
+    from perdure.runtime.activities import Activities
 
 
 class Working:

@@ -4,43 +4,35 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING
 
 from perdure.client import Client
 from perdure.codec.columns import shapes_of
 from perdure.codec.payloads import JsonPayloads, PayloadCodec
 from perdure.embedded.ingesting import EmbeddedIngest
-from perdure.embedded.side_loop import SideLoop
 from perdure.embedded.wiring import adapters_of, path_of
 from perdure.engine.processor import DEFAULTS, Engine, Settings
 from perdure.engine.report import to_stderr
-from perdure.errors import InfrastructureError
 from perdure.log.local import LocalTransport
 from perdure.log.state_feed import LocalStateFeed
 from perdure.model.tasks import Task
 from perdure.registry import Registry
-from perdure.replay import eviction, guard
-from perdure.replay.watchdog import Watchdog
+from perdure.replay.installing import install
+from perdure.runtime.activities import Activities
+from perdure.runtime.process import Process
 from perdure.system import RandomIds, SystemClock
-from perdure.worker.attempt import Attempts
-from perdure.worker.providers import Provided
 from perdure.worker.steps import LocalSteps
 from perdure.worker.worker import Worker
 
 if TYPE_CHECKING:
     from perdure.client.ports import Reader
     from perdure.engine.report import Report
+    from perdure.replay.watchdog import Watchdog
+    from perdure.worker.side_loop import SideLoop
 
-GRACE_S: Final = 10.0
 
-
-class Platform:
+class Platform(Process):
     """Engine, steps and worker of one database, in this process.
 
     Args:
@@ -70,20 +62,17 @@ class Platform:
         concurrency: int = 200,
         report: Report | None = None,
     ) -> None:
+        super().__init__()
         self._registry = registry
         self._url = url
         self._report = report or to_stderr
         self._ingest: EmbeddedIngest | None = None
         self._codec = codec
         self._settings = settings
-        self._concurrency = concurrency
         self._adapters = adapters_of(url, shapes_of({name: each.view for name, each in registry.workflows.items()}))
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="perdure-activity")
-        self._side = SideLoop("perdure-side")
-        self._provided = Provided(registry.providers)
-        payloads = JsonPayloads(codec=codec, validate_on_encode=False)
-        self.attempts = Attempts(registry.activities, payloads, self._threads, self._provided.instances)
-        self.steps = LocalSteps(self._side.loop, self.attempts, self._adapters.log.submit)
+        self._activities = Activities(registry, codec, concurrency)
+        self.attempts = self._activities.attempts
+        self.steps = LocalSteps(self.side.loop, self.attempts, self._adapters.log.submit)
         self._engine = Engine(
             self._adapters.log,
             self._adapters.store,
@@ -91,17 +80,12 @@ class Platform:
             RandomIds(),
             self.steps,
             registry.workflows,
-            payloads,
+            self._activities.payloads,
             settings,
             report,
         )
         name = f"{os.getpid()}@{socket.gethostname()}"
         self.worker = Worker(name, self.attempts, self._adapters.log.submit, concurrency)
-        self._thread: threading.Thread | None = None
-        self._is_stopping = threading.Event()
-        self._has_stopped = threading.Event()
-        self._fault: BaseException | None = None
-        self._grace_s = GRACE_S
         self._watchdog: Watchdog | None = None
 
     @property
@@ -112,51 +96,7 @@ class Platform:
     @property
     def side(self) -> SideLoop:
         """Where steps and activities run; a web application may, too."""
-        return self._side
-
-    def start(self) -> None:
-        """Serve, with the engine in a thread of its own; returns once the database is open.
-
-        Raises:
-            InfrastructureError: the database cannot be used; the message says what to do.
-        """
-        opened = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(opened,), name="perdure-engine", daemon=True)
-        self._thread.start()
-        opened.wait()
-        if self._fault is not None:
-            raise self._fault
-
-    def run_forever(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve, with the engine on this thread (best the main one: then code that blocks can always be interrupted), until `stop`.
-
-        Args:
-            ready: called once the database is open.
-
-        Raises:
-            InfrastructureError: the database cannot be used (any more); the message says what to do.
-        """
-        opened = threading.Event()
-        self._run(opened, ready)
-        if self._fault is not None:
-            raise self._fault
-
-    def stop(self, grace_s: float = GRACE_S) -> None:
-        """Stop: attempts that run may end within the grace, then the engine closes. From any thread but the engine's. Idempotent.
-
-        Args:
-            grace_s: seconds.
-        """
-        self.request_stop(grace_s)
-        if self._thread is not None:
-            self._thread.join()
-
-    def request_stop(self, grace_s: float = GRACE_S) -> None:
-        """Ask for a stop and return at once; also from a signal handler."""
-        if not self._is_stopping.is_set():
-            self._is_stopping.set()
-            self._grace_s = grace_s
-            self._adapters.log.wake()
+        return self._activities.side
 
     def reader(self) -> Reader:
         """Of the same medium; to be closed."""
@@ -174,45 +114,12 @@ class Platform:
         """Tells of every state that changes, on one asyncio loop."""
         return LocalStateFeed(self._adapters.channel)
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
-
     # ---- on the engine's thread
 
-    def _run(self, opened: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
-        try:
-            self._open()
-        except BaseException as error:  # noqa: BLE001 - told by start() or run_forever()
-            self._fault = error
-            self._close()
-            opened.set()
-            return
-        opened.set()
-        ready()
-        try:
-            while not self._is_stopping.is_set():
-                self._engine.run_batch()
-            self._drain()
-        except InfrastructureError as error:
-            self._fault = error
-        finally:
-            self._close()
-            self._has_stopped.set()
-
     def _open(self) -> None:
-        eviction.install_hooks()
-        guard.install()
-        for definition in self._registry.workflows.values():
-            guard.watch_module(sys.modules[(definition.cls or definition.run_fn).__module__])
-        if self._settings.block_limit_s:
-            self._watchdog = Watchdog(self._settings.block_limit_s)
-            self._engine.runs.watch = self._watchdog
-        self._side.start()
-        self._side.call(self._provided.open())
+        self._watchdog = install(self._registry.workflows.values(), self._settings.block_limit_s)
+        self._engine.runs.watch = self._watchdog
+        self._activities.open()
         self._engine.open()
         self._adapters.channel.subscribe_tasks(self._deliver, self._cancel)
         self._ingest = self._begin_ingest()
@@ -228,34 +135,23 @@ class Platform:
         return ingest
 
     def _deliver(self, tasks: list[Task]) -> None:
-        self._side.loop.call_soon_threadsafe(self.worker.deliver, tasks)
+        self.side.loop.call_soon_threadsafe(self.worker.deliver, tasks)
 
     def _cancel(self, tokens: list[str]) -> None:
-        self._side.loop.call_soon_threadsafe(self.worker.cancel, tokens)
+        self.side.loop.call_soon_threadsafe(self.worker.cancel, tokens)
 
-    def _drain(self) -> None:
-        """Go on with batches while the attempts that run come to their end."""
-        drained = threading.Event()
+    def _wake(self) -> None:
+        self._adapters.log.wake()
 
-        async def drain() -> None:
-            await self.worker.drain(self._grace_s)
-            drained.set()
-            self._adapters.log.wake()
-
-        self._side.loop.call_soon_threadsafe(lambda: self._side.loop.create_task(drain()))
-        while not drained.is_set():
-            self._engine.run_batch(0.1)
-        self._engine.run_batch(0.0)
+    def _drain(self, grace_s: float) -> None:
+        self.side.call(self.worker.drain(grace_s))
 
     def _close(self) -> None:
         if self._ingest is not None:
             self._ingest.stop()
         if self._watchdog is not None:
             self._watchdog.stop()
-        self._engine.close()
-        if self._side.is_running:
-            try:
-                self._side.call(self._provided.close(), 5.0)
-            finally:
-                self._side.stop()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        try:
+            self._engine.close()
+        finally:
+            self._activities.close()

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from perdure.codec.payloads import JsonPayloads
-from perdure.embedded.side_loop import SideLoop
 from perdure.worker.attempt import Attempts
 from perdure.worker.providers import Provided
+from perdure.worker.side_loop import SideLoop
 
 if TYPE_CHECKING:
     from perdure.codec.payloads import PayloadCodec
