@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import yaml
@@ -15,6 +14,7 @@ from perdure.log.kafka.status import Status
 from perdure.observability.metrics import Metrics
 from perdure.observability.observed import Observed
 from perdure.views.progress import Progress
+from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.worker import Worker
 from tests.chart.rendered import CHART, EVERYTHING, EXTERNAL, ROOT, render
@@ -26,8 +26,7 @@ DASHBOARDS = sorted((CHART / "files/dashboards").glob("*.json"))
 
 def series() -> set[str]:
     """All that a release may show, by the names that expressions use."""
-    with ThreadPoolExecutor(1) as threads:
-        attempts = Attempts({}, JsonPayloads(), threads, {})
+    attempts = Attempts({}, JsonPayloads(), ActivityThreads(1), instances={})
     engine, medium, ingest = measured._Engine().engine, measured._Medium(), measured._Ingest().ingest
     worker = Worker("w", attempts, lambda reports: None)
     everything = Observed(engine, worker, None, attempts, medium, Status(), Progress(measured.untold), ingest)

@@ -10,7 +10,6 @@ import atexit
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -32,13 +31,14 @@ from perdure.model.tasks import Task
 from perdure.registry import Registry
 from perdure.store.memory import MemoryStore
 from perdure.store.sqlite import SqliteStore
+from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.steps import _unknown as unknown_step
 from tests.simulation.invariants import assert_live_is_folded
 
 START: Final = 1_700_000_000_000_000
 SETTINGS: Final = Settings(join_s=1.0, retry_s=0.0)
-_THREADS: Final = ThreadPoolExecutor(1)
+_THREADS: Final = ActivityThreads(1)
 _runner: asyncio.Runner | None = None
 
 
@@ -48,7 +48,7 @@ def run_attempt(attempts: Attempts, task: Task) -> cm.AnyCommand:
     if _runner is None:
         _runner = asyncio.Runner()
         atexit.register(_runner.close)
-    return _runner.run(attempts.run(task, lambda details: None))
+    return _runner.run(attempts.run(task, lambda details: None, lambda: None))
 
 
 class VirtualClock:
@@ -195,7 +195,7 @@ class World:
         self.store: Store = self.wrap(self._ports[1], "store")
         self.channel.subscribe_replies("me", self._reply)
         self.channel.subscribe_tasks(self._deliver, self._cancelled)
-        self.attempts = Attempts(self.registry.activities, self.payloads, _THREADS, {})
+        self.attempts = Attempts(self.registry.activities, self.payloads, _THREADS, instances={})
         self.engine = Engine(
             self.log,
             self.store,

@@ -6,24 +6,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perdure.codec.avro import EVENTS
-from perdure.engine.processor import Engine
 from perdure.log.channel import Channel
 from perdure.log.kafka.clients import EngineClients
 from perdure.log.kafka.identity import identity_of_events
 from perdure.log.kafka.log import KafkaLog
-from perdure.replay.installing import install
+from perdure.runtime.wired_engine import WiredEngine
 from perdure.store.rocksdb.restorer import PartitionRestorer
 from perdure.store.rocksdb.store import PartitionedStore
-from perdure.system import RandomIds, SystemClock
-from perdure.worker.steps import LocalSteps
 
 if TYPE_CHECKING:
     from perdure.distributed.options import EngineOptions, Place
     from perdure.engine.report import Report
     from perdure.log.kafka.status import Status
     from perdure.registry import Registry
-    from perdure.replay.watchdog import Watchdog
-    from perdure.runtime.activities import Activities
+    from perdure.runtime.activities import SideActivities
 
 
 class Deciding:
@@ -48,12 +44,10 @@ class Deciding:
         registry: Registry,
         place: Place,
         options: EngineOptions,
-        activities: Activities,
+        activities: SideActivities,
         status: Status,
         report: Report,
     ) -> None:
-        self._registry = registry
-        self._options = options
         self._status = status
         self._clients = EngineClients(
             place.namespace,
@@ -65,20 +59,17 @@ class Deciding:
         )
         self._store = PartitionedStore(options.state_dir / place.namespace, "", self._place_of, report)
         self.log = KafkaLog(self._clients, Channel(), PartitionRestorer(self._store), status)
-        self.steps = LocalSteps(activities.side.loop, activities.attempts, self.log.submit)
-        self.engine = Engine(
+        self._wired = WiredEngine(
             self.log,
             self._store,
-            SystemClock(),
-            RandomIds(),
-            self.steps,
-            registry.workflows,
-            activities.payloads,
-            options.settings,
-            report,
-            EVENTS.encode,
+            registry,
+            activities=activities,
+            loop=activities.side.loop,
+            settings=options.settings,
+            report=report,
+            encode=EVENTS.encode,
         )
-        self._watchdog: Watchdog | None = None
+        self.engine, self.steps = self._wired.engine, self._wired.steps
 
     def open(self, is_given_up: Callable[[float], bool]) -> None:
         """Join the engines' group; waits for the broker and the topics, with the reason told.
@@ -89,17 +80,13 @@ class Deciding:
         Raises:
             InfrastructureError: it was given up, or cannot work; the message says what to do.
         """
-        self._watchdog = install(self._registry.workflows.values(), self._options.settings.block_limit_s)
-        self.engine.runs.watch = self._watchdog
         self._store.directory.identify(identity_of_events(self._clients, self._status, is_given_up))
         self._clients.framing.open(self._status, is_given_up)
-        self.engine.open()
+        self._wired.open()
 
     def close(self) -> None:
         """Leave the group: other engines take over at once. Idempotent."""
-        if self._watchdog is not None:
-            self._watchdog.stop()
-        self.engine.close()
+        self._wired.close()
 
     def _place_of(self, workflow_id: str) -> int:
         return self.log.input_of(workflow_id)[0]

@@ -12,7 +12,7 @@ from perdure.engine.report import to_stderr
 from perdure.log.kafka.plain_clients import PlainClients
 from perdure.log.kafka.status import Status
 from perdure.log.kafka.transport import KafkaTransport
-from perdure.runtime.activities import Activities
+from perdure.runtime.activities import SideActivities
 from perdure.runtime.process import Process
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class KafkaPlatform(Process):
         self.status = Status(report)
         self._place = place
         self._codec = codec
-        self._activities = Activities(registry, codec, worker.concurrency if worker else STEP_THREADS)
+        self._activities = SideActivities(registry, codec, worker.concurrency if worker else STEP_THREADS)
         self._deciding = Deciding(registry, place, engine, self._activities, self.status, report) if engine else None
         self._working = Working(place, worker, self._activities, self.status) if worker else None
 

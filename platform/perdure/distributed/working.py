@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from perdure.log.kafka.status import Status
     from perdure.model.commands import AnyCommand
     from perdure.model.tasks import Task
-    from perdure.runtime.activities import Activities
+    from perdure.runtime.activities import SideActivities
 
 
 class Working:
@@ -31,7 +31,7 @@ class Working:
         worker: runs attempts; only its loop's thread may use it.
     """
 
-    def __init__(self, place: Place, options: WorkerOptions, activities: Activities, status: Status) -> None:
+    def __init__(self, place: Place, options: WorkerOptions, activities: SideActivities, status: Status) -> None:
         self._side = activities.side
         clients = PlainClients(
             place.namespace,

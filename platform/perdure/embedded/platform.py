@@ -18,17 +18,14 @@ from perdure.log.local import LocalTransport
 from perdure.log.state_feed import LocalStateFeed
 from perdure.model.tasks import Task
 from perdure.registry import Registry
-from perdure.replay.installing import install
-from perdure.runtime.activities import Activities
+from perdure.runtime.activities import SideActivities
 from perdure.runtime.process import Process
-from perdure.system import RandomIds, SystemClock
-from perdure.worker.steps import LocalSteps
+from perdure.runtime.wired_engine import WiredEngine
 from perdure.worker.worker import Worker
 
 if TYPE_CHECKING:
     from perdure.client.ports import Reader
     from perdure.engine.report import Report
-    from perdure.replay.watchdog import Watchdog
     from perdure.worker.side_loop import SideLoop
 
 
@@ -68,30 +65,26 @@ class Platform(Process):
         self._report = report or to_stderr
         self._ingest: EmbeddedIngest | None = None
         self._codec = codec
-        self._settings = settings
         self._adapters = adapters_of(url, shapes_of({name: each.view for name, each in registry.workflows.items()}))
-        self._activities = Activities(registry, codec, concurrency)
+        self._activities = SideActivities(registry, codec, concurrency)
         self.attempts = self._activities.attempts
-        self.steps = LocalSteps(self.side.loop, self.attempts, self._adapters.log.submit)
-        self._engine = Engine(
+        self._wired = WiredEngine(
             self._adapters.log,
             self._adapters.store,
-            SystemClock(),
-            RandomIds(),
-            self.steps,
-            registry.workflows,
-            self._activities.payloads,
-            settings,
-            report,
+            registry,
+            activities=self._activities,
+            loop=self.side.loop,
+            settings=settings,
+            report=report,
         )
+        self.steps = self._wired.steps
         name = f"{os.getpid()}@{socket.gethostname()}"
         self.worker = Worker(name, self.attempts, self._adapters.log.submit, concurrency)
-        self._watchdog: Watchdog | None = None
 
     @property
     def engine(self) -> Engine:
         """The engine; only its own thread may use it."""
-        return self._engine
+        return self._wired.engine
 
     @property
     def side(self) -> SideLoop:
@@ -117,10 +110,8 @@ class Platform(Process):
     # ---- on the engine's thread
 
     def _open(self) -> None:
-        self._watchdog = install(self._registry.workflows.values(), self._settings.block_limit_s)
-        self._engine.runs.watch = self._watchdog
         self._activities.open()
-        self._engine.open()
+        self._wired.open()
         self._adapters.channel.subscribe_tasks(self._deliver, self._cancel)
         self._ingest = self._begin_ingest()
 
@@ -149,9 +140,7 @@ class Platform(Process):
     def _close(self) -> None:
         if self._ingest is not None:
             self._ingest.stop()
-        if self._watchdog is not None:
-            self._watchdog.stop()
         try:
-            self._engine.close()
+            self._wired.close()
         finally:
             self._activities.close()

@@ -100,6 +100,11 @@ class Channel:
         self._taken += commands
         return commands
 
+    @property
+    def has_commands(self) -> bool:
+        """Whether some were submitted that are not taken; from any thread."""
+        return bool(self._ready or self._inbox)
+
     def settle(self) -> None:
         """What was taken is done with."""
         self._taken.clear()

@@ -1,11 +1,11 @@
-"""What engine and worker of one process share: the side loop, the threads and the providers that activities need."""
+"""What runs the attempts of one process: threads, providers, and the loop they share."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from perdure.codec.payloads import JsonPayloads
+from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.providers import Provided
 from perdure.worker.side_loop import SideLoop
@@ -13,30 +13,44 @@ from perdure.worker.side_loop import SideLoop
 if TYPE_CHECKING:
     from perdure.codec.payloads import PayloadCodec
     from perdure.registry import Registry
+    from perdure.worker.attempt import Alarm
 
 CLOSE_S: Final = 5.0
 
 
 class Activities:
-    """Runs attempts, from `open` to `close`.
+    """Runs attempts on one asyncio loop.
 
     Args:
         registry: which there are.
         codec: encrypts or compresses payloads.
-        threads: for sync functions.
+        threads: how many sync functions run at once.
+        alarm: measures the attempts' timeouts; by default the loop's clock does.
 
     Attributes:
-        side: the asyncio loop they run on.
         payloads: the same for the workflows' code.
+        provided: the objects whose methods are activities.
         attempts: runs one.
     """
 
-    def __init__(self, registry: Registry, codec: PayloadCodec | None, threads: int) -> None:
-        self.side = SideLoop("perdure-side")
+    def __init__(self, registry: Registry, codec: PayloadCodec | None, threads: int, *, alarm: Alarm | None = None) -> None:
         self.payloads = JsonPayloads(codec=codec, validate_on_encode=False)
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="perdure-activity")
-        self._provided = Provided(registry.providers)
-        self.attempts = Attempts(registry.activities, self.payloads, self._threads, self._provided.instances)
+        self.provided = Provided(registry.providers)
+        self.attempts = Attempts(
+            registry.activities, self.payloads, ActivityThreads(threads), instances=self.provided.instances, alarm=alarm
+        )
+
+
+class SideActivities(Activities):
+    """The same on a side loop, from `open` to `close`; both from another thread.
+
+    Attributes:
+        side: the loop and its thread.
+    """
+
+    def __init__(self, registry: Registry, codec: PayloadCodec | None, threads: int) -> None:
+        super().__init__(registry, codec, threads)
+        self.side = SideLoop("perdure-side")
 
     def open(self) -> None:
         """Start the loop and open what is provided.
@@ -45,13 +59,13 @@ class Activities:
             Exception: what a provider raised.
         """
         self.side.start()
-        self.side.call(self._provided.open())
+        self.side.call(self.provided.open())
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close what is provided and end the loop. Idempotent. Sync functions that still run are left behind."""
         if self.side.is_running:
             try:
-                self.side.call(self._provided.close(), CLOSE_S)
+                self.side.call(self.provided.close(), CLOSE_S)
             finally:
                 self.side.stop()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.attempts.threads.close()

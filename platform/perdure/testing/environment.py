@@ -7,20 +7,26 @@
 
 When nothing can happen now and somebody waits (for a result, or in `env.sleep`), the clock jumps to the next timer: ten years pass
 in no time. Activities and steps are the real ones, unless `testing.fake` replaces them.
+
+Time stands still while an activity runs, until the activity seems to hang: `env.sleep` then passes time, so that its time limit is
+reached. What an activity has reported is always handled before time passes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
+from heapq import heappop, heappush
+from math import ceil
 from typing import TYPE_CHECKING, Final, Self
 
 from perdure.client import Client
 from perdure.client.description import moment
 from perdure.codec.payloads import JsonPayloads
-from perdure.engine.processor import Engine, Settings
+from perdure.engine.processor import Settings
 from perdure.log.channel import Channel
 from perdure.log.local import LocalTransport
 from perdure.log.memory import MemoryLog
@@ -29,28 +35,67 @@ from perdure.medium.reader import MemoryReader
 from perdure.model.commands import AnyCommand, AwaitWorkflow, Request
 from perdure.model.duration import Duration, microseconds
 from perdure.registry import Registry
+from perdure.runtime.activities import Activities
+from perdure.runtime.wired_engine import WiredEngine
 from perdure.store.memory import MemoryStore
-from perdure.system import RandomIds
-from perdure.worker.attempt import Attempts
-from perdure.worker.providers import Provided
-from perdure.worker.steps import LocalSteps
 from perdure.worker.worker import Worker
 
 if TYPE_CHECKING:
     from perdure.model.replies import AnyReply
 
 BEGIN: Final = datetime(2030, 1, 1, tzinfo=UTC)
+PATIENCE: Final = "0.5s"
+RESULT_PATIENCE: Final = 10
+"""Who awaits a result while an activity runs waits in real time, but only so many times the patience before a timer fires."""
+POLL_S: Final = 0.01
+WAKE_TURNS: Final = 10
+"""Turns of the loop for those that were woken, tasks of the test or of activities, to say what they want next."""
+THREADS: Final = 200
+"""For sync activities, as many as a platform has."""
 
 
-class SkippedClock:
-    """Stands still until it is set."""
+class SkippedTime:
+    """The clock of engine and activities. Stands still until it is moved.
+
+    Attributes:
+        at: now, microseconds since 1970.
+    """
 
     def __init__(self, at: int) -> None:
         self.at = at
+        self._alarms: list[tuple[int, int]] = []
+        self._pending: dict[int, Callable[[], None]] = {}
+        self._count = 0
 
     def now(self) -> int:
         """Microseconds since 1970."""
         return self.at
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Callable[[], None]:
+        """Call a function when so many seconds have passed; returns what calls that off."""
+        self._count = number = self._count + 1
+        self._pending[number] = call
+        heappush(self._alarms, (self.at + int(delay_s * 1e6), number))
+        return partial(self._call_off, number)
+
+    def _call_off(self, number: int) -> None:
+        self._pending.pop(number, None)
+
+    def next_at(self) -> int | None:
+        """When the next function is called, microseconds."""
+        alarms = self._alarms
+        while alarms and alarms[0][1] not in self._pending:
+            heappop(alarms)
+        return alarms[0][0] if alarms else None
+
+    def pass_to(self, at: int) -> bool:
+        """It is that time now; whether a function was called."""
+        self.at = max(self.at, at)
+        is_due = False
+        while (next_at := self.next_at()) is not None and next_at <= self.at:
+            self._pending.pop(heappop(self._alarms)[1])()
+            is_due = True
+        return is_due
 
 
 class Environment:
@@ -59,20 +104,21 @@ class Environment:
     Args:
         registry: what is served; by default all that has been imported.
         begin: the time at which it begins; has a time zone.
+        patience: how long, in real time, `env.sleep` lets running activities finish before time passes over them. Make it longer
+            for activities that do real and slow work.
     """
 
-    def __init__(self, registry: Registry | None = None, *, begin: datetime = BEGIN) -> None:
+    def __init__(self, registry: Registry | None = None, *, begin: datetime = BEGIN, patience: Duration = PATIENCE) -> None:
         self._registry = registry or Registry.of_everything_imported()
-        self._clock = SkippedClock(int(begin.timestamp() * 1_000_000))
+        self._time = SkippedTime(int(begin.timestamp() * 1_000_000))
+        self._patience_s = microseconds(patience) / 1e6
         self._medium = MemoryMedium()
-        self._payloads = JsonPayloads(validate_on_encode=False)
-        self._threads = ThreadPoolExecutor(thread_name_prefix="perdure-activity")
-        self._provided = Provided(self._registry.providers)
-        self._attempts = Attempts(self._registry.activities, self._payloads, self._threads, self._provided.instances)
+        self._activities = Activities(self._registry, None, THREADS, alarm=self._time.call_later)
         self._awaited = 0
+        self._passed_over: set[str] = set()
         self._sleepers: dict[asyncio.Future[None], int] = {}
         self._driver: asyncio.Task[None] | None = None
-        self._moved = asyncio.Event()
+        self._fault: BaseException | None = None
 
     @property
     def client(self) -> Client:
@@ -81,107 +127,157 @@ class Environment:
 
     def now(self) -> datetime:
         """Its time, in UTC."""
-        return moment(self._clock.at)
+        return moment(self._time.at)
 
     async def sleep(self, duration: Duration) -> None:
-        """Let time pass, timer by timer, and come back when all that can happen by then has happened.
+        """Let time pass, timer by timer, and return when all that can happen by then has happened.
+
+        An activity that goes on for longer than the environment's patience is passed over: its own time limits are reached, and
+        it may still run when this returns.
 
         Args:
             duration: how long.
+
+        Raises:
+            Exception: what ended the engine.
         """
+        if self._fault is not None:
+            raise self._fault
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers[woken] = self._clock.at + microseconds(duration)
+        self._sleepers[woken] = self._time.at + microseconds(duration)
         self._moved.set()
         try:
             await asyncio.shield(woken)
-            self._raise_fault()
         finally:
             self._sleepers.pop(woken, None)
 
     async def settle(self) -> None:
-        """Come back when all that can happen now has happened; no time passes."""
+        """Return when all that can happen now has happened; no time passes."""
         await self.sleep("0s")
 
     async def restart(self) -> None:
-        """Crash the engine and start another one on what was recorded: all code is brought back by replay."""
-        await self._stop_driving()
+        """Crash engine and worker, and start others on what was recorded: all code is brought back by replay.
+
+        No `finally` or `except` block of a workflow runs. Activities that run are cut short and run again. The client, and handles
+        from before, go on.
+        """
+        await self._crash()
         self._boot()
 
     async def __aenter__(self) -> Self:
-        await self._provided.open()
+        self._moved = asyncio.Event()
+        self._channel = _HeardChannel(self._moved)
+        await self._activities.provided.open()
         self._boot()
+        transport = _CountedTransport(self._channel, MemoryReader(self._medium), self)
+        self._client = Client(transport, payloads=JsonPayloads())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._stop_driving()
         await self._client.close()
-        await self._worker.drain(0)
-        await self._provided.close()
-        self._engine.close()
-        self._threads.shutdown(wait=False)
+        await self._crash()
+        await self._activities.provided.close()
+        self._activities.attempts.threads.close()
 
     # ---- private
 
     def _boot(self) -> None:
-        channel = _HeardChannel(self._moved)
-        log = MemoryLog(channel, self._medium)
-        self._steps = LocalSteps(asyncio.get_running_loop(), self._attempts, channel.submit)
-        self._worker = Worker("testing", self._attempts, channel.submit)
-        settings = Settings(join_s=0.0)
-        self._engine = Engine(
-            log,
+        loop = asyncio.get_running_loop()
+        self._wired = WiredEngine(
+            MemoryLog(self._channel, self._medium),
             MemoryStore(self._medium),
-            self._clock,
-            RandomIds(),
-            self._steps,
-            self._registry.workflows,
-            self._payloads,
-            settings,
+            self._registry,
+            activities=self._activities,
+            loop=loop,
+            settings=Settings(join_s=0.0),
+            clock=self._time,
         )
-        self._engine.open()
-        channel.subscribe_tasks(self._worker.deliver, self._worker.cancel)
-        self._client = Client(_CountedTransport(channel, MemoryReader(self._medium), self), payloads=JsonPayloads())
-        self._driver = asyncio.get_running_loop().create_task(self._drive())
+        self._worker = Worker("testing", self._activities.attempts, self._channel.submit, is_leasing=False)
+        self._wired.open()
+        self._channel.subscribe_tasks(self._worker.deliver, self._worker.cancel)
+        self._driver = loop.create_task(self._drive())
 
-    async def _stop_driving(self) -> None:
+    async def _crash(self) -> None:
         if self._driver is not None:
             self._driver.cancel()
             await asyncio.wait([self._driver])
+        self._channel.unsubscribe_tasks(self._worker.deliver)
+        await self._worker.drain(0)
+        await self._wired.steps.cancel_all()
+        self._wired.close()
 
     async def _drive(self) -> None:
-        while True:
-            if self._engine.run_batch(0):
-                await asyncio.sleep(0)
-                continue
-            for _ in range(3):  # whoever was woken by the last batch may have something to say
-                await asyncio.sleep(0)
-            if self._moved.is_set():
-                self._moved.clear()
-                continue
-            if self._worker.is_idle and self._steps.is_idle and self._skip():
-                continue
-            await self._moved.wait()
-            self._moved.clear()
+        try:
+            while True:
+                await self._turn()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised where somebody waits
+            self._fault = error
+            for woken in self._sleepers:
+                if not woken.done():
+                    woken.set_exception(error)
+            self._channel.shut()
 
-    def _skip(self) -> bool:
-        """Nothing can happen now: let time pass, if somebody waits for that. Whether there is something to look at again."""
-        fires_at = self._engine.next_timer_at()
-        first = min(self._sleepers.values(), default=None)
-        if first is not None and (fires_at is None or first < fires_at):
-            self._clock.at = max(self._clock.at, first)
-            for woken, until in list(self._sleepers.items()):
-                if until <= self._clock.at and not woken.done():
-                    woken.set_result(None)
-                    del self._sleepers[woken]
-            return False
-        if fires_at is None or (first is None and not self._awaited):
-            return False
-        self._clock.at = max(self._clock.at, fires_at)
+    async def _turn(self) -> None:
+        """Do what can be done now; else let time pass if somebody waits for that; else wait."""
+        moved = self._moved
+        if self._wired.engine.run_batch(0):
+            await asyncio.sleep(0)
+            return
+        for _ in range(WAKE_TURNS):
+            await asyncio.sleep(0)
+        if moved.is_set() or self._channel.has_commands:
+            moved.clear()
+            return
+        until = self._next_at()
+        if until is None:
+            await moved.wait()
+        elif self._is_idle or await self._are_passed_over(until):
+            self._pass_to(until)
+        moved.clear()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._worker.is_idle and self._wired.steps.is_idle
+
+    def _next_at(self) -> int | None:
+        """The time at which something happens next, microseconds; None when nobody waits for it, or nothing will."""
+        if not self._sleepers and not self._awaited:
+            return None
+        fires_at, alarm_at = self._wired.engine.next_timer_at(), self._time.next_at()
+        return min((at for at in (*self._sleepers.values(), fires_at, alarm_at) if at is not None), default=None)
+
+    async def _are_passed_over(self, until: int) -> bool:
+        """Wait for the activities that run; whether time may pass although they have not ended.
+
+        The wait is counted in turns of the loop, so that a busy machine, which slows activities down, makes it longer.
+        """
+        running = {*self._worker.running_tokens, *self._wired.steps.running_tokens}
+        if self._sleepers and running <= self._passed_over:
+            return True
+        wait_s = self._patience_s
+        if not self._sleepers:  # a result is awaited: an activity that takes real time is no reason for a timeout
+            wait_s = max(wait_s, min((until - self._time.at) / 1e6, RESULT_PATIENCE * wait_s))
+        for _ in range(ceil(wait_s / POLL_S)):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), POLL_S)
+            if self._moved.is_set() or self._channel.has_commands or self._is_idle:
+                return False
+        self._passed_over = running
         return True
 
-    def _raise_fault(self) -> None:
-        if self._driver is not None and self._driver.done():
-            self._driver.result()
+    def _pass_to(self, until: int) -> None:
+        """It is that time now. What happens then comes before those that sleep until then."""
+        is_due = self._time.pass_to(until)
+        fires_at = self._wired.engine.next_timer_at()
+        if is_due or (fires_at is not None and fires_at <= until):
+            return
+        for woken, at in list(self._sleepers.items()):
+            if at <= until:
+                del self._sleepers[woken]
+                if not woken.done():
+                    woken.set_result(None)
 
     def awaiting(self, change: int) -> None:
         """Somebody begins (1) or ceases (-1) to wait for a result."""
@@ -199,7 +295,15 @@ class _HeardChannel(Channel):
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         super().submit(commands)
-        self._loop.call_soon_threadsafe(self._heard.set)
+        with suppress(RuntimeError):  # a thread of an activity that outlives the test: the loop is closed
+            self._loop.call_soon_threadsafe(self._heard.set)
+
+    def end(self) -> None:
+        """The engine is gone: requests wait for the next one."""
+
+    def shut(self) -> None:
+        """The engine is gone for good: requests fail."""
+        super().end()
 
 
 class _CountedTransport(LocalTransport):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +21,7 @@ from perdure.model import events as ev
 from perdure.observability.metrics import Metrics
 from perdure.observability.observed import Observed
 from perdure.views.progress import Progress
+from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.worker import Worker
 
@@ -186,8 +186,7 @@ def untold(message: str, /, **where: str | int) -> None: ...
 
 def test_every_metric_is_explained_and_nothing_else() -> None:
     explained = set(re.findall(r"`(perdure_\w+)`", (HOUSE / "docs" / "howto" / "observe.md").read_text()))
-    with ThreadPoolExecutor(1) as threads:
-        attempts = Attempts({}, JsonPayloads(), threads, {})
+    attempts = Attempts({}, JsonPayloads(), ActivityThreads(1), instances={})
     worker = Worker("w", attempts, lambda reports: None)
     everything = Observed(_Engine().engine, worker, None, attempts, _Medium(), Status(), Progress(untold), _Ingest().ingest)
     assert families_of(everything) == explained

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any
 
@@ -17,11 +16,10 @@ from perdure.codec.payloads import JsonPayloads
 from perdure.errors import Failure
 from perdure.model import commands as cm
 from perdure.model.tasks import Task
+from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.steps import LocalSteps
 from perdure.worker.worker import BEAT_S, STARTED_AFTER_S, Running, Worker
-
-THREADS = ThreadPoolExecutor(2)
 
 
 class Gate:
@@ -92,7 +90,7 @@ class Reports:
 
 
 def attempts() -> Attempts:
-    return Attempts(ACTIVITIES, JsonPayloads(), THREADS, {})
+    return Attempts(ACTIVITIES, JsonPayloads(), ActivityThreads(2), instances={})
 
 
 def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -230,7 +228,9 @@ async def test_an_activity_that_calls_exit_fails_and_the_worker_goes_on(worker: 
 
 @on_a_loop
 async def test_a_long_attempt_is_started_once_and_beats_from_then_on(worker: Worker) -> None:
-    running = Running(task("wait"), since=100.0)
+    running = Running(task("wait"))
+    assert worker._beat_of(running, 90.0) is None, "it waits for a thread: its time has not begun"
+    running.since = 100.0
     assert worker._beat_of(running, 100.0 + STARTED_AFTER_S / 2) is None
     now = 100.0 + STARTED_AFTER_S
     assert isinstance(worker._beat_of(running, now), cm.StartActivity)

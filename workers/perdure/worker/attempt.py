@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from inspect import isawaitable
 from typing import Any, Final
 
@@ -18,7 +18,11 @@ from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
 from perdure.model.payloads import Payloads
 from perdure.model.tasks import Task
+from perdure.worker.activity_threads import ActivityThreads
 
+Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
+"""Calls a function after so many seconds; returns what calls that off."""
+Heartbeat = Callable[[tuple[object, ...]], None]
 Report = cm.CompleteActivity | cm.FailActivity
 
 _TIMED_OUT: Final = "builtins:TimeoutError"
@@ -32,8 +36,10 @@ class Attempts:
         payloads: decodes arguments, encodes results.
         threads: for sync functions.
         instances: of the classes whose methods are activities.
+        alarm: measures timeouts; by default the loop's clock does.
 
     Attributes:
+        threads: for sync functions.
         outcomes: attempts that have ended, by ("step" or "activity", how: completed, failed, timed_out, cancelled).
     """
 
@@ -41,13 +47,16 @@ class Attempts:
         self,
         activities: Mapping[str, Activity[..., Any]],
         payloads: Payloads,
-        threads: Executor,
+        threads: ActivityThreads,
+        *,
         instances: Mapping[type[Any], Any],
+        alarm: Alarm | None = None,
     ) -> None:
         self._activities = activities
         self._payloads = payloads
-        self._threads = threads
+        self.threads = threads
         self._instances = instances
+        self._alarm = alarm
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
     def serves(self, name: str) -> bool:
@@ -58,18 +67,20 @@ class Attempts:
         """Of the activities that are served."""
         return self._activities
 
-    async def run(self, task: Task, heartbeat: Callable[[tuple[object, ...]], None]) -> Report:
+    async def run(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> Report:
         """Run one attempt to its end.
 
         Args:
             task: of an activity that is served here.
             heartbeat: called with the details that the author gives, from any thread.
+            begin: called when the function begins: at once, or when there is a thread for a sync one. The attempt's timeout runs
+                from there.
 
         Raises:
             asyncio.CancelledError: the attempt was asked to stop.
         """
         if (tracer := tracing.installed) is None:
-            return await self._counted(task, heartbeat)
+            return await self._counted(task, heartbeat, begin)
         about: dict[str, str | int] = {
             "workflow_id": task.workflow_id,
             "run_id": task.run_id,
@@ -77,25 +88,25 @@ class Attempts:
             "queue": task.queue,
         }
         with tracer.span(f"activity {task.name}", "consumer", about, task.trace) as span:
-            report = await self._counted(task, heartbeat)
+            report = await self._counted(task, heartbeat, begin)
             if type(report) is cm.FailActivity:
                 span.failed(f"{report.failure.type}: {report.failure.message}")
             return report
 
-    async def _counted(self, task: Task, heartbeat: Callable[[tuple[object, ...]], None]) -> Report:
+    async def _counted(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> Report:
         outcome = "cancelled"
         try:
-            report = await self._report(task, heartbeat)
+            report = await self._report(task, heartbeat, begin)
             outcome = _outcome(report)
         finally:
             self.outcomes["activity" if task.queue else "step", outcome] += 1
         return report
 
-    async def _report(self, task: Task, heartbeat: Callable[[tuple[object, ...]], None]) -> Report:
-        timeout = asyncio.timeout(task.timeout_us / 1_000_000)
+    async def _report(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> Report:
+        timeout = _Timeout(task.timeout_us / 1_000_000, self._alarm)
         try:
-            async with timeout:
-                result = await self._result(task, heartbeat)
+            async with timeout.limit:
+                result = await self._result(task, heartbeat, partial(_begin, timeout, begin))
         except KeyboardInterrupt:
             raise
         except asyncio.CancelledError as error:
@@ -104,19 +115,21 @@ class Attempts:
                 raise
             return self._failed(task, error)  # the author's code raised it, nobody had cancelled
         except BaseException as error:  # noqa: BLE001 - also SystemExit: the worker goes on
-            if isinstance(error, TimeoutError) and timeout.expired():
+            if isinstance(error, TimeoutError) and timeout.limit.expired():
                 return self._timed_out(task)
             return self._failed(task, error)
+        finally:
+            timeout.end()
         return cm.CompleteActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, result=result)
 
-    async def _result(self, task: Task, heartbeat: Callable[[tuple[object, ...]], None]) -> bytes:
+    async def _result(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> bytes:
         what = f"activity {task.name!r}"
         info = activity.Info(task.workflow_id, task.run_id, task.name, task.attempt, task.idempotency_key)
         attempt = Attempt(info, heartbeat, tuple(json.decode(task.details)) if task.details else ())
         called = self._activities[task.name]
         args, kwargs = self._payloads.decode_arguments(called.fn, task.input, what=what)
         try:
-            value = await self._call(called, called.faked_by or self._bound(called), args, kwargs, attempt)
+            value = await self._call(called, partial(called.faked_by or self._bound(called), *args, **kwargs), attempt, begin)
         except asyncio.CancelledError:
             attempt.is_cancelled = True  # a sync function goes on in its thread: it is told at its next heartbeat
             raise
@@ -134,18 +147,14 @@ class Attempts:
         bound: Callable[..., Any] = called.fn.__get__(instance)
         return bound
 
-    async def _call(
-        self, called: Activity[..., Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], attempt: Attempt
-    ) -> Any:
+    async def _call(self, called: Activity[..., Any], fn: Callable[[], Any], attempt: Attempt, begin: Callable[[], None]) -> Any:
         with activity.running(attempt):
             if called.is_async or called.faked_by is not None:
-                value = fn(*args, **kwargs)
+                begin()
+                value = fn()
                 return await value if isawaitable(value) else value
             context = contextvars.copy_context()
-            call: Awaitable[Any] = asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: context.run(fn, *args, **kwargs)
-            )
-            return await call
+            return await self.threads.run(partial(context.run, fn), begin)
 
     def _failed(self, task: Task, error: BaseException) -> cm.FailActivity:
         failure = self._payloads.encode_failure(error)
@@ -157,6 +166,42 @@ class Attempts:
         return cm.FailActivity(
             task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure, timed_out=True
         )
+
+
+class _Timeout:
+    """The time limit of an attempt, which runs from `begin`.
+
+    Attributes:
+        limit: around the attempt.
+    """
+
+    __slots__ = ("_alarm", "_call_off", "_seconds", "limit")
+
+    def __init__(self, seconds: float, alarm: Alarm | None) -> None:
+        self.limit = asyncio.timeout(None)
+        self._seconds = seconds
+        self._alarm = alarm
+        self._call_off: Callable[[], None] | None = None
+
+    def begin(self) -> None:
+        """The function begins."""
+        if self._alarm is None:
+            self.limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+        else:
+            self._call_off = self._alarm(self._seconds, self._expire)
+
+    def end(self) -> None:
+        """The attempt has ended."""
+        if self._call_off is not None:
+            self._call_off()
+
+    def _expire(self) -> None:
+        self.limit.reschedule(asyncio.get_running_loop().time())
+
+
+def _begin(timeout: _Timeout, begin: Callable[[], None]) -> None:
+    timeout.begin()
+    begin()
 
 
 def _outcome(report: Report) -> str:

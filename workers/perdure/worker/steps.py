@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
 from perdure.model.tasks import Task
 from perdure.worker.attempt import Attempts
+
+STOP_S: Final = 1.0
+"""For steps that are cut short to tidy up."""
 
 
 class LocalSteps:
@@ -28,7 +31,7 @@ class LocalSteps:
         self._loop = loop
         self._attempts = attempts
         self._submit = submit
-        self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._running: dict[tuple[str, int], tuple[str, asyncio.Task[None]]] = {}
         self._reports: list[cm.AnyCommand] = []
         self._asked = 0
 
@@ -42,6 +45,11 @@ class LocalSteps:
         """Steps that run."""
         return len(self._running)
 
+    @property
+    def running_tokens(self) -> list[str]:
+        """Of the attempts that run."""
+        return [token for token, _ in list(self._running.values())]
+
     def start(self, tasks: Sequence[Task]) -> None:
         """Start them all; from the engine's thread."""
         self._asked += 1
@@ -51,21 +59,30 @@ class LocalSteps:
         """Ask a step to stop; from the engine's thread."""
         self._loop.call_soon_threadsafe(self._cancel, (run_id, number))
 
+    async def cancel_all(self) -> None:
+        """Cut short what runs; on the loop. Nothing is reported: whoever starts the engine again starts these steps again."""
+        running = [running for _, running in self._running.values()]
+        for each in running:
+            each.cancel("the engine stops")
+        if running:
+            await asyncio.wait(running, timeout=STOP_S)
+
     def _start(self, tasks: list[Task]) -> None:
         self._asked -= 1
         for task in tasks:
             key = (task.run_id, task.number)
-            running = self._running[key] = self._loop.create_task(self._run(task))
+            running = self._loop.create_task(self._run(task))
+            self._running[key] = task.token, running
             running.add_done_callback(partial(self._forget, key))
 
     def _cancel(self, key: tuple[str, int]) -> None:
         if running := self._running.get(key):
-            running.cancel("the workflow no longer waits for it")
+            running[1].cancel("the workflow no longer waits for it")
 
     async def _run(self, task: Task) -> None:
         try:
             if self._attempts.serves(task.name):
-                report: cm.AnyCommand = await self._attempts.run(task, _no_heartbeat)
+                report: cm.AnyCommand = await self._attempts.run(task, _no_heartbeat, _begun)
             else:
                 report = _unknown(task)
             if not self._reports:
@@ -82,7 +99,7 @@ class LocalSteps:
         """It has ended; called again when it is done, for one that is cancelled before its first line has no `finally`. After an
         aborted batch another may have its key.
         """
-        if self._running.get(key) is ended:
+        if (running := self._running.get(key)) and running[1] is ended:
             del self._running[key]
 
     def _flush(self) -> None:
@@ -92,6 +109,10 @@ class LocalSteps:
 
 def _no_heartbeat(details: tuple[object, ...]) -> None:
     """A step dies with the engine: there is nobody to beat for."""
+
+
+def _begun() -> None:
+    """A step has no lease."""
 
 
 def _unknown(task: Task) -> cm.FailActivity:

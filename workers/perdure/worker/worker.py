@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -28,13 +29,17 @@ BEAT_S: Final = 3.0
 
 
 class Running:
-    """An attempt that is out."""
+    """An attempt that is out.
+
+    Attributes:
+        since: when its function began, monotonic seconds; infinity while it waits for a thread.
+    """
 
     __slots__ = ("asyncio_task", "beats_at", "details", "is_leased", "since", "task")
 
-    def __init__(self, task: Task, since: float) -> None:
+    def __init__(self, task: Task) -> None:
         self.task = task
-        self.since = since
+        self.since = inf
         self.is_leased = False
         self.beats_at = 0.0
         self.details = b""
@@ -49,11 +54,19 @@ class Worker:
         attempts: runs one.
         submit: takes reports, from any thread; durable when the engine commits them.
         concurrency: attempts at once; more tasks wait here.
+        is_leasing: whether attempts that run for long are leased; False where the engine's time is not the clock's.
     """
 
     def __init__(
-        self, name: str, attempts: Attempts, submit: Callable[[Sequence[cm.AnyCommand]], None], concurrency: int = 200
+        self,
+        name: str,
+        attempts: Attempts,
+        submit: Callable[[Sequence[cm.AnyCommand]], None],
+        concurrency: int = 200,
+        *,
+        is_leasing: bool = True,
     ) -> None:
+        self._is_leasing = is_leasing
         self._name = name
         self._attempts = attempts
         self._submit = submit
@@ -73,6 +86,11 @@ class Worker:
     def running(self) -> int:
         """Attempts that run."""
         return len(self._running)
+
+    @property
+    def running_tokens(self) -> list[str]:
+        """Of the attempts that run."""
+        return list(self._running)
 
     @property
     def waiting(self) -> int:
@@ -118,7 +136,16 @@ class Worker:
         dropped = [task.token for task in self._waiting if task.token in gone]
         if dropped:
             self._waiting = deque(task for task in self._waiting if task.token not in gone)
-        started = [self._started(running) for token in tokens if (running := self._running.get(token)) and not running.is_leased]
+        started: list[cm.AnyCommand] = []
+        for token in tokens:
+            running = self._running.get(token)
+            if running is None or running.is_leased:
+                continue
+            if running.since == inf and running.asyncio_task is not None:  # it waits for a thread
+                running.asyncio_task.cancel("another worker may run it")
+                dropped.append(token)
+            else:
+                started.append(self._started(running))
         if started:
             self._submit(started)
         return dropped
@@ -154,10 +181,10 @@ class Worker:
             task = waiting.popleft()
             if task.token in running:
                 continue
-            attempt = running[task.token] = Running(task, monotonic())
+            attempt = running[task.token] = Running(task)
             attempt.asyncio_task = loop.create_task(self._run(attempt))
             attempt.asyncio_task.add_done_callback(partial(self._forget, attempt))
-        if running and self._beating is None:
+        if running and self._beating is None and self._is_leasing:
             self._beating = loop.create_task(self._beat())
 
     def _declined(self, task: Task) -> cm.DeclineActivity:
@@ -171,8 +198,11 @@ class Worker:
         def heartbeat(details: tuple[object, ...]) -> None:
             running.details = _encoded(details, task.name)
 
+        def begin() -> None:
+            running.since = monotonic()
+
         try:
-            report = await self._attempts.run(task, heartbeat)
+            report = await self._attempts.run(task, heartbeat, begin)
             if not self._reports:
                 asyncio.get_running_loop().call_soon(self._flush)
             if running.details and isinstance(report, cm.FailActivity):
