@@ -28,7 +28,7 @@ def api(
     app: Annotated[
         str,
         typer.Argument(
-            help="The file or module whose workflows arguments are held against, before they are sent.", metavar="[APP]"
+            help="The file or module whose workflows arguments are held against, before they are sent.", metavar="APP"
         ),
     ] = "",
     kafka: Annotated[

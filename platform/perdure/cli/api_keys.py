@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perdure.cli.output import Format, FormatOption, print_json, print_table
+from perdure.cli.tree import group
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from perdure.api.auth.key_file import StoredKey
 
-commands = typer.Typer(help="Make, show and revoke keys of the HTTP API.", no_args_is_help=True)
+commands = group("Make, show and revoke keys of the HTTP API.")
 
 
 class RoleName(StrEnum):

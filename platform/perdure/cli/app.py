@@ -23,20 +23,16 @@ from perdure.cli import (
     worker,
     workflow,
 )
+from perdure.cli.tree import TakesNumbers, group
 
-app = typer.Typer(
-    help="Durable workflows: code that goes on where it was, whatever happens to the machine.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    pretty_exceptions_show_locals=False,
-)
+app = group("Durable workflows: code that goes on where it was, whatever happens to the machine.")
 app.command("dev")(dev.dev)
 app.command("engine")(engine.engine)
 app.command("worker")(worker.worker)
 app.command("api")(api.api)
 app.command("projector")(projector.projector)
 app.command("ingest")(ingest.ingest)
-app.command("publish")(publish.publish)
+app.command("publish", cls=TakesNumbers)(publish.publish)
 app.command("migrate")(migrate.migrate)
 app.command("init")(init.init)
 app.command("check")(check.check)
@@ -49,9 +45,9 @@ app.add_typer(api_keys.commands, name="api-keys")
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        from importlib.metadata import version
+        from perdure.version import __version__
 
-        typer.echo(f"perdure {version('perdure')}")
+        typer.echo(f"perdure {__version__}")
         raise typer.Exit
 
 

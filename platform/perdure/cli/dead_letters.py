@@ -11,19 +11,20 @@ import typer
 from perdure.cli.dev import DEFAULT_DB, DatabaseOption, database_url
 from perdure.cli.kafka_options import SettingOption
 from perdure.cli.output import Format, FormatOption, local_time, print_facts, print_json, print_table, utc_time
+from perdure.cli.tree import group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from perdure.log.dead_letters import DeadLetters, OpenLetter
 
-commands = typer.Typer(help="Show, retry and drop records that could not be taken.", no_args_is_help=True)
+commands = group("Show, retry and drop records that could not be taken.")
 
 KafkaOption = Annotated[
     str, typer.Option(help="Brokers to begin with, instead of a database.", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
 ]
 NamespaceOption = Annotated[str, typer.Option(help="On Kafka: what the topics' names begin with.", envvar="PERDURE_NAMESPACE")]
-IdsArgument = Annotated[list[str] | None, typer.Argument(help="As `list` shows them.", metavar="[ID]...")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(help="As `list` shows them.", metavar="ID")]
 AllOption = Annotated[bool, typer.Option("--all", help="All that are open.")]
 
 SHOWN_BYTES = 4_096

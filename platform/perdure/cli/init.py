@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from typing import Never
 
 
-def init(name: Annotated[str, typer.Argument(help="The directory to make; its last part becomes the project's name.")]) -> None:
+def init(
+    name: Annotated[str, typer.Argument(help="The directory to make; its last part becomes the project's name.", metavar="NAME")],
+) -> None:
     """Make a new project that runs: a workflow, an activity, a test."""
     from importlib.resources import files
 

@@ -19,7 +19,7 @@ PostgresOption = Annotated[
     ),
 ]
 AppArgument = Annotated[
-    str, typer.Argument(help="The file (app.py) or module (shop.app) whose workflows' views become SQL views.", metavar="[APP]")
+    str, typer.Argument(help="The file (app.py) or module (shop.app) whose workflows' views become SQL views.", metavar="APP")
 ]
 
 

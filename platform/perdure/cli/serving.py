@@ -230,7 +230,7 @@ def _print_banner(served: Served, app: App, registry: Registry, web: WebServer |
     print_facts(
         [
             ("perdure", f"serving {served.target}"),
-            ("workflows", ", ".join(sorted(registry.workflows))),
+            ("workflows", ", ".join(sorted(_of_the_app(registry)))),
             ("activities", ", ".join(activities)),
             ("triggers", ", ".join(_triggers(registry))),
             ("kafka" if served.db.startswith("kafka:") else "database", served.db),
@@ -258,12 +258,19 @@ def _triggers(registry: Registry) -> list[str]:
     return Bindings(registry, JsonPayloads()).in_words()
 
 
+def _of_the_app(registry: Registry) -> list[str]:
+    """The workflow types that the app defines; `perdure.echo` is ours."""
+    return [name for name in registry.workflows if not name.startswith("perdure.")]
+
+
 def _first_command(registry: Registry, db: str) -> str:
-    """How to start the first workflow from another terminal."""
+    """How to start the app's first workflow from another terminal."""
     from perdure.cli.dev import DEFAULT_DB
 
-    if not db.startswith(("sqlite:", "kafka:")) or not registry.workflows:
+    names = _of_the_app(registry)
+    if not db.startswith(("sqlite:", "kafka:")) or not names:
         return ""
-    name, definition = next(iter(registry.workflows.items()))
-    values = [parameter.upper() for parameter in inspect.signature(definition.run_fn).parameters if parameter != "self"]
-    return " ".join(["perdure workflow start", f"{name.lower()}-1", name, *values, *([] if db == DEFAULT_DB else ["--db", db])])
+    parameters = inspect.signature(registry.workflows[names[0]].run_fn).parameters
+    values = [parameter.upper() for parameter in parameters if parameter != "self"]
+    address = [] if db == DEFAULT_DB else ["--db", db]
+    return " ".join(["perdure workflow start", f"{names[0].lower()}-1", names[0], *values, *address])

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perdure.cli.output import print_table
+from perdure.cli.tree import group
 
 if TYPE_CHECKING:
     from perdure.log.kafka.admin import Topics
     from perdure.log.kafka.plan import Plan
 
-commands = typer.Typer(help="Make and verify the topics of a namespace on Kafka.", no_args_is_help=True)
+commands = group("Make and verify the topics of a namespace on Kafka.")
 
 KafkaOption = Annotated[str, typer.Option(help="Brokers to begin with, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")]
 NamespaceOption = Annotated[str, typer.Option(help="What the topics' names begin with.", envvar="PERDURE_NAMESPACE")]
@@ -25,9 +26,11 @@ SettingOption = Annotated[
         metavar="NAME=VALUE",
     ),
 ]
-PartitionsOption = Annotated[int, typer.Option(min=0, help="Of commands, events and state; for ever. 12 by default.")]
+PartitionsOption = Annotated[
+    int, typer.Option(min=0, show_default=False, help="Of commands, events and state; for ever. 12 by default.")
+]
 ReplicationOption = Annotated[
-    int, typer.Option(min=0, help="Replicas of every topic; 3 by default, or as many as there are brokers.")
+    int, typer.Option(min=0, show_default=False, help="Replicas of every topic; 3 by default, or as many as there are brokers.")
 ]
 QueueOption = Annotated[list[str] | None, typer.Option("--queue", help="A task queue; may be given often.")]
 

@@ -8,6 +8,7 @@ import typer
 
 from perdure.cli.dev import DEFAULT_DB, database_url
 from perdure.cli.output import Format, FormatOption, print_json
+from perdure.cli.tree import TakesNumbers, group
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-commands = typer.Typer(help="Start, signal, query, cancel and read workflows.", no_args_is_help=True)
+commands = group("Start, signal, query, cancel and read workflows.")
 
 DatabaseOption = Annotated[
     str,
@@ -30,12 +31,12 @@ DatabaseOption = Annotated[
 ]
 IdArgument = Annotated[str, typer.Argument(help="The workflow's id.", metavar="ID")]
 ValuesArgument = Annotated[
-    list[str] | None, typer.Argument(help="Each JSON; what does not look like JSON is taken as text.", metavar="[VALUE]...")
+    list[str] | None, typer.Argument(help="Each JSON; what does not look like JSON is taken as text.", metavar="VALUE")
 ]
 ReasonOption = Annotated[str, typer.Option(help="For the history.")]
 
 
-@commands.command()
+@commands.command(cls=TakesNumbers)
 def start(
     id: Annotated[str, typer.Argument(help="The new workflow's id: its address, chosen by you.", metavar="ID")],
     type: Annotated[str, typer.Argument(help="The workflow's type, as `perdure dev` lists it.", metavar="TYPE")],
@@ -132,7 +133,7 @@ def history(
     print_history(_ask(db, lambda client: client.history(id, run)), output)
 
 
-@commands.command()
+@commands.command(cls=TakesNumbers)
 def signal(
     id: IdArgument,
     name: Annotated[str, typer.Argument(help="The signal's name.", metavar="NAME")],
@@ -145,7 +146,7 @@ def signal(
     typer.echo(f"{id}: signalled {name}")
 
 
-@commands.command()
+@commands.command(cls=TakesNumbers)
 def query(
     id: IdArgument,
     name: Annotated[str, typer.Argument(help="The query's name.", metavar="NAME")],
