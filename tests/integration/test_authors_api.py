@@ -161,6 +161,33 @@ async def keeps_books(text: str) -> tuple[list[str], int]:
     return entries.result(), number.result()
 
 
+@activity.defn(retry=activity.Retry(maximum_attempts=3))
+async def charge_both() -> None:
+    seen.append(("both", activity.info().attempt, ()))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(charge.fn("a", Price(Decimal(1000))))
+        group.create_task(charge.fn("b", Price(Decimal(2000))))
+
+
+@workflow.defn
+async def fails_in_groups(how: str) -> list[str]:
+    caught: list[str] = []
+    try:
+        if how == "activity":
+            await charge_both()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(charge("a", Price(Decimal(1000))))
+            group.create_task(broken())
+    except* Declined as declined:
+        if how == "leaves":
+            raise
+        caught += [str(each) for each in declined.exceptions]
+    except* ActivityFailed:
+        if how == "leaves":
+            raise
+    return caught
+
+
 undone: list[str] = []
 
 
@@ -180,8 +207,8 @@ async def compensates(sleeps: bool) -> None:
 
 
 REGISTRY = Registry.of(
-    [Buy, retries, fails, keeps_books, compensates],
-    [charge, flaky, broken, final, endless, lies, double, Ledger.enter, undo],
+    [Buy, retries, fails, fails_in_groups, keeps_books, compensates],
+    [charge, charge_both, flaky, broken, final, endless, lies, double, Ledger.enter, undo],
     [PROVIDER],
 )
 
@@ -213,6 +240,30 @@ def test_a_failure_of_an_activity_reaches_the_client_as_itself() -> None:
         cause = caught.value.cause
         assert isinstance(cause, Declined)
         assert (cause.reason, cause.price) == ("too much for o-1", Price(Decimal(1000)))
+
+    on_the_platform(program)
+
+
+def test_a_group_that_leaves_a_run_reaches_the_client_with_its_members() -> None:
+    async def program(env: testing.Environment) -> None:
+        with pytest.raises(WorkflowFailed, match="ExceptionGroup: ") as caught:
+            await env.client.execute("w", fails_in_groups, "leaves")
+        group = caught.value.cause
+        assert isinstance(group, ExceptionGroup)
+        declined, rest = group.split(Declined)
+        assert declined is not None
+        assert "too much for a" in str(declined.exceptions)
+        assert rest is None or rest.subgroup(ActivityFailed) is not None
+
+    on_the_platform(program)
+
+
+def test_a_group_of_failures_of_an_activity_is_final_and_caught_as_a_group() -> None:
+    async def program(env: testing.Environment) -> None:
+        seen.clear()
+        caught = await env.client.execute("w", fails_in_groups, "activity")
+        assert [each.partition(" for ")[0] for each in caught] == ["('too much"] * 2
+        assert [each for each in seen if each[0] == "both"] == [("both", 1, ())]
 
     on_the_platform(program)
 

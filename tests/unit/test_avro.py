@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perdure import schemas
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, WIRES, Wire
 from perdure.codec.avro_compiler import Compiler
 from perdure.codec.frames import FRAMED, frame
@@ -123,7 +124,7 @@ def test_an_array_in_blocks_with_their_sizes_is_read_as_other_writers_may_write_
 def test_a_failure_nested_deeper_than_python_goes_is_undecodable() -> None:
     cut = REPLIES.encode(msgspec.convert(["QueryRaised", "r", ["t"]], AnyReply))
     inner = cut[cut.index(b"\x02t") :]
-    deep = cut[: cut.index(b"\x02t")] + (inner[:-4] + b"\x02") * 100_000 + inner
+    deep = cut[: cut.index(b"\x02t")] + (inner[:-6] + b"\x02") * 100_000 + inner
     with pytest.raises(UndecodableRecord, match="RecursionError"):
         REPLIES.decode(deep, REPLIES.header[1])
 
@@ -136,7 +137,7 @@ def test_a_record_without_header_is_undecodable() -> None:
 
 def test_a_record_of_an_unknown_schema_names_theirs_and_ours() -> None:
     with pytest.raises(
-        UndecodableRecord, match=r"'commands/9/0123456789abcdef' is not known here; ours is 'commands/1/"
+        UndecodableRecord, match=r"'commands/9/0123456789abcdef' is not known here; ours is 'commands/2/"
     ) as caught:
         COMMANDS.decode(COMMANDS.encode(FireTimer("w", number=1)), b"commands/9/0123456789abcdef")
     assert caught.value.reason == "unknown_schema"
@@ -267,3 +268,14 @@ def test_a_header_that_promises_a_frame_and_a_record_without_one_are_undecodable
 
 def test_a_framed_event_is_stored_as_one_without_a_frame() -> None:
     assert of_topic(frame(7) + b"avro", EVENTS.schema.header + FRAMED) == of_topic(b"avro", EVENTS.schema.header)
+
+
+def test_events_that_the_first_version_wrote_are_read() -> None:
+    failure = ["app:Broken", "no", b"[1]", True, "", None, -1, 0, ["builtins:OSError"]]
+    event = msgspec.convert(["ActivityAttemptFailed", 1, 2, failure, 7, "t"], AnyEvent)
+    record = EventRecord("w", "r", 1, 7, 0, 0, b"", [event])
+    first = schemas.released("events")[0]
+    written = io.BytesIO()
+    value = as_fastavro(EVENTS, record)
+    FASTAVRO.schemaless_writer(written, without_logical_types(first.parsed()), value)
+    assert EVENTS.decode(written.getvalue(), first.header) == record

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import binascii
+import json
+import operator
+import queue
+import re
+import subprocess
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, Self, cast
 
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +24,7 @@ from hypothesis import strategies as st
 from perdure import errors
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import ActivityFailed, ActivityTimedOut, Failure, RemoteException, RetryAfter
-from perdure.model.failure import FailureInfo
+from perdure.model.failure import FAILURE_BYTES, FailureInfo, bounded, size_of
 
 payloads = JsonPayloads()
 
@@ -61,6 +69,27 @@ class Plain(Failure): ...
 class Special(Plain, LookupError): ...
 
 
+class Undecided(Failure): ...
+
+
+class Slotted(Failure):
+    __slots__ = ("code",)
+
+    def __init__(self, *, code: int) -> None:
+        super().__init__("slotted")
+        self.code = code
+
+
+class Picky(Failure):
+    def __new__(cls, code: int, place: str) -> Self:
+        return super().__new__(cls, code, place)
+
+    def __init__(self, code: int, place: str) -> None:
+        raise_at = place
+        super().__init__(f"{code} at {raise_at}")
+        self.code = code
+
+
 class Unknown(Exception):
     """No Failure: workflows elsewhere cannot know it."""
 
@@ -77,6 +106,10 @@ def recorded(error: BaseException) -> FailureInfo:
         info = payloads.encode_failure(raised)
     data = msgspec.msgpack.encode(info)
     return msgspec.msgpack.decode(data, type=FailureInfo)
+
+
+def failures(error: BaseException) -> Any:
+    return payloads.decode_failure(payloads.encode_failure(error))
 
 
 def again(error: BaseException) -> Any:
@@ -181,6 +214,18 @@ def test_bases_are_recorded_for_what_is_never_retried() -> None:
         ZeroDivisionError(),
         TimeoutError("late"),
         SystemExit(3),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"),
+        UnicodeEncodeError("ascii", "\udc80", 0, 1, "invalid"),
+        KeyError(("a", 1)),
+        KeyError(("a", b"b", 1.5, None, {2: {3}}, 1 << 80)),
+        ValueError(Decimal("1.10"), float("inf"), timedelta(1)),
+        StopIteration(7),
+        ValueError(""),
+        ValueError("\0"),
+        OSError("plain"),
+        queue.Empty(),
+        binascii.Error("odd"),
+        Undecided({"$tuple": [1]}),
     ],
 )
 def test_built_in_exceptions_come_back(made: BaseException) -> None:
@@ -188,10 +233,160 @@ def test_built_in_exceptions_come_back(made: BaseException) -> None:
     assert (type(error), error.args, str(error)) == (type(made), made.args, str(made))
 
 
-def test_a_built_in_exception_that_cannot_be_made_again_is_remote() -> None:
-    error = again(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"))
+def test_what_built_in_exceptions_keep_outside_their_arguments_comes_back() -> None:
+    missing = again(FileNotFoundError(2, "No such file or directory", "a.txt", None, "b.txt"))
+    assert (type(missing), missing.errno, missing.filename, missing.filename2) == (FileNotFoundError, 2, "a.txt", "b.txt")
+    assert again(PermissionError(13, "denied", Path("x"))).filename == Path("x")
+    assert again(OSError(2, "gone", "caf\udce9")).filename == "caf\udce9"
+    unimported = again(ImportError("no", name="n", path="/p"))
+    assert (unimported.name, unimported.path, unimported.msg) == ("n", "/p", "no")
+    with pytest.raises(AttributeError) as unknown:
+        operator.attrgetter("colour")(object())
+    assert again(unknown.value).name == "colour"
+    assert again(StopIteration(7)).value == 7
+
+
+def test_exceptions_of_the_standard_library_come_back() -> None:
+    with pytest.raises(json.JSONDecodeError) as caught:
+        json.loads("{")
+    error = again(caught.value)
+    assert (type(error), str(error), error.pos, error.doc) == (json.JSONDecodeError, str(caught.value), caught.value.pos, "{")
+    called = again(subprocess.CalledProcessError(2, ["a", "b"], b"out", b"err"))
+    assert (called.returncode, called.cmd, called.output, called.stderr) == (2, ["a", "b"], b"out", b"err")
+    assert type(again(asyncio.QueueEmpty())) is asyncio.QueueEmpty
+
+
+def test_exceptions_of_other_libraries_are_remote_and_keep_their_notes() -> None:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        pydantic.TypeAdapter(int).validate_python("x")
+    caught.value.add_note("while the order was read")
+    error = again(caught.value)
     assert isinstance(error, RemoteException)
-    assert error.type_name == "UnicodeDecodeError"
+    assert (error.type_name.endswith("ValidationError"), error.__notes__[0]) == (True, "while the order was read")
+    assert str(caught.value) in str(error)
+
+
+def test_notes_come_back_before_the_remote_traceback() -> None:
+    error = Frozen("x")
+    vars(error)["__notes__"] = ["one", "two\ud800", 3]
+    back = again(error)
+    one, two, trace = back.__notes__
+    assert (one, two) == ("one", "two?")
+    assert trace.startswith("Remote traceback (most recent call last):\n")
+    assert "raise error" in trace
+
+
+def test_a_second_crossing_repeats_no_note_and_adds_the_frames_between() -> None:
+    first = again(Plain("x"))
+    first.add_note("in the parent")
+
+    def in_the_parent() -> None:
+        raise first
+
+    with pytest.raises(Plain) as caught:
+        in_the_parent()
+    second = failures(caught.value)
+    assert [note.partition("\n")[0] for note in second.__notes__] == [
+        "in the parent",
+        "Remote traceback (most recent call last):",
+    ]
+    assert second.__notes__[-1].index("in in_the_parent") < second.__notes__[-1].index("raise error")
+    third = failures(second)
+    assert third.__notes__ == second.__notes__
+
+
+def test_a_traceback_holds_no_value_of_a_variable() -> None:
+    def pay(card: str) -> None:
+        raise Plain("refused")
+
+    with pytest.raises(Plain) as caught:
+        pay("4111" + "1111")
+    assert "41111111" not in str(msgspec.to_builtins(payloads.encode_failure(caught.value)))
+
+
+@pytest.mark.parametrize("made", [Slotted(code=3), Picky(4, "x")])
+def test_failures_with_unusual_constructors_come_back(made: Any) -> None:
+    error = again(made)
+    assert (type(error), error.code, str(error)) == (type(made), made.code, str(made))
+
+
+def test_a_field_without_json_takes_no_other_field_with_it() -> None:
+    error = again(UnluckyCard(object(), Money(Decimal(1))))  # type: ignore[arg-type]
+    assert (error.reason, error.asked) == (None, Money(Decimal(1)))
+
+
+class Hostile(Failure):
+    """Everything raises."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit
+
+
+def test_an_exception_that_raises_wherever_it_is_touched_is_recorded() -> None:
+    info = payloads.encode_failure(Hostile("x"))
+    assert (info.type.endswith("Hostile"), info.is_final) == (True, True)
+    assert isinstance(payloads.decode_failure(info), Exception)
+
+
+# ---- size
+
+
+LARGE = "é" * 30_000
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        ValueError(LARGE),
+        ValueError(LARGE, LARGE),
+        UnluckyCard(LARGE),
+        NotFound(LARGE, 1),
+        ExceptionGroup(LARGE, [ValueError(LARGE) for _ in range(100)]),
+        ExceptionGroup("a", [ExceptionGroup("b", [ExceptionGroup("c", [Plain(LARGE)] * 9)] * 9)] * 9),
+        type("L" * 70_000, (ValueError,), {})("x"),
+    ],
+)
+def test_a_failure_takes_8_kb_in_all(made: BaseException) -> None:
+    made.__cause__ = ValueError(LARGE)
+    made.__cause__.__context__ = KeyError(LARGE)
+    vars(made)["__notes__"] = [LARGE, LARGE]
+    info = recorded(made)
+    assert 1024 < len(msgspec.msgpack.encode(info)) <= FAILURE_BYTES
+    again_ = recorded(payloads.decode_failure(info))
+    assert len(msgspec.msgpack.encode(again_)) <= FAILURE_BYTES
+
+
+def test_a_message_that_is_cut_says_how_long_it_was() -> None:
+    error = again(ValueError("x" * 30_000))
+    assert type(error) is ValueError
+    assert re.fullmatch(r"x{2000,}… \(30000 characters\)", str(error))
+
+
+def test_a_failure_that_fits_is_not_cut() -> None:
+    error = again(UnluckyCard("x" * 3_000, Money(Decimal(1))))
+    assert (error.reason, error.asked) == ("x" * 3_000, Money(Decimal(1)))
+
+
+@given(st.integers(1024, 9000), st.lists(st.integers(0, 4000), min_size=6, max_size=6), st.text(max_size=5))
+def test_a_failure_is_cut_to_any_limit(limit: int, sizes: list[int], text: str) -> None:
+    parts = [(text or "x") * size for size in sizes]
+    inner = FailureInfo("a:B", parts[0], parts[1].encode(), traceback=parts[2], notes=(parts[3],), bases=(parts[4],))
+    info = FailureInfo("a:C", parts[5], cause=inner, exceptions=(inner, inner, msgspec.structs.replace(inner, cause=inner)))
+    cut = bounded(info, limit)
+    assert size_of(cut) <= limit
+    assert len(msgspec.msgpack.encode(cut)) <= size_of(cut)
+    assert bounded(cut, limit) == cut
+    assert bounded(info, 1 << 30) is info
+
+
+def test_a_chain_of_ten_thousand_causes_is_recorded() -> None:
+    error: BaseException = ValueError("0")
+    for i in range(10_000):
+        error = raise_from(ValueError(str(i)), error)
+    assert str(again(error)) == "9999"
 
 
 def test_a_cancellation_comes_back() -> None:
@@ -247,10 +442,65 @@ def test_a_message_that_is_no_unicode_is_mended() -> None:
     assert recorded(ValueError("a\ud800b")).message == "a?b"
 
 
-def test_a_group_is_recorded_with_its_first_exception() -> None:
+# ---- groups
+
+
+class Closed(ExceptionGroup[Exception]): ...
+
+
+class Batch(Failure, ExceptionGroup[Exception]):
+    """An author's own group."""
+
+
+def test_a_group_comes_back_with_its_members() -> None:
     error = again(ExceptionGroup("two", [UnluckyCard("x"), ValueError("y")]))
-    assert str(error) == "ExceptionGroup: two (2 sub-exceptions)"
-    assert isinstance(error.__cause__, UnluckyCard)
+    assert (type(error), str(error), error.message) == (ExceptionGroup, "two (2 sub-exceptions)", "two")
+    card, other = error.exceptions
+    assert (type(card), card.reason, type(other), other.args) == (UnluckyCard, "x", ValueError, ("y",))
+    caught: list[Exception] = []
+    try:
+        raise error
+    except* UnluckyCard as group:
+        caught += group.exceptions
+    except* ValueError as group:
+        caught += group.exceptions
+    assert caught == [card, other]
+
+
+def test_groups_in_groups_and_groups_of_base_exceptions_come_back() -> None:
+    looked_up = KeyError("k")
+    looked_up.__cause__ = OSError("o")
+    error = again(BaseExceptionGroup("a", [SystemExit(3), ExceptionGroup("b", [looked_up])]))
+    assert type(error) is BaseExceptionGroup
+    stopped, inner = cast("tuple[Any, Any]", error.exceptions)
+    assert (type(stopped), stopped.code, type(inner)) == (SystemExit, 3, ExceptionGroup)
+    assert isinstance(inner.exceptions[0].__cause__, OSError)
+
+
+def test_a_group_of_a_class_that_is_not_known_here_is_still_a_group() -> None:
+    error = again(Closed("c", [ValueError("x")]))
+    assert (type(error), str(error)) == (ExceptionGroup, "c (1 sub-exception)")
+
+
+def test_an_authors_own_group_comes_back_as_itself() -> None:
+    error = again(Batch("c", [ValueError("x")]))
+    assert (type(error), error.message, error.exceptions[0].args) == (Batch, "c", ("x",))
+
+
+def test_a_group_with_a_failure_in_it_is_final() -> None:
+    assert recorded(ExceptionGroup("a", [ValueError(), ExceptionGroup("b", [Plain()])])).is_final
+    assert not recorded(ExceptionGroup("a", [ValueError()])).is_final
+
+
+def test_a_group_asks_for_the_longest_delay_of_its_members() -> None:
+    assert recorded(ExceptionGroup("a", [RetryAfter("1s"), RetryAfter("2s"), ValueError()])).retry_after_us == 2_000_000
+
+
+def test_of_a_large_group_the_first_members_come_back_and_a_note_counts_the_others() -> None:
+    error = again(ExceptionGroup("many", [ValueError(i) for i in range(1000)]))
+    kept = error.exceptions
+    assert [each.args for each in kept] == [(i,) for i in range(len(kept))]
+    assert f"{1000 - len(kept)} more exceptions were not recorded" in error.__notes__
 
 
 # ---- causes and tracebacks

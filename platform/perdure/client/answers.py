@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from perdure import errors
+from perdure.model.failure import described
 from perdure.model.replies import Accepted, Answered, AnyReply, Closed, QueryRaised, Refused
 from perdure.model.states import Status
 
@@ -45,7 +46,7 @@ def answered(reply: AnyReply, payloads: Payloads, annotation: Any, what: str) ->
         return payloads.decode(reply.result, annotation, what=f"the answer of {what}")
     if isinstance(reply, QueryRaised):
         cause = payloads.decode_failure(reply.failure)
-        raise errors.QueryFailed(f"{what} raised {type(cause).__name__}: {cause}") from cause
+        raise errors.QueryFailed(f"{what} raised {described(reply.failure)}") from cause
     if isinstance(reply, Refused) and reply.code == "bad_input":
         raise errors.QueryFailed(reply.message)
     raise _refused(reply)
@@ -68,7 +69,7 @@ def result_of(closed: Closed, payloads: Payloads, annotation: Any, workflow_id: 
             cause = errors.TimedOut("the run's own timeout passed")
         case _:
             cause = payloads.decode_failure(closed.failure) if closed.failure else errors.Failure("failed")
-    said = f": {cause}" if str(cause) else ""
+    said = f": {described(closed.failure)}" if closed.failure else f": {cause}" if str(cause) else ""
     raise errors.WorkflowFailed(f"workflow {workflow_id!r} {closed.status.value.replace('_', ' ')}{said}", cause)
 
 

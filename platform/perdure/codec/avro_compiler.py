@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from inspect import Parameter
-from typing import Any, Final, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
 
@@ -117,9 +117,10 @@ class Compiler:
             case {"items": items}:
                 item_lines: list[str] = []
                 parts = self._write(items, "x", "x", item_lines)
-                lines += ["items = []", f"for x in {local}:", *(f"    {line}" for line in item_lines if line != "x = x")]
-                lines += [f"    items.append({part})" for part in parts]
-                return [rf'join((long_bytes(len({local})), *items, b"\0")) if items else b"\0"']
+                written = f"{local}_items"  # the parts are joined at the end of the record, which may have several arrays
+                lines += [f"{written} = []", f"for x in {local}:", *(f"    {line}" for line in item_lines if line != "x = x")]
+                lines += [f"    {written}.append({part})" for part in parts]
+                return [rf'join((long_bytes(len({local})), *{written}, b"\0")) if {written} else b"\0"']
             case ["null", only]:
                 inner: list[str] = []
                 parts = self._write(only, local, local, inner)
@@ -189,7 +190,7 @@ class Compiler:
                     lines.append(f"{local} = tuple({local})")
             case ["null", only]:
                 inner = []
-                self._read_into(local, only, None, inner)
+                self._read_into(local, only, _without_none(hint), inner)
                 lines += [f"{local} = {self._constant({0: None, 2: ...})}[d[i]]", "i += 1"]
                 lines += [f"if {local} is not None:", *(f"    {line}" for line in inner)]
             case [*branches]:
@@ -247,6 +248,11 @@ def read_span(data: bytes, position: int) -> tuple[int, int]:
     if not 0 <= length <= len(data) - start:
         raise IndexError("a length that goes beyond the end")
     return start, start + length
+
+
+def _without_none(hint: Any) -> Any:
+    """Give `tuple[str, ...]` of `tuple[str, ...] | None`."""
+    return next((each for each in get_args(hint) if each is not type(None)), None)
 
 
 def _number(expression: str) -> str:

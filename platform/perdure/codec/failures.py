@@ -1,13 +1,16 @@
 """Exceptions as they cross the wire.
 
-A `Failure` arrives as itself: its class is found among those that are imported here, and is made again from its dataclass fields, or
-from the arguments and attributes it had. Built-in exceptions arrive as themselves, too. Any other comes as a `RemoteException`.
+A `Failure` arrives as itself: its class is found among those that are imported here, and the object is made from its dataclass fields, or
+from the arguments and attributes it had. So do the exceptions of Python and of its standard library, and exception groups, with their
+members. Any other comes as a `RemoteException`. Notes, causes and the author's part of the traceback come along; the traceback is a note.
 """
 
 from __future__ import annotations
 
 import builtins
 import dataclasses
+import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -15,27 +18,36 @@ from datetime import timedelta
 from typing import Any, Final, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from perdure import errors
+from perdure.codec.exception_values import from_plain, to_plain
 from perdure.codec.values import from_json, to_json
 from perdure.errors import ActivityFailed, Failure, RemoteException, RetryAfter, UsageError
 from perdure.model.duration import microseconds
-from perdure.model.failure import FailureInfo
+from perdure.model.failure import CUT, FAILURE_BYTES, FailureInfo, bounded, head, tail
 from perdure.model.signature import hints_of
 
 _DEPTH: Final = 5
 """How much of a chain of causes is kept."""
-_TRACEBACK_BYTES: Final = 8 * 1024
-_MESSAGE_LENGTH: Final = 8 * 1024
-"""Characters; what a message has beyond is not recorded."""
-_FIELDS_BYTES: Final = 256 * 1024
-"""What is larger is not recorded: the class and the message remain."""
+_EXCEPTIONS: Final = 32
+"""How many exceptions are recorded at most, with all causes and all members of groups."""
+_NAME_BYTES: Final = 255
+_BASES: Final = 16
+_NOTES: Final = 16
 _NOT_AUTHORS: Final = frozenset({"perdure", "asyncio", "concurrent", "threading", "contextlib", "msgspec"})
-
-
 _EVERYTHINGS_BASES: Final = (Exception, BaseException, object)
 _RECORDED: Final = "_perdure_recorded"
-"""Where a `RemoteException` keeps what it was made of, to be recorded as that again."""
+"""Where an exception keeps what it was made of."""
+_SUFFIX: Final = re.compile(r" \(\d+ sub-exceptions?\)\Z")
+_REMOTE: Final = "Remote traceback (most recent call last):\n"
+_BUILTIN_ATTRIBUTES: Final[Mapping[type[BaseException], tuple[str, ...]]] = {
+    AttributeError: ("name",),  # not `obj`: it may be anything, secrets too; Python's own pickle leaves it out as well
+    ImportError: ("msg", "name", "path"),
+    NameError: ("name",),
+}
+"""What the constructor takes by name only, and `args` lacks."""
+_GROUPS: Final = (BaseExceptionGroup, ExceptionGroup)
 
 
 class _Made(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,84 +57,157 @@ class _Made(msgspec.Struct, forbid_unknown_fields=True):
     attributes: dict[str, Any] = {}
 
 
-def info_of(error: BaseException, depth: int = _DEPTH) -> FailureInfo:
-    """How it is recorded; never raises.
+class _Count:
+    """Of the exceptions that may still be recorded."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = _EXCEPTIONS
+
+
+def info_of(error: BaseException) -> FailureInfo:
+    """How it is recorded, in at most `FAILURE_BYTES`; never raises.
 
     Args:
-        error: with its traceback and causes.
-        depth: how many of its causes are recorded, too.
+        error: with its traceback, notes and causes.
     """
-    recorded = vars(error).get(_RECORDED)
-    if isinstance(recorded, FailureInfo):
-        return recorded
-    cause = _cause_of(error)
-    return FailureInfo(
-        type=_type_name(type(error)),
-        message=_text(error),
-        fields=_fields_of(error),
-        is_final=isinstance(error, Failure),
-        traceback=_traceback_of(error),
-        cause=info_of(cause, depth - 1) if cause is not None and depth > 1 else None,
-        retry_after_us=_retry_after(error),
-        attempts=error.attempts if isinstance(error, ActivityFailed) else 0,
-        bases=tuple(_type_name(base) for base in type(error).__mro__[1:] if base not in _EVERYTHINGS_BASES),
-    )
+    return bounded(_info_of(error, _DEPTH, _Count()))
 
 
 def failure_of(info: FailureInfo) -> BaseException:
     """The exception that was recorded; never raises."""
-    cause = failure_of(info.cause) if info.cause is not None else None
-    error = _known(info, cause)
-    if error is None:
-        error = RemoteException(info.type.replace(":", ".").removeprefix("builtins."), info.message, info.traceback)
-        vars(error)[_RECORDED] = info
-    if cause is not None:
-        error.__cause__ = cause
-    return error
+    return _failure_of(info, _DEPTH)
 
 
 # ---- to the wire
 
 
+def _info_of(error: BaseException, depth: int, count: _Count) -> FailureInfo:
+    count.left -= 1
+    try:
+        recorded = vars(error).get(_RECORDED)
+        if isinstance(error, RemoteException) and isinstance(recorded, FailureInfo):
+            return replace(recorded, notes=_notes_of(error))
+        return _described(error, depth, count)
+    except BaseException:  # noqa: BLE001  an author's class may raise anything from anywhere
+        name = type.__getattribute__(type(error), "__qualname__")
+        return FailureInfo(_clean(f"unknown:{name}", _NAME_BYTES), _text(error), is_final=isinstance(error, Failure))
+
+
+def _described(error: BaseException, depth: int, count: _Count) -> FailureInfo:
+    members: list[FailureInfo] = []
+    left_out = 0
+    if isinstance(error, BaseExceptionGroup):
+        for member in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            if depth > 1 and count.left > 0:
+                members.append(_info_of(member, depth - 1, count))
+            else:
+                left_out += 1
+    cause = _cause_of(error)
+    described = FailureInfo(
+        type=_type_name(type(error)),
+        message=_text(error),
+        fields=_fields_of(error),
+        is_final=isinstance(error, Failure) or any(member.is_final for member in members),
+        traceback=_traceback_of(error),
+        cause=_info_of(cause, depth - 1, count) if cause is not None and depth > 1 and count.left > 0 else None,
+        retry_after_us=max([_retry_after(error), *(member.retry_after_us for member in members)]),
+        attempts=error.attempts if isinstance(error, ActivityFailed) else 0,
+        bases=tuple(_type_name(base) for base in type(error).__mro__[1:] if base not in _EVERYTHINGS_BASES)[:_BASES],
+        notes=_notes_of(error),
+        exceptions=tuple(members) if isinstance(error, BaseExceptionGroup) else None,
+    )
+    if left_out:
+        described = replace(described, notes=(*described.notes, f"{left_out} more exceptions were not recorded"))
+    return described
+
+
 def _type_name(kind: type[BaseException]) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
+    return _clean(f"{kind.__module__}:{kind.__qualname__}", _NAME_BYTES)
+
+
+def _clean(text: str, limit: int = FAILURE_BYTES) -> str:
+    """Valid Unicode of a bounded length."""
+    if len(text) > 2 * limit:  # what was cut, and is part of another message now, is not cut again
+        text = f"{text[:limit]}… ({len(text)} characters)"
+    return head(text.encode("utf-8", "replace").decode(), limit)
 
 
 def _text(error: BaseException) -> str:
     try:
-        text = str(error)
-        if len(text) > _MESSAGE_LENGTH + 1024:  # what was cut, and is part of another message now, is not cut again
-            text = f"{text[:_MESSAGE_LENGTH]}… ({len(text)} characters)"
-        return text.encode("utf-8", "replace").decode()
-    except Exception:  # noqa: BLE001  an author's __str__ may raise anything
-        return f"<the message of {type(error).__qualname__} cannot be read>"
+        return _clean(str.__str__(str(error)))
+    except BaseException:  # noqa: BLE001  an author's __str__ may raise anything
+        return f"<the message of {_clean(type.__getattribute__(type(error), '__qualname__'), _NAME_BYTES)} cannot be read>"
 
 
 def _cause_of(error: BaseException) -> BaseException | None:
     if error.__cause__ is not None or error.__suppress_context__:
         return error.__cause__
-    if isinstance(error, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error.__context__
 
 
+def _notes_of(error: BaseException) -> tuple[str, ...]:
+    """Without the one that `failure_of` has added."""
+    notes: Any = vars(error).get("__notes__")
+    if not isinstance(notes, list | tuple):
+        return ()
+    remote = _remote_note(_recorded_traceback(error))
+    texts = [str.__str__(note) for note in cast("list[object]", notes) if isinstance(note, str)]
+    return tuple(_clean(note) for note in texts if note != remote)[:_NOTES]
+
+
 def _fields_of(error: BaseException) -> bytes:
-    fields = _all_fields_of(error)
-    return fields if len(fields) <= _FIELDS_BYTES else b""
-
-
-def _all_fields_of(error: BaseException) -> bytes:
-    try:
-        if isinstance(error, ActivityFailed):
-            return b""
-        if (fields := _dataclass_fields(type(error))) is not None:
-            return to_json({f.name: getattr(error, f.name) for f in fields})
-        attributes = {k: v for k, v in vars(error).items() if not k.startswith("__")}
-        if not isinstance(error, Failure) or not attributes:
-            return to_json(list(error.args))
-        return to_json(_Made(list(error.args), attributes))
-    except Exception:  # noqa: BLE001  an author's values may raise anything; the class and the message remain
+    """Empty where there is nothing that the message does not say, and where it has no JSON: the class and the message remain."""
+    if isinstance(error, ActivityFailed | RetryAfter) or (isinstance(error, BaseExceptionGroup) and type(error) in _GROUPS):
         return b""
+    if (fields := _dataclass_fields(type(error))) is not None:
+        parts = {field.name: part for field in fields if (part := _json_of(error, field.name)) is not None}
+        return to_json({name: msgspec.Raw(part) for name, part in parts.items()}) if parts or not fields else b""
+    attributes = {name: part for name in _attributes_of(error) if (part := _plain_of(error, name)) is not None}
+    try:
+        args = to_plain(list(_args_of(error)))
+    except Exception:  # noqa: BLE001  an author's values may raise anything
+        args = None
+    if args is None or (not attributes and len(args) == 1 and type(args[0]) is str and args[0] and args[0] == str(error)):
+        return to_json(_Made([_text(error)], attributes)) if attributes else b""
+    return to_json(_Made(args, attributes) if attributes else args)
+
+
+def _json_of(error: BaseException, name: str) -> bytes | None:
+    try:
+        return to_json(getattr(error, name))
+    except Exception:  # noqa: BLE001  an author's values may raise anything
+        return None
+
+
+def _plain_of(error: BaseException, name: str) -> Any:
+    try:
+        return to_plain(getattr(error, name))
+    except Exception:  # noqa: BLE001  an author's values may raise anything
+        return None
+
+
+def _args_of(error: BaseException) -> tuple[Any, ...]:
+    """Those of the constructor: OSError puts its file names elsewhere."""
+    if isinstance(error, OSError) and type(error).__reduce__ is OSError.__reduce__:
+        made: Any = error.__reduce__()
+        return cast("tuple[Any, ...]", made[1])
+    return error.args
+
+
+def _attributes_of(error: BaseException) -> list[str]:
+    kind = type(error)
+    names = [name for name in vars(error) if not name.startswith(("__", "_perdure"))]
+    if _is_authors(error):
+        slots = [vars(base).get("__slots__", ()) for base in kind.__mro__]
+        names += [name for slot in slots for name in ([slot] if isinstance(slot, str) else slot) if not name.startswith("__")]
+    names += [name for base, extra in _BUILTIN_ATTRIBUTES.items() if isinstance(error, base) for name in extra]
+    return names
+
+
+def _is_authors(error: BaseException) -> bool:
+    return isinstance(error, Failure)
 
 
 def _dataclass_fields(kind: Any) -> tuple[dataclasses.Field[Any], ...] | None:
@@ -139,14 +224,15 @@ def _retry_after(error: BaseException) -> int:
 
 
 def _traceback_of(error: BaseException) -> str:
+    """The author's frames, then, of an exception that has crossed before, those of the other process."""
     frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _is_platforms(frame)]
-    if not frames:
-        return ""
-    text = "".join(traceback.StackSummary.extract(iter(frames)).format())
-    data = text.encode("utf-8", "replace")
-    if len(data) <= _TRACEBACK_BYTES:
-        return data.decode()
-    return "  [...]\n" + data[-_TRACEBACK_BYTES:].decode("utf-8", "ignore").partition("\n")[2]
+    text = "".join(traceback.StackSummary.extract(iter(frames)).format()) if frames else ""
+    return tail(text.encode("utf-8", "replace").decode() + _recorded_traceback(error), FAILURE_BYTES)
+
+
+def _recorded_traceback(error: BaseException) -> str:
+    recorded = vars(error).get(_RECORDED)
+    return recorded.traceback if isinstance(recorded, FailureInfo) else ""
 
 
 def _is_platforms(frame: Any) -> bool:
@@ -156,20 +242,54 @@ def _is_platforms(frame: Any) -> bool:
 # ---- from the wire
 
 
-def _known(info: FailureInfo, cause: BaseException | None) -> BaseException | None:
-    kind = _class_of(info.type)
-    if kind is None:
-        return None
-    try:
-        error = _made_again(kind, info, cause)
-    except Exception:  # noqa: BLE001  an author's class may have changed since: what was recorded still says what it was
-        return None
-    if _text(error) != info.message:
-        _set_args(error, (info.message,) if info.message else ())
+def _failure_of(info: FailureInfo, depth: int) -> BaseException:
+    cause = _failure_of(info.cause, depth - 1) if info.cause is not None and depth > 1 else None
+    members = [_failure_of(member, depth - 1) for member in info.exceptions or ()] if depth > 1 else []
+    error = _known(info, cause, members)
+    if error is None:
+        error = RemoteException(info.type.replace(":", ".").removeprefix("builtins."), info.message, info.traceback)
+    own: dict[str, Any] = object.__getattribute__(error, "__dict__")
+    own[_RECORDED] = info
+    notes = [*info.notes, *([_remote_note(info.traceback)] if info.traceback else [])]
+    if notes:  # not by add_note, which a frozen dataclass forbids
+        own["__notes__"] = notes
+    if cause is not None:
+        BaseException.__setattr__(error, "__cause__", cause)
     return error
 
 
-def _made_again(kind: type[BaseException], info: FailureInfo, cause: BaseException | None) -> BaseException:
+def _remote_note(text: str) -> str:
+    return f"{_REMOTE}{text.rstrip()}"
+
+
+def _known(info: FailureInfo, cause: BaseException | None, members: list[BaseException]) -> BaseException | None:
+    kind = _class_of(info.type)
+    if members and (kind is None or not issubclass(kind, BaseExceptionGroup)):
+        kind = BaseExceptionGroup  # a group whose class is not known here is still a group, for `except*`
+    if kind is None:
+        return None
+    try:
+        error = _made_again(kind, info, cause, members)
+        if _text(error) == info.message:
+            return error
+        if not (CUT.search(info.message) and info.fields) and not isinstance(error, BaseExceptionGroup):
+            _set_args(error, (info.message,) if info.message else ())
+    except BaseException:  # noqa: BLE001  an author's class may have changed since: what was recorded still says what it was
+        return None
+    return error if isinstance(error, Failure | BaseExceptionGroup) or _says(error, info.message) else None
+
+
+def _says(error: BaseException, message: str) -> bool:
+    """Whether an exception without its fields still says what happened; `KeyError` quotes."""
+    said = _text(error)
+    return said == message or said == repr(message) or bool(CUT.search(message))
+
+
+def _made_again(
+    kind: type[BaseException], info: FailureInfo, cause: BaseException | None, members: list[BaseException]
+) -> BaseException:
+    if issubclass(kind, BaseExceptionGroup):
+        return _group(kind, info, members)
     if issubclass(kind, ActivityFailed):
         return kind(info.message, cause or RemoteException("unknown", ""), info.attempts)
     if issubclass(kind, RetryAfter):
@@ -179,13 +299,40 @@ def _made_again(kind: type[BaseException], info: FailureInfo, cause: BaseExcepti
             return _without_init(kind, [], dict.fromkeys(f.name for f in fields))
         return _from_fields(kind, fields, info)
     if not info.fields:
-        return _without_init(kind, [], {})
+        return _without_fields(kind, info)
     if info.fields.startswith(b"{"):
         made = from_json(info.fields, _Made)
-        return _without_init(kind, made.args, made.attributes)
-    args: list[Any] = from_json(info.fields, list[Any])
-    error = kind(*args)
-    return error if _text(error) == info.message else _without_init(kind, args, {})
+        attributes = {name: from_plain(value) for name, value in made.attributes.items()}
+        return _without_init(kind, from_plain(made.args), attributes)
+    args: list[Any] = from_plain(from_json(info.fields, list[Any]))
+    if issubclass(kind, Failure):
+        with suppress(Exception):  # an __init__ with other parameters
+            error = kind(*args)
+            if _text(error) == info.message:
+                return error
+        return _without_init(kind, args, {})
+    return kind(*args)
+
+
+def _without_fields(kind: type[BaseException], info: FailureInfo) -> BaseException:
+    args = [info.message] if info.message else []
+    if kind.__module__ != "builtins" and not issubclass(kind, Failure) and kind.__init__ is not BaseException.__init__:
+        return kind(*args)  # of the standard library: as a whole or not at all
+    return _without_init(kind, args, {})
+
+
+def _group(kind: type[BaseException], info: FailureInfo, members: list[BaseException]) -> BaseException:
+    if not members:
+        raise ValueError("its members were not recorded")
+    message = _SUFFIX.sub("", info.message)
+    if kind in _GROUPS:
+        return BaseExceptionGroup(message, members)
+    made = _Made([])
+    if info.fields.startswith(b"{"):
+        made = from_json(info.fields, _Made)
+    group = kind.__new__(kind, message, members)
+    _set_attributes(group, {name: from_plain(value) for name, value in made.attributes.items()})
+    return group
 
 
 def _from_fields(kind: Any, fields: tuple[dataclasses.Field[Any], ...], info: FailureInfo) -> BaseException:
@@ -193,44 +340,61 @@ def _from_fields(kind: Any, fields: tuple[dataclasses.Field[Any], ...], info: Fa
     with suppress(UsageError):  # a name that is imported for type checkers only: plain JSON values are better than another class
         hints = hints_of(kind)
     raw: dict[str, msgspec.Raw] = from_json(info.fields, dict[str, msgspec.Raw])
-    values = {f.name: from_json(raw[f.name], hints.get(f.name, Any)) for f in fields if f.name in raw}
+    if raw and not any(f.name in raw for f in fields):
+        raise ValueError("it has other fields now")
+    values = {f.name: _field_of(raw[f.name], hints.get(f.name, Any)) for f in fields if f.name in raw}
     positional = [f.name for f in fields if f.init and not f.kw_only]
-    if all(name in values for name in positional):
-        named = {f.name: values[f.name] for f in fields if f.init and f.kw_only and f.name in values}
-        error = kind(*(values[name] for name in positional), **named)
-    else:
-        error = kind(**{f.name: values[f.name] for f in fields if f.init and f.name in values})
-    for field in fields:
-        if not field.init and field.name in values:
-            object.__setattr__(error, field.name, values[field.name])
+    error: Any = None
+    with suppress(TypeError):  # a field without JSON was left out, and has no default
+        if all(name in values for name in positional):
+            named = {f.name: values[f.name] for f in fields if f.init and f.kw_only and f.name in values}
+            error = kind(*(values[name] for name in positional), **named)
+        else:
+            error = kind(**{f.name: values[f.name] for f in fields if f.init and f.name in values})
+    if error is None:
+        return _without_init(kind, [], dict.fromkeys(f.name for f in fields) | values)
+    _set_attributes(error, {f.name: values[f.name] for f in fields if not f.init and f.name in values})
     return cast("BaseException", error)
 
 
+def _field_of(raw: msgspec.Raw, hint: Any) -> Any:
+    try:
+        return from_json(raw, hint)
+    except UsageError:  # what the author has put there never was of this type
+        return from_json(raw, Any)
+
+
 def _without_init(kind: type[BaseException], args: list[Any], attributes: dict[str, Any]) -> BaseException:
-    error = kind.__new__(kind, *args)
+    builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    error: BaseException = builtin.__new__(kind, *args)
     _set_args(error, tuple(args))
-    vars(error).update(attributes)
+    _set_attributes(error, attributes)
     return error
 
 
+def _set_attributes(error: BaseException, attributes: dict[str, Any]) -> None:
+    for name, value in attributes.items():
+        with suppress(AttributeError, TypeError):  # a property by now
+            BaseException.__setattr__(error, name, value)  # a frozen dataclass forbids the plain assignment
+
+
 def _set_args(error: BaseException, args: tuple[Any, ...]) -> None:
-    descriptor: Any = vars(BaseException)["args"]  # a frozen dataclass forbids the plain assignment
-    descriptor.__set__(error, args)
+    BaseException.__setattr__(error, "args", args)
 
 
 def _class_of(name: str) -> type[BaseException] | None:
     module, _, qualname = name.partition(":")
-    if module == "builtins":
-        found = getattr(builtins, qualname, None)
-        return found if isinstance(found, type) and issubclass(found, BaseException) else None
-    if module == errors.__name__:
-        found = getattr(errors, qualname, None)
-        return found if isinstance(found, type) and issubclass(found, BaseException) else None
-    if module == "asyncio.exceptions" and qualname == "CancelledError":
-        from asyncio import CancelledError
-
-        return CancelledError
+    if module in {"builtins", errors.__name__} or module.partition(".")[0] in sys.stdlib_module_names:
+        found = vars(builtins).get(qualname) if module == "builtins" else _attribute(sys.modules.get(module), qualname)
+        return found if isinstance(found, type) and issubclass(found, BaseException) else _failure_class(name, qualname)
     return _failure_class(name, qualname)
+
+
+def _attribute(module: object, qualname: str) -> object:
+    found = module
+    for part in qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return found
 
 
 def _failure_class(name: str, qualname: str) -> type[Failure] | None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from perdure.model import events as ev
 from perdure.model.duration import LONGEST_US
-from perdure.model.failure import FailureInfo
+from perdure.model.failure import BRIEF_BYTES, FailureInfo, bounded, members_of
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.tasks import Task
 
@@ -48,6 +48,8 @@ TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] 
 
 DECLINED_US: Final = 10_000_000
 """The least time before a declined task is dispatched again; the longest is a hundred times this."""
+FULL_FAILURES: Final = 10
+"""Attempts whose failures are recorded in full; of later ones that differ, a kilobyte is: an activity that fails for a week makes 6,000."""
 NEVER_RETRIED: Final = frozenset({"perdure.errors:UsageError", "perdure.errors:PayloadError"})
 """The author's mistakes: another attempt would fail in the same way."""
 
@@ -56,6 +58,8 @@ class ActivityState:
     """An open activity.
 
     Attributes:
+        failure: of the last attempt that failed.
+        failed: the attempt that `failure` was recorded with; 0 when none has failed.
         token: of the attempt that is out; in back-off, of the next one.
         retry_at: when it is dispatched again, microseconds; 0 unless it backs off or was declined.
         declined: why a worker would not take it; empty when none has refused.
@@ -64,6 +68,7 @@ class ActivityState:
     __slots__ = (
         "attempt",
         "declined",
+        "failed",
         "failure",
         "input",
         "name",
@@ -87,6 +92,7 @@ class ActivityState:
         self.attempt = 1
         self.retry_at = 0
         self.failure: FailureInfo | None = None
+        self.failed = 0
         self.worker = ""
         self.declined = ""
 
@@ -103,7 +109,9 @@ class ActivityState:
             case ev.ActivityDeclined():
                 self.declined, self.retry_at = event.reason, event.retry_at
             case ev.ActivityAttemptFailed():
-                self.failure, self.retry_at, self.token = event.failure, event.retry_at, event.token
+                self.retry_at, self.token = event.retry_at, event.token
+                if not event.same_as:
+                    self.failure, self.failed = event.failure, event.attempt
                 self.worker = self.declined = ""
             case ev.ActivityRetried():
                 self.attempt, self.retry_at, self.declined = event.attempt, 0, ""
@@ -141,12 +149,22 @@ def after_failure(activity: ActivityState, failure: FailureInfo, at: int, *, tim
         timed_out: the attempt's time was up.
         token: for the next attempt, if there is one.
     """
+    failure = bounded(failure)
     policy = activity.options.retry
     if not _is_final(policy, failure, activity.attempt):
         retry_at = at + interval_us(policy, activity.attempt, failure.retry_after_us)
         if not policy.give_up_after_us or retry_at < activity.scheduled_at + policy.give_up_after_us:
-            return ev.ActivityAttemptFailed(activity.number, activity.attempt, failure, retry_at, token)
+            return _attempt_failed(activity, failure, retry_at, token)
     return ev.ActivityFailed(activity.number, failure, activity.attempt, timed_out)
+
+
+def _attempt_failed(activity: ActivityState, failure: FailureInfo, retry_at: int, token: str) -> ev.ActivityAttemptFailed:
+    """The event; a failure that is recorded already is not repeated, so that the history of a long outage stays small."""
+    number, attempt = activity.number, activity.attempt
+    recorded = failure if attempt <= FULL_FAILURES else bounded(failure, BRIEF_BYTES)
+    if activity.failed and activity.failure in (failure, recorded):
+        return ev.ActivityAttemptFailed(number, attempt, FailureInfo(failure.type), retry_at, token, activity.failed)
+    return ev.ActivityAttemptFailed(number, attempt, recorded, retry_at, token)
 
 
 def redispatch_at(activity: ActivityState, at: int) -> int:
@@ -170,8 +188,9 @@ def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:
 
 
 def _is_final(policy: RetryPolicy, failure: FailureInfo, attempt: int) -> bool:
-    if failure.is_final or failure.type in NEVER_RETRIED:
+    if failure.is_final:
         return True
-    if policy.never and not {failure.type, *failure.bases}.isdisjoint(policy.never):
-        return True
+    for member in members_of(failure):  # one of a group that another attempt cannot cure is enough
+        if member.type in NEVER_RETRIED or (policy.never and not {member.type, *member.bases}.isdisjoint(policy.never)):
+            return True
     return bool(policy.maximum_attempts) and attempt >= policy.maximum_attempts

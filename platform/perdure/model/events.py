@@ -111,13 +111,16 @@ class ActivityDeclined(Event, frozen=True):
 
 
 class ActivityAttemptFailed(Event, frozen=True, gc=True):
-    """Another attempt follows at `retry_at`, under `token`."""
+    """Another attempt follows at `retry_at`, under `token`. `same_as`: the attempt that failed in the same way; `failure` has only the type
+    then. 0: none did.
+    """
 
     number: int
     attempt: int
     failure: FailureInfo
     retry_at: int
     token: str
+    same_as: int = 0
 
 
 class ActivityRetried(Event, frozen=True):

@@ -27,6 +27,9 @@ from perdure.workflow import Definition, Info
 SUSPENDING: Final = (NonDeterministic, Spinning, Blocked)
 """What says that the code cannot be trusted: its run is suspended, never recorded as failed."""
 
+_OF_THE_LOOP: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit, StopIteration)
+"""What a task or a coroutine takes for its own: such an exception of an activity arrives as a cause only."""
+
 WAKES: Final[frozenset[type[ev.Event]]] = frozenset(
     {
         ev.WorkflowStarted,
@@ -270,7 +273,7 @@ class LiveRun:
         if waiting is None:
             return
         cause = self._payloads.decode_failure(event.failure)
-        if event.failure.is_final:
+        if event.failure.is_final and not isinstance(cause, _OF_THE_LOOP):
             self.loop.reject_activity(event.number, cause)
             return
         kind = errors.ActivityTimedOut if event.timed_out else errors.ActivityFailed

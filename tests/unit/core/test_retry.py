@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,10 +13,11 @@ from perdure import activity, errors
 from perdure._retry import policy_of
 from perdure.codec.failures import info_of
 from perdure.core.activity import ActivityState, after_failure, interval_us
+from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.failure import FailureInfo
+from perdure.model.failure import FAILURE_BYTES, FailureInfo, size_of
 from perdure.model.options import ActivityOptions, RetryPolicy
-from tests.unit.core.driven import BROKEN, NOW, SECOND
+from tests.unit.core.driven import BROKEN, NOW, SECOND, Driven
 
 
 def after(policy: RetryPolicy, failure: FailureInfo = BROKEN, attempt: int = 1, at: int = NOW) -> ev.Event:
@@ -95,3 +99,66 @@ def test_the_last_failure_tells_how_many_attempts_there_were() -> None:
     event = after(RetryPolicy(maximum_attempts=3), attempt=3)
     assert isinstance(event, ev.ActivityFailed)
     assert (event.attempts, event.failure, event.timed_out) == (3, BROKEN, False)
+
+
+def fail(run: Driven, failure: FailureInfo) -> Any:
+    token = run.state.activities[1].token
+    (event,) = run.events(cm.FailActivity, number=1, token=token, failure=failure)
+    if isinstance(event, ev.ActivityAttemptFailed):
+        run.at = event.retry_at
+        run.events(cm.RetryActivity, number=1)
+    return event
+
+
+@pytest.fixture
+def run() -> Driven:
+    driven = Driven()
+    driven.schedule()
+    return driven
+
+
+def test_a_failure_that_repeats_itself_is_recorded_once(run: Driven) -> None:
+    other = FailureInfo("builtins:OSError", "disk")
+    events = [fail(run, each) for each in (BROKEN, BROKEN, BROKEN, other, BROKEN, BROKEN)]
+    assert [event.same_as for event in events] == [0, 1, 1, 0, 0, 5]
+    assert events[1].failure == FailureInfo(BROKEN.type)
+    assert (run.state.activities[1].failure, run.state.activities[1].failed) == (BROKEN, 5)
+
+
+def test_the_last_failure_is_recorded_in_full_even_where_it_repeats_itself() -> None:
+    run = Driven()
+    run.schedule(maximum_attempts=3)
+    events = [fail(run, BROKEN) for _ in range(3)]
+    assert (type(events[-1]), events[-1].failure) == (ev.ActivityFailed, BROKEN)
+
+
+def test_a_week_of_failures_that_all_differ_takes_a_kilobyte_an_attempt(run: Driven) -> None:
+    sizes: list[int] = []
+    while run.at < NOW + 7 * 24 * 3600 * SECOND:
+        failure = FailureInfo("app:Broken", f"{run.at} {'x' * 30_000}", b"y" * 30_000, traceback="z" * 30_000)
+        sizes.append(len(msgspec.msgpack.encode(fail(run, failure))))
+    assert len(sizes) > 6_000
+    assert max(sizes) < FAILURE_BYTES + 100
+    assert sum(sizes) < 10 * FAILURE_BYTES + 1_100 * len(sizes)
+
+
+def test_a_week_of_one_failure_takes_a_hundred_bytes_an_attempt(run: Driven) -> None:
+    failure = FailureInfo("app:Broken", "x" * 30_000, b"y" * 30_000, traceback="z" * 30_000)
+    assert sum(len(msgspec.msgpack.encode(fail(run, failure))) for _ in range(6_000)) < FAILURE_BYTES + 100 * 6_000
+
+
+def test_a_report_of_a_worker_that_cuts_nothing_is_cut_when_it_is_recorded(run: Driven) -> None:
+    event = fail(run, FailureInfo("app:Declined", "x" * 900_000, is_final=True))
+    assert isinstance(event, ev.ActivityFailed)
+    assert size_of(event.failure) <= FAILURE_BYTES
+
+
+def test_a_group_with_a_member_that_is_never_retried_is_not_retried() -> None:
+    inner = FailureInfo("app:Odd", bases=("builtins:LookupError",))
+    group = FailureInfo(
+        "builtins:ExceptionGroup", exceptions=(BROKEN, FailureInfo("builtins:ExceptionGroup", exceptions=(inner,)))
+    )
+    assert is_retried(RetryPolicy(), group)
+    assert not is_retried(RetryPolicy(never=("builtins:LookupError",)), group)
+    mistake = FailureInfo("perdure.errors:UsageError")
+    assert not is_retried(RetryPolicy(), FailureInfo("builtins:ExceptionGroup", exceptions=(BROKEN, mistake)))
