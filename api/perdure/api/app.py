@@ -70,7 +70,12 @@ def create_app(backend: Backend, security: Admission, audit: AuditLog | None = N
                 await audit.close()
 
     app = FastAPI(
-        title=f"perdure: {backend.namespace}", version=version("perdure"), lifespan=lifespan, docs_url=None, redoc_url=None
+        title=f"perdure: {backend.namespace}",
+        version=version("perdure"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # it would redirect to whatever host the request names
     )
     app.state.hub = hub
     install(app, _ordered([*ROUTES, *(auditing.routes_of(audit) if audit is not None else [])]), backend, security, audit)

@@ -12,12 +12,13 @@ UNHEARD_MS: Final = 60_000
 """A reader whose machine takes nothing for so long is gone: else what is meant for it would be kept for ever."""
 
 
-def listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int, advice: str = "choose another port") -> socket.socket:
     """A socket that listens; what it accepts behaves as it does.
 
     Args:
         host: to listen at.
         port: the same; 0: any that is free.
+        advice: what to do when it is taken.
 
     Raises:
         InfrastructureError: the port is taken, or the host is none of this machine's.
@@ -25,7 +26,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         found = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG)
     except OSError as error:
-        raise InfrastructureError(f"cannot listen at {host}:{port}: {error.strerror}; choose another port") from error
+        raise InfrastructureError(f"cannot listen at {host}:{port}: {error.strerror}; {advice}") from error
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so only for sockets that it makes: 40 ms
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):

@@ -6,14 +6,16 @@ RFC 9457. The type is a name, `https://perdure.dev/problems/<slug>`; docs/howto/
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from starlette.responses import Response
 
 from perdure import errors
 from perdure.log.http.contract import PROBLEM, PROBLEMS
 from perdure.model.replies import Refused
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 
 class Problem(Exception):
@@ -39,10 +41,16 @@ class Problem(Exception):
         self.headers = headers or {}
         self.more = more
 
+    def body(self) -> bytes:
+        """The JSON."""
+        told = {"type": f"{PROBLEMS}{self.slug}", "title": self.title, "status": self.status, "detail": self.detail, **self.more}
+        return msgspec.json.encode(told)
+
     def response(self) -> Response:
         """As it is sent."""
-        body = {"type": f"{PROBLEMS}{self.slug}", "title": self.title, "status": self.status, "detail": self.detail, **self.more}
-        return Response(msgspec.json.encode(body), self.status, self.headers, media_type=PROBLEM)
+        from starlette.responses import Response  # what serves an app of the author's own needs no Starlette
+
+        return Response(self.body(), self.status, self.headers, media_type=PROBLEM)
 
 
 RETRY: Final = {"Retry-After": "1"}
@@ -63,9 +71,12 @@ TITLES: Final[dict[str, tuple[int, str]]] = {
     "not-found": (404, "No such route"),
     "method-not-allowed": (405, "Not with this method"),
     "unsupported-media-type": (415, "Not in this form"),
+    "bad-request": (400, "Not a request"),
+    "headers-too-large": (431, "The headers are too large"),
+    "rate-limited": (429, "Too many requests"),
     "request-timeout": (408, "The request did not come"),
     "timeout": (504, "It took too long"),
-    "internal": (500, "A fault of ours"),
+    "internal": (500, "Internal error"),
 }
 """Slug to status and title."""
 

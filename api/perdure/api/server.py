@@ -1,17 +1,20 @@
-"""uvicorn around the application, which is told before its streams are cut."""
+"""uvicorn around the application: accepts within limits, and ends streams before it closes connections."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
 from perdure.api.listening import listening
+from perdure.api.protocol import LimitedProtocol
+from perdure.observability.accepting import Acceptor, ConnectionLimits
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 GRACE_S: Final = 10
 KEPT_S: Final = 75
@@ -27,14 +30,27 @@ class ApiServer:
         port: the same; 0: any that is free.
         grace_s: for requests that are open when it stops, whole seconds.
         listener: of `listening`, when it was made before.
+        limits: of connections.
+
+    Attributes:
+        acceptor: of its connections.
 
     Raises:
         InfrastructureError: the port is taken.
     """
 
-    def __init__(self, app: Any, host: str, port: int, grace_s: int = GRACE_S, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        *,
+        grace_s: int = GRACE_S,
+        listener: socket.socket | None = None,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
         self._socket = listener or listening(host, port)
-        self._app = app
+        self.acceptor = Acceptor(self._socket, limits or ConnectionLimits())
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -46,7 +62,7 @@ class ApiServer:
             ws="none",
             server_header=False,
         )
-        self._server = _Server(config, app.hub.say_goodbye)
+        self._server = LimitedServer(config, self.acceptor, app.hub.say_goodbye)
         self._thread: threading.Thread | None = None
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
 
@@ -57,7 +73,7 @@ class ApiServer:
 
     def run(self) -> None:
         """Serve here, until `stop`."""
-        self._server.run(sockets=[self._socket])
+        self._server.run()
 
     def stop(self) -> None:
         """Take no more requests; streams are told, other requests have the grace. Returns at once."""
@@ -70,17 +86,38 @@ class ApiServer:
         self._socket.close()
 
 
-class _Server(uvicorn.Server):
-    """Signals are the command line's; before connections are shut down, those who watch are told."""
+class LimitedServer(uvicorn.Server):
+    """uvicorn, whose connections an acceptor takes.
 
-    def __init__(self, config: uvicorn.Config, say_goodbye: Callable[[], None]) -> None:
+    Args:
+        config: of uvicorn.
+        acceptor: on a socket that listens.
+        say_goodbye: called before connections are shut down.
+    """
+
+    def __init__(self, config: uvicorn.Config, acceptor: Acceptor, say_goodbye: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
+        self._acceptor = acceptor
         self._say_goodbye = say_goodbye
 
-    def install_signal_handlers(self) -> None:
-        """Not ours to catch."""
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Signals are the command line's."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then accept."""
+        await super().startup(sockets=[])
+        if not self.should_exit:
+            self._acceptor.start(self._protocol)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does it, after a word."""
+        """Accept no more, say goodbye, then as uvicorn does."""
+        self._acceptor.close()
         self._say_goodbye()
-        await super().shutdown(sockets)
+        await super().shutdown()
+
+    def _protocol(self, address: str) -> LimitedProtocol:
+        return LimitedProtocol(
+            self._acceptor, address, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )

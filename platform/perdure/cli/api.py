@@ -168,7 +168,7 @@ def _serve(
     from perdure.api.server import ApiServer
     from perdure.observability.observed import Observed
 
-    server = ApiServer(create_app(backend, security, AuditLog(trail)), host, port, grace)
+    server = ApiServer(create_app(backend, security, AuditLog(trail)), host, port, grace_s=grace)
     metrics = observing.server(Observed())
 
     def stop(number: int) -> None:

@@ -86,7 +86,7 @@ class DevApi:
 
         backend, trail = self._make()
         app = create_app(backend, Unsecured(), AuditLog(trail))
-        self._server = ApiServer(app, HOST, 0, GRACE_S, self._socket)
+        self._server = ApiServer(app, HOST, 0, grace_s=GRACE_S, listener=self._socket)
         if self._is_stopping.is_set():
             self._server.stop()
         with contextlib.suppress(InfrastructureError):

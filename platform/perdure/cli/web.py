@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from perdure.errors import InfrastructureError, UsageError
+from perdure.errors import UsageError
+from perdure.observability.accepting import Acceptor, ConnectionLimits
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 GRACE_S = 1
 """Streams of events never end by themselves."""
+BODY_S = 600.0
+"""An app of the author's own may take large files."""
 
 
 class WebServer:
@@ -31,19 +33,19 @@ class WebServer:
     def __init__(self, asgi: Any, host: str, port: int) -> None:
         try:
             import uvicorn
-        except ImportError:
+
+            from perdure.api.listening import listening
+            from perdure.api.server import LimitedServer
+        except ImportError as error:
             raise UsageError(
-                "the app has a web app (its attribute `web`), and uvicorn is not installed: pip install uvicorn"
+                f"the app has a web app (its attribute `web`), and {error.name} is not installed: pip install uvicorn httptools"
             ) from None
-        try:
-            self._socket = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        except OSError as error:
-            raise InfrastructureError(f"cannot listen at {host}:{port}: {error.strerror}; choose another with --port") from error
-        config = uvicorn.Config(asgi, log_config=None, log_level="error", access_log=False, timeout_graceful_shutdown=GRACE_S)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="perdure-web", daemon=True
+        self._socket = listening(host, port, "choose another with --port")
+        config = uvicorn.Config(
+            asgi, log_config=None, log_level="error", access_log=False, http="httptools", timeout_graceful_shutdown=GRACE_S
         )
+        self._server = LimitedServer(config, Acceptor(self._socket, ConnectionLimits(body_s=BODY_S)))
+        self._thread = threading.Thread(target=self._server.run, name="perdure-web", daemon=True)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
 
     @classmethod

@@ -1,17 +1,23 @@
-"""`/metrics`, `/health/live` and `/health/ready`, on a port of their own."""
+"""`/metrics`, `/health/live` and `/health/ready`, on a port of their own.
+
+Its connections have limits of their own, and its loop and thread too: whatever other ports of the process are doing, health answers.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from prometheus_client.exposition import choose_encoder
 
 from perdure.errors import InfrastructureError
+from perdure.observability.accepting import Acceptor, Connection, ConnectionLimits
 from perdure.observability.health import Health, is_live, is_ready
 from perdure.observability.metrics import registry_of
 
@@ -19,7 +25,21 @@ if TYPE_CHECKING:
     from perdure.observability.observed import Observed
 
 REQUEST_S: Final = 10.0
-"""A connection that says nothing for so long is closed."""
+"""For a request to come, and for its answer to be taken."""
+IDLE_S: Final = 120.0
+"""Between two requests of one connection; scrapers ask every minute at least."""
+HEAD_BYTES: Final = 16 * 1024
+CONNECTIONS: Final = 64
+"""Scrapers and probes are few; the oldest that says nothing gives way to a new one."""
+BACKLOG: Final = 1_024
+_THREADS: Final = 2
+"""For what may wait: metrics count workflows in the database."""
+
+
+class _Answer(NamedTuple):
+    status: HTTPStatus
+    content_type: str
+    body: bytes
 
 
 class ObservabilityServer:
@@ -35,31 +55,25 @@ class ObservabilityServer:
     """
 
     def __init__(self, observed: Observed, host: str = "127.0.0.1", port: int = 0) -> None:
-        registry = registry_of(observed)
-
-        class Handler(_Handler):
-            def answer(self) -> None:
-                match self.path.partition("?")[0]:
-                    case "/metrics":
-                        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-                        self.send(HTTPStatus.OK, content_type, encode(registry))
-                    case "/health/live":
-                        self.tell(is_live(observed))
-                    case "/health/ready":
-                        self.tell(is_ready(observed))
-                    case _:
-                        paths = b"try /metrics, /health/live or /health/ready\n"
-                        self.send(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", paths)
-
+        self._observed = observed
+        self._registry = registry_of(observed)
         try:
-            self._server = _Server((host, port), Handler)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except OSError as error:
             raise InfrastructureError(
                 f"cannot listen at {host}:{port}: {error.strerror}; choose another with --metrics-port"
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="perdure-metrics", daemon=True)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._acceptor = Acceptor(
+            self._socket, ConnectionLimits(connections=CONNECTIONS, per_address=0, header_bytes=HEAD_BYTES, header_s=REQUEST_S)
+        )
+        self._loop = asyncio.new_event_loop()
+        self._pool = ThreadPoolExecutor(_THREADS, "perdure-metrics")
+        self._connections: set[_Connection] = set()
+        self._thread = threading.Thread(target=self._run, name="perdure-metrics", daemon=True)
         shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._server.server_address[1]}"
+        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
 
     def start(self) -> None:
         """Answer."""
@@ -68,65 +82,153 @@ class ObservabilityServer:
     def stop(self) -> None:
         """Answer no longer. Idempotent."""
         if self._thread.is_alive():
-            self._server.shutdown()
+            self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
-        self._server.server_close()
+        elif not self._loop.is_closed():
+            self._loop.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._socket.close()
 
+    async def answer(self, path: str, accept: str) -> _Answer:
+        """What is at a path.
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # a scraper that keeps its connection open must not hold a stop up
+        Args:
+            path: without its query.
+            accept: the media types that are understood.
+        """
+        match path:
+            case "/metrics":
+                encode, content_type = choose_encoder(accept)
+                body = await self._loop.run_in_executor(self._pool, encode, self._registry)
+                return _Answer(HTTPStatus.OK, content_type, body)
+            case "/health/live":
+                return _of_health(is_live(self._observed))
+            case "/health/ready":
+                return _of_health(await self._loop.run_in_executor(self._pool, is_ready, self._observed))
+            case _:
+                paths = b"try /metrics, /health/live or /health/ready\n"
+                return _Answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", paths)
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, handler)
-
-    def server_bind(self) -> None:
-        """Without the look-up of our own name, which may take seconds."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a process before us may linger
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = "perdure"
-    sys_version = ""
-    timeout = REQUEST_S
-
-    def answer(self) -> None:
-        """Answer a GET."""
-        raise NotImplementedError
-
-    def do_GET(self) -> None:
-        """Answer, whatever happens."""
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
         try:
-            self.answer()
+            self._loop.run_until_complete(self._begin())
+            self._loop.run_forever()
+            for connection in self._connections.copy():
+                connection.give_way()
+            tasks = asyncio.all_tasks(self._loop)
+            for task in tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*tasks, asyncio.sleep(0), return_exceptions=True))
+        finally:
+            self._acceptor.close()
+            self._loop.close()
+
+    async def _begin(self) -> None:
+        self._acceptor.start(lambda address: _Connection(self, self._acceptor, address, self._connections))
+
+
+def _of_health(health: Health) -> _Answer:
+    """As JSON: 200 when it is well, else 503."""
+    status = HTTPStatus.OK if health.is_well else HTTPStatus.SERVICE_UNAVAILABLE
+    body = {"status": "ok" if health.is_well else "unavailable", "waiting_for": list(health.reasons)}
+    return _Answer(status, "application/json", json.dumps(body).encode() + b"\n")
+
+
+class _Connection(Connection):
+    """GET and HEAD, one after the other; nothing else that HTTP has."""
+
+    def __init__(self, server: ObservabilityServer, acceptor: Acceptor, address: str, open_: set[_Connection]) -> None:
+        self.address = address
+        self._server = server
+        self._acceptor = acceptor
+        self._open = open_
+        self._transport: Any = None
+        self._buffer = bytearray()
+        self._deadline = time.monotonic() + REQUEST_S
+        self._task: asyncio.Task[None] | None = None
+        self._is_unwanted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The first request has its time from here."""
+        self._transport = transport
+        self._open.add(self)
+        if self._is_unwanted:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Its place is free."""
+        self._acceptor.closed(self)
+        self._open.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a request, or of several."""
+        if not self._buffer and self._task is None:
+            self._deadline = time.monotonic() + REQUEST_S
+        self._buffer += data
+        if len(self._buffer) > HEAD_BYTES:
+            self._acceptor.counts.too_large += 1
+            self._end(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self._task is None:
+            self._next()
+
+    def sweep(self, now: float) -> None:
+        """Close what is overdue."""
+        if now > self._deadline:
+            self._acceptor.counts.timed_out += 1
+            self._transport.abort()
+
+    def give_way(self) -> None:
+        """Close at once."""
+        self._is_unwanted = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _next(self) -> None:
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
+        if not end:
+            return
+        self._buffer = rest
+        lines = head.decode("latin-1").split("\r\n")
+        parts = lines[0].split(" ")
+        if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+            self._end(HTTPStatus.BAD_REQUEST)
+            return
+        if parts[0] not in {"GET", "HEAD"}:
+            self._end(HTTPStatus.METHOD_NOT_ALLOWED)
+            return
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        self._acceptor.works(self)
+        self._deadline = float("inf")
+        self._task = asyncio.get_running_loop().create_task(self._answer(parts[0], parts[1], parts[2], headers))
+
+    async def _answer(self, method: str, target: str, version: str, headers: dict[str, str]) -> None:
+        try:
+            found = await self._server.answer(target.partition("?")[0], headers.get("accept", ""))
         except Exception as error:  # noqa: BLE001 - the scraper is told; the next one may be luckier
-            self.send(
-                HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", f"{type(error).__name__}: {error}\n".encode()
-            )
+            text = f"{type(error).__name__}: {error}\n".encode()
+            found = _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text)
+        has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        is_last = has_body or version != "HTTP/1.1" or "close" in headers.get("connection", "").lower()
+        self._task = None
+        self._write(found, is_last=is_last, has_body=method != "HEAD")
+        self._acceptor.waits(self)
+        self._deadline = time.monotonic() + (REQUEST_S if self._buffer or is_last else IDLE_S)
+        if not is_last:
+            self._next()
 
-    do_HEAD = do_GET  # noqa: N815 - http.server's name
+    def _end(self, status: HTTPStatus) -> None:
+        self._write(_Answer(status, "text/plain; charset=utf-8", status.phrase.encode() + b"\n"), is_last=True)
 
-    def tell(self, health: Health) -> None:
-        """As JSON: 200 when it is well, else 503."""
-        status = HTTPStatus.OK if health.is_well else HTTPStatus.SERVICE_UNAVAILABLE
-        body = {"status": "ok" if health.is_well else "unavailable", "waiting_for": list(health.reasons)}
-        self.send(status, "application/json", json.dumps(body).encode() + b"\n")
-
-    def send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-        """The whole response."""
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are not worth a line."""
+    def _write(self, answer: _Answer, *, is_last: bool, has_body: bool = True) -> None:
+        if self._transport.is_closing():
+            return
+        head = (
+            f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\nContent-Type: {answer.content_type}\r\n"
+            f"Content-Length: {len(answer.body)}\r\nCache-Control: no-store\r\n" + ("Connection: close\r\n" * is_last) + "\r\n"
+        )
+        self._transport.write(head.encode() + (answer.body if has_body else b""))
+        if is_last:
+            self._transport.close()
