@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from perdure.model.runtime import current, misuse
+from perdure.model.source import drops_a_result
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -48,7 +52,7 @@ class ActivityCall(Coroutine[Any, Any, R]):
     def __await__(self) -> Generator[Any, Any, R]:
         runtime = self._runtime
         if runtime is None:
-            raise RuntimeError(f"cannot reuse an awaited call of the activity {self._activity.name!r}")
+            raise misuse(f"cannot reuse an awaited call of the activity {self._activity.name!r}: call it again")
         self._runtime = None
         waiter: Generator[Any, Any, R] = runtime.schedule_activity(
             self._activity, self._args, self._kwargs, self._options
@@ -79,6 +83,10 @@ class ActivityCall(Coroutine[Any, Any, R]):
             self._waiter.close()
 
     def __del__(self) -> None:
-        if self._runtime is not None:
-            message = f"the call of the activity {self._activity.name!r} was never awaited: it was not scheduled"
+        if self._runtime is None:
+            return
+        message = f"the call of the activity {self._activity.name!r} was never awaited: it was not scheduled"
+        if current() is self._runtime and drops_a_result(sys._getframe(1)):  # noqa: SLF001  who drops it
+            misuse(f"{message}. Write `await` before the call, or pass it to asyncio.gather() or a TaskGroup")
+        else:
             warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from perdure.errors import UsageError
 from perdure.model import runtime
-from perdure.model.source import calling_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -83,8 +81,8 @@ def info() -> Info:
     """
     attempt = _current.get()
     if attempt is None or attempt.info is None:
-        raise UsageError(
-            f"{calling_place()}: no attempt of an activity is running here. "
+        raise runtime.misuse(
+            "no attempt of an activity is running here. "
             "Call this in the body of an activity; in a test, inside `with testing.attempt():`."
         )
     return attempt.info
@@ -108,7 +106,7 @@ def heartbeat(*details: object) -> None:
     attempt = _current.get()
     if attempt is None:
         if runtime.current() is not None:
-            raise UsageError(f"{calling_place()}: activity.heartbeat is for activities, this is workflow code.")
+            raise runtime.misuse("activity.heartbeat is for activities, this is workflow code.")
         return
     if attempt.is_cancelled:
         raise CancelledError("the activity was asked to stop")

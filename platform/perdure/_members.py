@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from perdure.errors import UsageError
+from perdure.model.runtime import misuse
 from perdure.model.signature import hints_of, remember_local_names, takes_self
 from perdure.model.source import calling_place, place_of
 
@@ -38,9 +39,7 @@ class RunRef(Generic[S_co, P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         if self._owner is not None:
-            raise UsageError(
-                f"{calling_place()}: {self!r} is called on the class. Start it with a client, or call it on an instance."
-            )
+            raise misuse(f"{self!r} is called on the class. Start it with a client, or call it on an instance.")
         coroutine: Coroutine[Any, Any, R_co] = self._fn(*args, **kwargs)
         return coroutine
 

@@ -9,10 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from perdure.errors import UsageError
 from perdure.model.dead_letters import RecordHeader
-from perdure.model.runtime import current
-from perdure.model.source import calling_place
+from perdure.model.runtime import current, misuse
 
 if TYPE_CHECKING:
     from perdure.model.runtime import WorkflowRuntime
@@ -66,10 +64,10 @@ async def produce(
     """
     runtime = current()
     if runtime is None:
-        raise UsageError(f"{calling_place()}: workflow.produce is for workflow code; no run is being executed here.")
+        raise misuse("workflow.produce is for workflow code; no run is being executed here.")
     fault = _fault(topic, value, key, cloudevent)
     if fault:
-        raise UsageError(f"{calling_place()}: workflow.produce: {fault}.")
+        raise misuse(f"workflow.produce: {fault}.")
     own = _own(headers or {})
     if cloudevent is not None:
         own += _cloudevent(runtime, cloudevent)
@@ -97,12 +95,10 @@ def _own(headers: Mapping[str, str | bytes]) -> list[RecordHeader]:
     found: list[RecordHeader] = []
     for name, value in headers.items():
         if not _is_header(name, value):
-            raise UsageError(
-                f"{calling_place()}: workflow.produce: the header {name!r} must be text, with text or bytes, not {value!r}."
-            )
+            raise misuse(f"workflow.produce: the header {name!r} must be text, with text or bytes, not {value!r}.")
         found.append(RecordHeader(name, value.encode() if isinstance(value, str) else value))
     if (size := sum(len(each.name) + len(each.value or b"") for each in found)) > HEADERS_BYTES:
-        raise UsageError(f"{calling_place()}: workflow.produce: the headers are {size} bytes long, the limit is {HEADERS_BYTES}.")
+        raise misuse(f"workflow.produce: the headers are {size} bytes long, the limit is {HEADERS_BYTES}.")
     return found
 
 

@@ -8,9 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self
 
-from perdure.errors import UsageError
-from perdure.model.runtime import current
-from perdure.model.source import calling_place
+from perdure.model.runtime import current, misuse
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,9 +37,7 @@ class Saga:
             UsageError: `fn` cannot be called.
         """
         if not callable(fn):
-            raise UsageError(
-                f"{calling_place()}: compensate takes a function and its arguments, saga.compensate(refund, receipt), not {fn!r}."
-            )
+            raise misuse(f"compensate takes a function and its arguments, saga.compensate(refund, receipt), not {fn!r}.")
         self._compensations.append((fn, args, kwargs))
 
     async def __aenter__(self) -> Self:

@@ -25,8 +25,8 @@ from perdure.errors import RetryAfter, UsageError
 from perdure.model.duration import Duration, microseconds
 from perdure.model.limits import fault_of_id, is_unicode
 from perdure.model.options import ActivityOptions
-from perdure.model.runtime import current
-from perdure.model.signature import hints_of, remember_local_names, takes_self
+from perdure.model.runtime import current, misuse
+from perdure.model.signature import hints_of, positional_counts, remember_local_names, signature_of, takes_self
 from perdure.model.source import calling_place, place_of
 
 __all__ = [
@@ -91,16 +91,20 @@ class Activity(Generic[P, R]):
         self.definition: Activity[..., Any] = self
         self._fn = fn
         self._instance: object = None
+        self._signature = signature_of(fn)
+        self._fewest, self._most = positional_counts(self._signature)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         runtime = current()
         if runtime is None:
             return self._run_here(args, kwargs)
         if runtime.is_read_only:
-            raise UsageError(
-                f"{calling_place()}: the activity {self.name!r} is called in a query, a view or a condition. "
+            raise misuse(
+                f"the activity {self.name!r} is called in a query, a view or a condition. "
                 "These only read: call it in the run or in a signal handler."
             )
+        if kwargs or not self._fewest <= len(args) <= self._most:
+            self._bind(args, kwargs)
         return ActivityCall(self.definition, runtime, self.defaults, args, kwargs)
 
     def options(
@@ -129,7 +133,7 @@ class Activity(Generic[P, R]):
         try:
             view.defaults = _compiled({k: v for k, v in given.items() if v is not None}, self.defaults)
         except UsageError as error:
-            raise UsageError(f"{calling_place()}: options of the activity {self.name!r}: {error}") from None
+            raise misuse(f"options of the activity {self.name!r}: {error}") from None
         return view
 
     @property
@@ -171,6 +175,12 @@ class Activity(Generic[P, R]):
         view = cast("Activity[P, R]", Activity.__new__(Activity))
         view.__dict__.update(self.__dict__)
         return view
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise misuse(f"the activity {self.name}{self._signature}: {error}") from None
 
     def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, R]:
         attempt = current_attempt()

@@ -44,8 +44,7 @@ from perdure._trigger import Trigger, trigger
 from perdure.activity import Duration
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
-from perdure.model.runtime import WorkflowRuntime, current
-from perdure.model.source import calling_place
+from perdure.model.runtime import WorkflowRuntime, current, misuse
 
 if TYPE_CHECKING:
     from random import Random
@@ -142,27 +141,25 @@ def wait_until(condition: Any, /, *, timeout: Any = None) -> Any:
 
     Args:
         condition: a plain function of the workflow's state that changes nothing; looked at after each change.
-        timeout: how long at most.
+        timeout: how long at most; a negative `timedelta` is over at once.
 
     Returns:
-        What the condition returned; something falsy when the time was up.
+        What the condition returned; something falsy when the time was up (it does not raise: look at the result).
 
     Raises:
         UsageError: this is not workflow code, or it only reads.
     """
     runtime = _runtime("wait_until", changes=True)
     if not callable(condition):
-        raise UsageError(
-            f"{calling_place()}: workflow.wait_until takes a function: wait_until(lambda: self.done), not {condition!r}."
-        )
-    return runtime.wait_until(condition, None if timeout is None else microseconds(timeout))
+        raise misuse(f"workflow.wait_until takes a function: wait_until(lambda: self.done), not {condition!r}.")
+    return runtime.wait_until(condition, None if timeout is None else _microseconds("wait_until", timeout))
 
 
 def sleep(until: Duration | datetime, /) -> Coroutine[Any, Any, None]:
     """A durable sleep, of any length.
 
     Args:
-        until: how long, or until when (with a time zone).
+        until: how long, or until when (with a time zone). A negative `timedelta`, or a time in the past, is over at once.
 
     Raises:
         UsageError: this is not workflow code, or it only reads; or the time makes no sense.
@@ -211,16 +208,26 @@ logger: Final = _WorkflowLogger(logging.getLogger("perdure.workflow"))
 def _runtime(what: str, *, changes: bool = False) -> WorkflowRuntime:
     runtime = current()
     if runtime is None:
-        raise UsageError(f"{calling_place()}: workflow.{what} is for workflow code; no run is being executed here.")
+        raise misuse(f"workflow.{what} is for workflow code; no run is being executed here.")
     if changes and runtime.is_read_only:
-        raise UsageError(f"{calling_place()}: workflow.{what} is called in a query, a view or a condition. These only read.")
+        raise misuse(f"workflow.{what} is called in a query, a view or a condition. These only read.")
     return runtime
 
 
 def _seconds(what: str, delay: Duration | datetime) -> float:
     runtime = _runtime(what, changes=True)
     if not isinstance(delay, datetime):
-        return microseconds(delay) / 1_000_000
+        return _microseconds(what, delay) / 1_000_000
     if delay.tzinfo is None:
-        raise UsageError(f"{calling_place()}: workflow.{what} until {delay!r}: give the datetime a time zone, such as UTC.")
+        raise misuse(f"workflow.{what} until {delay!r}: give the datetime a time zone, such as UTC.")
     return (delay - _EPOCH) / timedelta(seconds=1) - runtime.now_us() / 1_000_000
+
+
+def _microseconds(what: str, duration: Duration) -> int:
+    """A negative `timedelta` is over at once, as in asyncio."""
+    if isinstance(duration, timedelta) and duration < timedelta(0):
+        return 0
+    try:
+        return microseconds(duration)
+    except UsageError as error:
+        raise misuse(f"workflow.{what}: {error}") from None

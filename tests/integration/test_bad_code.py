@@ -36,9 +36,12 @@ class Doubtful:
     @workflow.run
     async def main(self, what: str) -> str:
         await workflow.wait_until(lambda: self.is_told)
-        if not is_mended:
-            misbehave(what)
-        return "done"
+        try:
+            if not is_mended:
+                misbehave(what)
+        except Exception:
+            return "swallowed"
+        return object() if what == "returns what has no JSON" and not is_mended else "done"  # type: ignore[return-value]
 
     @workflow.signal
     def go(self) -> None:
@@ -65,6 +68,11 @@ def misbehave(what: str) -> None:
             datetime.now()
         case "reads a file":
             Path("secret").read_text()
+        case "uses a thread":
+            asyncio.get_running_loop().call_soon_threadsafe(print)
+        case "calls an activity wrongly":
+            untyped: Any = there
+            untyped("too", "many")
         case _:
             pass
 
@@ -146,6 +154,9 @@ async def until(client: Client, id: str, holds: Callable[[Description], bool]) -
         ("sleeps", "workflow.sleep"),
         ("reads the clock", "workflow.now"),
         ("reads a file", "in an activity"),
+        ("uses a thread", "in an activity"),
+        ("calls an activity wrongly", "too many positional arguments"),
+        ("returns what has no JSON", "use a dataclass"),
     ],
 )
 def test_a_run_that_misbehaves_is_suspended_with_the_authors_line_and_goes_on_when_the_code_is_mended(

@@ -251,7 +251,8 @@ def test_arguments_that_are_no_json_are_refused(world: World, payload: bytes) ->
 
 def test_options_that_are_no_unicode_are_the_authors_mistake(world: World) -> None:
     world.start_workflow("w", "odd_options")
-    assert world.state("w").status is Status.FAILED
+    assert world.state("w").status is Status.SUSPENDED
+    assert "not valid Unicode" in world.state("w").reason
 
 
 def test_a_worker_may_say_what_it_wants(world: World) -> None:

@@ -22,11 +22,12 @@ from perdure.client import Client
 from perdure.codec.history import history_from_json
 from perdure.codec.payloads import JsonPayloads
 from perdure.core.actions import in_words
-from perdure.errors import InfrastructureError, ReplayError, UsageError
+from perdure.engine.handling import STRAYED
+from perdure.errors import InfrastructureError, UsageError
 from perdure.model.actions import ScheduleActivity
 from perdure.model.events import WorkflowStarted
 from perdure.replay import eviction
-from perdure.replay.live import SUSPENDING, LiveRun
+from perdure.replay.live import LiveRun
 from perdure.replay.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
     run.did = []
     try:
         run.replay(records)
-    except (ReplayError, *SUSPENDING) as error:
+    except STRAYED as error:
         return Outcome(name, one_line(error), run.did)
     finally:
         run.evict()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 
-STRAYED: Final = (errors.ReplayError, LookupError, errors.PayloadError, *SUSPENDING)
+STRAYED: Final = (errors.ReplayError, LookupError, errors.UsageError, *SUSPENDING)
 """What says that a run's code is not where its history is."""
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from asyncio.events import _get_running_loop  # the one asyncio needs itself; never raises, 30 ns
 from typing import TYPE_CHECKING, Any
 
+from perdure.errors import UsageError
+from perdure.model.source import calling_place
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from random import Random
@@ -27,6 +30,14 @@ class WorkflowRuntime:
 
     records: int
     """How many records the run has produced."""
+
+    def suspend_for(self, error: BaseException) -> None:
+        """Suspend the run when this activation ends, whatever the code makes of the error that is raised to it."""
+        raise NotImplementedError
+
+    def misuse(self, error: UsageError) -> UsageError:
+        """The error with the author's line before its message; a run is also suspended for it."""
+        return type(error)(f"{calling_place()}: {error}")
 
     def schedule_activity(
         self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
@@ -76,6 +87,16 @@ class WorkflowRuntime:
     def is_replaying(self) -> bool:
         """Whether recorded events are being repeated: loggers keep silent."""
         raise NotImplementedError
+
+
+def misuse(message: str) -> UsageError:
+    """The author's mistake in a call of ours, to be raised; in workflow code it suspends the run, whatever catches it.
+
+    Args:
+        message: what is wrong and what to do; the author's line is put before it.
+    """
+    runtime = current()
+    return UsageError(f"{calling_place()}: {message}") if runtime is None else runtime.misuse(UsageError(message))
 
 
 def current() -> WorkflowRuntime | None:

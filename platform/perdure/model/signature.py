@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import typing
@@ -28,6 +29,31 @@ def takes_self(fn: Callable[..., Any]) -> bool:
         return False
     code = getattr(function, "__code__", None)
     return code is not None and code.co_argcount > 0 and code.co_varnames[0] == "self"
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """The signature of an author's function or method, without `self`."""
+    signature = inspect.signature(fn)
+    if not takes_self(fn):
+        return signature
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def positional_counts(signature: inspect.Signature) -> tuple[int, int]:
+    """How many positional arguments a call without keywords takes, at least and at most; (1, 0) when it needs keywords."""
+    fewest = most = 0
+    for parameter in signature.parameters.values():
+        match parameter.kind:
+            case inspect.Parameter.VAR_POSITIONAL:
+                most = sys.maxsize
+            case inspect.Parameter.KEYWORD_ONLY if parameter.default is parameter.empty:
+                return 1, 0
+            case inspect.Parameter.POSITIONAL_ONLY | inspect.Parameter.POSITIONAL_OR_KEYWORD:
+                fewest += parameter.default is parameter.empty
+                most += 1
+            case _:
+                pass
+    return fewest, most
 
 
 def remember_local_names(fn: Callable[..., Any]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dis
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 _OURS: Final = frozenset({"perdure", "asyncio", "contextlib", "dataclasses", "functools"})
 
@@ -34,3 +38,15 @@ def calling_place() -> str:
             return ""
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def drops_a_result(frame: FrameType) -> bool:
+    """Whether a statement of the frame is dropping a value just now: `charge(order)` without await, or `call = None`.
+
+    An exception that passes through drops values, too, and so does a function that returns: those are not this.
+
+    Args:
+        frame: which called the `__del__` of the value.
+    """
+    name = dis.opname[frame.f_code.co_code[frame.f_lasti]] if frame.f_lasti >= 0 else ""
+    return name.startswith(("POP_TOP", "STORE_", "DELETE_"))

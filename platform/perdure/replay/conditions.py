@@ -32,7 +32,9 @@ class Condition:
             loop.is_read_only = False
         if value is not True and isinstance(value, Coroutine):
             value.close()
-            raise UsageError("the condition of wait_until() must be a plain function that reads state, not a coroutine function")
+            raise loop.misuse(
+                UsageError("the condition of wait_until() must be a plain function that reads state, not a coroutine function")
+            )
         self.last = value
         return value
 

@@ -18,17 +18,15 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
-from types import CodeType, FrameType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
-from typing import Any, Final, NoReturn
+from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
+from typing import Any, Final
 
-from perdure.replay import clock_sites
+from perdure.replay import blame, clock_sites
 from perdure.replay.activation import running_loop
+from perdure.replay.blame import NonDeterministic
 from perdure.replay.loop import RunLoop
 
-
-class NonDeterministic(BaseException):
-    """Workflow code did what a replay could not repeat; its run is suspended until the code is mended."""
+__all__ = ["NonDeterministic", "install", "watch", "watch_module"]
 
 
 def install() -> None:
@@ -47,8 +45,7 @@ def watch(code: CodeType) -> None:
     """Guard the calls made by this code and by the functions and classes within it, wherever its file lies."""
     from perdure.replay import guard_calls
 
-    if code.co_filename != _GENERATED:
-        _author_files[code.co_filename] = True
+    blame.is_of_author(code.co_filename)
     guard_calls.watch(code)
 
 
@@ -108,83 +105,13 @@ def running_workflow() -> RunLoop | None:
     return loop if type(loop) is RunLoop else None
 
 
-def deny(loop: RunLoop, what: str, instead: str, where: str) -> NoReturn:
-    """Suspend the run: the exception is also kept as the loop's `fault`, so that code which swallows it does not go on.
-
-    Args:
-        loop: the run.
-        what: was called, "time.time()".
-        instead: what to do, as a sentence.
-        where: file and line of the author.
-
-    Raises:
-        NonDeterministic: always.
-    """
-    loop.fault = NonDeterministic(f"{where}: {what} cannot be used in a workflow: {instead}")
-    raise loop.fault
-
-
 def clock_called(name: str) -> None:
     """Refuse a clock to the author's code that is about to call it; used where call sites were rewritten."""
     loop = running_workflow()
     if loop is not None:
-        frame = sys._getframe(2)  # noqa: SLF001 - there is no other way to know who calls
-        if not is_importing(frame):
-            deny(loop, f"{name}()", CLOCK, position(frame))
-
-
-def direct_author(frame: FrameType | None, passing: frozenset[str] = frozenset()) -> FrameType | None:
-    """The frame if it is the author's own code, not on import; frames of the modules `passing` are skipped."""
-    while frame is not None and (frame.f_code.co_filename == _GENERATED or frame.f_globals.get("__name__") in passing):
-        frame = frame.f_back
-    return frame if frame is not None and is_author(frame) and not is_importing(frame) else None
-
-
-def author_behind(frame: FrameType | None) -> FrameType | None:
-    """The author's innermost frame, whoever asks on its behalf; None when a part that may do as it likes is the one that asks."""
-    found = None
-    while frame is not None:
-        module = str(frame.f_globals.get("__name__", ""))
-        if frame.f_code in _ENTRY_POINTS:
-            break
-        if found is None and is_author(frame):
-            found = frame
-        elif _IMPORT_MACHINERY in module or (found is None and module.partition(".")[0] in _TRUSTED):
-            return None
-        frame = frame.f_back
-    return found
-
-
-def is_importing(frame: FrameType | None) -> bool:
-    """Whether the frame runs because workflow code imports a module: what that does is not the run's own doing."""
-    while frame is not None and frame.f_code not in _ENTRY_POINTS:
-        if _IMPORT_MACHINERY in str(frame.f_globals.get("__name__", "")):
-            return True
-        frame = frame.f_back
-    return False
-
-
-def is_author(frame: FrameType) -> bool:
-    """Whether the frame's code is the author's: in a watched file, or neither Python's, nor a library's, nor ours."""
-    file = frame.f_code.co_filename
-    known = _author_files.get(file)
-    if known is None:
-        module = str(frame.f_globals.get("__name__", ""))
-        known = not (
-            module.partition(".")[0] == "perdure"
-            or file.startswith((_STANDARD_LIBRARY, "<frozen ", _GENERATED))
-            or f"{os.sep}site-packages{os.sep}" in file
-            or f"{os.sep}dist-packages{os.sep}" in file
-        )
-        _author_files[file] = known
-    return known
-
-
-def position(frame: FrameType) -> str:
-    """File and line; of who called it, where the frame's own code was generated (the `__init__` of a dataclass)."""
-    while frame.f_code.co_filename == _GENERATED and frame.f_back is not None:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = blame.caller(2)
+        if not blame.is_importing(frame):
+            blame.deny(loop, f"{name}()", CLOCK, blame.position(frame))
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
@@ -192,9 +119,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if instead is not None:
         loop = running_workflow()
         if loop is not None and not (event == "open" and _TIME_ZONES in str(arguments[0])):
-            frame = author_behind(sys._getframe(1))  # noqa: SLF001
-            if frame is not None:
-                deny(loop, f"{event.replace('__new__', 'socket')}()", instead, position(frame))
+            blame.deny_caller(loop, f"{event.replace('__new__', 'socket')}()", instead, blame.caller())
 
 
 def _is_filled(cell: Any) -> bool:
@@ -242,25 +167,5 @@ _EVENTS: Final[dict[str, str]] = {
     ),
     **dict.fromkeys(("_thread.start_new_thread", "_thread.start_joinable_thread"), THREAD),
 }
-_TRUSTED: Final = frozenset(
-    (
-        "logging",
-        "warnings",
-        "traceback",
-        "linecache",
-        "tokenize",
-        "importlib",
-        "pdb",
-        "bdb",
-        "perdure",
-        "zoneinfo",
-        "_strptime",
-    )
-)
-_GENERATED: Final = "<string>"
 _TIME_ZONES: Final = f"{os.sep}zoneinfo{os.sep}"  # opened by ZoneInfo, in C, without a frame of its own
-_IMPORT_MACHINERY: Final = "importlib._bootstrap"
-_STANDARD_LIBRARY: Final = f"{Path(os.__file__).parent}{os.sep}"
-_ENTRY_POINTS: Final = frozenset((RunLoop.run.__code__, RunLoop.call.__code__))
-_author_files: dict[str, bool] = {}
 _is_installed = False

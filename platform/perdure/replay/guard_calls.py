@@ -10,11 +10,14 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable
 from types import BuiltinMethodType, CodeType
 from typing import Any, Final
 
-from perdure.replay import guard
+from perdure.errors import UsageError
+from perdure.model.source import drops_a_result
+from perdure.replay import blame, guard
 from perdure.replay.activation import running_loop
 from perdure.replay.clock_sites import clock_name
 from perdure.replay.loop import RunLoop
@@ -39,6 +42,7 @@ _originals: dict[Any, tuple[str, str]] = {}
 def install() -> None:
     """Replace what is replaced on every Python, then the clocks: seen from 3.12, wrapped on 3.11."""
     _note_clocks()
+    _suspend_for_unawaited()
     for name in _RANDOM:
         if hasattr(random, name):
             _redirect(random, name, _method_of_random(name))
@@ -58,6 +62,23 @@ def install() -> None:
     for name in _CLOCKS_WITHOUT_ARGUMENT:
         _refuse(time, name, guard.CLOCK, only_without_arguments=True)
     _refuse(time, "sleep", guard.SLEEP)
+
+
+def _suspend_for_unawaited() -> None:
+    """CPython calls this function when a coroutine goes that was never awaited."""
+    machinery: Any = warnings
+    warn = machinery._warn_unawaited_coroutine  # noqa: SLF001 - the only place where it can be noticed
+
+    @functools.wraps(warn)
+    def suspend_or_warn(coroutine: Any) -> None:
+        loop, frame = running_loop(), blame.caller()
+        if type(loop) is RunLoop and blame.is_author(frame) and drops_a_result(frame):
+            name = coroutine.__qualname__.rpartition("<locals>.")[2]
+            loop.misuse(UsageError(f"the coroutine {name}() was never awaited: none of it ran. Write `await` before the call."))
+        else:
+            warn(coroutine)
+
+    machinery._warn_unawaited_coroutine = suspend_or_warn  # noqa: SLF001
 
 
 def _method_of_random(name: str) -> Callable[[Any], Callable[..., Any]]:
@@ -82,7 +103,7 @@ def _redirect(module: Any, name: str, of_run: Callable[[Any], Callable[..., Any]
     @functools.wraps(original)
     def redirected(*args: Any, **kwargs: Any) -> Any:
         loop = running_loop()
-        if type(loop) is not RunLoop or guard.is_importing(sys._getframe(1)):  # noqa: SLF001 - who calls is the question
+        if type(loop) is not RunLoop or blame.is_importing(blame.caller()):
             return original(*args, **kwargs)
         return of_run(loop)(*args, **kwargs)
 
@@ -105,9 +126,9 @@ def _refuse(
     def guarded(*args: Any, **kwargs: Any) -> Any:
         loop = running_loop()
         if type(loop) is RunLoop and not (only_without_arguments and args):
-            frame = guard.direct_author(sys._getframe(1), passing)  # noqa: SLF001
+            frame = blame.direct_author(blame.caller(), passing)
             if frame is not None:
-                guard.deny(loop, what, instead, guard.position(frame))
+                blame.deny(loop, what, instead, blame.position(frame))
         return original(*args, **kwargs)
 
     setattr(owner, name, guarded)
@@ -141,9 +162,9 @@ if sys.version_info >= (3, 12):
             return _monitoring.DISABLE
         loop = guard.running_workflow()
         if loop is not None:
-            frame = sys._getframe(1)  # noqa: SLF001
-            if not guard.is_importing(frame):
-                guard.deny(loop, f"{found[0]}()", found[1], guard.position(frame))
+            frame = blame.caller()
+            if not blame.is_importing(frame):
+                blame.deny(loop, f"{found[0]}()", found[1], blame.position(frame))
         return None
 
     def _fault_of(function: Any, argument: Any) -> tuple[str, str] | None:

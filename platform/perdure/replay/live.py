@@ -7,7 +7,7 @@ with the actions matched against what the history holds by kind and number.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -16,8 +16,8 @@ from perdure.core.actions import RECORDED_AS
 from perdure.model import actions as ac
 from perdure.model import events as ev
 from perdure.model.payloads import Payloads
+from perdure.replay.blame import NonDeterministic
 from perdure.replay.eviction import evict
-from perdure.replay.guard import NonDeterministic
 from perdure.replay.loop import RunLoop
 from perdure.replay.matching import Matching
 from perdure.replay.spinning import Spinning
@@ -25,7 +25,10 @@ from perdure.replay.watchdog import Blocked
 from perdure.workflow import Definition, Info
 
 SUSPENDING: Final = (NonDeterministic, Spinning, Blocked)
-"""What says that the code cannot be trusted: its run is suspended, never recorded as failed."""
+"""The code cannot be trusted: its run is suspended, never recorded as failed."""
+
+CURABLE: Final = (*SUSPENDING, errors.UsageError)
+"""What a change of the code cures, when it leaves the code: the run is suspended, too."""
 
 _OF_THE_LOOP: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit, StopIteration)
 """What a task or a coroutine takes for its own: such an exception of an activity arrives as a cause only."""
@@ -116,7 +119,7 @@ class LiveRun:
             history_length: the event's id, for `workflow.info()`.
 
         Raises:
-            NonDeterministic, Spinning, Blocked: the run must be suspended and this object dropped.
+            UsageError, NonDeterministic, Spinning, Blocked: the run must be suspended and this object dropped.
         """
         if self._ended:
             return []
@@ -146,7 +149,7 @@ class LiveRun:
 
         Raises:
             errors.ReplayError: the code does not do what is recorded.
-            NonDeterministic, Spinning, Blocked: the run must be suspended and this object dropped.
+            UsageError, NonDeterministic, Spinning, Blocked: the run must be suspended and this object dropped.
         """
         self.loop.replaying = True
         matching = Matching(self.run_id)
@@ -232,7 +235,7 @@ class LiveRun:
                 definition.run_fn, self._started.input, what=f"workflow {definition.name!r}"
             )
             self._instance = self.loop.call(definition.create, args, kwargs)
-        except (KeyboardInterrupt, *SUSPENDING):
+        except (KeyboardInterrupt, *CURABLE):
             raise
         except BaseException as error:  # noqa: BLE001 - the author's
             self._end(ac.FailWorkflow(self._payloads.encode_failure(error)))
@@ -261,12 +264,8 @@ class LiveRun:
         if waiting is None:
             return
         activity = waiting[0]
-        try:
-            value = self._payloads.decode(event.result, activity.returns, what=f"the result of activity {activity.name!r}")
-        except errors.PayloadError as error:
-            self.loop.reject_activity(event.number, error)
-        else:
-            self.loop.resolve_activity(event.number, value)
+        value = self._payloads.decode(event.result, activity.returns, what=f"the result of activity {activity.name!r}")
+        self.loop.resolve_activity(event.number, value)
 
     def on_activity_failed(self, event: ev.ActivityFailed) -> None:
         waiting = self.loop.pending_activities.get(event.number)
@@ -338,24 +337,31 @@ class LiveRun:
             error = task.exception()
         except asyncio.CancelledError as cancelled:
             return cancelled
-        if isinstance(error, SUSPENDING):
+        if isinstance(error, CURABLE):
             raise error
         return error
 
     def _last_action(self, main: asyncio.Task[Any]) -> ac.AnyAction:
         fault = self._fatal or self._fault_of(main)
         if fault is None:
-            try:
-                return ac.CompleteWorkflow(
-                    self._payloads.encode(main.result(), what=f"the result of workflow {self._definition.name!r}")
-                )
-            except errors.PayloadError as error:
-                fault = error
+            return ac.CompleteWorkflow(self._encoded_result(main.result()))
         if isinstance(fault, asyncio.CancelledError):
             if self._cancel_requested:
                 return ac.EndCancelled()
             fault = errors.Cancelled(str(fault) or "a CancelledError left the workflow, though nobody had cancelled it")
         return ac.FailWorkflow(self._payloads.encode_failure(fault))
+
+    def _encoded_result(self, result: object) -> bytes:
+        what = f"the result of workflow {self._definition.name!r}"
+        if isinstance(result, Awaitable):
+            shown = type(result).__name__
+            raise errors.UsageError(
+                f"{self._definition.place}: {what} is a {shown} that was not awaited: write `return await ...`"
+            )
+        try:
+            return self._payloads.encode(result, what=what)
+        except errors.PayloadError as error:
+            raise errors.PayloadError(f"{self._definition.place}: {error}") from None
 
     def _end(self, action: ac.AnyAction) -> None:
         self._ended = True

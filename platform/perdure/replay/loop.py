@@ -12,18 +12,18 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
 from perdure.errors import UsageError
 from perdure.model.actions import CancelActivity, CancelTimer, ProduceRecord, ScheduleActivity, StartTimer
 from perdure.model.dead_letters import RecordHeader
-from perdure.model.runtime import WorkflowRuntime
-from perdure.replay import order
+from perdure.replay import blame, order
 from perdure.replay.activation import enter, leave, running_loop
 from perdure.replay.conditions import Condition
 from perdure.replay.deadlines import CLOCK_SURPLUS, LATEST, microseconds
 from perdure.replay.futures import ActivityFuture, Handle, InertFuture, RunFuture, RunTask, TimerHandle
+from perdure.replay.refusing import RefusingLoop
 from perdure.replay.spinning import MAX_STEPS, Spinning
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _NAMES: Final = tuple(f"Task-{number}" for number in range(256))
 
 
-class RunLoop(WorkflowRuntime):
+class RunLoop(RefusingLoop):
     """The running loop of one run; what asyncio needs of a loop, and what the engine needs of a run.
 
     Args:
@@ -54,14 +54,14 @@ class RunLoop(WorkflowRuntime):
         activities, timers, records: the number of the last one; each counts from 1.
         pending_activities: those whose outcome is awaited, by number.
         replaying: recorded events are being repeated.
-        fault: set by the guard: the activation is not to count, whatever the code makes of the exception.
+        fault: what the run is suspended for when the activation ends, whatever the code makes of the exception.
         is_evicted: forgotten; its code is not run again.
         is_spoilt: an evaluation woke a future, and its waiters are lost: evict the run, a replay brings them back.
     """
 
     __slots__ = (
         "__weakref__", "_conditions", "_context", "_hashes", "_inert_awaits", "_info", "_log", "_payloads", "_prune_at", "_random",
-        "_ready", "_salt", "_seed", "_task_names", "_tasks", "_timer_handles", "actions", "activities", "fault", "is_evicted",
+        "_ready", "_salt", "_seed", "_task_names", "_tasks", "_timer_handles", "actions", "activities",
         "is_read_only", "is_spoilt", "now", "pending_activities", "records", "replaying", "run_id", "timers",
     )  # fmt: skip
 
@@ -131,7 +131,9 @@ class RunLoop(WorkflowRuntime):
             except BaseException as error:  # noqa: BLE001 - as asyncio does
                 self.call_exception_handler({"message": f"exception in callback {callback!r}", "exception": error})
             if steps > MAX_STEPS:
-                raise Spinning(f"run {self.run_id}: more than {MAX_STEPS:,} steps without waiting for anything recorded")
+                raise self.fault or Spinning(
+                    f"run {self.run_id}: more than {MAX_STEPS:,} steps without waiting for anything recorded"
+                )
         return steps
 
     def _wake_one(self) -> bool:
@@ -145,12 +147,23 @@ class RunLoop(WorkflowRuntime):
         return True
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a plain function of the author's (a workflow's `__init__`) as workflow code."""
+        """Call a plain function of the author's (a workflow's `__init__`) as workflow code.
+
+        Raises:
+            BaseException: what the function raised; `fault`, when one was set, whatever the function made of it.
+        """
         entered = enter(self)
         try:
-            return self._context.copy().run(function, *args, **kwargs)
+            result = self._context.copy().run(function, *args, **kwargs)
+        except Exception:
+            if self.fault is not None:
+                raise self.fault from None
+            raise
         finally:
             leave(entered)
+        if self.fault is not None:
+            raise self.fault
+        return result
 
     def evaluate(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a plain function of the author's (a query, a view, a validator) as workflow code that may only read.
@@ -164,7 +177,7 @@ class RunLoop(WorkflowRuntime):
         try:
             return self.call(function, *args, **kwargs)
         except BaseException as error:
-            if error is cast("BaseException | None", self.fault):
+            if error is cast("BaseException | None", self.fault) and not isinstance(error, UsageError):
                 raise UsageError(str(error)) from error
             raise
         finally:
@@ -200,7 +213,10 @@ class RunLoop(WorkflowRuntime):
         self._refuse_if_read_only("schedule an activity")
         if self.is_evicted:
             return InertFuture(self, 0)
-        payload = self._payloads.encode_arguments(activity.fn, args, kwargs, what=f"activity {activity.name!r}")
+        try:
+            payload = self._payloads.encode_arguments(activity.fn, args, kwargs, what=f"activity {activity.name!r}")
+        except UsageError as error:
+            raise self.misuse(error) from None
         self.activities = number = self.activities + 1
         self.actions.append(ScheduleActivity(number, activity.name, payload, options))
         self._hashes = count = self._hashes + 1
@@ -231,7 +247,10 @@ class RunLoop(WorkflowRuntime):
         """Have a record written. See `WorkflowRuntime`."""
         self._refuse_if_read_only("produce a record")
         if not self.is_evicted:
-            data, content_type = self._payloads.encode_record(value, avro, what=f"the record for topic {topic!r}")
+            try:
+                data, content_type = self._payloads.encode_record(value, avro, what=f"the record for topic {topic!r}")
+            except UsageError as error:
+                raise self.misuse(error) from None
             typed = (*headers, RecordHeader("content-type", content_type)) if content_type else tuple(headers)
             self.records = number = self.records + 1
             self.actions.append(ProduceRecord(number, topic, key, data, typed))
@@ -258,12 +277,6 @@ class RunLoop(WorkflowRuntime):
     def is_replaying(self) -> bool:
         """Whether recorded events are being repeated."""
         return self.replaying
-
-    def _refuse_if_read_only(self, wish: str) -> None:
-        if self.is_read_only:
-            raise UsageError(
-                f"a query, a view, a validator and the condition of wait_until() may only read; this one tried to {wish}"
-            )
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
         """As `asyncio.AbstractEventLoop.call_soon`."""
@@ -355,18 +368,6 @@ class RunLoop(WorkflowRuntime):
         """The time of the event that is being handled, seconds since 1970."""
         return self.now / 1e6
 
-    def get_debug(self) -> bool:
-        """Never."""
-        return False
-
-    def is_running(self) -> bool:
-        """Whoever holds it, is run by it."""
-        return True
-
-    def is_closed(self) -> bool:
-        """Only when evicted."""
-        return self.is_evicted
-
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Goes to `log`, unless it has been there before."""
         if self._log is not None and not self.is_evicted and not self.replaying:
@@ -389,12 +390,6 @@ class RunLoop(WorkflowRuntime):
         self._inert_awaits += 1
         return self._inert_awaits
 
-    def __getattr__(self, name: str) -> NoReturn:
-        if hasattr(asyncio.AbstractEventLoop, name) or hasattr(asyncio.BaseEventLoop, name):
-            raise UsageError(
-                f"loop.{name}() cannot be used in a workflow: what it does would not happen again on replay. Put it in an activity."
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-
+blame.ENTRY_POINTS.update(method.__code__ for method in (RunLoop.run, RunLoop.call, RunLoop._drain))  # noqa: SLF001 - our own class
 order.install(RunLoop.live_tasks)

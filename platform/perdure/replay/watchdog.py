@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, ClassVar, Final
 
-from perdure.replay import guard
+from perdure.replay import blame
 from perdure.replay.loop import RunLoop
 
 DEFAULT_LIMIT_S: Final = 2.0
@@ -160,7 +160,7 @@ def _author_line(frame: FrameType | None) -> str:
     while frame is not None:
         if frame.f_code in _GUARDED:
             return line
-        if not line and guard.is_author(frame):
-            line = guard.position(frame)
+        if not line and blame.is_author(frame):
+            line = blame.position(frame)
         frame = frame.f_back
     return ""

@@ -21,12 +21,13 @@ from datetime import UTC, datetime
 from functools import partial
 from heapq import heappop, heappush
 from math import ceil
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from perdure.client import Client
 from perdure.client.description import moment
 from perdure.codec.payloads import JsonPayloads
 from perdure.engine.processor import Settings
+from perdure.errors import UsageError
 from perdure.log.channel import Channel
 from perdure.log.local import LocalTransport
 from perdure.log.memory import MemoryLog
@@ -34,6 +35,7 @@ from perdure.medium.memory import MemoryMedium
 from perdure.medium.reader import MemoryReader
 from perdure.model.commands import AnyCommand, AwaitWorkflow, Request
 from perdure.model.duration import Duration, microseconds
+from perdure.model.states import Status
 from perdure.registry import Registry
 from perdure.runtime.activities import Activities
 from perdure.runtime.wired_engine import WiredEngine
@@ -114,7 +116,7 @@ class Environment:
         self._patience_s = microseconds(patience) / 1e6
         self._medium = MemoryMedium()
         self._activities = Activities(self._registry, None, THREADS, alarm=self._time.call_later)
-        self._awaited = 0
+        self._awaited: dict[asyncio.Future[None], str] = {}
         self._passed_over: set[str] = set()
         self._sleepers: dict[asyncio.Future[None], int] = {}
         self._driver: asyncio.Task[None] | None = None
@@ -230,6 +232,7 @@ class Environment:
         if moved.is_set() or self._channel.has_commands:
             moved.clear()
             return
+        self._fail_stuck()
         until = self._next_at()
         if until is None:
             await moved.wait()
@@ -279,10 +282,24 @@ class Environment:
                 if not woken.done():
                     woken.set_result(None)
 
-    def awaiting(self, change: int) -> None:
-        """Somebody begins (1) or ceases (-1) to wait for a result."""
-        self._awaited += change
+    def awaits(self, workflow_id: str) -> asyncio.Future[None]:
+        """Somebody begins to wait for a result; the future raises if the run is suspended, which no code of the test will change."""
+        stuck: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._awaited[stuck] = workflow_id
         self._moved.set()
+        return stuck
+
+    def awaits_no_more(self, stuck: asyncio.Future[None]) -> None:
+        """The result is there, or the wait was given up."""
+        del self._awaited[stuck]
+        stuck.cancel()
+        self._moved.set()
+
+    def _fail_stuck(self) -> None:
+        for stuck, workflow_id in self._awaited.items():
+            state = self._medium.written.states.get(workflow_id)
+            if state is not None and state.status is Status.SUSPENDED and not stuck.done():
+                stuck.set_exception(UsageError(f"workflow {workflow_id!r} is suspended: {state.reason}"))
 
 
 class _HeardChannel(Channel):
@@ -316,8 +333,16 @@ class _CountedTransport(LocalTransport):
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
         if not isinstance(command, AwaitWorkflow):
             return await super().request(command, timeout_s)
-        self._environment.awaiting(1)
+        stuck = self._environment.awaits(command.workflow_id)
+        answer = asyncio.ensure_future(super().request(command, timeout_s))
         try:
-            return await super().request(command, timeout_s)
+            await asyncio.wait((answer, stuck), return_when=asyncio.FIRST_COMPLETED)
+            return answer.result() if answer.done() else _raised(stuck)
         finally:
-            self._environment.awaiting(-1)
+            answer.cancel()
+            self._environment.awaits_no_more(stuck)
+
+
+def _raised(stuck: asyncio.Future[None]) -> NoReturn:
+    stuck.result()
+    raise AssertionError("the future holds an exception")

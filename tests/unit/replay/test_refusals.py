@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import httpx
 import pytest
 
 from perdure.errors import UsageError
 from perdure.model.runtime import WorkflowRuntime, current
+from perdure.replay.blame import NonDeterministic
 
 if TYPE_CHECKING:
     from tests.unit.replay.conftest import Driven
@@ -22,17 +26,20 @@ REFUSED = (
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_would_not_happen_again_is_refused_by_name(driven: Driven, name: str) -> None:
-    with pytest.raises(UsageError, match=rf"loop\.{name}\(\).*activity"):
-        getattr(driven.loop, name)
-
-
-def test_threads_are_refused(driven: Driven) -> None:
+def test_what_would_not_happen_again_is_refused_by_name_at_the_authors_line(driven: Driven, name: str) -> None:
     async def program() -> None:
-        await asyncio.to_thread(print)
+        getattr(asyncio.get_running_loop(), name)(1, 2, three=3)
 
-    with pytest.raises(UsageError, match="run_in_executor"):
-        driven.begin(program).result()
+    line = program.__code__.co_firstlineno + 1
+    with pytest.raises(NonDeterministic, match=rf"test_refusals\.py:{line}: loop\.{name}\(\).*activity"):
+        driven.begin(program)
+
+
+def test_looking_a_method_up_suspends_nothing(driven: Driven) -> None:
+    async def program() -> bool:
+        return all(hasattr(asyncio.get_running_loop(), name) for name in REFUSED)
+
+    assert driven.begin(program).result() is True
 
 
 def test_what_no_loop_has_is_an_attribute_error(driven: Driven) -> None:
@@ -43,10 +50,106 @@ def test_what_no_loop_has_is_an_attribute_error(driven: Driven) -> None:
 def test_every_method_of_a_loop_is_either_provided_or_refused(driven: Driven) -> None:
     for name in dir(asyncio.AbstractEventLoop):
         if not name.startswith("_"):
+            assert callable(getattr(driven.loop, name))
+
+
+DOORS: Final[dict[str, Callable[[], Any]]] = {
+    "to_thread": lambda: asyncio.to_thread(print),
+    "run_in_executor": lambda: asyncio.get_running_loop().run_in_executor(None, print),
+    "run_coroutine_threadsafe": lambda: threadsafe(),
+    "call_soon_threadsafe": lambda: asyncio.get_running_loop().call_soon_threadsafe(print),
+    "open_connection": lambda: asyncio.open_connection("127.0.0.1", 1),
+    "start_server": lambda: asyncio.start_server(print, "127.0.0.1", 0),
+    "open_unix_connection": lambda: asyncio.open_unix_connection("/nowhere"),
+    "create_subprocess_exec": lambda: asyncio.create_subprocess_exec("true"),
+    "create_subprocess_shell": lambda: asyncio.create_subprocess_shell("true"),
+    "getaddrinfo": lambda: asyncio.get_running_loop().getaddrinfo("localhost", 1),
+    "getnameinfo": lambda: asyncio.get_running_loop().getnameinfo(("127.0.0.1", 1)),
+    "add_reader": lambda: asyncio.get_running_loop().add_reader(0, print),
+    "add_writer": lambda: asyncio.get_running_loop().add_writer(1, print),
+    "add_signal_handler": lambda: asyncio.get_running_loop().add_signal_handler(15, print),
+    "sock_recv": lambda: asyncio.get_running_loop().sock_recv(cast("Any", None), 1),
+    "httpx": lambda: fetch(),
+    "httpx in a task of a library": lambda: asyncio.create_task(_library_fetch()),
+}
+
+
+def threadsafe() -> Any:
+    coroutine = asyncio.sleep(0)
+    try:
+        return asyncio.run_coroutine_threadsafe(coroutine, asyncio.get_running_loop())
+    finally:
+        coroutine.close()
+
+
+async def fetch() -> None:
+    async with httpx.AsyncClient(verify=False, trust_env=False) as http:
+        await http.get("http://localhost:1/")
+
+
+_names: dict[str, Any] = {"httpx": httpx}
+exec(
+    compile(
+        "async def library_fetch():\n    async with httpx.AsyncClient(verify=False, trust_env=False) as http:\n"
+        "        await http.get('http://localhost:1/')\n",
+        f"{Path(asyncio.__file__).parent}/of_a_library.py",
+        "exec",
+    ),
+    _names,
+)
+_library_fetch: Callable[[], Coroutine[Any, Any, None]] = _names["library_fetch"]
+
+
+@pytest.mark.parametrize("swallowed", [(), Exception, BaseException])
+@pytest.mark.parametrize("door", DOORS)
+def test_asyncios_own_doors_suspend_the_run_whatever_the_code_catches(driven: Driven, door: str, swallowed: Any) -> None:
+    async def program() -> str:
+        try:
+            entered = DOORS[door]()
+            await entered
+        except swallowed:
+            await asyncio.sleep(0)
+        return "went on"
+
+    with pytest.raises(NonDeterministic, match=r"^.*test_refusals\.py:\d+: .*cannot be used in a workflow") as caught:
+        driven.begin(program)
+    assert driven.loop.fault is caught.value
+
+
+def test_code_that_swallows_a_refusal_and_spins_is_suspended_for_the_refusal(driven: Driven) -> None:
+    async def program() -> None:
+        while True:
             try:
-                assert callable(getattr(driven.loop, name))
-            except UsageError as error:
-                assert name in str(error)  # noqa: PT017 - one of two that are right
+                await asyncio.to_thread(print)
+            except BaseException:
+                await asyncio.sleep(0)
+
+    with pytest.raises(NonDeterministic, match="run_in_executor"):
+        driven.begin(program)
+
+
+def test_a_refusal_that_a_constructor_swallows_counts(driven: Driven) -> None:
+    def create() -> None:
+        try:
+            asyncio.get_running_loop().call_soon_threadsafe(print)
+        except BaseException:
+            raise ValueError("something else") from None
+
+    with pytest.raises(NonDeterministic, match="call_soon_threadsafe"):
+        driven.loop.call(create)
+
+
+def test_a_query_that_swallows_a_refusal_is_refused_and_spares_the_run(driven: Driven) -> None:
+    def query() -> str:
+        try:
+            asyncio.get_running_loop().call_soon_threadsafe(print)
+        except BaseException:
+            return "swallowed"
+        return "went on"
+
+    with pytest.raises(UsageError, match="call_soon_threadsafe"):
+        driven.loop.evaluate(query)
+    driven.loop.run()
 
 
 def test_workflow_code_finds_its_runtime_and_nobody_else_does(driven: Driven) -> None:

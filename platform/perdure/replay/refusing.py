@@ -1,0 +1,75 @@
+"""What a run's loop refuses, and how a refusal suspends the run; and what it always answers alike."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from perdure.errors import UsageError
+from perdure.model.runtime import WorkflowRuntime
+from perdure.replay import blame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.replay.futures import RunTask
+
+
+class RefusingLoop(WorkflowRuntime):
+    """The part of `RunLoop` that says no.
+
+    Attributes:
+        fault: the activation does not count, whatever the code makes of the exception; the first one is kept.
+        is_evicted: forgotten; its code is not run again.
+    """
+
+    __slots__ = ("fault", "is_evicted")
+
+    fault: BaseException | None
+    is_evicted: bool
+
+    def live_tasks(self) -> list[RunTask]:
+        """The tasks that are not done, oldest first."""
+        raise NotImplementedError
+
+    def suspend_for(self, error: BaseException) -> None:
+        """See `WorkflowRuntime`; the first error counts."""
+        if self.fault is None and not self.is_evicted:
+            self.fault = error
+
+    def misuse(self, error: UsageError) -> UsageError:
+        """See `WorkflowRuntime`."""
+        named = type(error)(f"{blame.author_line(self, blame.caller())}: {error}")
+        self.suspend_for(named)
+        return named
+
+    def get_debug(self) -> bool:
+        """Always off."""
+        return False
+
+    def is_running(self) -> bool:
+        """Always: only code that the loop runs can ask."""
+        return True
+
+    def is_closed(self) -> bool:
+        """Only when evicted."""
+        return self.is_evicted
+
+    def _refuse_if_read_only(self, wish: str) -> None:
+        if self.is_read_only:
+            raise self.misuse(
+                UsageError(
+                    f"a query, a view, a validator and the condition of wait_until() may only read; this one tried to {wish}"
+                )
+            )
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        """Stands for the methods of asyncio's loops that a run's loop does not provide: calling one suspends the run."""
+        if not (hasattr(asyncio.AbstractEventLoop, name) or hasattr(asyncio.BaseEventLoop, name)):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+        def refused(*args: Any, **kwargs: Any) -> NoReturn:
+            where = blame.author_line(self, blame.caller())
+            blame.deny(self, f"loop.{name}()", "what it does would not happen again on replay. Put it in an activity.", where)
+
+        return refused
