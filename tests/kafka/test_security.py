@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from queue import Queue
 
 import pytest
 
 from perdure.errors import InfrastructureError
 from perdure.log.kafka.admin import Topics
+from perdure.log.kafka.reaching import Watch
 from tests.kafka.broker import Cluster, running
 from tests.kafka.conftest import entered
 
@@ -45,3 +47,24 @@ def test_a_wrong_password_is_told_from_a_broker_that_is_down(secured: Cluster) -
     with pytest.raises(InfrastructureError, match="Authentication failed") as caught:
         topics.check()
     assert "guessed" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"sasl.password": "guessed"}, "Authentication failed"),
+        ({"sasl.password": "guessed"}, "see that the user name and the password are right"),
+        ({"security.protocol": "PLAINTEXT"}, "security.protocol"),
+        ({"security.protocol": "SASL_SSL"}, "see that security.protocol and the certificates are right"),
+    ],
+)
+def test_what_keeps_a_client_out_is_said_in_one_line_without_secrets(
+    secured: Cluster, changed: dict[str, str], reason: str
+) -> None:
+    said: Queue[str] = Queue()
+    Watch({**secured.client, **changed}, said.put).look()
+    line = said.get(timeout=60)
+    assert f"Kafka at {secured.bootstrap} cannot be reached: " in line
+    assert reason in line
+    assert "guessed" not in line
+    assert "of-shop" not in line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,6 +14,7 @@ from perdure.errors import InfrastructureError
 from perdure.log.kafka.facts import Made, MadeTopic, facts_of, facts_of_ids, ids_of, made_of, read_facts, write_facts
 from perdure.log.kafka.framing import faults_of
 from perdure.log.kafka.plan import Found, Plan, differences, plan_of
+from perdure.log.kafka.reaching import cleaned, watched
 from perdure.log.kafka.registry import Registry, registry_of
 from perdure.log.kafka.settings import checked, of_librdkafka
 from perdure.log.kafka.topics import META, name_of
@@ -22,7 +22,6 @@ from perdure.schemas import Schema
 
 ANSWER_S: Final = 30.0
 _kafka: Final[Any] = confluent_kafka.admin  # its annotations are incomplete
-_logger: Final = logging.getLogger("perdure.log.kafka.client")
 
 
 class Topics:
@@ -44,7 +43,7 @@ class Topics:
         self._namespace = namespace
         self._answer_s = answer_s
         self._trouble = ""
-        self._settings: dict[str, Any] = {**of_librdkafka(checked(settings)), "logger": _logger, "error_cb": self._told}
+        self._settings: dict[str, Any] = {**of_librdkafka(checked(settings)), **watched(settings, self._told)}
         address = registry_of(settings)
         self._registry = Registry(address) if address else None
         try:
@@ -186,8 +185,8 @@ class Topics:
             raise InfrastructureError(in_one_message(faults))
         return found
 
-    def _told(self, error: KafkaError) -> None:
-        self._trouble = self._trouble or error.str()
+    def _told(self, message: str) -> None:
+        self._trouble = self._trouble or cleaned(message.partition(": ")[2])
 
     def _refused(self, exception: KafkaException) -> InfrastructureError:
         self._admin.poll(0)

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from perdure.errors import InfrastructureError
 from perdure.log.audit import AuditEntry, KeptEntry, encode_entry, read_entry
+from perdure.log.kafka.reaching import watched
 from perdure.log.kafka.settings import checked, of_librdkafka
 from perdure.log.kafka.topics import AUDIT, name_of
 from perdure.log.kafka.verdict import error_of, in_words
@@ -31,7 +32,11 @@ class KafkaAuditTrail:
 
     def __init__(self, namespace: str, settings: Mapping[str, object]) -> None:
         self._topic = name_of(namespace, AUDIT)
-        self._settings: dict[str, Any] = {**of_librdkafka(checked(settings)), "client.id": f"{namespace}.audit"}
+        self._settings: dict[str, Any] = {
+            **of_librdkafka(checked(settings)),
+            **watched(settings),
+            "client.id": f"{namespace}.audit",
+        }
         self._lock = Lock()
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
 from perdure.log.kafka.framing import Framing, producer_of
+from perdure.log.kafka.reaching import watched
 from perdure.log.kafka.settings import checked, of_librdkafka
-from perdure.log.kafka.verdict import in_words
-
-_logger: Final = logging.getLogger("perdure.log.kafka.client")
 
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 HEARTBEAT_MS: Final = 300
@@ -148,13 +145,9 @@ class EngineClients:
         }
 
     def _with_settings(self, config: dict[str, Any], on_error: Callable[[str], None]) -> dict[str, Any]:
-        def told(error: KafkaError) -> None:
-            on_error(in_words(error))
-
         return {
             **of_librdkafka(self.settings),
             **config,
-            "error_cb": told,
-            "logger": _logger,
+            **watched(self.settings, on_error),
             "client.id": f"{self.namespace}.{self.instance}",
         }

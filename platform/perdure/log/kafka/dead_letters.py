@@ -9,7 +9,6 @@ offered to the triggers once more. When the letter does not have its value, it i
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -24,6 +23,7 @@ from perdure.log.dead_letters import OpenLetter
 from perdure.log.kafka.author_records import FORBIDDEN, NO_TOPIC, REFUSED
 from perdure.log.kafka.facts import learn_schemas, read_facts
 from perdure.log.kafka.partitioner import partition_of
+from perdure.log.kafka.reaching import watched
 from perdure.log.kafka.settings import checked, of_librdkafka
 from perdure.log.kafka.topics import COMMANDS as COMMANDS_TOPIC
 from perdure.log.kafka.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
@@ -34,8 +34,6 @@ from perdure.model.dead_letters import DeadLetter
 from perdure.triggers.binding import Source
 from perdure.triggers.decoding import TOMBSTONE
 from perdure.triggers.offering import offered_headers
-
-_logger: Final = logging.getLogger("perdure.log.kafka.client")
 
 FACT: Final = "dead-letter/"
 ANSWER_S: Final = 30.0
@@ -62,7 +60,7 @@ class KafkaDeadLetters:
         self._topic = name_of(namespace, DEAD_LETTERS_TOPIC)
         self._meta = name_of(namespace, META)
         self._ingest = name_of(namespace, INGEST)
-        self._settings: dict[str, Any] = {**of_librdkafka(checked(settings)), "logger": _logger}
+        self._settings: dict[str, Any] = {**of_librdkafka(checked(settings)), **watched(settings)}
         self._stale: list[str] = []
         try:
             self._admin: Any = AdminClient({**self._settings})

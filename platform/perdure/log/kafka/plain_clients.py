@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -12,13 +11,11 @@ from confluent_kafka.admin import AdminClient
 
 from perdure.log.kafka.clients import MAX_POLL_INTERVAL_MS, MAX_RECORD_BYTES
 from perdure.log.kafka.framing import Framing, producer_of
+from perdure.log.kafka.reaching import watched
 from perdure.log.kafka.settings import of_librdkafka
-from perdure.log.kafka.verdict import in_words
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
-
-_logger: Final = logging.getLogger("perdure.log.kafka.client")
 
 Told = Callable[[str], None]
 Delivered = Callable[[KafkaError | None, "Message"], None]
@@ -137,14 +134,10 @@ class PlainClients:
         return AdminClient(self._with_settings({}, on_error))
 
     def _with_settings(self, config: dict[str, Any], on_error: Told) -> dict[str, Any]:
-        def told(error: KafkaError) -> None:
-            on_error(in_words(error))
-
         return {
             **of_librdkafka(self.settings),
             **config,
-            "error_cb": told,
-            "logger": _logger,
+            **watched(self.settings, on_error),
             "client.id": f"{self.namespace}.{self.name}",
         }
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
 
 from perdure.errors import InfrastructureError
+from perdure.log.kafka.reaching import watched
 from perdure.log.kafka.settings import checked, of_librdkafka
 from perdure.log.kafka.verdict import error_of, in_words
-
-_logger: Final = logging.getLogger("perdure.log.kafka.client")
 
 ANSWER_S: Final = 30.0
 
@@ -34,7 +32,7 @@ def publish_record(
     """
     faults: list[Any] = []
     producer = Producer(
-        {**of_librdkafka(checked(settings)), "enable.idempotence": True, "partitioner": "murmur2", "logger": _logger}
+        {**of_librdkafka(checked(settings)), "enable.idempotence": True, "partitioner": "murmur2", **watched(settings)}
     )
     try:
         producer.produce(

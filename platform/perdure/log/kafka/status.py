@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from perdure.log.kafka.reaching import is_away
+
 if TYPE_CHECKING:
     from perdure.engine.report import Report
 
@@ -75,6 +77,8 @@ class Stall:
             self.since, self._reported_at = now, 0.0
         self.waiting_for = f"{for_what} ({trouble})" if trouble else for_what
         lasts_s = now - self.since
+        if is_away():  # said once for all clients of the process
+            return
         if lasts_s < FIRST_S or (self._reported_at and now - self._reported_at < AGAIN_S):
             return
         self._reported_at = now
