@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -29,6 +30,7 @@ from perdure.model.commands import (
 )
 from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
 from perdure.model.replies import Accepted, Answered, AnyReply, QueryRaised, Refused
+from perdure.tracing import traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +50,7 @@ _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "maxLength": 255},
-    "description": "A second request with the same key for the same workflow acts once, and gets the same answer.",
+    "description": "A second request with the same key, by the same caller, of the same operation, for the same workflow acts once, and gets the same answer; with another content it is refused (422).",
 }
 _OPTIONS: Final = {
     "type": "object",
@@ -114,7 +116,7 @@ async def start_workflow(asked: Asked) -> Response:
         delay_us=duration_us("delay", options.delay),
         timeout_us=duration_us("timeout", options.timeout),
         attributes=attributes,
-        trace=asked.request.headers.get("traceparent", ""),
+        trace=_trace(asked),
         signal_name=body.signal.name if body.signal is not None else "",
         signal_input=body.signal.payload if body.signal is not None else b"[]",
     )
@@ -133,8 +135,7 @@ async def signal_workflow(asked: Asked) -> Response:
     asked.about(workflow_id, name)
     body = await body_of(asked.request, Arguments, is_needed=False)
     run_id = checked_id(body.run_id, "run id")
-    trace = asked.request.headers.get("traceparent", "")
-    command = SignalWorkflow(workflow_id, run_id, _request_id(asked), name=name, input=body.payload, trace=trace)
+    command = SignalWorkflow(workflow_id, run_id, _request_id(asked), name=name, input=body.payload, trace=_trace(asked))
     return await _accepted(asked, command)
 
 
@@ -213,13 +214,24 @@ def wants_record(asked: Asked) -> bool:
 
 
 def _request_id(asked: Asked) -> str:
-    """The caller's key, percent-decoded, so that any text may be one; else a fresh id."""
+    """A fresh id, or one for the caller's key, which is percent-decoded, so that any text may be one.
+
+    Keys of different callers, and for different operations, do not meet: two callers may choose the same.
+    """
     key = asked.request.headers.get("idempotency-key")
-    text = fresh_request_id() if key is None else unquote(key)
+    if key is None:
+        asked.request_id = fresh_request_id()
+        return asked.request_id
+    text = unquote(key)
     if fault := fault_of_id(text, "Idempotency-Key"):
         raise refused(fault)
-    asked.request_id = text
-    return text
+    scope = asked.principal.name, asked.request.method, asked.request.scope["route"].path, text
+    asked.request_id = f"key-{sha256(msgspec.json.encode(scope)).hexdigest()[:40]}"
+    return asked.request_id
+
+
+def _trace(asked: Asked) -> str:
+    return traceparent(asked.request.headers.get("traceparent", ""))
 
 
 def _check(fn: Callable[..., Any], given: bytes, what: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from perdure.core.activity import ActivityState, ActivityStatus, after_failure, redispatch_at
 from perdure.core.lifecycle import Phase
+from perdure.core.requests import content_of, differs, key_of
 from perdure.core.run import RunState
 from perdure.model import commands as cm
 from perdure.model import events as ev
@@ -50,8 +51,8 @@ def closed_reply(run: RunState, request_id: str) -> Closed:
 def _of_closed(run: RunState, command: cm.AnyCommand) -> Decision:
     if not isinstance(command, cm.Request):
         return NOTHING
-    if _is_repeated(run, command):
-        return _repeated(run, command)
+    if (repeated := _repeated(run, command)) is not None:
+        return repeated
     message = f"workflow {run.workflow_id!r} is {run.status.value}: a closed run takes no more messages"
     return Decision(reply=Refused(command.request_id, "closed", message, run.run_id))
 
@@ -60,23 +61,24 @@ def _accept(run: RunState, command: cm.Request, *events: ev.AnyEvent) -> Decisio
     return Decision(events, Accepted(command.request_id, run.run_id))
 
 
-def _is_repeated(run: RunState, command: cm.Request) -> bool:
-    return bool(command.request_id) and command.request_id in run.request_ids
-
-
-def _repeated(run: RunState, command: cm.Request) -> Decision:
+def _repeated(run: RunState, command: cm.Request) -> Decision | None:
+    """The answer to a request that the run has taken before, or to another one with the same id; None: it is new."""
+    if not command.request_id or (content := run.requests.get(key_of(command))) is None:
+        return None
+    if content != content_of(command):
+        return Decision(reply=differs(command, run.run_id))
     return Decision(reply=Accepted(command.request_id, run.run_id, is_new=False))
 
 
 def _signal(run: RunState, command: cm.SignalWorkflow, at: int, token: Callable[[], str]) -> Decision:
-    if _is_repeated(run, command):
-        return _repeated(run, command)
+    if (repeated := _repeated(run, command)) is not None:
+        return repeated
     return _accept(run, command, ev.SignalReceived(command.name, command.input, command.request_id))
 
 
 def _cancel(run: RunState, command: cm.CancelWorkflow, at: int, token: Callable[[], str]) -> Decision:
-    if _is_repeated(run, command):
-        return _repeated(run, command)
+    if (repeated := _repeated(run, command)) is not None:
+        return repeated
     requested = ev.WorkflowCancelRequested(command.reason, command.request_id)
     if run.phase is Phase.DELAYED:
         return _accept(run, command, requested, ev.WorkflowCancelled(command.reason))

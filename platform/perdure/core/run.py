@@ -7,7 +7,7 @@ from heapq import nsmallest
 from itertools import islice
 from typing import Any, Final
 
-from perdure.core import lifecycle, timer
+from perdure.core import lifecycle, requests, timer
 from perdure.core.activity import ActivityState
 from perdure.core.lifecycle import Phase
 from perdure.model import events as ev
@@ -21,7 +21,7 @@ class RunState:
     Attributes:
         activities: the open ones, by number.
         timers: the armed ones, number to `fires_at`.
-        request_ids: of the requests that the history holds.
+        requests: that the history holds: kind and id, to a hash of the content (`core.requests`), which only this process understands.
         last_hash: of the last record; empty before the first.
         input_partition: where the last command came from that a record covers; -1: nowhere.
         input_offset: the same.
@@ -29,7 +29,7 @@ class RunState:
 
     __slots__ = (
         "activities", "cancel_reason", "cancel_requested", "closed_at", "failure", "input_offset", "input_partition", "last_at", "last_event_id", "last_hash",
-        "phase", "reason", "request_ids", "result", "run_id", "started", "started_at", "timers", "workflow_id",
+        "phase", "reason", "requests", "result", "run_id", "started", "started_at", "timers", "workflow_id",
     )  # fmt: skip
 
     def __init__(self, workflow_id: str, run_id: str, started: ev.WorkflowStarted, at: int) -> None:
@@ -49,7 +49,9 @@ class RunState:
         self.activities: dict[int, ActivityState] = {}
         self.timers: dict[int, int] = {}
         self.input_partition = self.input_offset = -1
-        self.request_ids: set[str] = {started.request_id} if started.request_id else set()
+        self.requests: dict[requests.Key, int] = {}
+        if started.request_id:
+            self.requests["start", started.request_id] = requests.of_start(started)
 
     @property
     def type(self) -> str:
@@ -158,7 +160,7 @@ def _close(run: RunState, event: Any) -> None:
         case ev.WorkflowTerminated():
             run.reason = event.reason
             if event.request_id:
-                run.request_ids.add(event.request_id)
+                run.requests["terminate", event.request_id] = hash(event.reason)
         case _:
             pass
 
@@ -172,12 +174,14 @@ def _cancel_requested(run: RunState, event: ev.WorkflowCancelRequested) -> None:
     run.cancel_requested = True
     run.cancel_reason = event.reason
     if event.request_id:
-        run.request_ids.add(event.request_id)
+        run.requests["cancel", event.request_id] = hash(event.reason)
 
 
 def _signal(run: RunState, event: ev.SignalReceived) -> None:
     if event.request_id:
-        run.request_ids.add(event.request_id)
+        run.requests["signal", event.request_id] = requests.of_signal(event.name, event.input)
+    elif run.started.request_id:  # the first one without an id came with the start, if one did
+        run.requests.setdefault((requests.WITH_START, run.started.request_id), requests.of_signal(event.name, event.input))
 
 
 def _scheduled(run: RunState, event: ev.ActivityScheduled) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from perdure import tracing
+from perdure.core.requests import WITH_START, content_of, differs, of_signal
 from perdure.core.run import RunState
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Accepted, AnyReply, Refused
 from perdure.model.states import Status
-
-TRACE_CHARACTERS: Final = 55
-"""Of a traceparent; what is longer is none, and is not kept."""
 
 
 class Outcome(Enum):
@@ -40,8 +39,9 @@ def decide_start(current: RunState | None, command: cm.StartWorkflow) -> StartDe
     """
     if current is None:
         return StartDecision(Outcome.START)
-    if command.request_id and command.request_id in current.request_ids:
-        return StartDecision(Outcome.ANSWER, Accepted(command.request_id, current.run_id, is_new=False))
+    if command.request_id and (is_same := _is_repeated(current, command)) is not None:
+        accepted = Accepted(command.request_id, current.run_id, is_new=False)
+        return StartDecision(Outcome.ANSWER, accepted if is_same else differs(command, current.run_id))
     if current.phase.is_closed:
         return _after_closed(current, command)
     if command.if_running == "attach":
@@ -73,8 +73,19 @@ def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) ->
         command.timeout_us,
         command.attributes,
         at + command.delay_us if command.delay_us else 0,
-        command.trace if len(command.trace) <= TRACE_CHARACTERS else "",
+        tracing.traceparent(command.trace),
     )
+
+
+def _is_repeated(current: RunState, command: cm.StartWorkflow) -> bool | None:
+    """Whether the run has taken this very start, or its signal; None: nothing with this id."""
+    started = current.requests.get(("start", command.request_id))
+    kind = WITH_START if started is not None else "signal"  # without a start of its own, it was attached
+    signal = current.requests.get((kind, command.request_id)) if command.signal_name else None
+    if started is None and signal is None:
+        return None
+    is_same = started is None or started == content_of(command)
+    return is_same and (signal is None or signal == of_signal(command.signal_name, command.signal_input))
 
 
 def _after_closed(current: RunState, command: cm.StartWorkflow) -> StartDecision:

@@ -45,7 +45,7 @@ class Ownership:
             InfrastructureError: another process is, or the file cannot be written.
         """
         try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             raise InfrastructureError(
                 f"the directory {self._database.parent} does not exist; make it, or name another file"

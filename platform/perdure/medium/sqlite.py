@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -98,6 +99,8 @@ class SqliteFile:
     def _connect(self) -> None:
         is_new = not self.path.exists()
         try:
+            if is_new:
+                make_private(self.path)
             connection = self._connection = connect(self.path, self._busy_s)
             if is_new or is_empty(connection):
                 _create(connection)
@@ -117,6 +120,12 @@ class SqliteFile:
         if connection is not None:
             connection.close()
         self._ownership.release()
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that only its owner may read: what callers hand over is in it. SQLite gives its other files the same mode."""
+    with suppress(OSError):  # SQLite says why it cannot be opened
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def path_of(url: str) -> Path:

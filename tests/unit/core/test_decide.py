@@ -82,7 +82,7 @@ STARTED = ev.WorkflowStarted("Order", b"[]", 311, 7)
 def test_a_history_folds_to_the_state_that_lived_it() -> None:
     state = fold([record(1, STARTED, ev.SignalReceived("poke", b"[]", "r-1")), record(3, ev.WorkflowCompleted(b"1"))])
     assert (state.last_event_id, state.started_at, state.closed_at) == (3, NOW + 1, NOW + 3)
-    assert (state.result, state.request_ids) == (b"1", {"r-1"})
+    assert (state.result, list(state.requests)) == (b"1", [("signal", "r-1")])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hmac import compare_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from perdure.api.auth.key_file import PREFIX, StoredKey, hash_of, read_keys
+from perdure.api.auth.key_file import PREFIX, StoredKey, UnreadableKeys, hash_of, read_keys
 from perdure.api.auth.principal import Principal
 from perdure.api.auth.refusals import Unauthenticated
 from perdure.errors import UsageError
@@ -16,6 +16,7 @@ from perdure.errors import UsageError
 if TYPE_CHECKING:
     from perdure.engine.report import Report
 
+_NEVER: Final = (-1, -1, -1)
 _NO_HASH: Final = hash_of("")
 _REFUSED: Final = "the API key is not known, was revoked or has expired; `perdure api-keys create` makes one"
 
@@ -27,7 +28,8 @@ def _now() -> datetime:
 class ApiKeys:
     """Knows the keys of a file, and sees when it changes.
 
-    A file that was changed into one that makes no sense is reported, and those keys hold that held before: a slip of the pen shuts nobody out.
+    A file with a mistake in it is reported, and the keys before it stay valid: a slip of the pen shuts nobody out. A file that is gone or
+    cannot be read any more says that no key is valid.
 
     Args:
         path: of the file.
@@ -44,6 +46,7 @@ class ApiKeys:
         self._now = now
         self._seen = _version_of(path)
         self._keys = _by_id(path)
+        self._is_unreadable = False
 
     @staticmethod
     def is_meant(credential: str) -> bool:
@@ -70,8 +73,16 @@ class ApiKeys:
         self._seen = found
         try:
             self._keys = _by_id(self._path)
+        except UnreadableKeys as error:
+            self._keys = {}
+            self._seen = _NEVER  # look again with the next request
+            if not self._is_unreadable:
+                self._report(f"{error}; no API key is valid until it can be")
+            self._is_unreadable = True
+            return
         except UsageError as error:
-            self._report(f"{error} The keys that were there before go on to hold.")
+            self._report(f"{error} The keys that were there before stay valid.")
+        self._is_unreadable = False
 
 
 def _by_id(path: Path) -> dict[str, StoredKey]:

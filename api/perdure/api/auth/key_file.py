@@ -34,6 +34,10 @@ _HEADING: Final = """\
 """
 
 
+class UnreadableKeys(UsageError):
+    """The file is not there, or may not be read."""
+
+
 class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is kept of a key.
 
@@ -87,7 +91,7 @@ def read_keys(path: Path) -> tuple[StoredKey, ...]:
                 raise UsageError(f"everybody may write {path}, and so let themselves in: chmod 600 {path}")
             data = file.read()
     except OSError as error:
-        raise UsageError(f"the API keys in {path} cannot be read: {error.strerror}") from error
+        raise UnreadableKeys(f"the API keys in {path} cannot be read: {error.strerror}") from error
     try:
         keys = msgspec.toml.decode(data, type=_Contents).keys
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

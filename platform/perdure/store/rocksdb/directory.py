@@ -89,7 +89,7 @@ class Directory:
         """See that the directory is ours."""
         marker = self.path / MARKER
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not marker.exists():
                 if any(self.path.iterdir()) and not marker.exists():  # another process of ours may have just made it
                     raise InfrastructureError(
