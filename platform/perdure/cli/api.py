@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perdure.cli.kafka_options import SettingOption
+from perdure.cli.kafka_options import OwnerOption, SettingOption
 from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, say
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def api(
     grace: Annotated[
         int, typer.Option(help="When it stops, open requests may end within so many seconds.", envvar="PERDURE_GRACE", min=0)
     ] = 10,
+    owner: OwnerOption = "",
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
@@ -87,7 +88,7 @@ def api(
     see_that_it_is_installed()
     from perdure.cli.api_backends import on_file, on_kafka
     from perdure.cli.dev import database_url
-    from perdure.cli.kafka_options import place
+    from perdure.cli.kafka_options import place, see_owner
     from perdure.cli.serving import load_and_register
 
     observing = Observing(metrics_port, metrics_host, log_format)
@@ -102,10 +103,11 @@ def api(
         report,
         is_insecure=insecure,
     )
+    where = place(kafka, namespace, settings) if kafka else None
+    if where:
+        see_owner(where, owner)
     registry = load_and_register(app)[1] if app else None
-    backend, trail = (
-        on_kafka(place(kafka, namespace, settings), registry, postgres) if kafka else on_file(database_url(db), registry)
-    )
+    backend, trail = on_kafka(where, registry, postgres) if where else on_file(database_url(db), registry)
     _serve(backend, trail, security, host, port, grace, observing)
 
 

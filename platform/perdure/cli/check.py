@@ -41,10 +41,21 @@ def check(
     limit: Annotated[
         int, typer.Option(help="With --live: so many runs of a type, half of them its oldest; 0: all.", min=0)
     ] = 1_000,
+    allow_new: Annotated[
+        bool,
+        typer.Option(
+            "--allow-new",
+            help="With --live on Kafka: pass when the namespace has no topics yet, or the files with the certificate do not exist "
+            "yet: before a first install nothing is open.",
+        ),
+    ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Find what would come out otherwise on a replay: read the code, and replay recorded histories under several hash seeds."""
     if live:
+        if allow_new and not db and (reason := _nothing_yet(kafka, namespace, settings)):
+            typer.echo(f"{reason}: no run can be open")
+            return
         _check_live(app, _address(db, kafka, namespace, settings), limit, output)
         return
     from perdure.cli.loading import load
@@ -87,6 +98,21 @@ def _address(db: str, kafka: str, namespace: str, settings: list[str] | None) ->
     if not (url := os.environ.get("PERDURE_URL", "")):
         raise typer.BadParameter("name the platform: --kafka and --namespace, --db, or PERDURE_URL", param_hint="--live")
     return url
+
+
+def _nothing_yet(kafka: str, namespace: str, settings: list[str] | None) -> str:
+    """Why nothing can be open; empty: something may be."""
+    if not kafka:
+        return ""
+    from perdure.cli.kafka_options import place
+    from perdure.log.kafka.admin import Topics
+
+    where = place(kafka, namespace, settings)
+    for name in ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location"):
+        path = where.settings.get(name, "")
+        if path and not Path(path).exists():
+            return f"{path} does not exist yet"
+    return "" if Topics(namespace, where.settings).exist() else f"{namespace} has no topics yet"
 
 
 def _check_live(app: str, url: str, limit: int, output: Format) -> None:

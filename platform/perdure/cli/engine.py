@@ -11,6 +11,7 @@ from perdure.cli.kafka_options import (
     InstanceOption,
     KafkaOption,
     NamespaceOption,
+    OwnerOption,
     SessionOption,
     SettingOption,
     StateDirOption,
@@ -35,6 +36,7 @@ def engine(
     state_dir: StateDirOption = "perdure-state",
     instance: InstanceOption = "",
     static: StaticOption = False,
+    owner: OwnerOption = "",
     protocol: Annotated[str, typer.Option(help="Of the engines' group: classic, or consumer (KIP-848).")] = "classic",
     session_timeout_ms: SessionOption = 6_000,
     grace: GraceOption = 10.0,
@@ -46,13 +48,14 @@ def engine(
     """Run an app's workflows, and its steps, on Kafka. Activities are for `perdure worker`."""
     from pathlib import Path
 
-    from perdure.cli.kafka_options import OnKafka, place, url_of
+    from perdure.cli.kafka_options import OnKafka, place, see_owner, url_of
     from perdure.cli.observing import Observing
     from perdure.cli.processes import run_several
 
     if protocol not in {"classic", "consumer"}:
         raise typer.BadParameter(f"{protocol!r} is none of classic, consumer", param_hint="--protocol")
     where = place(kafka, namespace, settings)
+    see_owner(where, owner)
     observing = Observing(metrics_port, metrics_host, log_format, traces)
     if processes > 1:
         observing.begin_log()

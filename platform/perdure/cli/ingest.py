@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perdure.cli.kafka_options import InstanceOption, KafkaOption, NamespaceOption, SettingOption
+from perdure.cli.kafka_options import InstanceOption, KafkaOption, NamespaceOption, OwnerOption, SettingOption
 from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
 
 if TYPE_CHECKING:
@@ -26,18 +26,20 @@ def ingest(
         str, typer.Option("--from", help="Where a topic begins that nobody has read yet: earliest or latest.")
     ] = "earliest",
     instance: InstanceOption = "",
+    owner: OwnerOption = "",
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
 ) -> None:
     """Turn the records that an app's triggers name into starts and signals, each exactly once. As many as you like share the partitions."""
-    from perdure.cli.kafka_options import place, url_of
+    from perdure.cli.kafka_options import place, see_owner, url_of
     from perdure.cli.observing import Observing
     from perdure.cli.serving import Served, serve
 
     if begin not in {"earliest", "latest"}:
         raise typer.BadParameter(f"{begin!r} is none of earliest, latest", param_hint="--from")
     where = place(kafka, namespace, settings)
+    see_owner(where, owner)
 
     def make(registry: Registry, report: Report) -> _Ingesting:
         from perdure.distributed.ingesting import ingest_of

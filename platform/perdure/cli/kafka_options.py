@@ -52,6 +52,13 @@ StateDirOption = Annotated[
 QueueOption = Annotated[
     list[str] | None, typer.Option("--queue", help="A task queue; may be given often. Those of the app's activities by default.")
 ]
+OwnerOption = Annotated[
+    str,
+    typer.Option(
+        help="This deployment's name: refuse topics that belong to another owner (`perdure topics apply --owner`).",
+        envvar="PERDURE_OWNER",
+    ),
+]
 ConcurrencyOption = Annotated[int, typer.Option(help="Attempts at once.", envvar="PERDURE_CONCURRENCY", min=1)]
 
 
@@ -76,6 +83,33 @@ def place(kafka: str, namespace: str, settings: list[str] | None) -> Place:
     name_of(namespace, COMMANDS)
     given: dict[str, Any] = {name.strip(): value for name, _, value in pairs}
     return Place(namespace, checked({**settings_of_environment(), **given, "bootstrap.servers": kafka}))
+
+
+def see_owner(place: Place, owner: str) -> None:
+    """Refuse topics of another owner: now, or as soon as they can be read. Then the process stops, and does not start again.
+
+    Args:
+        place: where the topics are.
+        owner: this deployment's name; empty: nothing is checked.
+
+    Raises:
+        InfrastructureError: the topics belong to another owner.
+    """
+    if not owner:
+        return
+    import logging
+    import os
+    import signal
+
+    from perdure.log.kafka.owner import OwnerCheck
+
+    def stop(fault: str) -> None:
+        logging.getLogger("perdure").critical("stopping: %s", fault)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    check = OwnerCheck(place.namespace, place.settings, owner)
+    if not check.is_settled():
+        check.start(stop)
 
 
 def url_of(place: Place) -> str:

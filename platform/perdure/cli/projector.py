@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perdure.cli.kafka_options import KafkaOption, NamespaceOption, SessionOption, SettingOption
+from perdure.cli.kafka_options import KafkaOption, NamespaceOption, OwnerOption, SessionOption, SettingOption
 from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, say
 from perdure.cli.postgres_options import AppArgument, PostgresOption
 
@@ -32,18 +32,20 @@ def projector(
             envvar="PERDURE_RETENTION",
         ),
     ] = "",
+    owner: OwnerOption = "",
     session_timeout_ms: SessionOption = 6_000,
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
 ) -> None:
     """Keep the tables of a namespace in PostgreSQL: workflows, events and, with an app, an SQL view for each workflow type."""
-    from perdure.cli.kafka_options import place
+    from perdure.cli.kafka_options import place, see_owner
     from perdure.cli.observing import Observing
     from perdure.cli.postgres_options import database_of, shapes_of_app
     from perdure.model.duration import microseconds
 
     where, database = place(kafka, namespace, settings), database_of(postgres, namespace)
+    see_owner(where, owner)
     retention_s = microseconds(retention) / 1e6 if retention else None
     from perdure.distributed.projecting import Projecting
     from perdure.observability.observed import Observed

@@ -33,6 +33,13 @@ ReplicationOption = Annotated[
     int, typer.Option(min=0, show_default=False, help="Replicas of every topic; 3 by default, or as many as there are brokers.")
 ]
 QueueOption = Annotated[list[str] | None, typer.Option("--queue", help="A task queue; may be given often.")]
+OwnerOption = Annotated[
+    str,
+    typer.Option(
+        help="The deployment that the topics belong to. It is recorded; topics of another owner are refused.",
+        envvar="PERDURE_OWNER",
+    ),
+]
 
 
 @commands.command()
@@ -42,10 +49,12 @@ def plan(
     partitions: PartitionsOption = 0,
     replication: ReplicationOption = 0,
     queue: QueueOption = None,
+    owner: OwnerOption = "",
     settings: SettingOption = None,
 ) -> None:
     """Show what `apply` would do; exit code 1 when it would refuse."""
-    made = _topics(kafka, namespace, settings).plan(partitions=partitions, replication=replication, queues=queue or ())
+    topics = _topics(kafka, namespace, settings)
+    made = topics.plan(partitions=partitions, replication=replication, queues=queue or (), owner=owner)
     _print(made)
     if made.faults:
         _print_faults(made.faults)
@@ -62,11 +71,17 @@ def apply(
     existing: Annotated[
         bool, typer.Option("--existing", help="Make none: others do, such as Strimzi. Verify them, and record what was found.")
     ] = False,
+    owner: OwnerOption = "",
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Record --owner in place of another one. Stop that deployment first.")
+    ] = False,
     settings: SettingOption = None,
 ) -> None:
     """Make what is missing; refuses when something that is there differs, and never changes it."""
+    if take_over and not owner:
+        raise typer.BadParameter("name the new owner by --owner", param_hint="--take-over")
     topics = _topics(kafka, namespace, settings)
-    made = topics.plan(partitions=partitions, replication=replication, queues=queue or ())
+    made = topics.plan(partitions=partitions, replication=replication, queues=queue or (), owner=owner, is_taken_over=take_over)
     if existing and made.missing:
         _print_faults([f"{name} is not there yet; with --existing it is not made here" for name in made.missing])
         raise typer.Exit(1)
@@ -75,9 +90,15 @@ def apply(
 
 
 @commands.command()
-def check(kafka: KafkaOption, namespace: NamespaceOption, queue: QueueOption = None, settings: SettingOption = None) -> None:
+def check(
+    kafka: KafkaOption,
+    namespace: NamespaceOption,
+    queue: QueueOption = None,
+    owner: OwnerOption = "",
+    settings: SettingOption = None,
+) -> None:
     """Verify the topics; exit code 1 and a line for each thing that differs."""
-    faults = _topics(kafka, namespace, settings).check(queue or ())
+    faults = _topics(kafka, namespace, settings).check(queue or (), owner)
     if faults:
         _print_faults(faults)
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from perdure.cli.kafka_options import (
     InstanceOption,
     KafkaOption,
     NamespaceOption,
+    OwnerOption,
     QueueOption,
     SessionOption,
     SettingOption,
@@ -37,6 +38,7 @@ def worker(
     instance: InstanceOption = "",
     static: StaticOption = False,
     session_timeout_ms: SessionOption = 6_000,
+    owner: OwnerOption = "",
     grace: GraceOption = 10.0,
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
@@ -44,11 +46,12 @@ def worker(
     traces: TracesOption = False,
 ) -> None:
     """Run an app's activities, on Kafka. When it stops, those that run may end; the others go to other workers at once."""
-    from perdure.cli.kafka_options import OnKafka, place, queues_of, url_of
+    from perdure.cli.kafka_options import OnKafka, place, queues_of, see_owner, url_of
     from perdure.cli.observing import Observing
     from perdure.cli.serving import Served, serve
 
     where = place(kafka, namespace, settings)
+    see_owner(where, owner)
     from perdure.distributed.options import WorkerOptions, unique_name
     from perdure.echo import with_echo
 

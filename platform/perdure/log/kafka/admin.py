@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import confluent_kafka.admin
@@ -11,13 +12,25 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
 from perdure import schemas
 from perdure.errors import InfrastructureError
-from perdure.log.kafka.facts import Made, MadeTopic, facts_of, facts_of_ids, ids_of, made_of, read_facts, write_facts
+from perdure.log.kafka.facts import (
+    OWNER,
+    Made,
+    MadeTopic,
+    facts_of,
+    facts_of_ids,
+    ids_of,
+    made_of,
+    owner_of,
+    read_facts,
+    write_facts,
+)
 from perdure.log.kafka.framing import faults_of
+from perdure.log.kafka.owner import fault_of
 from perdure.log.kafka.plan import Found, Plan, differences, plan_of
 from perdure.log.kafka.reaching import cleaned, watched
 from perdure.log.kafka.registry import Registry, registry_of
 from perdure.log.kafka.settings import checked, of_librdkafka
-from perdure.log.kafka.topics import META, name_of
+from perdure.log.kafka.topics import COMMANDS, META, name_of
 from perdure.schemas import Schema
 
 ANSWER_S: Final = 30.0
@@ -51,8 +64,34 @@ class Topics:
         except KafkaException as error:
             raise InfrastructureError(f"a Kafka setting is wrong: {_words(error)}") from None
 
-    def plan(self, *, partitions: int = 0, replication: int = 0, queues: Sequence[str] = ()) -> Plan:
-        """What `apply` would do, and what differs; see `plan_of` for the arguments.
+    def exist(self) -> bool:
+        """Whether the namespace has topics.
+
+        Raises:
+            InfrastructureError: Kafka does not answer, or refuses.
+        """
+        try:
+            return name_of(self._namespace, COMMANDS) in self._admin.list_topics(timeout=self._answer_s).topics
+        except KafkaException as error:
+            raise self._refused(error) from None
+
+    def plan(
+        self,
+        *,
+        partitions: int = 0,
+        replication: int = 0,
+        queues: Sequence[str] = (),
+        owner: str = "",
+        is_taken_over: bool = False,
+    ) -> Plan:
+        """What `apply` would do, and what differs.
+
+        Args:
+            partitions: see `plan_of`, as for the next two.
+            replication: the same.
+            queues: the same.
+            owner: the deployment that the topics are for; empty: any may be recorded.
+            is_taken_over: another owner that is recorded is replaced.
 
         Raises:
             InfrastructureError: Kafka does not answer, or refuses.
@@ -62,12 +101,20 @@ class Topics:
             cluster = self._admin.list_topics(timeout=self._answer_s)
             names = [name for name in cluster.topics if name.startswith(f"{self._namespace}.")]
             found = self._describe(names)
-            made = made_of(read_facts(self._settings, self._meta)) if self._meta in found else None
+            facts = read_facts(self._settings, self._meta) if self._meta in found else {}
         except KafkaException as error:
             raise self._refused(error) from None
-        return plan_of(
-            self._namespace, found, made, len(cluster.brokers), partitions=partitions, replication=replication, queues=queues
+        plan = plan_of(
+            self._namespace,
+            found,
+            made_of(facts),
+            len(cluster.brokers),
+            partitions=partitions,
+            replication=replication,
+            queues=queues,
         )
+        fault = "" if is_taken_over or not owner else fault_of(self._namespace, owner_of(facts), owner)
+        return replace(plan, owner=owner, faults=(fault, *plan.faults) if fault else plan.faults)
 
     def apply(self, plan: Plan) -> None:
         """Make what is missing, and record what was made. Doing it again changes nothing.
@@ -87,21 +134,25 @@ class Topics:
             raise self._refused(error) from None
         made = Made(plan.replication, {w.topic.part: MadeTopic(found[w.name].partitions, found[w.name].id) for w in plan.wanted})
         recorded = read_facts(self._settings, self._meta)
-        facts = {**facts_of(made), **facts_of_ids(self._registered(subjects))}
+        facts = {**facts_of(made, plan.owner), **facts_of_ids(self._registered(subjects))}
         news = {name: fact for name, fact in facts.items() if recorded.get(name) != fact}
         if news:
             write_facts(self._settings, self._meta, news)
+        # Of two that apply for the first time at once, the later record counts: the other one has to learn it.
+        if OWNER in news and (fault := fault_of(self._namespace, owner_of(read_facts(self._settings, self._meta)), plan.owner)):
+            raise InfrastructureError(fault)
 
-    def check(self, queues: Sequence[str] = ()) -> list[str]:
+    def check(self, queues: Sequence[str] = (), owner: str = "") -> list[str]:
         """What differs from what was made and what is needed, in words; empty: all is well.
 
         Args:
             queues: that are needed besides those recorded.
+            owner: the deployment that the topics are for; empty: any may be recorded.
 
         Raises:
             InfrastructureError: Kafka does not answer, or refuses.
         """
-        plan = self.plan(queues=queues)
+        plan = self.plan(queues=queues, owner=owner)
         lost = {fault.partition(" ")[0] for fault in plan.faults}
         return [
             *plan.faults,

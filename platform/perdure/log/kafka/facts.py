@@ -2,6 +2,7 @@
 
 - `topics`: the topics as they were made (`Made`): partition counts, which are frozen, and topic ids, by which one that was deleted and made
   anew is told apart.
+- `owner`: the deployment that the topics belong to (`owner.py`); none when `perdure topics apply` was never given one.
 - `schema/<name>/<version>/<fingerprint>`: each schema that anyone here writes, the .avsc itself. Who meets a record of a schema that it
   does not know looks here.
 - `schema-id/<name>/<version>/<fingerprint>`: its id in the schema registry, when there is one (`framing.py`).
@@ -20,6 +21,7 @@ from perdure.codec.avro import WIRES
 from perdure.errors import InfrastructureError
 
 TOPICS: Final = "topics"
+OWNER: Final = "owner"
 SCHEMA: Final = "schema/"
 SCHEMA_ID: Final = "schema-id/"
 _ANSWER_S: Final = 30.0
@@ -124,10 +126,16 @@ def made_of(facts: Mapping[str, bytes]) -> Made | None:
         raise InfrastructureError(f"the fact {TOPICS!r} of the namespace's meta topic cannot be read: {error}") from None
 
 
-def facts_of(made: Made) -> dict[str, bytes]:
-    """What the meta topic should hold: what was made, and the schemas that this version writes."""
+def owner_of(facts: Mapping[str, bytes]) -> str:
+    """The deployment that the topics belong to; empty: none is recorded."""
+    return facts.get(OWNER, b"").decode(errors="replace")
+
+
+def facts_of(made: Made, owner: str = "") -> dict[str, bytes]:
+    """What the meta topic should hold: what was made, its owner if there is one, and the schemas that this version writes."""
     written = {SCHEMA + schema.header.decode(): schema.text.encode() for schema in map(schemas.current, schemas.NAMES)}
-    return {TOPICS: msgspec.json.format(msgspec.json.encode(made)), **written}
+    owned = {OWNER: owner.encode()} if owner else {}
+    return {TOPICS: msgspec.json.format(msgspec.json.encode(made)), **owned, **written}
 
 
 def facts_of_ids(ids: Mapping[str, int]) -> dict[str, bytes]:

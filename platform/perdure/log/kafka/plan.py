@@ -49,7 +49,8 @@ class Plan:
         replication: of every topic.
         wanted: all topics.
         missing: names of those to be made.
-        faults: what differs and cannot be mended here, in words; with any, nothing is done.
+        faults: what differs and cannot be fixed here; with any, nothing is done.
+        owner: to be recorded; empty: what is recorded stays.
     """
 
     namespace: str
@@ -57,6 +58,7 @@ class Plan:
     wanted: tuple[Wanted, ...]
     missing: tuple[str, ...] = field(default=())
     faults: tuple[str, ...] = field(default=())
+    owner: str = ""
 
 
 def plan_of(
