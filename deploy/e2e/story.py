@@ -115,6 +115,7 @@ def given(image: str) -> dict[str, str]:
         "image.pullPolicy": "Never",
         "app": "ecommerce_order.app",
         "namespace": "fulfilment",
+        "generateSecrets": "true",
         "kafka.mode": "bundled",
         "kafka.bundled.image": KAFKA,
         "kafka.bundled.pullPolicy": "Never",

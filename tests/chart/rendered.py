@@ -16,6 +16,7 @@ ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "deploy/helm/perdure"
 EXTERNAL: Final[dict[str, Any]] = {"kafka": {"bootstrapServers": "broker:9092"}, "postgres": {"existingSecret": "tables"}}
 BUNDLED: Final[dict[str, Any]] = {"kafka": {"mode": "bundled"}, "postgres": {"mode": "bundled"}}
+GENERATED: Final[dict[str, Any]] = {"generateSecrets": True}
 EVERYTHING: Final[dict[str, Any]] = {
     "workers": {"default": {}, "gpu": {"queues": ["gpu", "video"], "autoscaling": {"enabled": True}}},
     "api": {"autoscaling": {"enabled": True}},
@@ -52,16 +53,20 @@ def merged(*values: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def text_of(*values: dict[str, Any], path: Path = CHART, release: str = "shop") -> dict[str, str]:
+def text_of(
+    *values: dict[str, Any], path: Path = CHART, release: str = "shop", namespace: str = "prod", is_upgrade: bool = False
+) -> dict[str, str]:
     """The files of a release, NOTES among them."""
     given = merged(*values)
     chart(path).validate_schema(given)
-    return chart(path).render(given, name=release, namespace="prod")
+    return chart(path).render(given, name=release, namespace=namespace, is_install=not is_upgrade, is_upgrade=is_upgrade)
 
 
-def render(*values: dict[str, Any], path: Path = CHART, release: str = "shop") -> list[Manifest]:
+def render(
+    *values: dict[str, Any], path: Path = CHART, release: str = "shop", namespace: str = "prod", is_upgrade: bool = False
+) -> list[Manifest]:
     """The manifests of a release, hooks and tests among them."""
-    files = text_of(*values, path=path, release=release)
+    files = text_of(*values, path=path, release=release, namespace=namespace, is_upgrade=is_upgrade)
     return [each for name, text in files.items() if not name.endswith(".txt") for each in yaml.safe_load_all(text) if each]
 
 

@@ -66,5 +66,5 @@ def test_alerts_are_those_of_the_release() -> None:
     (rule,) = [each for each in render(EVERYTHING, EXTERNAL) if each["kind"] == "PrometheusRule"]
     rules = rule["spec"]["groups"][0]["rules"]
     assert [each["alert"] for each in rules] == [alert["alert"] for alert in ALERTS]
-    assert all('release="shop"' in each["expr"] and "$RELEASE" not in each["expr"] for each in rules)
+    assert all('release="shop",namespace="prod"' in each["expr"] and "$RELEASE" not in each["expr"] for each in rules)
     assert rules[0]["annotations"]["runbook_url"].endswith("#perdurenotready")

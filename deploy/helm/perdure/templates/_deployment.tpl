@@ -13,7 +13,7 @@ metadata:
     {{- include "perdure.labels" . | nindent 4 }}
 spec:
   {{- if not (kindIs "invalid" .replicas) }}
-  replicas: {{ .replicas }}
+  replicas: {{ int64 .replicas }}
   {{- end }}
   strategy:
     rollingUpdate:

@@ -1,67 +1,58 @@
 {{/*
-What every process has to know of Kafka and PostgreSQL: one helper for all pods, jobs, hooks and tests, so that none is forgotten.
+The environment of a process, as far as Kafka, PostgreSQL and the release decide it. One helper for all containers, so that none is forgotten.
+dict "root" . "values" {…} "needs" (list "kafka" "postgres"): a container gets the Secrets that it needs and no others.
 */}}
 {{- define "perdure.env" -}}
+{{- $root := .root -}}
 - name: PERDURE_NAMESPACE
-  value: {{ include "perdure.namespace" . | quote }}
-- name: PERDURE_KAFKA
-  value: {{ include "perdure.bootstrap" . | quote }}
+  value: {{ include "perdure.namespace" $root | quote }}
 - name: PERDURE_LOG_FORMAT
-  value: {{ .Values.logFormat | quote }}
+  value: {{ $root.Values.logFormat | quote }}
 - name: PYTHONUNBUFFERED
   value: "1"
 - name: TMPDIR
   value: /tmp
-{{- $security := .Values.kafka.security }}
-{{- if eq .Values.kafka.mode "external" }}
+{{- if has "kafka" .needs }}
+{{- $security := include "perdure.kafkaSecurity" . | fromYaml }}
+- name: PERDURE_KAFKA
+  value: {{ include "perdure.bootstrap" $root | quote }}
 {{- if ne $security.protocol "PLAINTEXT" }}
 - name: PERDURE_KAFKA_SECURITY_PROTOCOL
   value: {{ $security.protocol | quote }}
 {{- end }}
-{{- if hasPrefix "SASL" $security.protocol }}
+{{- with $security.mechanism }}
 - name: PERDURE_KAFKA_SASL_MECHANISMS
-  value: {{ $security.sasl.mechanism | quote }}
-{{- with $security.sasl.existingSecret }}
+  value: {{ . | quote }}
+{{- end }}
+{{- if $security.saslSecret }}
 - name: PERDURE_KAFKA_SASL_USERNAME
   valueFrom:
     secretKeyRef:
-      name: {{ . | quote }}
-      key: {{ $security.sasl.usernameKey | quote }}
+      name: {{ $security.saslSecret | quote }}
+      key: {{ $security.usernameKey | quote }}
 - name: PERDURE_KAFKA_SASL_PASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ . | quote }}
-      key: {{ $security.sasl.passwordKey | quote }}
+      name: {{ $security.saslSecret | quote }}
+      key: {{ $security.passwordKey | quote }}
 {{- end }}
-{{- end }}
-{{- if $security.tls.existingSecret }}
-{{- with $security.tls.caKey }}
+{{- if $security.tlsSecret }}
+{{- with $security.caKey }}
 - name: PERDURE_KAFKA_SSL_CA_LOCATION
-  value: /etc/perdure/kafka/{{ . }}
+  value: {{ printf "%s/%s" $security.caPath . | quote }}
 {{- end }}
-{{- with $security.tls.certificateKey }}
+{{- with $security.certificateKey }}
 - name: PERDURE_KAFKA_SSL_CERTIFICATE_LOCATION
-  value: /etc/perdure/kafka/{{ . }}
+  value: {{ printf "/etc/perdure/kafka/%s" . | quote }}
 - name: PERDURE_KAFKA_SSL_KEY_LOCATION
-  value: /etc/perdure/kafka/{{ $security.tls.privateKeyKey }}
+  value: {{ printf "/etc/perdure/kafka/%s" $security.privateKeyKey | quote }}
 {{- end }}
 {{- end }}
-{{- end }}
-{{- if and (eq .Values.kafka.mode "strimzi") .Values.kafka.strimzi.createUser }}
-- name: PERDURE_KAFKA_SECURITY_PROTOCOL
-  value: SSL
-- name: PERDURE_KAFKA_SSL_CA_LOCATION
-  value: /etc/perdure/kafka-ca/ca.crt
-- name: PERDURE_KAFKA_SSL_CERTIFICATE_LOCATION
-  value: /etc/perdure/kafka/user.crt
-- name: PERDURE_KAFKA_SSL_KEY_LOCATION
-  value: /etc/perdure/kafka/user.key
-{{- end }}
-{{- with .Values.schemaRegistry.url }}
+{{- with $root.Values.schemaRegistry.url }}
 - name: PERDURE_KAFKA_SCHEMA_REGISTRY_URL
   value: {{ . | quote }}
 {{- end }}
-{{- with .Values.schemaRegistry.existingSecret }}
+{{- with $root.Values.schemaRegistry.existingSecret }}
 - name: PERDURE_KAFKA_SCHEMA_REGISTRY_USERNAME
   valueFrom:
     secretKeyRef:
@@ -73,37 +64,47 @@ What every process has to know of Kafka and PostgreSQL: one helper for all pods,
       name: {{ . | quote }}
       key: password
 {{- end }}
-{{- range $name, $value := .Values.kafka.settings }}
+{{- range $name, $value := $root.Values.kafka.settings }}
+{{- if not (kindIs "invalid" $value) }}
 - name: PERDURE_KAFKA_{{ $name | upper | replace "." "_" }}
-  value: {{ $value | toString | quote }}
+  value: {{ include "perdure.scalar" $value | quote }}
 {{- end }}
-{{- if include "perdure.hasPostgres" . }}
+{{- end }}
+{{- end }}
+{{- if and (has "postgres" .needs) (include "perdure.hasPostgres" $root) }}
 - name: PERDURE_POSTGRES
   valueFrom:
     secretKeyRef:
-      name: {{ include "perdure.postgresSecret" . | quote }}
-      key: {{ ternary .Values.postgres.key "uri" (eq .Values.postgres.mode "external") | quote }}
+      name: {{ include "perdure.postgresSecret" $root | quote }}
+      key: {{ ternary $root.Values.postgres.key "uri" (eq $root.Values.postgres.mode "external") | quote }}
 {{- end }}
 {{- end -}}
 
+{{/* As "perdure.env". "optional": the Secrets may not be there yet. */}}
 {{- define "perdure.volumes" -}}
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi
-{{- if and (eq .Values.kafka.mode "external") .Values.kafka.security.tls.existingSecret }}
+{{- if has "kafka" .needs }}
+{{- $security := include "perdure.kafkaSecurity" . | fromYaml }}
+{{- with $security.tlsSecret }}
 - name: kafka-tls
   secret:
-    secretName: {{ .Values.kafka.security.tls.existingSecret | quote }}
+    secretName: {{ . | quote }}
+    {{- if $.optional }}
+    optional: true
+    {{- end }}
 {{- end }}
-{{- if and (eq .Values.kafka.mode "strimzi") .Values.kafka.strimzi.createUser }}
-- name: kafka-tls
-  secret:
-    secretName: {{ include "perdure.fullname" . }}
+{{- if and $security.caSecret (ne $security.caSecret $security.tlsSecret) }}
 - name: kafka-ca
   secret:
-    secretName: {{ .Values.kafka.strimzi.cluster }}-cluster-ca-cert
+    secretName: {{ $security.caSecret | quote }}
+    {{- if $.optional }}
+    optional: true
+    {{- end }}
 {{- end }}
-{{- with .Values.volumes }}
+{{- end }}
+{{- with .root.Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
@@ -111,19 +112,41 @@ What every process has to know of Kafka and PostgreSQL: one helper for all pods,
 {{- define "perdure.volumeMounts" -}}
 - name: tmp
   mountPath: /tmp
-{{- if or (and (eq .Values.kafka.mode "external") .Values.kafka.security.tls.existingSecret) (and (eq .Values.kafka.mode "strimzi") .Values.kafka.strimzi.createUser) }}
+{{- if has "kafka" .needs }}
+{{- $security := include "perdure.kafkaSecurity" . | fromYaml }}
+{{- if $security.tlsSecret }}
 - name: kafka-tls
   mountPath: /etc/perdure/kafka
   readOnly: true
 {{- end }}
-{{- if and (eq .Values.kafka.mode "strimzi") .Values.kafka.strimzi.createUser }}
+{{- if and $security.caSecret (ne $security.caSecret $security.tlsSecret) }}
 - name: kafka-ca
-  mountPath: /etc/perdure/kafka-ca
+  mountPath: {{ $security.caPath }}
   readOnly: true
 {{- end }}
-{{- with .Values.volumeMounts }}
+{{- end }}
+{{- with .root.Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* A list of environment variables, YAML: of two with one name the later one, since Kubernetes takes no duplicates. Numbers become text. */}}
+{{- define "perdure.uniqueEnv" -}}
+{{- $names := list -}}
+{{- $byName := dict -}}
+{{- range . -}}
+{{- $one := deepCopy . -}}
+{{- if hasKey $one "value" -}}
+{{- $_ := set $one "value" (include "perdure.scalar" $one.value) -}}
+{{- end -}}
+{{- $names = append $names $one.name -}}
+{{- $_ := set $byName $one.name $one -}}
+{{- end -}}
+{{- $found := list -}}
+{{- range uniq $names -}}
+{{- $found = append $found (get $byName .) -}}
+{{- end -}}
+{{- toYaml $found -}}
 {{- end -}}
 
 {{- define "perdure.podSecurity" -}}
