@@ -38,7 +38,9 @@ def printed() -> str:
 
 
 def extras_in(text: str) -> list[set[str]]:
-    return [set(found.split(",")) for found in re.findall(r"\[([a-z]+(?:,[a-z]+)+)\]['\"]", text)]
+    """Of `perdure[a,b]`, and of `make wheels EXTRAS="a b"`."""
+    bracketed = [set(found.split(",")) for found in re.findall(r"\[([a-z]+(?:,[a-z]+)+)\]['\"]", text)]
+    return bracketed + [set(found.split()) for found in re.findall(r'EXTRAS="?([a-z ]+)"', text)]
 
 
 def test_every_extra_that_runs_is_in_the_image() -> None:
