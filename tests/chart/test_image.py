@@ -121,6 +121,6 @@ def test_the_derived_image_of_the_readme_is_built_as_printed(folder: Path) -> No
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
     assert ran
-    check = [environment / "bin/python", "-c", "import stripe; assert stripe.WORKS"]
+    check = [str(environment / "bin/python"), "-c", "import stripe; assert stripe.WORKS"]
     subprocess.run(check, user=user, group=user, extra_groups=[], check=True, cwd=folder, env={})
     assert user == 10001

@@ -50,10 +50,12 @@ def parsed(container: Manifest) -> dict[str, Any]:
     while hasattr(command, "commands"):
         command = command.commands[arguments.pop(0)]
     with patch.dict("os.environ", environment_of(container), clear=True):
-        return dict(command.make_context("perdure", arguments).params)
+        found: dict[str, Any] = command.make_context("perdure", arguments).params
+        return found
 
 
 def main_container(manifests: list[Manifest], component: str) -> Manifest:
+    found: Manifest
     (found,) = [
         pod["containers"][0]
         for each in manifests

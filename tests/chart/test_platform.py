@@ -21,7 +21,8 @@ def first_sync(manifests: list[Manifest]) -> list[Manifest]:
 
 
 def hooks_of(manifest: Manifest) -> list[str]:
-    return manifest["metadata"].get("annotations", {}).get(HOOK, "").split(",")
+    hook: str = manifest["metadata"].get("annotations", {}).get(HOOK, "")
+    return hook.split(",")
 
 
 @pytest.mark.parametrize("kafka", KAFKA)

@@ -132,8 +132,8 @@ def test_keda_reads_the_lag_with_what_the_worker_has(kafka: str, mechanism: str)
         folder, _, key = environment[f"PERDURE_KAFKA_{variable}_LOCATION"]["value"].rpartition("/")
         assert parameters[parameter] == (mounts[folder], key)
     for parameter in ("username", "password"):
-        if variable := environment.get(f"PERDURE_KAFKA_SASL_{parameter.upper()}"):
-            reference = variable["valueFrom"]["secretKeyRef"]
+        if secret := environment.get(f"PERDURE_KAFKA_SASL_{parameter.upper()}"):
+            reference = secret["valueFrom"]["secretKeyRef"]
             assert parameters[parameter] == (reference["name"], reference["key"])
     assert fault_of(authentication, "1.36") == fault_of(scaled, "1.36") == ""
 

@@ -59,13 +59,14 @@ def selectors(manifests: list[Manifest]) -> list[tuple[str, dict[str, str]]]:
     found: list[tuple[str, dict[str, str]]] = []
 
     def look(where: str, value: Any) -> None:
+        values: Any = value
         if isinstance(value, dict):
             if "matchLabels" in value:
                 found.append((where, cast("dict[str, Any]", value)["matchLabels"]))
             for each in cast("dict[str, Any]", value).values():
                 look(where, each)
         elif isinstance(value, list):
-            for each in cast("list[Any]", value):
+            for each in values:
                 look(where, each)
 
     for each in manifests:

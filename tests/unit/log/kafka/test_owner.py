@@ -45,7 +45,12 @@ def test_a_namespace_without_topics_or_owner_is_looked_at_again(answer: Mapping[
 def test_the_watch_ends_when_our_name_is_recorded() -> None:
     pauses: list[float] = []
     refused: list[str] = []
-    check(InfrastructureError("down"), NOTHING, {"owner": b"prod/shop"}).watch(refused.append, lambda s: bool(pauses.append(s)))
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        return False
+
+    check(InfrastructureError("down"), NOTHING, {"owner": b"prod/shop"}).watch(refused.append, wait)
     assert (len(pauses), refused) == (3, [])
 
 
