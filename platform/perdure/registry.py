@@ -9,6 +9,7 @@ from typing import Any
 from perdure import activity, workflow
 from perdure.activity import Activity
 from perdure.errors import UsageError
+from perdure.model.source import place_of
 from perdure.workflow import Definition
 
 
@@ -55,24 +56,26 @@ class Registry:
         registry = cls()
         for each in workflows:
             definition = each if isinstance(each, Definition) else workflow.definition_of(each)
-            _add(registry.workflows, definition.name, definition, _where(definition.cls or definition.run_fn), "workflow types")
+            _add(registry.workflows, definition.name, definition, "workflow types")
         for each in activities:
-            _add(registry.activities, each.name, each, _where(each.fn), "activities")
+            _add(registry.activities, each.name, each, "activities")
         for each in providers:
             registry.providers[each.provides] = each
         return registry
 
 
-def _add(known: dict[str, Any], name: str, new: Any, where: str, what: str) -> None:
+def _add(known: dict[str, Any], name: str, new: Any, what: str) -> None:
     old = known.get(name)
-    if old is not None and old is not new:
-        old_where = _where(getattr(old, "cls", None) or getattr(old, "run_fn", None) or old.fn)
-        if old_where != where:
-            raise UsageError(
-                f'two {what} have the name {name!r}: {old_where} and {where}; give one of them another with name="…"'
-            )
+    if old is not None and old is not new and _name(old) != _name(new):
+        both = " and ".join(f"{_name(each)} ({place_of(_function(each))})" for each in (old, new))
+        raise UsageError(f'two {what} have the name {name!r}: {both}; give one of them another with name="…"')
     known[name] = new
 
 
-def _where(thing: Any) -> str:
-    return f"{thing.__module__}.{thing.__qualname__}"
+def _function(thing: Any) -> Any:
+    return getattr(thing, "run_fn", None) or thing.fn
+
+
+def _name(thing: Any) -> str:
+    shown = getattr(thing, "cls", None) or _function(thing)
+    return f"{shown.__module__}.{shown.__qualname__}"

@@ -395,7 +395,7 @@ def test_code_that_is_broken_after_a_restart_is_waited_for(
         ("", "app.py defines no workflow"),
         (
             APP + "\n@workflow.defn(name='Greeting')\nasync def other() -> None: ...\n",
-            "two workflow types have the name 'Greeting': app.Greeting and app.other",
+            "two workflow types have the name 'Greeting': app.Greeting (",
         ),
         (APP + "\nweb = 3\n", "app.web is int, not an ASGI application"),
     ],

@@ -58,10 +58,10 @@ def check(
             return
         _check_live(app, _address(db, kafka, namespace, settings), limit, output)
         return
-    from perdure.cli.loading import load
     from perdure.cli.replaying import replay_histories
+    from perdure.cli.serving import load_and_check
 
-    loaded = load(app)
+    loaded, _ = load_and_check(app, runs_activities=True)
     leaks = _leaks(loaded)
     replayed = replay_histories(app, histories, db) if histories or db else None
     if output is Format.JSON:

@@ -20,6 +20,7 @@ from perdure.cli.loading import App, blamed, is_of_author, load
 from perdure.cli.observing import Observing, say
 from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again
 from perdure.cli.web import WebServer
+from perdure.codec.registered import check_registered
 from perdure.embedded import Platform
 from perdure.errors import InfrastructureError, UsageError
 from perdure.observability.observed import Medium, Observed
@@ -168,7 +169,8 @@ def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
     """Load what is served. After a restart it may be broken, since it was saved once more meanwhile: wait for it to be mended."""
     is_restarted = bool(os.environ.pop(RESTARTED, ""))
     try:
-        return load_and_register(served.target, needs_workflows=served.needs_workflows)
+        runs_activities = served.make is None or not served.needs_workflows
+        return load_and_register(served.target, needs_workflows=served.needs_workflows, runs_activities=runs_activities)
     except UsageError as error:
         if not is_restarted:
             raise
@@ -183,25 +185,34 @@ def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
     return start_again()
 
 
-def load_and_register(target: str, *, needs_workflows: bool = True) -> tuple[App, Registry]:
-    """Import an app and see what it defines.
+def load_and_register(target: str, *, needs_workflows: bool = True, runs_activities: bool = False) -> tuple[App, Registry]:
+    """Import an app and check what it defines.
 
     Args:
         target: a file or a module.
         needs_workflows: it must define a workflow; else an activity will do.
+        runs_activities: this process runs them: the instances of methods must be provided.
 
     Raises:
-        UsageError: it does not import, defines no workflow, or gives two of them one name.
+        UsageError: it does not import, defines no workflow, or what it defines cannot work; with file and line.
     """
+    app, registry = load_and_check(target, runs_activities=runs_activities)
+    if not registry.workflows and not needs_workflows and not registry.activities:
+        raise UsageError(f"{target} defines no activity: decorate a function with @activity.defn")
+    if not registry.workflows and needs_workflows:
+        raise UsageError(f"{target} defines no workflow: decorate a class or a coroutine function with @workflow.defn")
+    return app, registry
+
+
+def load_and_check(target: str, *, runs_activities: bool) -> tuple[App, Registry]:
+    """As `load_and_register`, of an app that may define nothing."""
     guard.install()  # before the app is imported: what it imports by name is guarded too
     app = load(target)
     for module in app.modules():
         guard.watch_module(module)
     registry = Registry.of_everything_imported()
-    if not registry.workflows and not needs_workflows and not registry.activities:
-        raise UsageError(f"{target} defines no activity: decorate a function with @activity.defn")
-    if not registry.workflows and needs_workflows:
-        raise UsageError(f"{target} defines no workflow: decorate a class or a coroutine function with @workflow.defn")
+    provided = registry.providers if runs_activities else None
+    check_registered(registry.workflows.values(), registry.activities.values(), provided)
     return app, registry
 
 

@@ -12,6 +12,6 @@ from perdure.errors import UsageError
 def main() -> None:
     """Load the app named by the first argument; exit with what is wrong with it, in one line."""
     try:
-        load_and_register(sys.argv[1])
+        load_and_register(sys.argv[1], runs_activities=True)
     except UsageError as error:
         sys.exit(one_line(error))

@@ -98,6 +98,11 @@ class Arguments:
         by_name = {self._name(i): v for i, v in enumerate(positional)} | named
         return {name: len(to_json(value)) for name, value in by_name.items()}
 
+    @property
+    def names(self) -> list[str]:
+        """Of the parameters, in order, without `self`."""
+        return list(self._signature.parameters)
+
     def check(self, what: str) -> None:
         """See now whether every annotation can be decoded.
 

@@ -58,7 +58,7 @@ def decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
             return _decoder_of.__wrapped__(annotation)
         except TypeError as error:
             fault = str(error)
-    raise PayloadError(f"is of type {_shown(annotation)}, which cannot be told from JSON: {_advice(fault)}")
+    raise PayloadError(f"is of type {shown(annotation)}, which cannot be told from JSON: {_advice(fault)}")
 
 
 def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
@@ -116,10 +116,21 @@ def _decode_foreign(kind: Any, value: Any) -> Any:
             return deque(msgspec.convert(value, types.GenericAlias(list, item), dec_hook=_decode_foreign))
         if issubclass(origin, _PLAIN) and isinstance(value, _PLAIN):
             return origin(value)
-    raise TypeError(f"is of type {_shown(kind)}, which cannot be decoded from JSON; use a dataclass, an enum, or a built-in type")
+    raise TypeError(f"is of type {shown(kind)}, which cannot be decoded from JSON; use a dataclass, an enum, or a built-in type")
 
 
-def _shown(annotation: Any) -> str:
+def is_decodable_class(kind: Any) -> bool:
+    """Whether `_decode_foreign` can make one, msgspec knowing nothing of it."""
+    origin = typing.get_origin(kind) or kind
+    if origin is object:
+        return True
+    pydantic = sys.modules.get("pydantic")
+    known = (deque, *_PLAIN) if pydantic is None else (deque, *_PLAIN, pydantic.BaseModel)
+    return isinstance(origin, type) and issubclass(origin, known)
+
+
+def shown(annotation: Any) -> str:
+    """An annotation, for messages."""
     return annotation.__qualname__ if isinstance(annotation, type) else repr(annotation)
 
 

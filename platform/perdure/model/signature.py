@@ -82,12 +82,11 @@ def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
     """
     try:
         return typing.get_type_hints(fn, localns=_local_names.get(fn), include_extras=True)
-    except NameError as error:
-        name = getattr(fn, "__qualname__", repr(fn))
-        raise UsageError(
-            f"{place_of(fn)}: an annotation of {name} cannot be resolved: {error}. Values are encoded by annotation: "
-            "import it outside `if TYPE_CHECKING:`, or define it at the top level of the module."
-        ) from None
-    except TypeError as error:
-        name = getattr(fn, "__qualname__", repr(fn))
+    except Exception as error:  # noqa: BLE001 - an annotation is any expression of the author's
+        name = getattr(fn, "__qualname__", repr(fn)).rpartition("<locals>.")[2]
+        if isinstance(error, NameError | AttributeError):
+            raise UsageError(
+                f"{place_of(fn)}: an annotation of {name} cannot be resolved: {error}. Values are encoded by annotation: "
+                "import it outside `if TYPE_CHECKING:`, or define it at the top level of the module."
+            ) from None
         raise UsageError(f"{place_of(fn)}: an annotation of {name} is not a type: {error}") from None
