@@ -22,12 +22,11 @@ from perdure.client import Client
 from perdure.codec.history import history_from_json
 from perdure.codec.payloads import JsonPayloads
 from perdure.core.actions import in_words
-from perdure.engine.handling import STRAYED
 from perdure.errors import InfrastructureError, UsageError
 from perdure.model.actions import ScheduleActivity
 from perdure.model.events import WorkflowStarted
 from perdure.replay import eviction
-from perdure.replay.live import LiveRun
+from perdure.replay.live import STRAYED, LiveRun
 from perdure.replay.watchdog import Watchdog
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from perdure.core.run import RunState, fold
 from perdure.model import events as ev
-from perdure.replay.live import LiveRun
+from perdure.replay.live import STRAYED, LiveRun
 
 if TYPE_CHECKING:
     from perdure.engine.ports import Store
@@ -78,6 +78,26 @@ class ActiveRuns:
         state.last_hash = self._store.last_hash(workflow_id, public.run_id)
         active = self._runs[workflow_id] = ActiveRun(state, public)
         return active
+
+    def is_live(self, workflow_id: str, run_id: str) -> bool:
+        """Whether the run's code is in memory: where its history is."""
+        active = self._runs.get(workflow_id)
+        return active is not None and active.live is not None and active.state.run_id == run_id
+
+    def can_replay(self, records: list[ev.EventRecord]) -> bool:
+        """Whether the code of this process can be brought to where a history is; the cache is left as it is."""
+        try:
+            live = self.create_live(ActiveRun(fold(records), None))
+        except LookupError:
+            return False
+        self.replays += 1
+        try:
+            live.replay(records)
+        except STRAYED:
+            return False
+        finally:
+            live.evict()
+        return True
 
     def history(self, workflow_id: str, run_id: str) -> list[ev.EventRecord]:
         """What has been recorded of a run; empty when there is none."""

@@ -23,7 +23,7 @@ from perdure.model import events as ev
 from perdure.model.duration import LONGEST_US
 from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id, fault_of_reason
 from perdure.model.replies import Accepted, Answered, QueryRaised, Refusal, Refused
-from perdure.replay.live import SUSPENDING, WAKES
+from perdure.replay.live import STRAYED, SUSPENDING, WAKES
 
 if TYPE_CHECKING:
     from perdure.engine.leases import Leases
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from perdure.workflow import Definition
 
 PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
-
-STRAYED: Final = (errors.ReplayError, LookupError, errors.UsageError, *SUSPENDING)
-"""What says that a run's code is not where its history is."""
 
 
 class Handler:
@@ -305,7 +302,11 @@ class Handler:
 
     def _resume(self, command: cm.ResumeWorkflow) -> None:
         active = self._runs.find(command.workflow_id)
-        if active is None or active.state.phase is not Phase.SUSPENDED or active.state.run_id != command.run_id:
+        if active is None or active.state.run_id != command.run_id:
+            return
+        if active.state.phase is Phase.RUNNING:
+            self._bring_live(active)
+        if active.state.phase is not Phase.SUSPENDED:
             return
         try:
             wanted = self._runs.bring_live(active)

@@ -171,6 +171,19 @@ class Store(Protocol):
         """(workflow id, run id) of the runs of these partitions that are suspended."""
         ...
 
+    def running(self, partition: int, after: object, limit: int) -> tuple[list[tuple[str, str]], object]:
+        """(workflow id, run id) of runs of a partition that are open and not suspended, page by page.
+
+        Args:
+            partition: one that is owned.
+            after: what the last page returned beside its runs; None for the first page.
+            limit: of the rows that are looked at; a page may have fewer runs, or none.
+
+        Returns:
+            The runs, and what to ask the next page with; None: this was the last one.
+        """
+        ...
+
     def latest_at(self) -> int:
         """The `at` of the last batch, 0 when there was none: the engine's time never goes back before it."""
         ...

@@ -33,6 +33,9 @@ CURABLE: Final = (*SUSPENDING, errors.UsageError)
 _OF_THE_LOOP: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit, StopIteration)
 """What a task or a coroutine takes for its own: such an exception of an activity arrives as a cause only."""
 
+STRAYED: Final = (errors.ReplayError, LookupError, *CURABLE)
+"""The code of a run is not where its history is."""
+
 WAKES: Final[frozenset[type[ev.Event]]] = frozenset(
     {
         ev.WorkflowStarted,

@@ -59,6 +59,13 @@ class MemoryStore:
         states = self._medium.stored.states.values()
         return sorted((state.workflow_id, state.run_id) for state in states if state.status is Status.SUSPENDED)
 
+    def running(self, partition: int, after: object, limit: int) -> tuple[list[tuple[str, str]], object]:
+        """Runs that run, by workflow id."""
+        states = self._medium.stored.states
+        ids = sorted(workflow_id for workflow_id in states if after is None or workflow_id > str(after))[:limit]
+        found = [(each, states[each].run_id) for each in ids if states[each].status is Status.RUNNING]
+        return found, ids[-1] if len(ids) == limit else None
+
     def latest_at(self) -> int:
         """The `at` of the last batch."""
         return self._medium.stored.latest_at

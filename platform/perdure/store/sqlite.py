@@ -23,6 +23,11 @@ _TIMERS: Final = """SELECT fires_at, run_id, kind, number, workflow_id FROM time
     ORDER BY fires_at, run_id, kind, number, workflow_id LIMIT ?"""
 
 
+_FIRST: Final = -(1 << 63)
+_RUNNING: Final = """SELECT workflow_id, run_id, type, started_at FROM workflows
+    WHERE status = 'running' AND (type, started_at, workflow_id) > (?, ?, ?) ORDER BY type, started_at, workflow_id LIMIT ?"""
+
+
 class SqliteStore:
     """`engine.ports.Store` on a `SqliteFile`.
 
@@ -81,6 +86,12 @@ class SqliteStore:
         """Runs that are suspended."""
         states = [decode_state(row[0]) for row in self._rows("SELECT record FROM workflows WHERE status = 'suspended'", ())]
         return sorted((state.workflow_id, state.run_id) for state in states)
+
+    def running(self, partition: int, after: object, limit: int) -> tuple[list[tuple[str, str]], object]:
+        """Runs that run, in the order of the index by status."""
+        begin = after if isinstance(after, tuple) else ("", _FIRST, "")
+        rows = self._rows(_RUNNING, (*begin, limit))
+        return [(row[0], row[1]) for row in rows], (rows[-1][2], rows[-1][3], rows[-1][0]) if len(rows) == limit else None
 
     def latest_at(self) -> int:
         """The `at` of the last batch."""

@@ -9,6 +9,7 @@ from rocksdict import ReadOptions
 
 from perdure.codec.records import decode_task
 from perdure.core.run import fold
+from perdure.model.states import Status
 from perdure.store.rocksdb import keys, values
 from perdure.store.rocksdb.faults import fault
 from perdure.store.rocksdb.values import FORMAT, Checkpoint
@@ -148,6 +149,18 @@ class Partition:
         """The state of a workflow id."""
         found = self.state(workflow_id)
         return fold(self.events(found)).public(b"") if isinstance(found, str) else found
+
+    def running(self, after: str, limit: int) -> tuple[list[tuple[str, str]], str | None]:
+        """Workflow and run ids of what runs among the next `limit` states, and the last workflow id of them; None at the end."""
+        rows = list(islice(self._scan(keys.state(after) + b"\0", keys.after_all(keys.state(""))), limit))
+        found: list[tuple[str, str]] = []
+        for key, stored in rows:
+            state = values.state_of(stored)
+            if isinstance(state, str):  # to be folded from its history
+                found.append((key[1:].decode(), state))
+            elif state.status is Status.RUNNING:
+                found.append((state.workflow_id, state.run_id))
+        return found, rows[-1][0][1:].decode() if len(rows) == limit else None
 
     def tasks(self) -> list[Task]:
         """Those that have not ended."""

@@ -136,6 +136,11 @@ class PartitionedStore:
         """Runs that are suspended."""
         return sorted(run for each in self._of(partitions) for run in each.suspended.items())
 
+    def running(self, partition: int, after: object, limit: int) -> tuple[list[tuple[str, str]], object]:
+        """Runs that run, by workflow id."""
+        owned = self.owned.get(partition)
+        return ([], None) if owned is None else owned.running("" if after is None else str(after), limit)
+
     def latest_at(self) -> int:
         """The latest of all partitions."""
         return max((partition.latest_at for partition in self.owned.values()), default=0)

@@ -1,0 +1,111 @@
+"""Replays open runs ahead of need, so that code which diverges from them is found now and not when they wake, perhaps in a month."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from perdure.engine.active import ActiveRuns
+    from perdure.engine.ports import Store
+
+PAGE: Final = 64
+"""Rows of the store that are looked at for open runs at a time."""
+
+MAX_EVENTS: Final = 2_000
+"""A longer history is not replayed ahead of need: it would hold others up by more than about 10 ms."""
+
+SHARE: Final = 0.02
+"""Of the engine's time, while it is never idle."""
+
+
+class Reviewer:
+    """Goes once in the life of a process through the open runs of each partition, one run at a call.
+
+    Args:
+        store: has the open runs and their histories.
+        runs: the cache; a run whose code is in memory has been replayed already.
+        now_s: a monotonic clock, seconds.
+
+    Attributes:
+        reviewed: how many runs were replayed.
+        passed_over: how many were left alone because their history is too long.
+    """
+
+    def __init__(self, store: Store, runs: ActiveRuns, now_s: Callable[[], float] = perf_counter) -> None:
+        self._store = store
+        self._runs = runs
+        self._now_s = now_s
+        self._partitions: deque[int] = deque()
+        self._begun: set[int] = set()
+        self._cursor: Any = None
+        self._page: deque[tuple[str, str]] = deque()
+        self._page_of = -1
+        self._next_at_s = 0.0
+        self.reviewed = 0
+        self.passed_over = 0
+
+    def add(self, partitions: Collection[int]) -> None:
+        """These are owned now; those that were reviewed before are not reviewed again."""
+        new = [number for number in sorted(partitions) if number not in self._begun]
+        self._begun.update(new)
+        self._partitions.extend(new)
+
+    def remove(self, partitions: Collection[int]) -> None:
+        """These are owned no longer; one that was not reviewed to its end is reviewed from its beginning when it comes back."""
+        lost = set(partitions)
+        if self._page and self._page_of in lost:
+            self._begun.discard(self._page_of)
+            self._page.clear()
+        if self._partitions and self._partitions[0] in lost:
+            self._cursor = None
+        self._begun -= lost & set(self._partitions)
+        self._partitions = deque(number for number in self._partitions if number not in lost)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to review."""
+        return not self._partitions and not self._page
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a run may be reviewed although there is other work."""
+        return self._now_s() >= self._next_at_s
+
+    def look(self) -> tuple[str, str] | None:
+        """Replay the next run.
+
+        Returns:
+            Its workflow id and run id, when its code cannot be brought to where its history is.
+        """
+        began_s = self._now_s()
+        found = self._look()
+        ended_s = self._now_s()
+        self._next_at_s = ended_s + (ended_s - began_s) / SHARE
+        return found
+
+    def _look(self) -> tuple[str, str] | None:
+        if not self._page:
+            self._turn_page()
+            return None
+        workflow_id, run_id = self._page.popleft()
+        if self._runs.is_live(workflow_id, run_id):
+            return None
+        records = self._store.events(workflow_id, run_id)
+        if not records:
+            return None
+        if records[-1].last_event_id > MAX_EVENTS:
+            self.passed_over += 1
+            return None
+        self.reviewed += 1
+        return None if self._runs.can_replay(records) else (workflow_id, run_id)
+
+    def _turn_page(self) -> None:
+        self._page_of = self._partitions[0]
+        found, self._cursor = self._store.running(self._page_of, self._cursor, PAGE)
+        self._page.extend(found)
+        if self._cursor is None:
+            self._partitions.popleft()
