@@ -87,6 +87,9 @@ class NullStore:
     def suspended(self, partitions: Collection[int] = (0,)) -> list[tuple[str, str]]:
         return []
 
+    def running(self, partition: int, after: object, limit: int) -> tuple[list[tuple[str, str]], object]:
+        return [], None
+
     def latest_at(self) -> int:
         return 0
 

@@ -39,6 +39,20 @@ def test_an_empty_store_holds_nothing(node: Node) -> None:
     assert store.latest_at() == 0
 
 
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_runs_that_run_are_given_page_by_page(node: Node, limit: int) -> None:
+    ids = ("a", "ab", "b/c", "\u00e9", "z")
+    node.write(states(*(state(each, f"run-{each}") for each in ids), state("s", status=Status.SUSPENDED), at=1))
+    node.write(states(state("k", status=Status.COMPLETED), state("m", status=Status.FAILED), at=2))
+    found: list[tuple[str, str]] = []
+    page, after = node.store.running(0, None, limit)
+    found += page
+    while after is not None:
+        page, after = node.store.running(0, after, limit)
+        found += page
+    assert sorted(found) == sorted((each, f"run-{each}") for each in ids)
+
+
 def test_the_history_of_a_run_is_given_in_order_and_apart_from_others(node: Node) -> None:
     second = record("run-1", 3, SignalReceived("again", b"[]"), at=2)
     node.write(with_record(with_record(Batch(1), record("run-1")), record("run-2")))

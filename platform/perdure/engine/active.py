@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from perdure.core.run import RunState, fold
 from perdure.model import events as ev
-from perdure.replay.live import STRAYED, LiveRun
+from perdure.replay.live import LiveRun
 
 if TYPE_CHECKING:
     from perdure.engine.ports import Store
@@ -93,7 +93,9 @@ class ActiveRuns:
         self.replays += 1
         try:
             live.replay(records)
-        except STRAYED:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - the batch that brings the run back says what it is
             return False
         finally:
             live.evict()

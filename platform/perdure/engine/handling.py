@@ -306,6 +306,7 @@ class Handler:
             return
         if active.state.phase is Phase.RUNNING:
             self._bring_live(active)
+            return
         if active.state.phase is not Phase.SUSPENDED:
             return
         try:

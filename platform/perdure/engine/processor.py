@@ -19,6 +19,7 @@ from perdure.engine.leases import Leases
 from perdure.engine.outbox import BatchOutbox
 from perdure.engine.ports import Batch
 from perdure.engine.report import Report, to_stderr
+from perdure.engine.review import BATCHES, PAUSE_S, Reviewer
 from perdure.engine.timers import TimerQueue, command_of
 from perdure.engine.traced import handle_traced
 from perdure.engine.waiters import Waiters
@@ -95,6 +96,7 @@ class Engine:
         self._report = report or to_stderr
         self._outbox = BatchOutbox(steps)
         self._runs = ActiveRuns(store, definitions, payloads, settings.cached_runs)
+        self._reviewer = Reviewer(store, self._runs)
         self._timers = TimerQueue(store)
         self._leases = Leases()
         self._waiters = Waiters()
@@ -171,7 +173,7 @@ class Engine:
             commands = self._one_of(commands, at) if self._singly else commands + self._due(at)
             if not commands and not self._farewells:
                 pulse.trouble = ""  # what was aborted is no longer ours to do
-                return False
+                return self._review()
             self._has_open_batch = True
             pulse.turn(Doing.HANDLING)
             self._handled = 0
@@ -199,6 +201,17 @@ class Engine:
         self.counts.committed(self._outbox.batch, self._handled, handling_us, pulse.turn(Doing.HANDLING))
         pulse.trouble = ""
         self._committed()
+        if self.batches % BATCHES == 0:
+            self._review()
+        return True
+
+    def _review(self) -> bool:
+        """Replay one of the open runs that this process has not replayed yet; whether there was one."""
+        if self._reviewer.is_done:
+            return False
+        broken = self._reviewer.look()
+        if broken is not None:
+            self._own.append(cm.ResumeWorkflow(*broken))
         return True
 
     # ---- ports.Owner
@@ -213,6 +226,7 @@ class Engine:
         self._owned |= set(partitions)
         self._last_at = max(self._last_at, self._store.latest_at())
         self._timers.load()
+        self._reviewer.add(partitions)
         self._resume(partitions)
         self._outbox.begin(self._last_at)
         now = max(self._clock.now(), self._last_at)
@@ -226,6 +240,7 @@ class Engine:
     def partitions_lost(self, partitions: Collection[int]) -> None:
         """Forget the runs that lie there."""
         self._owned -= set(partitions)
+        self._reviewer.remove(partitions)
 
         def is_gone(workflow_id: str) -> bool:
             return self._log.input_of(workflow_id)[0] in partitions
@@ -249,7 +264,7 @@ class Engine:
     def _take(self, timeout_s: float) -> list[cm.AnyCommand]:
         if self._own:
             return self._take_own()
-        wait_us = timeout_s * 1e6
+        wait_us = timeout_s * 1e6 if self._reviewer.is_done else min(timeout_s, PAUSE_S) * 1e6
         now = self._clock.now()
         for at in (self._timers.next_at(), self._leases.next_at()):
             if at is not None:

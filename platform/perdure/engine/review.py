@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from perdure.engine.active import ActiveRuns
     from perdure.engine.ports import Store
@@ -18,8 +17,12 @@ PAGE: Final = 64
 MAX_EVENTS: Final = 2_000
 """A longer history is not replayed ahead of need: it would hold others up by more than about 10 ms."""
 
-SHARE: Final = 0.02
-"""Of the engine's time, while it is never idle."""
+BATCHES: Final = 50
+"""While the engine is never idle, it reviews one run every so many batches."""
+
+
+PAUSE_S: Final = 0.002
+"""How long an idle engine waits for commands between two reviews: threads of the same process need the interpreter, too."""
 
 
 class Reviewer:
@@ -28,23 +31,20 @@ class Reviewer:
     Args:
         store: has the open runs and their histories.
         runs: the cache; a run whose code is in memory has been replayed already.
-        now_s: a monotonic clock, seconds.
 
     Attributes:
         reviewed: how many runs were replayed.
         passed_over: how many were left alone because their history is too long.
     """
 
-    def __init__(self, store: Store, runs: ActiveRuns, now_s: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, store: Store, runs: ActiveRuns) -> None:
         self._store = store
         self._runs = runs
-        self._now_s = now_s
         self._partitions: deque[int] = deque()
         self._begun: set[int] = set()
         self._cursor: Any = None
         self._page: deque[tuple[str, str]] = deque()
         self._page_of = -1
-        self._next_at_s = 0.0
         self.reviewed = 0
         self.passed_over = 0
 
@@ -70,24 +70,12 @@ class Reviewer:
         """Whether nothing is left to review."""
         return not self._partitions and not self._page
 
-    @property
-    def is_due(self) -> bool:
-        """Whether a run may be reviewed although there is other work."""
-        return self._now_s() >= self._next_at_s
-
     def look(self) -> tuple[str, str] | None:
-        """Replay the next run.
+        """Replay the next run, or find the next ones.
 
         Returns:
             Its workflow id and run id, when its code cannot be brought to where its history is.
         """
-        began_s = self._now_s()
-        found = self._look()
-        ended_s = self._now_s()
-        self._next_at_s = ended_s + (ended_s - began_s) / SHARE
-        return found
-
-    def _look(self) -> tuple[str, str] | None:
         if not self._page:
             self._turn_page()
             return None

@@ -161,7 +161,7 @@ class BeginWorkflow(Command, frozen=True):
 
 
 class ResumeWorkflow(Command, frozen=True):
-    """The engine has started, perhaps with other code: try again to bring a suspended run back."""
+    """The engine has started, perhaps with other code: try again to bring a suspended run back, or see that a running one can be."""
 
 
 AnyCommand = (
