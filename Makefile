@@ -17,7 +17,7 @@ INSTALL = $(BIN)/python deploy/dependencies/pins.py $(1) > $(VENV)/requirements.
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help run test pythons check fmt wheel wheels pins bench bench-kafka bench-read browser database kafka postgres chaos e2e-k8s
+.PHONY: help run test pythons check fmt wheel wheels pins licences bench bench-kafka bench-read browser database kafka postgres chaos e2e-k8s
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ wheels: $(RUN_STAMP) ## wheels/: perdure and all that it needs, for an image, or
 pins: $(STAMP) ## constraints.txt, after a change of pyproject.toml; UPGRADE=1: the newest of everything
 	printf 'hatchling\neditables\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --no-header \
 		--annotation-style line $(if $(UPGRADE),--upgrade) --output-file constraints.txt pyproject.toml -
+
+licences: $(STAMP) ## docs/licences.md, after a change of constraints.txt
+	$(PYTHON) -m venv --clear $(VENV)/shipped
+	$(BIN)/python deploy/dependencies/pins.py api examples http kafka otel postgres > $(VENV)/shipped/requirements.txt
+	$(VENV)/shipped/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/shipped/requirements.txt
+	$(VENV)/shipped/bin/python deploy/dependencies/licences.py > docs/licences.md
 
 kafka: $(STAMP) ## a Kafka on 127.0.0.1:9092 until Ctrl-C, for trying things; needs Java 17 and Maven
 	$(BIN)/python -m tests.kafka.broker

@@ -93,8 +93,8 @@ class EngineUnavailable(ClientError):
 class Failure(Exception):
     """Final: never retried, crosses the wire AS ITSELF.
 
-    Subclass it, dataclass fields and all: `except CardDeclined` works in the workflow, in a parent, in the client and in a
-    unit test that calls the function. Any other exception is retried.
+    Subclass it, dataclass fields and all: `except CardDeclined` works in the workflow and in a unit test that calls the
+    function. A client that awaits the result gets `WorkflowFailed`, and finds it in `cause`. Any other exception is retried.
     """
 
 

@@ -23,9 +23,9 @@ FENCE = re.compile(r"^```(\w+)[ ]*([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 RUN = ["README.md", *(f"docs/howto/{name}.md" for name in (
     "write-a-workflow", "test-a-workflow", "operate-one-machine", "change-code-under-running-workflows", "check-that-code-replays",
-    "start-from-your-events", "http-api",
+    "start-from-your-events", "http-api", "backup-and-restore",
 ))]  # fmt: skip
-NOT_HERE = ("make ", "export ", "docker ", "helm ", "kubectl ")
+NOT_HERE = ("make ", "pip ", "export ", "docker ", "helm ", "kubectl ")
 """What `make test`, or another tier, does."""
 
 

@@ -148,6 +148,7 @@ class Namespace:
                 "bootstrap.servers": self.bootstrap,
                 "group.id": f"{self.name}-audit",
                 "isolation.level": isolation,
+                "auto.offset.reset": "earliest",  # of a topic that was trimmed
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 20,

@@ -133,7 +133,11 @@ def test_a_broker_that_fails_beside_others_that_answer_is_named() -> None:
 
 def test_clients_with_the_same_settings_share_a_watch_and_an_error_wakes_it(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
-    monkeypatch.setattr(Watch, "look", lambda self, failing="": looks.append(self._where))
+
+    def look(self: Watch, _failing: str = "") -> None:
+        looks.append(self._where)
+
+    monkeypatch.setattr(Watch, "look", look)
     told: list[str] = []
     first = watched({"bootstrap.servers": nobody, "fetch.min.bytes": 1}, told.append)
     watched({"bootstrap.servers": nobody, "schema.registry.url": "http://x"})
@@ -165,7 +169,11 @@ def test_a_line_of_librdkafka_loses_its_own_names_for_a_connection() -> None:
 
 def test_a_wait_for_a_kafka_that_is_away_is_not_said_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    stall = Stall(lambda message, /, **_where: said.append(message))
+
+    def report(message: str, /, **_where: str | int) -> None:
+        said.append(message)
+
+    stall = Stall(report)
     monkeypatch.setattr("perdure.log.kafka.status.FIRST_S", 0.0)
     monkeypatch.setattr("perdure.log.kafka.status.is_away", lambda: True)
     stall.waits("an answer")

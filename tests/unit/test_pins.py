@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from deploy.dependencies.licences import SHIPPED, licence_of
 from deploy.dependencies.pins import BUILD, closure, direct, normal, read
 from packaging.requirements import Requirement
 
@@ -17,6 +19,7 @@ from tests.pythons import EXTRAS
 HOUSE = Path(__file__).parents[2]
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())
 PINS = read()
+LICENCES = (HOUSE / "docs" / "licences.md").read_text()
 OPTIONAL = sorted(PROJECT["project"]["optional-dependencies"])
 
 
@@ -69,6 +72,20 @@ def test_an_extra_that_does_not_exist_is_refused_by_name() -> None:
     said = _pins("kafka", "kafkaa")
     assert said.returncode == 1
     assert "there is no extra kafkaa" in said.stderr
+
+
+def test_the_list_of_licences_agrees_with_the_pins() -> None:
+    """A new or another version may have another licence: `make licences`, and read what has changed."""
+    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in LICENCES.splitlines() if line.startswith("| ")][
+        1:
+    ]
+    listed = {name: version for name, version, _, _ in rows}
+    shipped = {name for name in closure(direct(set(SHIPPED)), PINS) if "sys_platform == 'win32'" not in PINS[name].text}
+    assert listed == {name: PINS[name].version for name in shipped}
+    assert not [name for name, _, licence, _ in rows if licence in {"", "unknown", "UNKNOWN"}]
+    assert not [name for name, _, licence, _ in rows if re.search(r"(?<!L)GPL", licence)], "Apache-2.0 does not go with it"
+    others = [name for name, version, licence, _ in rows if _installed_version(name) == version and licence_of(name) != licence]
+    assert not others, "metadata say something else"
 
 
 def _pins(*extras: str) -> subprocess.CompletedProcess[str]:

@@ -106,6 +106,51 @@ def check(
 
 
 @commands.command()
+def mirror(
+    kafka: KafkaOption,
+    namespace: NamespaceOption,
+    to: Annotated[
+        str, typer.Option(help="Brokers of the other Kafka, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_MIRROR")
+    ],
+    settings: SettingOption = None,
+    to_settings: Annotated[
+        list[str] | None,
+        typer.Option("--to-set", help="A setting of librdkafka for the other Kafka; may be given often.", metavar="NAME=VALUE"),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Copy what there is by now, and end.")] = False,
+) -> None:
+    """Copy a namespace to another Kafka until it is stopped, so that engines can go on there when this one is lost.
+
+    Nothing of the namespace may run on the other Kafka meanwhile.
+    """
+    import signal
+
+    from perdure.cli.kafka_options import place
+    from perdure.log.kafka.mirroring import Mirror, Round
+
+    source, target = place(kafka, namespace, settings), place(to, namespace, to_settings)
+    from perdure.engine.report import to_stderr
+
+    made = Mirror(namespace, source.settings, target.settings, to_stderr)
+    rounds = 0
+
+    def done(each: Round) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            typer.echo(
+                f"mirrored {each.copied} records to {to} in {each.took_s:.1f} s" + ("" if once else "; going on, Ctrl-C stops")
+            )
+
+    def stop(_number: int, _frame: object) -> None:
+        made.request_stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    made.run(once=once, done=done)
+
+
+@commands.command()
 def describe(namespace: NamespaceOption, queue: QueueOption = None) -> None:
     """Print the topics as an AsyncAPI document, in JSON, for who reads or writes them."""
     from perdure.cli.output import print_json

@@ -6,7 +6,7 @@ Help is plain text. Rich's tables cut the names of options and what they take to
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -59,4 +59,4 @@ def _texts(value: object) -> list[str]:
     """The values of an argument as they were given: one, several or none."""
     if value is None:
         return []
-    return [str(each) for each in value] if isinstance(value, (list, tuple)) else [str(value)]
+    return [*map(str, cast("list[object]", value))] if isinstance(value, (list, tuple)) else [str(value)]

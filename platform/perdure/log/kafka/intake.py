@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from perdure.codec.avro import COMMANDS, HEADER
 from perdure.errors import UndecodableRecord
+from perdure.log.kafka.padding import is_padding
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -34,6 +35,12 @@ class DeadLettered:
     is_cut: bool = False
 
 
+class Padding:
+    """A record that stands for an offset without one, in a mirrored topic."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Rerouted:
     """A command that lies on the wrong partition: the producer has another partitioner."""
@@ -50,11 +57,11 @@ class Forwarded:
     partition: int
 
 
-Aside = DeadLettered | Rerouted | Forwarded
+Aside = DeadLettered | Padding | Rerouted | Forwarded
 Entry = tuple[Any, int, int, "Message | None"]
 """A command or an `Aside`; the partition and the offset where it was found, -1 for one of this process; its record."""
 
-_ASIDES: Final = frozenset({DeadLettered, Rerouted})
+_ASIDES: Final = frozenset({DeadLettered, Padding, Rerouted})
 
 
 class Intake:
@@ -125,7 +132,7 @@ class Intake:
                 what = decode(_value(record), _schema(record))
                 place = partition_of(what.workflow_id)
             except UndecodableRecord as error:
-                what = DeadLettered(error.reason, str(error))
+                what = Padding() if is_padding(record) else DeadLettered(error.reason, str(error))
             else:
                 if place != partition:
                     what = Rerouted(what.workflow_id, place)

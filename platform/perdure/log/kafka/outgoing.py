@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
 from perdure.log.kafka.addresses import partition_of_caller
 from perdure.log.kafka.author_records import NO_TOPIC, AuthorRecords
-from perdure.log.kafka.intake import DeadLettered, Forwarded, Rerouted
+from perdure.log.kafka.intake import DeadLettered, Forwarded, Padding, Rerouted
 from perdure.model.dead_letters import DEAD_LETTER, DeadLetter, RecordHeader
 from perdure.model.replies import Refused
 from perdure.model.tasks import Cancellation
@@ -145,6 +145,8 @@ class Outgoing:
                     self._produce(producer, commands, value, command.workflow_id, place, [COMMANDS.header])
                 case DeadLettered():
                     self._write_letter(producer, _letter(commands, partition, offset, what, record))
+                case Padding():
+                    pass
                 case _:
                     raise AssertionError(what)
 
@@ -156,7 +158,7 @@ class Outgoing:
                 counts.rerouted += 1
             elif type(what) is Forwarded:
                 counts.forwarded += 1
-            else:
+            elif type(what) is DeadLettered:
                 counts.dead_letters += 1
                 self._status.report(
                     f"{self._layout.commands}, partition {partition}, offset {offset}: {what.message}; it is in "

@@ -135,8 +135,8 @@ class _Probe:
         told = [each for each in self._errors if each.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001
         self._errors.clear()
         if not told:
-            return f"no answer within {LOOK_S:g} s"
-        hint = _HINTS.get(told[-1].code())
+            return f"no answer within {LOOK_S:g} s (see that host, port and security.protocol are right)"
+        hint = _HINTS.get(told[-1].code(), _HINTS[KafkaError._SSL] if "SSL" in told[-1].str() else "")  # noqa: SLF001
         return cleaned(told[-1].str()) + (f" ({hint})" if hint else "")
 
 

@@ -18,6 +18,7 @@ from perdure.codec.avro import TASKS
 from perdure.errors import UndecodableRecord
 from perdure.log.kafka.cancellations import CancellationTail
 from perdure.log.kafka.held_tasks import HeldTasks, Place
+from perdure.log.kafka.padding import is_padding
 from perdure.log.kafka.records import header_of
 from perdure.log.kafka.report_writer import Buried, Item, ReportWriter
 from perdure.log.kafka.verdict import error_of, in_words
@@ -227,6 +228,8 @@ class _Queue:
             try:
                 task = TASKS.decode(message.value() or b"", header_of(message))
             except UndecodableRecord as fault:
+                if is_padding(message):
+                    continue
                 self._bury(message, place, offset, fault)
                 continue
             if self._held.take(place, offset, task.token):
