@@ -80,6 +80,12 @@ def mishaps(kafka: str, postgres: str) -> list[Mishap]:
             "partitions",
         ),
         Mishap(
+            "the topics belong to another release",
+            {**good, "namespace": "fulfilment", "kafka.topics.partitions": "4"},
+            log_of("engine"),
+            "belong to shop/fulfil-perdure, not to shop/mishap-perdure",
+        ),
+        Mishap(
             "the engine's volume is full",
             {**good, "engine.persistence.enabled": "true"},
             log_of("engine"),

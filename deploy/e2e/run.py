@@ -1,6 +1,6 @@
 """`make e2e-k8s`: one real Kubernetes node on this machine, and a release of the chart on it from install to uninstall.
 
-usage: python deploy/e2e/run.py [--rate 20]       as root on Debian, with Go and Maven; prints what it sees, then its figures as JSON
+usage: python deploy/e2e/run.py [--rate 20] [--umbrella]       as root on Debian, with Go and Maven; prints what it sees, then its figures as JSON
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import story
 def main() -> None:
     parser = argparse.ArgumentParser(description="A release on a real Kubernetes node.")
     parser.add_argument("--rate", type=float, default=20, help="orders a second")
+    parser.add_argument("--umbrella", action="store_true", help="the umbrella chart alone: five minutes")
     given = parser.parse_args()
     parts = prepared.prepare()
     work = Path(tempfile.mkdtemp(prefix="perdure-e2e-"))
@@ -34,7 +35,7 @@ def main() -> None:
             )
             figures["images_mb"] = images.build(cluster, parts.bases, parts.wheels, parts.jars)
             story.tell(f"images: {figures['images_mb']}")
-            figures |= story.tell_story(cluster, given.rate)
+            figures |= story.tell_umbrella(cluster) if given.umbrella else story.tell_story(cluster, given.rate)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(json.dumps(figures, indent=2))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import mishaps
 import pressure
+import umbrella
 from images import KAFKA, PERDURE, POSTGRES, build_app
 from node import Cluster, until
 from shop import PYTHON, Prober, Shop
@@ -48,16 +49,8 @@ def tell_story(cluster: Cluster, rate: float) -> dict[str, Any]:
         AssertionError: something was lost, or done twice, or did not end as it must.
     """
     shutil.copytree(Path(__file__).parents[1] / "helm/perdure", cluster.work / "chart")
-    volumes(cluster, 6)
-    cluster.apply(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-            }
-        )
-    )
+    volumes(cluster, 8)
+    restricted_namespace(cluster)
     first, second = build_app(cluster, "v1"), build_app(cluster, "v2", patch=COMPATIBLE)
     breaking = build_app(cluster, "v3", patch=breaking_patch())
     shop = Shop(cluster, NAMESPACE, first, f"{NAME}-kafka:9092")
@@ -88,7 +81,32 @@ def tell_story(cluster: Cluster, rate: float) -> dict[str, Any]:
     mishaps.second_release(cluster, lambda: given(first), *servers, tell)
     mishaps.suffer(cluster, lambda: given(first), *servers, tell)
     uninstall(cluster)
+    umbrella.umbrella(cluster, NAMESPACE, PERDURE, tell)
     return figures
+
+
+def tell_umbrella(cluster: Cluster) -> dict[str, Any]:
+    """The umbrella chart alone.
+
+    Args:
+        cluster: with the images.
+
+    Returns:
+        No figures.
+
+    Raises:
+        AssertionError: one alias has pods of the other, or does not work.
+    """
+    volumes(cluster, 2)
+    restricted_namespace(cluster)
+    umbrella.umbrella(cluster, NAMESPACE, PERDURE, tell)
+    return {}
+
+
+def restricted_namespace(cluster: Cluster) -> None:
+    """The namespace of the story, which takes no pod beyond the restricted standard."""
+    about = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    cluster.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": about}))
 
 
 def volumes(cluster: Cluster, count: int) -> None:
@@ -307,7 +325,7 @@ def uninstall(cluster: Cluster) -> None:
     tell(f"uninstalled; volumes that stay: {', '.join(claims)}")
 
 
-__all__ = ["PERDURE", "figures", "tell", "tell_story"]
+__all__ = ["PERDURE", "figures", "tell", "tell_story", "tell_umbrella"]
 
 if __name__ == "__main__":
     sys.exit("run deploy/e2e/run.py")
