@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Generator
 
+_logger: Final = logging.getLogger("perdure.api")
 GRACE_S: Final = 10
 KEPT_S: Final = 75
 """An idle connection; longer than load balancers keep theirs, else they would send on one that is just being closed."""
@@ -73,7 +75,11 @@ class ApiServer:
 
     def run(self) -> None:
         """Serve here, until `stop`."""
-        self._server.run()
+        _logger.info("started at %s", self.url)
+        try:
+            self._server.run()
+        finally:
+            _logger.info("stopped")
 
     def stop(self) -> None:
         """Take no more requests; streams are told, other requests have the grace. Returns at once."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from perdure.cli.kafka_options import OwnerOption, SettingOption
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, say
+from perdure.cli.observing import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from perdure.api.backend import Backend
     from perdure.api.routing import Admission
     from perdure.cli.observing import Observing
@@ -77,6 +73,7 @@ def api(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Serve workflows over HTTP: start, signal, query, read, watch. /openapi.json describes it."""
     from perdure.cli.observing import Observing
@@ -91,7 +88,7 @@ def api(
     from perdure.cli.kafka_options import place, see_owner
     from perdure.cli.serving import load_and_register
 
-    observing = Observing(metrics_port, metrics_host, log_format)
+    observing = Observing(metrics_port, metrics_host, log_format, log_level)
     observing.begin()
     report = observing.report("perdure.api")
     security = _security(
@@ -168,21 +165,13 @@ def _serve(
     from perdure.api.app import create_app
     from perdure.api.audit import AuditLog
     from perdure.api.server import ApiServer
+    from perdure.cli.signals import stop_on_signal
     from perdure.observability.observed import Observed
 
     server = ApiServer(create_app(backend, security, AuditLog(trail)), host, port, grace_s=grace)
     metrics = observing.server(Observed())
 
-    def stop(number: int) -> None:
-        say(f"stopping ({signal.Signals(number).name})")
-        server.stop()
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
-        threading.Thread(target=stop, args=(number,), name="perdure-stop").start()
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    stop_on_signal(server.stop)
     if metrics:
         metrics.start()
     typer.echo(f"serving {backend.namespace} at {server.url}/api/v1; {server.url}/openapi.json describes it")

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perdure.cli.kafka_options import SettingOption, StateDirOption
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, TracesOption
+from perdure.cli.observing import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    MetricsHostOption,
+    MetricsPortOption,
+    TracesOption,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +58,7 @@ def dev(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
+    log_level: LogLevelOption = LogLevel.INFO,
     traces: TracesOption = False,
 ) -> None:
     """Serve an app: engine, worker and HTTP API in one process, on one file or on Kafka; started again when you save.
@@ -59,7 +68,7 @@ def dev(
     from perdure.cli.observing import Observing
     from perdure.cli.serving import Served, serve
 
-    observing = Observing(metrics_port, metrics_host, log_format, traces)
+    observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
     if not kafka:
         url = database_url(db)
         serve(Served(app, url, host, port, reload, observing, api=_api_in_process(url), api_port=api_port))

@@ -17,7 +17,15 @@ from perdure.cli.kafka_options import (
     StateDirOption,
     StaticOption,
 )
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, TracesOption
+from perdure.cli.observing import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    MetricsHostOption,
+    MetricsPortOption,
+    TracesOption,
+)
 
 if TYPE_CHECKING:
     from perdure.cli.kafka_options import OnKafka
@@ -43,6 +51,7 @@ def engine(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
+    log_level: LogLevelOption = LogLevel.INFO,
     traces: TracesOption = False,
 ) -> None:
     """Run an app's workflows, and its steps, on Kafka. Activities are for `perdure worker`."""
@@ -56,7 +65,7 @@ def engine(
         raise typer.BadParameter(f"{protocol!r} is none of classic, consumer", param_hint="--protocol")
     where = place(kafka, namespace, settings)
     see_owner(where, owner)
-    observing = Observing(metrics_port, metrics_host, log_format, traces)
+    observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
     if processes > 1:
         observing.begin_log()
         run_several(processes, instance, metrics_port)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perdure.cli.kafka_options import InstanceOption, KafkaOption, NamespaceOption, OwnerOption, SettingOption
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.observing import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ def ingest(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Turn the records that an app's triggers name into starts and signals, each exactly once. As many as you like share the partitions."""
     from perdure.cli.kafka_options import place, see_owner, url_of
@@ -47,7 +48,11 @@ def ingest(
 
         return _Ingesting(*ingest_of(registry, where, instance or unique_name(), report, begin))
 
-    serve(Served(app, url_of(where), observing=Observing(metrics_port, metrics_host, log_format), make=make, has_web=False))
+    serve(
+        Served(
+            app, url_of(where), observing=Observing(metrics_port, metrics_host, log_format, log_level), make=make, has_web=False
+        )
+    )
 
 
 class _Ingesting:

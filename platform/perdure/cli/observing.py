@@ -21,6 +21,15 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class LogLevel(StrEnum):
+    """The least important lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 MetricsPortOption = Annotated[
     int | None,
     typer.Option(
@@ -36,6 +45,7 @@ MetricsHostOption = Annotated[
 LogFormatOption = Annotated[
     LogFormat, typer.Option(help="Lines for people, or one JSON object a line.", envvar="PERDURE_LOG_FORMAT")
 ]
+LogLevelOption = Annotated[LogLevel, typer.Option(help="The least important lines that are written.", envvar="PERDURE_LOG_LEVEL")]
 TracesOption = Annotated[
     bool,
     typer.Option(
@@ -62,12 +72,14 @@ class Observing:
         port: of metrics and health; 0: any free one; None: not served.
         host: the same.
         log_format: of the process's log.
+        log_level: the same.
         has_traces: whether traces are sent.
     """
 
     port: int | None = None
     host: str = "127.0.0.1"
     log_format: LogFormat = LogFormat.CONSOLE
+    log_level: LogLevel = LogLevel.INFO
     has_traces: bool = False
 
     def begin(self) -> None:
@@ -84,9 +96,11 @@ class Observing:
 
     def begin_log(self) -> None:
         """The whole process logs in this format from here."""
+        from logging import getLevelNamesMapping
+
         from perdure.observability.logs import configure
 
-        configure(is_json=self.log_format is LogFormat.JSON)
+        configure(is_json=self.log_format is LogFormat.JSON, level=getLevelNamesMapping()[self.log_level.upper()])
 
     def report(self, name: str) -> Report:
         """What an engine or a log is told to tell: it goes to the log, under the name."""

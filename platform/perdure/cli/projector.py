@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from perdure.cli.kafka_options import KafkaOption, NamespaceOption, OwnerOption, SessionOption, SettingOption
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, say
+from perdure.cli.observing import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
 from perdure.cli.postgres_options import AppArgument, PostgresOption
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 
 def projector(
@@ -37,11 +32,13 @@ def projector(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Keep the tables of a namespace in PostgreSQL: workflows, events and, with an app, an SQL view for each workflow type."""
     from perdure.cli.kafka_options import place, see_owner
     from perdure.cli.observing import Observing
     from perdure.cli.postgres_options import database_of, shapes_of_app
+    from perdure.cli.signals import stop_on_signal
     from perdure.model.duration import microseconds
 
     where, database = place(kafka, namespace, settings), database_of(postgres, namespace)
@@ -50,7 +47,7 @@ def projector(
     from perdure.distributed.projecting import Projecting
     from perdure.observability.observed import Observed
 
-    observing = Observing(metrics_port, metrics_host, log_format)
+    observing = Observing(metrics_port, metrics_host, log_format, log_level)
     observing.begin()
     projecting = Projecting(
         where,
@@ -63,16 +60,7 @@ def projector(
     )
     metrics = observing.server(Observed(projector=projecting.progress))
 
-    def stop(number: int) -> None:
-        say(f"stopping ({signal.Signals(number).name})")
-        projecting.request_stop()
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
-        threading.Thread(target=stop, args=(number,), name="perdure-stop").start()
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    stop_on_signal(projecting.request_stop)
     if metrics:
         metrics.start()
     try:

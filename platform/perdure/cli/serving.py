@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from perdure.cli.dev_api import DevApi
 from perdure.cli.loading import App, blamed, is_of_author, load
 from perdure.cli.observing import Observing, say
 from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again
+from perdure.cli.signals import stop_on_signal
 from perdure.cli.web import WebServer
 from perdure.codec.registered import check_registered
 from perdure.embedded import Platform
@@ -29,7 +29,6 @@ from perdure.replay import guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
     from perdure.api.backend import Backend
     from perdure.engine.report import Report
@@ -118,7 +117,7 @@ def serve(served: Served) -> None:
                 each.start()
         _print_banner(served, app, registry, web, api, metrics.url if metrics else "")
 
-    is_signalled = _on_signal(stop)
+    is_signalled = stop_on_signal(stop)
     if reloader:
         reloader.start()
     if metrics:
@@ -214,24 +213,6 @@ def load_and_check(target: str, *, runs_activities: bool) -> tuple[App, Registry
     provided = registry.providers if runs_activities else None
     check_registered(registry.workflows.values(), registry.activities.values(), provided)
     return app, registry
-
-
-def _on_signal(stop: Callable[[], None]) -> threading.Event:
-    """Stop at SIGINT and SIGTERM; the event tells that one came, which counts for more than new code."""
-    is_signalled = threading.Event()
-
-    def end(number: int) -> None:
-        say(f"stopping ({signal.Signals(number).name})")
-        stop()
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        is_signalled.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
-        threading.Thread(target=end, args=(number,), name="perdure-stop").start()  # the main thread may hold any lock just now
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
-    return is_signalled
 
 
 def _print_banner(served: Served, app: App, registry: Registry, web: WebServer | None, api: DevApi | None, metrics: str) -> None:

@@ -18,7 +18,15 @@ from perdure.cli.kafka_options import (
     SettingOption,
     StaticOption,
 )
-from perdure.cli.observing import LogFormat, LogFormatOption, MetricsHostOption, MetricsPortOption, TracesOption
+from perdure.cli.observing import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    MetricsHostOption,
+    MetricsPortOption,
+    TracesOption,
+)
 
 if TYPE_CHECKING:
     from perdure.cli.kafka_options import OnKafka
@@ -43,6 +51,7 @@ def worker(
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
+    log_level: LogLevelOption = LogLevel.INFO,
     traces: TracesOption = False,
 ) -> None:
     """Run an app's activities, on Kafka. When it stops, those that run may end; the others go to other workers at once."""
@@ -60,6 +69,6 @@ def worker(
         options = WorkerOptions(queues, concurrency, instance or unique_name(), static, session_timeout_ms)
         return OnKafka.of(with_echo(registry), where, report, None, options)
 
-    observing = Observing(metrics_port, metrics_host, log_format, traces)
+    observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
     served = Served(app, url_of(where), observing=observing, make=make, has_web=False, needs_workflows=False, grace_s=grace)
     serve(served)

@@ -31,6 +31,9 @@ class Outbox(Protocol):
     def produce(self, workflow_id: str, record: ev.RecordProduced) -> None:
         """Write a record to a topic of the author's."""
 
+    def failed(self, run: RunState, event: ev.AnyEvent, activity: str = "") -> None:
+        """Tell the operator that the run, or an attempt of the activity of this name, has failed."""
+
     def arm(self, timer: Timer) -> None:
         """Keep a timer."""
 
@@ -78,28 +81,30 @@ def effects(run: RunState, event: ev.AnyEvent, at: int, outbox: Outbox) -> None:
                 outbox.disarm(_retry(run, activity))
             outbox.end_task((run.run_id, event.number), is_step=activity.options.is_step)
             outbox.arm(Timer(event.retry_at, run.run_id, TimerKind.RETRY, event.number, run.workflow_id))
+            outbox.failed(run, event, activity.name)
         case ev.ActivityRetried():
             activity = run.activities[event.number]
             outbox.disarm(_retry(run, activity))
             outbox.dispatch(
                 replace(activity.task(run.workflow_id, run.run_id, run.type, run.started.trace), attempt=event.attempt)
             )
-        case ev.ActivityCompleted() | ev.ActivityFailed():
+        case ev.ActivityCompleted():
             _end(run, run.activities[event.number], outbox)
+        case ev.ActivityFailed():
+            activity = run.activities[event.number]
+            _end(run, activity, outbox)
+            outbox.failed(run, event, activity.name)
         case ev.ActivityCancelRequested():
             _stop(run, run.activities[event.number], outbox)
         case ev.RecordProduced():
             outbox.produce(run.workflow_id, event)
         case ev.WorkflowBegun():
             outbox.disarm(_begin(run))
-        case (
-            ev.WorkflowCompleted()
-            | ev.WorkflowFailed()
-            | ev.WorkflowCancelled()
-            | ev.WorkflowTerminated()
-            | ev.WorkflowTimedOut()
-        ):
+        case ev.WorkflowCompleted() | ev.WorkflowCancelled() | ev.WorkflowTerminated():
             _close(run, outbox)
+        case ev.WorkflowFailed() | ev.WorkflowTimedOut():
+            _close(run, outbox)
+            outbox.failed(run, event)
         case _:
             pass
 

@@ -56,13 +56,13 @@ class KafkaPlatform(Process):
         report: Report = to_stderr,
     ) -> None:
         assert engine or worker, "an engine, a worker, or both"
-        super().__init__()
+        super().__init__(" and ".join([*(["engine"] if engine else []), *(["worker"] if worker else [])]))
         self.status = Status(report)
         self._place = place
         self._codec = codec
         self._activities = SideActivities(registry, codec, worker.concurrency if worker else STEP_THREADS)
         self._deciding = Deciding(registry, place, engine, self._activities, self.status, report) if engine else None
-        self._working = Working(place, worker, self._activities, self.status) if worker else None
+        self._working = Working(place, worker, self._activities, self.status, has_engine=engine is not None) if worker else None
 
     # ---- for those who look
 

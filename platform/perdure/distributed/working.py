@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from perdure.engine.failure_log import AttemptLog
 from perdure.log.kafka.plain_clients import PlainClients
 from perdure.log.kafka.task_source import TaskSource
 from perdure.worker.worker import Worker
@@ -26,12 +28,15 @@ class Working:
         options: how.
         activities: open already.
         status: told of stalls.
+        has_engine: whether an engine of this process logs the attempts that fail.
 
     Attributes:
         worker: runs attempts; only its loop's thread may use it.
     """
 
-    def __init__(self, place: Place, options: WorkerOptions, activities: SideActivities, status: Status) -> None:
+    def __init__(
+        self, place: Place, options: WorkerOptions, activities: SideActivities, status: Status, *, has_engine: bool
+    ) -> None:
         self._side = activities.side
         clients = PlainClients(
             place.namespace,
@@ -40,7 +45,8 @@ class Working:
             options.session_timeout_ms,
             options.instance if options.is_static else "",
         )
-        self.worker = Worker(options.instance, activities.attempts, self._submit, options.concurrency)
+        log = None if has_engine else AttemptLog(logging.getLogger("perdure.worker"))
+        self.worker = Worker(options.instance, activities.attempts, self._submit, options.concurrency, attempt_log=log)
         self._source = TaskSource(clients, options.queues, self._deliver, self._cancel, self._let_go, options.concurrency, status)
 
     def start(self) -> None:

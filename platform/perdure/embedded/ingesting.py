@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from perdure.model.payloads import Payloads
     from perdure.registry import Registry
 
+_logger: Final = logging.getLogger("perdure.ingest")
 LOOK_S: Final = 0.05
 PAUSE_S: Final = 1.0
 
@@ -49,6 +51,7 @@ class EmbeddedIngest:
 
     def _run(self) -> None:
         records = PublishedRecords(self._path, self._bindings, self._report)
+        _logger.info("started")
         try:
             while not self._stopping.is_set():
                 try:
@@ -59,3 +62,4 @@ class EmbeddedIngest:
                     self._stopping.wait(PAUSE_S)
         finally:
             records.close()
+            _logger.info("stopped")

@@ -59,7 +59,7 @@ class Platform(Process):
         concurrency: int = 200,
         report: Report | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__("engine and worker")
         self._registry = registry
         self._url = url
         self._report = report or to_stderr

@@ -6,8 +6,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from perdure.core.run import RunState
 from perdure.engine.ports import Batch, Steps
-from perdure.model.events import RecordProduced
+from perdure.model.events import AnyEvent, RecordProduced
 from perdure.model.replies import AnyReply
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer
@@ -26,10 +27,11 @@ class BatchOutbox:
         steps: where local activities run.
 
     Attributes:
+        failures: what failed in this batch: the run, the event, the name of the activity.
         awaited: steps started in this batch that the batch is held open for, by (run id, activity number).
     """
 
-    __slots__ = ("_details", "_slow", "_steps", "_to_start", "awaited", "batch")
+    __slots__ = ("_details", "_slow", "_steps", "_to_start", "awaited", "batch", "failures")
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
@@ -37,12 +39,14 @@ class BatchOutbox:
         self._details: dict[tuple[str, int], bytes] = {}
         self.batch = Batch()
         self._slow: dict[str, int] = {}
+        self.failures: list[tuple[RunState, AnyEvent, str]] = []
         self.awaited: set[tuple[str, int]] = set()
 
     def begin(self, at: int) -> None:
         """Begin a batch."""
         self.batch = Batch(at)
         self._to_start.clear()
+        self.failures.clear()
         self.awaited.clear()
 
     def start_steps(self) -> None:
@@ -113,6 +117,10 @@ class BatchOutbox:
     def produce(self, workflow_id: str, record: RecordProduced) -> None:
         """Write a record to a topic of the author's."""
         self.batch.records.append((workflow_id, record))
+
+    def failed(self, run: RunState, event: AnyEvent, activity: str = "") -> None:
+        """Tell the operator, once the batch is durable."""
+        self.failures.append((run, event, activity))
 
     def arm(self, timer: Timer) -> None:
         """Keep a timer."""

@@ -14,6 +14,7 @@ from perdure import errors, tracing
 from perdure.codec.records import encode_event_record, hash_of
 from perdure.engine.active import ActiveRun, ActiveRuns, record_of
 from perdure.engine.counts import Counts, Doing, Pulse
+from perdure.engine.failure_log import FailureLog
 from perdure.engine.handling import Handler
 from perdure.engine.leases import Leases
 from perdure.engine.outbox import BatchOutbox
@@ -95,6 +96,7 @@ class Engine:
         self._settings = settings
         self._report = report or to_stderr
         self._outbox = BatchOutbox(steps)
+        self._failure_log = FailureLog()
         self._runs = ActiveRuns(store, definitions, payloads, settings.cached_runs)
         self._reviewer = Reviewer(store, self._runs)
         self._timers = TimerQueue(store)
@@ -363,6 +365,8 @@ class Engine:
         self._poisoned.clear()
         self._taken_own.clear()
         self._farewells.clear()
+        if self._outbox.failures:
+            self._failure_log.write(self._outbox.failures)
         self._runs.trim()
         self.batches += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from perdure.errors import InfrastructureError
 if TYPE_CHECKING:
     from perdure.engine.processor import Engine
 
+_logger: Final = logging.getLogger("perdure.process")
+
 GRACE_S: Final = 10.0
 DRAIN_S: Final = 0.1
 """The longest wait for commands while running attempts end: the end of the last one wakes the engine anyway."""
@@ -23,9 +26,13 @@ class Process(ABC):
 
     A subclass says what is opened, drained and closed. All of it happens on one thread: the caller's (`run_forever`) or one of its
     own (`start`).
+
+    Args:
+        parts: what serves here, for the log: "engine", "worker".
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parts: str) -> None:
+        self._parts = parts
         self._thread: threading.Thread | None = None
         self._is_stopping = threading.Event()
         self._grace_s = GRACE_S
@@ -112,8 +119,11 @@ class Process(ABC):
     # ---- on the engine's thread
 
     def _serve(self, ready: Callable[[], None]) -> None:
+        is_open = False
         try:
             self._open()
+            is_open = True
+            _logger.info("%s: started", self._parts)
             ready()
             self._run()
         except BaseException as error:  # noqa: BLE001 - start() or run_forever() raises it
@@ -121,12 +131,14 @@ class Process(ABC):
                 self._fault = error
         finally:
             self._close()
+            if is_open:  # else the error says it all
+                _logger.info("%s: stopped", self._parts)
 
     def _run(self) -> None:
         engine = self.engine
         if engine is None:
             self._is_stopping.wait()
-            self._drain(self._grace_s)
+            self._drain_within_grace()
             return
         while not self._is_stopping.is_set():
             engine.run_batch()
@@ -140,5 +152,10 @@ class Process(ABC):
             draining.join()
 
     def _drain_and_wake(self) -> None:
-        self._drain(self._grace_s)
+        self._drain_within_grace()
         self._wake()
+
+    def _drain_within_grace(self) -> None:
+        _logger.info("%s: stopping; running attempts may end within %g s", self._parts, self._grace_s)
+        self._drain(self._grace_s)
+        _logger.info("%s: drained", self._parts)

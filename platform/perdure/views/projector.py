@@ -6,6 +6,7 @@ row of `positions`, and moves it only from where it was: of two that both think 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from perdure.medium.projection import Partition, Source
     from perdure.views.progress import Progress
 
+_logger: Final = logging.getLogger("perdure.projector")
 BATCH: Final = 5_000
 """Records of one transaction, at most."""
 TAKE_S: Final = 0.1
@@ -84,9 +86,11 @@ class Projector:
                 self._progress.pulse = time.monotonic()
                 if self.turn() and not is_ready:
                     is_ready = True
+                    _logger.info("started")
                     ready()
         finally:
             self.close()
+            _logger.info("stopped")
 
     def close(self) -> None:
         """Let go of the source and of PostgreSQL."""
@@ -105,6 +109,7 @@ class Projector:
                 self._source.take(0, timeout_s)  # a member of a group asks for what is new, or it is one no longer
                 return False
             if gained := self._source.gained:
+                _logger.info("gained partitions %s", ", ".join(f"{topic} {number}" for topic, number in sorted(gained)))
                 self._source.begin(writer.claim(gained))
             taken = self._source.take(self._batch, timeout_s)
             self._write(writer, taken)

@@ -28,6 +28,7 @@ class Written:
         self.timers: set[Timer] = set()
         self.stopped: list[str] = []
         self.records: list[tuple[str, ev.RecordProduced]] = []
+        self.failures: list[tuple[ev.AnyEvent, str]] = []
 
     def dispatch(self, task: Task) -> None:
         self.tasks[task.run_id, task.number] = task
@@ -40,6 +41,9 @@ class Written:
 
     def produce(self, workflow_id: str, record: ev.RecordProduced) -> None:
         self.records.append((workflow_id, record))
+
+    def failed(self, run: RunState, event: ev.AnyEvent, activity: str = "") -> None:
+        self.failures.append((event, activity))
 
     def arm(self, timer: Timer) -> None:
         self.timers.add(timer)

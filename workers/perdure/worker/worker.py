@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from msgspec import json
 
+from perdure.engine.failure_log import AttemptLog
 from perdure.errors import PayloadError
 from perdure.model import commands as cm
 from perdure.model.limits import PAYLOAD_BYTES
@@ -54,6 +55,7 @@ class Worker:
         attempts: runs one.
         submit: takes reports, from any thread; durable when the engine commits them.
         concurrency: attempts at once; more tasks wait here.
+        attempt_log: gets attempts that fail; None where an engine of the same process logs them.
         is_leasing: whether attempts that run for long are leased; False where the engine's time is not the clock's.
     """
 
@@ -64,8 +66,10 @@ class Worker:
         submit: Callable[[Sequence[cm.AnyCommand]], None],
         concurrency: int = 200,
         *,
+        attempt_log: AttemptLog | None = None,
         is_leasing: bool = True,
     ) -> None:
+        self._attempt_log = attempt_log
         self._is_leasing = is_leasing
         self._name = name
         self._attempts = attempts
@@ -208,6 +212,11 @@ class Worker:
             if running.details and isinstance(report, cm.FailActivity):
                 self._reports.append(self._heartbeat(running))  # the next attempt is to hear of it
             self._reports.append(report)
+            if self._attempt_log is not None and isinstance(report, cm.FailActivity):
+                where = {"workflow_id": task.workflow_id, "run_id": task.run_id, "workflow_type": task.workflow_type}
+                self._attempt_log.failed(
+                    task.name, report.failure, task.attempt, "the engine decides about the next one", **where
+                )
         except asyncio.CancelledError:
             return
         finally:

@@ -9,6 +9,7 @@ so that the order of a key is kept. What means nothing becomes a dead letter in 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from perdure.log.kafka.status import Status
     from perdure.model.commands import AnyCommand
     from perdure.triggers.binding import Bindings
+
+_logger: Final = logging.getLogger("perdure.ingest")
 
 BATCH: Final = 2_000
 POLL_S: Final = 0.1
@@ -115,6 +118,7 @@ class Ingest:
         self._clients.framing.open(self._status, self._stopping.wait)
         self._transactions.open()
         self._topics.join()
+        _logger.info("started; topics %s", ", ".join(self._bindings.topics))
         ready()
         try:
             while not self._stopping.is_set():
@@ -122,6 +126,7 @@ class Ingest:
         finally:
             self._topics.close()
             self._transactions.close()
+            _logger.info("stopped")
 
     def request_stop(self) -> None:
         """Ask for a stop and return at once; any thread."""

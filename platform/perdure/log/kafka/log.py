@@ -168,7 +168,7 @@ class KafkaLog:
         for each in (self._to_claim, self._owed, self._inlet.steps):
             each.clear()
         self._transactions.close()
-        self.status.owned = frozenset()
+        self.status.owns(())
 
     # ---- taking
 
@@ -297,7 +297,7 @@ class KafkaLog:
         self._intake.lose(gone)
         self._owed -= gone
         self._inlet.steps.clear()
-        self.status.owned = frozenset(self._membership.live)
+        self.status.owns(self._membership.live)
         if self._owner is not None:
             self._owner.partitions_lost(gone)
 
@@ -330,7 +330,7 @@ class KafkaLog:
             self._intake.gain(each.partition, each.offset)
             self._membership.serve(self._consumer, each.partition, each.offset)
         self.status.counts.claimed += len(mine)
-        self.status.owned = frozenset(self._membership.live)
+        self.status.owns(self._membership.live)
         if self._owner is not None:
             self._owner.partitions_gained([each.partition for each in mine])
 

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Final
 from perdure.log.kafka.reaching import is_away
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from perdure.engine.report import Report
 
 _logger: Final = logging.getLogger("perdure.log.kafka")
+_engine: Final = logging.getLogger("perdure.engine")
+_worker: Final = logging.getLogger("perdure.worker")
 
 FIRST_S: Final = 1.0
 """A wait is reported when it has lasted this long, seconds."""
@@ -125,6 +129,19 @@ class Status:
     def waiting_for(self) -> str:
         """What the engine's thread or the takeover waits for, in words; empty: nothing."""
         return "; ".join(stall.waiting_for for stall in self._stalls if stall.waiting_for)
+
+    def owns(self, partitions: Collection[int]) -> None:
+        """These partitions' commands are handed out from now on, and no others."""
+        gained, lost = sorted({*partitions} - self.owned), sorted(self.owned - {*partitions})
+        self.owned = frozenset(partitions)
+        for word, changed in (("gained", gained), ("released", lost)):
+            if changed:
+                _engine.info("%s partitions %s; %d are owned now", word, ", ".join(map(str, changed)), len(self.owned))
+
+    def joined(self, queue: str, partitions: Collection[int]) -> None:
+        """The workers of a task queue have taken this one in."""
+        self.joining.discard(queue)
+        _worker.info("joined queue %s; gained partitions %s", queue, ", ".join(map(str, sorted(partitions))) or "none yet")
 
     def waits(self, for_what: str) -> None:
         """The engine's thread waits: said again and again while it lasts."""

@@ -295,7 +295,7 @@ class _Queue:
     # ---- partitions come and go; called within poll and consume
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._status.joining.discard(self._queue)
+        self._status.joined(self._queue, [each.partition for each in partitions])
         self._held.gain((each.topic, each.partition) for each in partitions)
         consumer.incremental_assign(partitions)
         if self._is_paused:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perdure.model.events import RecordProduced
+    from perdure.core.run import RunState
+    from perdure.model.events import AnyEvent, RecordProduced
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
     from perdure.store.rocksdb.changes import Changes
@@ -21,6 +22,9 @@ class NetEffects:
         self._tasks_ended: set[tuple[str, int]] = set()
         self._timers: set[Timer] = set()
         self._timers_ended: set[Timer] = set()
+
+    def failed(self, run: RunState, event: AnyEvent, activity: str = "") -> None:
+        """The log of the engine that recorded it has it."""
 
     def dispatch(self, task: Task) -> None:
         """Keep it until it has ended."""

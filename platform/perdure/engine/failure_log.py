@@ -1,0 +1,148 @@
+"""Failures of author code, in the operator's log: a warning for each attempt that failed, an error for each run.
+
+An outage makes thousands of attempts fail alike. Of each activity and workflow type a few lines are written at once, then one in a
+while, with the number of those that were left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from perdure.model import events as ev
+
+if TYPE_CHECKING:
+    from perdure.core.run import RunState
+    from perdure.model.failure import FailureInfo
+
+BURST: Final = 5
+EVERY_S: Final = 10.0
+"""After a burst, one line in so many seconds about an activity."""
+RUNS_BURST: Final = 100
+RUNS_EVERY_S: Final = 1.0
+MESSAGE: Final = 300
+"""Characters of an exception's message that are shown."""
+TYPES: Final = 1_000
+"""So many names are told apart."""
+
+_FRAME: Final = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
+
+
+class Sparse:
+    """Lets a few lines of each name through at once, then one in a while.
+
+    Args:
+        burst: so many at once.
+        every_s: then one in so many seconds.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, burst: int, every_s: float, clock: Callable[[], float] = monotonic) -> None:
+        self._burst = burst
+        self._every_s = every_s
+        self._clock = clock
+        self._names: dict[str, tuple[float, float, int]] = {}
+
+    def passes(self, name: str) -> int | None:
+        """Whether a line of this name may be written now.
+
+        Returns:
+            How many were left out before it; None: this one is left out, too.
+        """
+        now = self._clock()
+        budget, at, left_out = self._names.pop(name, (float(self._burst), now, 0))
+        budget = min(self._burst, budget + (now - at) / self._every_s)
+        is_shown = budget >= 1.0
+        self._names[name] = (budget - 1.0, now, 0) if is_shown else (budget, now, left_out + 1)
+        if len(self._names) > TYPES:
+            del self._names[next(iter(self._names))]
+        return left_out if is_shown else None
+
+
+class AttemptLog:
+    """Warnings about attempts.
+
+    Args:
+        logger: gets them.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._sparse = Sparse(BURST, EVERY_S)
+
+    def failed(self, name: str, failure: FailureInfo, attempt: int, next_: str, **where: str | int) -> None:
+        """An attempt failed.
+
+        Args:
+            name: of the activity.
+            failure: of the attempt.
+            attempt: its number, from 1.
+            next_: what happens next, in words.
+            where: which run it was.
+        """
+        if (left_out := self._sparse.passes(name)) is None:
+            return
+        more = f" ({left_out} more failed attempts of {name} were not logged)" if left_out else ""
+        self._logger.warning(
+            "activity %s failed in attempt %d: %s; %s%s", name, attempt, in_words(failure), next_, more, extra=where
+        )
+
+
+class FailureLog:
+    """What an engine's batches recorded of failures; written once they are durable."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("perdure.engine")
+        self._attempts = AttemptLog(self._logger)
+        self._runs = Sparse(RUNS_BURST, RUNS_EVERY_S)
+
+    def write(self, failures: Iterable[tuple[RunState, ev.AnyEvent, str]]) -> None:
+        """Log them.
+
+        Args:
+            failures: the run, the event, and the name of the activity, if it is about one.
+        """
+        for run, event, activity in failures:
+            self._write(run, event, activity)
+
+    def _write(self, run: RunState, event: ev.AnyEvent, activity: str) -> None:
+        where = {"workflow_id": run.workflow_id, "run_id": run.run_id, "workflow_type": run.type}
+        match event:
+            case ev.ActivityAttemptFailed():
+                next_ = f"next attempt at {_moment(event.retry_at)}"
+                self._attempts.failed(activity, event.failure, event.attempt, next_, **where)
+            case ev.ActivityFailed():
+                self._attempts.failed(activity, event.failure, event.attempts, "there is no further attempt", **where)
+            case ev.WorkflowFailed():
+                self._failed(run, in_words(event.failure), where)
+            case ev.WorkflowTimedOut():
+                self._failed(run, "its time is up", where)
+            case _:
+                pass
+
+    def _failed(self, run: RunState, why: str, where: dict[str, str]) -> None:
+        if (left_out := self._runs.passes(run.type)) is None:
+            return
+        more = f" ({left_out} more failed runs of {run.type} were not logged)" if left_out else ""
+        self._logger.error("workflow %s failed: %s: %s%s", run.workflow_id, run.type, why, more, extra=where)
+
+
+def in_words(failure: FailureInfo) -> str:
+    """Type, message and the author's line, as in `KeyError: 'missing' (app.py:31)`, on one line; then what it was raised from."""
+    kind = failure.type.rpartition(":")[2]
+    message = " ".join(failure.message.split())
+    if len(message) > MESSAGE:
+        message = f"{message[:MESSAGE]}…"
+    text = f"{kind}: {message}" if message else kind
+    if lines := _FRAME.findall(failure.traceback):
+        file, line = lines[-1]
+        text += f" ({file}:{line})"
+    return f"{text}, caused by {in_words(failure.cause)}" if failure.cause is not None else text
+
+
+def _moment(at: int) -> str:
+    return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(" ", "seconds")
