@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from perdure.api.hub import version_of
 from perdure.client.listing import PAGE_LIMIT, ListQuery
 from perdure.errors import InfrastructureError
+from perdure.threads import watch_task
 
 if TYPE_CHECKING:
     from perdure.api.hub import Version
@@ -76,6 +77,7 @@ class PollingFeed:
     def start(self, listener: Listener) -> None:
         """Look from here on."""
         self._task = asyncio.get_running_loop().create_task(self._run(listener))
+        watch_task(self._task, "feed of the API")
 
     async def begun(self) -> None:
         """Wait for the first look."""

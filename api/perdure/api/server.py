@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
@@ -12,6 +11,7 @@ import uvicorn
 from perdure.api.listening import listening
 from perdure.api.protocol import LimitedProtocol
 from perdure.observability.accepting import Acceptor, ConnectionLimits
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     import socket
@@ -65,12 +65,12 @@ class ApiServer:
             server_header=False,
         )
         self._server = LimitedServer(config, self.acceptor, app.hub.say_goodbye)
-        self._thread: threading.Thread | None = None
+        self._thread: Watched | None = None
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
 
     def start(self) -> None:
         """Serve in a thread of its own; returns at once."""
-        self._thread = threading.Thread(target=self.run, name="perdure-api", daemon=True)
+        self._thread = Watched(target=self.run, name="perdure-api")
         self._thread.start()
 
     def run(self) -> None:

@@ -165,18 +165,20 @@ def _serve(
     from perdure.api.app import create_app
     from perdure.api.audit import AuditLog
     from perdure.api.server import ApiServer
-    from perdure.cli.signals import stop_on_signal
+    from perdure.cli.signals import LostThread, stop_on_signal
     from perdure.observability.observed import Observed
 
     server = ApiServer(create_app(backend, security, AuditLog(trail)), host, port, grace_s=grace)
     metrics = observing.server(Observed())
 
     stop_on_signal(server.stop)
+    lost = LostThread(server.stop, grace)
     if metrics:
         metrics.start()
     typer.echo(f"serving {backend.namespace} at {server.url}/api/v1; {server.url}/openapi.json describes it")
     try:
         server.run()
+        lost.check()
     finally:
         server.join()
         if metrics:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure.cli.api import NEEDED
 from perdure.errors import InfrastructureError
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ class DevApi:
         self._woken, self._wakes = socket.socketpair()
         self._server: ApiServer | None = None
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="perdure-api", daemon=True)
+        self._thread = Watched(target=self._run, name="perdure-api")
         self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
 
     @classmethod

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from perdure.threads import Watched
+
 if TYPE_CHECKING:
     from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
     from perdure.engine.report import Report
@@ -148,9 +150,8 @@ class OnKafka:
         if ingest is None:
             self.platform.run_forever(ready)
             return
-        import threading
 
-        thread = threading.Thread(target=ingest.run, name="perdure-ingest", daemon=True)
+        thread = Watched(target=ingest.run, name="perdure-ingest")
         try:
             thread.start()
             self.platform.run_forever(ready)

@@ -38,7 +38,7 @@ def projector(
     from perdure.cli.kafka_options import place, see_owner
     from perdure.cli.observing import Observing
     from perdure.cli.postgres_options import database_of, shapes_of_app
-    from perdure.cli.signals import stop_on_signal
+    from perdure.cli.signals import LostThread, stop_on_signal
     from perdure.model.duration import microseconds
 
     where, database = place(kafka, namespace, settings), database_of(postgres, namespace)
@@ -61,10 +61,12 @@ def projector(
     metrics = observing.server(Observed(projector=projecting.progress))
 
     stop_on_signal(projecting.request_stop)
+    lost = LostThread(projecting.request_stop)
     if metrics:
         metrics.start()
     try:
         projecting.run_forever(lambda: typer.echo(f"projecting {namespace} into {database.shown}, schema {database.schema}"))
+        lost.check()
     finally:
         if metrics:
             metrics.stop()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from perdure.cli.observing import say
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +43,7 @@ class Reloader:
         self._since_ns = since_ns
         self._closing = threading.Event()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="perdure-reload", daemon=True)
+        self._thread = Watched(target=self._watch, name="perdure-reload")
 
     def start(self) -> None:
         """Watch; returns when no change is missed any more."""

@@ -18,7 +18,7 @@ from perdure.cli.dev_api import DevApi
 from perdure.cli.loading import App, blamed, is_of_author, load
 from perdure.cli.observing import Observing, say
 from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again
-from perdure.cli.signals import stop_on_signal
+from perdure.cli.signals import LostThread, stop_on_signal
 from perdure.cli.web import WebServer
 from perdure.codec.registered import check_registered
 from perdure.embedded import Platform
@@ -118,12 +118,14 @@ def serve(served: Served) -> None:
         _print_banner(served, app, registry, web, api, metrics.url if metrics else "")
 
     is_signalled = stop_on_signal(stop)
+    lost = LostThread(stop, served.grace_s)
     if reloader:
         reloader.start()
     if metrics:
         metrics.start()
     try:
         platform.run_forever(ready)
+        lost.check()
     except (InfrastructureError, UsageError):
         raise
     except Exception as error:

@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
+from perdure import threads
 from perdure.cli.observing import say
+from perdure.errors import InfrastructureError
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+
+EXIT_S: Final = 30.0
+"""So long a process that has lost a thread may take to stop in good order."""
+
+
+class LostThread:
+    """Stops the process when a thread it depends on dies: only a new process has it again.
+
+    Args:
+        stop: asks for the stop.
+        grace_s: what the stop gives to running attempts, seconds.
+    """
+
+    def __init__(self, stop: Callable[[], None], grace_s: float = 0.0) -> None:
+        self._stop = stop
+        self._grace_s = grace_s
+        self._message = ""
+        threads.listen(self._died)
+
+    def check(self) -> None:
+        """Called when all has stopped.
+
+        Raises:
+            InfrastructureError: it was because of a thread.
+        """
+        if self._message:
+            raise InfrastructureError(f"{self._message}; the process has ended so that another one takes over")
+
+    def _died(self, message: str) -> None:
+        if not self._message:
+            self._message = message
+            Watched(target=self._end, name="perdure-stop").start()
+
+    def _end(self) -> None:
+        self._stop()
+        time.sleep(self._grace_s + EXIT_S)
+        say(f"perdure: {self._message}; the process could not stop in good order and ends now")
+        os._exit(1)
 
 
 def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
@@ -31,7 +75,7 @@ def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
     def handle(number: int, _frame: FrameType | None) -> None:
         is_signalled.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        threading.Thread(target=end, args=(number,), name="perdure-stop").start()
+        Watched(target=end, args=(number,), name="perdure-stop").start()
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

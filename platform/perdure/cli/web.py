@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from perdure.errors import UsageError
 from perdure.observability.accepting import Acceptor, ConnectionLimits
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -45,7 +45,7 @@ class WebServer:
             asgi, log_config=None, log_level="error", access_log=False, http="httptools", timeout_graceful_shutdown=GRACE_S
         )
         self._server = LimitedServer(config, Acceptor(self._socket, ConnectionLimits(body_s=BODY_S)))
-        self._thread = threading.Thread(target=self._server.run, name="perdure-web", daemon=True)
+        self._thread = Watched(target=self._server.run, name="perdure-web")
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
 
     @classmethod

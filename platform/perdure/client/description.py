@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure.core.activity import ActivityState, ActivityStatus
 from perdure.core.run import fold
+from perdure.model.tasks import trouble_of_worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ class PendingActivity:
         attempt: the current one, or the one that failed last while `retry_at` is set.
         doing: "waiting for a worker", "running" or "backing off".
         retry_at: when the next attempt begins; None unless it backs off.
-        reason: why the last attempt failed, or why no worker takes it; empty when there is nothing to say.
+        reason: why no worker takes it, what holds up the worker that runs it, or why the last attempt failed; empty when there is nothing to say.
     """
 
     number: int
@@ -117,7 +118,11 @@ def _pending(activity: ActivityState) -> PendingActivity:
     else:
         doing = "waiting for a worker"
     failure = activity.failure
-    reason = activity.declined or (f"{failure.type.rpartition(':')[2]}: {failure.message}" if failure else "")
+    reason = (
+        activity.declined
+        or trouble_of_worker(activity.worker)
+        or (f"{failure.type.rpartition(':')[2]}: {failure.message}" if failure else "")
+    )
     return PendingActivity(
         activity.number,
         activity.name,

@@ -47,6 +47,7 @@ class Working:
         )
         log = None if has_engine else AttemptLog(logging.getLogger("perdure.worker"))
         self.worker = Worker(options.instance, activities.attempts, self._submit, options.concurrency, attempt_log=log)
+        self._side.watch.on_blocked = self.worker.blocked
         self._source = TaskSource(clients, options.queues, self._deliver, self._cancel, self._let_go, options.concurrency, status)
 
     def start(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure.errors import InfrastructureError
 from perdure.log.published import PublishedRecords
+from perdure.threads import Watched
 from perdure.triggers.binding import Bindings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class EmbeddedIngest:
         self._bindings = Bindings(registry, payloads)
         self._report = report
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="perdure-ingest", daemon=True)
+        self._thread = Watched(target=self._run, name="perdure-ingest")
 
     def start(self) -> None:
         """Take records from here on; the file is there."""

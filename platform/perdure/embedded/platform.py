@@ -80,6 +80,7 @@ class Platform(Process):
         self.steps = self._wired.steps
         name = f"{os.getpid()}@{socket.gethostname()}"
         self.worker = Worker(name, self.attempts, self._adapters.log.submit, concurrency)
+        self.side.watch.on_blocked = self.worker.blocked
 
     @property
     def engine(self) -> Engine:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from perdure.codec.records import decode_reply, encode_command
@@ -13,6 +12,7 @@ from perdure.log.addresses import elsewhere_address
 from perdure.log.hints import Hints
 from perdure.medium.faults import fault
 from perdure.medium.sqlite import check_format, connect
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,7 +67,7 @@ class Courier:
         self._epoch = 0
         self._position = 0
         self._data_version = -1
-        self._thread = Thread(target=self._run, name="perdure-client", daemon=True)
+        self._thread = Watched(target=self._run, name="perdure-client")
         self._thread.start()
 
     def send(self, commands: Sequence[AnyCommand]) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import select
 import socket
 from contextlib import suppress
-from threading import Thread
 from typing import TYPE_CHECKING
+
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,7 @@ class HintListener:
         self._heard = heard
         self._hints = Hints()
         self._is_closing = False
-        self._thread = Thread(target=self._listen, name="perdure-hints", daemon=True)
+        self._thread = Watched(target=self._listen, name="perdure-hints")
         self._thread.start()
 
     @property

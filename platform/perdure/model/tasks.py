@@ -49,3 +49,18 @@ class Cancellation(Struct, array_like=True, frozen=True, gc=False):
     """
 
     tokens: tuple[str, ...]
+
+
+def blocked_worker(name: str, trouble: str) -> str:
+    """How a worker is named in an ActivityStarted whose attempt holds up the worker's loop.
+
+    Args:
+        name: the worker's.
+        trouble: what holds it up.
+    """
+    return f"{name} ({trouble})"
+
+
+def trouble_of_worker(worker: str) -> str:
+    """What holds a worker's loop up, by its name in an ActivityStarted; empty when nothing did."""
+    return worker.partition(" (")[2].removesuffix(")")

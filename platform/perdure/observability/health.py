@@ -10,17 +10,21 @@ from dataclasses import dataclass
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Final
 
+from perdure import threads
 from perdure.engine.counts import Doing
 
 if TYPE_CHECKING:
     from perdure.engine.counts import Pulse
     from perdure.log.kafka.status import Status
     from perdure.observability.observed import Observed
+    from perdure.worker.worker import Worker
 
 HANGS_S: Final = 60.0
 """A batch that has been handled for so long will not end. Code that blocks is interrupted after two seconds a run."""
 PROJECTOR_HANGS_S: Final = 180.0
 """A transaction with PostgreSQL is given up long before: no connection, or none that answers, for 30 s."""
+STARVES_S: Final = 60.0
+"""Tasks wait and none has begun for so long: the worker is stuck, or far too small."""
 COMMIT_S: Final = 1.0
 """A commit that takes longer makes the process not ready."""
 
@@ -42,7 +46,23 @@ class Health:
 
 
 def is_live(observed: Observed) -> Health:
-    """Whether the loop goes on."""
+    """Whether every thread and loop goes on."""
+    return Health((*threads.dead(), *_hung_loops(), *_of_main_loop(observed).reasons))
+
+
+def _hung_loops() -> list[str]:
+    return [
+        f"the loop of {pulse.name} hangs: it has not gone round for {pulse.silent_s:.0f} s{_because(pulse)}"
+        for pulse in threads.pulses()
+        if pulse.silent_s > HANGS_S
+    ]
+
+
+def _because(pulse: threads.Pulse) -> str:
+    return f" ({pulse.trouble})" if pulse.trouble else ""
+
+
+def _of_main_loop(observed: Observed) -> Health:
     if observed.projector is not None and 0 < observed.projector.pulse < monotonic() - PROJECTOR_HANGS_S:
         return Health((f"the projector's loop hangs: it has not gone round for {monotonic() - observed.projector.pulse:.0f} s",))
     if observed.engine is None:
@@ -64,7 +84,18 @@ def is_ready(observed: Observed) -> Health:
         reasons += _of_kafka(observed.kafka, has_engine=observed.engine is not None)
     if observed.projector is not None and (waits := observed.projector.waiting_for):
         reasons.append(waits if not observed.projector.trouble else f"{waits} ({observed.projector.trouble})")
+    reasons += [pulse.trouble for pulse in threads.pulses() if pulse.trouble and pulse.silent_s <= HANGS_S]
+    if observed.worker is not None:
+        reasons += _of_worker(observed.worker)
     return Health((*is_live(observed).reasons, *reasons))
+
+
+def _of_worker(worker: Worker) -> list[str]:
+    waits_s = min(worker.oldest_waiting_s, worker.since_last_begin_s)
+    if waits_s < STARVES_S:
+        return []
+    waiting, running = worker.waiting, worker.running
+    return [f"{waiting} tasks wait and none has begun for {waits_s:.0f} s: {running} running attempts hold all places or threads"]
 
 
 def _of_pulse(pulse: Pulse) -> list[str]:

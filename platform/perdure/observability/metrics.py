@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from perdure import threads
 from perdure.errors import InfrastructureError
 from perdure.observability.health import is_live, is_ready
 
@@ -84,6 +85,9 @@ class Metrics(Collector):
         observed = self._observed
         yield _gauge("perdure_live", "Whether the process's loop goes on.", is_live(observed).is_well)
         yield _gauge("perdure_ready", "Whether the process does its work.", is_ready(observed).is_well)
+        yield _gauge("perdure_dead_threads", "Threads and tasks of this process that have died.", len(threads.dead()))
+        help_ = "For how long the asyncio loop that is furthest behind has not gone round."
+        yield _gauge("perdure_loop_blocked_seconds", help_, max((each.silent_s for each in threads.pulses()), default=0.0))
         if observed.engine is not None:
             yield from _of_engine(observed.engine)
         yield from self._of_attempts()
@@ -113,8 +117,10 @@ class Metrics(Collector):
         if running:
             yield _by("perdure_attempts_running", "Attempts that run now.", "kind", running)
         if observed.worker is not None:
-            help_ = "Tasks in this process that wait for a running attempt to end."
+            help_ = "Tasks in this process that wait for a running attempt to end, or for a thread."
             yield _gauge("perdure_tasks_waiting", help_, observed.worker.waiting)
+            help_ = "For how long the task has waited in this process that has waited longest."
+            yield _gauge("perdure_worker_oldest_waiting_task_seconds", help_, observed.worker.oldest_waiting_s)
 
     def _of_medium(self, medium: Medium) -> Iterator[Metric]:
         try:

@@ -63,9 +63,9 @@ class SideActivities(Activities):
 
     def close(self) -> None:
         """Close what is provided and end the loop. Idempotent. Sync functions that still run are left behind."""
-        if self.side.is_running:
-            try:
+        try:
+            if self.side.is_running:
                 self.side.call(self.provided.close(), CLOSE_S)
-            finally:
-                self.side.stop()
-        self.attempts.threads.close()
+        finally:
+            self.side.stop()
+            self.attempts.threads.close()

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from perdure.errors import InfrastructureError
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from perdure.engine.processor import Engine
@@ -33,7 +34,7 @@ class Process(ABC):
 
     def __init__(self, parts: str) -> None:
         self._parts = parts
-        self._thread: threading.Thread | None = None
+        self._thread: Watched | None = None
         self._is_stopping = threading.Event()
         self._grace_s = GRACE_S
         self._fault: BaseException | None = None
@@ -45,7 +46,7 @@ class Process(ABC):
             InfrastructureError: it cannot open; the message says what to do.
         """
         opened = threading.Event()
-        self._thread = threading.Thread(target=self._serve, args=(opened.set,), name="perdure-engine", daemon=True)
+        self._thread = Watched(target=self._serve_in_thread, args=(opened,), name="perdure-engine")
         self._thread.start()
         while not opened.wait(0.05) and self._thread.is_alive():
             pass
@@ -134,6 +135,11 @@ class Process(ABC):
             if is_open:  # else the error says it all
                 _logger.info("%s: stopped", self._parts)
 
+    def _serve_in_thread(self, opened: threading.Event) -> None:
+        self._serve(opened.set)
+        if self._fault is not None and opened.is_set():  # else start() raises it
+            raise self._fault
+
     def _run(self) -> None:
         engine = self.engine
         if engine is None:
@@ -142,7 +148,7 @@ class Process(ABC):
             return
         while not self._is_stopping.is_set():
             engine.run_batch()
-        draining = threading.Thread(target=self._drain_and_wake, name="perdure-drain")
+        draining = Watched(target=self._drain_and_wake, name="perdure-drain")
         draining.start()
         try:
             while draining.is_alive():

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
 from typing import Any, NoReturn, TypeVar
+
+from perdure.threads import Watched
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class ActivityThreads:
             self._idle -= 1
         else:
             self._started += 1
-            Thread(target=self._serve, name="perdure-activity", daemon=True).start()
+            Watched(target=self._serve, name="perdure-activity").start()
         self._queue.put(work)
         return (await done)()
 

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from concurrent.futures import Future, wait
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+from perdure.errors import InfrastructureError
+from perdure.threads import Watched
+from perdure.worker.loop_watch import LoopWatch
 
 T = TypeVar("T")
+LOOK_S: Final = 0.5
 
 
 class SideLoop:
-    """Runs from `start` to `stop`."""
+    """Runs from `start` to `stop`.
+
+    Attributes:
+        loop: asyncio's.
+        watch: notices when it stands still.
+    """
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._is_stopping = False
+        self._thread = Watched(target=self._run, name=name)
+        self.watch = LoopWatch(self.loop, name, lambda: self._thread.ident)
 
     @property
     def is_running(self) -> bool:
@@ -26,6 +38,7 @@ class SideLoop:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+        self.watch.start()
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """Run a coroutine there, from another thread, and wait for it.
@@ -36,12 +49,32 @@ class SideLoop:
 
         Raises:
             TimeoutError: it takes longer.
+            InfrastructureError: the loop is gone.
         """
-        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        return future.result(timeout_s)
+        try:
+            future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except RuntimeError:  # it is closed
+            coroutine.close()
+            raise InfrastructureError(self._gone) from None
+        until = None if timeout_s is None else monotonic() + timeout_s
+        while not future.done() and self._thread.is_alive():
+            left_s = LOOK_S if until is None else min(LOOK_S, until - monotonic())
+            if left_s <= 0:
+                future.cancel()
+                raise TimeoutError
+            wait((future,), left_s)
+        if not future.done():
+            raise InfrastructureError(self._gone)
+        return future.result()
+
+    @property
+    def _gone(self) -> str:
+        return f"the loop of thread {self._thread.name} is gone"
 
     def stop(self) -> None:
         """Cancel what still runs there and end the thread. Idempotent."""
+        self._is_stopping = True
+        self.watch.stop()
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(5.0)
@@ -49,7 +82,8 @@ class SideLoop:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            while not self._is_stopping:  # an activity may have called loop.stop()
+                self.loop.run_forever()
             self._cancel_all()
         finally:
             self.loop.close()

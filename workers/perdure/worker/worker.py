@@ -16,11 +16,13 @@ from typing import Any, Final
 
 from msgspec import json
 
+from perdure.activity import Info
 from perdure.engine.failure_log import AttemptLog
 from perdure.errors import PayloadError
 from perdure.model import commands as cm
 from perdure.model.limits import PAYLOAD_BYTES
-from perdure.model.tasks import Task
+from perdure.model.tasks import Task, blocked_worker
+from perdure.threads import watch_task
 from perdure.worker.attempt import Attempts
 
 STARTED_AFTER_S: Final = 2.0
@@ -33,13 +35,15 @@ class Running:
     """An attempt that is out.
 
     Attributes:
+        delivered_at: when the worker took its task, monotonic seconds.
         since: when its function began, monotonic seconds; infinity while it waits for a thread.
     """
 
-    __slots__ = ("asyncio_task", "beats_at", "details", "is_leased", "since", "task")
+    __slots__ = ("asyncio_task", "beats_at", "delivered_at", "details", "is_leased", "since", "task")
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, delivered_at: float = 0.0) -> None:
         self.task = task
+        self.delivered_at = delivered_at
         self.since = inf
         self.is_leased = False
         self.beats_at = 0.0
@@ -76,6 +80,8 @@ class Worker:
         self._submit = submit
         self._concurrency = concurrency
         self._waiting: deque[Task] = deque()
+        self._waiting_since: dict[str, float] = {}
+        self._began_at = monotonic()
         self._running: dict[str, Running] = {}
         self._reports: list[cm.AnyCommand] = []
         self._beating: asyncio.Task[None] | None = None
@@ -98,8 +104,22 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Tasks that wait for one of them to end."""
-        return len(self._waiting)
+        """Tasks that have not begun: they wait for an attempt to end, or for a thread."""
+        return len(self._waiting) + self._attempts.threads.waiting
+
+    @property
+    def oldest_waiting_s(self) -> float:
+        """For how long the task has waited that has waited longest, seconds; from any thread."""
+        since = [*list(self._waiting_since.values())[:1], *self._unbegun()]
+        return max(0.0, monotonic() - min(since)) if since else 0.0
+
+    @property
+    def since_last_begin_s(self) -> float:
+        """How long ago an attempt began last, or this worker was made, seconds."""
+        return monotonic() - self._began_at
+
+    def _unbegun(self) -> list[float]:
+        return [running.delivered_at for running in list(self._running.values()) if running.since == inf]
 
     @property
     def name(self) -> str:
@@ -113,9 +133,11 @@ class Worker:
 
     def deliver(self, tasks: Sequence[Task]) -> None:
         """Take tasks; on the loop's thread."""
+        now = monotonic()
         for task in tasks:
             if self._attempts.serves(task.name):
                 self._waiting.append(task)
+                self._waiting_since[task.token] = now
             else:
                 self._submit([self._declined(task)])
         self._start_waiting()
@@ -127,7 +149,7 @@ class Worker:
             if running is not None and running.asyncio_task is not None:
                 running.asyncio_task.cancel("the workflow no longer waits for it")
         if self._waiting and (gone := set(tokens)):
-            self._waiting = deque(task for task in self._waiting if task.token not in gone)
+            self._keep_waiting(gone)
 
     def let_go(self, tokens: Sequence[str]) -> list[str]:
         """Others may be about to run these attempts; on the loop's thread. Those that run here are reported as started, so that they
@@ -139,7 +161,7 @@ class Worker:
         gone = set(tokens)
         dropped = [task.token for task in self._waiting if task.token in gone]
         if dropped:
-            self._waiting = deque(task for task in self._waiting if task.token not in gone)
+            self._keep_waiting(gone)
         started: list[cm.AnyCommand] = []
         for token in tokens:
             running = self._running.get(token)
@@ -154,6 +176,22 @@ class Worker:
             self._submit(started)
         return dropped
 
+    def blocked(self, info: Info, trouble: str) -> None:
+        """An attempt holds up the loop; from any thread but the loop's. The run is told, for the loop itself cannot.
+
+        Args:
+            info: of the attempt.
+            trouble: where it stands, for people.
+        """
+        for running in list(self._running.values()):
+            task = running.task
+            if task.run_id == info.run_id and task.idempotency_key == info.idempotency_key and not running.is_leased:
+                running.is_leased = True
+                worker = blocked_worker(self._name, trouble)
+                self._submit(
+                    [cm.StartActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, worker=worker)]
+                )
+
     async def drain(self, grace_s: float) -> int:
         """Take nothing new, let what runs end.
 
@@ -165,6 +203,7 @@ class Worker:
         """
         self._is_draining = True
         self._waiting.clear()
+        self._waiting_since.clear()
         out = [running.asyncio_task for running in self._running.values() if running.asyncio_task is not None]
         if out:
             _, late = await asyncio.wait(out, timeout=grace_s)
@@ -176,6 +215,12 @@ class Worker:
             return len(late)
         return 0
 
+    def _keep_waiting(self, gone: set[str]) -> None:
+        """All but these."""
+        self._waiting = deque(task for task in self._waiting if task.token not in gone)
+        for token in gone:
+            self._waiting_since.pop(token, None)
+
     def _start_waiting(self) -> None:
         waiting, running = self._waiting, self._running
         if self._is_draining:
@@ -184,12 +229,14 @@ class Worker:
         while waiting and len(running) < self._concurrency:
             task = waiting.popleft()
             if task.token in running:
+                self._waiting_since.pop(task.token, None)
                 continue
-            attempt = running[task.token] = Running(task)
+            attempt = running[task.token] = Running(task, self._waiting_since.pop(task.token, 0.0) or monotonic())
             attempt.asyncio_task = loop.create_task(self._run(attempt))
             attempt.asyncio_task.add_done_callback(partial(self._forget, attempt))
         if running and self._beating is None and self._is_leasing:
             self._beating = loop.create_task(self._beat())
+            watch_task(self._beating, "heartbeats of the worker")
 
     def _declined(self, task: Task) -> cm.DeclineActivity:
         known = ", ".join(sorted(self._attempts.names())) or "none"
@@ -203,7 +250,7 @@ class Worker:
             running.details = _encoded(details, task.name)
 
         def begin() -> None:
-            running.since = monotonic()
+            running.since = self._began_at = monotonic()
 
         try:
             report = await self._attempts.run(task, heartbeat, begin)

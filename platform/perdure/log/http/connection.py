@@ -17,6 +17,7 @@ from perdure.errors import EngineUnavailable, InfrastructureError, UsageError
 from perdure.log.http.answers import Answer
 from perdure.log.http.contract import RECORD
 from perdure.log.http.routes import Call
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from perdure.client.address import Token
@@ -49,7 +50,7 @@ class Connection:
         self._unreachable_s = unreachable_s
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: Watched | None = None
         self._http: httpx.AsyncClient | None = None
         self.is_closed = False
 
@@ -65,7 +66,7 @@ class Connection:
                 raise EngineUnavailable(CLOSED)
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="perdure-http", daemon=True)
+                self._thread = Watched(target=self._loop.run_forever, name="perdure-http")
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 

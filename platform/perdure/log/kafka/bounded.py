@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from perdure.threads import Watched
+
 TURN_S: Final = 1.0
 
 
@@ -74,7 +76,7 @@ class _Thread:
         self._function: Callable[[], None] | None = None
         self.done.acquire()
         self._wanted.acquire()
-        threading.Thread(target=self._run, name="perdure-kafka-transactions", daemon=True).start()
+        Watched(target=self._run, name="perdure-kafka-transactions").start()
 
     def begin(self, function: Callable[[], None]) -> None:
         self._function = function

@@ -12,6 +12,7 @@ from perdure.codec.avro import CANCELLATIONS
 from perdure.errors import UndecodableRecord
 from perdure.log.kafka.records import header_of
 from perdure.log.kafka.verdict import error_of, in_words
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
@@ -43,7 +44,7 @@ class CancellationTail:
         self._status = status
         self.ready = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="perdure-cancellations", daemon=True)
+        self._thread = Watched(target=self._run, name="perdure-cancellations")
 
     def start(self) -> None:
         """Begin."""

@@ -16,6 +16,7 @@ from perdure.errors import InfrastructureError, UndecodableRecord
 from perdure.log.kafka.addresses import caller_address
 from perdure.log.kafka.records import header_of
 from perdure.log.kafka.verdict import error_of, in_words
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
@@ -48,7 +49,7 @@ class Mailbox:
         self._told = told
         self._key = b""
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="perdure-replies", daemon=True)
+        self._thread = Watched(target=self._run, name="perdure-replies")
         self._thread.start()
 
     @property

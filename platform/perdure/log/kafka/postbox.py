@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from perdure.codec.avro import COMMANDS
 from perdure.errors import RequestRefused
 from perdure.log.kafka.verdict import error_of, in_words
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from perdure.log.kafka.plain_clients import PlainClients
@@ -37,7 +38,7 @@ class Postbox:
         self._lock = threading.Lock()
         self._producer = self._made()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="perdure-commands", daemon=True)
+        self._thread = Watched(target=self._serve, name="perdure-commands")
         self._thread.start()
 
     def send(self, command: AnyCommand, written: Callable[[Place], None] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -14,6 +13,7 @@ from perdure.codec.avro import COMMANDS, DEAD_LETTERS
 from perdure.log.kafka.verdict import error_of, in_words
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from perdure.log.kafka.plain_clients import PlainClients
@@ -52,7 +52,7 @@ class ReportWriter:
         self._failed: set[int] = set()
         self._producer: Producer | None = None
         self._is_giving_up = False
-        self._thread = threading.Thread(target=self._run, name="perdure-reports", daemon=True)
+        self._thread = Watched(target=self._run, name="perdure-reports")
 
     def start(self) -> None:
         """Begin."""

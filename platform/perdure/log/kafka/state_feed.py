@@ -15,6 +15,7 @@ from perdure.errors import InfrastructureError, UndecodableRecord
 from perdure.log.kafka.ends import Ends
 from perdure.log.kafka.records import header_of
 from perdure.log.kafka.verdict import in_words
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from perdure.log.kafka.plain_clients import PlainClients
@@ -38,7 +39,7 @@ class StateFeed:
         self._events = Ends(clients, clients.topic("events"), self._troubled)
         self._states = Ends(clients, self._topic, self._troubled)
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: Watched | None = None
         self._has_begun = asyncio.Event()
         self.trouble = ""
 
@@ -50,7 +51,7 @@ class StateFeed:
             if not self._stopping.is_set():
                 loop.call_soon_threadsafe(done, *what)
 
-        self._thread = threading.Thread(target=self._run, args=(listener, on_loop), name="perdure-state-feed", daemon=True)
+        self._thread = Watched(target=self._run, args=(listener, on_loop), name="perdure-state-feed")
         self._thread.start()
 
     async def begun(self) -> None:

@@ -15,6 +15,7 @@ from perdure.log.kafka.ends import Ends
 from perdure.log.kafka.partitioner import partition_of
 from perdure.log.kafka.records import header_of
 from perdure.log.kafka.verdict import error_of, in_words
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,7 +63,7 @@ class StateTable:
         self._moved_at = 0.0
         self._loaded: set[int] = set()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: Watched | None = None
 
     def close(self) -> None:
         """Follow no longer. Idempotent."""
@@ -165,7 +166,7 @@ class StateTable:
         with self._lock:
             if self._thread is None or (self._fault is not None and not self._thread.is_alive()):
                 self._fault = None
-                self._thread = threading.Thread(target=self._run, name="perdure-states", daemon=True)
+                self._thread = Watched(target=self._run, name="perdure-states")
                 self._thread.start()
 
     def _run(self) -> None:

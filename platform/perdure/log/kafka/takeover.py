@@ -7,7 +7,6 @@ compare what the events say they were caused by with the committed offset. Claim
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import confluent_kafka.admin as kafka_admin
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 
+from perdure.errors import InfrastructureError
 from perdure.log.kafka.verdict import error_of, in_words
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -100,7 +101,7 @@ class Takeover:
         self._waiting: dict[int, int] = {}
         self._open: set[int] = set()
         self._offsets: Consumer | None = None
-        self._thread = threading.Thread(target=self._run, name="perdure-kafka-takeover", daemon=True)
+        self._thread = Watched(target=self._run, name="perdure-kafka-takeover")
 
     # ---- on the engine's thread
 
@@ -158,9 +159,11 @@ class Takeover:
                     time.sleep(RETRY_S)
                     # One that has asked before a broker failed goes on asking with the leader's old epoch, and is refused for ever.
                     admin = self._clients.admin(self._troubled)
-        except BaseException as error:  # noqa: BLE001 - raised on the engine's thread
+        except BaseException as error:
             self._done.put(error)
             self._wake()
+            if not isinstance(error, InfrastructureError):
+                raise
         finally:
             for partition in list(self._partitions):
                 self._restorer.close(partition)

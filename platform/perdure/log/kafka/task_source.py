@@ -24,6 +24,7 @@ from perdure.log.kafka.report_writer import Buried, Item, ReportWriter
 from perdure.log.kafka.verdict import error_of, in_words
 from perdure.model import commands as cm
 from perdure.model.dead_letters import DeadLetter, RecordHeader
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -164,7 +165,7 @@ class _Queue:
         self._leaving = threading.Event()
         self._commit_at = 0.0
         self.stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"perdure-tasks-{queue}", daemon=True)
+        self._thread = Watched(target=self._run, name=f"perdure-tasks-{queue}")
 
     def start(self) -> None:
         self._thread.start()

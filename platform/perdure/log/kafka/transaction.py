@@ -7,7 +7,6 @@ split one transaction in ten when a broker crashed.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException
 from perdure.errors import CommitAborted, InfrastructureError
 from perdure.log.kafka.bounded import BoundedCalls, Hung
 from perdure.log.kafka.verdict import Verdict, error_of, in_words, verdict_of
+from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer, TopicPartition
@@ -60,7 +60,7 @@ class Transactions:
         self._status = status
         self._producer: Producer | None = None
         self._spare: Producer | None = None
-        self._warming: threading.Thread | None = None
+        self._warming: Watched | None = None
         self._fenced_at: list[float] = []
         self._calls = BoundedCalls(CALL_S + HANG_S)
 
@@ -212,7 +212,7 @@ class Transactions:
             self._status.waits("a transactional producer")
         self._status.goes_on()
         self._producer = producer
-        self._warming = threading.Thread(target=self._warm, name="perdure-kafka-spare", daemon=True)
+        self._warming = Watched(target=self._warm, name="perdure-kafka-spare")
         self._warming.start()
 
     def _warm(self) -> None:

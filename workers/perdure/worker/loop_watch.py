@@ -1,0 +1,126 @@
+"""Notices from another thread that an asyncio loop stands still, and which activity holds it.
+
+An `async def` activity that computes, or calls something that blocks, holds up everything else on its loop: other activities, heartbeats,
+timeouts. No code on the loop can say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from time import monotonic
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from perdure.activity import Attempt
+from perdure.replay import blame
+from perdure.threads import Watched, add_pulse, remove_pulse
+
+if TYPE_CHECKING:
+    from perdure.activity import Info
+
+PING_S: Final = 0.5
+BLOCKED_S: Final = 2.0
+"""A loop that has not gone round for so long is blocked."""
+
+_logger: Final = logging.getLogger("perdure.worker")
+
+
+class LoopWatch:
+    """Watches one loop, from `start` to `stop`. A `threads.Pulse`.
+
+    Args:
+        loop: runs in the thread, or is about to.
+        name: for people.
+        thread_id: gives the loop's thread; None: it does not run.
+
+    Attributes:
+        name: for people.
+        trouble: what holds the loop up; empty when nothing does.
+        on_blocked: called with the attempt that holds the loop up and with `trouble`, on the watch's thread.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, thread_id: Callable[[], int | None]) -> None:
+        self.name = name
+        self.trouble = ""
+        self.on_blocked: Callable[[Info, str], None] = _nothing
+        self._loop = loop
+        self._thread_id = thread_id
+        self._pinged_at = 0.0
+        self._beaten = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = Watched(target=self._run, name=f"{name}-watch")
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the loop has not gone round when it should have, seconds."""
+        pinged_at = self._pinged_at
+        return 0.0 if not pinged_at or self._beaten.is_set() else monotonic() - pinged_at
+
+    def start(self) -> None:
+        """Watch it."""
+        add_pulse(self)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch it no longer. Idempotent."""
+        remove_pulse(self)
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(PING_S):
+            self._beaten.clear()
+            self._pinged_at = monotonic()
+            try:
+                self._loop.call_soon_threadsafe(self._beaten.set)
+            except RuntimeError:  # it is closed: its thread's end is told by `threads`
+                remove_pulse(self)
+                return
+            while not self._beaten.wait(PING_S) and not self._stopping.is_set():
+                if self.silent_s >= BLOCKED_S and not self.trouble:
+                    self._tell()
+            if self.trouble:
+                _logger.warning("%s goes on after %.1f s", self.name, monotonic() - self._pinged_at)
+                self.trouble = ""
+
+    def _tell(self) -> None:
+        thread_id = self._thread_id()
+        frame = sys._current_frames().get(thread_id) if thread_id is not None else None  # noqa: SLF001 - what it is for
+        where, info = _author(frame)
+        what = f"activity {info.activity}" if info else "something"
+        at = f" at {where}" if where else ""
+        self.trouble = f"{self.name} stands still: {what} blocks it{at}"
+        _logger.warning(
+            "%s, for %.1f s; nothing else runs there. Await what takes long, or make the activity a sync function: it then runs in a thread",
+            self.trouble,
+            self.silent_s,
+            extra={"workflow_id": info.workflow_id, "run_id": info.run_id} if info else {},
+        )
+        if info is not None:
+            self.on_blocked(info, self.trouble)
+
+
+def _author(frame: FrameType | None) -> tuple[str, Info | None]:
+    """The author's innermost line, and the attempt it belongs to."""
+    where = ""
+    while frame is not None:
+        if not where and blame.is_author(frame):
+            where = blame.position(frame)
+        if frame.f_globals.get("__name__") == _ATTEMPTS:
+            attempt = frame.f_locals.get("attempt")
+            if isinstance(attempt, Attempt):
+                return where, attempt.info
+        frame = frame.f_back
+    return where, None
+
+
+def _nothing(_info: Info, _trouble: str) -> None:
+    pass
+
+
+_ATTEMPTS: Final = "perdure.worker.attempt"
