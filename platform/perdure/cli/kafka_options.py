@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perdure.threads import Watched
-
 if TYPE_CHECKING:
     from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
     from perdure.engine.report import Report
@@ -150,6 +148,8 @@ class OnKafka:
         if ingest is None:
             self.platform.run_forever(ready)
             return
+
+        from perdure.threads import Watched
 
         thread = Watched(target=ingest.run, name="perdure-ingest")
         try:

@@ -84,9 +84,11 @@ class SideLoop:
         try:
             while not self._is_stopping:  # an activity may have called loop.stop()
                 self.loop.run_forever()
-            self._cancel_all()
-        finally:
-            self.loop.close()
+        finally:  # whoever waits for something here is told, also when the loop dies
+            try:
+                self._cancel_all()
+            finally:
+                self.loop.close()
 
     def _cancel_all(self) -> None:
         tasks = asyncio.all_tasks(self.loop)

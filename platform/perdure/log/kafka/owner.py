@@ -15,6 +15,7 @@ from perdure.errors import InfrastructureError
 from perdure.log.kafka.facts import owner_of, read_facts
 from perdure.log.kafka.settings import of_librdkafka
 from perdure.log.kafka.topics import META, name_of
+from perdure.threads import Watched
 
 ANSWER_S: Final = 5.0
 FIRST_PAUSE_S: Final = 2.0
@@ -84,7 +85,7 @@ class OwnerCheck:
     def start(self, refused: Callable[[str], None]) -> None:
         """Watch on a thread that ends with the process."""
         wait = threading.Event().wait
-        threading.Thread(target=self.watch, args=(refused, wait), name="perdure-owner", daemon=True).start()
+        Watched(target=self.watch, args=(refused, wait), name="perdure-owner").start()
 
     def _read_facts(self) -> Mapping[str, bytes]:
         return read_facts(self._settings, name_of(self._namespace, META), ANSWER_S)

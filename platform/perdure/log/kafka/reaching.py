@@ -11,13 +11,14 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from perdure.log.kafka.settings import of_librdkafka
 from perdure.log.kafka.verdict import in_words
+from perdure.threads import Watched
 
 LOOK_S: Final = 1.5
 """Kafka is away when it has not answered for this long: a broker that fails is replaced sooner by its peers, seconds."""
@@ -53,7 +54,7 @@ class Watch:
         self._settings = settings
         self._say = say
         self._lock = Lock()
-        self._thread: Thread | None = None
+        self._thread: Watched | None = None
         self._failing = ""
         self._failing_said_at = -AGAIN_S
         self.is_away = False
@@ -68,7 +69,7 @@ class Watch:
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    self._thread = Thread(target=self._run, name="perdure-kafka-watch", daemon=True)
+                    self._thread = Watched(target=self._run, name="perdure-kafka-watch")
                     self._thread.start()
 
     def _run(self) -> None:
