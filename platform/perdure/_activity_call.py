@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class ActivityCall(Coroutine[Any, Any, R]):
+class ActivityCall(Coroutine[object, None, R]):
     """Lazy, awaited once, and warns when it never was, like any coroutine; but with no frame of its own.
 
     Awaited by the author's code it hands out the future's own iterator, so that it costs nothing after the first step.

@@ -72,6 +72,11 @@ class _MemberRef:
         self.fn = fn
 
     @property
+    def owner(self) -> type[Any]:
+        """The class that it was taken from."""
+        return self._owner
+
+    @property
     def definition(self) -> Definition:
         """Of the workflow that it was taken from.
 

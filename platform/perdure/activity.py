@@ -94,7 +94,7 @@ class Activity(Generic[P, R]):
         self._signature = signature_of(fn)
         self._fewest, self._most = positional_counts(self._signature)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         runtime = current()
         if runtime is None:
             return self._run_here(args, kwargs)
@@ -182,7 +182,7 @@ class Activity(Generic[P, R]):
         except TypeError as error:
             raise misuse(f"the activity {self.name}{self._signature}: {error}") from None
 
-    def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, R]:
+    def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[object, None, R]:
         attempt = current_attempt()
         if attempt is not None and not attempt.is_waiting:
             raise UsageError(

@@ -58,8 +58,14 @@ class Registry:
             definition = each if isinstance(each, Definition) else workflow.definition_of(each)
             _add(registry.workflows, definition.name, definition, "workflow types")
         for each in activities:
+            if not isinstance(each, Activity):
+                raise UsageError(
+                    f"{each!r} is not an activity: give a function that is marked with @activity.defn or @activity.step."
+                )
             _add(registry.activities, each.name, each, "activities")
         for each in providers:
+            if not isinstance(each, activity.Provider):
+                raise UsageError(f"{each!r} is not a provider: give one of activity.PROVIDERS, made by @activity.provide.")
             registry.providers[each.provides] = each
         return registry
 

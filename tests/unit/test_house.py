@@ -139,3 +139,10 @@ def test_a_decision_is_dated_and_short() -> None:
         for entry in entries
         if not re.match(r"\d{4}-\d\d-\d\d \S", entry) or len(entry.strip().splitlines()) > 15
     ]
+
+
+def test_every_package_says_that_it_is_typed() -> None:
+    """pyright looks for `py.typed` beside a subpackage, since the namespace package above has none."""
+    packages = {file.parent for file in SHIPPED if "perdure" in file.parts and "templates" not in file.parts}
+    assert packages
+    assert not [str(package.relative_to(HOUSE)) for package in packages if not (package / "py.typed").exists()]

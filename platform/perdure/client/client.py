@@ -15,6 +15,7 @@ from perdure.client.handle import Handle
 from perdure.client.listing import ListQuery
 from perdure.client.reached import reached
 from perdure.client.request_ids import fresh_request_id
+from perdure.client.targets import definition_for
 from perdure.client.traced import traced
 from perdure.codec.values import to_json
 from perdure.model import commands as cm
@@ -126,7 +127,7 @@ class Client:
             errors.RequestRefused: the id or an argument is refused, or no engine knows the type.
             errors.EngineUnavailable: nobody answered in time.
         """
-        definition = run.definition
+        definition = definition_for(run)
         payload = self._payloads.encode_arguments(definition.run_fn, args, kwargs, what=f"workflow {definition.name!r}")
         run_id = await self._start(id, definition.name, payload)
         return Handle(self._transport, self._payloads, id, run_id, definition)
@@ -151,7 +152,7 @@ class Client:
             errors.UsageError: `options(if_running="terminate")` makes no sense with it.
         """
         _check_id(id)
-        definition = run.definition
+        definition = definition_for(run)
         payload = self._payloads.encode_arguments(definition.run_fn, args, kwargs, what=f"workflow {definition.name!r}")
         options = {**self._start_options}
         request_id: str = options.pop("request_id", "")
@@ -165,7 +166,7 @@ class Client:
 
     def get(self, id: str, run: RunRef[S, P, R], /) -> Handle[S, R]:
         """The current run of a workflow id, or its last one; nothing is asked yet."""
-        return Handle(self._transport, self._payloads, id, "", run.definition)
+        return Handle(self._transport, self._payloads, id, "", definition_for(run))
 
     async def start_by_name(self, id: str, type: str, args: Sequence[object] = ()) -> Handle[Any, Any]:
         """Start a run of a type that is not imported here; arguments are JSON values. Raises as `start`."""

@@ -11,10 +11,12 @@ from perdure import errors
 from perdure.client.answers import accepted, answered, result_of
 from perdure.client.reached import reached
 from perdure.client.request_ids import fresh_request_id
+from perdure.client.targets import member_for
 from perdure.client.traced import traced
 from perdure.model import commands as cm
 from perdure.model.limits import fault_of_id, fault_of_reason
 from perdure.model.replies import AskAgain, Closed
+from perdure.workflow import QueryRef, SignalRef, ViewRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from perdure.model.duration import Duration
     from perdure.model.payloads import Payloads
     from perdure.model.states import WorkflowState
-    from perdure.workflow import Definition, QueryRef, SignalRef, ViewRef
+    from perdure.workflow import Definition
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -92,8 +94,9 @@ class Handle(Generic[S_co, R_co]):
             errors.RequestRefused: an argument is refused.
             errors.EngineUnavailable: nobody answered in time.
         """
-        payload = self._payloads.encode_arguments(target.fn, args, kwargs, what=f"signal {target.name!r}")
-        await self._signal(target.name, payload)
+        named = member_for(target, SignalRef, self._definition)
+        payload = self._payloads.encode_arguments(named.fn, args, kwargs, what=f"signal {named.name!r}")
+        await self._signal(named.name, payload)
 
     async def query(self, target: QueryRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask the live run; of a closed run, what it was at its end.
@@ -103,6 +106,7 @@ class Handle(Generic[S_co, R_co]):
             errors.QueryFailed: the query raised.
             errors.EngineUnavailable: nobody answered in time.
         """
+        target = member_for(target, QueryRef, self._definition)
         what = f"query {target.name!r}"
         payload = self._payloads.encode_arguments(target.fn, args, kwargs, what=what)
         reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, fresh_request_id(), name=target.name, input=payload))
@@ -121,6 +125,7 @@ class Handle(Generic[S_co, R_co]):
             errors.WorkflowNotFound: no run has this id, or it has no view yet.
             errors.ReadLags: what is read is still behind `after`.
         """
+        target = member_for(target, ViewRef, self._definition)
         if after is not None:
             await reached(self._transport, after, within)
         state = await self._state()
@@ -140,6 +145,7 @@ class Handle(Generic[S_co, R_co]):
         Raises:
             errors.WorkflowNotFound: no run has this id.
         """
+        target = member_for(target, ViewRef, self._definition)
         seen = b""
         while True:
             state = await self._state()

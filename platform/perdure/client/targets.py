@@ -1,0 +1,68 @@
+"""What a caller names: the run of a workflow, or a signal, query or view of one. Values of a wrong kind are the author's mistake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from perdure.errors import UsageError
+from perdure.model.source import calling_place
+from perdure.workflow import QueryRef, RunRef, SignalRef, ViewRef, definition_of
+
+if TYPE_CHECKING:
+    from perdure.workflow import Definition
+
+_KINDS: dict[type[Any], str] = {RunRef: "run", SignalRef: "signal", QueryRef: "query", ViewRef: "view"}
+_BY_NAME: dict[type[Any], str] = {SignalRef: "signal_by_name()", QueryRef: "query_by_name()"}
+
+M = TypeVar("M", SignalRef[Any, Any], QueryRef[Any, Any, Any], ViewRef[Any, Any])
+
+
+def definition_for(run: object) -> Definition:
+    """The definition of a workflow that a caller names by its run.
+
+    Args:
+        run: `Order.process`, or a function workflow.
+
+    Raises:
+        UsageError: it is something else; the message says what to give.
+    """
+    if isinstance(run, RunRef):
+        return run.definition
+    advice = "give the run of a workflow seen from its class, such as Order.process, or a function workflow"
+    if isinstance(run, type):
+        name = definition_of(run).run_fn.__name__  # raises what is wrong with a class that is no workflow
+        raise UsageError(f"{calling_place()}: {run.__name__} is the class of a workflow: give its run, {run.__name__}.{name}")
+    if isinstance(run, str):
+        raise UsageError(f"{calling_place()}: {run!r} is text: {advice}; by name: start_by_name() and get_by_name()")
+    raise UsageError(f"{calling_place()}: {_shown(run)} is not a run: {advice}")
+
+
+def member_for(target: object, kind: type[M], definition: Definition | None) -> M:
+    """The signal, query or view that a caller names.
+
+    Args:
+        target: `Order.picked_up`.
+        kind: what it must be.
+        definition: of the workflow that is asked; None: it is not known here.
+
+    Raises:
+        UsageError: it is something else, or of another workflow; the message says what to give.
+    """
+    word = _KINDS[kind]
+    if not isinstance(target, kind):
+        by_name = f"; by name: {_BY_NAME[kind]}" if isinstance(target, str) and kind in _BY_NAME else ""
+        raise UsageError(
+            f"{calling_place()}: {_shown(target)} is not a {word}: give one seen from its class, such as Order.{word}_name{by_name}"
+        )
+    cls = None if definition is None else definition.cls
+    owner: Any = target.owner
+    if definition is not None and (cls is None or not (issubclass(cls, owner) or issubclass(owner, cls))):
+        raise UsageError(f"{calling_place()}: {target!r} is not a {word} of workflow {definition.name!r}")
+    return target
+
+
+def _shown(value: object) -> str:
+    for kind, word in _KINDS.items():
+        if isinstance(value, kind):
+            return f"the {word} {value!r}"
+    return f"the text {value!r}" if isinstance(value, str) else f"{value!r}"
