@@ -16,9 +16,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from perdure.api import asking, auditing, operating, reading, streams
+from perdure.api.auth.rates import REQUESTS_PER_S, RateLimit
 from perdure.api.auth.refusals import AccessRefused
+from perdure.api.auth.sign_ins import FailedSignIns
 from perdure.api.hub import Hub
 from perdure.api.limits import Limits, TooLarge
+from perdure.api.measures import Measures
 from perdure.api.problems import Problem, of_error, problem
 from perdure.api.routing import install, json
 from perdure.errors import ClientError, InfrastructureError, UsageError
@@ -47,14 +50,24 @@ _PROBLEM: Final = {
 }
 
 
-def create_app(backend: Backend, security: Admission, audit: AuditLog | None = None) -> Any:
+def create_app(
+    backend: Backend,
+    security: Admission,
+    audit: AuditLog | None = None,
+    *,
+    measures: Measures | None = None,
+    rate_limit: float = REQUESTS_PER_S,
+) -> Any:
     """The ASGI application of one namespace.
 
     Args:
         backend: what it stands on; closed with the server.
         security: who is let in.
         audit: told of what operators do, and read by admins; closed with the server.
+        measures: count requests.
+        rate_limit: requests a second of one caller; 0 for no limit.
     """
+    measures = measures or Measures()
     hub = Hub()
 
     @asynccontextmanager
@@ -78,6 +91,8 @@ def create_app(backend: Backend, security: Admission, audit: AuditLog | None = N
         redirect_slashes=False,  # it would redirect to whatever host the request names
     )
     app.state.hub = hub
+    app.state.rates = RateLimit(rate_limit)
+    app.state.sign_ins = FailedSignIns(measures)
     install(app, _ordered([*ROUTES, *(auditing.routes_of(audit) if audit is not None else [])]), backend, security, audit)
     _add_health(app, backend)
     _add_refusals(app)
@@ -93,7 +108,7 @@ def create_app(backend: Backend, security: Admission, audit: AuditLog | None = N
         return found
 
     app.openapi = document  # type: ignore[method-assign]
-    limited: Any = Limits(app)
+    limited: Any = Limits(app, measures)
     limited.hub = hub
     limited.routes = app.routes
     return limited

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from perdure.api.measures import now
 from perdure.api.problems import problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from perdure.api.measures import Measures
 
 BODY_BYTES: Final = 1_500_000
 """A payload of 1 MiB as base64, and what is around it."""
@@ -26,20 +29,25 @@ class Limits:
 
     Args:
         app: inside.
+        measures: told of every answer.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, measures: Measures) -> None:
         self._app = app
+        self._measures = measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        began_at, measures = now(), self._measures
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         fault = _fault(scope, raw_path)
         if fault:
-            await problem("limit-exceeded", fault).response()(scope, receive, send)
+            refusal = problem("limit-exceeded", fault)
+            measures.answered(scope, refusal.status, began_at, now())
+            await refusal.response()(scope, receive, send)
             return
         scope = {**scope, "path": raw_path.partition(b"?")[0].decode("latin-1")}
         size = 0
@@ -52,10 +60,13 @@ class Limits:
                 raise TooLarge(_too_large())
             return message
 
-        is_complete = False
+        is_begun = is_complete = False
 
         async def sent(message: Message) -> None:
-            nonlocal is_complete
+            nonlocal is_begun, is_complete
+            if message["type"] == "http.response.start":
+                is_begun = True
+                measures.answered(scope, message["status"], began_at, now())
             await send(message)
             is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
@@ -64,6 +75,9 @@ class Limits:
         except Exception:
             if not is_complete:  # what was answered was logged: Starlette raises it all the same
                 raise
+        finally:
+            if not is_begun:
+                measures.answered(scope, 0, began_at, now())
 
 
 def _fault(scope: Scope, raw_path: bytes) -> str:

@@ -13,15 +13,15 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from perdure.api.audited import audited
-from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate
+from perdure.api.auth.principal import NOBODY_ASKED, Principal
+from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate, Unauthenticated
 from perdure.api.problems import problem
+from perdure.api.roles import Role
 from perdure.log.http.contract import BASE, PROBLEM
 
 if TYPE_CHECKING:
     from perdure.api.audit import AuditLog
-    from perdure.api.auth.principal import Principal
     from perdure.api.backend import Backend
-    from perdure.api.roles import Role
 
 Handler = Callable[["Asked"], Awaitable[Response]]
 ENCODER: Final = msgspec.json.Encoder()
@@ -56,6 +56,12 @@ class Asked:
     target: str = ""
     detail: str = ""
     request_id: str = ""
+
+    @property
+    def has_payloads(self) -> bool:
+        """Whether they may see what callers and authors' code have put into a workflow."""
+        role = self.principal.role
+        return role is not None and role >= Role.READER
 
     def about(self, target: str, detail: str = "") -> None:
         """What the audit log has of it, whatever becomes of it."""
@@ -135,12 +141,23 @@ def json(value: object, status: int = 200, headers: dict[str, str] | None = None
 def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditLog | None) -> Any:
     handler, role, action = route.handler, route.role, route.action
 
-    async def endpoint(request: Request) -> Response:
+    async def admitted(request: Request) -> Asked:
         admit = partial(security.admit, request.headers, role)
+        try:
+            principal = await admit()
+        except Unauthenticated as refusal:
+            request.app.state.sign_ins.add(request, refusal)
+            raise
+        if principal is not NOBODY_ASKED and (seconds := request.app.state.rates.take(principal.name)):
+            detail = f"{principal.name} asks more often than this server allows; ask again in {seconds} s"
+            raise problem("rate-limited", detail, {"Retry-After": str(seconds)})
+        return Asked(request, backend, principal, admit)
+
+    async def endpoint(request: Request) -> Response:
         if not action or audit is None:
-            return await answered(Asked(request, backend, await admit(), admit))
+            return await answered(await admitted(request))
         async with audited(audit, action, request) as record:
-            record.asked = Asked(request, backend, await admit(), admit)
+            record.asked = await admitted(request)
             record.response = await answered(record.asked)
         return record.response
 

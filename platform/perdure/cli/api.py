@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perdure.cli.observing import Observing
     from perdure.engine.report import Report
     from perdure.log.audit import AuditTrail
+    from perdure.observability.accepting import ConnectionLimits
 
 NEEDED = ("fastapi", "httptools", "joserfc", "uvicorn")
 """Modules of the extra `api`."""
@@ -70,6 +71,21 @@ def api(
         int, typer.Option(help="When it stops, open requests may end within so many seconds.", envvar="PERDURE_GRACE", min=0)
     ] = 10,
     owner: OwnerOption = "",
+    rate_limit: Annotated[
+        float,
+        typer.Option(help="Requests a second of one key or subject; 0 for no limit.", envvar="PERDURE_API_RATE_LIMIT", min=0),
+    ] = 1_000.0,
+    connections: Annotated[
+        int, typer.Option(help="Connections in all; fewer when descriptors run short.", envvar="PERDURE_API_CONNECTIONS", min=1)
+    ] = 10_000,
+    connections_per_address: Annotated[
+        int,
+        typer.Option(
+            help="Connections from one address; 0 for no limit, behind a gateway.",
+            envvar="PERDURE_API_CONNECTIONS_PER_ADDRESS",
+            min=0,
+        ),
+    ] = 1_000,
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,
@@ -87,9 +103,11 @@ def api(
     from perdure.cli.dev import database_url
     from perdure.cli.kafka_options import place, see_owner
     from perdure.cli.serving import load_and_register
+    from perdure.observability.accepting import ConnectionLimits, raise_descriptor_limit
 
     observing = Observing(metrics_port, metrics_host, log_format, log_level)
     observing.begin()
+    raise_descriptor_limit()
     report = observing.report("perdure.api")
     security = _security(
         namespace or "dev",
@@ -105,7 +123,8 @@ def api(
         see_owner(where, owner)
     registry = load_and_register(app)[1] if app else None
     backend, trail = on_kafka(where, registry, postgres) if where else on_file(database_url(db), registry)
-    _serve(backend, trail, security, host, port, grace, observing)
+    limits = ConnectionLimits(connections, connections_per_address)
+    _serve(backend, trail, security, host, port, grace, observing, limits=limits, rate_limit=rate_limit)
 
 
 def see_that_it_is_installed() -> None:
@@ -160,16 +179,29 @@ def _security(
 
 
 def _serve(
-    backend: Backend, trail: AuditTrail, security: Admission, host: str, port: int, grace: int, observing: Observing
+    backend: Backend,
+    trail: AuditTrail,
+    security: Admission,
+    host: str,
+    port: int,
+    grace: int,
+    observing: Observing,
+    *,
+    limits: ConnectionLimits,
+    rate_limit: float,
 ) -> None:
     from perdure.api.app import create_app
     from perdure.api.audit import AuditLog
+    from perdure.api.measures import Measures
     from perdure.api.server import ApiServer
     from perdure.cli.signals import LostThread, stop_on_signal
     from perdure.observability.observed import Observed
 
-    server = ApiServer(create_app(backend, security, AuditLog(trail)), host, port, grace_s=grace)
-    metrics = observing.server(Observed())
+    measures = Measures()
+    app = create_app(backend, security, AuditLog(trail), measures=measures, rate_limit=rate_limit)
+    server = ApiServer(app, host, port, grace_s=grace, limits=limits)
+    measures.watch(server.acceptor)
+    metrics = observing.server(Observed(api=measures))
 
     stop_on_signal(server.stop)
     lost = LostThread(server.stop, grace)

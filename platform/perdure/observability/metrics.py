@@ -62,6 +62,8 @@ def registry_of(observed: Observed) -> CollectorRegistry:
     """Everything there is to measure about a process, Python and the operating system included."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Metrics(observed))
+    if observed.api is not None:
+        registry.register(observed.api)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)

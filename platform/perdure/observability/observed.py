@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from perdure.engine.processor import Engine
     from perdure.log.kafka.ingest import Ingest
     from perdure.log.kafka.status import Status
@@ -41,6 +43,7 @@ class Observed:
         kafka: how the Kafka clients are doing.
         projector: how the projector is doing.
         ingest: how the triggers are doing.
+        api: what the HTTP API measures of itself.
     """
 
     engine: Engine | None = None
@@ -51,3 +54,4 @@ class Observed:
     kafka: Status | None = None
     projector: Progress | None = None
     ingest: Ingest | None = None
+    api: Collector | None = None

@@ -43,6 +43,7 @@ class Unauthenticated(AccessRefused):
     title = "Who asks?"
 
     def __init__(self, detail: str, *, is_given: bool) -> None:
+        self.is_given = is_given
         error = ', error="invalid_token"' if is_given else ""
         super().__init__(detail, headers={"WWW-Authenticate": f'Bearer realm="perdure"{error}'})
 

@@ -1,0 +1,56 @@
+"""How often somebody may ask: so many requests a second, each for themselves."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Final
+
+REQUESTS_PER_S: Final = 1_000.0
+BURST_S: Final = 2.0
+"""Somebody who has asked nothing for so long may ask as much at once."""
+KNOWN: Final = 10_000
+"""Callers that are remembered; above that, those who have asked nothing for a while are forgotten."""
+
+
+class RateLimit:
+    """A token bucket for each caller. Belongs to one asyncio loop.
+
+    Args:
+        per_s: requests a second; 0 for no limit.
+        now: seconds, of a clock that never goes back.
+    """
+
+    def __init__(self, per_s: float = REQUESTS_PER_S, now: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._most = max(1.0, per_s * BURST_S)
+        self._now = now
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def take(self, who: str) -> int:
+        """Count a request.
+
+        Args:
+            who: the caller's name.
+
+        Returns:
+            0 when it may be done, else in how many seconds to ask again.
+        """
+        if not self._per_s:
+            return 0
+        now = self._now()
+        left, at = self._left.get(who, (self._most, now))
+        left = min(self._most, left + (now - at) * self._per_s)
+        if left < 1:
+            self._left[who] = left, now
+            return max(1, math.ceil((1 - left) / self._per_s))
+        self._left[who] = left - 1, now
+        if len(self._left) > KNOWN:
+            self._forget(now)
+        return 0
+
+    def _forget(self, now: float) -> None:
+        full = [who for who, (left, at) in self._left.items() if left + (now - at) * self._per_s >= self._most]
+        for who in full or list(self._left)[: KNOWN // 10]:
+            del self._left[who]
