@@ -21,26 +21,26 @@ from perdure.log.audit import AuditEntry, MemoryAuditTrail
 from tests.api.identity import NOW, STRANGER, Reports, claims, signed, signed_with_public_key, tokens, unsigned
 from tests.api.served import api
 
-READER, OPERATOR, ADMIN = Role
+VIEWER, READER, OPERATOR, ADMIN = Role
 V1 = "/api/v1"
 ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/health/live"): None,
     ("GET", "/health/ready"): None,
     ("GET", "/openapi.json"): None,
-    ("GET", f"{V1}/workflows"): READER,
-    ("GET", f"{V1}/workflows/counts"): READER,
-    ("GET", f"{V1}/workflows/events"): READER,
-    ("GET", f"{V1}/workflows/{{id}}"): READER,
+    ("GET", f"{V1}/workflows"): VIEWER,
+    ("GET", f"{V1}/workflows/counts"): VIEWER,
+    ("GET", f"{V1}/workflows/events"): VIEWER,
+    ("GET", f"{V1}/workflows/{{id}}"): VIEWER,
     ("GET", f"{V1}/workflows/{{id}}/view"): READER,
-    ("GET", f"{V1}/workflows/{{id}}/describe"): READER,
+    ("GET", f"{V1}/workflows/{{id}}/describe"): VIEWER,
     ("GET", f"{V1}/workflows/{{id}}/history"): READER,
     ("GET", f"{V1}/workflows/{{id}}/result"): READER,
-    ("GET", f"{V1}/workflows/{{id}}/events"): READER,
-    ("GET", f"{V1}/workflows/{{id}}/position"): READER,
-    ("GET", f"{V1}/positions/{{position}}"): READER,
+    ("GET", f"{V1}/workflows/{{id}}/events"): VIEWER,
+    ("GET", f"{V1}/workflows/{{id}}/position"): VIEWER,
+    ("GET", f"{V1}/positions/{{position}}"): VIEWER,
     ("POST", f"{V1}/workflows/{{id}}/queries/{{name}}"): READER,
-    ("GET", f"{V1}/queues"): READER,
-    ("GET", f"{V1}/workers"): READER,
+    ("GET", f"{V1}/queues"): VIEWER,
+    ("GET", f"{V1}/workers"): VIEWER,
     ("GET", f"{V1}/dead-letters"): READER,
     ("GET", f"{V1}/dead-letters/{{number}}"): READER,
     ("POST", f"{V1}/workflows"): OPERATOR,
@@ -174,8 +174,8 @@ async def call(app: Any, method: str, path: str, credential: str, name: str) -> 
 
 
 def test_each_role_may_what_the_one_before_may() -> None:
-    assert READER < OPERATOR < ADMIN
-    assert [role.value for role in sorted(Role)] == ["reader", "operator", "admin"]
+    assert VIEWER < READER < OPERATOR < ADMIN
+    assert [role.value for role in sorted(Role)] == ["viewer", "reader", "operator", "admin"]
 
 
 def test_every_route_says_who_may(walk: Walk) -> None:
@@ -239,6 +239,7 @@ def test_the_audit_log_has_every_action_of_everybody_who_is_known_and_none_of_a_
     assert {entry.outcome for entry in walk.kept if entry.status >= 400} == {"refused"}
     assert all(entry.who and entry.at and entry.address for entry in walk.kept)
     assert {entry.role for entry in walk.kept if " reader" in entry.who} == {"reader"}
+    assert {entry.role for entry in walk.kept if " viewer" in entry.who} == {"viewer"}
     starts = [entry for entry in walk.kept if entry.status == 201]
     assert {entry.target for entry in starts} == walk.started
     assert all(entry.detail == "Parcel" and entry.request_id and entry.role in {"operator", "admin"} for entry in starts)

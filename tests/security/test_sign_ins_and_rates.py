@@ -93,7 +93,10 @@ class Named:
 
 
 def test_who_asks_too_often_is_told_when_to_ask_again_and_nobody_else_is(monkeypatch: pytest.MonkeyPatch, measures: Any) -> None:
-    monkeypatch.setattr(applications, "RateLimit", lambda per_s: RateLimit(2, now=lambda: 0.0))
+    def two_a_second(_: float) -> RateLimit:
+        return RateLimit(2, now=lambda: 0.0)
+
+    monkeypatch.setattr(applications, "RateLimit", two_a_second)
 
     async def test(api: Caller) -> None:
         for _ in range(4):

@@ -19,7 +19,7 @@ from perdure.api import asking, auditing, operating, reading, streams
 from perdure.api.auth.rates import REQUESTS_PER_S, RateLimit
 from perdure.api.auth.refusals import AccessRefused
 from perdure.api.auth.sign_ins import FailedSignIns
-from perdure.api.hub import Hub
+from perdure.api.hubs import Hubs
 from perdure.api.limits import Limits, TooLarge
 from perdure.api.measures import Measures
 from perdure.api.problems import Problem, of_error, problem
@@ -68,16 +68,16 @@ def create_app(
         rate_limit: requests a second of one caller; 0 for no limit.
     """
     measures = measures or Measures()
-    hub = Hub()
+    hubs = Hubs()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "perdure-api"))
-        hub.start(backend.feed)
+        hubs.start(backend.feed)
         try:
             yield
         finally:
-            hub.say_goodbye()
+            hubs.say_goodbye()
             await backend.close()
             if audit is not None:
                 await audit.close()
@@ -90,7 +90,8 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,  # it would redirect to whatever host the request names
     )
-    app.state.hub = hub
+    app.state.hubs = hubs
+    app.state.hub = hubs.whole
     app.state.rates = RateLimit(rate_limit)
     app.state.sign_ins = FailedSignIns(measures)
     install(app, _ordered([*ROUTES, *(auditing.routes_of(audit) if audit is not None else [])]), backend, security, audit)
@@ -109,7 +110,7 @@ def create_app(
 
     app.openapi = document  # type: ignore[method-assign]
     limited: Any = Limits(app, measures)
-    limited.hub = hub
+    limited.hub = hubs
     limited.routes = app.routes
     return limited
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 routes = Routes()
 
 
-@routes.add("GET", "/queues", Role.READER, "List the task queues")
+@routes.add("GET", "/queues", Role.VIEWER, "List the task queues")
 async def list_queues(asked: Asked) -> Response:
     """Each with the tasks that wait and the workers that serve it."""
     only(asked.request.query_params)
@@ -29,7 +29,7 @@ async def list_queues(asked: Asked) -> Response:
     return json({"queues": await asyncio.to_thread(operations.queues) if operations is not None else []})
 
 
-@routes.add("GET", "/workers", Role.READER, "List the workers")
+@routes.add("GET", "/workers", Role.VIEWER, "List the workers")
 async def list_workers(asked: Asked) -> Response:
     """Those that are there now."""
     only(asked.request.query_params)

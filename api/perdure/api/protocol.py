@@ -11,7 +11,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from perdure.api.problems import problem
 from perdure.observability.accepting import LINGER_BYTES, LINGER_S, Connection
@@ -181,7 +181,8 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         return self._is_reading
 
     def _is_upgraded(self) -> bool:
-        return self.parser.should_upgrade() and self._should_upgrade()
+        parser: Any = self.parser
+        return bool(parser.should_upgrade() and self._should_upgrade())
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -200,7 +201,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
     def _refuse(self, slug: str, detail: str) -> None:
         """Answer without asking the application, and close."""
         self._is_reading = True
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle: Any = self.cycle  # None before the first request
         if cycle is not None and not cycle.response_complete:  # an earlier request is being answered, or this one's headers came
             cycle.disconnected = True
             cycle.message_event.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
@@ -13,7 +13,6 @@ from perdure.api.parameters import (
     FILTERS,
     MOMENTS,
     PAGING,
-    list_query,
     only,
     position,
     refused,
@@ -80,13 +79,13 @@ assert {each["name"] for each in (*FILTER_PARAMETERS, *_PAGING)} == {*FILTERS, *
 
 
 @routes.add(
-    "GET", "/workflows", Role.READER, "List workflows", parameters=[*FILTER_PARAMETERS, *_PAGING],
+    "GET", "/workflows", Role.VIEWER, "List workflows", parameters=[*FILTER_PARAMETERS, *_PAGING],
     responses=_ok({"workflows": [_STATE], "next": "WyJzdGFy"}),
 )  # fmt: skip
 async def list_workflows(asked: Asked) -> Response:
     """A page; `next` is the cursor of the one that follows, null at the end."""
-    query = list_query(asked.request.query_params)
-    found = await asked.backend.read(lambda reader: reader.list(query))
+    query = asked.query()
+    found = [asked.shown(each) for each in await asked.backend.read(lambda reader: reader.list(query))]
     if wants_record(asked):
         return Response(encode_records([encode_state(each) for each in found]), media_type=RECORD)
     is_full = len(found) == query.limit
@@ -95,17 +94,17 @@ async def list_workflows(asked: Asked) -> Response:
 
 
 @routes.add(
-    "GET", "/workflows/counts", Role.READER, "Count workflows by type and status", parameters=FILTER_PARAMETERS,
+    "GET", "/workflows/counts", Role.VIEWER, "Count workflows by type and status", parameters=FILTER_PARAMETERS,
     responses=_ok({"counts": [{"type": "Order", "status": "running", "count": 12}]}),
 )  # fmt: skip
 async def count_workflows(asked: Asked) -> Response:
     """How many there are of each."""
-    query = list_query(asked.request.query_params, is_paged=False)
+    query = asked.query(is_paged=False)
     found = await asked.backend.read(lambda reader: reader.counts(query))
     return json({"counts": [{"type": kind, "status": status, "count": count} for (kind, status), count in sorted(found.items())]})
 
 
-@routes.add("GET", "/workflows/{id}", Role.READER, "The state of a workflow", parameters=_AFTER, responses=_ok(_STATE))
+@routes.add("GET", "/workflows/{id}", Role.VIEWER, "The state of a workflow", parameters=_AFTER, responses=_ok(_STATE))
 async def read_workflow(asked: Asked) -> Response:
     """Kept by the platform; for ever, and without an engine."""
     found = await _state(asked)
@@ -124,13 +123,15 @@ async def read_view(asked: Asked) -> Response:
     return json(payload(found.view))
 
 
-@routes.add("GET", "/workflows/{id}/describe", Role.READER, "What a workflow is doing", responses=_ok({"workflow": _STATE}))
+@routes.add("GET", "/workflows/{id}/describe", Role.VIEWER, "What a workflow is doing", responses=_ok({"workflow": _STATE}))
 async def describe_workflow(asked: Asked) -> Response:
     """Folded from its history: activities with their attempts, timers, pending reasons."""
     only(asked.request.query_params)
     found = await _state(asked)
     records = await asked.backend.read(lambda reader: reader.events(found.workflow_id, found.run_id))
     told = describe(found, records, None, {})
+    if not asked.has_payloads:
+        told = replace(told, reason="", activities=tuple(replace(each, reason="") for each in told.activities))
     activities = [{**asdict(each), "retry_at": each.retry_at and each.retry_at.isoformat()} for each in told.activities]
     timers = [{**asdict(each), "fires_at": each.fires_at.isoformat()} for each in told.timers]
     return json({"workflow": state(found), "activities": activities, "timers": timers, "reason": told.reason or None})
@@ -193,7 +194,7 @@ async def await_result(asked: Asked) -> Response:
 @routes.add(
     "GET",
     "/workflows/{id}/position",
-    Role.READER,
+    Role.VIEWER,
     "The position of what was answered so far",
     responses=_ok({"position": "3-1042"}),
 )
@@ -204,7 +205,7 @@ async def read_position(asked: Asked) -> Response:
 
 
 @routes.add(
-    "GET", "/positions/{position}", Role.READER, "Wait until what is read reflects a position", parameters=[_AFTER[1]],
+    "GET", "/positions/{position}", Role.VIEWER, "Wait until what is read reflects a position", parameters=[_AFTER[1]],
     responses=_ok({"is_reached": True}),
 )  # fmt: skip
 async def await_position(asked: Asked) -> Response:
@@ -269,7 +270,7 @@ async def _state(asked: Asked) -> WorkflowState:
     found = await asked.backend.read(lambda reader: reader.state(workflow_id))
     if found is None:
         raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}")
-    return found
+    return asked.shown(found)
 
 
 def _id(asked: Asked) -> str:

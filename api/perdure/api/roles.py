@@ -1,4 +1,4 @@
-"""What somebody may do over HTTP: three roles, each with all that the one before may."""
+"""What somebody may do over HTTP: four roles, each with all that the one before may."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from functools import total_ordering
 
 @total_ordering
 class Role(Enum):
-    """reader < operator < admin."""
+    """viewer < reader < operator < admin."""
 
+    VIEWER = "viewer"
+    """May see which workflows there are and what state they are in, and nothing that anyone has put into them: no view, result, argument,
+    attribute, history, dead letter, nor the text of a failure or a reason."""
     READER = "reader"
     """May look at everything of the namespace, and query runs."""
     OPERATOR = "operator"

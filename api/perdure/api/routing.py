@@ -14,14 +14,18 @@ from starlette.responses import Response
 
 from perdure.api.audited import audited
 from perdure.api.auth.principal import NOBODY_ASKED, Principal
-from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate, Unauthenticated
+from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate, Forbidden, Unauthenticated
+from perdure.api.parameters import list_query
 from perdure.api.problems import problem
 from perdure.api.roles import Role
+from perdure.api.shapes import outline
 from perdure.log.http.contract import BASE, PROBLEM
 
 if TYPE_CHECKING:
     from perdure.api.audit import AuditLog
     from perdure.api.backend import Backend
+    from perdure.client.listing import ListQuery
+    from perdure.model.states import WorkflowState
 
 Handler = Callable[["Asked"], Awaitable[Response]]
 ENCODER: Final = msgspec.json.Encoder()
@@ -60,22 +64,40 @@ class Asked:
     @property
     def has_payloads(self) -> bool:
         """Whether they may see what callers and authors' code have put into a workflow."""
-        role = self.principal.role
-        return role is not None and role >= Role.READER
+        return _sees_payloads(self.principal)
+
+    def shown(self, found: WorkflowState) -> WorkflowState:
+        """What they may see of a state."""
+        return found if self.has_payloads else outline(found)
+
+    def query(self, *, is_paged: bool = True) -> ListQuery:
+        """The list they ask for.
+
+        Raises:
+            Problem: it makes no sense.
+            Forbidden: it looks for what they may not see.
+        """
+        found = list_query(self.request.query_params, is_paged=is_paged)
+        if found.attributes and not self.has_payloads:
+            who = self.principal.name
+            raise Forbidden(
+                f"filters by attribute want the role reader, and {who} is viewer", who=who, held="viewer", wanted="reader"
+            )
+        return found
 
     def about(self, target: str, detail: str = "") -> None:
         """What the audit log has of it, whatever becomes of it."""
         self.target, self.detail = target, detail
 
     async def is_still_admitted(self) -> bool:
-        """Whether they would be let in now: keys are revoked, and tokens expire, while a stream goes on."""
+        """Whether they would be let in now, to see the same: keys are revoked, and tokens expire, while a stream goes on."""
         try:
-            await self.admit()
+            principal = await self.admit()
         except CannotAuthenticate:
             return True
         except AccessRefused:
             return False
-        return True
+        return _sees_payloads(principal) == self.has_payloads
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +191,10 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditL
             raise problem("timeout", f"there was no answer within {ANSWER_S:g} s; asking again is safe") from None
 
     return endpoint
+
+
+def _sees_payloads(principal: Principal) -> bool:
+    return principal.role is not None and principal.role >= Role.READER
 
 
 def _operation(route: Route) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from perdure.codec.history import events_to_json
+from perdure.model.failure import FailureInfo
 
 if TYPE_CHECKING:
     from perdure.log.dead_letters import OpenLetter
     from perdure.model.events import EventRecord
-    from perdure.model.failure import FailureInfo
     from perdure.model.states import Wait, WorkflowState
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,6 +59,17 @@ def state(found: WorkflowState) -> dict[str, Any]:
         "failure": failure(found.failure),
         "reason": found.reason or None,
     }
+
+
+def outline(found: WorkflowState) -> WorkflowState:
+    """What is left of a state for those who may see no payloads: the names of types, times and what it waits for.
+
+    The message of an exception and the text of a reason may hold anything, so they go too; the exception's type stays.
+    """
+    failed = found.failure
+    if failed is not None:
+        failed = FailureInfo(type=failed.type, message="")
+    return replace(found, view=b"", attributes=b"", result=b"", failure=failed, reason="")
 
 
 def failure(found: FailureInfo | None) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from starlette.responses import Response, StreamingResponse
 
 from perdure.api.hub import EventId, Hub, Watch, lasting_of
-from perdure.api.parameters import list_query, only, refused, segment
+from perdure.api.parameters import only, refused, segment
 from perdure.api.problems import problem
 from perdure.api.reading import FILTER_PARAMETERS
 from perdure.api.roles import Role
@@ -25,6 +25,7 @@ from perdure.client.listing import PAGE_LIMIT
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from perdure.api.hubs import Hubs
     from perdure.client.listing import ListQuery
     from perdure.model.states import WorkflowState
 
@@ -57,7 +58,7 @@ _LAST: Final = {
 }
 
 
-@routes.add("GET", "/workflows/{id}/events", Role.READER, "Watch a workflow", parameters=[_LAST], responses=_RESPONSES)
+@routes.add("GET", "/workflows/{id}/events", Role.VIEWER, "Watch a workflow", parameters=[_LAST], responses=_RESPONSES)
 async def watch_workflow(asked: Asked) -> Response:
     """Its state now, and after each change."""
     only(asked.request.query_params)
@@ -73,11 +74,11 @@ async def watch_workflow(asked: Asked) -> Response:
 
 
 @routes.add(
-    "GET", "/workflows/events", Role.READER, "Watch workflows", parameters=[*FILTER_PARAMETERS, _LAST], responses=_RESPONSES
+    "GET", "/workflows/events", Role.VIEWER, "Watch workflows", parameters=[*FILTER_PARAMETERS, _LAST], responses=_RESPONSES
 )
 async def watch_workflows(asked: Asked) -> Response:
     """Each that the filter lets through, after each change; from now on, or from `Last-Event-ID`."""
-    query = list_query(asked.request.query_params, is_paged=False)
+    query = asked.query(is_paged=False)
     last, hub = _last(asked), await _hub(asked)
     watch = Watch("", query)
     hub.add(watch)
@@ -122,8 +123,9 @@ class _Stream(StreamingResponse):
 
 
 async def _hub(asked: Asked) -> Hub:
-    hub: Hub = asked.request.app.state.hub
-    if len(hub) >= WATCHERS:
+    hubs: Hubs = asked.request.app.state.hubs
+    hub = hubs.whole if asked.has_payloads else hubs.outlines
+    if len(hubs) >= WATCHERS:
         raise problem("unavailable", f"{WATCHERS} watch here already; another process may have room")
     await asked.backend.feed.begun()
     return hub
@@ -151,6 +153,7 @@ async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -
         found = await asked.backend.read(lambda reader: reader.state(workflow_id))
     if found is None:
         raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}")
+    found = asked.shown(found)
     watch.knows(found)
     if last is not None and found.updated_at < last.moment:
         return hub.mark(number)
@@ -187,7 +190,7 @@ async def _read(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: Ev
         page = await asked.backend.read(lambda reader, wanted=wanted: reader.list(wanted))  # type: ignore[misc]
         for state in page:
             watch.knows(state)
-            yield hub.event(0, state.workflow_id, state, query)
+            yield hub.event(0, state.workflow_id, asked.shown(state), query)
         if len(page) < PAGE_LIMIT:
             break
         wanted = replace(wanted, after=wanted.key_of(page[-1]))

@@ -21,6 +21,7 @@ commands = group("Make, show and revoke keys of the HTTP API.")
 class RoleName(StrEnum):
     """What a key may do; each may what the one before may."""
 
+    VIEWER = "viewer"
     READER = "reader"
     OPERATOR = "operator"
     ADMIN = "admin"
@@ -34,7 +35,9 @@ def create(
     name: Annotated[str, typer.Argument(help="Whose it is, for people and the audit log.", metavar="NAME")],
     role: Annotated[
         RoleName,
-        typer.Option(help="reader looks and queries; operator starts, signals and ends, too; admin sees to dead letters, too."),
+        typer.Option(
+            help="viewer sees states without payloads; reader looks and queries; operator starts, signals and ends, too; admin sees to dead letters, too."
+        ),
     ] = RoleName.READER,
     namespace: Annotated[list[str] | None, typer.Option(help="Where it holds; may be given often. * is everywhere.")] = None,
     expires: Annotated[str, typer.Option(help='When it ends to hold: after "90 days". Never, by default.')] = "",
