@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from perdure.api.auth.key_file import create_key
+from perdure.api.roles import Role
+from perdure.embedded import Platform
+from perdure.registry import Registry
+from tests.api.served import Parcel, weigh
+from tests.security.doors import Knocker
 
 SECRET = "sk-live-4711-9d1f"
 """The scripts put it together at run time: the lines of source that a traceback shows do not have it."""
@@ -202,3 +210,35 @@ def test_the_command_line_renders_no_local_variables() -> None:
 
     assert not app.pretty_exceptions_enable
     assert not app.pretty_exceptions_show_locals
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_a_client_that_goes_away_leaves_no_error_and_no_key_in_the_log(log_format: str, tmp_path: Path) -> None:
+    key, _ = create_key(tmp_path / "keys.toml", "one", Role.OPERATOR, ["dev"])
+    with Platform(Registry.of([Parcel], [weigh]), f"sqlite:///{tmp_path}/app.db"):
+        pass  # makes the file
+    command = ["api", "--db", f"sqlite:///{tmp_path}/app.db", "--port", "0", "--keys", str(tmp_path / "keys.toml")]
+    api = subprocess.Popen(
+        [sys.executable, "-m", "perdure.cli", *command, "--log-format", log_format],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    try:
+        assert api.stdout
+        port = int(api.stdout.readline().partition("127.0.0.1:")[2].partition("/")[0])
+        head = f"Host: localhost\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+        for _ in range(5):
+            with Knocker(port, f"POST /api/v1/workflows HTTP/1.1\r\n{head}Content-Length: 99\r\n\r\n{{".encode()):
+                pass
+        with Knocker(port, f"GET /api/v1/audit HTTP/1.1\r\n{head}\r\n".encode()) as knocker:
+            assert knocker.answer().startswith(b"HTTP/1.1 403"), "the others were handled before, or are while it stops"
+        api.send_signal(signal.SIGTERM)
+        _, log = api.communicate(timeout=30)
+    finally:
+        api.kill()
+        api.wait()
+    assert "client-went-away" in log, "the audit trail has them"
+    assert key not in log
+    assert "Traceback" not in log
+    assert "stopping" in log
+    for line in log.splitlines() if log_format == "json" else ():
+        assert isinstance(json.loads(line), dict), line

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from starlette.requests import ClientDisconnect
+
 from perdure.api.auth.refusals import AccessRefused
 from perdure.api.problems import Problem, of_error
 
@@ -53,6 +55,9 @@ async def audited(log: AuditLog, action: str, request: Request) -> AsyncGenerato
             status = record.response.status_code
     except AccessRefused as refusal:
         status, who, held, why = refusal.status, refusal.who, refusal.held, refusal.slug
+        raise
+    except ClientDisconnect:
+        status, why = _LEAST_REFUSAL, "client-went-away"
         raise
     except Exception as error:
         found = error if isinstance(error, Problem) else of_error(error)
