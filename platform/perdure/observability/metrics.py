@@ -62,8 +62,6 @@ def registry_of(observed: Observed) -> CollectorRegistry:
     """Everything there is to measure about a process, Python and the operating system included."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Metrics(observed))
-    if observed.api is not None:
-        registry.register(observed.api)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
@@ -101,6 +99,8 @@ class Metrics(Collector):
             yield from _of_projector(observed.projector)
         if observed.ingest is not None:
             yield from _of_ingest(observed.ingest)
+        if observed.api is not None:
+            yield from observed.api.collect()
         if observed.kafka is not None and observed.engine is not None:
             observed.kafka.is_lag_wanted = True  # looked at from now on
             help_ = "Commands in the partitions that are owned which have not been taken."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import cast
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from perdure.api.measures import Measures
 from perdure.codec.payloads import JsonPayloads
 from perdure.engine.counts import Buckets, Counts, Doing, Pulse
 from perdure.engine.ports import Batch
@@ -18,6 +20,7 @@ from perdure.log.kafka.ingest import Ingest, IngestCounts
 from perdure.log.kafka.status import Status
 from perdure.model import commands as cm
 from perdure.model import events as ev
+from perdure.observability.accepting import Acceptor, ConnectionLimits
 from perdure.observability.metrics import Metrics
 from perdure.observability.observed import Observed
 from perdure.views.progress import Progress
@@ -188,5 +191,8 @@ def test_every_metric_is_explained_and_nothing_else() -> None:
     explained = set(re.findall(r"`(perdure_\w+)`", (HOUSE / "docs" / "howto" / "observe.md").read_text()))
     attempts = Attempts({}, JsonPayloads(), ActivityThreads(1), instances={})
     worker = Worker("w", attempts, lambda reports: None)
-    everything = Observed(_Engine().engine, worker, None, attempts, _Medium(), Status(), Progress(untold), _Ingest().ingest)
-    assert families_of(everything) == explained
+    api = Measures()
+    with socket.socket() as listener:
+        api.watch(Acceptor(listener, ConnectionLimits()))
+    parts = _Engine().engine, worker, None, attempts, _Medium(), Status(), Progress(untold), _Ingest().ingest
+    assert families_of(Observed(*parts, api=api)) == explained
