@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from perdure.client import Client
 from perdure.codec.avro import COMMANDS, HEADER
 from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
 from perdure.engine.report import to_stderr
-from perdure.errors import InfrastructureError, UsageError
+from perdure.errors import InfrastructureError
 from perdure.log.kafka.admin import Topics
 from perdure.log.kafka.mirrored import BoundedReader
 from perdure.log.kafka.mirroring import Mirror, Round
@@ -228,9 +230,23 @@ def test_a_mirror_in_use_is_not_written_to(namespace: Namespace, other: str) -> 
     mirrored.close()
 
 
-def test_a_kafka_is_no_mirror_of_itself(namespace: Namespace) -> None:
-    with pytest.raises(UsageError, match="both addresses are those of one Kafka"):
-        round_of(mirror_of(namespace, namespace.bootstrap))
+def test_the_command_copies_what_there_is_and_refuses_a_kafka_as_its_own_mirror(namespace: Namespace, other: str) -> None:
+    namespace.send_numbers(20)
+    with namespace.process():
+        namespace.until_applied()
+
+    def mirror(to: str) -> subprocess.CompletedProcess[str]:
+        where = ["--kafka", namespace.bootstrap, "--namespace", namespace.name, "--to", to, "--once"]
+        command = [sys.executable, "-m", "perdure.cli", "topics", "mirror", *where]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    done = mirror(other)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mirrored ")
+    assert there(namespace, other).audit().applied == namespace.audit().applied
+    refused = mirror(namespace.bootstrap)
+    assert refused.returncode == 1
+    assert "both addresses are those of one Kafka" in refused.stderr
 
 
 def _has_applied(namespace: Namespace, count: int) -> bool:

@@ -24,6 +24,8 @@ LOOK_S: Final = 1.5
 """Kafka is away when it has not answered for this long: a broker that fails is replaced sooner by its peers, seconds."""
 AGAIN_S: Final = 30.0
 """What lasts is said again after this time, seconds."""
+PAUSE_S: Final = 1.0
+"""Between two looks at a Kafka that answers, seconds."""
 ASK_S: Final = 0.5
 _PROBED: Final = "perdure.probe"
 
@@ -55,6 +57,8 @@ class Watch:
         self._say = say
         self._lock = Lock()
         self._thread: Watched | None = None
+        self._is_wanted = False
+        self._answered_at = -PAUSE_S
         self._failing = ""
         self._failing_said_at = -AGAIN_S
         self.is_away = False
@@ -65,21 +69,28 @@ class Watch:
         Args:
             failing: what a client has said of a broker; it is said when the others answer.
         """
-        self._failing = failing or self._failing
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = Watched(target=self._run, name="perdure-kafka-watch")
-                    self._thread.start()
+        with self._lock:
+            self._failing = failing or self._failing
+            self._is_wanted = True
+            if self._thread is None:
+                self._thread = Watched(target=self._run, name="perdure-kafka-watch")
+                self._thread.start()
 
     def _run(self) -> None:
-        try:
-            self._until_it_answers()
-        except KafkaException:
-            pass  # a setting is wrong: whoever made the client says so
-        finally:
-            self.is_away = False
-            self._thread = None
+        while True:
+            with self._lock:
+                if not self._is_wanted:
+                    self._thread = None
+                    return
+                self._is_wanted = False
+            time.sleep(max(0.0, self._answered_at + PAUSE_S - time.monotonic()))  # a broker that is down wakes us all the time
+            try:
+                self._until_it_answers()
+            except KafkaException:
+                pass  # a setting is wrong: who made the client says so
+            finally:
+                self.is_away = False
+                self._answered_at = time.monotonic()
 
     def _until_it_answers(self) -> None:
         probe = _Probe(self._settings)
