@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +18,7 @@ from perdure.errors import (
     Cancelled,
     Failure,
     PayloadError,
+    QueryFailed,
     RemoteException,
     UsageError,
     WorkflowFailed,
@@ -188,6 +189,25 @@ async def fails_in_groups(how: str) -> list[str]:
     return caught
 
 
+@workflow.defn
+class Liar:
+    def __init__(self) -> None:
+        self.lies: Any = "x"
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.sleep("1 hour")
+        return cast("int", self.lies)
+
+    @workflow.query
+    def number(self) -> int:
+        return cast("int", self.lies)
+
+    @workflow.view
+    def shown(self) -> int:
+        return cast("int", self.lies)
+
+
 undone: list[str] = []
 
 
@@ -207,7 +227,7 @@ async def compensates(sleeps: bool) -> None:
 
 
 REGISTRY = Registry.of(
-    [Buy, retries, fails, fails_in_groups, keeps_books, compensates],
+    [Buy, retries, fails, fails_in_groups, Liar, keeps_books, compensates],
     [charge, charge_both, flaky, broken, final, endless, lies, double, Ledger.enter, undo],
     [PROVIDER],
 )
@@ -264,6 +284,19 @@ def test_a_group_of_failures_of_an_activity_is_final_and_caught_as_a_group() -> 
         caught = await env.client.execute("w", fails_in_groups, "activity")
         assert [each.partition(" for ")[0] for each in caught] == ["('too much"] * 2
         assert [each for each in seen if each[0] == "both"] == [("both", 1, ())]
+
+    on_the_platform(program)
+
+
+def test_a_result_that_does_not_fit_its_annotation_suspends_the_run_at_its_end() -> None:
+    async def program(env: testing.Environment) -> None:
+        liar = await env.client.start("w", Liar.run)
+        with pytest.raises(QueryFailed, match="the answer of query 'number' expected int, got str"):
+            await liar.query(Liar.number)
+        await env.settle()
+        assert "expected int, got str" in (await env.client.describe("w")).reason
+        with pytest.raises(UsageError, match="suspended: .*the result of workflow 'Liar' expected int, got str"):
+            await liar.result()
 
     on_the_platform(program)
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 REQUEST_S: Final = 15.0
 routes = Routes()
-_payloads: Final = JsonPayloads(validate_on_encode=False)
+_payloads: Final = JsonPayloads()
 _ARGS: Final[dict[str, Any]] = {"type": "array", "items": {}, "description": "By position."}
 _ACCEPTED: Final = {"example": {"id": "order-1", "run_id": "01jf", "is_new": True, "position": "3-1042"}}
 

@@ -8,14 +8,15 @@ nothing recorded; what is decoded may lack them, so that a parameter with a defa
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from perdure.codec.values import decoder_of, fault_in_words, from_json, to_json
+from perdure.codec.faithful import Changed, Check
+from perdure.codec.values import check_for, check_value, decoder_of, fault_in_words, from_json, to_json
 from perdure.errors import PayloadError
 from perdure.model.signature import hints_of, takes_self
 
@@ -39,7 +40,7 @@ class Arguments:
     """
 
     __slots__ = (
-        "_array", "_defaults", "_fn", "_hints", "_keyword_defaults", "_keywords", "_maximum", "_positional", "_required", "_rest",
+        "_array", "_checks", "_defaults", "_fn", "_hints", "_keyword_defaults", "_keywords", "_maximum", "_positional", "_positional_checks", "_required", "_rest",
         "_signature", "_wildcard",
     )  # fmt: skip
 
@@ -61,12 +62,20 @@ class Arguments:
         self._maximum = -1 if needs_keywords else len(self._positional) if self._rest is None else 1 << 30
         self._hints: Mapping[str, Any] | None = None
         self._array: msgspec.json.Decoder[Any] | None = None
+        self._checks: dict[str, Check] = {}
+        self._positional_checks: list[Check] = []
 
-    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str) -> bytes:
-        """JSON of the arguments; their types are not looked at.
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str, *, is_checked: bool = True) -> bytes:
+        """JSON of the arguments.
+
+        Args:
+            args: positional.
+            kwargs: by name.
+            what: for messages.
+            is_checked: refuse what would not come back as it is by the annotations.
 
         Raises:
-            PayloadError: they do not fit the signature or cannot be encoded.
+            PayloadError: they do not fit the signature, cannot be encoded, or would not come back.
         """
         values: Any = args
         named = self._keyword_defaults
@@ -74,13 +83,14 @@ class Arguments:
             values, named = self._bind(args, kwargs, what)
         elif len(args) < len(self._positional):
             values = (*args, *self._defaults[len(args) - self._required :])
-        if named:
-            values = {"args": values, "kwargs": named}
         try:
-            return to_json(values)
+            data = to_json({"args": values, "kwargs": named} if named else values)
         except PayloadError as error:
             self._blame(args, kwargs, what, error)
             raise PayloadError(f"{what}: the arguments: {error}") from None
+        if is_checked:
+            self._check_values(values, named, what)
+        return data
 
     def decode(self, data: bytes, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments by annotation.
@@ -115,6 +125,38 @@ class Arguments:
                 decoder_of(self._hint(parameter))
             except PayloadError as error:
                 raise PayloadError(f"{what}: argument {parameter.name!r} {error}") from None
+
+    def _check_values(self, positional: Sequence[Any], named: Mapping[str, Any], what: str) -> None:
+        """See that each comes back as it is."""
+        if not named and len(positional) <= len(self._positional):
+            try:
+                checks = self._positional_checks or [self._compiled(parameter) for parameter in self._positional]
+                self._positional_checks = checks
+                for check, value in zip(checks, positional):  # noqa: B905  the keyword costs as much as the checks
+                    check(value)
+            except (Changed, PayloadError, RecursionError):  # which one, and why?
+                pass
+            else:
+                return
+        given: list[tuple[str, Parameter | None, Any]] = []
+        for i, value in enumerate(positional):
+            parameter = self._positional[i] if i < len(self._positional) else self._rest
+            given.append((self._name(i), parameter, value))
+        if named:
+            given += [(name, self._keywords.get(name, self._wildcard), value) for name, value in named.items()]
+        for name, parameter, value in given:
+            assert parameter is not None  # by the signature
+            try:
+                (self._checks.get(parameter.name) or self._compiled(parameter))(value)
+            except (Changed, PayloadError, RecursionError):
+                try:
+                    check_value(value, self._hint(parameter), to_json(value))
+                except PayloadError as error:
+                    raise PayloadError(f"{what}: argument {name!r} {error}") from None
+
+    def _compiled(self, parameter: Parameter) -> Check:
+        check = self._checks[parameter.name] = check_for(self._hint(parameter))
+        return check
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str) -> tuple[list[Any], dict[str, Any]]:
         try:

@@ -109,7 +109,7 @@ def _described(error: BaseException, depth: int, count: _Count) -> FailureInfo:
         type=_type_name(type(error)),
         message=_text(error),
         fields=_fields_of(error),
-        is_final=isinstance(error, Failure) or any(member.is_final for member in members),
+        is_final=isinstance(error, Failure | UsageError) or any(member.is_final for member in members),
         traceback=_traceback_of(error),
         cause=_info_of(cause, depth - 1, count) if cause is not None and depth > 1 and count.left > 0 else None,
         retry_after_us=max([_retry_after(error), *(member.retry_after_us for member in members)]),

@@ -8,11 +8,11 @@ from typing import Any, Final, Protocol
 from perdure.codec.arguments import Arguments
 from perdure.codec.failures import failure_of, info_of
 from perdure.codec.produced import encoded
-from perdure.codec.values import from_json, to_json
+from perdure.codec.values import from_json, to_json, to_json_as, to_json_of_unknown
 from perdure.errors import PayloadError
 from perdure.model.failure import FailureInfo
 from perdure.model.limits import PAYLOAD_BYTES
-from perdure.model.payloads import AvroSchema
+from perdure.model.payloads import UNKNOWN, AvroSchema
 
 _NUL: Final = b"\0"
 
@@ -37,8 +37,7 @@ class JsonPayloads:
 
     Args:
         codec: encrypts or compresses what is written; payloads without it are read as they are. Failures are not passed through it.
-        validate_on_encode: look at the types of arguments where they are encoded, too: for clients, whose mistakes are answered
-            before anything is sent.
+        validate_on_encode: refuse values that would not come back as they are. False is for tools that trust them.
         limit_bytes: of one payload.
     """
 
@@ -61,9 +60,7 @@ class JsonPayloads:
     def encode_arguments(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, what: str) -> bytes:
         """See the port."""
         arguments = self._arguments.get(fn) or self._of(fn)
-        data = arguments.encode(args, kwargs, what)
-        if self._validates:
-            arguments.decode(data, what)
+        data = arguments.encode(args, kwargs, what, is_checked=self._validates)
         if len(data) > self._limit:
             sizes = arguments.sizes(args, kwargs)
             largest = max(sizes, key=sizes.__getitem__)
@@ -80,10 +77,13 @@ class JsonPayloads:
         except (UnicodeDecodeError, RecursionError) as error:
             raise PayloadError(f"{what}: the arguments are not JSON that can be read: {error}") from None
 
-    def encode(self, value: object, *, what: str) -> bytes:
+    def encode(self, value: object, annotation: Any = UNKNOWN, *, what: str) -> bytes:
         """See the port."""
         try:
-            data = to_json(value)
+            if annotation is UNKNOWN:
+                data = to_json_of_unknown(value)
+            else:
+                data = to_json_as(value, annotation) if self._validates else to_json(value)
         except PayloadError as error:
             raise PayloadError(f"{what} {error}") from None
         if len(data) > self._limit:

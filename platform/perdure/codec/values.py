@@ -7,32 +7,116 @@ import sys
 import types
 import typing
 from collections import deque
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from inspect import Parameter
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
+from perdure.codec.faithful import Changed, Check, check_of, check_unannotated
 from perdure.errors import PayloadError
 
 _AS_ANY: Final = (Parameter.empty, NoReturn, typing.Never, object)
 _AT: Final = re.compile(r" - at `(?:key in )?\$(.*)`$", re.DOTALL)
 _INDEX: Final = re.compile(r"^\[(\d+)\]")
 _PLAIN: Final = (str, int, float)
+T = TypeVar("T")
+
+DEPTH: Final = 100
+"""Levels of arrays and objects in a payload; Python's own limits depend on its version and on where it is called."""
+_SHALLOW_BYTES: Final = 2 * DEPTH
+"""What is not longer than this is not deeper."""
+_ROOM: Final = 20 * DEPTH
+"""Frames that may be needed for that."""
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b'[]{}"\\'))
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def to_json(value: object) -> bytes:
-    """Compact JSON.
+    """Compact JSON. Whether the value comes back as it is, is not looked at.
 
     Raises:
         PayloadError: it cannot be encoded; the message is what is wrong with it, without a subject.
     """
     try:
-        return _encoder.encode(value)
+        data = _encoder.encode(value)
     except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
         raise PayloadError(f"cannot be encoded: {error}") from None
     except RecursionError:
-        raise PayloadError("cannot be encoded: it contains itself, or is nested too deeply") from None
+        data = _with_room(_encoder.encode, value)
+    if len(data) > _SHALLOW_BYTES:
+        check_depth(data)
+    return data
+
+
+def to_json_as(value: object, annotation: Any) -> bytes:
+    """Compact JSON of a value that comes back as it is by this annotation.
+
+    Raises:
+        PayloadError: it would not, or cannot be encoded; the message is what is wrong with it, without a subject.
+    """
+    data = to_json(value)
+    check_value(value, annotation, data)
+    return data
+
+
+def to_json_of_unknown(value: object) -> bytes:
+    """Compact JSON of a value whose annotation is not known here: what JSON cannot even show is refused.
+
+    Raises:
+        PayloadError: the same.
+    """
+    data = to_json(value)
+    try:
+        _checked(check_unannotated, msgspec.to_builtins(value, enc_hook=_encode_foreign, builtin_types=()))
+    except Changed as error:
+        raise PayloadError(str(error)) from None
+    except TypeError:  # a dict with keys that only have JSON as text, which are written as that
+        pass
+    return data
+
+
+def check_value(value: object, annotation: Any, data: bytes) -> None:
+    """See that a value comes back as it is.
+
+    Args:
+        value: of the author's.
+        annotation: resolved.
+        data: JSON of the value.
+
+    Raises:
+        PayloadError: it would not; the message is what is wrong with it, without a subject.
+    """
+    try:
+        _checked(check_for(annotation), value)
+    except Changed as error:
+        from_json(data, annotation)  # "expected int, got str" says it better
+        raise PayloadError(str(error)) from None
+
+
+def check_for(annotation: Any) -> Check:
+    """The check for values of an annotation.
+
+    Raises:
+        PayloadError: values of this type cannot be told from JSON; the message is without a subject.
+    """
+    try:
+        return _check_for(annotation)
+    except TypeError:  # unhashable
+        return _check_for.__wrapped__(annotation)
+
+
+@lru_cache(maxsize=4096)
+def _check_for(annotation: Any) -> Check:
+    decoder_of(annotation)
+    return check_of(annotation, decoded_again)
+
+
+def decoded_again(value: Any, annotation: Any) -> Any:
+    """The value that comes back."""
+    return from_json(to_json(value), annotation)
 
 
 def from_json(data: bytes | msgspec.Raw, annotation: Any) -> Any:
@@ -41,10 +125,39 @@ def from_json(data: bytes | msgspec.Raw, annotation: Any) -> Any:
     Raises:
         PayloadError: it does not fit; the message is "expected …", without a subject.
     """
+    decoder = decoder_of(annotation)
+    if len(data) > _SHALLOW_BYTES:
+        check_depth(bytes(data))
     try:
-        return decoder_of(annotation).decode(data)
+        return decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise PayloadError(fault_in_words(error)[1]) from None
+    except RecursionError:
+        return _with_room(decoder.decode, data)
+
+
+def check_depth(data: bytes) -> None:
+    """See that JSON is not nested deeper than `DEPTH`, the same on every Python and however deep the caller is.
+
+    Strings and everything else that is not a bracket are taken away, then pairs of brackets, innermost first, until nothing is left.
+
+    Args:
+        data: JSON; what is none is found by the decoder.
+
+    Raises:
+        PayloadError: it is; the message is without a subject.
+    """
+    if data.count(b"[") + data.count(b"{") <= DEPTH:
+        return
+    brackets = data.translate(_SQUARE, _NO_BRACKETS).replace(b'""', b"")
+    if b'"' in brackets or b"\\" in brackets:  # there are brackets or quotes within strings
+        brackets = _STRING.sub(b"", data).translate(_SQUARE, _NO_BRACKETS).replace(b'"', b"")
+    for _ in range(DEPTH):
+        if not brackets:
+            return
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
+        raise PayloadError(f"is nested deeper than {DEPTH} levels; keep such data as text, or in a list with ids")
 
 
 def decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
@@ -88,11 +201,38 @@ def _decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(type(None) if annotation is None else annotation, dec_hook=_decode_foreign)
 
 
+def _checked(check: Callable[[Any], object], value: object) -> None:
+    try:
+        check(value)
+    except RecursionError:
+        _with_room(check, value)
+
+
+def _with_room(function: Callable[[Any], T], value: Any) -> T:
+    """Call it again with room on the stack: how deep its caller is must make no difference, for a replay may begin elsewhere.
+
+    Raises:
+        PayloadError: it contains itself, or is nested far deeper than `DEPTH`.
+    """
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + _ROOM)
+    try:
+        return function(value)
+    except RecursionError:
+        raise PayloadError(f"cannot be encoded: it contains itself, or is nested deeper than {DEPTH} levels") from None
+    except msgspec.MsgspecError as error:
+        raise PayloadError(fault_in_words(error)[1]) from None
+    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
+        raise PayloadError(f"cannot be encoded: {error}") from None
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def _encode_foreign(value: Any) -> Any:
     kind = typing.cast("Any", type(value))
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", round_trip=True, warnings=False)
     for plain in _PLAIN:
         if isinstance(value, plain):
             return plain(value)
@@ -110,13 +250,20 @@ def _decode_foreign(kind: Any, value: Any) -> Any:
     origin = typing.get_origin(kind) or kind
     if isinstance(origin, type):
         if pydantic is not None and issubclass(origin, pydantic.BaseModel):
-            return kind.model_validate(value)
+            return kind.model_validate_json(_encoder.encode(value), **_by_name(pydantic))
         if issubclass(origin, deque):
             item = typing.get_args(kind) or (Any,)
             return deque(msgspec.convert(value, types.GenericAlias(list, item), dec_hook=_decode_foreign))
         if issubclass(origin, _PLAIN) and isinstance(value, _PLAIN):
             return origin(value)
     raise TypeError(f"is of type {shown(kind)}, which cannot be decoded from JSON; use a dataclass, an enum, or a built-in type")
+
+
+@cache
+def _by_name(pydantic: Any) -> dict[str, bool]:
+    """Models are written by the names of their fields, which are theirs alone; aliases are read, too."""
+    is_known = tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 11)
+    return {"by_alias": True, "by_name": True} if is_known else {}
 
 
 def is_decodable_class(kind: Any) -> bool:

@@ -35,7 +35,7 @@ class FailureInfo(Struct, array_like=True, frozen=True, omit_defaults=True):
         message: `str(exception)`.
         fields: JSON of the dataclass fields by name; of other classes an array of `args`, or an object of `args` and `attributes`
             where it has some; empty when they have no JSON, are too large, or `message` is the only argument.
-        is_final: a `Failure`, or a group with one in it: no attempt follows.
+        is_final: a `Failure`, a mistake in the author's code (`UsageError`), or a group with one in it: no attempt follows.
         traceback: as text, cut to the author's frames.
         cause: what it was raised from.
         retry_after_us: the delay that the error asked for; -1 when it asked for none.

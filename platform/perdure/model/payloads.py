@@ -7,9 +7,12 @@ NUL byte, and what the codec made of the JSON.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from perdure.model.failure import FailureInfo
+
+UNKNOWN: Final[Any] = object()
+"""The annotation of a value that is encoded for a function whose signature is not known here."""
 
 AvroSchema = tuple[str, int | None]
 """A schema as JSON text, and the id that a schema registry gave to it, if one did."""
@@ -41,11 +44,16 @@ class Payloads(Protocol):
         """
         ...
 
-    def encode(self, value: object, *, what: str) -> bytes:
+    def encode(self, value: object, annotation: Any = UNKNOWN, *, what: str) -> bytes:
         """Encode one value.
 
+        Args:
+            value: of the author's.
+            annotation: that it will be decoded by; `UNKNOWN` where that is known only there.
+            what: for messages.
+
         Raises:
-            PayloadError: it cannot be encoded, or is over the limit.
+            PayloadError: it cannot be encoded, would not come back as it is by the annotation, or is over the limit.
         """
         ...
 

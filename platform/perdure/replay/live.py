@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, Protocol
 
 from perdure import errors
@@ -16,6 +16,7 @@ from perdure.core.actions import RECORDED_AS
 from perdure.model import actions as ac
 from perdure.model import events as ev
 from perdure.model.payloads import Payloads
+from perdure.model.signature import hints_of
 from perdure.replay.blame import NonDeterministic
 from perdure.replay.eviction import evict
 from perdure.replay.loop import RunLoop
@@ -188,7 +189,7 @@ class LiveRun:
         if self._instance is None:
             raise errors.UsageError("the run has not begun: its start is delayed, or its __init__ raised")
         value = self._evaluate(partial(fn, self._instance, *args, **kwargs))
-        return self._payloads.encode(value, what=f"the answer of query {name!r}")
+        return self._payloads.encode(value, _returned(fn), what=f"the answer of query {name!r}")
 
     def view(self) -> bytes | None:
         """The encoded view; None when the type has none or the run has not begun.
@@ -199,7 +200,7 @@ class LiveRun:
         fn = self._definition.view
         if fn is None or self._instance is None:
             return None
-        return self._payloads.encode(self._evaluate(fn, self._instance), what="the view")
+        return self._payloads.encode(self._evaluate(fn, self._instance), _returned(fn), what="the view")
 
     @property
     def is_spoilt(self) -> bool:
@@ -362,7 +363,7 @@ class LiveRun:
                 f"{self._definition.place}: {what} is a {shown} that was not awaited: write `return await ...`"
             )
         try:
-            return self._payloads.encode(result, what=what)
+            return self._payloads.encode(result, self._definition.returns, what=what)
         except errors.PayloadError as error:
             raise errors.PayloadError(f"{self._definition.place}: {error}") from None
 
@@ -386,6 +387,12 @@ class LiveRun:
             started_at=started_at,
             history_length=self._history_length,
         )
+
+
+@cache
+def _returned(fn: Callable[..., Any]) -> Any:
+    """The annotation of a result."""
+    return hints_of(fn).get("return", Any)
 
 
 async def _handle(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

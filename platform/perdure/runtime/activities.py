@@ -34,7 +34,7 @@ class Activities:
     """
 
     def __init__(self, registry: Registry, codec: PayloadCodec | None, threads: int, *, alarm: Alarm | None = None) -> None:
-        self.payloads = JsonPayloads(codec=codec, validate_on_encode=False)
+        self.payloads = JsonPayloads(codec=codec)
         self.provided = Provided(registry.providers)
         self.attempts = Attempts(
             registry.activities, self.payloads, ActivityThreads(threads), instances=self.provided.instances, alarm=alarm

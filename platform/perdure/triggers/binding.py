@@ -137,9 +137,11 @@ class Bindings:
 
     def _encoded(self, fn: Any, value: Any, what: str) -> bytes:
         try:
-            return self._payloads.encode_arguments(fn, (value,), {}, what=what)
+            payload = self._payloads.encode([value], what=what)  # of the record's types, not yet of those of the function
+            self._payloads.decode_arguments(fn, payload, what=what)
         except (PayloadError, UsageError) as error:
             raise BadRecord("undecodable", str(error)) from None
+        return payload
 
 
 def _takes_value(bound: _Bound) -> bool:

@@ -133,7 +133,7 @@ class Attempts:
         except asyncio.CancelledError:
             attempt.is_cancelled = True  # a sync function goes on in its thread: it is told at its next heartbeat
             raise
-        return self._payloads.encode(value, what=f"the result of {what}")
+        return self._payloads.encode(value, called.returns, what=f"the result of {what}")
 
     def _bound(self, called: Activity[..., Any]) -> Callable[..., Any]:
         if called.owner is None:

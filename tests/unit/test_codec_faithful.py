@@ -1,0 +1,533 @@
+"""A value comes back as it is, or is refused where it is encoded: never changed in silence."""
+
+from __future__ import annotations
+
+import enum
+import sys
+import threading
+import warnings
+from collections import OrderedDict, UserDict, defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pydantic
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perdure.codec.faithful import difference
+from perdure.codec.payloads import JsonPayloads
+from perdure.codec.values import DEPTH, check_depth
+from perdure.errors import PayloadError
+from perdure.model.payloads import UNKNOWN
+
+payloads = JsonPayloads()
+LIST: Any = list  # what a type checker does not take for types, since their items are variables
+TUPLE: Any = tuple
+DICT: Any = dict
+T = TypeVar("T")
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    CRIMSON = "red"  # noqa: PIE796  an alias
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Word(enum.StrEnum):
+    YES = "yes"
+
+
+class Right(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class Point(NamedTuple):
+    x: int
+    y: float = 0.0
+
+
+class Options(TypedDict):
+    loud: bool
+    note: NotRequired[str]
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Count(int):
+    pass
+
+
+@dataclass
+class Base:
+    name: str
+
+
+@dataclass
+class Special(Base):
+    extra: int = 0
+
+
+@dataclass
+class Tree:
+    value: int
+    children: list[Tree] = field(default_factory=list["Tree"])
+
+
+@dataclass
+class Box(Generic[T]):
+    content: T
+
+
+@dataclass
+class Doubling:
+    cents: int
+
+    def __post_init__(self) -> None:
+        self.cents *= 2
+
+
+@dataclass
+class Summing:
+    parts: list[int]
+    total: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.total = sum(self.parts)
+
+
+@dataclass
+class Bag:
+    anything: Any = None
+    maybe: float | None = None
+    at: datetime | None = None
+
+
+class Tagged(msgspec.Struct, tag=True):
+    pass
+
+
+class Circle(Tagged):
+    radius: float
+
+
+class Square(Tagged, rename="camel"):
+    side_length: float
+
+
+class Model(pydantic.BaseModel):
+    weight: Decimal
+    at: datetime | None = None
+    tags: set[str] = set()
+
+
+class Parent(pydantic.BaseModel):
+    child: Model
+
+
+class Child(Model):
+    more: int = 0
+
+
+def again(value: object, annotation: Any) -> Any:
+    return payloads.decode(payloads.encode(value, annotation, what="it"), annotation, what="it")
+
+
+VIENNA = ZoneInfo("Europe/Vienna")
+
+COME_BACK: list[tuple[Any, Any]] = [
+    (Any, None), (Any, [1, "a", 1.5, True, None, {"a": [{}]}]), (Any, 1 << 80), (Any, -0.0), (Any, 1e22), (object, "x"),
+    (float, -0.0), (float, 5e-324), (float, 1.7976931348623157e308), (float | None, 1.5), (int | float, 1.0), (int | float, 1),
+    (int, 1 << 200), (int, -(1 << 64)), (str, "\0é\U0001f600\u2028"), (bytes, b"\xff\0"), (bytearray, bytearray(b"x")),
+    (Decimal, Decimal("1.10")), (Decimal, Decimal("-0E-10")), (Decimal, Decimal("Infinity")),
+    (datetime, datetime(2026, 1, 2, 3, 4, 5, 6)), (datetime, datetime(2026, 1, 2, tzinfo=UTC)),
+    (datetime, datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=-3, minutes=-30)))), (datetime, datetime.min), (datetime, datetime.max),
+    (date, date(1, 1, 1)), (time, time(1, 2, 3, 4)), (time, time(1, 2, tzinfo=UTC)), (timedelta, timedelta(-1, 1, 1)),
+    (timedelta, timedelta.max), (timedelta, timedelta.min), (UUID, UUID(int=7)),
+    (Colour, Colour.CRIMSON), (Level, Level.LOW), (Word, Word.YES), (Right, Right.READ | Right.WRITE), (Right, Right(0)),
+    (Literal["a", 1] | None, 1), (tuple[int, ...], (1, 2)), (tuple[int, str], (1, "a")), (tuple[()], ()),
+    (set[int], {1}), (frozenset[str], frozenset("a")), (deque[int], deque([1])), (Sequence[int], [1]), (Mapping[str, int], {"a": 1}),
+    (dict[int, str], {1: "a"}), (dict[Level, int], {Level.LOW: 1}), (dict[date, int], {date(2026, 1, 1): 1}),
+    (dict[datetime, int], {datetime(2026, 1, 1, tzinfo=UTC): 1}), (dict[bytes, int], {b"\xff": 1}), (dict[UUID, int], {UUID(int=1): 1}),
+    (dict[Colour, int], {Colour.RED: 1}), (dict[float, int], {1.5: 1}), (dict[int | str, str], {"1": "a", "b": "b"}), (dict[str, Any], {}),
+    (Point, Point(1, 2.0)), (Options, {"loud": True}), (Options, {"loud": True, "note": "x"}), (Text, Text("x")), (Count, Count(3)),
+    (Base, Base("x")), (Special, Special("x", 1)), (Tree, Tree(1, [Tree(2), Tree(3, [Tree(4)])])), (Box[int], Box(1)), (Box[Base], Box(Base("x"))),
+    (Summing, Summing([1, 2])), (Bag, Bag([1], 1.5, datetime(2026, 1, 1))), (Circle | Square, Square(1.0)), (list[Circle | Square], [Circle(1.0)]),
+    (Annotated[int, msgspec.Meta(gt=0)], 1), (Model, Model(weight=Decimal("1.10"), at=datetime(2026, 1, 1, tzinfo=UTC), tags={"a"})),
+    (list[Model] | None, [Model(weight=Decimal(1))]), (Parent, Parent(child=Model(weight=Decimal(1)))), (None, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("annotation", "value"), COME_BACK)
+def test_a_value_comes_back_with_its_type(annotation: Any, value: Any) -> None:
+    back = again(value, annotation)
+    assert difference(value, back) is None
+    assert type(back) is type(value)
+    assert "Model" in repr(value) or repr(back) == repr(value)  # pydantic has a time zone of its own
+
+
+NO_NUMBER = float("nan")
+
+REFUSED: list[tuple[Any, Any, str]] = [
+    (Any, (1, 2), "is of type tuple"), (Any, [1, {"a": (1,)}], r"is of type tuple.* at \[1\]\['a'\]"), (Any, b"x", "bytes"), (Any, {1: 2}, "key 1"),
+    (Any, NO_NUMBER, "nan, which has no JSON"), (Any, [float("inf")], "inf"), (Any, Colour.RED, "Colour"), (Any, datetime(2026, 1, 1), "datetime"),
+    (Any, Base("x"), "Base"), (Any, Word.YES, "Word"), (Any, Text("x"), "Text"), (Any, Count(1), "Count"), (Any, OrderedDict(a=1), "OrderedDict"),
+    (Any, {1, 2}, "set"), (Any, Path("x"), "Path"), (Any, UserDict(a=1), "UserDict"), (list[Any], [(1,)], "tuple"), (dict[str, Any], {"a": (1,)}, "tuple"),
+    (float, NO_NUMBER, "NaN"), (float | None, NO_NUMBER, "nan"), (list[float | None], [1.0, float("-inf")], r"at \[1\]"), (float, (1 << 53) + 1, "int"),
+    (Bag, Bag(maybe=NO_NUMBER), r"at \.maybe"), (Bag, Bag((1,)), r"at \.anything"), (Decimal, Decimal("NaN"), "NaN"), (Decimal, Decimal("sNaN"), "NaN"),
+    (dict[int | str, str], {1: "a", "1": "b"}, "same text|come back as others"), (dict[int | str, str], {1: "b"}, "come back as others"),
+    (dict[str, int], {1: 1}, "key 1"), (dict[int, int], {True: 1}, "key True"), (dict[Any, int], {None: 1}, "NoneType"), (dict[float, int], {NO_NUMBER: 1}, "nan"),
+    (datetime, datetime(2026, 7, 1, tzinfo=VIENNA), "time zone Europe/Vienna"), (datetime, datetime(2026, 10, 25, 2, 30, fold=1), "fold=1"),
+    (datetime, datetime(2026, 1, 1, tzinfo=timezone(timedelta(seconds=61))), "seconds would be lost"), (Bag, Bag(at=datetime(2026, 1, 1, tzinfo=VIENNA)), "zone"),
+    (int, True, "expected int"), (int, "x", "expected int, got str"), (int, 1.0, "float|int"), (str, Word.YES, "Word"), (int, Level.LOW, "Level"), (str, 1, "str"),
+    (bytes, bytearray(b"x"), "bytearray"), (list[int], (1, 2), "tuple"), (tuple[int, ...], [1, 2], "list"), (set[int], frozenset({1}), "frozenset"),
+    (Sequence[int], (1, 2), "tuple"), (dict[str, int], defaultdict(int, a=1), "defaultdict"), (dict[str, int], OrderedDict(a=1), "OrderedDict"),
+    (Base, Special("x", 1), "is of type Special, its annotation says Base"), (list[Base], [Special("x")], r"at \[0\]"), (Point, (1, 2.0), "tuple"),
+    (Options, {"loud": True, "odd": 1}, "'odd'"), (Options, {"note": "x"}, "loud"), (Literal["a"], Word.YES, "invalid enum value"), (Doubling, Doubling(1), "2.*4"),
+    (deque[int], deque([1], maxlen=3), "maximum length"), (str, "\udc80", "surrogates"), (None, 3, "expected null"), (Tree, Tree(1, [Tree("x")]), "expected int"),  # type: ignore[arg-type]
+    (Annotated[int, msgspec.Meta(gt=0)], -1, "expected"), (Circle | Square, Model(weight=Decimal(1)), "it"), (Model, Child(weight=Decimal(1), more=2), "Child"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("annotation", "value", "message"), REFUSED)
+def test_what_would_change_is_refused_where_it_is_encoded(annotation: Any, value: Any, message: str) -> None:
+    with pytest.raises(PayloadError, match=message):
+        payloads.encode(value, annotation, what="it")
+
+
+def test_an_int_is_taken_for_a_float_as_type_checkers_take_it() -> None:
+    assert again([3, 1 << 53], list[float]) == [3.0, float(1 << 53)]
+
+
+def test_the_argument_is_named_that_would_change() -> None:
+    def buy(items: list[Base], note: Any = None, *, rest: Any = None) -> None: ...
+
+    for args, kwargs, message in [
+        (([Special("x")],), {}, r"activity 'buy': argument 'items' is of type .*Special, its annotation says .*Base, at \[0\]"),
+        (([], (1,)), {}, "argument 'note' is of type tuple"),
+        (([],), {"rest": {1: 1}}, "argument 'rest' has the key 1"),
+        ((["x"],), {}, "argument 'items' expected object, got str"),
+    ]:
+        with pytest.raises(PayloadError, match=message):
+            payloads.encode_arguments(buy, args, kwargs, what="activity 'buy'")
+
+
+def test_where_the_annotation_is_not_known_only_what_json_cannot_show_is_refused() -> None:
+    assert payloads.encode([Base("x"), (1,), {Level.LOW: UUID(int=1)}], what="it").startswith(b'[{"name":"x"},[1],{"1":"0000')
+    for value in ({1: "a", "1": "b"}, [NO_NUMBER], {"a": Bag(maybe=NO_NUMBER)}):
+        with pytest.raises(PayloadError):
+            payloads.encode(value, UNKNOWN, what="it")
+
+
+# ---- depth
+
+
+def nested(levels: int, kind: type = list) -> Any:
+    value: Any = kind()
+    for _ in range(levels - 1):
+        value = [value] if kind is list else {"a": value}
+    return value
+
+
+def at_stack_depth(frames: int, function: Callable[[], Any]) -> Any:
+    return at_stack_depth(frames - 1, function) if frames else function()
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+@pytest.mark.parametrize("frames", [0, 700, 800, 850, 900])
+def test_the_limit_of_depth_is_the_same_however_deep_the_caller_is(kind: type, frames: int) -> None:
+    def both() -> None:
+        payload = payloads.encode(nested(DEPTH, kind), Any, what="it")
+        assert payloads.encode(again(nested(DEPTH, kind), Any), Any, what="it") == payload
+        for levels in (DEPTH + 1, 973, 5_000):
+            with pytest.raises(PayloadError, match="deeper than 100 levels"):
+                payloads.encode(nested(levels, kind), Any, what="it")
+        text = b"[" * (DEPTH + 1) + b"]" * (DEPTH + 1)
+        with pytest.raises(PayloadError, match="deeper than 100 levels"):
+            payloads.decode(text, Any, what="it")
+
+    limit = sys.getrecursionlimit()
+    at_stack_depth(frames, both) if frames <= limit - 100 else None
+    assert sys.getrecursionlimit() == limit
+
+
+def test_what_is_too_deep_is_refused_on_the_way_in_even_where_nobody_wants_it() -> None:
+    deep = b'{"name":"x","unknown":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+    with pytest.raises(PayloadError, match="deeper than 100 levels"):
+        payloads.decode(deep, Base, what="it")
+
+
+def depth_of(text: bytes) -> int:
+    """By hand."""
+    depth = deepest = 0
+    is_text = is_escaped = False
+    for byte in text.decode("latin-1"):
+        if is_text:
+            is_text = is_escaped or byte != '"'
+            is_escaped = byte == "\\" and not is_escaped
+        elif byte == '"':
+            is_text = True
+        elif byte in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in "]}":
+            depth -= 1
+    return deepest
+
+
+STRANGE = st.text(st.sampled_from('[]{}"\\a, :'), max_size=6)
+JSON = st.recursive(STRANGE | st.none(), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(STRANGE, inner, max_size=3))
+
+
+@given(JSON, st.integers(0, 2 * DEPTH), st.integers(0, 200))
+@settings(max_examples=100, deadline=None)
+def test_depth_is_counted_outside_of_strings_only(value: Any, more: int, width: int) -> None:
+    for level in range(more):
+        value = [value, "[" * 3] if level % 2 else {'"{': value}
+    text = msgspec.json.encode([value, *[["]["]] * width])
+    is_deep = depth_of(text) > DEPTH
+    try:
+        check_depth(text)
+    except PayloadError:
+        assert is_deep
+    else:
+        assert not is_deep
+
+
+# ---- any annotation
+
+
+SCALARS: list[Any] = [
+    int,
+    float,
+    str,
+    bool,
+    bytes,
+    Decimal,
+    datetime,
+    date,
+    time,
+    timedelta,
+    UUID,
+    Colour,
+    Level,
+    Right,
+    Any,
+    Base,
+    Point,
+    Bag,
+    Model,
+]
+HASHABLE: list[Any] = [int, str, bytes, date, UUID, Colour, Level, int | str, float, bool]
+
+
+def any_annotation(depth: int = 2) -> st.SearchStrategy[Any]:
+    simple = st.sampled_from(SCALARS)
+    if not depth:
+        return simple
+    inner = any_annotation(depth - 1)
+    return st.one_of(
+        simple,
+        inner.map(lambda each: LIST[each]),
+        inner.map(lambda each: TUPLE[each, ...]),
+        inner.map(lambda each: each | None),
+        st.tuples(inner, inner).map(lambda pair: TUPLE[pair]),
+        st.tuples(st.sampled_from(HASHABLE), inner).map(lambda pair: DICT[pair]),
+        st.sampled_from([set[int], frozenset[str], dict[str, Any], Sequence[int]]),
+    )
+
+
+ATOMS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.binary(max_size=3), st.decimals(), st.dates(),
+    st.datetimes(timezones=st.none() | st.just(UTC) | st.just(VIENNA)), st.times(), st.timedeltas(), st.uuids(),
+    st.sampled_from([Colour.RED, Level.LOW, Right.READ | Right.WRITE, Text("1"), Count(1), Word.YES, "1", 1, True, 1.0, "red"]),
+    st.builds(Base, st.text(max_size=2)), st.builds(Special, st.text(max_size=2)), st.builds(Point, st.integers(), st.floats()),
+    st.builds(Bag, st.one_of(st.none(), st.tuples(st.integers())), st.none() | st.floats()), st.builds(Model, weight=st.just(Decimal("1.0"))),
+)  # fmt: skip
+
+
+def is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+KEYS = ATOMS.filter(is_hashable)
+VALUES = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple), st.dictionaries(KEYS, inner, max_size=3), st.sets(KEYS, max_size=2)
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(any_annotation(), VALUES)
+@settings(max_examples=150, deadline=None)
+def test_any_value_by_any_annotation_comes_back_or_is_refused(annotation: Any, value: Any) -> None:
+    came_back_or_refused(annotation, value)
+
+
+@given(st.data(), st.sampled_from(COME_BACK + [each[:2] for each in REFUSED]), any_annotation(1))
+@settings(max_examples=100, deadline=None)
+def test_pairs_that_nearly_fit_come_back_or_are_refused(data: st.DataObject, pair: tuple[Any, Any], other: Any) -> None:
+    annotation, value = pair
+    wrapped, inside = data.draw(
+        st.sampled_from([(LIST[annotation], [value]), (annotation | other if annotation is not other else other, value), (other, value), (TUPLE[annotation], (value,))])
+        if annotation is not None and not isinstance(annotation, str)
+        else st.just((other, value))
+    )  # fmt: skip
+    came_back_or_refused(wrapped, inside)
+
+
+def came_back_or_refused(annotation: Any, value: Any) -> None:
+    try:
+        payload = payloads.encode(value, annotation, what="it")
+    except PayloadError:
+        return
+    back = payloads.decode(payload, annotation, what="it")
+    change = difference(value, back)
+    assert change is None or "int and would come back as of type float" in change.fault, (annotation, value, back)
+
+
+# ---- pydantic
+
+
+class Aliased(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    cents: int = pydantic.Field(alias="amountInCents")
+    read: int = pydantic.Field(default=0, validation_alias="r", serialization_alias="w")
+
+    @pydantic.computed_field
+    def euros(self) -> float:
+        return self.cents / 100
+
+
+class Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True, validate_assignment=True)
+    at: datetime
+    ids: set[UUID]
+    pair: tuple[int, Decimal]
+    colour: Colour
+
+
+class Cat(pydantic.BaseModel):
+    kind: Literal["cat"] = "cat"
+    lives: int = 9
+
+
+class Dog(pydantic.BaseModel):
+    kind: Literal["dog"] = "dog"
+
+
+class Owner(pydantic.BaseModel):
+    pet: Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]
+
+
+class Ids(pydantic.RootModel[dict[str, UUID]]):
+    pass
+
+
+class Page(pydantic.BaseModel, Generic[T]):
+    items: list[T]
+
+
+class WithSecret(pydantic.BaseModel):
+    user: str
+    key: pydantic.SecretStr
+    raw: pydantic.SecretBytes = pydantic.SecretBytes(b"")
+
+
+class Excluding(pydantic.BaseModel):
+    kept: int
+    left: int = pydantic.Field(default=0, exclude=True)
+
+
+class Private(pydantic.BaseModel):
+    shown: int
+    _hidden: int = pydantic.PrivateAttr(0)
+
+    def hide(self, value: int) -> Private:
+        self._hidden = value
+        return self
+
+
+class Rounding(pydantic.BaseModel):
+    cents: float
+
+    @pydantic.field_serializer("cents")
+    def round(self, value: float) -> int:
+        return round(value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Aliased, Aliased.model_validate({"amountInCents": 5, "r": 3})),
+        (Strict, Strict(at=datetime(2026, 1, 1, tzinfo=UTC), ids={UUID(int=1)}, pair=(1, Decimal("1.10")), colour=Colour.RED)),
+        (Owner, Owner(pet=Dog())),
+        (Ids, Ids({"a": UUID(int=1)})),
+        (Page[int], Page[int](items=[1])),
+        (Page[Model], Page[Model](items=[Model(weight=Decimal(1))])),
+        (list[Owner], [Owner(pet=Cat(lives=8))]),
+        (Excluding, Excluding(kept=1)),
+        (Private, Private(shown=1)),
+        (Rounding, Rounding(cents=2.0)),
+    ],
+)
+def test_a_pydantic_model_comes_back_equal(annotation: Any, value: Any) -> None:
+    back = again(value, annotation)
+    assert back == value
+    assert type(back) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "message"),
+    [
+        (WithSecret, WithSecret(user="u", key=pydantic.SecretStr("k")), r"is a secret, which payloads would record.* at \.key"),
+        (WithSecret, WithSecret(user="u", key=pydantic.SecretStr(""), raw=pydantic.SecretBytes(b"k")), r"at \.raw"),
+        (list[WithSecret], [WithSecret(user="u", key=pydantic.SecretStr("k"))], r"at \[0\]\.key"),
+        (Excluding, Excluding(kept=1, left=2), r"at \.left"),
+        (Private, Private(shown=1).hide(3), "private attributes"),
+        (Rounding, Rounding(cents=2.4), r"at \.cents"),
+    ],
+)
+def test_a_pydantic_model_that_would_change_is_refused_by_field(annotation: Any, value: Any, message: str) -> None:
+    with warnings.catch_warnings(), pytest.raises(PayloadError, match=message):
+        payloads.encode(value, annotation, what="it")
+
+
+def test_a_refused_secret_is_not_in_the_message() -> None:
+    with pytest.raises(PayloadError) as caught:
+        payloads.encode(WithSecret(user="u", key=pydantic.SecretStr("sk-123")), WithSecret, what="it")
+    assert "sk-123" not in str(caught.value)
+
+
+def test_what_others_send_by_alias_is_read() -> None:
+    assert payloads.decode(b'{"amountInCents":5,"r":3}', Aliased, what="it") == Aliased.model_validate(
+        {"amountInCents": 5, "r": 3}
+    )
+
+
+def test_checks_are_compiled_once_also_by_many_threads() -> None:
+    threads = [threading.Thread(target=again, args=(Tree(1, [Tree(2)]), Tree)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert again(Tree(1, [Tree(2)]), Tree) == Tree(1, [Tree(2)])
