@@ -58,8 +58,8 @@ class WorkflowFailed(ClientError):
     """The run ended without a result; `cause` is why.
 
     Attributes:
-        cause: the author's own `Failure` where its class is imported here; `Cancelled`, `Terminated` or `TimedOut`; a
-            `RemoteException` for any other exception.
+        cause: the author's own `Failure` where its class is imported here, an exception of Python or its standard library, or an exception
+            group; `Cancelled`, `Terminated` or `TimedOut`; a `RemoteException` for any other exception. A note has the remote traceback.
     """
 
     cause: BaseException

@@ -189,6 +189,20 @@ async def fails_in_groups(how: str) -> list[str]:
     return caught
 
 
+@activity.step(retry=activity.Retry(first_interval="1s"))
+def counted_step() -> list[int]:
+    heard: list[int] = [*activity.last_heartbeat()]
+    activity.heartbeat(*heard, activity.info().attempt)
+    if len(heard) < 2:
+        raise ConnectionError("not yet")
+    return heard
+
+
+@workflow.defn
+async def steps_on() -> list[int]:
+    return await counted_step()
+
+
 @workflow.defn
 class Liar:
     def __init__(self) -> None:
@@ -227,8 +241,8 @@ async def compensates(sleeps: bool) -> None:
 
 
 REGISTRY = Registry.of(
-    [Buy, retries, fails, fails_in_groups, Liar, keeps_books, compensates],
-    [charge, charge_both, flaky, broken, final, endless, lies, double, Ledger.enter, undo],
+    [Buy, retries, fails, fails_in_groups, Liar, keeps_books, steps_on, compensates],
+    [charge, charge_both, counted_step, flaky, broken, final, endless, lies, double, Ledger.enter, undo],
     [PROVIDER],
 )
 
@@ -320,6 +334,13 @@ def test_attempts_share_a_key_and_hear_of_the_last_heartbeat_and_wait_as_long_as
         key = await env.client.execute("w", retries, 2)
         assert seen == [(key, 1, ()), (key, 2, ("at", 1)), (key, 3, ("at", 2))]
         assert timedelta(days=2) <= env.now() - begun < timedelta(days=2, seconds=1)
+
+    on_the_platform(program)
+
+
+def test_the_next_attempt_of_a_step_hears_of_its_last_heartbeat() -> None:
+    async def program(env: testing.Environment) -> None:
+        assert await env.client.execute("w", steps_on) == [1, 2]
 
     on_the_platform(program)
 

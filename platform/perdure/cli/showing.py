@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from perdure.cli.output import Format, local_time, print_facts, print_json, print_table, utc_time
-from perdure.model.failure import FailureInfo
+from perdure.model.failure import FailureInfo, described, explained, place_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,6 +67,10 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             ("reason", description.reason),
         ]
     )
+    if state.failure is not None:
+        typer.echo()
+        for line in explained(state.failure):
+            typer.echo(line)
     for activity in description.activities:
         doing = f"{activity.doing}, attempt {activity.attempt}"
         if activity.retry_at:
@@ -93,6 +97,15 @@ def print_history(records: Sequence[EventRecord], output: Format) -> None:
     )
 
 
+def print_failure(error: BaseException) -> None:
+    """Print to standard error where an exception of another process was raised, and what it was raised from."""
+    from perdure.codec.failures import recorded_of
+
+    recorded = recorded_of(error)
+    for line in explained(recorded) if recorded is not None else ():
+        typer.echo(line, err=True)
+
+
 def _state(state: WorkflowState) -> dict[str, Any]:
     return {
         "workflow_id": state.workflow_id,
@@ -105,18 +118,33 @@ def _state(state: WorkflowState) -> dict[str, Any]:
         "view": _raw(state.view),
         "attributes": _raw(state.attributes),
         "result": _raw(state.result),
-        "failure": {"type": state.failure.type, "message": state.failure.message} if state.failure else None,
+        "failure": _failure_json(state.failure) if state.failure else None,
         "reason": state.reason,
     }
 
 
 def _reason(state: WorkflowState) -> str:
-    return state.reason or (_failure(state.failure) if state.failure else "")
+    return state.reason or (_cut(text_of(state.failure)) if state.failure else "")
 
 
-def _failure(failure: FailureInfo) -> str:
-    name = failure.type.rpartition(":")[2]
-    return f"{name}: {failure.message}" if failure.message else name
+def _failure_json(failure: FailureInfo) -> dict[str, Any]:
+    """What programs want of it; fields that are empty are left out, but type and message."""
+    others: dict[str, Any] = {
+        "place": place_of(failure),
+        "notes": failure.notes,
+        "traceback": failure.traceback,
+        "cause": _failure_json(failure.cause) if failure.cause is not None else None,
+        "exceptions": [_failure_json(each) for each in failure.exceptions or ()],
+    }
+    return {"type": failure.type, "message": failure.message, **{name: value for name, value in others.items() if value}}
+
+
+def _chain(failure: FailureInfo) -> str:
+    """One line: type, message and place, then the same of what it was raised from, and of the members of a group."""
+    text = described(msgspec.structs.replace(failure, message=_cut(failure.message)))
+    if failure.exceptions:
+        text += f" [{'; '.join(map(_chain, failure.exceptions))}]"
+    return f"{text}, caused by {_chain(failure.cause)}" if failure.cause is not None else text
 
 
 def _details(event: AnyEvent) -> str:
@@ -132,7 +160,7 @@ def _fields(event: msgspec.Struct) -> Iterator[tuple[str, str]]:
         if isinstance(value, bytes):
             yield field.name, _payload(value)
         elif isinstance(value, FailureInfo):
-            yield field.name, _failure(value)
+            yield field.name, _chain(value)
         elif field.name in ("fires_at", "retry_at", "delayed_until"):
             yield field.name, local_time(value)
         elif isinstance(value, msgspec.Struct):

@@ -167,7 +167,8 @@ def result(
     """Wait for a workflow to end; prints its result as JSON, or fails with why there is none."""
     import asyncio
 
-    from perdure.errors import EngineUnavailable
+    from perdure.cli.showing import print_failure
+    from perdure.errors import EngineUnavailable, WorkflowFailed
     from perdure.model.duration import microseconds
 
     limit_s = microseconds(timeout) / 1e6 if timeout else None
@@ -179,7 +180,11 @@ def result(
             said = f"workflow {id!r} has not ended after {timeout}; `perdure workflow show {id}` says what it waits for"
             raise EngineUnavailable(said) from None
 
-    print_json(_ask_of(db, id, wait))
+    try:
+        print_json(_ask_of(db, id, wait))
+    except WorkflowFailed as failed:
+        print_failure(failed.cause)
+        raise
 
 
 @commands.command()

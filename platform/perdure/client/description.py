@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure.core.activity import ActivityState, ActivityStatus
 from perdure.core.run import fold
+from perdure.model.failure import described
 from perdure.model.tasks import trouble_of_worker
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def describe(state: WorkflowState, records: Sequence[EventRecord], view: Any, at
     """
     run = fold(records)
     failure = run.failure
-    reason = state.reason or run.reason or (f"{failure.type.rpartition(':')[2]}: {failure.message}" if failure else "")
+    reason = state.reason or run.reason or (described(failure) if failure else "")
     return Description(
         run.workflow_id,
         run.run_id,
@@ -118,11 +119,7 @@ def _pending(activity: ActivityState) -> PendingActivity:
     else:
         doing = "waiting for a worker"
     failure = activity.failure
-    reason = (
-        activity.declined
-        or trouble_of_worker(activity.worker)
-        or (f"{failure.type.rpartition(':')[2]}: {failure.message}" if failure else "")
-    )
+    reason = activity.declined or trouble_of_worker(activity.worker) or (described(failure) if failure else "")
     return PendingActivity(
         activity.number,
         activity.name,

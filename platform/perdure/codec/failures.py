@@ -80,6 +80,12 @@ def failure_of(info: FailureInfo) -> BaseException:
     return _failure_of(info, _DEPTH)
 
 
+def recorded_of(error: BaseException) -> FailureInfo | None:
+    """What an exception that `failure_of` made was recorded as."""
+    recorded = vars(error).get(_RECORDED)
+    return recorded if isinstance(recorded, FailureInfo) else None
+
+
 # ---- to the wire
 
 

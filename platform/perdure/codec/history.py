@@ -33,7 +33,8 @@ _NESTED: Final[dict[str, type[msgspec.Struct]]] = {
     "retry": RetryPolicy,
 }
 """Structs within events, by the name of the field."""
-_HEADERS: Final = "headers"
+_STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {"headers": RecordHeader, "exceptions": FailureInfo}
+"""The same, of which there are several."""
 _PAYLOADS: Final = (bytes, bytes | None)
 _TIMES: Final = frozenset({"at", "fires_at", "retry_at", "delayed_until"})
 _OURS: Final = frozenset({"type", "event_id", "at", "record"})
@@ -102,7 +103,7 @@ def _shown_value(name: str, value: Any) -> Any:
         return _shown(value)
     if isinstance(value, bytes):
         return _payload(value)
-    if name == _HEADERS:
+    if name in _STRUCTS:
         return [_shown(each) for each in value]
     if name in _TIMES:
         return _time(value)
@@ -169,8 +170,8 @@ def _restored(kind: type[msgspec.Struct], shown: dict[str, Any]) -> msgspec.Stru
 def _restored_value(name: str, value: Any, *, is_payload: bool) -> Any:
     if is_payload:
         return b64decode(value["base64"]) if _is_wrapped(value) else _compact(value)
-    if name == _HEADERS:
-        return [_restored(RecordHeader, each) for each in value]
+    if name in _STRUCTS:
+        return [_restored(_STRUCTS[name], each) for each in value]
     if name in _NESTED and value is not None:
         return _restored(_NESTED[name], value)
     if name in _TIMES:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import importlib
 import io
 import json
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, cast
+from uuid import UUID
+
+import msgspec
 
 from perdure.codec.frames import frame
-from perdure.codec.values import to_json
+from perdure.codec.values import encode_foreign, to_json_of_unknown
 from perdure.errors import PayloadError
 
 JSON: Final = b"application/json"
 AVRO: Final = b"application/avro"
 BYTES: Final = b"application/octet-stream"
+_AVRO_TYPES: Final = (bytes, bytearray, datetime, date, time, timedelta, Decimal, UUID)
+"""What Avro, or one of its logical types, has a form of its own for."""
 
 
 def encoded(value: object, avro_schema: str | None, schema_id: int | None) -> tuple[bytes | None, bytes]:
@@ -34,25 +42,75 @@ def encoded(value: object, avro_schema: str | None, schema_id: int | None) -> tu
         return (b"" if schema_id is None else frame(schema_id)) + _to_avro(value, avro_schema), AVRO
     if isinstance(value, bytes):
         return value, BYTES
-    return to_json(value), JSON
+    return to_json_of_unknown(value), JSON
 
 
 def _to_avro(value: object, schema: str) -> bytes:
-    parsed = _parsed(schema)
-    is_plain = isinstance(value, dict | list | str | int | float)
-    plain: Any = cast("Any", value) if is_plain else json.loads(to_json(value))
+    parsed, named = _parsed(schema)
     target = io.BytesIO()
     try:
-        _fastavro().schemaless_writer(target, parsed, plain, strict=True)
+        plain = msgspec.to_builtins(value, builtin_types=_AVRO_TYPES, enc_hook=encode_foreign)
+        _fastavro().schemaless_writer(target, parsed, _fitted(plain, parsed, named), strict=True)
     except Exception as error:  # noqa: BLE001  fastavro promises nothing about what it raises
         raise PayloadError(f"does not fit its Avro schema: {type(error).__name__}: {error}") from None
     return target.getvalue()
 
 
+def _fitted(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
+    """The value as fastavro wants it for this schema: a date where there is a logical type for it, text where there is a string."""
+    if isinstance(schema, list):
+        return _fitted_to_one(value, cast("list[Any]", schema), named)
+    if isinstance(schema, str):
+        return _fitted(value, named[schema], named) if schema in named else _fitted(value, {"type": schema}, named)
+    kind, logical = schema["type"], schema.get("logicalType")
+    if not isinstance(kind, str) or kind in named:
+        return _fitted(value, kind, named)
+    match kind:
+        case "record" | "error" if isinstance(value, dict):
+            types = {field["name"]: field["type"] for field in schema["fields"]}
+            return {name: _fitted(each, types[name], named) if name in types else each for name, each in value.items()}
+        case "array" if isinstance(value, list | tuple | set | frozenset):
+            return [_fitted(each, schema["items"], named) for each in cast("list[Any]", value)]
+        case "map" if isinstance(value, dict):
+            return {str(name): _fitted(each, schema["values"], named) for name, each in value.items()}
+        case "string" if logical is None and isinstance(value, _AVRO_TYPES):
+            return msgspec.to_builtins(value)
+        case "int" | "long" if isinstance(value, datetime):
+            if str(logical).startswith("timestamp") and value.tzinfo is None:
+                raise ValueError(f"{value} has no time zone, and {logical} needs one; pass a time in UTC")
+            if str(logical).startswith("local-timestamp") and value.tzinfo is not None:
+                raise ValueError(f"{value} has a time zone, and {logical} has none")
+            return value
+        case "bytes" | "fixed" if logical == "decimal" and isinstance(value, int):
+            return Decimal(value)
+        case "double" | "float" if isinstance(value, Decimal | timedelta):
+            raise ValueError(f"{value!r} is no {kind}; use a logical type or a string in the schema")
+        case _:
+            return value
+
+
+def _fitted_to_one(value: Any, branches: list[Any], named: Mapping[str, Any]) -> Any:
+    """By the first branch of a union that takes it; one with a logical type before a string, which takes any date as text."""
+    if value is None:
+        return None
+    validate: Any = importlib.import_module("fastavro.validation").validate
+    for branch in sorted(branches, key=lambda each: 0 if isinstance(each, dict) and "logicalType" in each else 1):
+        try:
+            fitted = _fitted(value, branch, named)
+            resolved = named.get(branch, branch) if isinstance(branch, str) else branch
+            if validate(fitted, resolved, raise_errors=False, strict=True):
+                return fitted
+        except Exception:  # noqa: BLE001, S112  not this one
+            continue
+    return value
+
+
 @lru_cache(256)
-def _parsed(schema: str) -> Any:
+def _parsed(schema: str) -> tuple[Any, dict[str, Any]]:
+    """The schema, and its named types."""
+    named: dict[str, Any] = {}
     try:
-        return _fastavro().parse_schema(json.loads(schema))
+        return _fastavro().parse_schema(json.loads(schema), named), named
     except ModuleNotFoundError:
         raise PayloadError("cannot be encoded as Avro: pip install 'perdure[kafka]'") from None
     except Exception as error:  # noqa: BLE001  fastavro promises nothing about what it raises

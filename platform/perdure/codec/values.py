@@ -70,7 +70,7 @@ def to_json_of_unknown(value: object) -> bytes:
     """
     data = to_json(value)
     try:
-        _checked(check_unannotated, msgspec.to_builtins(value, enc_hook=_encode_foreign, builtin_types=()))
+        _checked(check_unannotated, msgspec.to_builtins(value, enc_hook=encode_foreign, builtin_types=()))
     except Changed as error:
         raise PayloadError(str(error)) from None
     except TypeError:  # a dict with keys that only have JSON as text, which are written as that
@@ -198,7 +198,7 @@ def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
 def _decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
     if annotation in _AS_ANY or isinstance(annotation, TypeVar):
         annotation = Any
-    return msgspec.json.Decoder(type(None) if annotation is None else annotation, dec_hook=_decode_foreign)
+    return msgspec.json.Decoder(type(None) if annotation is None else annotation, dec_hook=decode_foreign)
 
 
 def _checked(check: Callable[[Any], object], value: object) -> None:
@@ -228,7 +228,8 @@ def _with_room(function: Callable[[Any], T], value: Any) -> T:
         sys.setrecursionlimit(limit)
 
 
-def _encode_foreign(value: Any) -> Any:
+def encode_foreign(value: Any) -> Any:
+    """What msgspec asks for values that it does not know."""
     kind = typing.cast("Any", type(value))
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
@@ -243,7 +244,8 @@ def _encode_foreign(value: Any) -> Any:
     raise TypeError(f"a value of type {kind.__module__}.{kind.__qualname__}; use a dataclass, an enum, or a built-in type")
 
 
-def _decode_foreign(kind: Any, value: Any) -> Any:
+def decode_foreign(kind: Any, value: Any) -> Any:
+    """What msgspec asks for types that it does not know."""
     pydantic = sys.modules.get("pydantic")
     if kind is object:
         return value
@@ -253,7 +255,7 @@ def _decode_foreign(kind: Any, value: Any) -> Any:
             return kind.model_validate_json(_encoder.encode(value), **_by_name(pydantic))
         if issubclass(origin, deque):
             item = typing.get_args(kind) or (Any,)
-            return deque(msgspec.convert(value, types.GenericAlias(list, item), dec_hook=_decode_foreign))
+            return deque(msgspec.convert(value, types.GenericAlias(list, item), dec_hook=decode_foreign))
         if issubclass(origin, _PLAIN) and isinstance(value, _PLAIN):
             return origin(value)
     raise TypeError(f"is of type {shown(kind)}, which cannot be decoded from JSON; use a dataclass, an enum, or a built-in type")
@@ -287,4 +289,4 @@ def _advice(fault: str) -> str:
     return fault
 
 
-_encoder: Final = msgspec.json.Encoder(enc_hook=_encode_foreign)
+_encoder: Final = msgspec.json.Encoder(enc_hook=encode_foreign)

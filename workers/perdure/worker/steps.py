@@ -7,13 +7,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
 from perdure.model.tasks import Task
 from perdure.worker.attempt import Attempts
+from perdure.worker.details import encoded
 
 STOP_S: Final = 1.0
 """For steps that are cut short to tidy up."""
+
+DETAILS_KEPT: Final = 10_000
+"""Steps whose details are remembered, the newest."""
 
 
 class LocalSteps:
@@ -33,6 +39,7 @@ class LocalSteps:
         self._submit = submit
         self._running: dict[tuple[str, int], tuple[str, asyncio.Task[None]]] = {}
         self._reports: list[cm.AnyCommand] = []
+        self._details: dict[tuple[str, int], bytes] = {}
         self._asked = 0
 
     @property
@@ -80,20 +87,37 @@ class LocalSteps:
             running[1].cancel("the workflow no longer waits for it")
 
     async def _run(self, task: Task) -> None:
+        key = (task.run_id, task.number)
+        details = self._details.pop(key, task.details)
+        if details:
+            task = replace(task, details=details)
+
+        def heartbeat(given: tuple[object, ...]) -> None:
+            nonlocal details
+            details = encoded(given, task.name)
+
         try:
             if self._attempts.serves(task.name):
-                report: cm.AnyCommand = await self._attempts.run(task, _no_heartbeat, _begun)
+                report: cm.AnyCommand = await self._attempts.run(task, heartbeat, _begun)
             else:
                 report = _unknown(task)
             if not self._reports:
                 self._loop.call_soon(self._flush)
+            if details and isinstance(report, cm.FailActivity):
+                self._keep(key, details)
             self._reports.append(report)
         except asyncio.CancelledError:
             return
         finally:
             running = asyncio.current_task()
             if running is not None:
-                self._forget((task.run_id, task.number), running)
+                self._forget(key, running)
+
+    def _keep(self, key: tuple[str, int], details: bytes) -> None:
+        """Remember the details of a heartbeat for the next attempt: it runs here, and a restart forgets those of workers, too."""
+        self._details[key] = details
+        if len(self._details) > DETAILS_KEPT:
+            del self._details[next(iter(self._details))]
 
     def _forget(self, key: tuple[str, int], ended: asyncio.Task[Any]) -> None:
         """It has ended; called again when it is done, for one that is cancelled before its first line has no `finally`. After an
@@ -105,10 +129,6 @@ class LocalSteps:
     def _flush(self) -> None:
         reports, self._reports = self._reports, []
         self._submit(reports)
-
-
-def _no_heartbeat(details: tuple[object, ...]) -> None:
-    """A step dies with the engine: there is nobody to beat for."""
 
 
 def _begun() -> None:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
+<<<<<<< HEAD
 from msgspec import json
 
 from perdure.activity import Info
@@ -23,7 +24,12 @@ from perdure.model import commands as cm
 from perdure.model.limits import PAYLOAD_BYTES
 from perdure.model.tasks import Task, blocked_worker
 from perdure.threads import watch_task
+=======
+from perdure.model import commands as cm
+from perdure.model.tasks import Task
+>>>>>>> 099eef9 (Show where a failure was raised; Avro logical types; step heartbeats)
 from perdure.worker.attempt import Attempts
+from perdure.worker.details import encoded
 
 STARTED_AFTER_S: Final = 2.0
 """An attempt that runs longer is leased."""
@@ -247,7 +253,7 @@ class Worker:
         task = running.task
 
         def heartbeat(details: tuple[object, ...]) -> None:
-            running.details = _encoded(details, task.name)
+            running.details = encoded(details, task.name)
 
         def begin() -> None:
             running.since = self._began_at = monotonic()
@@ -309,16 +315,3 @@ class Worker:
         task = running.task
         details, running.details = running.details, b""
         return cm.HeartbeatActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, details=details)
-
-
-def _encoded(details: tuple[Any, ...], name: str) -> bytes:
-    try:
-        encoded = json.encode(details)
-    except (TypeError, ValueError):
-        encoded = json.encode([repr(each) for each in details])
-    if len(encoded) > PAYLOAD_BYTES:
-        raise PayloadError(
-            f"the heartbeat of activity {name!r} is {len(encoded)} bytes long, the limit is {PAYLOAD_BYTES}. "
-            "Keep large data in a store of your own and pass its address."
-        )
-    return encoded
