@@ -309,7 +309,7 @@ def test_a_result_that_does_not_fit_its_annotation_suspends_the_run_at_its_end()
             await liar.query(Liar.number)
         await env.settle()
         assert "expected int, got str" in (await env.client.describe("w")).reason
-        with pytest.raises(UsageError, match="suspended: .*the result of workflow 'Liar' expected int, got str"):
+        with pytest.raises(UsageError, match=r"suspended: .*the result of workflow 'Liar' expected int, got str"):
             await liar.result()
 
     on_the_platform(program)

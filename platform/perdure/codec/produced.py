@@ -59,7 +59,8 @@ def _to_avro(value: object, schema: str) -> bytes:
 def _fitted(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
     """The value as fastavro wants it for this schema: a date where there is a logical type for it, text where there is a string."""
     if isinstance(schema, list):
-        return _fitted_to_one(value, cast("list[Any]", schema), named)
+        branches: list[Any] = schema
+        return _fitted_to_one(value, branches, named)
     if isinstance(schema, str):
         return _fitted(value, named[schema], named) if schema in named else _fitted(value, {"type": schema}, named)
     kind, logical = schema["type"], schema.get("logicalType")

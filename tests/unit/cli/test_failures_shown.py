@@ -18,7 +18,7 @@ from perdure.model.states import Status, WorkflowState
 def raised() -> FailureInfo:
     def look_up(secret: str) -> None:
         try:
-            {}[1]
+            dict[int, int]()[1]
         except KeyError as error:
             raise ExceptionGroup("both", [ValueError("one"), OSError(2, "gone", "a.txt")]) from error
 
@@ -68,7 +68,7 @@ def test_a_history_shows_the_chain_in_one_line_and_comes_back_from_json(capsys: 
 
 
 def test_programs_get_the_failure_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    print_states([WorkflowState("w", "r", "Order", Status.FAILED, 1, 1, failure=FAILURE)], Format.JSON)
+    print_states([WorkflowState("w", "r", "Order", Status.FAILED, 1, 1, 1, 1, failure=FAILURE)], Format.JSON)
     failure = json.loads(capsys.readouterr().out)[0]["failure"]
     assert (failure["type"], failure["place"]) == ("builtins:ExceptionGroup", place_of(FAILURE))
     assert [each["type"] for each in failure["exceptions"]] == ["builtins:ValueError", "builtins:FileNotFoundError"]
