@@ -14,20 +14,11 @@ from math import inf
 from time import monotonic
 from typing import Final
 
-<<<<<<< HEAD
-from msgspec import json
-
 from perdure.activity import Info
 from perdure.engine.failure_log import AttemptLog
-from perdure.errors import PayloadError
 from perdure.model import commands as cm
-from perdure.model.limits import PAYLOAD_BYTES
 from perdure.model.tasks import Task, blocked_worker
 from perdure.threads import watch_task
-=======
-from perdure.model import commands as cm
-from perdure.model.tasks import Task
->>>>>>> 099eef9 (Show where a failure was raised; Avro logical types; step heartbeats)
 from perdure.worker.attempt import Attempts
 from perdure.worker.details import encoded
 
