@@ -215,12 +215,13 @@ def test_an_int_is_taken_for_a_float_as_type_checkers_take_it() -> None:
 def test_the_argument_is_named_that_would_change() -> None:
     def buy(items: list[Base], note: Any = None, *, rest: Any = None) -> None: ...
 
-    for args, kwargs, message in [
+    cases: list[tuple[Any, Any, str]] = [
         (([Special("x")],), {}, r"activity 'buy': argument 'items' is of type .*Special, its annotation says .*Base, at \[0\]"),
         (([], (1,)), {}, "argument 'note' is of type tuple"),
         (([],), {"rest": {1: 1}}, "argument 'rest' has the key 1"),
         ((["x"],), {}, "argument 'items' expected object, got str"),
-    ]:
+    ]
+    for args, kwargs, message in cases:
         with pytest.raises(PayloadError, match=message):
             payloads.encode_arguments(buy, args, kwargs, what="activity 'buy'")
 

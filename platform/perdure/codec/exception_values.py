@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from perdure.model.limits import is_unicode
@@ -32,7 +32,7 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     Raises:
         TypeError: it is of another type, or nested too deeply.
     """
-    kind = type(value)
+    kind = cast("Any", type(value))
     if value is None or kind is bool:
         return value
     if depth > _DEEPEST:
@@ -57,12 +57,11 @@ def from_plain(value: Any) -> Any:
     Raises:
         ValueError, TypeError, KeyError: it is damaged.
     """
+    named = value
     if isinstance(value, list):
-        items: list[Any] = value
-        return [from_plain(item) for item in items]
+        return [from_plain(item) for item in named]
     if not isinstance(value, dict):
-        return value
-    named: dict[str, Any] = value
+        return named
     if len(named) == 1 and (tag := next(iter(named)))[:1] == "$" and tag in _RESTORED:
         return _RESTORED[tag](named[tag])
     return {key: from_plain(item) for key, item in named.items()}

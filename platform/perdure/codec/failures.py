@@ -47,7 +47,7 @@ _BUILTIN_ATTRIBUTES: Final[Mapping[type[BaseException], tuple[str, ...]]] = {
     NameError: ("name",),
 }
 """What the constructor takes by name only, and `args` lacks."""
-_GROUPS: Final = (BaseExceptionGroup, ExceptionGroup)
+_GROUPS: Final[tuple[type[BaseException], ...]] = (BaseExceptionGroup, ExceptionGroup)
 
 
 class _Made(msgspec.Struct, forbid_unknown_fields=True):
@@ -104,7 +104,8 @@ def _info_of(error: BaseException, depth: int, count: _Count) -> FailureInfo:
 def _described(error: BaseException, depth: int, count: _Count) -> FailureInfo:
     members: list[FailureInfo] = []
     left_out = 0
-    if isinstance(error, BaseExceptionGroup):
+    is_group = _is_group(type(error))
+    if is_group:
         for member in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             if depth > 1 and count.left > 0:
                 members.append(_info_of(member, depth - 1, count))
@@ -122,7 +123,7 @@ def _described(error: BaseException, depth: int, count: _Count) -> FailureInfo:
         attempts=error.attempts if isinstance(error, ActivityFailed) else 0,
         bases=tuple(_type_name(base) for base in type(error).__mro__[1:] if base not in _EVERYTHINGS_BASES)[:_BASES],
         notes=_notes_of(error),
-        exceptions=tuple(members) if isinstance(error, BaseExceptionGroup) else None,
+        exceptions=tuple(members) if is_group else None,
     )
     if left_out:
         described = replace(described, notes=(*described.notes, f"{left_out} more exceptions were not recorded"))
@@ -165,7 +166,7 @@ def _notes_of(error: BaseException) -> tuple[str, ...]:
 
 def _fields_of(error: BaseException) -> bytes:
     """Empty where there is nothing that the message does not say, and where it has no JSON: the class and the message remain."""
-    if isinstance(error, ActivityFailed | RetryAfter) or (isinstance(error, BaseExceptionGroup) and type(error) in _GROUPS):
+    if isinstance(error, ActivityFailed | RetryAfter) or type(error) in _GROUPS:
         return b""
     if (fields := _dataclass_fields(type(error))) is not None:
         parts = {field.name: part for field in fields if (part := _json_of(error, field.name)) is not None}
@@ -210,6 +211,10 @@ def _attributes_of(error: BaseException) -> list[str]:
         names += [name for slot in slots for name in ([slot] if isinstance(slot, str) else slot) if not name.startswith("__")]
     names += [name for base, extra in _BUILTIN_ATTRIBUTES.items() if isinstance(error, base) for name in extra]
     return names
+
+
+def _is_group(kind: type[BaseException]) -> bool:
+    return issubclass(kind, _GROUPS)
 
 
 def _is_authors(error: BaseException) -> bool:
@@ -270,19 +275,19 @@ def _remote_note(text: str) -> str:
 
 def _known(info: FailureInfo, cause: BaseException | None, members: list[BaseException]) -> BaseException | None:
     kind = _class_of(info.type)
-    if members and (kind is None or not issubclass(kind, BaseExceptionGroup)):
-        kind = BaseExceptionGroup  # a group whose class is not known here is still a group, for `except*`
+    if members and (kind is None or not _is_group(kind)):
+        kind = _GROUPS[0]  # a group whose class is not known here is still a group, for `except*`
     if kind is None:
         return None
     try:
         error = _made_again(kind, info, cause, members)
         if _text(error) == info.message:
             return error
-        if not (CUT.search(info.message) and info.fields) and not isinstance(error, BaseExceptionGroup):
+        if not (CUT.search(info.message) and info.fields) and not _is_group(kind):
             _set_args(error, (info.message,) if info.message else ())
     except BaseException:  # noqa: BLE001  an author's class may have changed since: what was recorded still says what it was
         return None
-    return error if isinstance(error, Failure | BaseExceptionGroup) or _says(error, info.message) else None
+    return error if isinstance(error, Failure) or _is_group(kind) or _says(error, info.message) else None
 
 
 def _says(error: BaseException, message: str) -> bool:
@@ -294,7 +299,7 @@ def _says(error: BaseException, message: str) -> bool:
 def _made_again(
     kind: type[BaseException], info: FailureInfo, cause: BaseException | None, members: list[BaseException]
 ) -> BaseException:
-    if issubclass(kind, BaseExceptionGroup):
+    if _is_group(kind):
         return _group(kind, info, members)
     if issubclass(kind, ActivityFailed):
         return kind(info.message, cause or RemoteException("unknown", ""), info.attempts)

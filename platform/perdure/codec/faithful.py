@@ -77,7 +77,7 @@ def check_json(value: Any) -> None:
     Raises:
         Changed: something in it is not.
     """
-    kind = type(value)
+    kind = cast("Any", type(value))
     if kind is str or kind is int or kind is bool or value is None:
         return
     if kind is float:
@@ -115,13 +115,13 @@ def check_unannotated(value: Any) -> None:
     """
     if isinstance(value, float):
         _check_float(value)
-    elif isinstance(value, list | tuple):
+    elif _is(value, list | tuple):
         for i, item in enumerate(cast("list[Any]", value)):
             try:
                 check_unannotated(item)
             except Changed as error:
                 raise error.within(f"[{i}]") from None
-    elif isinstance(value, dict):
+    elif _is(value, dict):
         named: Any = value
         if len({str(key) for key in named}) < len(named):
             raise Changed("has two keys that are the same text in JSON")
@@ -136,29 +136,27 @@ def difference(before: Any, after: Any) -> Changed | None:
     """Where two values differ, in value or type; None where they do not."""
     if type(before) is not type(after):
         return Changed(_as(before, after))
-    if dataclasses.is_dataclass(before) and not isinstance(before, type):
+    if hasattr(before, "__dataclass_fields__"):
         return _difference_of(before, after, [f.name for f in dataclasses.fields(before)])
     if isinstance(before, msgspec.Struct):
         return _difference_of(before, after, before.__struct_fields__)
-    if isinstance(before, list | tuple | deque):
+    if _is(before, list | tuple | deque):
         if len(before) != len(after):
             return Changed(f"has {len(before)} items and would come back with {len(after)}")
         pairs = zip(cast("list[Any]", before), cast("list[Any]", after), strict=True)
         found = ((f"[{i}]", difference(one, other)) for i, (one, other) in enumerate(pairs))
-    elif isinstance(before, dict):
+    elif _is(before, dict):
         entries: dict[Any, Any] = before
         if set(map(_typed, entries)) != set(map(_typed, after)):
             return Changed(_as(before, after))
         found = ((f"[{key!r}]", difference(item, after[key])) for key, item in entries.items())
-    elif isinstance(before, set | frozenset):
+    elif _is(before, set | frozenset):
         members: set[Any] = set(before)
         return None if set(map(_typed, members)) == set(map(_typed, after)) else Changed(_as(before, after))
     elif (pydantic := sys.modules.get("pydantic")) is not None and isinstance(before, pydantic.BaseModel):
         if before == after:
             return None
-        return _difference_of(before, after, list(type(before).model_fields)) or Changed(
-            "has private attributes that would be lost"
-        )
+        return _difference_of(before, after, _model_fields(before)) or Changed("has private attributes that would be lost")
     else:
         same = before is after or (before == after and repr(before) == repr(after))
         return None if same else Changed(_as(before, after))
@@ -221,12 +219,12 @@ class _Compiler:
         if typing.is_typeddict(kind):
             return self._typed_dict(kind)
         names: Any = None
-        if dataclasses.is_dataclass(kind):
+        if hasattr(kind, "__dataclass_fields__"):
             names = [f.name for f in dataclasses.fields(kind)]
-        elif issubclass(kind, msgspec.Struct):
+        elif hasattr(kind, "__struct_fields__"):
             names = kind.__struct_fields__
-        elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
-            names = cast("Any", kind)._fields
+        elif hasattr(kind, "_fields"):  # a NamedTuple
+            names = kind._fields
         if names is None:
             return None
         if getattr(kind, "__parameters__", ()) or hasattr(kind, "__post_init__"):
@@ -294,7 +292,7 @@ class _Compiler:
             if only is not None:
                 only(value)
                 return
-            exact = by_type.get(type(value))
+            exact = by_type.get(cast("Any", type(value)))
             if exact is not None:
                 exact(value)
                 return
@@ -473,7 +471,18 @@ def _is_enum(kind: Any) -> bool:
 
 
 def _typed(value: Any) -> tuple[Any, Any]:
-    return type(value), value
+    kind = cast("Any", type(value))
+    return kind, value
+
+
+def _is(value: object, kinds: Any) -> bool:
+    """`isinstance` that leaves the value Any: type checkers know no items otherwise."""
+    return isinstance(value, kinds)
+
+
+def _model_fields(model: Any) -> list[str]:
+    kind = cast("Any", type(model))
+    return list(kind.model_fields)
 
 
 def _unwrapped(hint: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -58,9 +58,10 @@ def _to_avro(value: object, schema: str) -> bytes:
 
 def _fitted(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
     """The value as fastavro wants it for this schema: a date where there is a logical type for it, text where there is a string."""
+    plain: Any = value
+    branches: Any = schema
     if isinstance(schema, list):
-        branches: list[Any] = schema
-        return _fitted_to_one(value, branches, named)
+        return _fitted_to_one(plain, branches, named)
     if isinstance(schema, str):
         return _fitted(value, named[schema], named) if schema in named else _fitted(value, {"type": schema}, named)
     kind, logical = schema["type"], schema.get("logicalType")
@@ -69,11 +70,11 @@ def _fitted(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
     match kind:
         case "record" | "error" if isinstance(value, dict):
             types = {field["name"]: field["type"] for field in schema["fields"]}
-            return {name: _fitted(each, types[name], named) if name in types else each for name, each in value.items()}
+            return {name: _fitted(each, types[name], named) if name in types else each for name, each in plain.items()}
         case "array" if isinstance(value, list | tuple | set | frozenset):
-            return [_fitted(each, schema["items"], named) for each in cast("list[Any]", value)]
+            return [_fitted(each, schema["items"], named) for each in plain]
         case "map" if isinstance(value, dict):
-            return {str(name): _fitted(each, schema["values"], named) for name, each in value.items()}
+            return {str(name): _fitted(each, schema["values"], named) for name, each in plain.items()}
         case "string" if logical is None and isinstance(value, _AVRO_TYPES):
             return msgspec.to_builtins(value)
         case "int" | "long" if isinstance(value, datetime):

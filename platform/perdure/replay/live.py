@@ -358,7 +358,7 @@ class LiveRun:
     def _encoded_result(self, result: object) -> bytes:
         what = f"the result of workflow {self._definition.name!r}"
         if isinstance(result, Awaitable):
-            shown = type(result).__name__
+            shown = _class_name(result)
             raise errors.UsageError(
                 f"{self._definition.place}: {what} is a {shown} that was not awaited: write `return await ...`"
             )
@@ -387,6 +387,10 @@ class LiveRun:
             started_at=started_at,
             history_length=self._history_length,
         )
+
+
+def _class_name(value: Any) -> str:
+    return type(value).__name__
 
 
 @cache
