@@ -17,7 +17,7 @@ INSTALL = $(BIN)/python deploy/dependencies/pins.py $(1) > $(VENV)/requirements.
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help run test pythons check fmt wheel wheels pins licences bench bench-kafka bench-read browser database kafka postgres chaos e2e-k8s
+.PHONY: help run test pythons check fmt wheel wheels pins licences bench bench-kafka bench-read browser database kafka postgres chaos mutants e2e-k8s
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ postgres: $(STAMP) database ## a PostgreSQL on 127.0.0.1:5432 until Ctrl-C, for 
 
 chaos: $(STAMP) ## orders on three brokers while all of it is killed, stopped and frozen; SEED=… MINUTES=2 BROKERS=3
 	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),2) --brokers $(or $(BROKERS),3)
+
+mutants: browser database ## plant the bugs of tests/mutants one by one, and report which the tests find; ONLY=text
+	$(BIN)/python -m tests.mutants.run --jobs $(JOBS) $(if $(ONLY),--only $(ONLY))
 
 e2e-k8s: $(STAMP) ## a release of the chart on a real Kubernetes node, as root on Debian; needs Go and Maven; RATE=20 orders a second
 	$(BIN)/python deploy/e2e/run.py --rate $(or $(RATE),20)

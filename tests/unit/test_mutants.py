@@ -1,0 +1,57 @@
+"""The catalogue of planted bugs stays usable: `make mutants` tries each of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.catalogue import Mutant, load
+from tests.mutants.run import Checkout, Trial
+from tests.mutants.sample import mutants_of
+
+MUTANTS = load()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
+def test_mutant_applies(mutant: Mutant) -> None:
+    assert not mutant.fault()
+
+
+def test_ids_are_unique() -> None:
+    assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_few_mutants_are_listed_as_surviving() -> None:
+    assert sum(bool(mutant.survives) for mutant in MUTANTS) <= 0.05 * len(MUTANTS)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A project of one module and one test."""
+    checkout = Checkout.__new__(Checkout)
+    checkout.path = tmp_path
+    (tmp_path / "adding.py").write_text("def add(a, b):\n    return a + b\n")
+    (tmp_path / "test_adding.py").write_text(
+        "import sys; sys.path.insert(0, '.')\nfrom adding import add\n\ndef test_two(): assert add(2, 2) == 4\n"
+    )
+    return checkout
+
+
+@pytest.mark.parametrize(
+    ("replace", "outcome"),
+    [("a - b", "found"), ("a * b", "survived"), ("a +", "unusable")],
+)
+def test_outcome_of_a_mutant(checkout: Checkout, replace: str, outcome: str) -> None:
+    trial = checkout.attempt(Mutant("m", "adding.py", "a + b", replace, ("test_adding.py",)))
+    assert isinstance(trial, Trial)
+    assert trial.outcome == outcome, (trial, sys.version)
+    assert "a + b" in (checkout.path / "adding.py").read_text()
+
+
+def test_sampling_makes_mutants_that_apply() -> None:
+    file = Path(__file__).parents[2] / "platform/perdure/core/timer.py"
+    sampled = list(mutants_of(file, ("tests/unit/core",)))
+    assert sampled
+    assert not [fault for mutant in sampled if (fault := mutant.fault())]
