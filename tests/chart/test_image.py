@@ -117,7 +117,7 @@ def test_the_derived_image_of_the_readme_is_built_as_printed(folder: Path) -> No
             command = argument.replace("/opt/perdure", str(environment))
             done = subprocess.run(
                 ["sh", "-c", command], user=user, group=user, extra_groups=[], cwd=folder, text=True, capture_output=True, check=False,
-                env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)},
+                env={"PATH": os.environ["PATH"], "HOME": str(folder), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)},
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
     assert ran

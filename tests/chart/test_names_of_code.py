@@ -211,7 +211,7 @@ def test_every_setting_of_kafka_is_one_that_its_client_takes(kafka: str) -> None
         Producer({**given, "ssl.ca.locations": "x"})
     for name in ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location"):
         with pytest.raises(KafkaException, match=r"(?i)no such file|failed|error"):
-            Producer({"security.protocol": "ssl", name: "/nonexistent"})
+            Producer({"security.protocol": "ssl", name: "/nonexistent/no/file"})
 
 
 def test_probes_and_monitors_ask_what_the_process_serves() -> None:
