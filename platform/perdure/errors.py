@@ -11,6 +11,7 @@ Exception
 │   ├── ReadLags                  what is read is still behind the write that was named
 │   ├── RequestRefused            a limit or a rule of the platform, named in the message
 │   ├── NotAllowed                the HTTP API does not know who asks, or they may not
+│   ├── NotClosed                 the run has not closed in time; also a TimeoutError
 │   └── EngineUnavailable         nobody answered in time
 ├── Failure                       the author's own, final: crosses the wire as itself, caught in workflow code
 │   ├── ActivityFailed            .cause, .attempts
@@ -88,6 +89,10 @@ class NotAllowed(ClientError):
 
 class EngineUnavailable(ClientError):
     """Nobody answered in time. The request may or may not have been recorded: sending it again is safe."""
+
+
+class NotClosed(ClientError, TimeoutError):
+    """The run has not closed within the time that was given to `result`; the message says what it waits for."""
 
 
 class Failure(Exception):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-EXIT_S: Final = 30.0
+EXIT_S: Final = 10.0
 """So long a process that has lost a thread may take to stop in good order."""
 
 

@@ -162,26 +162,21 @@ def query(
 def result(
     id: IdArgument,
     timeout: Annotated[str, typer.Option(help='Wait no longer than this: "30s". For ever by default.')] = "",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="If it has not ended, say what it waits for and fail.")] = False,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
-    """Wait for a workflow to end; prints its result as JSON, or fails with why there is none."""
-    import asyncio
+    """Wait for a workflow to end; prints its result as JSON, or fails with why there is none.
 
+    What it waits for is printed to standard error, at once and when it changes.
+    """
+    from perdure.cli.awaiting import awaited
     from perdure.cli.showing import print_failure
-    from perdure.errors import EngineUnavailable, WorkflowFailed
+    from perdure.errors import WorkflowFailed
     from perdure.model.duration import microseconds
 
-    limit_s = microseconds(timeout) / 1e6 if timeout else None
-
-    async def wait(handle: Handle[Any, Any]) -> Any:
-        try:
-            return await asyncio.wait_for(handle.result(), limit_s)
-        except TimeoutError:
-            said = f"workflow {id!r} has not ended after {timeout}; `perdure workflow show {id}` says what it waits for"
-            raise EngineUnavailable(said) from None
-
+    limit_s = 0.0 if no_wait else microseconds(timeout) / 1e6 if timeout else None
     try:
-        print_json(_ask_of(db, id, wait))
+        print_json(_ask_of(db, id, lambda handle: awaited(handle, limit_s)))
     except WorkflowFailed as failed:
         print_failure(failed.cause)
         raise

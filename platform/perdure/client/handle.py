@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 from msgspec.structs import replace
@@ -13,7 +15,9 @@ from perdure.client.reached import reached
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.targets import member_for
 from perdure.client.traced import traced
+from perdure.client.waits import NO_ENGINE, SUSPENDED, waits_for
 from perdure.model import commands as cm
+from perdure.model.duration import microseconds
 from perdure.model.limits import fault_of_id, fault_of_reason
 from perdure.model.replies import AskAgain, Closed
 from perdure.workflow import QueryRef, SignalRef, ViewRef
@@ -28,12 +32,15 @@ if TYPE_CHECKING:
     from perdure.model.states import WorkflowState
     from perdure.workflow import Definition
 
+_logger: Final = logging.getLogger("perdure.client")
 P = ParamSpec("P")
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)
 
 REQUEST_TIMEOUT_S: Final = 15.0
+WARN_S: Final = 10.0
+"""A result that is awaited for longer may need somebody."""
 WATCH_S: Final = 0.05
 """Between two looks of `watch`."""
 
@@ -63,11 +70,18 @@ class Handle(Generic[S_co, R_co]):
         self._start = start
         """What the first signal brings along."""
 
-    async def result(self) -> R_co:
+    async def result(self, timeout: Duration | None = None) -> R_co:  # noqa: ASYNC109 - authors pass durations
         """Wait for the run to close; its result.
 
+        What a run waits for that has not closed after ten seconds is logged if it needs somebody: it is suspended, or no engine
+        answers.
+
+        Args:
+            timeout: how long to wait; None: for ever. The run goes on in any case.
+
         Raises:
-            errors.WorkflowFailed: it ended without one; `cause` says why.
+            errors.NotClosed: it has not closed in time; the message says what it waits for.
+            errors.WorkflowFailed: it ended without a result; `cause` says why.
             errors.WorkflowNotFound: no run has this id.
             errors.EngineUnavailable: nobody runs the platform, or it went away.
         """
@@ -75,7 +89,7 @@ class Handle(Generic[S_co, R_co]):
         annotation = self._definition.returns if self._definition is not None else Any
         closed = await self._closed() if self._transport.is_reader_near else None
         if closed is None:
-            reply = await self._awaited()
+            reply = await self._awaited(None if timeout is None else microseconds(timeout) / 1e6)
             if not isinstance(reply, Closed):
                 closed = await self._closed()  # it closed, and was followed by another run, before it was asked for
                 if closed is None:
@@ -178,12 +192,36 @@ class Handle(Generic[S_co, R_co]):
         reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload))
         return answered(reply, self._payloads, Any, f"query {name!r}")
 
-    async def _awaited(self) -> Any:
-        while True:
-            command = cm.AwaitWorkflow(self.id, self.run_id, fresh_request_id())
-            reply = await self._transport.request(command, float("inf"))
-            if not isinstance(reply, AskAgain):
-                return reply
+    async def waits_for(self) -> str:
+        """What the run waits for, in one sentence; empty when it has closed."""
+        return await waits_for(self._transport, self.id, self.run_id)
+
+    async def _awaited(self, timeout_s: float | None) -> Any:
+        warning = asyncio.get_running_loop().call_later(WARN_S, self._warn)
+        limit = asyncio.timeout(timeout_s)
+        try:
+            async with limit:
+                while True:
+                    command = cm.AwaitWorkflow(self.id, self.run_id, fresh_request_id())
+                    reply = await self._transport.request(command, float("inf"))
+                    if not isinstance(reply, AskAgain):
+                        return reply
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise errors.NotClosed(
+                f"workflow {self.id!r} has not ended after {timeout_s:g} s: {await self.waits_for()}"
+            ) from None
+        finally:
+            warning.cancel()
+
+    def _warn(self) -> None:
+        self._warning = asyncio.get_running_loop().create_task(self._say_what_is_wrong())
+
+    async def _say_what_is_wrong(self) -> None:
+        with contextlib.suppress(errors.ClientError, errors.InfrastructureError):
+            if (why := await self.waits_for()) and why.startswith((SUSPENDED, NO_ENGINE)):
+                _logger.warning("the result of workflow %s is awaited: %s", self.id, why)
 
     async def _signal(self, name: str, payload: bytes) -> None:
         self._check_id()

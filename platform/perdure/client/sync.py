@@ -75,9 +75,13 @@ class SyncHandle(Generic[S_co, R_co]):
         """See `Handle`."""
         return self._handle.run_id
 
-    def result(self) -> R_co:
+    def result(self, timeout: Duration | None = None) -> R_co:
         """See `Handle.result`."""
-        return self._thread.wait(self._handle.result())
+        return self._thread.wait(self._handle.result(timeout))
+
+    def waits_for(self) -> str:
+        """See `Handle.waits_for`."""
+        return self._thread.wait(self._handle.waits_for())
 
     def signal(self, target: SignalRef[S_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """See `Handle.signal`."""

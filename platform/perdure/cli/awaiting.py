@@ -1,0 +1,59 @@
+"""`perdure workflow result`: wait for the end of a run, and say what it waits for meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from perdure.errors import EngineUnavailable, NotClosed
+
+if TYPE_CHECKING:
+    from perdure.client import Handle
+
+SOON_S: Final = 0.5
+"""A result that is there comes sooner."""
+LOOK_S: Final = 5.0
+"""Between two looks at what the run waits for."""
+
+
+async def awaited(handle: Handle[Any, Any], limit_s: float | None) -> Any:
+    """The result of a run.
+
+    Args:
+        handle: of the run.
+        limit_s: how long to wait, seconds; None: for ever.
+
+    Raises:
+        NotClosed: it has not ended in time; the message says what it waits for.
+        WorkflowFailed: it ended without a result.
+        WorkflowNotFound: no run has this id.
+    """
+    loop = asyncio.get_running_loop()
+    until = None if limit_s is None else loop.time() + max(limit_s, SOON_S)
+    said = ""
+    waiting = asyncio.create_task(handle.result())
+    try:
+        while True:
+            look_s = LOOK_S if said else SOON_S
+            left_s = look_s if until is None else min(look_s, until - loop.time())
+            await asyncio.wait((waiting,), timeout=max(0.0, left_s))
+            if waiting.done():
+                if not isinstance(waiting.exception(), EngineUnavailable):
+                    return waiting.result()
+                await asyncio.sleep(SOON_S)
+                waiting = asyncio.create_task(handle.result())  # an engine may come
+            why = await handle.waits_for()
+            if until is not None and loop.time() >= until and not waiting.done():
+                raise NotClosed(f"workflow {handle.id!r} has not ended: {why or 'it is just ending'}")
+            if why and _gist(why) != _gist(said):
+                said = why
+                typer.echo(f"perdure: waiting for workflow {handle.id!r}: {why}", err=True)
+    finally:
+        waiting.cancel()
+
+
+def _gist(why: str) -> str:
+    """Without what changes with the time that passes."""
+    return why.partition("; none has taken it for")[0]

@@ -1,0 +1,80 @@
+"""What an open run waits for, in one sentence: for whoever waits for its result."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from perdure.client.description import describe
+from perdure.client.request_ids import fresh_request_id
+from perdure.errors import EngineUnavailable, InfrastructureError
+from perdure.model import commands as cm
+from perdure.model.states import Status
+
+if TYPE_CHECKING:
+    from perdure.client.description import Description, PendingActivity
+    from perdure.client.ports import Transport
+
+SUSPENDED: Final = "it is suspended: "
+NO_ENGINE: Final = "no engine answers: "
+PING_S: Final = 3.0
+"""An engine that is there answers sooner."""
+UNSERVED_S: Final = 5.0
+"""A task that nobody has taken for so long is probably served by no worker."""
+
+
+async def waits_for(transport: Transport, workflow_id: str, run_id: str = "") -> str:
+    """What a run waits for, for people; empty when it has closed.
+
+    Args:
+        transport: to the platform.
+        workflow_id: its address.
+        run_id: the run; empty: the current one.
+    """
+    try:
+        state = await transport.read(lambda reader: reader.state(workflow_id))
+        if state is not None and state.status is Status.SUSPENDED:
+            return f"{SUSPENDED}{state.reason}"
+        if state is not None and state.status.is_closed and run_id in ("", state.run_id):
+            return ""
+        if fault := await _fault_of_engine(transport, workflow_id):
+            return fault
+        if state is None:
+            return "no run has this id yet"
+        records = await transport.read(lambda reader: reader.events(workflow_id, state.run_id))
+    except InfrastructureError as error:
+        return str(error)
+    return _in_words(describe(state, records, None, {})) if records else ""
+
+
+async def _fault_of_engine(transport: Transport, workflow_id: str) -> str:
+    """Why no engine answers about a workflow id; empty when one does."""
+    ping = cm.QueryWorkflow(workflow_id, "", fresh_request_id(), name="")
+    try:
+        await transport.request(ping, PING_S)
+    except EngineUnavailable as error:
+        return f"{NO_ENGINE}{error}"
+    return ""
+
+
+def _in_words(found: Description) -> str:
+    if found.status is Status.SUSPENDED:
+        return f"{SUSPENDED}{found.reason}"
+    if found.status.is_closed:
+        return ""
+    waits = [_activity(each, found.updated_at) for each in found.activities]
+    waits += [f"a timer, until {timer.fires_at.isoformat(' ', 'seconds')}" for timer in found.timers[:1]]
+    return f"it waits for {'; and for '.join(waits)}" if waits else "it waits for a signal, or for a condition of its own code"
+
+
+def _activity(activity: PendingActivity, since: datetime) -> str:
+    what = f"{'step' if not activity.queue else 'activity'} {activity.name}"
+    reason = f" ({activity.reason})" if activity.reason else ""
+    if activity.retry_at is not None:
+        at = activity.retry_at.isoformat(" ", "seconds")
+        return f"{what}, whose attempt {activity.attempt} failed{reason}; the next one is at {at}"
+    if activity.doing != "waiting for a worker":
+        return f"{what}, which runs in attempt {activity.attempt}{reason}"
+    waited_s = (datetime.now(UTC) - since).total_seconds()
+    serves = f"; none has taken it for {waited_s:.0f} s: does one serve this queue?" if waited_s > UNSERVED_S else ""
+    return f"a worker of queue {activity.queue!r} to take {what}{reason}{serves}"
