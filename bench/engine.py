@@ -17,6 +17,7 @@ from perdure.engine.ports import Batch, Owner
 from perdure.engine.processor import Engine
 from perdure.model import commands as cm
 from perdure.model.events import EventRecord
+from perdure.model.replies import History
 from perdure.model.states import WorkflowState
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer
@@ -74,6 +75,9 @@ class NullStore:
 
     def events(self, workflow_id: str, run_id: str) -> list[EventRecord]:
         return []
+
+    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+        return History("", ())
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:
         return b""

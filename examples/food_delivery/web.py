@@ -111,9 +111,11 @@ def answer(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-async def refuse(_: Request, error: Exception) -> Response:
-    """An error is an answer too: a sentence that the page can show."""
+async def refuse(request: Request, error: Exception) -> Response:
+    """An error is an answer too: a sentence that the page can show, or a page for whoever came by a wrong address."""
     match error:
+        case HTTPException(status_code=404) if "text/html" in request.headers.get("accept", ""):
+            return FileResponse(PAGES / "lost.html", 404)
         case HTTPException():
             return answer({"message": error.detail}, error.status_code)
         case RequestRefused():

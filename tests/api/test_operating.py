@@ -77,7 +77,7 @@ def test_a_dead_letter_is_looked_at_put_back_and_dropped(tmp_path: Path) -> None
             MAY_END.set()
             assert (await caller.post(f"/dead-letters/{second['id']}/retry"))["became"] == "retried"
             await caller.until("/workflows", lambda page: [each["id"] for each in page["workflows"]] == ["c-1"])
-            assert await caller.get("/dead-letters") == {"dead_letters": []}
+            assert await caller.get("/dead-letters") == {"dead_letters": [], "next": None}
             entries = (await caller.get("/audit"))["entries"][::-1]
             assert [(each["action"], each["target"], each["outcome"]) for each in entries] == [
                 ("retry dead letter", first["id"], "refused"),
@@ -112,7 +112,7 @@ def test_beside_the_file_nothing_is_known_of_workers(tmp_path: Path) -> None:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1") as http:
                 assert (await http.get("/queues")).json() == {"queues": []}
-                assert (await http.get("/dead-letters")).json() == {"dead_letters": []}
+                assert (await http.get("/dead-letters")).json() == {"dead_letters": [], "next": None}
             await backend.close()
             trail.close()
 

@@ -20,6 +20,7 @@ from perdure.api.auth.security import Unsecured
 from perdure.api.feeds import Change, PollingFeed
 from perdure.api.hub import EventId, Hub, Watch, version_of
 from perdure.api.roles import Role
+from perdure.api.sending import SLICE
 from perdure.client.listing import ListQuery, select
 from perdure.model.states import Status, WorkflowState
 from tests.api.served import Caller, run
@@ -236,10 +237,10 @@ def test_a_slow_reader_is_cut_and_told_so(monkeypatch: pytest.MonkeyPatch) -> No
         hub.add(watch)
         hub.add(other)
         hub.publish([("a", state("a", at)) for at in range(1, hubs.QUEUE + 50)])
-        told = await watch.next()
-        assert told.count(b"event: state") == hubs.QUEUE, "no more than that is kept"
-        assert told.endswith(b'come again with the last id"}\n\n')
         assert watch.is_cut
+        assert await watch.next() == hubs.CUT, "what waited is dropped: who comes again is told what has changed since"
+        assert watch.is_over
+        assert (watch.size, hub.waiting) == (0, 0)
         monkeypatch.setattr(hubs, "HEARTBEAT_S", 0.01)
         assert await other.next() == b"", "others are not held up"
 
@@ -250,8 +251,11 @@ def test_a_slow_reader_of_large_views_is_cut_sooner() -> None:
     async def main() -> None:
         hub, watch = Hub(), Watch("a")
         hub.add(watch)
-        hub.publish([("a", replace(state("a", at), view=b'"%b"' % (b"x" * 1_000_000))) for at in range(1, 10)])
-        assert (await watch.next()).count(b"event: state") == hubs.QUEUE_BYTES // 1_000_000
+        large = [("a", replace(state("a", at), view=b'"%b"' % (b"x" * 900_000))) for at in range(1, 4)]
+        hub.publish(large[:2])
+        assert not watch.is_cut
+        hub.publish(large[2:])
+        assert watch.is_cut, f"more than {hubs.QUEUE_BYTES} bytes waited"
 
     asyncio.run(main())
 
@@ -322,7 +326,7 @@ def test_an_id_is_read_as_it_was_told() -> None:
     hub = Hub()
     hub.publish([("a", state("a", 5))])
     for told in (hub.event(hub.number, "a", state("a", 5)), hub.mark(hub.number)):
-        found = EventId.parse(told.partition(b"\n")[0].removeprefix(b"id: ").decode())
+        found = EventId.parse(told.data.partition(b"\n")[0].removeprefix(b"id: ").decode())
         assert found is not None
         assert (found.epoch, found.number) == (hub.epoch, hub.number)
         assert found.moment >= 5
@@ -372,3 +376,114 @@ def test_polling_finds_every_change_once_though_clocks_stand_still() -> None:
 def test_versions_grow_by_moment_then_run_then_events() -> None:
     states = [state("a", 1), state("a", 2), state("a", 2, length=5), replace(state("a", 2), run_id="s"), state("a", 3)]
     assert sorted(states, key=version_of) == states
+
+
+def test_who_comes_again_after_another_process_is_told_all_that_changed_within_the_overlap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "PAGE_LIMIT", 2)
+    last = 1_800_000_000_000_000
+    begin = last - streams.OVERLAP_US
+    written = Written()
+    told = [state(f"same-{number}", last) for number in range(5)]
+    told += [state("before", last - 1), state("at the begin", begin), state("after", last + 1)]
+    told += [state(f"first-{number}", begin) for number in range(3)]
+    for each in (*told, state("too early", begin - 1)):
+        written.states[each.workflow_id] = each
+    assert streams.OVERLAP_US >= 60_000_000, "longer than a transaction may be open"
+
+    async def test(api: Caller) -> None:
+        async with watching(api, "/workflows/events?type=Order", Last_Event_ID=f"{last}-00000000-7") as stream:
+            events = [await stream.event() for _ in told]
+            api.app.hub.publish([("new", state("new", last + 2))])
+            assert (await stream.event())[2]["id"] == "new", "and then what changes"
+        found = [event[2]["id"] for event in events]
+        assert sorted(found) == sorted(each.workflow_id for each in told), "of one moment over several pages, too"
+        moments = [int(event[0].partition("-")[0]) for event in events]
+        assert moments == sorted(moments), "who is cut off in between begins where they were"
+        assert {event[0] for event in events} == {str(moment) for moment in moments}, "ids are moments only until then"
+
+    run(test, reader=written)
+
+
+def test_a_change_while_the_past_is_read_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Written()
+    for number in range(3):
+        written.states[f"w-{number}"] = state(f"w-{number}", 5)
+
+    async def test(api: Caller) -> None:
+        async with watching(api, "/workflows/events", Last_Event_ID="5") as stream:
+            await stream.begun()
+            api.app.hub.publish([("w-1", state("w-1", 5)), ("w-1", state("w-1", 6))])
+            seen = [await stream.event() for _ in range(4)]
+            assert [(event[2]["id"], event[2]["updated_at"][-3:]) for event in seen][3] == ("w-1", "06Z")
+
+    run(test, reader=written)
+
+
+def large(workflow_id: str, at: int, size: int = 400_000) -> WorkflowState:
+    return replace(state(workflow_id, at), view=b'"%b"' % (b"x" * size))
+
+
+def test_an_event_is_encoded_once_for_all_who_wait_for_it() -> None:
+    hub = Hub()
+    watches = [Watch("a") for _ in range(100)]
+    for watch in watches:
+        hub.add(watch)
+    hub.publish([("a", large("a", 1))])
+    assert hub.waiting < 500_000
+    assert hub.event(hub.number, "a", large("a", 1)) is watches[0]._waiting[0][0]
+    for watch in watches:
+        hub.remove(watch)
+    assert hub.waiting == 0
+
+
+def test_when_all_that_waits_is_too_much_those_who_are_furthest_behind_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubs, "WAITING_BYTES", 3_000_000)
+
+    async def main() -> None:
+        hub = Hub()
+        slow, quick = [Watch(f"s-{number}") for number in range(4)], Watch("q")
+        for watch in (*slow, quick):
+            hub.add(watch)
+        hub.publish([("q", large("q", 1, 100))])
+        for at in (1, 2, 3):
+            hub.publish([(watch.workflow_id, large(watch.workflow_id, at)) for watch in slow])
+            assert hub.waiting <= 3_000_000
+        assert sum(watch.is_cut for watch in slow) >= 2
+        assert not quick.is_cut
+        assert b"event: state" in await quick.next()
+        cut = next(watch for watch in slow if watch.is_cut)
+        assert await cut.next() == hubs.CUT
+        assert b"Last-Event-ID" in hubs.CUT
+
+    asyncio.run(main())
+
+
+def test_an_event_of_which_a_part_was_sent_is_not_ended_when_its_reader_is_cut() -> None:
+    async def main() -> None:
+        hub, watch = Hub(), Watch("a")
+        hub.add(watch)
+        hub.publish([("a", large("a", 1))])
+        assert len(await watch.next()) == SLICE
+        watch.cut()
+        assert (await watch.next(), watch.is_over) == (b"", True), "a reader would take an end of it for an event"
+        assert (watch.size, hub.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_a_large_event_is_sent_in_slices_that_join_to_it() -> None:
+    async def main() -> None:
+        hub, watch = Hub(), Watch("a")
+        hub.add(watch)
+        hub.publish([("a", large("a", 1)), ("a", state("a", 2))])
+        sent = b""
+        while sent.count(b"\n\n") < 2:
+            piece = await watch.next()
+            assert len(piece) <= SLICE
+            sent += piece
+        assert re.findall(rb"event: (\w+)", sent) == [b"state", b"state"]
+        assert hub.waiting == 0
+
+    asyncio.run(main())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perdure.client.listing import ListQuery
+from perdure.codec.records import decode_event_record
 from perdure.engine.ports import Batch
 from perdure.model.states import Status, WorkflowState
 from tests.contract.samples import record, state, states, with_record
@@ -98,3 +99,22 @@ def test_a_reader_that_was_closed_twice_is_closed(reader: Reader, node: Node) ->
     node.write(with_record(Batch(1), record()))
     reader.close()
     reader.close()
+
+
+def test_a_page_of_a_history_begins_with_the_record_that_holds_the_event(reader: Reader, node: Node) -> None:
+    history = [record("run-1", 1 + 2 * number, at=number + 1) for number in range(9)]
+    for each in history:
+        node.write(with_record(Batch(each.at), each))
+    for begin in range(1, 20):
+        page = reader.history("w", "run-1", begin, 3)
+        first = decode_event_record(page.records[0])
+        assert first.first_event_id <= min(begin, 18) <= first.last_event_id, "beyond the end it is the last one"
+        last = decode_event_record(page.records[-1])
+        assert page.next_event_id == (last.last_event_id + 1 if last.last_event_id < 18 else 0)
+        assert last.last_event_id >= min(begin + 2, 18)
+        assert len(page.records) <= 3
+    assert reader.history("w", "run-2", 1, 3).records == ()
+    assert reader.history("v", "run-1", 1, 3).records == (), "of another workflow"
+    whole = reader.history("w", "run-1")
+    assert [decode_event_record(each) for each in whole.records] == history
+    assert whole.next_event_id == 0

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from perdure.codec.paging import PAGE_BYTES
+from perdure.codec.records import decode_event_record
 from perdure.engine.ports import Batch
 from perdure.model.events import SignalReceived
 from perdure.model.states import Status
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from perdure.model.events import EventRecord
     from perdure.model.timers import Timer
     from tests.contract.media import Media, Node
 
@@ -64,6 +67,24 @@ def test_the_history_of_a_run_is_given_in_order_and_apart_from_others(node: Node
 def test_a_history_is_found_under_its_own_workflow_only(node: Node) -> None:
     node.write(with_record(Batch(1), record("run-1")))
     assert node.store.events("v", "run-1") == []
+
+
+def test_a_page_of_a_history_is_cut_by_size_and_begins_where_it_is_asked_to(node: Node) -> None:
+    payload = b'"%b"' % (b"x" * 100_000)
+    history = [record("run-1", first, SignalReceived("go", payload), at=first) for first in range(1, 21)]
+    for each in history:
+        node.write(with_record(Batch(each.at), each))
+    node.write(with_record(Batch(30), record("run-2", at=30)))
+    found: list[EventRecord] = []
+    begin = 1
+    while begin:
+        page = node.store.page("w", "run-1", begin)
+        assert sum(map(len, page.records)) <= PAGE_BYTES
+        found += map(decode_event_record, page.records)
+        begin = page.next_event_id
+    assert found == history
+    assert node.store.page("v", "run-1", 1).records == ()
+    assert node.store.page("w", "run-3", 1).records == ()
 
 
 def test_many_records_of_a_run_stay_in_order(node: Node) -> None:

@@ -83,6 +83,7 @@ def test_an_order_is_paid_picked_up_and_delivered_on_both_pages_live(kitchen: Ki
     expect(chip(order)).to_have_text("Paid")
     expect(chip(theirs)).to_have_text("Paid")
     expect(driver.locator('[data-note="empty"]')).to_have_count(0)
+    expect(driver.locator("#count")).to_have_text("1 open order")
     theirs.get_by_role("button", name="Pick up").click()
     expect(chip(order)).to_have_text("Picked up")
     expect(order.locator(".messages")).to_contain_text("picked up")
@@ -90,6 +91,7 @@ def test_an_order_is_paid_picked_up_and_delivered_on_both_pages_live(kitchen: Ki
     expect(chip(order)).to_have_text("Delivered")
     expect(chip(theirs)).to_have_text("Delivered")
     expect(chip(theirs)).to_have_attribute("data-tone", "green")
+    expect(driver.locator("#count")).to_have_text("")  # it is on the board, and no longer open
     expect(order.locator(".hint")).to_contain_text("Delivered at")
     expect(order.locator(".messages")).to_contain_text("Enjoy!")
 

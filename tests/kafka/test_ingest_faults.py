@@ -71,7 +71,8 @@ def ingesting(
 
 def the_letter(namespace: Namespace) -> tuple[KafkaDeadLetters, OpenLetter]:
     letters = KafkaDeadLetters(namespace.name, {"bootstrap.servers": namespace.bootstrap})
-    (found,) = letters.open()
+    (listed,) = letters.page().letters
+    (found,) = letters.get([listed.id])
     return letters, found
 
 
@@ -243,7 +244,7 @@ def test_a_trigger_that_raises_keeps_no_other_back_and_its_record_may_be_offered
     assert sorted(command.workflow_id for command in commands(namespace)) == ["good-o-1", "good-o-2"]
 
     letters = KafkaDeadLetters(namespace.name, {"bootstrap.servers": namespace.bootstrap})
-    found = letters.open()
+    found = letters.page().letters
     assert [(each.letter.reason, each.letter.offset, letters.fault_of(each)) for each in found] == [
         ("trigger_failed", 0, ""),
         ("trigger_failed", 1, ""),
@@ -258,7 +259,7 @@ def test_a_trigger_that_raises_keeps_no_other_back_and_its_record_may_be_offered
     assert len(namespace.read("commands")) == 4, "to all of them, under the same request ids: the engine does each once"
     requests = Counter(command.request_id for command in commands(namespace))
     assert sorted(requests.values()) == [1, 1, 2]
-    assert [each.id for each in letters.open()] == [found[1].id]
+    assert [each.id for each in letters.page().letters] == [found[1].id]
     high = Consumer({"bootstrap.servers": namespace.bootstrap, "group.id": "any"})
     assert high.get_watermark_offsets(TopicPartition(topic, 0), 10)[1] == 2, "the topic of others is not written to"
     high.close()
@@ -290,4 +291,4 @@ def test_a_signal_to_nobody_is_a_dead_letter_and_is_delivered_when_it_is_offered
                 return await asyncio.wait_for(client.get_by_name("o-1").result(), 30)
 
         assert asyncio.run(main()) == 7
-        assert letters.open() == [], "a start of what was started before is no fault"
+        assert letters.page().letters == [], "a start of what was started before is no fault"

@@ -22,8 +22,10 @@ from perdure.api.auth.sign_ins import FailedSignIns
 from perdure.api.hubs import Hubs
 from perdure.api.limits import Limits, TooLarge
 from perdure.api.measures import Measures
+from perdure.api.pages import add_pages
 from perdure.api.problems import Problem, of_error, problem
 from perdure.api.routing import install, json
+from perdure.api.sending import Budget
 from perdure.errors import ClientError, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ def create_app(
     app.state.hub = hubs.whole
     app.state.rates = RateLimit(rate_limit)
     app.state.sign_ins = FailedSignIns(measures)
+    app.state.answers = Budget()
     install(app, _ordered([*ROUTES, *(auditing.routes_of(audit) if audit is not None else [])]), backend, security, audit)
     _add_health(app, backend)
     _add_refusals(app)
@@ -109,6 +112,7 @@ def create_app(
         return found
 
     app.openapi = document  # type: ignore[method-assign]
+    add_pages(app, backend.namespace, document)
     limited: Any = Limits(app, measures)
     limited.hub = hubs
     limited.routes = app.routes
@@ -130,7 +134,7 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
         try:
             async with asyncio.timeout(READY_S):
                 await backend.feed.begun()
-                await backend.read(lambda reader: reader.state("-"))
+                await backend.state("-")
         except (InfrastructureError, ClientError) as error:
             return json({"is_ready": False, "reason": str(error)}, 503)
         except TimeoutError:

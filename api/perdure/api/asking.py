@@ -14,6 +14,7 @@ from perdure.api.parameters import only, refused, segment
 from perdure.api.problems import of_refusal, problem
 from perdure.api.roles import Role
 from perdure.api.routing import Asked, Routes, json
+from perdure.api.sending import answer
 from perdure.api.shapes import failure, payload
 from perdure.client.request_ids import fresh_request_id
 from perdure.codec.payloads import JsonPayloads
@@ -205,7 +206,7 @@ def _refused(asked: Asked, reply: AnyReply) -> Response:
 
 def record_of(reply: AnyReply, status: int) -> Response:
     """A reply of the engine, as it is."""
-    return Response(encode_reply(reply), status, media_type=RECORD)
+    return answer(encode_reply(reply), status, None, RECORD)
 
 
 def wants_record(asked: Asked) -> bool:

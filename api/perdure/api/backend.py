@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from perdure.api.encoding_turn import EncodingTurn
 from perdure.api.turns import Turns
 from perdure.errors import ReadLags
 
@@ -16,10 +18,13 @@ if TYPE_CHECKING:
     from perdure.client.ports import Reader, Transport
     from perdure.client.position import Position
     from perdure.log.dead_letters import DeadLetters
+    from perdure.model.states import WorkflowState
     from perdure.registry import Registry
 
 T = TypeVar("T")
 
+LARGE_THREADS: Final = 8
+"""For what may be large: lists, histories, dead letters. Who reads one state never waits for them."""
 LOOK_S: Final = 0.005
 LONGEST_LOOK_S: Final = 0.1
 """Between two looks at a position; each is half as long again as the one before."""
@@ -37,6 +42,26 @@ class Operations(Protocol):
         ...
 
 
+class Large:
+    """Threads for what may be large. Many wait for stores at once, but only one at a time decodes and encodes.
+
+    Attributes:
+        turn: `with large.turn():` around what decodes and encodes.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LARGE_THREADS, "perdure-api-large")
+        self.turn = EncodingTurn()
+
+    async def run(self, work: Callable[..., T], *values: Any) -> T:
+        """In one of the threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *values)
+
+    def close(self) -> None:
+        """Take no more work."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """Of one namespace.
@@ -51,6 +76,7 @@ class Backend:
         operations: task queues and workers.
         closing: what else is let go of in the end.
         turns: of requests with one request id.
+        large: the threads for what may be large.
     """
 
     namespace: str
@@ -62,6 +88,7 @@ class Backend:
     operations: Operations | None = None
     closing: Sequence[Callable[[], None]] = field(default=())
     turns: Turns = field(default_factory=Turns)
+    large: Large = field(default_factory=Large)
 
     async def read(self, question: Callable[[Reader], T]) -> T:
         """Put a question to the reader, without holding the loop up."""
@@ -69,6 +96,16 @@ class Backend:
         if reader is None:
             return await self.transport.read(question)
         return await asyncio.to_thread(question, reader)
+
+    async def state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of a workflow id: at once where that is one look-up."""
+        if self.reader is None and self.transport.is_reader_near:
+            return self.transport.reader.state(workflow_id)
+        return await self.read(lambda reader: reader.state(workflow_id))
+
+    async def read_large(self, question: Callable[[Reader], T]) -> T:
+        """As `read`, for what may be large. What the question makes of it, it makes `with backend.large.turn()`."""
+        return await self.large.run(question, self.reader or self.transport.reader)
 
     async def reached(self, position: Position, seconds: float) -> bool:
         """Wait until what is read reflects a position; whether it does. No thread waits."""
@@ -103,6 +140,7 @@ class Backend:
 
     async def close(self) -> None:
         """Let go of all of it."""
+        self.large.close()
         await self.feed.close()
         await self.transport.close()
         if self.reader is not None:

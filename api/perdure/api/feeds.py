@@ -29,6 +29,8 @@ LOOK_S: Final = 0.1
 BEGUN_S: Final = 5.0
 TROUBLE_S: Final = 1.0
 _log: Final = logging.getLogger("perdure.api")
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Of states that are read at a time."""
 SHARE: Final = 10
 """Between two looks it rests so many times as long as the last one took: on a large file, which is read through, it costs a tenth of a processor."""
 
@@ -106,9 +108,10 @@ class PollingFeed:
             try:
                 if not self._has_begun.is_set():
                     await asyncio.to_thread(self._begin)
+                    await self._look(lambda _: None)
                     self._has_begun.set()
-                elif changes := await asyncio.to_thread(self._changes):
-                    listener(changes)
+                else:
+                    await self._look(listener)
             except InfrastructureError as error:
                 _log.warning("what has changed cannot be read: %s", error)
                 await asyncio.sleep(TROUBLE_S)
@@ -118,20 +121,17 @@ class PollingFeed:
     def _begin(self) -> None:
         newest = self._reader.list(ListQuery(sort="updated_at", limit=1))
         self._since = newest[0].updated_at if newest else 0
-        self._changes()
 
-    def _changes(self) -> list[Change]:
-        """What was written since; of one moment, what was not seen."""
-        found: list[WorkflowState] = []
-        query = ListQuery(updated_after=self._since, sort="updated_at", order="oldest", limit=PAGE_LIMIT)
+    async def _look(self, listener: Listener) -> None:
+        """Tell what was written since, page by page; of one moment, what was not seen."""
+        query = ListQuery(updated_after=self._since, sort="updated_at", order="oldest", limit=PAGE_LIMIT, max_bytes=PAGE_BYTES)
         while True:
-            page = self._reader.list(query)
-            found += [each for each in page if self._told.get(each.workflow_id) != version_of(each)]
-            if len(page) < PAGE_LIMIT:
-                break
+            page = await asyncio.to_thread(self._reader.list, query)
+            if news := [each for each in page if self._told.get(each.workflow_id) != version_of(each)]:
+                self._since = max(self._since, news[-1].updated_at)
+                seen = {**self._told, **{each.workflow_id: version_of(each) for each in news}}
+                self._told = {key: version for key, version in seen.items() if version[0] >= self._since}
+                listener([(each.workflow_id, each) for each in news])
+            if not query.is_cut(page):
+                return
             query = replace(query, after=query.key_of(page[-1]))
-        if found:
-            self._since = max(self._since, found[-1].updated_at)
-            seen = {**self._told, **{each.workflow_id: version_of(each) for each in found}}
-            self._told = {key: version for key, version in seen.items() if version[0] >= self._since}
-        return [(each.workflow_id, each) for each in found]

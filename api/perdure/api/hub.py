@@ -1,5 +1,8 @@
 """Who watches, and what they are to be told: one hub a process, however many watch.
 
+An event is encoded once, and all who wait for it hold the same bytes. Two bounds keep slow readers cheap: of one reader's queue, and of all bytes that
+wait in the process; beyond them, the reader who is furthest behind is cut. Nothing is lost by that: `Last-Event-ID` says where they were.
+
 An event's id is `<moment>-<epoch>-<number>`: of the change, microseconds since 1970; of this hub; and the how many-th change it saw. Who comes again with it is
 told what has changed since, exactly, as long as the hub remembers; what another process has told is found by the moment (`streams.py`).
 """
@@ -14,10 +17,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec.structs import replace
 
+from perdure.api.sending import SLICE
 from perdure.api.shapes import state as shape
 from perdure.client.listing import ListQuery
 
@@ -32,11 +37,16 @@ LATELY_S: Final = 3.0
 """What tables that are behind may not have yet."""
 QUEUE: Final = 1_000
 """Changes that may wait for a reader; a slower one is cut, and comes again where it was."""
-QUEUE_BYTES: Final = 4 * 1024 * 1024
+QUEUE_BYTES: Final = 2 * 1024 * 1024
+WAITING_BYTES: Final = 64 * 1024 * 1024
+"""Of all that waits for any reader of the process, each event counted once."""
 GATHER_S: Final = 0.1
 """What changes within this time is sent at once: a busy list costs ten writes a second and reader, not one a change."""
 HEARTBEAT_S: Final = 15.0
-CUT: Final = b'event: cut\ndata: {"reason":"you read too slowly; come again with the last id"}\n\n'
+CUT: Final = (
+    b'event: cut\ndata: {"reason":"you read too slowly: connect again with the id of the last event as Last-Event-ID, '
+    b'and what has changed since is told"}\n\n'
+)
 BYE: Final = b"event: bye\ndata: {}\n\n"
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -66,6 +76,21 @@ class EventId:
         return cls(int(found[1]), found[2] or "", int(found[3] or 0)) if found else None
 
 
+class Told:
+    """An event as it is sent. Whoever is to be told holds the same one.
+
+    Attributes:
+        data: as sent.
+        holders: for how many it waits.
+    """
+
+    __slots__ = ("__weakref__", "data", "holders")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.holders = 0
+
+
 @dataclass(slots=True)
 class _Seen:
     number: int
@@ -80,6 +105,7 @@ class Hub:
         epoch: tells this hub from others.
         number: changes it has seen.
         closing: set when the server stops.
+        waiting: bytes that wait for readers, each event counted once.
     """
 
     def __init__(self) -> None:
@@ -93,7 +119,9 @@ class Hub:
         self._by_id: dict[str, set[Watch]] = {}
         self._by_query: dict[ListQuery, set[Watch]] = {}
         self._lasting: dict[ListQuery, ListQuery] = {}
+        self._encoded: WeakValueDictionary[tuple[int, str, Version], Told] = WeakValueDictionary()
         self.closing = asyncio.Event()
+        self.waiting = 0
 
     def start(self, feed: Feed) -> None:
         """Be told."""
@@ -114,7 +142,7 @@ class Hub:
             told = self.event(self.number, workflow_id, state)
             for watch in watching or ():
                 watch.put(told, workflow_id, version)
-            left = b""
+            left: Told | None = None
             for query, watches in self._by_query.items():
                 if state is None or query.matches(state):
                     data = told
@@ -127,7 +155,7 @@ class Hub:
                 for watch in watches:
                     watch.put(data, workflow_id, version)
 
-    def event(self, number: int, workflow_id: str, state: WorkflowState | None, query: ListQuery | None = None) -> bytes:
+    def event(self, number: int, workflow_id: str, state: WorkflowState | None, query: ListQuery | None = None) -> Told:
         """As it is sent: what a workflow is now, that it was deleted, or that the filters of a query let it through no longer.
 
         Args:
@@ -141,11 +169,36 @@ class Hub:
         event_id = self._id(state.updated_at, number)
         if query is not None and not query.matches(state):
             return self._event(event_id, b"left", {"id": workflow_id})
-        return self._event(event_id, b"state", shape(state))
+        key = number, workflow_id, version_of(state)
+        found = self._encoded.get(key)
+        if found is None:
+            found = self._encoded[key] = self._event(event_id, b"state", shape(state))
+        return found
 
-    def mark(self, number: int) -> bytes:
+    def mark(self, number: int) -> Told:
         """Where a reader is who knows everything up to a change: taken note of, and not shown."""
-        return b"id: %b\n\n" % self._id(max(self._moment, time.time_ns() // 1_000), number)
+        return Told(b"id: %b\n\n" % self._id(max(self._moment, time.time_ns() // 1_000), number))
+
+    def hold(self, told: Told) -> None:
+        """It waits for one reader more. When that is too much, those who are furthest behind are cut."""
+        told.holders += 1
+        if told.holders == 1:
+            self.waiting += len(told.data)
+            if self.waiting > WAITING_BYTES:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """More than is needed, so that this is not done again at the next event."""
+        for watch in sorted(self._all(), key=lambda each: each.size, reverse=True):
+            if self.waiting <= WAITING_BYTES * 3 // 4:
+                return
+            watch.cut()
+
+    def free(self, told: Told) -> None:
+        """It waits for one reader less."""
+        told.holders -= 1
+        if not told.holders:
+            self.waiting -= len(told.data)
 
     def current(self, workflow_id: str) -> WorkflowState | None:
         """What a workflow is as far as the hub was told; None: it does not remember."""
@@ -174,6 +227,7 @@ class Hub:
 
     def add(self, watch: Watch) -> None:
         """Somebody watches."""
+        watch.hub = self
         if self.closing.is_set():
             watch.say_goodbye()
         self._others(watch).add(watch)
@@ -182,6 +236,7 @@ class Hub:
 
     def remove(self, watch: Watch) -> None:
         """No longer."""
+        watch.drop()
         others = self._others(watch)
         others.discard(watch)
         if not others:
@@ -212,8 +267,8 @@ class Hub:
     def _id(self, moment: int, number: int) -> bytes:
         return b"%d-%b-%d" % (moment, self.epoch.encode(), number) if number else b"%d" % moment
 
-    def _event(self, event_id: bytes, kind: bytes, data: object) -> bytes:
-        return b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id, kind, _ENCODER.encode(data))
+    def _event(self, event_id: bytes, kind: bytes, data: object) -> Told:
+        return Told(b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id, kind, _ENCODER.encode(data)))
 
     def _remember(self, workflow_id: str, state: WorkflowState | None) -> WorkflowState | None:
         """What it was before; None: nobody knows."""
@@ -250,55 +305,132 @@ class Watch:
     Args:
         workflow_id: of this workflow.
         query: or of all that its filters let through.
+
+    Attributes:
+        size: bytes that wait, or are being sent.
+        is_cut: the reader is too slow: nothing waits any more.
+        has_ended: nothing more will come.
+        is_over: the last of it was given.
     """
 
     def __init__(self, workflow_id: str = "", query: ListQuery | None = None) -> None:
         self.workflow_id = workflow_id
         self.query = query
+        self.hub: Hub | None = None
+        self.size = 0
         self.is_cut = False
         self.has_ended = False
-        self._waiting: list[tuple[bytes, str, Version | None]] = []
-        self._size = 0
+        self.is_over = False
+        self._waiting: deque[tuple[Told, str, Version | None]] = deque()
+        self._sending: Told | None = None
+        self._sent = 0  # bytes of it
         self._known: dict[str, Version] = {}
         self._woken: asyncio.Future[None] | None = None
         self._sent_at = 0.0
+        self._is_emptied = True
 
     def knows(self, state: WorkflowState) -> None:
         """Somebody has told the reader this much; what is older is not told."""
         self._known[state.workflow_id] = version_of(state)
 
-    def put(self, told: bytes, workflow_id: str, version: Version | None) -> None:
+    def put(self, told: Told, workflow_id: str, version: Version | None) -> None:
         """Have it sent, unless the reader is too slow."""
         if self.is_cut:
             return
-        if len(self._waiting) >= QUEUE or self._size + len(told) > QUEUE_BYTES:
-            self.is_cut = True
+        if len(self._waiting) >= QUEUE or (self._waiting and self.size + len(told.data) > QUEUE_BYTES):
+            self.cut()
             return
         self._waiting.append((told, workflow_id, version))
-        self._size += len(told)
+        self._hold(told)
         self._wake()
+
+    def send(self, told: Told) -> None:
+        """Have it sent before all that waits, by the next calls of `piece`."""
+        self._release()
+        if not self.is_cut:
+            self._sending, self._sent = told, 0
+            self._hold(told)
+
+    def cut(self) -> None:
+        """The reader is too slow: what waits is dropped. An event of which a part was sent is not ended, so no reader takes it for one."""
+        self.is_cut = True
+        self.drop()
+        self._wake()
+
+    def drop(self) -> None:
+        """Let go of all that waits."""
+        waiting, self._waiting = self._waiting, deque()
+        for told, _, _ in waiting:
+            self._free(told)
+        is_begun = self._sent > 0
+        self._release()
+        self.is_over = self.is_over or is_begun
 
     def say_goodbye(self) -> None:
         """There is no more to come."""
         self.has_ended = True
         self._wake()
 
+    def piece(self) -> bytes:
+        """The next slice of what is being sent; empty: all of it was given."""
+        told = self._sending
+        if told is None:
+            return b""
+        data = told.data[self._sent : self._sent + SLICE]
+        self._sent += len(data)
+        if self._sent >= len(told.data):
+            self._release()
+        return data
+
     async def next(self) -> bytes:
-        """What is to be sent now: all that waits; nothing for a while: empty. When it was cut or has ended, that is said last."""
-        if not self._waiting and not self.has_ended:
+        """What is to be sent now, a slice at most; nothing for a while: empty. That it was cut or has ended is said last, see `is_over`."""
+        if data := self.piece():
+            return data
+        if not self._waiting and not self._is_ending:
             await self._wait(HEARTBEAT_S)
-            if not self._waiting and not self.has_ended:
+            if not self._waiting and not self._is_ending:
                 return b""
-        if (left_s := self._sent_at + GATHER_S - time.monotonic()) > 0 and not self.has_ended:
-            await asyncio.sleep(left_s)
-        self._sent_at = time.monotonic()
-        taken, self._waiting, self._size = self._waiting, [], 0
-        parts = [told if self._is_news(workflow_id, version) else _id_of(told) for told, workflow_id, version in taken]
-        if self.is_cut:
-            parts.append(CUT)
-        elif self.has_ended:
-            parts.append(BYE)
+        if self._is_emptied:
+            if (left_s := self._sent_at + GATHER_S - time.monotonic()) > 0 and not self._is_ending:
+                await asyncio.sleep(left_s)
+            self._sent_at, self._is_emptied = time.monotonic(), False
+        parts: list[bytes] = []
+        size = 0
+        while self._waiting and size + len(self._waiting[0][0].data) <= SLICE:
+            told, workflow_id, version = self._waiting.popleft()
+            self._free(told)
+            parts.append(told.data if self._is_news(workflow_id, version) else _id_of(told.data))
+            size += len(parts[-1])
+        if not parts and self._waiting:
+            told, workflow_id, version = self._waiting.popleft()
+            self.send(told if self._is_news(workflow_id, version) else Told(_id_of(told.data)))
+            self._free(told)
+            self._is_emptied = not self._waiting
+            return self.piece()
+        self._is_emptied = not self._waiting
+        if not self._waiting and self._is_ending and not self.is_over:
+            self.is_over = True
+            parts.append(CUT if self.is_cut else BYE)
         return b"".join(parts)
+
+    @property
+    def _is_ending(self) -> bool:
+        return self.is_cut or self.has_ended
+
+    def _hold(self, told: Told) -> None:
+        self.size += len(told.data)
+        if self.hub is not None:
+            self.hub.hold(told)
+
+    def _free(self, told: Told) -> None:
+        self.size -= len(told.data)
+        if self.hub is not None:
+            self.hub.free(told)
+
+    def _release(self) -> None:
+        told, self._sending, self._sent = self._sending, None, 0
+        if told is not None:
+            self._free(told)
 
     def _is_news(self, workflow_id: str, version: Version | None) -> bool:
         known = self._known.get(workflow_id)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from starlette.responses import Response
 
-from perdure.api.parameters import only, segment
+from perdure.api.parameters import only, segment, whole
 from perdure.api.problems import problem
 from perdure.api.roles import Role
-from perdure.api.routing import Asked, Routes, json
+from perdure.api.routing import ENCODER, Asked, Routes, encoded, json
 from perdure.api.shapes import letter
+from perdure.log.dead_letters import PAGE_LIMIT
 
 if TYPE_CHECKING:
     from perdure.log.dead_letters import DeadLetters, OpenLetter
 
 T = TypeVar("T")
 routes = Routes()
+_LETTER: Final = {
+    "id": "0/17", "topic": "shop.commands", "partition": 3, "offset": 1042, "written_at": "2027-01-31T12:00:00.000000Z",
+    "found_at": "2027-01-31T12:00:00.100000Z", "reason": "undecodable", "message": "no header names its schema", "key": "b3JkZXItMQ==",
+    "value": "//8=", "size": 2, "is_whole": True, "headers": [],
+}  # fmt: skip
 
 
 @routes.add("GET", "/queues", Role.VIEWER, "List the task queues")
@@ -37,19 +43,37 @@ async def list_workers(asked: Asked) -> Response:
     return json({"workers": await asyncio.to_thread(operations.workers) if operations is not None else []})
 
 
-@routes.add("GET", "/dead-letters", Role.READER, "List the dead letters")
+@routes.add(
+    "GET", "/dead-letters", Role.READER, "List the dead letters",
+    parameters=[
+        {"name": "limit", "in": "query", "schema": {"type": "string"}, "description": f"Of the page, 1 to {PAGE_LIMIT}."},
+        {"name": "cursor", "in": "query", "schema": {"type": "string"}, "description": "`next` of the page before."},
+    ],
+    responses={"200": {"description": "A page", "content": {"application/json": {"example": {"dead_letters": [_LETTER], "next": None}}}}},
+)  # fmt: skip
 async def list_dead_letters(asked: Asked) -> Response:
-    """Records that could not be taken, oldest first."""
-    only(asked.request.query_params)
-    return json({"dead_letters": [letter(each) for each in await _letters(asked, lambda letters: letters.open())]})
+    """Records that could not be taken, oldest first. Of each part of a letter a page has the beginning; one letter alone has all."""
+    parameters = asked.request.query_params
+    only(parameters, "limit", "cursor")
+    limit, after = whole(parameters, "limit", 100, 1, PAGE_LIMIT), parameters.get("cursor", "")
+
+    def read(letters: DeadLetters) -> bytes:
+        page = letters.page(limit, after)
+        with asked.backend.large.turn():
+            return ENCODER.encode({"dead_letters": [letter(each) for each in page.letters], "next": page.next or None})
+
+    return encoded(await _letters(asked, read))
 
 
-@routes.add("GET", "/dead-letters/{number}", Role.READER, "One dead letter")
+@routes.add(
+    "GET", "/dead-letters/{number}", Role.READER, "One dead letter",
+    responses={"200": {"description": "All of it", "content": {"application/json": {"example": _LETTER}}}},
+)  # fmt: skip
 async def read_dead_letter(asked: Asked) -> Response:
     """By its id, whose slash is %2F."""
     only(asked.request.query_params)
     number = segment(asked.request.path_params["number"], "dead letter's id")
-    return json(letter(await _letters(asked, lambda letters: _found(letters, number))))
+    return encoded(await _letters(asked, lambda letters: ENCODER.encode(letter(_found(letters, number)))))
 
 
 def _ending(path: str, summary: str, end: Callable[[DeadLetters, OpenLetter], None]) -> None:
@@ -79,9 +103,8 @@ _ending("drop", "Forget a dead letter", lambda letters, found: letters.drop([fou
 
 
 def _found(letters: DeadLetters, number: str) -> OpenLetter:
-    for each in letters.open():
-        if each.id == number:
-            return each
+    for found in letters.get([number]):
+        return found
     raise problem("not-found", f"there is no open dead letter {number!r}")
 
 
@@ -93,4 +116,4 @@ async def _letters(asked: Asked, work: Callable[[DeadLetters], T]) -> T:
             raise problem("not-found", "this platform keeps no dead letters")
         return work(opened())
 
-    return await asyncio.to_thread(run)
+    return await asked.backend.large.run(run)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FILTERS: Final = ("type", "status", "id_prefix", "attribute")
 MOMENTS: Final = tuple(f"{what}_{side}" for what in ("started", "updated", "closed") for side in ("after", "before"))
+REPEATED: Final = ("type", "status", "attribute")
+"""Filters that may be given often: any of the types, any of the statuses, all of the attributes."""
 PAGING: Final = ("sort", "order", "limit", "cursor")
 LONGEST_WAIT_S: Final = 60.0
 _ORDERS: Final = {"desc": "newest", "asc": "oldest", "newest": "newest", "oldest": "oldest"}
@@ -53,7 +55,7 @@ def refused(detail: str) -> Problem:
 
 
 def only(parameters: QueryParams, *known: str) -> None:
-    """See that nothing else is asked for: a filter with a slip in its name must not give everything.
+    """See that nothing else is asked for, and nothing twice: a filter with a slip in its name must not give everything.
 
     Raises:
         Problem: it is.
@@ -61,6 +63,8 @@ def only(parameters: QueryParams, *known: str) -> None:
     for name in parameters:
         if name not in known:
             raise refused(f"there is no parameter {name[:60]!r} here; there are: {', '.join(known) or 'none'}")
+        if name not in REPEATED and len(parameters.getlist(name)) > 1:
+            raise refused(f"{name} is given more than once")
 
 
 def whole(parameters: QueryParams, name: str, default: int, least: int, most: int) -> int:

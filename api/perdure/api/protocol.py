@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from perdure.api.problems import problem
+from perdure.api.sending import ABORT
 from perdure.observability.accepting import LINGER_BYTES, LINGER_S, Connection
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         self._is_reading, self._has_head = True, False
         self._deadline = time.monotonic() + self._limits.header_s
         super().on_message_begin()
+        extensions: Any = self.scope.setdefault("extensions", {})
+        extensions[ABORT] = self.transport.abort
 
     def on_headers_complete(self) -> None:
         """Answer it, unless several were sent at once and this one is too large."""

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
 from starlette.responses import Response
 
 from perdure.api.asking import record_of, wants_record
@@ -22,24 +23,27 @@ from perdure.api.parameters import (
 )
 from perdure.api.problems import of_refusal, problem
 from perdure.api.roles import Role
-from perdure.api.routing import Asked, Routes, json
-from perdure.api.shapes import failure, history, payload, state
-from perdure.client.description import describe
+from perdure.api.routing import ENCODER, Asked, Routes, encoded, json
+from perdure.api.sending import answer
+from perdure.api.shapes import failure, history_page, payload, state
+from perdure.client.description import describe, run_of
 from perdure.client.position import Position
 from perdure.client.request_ids import fresh_request_id
-from perdure.codec.records import encode_event_record, encode_state
+from perdure.codec.records import encode_reply, encode_state
 from perdure.errors import EngineUnavailable, RequestRefused
-from perdure.log.http.contract import RECORD, cursor_of, encode_records
+from perdure.log.http.contract import EVENTS_LIMIT, NEXT, RECORD, cursor_of, encode_records
 from perdure.model.commands import AwaitWorkflow
-from perdure.model.replies import AskAgain, Closed, History, Refused
+from perdure.model.replies import AskAgain, Closed, Refused
 
 if TYPE_CHECKING:
+    from perdure.client.ports import Reader
     from perdure.model.replies import AnyReply
     from perdure.model.states import WorkflowState
 
 WAIT_S: Final = 10.0
 RESULT_S: Final = 30.0
-PAGE_BYTES: Final = 512 * 1024
+PAGE_BYTES: Final = 2 * 1024 * 1024
+"""Of a page of a list; it ends with the state that makes it larger."""
 routes = Routes()
 
 _STATE: Final = {
@@ -84,13 +88,21 @@ assert {each["name"] for each in (*FILTER_PARAMETERS, *_PAGING)} == {*FILTERS, *
 )  # fmt: skip
 async def list_workflows(asked: Asked) -> Response:
     """A page; `next` is the cursor of the one that follows, null at the end."""
-    query = asked.query()
-    found = [asked.shown(each) for each in await asked.backend.read(lambda reader: reader.list(query))]
-    if wants_record(asked):
-        return Response(encode_records([encode_state(each) for each in found]), media_type=RECORD)
-    is_full = len(found) == query.limit
-    following = cursor_of(query.sort, query.key_of(found[-1])) if is_full else None
-    return json({"workflows": [state(each) for each in found], "next": following})
+    query = structs.replace(asked.query(), max_bytes=PAGE_BYTES)
+    is_record = wants_record(asked)
+
+    def read(reader: Reader) -> tuple[bytes, str | None]:
+        with asked.backend.large.turn():
+            page = reader.list(query)
+            following = cursor_of(query.sort, query.key_of(page[-1])) if query.is_cut(page) else None
+            found = [asked.shown(each) for each in page]
+            if is_record:
+                return encode_records([encode_state(each) for each in found]), following
+            return ENCODER.encode({"workflows": [state(each) for each in found], "next": following}), following
+
+    body, following = await asked.backend.read_large(read)
+    headers = {NEXT: following} if following is not None else None
+    return answer(body, 200, headers, RECORD) if is_record else encoded(body, 200, headers)
 
 
 @routes.add(
@@ -100,7 +112,7 @@ async def list_workflows(asked: Asked) -> Response:
 async def count_workflows(asked: Asked) -> Response:
     """How many there are of each."""
     query = asked.query(is_paged=False)
-    found = await asked.backend.read(lambda reader: reader.counts(query))
+    found = await asked.backend.read_large(lambda reader: reader.counts(query))
     return json({"counts": [{"type": kind, "status": status, "count": count} for (kind, status), count in sorted(found.items())]})
 
 
@@ -108,7 +120,7 @@ async def count_workflows(asked: Asked) -> Response:
 async def read_workflow(asked: Asked) -> Response:
     """Kept by the platform; for ever, and without an engine."""
     found = await _state(asked)
-    return Response(encode_state(found), media_type=RECORD) if wants_record(asked) else json(state(found))
+    return answer(encode_state(found), 200, None, RECORD) if wants_record(asked) else json(state(found))
 
 
 @routes.add(
@@ -128,8 +140,8 @@ async def describe_workflow(asked: Asked) -> Response:
     """Folded from its history: activities with their attempts, timers, pending reasons."""
     only(asked.request.query_params)
     found = await _state(asked)
-    records = await asked.backend.read(lambda reader: reader.events(found.workflow_id, found.run_id))
-    told = describe(found, records, None, {})
+    run = await asked.backend.read_large(lambda reader: run_of(found, reader, asked.backend.large.turn))
+    told = describe(found, run, None, {})
     if not asked.has_payloads:
         told = replace(told, reason="", activities=tuple(replace(each, reason="") for each in told.activities))
     activities = [{**asdict(each), "retry_at": each.retry_at and each.retry_at.isoformat()} for each in told.activities]
@@ -147,16 +159,23 @@ async def read_history(asked: Asked) -> Response:
     parameters = asked.request.query_params
     only(parameters, "run_id", "from", "limit")
     workflow_id, run_id = _id(asked), parameters.get("run_id", "")
-    begin, limit = whole(parameters, "from", 1, 1, 2**62), whole(parameters, "limit", 1000, 1, 1000)
+    begin, limit = whole(parameters, "from", 1, 1, 2**62), whole(parameters, "limit", EVENTS_LIMIT, 1, EVENTS_LIMIT)
     wanted = run_id or (await _state(asked)).run_id
-    records = await asked.backend.read(lambda reader: reader.events(workflow_id, wanted))
-    if not records:
+    is_record = wants_record(asked)
+
+    def read(reader: Reader) -> bytes:
+        page = reader.history(workflow_id, wanted, begin, limit)
+        if not page.records:
+            return b""
+        if is_record:
+            return encode_reply(page)
+        with asked.backend.large.turn():
+            return history_page(wanted, page, begin, limit)
+
+    body = await asked.backend.read_large(read)
+    if not body:
         raise problem("workflow-not-found", f"workflow {workflow_id!r} has no run {wanted!r}")
-    if wants_record(asked):
-        return record_of(_page(records, begin), 200)
-    events = [event for event in history(records) if event["event_id"] >= begin]
-    following = events[limit]["event_id"] if len(events) > limit else None
-    return json({"run_id": wanted, "events": events[:limit], "next": following})
+    return answer(body, 200, None, RECORD) if is_record else encoded(body)
 
 
 @routes.add(
@@ -173,7 +192,7 @@ async def await_result(asked: Asked) -> Response:
     try:
         reply = await _unless_closing(asked, command, timeout_s(parameters, RESULT_S))
     except EngineUnavailable:
-        found = await asked.backend.read(lambda reader: reader.state(workflow_id))
+        found = await asked.backend.state(workflow_id)
         if found is None:
             raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}") from None
         if not found.status.is_closed or run_id not in {"", found.run_id}:
@@ -242,21 +261,6 @@ def state_of_end(reply: Closed) -> dict[str, Any]:
     }
 
 
-def _page(records: list[Any], begin: int) -> History:
-    """Records, as an engine reads them out: from the one that holds the event, up to a size."""
-    encoded: list[bytes] = []
-    size = 0
-    for record in records:
-        if record.last_event_id < begin:
-            continue
-        data = encode_event_record(record)
-        if encoded and size + len(data) > PAGE_BYTES:
-            return History("", tuple(encoded), record.first_event_id)
-        encoded.append(data)
-        size += len(data)
-    return History("", tuple(encoded))
-
-
 async def _state(asked: Asked) -> WorkflowState:
     workflow_id = _id(asked)
     parameters = asked.request.query_params
@@ -267,7 +271,7 @@ async def _state(asked: Asked) -> WorkflowState:
             raise problem(
                 "read-lags", f"what is read is still behind position {after} after {seconds:g} s; ask again, or give it longer"
             )
-    found = await asked.backend.read(lambda reader: reader.state(workflow_id))
+    found = await asked.backend.state(workflow_id)
     if found is None:
         raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}")
     return asked.shown(found)

@@ -18,6 +18,7 @@ from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate, Forbidd
 from perdure.api.parameters import list_query
 from perdure.api.problems import problem
 from perdure.api.roles import Role
+from perdure.api.sending import answer
 from perdure.api.shapes import outline
 from perdure.log.http.contract import BASE, PROBLEM
 
@@ -157,7 +158,12 @@ def install(app: FastAPI, routes: list[Route], backend: Backend, security: Admis
 
 def json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """An answer in JSON."""
-    return Response(ENCODER.encode(value), status, headers, media_type="application/json")
+    return encoded(ENCODER.encode(value), status, headers)
+
+
+def encoded(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer in JSON that is encoded already: off the loop, where it is large."""
+    return answer(body, status, headers, "application/json")
 
 
 def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditLog | None) -> Any:

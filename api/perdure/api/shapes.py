@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from perdure.codec.history import events_to_json
+from perdure.codec.history import event_to_json
+from perdure.codec.records import decode_event_record
+from perdure.errors import InfrastructureError
 from perdure.model.failure import FailureInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from perdure.log.dead_letters import OpenLetter
-    from perdure.model.events import EventRecord
+    from perdure.model.replies import History
     from perdure.model.states import Wait, WorkflowState
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NUL: Final = b"\0"
+_ENCODER: Final = msgspec.json.Encoder()
+EVENTS_BYTES: Final = 2 * 1024 * 1024
+"""Of a page of events; it ends with the event that makes it larger."""
 
 
 def moment(at: int) -> str | None:
@@ -28,7 +35,7 @@ def moment(at: int) -> str | None:
     try:
         return (_EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds").replace("+00:00", "Z")
     except OverflowError:
-        return "9999-12-31T23:59:59.999999Z"
+        return "9999-12-31T23:59:59.999999Z" if at > 0 else "0001-01-01T00:00:00.000000Z"
 
 
 def payload(data: bytes) -> Any:
@@ -95,9 +102,48 @@ def _wait(found: Wait) -> dict[str, Any]:
     }
 
 
-def history(records: list[EventRecord]) -> list[dict[str, Any]]:
-    """Events, as `perdure workflow history -o json` shows them."""
-    return [event for record in records for event in events_to_json(record)]
+def history_page(run_id: str, page: History, begin: int, limit: int) -> bytes:
+    """Events as `perdure workflow history -o json` shows them: `limit` at most from the event `begin` on, fewer where they are large.
+
+    Args:
+        run_id: of the run.
+        page: of its history, at least one record.
+        begin: the first event that is wanted.
+        limit: at least 1.
+    """
+    events: list[bytes] = []
+    size = 0
+    following: int | None = None
+    for event_id, event in _events_of(page, begin):
+        if len(events) >= limit or size > EVENTS_BYTES:
+            following = event_id
+            break
+        data = _ENCODER.encode(event)
+        events.append(data)
+        size += len(data)
+    else:
+        following = page.next_event_id or None
+    found = {"run_id": run_id, "events": [msgspec.Raw(each) for each in events], "next": following}
+    return _ENCODER.encode(found)
+
+
+def _events_of(page: History, begin: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Id and JSON of each event from `begin` on; a record that cannot be read is shown as one, with why."""
+    following = 0
+    for encoded in page.records:
+        try:
+            record = decode_event_record(encoded)
+        except InfrastructureError as error:
+            following = max(following, begin)
+            yield (
+                following,
+                {"event_id": following, "at": None, "type": "Unreadable", "message": str(error), "bytes": len(encoded)},
+            )
+            continue
+        following = record.last_event_id + 1
+        first = max(begin, record.first_event_id)
+        for event_id in range(first, following):
+            yield event_id, event_to_json(record, event_id)
 
 
 def letter(found: OpenLetter) -> dict[str, Any]:
@@ -114,6 +160,8 @@ def letter(found: OpenLetter) -> dict[str, Any]:
         "message": it.message,
         "key": _base64(it.key),
         "value": _base64(it.value),
+        "size": None if found.size < 0 else found.size,
+        "is_whole": found.is_whole,
         "headers": [{"name": header.name, "value": _base64(header.value)} for header in it.headers],
     }
 

@@ -7,6 +7,7 @@ commit them later, so there it is looked a minute further back, and what was tol
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
@@ -14,16 +15,17 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 from starlette.responses import Response, StreamingResponse
 
-from perdure.api.hub import EventId, Hub, Watch, lasting_of
+from perdure.api.hub import EventId, Hub, Told, Watch, lasting_of
 from perdure.api.parameters import only, refused, segment
 from perdure.api.problems import problem
 from perdure.api.reading import FILTER_PARAMETERS
 from perdure.api.roles import Role
 from perdure.api.routing import Asked, Routes
+from perdure.api.sending import STUCK_S, abort
 from perdure.client.listing import PAGE_LIMIT
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from perdure.api.hubs import Hubs
     from perdure.client.listing import ListQuery
@@ -34,6 +36,8 @@ WATCHERS: Final = 5_000
 RETRY_MS: Final = 1_000
 OVERLAP_US: Final = 60_000_000
 """Longer than a transaction may be open, and clocks may differ."""
+PAGE_BYTES: Final = 256 * 1024
+"""Of states that are read for a reader who comes again; a page holds one at least."""
 LAG_S: Final = 10.0
 ADMITTED_S: Final = 30.0
 """Whoever watches is asked again for what lets them in."""
@@ -70,7 +74,7 @@ async def watch_workflow(asked: Asked) -> Response:
     except BaseException:
         hub.remove(watch)
         raise
-    return _Stream(asked, hub, watch, _all([told]))
+    return _Stream(asked, hub, watch, _all([told] if told is not None else []))
 
 
 @routes.add(
@@ -93,7 +97,7 @@ async def watch_workflows(asked: Asked) -> Response:
 class _Stream(StreamingResponse):
     """To one reader, until they go; the hub forgets them then, however that comes about."""
 
-    def __init__(self, asked: Asked, hub: Hub, watch: Watch, first: AsyncIterator[bytes]) -> None:
+    def __init__(self, asked: Asked, hub: Hub, watch: Watch, first: AsyncIterator[Told]) -> None:
         self._asked = asked
         self._hub = hub
         self._watch = watch
@@ -101,25 +105,37 @@ class _Stream(StreamingResponse):
         super().__init__(self._told(first), headers=headers, media_type="text/event-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            async with asyncio.timeout(STUCK_S):
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, sent)
+        except TimeoutError:
+            abort(scope)
+            await asyncio.sleep(0)  # for the server to notice
         finally:
             self._hub.remove(self._watch)
 
-    async def _told(self, first: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _told(self, first: AsyncIterator[Told]) -> AsyncIterator[bytes]:
         yield b"retry: %d\n\n" % RETRY_MS
-        async for told in first:
-            yield told
         watch = self._watch
-        admitted_at, is_over = time.monotonic(), False
-        while not is_over:
-            told = await watch.next()
+        async for told in first:
+            watch.send(told)
+            del told  # the watch holds it, and lets go of it when the reader is cut
+            while data := watch.piece():
+                yield data
+            if watch.is_cut:
+                break
+        admitted_at = time.monotonic()
+        while not watch.is_over:
+            data = await watch.next()
             if time.monotonic() - admitted_at > ADMITTED_S:
                 if not await self._asked.is_still_admitted():
                     return
                 admitted_at = time.monotonic()
-            is_over = watch.is_cut or watch.has_ended
-            yield told or self._hub.mark(self._hub.number)
+            if data or not watch.is_over:
+                yield data or self._hub.mark(self._hub.number).data
 
 
 async def _hub(asked: Asked) -> Hub:
@@ -141,16 +157,16 @@ def _last(asked: Asked) -> EventId | None:
     return found
 
 
-async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -> bytes:
-    """What the workflow is now; empty: the reader knows."""
+async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -> Told | None:
+    """What the workflow is now; None: the reader knows."""
     workflow_id, number = watch.workflow_id, hub.number
     changed = hub.since(last) if last is not None else None
     if changed is not None:
-        return b"".join(hub.event(*each) for each in changed if each[1] == workflow_id)
+        return next((hub.event(*each) for each in changed if each[1] == workflow_id), None)
     found = hub.current(workflow_id) if asked.backend.reader is not None else None
     if found is None:
         await asked.backend.has_all(LAG_S, workflow_id)
-        found = await asked.backend.read(lambda reader: reader.state(workflow_id))
+        found = await asked.backend.state(workflow_id)
     if found is None:
         raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}")
     found = asked.shown(found)
@@ -160,7 +176,7 @@ async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -
     return hub.event(number, workflow_id, found)
 
 
-async def _missed(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId | None) -> AsyncIterator[bytes]:
+async def _missed(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId | None) -> AsyncIterator[Told]:
     """What has changed since, and where the reader is then."""
     number = hub.number
     if last is None:  # a list that was read just now, of tables that are behind, may not have what was told just before
@@ -172,32 +188,42 @@ async def _missed(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: 
     return _found(hub, query, changed, number)
 
 
-def _found(
+async def _found(
     hub: Hub, query: ListQuery, changed: Sequence[tuple[int, str, WorkflowState | None]], number: int
-) -> AsyncIterator[bytes]:
+) -> AsyncIterator[Told]:
+    """One by one, each encoded when the reader has taken the one before."""
     lasting = lasting_of(query)
-    told = [hub.event(*each, query) for each in changed if each[2] is None or lasting.matches(each[2])]
-    return _all([*told, hub.mark(number)])
-
-
-async def _read(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId) -> AsyncIterator[bytes]:
-    """Page by page. Until the last one was told, ids are moments only: who is cut off in between begins there."""
-    number = hub.number
-    wanted = replace(
-        lasting_of(query), updated_after=max(0, last.moment - OVERLAP_US), sort="updated_at", order="oldest", limit=PAGE_LIMIT
-    )
-    while True:
-        page = await asked.backend.read(lambda reader, wanted=wanted: reader.list(wanted))  # type: ignore[misc]
-        for state in page:
-            watch.knows(state)
-            yield hub.event(0, state.workflow_id, asked.shown(state), query)
-        if len(page) < PAGE_LIMIT:
-            break
-        wanted = replace(wanted, after=wanted.key_of(page[-1]))
+    for each in changed:
+        if each[2] is None or lasting.matches(each[2]):
+            yield hub.event(*each, query)
     yield hub.mark(number)
 
 
-async def _all(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
+async def _read(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId) -> AsyncIterator[Told]:
+    """Page by page. Until the last one was told, ids are moments only: who is cut off in between begins there."""
+    number = hub.number
+    wanted = replace(
+        lasting_of(query),
+        updated_after=max(0, last.moment - OVERLAP_US),
+        sort="updated_at",
+        order="oldest",
+        limit=PAGE_LIMIT,
+        max_bytes=PAGE_BYTES,
+    )
+    while True:
+        page = await asked.backend.read_large(lambda reader, wanted=wanted: reader.list(wanted))  # type: ignore[misc]
+        following = wanted.key_of(page[-1]) if wanted.is_cut(page) else None
+        page.reverse()
+        while page:  # what was told is not held until the others were
+            state = page.pop()
+            watch.knows(state)
+            yield hub.event(0, state.workflow_id, asked.shown(state), query)
+        if following is None:
+            break
+        wanted = replace(wanted, after=following)
+    yield hub.mark(number)
+
+
+async def _all(parts: Sequence[Told]) -> AsyncIterator[Told]:
     for each in parts:
-        if each:
-            yield each
+        yield each

@@ -1,6 +1,7 @@
 import { ask, clock, copy, listen, paint, picture, showLink } from "./live.js";
 
 const COUNTS_WHILE = { "picked-up": "Paid", "delivered": "Picked up" };
+const OPEN = ["Charging card", "Paid", "Picked up"];
 const WORDS = { "Refunding": "Too late: the customer gets the money back", "Failed": "Nothing to do" };
 
 const rows = new Map();      // order id -> its row
@@ -50,7 +51,7 @@ function show({ id, status }) {
   row.dataset.state = status.state;
   row.querySelector("strong").textContent = name;
   paint(row.querySelector(".chip"), status.state);
-  const isOpen = ["Charging card", "Paid", "Picked up"].includes(status.state);
+  const isOpen = OPEN.includes(status.state);
   row.querySelectorAll("button").forEach((button) => {
     button.hidden = !isOpen;
     button.classList.toggle("plain", COUNTS_WHILE[button.dataset.act] !== status.state);
@@ -68,7 +69,8 @@ function board({ orders, problem }) {
   }
   shown.forEach((row, at) => { if (rowsBody.children[at] !== row) rowsBody.insertBefore(row, rowsBody.children[at] ?? null); });
   say(orders.length ? "" : "empty");
-  document.getElementById("count").textContent = orders.length ? `${orders.length} open ${orders.length === 1 ? "order" : "orders"}` : "";
+  const open = orders.filter((order) => OPEN.includes(order.status.state)).length;  // an order that was delivered stays on the board for a while
+  document.getElementById("count").textContent = open ? `${open} open ${open === 1 ? "order" : "orders"}` : "";
 }
 
 say("loading");

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import structs
 
 from perdure.cli.dev import DEFAULT_DB, DatabaseOption, database_url
 from perdure.cli.kafka_options import SettingOption
@@ -14,7 +16,7 @@ from perdure.cli.output import Format, FormatOption, local_time, print_facts, pr
 from perdure.cli.tree import group
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from perdure.log.dead_letters import DeadLetters, OpenLetter
 
@@ -29,6 +31,10 @@ AllOption = Annotated[bool, typer.Option("--all", help="All that are open.")]
 
 SHOWN_BYTES = 4_096
 """Of a value in a table."""
+PAGE = 100
+"""Letters that are read, retried or dropped at a time."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""Of letters that are retried at a time."""
 
 
 @commands.command("list")
@@ -38,9 +44,20 @@ def list_(
     settings: SettingOption = None,
     db: DatabaseOption = DEFAULT_DB,
     output: FormatOption = Format.TABLE,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1_000,
+    after: Annotated[str, typer.Option(help="Those behind this one.", metavar="ID")] = "",
 ) -> None:
-    """List those that are neither retried nor dropped, oldest first."""
-    found = _dead_letters(kafka, namespace, settings, db).open()
+    """List those that are neither retried nor dropped, oldest first; of a value the beginning, `show` has all of it."""
+    letters = _dead_letters(kafka, namespace, settings, db)
+    found: list[OpenLetter] = []
+    while len(found) < limit:
+        page = letters.page(min(PAGE, limit - len(found)), after)
+        found += page.letters
+        after = page.next
+        if not after:
+            break
+    if after:
+        typer.echo(f"there are more: --after {after}, or a higher --limit", err=True)
     if output is Format.JSON:
         print_json([_as_json(each) for each in found])
     elif not found:
@@ -64,7 +81,7 @@ def show(
 ) -> None:
     """Show all of one, its bytes included."""
     letters = _dead_letters(kafka, namespace, settings, db)
-    (found,) = _picked(letters.open(), [id], is_all=False)
+    (found,) = _open(letters, [id])
     if output is Format.JSON:
         print_json(_as_json(found))
         return
@@ -99,12 +116,18 @@ def retry(
 ) -> None:
     """Put them back where they came from; exit code 1 and a line for each that would be of no use."""
     letters = _dead_letters(kafka, namespace, settings, db)
-    picked = _picked(letters.open(), ids, is_all=all_)
-    faults = {each.id: fault for each in picked if (fault := letters.fault_of(each))}
-    if good := [each for each in picked if each.id not in faults]:
-        letters.retry(good)
-    for each in good:
-        typer.echo(f"{each.id}: back in {each.letter.topic}")
+    faults: dict[str, str] = {}
+    for some in _batches(_named(letters, ids, is_all=all_)):
+        good: list[OpenLetter] = []
+        for each in _open(letters, some):
+            if fault := letters.fault_of(each):
+                faults[each.id] = fault
+            else:
+                good.append(each)
+        if good:
+            letters.retry(good)
+        for each in good:
+            typer.echo(f"{each.id}: back in {each.letter.topic}")
     for faulty, fault in faults.items():
         typer.echo(f"{faulty}: {fault}", err=True)
     if faults:
@@ -115,7 +138,7 @@ def retry(
 def drop(
     ids: IdsArgument = None,
     all_: AllOption = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Yes, what they ask for shall never happen.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Yes, what they ask for never happens.")] = False,
     kafka: KafkaOption = "",
     namespace: NamespaceOption = "",
     settings: SettingOption = None,
@@ -123,12 +146,14 @@ def drop(
 ) -> None:
     """Forget them: what they ask for never happens."""
     letters = _dead_letters(kafka, namespace, settings, db)
-    picked = _picked(letters.open(), ids, is_all=all_)
+    named = _named(letters, ids, is_all=all_)
     if not yes:
-        raise typer.BadParameter(f"{len(picked)} would be dropped for ever; add --yes if that is meant", param_hint="--yes")
-    letters.drop(picked)
-    for each in picked:
-        typer.echo(f"{each.id}: dropped")
+        raise typer.BadParameter(f"{len(named)} would be dropped for ever; add --yes if that is meant", param_hint="--yes")
+    for begin in range(0, len(named), PAGE):
+        some = named[begin : begin + PAGE]
+        letters.drop(some)
+        for each in some:
+            typer.echo(f"{each.id}: dropped")
 
 
 def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: str) -> DeadLetters:
@@ -146,15 +171,44 @@ def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: st
     return KafkaDeadLetters(where.namespace, where.settings)
 
 
-def _picked(found: Sequence[OpenLetter], ids: list[str] | None, *, is_all: bool) -> list[OpenLetter]:
-    from perdure.errors import UsageError
+def _named(letters: DeadLetters, ids: list[str] | None, *, is_all: bool) -> list[OpenLetter]:
+    """Previews of those that are named, each of which must be there, or of all that are there now."""
+    from perdure.log.dead_letters import pages
 
     if bool(ids) is is_all:
         raise typer.BadParameter("name some, or say --all", param_hint="ID")
-    by_id = {each.id: each for each in found}
-    if missing := [each for each in ids or () if each not in by_id]:
+    if not ids:
+        return [_slim(each) for some in pages(letters, PAGE) for each in some]
+    return [_slim(_open(letters, [each])[0]) for each in dict.fromkeys(ids)]
+
+
+def _slim(letter: OpenLetter) -> OpenLetter:
+    """Without its bytes: there may be many."""
+    return replace(letter, letter=structs.replace(letter.letter, key=None, value=None, headers=()))
+
+
+def _batches(named: Sequence[OpenLetter]) -> Iterator[list[str]]:
+    """Ids, as many at a time as may be held in memory whole."""
+    some: list[str] = []
+    size = 0
+    for each in named:
+        if some and (len(some) >= PAGE or size + each.size > BATCH_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(each.id)
+        size += max(each.size, 0)
+    if some:
+        yield some
+
+
+def _open(letters: DeadLetters, ids: Sequence[str]) -> list[OpenLetter]:
+    """The whole of them; all of them are there."""
+    from perdure.errors import UsageError
+
+    found = letters.get(ids)
+    if missing := sorted({*ids} - {each.id for each in found}):
         raise UsageError(f"there is no open dead letter {missing[0]}; `perdure dead-letters list` shows those there are")
-    return [by_id[each] for each in dict.fromkeys(ids)] if ids else list(found)
+    return found
 
 
 def _as_json(found: OpenLetter) -> dict[str, Any]:
@@ -170,6 +224,8 @@ def _as_json(found: OpenLetter) -> dict[str, Any]:
         "message": letter.message,
         "key": _base64(letter.key),
         "value": _base64(letter.value),
+        "size": found.size if found.size >= 0 else None,
+        "is_whole": found.is_whole,
         "headers": [{"name": header.name, "value": _base64(header.value)} for header in letter.headers],
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -58,12 +58,22 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 def local_time(at_us: int) -> str:
     """Microseconds since 1970 as the local time of day; empty for 0."""
-    return f"{datetime.fromtimestamp(at_us / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S}" if at_us else ""
+    return f"{datetime.fromtimestamp(_shown(at_us) / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S}" if at_us else ""
 
 
 def utc_time(at_us: int) -> str | None:
     """Microseconds since 1970 as ISO 8601 in UTC, exact; None for 0."""
     if not at_us:
         return None
-    seconds, rest = divmod(at_us, 1_000_000)
+    seconds, rest = divmod(_shown(at_us), 1_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06}Z"
+
+
+_EARLIEST_US: Final = -62_135_510_400_000_000
+_LATEST_US: Final = 253_402_214_400_000_000
+"""A day within the years 1 to 9999, for any time zone."""
+
+
+def _shown(at_us: int) -> int:
+    """A moment that can be shown: a record that somebody else wrote may say any."""
+    return min(max(at_us, _EARLIEST_US), _LATEST_US)

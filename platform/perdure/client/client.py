@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from perdure import errors
 from perdure.client.address import Connecting
 from perdure.client.answers import accepted
-from perdure.client.description import describe
+from perdure.client.description import describe, run_of
 from perdure.client.handle import Handle
 from perdure.client.listing import ListQuery
 from perdure.client.reached import reached
+from perdure.client.reading import state_of
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.targets import definition_for
 from perdure.client.traced import traced
@@ -207,8 +208,8 @@ class Client:
         """
         state = await self._state(id)
         view = self._payloads.decode(state.view, Any, what="the view") if state.view else None
-        records = await self._transport.read(lambda reader: reader.events(id, state.run_id))
-        return describe(state, records, view, json.decode(state.attributes) if state.attributes else {})
+        attributes = json.decode(state.attributes) if state.attributes else {}
+        return await self._transport.read(lambda reader: describe(state, run_of(state, reader), view, attributes))
 
     async def history(self, id: str, run_id: str = "") -> list[EventRecord]:
         """The events of a run; of the current or last one by default. `perdure.codec.history` turns them into JSON and back.
@@ -312,7 +313,7 @@ class Client:
 
     async def _state(self, id: str) -> WorkflowState:
         _check_id(id)
-        state = await self._transport.read(lambda reader: reader.state(id))
+        state = await state_of(self._transport, id)
         if state is None:
             raise errors.WorkflowNotFound(f"no workflow has the id {id!r}")
         return state

@@ -1,20 +1,24 @@
-"""What a run is doing: folded from its history."""
+"""What a run is doing: from its public state, and from its history where that does not say enough."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from perdure.codec.records import decode_event_record
 from perdure.core.activity import ActivityState, ActivityStatus
 from perdure.core.run import fold
 from perdure.model.failure import described
+from perdure.model.states import WAITS_TOLD
 from perdure.model.tasks import trouble_of_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    from perdure.model.events import EventRecord
+    from perdure.client.ports import Reader
+    from perdure.core.run import RunState
     from perdure.model.states import Status, WorkflowState
 
 
@@ -81,32 +85,66 @@ def moment(at: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)
 
 
-def describe(state: WorkflowState, records: Sequence[EventRecord], view: Any, attributes: dict[str, Any]) -> Description:
-    """Fold the history of the run that `state` is of.
+def needs_history(state: WorkflowState) -> bool:
+    """Whether the public state alone does not say what the run waits for: of activities it names the attempt only, and of many waits the
+    first ones.
+    """
+    return any(each.kind == "activity" for each in state.waits) or len(state.waits) >= WAITS_TOLD
+
+
+def run_of(
+    state: WorkflowState, reader: Reader, turn: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> RunState | None:
+    """What the history of a run leads to, read page by page; None when `describe` does not need it.
 
     Args:
         state: the public state.
-        records: the whole history.
+        reader: of the history.
+        turn: entered while a page is decoded and folded.
+
+    Raises:
+        InfrastructureError: it cannot be read.
+    """
+    run: RunState | None = None
+    next_event_id = 1 if needs_history(state) else 0
+    while next_event_id:
+        page = reader.history(state.workflow_id, state.run_id, next_event_id)
+        with turn():
+            run = fold(map(decode_event_record, page.records), run) if page.records else run
+        next_event_id = page.next_event_id
+    return run
+
+
+def describe(state: WorkflowState, run: RunState | None, view: Any, attributes: dict[str, Any]) -> Description:
+    """What a run is doing.
+
+    Args:
+        state: the public state.
+        run: of `run_of`.
         view: decoded.
         attributes: decoded.
     """
-    run = fold(records)
-    failure = run.failure
-    reason = state.reason or run.reason or (described(failure) if failure else "")
+    failure = state.failure
+    reason = state.reason or (described(failure) if failure else "")
+    if run is None:
+        timers = {each.number: each.due_at for each in state.waits if each.kind == "timer"}
+        activities: tuple[PendingActivity, ...] = ()
+    else:
+        timers, activities = run.timers, tuple(_pending(activity) for activity in run.activities.values())
     return Description(
-        run.workflow_id,
-        run.run_id,
-        run.type,
-        run.status,
-        moment(run.started_at),
-        moment(run.last_at),
-        moment(run.closed_at) if run.closed_at else None,
-        run.last_event_id,
+        state.workflow_id,
+        state.run_id,
+        state.type,
+        state.status,
+        moment(state.started_at),
+        moment(state.updated_at),
+        moment(state.closed_at) if state.closed_at else None,
+        state.history_length,
         view,
         attributes,
         reason,
-        tuple(_pending(activity) for activity in run.activities.values()),
-        tuple(PendingTimer(number, moment(at)) for number, at in sorted(run.timers.items(), key=lambda each: each[1])),
+        activities,
+        tuple(PendingTimer(number, moment(at)) for number, at in sorted(timers.items(), key=lambda each: each[1])),
     )
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from perdure import errors
 from perdure.client.answers import accepted, answered, result_of
 from perdure.client.reached import reached
+from perdure.client.reading import state_of
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.targets import member_for
 from perdure.client.traced import traced
@@ -244,14 +245,14 @@ class Handle(Generic[S_co, R_co]):
 
     async def _state(self) -> WorkflowState:
         self._check_id()
-        state = await self._transport.read(lambda reader: reader.state(self.id))
+        state = await state_of(self._transport, self.id)
         if state is None:
             raise errors.WorkflowNotFound(f"no workflow has the id {self.id!r}")
         return state
 
     async def _closed(self) -> Closed | None:
         """How the run ended, if the materialised state knows."""
-        state = await self._transport.read(lambda reader: reader.state(self.id))
+        state = await state_of(self._transport, self.id)
         if state is None or not state.status.is_closed or self.run_id not in ("", state.run_id):
             return None
         return Closed("", state.run_id, state.status, state.result, state.failure, state.reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from heapq import nlargest, nsmallest
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
@@ -10,7 +10,7 @@ from msgspec import Struct, json
 
 from perdure.errors import RequestRefused
 from perdure.model.limits import is_unicode
-from perdure.model.states import WorkflowState
+from perdure.model.states import Status, WorkflowState
 
 Scalar: TypeAlias = str | int | float | bool | None
 Sort: TypeAlias = Literal["started_at", "updated_at", "closed_at", "workflow_id"]
@@ -20,6 +20,7 @@ Key: TypeAlias = tuple[int | str, str]
 
 PAGE_LIMIT: Final = 1_000
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
+STATUSES: Final[tuple[str, ...]] = tuple(map(str, Status))
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -40,6 +41,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         sort: what it is sorted by, then by id in the same direction. Open runs count as closed in 1970.
         order: newest, or the greatest, first; or the other way round.
         limit: of the page, from 1 to 1000.
+        max_bytes: the page ends with the state that makes it larger than this; 0: it may be of any size. See `is_cut`.
         after: the key of the last one of the page before; see `key_of`.
 
     Raises:
@@ -60,6 +62,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
     order: Order = "newest"
     limit: int = 100
     after: Key | None = None
+    max_bytes: int = 0
 
     def __post_init__(self) -> None:
         if fault := self._fault():
@@ -73,11 +76,27 @@ class ListQuery(Struct, frozen=True, kw_only=True):
     @property
     def has_filters(self) -> bool:
         """Whether anything is left out."""
-        return self != ListQuery(sort=self.sort, order=self.order, limit=self.limit, after=self.after)
+        unfiltered = ListQuery(sort=self.sort, order=self.order, limit=self.limit, after=self.after, max_bytes=self.max_bytes)
+        return self != unfiltered
 
     def key_of(self, state: WorkflowState) -> Key:
         """What the workflow is sorted by, and its id: `after` of the page that follows it."""
         return getattr(state, self.sort), state.workflow_id
+
+    def within(self, states: Iterable[WorkflowState]) -> list[WorkflowState]:
+        """The first ones of what the filters let through: as many as the page holds, by number and by size; reads no further."""
+        found: list[WorkflowState] = []
+        size = 0
+        for state in states:
+            found.append(state)
+            size += size_of(state)
+            if len(found) >= self.limit or 0 < self.max_bytes < size:
+                break
+        return found
+
+    def is_cut(self, page: Sequence[WorkflowState]) -> bool:
+        """Whether a page may be followed by another one: it is full, by number or by size."""
+        return len(page) >= self.limit or 0 < self.max_bytes < sum(map(size_of, page))
 
     def is_after(self, key: Key) -> bool:
         """Whether it belongs on this page or on one that follows."""
@@ -120,6 +139,9 @@ class ListQuery(Struct, frozen=True, kw_only=True):
             wanted = str if self.sort == "workflow_id" else int
             if tuple(map(type, self.after)) != (wanted, str):
                 return f"after={self.after!r} does not come from a list that is sorted by {self.sort}"
+        for status in self.statuses:
+            if status not in STATUSES:
+                return f"status={status!r} is none of {', '.join(STATUSES)}"
         texts = [*self.types, *self.statuses, self.id_prefix, *(part for pair in self.attributes for part in pair)]
         texts += self.after or ()
         for text in texts:
@@ -145,7 +167,13 @@ def select(query: ListQuery, states: Iterable[WorkflowState], matches: Callable[
     """
     key: Any = query.key_of
     wanted = (state for state in states if matches(state) and query.is_after(query.key_of(state)))
-    return (nlargest if query.is_newest else nsmallest)(query.limit, wanted, key=key)
+    return query.within((nlargest if query.is_newest else nsmallest)(query.limit, wanted, key=key))
+
+
+def size_of(state: WorkflowState) -> int:
+    """Bytes of what may be large in a state."""
+    failure = state.failure
+    return len(state.view) + len(state.result) + len(state.attributes) + (len(failure.fields) if failure is not None else 0)
 
 
 def count(states: Iterable[WorkflowState], query: ListQuery) -> dict[tuple[str, str], int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from perdure.codec.paging import PAGE_EVENTS
+
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from perdure.client.position import Position
     from perdure.model.commands import AnyCommand, Request
     from perdure.model.events import EventRecord
-    from perdure.model.replies import AnyReply
+    from perdure.model.replies import AnyReply, History
     from perdure.model.states import WorkflowState
 
 T = TypeVar("T")
@@ -31,6 +33,21 @@ class Reader(Protocol):
 
     def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:
         """The history of a run, in order; empty when there is none."""
+        ...
+
+    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+        """A page of the history of a run, cut where it is stored: it costs what the page costs, however long the history is.
+
+        Args:
+            workflow_id: of the workflow.
+            run_id: of the run.
+            from_event_id: the page begins with the record that holds this event, or with the last record; at least 1.
+            limit: of events, from that one on. Records are not divided, so the page may hold some more; large ones make
+                it end sooner. `next_event_id` says where the next page begins.
+
+        Returns:
+            Encoded records, none when there is no such run.
+        """
         ...
 
     def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
@@ -68,7 +85,7 @@ class Transport(Protocol):
 
     @property
     def is_reader_near(self) -> bool:
-        """Whether reading one state is cheaper than asking the engine for it."""
+        """Whether reading one state is a look-up, cheaper than asking the engine for it: a loop may do it by `reader`, without `read`."""
         ...
 
     async def read(self, question: Callable[[Reader], T]) -> T:

@@ -76,17 +76,20 @@ def history_from_json(text: str | bytes) -> list[EventRecord]:
 
 def events_to_json(record: EventRecord) -> list[dict[str, Any]]:
     """The events of one record, each as an object of JSON."""
-    events: list[dict[str, Any]] = []
-    for event_id, event in enumerate(record.events, record.first_event_id):
-        shown = {"event_id": event_id, "at": _time(record.at), "type": type(event).__name__, **_shown(event)}
-        if event_id == record.first_event_id:
-            shown["record"] = {
-                "input_partition": record.input_partition,
-                "input_offset": record.input_offset,
-                "previous_hash": record.previous_hash.hex(),
-            }
-        events.append(shown)
-    return events
+    return [event_to_json(record, event_id) for event_id in range(record.first_event_id, record.last_event_id + 1)]
+
+
+def event_to_json(record: EventRecord, event_id: int) -> dict[str, Any]:
+    """One event of a record as an object of JSON."""
+    event = record.events[event_id - record.first_event_id]
+    shown = {"event_id": event_id, "at": _time(record.at), "type": type(event).__name__, **_shown(event)}
+    if event_id == record.first_event_id:
+        shown["record"] = {
+            "input_partition": record.input_partition,
+            "input_offset": record.input_offset,
+            "previous_hash": record.previous_hash.hex(),
+        }
+    return shown
 
 
 def _shown(struct: msgspec.Struct) -> dict[str, Any]:

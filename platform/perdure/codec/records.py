@@ -86,8 +86,10 @@ def hash_of_record(record: EventRecord) -> bytes:
 def _decoded(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
     try:
         return decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        found: object = data  # a row of SQLite may hold anything
+        size = f"{len(found)} bytes" if isinstance(found, bytes) else f"type {type(found).__name__}"
         raise InfrastructureError(
-            f"a stored {what} of {len(data)} bytes cannot be read: {error}. It was damaged, or written by a newer version; "
+            f"a stored {what} of {size} cannot be read: {error}. It was damaged, or written by a newer version; "
             "restore the database from a backup, or upgrade."
         ) from None

@@ -115,17 +115,16 @@ def evolve(run: RunState, event: ev.AnyEvent, at: int) -> None:
     _EVOLVE[type(event)](run, event)
 
 
-def fold(records: Iterable[ev.EventRecord]) -> RunState:
+def fold(records: Iterable[ev.EventRecord], run: RunState | None = None) -> RunState:
     """The state that a history leads to.
 
     Args:
         records: at least one, in order. `last_hash`, which is of bytes, stays empty.
+        run: what the records before have led to; it is changed. None: they begin with the first one.
 
     Raises:
         ValueError: the history has a gap, or does not begin with WorkflowStarted.
     """
-    run: RunState | None = None
-    record: ev.EventRecord | None = None
     for record in records:
         events: Iterable[ev.AnyEvent] = record.events
         if run is None:
@@ -139,7 +138,7 @@ def fold(records: Iterable[ev.EventRecord]) -> RunState:
         for event in events:
             evolve(run, event, record.at)
         run.input_partition, run.input_offset = record.input_partition, record.input_offset
-    if run is None or record is None:
+    if run is None:
         raise ValueError("an empty history")
     return run
 

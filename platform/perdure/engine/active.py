@@ -13,6 +13,7 @@ from perdure.replay.live import LiveRun
 if TYPE_CHECKING:
     from perdure.engine.ports import Store
     from perdure.model.payloads import Payloads
+    from perdure.model.replies import History
     from perdure.model.states import WorkflowState
     from perdure.replay.live import Watch
     from perdure.workflow import Definition
@@ -104,6 +105,10 @@ class ActiveRuns:
     def history(self, workflow_id: str, run_id: str) -> list[ev.EventRecord]:
         """What has been recorded of a run; empty when there is none."""
         return self._store.events(workflow_id, run_id)
+
+    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+        """A page of what has been recorded of a run; empty when there is none."""
+        return self._store.page(workflow_id, run_id, from_event_id)
 
     def add(self, active: ActiveRun) -> None:
         """A new run; an older one of the same workflow id is dropped."""

@@ -17,12 +17,11 @@ from perdure.core.run import RunState, evolve, fold
 from perdure.core.start import Outcome, decide_start, started_event
 from perdure.engine.active import ActiveRun, ActiveRuns
 from perdure.engine.faults import fault_of_signal, too_large
-from perdure.engine.paging import page_of
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.duration import LONGEST_US
 from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id, fault_of_reason
-from perdure.model.replies import Accepted, Answered, QueryRaised, Refusal, Refused
+from perdure.model.replies import Accepted, Answered, History, QueryRaised, Refusal, Refused
 from perdure.replay.live import STRAYED, SUSPENDING, WAKES
 
 if TYPE_CHECKING:
@@ -266,8 +265,8 @@ class Handler:
         run_id = command.run_id
         if not run_id and (active := self._runs.find(command.workflow_id)) is not None:
             run_id = active.state.run_id
-        records = self._runs.history(command.workflow_id, run_id) if run_id else []
-        self._outbox.reply(command.reply_to, page_of(records, command))
+        page = self._runs.page(command.workflow_id, run_id, command.from_event_id) if run_id else History("", ())
+        self._outbox.reply(command.reply_to, replace(page, request_id=command.request_id))
 
     def _query(self, command: cm.QueryWorkflow) -> None:
         active = self._find(command)

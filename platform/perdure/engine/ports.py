@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from perdure.model.commands import AnyCommand
     from perdure.model.events import EventRecord, RecordProduced
-    from perdure.model.replies import AnyReply
+    from perdure.model.replies import AnyReply, History
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
@@ -150,6 +150,13 @@ class Store(Protocol):
 
     def events(self, workflow_id: str, run_id: str) -> list[EventRecord]:
         """The history of a run, in order; empty when there is none."""
+        ...
+
+    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+        """A page of the history: `codec.paging.page_of` from the record that holds the event, or from the last one.
+
+        Costs what the page costs, however long the history is.
+        """
         ...
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:

@@ -9,11 +9,10 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from perdure.errors import InfrastructureError
 from perdure.medium.faults import fault
 from perdure.medium.sqlite import BUSY_S, check_format, connect, see_that_it_exists
 
@@ -180,9 +179,12 @@ class SqliteAuditTrail:
         return self._connection
 
 
-def read_entry(record: bytes) -> AuditEntry:
-    """Raises InfrastructureError when it is none."""
+def read_entry(record: Any) -> AuditEntry:
+    """The entry; of one that cannot be read, one that says so, so that the others can be read."""
     try:
         return decode_entry(record)
-    except msgspec.MsgspecError as error:
-        raise InfrastructureError(f"an entry of the audit trail cannot be read: {error}") from None
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        detail = f"this entry cannot be read: {error}"
+        return AuditEntry(
+            at=0, who="", role="", action="unreadable", target="", outcome="unreadable", status=0, detail=detail[:1_000]
+        )

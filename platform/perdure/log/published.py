@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from perdure.codec.records import decode_headers, encode_command
+from perdure.engine.report import Sparing
 from perdure.log.rows import insert_record
 from perdure.medium.faults import fault
 from perdure.medium.sqlite import BUSY_S, check_format, connect, path_of, see_that_it_exists
@@ -66,7 +67,7 @@ class PublishedRecords:
     def __init__(self, path: Path, bindings: Bindings, report: Report) -> None:
         self._path = path
         self._bindings = bindings
-        self._report = report
+        self._report = Sparing(report)
         self._topics = set(bindings.topics)
         self._connection = connect(path, BUSY_S, mode="rw")
         self._connection.execute("INSERT OR IGNORE INTO meta VALUES (?, 0)", (TAKEN,))

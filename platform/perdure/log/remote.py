@@ -76,8 +76,8 @@ class SqliteTransport:
         return True
 
     async def read(self, question: Callable[[Reader], T]) -> T:
-        """At once."""
-        return question(self._reader)
+        """Off the loop: a list, or a history, may be large."""
+        return await asyncio.to_thread(question, self._reader)
 
     async def position(self, workflow_id: str) -> Position:
         """Every read sees all that was answered before it."""

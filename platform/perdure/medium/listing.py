@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from heapq import merge
-from itertools import islice
+from heapq import merge, nlargest, nsmallest
 from typing import TYPE_CHECKING, Any, Final
 
 from perdure.client.listing import count, end_of, select
-from perdure.codec.records import decode_state
+from perdure.medium.states import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +31,22 @@ def listed(connection: Connection, query: ListQuery) -> list[WorkflowState]:
             rows = merge(*pages, key=lambda row: row[:2], reverse=query.is_newest)
         case "started_at" | "workflow_id":
             rows = _rows(connection, query, query.sort, None)
+        case _ if query.max_bytes:  # only keys are held until it is known what the page is
+            found = (
+                state for state in _decoded(connection, query) if query.matches(state) and query.is_after(query.key_of(state))
+            )
+            keys: Iterator[Any] = map(query.key_of, found)
+            page = (nlargest if query.is_newest else nsmallest)(query.limit, keys)
+            return query.within(filter(None, (state_of(connection, workflow_id) for _, workflow_id in page)))
         case _:
-            return select(query, (decode_state(row[2]) for row in _rows(connection, query, "", None)), query.matches)
-    return list(islice(filter(query.matches, (decode_state(row[2]) for row in rows)), query.limit))
+            return select(query, _decoded(connection, query), query.matches)
+    return query.within(filter(query.matches, (read_state(connection, row[1], row[2]) for row in rows)))
+
+
+def state_of(connection: Connection, workflow_id: str) -> WorkflowState | None:
+    """The state of a workflow id."""
+    row = connection.execute("SELECT record FROM workflows WHERE workflow_id = ?", (workflow_id,)).fetchone()
+    return read_state(connection, workflow_id, row[0]) if row is not None else None
 
 
 def counted(connection: Connection, query: ListQuery) -> dict[tuple[str, str], int]:
@@ -42,7 +54,12 @@ def counted(connection: Connection, query: ListQuery) -> dict[tuple[str, str], i
     if not query.has_filters:
         rows = connection.execute("SELECT type, status, count(*) FROM workflows GROUP BY status, type")
         return {(type_, status): number for type_, status, number in rows}
-    return count((decode_state(row[2]) for row in _rows(connection, query, "", None)), query)
+    return count(_decoded(connection, query), query)
+
+
+def _decoded(connection: Connection, query: ListQuery) -> Iterator[WorkflowState]:
+    """In any order."""
+    return (read_state(connection, row[1], row[2]) for row in _rows(connection, query, "", None))
 
 
 def _pairs(connection: Connection, query: ListQuery) -> list[tuple[str, str]]:
@@ -50,7 +67,9 @@ def _pairs(connection: Connection, query: ListQuery) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     pair: tuple[str, str] | None = ("", "")
     while pair is not None:
-        pair = connection.execute(_PAIRS, pair).fetchone()
+        before, pair = pair, connection.execute(_PAIRS, pair).fetchone()
+        if pair == before:  # damaged text, which is not what is shown of it: seeking goes no further
+            return found
         if pair is not None and (not query.statuses or pair[0] in query.statuses) and (not query.types or pair[1] in query.types):
             found.append(pair)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.codec.paging import page_from
 from perdure.codec.records import encode_event_record, hash_of
 from perdure.model.states import Status
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Batch
     from perdure.medium.memory import MemoryMedium
     from perdure.model.events import EventRecord
+    from perdure.model.replies import History
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
@@ -40,6 +42,10 @@ class MemoryStore:
     def events(self, workflow_id: str, run_id: str) -> list[EventRecord]:
         """The history of a run."""
         return [record for record in self._medium.stored.events(run_id) if record.workflow_id == workflow_id]
+
+    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+        """A page of the history."""
+        return page_from(self.events(workflow_id, run_id), from_event_id)
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:
         """Of the run's last record."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perdure.codec.records import decode_event_record, decode_state, decode_task, hash_of
 from perdure.medium.faults import fault
+from perdure.medium.history import history_page
 from perdure.model.timers import Timer, TimerKind
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Batch
     from perdure.medium.sqlite import SqliteFile
     from perdure.model.events import EventRecord
+    from perdure.model.replies import History
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
 
@@ -59,6 +61,13 @@ class SqliteStore:
         rows = self._rows("SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id", (run_id,))
         records = [decode_event_record(row[0]) for row in rows]
         return records if records and records[0].workflow_id == workflow_id else []
+
+    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+        """A page of the history."""
+        try:
+            return history_page(self._file.connection, workflow_id, run_id, from_event_id)
+        except sqlite3.Error as error:
+            raise fault(error, self._file.path) from error
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:
         """Of the run's last record."""

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from msgspec import json
 
-from perdure.client.listing import ListQuery, Sort, end_of
+from perdure.client.listing import STATUSES, ListQuery, Sort, end_of
 from perdure.codec.records import decode_state
-from perdure.model.states import WorkflowState
+from perdure.errors import InfrastructureError
+from perdure.model.states import Status, WorkflowState
 from perdure.views.database import Connection, Database
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,6 +23,9 @@ _COLUMNS: Final[Mapping[Sort, str]] = MappingProxyType(
         "closed_at": "coalesce(w.closed_at, '1970-01-01 00:00:00+00'::timestamptz)",
         "workflow_id": "w.workflow_id",
     }
+)
+_ROW: Final = "w.record, w.workflow_id, w.run_id, w.type, w.status, " + ", ".join(
+    f"coalesce((extract(epoch FROM w.{each}_at) * 1000000)::bigint, 0)" for each in ("started", "updated", "closed")
 )
 _KINDS: Final = """WITH RECURSIVE kinds AS (
     (SELECT type, status FROM {s}.workflows ORDER BY type, status LIMIT 1)
@@ -45,7 +49,7 @@ def listed(connection: Connection, database: Database, query: ListQuery) -> list
     if query.sort == "workflow_id":
         order = direction
         conditions += _kinds(query, "w", values)
-        text = f"SELECT w.record FROM {{s}}.workflows w WHERE {' AND '.join(conditions)} ORDER BY w.workflow_id {order} LIMIT %(limit)s"  # noqa: S608 - values are parameters
+        text = f"SELECT {_ROW} FROM {{s}}.workflows w WHERE {' AND '.join(conditions)} ORDER BY w.workflow_id {order} LIMIT %(limit)s"  # noqa: S608 - values are parameters
     else:
         page = (
             f"SELECT {key} AS key, w.workflow_id FROM {{s}}.workflows w "  # noqa: S608
@@ -54,9 +58,29 @@ def listed(connection: Connection, database: Database, query: ListQuery) -> list
         text = (
             f"{_KINDS}, page AS MATERIALIZED (SELECT p.key, p.workflow_id FROM kinds, LATERAL ({page}) p "  # noqa: S608
             f"WHERE {' AND '.join(_kinds(query, 'kinds', values))} ORDER BY p.key {order} LIMIT %(limit)s) "
-            f"SELECT w.record FROM page JOIN {{s}}.workflows w USING (workflow_id) ORDER BY page.key {order}"
+            f"SELECT {_ROW} FROM page JOIN {{s}}.workflows w USING (workflow_id) ORDER BY page.key {order}"
         )
-    return [decode_state(row[0]) for row in connection.execute(database.sql(text), values)]
+    if not query.max_bytes:
+        return [_state(row) for row in connection.execute(database.sql(text), values)]
+    with connection.cursor() as cursor:  # row by row, no further than the page goes
+        return query.within(map(_state, cursor.stream(database.sql(text), values)))
+
+
+def state_of(connection: Connection, database: Database, workflow_id: str) -> WorkflowState | None:
+    """The state of a workflow id."""
+    text = f"SELECT {_ROW} FROM {{s}}.workflows w WHERE w.workflow_id = %s"  # noqa: S608 - names of columns
+    row = connection.execute(database.sql(text), (_text(workflow_id),)).fetchone()
+    return _state(row) if row is not None else None
+
+
+def _state(row: tuple[Any, ...]) -> WorkflowState:
+    """Of a row; where its record cannot be read, what the other columns say, with why as its reason."""
+    try:
+        return decode_state(row[0])
+    except InfrastructureError as error:
+        _, workflow_id, run_id, type_, status, started_at, updated_at, closed_at = row
+        known = Status(status) if status in STATUSES else Status.SUSPENDED
+        return WorkflowState(workflow_id, run_id, type_, known, started_at, updated_at, closed_at, 0, reason=str(error))
 
 
 def counted(connection: Connection, database: Database, query: ListQuery | None) -> dict[tuple[str, str], int]:

@@ -11,28 +11,36 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
 
-from perdure.codec.records import decode_event_record, decode_state
+from perdure.codec.paging import PAGE_EVENTS, page_of
+from perdure.codec.records import decode_event_record
 from perdure.errors import InfrastructureError
 from perdure.views.database import Connection, Database, is_outage
-from perdure.views.listing import counted, listed
+from perdure.views.listing import counted, listed, state_of
 from perdure.views.migrating import latest
 
 if TYPE_CHECKING:
     from perdure.client.listing import ListQuery
     from perdure.client.position import Position
     from perdure.model.events import EventRecord
+    from perdure.model.replies import History
     from perdure.model.states import WorkflowState
 
 T = TypeVar("T")
 
+ROWS: Final = 1_000
+"""Of one page of a history: a record has one event at least."""
 CONNECTIONS: Final = 8
 """Of one reader; more callers wait their turn."""
 LOOK_S: Final = 0.005
 LONGEST_LOOK_S: Final = 0.1
 """Between two looks at a position; each is half as long again as the one before."""
 
-_STATE: Final = "SELECT record FROM {s}.workflows WHERE workflow_id = %s"
 _EVENTS: Final = "SELECT record FROM {s}.events WHERE workflow_id = %s AND run_id = %s AND record IS NOT NULL ORDER BY workflow_id, run_id, event_id"
+_PAGE: Final = """SELECT event_id, record FROM {s}.events
+    WHERE workflow_id = %(workflow_id)s AND run_id = %(run_id)s AND record IS NOT NULL AND event_id >= coalesce(
+        (SELECT e.event_id FROM {s}.events e WHERE e.workflow_id = %(workflow_id)s AND e.run_id = %(run_id)s
+            AND e.event_id <= %(from)s AND e.record IS NOT NULL ORDER BY e.event_id DESC LIMIT 1), 0)
+    ORDER BY event_id LIMIT %(rows)s"""
 _REFLECTED: Final = "SELECT reflected_offset FROM {s}.positions WHERE topic = 'events' AND partition = %s"
 _LAG: Final = (
     "SELECT topic, partition, records, extract(epoch FROM silent_for)::float8 FROM {s}.projector_lag ORDER BY topic, partition"
@@ -58,14 +66,24 @@ class PostgresReader:
 
     def state(self, workflow_id: str) -> WorkflowState | None:
         """The state of the workflow id."""
-        rows = self._read(lambda connection: connection.execute(self._sql(_STATE), (_text(workflow_id),)).fetchall())
-        return decode_state(rows[0][0]) if rows else None
+        return self._read(lambda connection: state_of(connection, self._database, workflow_id))
 
     def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:
         """The history of a run."""
         values = (_text(workflow_id), _text(run_id))
         rows = self._read(lambda connection: connection.execute(self._sql(_EVENTS), values).fetchall())
         return [decode_event_record(row[0]) for row in rows]
+
+    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+        """A page of the history."""
+        limit = min(limit, ROWS)
+        values = {"workflow_id": _text(workflow_id), "run_id": _text(run_id), "from": from_event_id, "rows": limit + 1}
+
+        def read(connection: Connection) -> History:
+            with connection.cursor() as cursor:
+                return page_of(cursor.stream(self._sql(_PAGE), values), from_event_id, limit)
+
+        return self._read(read)
 
     def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
         """A page of workflows."""

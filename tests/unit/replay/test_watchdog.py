@@ -138,11 +138,11 @@ def test_many_short_activations_are_not_one_long_one(watchdog: Watchdog, told: l
 
 def test_an_activation_costs_little(watchdog: Watchdog) -> None:
     def cost(times: int = 20_000) -> float:
-        start = time.perf_counter()
+        start = time.thread_time()
         for _ in range(times):
             watchdog.enter("run")
             watchdog.leave()
-        return (time.perf_counter() - start) / times
+        return (time.thread_time() - start) / times
 
     if sys.gettrace() is None:
         assert (

@@ -39,12 +39,14 @@ class Answer(msgspec.Struct, frozen=True):
         content_type: without its parameters.
         body: all of it.
         retry_after_s: when to ask again; -1: it does not say.
+        next: of a list: the cursor of what follows; empty at its end.
     """
 
     status: int
     content_type: str
     body: bytes
     retry_after_s: float = -1.0
+    next: str = ""
 
     @property
     def is_record(self) -> bool:

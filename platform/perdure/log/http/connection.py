@@ -15,7 +15,7 @@ import httpx
 
 from perdure.errors import EngineUnavailable, InfrastructureError, UsageError
 from perdure.log.http.answers import Answer
-from perdure.log.http.contract import RECORD
+from perdure.log.http.contract import NEXT, RECORD
 from perdure.log.http.routes import Call
 from perdure.threads import Watched
 
@@ -133,7 +133,8 @@ class Connection:
             headers={"accept": RECORD, **self._credentials(), **call.headers},
         )
         content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return Answer(response.status_code, content_type, response.content, _seconds(response.headers.get("retry-after", "")))
+        retry_after_s = _seconds(response.headers.get("retry-after", ""))
+        return Answer(response.status_code, content_type, response.content, retry_after_s, response.headers.get(NEXT, ""))
 
     def _credentials(self) -> dict[str, str]:
         given = self._token if self._token is not None else os.environ.get(TOKEN_VARIABLE, "")

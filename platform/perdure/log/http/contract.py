@@ -25,6 +25,11 @@ PROBLEMS: Final = "https://perdure.dev/problems/"
 RESULT_S: Final = 20.0
 """How long our client lets one request for a result wait, seconds; then it asks again."""
 
+NEXT: Final = "perdure-next"
+"""The header of a list that was cut before its limit, by size or by number: the cursor of what follows."""
+EVENTS_LIMIT: Final = 1_000
+"""The most events that a page of a history may be asked for."""
+
 encode_records: Final = msgspec.msgpack.Encoder().encode
 decode_records: Final = msgspec.msgpack.Decoder(list[bytes]).decode
 

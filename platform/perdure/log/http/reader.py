@@ -7,11 +7,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
+from perdure.codec.paging import PAGE_EVENTS
 from perdure.codec.records import decode_event_record, decode_reply, decode_state
 from perdure.errors import InfrastructureError
 from perdure.log.http.answers import fault_of
-from perdure.log.http.contract import BASE, RESULT_S, decode_records
+from perdure.log.http.contract import BASE, EVENTS_LIMIT, RESULT_S, decode_records
 from perdure.log.http.routes import counts_of, get, history, page_of, path_of
 from perdure.model.replies import History
 
@@ -50,20 +52,32 @@ class HttpReader:
         found: builtins.list[EventRecord] = []
         next_event_id = 1
         while next_event_id:
-            answer = self._connection.ask(history(workflow_id, run_id, next_event_id))
-            if answer.status == HTTPStatus.NOT_FOUND and (answer.is_record or answer.slug == _NOT_FOUND):
-                return []
-            page = decode_reply(self._record(answer))
-            if not isinstance(page, History):
-                raise InfrastructureError(f"{self._connection.url} answered with {type(page).__name__} for a history")
+            page = self.history(workflow_id, run_id, next_event_id)
             found += map(decode_event_record, page.records)
             next_event_id = page.next_event_id
         return found
 
+    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+        """A page of the history."""
+        answer = self._connection.ask(history(workflow_id, run_id, from_event_id, min(limit, EVENTS_LIMIT)))
+        if answer.status == HTTPStatus.NOT_FOUND and (answer.is_record or answer.slug == _NOT_FOUND):
+            return History("", ())
+        page = decode_reply(self._record(answer))
+        if not isinstance(page, History):
+            raise InfrastructureError(f"{self._connection.url} answered with {type(page).__name__} for a history")
+        return page
+
     def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
-        """A page of workflows."""
-        answer = self._connection.ask(page_of(query))
-        return [decode_state(each) for each in decode_records(self._record(answer))]
+        """A page of workflows; the API may give it in parts."""
+        found: builtins.list[WorkflowState] = []
+        wanted = query
+        while True:
+            answer = self._connection.ask(page_of(query))
+            part = [decode_state(each) for each in decode_records(self._record(answer))]
+            found += part
+            if not answer.next or not part or wanted.is_cut(found):
+                return wanted.within(found)
+            query = replace(query, limit=query.limit - len(part), after=query.key_of(part[-1]))
 
     def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
         """How many workflows there are, by (type, status)."""

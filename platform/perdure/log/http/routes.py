@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from perdure.errors import RequestRefused, UsageError
-from perdure.log.http.contract import BASE, RESULT_S, cursor_of, time_of
+from perdure.log.http.contract import BASE, EVENTS_LIMIT, RESULT_S, cursor_of, time_of
 from perdure.model.commands import (
     AnyCommand,
     AwaitWorkflow,
@@ -75,9 +75,9 @@ def call_of(command: Request | AnyCommand) -> Call:
             raise UsageError(f"{type(command).__name__} is no request of a client: over HTTP it cannot be made")
 
 
-def history(workflow_id: str, run_id: str, from_event_id: int) -> Call:
+def history(workflow_id: str, run_id: str, from_event_id: int, limit: int = EVENTS_LIMIT) -> Call:
     """A page of a history."""
-    parameters = {"run_id": run_id, "from": str(from_event_id)}
+    parameters = {"run_id": run_id, "from": str(from_event_id), "limit": str(limit)}
     return get(f"{path_of(workflow_id)}/history", **parameters)
 
 

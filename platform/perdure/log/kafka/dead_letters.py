@@ -9,8 +9,10 @@ offered to the triggers once more. When the letter does not have its value, it i
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -18,8 +20,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient
 
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS, HEADER
-from perdure.errors import InfrastructureError, UndecodableRecord
-from perdure.log.dead_letters import OpenLetter
+from perdure.errors import InfrastructureError, UndecodableRecord, UsageError
+from perdure.log.dead_letters import LetterPage, OpenLetter, preview, size_of
 from perdure.log.kafka.author_records import FORBIDDEN, NO_TOPIC, REFUSED
 from perdure.log.kafka.facts import learn_schemas, read_facts
 from perdure.log.kafka.partitioner import partition_of
@@ -37,6 +39,7 @@ from perdure.triggers.offering import offered_headers
 
 FACT: Final = "dead-letter/"
 ANSWER_S: Final = 30.0
+_ID: Final = re.compile(r"([0-9]{1,9})/([0-9]{1,18})")
 
 _Record = tuple[str, bytes | None, bytes | str | None, int, list[Any]]
 """Topic, value, key, partition (-1: any), headers."""
@@ -67,26 +70,58 @@ class KafkaDeadLetters:
         except KafkaException as exception:
             raise InfrastructureError(f"a Kafka setting is wrong: {in_words(error_of(exception))}") from None
 
-    def open(self) -> list[OpenLetter]:
-        """Those that no fact says are done with; in the order of their partition."""
+    def page(self, limit: int = 100, after: str = "") -> LetterPage:
+        """Those that no fact says are done with; partition by partition."""
+        begin = _place_of(after) if after else (0, -1)
         partitions = self._count_of(self._topic)
+        done = self._done()
+        letters: list[OpenLetter] = []
+        self._stale = []
+        with self._reading() as consumer:
+            for partition in range(partitions):
+                low, high = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), ANSWER_S)
+                self._stale += [FACT + place for place in done if _is_before(place, partition, low)]
+                first = low if partition > begin[0] else max(low, begin[1] + 1)
+                if partition < begin[0] or first >= high or len(letters) > limit:
+                    continue
+                for record in _records(consumer, self._topic, partition, first):
+                    place = f"{partition}/{record.offset()}"
+                    if place not in done:
+                        letters.append(preview(place, _opened(self._topic, partition, record)))
+                    if len(letters) > limit:
+                        break
+        return LetterPage(letters[:limit], letters[limit - 1].id if len(letters) > limit else "")
+
+    def get(self, ids: Sequence[str]) -> list[OpenLetter]:
+        """The whole of some."""
+        found: list[OpenLetter] = []
+        partitions, done = self._count_of(self._topic), self._done()
+        with self._reading() as consumer:
+            for each in ids:
+                if each in done or not _ID.fullmatch(each):
+                    continue
+                partition, offset = _place_of(each)
+                if partition < partitions and (record := _record_at(consumer, self._topic, partition, offset)) is not None:
+                    letter = _opened(self._topic, partition, record)
+                    found.append(OpenLetter(each, letter, size_of(letter)))
+        return found
+
+    def _done(self) -> set[str]:
+        """Ids of those that were retried or dropped."""
         self._count_of(self._meta)
         facts = read_facts(self._settings, self._meta)
         learn_schemas(facts)
-        done = {name.removeprefix(FACT) for name in facts if name.startswith(FACT)}
-        letters: list[OpenLetter] = []
-        self._stale = []
+        return {name.removeprefix(FACT) for name in facts if name.startswith(FACT)}
+
+    @contextmanager
+    def _reading(self) -> Generator[Any]:
         consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
         try:
-            for partition in range(partitions):
-                low, records = _records(consumer, self._topic, partition)
-                self._stale += [FACT + place for place in done if _is_before(place, partition, low)]
-                letters += [each for record in records if (each := _opened(self._topic, partition, record)).id not in done]
+            yield consumer
         except KafkaException as exception:
             raise InfrastructureError(f"topic {self._topic} cannot be read: {in_words(error_of(exception))}") from None
         finally:
             consumer.close()
-        return letters
 
     def fault_of(self, letter: OpenLetter) -> str:
         """Why it would be of no use to retry it now; empty when it may go well."""
@@ -219,10 +254,10 @@ class KafkaDeadLetters:
             InfrastructureError: Kafka does not answer, or a topic that is needed is not there.
         """
         try:
-            found: Any = self._admin.list_topics(topic, timeout=ANSWER_S).topics[topic]
+            found: Any = self._admin.list_topics(topic, timeout=ANSWER_S).topics.get(topic) if topic else None
         except KafkaException as exception:
             raise InfrastructureError(f"Kafka does not answer: {in_words(error_of(exception))}") from None
-        count = 0 if found.error is not None else len(found.partitions)
+        count = 0 if found is None or found.error is not None else len(found.partitions)
         if is_needed and not count:
             raise InfrastructureError(f"topic {topic} does not exist; `perdure topics apply` makes it")
         return count
@@ -234,40 +269,60 @@ _READING: Final[dict[str, Any]] = {
     "isolation.level": "read_committed",
     "enable.partition.eof": True,
     "fetch.wait.max.ms": 10,
+    "queued.max.messages.kbytes": 4_096,  # a page is read, not a topic
+    "fetch.message.max.bytes": 1_048_576,
     "allow.auto.create.topics": False,
 }
 _WRITING: Final[dict[str, Any]] = {"partitioner": "murmur2", "message.max.bytes": RECORD_BYTES}
 
 
-def _records(consumer: Any, topic: str, partition: int) -> tuple[int, list[Any]]:
-    """All records of a partition, and the offset of the first there may be."""
-    place = TopicPartition(topic, partition, 0)
-    low, _ = consumer.get_watermark_offsets(place, ANSWER_S)
-    place.offset = low
-    consumer.assign([place])
-    records: list[Any] = []
+def _records(consumer: Any, topic: str, partition: int, first: int) -> Iterator[Any]:
+    """The records of a partition, from an offset to where it ends now."""
+    consumer.assign([TopicPartition(topic, partition, first)])
     while True:
         record = consumer.poll(ANSWER_S)
         if record is None:
             raise InfrastructureError(f"topic {topic} could not be read within {ANSWER_S:.0f} s")
         if (error := record.error()) is None:
-            records.append(record)
+            yield record
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  so named by the client
-            return low, records
+            return
         else:
             raise KafkaException(error)
 
 
-def _opened(topic: str, partition: int, record: Any) -> OpenLetter:
-    headers = dict(record.headers() or [])
+def _record_at(consumer: Any, topic: str, partition: int, offset: int) -> Any:
+    """The record there; None: there is none."""
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), ANSWER_S)
+    record = next(_records(consumer, topic, partition, offset), None) if low <= offset < high else None
+    return record if record is not None and record.offset() == offset else None
+
+
+def _opened(topic: str, partition: int, record: Any) -> DeadLetter:
+    """What is in a record; where that cannot be read, the record itself."""
     offset, timestamp_ms = record.offset(), record.timestamp()[1]
     try:
-        letter = DEAD_LETTERS.decode(record.value() or b"", headers.get(HEADER))
-    except UndecodableRecord as error:
-        letter = DeadLetter(
-            topic, partition, offset, timestamp_ms, error.reason, str(error), timestamp_ms * 1_000, record.key(), record.value()
-        )
-    return OpenLetter(f"{partition}/{offset}", letter)
+        return DEAD_LETTERS.decode(record.value() or b"", dict(record.headers() or []).get(HEADER))
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others can be read
+        reason = error.reason if isinstance(error, UndecodableRecord) else "undecodable"
+        key, value = _bytes(record.key()), _bytes(record.value())
+        return DeadLetter(topic, partition, offset, timestamp_ms, reason, str(error), timestamp_ms * 1_000, key, value)
+
+
+def _bytes(data: bytes | str | None) -> bytes | None:
+    return data.encode(errors="surrogateescape") if isinstance(data, str) else data
+
+
+def _place_of(letter_id: str) -> tuple[int, int]:
+    """Partition and offset.
+
+    Raises:
+        UsageError: it is no letter's id.
+    """
+    found = _ID.fullmatch(letter_id)
+    if found is None:
+        raise UsageError(f"{letter_id[:60]!r} is not the id of a dead letter; `perdure dead-letters list` shows those there are")
+    return int(found[1]), int(found[2])
 
 
 def _command_of(letter: DeadLetter) -> AnyCommand:

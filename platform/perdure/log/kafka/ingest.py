@@ -209,7 +209,7 @@ class Ingest:
         counts.dead_letters += len(batch.letters)
         counts.passed_over += batch.passed_over
         for letter in batch.letters:
-            self._status.report(
+            self._status.report_letter(
                 f"{letter.topic}, partition {letter.partition}, offset {letter.offset}: {letter.message}; it is in {self._dead_letters} "
                 f"({letter.reason})",
                 topic=letter.topic,

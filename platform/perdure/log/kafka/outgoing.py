@@ -99,7 +99,7 @@ class Outgoing:
             self._produce(producer, topic, TASKS.encode(task), None, partition, [TASKS.header])
             return
         self._status.counts.undeliverable += 1
-        self._status.report(
+        self._status.report_letter(
             f"task queue {task.queue!r} has no topic {topic} (perdure topics apply): its tasks become dead letters"
         )
         header = RecordHeader(*TASKS.header)
@@ -117,7 +117,9 @@ class Outgoing:
         reason, message = fault
         message = f"workflow {workflow_id!r} has produced it, and {message}"
         self._status.counts.undeliverable += 1
-        self._status.report(f"a record for topic {record.topic}: {message}; it is in {self._layout.dead_letters} ({reason})")
+        self._status.report_letter(
+            f"a record for topic {record.topic}: {message}; it is in {self._layout.dead_letters} ({reason})"
+        )
         letter = DeadLetter(
             record.topic, -1, -1, -1, reason, message, time.time_ns() // 1000, record.key, record.value, record.headers
         )
@@ -129,7 +131,9 @@ class Outgoing:
             return
         topic, partition, offset = address.removeprefix(DEAD_LETTER).rsplit("/", 2)
         message = f"the command that it led to was refused: {refused.message}"
-        self._status.report(f"{topic}, partition {partition}, offset {offset}: {message}; it is in {self._layout.dead_letters}")
+        self._status.report_letter(
+            f"{topic}, partition {partition}, offset {offset}: {message}; it is in {self._layout.dead_letters}"
+        )
         letter = DeadLetter(topic, int(partition), int(offset), -1, "refused", message, time.time_ns() // 1000, None, None)
         self._write_letter(producer, letter)
 
@@ -160,7 +164,7 @@ class Outgoing:
                 counts.forwarded += 1
             elif type(what) is DeadLettered:
                 counts.dead_letters += 1
-                self._status.report(
+                self._status.report_letter(
                     f"{self._layout.commands}, partition {partition}, offset {offset}: {what.message}; it is in "
                     f"{self._layout.dead_letters} ({what.reason})",
                     topic=self._layout.commands,

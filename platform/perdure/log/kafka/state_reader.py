@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure.client.listing import ListQuery
 from perdure.client.request_ids import fresh_request_id
+from perdure.codec.paging import PAGE_EVENTS
 from perdure.codec.records import decode_event_record
 from perdure.errors import EngineUnavailable, InfrastructureError
 from perdure.log.kafka.state_table import StateTable
@@ -49,16 +50,21 @@ class StateReader:
         records: builtins.list[EventRecord] = []
         next_event_id = 1
         while next_event_id:
-            command = ReadHistory(workflow_id, run_id, fresh_request_id(), from_event_id=next_event_id)
-            try:
-                reply = self._ask(command, HISTORY_S)
-            except EngineUnavailable as error:
-                raise InfrastructureError(f"histories are read out by the engines. {error}") from error
-            if not isinstance(reply, History):
-                raise InfrastructureError(f"the engine sent {type(reply).__name__} for a history: is it of an older version?")
-            records += map(decode_event_record, reply.records)
-            next_event_id = reply.next_event_id
+            page = self.history(workflow_id, run_id, next_event_id)
+            records += map(decode_event_record, page.records)
+            next_event_id = page.next_event_id
         return records
+
+    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+        """A page of the history, as its owner cuts it: by size. `limit` does not matter."""
+        command = ReadHistory(workflow_id, run_id, fresh_request_id(), from_event_id=from_event_id)
+        try:
+            reply = self._ask(command, HISTORY_S)
+        except EngineUnavailable as error:
+            raise InfrastructureError(f"histories are read out by the engines. {error}") from error
+        if not isinstance(reply, History):
+            raise InfrastructureError(f"the engine sent {type(reply).__name__} for a history: is it of an older version?")
+        return reply
 
     def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
         """A page of workflows."""

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from msgspec.structs import replace
 
 from perdure.client.listing import count, select
 from perdure.codec.avro import STATE
@@ -15,6 +16,7 @@ from perdure.log.kafka.ends import Ends
 from perdure.log.kafka.partitioner import partition_of
 from perdure.log.kafka.records import header_of
 from perdure.log.kafka.verdict import error_of, in_words
+from perdure.model.states import Status, WorkflowState
 from perdure.threads import Watched
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from perdure.client.listing import ListQuery
     from perdure.log.kafka.plain_clients import PlainClients
-    from perdure.model.states import WorkflowState
 
 ASK_S: Final = 5.0
 STILL_S: Final = 10.0
@@ -235,7 +236,7 @@ class StateTable:
                 new = STATE.decode(value, header_of(message))
             except UndecodableRecord as fault:
                 self._troubled(f"the state of {workflow_id!r} cannot be read: {fault}")
-                return
+                new = _unreadable(workflow_id, self._states.get(workflow_id), str(fault))
         old = self._states.pop(workflow_id, None)
         if old is not None:
             del self._by_kind[old.type, str(old.status)][workflow_id]
@@ -245,3 +246,10 @@ class StateTable:
 
     def _troubled(self, message: str) -> None:
         self._trouble = message
+
+
+def _unreadable(workflow_id: str, before: WorkflowState | None, reason: str) -> WorkflowState:
+    """What is shown of a state that cannot be read: that it cannot, and what was known before."""
+    if before is None:
+        return WorkflowState(workflow_id, "", "", Status.SUSPENDED, 0, 0, 0, 0, reason=reason)
+    return replace(before, reason=reason)

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from perdure.engine.report import Sparing
 from perdure.log.kafka.reaching import is_away
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class Status:
         report: told in words what an operator should know.
 
     Attributes:
+        report_letter: the same, about dead letters: a line a second at most.
         trouble: the last thing a Kafka client said was wrong; empty when all is well.
         owned: partitions whose commands are handed out.
         restoring: partitions that are being taken over, with the events still to be restored.
@@ -115,6 +117,7 @@ class Status:
 
     def __init__(self, report: Report = to_logger) -> None:
         self.report = report
+        self.report_letter = Sparing(report)
         self.trouble = ""
         self.owned: frozenset[int] = frozenset()
         self.restoring: dict[int, int] = {}

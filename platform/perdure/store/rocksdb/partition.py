@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from rocksdict import ReadOptions
 
-from perdure.codec.records import decode_task
+from perdure.codec.records import decode_task, encode_event_record
 from perdure.core.run import fold
 from perdure.model.states import Status
 from perdure.store.rocksdb import keys, values
@@ -119,6 +119,21 @@ class Partition:
             records.append(values.record_of(stored))
             self._last_read = run_id, stored
         return records
+
+    def records_from(self, run_id: str, event_id: int) -> Iterator[tuple[int, bytes]]:
+        """First event id and record, as `codec.records` encodes it, from the one that holds the event on, or the last one."""
+        first = keys.events(run_id)
+        begin = keys.event(run_id, event_id)
+        try:
+            found = self._db.iter()
+            found.seek_for_prev(begin)
+            if found.valid() and found.key().startswith(first):
+                begin = found.key()
+            found.status()
+        except Exception as error:
+            raise fault(error, self.path) from error
+        for key, stored in self._scan(begin, keys.after_all(first)):
+            yield keys.event_id_of(key), encode_event_record(values.record_of(stored))
 
     def last_record(self, run_id: str) -> bytes | None:
         """The last of a run, as it is stored."""

@@ -10,7 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from perdure.codec.paging import is_of, page_of
 from perdure.codec.records import hash_of
+from perdure.model.replies import History
 from perdure.store.rocksdb import keys, values
 from perdure.store.rocksdb.changes import Changes
 from perdure.store.rocksdb.directory import Directory
@@ -115,6 +117,12 @@ class PartitionedStore:
         partition = self.owned.get(self._place(workflow_id))
         records = partition.events(run_id) if partition is not None else []
         return records if records and records[0].workflow_id == workflow_id else []
+
+    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+        """A page of the history."""
+        partition = self.owned.get(self._place(workflow_id))
+        page = page_of(partition.records_from(run_id, from_event_id), from_event_id) if partition is not None else History("", ())
+        return page if not page.records or is_of(page.records[0], workflow_id) else History("", ())
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:
         """Of the run's last record, as the topic has it."""

@@ -1,0 +1,100 @@
+"""Large answers: sent in slices, within a budget of the process, so that readers who are slow cost little and hold nobody else up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from starlette.types import Receive, Scope, Send
+
+SLICE: Final = 32 * 1024
+"""What is handed to the server at a time. It holds that much, and its own 64 KiB of what it could not send yet, for each slow reader."""
+STUCK_S: Final = 30.0
+"""Who takes no slice for this long is cut off, seconds."""
+BUDGET_BYTES: Final = 64 * 1024 * 1024
+"""Of all answers that are being sent; beyond it, the one that has stood still the longest is cut off."""
+ABORT: Final = "perdure.abort"
+"""The extension of an ASGI scope that ends its connection at once, what was not sent included: see `server.py`."""
+
+
+class Budget:
+    """Bytes that answers hold while they are sent. Belongs to the server's loop.
+
+    Args:
+        limit: bytes.
+    """
+
+    def __init__(self, limit: int = BUDGET_BYTES) -> None:
+        self.limit = limit
+        self.size = 0
+        self._held: dict[Large, int] = {}  # the one that has stood still the longest first
+
+    def hold(self, answer: Large, size: int) -> None:
+        """Count an answer in; others are cut off when there is no room."""
+        self._held[answer] = size
+        self.size += size
+        while self.size > self.limit and len(self._held) > 1:
+            oldest = next(iter(self._held))
+            self.free(oldest)
+            oldest.cut()
+
+    def moved(self, answer: Large) -> None:
+        """Its reader has taken some."""
+        if (size := self._held.pop(answer, None)) is not None:
+            self._held[answer] = size
+
+    def free(self, answer: Large) -> None:
+        """It holds nothing any more."""
+        self.size -= self._held.pop(answer, 0)
+
+
+class Large(Response):
+    """An answer of more than a slice. Whoever is too slow for it loses the connection, and may ask again."""
+
+    _scope: Scope | None = None
+    _is_cut = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Slice by slice."""
+        budget: Budget = scope["app"].state.answers
+        self._scope = scope
+        size = len(self.body)
+        budget.hold(self, size)
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for begin in range(0, size, SLICE):
+                if self._is_cut:
+                    break
+                piece, more = bytes(self.body[begin : begin + SLICE]), begin + SLICE < size
+                async with asyncio.timeout(STUCK_S):
+                    await send({"type": "http.response.body", "body": piece, "more_body": more})
+                budget.moved(self)
+        except TimeoutError:
+            abort(scope)
+        finally:
+            budget.free(self)
+            await asyncio.sleep(0)  # for the server to notice that it was cut off
+
+    def cut(self) -> None:
+        """End it, wherever it is."""
+        self._is_cut = True
+        self.body = b""
+        if self._scope is not None:
+            abort(self._scope)
+
+
+def abort(scope: MutableMapping[str, Any]) -> None:
+    """End the connection of a request at once, where the server lets us."""
+    end = scope.get("extensions", {}).get(ABORT)
+    if end is not None:
+        end()
+
+
+def answer(body: bytes, status: int, headers: dict[str, str] | None, media_type: str) -> Response:
+    """An answer of any size."""
+    return (Large if len(body) > SLICE else Response)(body, status, headers, media_type=media_type)

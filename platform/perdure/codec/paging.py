@@ -1,0 +1,63 @@
+"""Pages of a run's history: encoded records, cut where they are stored, so that nobody holds or decodes a whole history for a part of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from perdure.codec.records import encode_event_record
+from perdure.model.replies import History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from perdure.model.events import EventRecord
+
+PAGE_BYTES: Final = 512 * 1024
+"""Below what a broker takes by default. A single record may be larger: it is a page by itself."""
+PAGE_EVENTS: Final = 2**62
+"""Of a page that has no limit but its size."""
+
+
+class _Head(msgspec.Struct, array_like=True, gc=False):
+    """What an encoded event record begins with; what follows is skipped, not built."""
+
+    workflow_id: str
+
+
+_head: Final = msgspec.msgpack.Decoder(_Head)
+
+
+def page_of(rows: Iterable[tuple[int, bytes]], from_event_id: int, limit: int = PAGE_EVENTS, *, request_id: str = "") -> History:
+    """The page that begins with the first row, which should hold the event `from_event_id`.
+
+    Args:
+        rows: first event id and encoded record, in order; read no further than the page goes.
+        from_event_id: of the first event that is wanted.
+        limit: of events, from that one on; records are not divided, so the page may hold some more.
+        request_id: of the reply.
+    """
+    page: list[bytes] = []
+    size = 0
+    for first_event_id, encoded in rows:
+        size += len(encoded)
+        if page and (size > PAGE_BYTES or first_event_id - from_event_id >= limit):
+            return History(request_id, tuple(page), first_event_id)
+        page.append(encoded)
+    return History(request_id, tuple(page))
+
+
+def is_of(encoded: bytes, workflow_id: str) -> bool:
+    """Whether an encoded record is of a workflow; one that cannot be read may be."""
+    try:
+        return _head.decode(encoded).workflow_id == workflow_id
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return True
+
+
+def page_from(records: Sequence[EventRecord], from_event_id: int, limit: int = PAGE_EVENTS) -> History:
+    """As `page_of`, from a history in memory: from the record that holds the event, or from the last one."""
+    first = next((n for n, each in enumerate(records) if each.last_event_id >= from_event_id), max(0, len(records) - 1))
+    wanted = ((each.first_event_id, encode_event_record(each)) for each in records[first:])
+    return page_of(wanted, from_event_id, limit)
