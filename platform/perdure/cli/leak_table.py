@@ -7,7 +7,7 @@ from typing import Final
 
 CLOCK: Final = "reads the clock: use workflow.now()"
 CHANCE: Final = "is another number on a replay: use workflow.random()"
-UUID: Final = "is another id on a replay: use workflow.uuid4()"
+UUID: Final = "is another id on a replay: use workflow.uuid4() or uuid.uuid4()"
 FILES: Final = "reads or writes files: do it in an activity"
 PROCESS: Final = "depends on this process: pass it in as an argument, or read it in an activity"
 NETWORK: Final = "talks to the network: do it in an activity"
@@ -33,7 +33,7 @@ CALLS: Final = {
     ),
     **dict.fromkeys(("time.localtime", "time.gmtime", "time.ctime", "time.strftime", "time.asctime"), CLOCK),
     "time.sleep": BLOCK,
-    **dict.fromkeys(("uuid.uuid1", "uuid.uuid4", "uuid.uuid6", "uuid.uuid7", "uuid.getnode"), UUID),
+    **dict.fromkeys(("uuid.uuid1", "uuid.uuid6", "uuid.uuid7", "uuid.getnode"), UUID),
     **dict.fromkeys(
         ("open", "io.open", "os.open", "os.listdir", "os.scandir", "os.walk", "os.stat", "os.remove", "os.rename"), FILES
     ),
@@ -43,7 +43,7 @@ CALLS: Final = {
     ),
     **dict.fromkeys(("os.system", "os.popen", "os.fork", "os.spawnv", "os.execv"), RUN),
     **dict.fromkeys(("asyncio.create_subprocess_exec", "asyncio.create_subprocess_shell"), RUN),
-    "os.urandom": CREDENTIAL,
+    **dict.fromkeys(("os.urandom", "random.SystemRandom"), CREDENTIAL),
     **dict.fromkeys(("asyncio.to_thread", "asyncio.run_coroutine_threadsafe"), THREADS),
     **dict.fromkeys(("asyncio.open_connection", "asyncio.start_server", "asyncio.open_unix_connection"), NETWORK),
     "hash": HASH,
@@ -53,7 +53,6 @@ CALLS: Final = {
 """Functions and values, called or handed on; a builtin only where it is called."""
 
 MODULES: Final = {
-    "random": CHANCE,
     "numpy.random": CHANCE,
     "secrets": CREDENTIAL,
     "subprocess": RUN,
@@ -113,8 +112,10 @@ def advice(name: str | None, call: ast.Call | None) -> str:
     owner, _, last = name.rpartition(".")
     if owner in ("pathlib.Path", "pathlib.Path()") and last in PATH_METHODS:
         return f"{shown} {FILES}"
-    if call is None or last in HARMLESS or (name == "random.Random" and (call.args or call.keywords)):
+    if call is None or last in HARMLESS:
         return ""
+    if name == "random.Random" and not call.args and not call.keywords:
+        return f"{shown} {CHANCE}"
     while owner:
         if owner in MODULES:
             return f"{shown} {MODULES[owner]}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 WORKFLOW = "perdure.workflow.defn"
+IGNORED_TIME = "the result of wait_until(timeout=...) is ignored: it is falsy when the time is up, and nothing is raised; look at it, or write `_ = await ...`"
 ACTIVITY = ("perdure.activity.defn", "perdure.activity.step")
 
 
@@ -136,6 +137,8 @@ class _Scan:
                 self._follow(source, node.func)
             if isinstance(node, ast.Attribute | ast.Name) and (what := advice(source.dotted(node), _call_of(source, node))):
                 yield Leak(source.file, node.lineno, what)
+            if isinstance(node, ast.Expr) and _ignores_the_time(source, node):
+                yield Leak(source.file, node.lineno, IGNORED_TIME)
             for iterated in unordered.iterated(node):
                 yield Leak(
                     source.file,
@@ -155,6 +158,15 @@ class _Scan:
         node = target.defined[name]
         if isinstance(node, ast.ClassDef | Function) and not _is_decorated(target, node, ACTIVITY):
             self._add(target, node)
+
+
+def _ignores_the_time(source: Source, node: ast.Expr) -> bool:
+    """Whether it is a statement `await workflow.wait_until(..., timeout=...)`."""
+    match node:
+        case ast.Expr(value=ast.Await(value=ast.Call(func=func, keywords=keywords))):
+            return source.dotted(func) == "perdure.workflow.wait_until" and any(each.arg == "timeout" for each in keywords)
+        case _:
+            return False
 
 
 def _is_decorated(source: Source, node: ast.ClassDef | Function, names: tuple[str, ...]) -> bool:

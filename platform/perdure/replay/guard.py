@@ -151,6 +151,7 @@ _STAND_INS: Final = (clock_sites.StandIn, clock_sites.GuardedClock)
 CLOCK: Final = "a replay would see another time. Use workflow.now()."
 SLEEP: Final = "it holds up the engine and all its runs. Use `await workflow.sleep(...)` or `await asyncio.sleep(...)`."
 NO_SECRETS: Final = "a replay would see another value. Make it in an activity, or use workflow.random() and workflow.uuid4()."
+UNSEEDED: Final = "without a seed it differs on replay. Use workflow.random(), or give a seed."
 ENVIRONMENT: Final = "another process may have another environment. Read it in an activity, or pass it to the workflow."
 THREAD: Final = "what it does is not recorded. Use an activity, or asyncio.create_task()."
 _FILES: Final = "what it finds is not recorded. Use files in an activity."

@@ -26,13 +26,14 @@ _CLOCKS: Final = (
     "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns",
     "thread_time", "thread_time_ns",
 )  # fmt: skip
-_CLOCKS_WITHOUT_ARGUMENT: Final = ("localtime", "gmtime", "ctime")
+_CLOCKS_WITHOUT_ARGUMENT: Final = ("localtime", "gmtime", "ctime", "asctime")
 _SECRETS: Final = ("token_bytes", "token_hex", "token_urlsafe", "choice", "randbelow", "randbits")
 _RANDOM: Final = (
     "random", "uniform", "triangular", "randint", "choice", "randrange", "sample", "shuffle", "choices", "normalvariate",
     "lognormvariate", "expovariate", "vonmisesvariate", "gammavariate", "gauss", "betavariate", "paretovariate", "weibullvariate",
     "getrandbits", "randbytes", "binomialvariate", "seed", "getstate", "setstate",
 )  # fmt: skip
+_RANDOM_SHOWN: Final = {"__init__": "random.Random()", "seed": "Random.seed"}
 _ENVIRONMENT_MODULES: Final = frozenset(("os", "collections.abc", __name__))
 _URANDOM_MODULES: Final = frozenset(("random", "secrets", "uuid", __name__))
 _originals: dict[Any, tuple[str, str]] = {}
@@ -54,13 +55,16 @@ def install() -> None:
     environment: Any = type(os.environ)
     for name in ("__getitem__", "__iter__", "__setitem__", "__delitem__"):
         _refuse(environment, name, guard.ENVIRONMENT, shown="os.environ", passing=_ENVIRONMENT_MODULES)
+    for name in _CLOCKS_WITHOUT_ARGUMENT:
+        _refuse(time, name, guard.CLOCK, given=0)
+    _refuse(time, "strftime", guard.CLOCK, given=1)
+    for name in ("__init__", "seed"):
+        _refuse(random.Random, name, guard.UNSEEDED, shown=_RANDOM_SHOWN[name], given=1)
     if sys.version_info >= (3, 12):
         _start_monitoring()
         return
     for name in _CLOCKS:
         _refuse(time, name, guard.CLOCK)
-    for name in _CLOCKS_WITHOUT_ARGUMENT:
-        _refuse(time, name, guard.CLOCK, only_without_arguments=True)
     _refuse(time, "sleep", guard.SLEEP)
 
 
@@ -117,15 +121,25 @@ def _refuse(
     *,
     shown: str = "",
     passing: frozenset[str] = frozenset(),
-    only_without_arguments: bool = False,
+    given: int | None = None,
 ) -> None:
+    """Refuse a callable to the author's code.
+
+    Args:
+        owner: the module or the class.
+        name: of the callable.
+        instead: what to do.
+        shown: its name for people.
+        passing: modules that may stand between the author and it.
+        given: harmless when this positional argument is given, from 0; None: never.
+    """
     original = getattr(owner, name)
     what = f"{shown or f'{owner.__name__}.{name}'}{'' if name.startswith('__') else '()'}"
 
     @functools.wraps(original)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         loop = running_loop()
-        if type(loop) is RunLoop and not (only_without_arguments and args):
+        if type(loop) is RunLoop and (given is None or len(args) <= given or args[given] is None):
             frame = blame.direct_author(blame.caller(), passing)
             if frame is not None:
                 blame.deny(loop, what, instead, blame.position(frame))
@@ -179,8 +193,6 @@ if sys.version_info >= (3, 12):
             owner, name = function.__self__, function.__name__
             if owner is time and name in _CLOCKS_WITHOUT_ARGUMENT and argument is _monitoring.MISSING:
                 return f"time.{name}", guard.CLOCK
-        elif function is random.Random and argument is _monitoring.MISSING:
-            return "random.Random", "without a seed it differs on replay. Use workflow.random()."
         try:
             return _originals.get(function)
         except TypeError:  # not hashable

@@ -24,6 +24,7 @@ from perdure.replay.conditions import Condition
 from perdure.replay.deadlines import CLOCK_SURPLUS, LATEST, microseconds
 from perdure.replay.futures import ActivityFuture, Handle, InertFuture, RunFuture, RunTask, TimerHandle
 from perdure.replay.refusing import RefusingLoop
+from perdure.replay.run_random import RunRandom
 from perdure.replay.spinning import MAX_STEPS, Spinning
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ class RunLoop(RefusingLoop):
         """The run's own stream of random numbers."""
         self._refuse_if_read_only("draw a random number")
         if self._random is None:
-            self._random = Random(self._seed)  # the same again on replay
+            self._random = RunRandom(self._refuse_if_read_only, self._seed)  # the same again on replay
         return self._random
 
     def uuid4(self) -> UUID:

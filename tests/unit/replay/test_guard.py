@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import importlib.util
 import random
@@ -31,6 +32,9 @@ from time import monotonic, time as early
 @dataclass
 class Stamped:
     at: float = field(default_factory=time.time)
+
+class Dice(random.Random):
+    pass
 
 class Order:
     zone = datetime.now().astimezone().tzinfo
@@ -75,6 +79,14 @@ FORBIDDEN: Final = {
     "time.process_time()": "time.process_time",
     "time.localtime()": "time.localtime",
     "time.ctime()": "time.ctime",
+    "time.gmtime()": "time.gmtime",
+    "time.localtime(None)": "time.localtime",
+    "time.asctime()": "time.asctime",
+    "time.strftime('%Y')": "time.strftime",
+    "random.Random()": "random.Random",
+    "random.Random(None)": "random.Random",
+    "Dice()": "random.Random",
+    "random.Random(3).seed()": "Random.seed",
     "time.sleep(0)": "time.sleep",
     "datetime.now()": "datetime.now",
     "datetime.now(tz=named.timezone.utc)": "datetime.now",
@@ -97,7 +109,7 @@ FORBIDDEN: Final = {
     "os.urandom(4)": "os.urandom",
     "secrets.token_hex()": "",
     "secrets.choice([1, 2])": "",
-    "random.SystemRandom().random()": "os.urandom",
+    "random.SystemRandom().random()": "random.Random",
     "uuid.uuid1()": "uuid.uuid1",
     "threading.Thread(target=print).start()": "Thread.start",
     "concurrent.futures.ThreadPoolExecutor().submit(print)": "Thread.start",
@@ -112,7 +124,10 @@ ALLOWED: Final = (
     "named.datetime.fromisoformat('2020-01-01').date() == date(2020, 1, 1)",
     "time.localtime(0) and time.gmtime(0) and time.strptime('12', '%H')",
     "zoneinfo.ZoneInfo('UTC')",
-    "random.Random(3).random()",
+    "random.Random(3).random() and Dice(4).random()",
+    "random.seed() or random.random()",
+    "time.strftime('%Y', time.gmtime(0)) and time.asctime(time.gmtime(0))",
+    "logging.Formatter('%(asctime)s').format(logging.makeLogRecord({}))",
     "print('said', end='')",
     "log()",
     "lazily()",
@@ -211,6 +226,60 @@ def test_random_and_uuid_come_from_the_stream_of_the_run(driven: Driven) -> None
         stream.choice(range(10**6)),
         stream.getrandbits(64),
     )
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: rng.random(),
+        lambda rng: rng.getrandbits(8),
+        lambda rng: rng.choice([1, 2]),
+        lambda rng: rng.gauss(),
+        lambda rng: rng.shuffle([1, 2]),
+        lambda rng: rng.randbytes(3),
+        lambda rng: rng.seed(3),
+        lambda rng: rng.setstate(rng.getstate()),
+        lambda rng: rng.uniform(1, 2),
+    ],
+)
+def test_a_kept_stream_is_not_drawn_from_by_what_only_reads(driven: Driven, draw: Any) -> None:
+    from perdure.errors import UsageError
+
+    async def program() -> random.Random:
+        rng = driven.loop.random()
+        rng.gauss()  # it keeps a second number
+        return rng
+
+    rng = driven.begin(program).result()
+    before = rng.getstate()
+    with pytest.raises(UsageError, match="may only read"):
+        driven.loop.evaluate(draw, rng)
+    assert rng.getstate() == before
+    assert driven.loop.fault is None
+    assert type(copy.deepcopy(rng)) is random.Random
+    assert copy.deepcopy(rng).random() == rng.random()
+
+
+def test_a_condition_that_draws_suspends_the_run(driven: Driven) -> None:
+    from perdure.errors import UsageError
+
+    async def program() -> None:
+        rng = driven.loop.random()
+        await driven.loop.wait_until(lambda: rng.random() > 2, None)
+
+    with pytest.raises(UsageError, match="may only read"):
+        driven.begin(program)
+
+
+def test_the_stream_of_a_run_is_pythons(driven: Driven) -> None:
+    mine, pythons = driven.loop.random(), random.Random(7)
+    for draw in (
+        random.Random.random,
+        random.Random.gauss,
+        lambda rng: rng.choices(range(99), k=9),
+        lambda rng: rng.randrange(10**30),
+    ):
+        assert draw(mine) == draw(pythons)
 
 
 def test_the_random_numbers_of_others_are_not_touched(driven: Driven) -> None:

@@ -154,7 +154,8 @@ class Attempts:
                 value = fn()
                 return await value if isawaitable(value) else value
             context = contextvars.copy_context()
-            return await self.threads.run(partial(context.run, fn), begin)
+            value = await self.threads.run(partial(context.run, fn), begin)
+            return await value if isawaitable(value) else value  # a plain decorator around an `async def`
 
     def _failed(self, task: Task, error: BaseException) -> cm.FailActivity:
         failure = self._payloads.encode_failure(error)
