@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import FunctionType, ModuleType
 from typing import Any
 
 from perdure import activity, workflow
 from perdure.activity import Activity
-from perdure.errors import UsageError
+from perdure.errors import Failure, UsageError
+from perdure.model.options import ActivityOptions
 from perdure.model.source import place_of
 from perdure.workflow import Definition
 
@@ -21,11 +24,13 @@ class Registry:
         workflows: by type name.
         activities: by name, steps included.
         providers: factories that workers keep open, by the class whose instance they give.
+        ambiguous: for tests: workflow types that have one name and are not served, and what to do.
     """
 
     workflows: dict[str, Definition] = field(default_factory=dict[str, Definition])
     activities: dict[str, Activity[..., Any]] = field(default_factory=dict[str, Activity[..., Any]])
     providers: dict[type[Any], Any] = field(default_factory=dict[type[Any], Any])
+    ambiguous: dict[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
     def of_everything_imported(cls) -> Registry:
@@ -35,6 +40,24 @@ class Registry:
             UsageError: two types or two activities have one name.
         """
         return cls.of(workflow.DEFINED, activity.DEFINED, activity.PROVIDERS)
+
+    @classmethod
+    def seen_from(cls, module: str) -> Registry:
+        """All that has been imported, for a test: modules of one test session may give one name to different things.
+
+        Such a name means what the module defines or imports, or what is defined where it imports from. If that leaves more than one,
+        the workflow is in `ambiguous`, and the activity fails its run with the reason.
+
+        Args:
+            module: the test's.
+        """
+        near = _modules_near(module)
+        workflows, ambiguous = _chosen(workflow.DEFINED, near, "workflow types")
+        activities, unclear = _chosen(activity.DEFINED, near, "activities")
+        registry = cls.of(workflows, activities, activity.PROVIDERS)
+        registry.ambiguous = ambiguous
+        registry.activities |= {name: _failing(name, message) for name, message in unclear.items()}
+        return registry
 
     @classmethod
     def of(
@@ -68,6 +91,46 @@ class Registry:
                 raise UsageError(f"{each!r} is not a provider: give one of activity.PROVIDERS, made by @activity.provide.")
             registry.providers[each.provides] = each
         return registry
+
+
+def _modules_near(module: str) -> set[str]:
+    """A module, and those that define what it imports."""
+    names = vars(sys.modules[module]) if module in sys.modules else {}
+    near = {module}
+    for value in list(names.values()):
+        near.add(value.__name__ if type(value) is ModuleType else str(getattr(type(value), "__module__", "")))
+        if isinstance(value, type | FunctionType | Activity | workflow.RunRef):
+            near.add(str(value.__module__))
+    return near
+
+
+def _chosen(defined: Iterable[Any], near: set[str], what: str) -> tuple[list[Any], dict[str, str]]:
+    """One definition a name, those nearby before others; and of the names that have several, what to do."""
+    by_name: dict[str, dict[str, Any]] = {}
+    for each in defined:
+        by_name.setdefault(each.name, {})[_name(each)] = each
+    chosen: list[Any] = []
+    unclear: dict[str, str] = {}
+    for name, meanings in by_name.items():
+        found = list(meanings.values())
+        if len(found) > 1:
+            found = [each for each in found if _function(each).__module__ in near]
+        if len(found) == 1:
+            chosen += found
+        else:
+            places = " and ".join(f"{_name(each)} ({place_of(_function(each))})" for each in meanings.values())
+            unclear[name] = (
+                f"several {what} have the name {name!r}: {places}; pass the ones to serve: "
+                "testing.Environment(Registry.of(workflows, activities))"
+            )
+    return chosen, unclear
+
+
+def _failing(name: str, message: str) -> Activity[..., Any]:
+    def fails(*args: object, **kwargs: object) -> None:
+        raise Failure(message)
+
+    return Activity[..., Any](fails, name, ActivityOptions())
 
 
 def _add(known: dict[str, Any], name: str, new: Any, what: str) -> None:

@@ -30,6 +30,14 @@ def place_of(target: object) -> str:
     return f"{module}.{name}" if module and name else repr(target)
 
 
+def calling_module() -> str:
+    """`__name__` of the innermost of the author's modules on the stack; empty when there is none."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  the documented way that needs no import
+    while frame is not None and is_ours(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    return "" if frame is None else str(frame.f_globals.get("__name__", ""))
+
+
 def calling_place() -> str:
     """`file:line` of the innermost of the author's frames; empty when there is none."""
     frame = sys._getframe(1)  # noqa: SLF001  the documented way that needs no import

@@ -33,8 +33,9 @@ from perdure.log.local import LocalTransport
 from perdure.log.memory import MemoryLog
 from perdure.medium.memory import MemoryMedium
 from perdure.medium.reader import MemoryReader
-from perdure.model.commands import AnyCommand, AwaitWorkflow, Request
+from perdure.model.commands import AnyCommand, AwaitWorkflow, Request, StartWorkflow
 from perdure.model.duration import Duration, microseconds
+from perdure.model.source import calling_module
 from perdure.model.states import Status
 from perdure.registry import Registry
 from perdure.runtime.activities import Activities
@@ -104,14 +105,15 @@ class Environment:
     """Engine, worker and client in memory, with their own time.
 
     Args:
-        registry: what is served; by default all that has been imported.
+        registry: what is served; by default all that has been imported, where one name that has several meanings means what the
+            calling module defines or imports.
         begin: the time at which it begins; has a time zone.
         patience: how long, in real time, `env.sleep` lets running activities finish before time passes over them. Make it longer
             for activities that do real and slow work.
     """
 
     def __init__(self, registry: Registry | None = None, *, begin: datetime = BEGIN, patience: Duration = PATIENCE) -> None:
-        self._registry = registry or Registry.of_everything_imported()
+        self._registry = registry or Registry.seen_from(calling_module())
         self._time = SkippedTime(int(begin.timestamp() * 1_000_000))
         self._patience_s = microseconds(patience) / 1e6
         self._medium = MemoryMedium()
@@ -282,6 +284,11 @@ class Environment:
                 if not woken.done():
                     woken.set_result(None)
 
+    @property
+    def ambiguous(self) -> dict[str, str]:
+        """Workflow types that cannot be started here, and why."""
+        return self._registry.ambiguous
+
     def awaits(self, workflow_id: str) -> asyncio.Future[None]:
         """Somebody begins to wait for a result; the future raises if the run is suspended, which no code of the test will change."""
         stuck: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -331,6 +338,8 @@ class _CountedTransport(LocalTransport):
         self._environment = environment
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
+        if isinstance(command, StartWorkflow) and (fault := self._environment.ambiguous.get(command.type)):
+            raise UsageError(fault)
         if not isinstance(command, AwaitWorkflow):
             return await super().request(command, timeout_s)
         stuck = self._environment.awaits(command.workflow_id)
