@@ -8,7 +8,7 @@ import importlib.util
 import random
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -228,20 +228,20 @@ def test_random_and_uuid_come_from_the_stream_of_the_run(driven: Driven) -> None
     )
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda rng: rng.random(),
-        lambda rng: rng.getrandbits(8),
-        lambda rng: rng.choice([1, 2]),
-        lambda rng: rng.gauss(),
-        lambda rng: rng.shuffle([1, 2]),
-        lambda rng: rng.randbytes(3),
-        lambda rng: rng.seed(3),
-        lambda rng: rng.setstate(rng.getstate()),
-        lambda rng: rng.uniform(1, 2),
-    ],
-)
+DRAWS: Final[list[Callable[[Any], Any]]] = [
+    lambda rng: rng.random(),
+    lambda rng: rng.getrandbits(8),
+    lambda rng: rng.choice([1, 2]),
+    lambda rng: rng.gauss(),
+    lambda rng: rng.shuffle([1, 2]),
+    lambda rng: rng.randbytes(3),
+    lambda rng: rng.seed(3),
+    lambda rng: rng.setstate(rng.getstate()),
+    lambda rng: rng.uniform(1, 2),
+]
+
+
+@pytest.mark.parametrize("draw", DRAWS)
 def test_a_kept_stream_is_not_drawn_from_by_what_only_reads(driven: Driven, draw: Any) -> None:
     from perdure.errors import UsageError
 
@@ -273,12 +273,13 @@ def test_a_condition_that_draws_suspends_the_run(driven: Driven) -> None:
 
 def test_the_stream_of_a_run_is_pythons(driven: Driven) -> None:
     mine, pythons = driven.loop.random(), random.Random(7)
-    for draw in (
-        random.Random.random,
-        random.Random.gauss,
+    draws: list[Callable[[Any], Any]] = [
+        lambda rng: rng.random(),
+        lambda rng: rng.gauss(),
         lambda rng: rng.choices(range(99), k=9),
         lambda rng: rng.randrange(10**30),
-    ):
+    ]
+    for draw in draws:
         assert draw(mine) == draw(pythons)
 
 
