@@ -281,6 +281,8 @@ class _Compiler:
 
     def _union(self, annotation: Any, arguments: tuple[Any, ...]) -> Check:
         checks = [self.compile(each) for each in arguments]
+        if check_json in checks:  # beside Any, the other members say nothing: the decoder does not look at them
+            return check_json
         by_type = {type(None) if each is None else each: check for each, check in zip(arguments, checks, strict=True)}
         first = [check for each, check in zip(arguments, checks, strict=True) if each is not type(None)]
         only = first[0] if len(first) == 1 else None
