@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 REMEMBERED: Final = 10_000
 """Workflows whose last change the hub remembers."""
-REMEMBERED_BYTES: Final = 32 * 1024 * 1024
+REMEMBERED_BYTES: Final = 16 * 1024 * 1024
 LATELY_S: Final = 3.0
 """What tables that are behind may not have yet."""
 QUEUE: Final = 1_000
 """Changes that may wait for a reader; a slower one is cut, and comes again where it was."""
 QUEUE_BYTES: Final = 2 * 1024 * 1024
-WAITING_BYTES: Final = 64 * 1024 * 1024
+WAITING_BYTES: Final = 32 * 1024 * 1024
 """Of all that waits for any reader of the process, each event counted once."""
 GATHER_S: Final = 0.1
 """What changes within this time is sent at once: a busy list costs ten writes a second and reader, not one a change."""
