@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from perdure.client.description import describe
+from perdure.client.description import describe, run_of
+from perdure.client.reading import state_of
 from perdure.client.request_ids import fresh_request_id
 from perdure.errors import EngineUnavailable, InfrastructureError
 from perdure.model import commands as cm
@@ -32,7 +33,7 @@ async def waits_for(transport: Transport, workflow_id: str, run_id: str = "") ->
         run_id: the run; empty: the current one.
     """
     try:
-        state = await transport.read(lambda reader: reader.state(workflow_id))
+        state = await state_of(transport, workflow_id)
         if state is not None and state.status is Status.SUSPENDED:
             return f"{SUSPENDED}{state.reason}"
         if state is not None and state.status.is_closed and run_id in ("", state.run_id):
@@ -41,10 +42,10 @@ async def waits_for(transport: Transport, workflow_id: str, run_id: str = "") ->
             return fault
         if state is None:
             return "no run has this id yet"
-        records = await transport.read(lambda reader: reader.events(workflow_id, state.run_id))
+        run = await transport.read(lambda reader: run_of(state, reader))
     except InfrastructureError as error:
         return str(error)
-    return _in_words(describe(state, records, None, {})) if records else ""
+    return _in_words(describe(state, run, None, {}))
 
 
 async def _fault_of_engine(transport: Transport, workflow_id: str) -> str:
