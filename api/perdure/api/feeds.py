@@ -129,7 +129,7 @@ class PollingFeed:
             page = await asyncio.to_thread(self._reader.list, query)
             if news := [each for each in page if self._told.get(each.workflow_id) != version_of(each)]:
                 self._since = max(self._since, news[-1].updated_at)
-                seen = {**self._told, **{each.workflow_id: version_of(each) for each in news}}
+                seen = self._told | {each.workflow_id: version_of(each) for each in news}
                 self._told = {key: version for key, version in seen.items() if version[0] >= self._since}
                 listener([(each.workflow_id, each) for each in news])
             if not query.is_cut(page):

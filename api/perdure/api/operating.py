@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 routes = Routes()
-_LETTER: Final = {
+_LETTER: Final[dict[str, Any]] = {
     "id": "0/17", "topic": "shop.commands", "partition": 3, "offset": 1042, "written_at": "2027-01-31T12:00:00.000000Z",
     "found_at": "2027-01-31T12:00:00.100000Z", "reason": "undecodable", "message": "no header names its schema", "key": "b3JkZXItMQ==",
     "value": "//8=", "size": 2, "is_whole": True, "headers": [],
