@@ -58,6 +58,9 @@ class NullLog:
     def submit(self, commands: Sequence[cm.AnyCommand]) -> None:
         self._inbox.extend(commands)
 
+    def can_answer(self, address: str) -> bool:
+        return True
+
     def wake(self) -> None: ...
 
     def close(self) -> None: ...
@@ -120,7 +123,16 @@ def measure(kind: str, orders: int, batch: int) -> dict[str, object]:
     log = NullLog()
     definitions = Registry.of_everything_imported().workflows
     payloads = JsonPayloads(validate_on_encode=False)
-    engine = Engine(log, NullStore(), SystemClock(), RandomIds(), InstantSteps(log), definitions, payloads, encode=EVENTS.encode)
+    engine = Engine(
+        log,
+        NullStore(),
+        SystemClock(),
+        ids=RandomIds(),
+        steps=InstantSteps(log),
+        definitions=definitions,
+        payloads=payloads,
+        encode=EVENTS.encode,
+    )
     engine.open()
     header = COMMANDS.header[1]
     commands = 0

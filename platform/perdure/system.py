@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import time
 from os import urandom  # by itself: workflow code is kept from `os.urandom`, and we are called beside it
+from typing import Final
+
+_STEADY: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class SystemClock:
-    """The time of day."""
+    """The time of day, and the monotonic clock."""
 
     def now(self) -> int:
         """Microseconds since 1970."""
         return time.time_ns() // 1_000
+
+    def elapsed(self) -> int:
+        """Microseconds since the machine was started; where the system can tell, the time it slept included."""
+        return time.clock_gettime_ns(_STEADY) // 1_000 if _STEADY is not None else time.monotonic_ns() // 1_000
 
 
 class RandomIds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.codec.avro import COMMANDS, HEADER, TASKS
+from perdure.codec.frames import FRAMED, frame
 from perdure.engine.ports import Batch
 from perdure.model.commands import SignalWorkflow
 from perdure.model.dead_letters import RecordHeader
@@ -71,6 +72,20 @@ def test_a_command_on_the_wrong_partition_goes_to_the_right_one_once(namespace: 
     assert namespace.dead_letters() == []
     audit = namespace.audit()
     assert (audit.missing, audit.twice, audit.gaps) == ([], [], [])
+
+
+def test_a_command_that_is_moved_keeps_its_bytes_and_its_headers(namespace: Namespace, tally: Tally) -> None:
+    """Its own schema header above all: another version, or a frame, is how it is read."""
+    value, header = frame(7) + COMMANDS.encode(GOOD), (HEADER, COMMANDS.header[1] + FRAMED)
+    wrong, right = (namespace.place_of("w-0") + 1) % 4, namespace.place_of("w-0")
+    headers = [("trace", b"1"), header, ("trace", b"2")]
+    namespace.sent.append("good")
+    namespace.put(value, b"any key", wrong, headers)
+    namespace.flush()
+    tally.until(lambda: tally.handled == 1)
+    (moved,) = [each for each in namespace.read("commands") if each.partition() == right]
+    assert (moved.value(), moved.key(), moved.headers()) == (value, b"w-0", headers)
+    assert namespace.dead_letters() == []
 
 
 def test_a_command_without_a_key_is_taken_where_its_workflow_lies(namespace: Namespace, tally: Tally) -> None:

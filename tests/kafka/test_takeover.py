@@ -222,6 +222,18 @@ def test_commands_whose_events_are_there_already_are_skipped_their_tasks_sent_ag
     assert sent == [task]
 
 
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_events_that_are_ahead_of_the_offset_by_a_single_command_are_noticed(namespace: Namespace, ahead: int) -> None:
+    """The usual split: one command was handled in the transaction whose offset was lost."""
+    namespace.send_numbers(4, workflows=1)
+    write_events(namespace, "w-0", 1, ahead, caused_by=ahead - 1)
+    tally = namespace.tally()
+    served_by(namespace, tally)
+    assert tally.handled == 4 - ahead
+    assert tally.log.status.counts.events_ahead == 1
+    namespace.audit().assert_exactly_once()
+
+
 def test_commands_of_a_topic_that_was_made_anew_are_not_skipped(namespace: Namespace) -> None:
     namespace.send_numbers(3, workflows=1)
     place = namespace.place_of("w-0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.simulation.world import InFile, Medium, World
 SURROGATE = "\ud800"
 HUGE = 2**63 - 1
 RAISED: list[Any] = [
+    KeyboardInterrupt,
     SystemExit,
     asyncio.CancelledError,
     StopIteration,
@@ -37,7 +39,24 @@ class Unspeakable(Exception):
         raise ValueError("no words")
 
 
-RAISED.append(Unspeakable)
+class Nameless(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise KeyboardInterrupt
+
+
+class Unmentionable(BaseException, metaclass=Nameless):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    __repr__ = __str__
+
+
+class FromBelow(BaseException):
+    """A direct subclass, as nobody writes them."""
+
+
+RAISED += [Unspeakable, FromBelow]
 
 
 class Raiser:
@@ -65,6 +84,81 @@ async def everlasting() -> str:
     return "done"
 
 
+@activity.defn
+def in_thread(value: Any) -> Any:
+    perhaps("thread")
+    return value
+
+
+@dataclass
+class Box:
+    """A type of the author's whose making may raise."""
+
+    where: str
+
+    def __post_init__(self) -> None:
+        perhaps(self.where)
+
+
+@workflow.defn
+class Decoding:
+    """Takes and gives values that raise while they are read."""
+
+    def __init__(self, box: Box) -> None:
+        self.boxes = [box]
+
+    @workflow.run
+    async def run(self, box: Box) -> str:
+        self.boxes.append(await give("result"))
+        await workflow.wait_until(lambda: len(self.boxes) > 2)
+        return "over"
+
+    @workflow.signal
+    def put(self, box: Box) -> None:
+        self.boxes.append(box)
+
+    @workflow.query
+    def count(self, box: Box) -> int:
+        return len(self.boxes)
+
+
+@activity.defn
+async def give(where: str) -> Box:
+    if Raiser.where == where:
+        return {"where": where}  # type: ignore[return-value]  # raises where it is read, not here
+    return Box(where)
+
+
+@workflow.defn
+class Background:
+    """Raises in a task and in a callback that nobody awaits."""
+
+    @workflow.run
+    async def run(self) -> str:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(perhaps, "callback")
+        await asyncio.sleep(1)
+        task = asyncio.create_task(self.work())
+        await asyncio.wait([task])
+        return type(task.exception()).__name__
+
+    async def work(self) -> None:
+        perhaps("task")
+
+
+class Sour(asyncio.Future[None]):
+    """Waiting for it cannot be cancelled in peace."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        perhaps("cancel")
+        return super().cancel(msg)
+
+
+@workflow.defn
+async def sour() -> None:
+    await Sour(loop=asyncio.get_running_loop())
+
+
 @workflow.defn
 class Hostile:
     def __init__(self) -> None:
@@ -76,6 +170,7 @@ class Hostile:
         perhaps("run")
         await workflow.wait_until(self.is_met)
         await plain(1)
+        await in_thread(1)
         return "over"
 
     def is_met(self) -> bool:
@@ -118,7 +213,9 @@ async def odd_options() -> str:
     return str(await plain.options(summary=SURROGATE, idempotency_key=SURROGATE)(1))
 
 
-REGISTRY = Registry.of([Hostile, long_lasting, long_sleep, odd_text, odd_options], [plain, everlasting])
+REGISTRY = Registry.of(
+    [Hostile, Decoding, Background, sour, long_lasting, long_sleep, odd_text, odd_options], [plain, in_thread, give, everlasting]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -149,15 +246,16 @@ def assert_others_go_on(world: World) -> None:
 
 
 @pytest.mark.parametrize("what", RAISED, ids=lambda what: what.__name__)
-@pytest.mark.parametrize("where", ["init", "run", "condition", "signal", "activity"])
+@pytest.mark.parametrize("where", ["init", "run", "condition", "signal", "activity", "thread"])
 def test_whatever_code_raises_fails_its_run(world: World, where: str, what: type[BaseException]) -> None:
     Raiser.where, Raiser.what = where, what
     assert isinstance(world.start_workflow("w", "Hostile"), Accepted)
     world.signal("w", "end")
     world.advance(0)
-    if where == "activity" and issubclass(what, Exception):
+    if where in {"activity", "thread"} and issubclass(what, Exception):
         assert world.state("w").status is Status.RUNNING, "it is retried"
-    elif where == "activity" or (where, what) == ("signal", asyncio.CancelledError):
+        assert "ActivityAttemptFailed" in world.names("w"), "at once, not when its time is up"
+    elif where in {"activity", "thread"} or (where, what) == ("signal", asyncio.CancelledError):
         assert world.state("w").status in {Status.FAILED, Status.RUNNING}, "somebody may have cancelled it"
     else:
         assert world.state("w").status is Status.FAILED
@@ -184,6 +282,55 @@ def test_whatever_a_query_raises_is_answered(world: World, what: type[BaseExcept
     assert request_id in world.replies
     Raiser.where = ""
     assert not world.reports
+
+
+@pytest.mark.parametrize("what", [*RAISED, Unmentionable], ids=lambda what: type.__dict__["__name__"].__get__(what))
+@pytest.mark.parametrize("where", ["argument", "signalled", "asked", "result"])
+def test_whatever_is_raised_while_a_value_is_read_hits_the_one_who_sent_it(
+    world: World, where: str, what: type[BaseException]
+) -> None:
+    Raiser.where, Raiser.what = where, what
+    started = world.start_workflow("w", "Decoding", {"where": "argument"})
+    if where == "argument":
+        assert isinstance(started, Refused)
+        return
+    assert isinstance(started, Accepted)
+    if where == "result":
+        assert world.state("w").status in {Status.FAILED, Status.SUSPENDED}, "suspended, if it says that it is no such value"
+        return
+    if where == "signalled":
+        assert isinstance(world.signal("w", "put", {"where": where}), Refused)
+    else:
+        request_id = world.ask(cm.QueryWorkflow, "w", name="count", input=world.encoded([{"where": where}]))
+        world.settle()
+        assert request_id in world.replies
+    assert world.state("w").status is Status.RUNNING
+    assert not [report for report in world.reports if "bug" in report]
+
+
+@pytest.mark.parametrize("what", [KeyboardInterrupt, SystemExit])
+def test_what_would_end_a_program_ends_its_run_even_from_a_callback_that_nobody_awaits(
+    world: World, what: type[BaseException]
+) -> None:
+    Raiser.where, Raiser.what = "callback", what
+    world.start_workflow("w", "Background")
+    assert world.state("w").status is Status.FAILED
+    assert world.state("w").failure.type == f"builtins:{what.__name__}"
+    Raiser.where = "task"
+    world.start_workflow("v", "Background")
+    world.advance(1)
+    assert world.value("v") == what.__name__, "a task holds what it raised, for the one who looks"
+
+
+@pytest.mark.parametrize("what", RAISED, ids=lambda what: what.__name__)
+def test_what_escapes_where_no_code_can_catch_it_suspends_its_run(world: World, what: type[BaseException]) -> None:
+    world.start_workflow("w", "sour")
+    Raiser.where, Raiser.what = "cancel", what
+    request_id = world.ask(cm.CancelWorkflow, "w")
+    world.settle()
+    assert isinstance(world.replies[request_id], Accepted)
+    assert world.state("w").status is Status.SUSPENDED
+    assert what.__name__ in world.state("w").reason
 
 
 @pytest.mark.parametrize("fields", [{"delay_us": HUGE}, {"timeout_us": HUGE}, {"delay_us": -HUGE}, {"timeout_us": -1}], ids=str)

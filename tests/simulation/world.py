@@ -60,6 +60,9 @@ class VirtualClock:
     def now(self) -> int:
         return self.at
 
+    def elapsed(self) -> int:
+        return self.at
+
 
 class CountedIds:
     """Ids that count, each kind for itself; they go on over crashes."""
@@ -200,12 +203,12 @@ class World:
             self.log,
             self.store,
             self.clock,
-            self.ids,
-            self,
-            self.registry.workflows,
-            self.payloads,
-            self.settings,
-            self._report,
+            ids=self.ids,
+            steps=self,
+            definitions=self.registry.workflows,
+            payloads=self.payloads,
+            settings=self.settings,
+            report=self._report,
         )
         self.engine.open()
 

@@ -74,7 +74,7 @@ def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
 
     def handle(number: int, _frame: FrameType | None) -> None:
         is_signalled.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C does not wait, and is raised in no author's code
         Watched(target=end, args=(number,), name="perdure-stop").start()
 
     signal.signal(signal.SIGINT, handle)

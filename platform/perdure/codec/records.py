@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from perdure.errors import InfrastructureError
+from perdure.errors import UndecodableRecord
 from perdure.model.commands import AnyCommand
 from perdure.model.dead_letters import RecordHeader
 from perdure.model.events import EventRecord
@@ -40,32 +40,32 @@ encode_state: Final[Callable[[WorkflowState], bytes]] = _encoder.encode
 
 
 def decode_event_record(data: bytes) -> EventRecord:
-    """Raises InfrastructureError when it is not one."""
+    """Raises UndecodableRecord when it is not one."""
     return _decoded(_event_record, data, "event record")
 
 
 def decode_command(data: bytes) -> AnyCommand:
-    """Raises InfrastructureError when it is not one."""
+    """Raises UndecodableRecord when it is not one."""
     return _decoded(_command, data, "command")
 
 
 def decode_reply(data: bytes) -> AnyReply:
-    """Raises InfrastructureError when it is not one."""
+    """Raises UndecodableRecord when it is not one."""
     return _decoded(_reply, data, "reply")
 
 
 def decode_task(data: bytes) -> Task:
-    """Raises InfrastructureError when it is not one."""
+    """Raises UndecodableRecord when it is not one."""
     return _decoded(_task, data, "task")
 
 
 def decode_headers(data: bytes) -> tuple[RecordHeader, ...]:
-    """Raises InfrastructureError when it is none."""
+    """Raises UndecodableRecord when it is none."""
     return _decoded(_headers, data, "record's headers")
 
 
 def decode_state(data: bytes) -> WorkflowState:
-    """Raises InfrastructureError when it is not one."""
+    """Raises UndecodableRecord when it is not one."""
     return _decoded(_state, data, "state")
 
 
@@ -89,7 +89,8 @@ def _decoded(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         found: object = data  # a row of SQLite may hold anything
         size = f"{len(found)} bytes" if isinstance(found, bytes) else f"type {type(found).__name__}"
-        raise InfrastructureError(
+        raise UndecodableRecord(
+            "undecodable",
             f"a stored {what} of {size} cannot be read: {error}. It was damaged, or written by a newer version; "
-            "restore the database from a backup, or upgrade."
+            "restore the database from a backup, or upgrade.",
         ) from None

@@ -95,7 +95,8 @@ class Counts:
         events: recorded, by their type.
         tasks: dispatched, steps that outlived their batch included.
         aborted: batches that were not committed.
-        poisoned: commands that a bug of ours could not handle.
+        poisoned: commands that spoilt a batch.
+        letters: commands that became dead letters, by reason.
         batch_commands: committed batches by size.
         batch_us: the same by the time from the first command to the end of the commit.
         transaction_us: the same by the time of the commit alone.
@@ -109,6 +110,7 @@ class Counts:
         "commands",
         "events",
         "lateness_us",
+        "letters",
         "poisoned",
         "tasks",
         "transaction_us",
@@ -120,6 +122,7 @@ class Counts:
         self.tasks = 0
         self.aborted = 0
         self.poisoned = 0
+        self.letters: Counter[str] = Counter()
         self.batch_commands = Buckets(SIZES)
         self.batch_us = Buckets(TIMES_US)
         self.transaction_us = Buckets(TIMES_US)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -107,7 +108,10 @@ class FailureLog:
             failures: the run, the event, and the name of the activity, if it is about one.
         """
         for run, event, activity in failures:
-            self._write(run, event, activity)
+            with suppress(
+                Exception
+            ):  # the batch is durable: a line that cannot be written must not look like one that was aborted
+                self._write(run, event, activity)
 
     def _write(self, run: RunState, event: ev.AnyEvent, activity: str) -> None:
         where = {"workflow_id": run.workflow_id, "run_id": run.run_id, "workflow_type": run.type}
@@ -145,4 +149,7 @@ def in_words(failure: FailureInfo) -> str:
 
 
 def _moment(at: int) -> str:
-    return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(" ", "seconds")
+    try:
+        return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):  # a report of anybody's may ask for a delay of ages
+        return "no time that a calendar has"

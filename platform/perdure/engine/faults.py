@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.errors import PayloadError
+from perdure.model.described import described
 from perdure.model.limits import PAYLOAD_BYTES
 
 if TYPE_CHECKING:
@@ -42,4 +43,6 @@ def fault_of_signal(definition: Definition | None, payloads: Payloads, name: str
         payloads.decode_arguments(fn, payload, what=f"signal {name!r}")
     except PayloadError as error:
         return "bad_input", str(error)
+    except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
+        return "bad_input", f"the arguments of signal {name!r} cannot be read: {described(error)}"
     return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -17,23 +18,29 @@ from perdure.core.run import RunState, evolve, fold
 from perdure.core.start import Outcome, decide_start, started_event
 from perdure.engine.active import ActiveRun, ActiveRuns
 from perdure.engine.faults import fault_of_signal, too_large
+from perdure.engine.ports import Spoilt
 from perdure.model import commands as cm
 from perdure.model import events as ev
+from perdure.model.described import described
 from perdure.model.duration import LONGEST_US
-from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id, fault_of_reason
-from perdure.model.replies import Accepted, Answered, History, QueryRaised, Refusal, Refused
+from perdure.model.limits import ATTRIBUTES_BYTES, ID_BYTES, fault_of_id, fault_of_reason
+from perdure.model.replies import Accepted, Answered, AnyReply, History, QueryRaised, Refusal, Refused
 from perdure.replay.live import STRAYED, SUSPENDING, WAKES
 
 if TYPE_CHECKING:
     from perdure.engine.leases import Leases
     from perdure.engine.outbox import BatchOutbox
-    from perdure.engine.ports import Ids
+    from perdure.engine.ports import Clock, Ids
+    from perdure.engine.quarantine import Quarantine
     from perdure.engine.report import Report
     from perdure.engine.waiters import Waiters
     from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
 
 PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
+
+CHANGES: Final = (cm.StartWorkflow, cm.SignalWorkflow, cm.CancelWorkflow, cm.TerminateWorkflow)
+"""The requests that change something when they are not refused."""
 
 
 class Handler:
@@ -45,6 +52,9 @@ class Handler:
         leases: of attempts.
         waiters: for runs to close.
         touched: written: the runs that the open batch concerns, by run id.
+        quarantine: knows the command as it was taken.
+        can_answer: whether a reply to an address reaches anybody.
+        clock: for leases.
         ids: fresh ids.
         definitions: workflow types by name.
         payloads: to check arguments before they are recorded.
@@ -53,11 +63,14 @@ class Handler:
 
     __slots__ = (
         "_at",
+        "_can_answer",
+        "_clock",
         "_definitions",
         "_ids",
         "_leases",
         "_outbox",
         "_payloads",
+        "_quarantine",
         "_report",
         "_runs",
         "_touched",
@@ -69,8 +82,12 @@ class Handler:
         runs: ActiveRuns,
         outbox: BatchOutbox,
         leases: Leases,
+        *,
         waiters: Waiters,
         touched: dict[str, ActiveRun],
+        quarantine: Quarantine,
+        can_answer: Callable[[str], bool],
+        clock: Clock,
         ids: Ids,
         definitions: Mapping[str, Definition],
         payloads: Payloads,
@@ -82,6 +99,9 @@ class Handler:
         self._leases = leases
         self._waiters = waiters
         self._touched = touched
+        self._quarantine = quarantine
+        self._can_answer = can_answer
+        self._clock = clock
         self._ids = ids
         self._definitions = definitions
         self._payloads = payloads
@@ -117,8 +137,6 @@ class Handler:
             view = live.view()
         except SUSPENDING as error:
             self._suspend(active, error)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - the author's; the run goes on with the last view
             message = self._payloads.encode_failure(error).message
             active.view_fault = f"the view could not be taken: {type(error).__name__}: {message}"
@@ -142,7 +160,7 @@ class Handler:
         current = self._runs.find(command.workflow_id)
         decision = decide_start(current.state if current is not None else None, command)
         if decision.outcome is Outcome.ANSWER:
-            return self._outbox.reply(command.reply_to, decision.reply)
+            return self._answer(command, decision.reply)
         if decision.outcome is Outcome.SIGNAL:
             return self._message(_signal_of(command, command.request_id, command.reply_to), is_attached=True)
         definition = self._definitions.get(command.type)
@@ -153,6 +171,8 @@ class Handler:
             self._payloads.decode_arguments(definition.run_fn, command.input, what=f"workflow {command.type!r}")
         except errors.PayloadError as error:
             return self._refuse(command, "bad_input", str(error))
+        except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
+            return self._refuse(command, "bad_input", f"the arguments of {command.type!r} cannot be read: {described(error)}")
         if command.signal_name and (
             refusal := fault_of_signal(definition, self._payloads, command.signal_name, command.signal_input)
         ):
@@ -170,7 +190,7 @@ class Handler:
         if state.phase is Phase.RUNNING:  # code whose start is delayed is made when it begins
             active.live = self._runs.create_live(active)
             self._show(active, started)
-        if command.signal_name:
+        if command.signal_name and not state.phase.is_closed:
             self._message(_signal_of(command, "", ""))
         return None
 
@@ -193,7 +213,7 @@ class Handler:
             reply = decision.reply
             if is_attached and isinstance(reply, Accepted):
                 reply = replace(reply, is_new=False)
-            self._outbox.reply(command.reply_to, reply)
+            self._answer(command, reply)
         for event in decision.events:
             needs_code = _needs_code(state.phase, event) or (isinstance(event, ev.TERMINAL) and self._lacks_view(active))
             error = self._bring_live(active) if needs_code else None
@@ -236,7 +256,7 @@ class Handler:
                     # nobody wants its result: stop it, in case it did not hear
                     self._outbox.cancel(active.state.run_id, command.number, command.token, is_step=False)
                     return
-                self._leases.renew(command, active.state.run_id, self._at)
+                self._leases.renew(command, active.state.run_id, self._clock.elapsed())
                 if isinstance(command, cm.HeartbeatActivity) and command.details:
                     self._outbox.keep_details(active.state.run_id, command.number, command.details)
             case cm.CompleteActivity() | cm.FailActivity():
@@ -247,19 +267,21 @@ class Handler:
     # ---- reads
 
     def _await(self, command: cm.AwaitWorkflow) -> None:
+        if len(command.request_id) > ID_BYTES:  # it would be part of another command's batch, and might be too large for it
+            return self._refuse(command, "limit", f"the request id is {len(command.request_id)} characters long")
         active = self._runs.find(command.workflow_id)
         if command.run_id and active is not None and active.state.run_id != command.run_id:
             earlier = self._runs.history(command.workflow_id, command.run_id)
             if earlier:  # others followed it, so it has closed
-                self._outbox.reply(command.reply_to, closed_reply(fold(earlier), command.request_id))
-                return
+                return self._outbox.reply(command.reply_to, closed_reply(fold(earlier), command.request_id))
         active = self._find(command)
         if active is None:
-            return
+            return None
         if active.state.phase.is_closed:
             self._outbox.reply(command.reply_to, closed_reply(active.state, command.request_id))
         else:
             self._waiters.add(active.state.run_id, command)
+        return None
 
     def _read_history(self, command: cm.ReadHistory) -> None:
         run_id = command.run_id
@@ -290,8 +312,6 @@ class Handler:
             reply = Refused(command.request_id, "bad_input", str(error), active.state.run_id)
         except SUSPENDING as error:
             reply = Refused(command.request_id, "bad_input", f"query {command.name!r}: {error}", active.state.run_id)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - the author's
             reply = QueryRaised(command.request_id, self._payloads.encode_failure(error))
         _drop_if_spoilt(active)
@@ -349,7 +369,7 @@ class Handler:
         if active.live is not None:
             active.live.evict()
             active.live = None
-        reason = str(error) if isinstance(error, Exception) else f"{type(error).__name__}: {error}"
+        reason = _reason_of(error)
         state = active.state
         if state.phase is Phase.RUNNING or (state.phase is Phase.SUSPENDED and state.reason != reason):
             self._record(active, ev.WorkflowSuspended(reason))
@@ -364,7 +384,17 @@ class Handler:
         active.events.append(event)
 
     def _refuse(self, command: cm.Request, code: Refusal, message: str) -> None:
-        self._outbox.reply(command.reply_to, Refused(command.request_id, code, message))
+        self._answer(command, Refused(command.request_id, code, message))
+
+    def _answer(self, command: cm.Request, reply: AnyReply | None) -> None:
+        """Answer a request. A refusal that nobody hears of would be silence: then the command is kept, as a dead letter.
+
+        Not a read: nothing is lost with it.
+        """
+        self._outbox.reply(command.reply_to, reply)
+        if type(reply) is Refused and isinstance(command, CHANGES) and not self._can_answer(command.reply_to):
+            taken = self._quarantine.current or command
+            self._outbox.batch.letters.append(Spoilt(taken, "refused", f"{reply.message} ({reply.code})"))
 
 
 def _signal_of(start: cm.StartWorkflow, request_id: str, reply_to: str) -> cm.SignalWorkflow:
@@ -372,6 +402,13 @@ def _signal_of(start: cm.StartWorkflow, request_id: str, reply_to: str) -> cm.Si
     return cm.SignalWorkflow(
         start.workflow_id, "", request_id, reply_to, name=start.signal_name, input=start.signal_input, trace=start.trace
     )
+
+
+def _reason_of(error: BaseException) -> str:
+    if isinstance(error, Exception):
+        with suppress(BaseException):  # an author's __str__ may raise anything
+            return str(error)
+    return described(error)
 
 
 def _needs_code(phase: Phase, event: Any) -> bool:

@@ -2,16 +2,20 @@
 
 Soft state: it is not recorded. After a restart the worker's next heartbeat leases the attempt again; and in case the worker died
 meanwhile, every attempt that is out is expected to be heard of, or not to have started, some leases later.
+
+Silence is measured by a clock that nobody sets: a time of day that jumps ahead must not take attempts away from workers that are well.
 """
 
 from __future__ import annotations
 
-from itertools import islice
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure.model.commands import ExpireLease, HeartbeatActivity, StartActivity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from perdure.model.tasks import Task
 
 LEASE_US: Final = 10_000_000
@@ -32,42 +36,96 @@ class _Lease(NamedTuple):
 
 
 class Leases:
-    """The leased attempts, by token."""
+    """The leased attempts, by token. All times are microseconds of `Clock.elapsed`.
 
-    __slots__ = ("_leases", "_next_look_at")
+    A batch ends and expires leases. When it is aborted, `restore` puts them back; when it is committed, `settle` forgets them.
+    """
+
+    __slots__ = ("_heap", "_leases", "_next_look_at", "_removed")
 
     def __init__(self) -> None:
         self._leases: dict[str, _Lease] = {}
+        # Every lease has an entry that is not later than its end. A renewed lease keeps its old entry, which is moved when its time
+        # comes: a heartbeat costs no more than a look-up.
+        self._heap: list[tuple[int, str]] = []
+        self._removed: list[tuple[str, _Lease]] = []
         self._next_look_at = 0
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._leases)
 
-    def renew(self, command: StartActivity | HeartbeatActivity, run_id: str, at: int) -> None:
+    def renew(self, command: StartActivity | HeartbeatActivity, run_id: str, now: int) -> None:
         """The attempt was heard of."""
-        self._leases[command.token] = _Lease(at + LEASE_US, command.workflow_id, run_id, command.number)
+        self._put(command.token, _Lease(now + LEASE_US, command.workflow_id, run_id, command.number))
 
-    def expect(self, task: Task, at: int) -> None:
+    def expect(self, task: Task, now: int) -> None:
         """An attempt is out, and may have been leased by the engine before. To expire it changes nothing if it has not started."""
-        self._leases.setdefault(task.token, _Lease(at + EXPECTED_US, task.workflow_id, task.run_id, task.number))
+        if task.token not in self._leases:
+            self._put(task.token, _Lease(now + EXPECTED_US, task.workflow_id, task.run_id, task.number))
 
     def next_at(self) -> int | None:
         """When to look again, microseconds; None when nothing is leased."""
-        return max(self._next_look_at, min(lease.expires_at for lease in self._leases.values())) if self._leases else None
+        heap, leases = self._heap, self._leases
+        while heap:
+            at, token = heap[0]
+            lease = leases.get(token)
+            if lease is not None and lease.expires_at == at:
+                return max(self._next_look_at, at)
+            heappop(heap)
+            if lease is not None:
+                heappush(heap, (lease.expires_at, token))
+        return None
 
-    def expired(self, at: int) -> list[ExpireLease]:
-        """Forget those that nothing was heard of; at most one look a second, for there may be many."""
-        if not self._leases or at < self._next_look_at:
+    def expired(self, now: int, limit: int = AT_ONCE) -> list[ExpireLease]:
+        """Take those that nothing was heard of; at most one look a second, for there may be many."""
+        if not self._leases or now < self._next_look_at:
             return []
-        self._next_look_at = at + 1_000_000
-        dead = list(islice((token for token, lease in self._leases.items() if lease.expires_at <= at), AT_ONCE))
+        self._next_look_at = now + 1_000_000
         commands: list[ExpireLease] = []
-        for token in dead:
-            lease = self._leases.pop(token)
+        while len(commands) < limit and (at := self._first_end()) is not None and at <= now:
+            token = heappop(self._heap)[1]
+            lease = self._remove(token)
             commands.append(ExpireLease(lease.workflow_id, lease.run_id, number=lease.number, token=token))
         return commands
 
     def end(self, token: str) -> None:
         """The attempt has reported."""
-        self._leases.pop(token, None)
+        if token in self._leases:
+            self._remove(token)
+
+    def settle(self) -> None:
+        """The batch is committed: what it ended or let expire is over."""
+        self._removed.clear()
+
+    def restore(self) -> None:
+        """The batch was aborted: what it ended or let expire is leased as before, and looked at at once."""
+        if self._removed:
+            self._next_look_at = 0
+            self._leases.update(self._removed)
+            self._removed.clear()
+            self._rebuild()
+
+    def drop_where(self, is_gone: Callable[[str], bool]) -> None:
+        """Forget the attempts of these workflow ids: whoever owns them now leases them."""
+        self._leases = {token: lease for token, lease in self._leases.items() if not is_gone(lease.workflow_id)}
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        self._heap = [(lease.expires_at, token) for token, lease in self._leases.items()]
+        heapify(self._heap)
+
+    def _put(self, token: str, lease: _Lease) -> None:
+        known = self._leases.get(token)
+        self._leases[token] = lease
+        if known is None or lease.expires_at < known.expires_at:
+            heappush(self._heap, (lease.expires_at, token))
+
+    def _remove(self, token: str) -> _Lease:
+        lease = self._leases.pop(token)
+        self._removed.append((token, lease))
+        return lease
+
+    def _first_end(self) -> int | None:
+        self.next_at()  # removes entries that are out of date
+        return self._heap[0][0] if self._heap else None

@@ -11,12 +11,15 @@ The contract of a batch, in this order (DESIGN 4.2):
 4. `Log.commit(batch)`: all of it, or nothing, durably;
 5. committed: `Store.apply(batch)`, then timers are armed;
 6. aborted (`CommitAborted`): what was touched is evicted, `Log.abort()` hands the commands out again.
+
+A batch that cannot be handled or written for any other reason is aborted, too, and the engine looks for the command that spoils it
+(`engine.quarantine`): that one becomes a dead letter (`Batch.letters`), the others are handled.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -27,6 +30,22 @@ if TYPE_CHECKING:
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
+
+
+class Spoilt(NamedTuple):
+    """A command that becomes a dead letter, in the batch that is done with it.
+
+    Attributes:
+        command: as `Log.take` handed it out, or as the engine made it.
+        reason: one word: `refused`, since nobody waits for the answer, or `poisoned`, since it could not be handled or written.
+        message: what is wrong, for people.
+        is_bare: keep the place and the reason only, since the command itself could not be written.
+    """
+
+    command: AnyCommand
+    reason: str
+    message: str
+    is_bare: bool = False
 
 
 @dataclass(slots=True)
@@ -45,6 +64,7 @@ class Batch:
         cancelled: tokens of attempts whose result nobody wants any more; workers that run one are asked to stop it, after the commit.
         records: for topics of the author's, each with the id of its workflow, in order.
         replies: to whom (`reply_to`), and what; delivered after the commit.
+        letters: commands that become dead letters.
     """
 
     at: int = 0
@@ -57,6 +77,7 @@ class Batch:
     cancelled: list[str] = field(default_factory=list[str])
     records: list[tuple[str, RecordProduced]] = field(default_factory=list["tuple[str, RecordProduced]"])
     replies: list[tuple[str, AnyReply]] = field(default_factory=list["tuple[str, AnyReply]"])
+    letters: list[Spoilt] = field(default_factory=list[Spoilt])
 
 
 class Owner(Protocol):
@@ -110,10 +131,18 @@ class Log(Protocol):
 
         Afterwards replies and tasks are delivered. The batch is not kept.
 
+        A reply to an address that does not parse is dropped: there is nobody to answer.
+
         Raises:
             CommitAborted: nothing was recorded; call `abort`.
-            InfrastructureError: nothing was recorded and trying again now is useless; the message says what to do.
+            InfrastructureError: trying again now is useless; the message says what to do.
+            Exception: anything else says that the batch cannot be written. Nothing was recorded; call `abort`. Nothing else is
+                raised once the batch is durable.
         """
+
+    def can_answer(self, address: str) -> bool:
+        """Whether a reply to the address would reach anybody, as far as this log knows; never raises."""
+        ...
 
     def abort(self) -> None:
         """Hand out again, in order, all commands that were taken since the last commit."""
@@ -200,10 +229,14 @@ class Store(Protocol):
 
 
 class Clock(Protocol):
-    """The time of day."""
+    """The time of day, and a clock that nobody sets."""
 
     def now(self) -> int:
-        """Microseconds since 1970. May step back: the engine sees to it that `at` does not."""
+        """Microseconds since 1970. May step back or ahead: see `engine.hybrid_clock`."""
+        ...
+
+    def elapsed(self) -> int:
+        """Microseconds since some moment; never steps, and goes on while the machine sleeps."""
         ...
 
 

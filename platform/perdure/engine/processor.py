@@ -16,15 +16,18 @@ from perdure.engine.active import ActiveRun, ActiveRuns, record_of
 from perdure.engine.counts import Counts, Doing, Pulse
 from perdure.engine.failure_log import FailureLog
 from perdure.engine.handling import Handler
-from perdure.engine.leases import Leases
+from perdure.engine.hybrid_clock import HybridClock
+from perdure.engine.leases import AT_ONCE, Leases
 from perdure.engine.outbox import BatchOutbox
-from perdure.engine.ports import Batch
-from perdure.engine.report import Report, to_stderr
+from perdure.engine.ports import Batch, Spoilt
+from perdure.engine.quarantine import BARE, Poison, Quarantine, Stage, Way
+from perdure.engine.report import Report, Sparing, to_stderr
 from perdure.engine.review import BATCHES, PAUSE_S, Reviewer
 from perdure.engine.timers import TimerQueue, command_of
 from perdure.engine.traced import handle_traced
 from perdure.engine.waiters import Waiters
 from perdure.model import commands as cm
+from perdure.model.described import described
 from perdure.model.replies import AnyReply, Refused
 
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ class Engine:
     Args:
         log: commands in, batches out.
         store: the materialised state.
-        clock: the time of day.
+        clock: the time of day, and a clock that nobody sets.
         ids: fresh ids.
         steps: where local activities run.
         definitions: workflow types by name.
@@ -81,6 +84,7 @@ class Engine:
         log: Log,
         store: Store,
         clock: Clock,
+        *,
         ids: Ids,
         steps: Steps,
         definitions: Mapping[str, Definition],
@@ -95,6 +99,8 @@ class Engine:
         self._encode = encode
         self._settings = settings
         self._report = report or to_stderr
+        self._report_letter = Sparing(self._report)
+        self._time = HybridClock(clock, self._report)
         self._outbox = BatchOutbox(steps)
         self._failure_log = FailureLog()
         self._runs = ActiveRuns(store, definitions, payloads, settings.cached_runs)
@@ -106,20 +112,24 @@ class Engine:
         self._own: deque[cm.AnyCommand] = deque()
         self._taken_own: list[cm.AnyCommand] = []
         self._farewells: list[tuple[str, AnyReply]] = []
-        self._poisoned: set[cm.AnyCommand] = set()
-        self._handling: cm.AnyCommand | None = None
-        self._last: cm.AnyCommand | None = None
-        self._is_flushing = False
-        self._singly = 0
-        self._expired: list[cm.ExpireLease] = []
-        self._last_at = 0
+        self._quarantine = Quarantine()
         self._owned: set[int] = set()
         self._has_open_batch = False
         self.counts = Counts()
         self.pulse = Pulse()
-        self._handled = 0
         self._handler = Handler(
-            self._runs, self._outbox, self._leases, self._waiters, self._touched, ids, definitions, payloads, self._report
+            self._runs,
+            self._outbox,
+            self._leases,
+            waiters=self._waiters,
+            touched=self._touched,
+            quarantine=self._quarantine,
+            can_answer=log.can_answer,
+            clock=clock,
+            ids=ids,
+            definitions=definitions,
+            payloads=payloads,
+            report=self._report,
         )
         self.batches = 0
 
@@ -127,6 +137,11 @@ class Engine:
     def leased(self) -> int:
         """How many attempts are leased."""
         return len(self._leases)
+
+    @property
+    def clock_ahead_us(self) -> int:
+        """How far the last stamp was ahead of the time of day, microseconds; negative while a jump ahead is not followed."""
+        return self._time.ahead_us
 
     @property
     def runs(self) -> ActiveRuns:
@@ -149,8 +164,8 @@ class Engine:
         self.pulse.turn(Doing.CLOSED)
         self._farewells += self._waiters.send_away(lambda _: True)
         if self._farewells and self._owned and not self._has_open_batch:
-            with suppress(errors.InfrastructureError):  # then they ask again by themselves, a little later
-                self._log.commit(Batch(self._last_at, replies=self._farewells))
+            with suppress(Exception):  # then they ask again by themselves, a little later
+                self._log.commit(Batch(self._time.last, replies=self._farewells))
         self._runs.clear()
         self._store.close()
         self._log.close()
@@ -167,40 +182,32 @@ class Engine:
         Raises:
             errors.InfrastructureError: the log cannot be used any more; the message says what to do.
         """
-        pulse = self.pulse
+        pulse, quarantine = self.pulse, self._quarantine
         pulse.turn(Doing.TAKING, timeout_s)
+        quarantine.take()
         try:
             commands = self._take(timeout_s)
-            at = self._last_at = max(self._clock.now(), self._last_at)
-            commands = self._one_of(commands, at) if self._singly else commands + self._due(at)
+            at = self._time.now()
+            commands = self._one_of(commands, at) if quarantine.is_one_by_one else commands + self._due(at)
             if not commands and not self._farewells:
                 pulse.trouble = ""  # what was aborted is no longer ours to do
                 return self._review()
             self._has_open_batch = True
             pulse.turn(Doing.HANDLING)
-            self._handled = 0
-            self._is_flushing = False
             self._outbox.begin(at)
             self._outbox.batch.replies += self._farewells
             self._handler.begin(at)
             self._handle(commands)
             self._join_steps()
-            self._is_flushing = True
+            quarantine.write()
             self._flush()
-            self._is_flushing = False
             handling_us = pulse.turn(Doing.COMMITTING)
             self._log.commit(self._outbox.batch)
-        except errors.CommitAborted as error:
-            self._abort(f"{error}; nothing is lost, trying again")
-            self._log.take(0, self._settings.retry_s)
+        except Exception as error:
+            if not self._goes_on_after(error):
+                raise
             return True
-        except errors.InfrastructureError:
-            self._abort("")
-            raise
-        except Exception as error:  # noqa: BLE001 - a bug of ours must not stop the others
-            self._poison(error)
-            return True
-        self.counts.committed(self._outbox.batch, self._handled, handling_us, pulse.turn(Doing.HANDLING))
+        self.counts.committed(self._outbox.batch, quarantine.handled, handling_us, pulse.turn(Doing.HANDLING))
         pulse.trouble = ""
         self._committed()
         if self.batches % BATCHES == 0:
@@ -224,14 +231,15 @@ class Engine:
         return self._has_open_batch
 
     def partitions_gained(self, partitions: Collection[int]) -> None:
-        """Take up what is there: timers, suspended runs, steps that had not ended, attempts whose worker may have died meanwhile."""
+        """Load the timers, suspended runs and unfinished steps there, and watch attempts whose worker may have died meanwhile."""
         self._owned |= set(partitions)
-        self._last_at = max(self._last_at, self._store.latest_at())
+        self._time.raise_to(self._store.latest_at())
         self._timers.load()
         self._reviewer.add(partitions)
-        self._resume(partitions)
-        self._outbox.begin(self._last_at)
-        now = max(self._clock.now(), self._last_at)
+        for workflow_id, run_id in self._store.suspended(partitions):
+            self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
+        self._outbox.begin(self._time.last)
+        now = self._clock.elapsed()
         for task in self._store.tasks(partitions):
             if task.queue:
                 self._leases.expect(task, now)
@@ -240,7 +248,7 @@ class Engine:
         self._outbox.start_steps()
 
     def partitions_lost(self, partitions: Collection[int]) -> None:
-        """Forget the runs that lie there."""
+        """Forget what belongs to these, and only that: what an aborted batch has put back for others is still to be done."""
         self._owned -= set(partitions)
         self._reviewer.remove(partitions)
 
@@ -249,13 +257,10 @@ class Engine:
 
         self._runs.drop_where(is_gone)
         self._farewells += self._waiters.send_away(is_gone)
-        self._own.clear()
-        self._resume(self._owned)
+        self._own = deque(command for command in self._own if not is_gone(command.workflow_id))
+        self._leases.drop_where(is_gone)
+        self._quarantine.drop_where(is_gone)
         self._timers.load()
-
-    def _resume(self, partitions: Collection[int]) -> None:
-        for workflow_id, run_id in self._store.suspended(partitions):
-            self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
 
     def next_timer_at(self) -> int | None:
         """When the next timer fires, microseconds; None when there is none. May be the time of one that was cancelled."""
@@ -267,52 +272,52 @@ class Engine:
         if self._own:
             return self._take_own()
         wait_us = timeout_s * 1e6 if self._reviewer.is_done else min(timeout_s, PAUSE_S) * 1e6
-        now = self._clock.now()
-        for at in (self._timers.next_at(), self._leases.next_at()):
-            if at is not None:
-                wait_us = min(wait_us, max(0, at - max(now, self._last_at)))
-        return self._log.take(1 if self._singly else self._settings.batch_limit, wait_us / 1e6)
+        if (at := self._timers.next_at()) is not None:
+            wait_us = min(wait_us, max(0, at - self._time.now()))
+        if (at := self._leases.next_at()) is not None:
+            wait_us = min(wait_us, max(0, at - self._clock.elapsed()))
+        return self._log.take(1 if self._quarantine.is_one_by_one else self._settings.batch_limit, wait_us / 1e6)
 
     def _take_own(self) -> list[cm.AnyCommand]:
-        count = 1 if self._singly else len(self._own)
-        self._taken_own = [self._own.popleft() for _ in range(min(count, len(self._own)))]
+        count = 1 if self._quarantine.is_one_by_one else len(self._own)
+        self._taken_own = [self._own.popleft() for _ in range(count)]
         return list(self._taken_own)
 
     def _one_of(self, commands: list[cm.AnyCommand], at: int) -> list[cm.AnyCommand]:
         """After a batch that could not be written: the next command alone, to find the one that does it."""
-        self._singly -= 1
-        if commands:
-            return commands
-        self._own.extend(self._due(at))
-        return self._take_own()
+        self._quarantine.count_down()
+        return commands or self._due(at, 1)
 
-    def _due(self, at: int) -> list[cm.AnyCommand]:
+    def _due(self, at: int, limit: int = AT_ONCE) -> list[cm.AnyCommand]:
+        """Timers and leases; an aborted batch puts both back."""
         due: list[cm.AnyCommand] = []
-        for timer in self._timers.due(at):
+        for timer in self._timers.due(at, None if limit == AT_ONCE else limit):
             due.append(command_of(timer))
             self.counts.lateness_us.add(at - timer.fires_at)
-        self._expired = self._leases.expired(at)
-        return [*due, *self._expired]
+        if len(due) < limit:
+            due += self._leases.expired(self._clock.elapsed(), limit)
+        return due
 
     # ---- 3. decide and evolve
 
     def _handle(self, commands: list[cm.AnyCommand]) -> None:
         handle = self._handler.handle if tracing.installed is None else partial(handle_traced, tracing.installed, self._handler)
-        self._handled += len(commands)
+        quarantine = self._quarantine
+        quarantine.handle(commands)
         self.counts.took(commands)
         for command in commands:
-            if self._poisoned and command in self._poisoned:
-                self._refuse_poisoned(command)
+            if (poison := quarantine.found(command)) is not None:
+                self._bury(command, poison)
                 continue
-            self._handling = self._last = command
+            quarantine.current = command
             handle(command)
-        self._handling = None
+        quarantine.current = None
 
     def _join_steps(self) -> None:
         """Let the steps that end soon join the batch, and what else comes in meanwhile."""
         outbox = self._outbox
         outbox.start_steps()
-        if not outbox.awaited or self._singly:
+        if not outbox.awaited or self._quarantine.is_one_by_one:
             return
         limit = self._settings.batch_limit * 4
         until = perf_counter() + self._settings.join_s
@@ -362,13 +367,17 @@ class Engine:
                 self._waiters.forget(active.state.run_id)
                 self._runs.drop_if(active)
         self._touched.clear()
-        self._poisoned.clear()
+        self._quarantine.settle()
+        self._leases.settle()
         self._taken_own.clear()
         self._farewells.clear()
         if self._outbox.failures:
             self._failure_log.write(self._outbox.failures)
         self._runs.trim()
         self.batches += 1
+        for spoilt in batch.letters:
+            self.counts.letters[spoilt.reason] += 1
+            self._report_letter(_notice(spoilt), workflow_id=spoilt.command.workflow_id, run_id=spoilt.command.run_id)
 
     def _abort(self, message: str, **where: str) -> None:
         self._has_open_batch = False
@@ -381,30 +390,50 @@ class Engine:
         self._touched.clear()
         self._log.abort()
         self._timers.load()
-        self._own.extend([*self._taken_own, *self._expired])
+        self._leases.restore()
+        self._quarantine.abort()
+        self._own.extendleft(reversed(self._taken_own))
         self._taken_own.clear()
 
-    def _poison(self, error: Exception) -> None:
-        """Do the batch again without the command that we cannot handle."""
-        command = self._handling
-        if command is None and self._is_flushing:
-            if self._handled > 1:
-                self._singly = 2 * self._handled
-                self._abort(f"a batch cannot be written: {type(error).__name__}: {error}; its commands are tried one by one")
-                return
-            command = self._last
-        if command is None:
-            self._abort("")
-            raise error
-        message = f"a bug in perdure, please report it: {type(error).__name__}: {error}, while handling {command!r:.500}"
-        self._abort(message, workflow_id=command.workflow_id, run_id=command.run_id)
-        self._poisoned.add(command)
-        self.counts.poisoned += 1
+    def _goes_on_after(self, error: Exception) -> bool:
+        """Abort the batch, and see to it that the next one avoids the error; False: it has to be raised."""
+        if self._farewells and self._quarantine.stage is Stage.WRITING and not isinstance(error, errors.InfrastructureError):
+            self._farewells.clear()  # they are to blame, perhaps; who waits asks again by itself
+            self._abort(f"a batch cannot be written: {described(error)}; tried again without answers to those who wait")
+            return True
+        verdict = self._quarantine.blame(error)
+        match verdict:
+            case Way.RETRY:
+                self._abort(f"{error}; nothing is lost, trying again")
+                self._log.take(0, self._settings.retry_s)
+            case Way.ONE_BY_ONE:
+                self._abort(f"a batch cannot be written: {described(error)}; its commands are tried one by one")
+            case Way.RAISE:
+                self._abort("")
+            case Poison(command, message, strikes):
+                self.counts.poisoned += strikes == 1
+                self._abort(_condemnation(command, message), workflow_id=command.workflow_id, run_id=command.run_id)
+        return verdict is not Way.RAISE
 
-    def _refuse_poisoned(self, command: cm.AnyCommand) -> None:
-        if isinstance(command, cm.Request):
-            message = f"{type(command).__name__} cannot be handled because of a bug in perdure; the engine's log has the details"
+    def _bury(self, command: cm.AnyCommand, poison: Poison) -> None:
+        """A command that spoilt a batch becomes a dead letter; with fewer parts each time that this cannot be written."""
+        self._outbox.batch.letters.append(Spoilt(command, "poisoned", poison.message, is_bare=poison.strikes >= BARE))
+        if poison.strikes == 1 and isinstance(command, cm.Request):
+            message = f"{type(command).__name__} cannot be handled ({poison.message}); it is a dead letter now"
             self._outbox.reply(command.reply_to, Refused(command.request_id, "bad_input", message))
+
+
+def _condemnation(command: cm.AnyCommand, message: str) -> str:
+    return (
+        f"{type(command).__name__} for workflow {command.workflow_id!r} cannot be handled: {message}. It becomes a dead letter, the "
+        "others go on. Unless code or a codec of your own raised this, it is a bug in perdure: please report it"
+    )
+
+
+def _notice(spoilt: Spoilt) -> str:
+    command = spoilt.command
+    about = f"{type(command).__name__} for workflow {command.workflow_id!r} is a dead letter ({spoilt.reason})"
+    return f"{about}: {spoilt.message}"
 
 
 def _differs(before: Any, now: Any) -> bool:

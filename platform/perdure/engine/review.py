@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from perdure.errors import UndecodableRecord
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -82,7 +84,10 @@ class Reviewer:
         workflow_id, run_id = self._page.popleft()
         if self._runs.is_live(workflow_id, run_id):
             return None
-        records = self._store.events(workflow_id, run_id)
+        try:
+            records = self._store.events(workflow_id, run_id)
+        except UndecodableRecord:  # said when something is asked of the run; the others are reviewed
+            return None
         if not records:
             return None
         if records[-1].last_event_id > MAX_EVENTS:

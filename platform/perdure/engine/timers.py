@@ -62,10 +62,11 @@ class TimerQueue:
             self._read()
         return self._heap[0].fires_at if self._heap else None
 
-    def due(self, at: int) -> list[Timer]:
-        """Take those that fire at `at` or before, in their order."""
+    def due(self, at: int, limit: int | None = None) -> list[Timer]:
+        """Take those that fire at `at` or before, in their order; at most `limit`, by default a page."""
         taken: list[Timer] = []
-        while (first := self.next_at()) is not None and first <= at and len(taken) < self._page:
+        limit = limit or self._page
+        while (first := self.next_at()) is not None and first <= at and len(taken) < limit:
             timer = heappop(self._heap)
             if timer in self._cancelled:
                 self._cancelled.discard(timer)

@@ -162,6 +162,10 @@ class Channel:
         with self._lock:
             self._reply_subscribers[address] = deliver, ended
 
+    def has_subscriber(self, address: str) -> bool:
+        """Whether anybody gets the replies to the address."""
+        return address in self._reply_subscribers
+
     def unsubscribe_replies(self, address: str) -> None:
         """Replies to the address are dropped from now on."""
         with self._lock:

@@ -265,7 +265,10 @@ def _letter(position: int, record: bytes | None, reason: bytes | None, found_at:
     if position < 0:  # of a trigger; its message begins with the topic
         topic = message.partition(", record ")[0]
         return DeadLetter(topic, 0, -position, -1, "refused", message, at, None, record)
-    return DeadLetter("commands", 0, position, -1, "undecodable", message, at, _key_of(record or b""), record)
+    code, _, rest = message.partition(": ")
+    if code not in {"refused", "poisoned"}:
+        code, rest = "undecodable", message
+    return DeadLetter("commands", 0, position, -1, code, rest, at, _key_of(record or b""), record)
 
 
 class _Head(msgspec.Struct, array_like=True):

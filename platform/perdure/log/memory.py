@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from perdure.errors import InfrastructureError
 from perdure.log.addresses import is_elsewhere
 from perdure.log.outside import Outside
+from perdure.log.rows import record_of
+from perdure.model.dead_letters import DeadLetter, place_of_letter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perdure.engine.ports import Batch, Owner
+    from perdure.engine.ports import Batch, Owner, Spoilt
     from perdure.log.channel import Channel
     from perdure.medium.memory import MemoryMedium
     from perdure.model.commands import AnyCommand
@@ -64,9 +66,28 @@ class MemoryLog:
         if self._epoch != self._medium.epoch:
             raise InfrastructureError("another engine has taken this log over; this one has to stop")
         elsewhere = [each for each in batch.replies if is_elsewhere(each[0])]
-        self._medium.write(batch, self._outside.consumed(), elsewhere)
+        letters = [self._letter(each, batch.at) for each in batch.letters]
+        self._medium.write(batch, self._outside.consumed(), elsewhere, letters)
         self._outside.settle()
         self._channel.deliver(batch)
+
+    def can_answer(self, address: str) -> bool:
+        """Whether anybody gets a reply to the address."""
+        return self._channel.has_subscriber(address) or is_elsewhere(address) or place_of_letter(address) is not None
+
+    def _letter(self, spoilt: Spoilt, at: int) -> DeadLetter:
+        position = self._outside.position_of(spoilt.command)
+        return DeadLetter(
+            "commands",
+            0,
+            position,
+            -1,
+            spoilt.reason,
+            spoilt.message,
+            at,
+            None,
+            None if spoilt.is_bare else record_of(spoilt.command),
+        )
 
     def abort(self) -> None:
         """Hand out again what was taken."""

@@ -58,6 +58,10 @@ class Outside:
             return 0
         return max((positions.get(id(command), 0) for command in self._channel.taken), default=0)
 
+    def position_of(self, command: AnyCommand) -> int:
+        """Of a command that was taken, as another process wrote it; 0 for one of this process."""
+        return self._positions.get(id(command), 0)
+
     def settle(self) -> None:
         """What was taken is done with."""
         if self._positions:

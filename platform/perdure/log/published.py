@@ -5,14 +5,17 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from perdure.codec.records import decode_headers, encode_command
 from perdure.engine.report import Sparing
+from perdure.errors import InfrastructureError
 from perdure.log.rows import insert_record
 from perdure.medium.faults import fault
 from perdure.medium.sqlite import BUSY_S, check_format, connect, path_of, see_that_it_exists
 from perdure.model.dead_letters import RecordHeader
+from perdure.model.described import clean
 from perdure.triggers.binding import Source
 from perdure.triggers.decoding import BadRecord
 from perdure.triggers.offering import first_source
@@ -108,23 +111,28 @@ class PublishedRecords:
         connection.execute("BEGIN IMMEDIATE")
         for position, topic, key, value, headers, at in rows:
             if topic in self._topics:
-                self._one(connection, first_source(Source(topic, 0, position, key, value, _pairs(headers))), at)
+                self._one(connection, Source(topic, 0, position, key, value, ()), headers, at)
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", (rows[-1][0], TAKEN))
         connection.execute("COMMIT")
         return len(rows)
 
-    def _one(self, connection: sqlite3.Connection, source: Source, at: int) -> None:
+    def _one(self, connection: sqlite3.Connection, source: Source, headers: bytes, at: int) -> None:
         try:
+            source = first_source(replace(source, headers=_pairs(headers)))
             commands = self._bindings.commands_of(source)
         except BadRecord as bad:
             self._report(f"{source.topic}, record {source.offset}: {bad}; it is a dead letter ({bad.reason})")
             connection.execute(
                 "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?)",
-                (-source.offset, source.value or b"", f"{source.topic}, record {source.offset}: {bad}", at),
+                (-source.offset, source.value or b"", clean(f"{source.topic}, record {source.offset}: {bad}"), at),
             )
             commands = bad.commands
         connection.executemany("INSERT INTO commands (record) VALUES (?)", [(encode_command(each),) for each in commands])
 
 
 def _pairs(headers: bytes) -> list[tuple[str, bytes | None]]:
-    return [(each.name, each.value) for each in decode_headers(headers)]
+    """Raises BadRecord when they cannot be read: whoever wrote the row may have put anything there."""
+    try:
+        return [(each.name, each.value) for each in decode_headers(headers)]
+    except (InfrastructureError, TypeError) as error:
+        raise BadRecord("undecodable", f"its headers cannot be read: {error}") from None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.codec.records import encode_headers, encode_reply, encode_state, encode_task
-from perdure.model.dead_letters import DEAD_LETTER
+from perdure.codec.records import encode_command, encode_headers, encode_reply, encode_state, encode_task
+from perdure.model.dead_letters import place_of_letter
 from perdure.model.replies import Refused
 from perdure.model.states import Status
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from sqlite3 import Connection
 
-    from perdure.engine.ports import Batch
+    from perdure.engine.ports import Batch, Spoilt
+    from perdure.model.commands import AnyCommand
     from perdure.model.dead_letters import RecordHeader
     from perdure.model.replies import AnyReply
     from perdure.model.states import WorkflowState
@@ -28,11 +29,17 @@ _PUT_TIMER = "INSERT OR IGNORE INTO timers VALUES (?, ?, ?, ?, ?)"
 _END_TIMER = "DELETE FROM timers WHERE fires_at = ? AND run_id = ? AND kind = ? AND number = ? AND workflow_id = ?"
 _PUT_RECORD = "INSERT INTO records (topic, key, value, headers, at) VALUES (?, ?, ?, ?, ?)"
 _PUT_REFUSAL = "INSERT OR REPLACE INTO dead_letters SELECT -position, coalesce(value, x''), ?, ? FROM records WHERE position = ?"
+_BURY = "INSERT OR REPLACE INTO dead_letters SELECT position, record, ?, ? FROM commands WHERE position = ?"
 _PUT_REPLY = "INSERT INTO replies (reply_to, at, record) VALUES (?, ?, ?)"
 
 
 def write_batch(
-    connection: Connection, batch: Batch, consumed: int, replies: list[tuple[str, AnyReply]], replies_stale_before: int
+    connection: Connection,
+    batch: Batch,
+    consumed: int,
+    replies: list[tuple[str, AnyReply]],
+    replies_stale_before: int,
+    letters: Sequence[tuple[int, Spoilt]] = (),
 ) -> None:
     """Write all of a batch; within a transaction.
 
@@ -42,6 +49,7 @@ def write_batch(
         consumed: commands of other processes up to this position are done with; 0: none.
         replies: those to other processes.
         replies_stale_before: older ones are deleted, microseconds.
+        letters: commands that become dead letters, each with its position; 0: it is of this process.
     """
     many = connection.executemany
     if batch.events:
@@ -59,11 +67,13 @@ def write_batch(
         many(_PUT_TIMER, [(t.fires_at, t.run_id, int(t.kind), t.number, t.workflow_id) for t in batch.timers])
     if batch.records:
         many(_PUT_RECORD, [record_row(each.topic, each.key, each.value, each.headers, batch.at) for _, each in batch.records])
+    for position, spoilt in letters:  # before their rows are deleted
+        _write_letter(connection, position, spoilt, batch.at)
     if consumed:
         connection.execute("DELETE FROM commands WHERE position <= ?", (consumed,))
     if replies:
         many(_PUT_REPLY, [(address, batch.at, encode_reply(reply)) for address, reply in replies])
-    if refusals := [_refusal_row(*each, batch.at) for each in batch.replies if _is_letter(*each)]:
+    if refusals := [row for each in batch.replies if (row := _refusal_row(*each, batch.at)) is not None]:
         many(_PUT_REFUSAL, refusals)
     if replies_stale_before:
         connection.execute("DELETE FROM replies WHERE at < ?", (replies_stale_before,))
@@ -84,15 +94,33 @@ def record_row(
     return topic, key, value, encode_headers(tuple(headers)), at
 
 
-def _is_letter(address: str, reply: AnyReply) -> bool:
-    """Whether it refuses what a trigger has made of a record; that the workflow is there already is what a record that comes twice leads to."""
-    return address.startswith(DEAD_LETTER) and type(reply) is Refused and reply.code != "already_started"
+def record_of(command: AnyCommand) -> bytes:
+    """A command as a row of `commands` has it; empty when it cannot be written."""
+    try:
+        return encode_command(command)
+    except Exception:  # noqa: BLE001 - of this process, which may put anything into a command
+        return b""
 
 
-def _refusal_row(address: str, reply: AnyReply, at: int) -> tuple[str, int, int]:
-    topic, _, position = address.removeprefix(DEAD_LETTER).rsplit("/", 2)
-    message = reply.message if isinstance(reply, Refused) else ""
-    return f"{topic}, record {position}: the command that it led to was refused: {message}", at, int(position)
+def _write_letter(connection: Connection, position: int, spoilt: Spoilt, at: int) -> None:
+    reason = f"{spoilt.reason}: {spoilt.message}".encode("utf-8", "replace").decode()
+    if position and connection.execute(_BURY, (reason, at, position)).rowcount:
+        return
+    record = b"" if spoilt.is_bare else record_of(spoilt.command)
+    fresh = connection.execute("INSERT INTO commands (record) VALUES (?)", (record,)).lastrowid
+    connection.execute(_BURY, (reason, at, fresh))
+    connection.execute("DELETE FROM commands WHERE position = ?", (fresh,))
+
+
+def _refusal_row(address: str, reply: AnyReply, at: int) -> tuple[str, int, int] | None:
+    """That a trigger's command was refused; None for any other reply.
+
+    That the workflow is there already is no fault: a record that comes twice leads to it.
+    """
+    if type(reply) is not Refused or reply.code == "already_started" or (place := place_of_letter(address)) is None:
+        return None
+    topic, _, position = place
+    return f"{topic}, record {position}: the command that it led to was refused: {reply.message}", at, position
 
 
 def _write_states(connection: Connection, states: Iterable[WorkflowState], started: set[str]) -> None:

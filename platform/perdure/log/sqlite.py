@@ -13,6 +13,7 @@ from perdure.log.hints import HintListener
 from perdure.log.outside import Outside
 from perdure.log.rows import write_batch
 from perdure.medium.faults import fault
+from perdure.model.dead_letters import place_of_letter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,12 +98,17 @@ class SqliteLog:
         consumed = self._outside.consumed()
         if consumed or elsewhere or _keeps_anything(batch):
             with self._file.transaction() as connection:
-                write_batch(connection, batch, consumed, elsewhere, self._stale_before(batch.at) if elsewhere else 0)
+                letters = [(self._outside.position_of(each.command), each) for each in batch.letters]
+                write_batch(connection, batch, consumed, elsewhere, self._stale_before(batch.at) if elsewhere else 0, letters)
             self._file.latest_at = max(self._file.latest_at, batch.at)
         self._outside.settle()
         self._channel.deliver(batch)
         if elsewhere:
             self._hint(elsewhere)
+
+    def can_answer(self, address: str) -> bool:
+        """Whether anybody gets a reply to the address."""
+        return self._channel.has_subscriber(address) or is_elsewhere(address) or place_of_letter(address) is not None
 
     def abort(self) -> None:
         """Hand out again what was taken."""
@@ -172,5 +178,12 @@ class SqliteLog:
 
 def _keeps_anything(batch: Batch) -> bool:
     return bool(
-        batch.events or batch.states or batch.records or batch.tasks or batch.tasks_ended or batch.timers or batch.timers_ended
+        batch.letters
+        or batch.events
+        or batch.states
+        or batch.records
+        or batch.tasks
+        or batch.tasks_ended
+        or batch.timers
+        or batch.timers_ended
     )

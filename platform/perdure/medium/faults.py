@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from perdure.errors import CommitAborted, InfrastructureError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_OF_VALUES: Final = (
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_RANGE,
+    sqlite3.SQLITE_MISUSE,
+)
+
+
+def is_about_values(error: sqlite3.Error) -> bool:
+    """Whether an error is about what was to be written, not about the database: the next value may be written."""
+    code = getattr(error, "sqlite_errorcode", None)
+    # Without a code it is Python that could not bind a value. A key that is there already is about the database: two engines own it.
+    return code is None or code & 0xFF in _OF_VALUES or code == sqlite3.SQLITE_CONSTRAINT_NOTNULL
 
 
 def fault(error: sqlite3.Error, path: Path) -> InfrastructureError:

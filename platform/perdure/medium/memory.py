@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from perdure.engine.ports import Batch
     from perdure.model.commands import AnyCommand
+    from perdure.model.dead_letters import DeadLetter
     from perdure.model.events import RecordProduced
     from perdure.model.replies import AnyReply
 
@@ -27,6 +28,7 @@ class MemoryMedium:
         commands: appended by "other processes" and not yet done with, each with its position.
         replies: to "other processes".
         records: for authors' topics, in order.
+        letters: commands that became dead letters.
         written: the fold of all of them, for readers and for what the log finds again.
         stored: the store's part; behind `batches` when the crash came between commit and apply.
         epoch: how many logs were opened on it.
@@ -37,6 +39,7 @@ class MemoryMedium:
         self.commands: list[tuple[int, AnyCommand]] = []
         self.replies: list[tuple[str, AnyReply]] = []
         self.records: list[RecordProduced] = []
+        self.letters: list[DeadLetter] = []
         self.written = Fold()
         self.stored = Fold()
         self.epoch = 0
@@ -75,7 +78,7 @@ class MemoryMedium:
         with self.lock:
             return [each for each in self.commands if each[0] > position][:limit]
 
-    def write(self, batch: Batch, consumed: int, replies: list[tuple[str, AnyReply]]) -> None:
+    def write(self, batch: Batch, consumed: int, replies: list[tuple[str, AnyReply]], letters: Sequence[DeadLetter] = ()) -> None:
         """Record a batch, and that the commands up to the position `consumed` are done with."""
         kept = replace(
             batch,
@@ -88,12 +91,14 @@ class MemoryMedium:
             records=list(batch.records),
             cancelled=[],
             replies=[],
+            letters=[],
         )
         with self.lock:
             self.batches.append(kept)
             self.catch_up(self.written)
             self.commands = [each for each in self.commands if each[0] > consumed]
             self.replies.extend(replies)
+            self.letters.extend(letters)
             self.records += [record for _, record in batch.records]
 
     def lose_store(self) -> None:

@@ -65,8 +65,8 @@ class MemoryReader:
             return count(self._medium.written.states.values(), query or ListQuery())
 
     def dead_letters(self) -> int:
-        """How many records could not be taken: none, nothing is encoded here."""
-        return 0
+        """How many commands could not be handled, or were refused and nobody waited for the answer."""
+        return len(self._medium.letters)
 
     def wait_for(self, position: Position, timeout_s: float) -> bool:
         """Nothing to wait for: every read sees all that was answered before it."""

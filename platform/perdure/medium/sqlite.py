@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from perdure.codec.records import decode_state
 from perdure.errors import InfrastructureError, UsageError
-from perdure.medium.faults import fault
+from perdure.medium.faults import fault, is_about_values
 from perdure.medium.ownership import Ownership
 from perdure.medium.schema import APPLICATION_ID, FORMAT, SCHEMA, UPGRADES
 from perdure.medium.typed import keep_in_step
@@ -83,6 +83,7 @@ class SqliteFile:
         Raises:
             CommitAborted: nothing was written, and trying again may help.
             InfrastructureError: nothing was written, and somebody has to act.
+            BaseException: what was raised within, or that SQLite does not take a value; nothing was written.
         """
         connection = self.connection
         try:
@@ -92,7 +93,7 @@ class SqliteFile:
         except BaseException as error:
             if connection.in_transaction:
                 connection.rollback()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error) and not is_about_values(error):
                 raise fault(error, self.path) from error
             raise
 

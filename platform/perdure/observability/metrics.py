@@ -160,7 +160,14 @@ def _of_engine(engine: Engine) -> Iterator[Metric]:
     yield _kinds("perdure_commands", "Commands that were handled.", counts.commands)
     yield _kinds("perdure_events", "Events that were recorded.", counts.events)
     yield _counter("perdure_tasks_dispatched", "Attempts that were given out.", counts.tasks)
-    yield _counter("perdure_poisoned_commands", "Commands that a bug of perdure could not handle.", counts.poisoned)
+    yield _counter("perdure_poisoned_commands", "Commands that spoilt their batch and became dead letters.", counts.poisoned)
+    help_ = "Commands that became dead letters, by why: refused and nobody waited for the answer, or poisoned."
+    letters = CounterMetricFamily("perdure_commands_dead_lettered", help_, labels=("reason",))
+    for reason in ("poisoned", "refused"):
+        letters.add_metric((reason,), counts.letters[reason])
+    yield letters
+    help_ = "How far the engine's time is ahead of this machine's clock; negative while a jump of the clock is not followed."
+    yield _gauge("perdure_clock_ahead_seconds", help_, engine.clock_ahead_us / 1e6)
     yield _counter("perdure_replays", "Runs whose code was brought back by replaying its history.", engine.runs.replays)
     yield _gauge("perdure_cached_runs", "Runs in memory.", len(engine.runs))
     yield _gauge(

@@ -7,6 +7,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from perdure.errors import UsageError
+from perdure.replay.futures import reject
 
 if TYPE_CHECKING:
     from perdure.replay.futures import RunFuture
@@ -44,10 +45,8 @@ class Condition:
             value = self.context.run(self.evaluate, loop)
             if not value:
                 return False
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - raises where it is awaited
-            self.future.set_exception(error)
+            reject(self.future, error)
         else:
             self.future.set_result(value)
         return True

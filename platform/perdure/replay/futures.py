@@ -72,6 +72,15 @@ class InertFuture(RunFuture):
 _PATIENCE = 100
 
 
+def reject(future: RunFuture, error: BaseException) -> None:
+    """Let a future end with any exception. `StopIteration` is none that a future takes; as in a coroutine, it becomes a RuntimeError."""
+    if isinstance(error, StopIteration):
+        replaced = RuntimeError(f"{type(error).__name__} was raised where a future cannot hold it")
+        replaced.__cause__ = error
+        error = replaced
+    future.set_exception(error)
+
+
 class Handle:
     """A callback that is ready; what `asyncio.Handle` offers to those who hold one."""
 

@@ -15,6 +15,7 @@ from perdure import errors
 from perdure.core.actions import RECORDED_AS
 from perdure.model import actions as ac
 from perdure.model import events as ev
+from perdure.model.described import described
 from perdure.model.payloads import Payloads
 from perdure.model.signature import hints_of
 from perdure.replay.blame import NonDeterministic
@@ -25,7 +26,12 @@ from perdure.replay.spinning import Spinning
 from perdure.replay.watchdog import Blocked
 from perdure.workflow import Definition, Info
 
-SUSPENDING: Final = (NonDeterministic, Spinning, Blocked)
+
+class Escaped(Exception):
+    """Something that the code did raised where it can neither be caught by the code nor be its result; its run is suspended."""
+
+
+SUSPENDING: Final = (NonDeterministic, Spinning, Blocked, Escaped)
 """The code cannot be trusted: its run is suspended, never recorded as failed."""
 
 CURABLE: Final = (*SUSPENDING, errors.UsageError)
@@ -130,14 +136,20 @@ class LiveRun:
         loop = self.loop
         loop.now = at
         self._history_length = history_length
-        if self._watch is None:
-            self._activate(event)
-        else:
-            self._watch.enter(self.run_id)
-            try:
+        try:
+            if self._watch is None:
                 self._activate(event)
-            finally:
-                self._watch.leave()
+            else:
+                self._watch.enter(self.run_id)
+                try:
+                    self._activate(event)
+                finally:
+                    self._watch.leave()
+        except (errors.ReplayError, *CURABLE):
+            raise
+        except BaseException as error:
+            # `cancel()` of a future of the author's own class, for one, is called by us
+            raise Escaped(f"an exception left the code where nothing can catch it: {described(error)}") from error
         actions = loop.actions
         loop.actions = []
         return actions
@@ -239,7 +251,7 @@ class LiveRun:
                 definition.run_fn, self._started.input, what=f"workflow {definition.name!r}"
             )
             self._instance = self.loop.call(definition.create, args, kwargs)
-        except (KeyboardInterrupt, *CURABLE):
+        except CURABLE:
             raise
         except BaseException as error:  # noqa: BLE001 - the author's
             self._end(ac.FailWorkflow(self._payloads.encode_failure(error)))
@@ -248,10 +260,15 @@ class LiveRun:
         for signal in self._waiting_signals:
             self.on_signal(signal)
         self._waiting_signals.clear()
-        if definition.cls is None:
-            self._main = self._task(definition.run_fn(*args, **kwargs))
-        else:
-            self._main = self._task(definition.run_fn(self._instance, *args, **kwargs))
+        if definition.cls is not None:
+            args = (self._instance, *args)
+        try:
+            coroutine = definition.run_fn(*args, **kwargs)
+        except CURABLE:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a decorator of the author's, around the coroutine function
+            coroutine = _raising(error)
+        self._main = self._task(coroutine)
 
     def on_signal(self, event: ev.SignalReceived) -> None:
         if not self._has_begun:
@@ -260,16 +277,28 @@ class LiveRun:
         fn = self._definition.signals.get(event.name)
         if fn is None:
             raise errors.ReplayError(self.run_id, self._history_length, f"signal {event.name!r}", "has no such handler")
-        args, kwargs = self._payloads.decode_arguments(fn, event.input, what=f"signal {event.name!r}")
-        self._handlers.append(self._task(_handle(fn, self._instance, args, kwargs)))
+        try:
+            args, kwargs = self._payloads.decode_arguments(fn, event.input, what=f"signal {event.name!r}")
+        except errors.UsageError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec: as if the handler had raised it
+            self._handlers.append(self._task(_raising(error)))
+        else:
+            self._handlers.append(self._task(_handle(fn, self._instance, args, kwargs)))
 
     def on_activity_completed(self, event: ev.ActivityCompleted) -> None:
         waiting = self.loop.pending_activities.get(event.number)
         if waiting is None:
             return
         activity = waiting[0]
-        value = self._payloads.decode(event.result, activity.returns, what=f"the result of activity {activity.name!r}")
-        self.loop.resolve_activity(event.number, value)
+        try:
+            value = self._payloads.decode(event.result, activity.returns, what=f"the result of activity {activity.name!r}")
+        except errors.UsageError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec
+            self.loop.reject_activity(event.number, error)
+        else:
+            self.loop.resolve_activity(event.number, value)
 
     def on_activity_failed(self, event: ev.ActivityFailed) -> None:
         waiting = self.loop.pending_activities.get(event.number)
@@ -302,6 +331,9 @@ class LiveRun:
         """See whether the code has ended: its main coroutine and the handlers it accepted."""
         main = self._main
         if main is None or self._ended:
+            return
+        if (exit_ := self.loop.exit) is not None:
+            self._end(ac.FailWorkflow(self._payloads.encode_failure(exit_)))
             return
         while self._reap() and not main.done():
             main.cancel("a signal handler failed")
@@ -348,7 +380,12 @@ class LiveRun:
     def _last_action(self, main: asyncio.Task[Any]) -> ac.AnyAction:
         fault = self._fatal or self._fault_of(main)
         if fault is None:
-            return ac.CompleteWorkflow(self._encoded_result(main.result()))
+            try:
+                return ac.CompleteWorkflow(self._encoded_result(main.result()))
+            except CURABLE:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec
+                fault = error
         if isinstance(fault, asyncio.CancelledError):
             if self._cancel_requested:
                 return ac.EndCancelled()
@@ -403,6 +440,11 @@ async def _handle(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], 
     result = fn(instance, *args, **kwargs)
     if result is not None:
         await result
+
+
+async def _raising(error: BaseException) -> None:
+    """A coroutine that does nothing else."""
+    raise error
 
 
 _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {

@@ -22,7 +22,7 @@ from perdure.replay import blame, order
 from perdure.replay.activation import enter, leave, running_loop
 from perdure.replay.conditions import Condition
 from perdure.replay.deadlines import CLOCK_SURPLUS, LATEST, microseconds
-from perdure.replay.futures import ActivityFuture, Handle, InertFuture, RunFuture, RunTask, TimerHandle
+from perdure.replay.futures import ActivityFuture, Handle, InertFuture, RunFuture, RunTask, TimerHandle, reject
 from perdure.replay.refusing import RefusingLoop
 from perdure.replay.run_random import RunRandom
 from perdure.replay.spinning import MAX_STEPS, Spinning
@@ -55,6 +55,7 @@ class RunLoop(RefusingLoop):
         activities, timers, records: the number of the last one; each counts from 1.
         pending_activities: those whose outcome is awaited, by number.
         replaying: recorded events are being repeated.
+        exit: a `KeyboardInterrupt` or `SystemExit` that no task holds: it ends the run, as asyncio would end the program.
         fault: what the run is suspended for when the activation ends, whatever the code makes of the exception.
         is_evicted: forgotten; its code is not run again.
         is_spoilt: an evaluation woke a future, and its waiters are lost: evict the run, a replay brings them back.
@@ -62,7 +63,7 @@ class RunLoop(RefusingLoop):
 
     __slots__ = (
         "__weakref__", "_conditions", "_context", "_hashes", "_inert_awaits", "_info", "_log", "_payloads", "_prune_at", "_random",
-        "_ready", "_salt", "_seed", "_task_names", "_tasks", "_timer_handles", "actions", "activities",
+        "_ready", "_salt", "_seed", "_task_names", "_tasks", "_timer_handles", "actions", "activities", "exit",
         "is_read_only", "is_spoilt", "now", "pending_activities", "records", "replaying", "run_id", "timers",
     )  # fmt: skip
 
@@ -82,6 +83,7 @@ class RunLoop(RefusingLoop):
         self.activities = self.timers = self.records = 0
         self.pending_activities: dict[int, tuple[Activity[..., Any], ActivityFuture]] = {}
         self.fault: BaseException | None = None
+        self.exit: BaseException | None = None
         self._seed = seed
         self._random: Random | None = None
         self._payloads = payloads
@@ -125,12 +127,12 @@ class RunLoop(RefusingLoop):
             steps += 1
             try:
                 handle.context.run(callback, *handle.args)
-            except KeyboardInterrupt:
-                raise
-            except SystemExit:
-                pass  # the task holds it: a failed run, not a stopped engine
+            except (KeyboardInterrupt, SystemExit) as error:
+                # asyncio ends the program. A task that raised it holds it: then its run fails where the task is awaited.
+                if not any(task.done() and not task.cancelled() and task.exception() is error for task in self._tasks):
+                    self.exit = self.exit or error
             except BaseException as error:  # noqa: BLE001 - as asyncio does
-                self.call_exception_handler({"message": f"exception in callback {callback!r}", "exception": error})
+                self.call_exception_handler({"message": "exception in callback", "callback": callback, "exception": error})
             if steps > MAX_STEPS:
                 raise self.fault or Spinning(
                     f"run {self.run_id}: more than {MAX_STEPS:,} steps without waiting for anything recorded"
@@ -195,7 +197,7 @@ class RunLoop(RefusingLoop):
         """Put the activity's failure in place; whether anybody waits for it."""
         pending = self.pending_activities.pop(number, None)
         if pending is not None:
-            pending[1].set_exception(error)
+            reject(pending[1], error)
         return pending is not None
 
     def fire_timer(self, number: int) -> bool:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from perdure.errors import InfrastructureError
+from perdure.runtime.interrupts import interrupt_as_stop
 from perdure.threads import Watched
 
 if TYPE_CHECKING:
@@ -61,8 +62,10 @@ class Process(ABC):
 
         Raises:
             InfrastructureError: the database or Kafka cannot be used (any more); the message says what to do.
+            KeyboardInterrupt: the process was interrupted, and has drained and closed. Not where the caller handles SIGINT itself.
         """
-        self._serve(ready)
+        with interrupt_as_stop(self.request_stop):
+            self._serve(ready)
         if self._fault is not None:
             raise self._fault
 

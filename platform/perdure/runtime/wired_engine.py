@@ -62,13 +62,13 @@ class WiredEngine:
             log,
             store,
             clock or SystemClock(),
-            RandomIds(),
-            self.steps,
-            registry.workflows,
-            activities.payloads,
-            settings,
-            report,
-            encode,
+            ids=RandomIds(),
+            steps=self.steps,
+            definitions=registry.workflows,
+            payloads=activities.payloads,
+            settings=settings,
+            report=report,
+            encode=encode,
         )
 
     def open(self) -> None:

@@ -100,6 +100,10 @@ class SkippedTime:
             is_due = True
         return is_due
 
+    def elapsed(self) -> int:
+        """The same: time that is skipped has passed."""
+        return self.at
+
 
 class Environment:
     """Engine, worker and client in memory, with their own time.

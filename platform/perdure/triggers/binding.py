@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from perdure.errors import PayloadError, UsageError
 from perdure.model.commands import SignalWorkflow, StartWorkflow
 from perdure.model.dead_letters import DEAD_LETTER
+from perdure.model.described import described
 from perdure.model.limits import fault_of_id
 from perdure.triggers.decoding import BadRecord, value_of
 
@@ -104,14 +106,19 @@ class Bindings:
 
     def _command(self, bound: _Bound, source: Source, schema_of: SchemaOf | None) -> AnyCommand | None:
         spec, definition, signal = bound.spec, bound.definition, bound.signal
-        value = value_of(spec, source.value, source.headers, schema_of)
         try:
+            value = value_of(spec, source.value, source.headers, schema_of and partial(_ask, schema_of))
             if spec.when is not None and not spec.when(value):
                 return None
             workflow_id: Any = spec.id(value)
-        except Exception as error:
-            raise BadRecord("trigger_failed", f"{spec.place}: the trigger raised {type(error).__name__}: {error}") from error
-        if fault := fault_of_id(workflow_id):
+            fault = fault_of_id(workflow_id)
+        except BadRecord:
+            raise
+        except _Passing as passing:
+            raise passing.error from None
+        except BaseException as error:
+            raise BadRecord("trigger_failed", f"{spec.place}: the trigger raised {described(error)}") from error
+        if fault:
             raise BadRecord("bad_id", f"{spec.place}: {fault}")
         place = f"{source.topic}/{source.partition}/{source.offset}"
         request_id = f"{place}/{definition.name}/{signal}"[-255:]
@@ -141,7 +148,24 @@ class Bindings:
             self._payloads.decode_arguments(fn, payload, what=what)
         except (PayloadError, UsageError) as error:
             raise BadRecord("undecodable", str(error)) from None
+        except BaseException as error:
+            raise BadRecord("undecodable", f"{what}: its arguments cannot be written: {described(error)}") from error
         return payload
+
+
+class _Passing(Exception):
+    """What the schema registry raised: it may pass, and is not the record's fault."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _ask(schema_of: SchemaOf, number: int) -> str | None:
+    try:
+        return schema_of(number)
+    except Exception as error:
+        raise _Passing(error) from error
 
 
 def _takes_value(bound: _Bound) -> bool:

@@ -40,6 +40,7 @@ class _Engine:
         self.pulse.turn(Doing.TAKING, 60.0)
         self.runs = _Runs()
         self.leased = 2
+        self.clock_ahead_us = 0
 
     @property
     def engine(self) -> Engine:

@@ -191,12 +191,13 @@ def test_a_system_exit_ends_the_task_not_the_engine(driven: Driven) -> None:
     assert isinstance(task.exception(), SystemExit)
 
 
-def test_a_keyboard_interrupt_leaves_the_loop_in_order(driven: Driven) -> None:
+def test_a_keyboard_interrupt_ends_the_task_not_the_engine(driven: Driven) -> None:
     async def program() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        driven.begin(program)
+    task = driven.begin(program)
+    assert isinstance(task.exception(), KeyboardInterrupt)
+    assert driven.loop.exit is None, "its task holds it"
     with pytest.raises(RuntimeError, match="no running event loop"):
         asyncio.get_running_loop()
 

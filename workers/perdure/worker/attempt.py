@@ -19,6 +19,7 @@ from perdure.model.failure import FailureInfo
 from perdure.model.payloads import Payloads
 from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
+from perdure.worker.stopping import was_asked_to_stop
 
 Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
 """Calls a function after so many seconds; returns what calls that off."""
@@ -107,17 +108,19 @@ class Attempts:
         try:
             async with timeout.limit:
                 result = await self._result(task, heartbeat, partial(_begin, timeout, begin))
-        except KeyboardInterrupt:
-            raise
+        except _Raised as raised:
+            return self.failed(task, raised.error)
         except asyncio.CancelledError as error:
             me = asyncio.current_task()
-            if me is None or me.cancelling():
+            if me is None or was_asked_to_stop(me):
                 raise
-            return self._failed(task, error)  # the author's code raised it, nobody had cancelled
-        except BaseException as error:  # noqa: BLE001 - also SystemExit: the worker goes on
+            while me.cancelling():  # by the author's code itself
+                me.uncancel()
+            return self.failed(task, error)
+        except BaseException as error:  # noqa: BLE001 - also SystemExit and KeyboardInterrupt: the worker goes on
             if isinstance(error, TimeoutError) and timeout.limit.expired():
                 return self._timed_out(task)
-            return self._failed(task, error)
+            return self.failed(task, error)
         finally:
             timeout.end()
         return cm.CompleteActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, result=result)
@@ -153,11 +156,18 @@ class Attempts:
                 begin()
                 value = fn()
                 return await value if isawaitable(value) else value
-            context = contextvars.copy_context()
-            value = await self.threads.run(partial(context.run, fn), begin)
+            call = partial(_outcome_of, partial(contextvars.copy_context().run, fn))
+            value, error = await self.threads.run(call, begin)
+            if error is not None:
+                raise _Raised(error)
             return await value if isawaitable(value) else value  # a plain decorator around an `async def`
 
-    def _failed(self, task: Task, error: BaseException) -> cm.FailActivity:
+    def failed(self, task: Task, error: BaseException) -> cm.FailActivity:
+        """The report of an attempt whose function has raised.
+
+        The coroutine that an asyncio task runs has to call this, too: `GeneratorExit`, when it was raised by another task that the
+        function awaits, is thrown past all that is awaited in between, whatever that makes of it.
+        """
         failure = self._payloads.encode_failure(error)
         return cm.FailActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure)
 
@@ -203,6 +213,24 @@ class _Timeout:
 def _begin(timeout: _Timeout, begin: Callable[[], None]) -> None:
     timeout.begin()
     begin()
+
+
+class _Raised(Exception):
+    """What a sync function raised."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _outcome_of(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """What a function returned, or raised; in a thread.
+
+    As a value, since a future does not take every exception: `StopIteration` in one is never seen, and some others are replaced.
+    """
+    try:
+        return call(), None
+    except BaseException as error:  # noqa: BLE001 - the author's
+        return None, error
 
 
 def _outcome(report: Report) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 from perdure.activity import Provider
 from perdure.errors import UsageError
+from perdure.model.described import described
 
 
 class Provided:
@@ -31,7 +33,7 @@ class Provided:
         try:
             for cls, provider in self._providers.items():
                 yielding = provider.factory()
-                self.instances[cls] = await anext(yielding)
+                self.instances[cls] = await _first(cls, yielding)
                 self._stack.push_async_callback(_finish, yielding)
         except BaseException:
             await self.close()
@@ -41,6 +43,18 @@ class Provided:
         """Close all. Idempotent."""
         self.instances.clear()
         await self._stack.aclose()
+
+
+async def _first(cls: type[Any], yielding: AsyncIterator[Any]) -> Any:
+    """What it yields, as an exception that stops the process with its reason when there is nothing."""
+    try:
+        return await anext(yielding)
+    except StopAsyncIteration:
+        raise UsageError(f"what provides {cls.__name__} with activity.provide yields nothing; it has to yield once") from None
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        raise UsageError(f"what provides {cls.__name__} raised {described(error)}") from error
 
 
 async def _finish(yielding: AsyncIterator[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from concurrent.futures import Future, wait
 from time import monotonic
@@ -11,9 +12,12 @@ from typing import Any, Final, TypeVar
 from perdure.errors import InfrastructureError
 from perdure.threads import Watched
 from perdure.worker.loop_watch import LoopWatch
+from perdure.worker.stopping import stop
 
 T = TypeVar("T")
 LOOK_S: Final = 0.5
+
+_logger: Final = logging.getLogger(__name__)
 
 
 class SideLoop:
@@ -82,18 +86,29 @@ class SideLoop:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            while not self._is_stopping:  # an activity may have called loop.stop()
-                self.loop.run_forever()
+            while not self._is_stopping:  # an activity may have called loop.stop(), or raised what ends a loop
+                self._run_a_while()
         finally:  # whoever waits for something here is told, also when the loop dies
             try:
                 self._cancel_all()
             finally:
                 self.loop.close()
 
+    def _run_a_while(self) -> None:
+        """Run the loop until it is stopped, or ended by an exception of somebody's code.
+
+        asyncio lets `KeyboardInterrupt` and `SystemExit` of any task or callback through, since they end a program. Only a signal may
+        end this one, and signals go to the main thread. A task that raised it holds it, for the one who awaits it.
+        """
+        try:
+            self.loop.run_forever()
+        except (KeyboardInterrupt, SystemExit):
+            _logger.exception("the background of an activity raised what would end a program; the others go on")
+
     def _cancel_all(self) -> None:
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
-            task.cancel()
+            stop(task, "the process stops")
         if tasks:
             self.loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())

@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from perdure.errors import InfrastructureError
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
 from perdure.model.tasks import Task
 from perdure.worker.attempt import Attempts
 from perdure.worker.details import encoded
+from perdure.worker.stopping import stop
 
 STOP_S: Final = 1.0
 """For steps that are cut short to tidy up."""
@@ -60,17 +62,23 @@ class LocalSteps:
     def start(self, tasks: Sequence[Task]) -> None:
         """Start them all; from the engine's thread."""
         self._asked += 1
-        self._loop.call_soon_threadsafe(self._start, list(tasks))
+        self._call(self._start, list(tasks))
 
     def cancel(self, run_id: str, number: int) -> None:
         """Ask a step to stop; from the engine's thread."""
-        self._loop.call_soon_threadsafe(self._cancel, (run_id, number))
+        self._call(self._cancel, (run_id, number))
+
+    def _call(self, method: Callable[..., None], argument: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(method, argument)
+        except RuntimeError as error:  # no command is to blame
+            raise InfrastructureError("the loop that runs steps has ended; this process has to be started again") from error
 
     async def cancel_all(self) -> None:
         """Cut short what runs; on the loop. Nothing is reported: whoever starts the engine again starts these steps again."""
         running = [running for _, running in self._running.values()]
         for each in running:
-            each.cancel("the engine stops")
+            stop(each, "the engine stops")
         if running:
             await asyncio.wait(running, timeout=STOP_S)
 
@@ -84,7 +92,7 @@ class LocalSteps:
 
     def _cancel(self, key: tuple[str, int]) -> None:
         if running := self._running.get(key):
-            running[1].cancel("the workflow no longer waits for it")
+            stop(running[1], "the workflow no longer waits for it")
 
     async def _run(self, task: Task) -> None:
         key = (task.run_id, task.number)
@@ -96,22 +104,25 @@ class LocalSteps:
             nonlocal details
             details = encoded(given, task.name)
 
+        report: cm.AnyCommand
         try:
             if self._attempts.serves(task.name):
-                report: cm.AnyCommand = await self._attempts.run(task, heartbeat, _begun)
+                report = await self._attempts.run(task, heartbeat, _begun)
             else:
                 report = _unknown(task)
-            if not self._reports:
-                self._loop.call_soon(self._flush)
-            if details and isinstance(report, cm.FailActivity):
-                self._keep(key, details)
-            self._reports.append(report)
         except asyncio.CancelledError:
             return
+        except BaseException as error:  # noqa: BLE001 - see `failed`
+            report = self._attempts.failed(task, error)
         finally:
             running = asyncio.current_task()
             if running is not None:
                 self._forget(key, running)
+        if not self._reports:
+            self._loop.call_soon(self._flush)
+        if details and isinstance(report, cm.FailActivity):
+            self._keep(key, details)
+        self._reports.append(report)
 
     def _keep(self, key: tuple[str, int], details: bytes) -> None:
         """Remember the details of a heartbeat for the next attempt: it runs here, and a restart forgets those of workers, too."""

@@ -21,6 +21,7 @@ from perdure.model.tasks import Task, blocked_worker
 from perdure.threads import watch_task
 from perdure.worker.attempt import Attempts
 from perdure.worker.details import encoded
+from perdure.worker.stopping import stop
 
 STARTED_AFTER_S: Final = 2.0
 """An attempt that runs longer is leased."""
@@ -144,7 +145,7 @@ class Worker:
         for token in tokens:
             running = self._running.get(token)
             if running is not None and running.asyncio_task is not None:
-                running.asyncio_task.cancel("the workflow no longer waits for it")
+                stop(running.asyncio_task, "the workflow no longer waits for it")
         if self._waiting and (gone := set(tokens)):
             self._keep_waiting(gone)
 
@@ -165,7 +166,7 @@ class Worker:
             if running is None or running.is_leased:
                 continue
             if running.since == inf and running.asyncio_task is not None:  # it waits for a thread
-                running.asyncio_task.cancel("another worker may run it")
+                stop(running.asyncio_task, "another worker may run it")
                 dropped.append(token)
             else:
                 started.append(self._started(running))
@@ -205,7 +206,7 @@ class Worker:
         if out:
             _, late = await asyncio.wait(out, timeout=grace_s)
             for task in late:
-                task.cancel("the worker stops")
+                stop(task, "the worker stops")
             if late:
                 await asyncio.wait(late, timeout=1.0)
             self._flush()
@@ -249,22 +250,23 @@ class Worker:
         def begin() -> None:
             running.since = self._began_at = monotonic()
 
+        report: cm.AnyCommand
         try:
             report = await self._attempts.run(task, heartbeat, begin)
-            if not self._reports:
-                asyncio.get_running_loop().call_soon(self._flush)
-            if running.details and isinstance(report, cm.FailActivity):
-                self._reports.append(self._heartbeat(running))  # the next attempt is to hear of it
-            self._reports.append(report)
-            if self._attempt_log is not None and isinstance(report, cm.FailActivity):
-                where = {"workflow_id": task.workflow_id, "run_id": task.run_id, "workflow_type": task.workflow_type}
-                self._attempt_log.failed(
-                    task.name, report.failure, task.attempt, "the engine decides about the next one", **where
-                )
         except asyncio.CancelledError:
             return
+        except BaseException as error:  # noqa: BLE001 - see `failed`
+            report = self._attempts.failed(task, error)
         finally:
             self._forget(running)
+        if not self._reports:
+            asyncio.get_running_loop().call_soon(self._flush)
+        if running.details and isinstance(report, cm.FailActivity):
+            self._reports.append(self._heartbeat(running))  # the next attempt is to hear of it
+        self._reports.append(report)
+        if self._attempt_log is not None and isinstance(report, cm.FailActivity):
+            where = {"workflow_id": task.workflow_id, "run_id": task.run_id, "workflow_type": task.workflow_type}
+            self._attempt_log.failed(task.name, report.failure, task.attempt, "the engine decides about the next one", **where)
 
     def _forget(self, running: Running, _: object = None) -> None:
         """It has ended; called again when its asyncio task is done, for one that is cancelled before its first line has no `finally`."""

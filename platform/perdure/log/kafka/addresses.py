@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 from uuid import uuid4
 
+from perdure.log.addresses import ADDRESS_BYTES
+from perdure.model.dead_letters import number_of
+
 _KAFKA: Final = "kafka:"
 
 
@@ -14,8 +17,7 @@ def caller_address(partition: int) -> str:
 
 
 def partition_of_caller(address: str) -> int | None:
-    """The partition in an address; None when it is not one of these."""
-    if not address.startswith(_KAFKA):
+    """The partition in an address; None when it is not one of these, or does not parse."""
+    if not address.startswith(_KAFKA) or not address.isascii() or len(address) > ADDRESS_BYTES:
         return None
-    partition = address[len(_KAFKA) :].partition(":")[0]
-    return int(partition) if partition.isascii() and partition.isdigit() else None
+    return number_of(address[len(_KAFKA) :].partition(":")[0], 2**31)

@@ -24,6 +24,7 @@ from perdure.errors import InfrastructureError, UndecodableRecord, UsageError
 from perdure.log.dead_letters import LetterPage, OpenLetter, preview, size_of
 from perdure.log.kafka.author_records import FORBIDDEN, NO_TOPIC, REFUSED
 from perdure.log.kafka.facts import learn_schemas, read_facts
+from perdure.log.kafka.headers import headers_left
 from perdure.log.kafka.partitioner import partition_of
 from perdure.log.kafka.reaching import watched
 from perdure.log.kafka.settings import checked, of_librdkafka
@@ -183,7 +184,7 @@ class KafkaDeadLetters:
         headers: list[tuple[str, bytes | None]] = [(header.name, header.value) for header in letter.headers]
         key, value = letter.key, letter.value
         if value is None and (found := self._found_at(letter)) is not None:
-            key, value, headers = found.key(), found.value(), list(found.headers() or [])
+            key, value, headers = found.key(), found.value(), headers_left(found)
         source = Source(letter.topic, letter.partition, letter.offset, key, value, headers)
         return (self._ingest, value, key, -1, offered_headers(source))
 
@@ -302,7 +303,7 @@ def _opened(topic: str, partition: int, record: Any) -> DeadLetter:
     """What is in a record; where that cannot be read, the record itself."""
     offset, timestamp_ms = record.offset(), record.timestamp()[1]
     try:
-        return DEAD_LETTERS.decode(record.value() or b"", dict(record.headers() or []).get(HEADER))
+        return DEAD_LETTERS.decode(record.value() or b"", dict(headers_left(record)).get(HEADER))
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others can be read
         reason = error.reason if isinstance(error, UndecodableRecord) else "undecodable"
         key, value = _bytes(record.key()), _bytes(record.value())

@@ -12,13 +12,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS
-from perdure.errors import CommitAborted
+from perdure.errors import CommitAborted, UndecodableRecord
 from perdure.log.kafka.foreign_topics import ForeignTopics, Place
+from perdure.log.kafka.headers import headers_of
 from perdure.log.kafka.registry import Registry as SchemaRegistry
 from perdure.log.kafka.registry import RegistryDown, registry_of
 from perdure.log.kafka.topics import COMMANDS as COMMANDS_TOPIC
@@ -166,9 +167,9 @@ class Ingest:
             place = (record.topic(), record.partition())
             if place in waiting:
                 continue
-            found = Source(*place, record.offset(), record.key(), record.value(), record.headers() or ())
-            source = first_source(found) if place[0] == self._again else found
+            source = Source(*place, record.offset(), record.key(), record.value(), ())
             try:
+                source = self._read(source, record)
                 commands = self._bindings.commands_of(source, self._schema_of if self._registry is not None else None)
             except RegistryDown as error:
                 self._status.trouble = str(error)
@@ -186,6 +187,14 @@ class Ingest:
             batch.first.setdefault(place, record.offset())
             batch.ends[place] = record.offset() + 1
         return batch
+
+    def _read(self, source: Source, record: Any) -> Source:
+        """With its headers; as it was found first, when it is offered once more."""
+        try:
+            found = replace(source, headers=headers_of(record))
+        except UndecodableRecord as error:
+            raise BadRecord(error.reason, str(error)) from None
+        return first_source(found) if source.topic == self._again else found
 
     def _write(self, batch: _Batch) -> None:
         metadata = self._topics.metadata

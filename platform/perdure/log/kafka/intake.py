@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from perdure.codec.avro import COMMANDS, HEADER
 from perdure.errors import UndecodableRecord
+from perdure.log.kafka.headers import headers_of
 from perdure.log.kafka.padding import is_padding
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ class Intake:
                 place = partition_of(what.workflow_id)
             except UndecodableRecord as error:
                 what = Padding() if is_padding(record) else DeadLettered(error.reason, str(error))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with a record of anybody's, the others are taken
+                what = DeadLettered("undecodable", f"{type(error).__name__}: {error}")
             else:
                 if place != partition:
                     what = Rerouted(what.workflow_id, place)
@@ -181,6 +184,11 @@ class Intake:
                 commands.append(what)
         return commands
 
+    def places_of(self, commands: Collection[AnyCommand]) -> dict[int, Entry]:
+        """The entries of commands that were taken, by their object's `id`."""
+        wanted = {id(command) for command in commands}
+        return {id(entry[0]): entry for entry in self._taken if id(entry[0]) in wanted}
+
     def settle(self) -> None:
         """What was taken is committed."""
         self._committed.update(self.covered)
@@ -226,8 +234,7 @@ def _value(record: Message) -> bytes:
 
 
 def _schema(record: Message) -> bytes | None:
-    headers: list[tuple[str, bytes]] = cast("Any", record).headers() or []
-    for name, value in headers:
+    for name, value in headers_of(record):
         if name == HEADER:
             return value
     return None

@@ -11,15 +11,17 @@ from confluent_kafka import Producer, TopicPartition
 
 from perdure.engine.ports import Batch
 from perdure.errors import CommitAborted, InfrastructureError
+from perdure.log.kafka.addresses import partition_of_caller
 from perdure.log.kafka.inlet import Inlet
 from perdure.log.kafka.intake import Intake
 from perdure.log.kafka.lag import lag_of
 from perdure.log.kafka.layout import Layout
-from perdure.log.kafka.outgoing import Outgoing
+from perdure.log.kafka.outgoing import NOWHERE, Outgoing
 from perdure.log.kafka.rebalance import Membership
 from perdure.log.kafka.status import Status
 from perdure.log.kafka.takeover import Restored, Takeover
 from perdure.log.kafka.transaction import Fenced, TooLarge, Transactions
+from perdure.model.dead_letters import place_of_letter
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -136,6 +138,13 @@ class KafkaLog:
         if local := [each for each in batch.replies if each[0].startswith("local:")]:
             self._channel.deliver(Batch(replies=local))
 
+    def can_answer(self, address: str) -> bool:
+        """Whether anybody gets a reply to the address."""
+        partition = partition_of_caller(address)
+        if partition is not None:
+            return partition < self._layout.count_of(self._layout.replies)
+        return self._channel.has_subscriber(address) or place_of_letter(address) is not None
+
     def abort(self) -> None:
         """Hand out again what was taken."""
         if self._is_too_large:
@@ -218,7 +227,7 @@ class KafkaLog:
         )
         if strays := concerned - membership.live:
             raise CommitAborted(f"partitions {sorted(strays)} have been taken from this engine")
-        outgoing.prepare(batch)
+        outgoing.prepare(batch, intake.places_of([each.command for each in batch.letters]) if batch.letters else NOWHERE)
         offsets = [self._offset(partition, intake.offset_of(partition)) for partition in concerned]
 
         def write(producer: Producer) -> None:
@@ -358,11 +367,16 @@ class KafkaLog:
         self.status.trouble = message
 
 
+def _is_elsewhere(address: str) -> bool:
+    return partition_of_caller(address) is not None or place_of_letter(address) is not None
+
+
 def _has_records(batch: Batch) -> bool:
     return bool(
         batch.tasks
         or batch.states
         or batch.records
         or batch.cancelled
-        or any(address.startswith(("kafka:", "dead-letter:")) for address, _ in batch.replies)
+        or batch.letters
+        or any(_is_elsewhere(address) for address, _ in batch.replies)
     )

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
+from perdure.engine.ports import Spoilt
 from perdure.log.kafka.addresses import partition_of_caller
 from perdure.log.kafka.author_records import NO_TOPIC, AuthorRecords
+from perdure.log.kafka.headers import headers_left
 from perdure.log.kafka.intake import DeadLettered, Forwarded, Padding, Rerouted
-from perdure.model.dead_letters import DEAD_LETTER, DeadLetter, RecordHeader
+from perdure.model.dead_letters import DeadLetter, RecordHeader, place_of_letter
+from perdure.model.described import clean, described
 from perdure.model.replies import Refused
 from perdure.model.tasks import Cancellation
 
@@ -21,8 +28,11 @@ if TYPE_CHECKING:
     from perdure.log.kafka.intake import Entry
     from perdure.log.kafka.layout import Layout
     from perdure.log.kafka.status import Status
+    from perdure.model.commands import AnyCommand
     from perdure.model.events import EventRecord, RecordProduced
     from perdure.model.tasks import Task
+
+NOWHERE: Final[Mapping[int, Entry]] = MappingProxyType({})
 
 FULL_S: Final = 0.01
 """How long to wait for room in the client's queue at a time, seconds."""
@@ -46,11 +56,18 @@ class Outgoing:
         self._replies = 0
         self._turn = 0
         self._has_cancellations = False
+        self._places = NOWHERE
         self._author = AuthorRecords(layout)
         self.ends: dict[int, int] = {}
 
-    def prepare(self, batch: Batch) -> None:
-        """Before the transaction begins: find the topics that it concerns. One partition a queue and transaction."""
+    def prepare(self, batch: Batch, places: Mapping[int, Entry] = NOWHERE) -> None:
+        """Before the transaction begins: find the topics that it concerns. One partition a queue and transaction.
+
+        Args:
+            batch: what the transaction holds.
+            places: where the commands of its letters were found, by their object's `id`.
+        """
+        self._places = places
         self.ends.clear()
         self._turn += 1
         self._task_topics.clear()
@@ -68,6 +85,10 @@ class Outgoing:
     def write(self, producer: Producer, batch: Batch) -> None:
         """The records of a batch."""
         produce = self._produce
+        for spoilt in batch.letters:
+            self._write_letter(
+                producer, _letter_of(self._layout.commands, spoilt, self._places.get(id(spoilt.command)), batch.at)
+            )
         self._write_events(producer, batch.events)
         for task in batch.tasks.values():
             if task.queue:
@@ -79,8 +100,8 @@ class Outgoing:
         for address, reply in batch.replies:
             partition = partition_of_caller(address)
             if partition is None:
-                if type(reply) is Refused and address.startswith(DEAD_LETTER):
-                    self._write_refusal(producer, address, reply)
+                if type(reply) is Refused and (place := place_of_letter(address)) is not None:
+                    self._write_refusal(producer, place, reply)
                 continue
             if partition >= self._replies:
                 self._status.counts.undeliverable += 1
@@ -125,16 +146,16 @@ class Outgoing:
         )
         self._write_letter(producer, letter)
 
-    def _write_refusal(self, producer: Producer, address: str, refused: Refused) -> None:
+    def _write_refusal(self, producer: Producer, place: tuple[str, int, int], refused: Refused) -> None:
         """A record of a trigger has led to a command that cannot be done. A start that was done before is no fault."""
         if refused.code == "already_started":
             return
-        topic, partition, offset = address.removeprefix(DEAD_LETTER).rsplit("/", 2)
+        topic, partition, offset = place
         message = f"the command that it led to was refused: {refused.message}"
         self._status.report_letter(
             f"{topic}, partition {partition}, offset {offset}: {message}; it is in {self._layout.dead_letters}"
         )
-        letter = DeadLetter(topic, int(partition), int(offset), -1, "refused", message, time.time_ns() // 1000, None, None)
+        letter = DeadLetter(topic, partition, offset, -1, "refused", message, time.time_ns() // 1000, None, None)
         self._write_letter(producer, letter)
 
     def write_asides(self, producer: Producer, asides: Iterable[Entry]) -> None:
@@ -145,14 +166,22 @@ class Outgoing:
                 case Rerouted(workflow_id, place):
                     self._produce(producer, commands, _any(record).value(), workflow_id, place, _any(record).headers())
                 case Forwarded(command, place):
-                    value = COMMANDS.encode(command)
-                    self._produce(producer, commands, value, command.workflow_id, place, [COMMANDS.header])
+                    self._write_forwarded(producer, command, place)
                 case DeadLettered():
                     self._write_letter(producer, _letter(commands, partition, offset, what, record))
                 case Padding():
                     pass
                 case _:
                     raise AssertionError(what)
+
+    def _write_forwarded(self, producer: Producer, command: AnyCommand, place: int) -> None:
+        try:
+            value, key = COMMANDS.encode(command), command.workflow_id.encode()
+        except Exception as error:  # noqa: BLE001 - of this process, which may put anything into a command
+            spoilt = Spoilt(command, "poisoned", described(error), is_bare=True)
+            self._write_letter(producer, _letter_of(self._layout.commands, spoilt, None, time.time_ns() // 1000))
+            return
+        self._produce(producer, self._layout.commands, value, key, place, [COMMANDS.header])
 
     def count(self, asides: Iterable[Entry]) -> None:
         """They are committed."""
@@ -189,7 +218,11 @@ class Outgoing:
             produce(producer, topic, encoded, key, places[index], headers, told)
 
     def _write_letter(self, producer: Producer, letter: DeadLetter) -> None:
-        value = DEAD_LETTERS.encode(letter)
+        try:
+            value = DEAD_LETTERS.encode(letter)
+        except Exception:  # noqa: BLE001 - headers of anybody's: without them, the place and the reason are left
+            letter = replace(letter, topic=clean(letter.topic), message=clean(letter.message), headers=(), value=None)
+            value = DEAD_LETTERS.encode(letter)
         self._produce(producer, self._layout.dead_letters, value, letter.key, -1, [DEAD_LETTERS.header])
 
     def _produce(
@@ -215,8 +248,21 @@ class Outgoing:
             self.ends[record.partition()] = record.offset() + 1
 
 
+def _letter_of(commands: str, spoilt: Spoilt, entry: Entry | None, at: int) -> DeadLetter:
+    """The letter of a command; as the record it was, when it was one."""
+    if entry is not None and entry[3] is not None:
+        _, partition, offset, record = entry
+        return _letter(commands, partition, offset, DeadLettered(spoilt.reason, spoilt.message, spoilt.is_bare), record)
+    value: bytes | None = None
+    if not spoilt.is_bare:
+        with suppress(Exception):  # of this process, which may put anything into a command
+            value = COMMANDS.encode(spoilt.command)
+    header = RecordHeader(*COMMANDS.header)
+    return DeadLetter(commands, -1, -1, -1, spoilt.reason, clean(spoilt.message), at, None, value, (header,))
+
+
 def _letter(topic: str, partition: int, offset: int, why: DeadLettered, record: Any) -> DeadLetter:
-    headers = tuple(RecordHeader(name, value) for name, value in record.headers() or ())
+    headers = tuple(RecordHeader(name, value) for name, value in headers_left(record))
     timestamp_ms = record.timestamp()[1]
     value = None if why.is_cut else record.value()
     return DeadLetter(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from perdure.codec.avro import HEADER
+from perdure.log.kafka.headers import headers_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
 
 def header_of(message: Message) -> bytes | None:
-    """The value of the header that names a record's schema; None when there is none."""
-    headers: Any = message.headers() or ()
-    for name, value in headers:
+    """The value of the header that names a record's schema; None when there is none.
+
+    Raises:
+        UndecodableRecord: its headers cannot be read.
+    """
+    for name, value in headers_of(message):
         if name == HEADER:
             return value if isinstance(value, bytes) else None
     return None

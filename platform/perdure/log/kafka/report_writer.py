@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS
 from perdure.log.kafka.verdict import error_of, in_words
 from perdure.model import commands as cm
+from perdure.model.described import described
 from perdure.model.failure import FailureInfo
 from perdure.threads import Watched
 
@@ -131,7 +132,15 @@ class ReportWriter:
             if error is not None:
                 self._not_written(index, error)
 
-        topic, value, key, header = self._record(item)
+        try:
+            topic, value, key, header = self._record(item)
+        except Exception as fault:  # noqa: BLE001 - one report must not end the thread that writes the others
+            failed = _unwritable(item, fault)
+            if failed is None:
+                self._status.report(f"a report of an activity cannot be written, and is left out: {described(fault)}")
+                return
+            self._produce(producer, index, failed)
+            return
         while True:
             try:
                 producer.produce(topic, value, key, on_delivery=told, headers=[header])
@@ -162,6 +171,14 @@ class ReportWriter:
 
     def _troubled(self, message: str) -> None:
         self._status.trouble = message
+
+
+def _unwritable(item: Item, error: Exception) -> Item | None:
+    """What is reported in place of a result that cannot be encoded; None when there is nothing."""
+    if not isinstance(item, cm.CompleteActivity):
+        return None
+    failure = FailureInfo("perdure.errors:PayloadError", f"the result cannot be written: {described(error)}")
+    return cm.FailActivity(item.workflow_id, item.run_id, number=item.number, token=item.token, failure=failure)
 
 
 def _too_large(report: cm.CompleteActivity, size: int) -> cm.FailActivity:

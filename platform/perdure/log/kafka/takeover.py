@@ -16,6 +16,7 @@ import confluent_kafka.admin as kafka_admin
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 
 from perdure.errors import InfrastructureError
+from perdure.log.kafka.headers import headers_left
 from perdure.log.kafka.verdict import error_of, in_words
 from perdure.threads import Watched
 
@@ -325,7 +326,7 @@ class Takeover:
             error = message.error()
             if error is None:
                 found.setdefault(message.partition(), []).append(
-                    (message.offset(), message.key(), message.value(), message.headers())
+                    (message.offset(), message.key(), message.value(), cast("Any", headers_left(message)))
                 )
             elif error.code() == END_OF_PARTITION:
                 self._take_over(message.partition(), state, found.pop(message.partition(), []))

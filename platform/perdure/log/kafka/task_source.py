@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from perdure.codec.avro import TASKS
 from perdure.errors import UndecodableRecord
 from perdure.log.kafka.cancellations import CancellationTail
+from perdure.log.kafka.headers import headers_left
 from perdure.log.kafka.held_tasks import HeldTasks, Place
 from perdure.log.kafka.padding import is_padding
 from perdure.log.kafka.records import header_of
@@ -241,7 +242,6 @@ class _Queue:
     def _bury(self, message: Message, place: Place, offset: int, fault: UndecodableRecord) -> None:
         """To the dead letters, before its offset may be committed."""
         token = f"{place[0]}/{place[1]}/{offset}"
-        headers: Any = message.headers() or ()
         letter = DeadLetter(
             topic=place[0],
             partition=place[1],
@@ -252,7 +252,7 @@ class _Queue:
             found_at=time.time_ns() // 1_000,
             key=_bytes(message.key()),
             value=_bytes(message.value()),
-            headers=tuple(RecordHeader(name, _bytes(value)) for name, value in headers),
+            headers=tuple(RecordHeader(name, _bytes(value)) for name, value in headers_left(message)),
         )
         if self._held.take(place, offset, token):
             self._status.counts.dead_letters += 1

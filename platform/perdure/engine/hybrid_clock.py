@@ -1,0 +1,111 @@
+"""The engine's time: the time of day as long as it can be trusted, and the monotonic clock where it cannot.
+
+`at` must never go back (invariant I4), and a timer must not wait for a clock that went back to pass its old maximum. So:
+
+- **Behind**: the time of day is before the last stamp (it was ahead once, here or in another process that stamped what we own). Time
+  goes on from the last stamp, as fast as the monotonic clock does. Timers that were set meanwhile fire after the time asked for.
+- **A jump ahead**: the time of day has gained more than `JUMP_US` on the monotonic clock since the last stamp. It is not followed at
+  once: each timer would fire early by that much, and a stamp cannot be taken back. It is followed when it has lasted for
+  `BELIEVED_AFTER_US`; a clock that was wrong for a moment leaves no trace. Smaller steps, as of NTP, are followed.
+- **At the start** there is nothing to compare the time of day with but the last stamp on record. It is believed.
+
+A machine that sleeps is no jump: `Clock.elapsed` goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from perdure.engine.ports import Clock
+    from perdure.engine.report import Report
+
+JUMP_US: Final = 60_000_000
+"""A step ahead of more than this is not followed at once."""
+BELIEVED_AFTER_US: Final = 300_000_000
+"""A jump that has lasted for so long is the right time."""
+WARN_US: Final = 5_000_000
+"""Being ahead of the time of day by less than this is not worth a warning."""
+
+
+class HybridClock:
+    """Stamps that never go back. For one thread.
+
+    Args:
+        clock: the time of day, and the monotonic clock.
+        report: gets one warning each time that the two begin to disagree.
+
+    Attributes:
+        ahead_us: how far the last stamp was ahead of the time of day, microseconds; negative while a jump ahead is not followed.
+    """
+
+    __slots__ = ("_at", "_clock", "_elapsed", "_has_warned", "_jumped_at", "_report", "ahead_us")
+
+    def __init__(self, clock: Clock, report: Report) -> None:
+        self._clock = clock
+        self._report = report
+        self._at = 0
+        self._elapsed = 0
+        self._jumped_at: int | None = None
+        self._has_warned = False
+        self.ahead_us = 0
+
+    @property
+    def last(self) -> int:
+        """The last stamp, microseconds since 1970; 0 before the first."""
+        return self._at
+
+    def raise_to(self, at: int) -> None:
+        """No stamp is before `at` from now on: so much is on record.
+
+        Args:
+            at: microseconds since 1970.
+        """
+        if at > self._at:
+            self._at, self._elapsed = at, self._clock.elapsed()
+
+    def now(self) -> int:
+        """A stamp, microseconds since 1970: not before the one before."""
+        day, elapsed = self._clock.now(), self._clock.elapsed()
+        at = day
+        if self._at:
+            expected = self._at + max(0, elapsed - self._elapsed)
+            if day < expected:
+                at = expected
+                self._jumped_at = None
+            elif day - expected > JUMP_US:
+                at = self._after_jump(expected, day, elapsed)
+            else:
+                self._jumped_at = None
+        self._at, self._elapsed = at, elapsed
+        self.ahead_us = at - day
+        if abs(self.ahead_us) > WARN_US:
+            self._warn()
+        else:
+            self._has_warned = False
+        return at
+
+    def _after_jump(self, expected: int, day: int, elapsed: int) -> int:
+        if self._jumped_at is None:
+            self._jumped_at = elapsed
+        if elapsed - self._jumped_at < BELIEVED_AFTER_US:
+            return expected
+        self._jumped_at = None
+        return day
+
+    def _warn(self) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        seconds = abs(self.ahead_us) / 1e6
+        if self.ahead_us > 0:
+            self._report(
+                f"the clock of this machine is {seconds:,.0f} s behind the last time on record: it was ahead once, here or on another "
+                "machine that ran an engine, or it is slow now. Timers go on by the monotonic clock from the last time on record; "
+                "nothing waits. See that the clocks of all machines are synchronised."
+            )
+        else:
+            self._report(
+                f"the clock of this machine has jumped ahead by {seconds:,.0f} s. It is followed when it has stayed there for "
+                f"{BELIEVED_AFTER_US // 1_000_000} s; until then timers go on by the monotonic clock. See that it is synchronised."
+            )

@@ -1,0 +1,23 @@
+"""Text of anybody's, made safe to be written down."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LENGTH: Final = 2_000
+"""Characters of a description."""
+
+
+def described(error: BaseException) -> str:
+    """Type and message of an exception of anybody's; never raises."""
+    name = type.__dict__["__name__"].__get__(type(error))  # a metaclass may have its own, which raises
+    try:
+        text = f"{name}: {error}"
+    except BaseException:  # noqa: BLE001 - an author's __str__ may raise anything
+        text = f"{name} (its message cannot be read)"
+    return clean(text[:LENGTH])
+
+
+def clean(text: str) -> str:
+    """The text with a question mark for each lone surrogate, so that it can be written."""
+    return text.encode("utf-8", "replace").decode()

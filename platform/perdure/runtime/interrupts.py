@@ -1,0 +1,46 @@
+"""SIGINT asks for a stop instead of raising.
+
+Python's own handler raises `KeyboardInterrupt` wherever the main thread is, author code included. There it could not be told from one
+that the code raised itself, and a run would be recorded as failed because its operator pressed Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+
+@contextmanager
+def interrupt_as_stop(request_stop: Callable[[], None]) -> Generator[None]:
+    """Within, SIGINT calls a function; at the end `KeyboardInterrupt` is raised, if one came.
+
+    Does nothing where SIGINT has a handler of the caller's already, or on another thread than the main one.
+
+    Args:
+        request_stop: returns at once.
+
+    Raises:
+        KeyboardInterrupt: SIGINT came.
+    """
+    is_ours = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if not is_ours:
+        yield
+        return
+    came: list[int] = []
+
+    def on_interrupt(number: int, _: object) -> None:
+        came.append(number)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one does not wait: like any kill, it costs nothing
+        threading.Thread(target=request_stop, name="perdure-stop").start()  # the main thread may hold any lock just now
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt

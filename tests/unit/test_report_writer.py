@@ -1,0 +1,118 @@
+"""A report whose delivery fails is written again, until it is durable; one that cannot be written does not hold up the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from perdure.codec.avro import COMMANDS
+from perdure.log.kafka.report_writer import ReportWriter
+from perdure.log.kafka.status import Status
+from perdure.model import commands as cm
+from perdure.model.failure import FailureInfo
+
+NOT_THERE = KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
+
+
+class FakeProducer:
+    """Delivers at each flush, or fails to."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.fails: list[KafkaError] = []
+        self.refuses: list[KafkaError] = []
+        self._pending: list[tuple[bytes, Callable[..., None]]] = []
+
+    def produce(self, topic: str, value: bytes, key: Any, *, on_delivery: Callable[..., None], headers: Any) -> None:
+        if self.refuses:
+            raise KafkaException(self.refuses.pop(0))
+        self._pending.append((value, on_delivery))
+
+    def flush(self, timeout_s: float) -> int:
+        pending, self._pending = self._pending, []
+        for value, told in pending:
+            error = self.fails.pop(0) if self.fails else None
+            if error is None:
+                self.written.append(value)
+            told(error, None)
+        return 0
+
+    def poll(self, timeout_s: float) -> int:
+        return 0
+
+
+class FakeClients:
+    def __init__(self) -> None:
+        self.producers = [FakeProducer()]
+        self.made = 0
+        self.framing = self
+
+    def load_or_tell(self, told: Any) -> None: ...
+
+    def topic(self, part: str) -> str:
+        return f"t.{part}"
+
+    def producer(self, *_: Any) -> FakeProducer:
+        self.made += 1
+        return self.producers[-1]
+
+
+def report(number: int, **fields: Any) -> cm.AnyCommand:
+    return cm.CompleteActivity(f"w-{number}", number=number, token=f"t-{number}", **fields)
+
+
+class Writing:
+    def __init__(self) -> None:
+        self.clients = FakeClients()
+        self.durable: list[Any] = []
+        self.status = Status(lambda message, /, **_: None)
+        self.writer = ReportWriter(cast("Any", self.clients), self._durable, self.status)
+
+    def _durable(self, items: Any) -> None:
+        assert threading.current_thread().name == "perdure-reports"
+        self.durable += items
+
+    def write(self, *items: cm.AnyCommand) -> list[cm.AnyCommand]:
+        """Write them all; what is in the topic then."""
+        self.writer.put(items)
+        self.writer.start()
+        assert self.writer.close(30), "the writer has ended, with all written"
+        return [COMMANDS.decode(each, COMMANDS.header[1]) for each in self.clients.producers[-1].written]
+
+
+@pytest.fixture
+def writing() -> Writing:
+    return Writing()
+
+
+@pytest.mark.parametrize("failures", [1, 2, 7])
+def test_a_failed_delivery_is_tried_again_until_it_is_durable(writing: Writing, failures: int) -> None:
+    writing.clients.producers[-1].fails = [NOT_THERE] * failures
+    reports = [report(number) for number in range(3)]
+    found = writing.write(*reports)
+    assert sorted(found, key=str) == sorted(reports, key=str), "each once: those that were delivered are not written again"
+    assert writing.durable == reports, "told of in the end, and once"
+
+
+def test_what_the_client_refuses_for_now_is_tried_again(writing: Writing) -> None:
+    writing.clients.producers[-1].refuses = [NOT_THERE, NOT_THERE]
+    assert writing.write(report(1), report(2), report(3)) == [report(3), report(1), report(2)]
+
+
+def test_a_report_that_cannot_be_encoded_is_a_failed_attempt_and_the_others_are_written(writing: Writing) -> None:
+    bad = cm.CompleteActivity("w-2", number=2, token="t-2", result=cast("Any", object()))
+    found = writing.write(report(1), bad, report(3))
+    assert [type(each) for each in found] == [cm.CompleteActivity, cm.FailActivity, cm.CompleteActivity]
+    (failed,) = [each for each in found if isinstance(each, cm.FailActivity)]
+    assert (failed.workflow_id, failed.token) == ("w-2", "t-2")
+    assert "cannot be written" in failed.failure.message
+
+
+def test_a_report_that_cannot_be_written_at_all_is_left_out_and_said(writing: Writing) -> None:
+    bad = cm.FailActivity("\ud800", number=2, token="t", failure=FailureInfo("builtins:ValueError"))
+    assert writing.write(report(1), bad, report(3)) == [report(1), report(3)]
+    assert len(writing.durable) == 3

@@ -1,0 +1,29 @@
+"""Tells a cancellation that the platform asked for from one that an author's code brought on itself.
+
+asyncio does not: `task.cancelling()` counts both. The first ends an attempt without a report, since nobody waits for it; the second is
+a failed attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+from weakref import WeakSet
+
+_asked: Final[WeakSet[asyncio.Task[Any]]] = WeakSet()
+
+
+def stop(task: asyncio.Task[Any], message: str) -> None:
+    """Cancel a task for the platform.
+
+    Args:
+        task: of the running loop.
+        message: why, for the `CancelledError`.
+    """
+    _asked.add(task)
+    task.cancel(message)
+
+
+def was_asked_to_stop(task: asyncio.Task[Any] | None) -> bool:
+    """Whether `stop` was called for the task."""
+    return task is None or task in _asked
