@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from perdure.threads import Watched
+
 
 @contextmanager
 def interrupt_as_stop(request_stop: Callable[[], None]) -> Generator[None]:
@@ -35,7 +37,7 @@ def interrupt_as_stop(request_stop: Callable[[], None]) -> Generator[None]:
     def on_interrupt(number: int, _: object) -> None:
         came.append(number)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one does not wait: like any kill, it costs nothing
-        threading.Thread(target=request_stop, name="perdure-stop").start()  # the main thread may hold any lock just now
+        Watched(target=request_stop, name="perdure-stop").start()  # the main thread may hold any lock just now
 
     signal.signal(signal.SIGINT, on_interrupt)
     try:
