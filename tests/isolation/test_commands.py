@@ -236,7 +236,8 @@ def test_a_refused_command_can_be_retried(world: World) -> None:
         pytest.skip("memory has no `perdure dead-letters`")
     outside(world, cm.SignalWorkflow("late", name="add", input=b"[5]"))
     world.start_workflow("late", "Bystander")
-    (letter,) = (found := SqliteDeadLetters(f"sqlite:///{world._medium.path}")).open()
+    (letter,) = (found := SqliteDeadLetters(f"sqlite:///{world._medium.path}")).page().letters
+    (letter,) = found.get([letter.id])
     assert letter.letter.reason == "refused"
     assert found.fault_of(letter) == ""
     found.retry([letter])

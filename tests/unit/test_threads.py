@@ -84,7 +84,7 @@ def test_a_task_that_raises_has_died_and_one_that_is_cancelled_has_not() -> None
     assert threads.dead() == ["task feed has died of OSError: no disk"]
 
 
-def test_the_loop_of_activities_survives_a_stop_and_its_death_is_noticed() -> None:
+def test_the_loop_of_activities_survives_a_stop_and_an_exit_and_its_death_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     side = SideLoop("perdure-side")
     side.start()
 
@@ -99,8 +99,16 @@ def test_the_loop_of_activities_survives_a_stop_and_its_death_is_noticed() -> No
 
     side.call(stop())
     assert side.call(answer()) == 42
-    with pytest.raises((SystemExit, InfrastructureError)):
+    with pytest.raises(SystemExit):
         side.call(leave())
+    assert side.call(answer()) == 42, "only a signal ends a process"
+
+    def broken() -> None:
+        monkeypatch.undo()
+        raise OSError("no selector")
+
+    monkeypatch.setattr(side.loop, "run_forever", broken)
+    side.call(stop())
     until(threads.dead)
     assert "perdure-side" in is_live(Observed()).reasons[0]
     with pytest.raises(InfrastructureError, match="is gone"):
