@@ -120,7 +120,7 @@ def test_addresses_that_do_not_parse_and_refusals_that_nobody_hears_of(namespace
     namespace.send(
         [cm.StartWorkflow("nobody", type="NoSuchType"), cm.SignalWorkflow("nobody", name="add"), cm.CancelWorkflow("nobody")]
     )
-    namespace.send([cm.AwaitWorkflow("other-0", request_id="r" * 1_000_000, reply_to=each) for each in ADDRESSES])
+    namespace.send([cm.AwaitWorkflow("other-0", request_id="r" * 500_000, reply_to=each) for each in ADDRESSES])
     others_go_on(namespace)
     found = letters(namespace, len(ADDRESSES) + 3)
     assert {each.reason for each in found} == {"refused"}
