@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
+from perdure.log.kafka.headers import headers_left
 from perdure.log.kafka.padding import KEY
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def produce(producer: Producer, record: Any) -> None:
             record.value(),
             record.key(),
             record.partition(),
-            headers=record.headers() or [],
+            headers=headers_left(record),  # without those that no client can read: the record is a dead letter there, as here
             timestamp=record.timestamp()[1],
         ),
     )
