@@ -32,6 +32,7 @@ class Stream:
     def __init__(self, api: Caller, path: str, headers: dict[str, str]) -> None:
         self._parts: asyncio.Queue[bytes] = asyncio.Queue()
         self._rest = b""
+        self.text = ""
         self._gone = asyncio.Event()
         self.status = 0
         path, _, query = path.partition("?")
@@ -51,6 +52,7 @@ class Stream:
         if message["type"] == "http.response.start":
             self.status = message["status"]
         else:
+            self.text += message["body"].decode(errors="replace")
             await self._parts.put(message["body"])
 
     async def event(self) -> tuple[str, str, Any]:
