@@ -230,7 +230,7 @@ def test_the_audit_trail_is_read_page_by_page_and_has_the_command_of_each_entry(
             await http.post(f"/workflows/{'x' * 600}/cancel")
             numbers: list[int] = []
             entries: list[Any] = []
-            before = ""
+            before: str | None = ""
             while before is not None:
                 page = (await http.get("/audit", params={"limit": 2, "before": before})).json()
                 assert len(page["entries"]) <= 2
@@ -269,7 +269,8 @@ def test_the_value_of_an_attribute_may_have_colons() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("", 10.0), ("5", 5.0), ("0.25", 0.25), ("250ms", 0.25), ("5s", 5.0), ("1m", 60.0), ("2h", 60.0), ("3600", 60.0)]
+    ("text", "seconds"),
+    [("", 10.0), ("5", 5.0), ("0.25", 0.25), ("250ms", 0.25), ("5s", 5.0), ("1m", 60.0), ("2h", 60.0), ("3600", 60.0)],
 )
 def test_a_wait_is_a_minute_at_most(text: str, seconds: float) -> None:
     assert timeout_s(QueryParams([("timeout", text)]), 10.0) == seconds

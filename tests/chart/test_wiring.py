@@ -97,9 +97,7 @@ def test_a_service_leads_to_a_port_that_its_pods_have() -> None:
     }
     for service in of_kind("Service"):
         selected = [
-            each
-            for each in templates.values()
-            if service["spec"]["selector"].items() <= each["metadata"]["labels"].items()
+            each for each in templates.values() if service["spec"]["selector"].items() <= each["metadata"]["labels"].items()
         ]
         assert len(selected) == 1, service["metadata"]["name"]
         ports = {each["name"]: each["containerPort"] for each in selected[0]["spec"]["containers"][0]["ports"]}
@@ -129,16 +127,13 @@ def test_routes_lead_to_the_service_of_the_api_and_let_streams_go_on() -> None:
 
 def test_monitors_find_every_pod_once_and_label_what_they_find_as_alerts_ask_for_it() -> None:
     (monitor,), (service_monitor,) = of_kind("PodMonitor"), of_kind("ServiceMonitor")
-    assert service_monitor["spec"]["selector"]["matchLabels"].items() <= named(
-        [*everything()], "Service", "shop-perdure-api-metrics"
-    )["metadata"]["labels"].items()
+    assert (
+        service_monitor["spec"]["selector"]["matchLabels"].items()
+        <= named([*everything()], "Service", "shop-perdure-api-metrics")["metadata"]["labels"].items()
+    )
     left_out = monitor["spec"]["selector"]["matchExpressions"][0]
     assert (left_out["operator"], set(left_out["values"])) == ("NotIn", {"kafka", "postgres", "api"})
-    (alone,) = [
-        each
-        for each in render(EXTERNAL, {"metrics": {"podMonitor": {"enabled": True}}})
-        if each["kind"] == "PodMonitor"
-    ]
+    (alone,) = [each for each in render(EXTERNAL, {"metrics": {"podMonitor": {"enabled": True}}}) if each["kind"] == "PodMonitor"]
     assert set(alone["spec"]["selector"]["matchExpressions"][0]["values"]) == {"kafka", "postgres"}, "then it asks the API, too"
     labels: list[dict[str, Any]] = []
     for endpoints in (monitor["spec"]["podMetricsEndpoints"], service_monitor["spec"]["endpoints"]):
