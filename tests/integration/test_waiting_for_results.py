@@ -157,12 +157,23 @@ def test_without_an_engine_it_says_so_and_the_run_is_not_lost(url: str) -> None:
             assert shown.ended() == (0, '"signal"\n')
 
 
+def test_nothing_is_promised_about_a_question_that_nobody_answers(url: str) -> None:
+    with Platform(REGISTRY, url), SyncClient.connect(url) as client:
+        client.start("run", Waits.run, "signal")
+    shown = Result(url, "run", "--no-wait")
+    assert shown.ended() == (1, "")
+    assert len(shown.errors) == 1
+    assert "nobody is running the database" in shown.errors[0]
+    assert "is kept" not in shown.errors[0]
+
+
 def test_the_command_says_at_once_why_a_suspended_run_has_no_result(client: SyncClient, url: str) -> None:
     client.start("run", Waits.run, "suspended")
     shown = Result(url, "run", "--no-wait")
     code, output = shown.ended()
     assert (code, output) == (1, "")
     assert "it is suspended" in "".join(shown.errors)
+    assert len(shown.errors) == 1, "one line, and no complaint of asyncio about what was given up"
 
 
 def test_a_client_that_waits_for_long_logs_that_the_run_is_suspended(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -16,6 +17,7 @@ SOON_S: Final = 0.5
 """A result that is there comes sooner."""
 LOOK_S: Final = 5.0
 """Between two looks at what the run waits for."""
+_library: Final = logging.getLogger("perdure.client")
 
 
 async def awaited(handle: Handle[Any, Any], limit_s: float | None) -> Any:
@@ -33,6 +35,7 @@ async def awaited(handle: Handle[Any, Any], limit_s: float | None) -> Any:
     loop = asyncio.get_running_loop()
     until = None if limit_s is None else loop.time() + max(limit_s, SOON_S)
     said = ""
+    _library.addFilter(_nothing)  # the same is printed here
     waiting = asyncio.create_task(handle.result())
     try:
         while True:
@@ -52,6 +55,11 @@ async def awaited(handle: Handle[Any, Any], limit_s: float | None) -> Any:
                 typer.echo(f"perdure: waiting for workflow {handle.id!r}: {why}", err=True)
     finally:
         waiting.cancel()
+        _library.removeFilter(_nothing)
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
 
 
 def _gist(why: str) -> str:

@@ -99,7 +99,8 @@ class KafkaPlatform(Process):
     # ---- runtime.Process
 
     def _open(self) -> None:
-        self._activities.open()
+        self._activities.start()
+        self._activities.provide()
         if self._deciding is not None:
             self._deciding.open(self._is_stopping.wait)
         if self._working is not None:

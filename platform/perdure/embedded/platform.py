@@ -111,8 +111,9 @@ class Platform(Process):
     # ---- on the engine's thread
 
     def _open(self) -> None:
-        self._activities.open()
-        self._wired.open()
+        self._activities.start()
+        self._wired.open()  # first: it makes the file, to which a provider may connect a client
+        self._activities.provide()
         self._adapters.channel.subscribe_tasks(self._deliver, self._cancel)
         self._ingest = self._begin_ingest()
 

@@ -16,7 +16,7 @@ from perdure.log.waiting import Waiting
 from perdure.medium.ownership import is_owned, owner_of
 from perdure.medium.reader import SqliteReader
 from perdure.medium.sqlite import BUSY_S, path_of, see_that_it_exists
-from perdure.model.commands import AwaitWorkflow
+from perdure.model.commands import AwaitWorkflow, QueryWorkflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -143,9 +143,10 @@ class SqliteTransport:
 
     def _unavailable(self, command: Request, timeout_s: float) -> EngineUnavailable:
         if not is_owned(self._path):
+            only_asks = isinstance(command, AwaitWorkflow | QueryWorkflow)
+            kept = "" if only_asks else f"; {type(command).__name__} for {command.workflow_id!r} is kept, and done then"
             return EngineUnavailable(
-                f"nobody is running the database {self._path}: start `perdure dev APP --db {self._path}`; "
-                f"{type(command).__name__} for {command.workflow_id!r} is kept, and done then"
+                f"nobody is running the database {self._path}: start `perdure dev APP --db {self._path}`{kept}"
             )
         return EngineUnavailable(
             f"the engine of {self._path} (process {owner_of(self._path)}) gave no answer to {type(command).__name__} within "

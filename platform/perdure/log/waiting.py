@@ -57,6 +57,7 @@ class Waiting:
             for future in futures:
                 if not future.done():
                     future.set_exception(error)
+                    future.exception()  # seen: a request that was cancelled just now reads it no more, and asyncio would complain
 
     def resolve_from_thread(self, replies: Sequence[AnyReply]) -> None:
         """`resolve`, from any thread; one call for the loop."""

@@ -52,13 +52,16 @@ class SideActivities(Activities):
         super().__init__(registry, codec, threads)
         self.side = SideLoop("perdure-side")
 
-    def open(self) -> None:
-        """Start the loop and open what is provided.
+    def start(self) -> None:
+        """Start the loop."""
+        self.side.start()
+
+    def provide(self) -> None:
+        """Open what is provided; before the first attempt.
 
         Raises:
             Exception: what a provider raised.
         """
-        self.side.start()
         self.side.call(self.provided.open())
 
     def close(self) -> None:

@@ -161,6 +161,7 @@ class KafkaTransport:
         for future in list(self._asked.values()):
             if not future.done():
                 future.set_exception(error)
+                future.exception()  # seen, as in Waiting.fail
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
