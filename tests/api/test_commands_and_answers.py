@@ -26,7 +26,7 @@ from perdure.api.turns import Turns
 from perdure.client.position import Position
 from perdure.errors import EngineUnavailable, ReadLags
 from perdure.log.audit import MemoryAuditTrail
-from perdure.log.dead_letters import OpenLetter
+from perdure.log.dead_letters import LetterPage, OpenLetter
 from perdure.model.commands import CancelWorkflow, QueryWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow
 from perdure.model.dead_letters import DeadLetter
 from perdure.model.failure import FailureInfo
@@ -246,6 +246,35 @@ def test_the_audit_trail_is_read_page_by_page_and_has_the_command_of_each_entry(
             await http.post("/workflows/p-1/cancel")
             (last,) = (await http.get("/audit?limit=1")).json()["entries"]
             assert (last["status"], last["outcome"]) == (500, "failed")
+
+    asyncio.run(main())
+
+
+class Letters:
+    """Dead letters of a platform, two at least."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, str]] = []
+
+    def page(self, limit: int, after: str) -> LetterPage:
+        self.asked.append((limit, after))
+        found = OpenLetter("1/2", DeadLetter("shop.commands", 3, 17, 1_500, "undecodable", "no", 2_000_000, b"k", b"v"), 1)
+        return LetterPage([found], "" if after else "1/2")
+
+
+def test_dead_letters_are_read_page_by_page() -> None:
+    async def main() -> None:
+        letters: Any = Letters()
+        backend = Backend("shop", Engine(None), Feed(), dead_letters=lambda: letters)  # type: ignore[arg-type]
+        app = create_app(backend, Unsecured())
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        http = httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1")
+        async with app._app.router.lifespan_context(app._app), http:
+            first = (await http.get("/dead-letters?limit=1")).json()
+            assert first["next"] == "1/2"
+            second = (await http.get("/dead-letters", params={"limit": 1, "cursor": first["next"]})).json()
+            assert second["next"] is None
+            assert letters.asked == [(1, ""), (1, "1/2")]
 
     asyncio.run(main())
 

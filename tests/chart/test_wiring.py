@@ -106,7 +106,9 @@ def test_a_service_leads_to_a_port_that_its_pods_have() -> None:
             assert port["name"] == port["targetPort"]
     assert named([*everything()], "Service", "shop-perdure-api")["spec"]["ports"][0]["port"] == 8088
     engine = named([*everything()], "StatefulSet", "shop-perdure-engine")["spec"]
-    assert named([*everything()], "Service", engine["serviceName"])["spec"]["clusterIP"] == "None"
+    headless = named([*everything()], "Service", engine["serviceName"])["spec"]
+    assert headless["clusterIP"] == "None"
+    assert headless["publishNotReadyAddresses"] is True, "an engine that restores is looked at, too"
 
 
 def test_routes_lead_to_the_service_of_the_api_and_let_streams_go_on() -> None:
@@ -248,3 +250,12 @@ def test_the_test_of_a_release_has_the_key_that_the_release_made() -> None:
         container = main_container(render(EXTERNAL, values), "test")
         (reference,) = [each["valueFrom"]["secretKeyRef"] for each in container["env"] if each["name"] == "PERDURE_TOKEN"]
         assert (reference["name"], reference["key"]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://c", 80), ("https://c", 443), ("http://c:4318", 4318), ("https://c:8443/x", 8443)]
+)
+def test_pods_get_out_to_the_port_of_a_url(url: str, port: int) -> None:
+    values = {"networkPolicy": {"enabled": True}, "traces": {"enabled": True, "endpoint": url}}
+    rules = named(render(EXTERNAL, values), "NetworkPolicy", "shop-perdure-egress")["spec"]["egress"]
+    assert rules[-1]["ports"] == [{"protocol": "TCP", "port": port}]

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from perdure.cli import dead_letters, live, replaying
+from perdure.cli import awaiting, dead_letters, live, replaying
 from perdure.cli.app import app
 from perdure.cli.live import OfType
 from perdure.cli.output import Format, local_time, print_facts, utc_time
 from perdure.cli.showing import print_states
+from perdure.errors import EngineUnavailable
 from perdure.log.dead_letters import OpenLetter
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.states import Status, WorkflowState
@@ -185,3 +186,34 @@ def test_moments_are_shown_exactly_and_nothing_is_shown_for_none(capsys: pytest.
     assert utc_time(-1) == "1969-12-31T23:59:59.999999Z"
     print_facts([("a", "1"), ("empty", ""), ("long name", "2")])
     assert capsys.readouterr().out == "a          1\nlong name  2\n"
+
+
+class Awaited:
+    """A handle whose result comes in the end, in spite of what happens before."""
+
+    id = "o-1"
+
+    def __init__(self, *outcomes: Any) -> None:
+        self.outcomes = list(outcomes)
+
+    async def result(self) -> Any:
+        found = self.outcomes.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def waits_for(self) -> str:
+        return "an engine"
+
+
+def test_a_result_is_waited_for_while_no_engine_answers_and_a_failure_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(awaiting, "SOON_S", 0.001)
+    away = EngineUnavailable("nobody answers")
+
+    async def awaited(*outcomes: Any) -> Any:
+        async with asyncio.timeout(20):
+            return await awaiting.awaited(Awaited(*outcomes), None)  # type: ignore[arg-type]
+
+    assert asyncio.run(awaited(away, away, "done")) == "done"
+    with pytest.raises(ValueError, match="no such thing"):
+        asyncio.run(awaited(away, ValueError("no such thing")))
