@@ -160,21 +160,22 @@ def _of_class(cls: type[Any], name: str, place: str) -> Definition:
     if len(runs) > 1:
         names = " and ".join(f"{m.name} ({place_of(m.fn)})" for m in runs)
         raise UsageError(f"{place}: the workflow {cls.__name__} has more than one run: {names}; keep one.")
-    views = {n: m.fn for n, m in members.items() if isinstance(m, View)}
+    views = {n: m.fn_of(cls) for n, m in members.items() if isinstance(m, View)}
     if len(views) > 1:
         raise UsageError(
             f"{place}: the workflow {cls.__name__} has more than one view: {' and '.join(views)}; return all in one."
         )
     triggers = [(spec, m.name if isinstance(m, Signal) else "") for m in members.values() for spec in getattr(m, "_triggers", ())]
-    _see_that_a_start_fits(cls, triggers, runs[0].fn)
+    run_fn = runs[0].fn_of(cls)
+    _see_that_a_start_fits(cls, triggers, run_fn)
     return Definition(
         name,
         cls,
-        runs[0].fn,
-        {n: m.fn for n, m in members.items() if isinstance(m, Signal)},
-        {n: m.fn for n, m in members.items() if isinstance(m, Query)},
+        run_fn,
+        {n: m.fn_of(cls) for n, m in members.items() if isinstance(m, Signal)},
+        {n: m.fn_of(cls) for n, m in members.items() if isinstance(m, Query)},
         views,
-        _init_takes_arguments(cls, runs[0].fn),
+        _init_takes_arguments(cls, run_fn),
         triggers,
     )
 

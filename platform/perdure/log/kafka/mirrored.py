@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
@@ -167,7 +167,9 @@ def produce(producer: Producer, record: Any) -> None:
             record.value(),
             record.key(),
             record.partition(),
-            headers=headers_left(record),  # without those that no client can read: the record is a dead letter there, as here
+            headers=cast(
+                "Any", headers_left(record)
+            ),  # without those that no client can read: the record is a dead letter there, as here
             timestamp=record.timestamp()[1],
         ),
     )
