@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
 
 from msgspec import json
 from msgspec.structs import replace
@@ -25,7 +26,6 @@ from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from perdure.client.address import Token
     from perdure.client.description import Description
@@ -43,6 +43,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 REQUEST_TIMEOUT_S = 15.0
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Client:
@@ -359,4 +360,4 @@ def _at(when: datetime | None) -> int | None:
         return None
     if when.tzinfo is None:
         raise errors.UsageError(f"{when!r} has no time zone; write datetime.now(UTC), or datetime(…, tzinfo=UTC)")
-    return int(when.timestamp() * 1_000_000)
+    return (when - _EPOCH) // timedelta(microseconds=1)  # a float of seconds is not exact to the microsecond from 2038 on

@@ -8,6 +8,7 @@ from perdure.core.activity import ActivityStatus
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
+from perdure.model.options import ActivityOptions
 from perdure.model.timers import TimerKind
 from tests.unit.core.driven import NOW, SECOND, Driven, ignored
 
@@ -39,6 +40,17 @@ def test_a_scheduled_activity_is_dispatched_at_once(run: Driven) -> None:
     task = run.written.tasks["run-1", 1]
     assert (task.attempt, task.token, task.idempotency_key, task.workflow_type) == (1, "first-1", "run-1/1", "Order")
     assert run.state.activities[1].status is ActivityStatus.DISPATCHED
+
+
+def test_all_attempts_have_the_idempotency_key_that_the_author_chose() -> None:
+    run = Driven()
+    run.record(ev.ActivityScheduled(1, "charge", b"[1]", ActivityOptions(idempotency_key="order-1/charge"), "first-1"))
+    assert run.written.tasks["run-1", 1].idempotency_key == "order-1/charge"
+    run.fail("first-1")
+    run.at += SECOND
+    retry(run)
+    task = run.written.tasks["run-1", 1]
+    assert (task.attempt, task.idempotency_key) == (2, "order-1/charge")
 
 
 def test_its_result_closes_it_and_ends_its_task(run: Driven) -> None:
@@ -171,6 +183,7 @@ def test_a_declined_task_may_be_taken_by_another_worker(run: Driven) -> None:
     assert start(run) == [ev.ActivityStarted(1, 1, "worker-1")]
     assert not run.written.timers, "it is not offered again"
     assert run.state.activities[1].declined == ""
+    assert [wait.due_at for wait in run.state.public(b"").waits] == [0], "an attempt is out"
     assert decline(run) == [], "it runs"
 
 

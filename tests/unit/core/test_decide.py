@@ -38,6 +38,13 @@ def test_the_same_request_again_acts_once_and_gets_the_same_answer(kind: Any, fi
         assert again.reply == Accepted("r-1", "run-1", is_new=False)
 
 
+def test_a_request_repeated_before_a_delayed_run_begins_acts_once_and_gets_the_same_answer() -> None:
+    run = Driven(delayed_until=NOW + 1)
+    run.ask(cm.SignalWorkflow, name="poke", request_id="r-1")
+    again = run.ask(cm.SignalWorkflow, name="poke", request_id="r-1")
+    assert (again.events, again.reply) == ((), Accepted("r-1", "run-1", is_new=False))
+
+
 def test_requests_without_an_id_are_never_the_same() -> None:
     run = Driven()
     for _ in range(2):

@@ -29,3 +29,4 @@ def test_of_a_detail_without_json_only_that_one_becomes_text() -> None:
 def test_details_over_the_limit_are_refused() -> None:
     with pytest.raises(PayloadError, match="the heartbeat of activity 'import' is 1048580 bytes long"):
         encoded(("x" * 1024 * 1024,), "import")
+    assert len(encoded(("x" * (1024 * 1024 - 4),), "import")) == 1024 * 1024, "the limit itself will do"
