@@ -28,7 +28,7 @@ class RunState:
     """
 
     __slots__ = (
-        "activities", "cancel_reason", "cancel_requested", "closed_at", "failure", "input_offset", "input_partition", "last_at", "last_event_id", "last_hash",
+        "activities", "cancel_reason", "closed_at", "failure", "input_offset", "input_partition", "last_at", "last_event_id", "last_hash",
         "phase", "reason", "requests", "result", "run_id", "started", "started_at", "timers", "workflow_id",
     )  # fmt: skip
 
@@ -41,7 +41,6 @@ class RunState:
         self.last_event_id = 1
         self.last_hash = b""
         self.closed_at = 0
-        self.cancel_requested = False
         self.cancel_reason = ""
         self.result = b""
         self.failure: FailureInfo | None = None
@@ -170,7 +169,6 @@ def _phase(run: RunState, event: Any) -> None:
 
 
 def _cancel_requested(run: RunState, event: ev.WorkflowCancelRequested) -> None:
-    run.cancel_requested = True
     run.cancel_reason = event.reason
     if event.request_id:
         run.requests["cancel", event.request_id] = hash(event.reason)
