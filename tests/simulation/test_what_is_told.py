@@ -307,6 +307,17 @@ def test_a_query_that_meddles_with_a_run_leaves_no_trace_in_it(world: World) -> 
     assert world.state("w").status is Status.RUNNING
 
 
+def test_code_sees_a_signal_that_comes_in_the_batch_in_which_it_begins(world: World) -> None:
+    world.start_workflow("w", "Waiting", delay_us=1_000_000)
+    world.signal_later("w", "put", "early")
+    world.clock.at += 1_000_000
+    world.engine.run_batch(0)
+    assert world.names("w") == ["WorkflowStarted", "SignalReceived", "WorkflowBegun"]
+    request = world.ask(cm.QueryWorkflow, "w", name="count")
+    world.settle()
+    assert world.replies[request] == Answered(request, b"1")
+
+
 # ---- the operator
 
 

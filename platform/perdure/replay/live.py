@@ -85,7 +85,7 @@ class LiveRun:
     """
 
     __slots__ = (
-        "_are_handlers_cancelled", "_cancel_requested", "_definition", "_ended", "_fatal", "_handlers", "_has_begun", "_history_length", "_instance", "_main", "_payloads",
+        "_are_handlers_cancelled", "_cancel_requested", "_definition", "_ended", "_fatal", "_handlers", "_has_begun", "_history_length", "_instance", "_main", "_main_cancelled", "_payloads",
         "_started", "_started_at", "_waiting_signals", "_watch", "loop", "run_id", "workflow_id",
     )  # fmt: skip
 
@@ -111,6 +111,7 @@ class LiveRun:
         self._handlers: list[asyncio.Task[Any]] = []
         self._waiting_signals: list[ev.SignalReceived] = []
         self._fatal: BaseException | None = None
+        self._main_cancelled: asyncio.CancelledError | None = None
         self._cancel_requested = False
         self._ended = False
         self._has_begun = False
@@ -372,7 +373,11 @@ class LiveRun:
         try:
             error = task.exception()
         except asyncio.CancelledError as cancelled:
-            return cancelled
+            if task is not self._main:
+                return cancelled
+            # A task gives the exception that the author raised only once, and afterwards one without its message.
+            self._main_cancelled = self._main_cancelled or cancelled
+            return self._main_cancelled
         if isinstance(error, CURABLE):
             raise error
         return error

@@ -385,12 +385,12 @@ def test_what_is_read_after_a_position_waits_for_it(what: str) -> None:
 
 
 def test_a_watched_view_is_given_once_a_change_and_the_last_one_though_the_run_has_closed() -> None:
-    states = [state(view=b"1"), state(view=b"1"), state(view=b"2"), state(Status.COMPLETED, view=b"3")]
+    states = [state(view=b"10"), state(view=b"10"), state(view=b"20"), state(Status.COMPLETED, view=b"30")]
 
     async def program() -> list[int]:
         return [view async for view in client_of(Platform(states=[*states])).get("p-1", Parcel.main).watch(Parcel.shown)]
 
-    assert run(program()) == [1, 2, 3]
+    assert run(program()) == [10, 20, 30]
 
 
 def test_a_view_that_is_not_there_says_why() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -80,7 +81,8 @@ class SideLoop:
         self._is_stopping = True
         self.watch.stop()
         if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self.loop.stop)
+            with suppress(RuntimeError):  # the loop has died, its thread is about to end
+                self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(5.0)
 
     def _run(self) -> None:
