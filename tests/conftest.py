@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from tests.interpreters import VERSIONS, find
 
 HOUSE = Path(__file__).parents[1]
+# How fast a busy machine makes examples says nothing about perdure.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 TOGETHER = ("tests/unit/core/",)
 
 
