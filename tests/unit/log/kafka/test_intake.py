@@ -1,0 +1,172 @@
+"""What a Kafka engine takes, what a commit covers, and what it puts aside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from perdure.codec.avro import COMMANDS
+from perdure.log.kafka import intake as module
+from perdure.log.kafka.intake import DeadLettered, Forwarded, Intake, Padding, Rerouted
+from perdure.log.kafka.padding import KEY
+from perdure.model.commands import AnyCommand, SignalWorkflow
+from tests.unit.log.kafka.stand_ins import Found, schema
+
+OURS, ALSO_OURS, THEIRS = 0, 1, 2
+
+
+def place_of(workflow_id: str) -> int:
+    """The number before the dash."""
+    return int(workflow_id.partition("-")[0])
+
+
+def signal(workflow_id: str, name: str = "go") -> SignalWorkflow:
+    return SignalWorkflow(workflow_id, name=name, request_id=name)
+
+
+def found(offset: int, workflow_id: str = "0-w", name: str = "", partition: int = OURS) -> Any:
+    value = COMMANDS.encode(signal(workflow_id, name or f"s{offset}"))
+    return Found("ns.commands", partition, offset, key=b"k", value=value, headers=schema(COMMANDS.header))
+
+
+def names(commands: list[AnyCommand]) -> list[str]:
+    return [each.name for each in commands if isinstance(each, SignalWorkflow)]
+
+
+@pytest.fixture
+def intake() -> Intake:
+    made = Intake(place_of)
+    made.gain(OURS, 5)
+    made.gain(ALSO_OURS, 0)
+    return made
+
+
+def test_records_before_the_committed_offset_and_those_that_come_twice_are_dropped(intake: Intake) -> None:
+    intake.put_records([found(4), found(5), found(6), found(5), found(6), found(7)])
+    assert names(intake.take(10)) == ["s5", "s6", "s7"]
+
+
+def test_records_of_a_partition_that_is_not_ours_are_dropped(intake: Intake) -> None:
+    intake.put_records([found(0, "2-w", partition=THEIRS)])
+    assert not intake.has_ready
+
+
+def test_a_commit_covers_what_was_taken_and_nothing_behind_it(intake: Intake) -> None:
+    assert (intake.offset_of(OURS), intake.last_offset(OURS)) == (5, 4)
+    intake.put_records([found(5), found(7), found(8), found(3, "1-w", partition=ALSO_OURS)])
+    assert names(intake.take(2)) == ["s5", "s7"]
+    assert intake.covered == {OURS: 8}
+    assert (intake.offset_of(OURS), intake.last_offset(OURS)) == (8, 7)
+    assert (intake.offset_of(ALSO_OURS), intake.last_offset(ALSO_OURS)) == (0, -1)
+    intake.settle()
+    assert (intake.covered, intake.has_taken) == ({}, False)
+    assert (intake.offset_of(OURS), intake.last_offset(OURS)) == (8, 7), "it is committed"
+
+
+def test_an_abort_takes_the_offsets_back_and_hands_out_again_in_order_before_what_is_newer(intake: Intake) -> None:
+    intake.put_records([found(5), found(6)])
+    intake.put_local([signal("0-w", "local")])
+    assert names(intake.take(10)) == ["s5", "s6", "local"]
+    intake.put_records([found(7)])
+    intake.abort()
+    assert (intake.offset_of(OURS), intake.last_offset(OURS), intake.has_taken) == (5, 4, False)
+    assert names(intake.take(10)) == ["s5", "s6", "local", "s7"]
+
+
+def test_a_lost_partition_takes_its_records_along_and_leaves_the_others(intake: Intake) -> None:
+    intake.put_records([found(5), found(0, "1-w", "other", ALSO_OURS)])
+    intake.put_local([signal("0-w", "local")])
+    intake.lose([OURS])
+    assert set(intake.partitions) == {ALSO_OURS}
+    intake.put_records([found(6)])
+    assert names(intake.take(10)) == ["other"], "what is of this process goes to the engine that has the partition now"
+    assert intake.asides == [(Forwarded(signal("0-w", "local"), OURS), -1, -1, None)]
+    assert intake.last_offset(OURS) == -1
+
+
+def test_what_cannot_be_taken_is_put_aside_with_its_reason_and_covered_all_the_same(intake: Intake) -> None:
+    misplaced = found(5, "1-w")
+    tombstone = Found("ns.commands", OURS, 6, key=b"0-w")
+    padding = Found("ns.commands", OURS, 7, key=KEY)
+    bare = Found("ns.commands", OURS, 8, key=b"0-w", value=b"{}")
+    newer = Found("ns.commands", OURS, 9, key=b"0-w", value=b"?", headers=[("perdure-schema", b"commands/9/ab")])
+    intake.put_records([misplaced, tombstone, padding, bare, newer, found(10)])
+    assert names(intake.take(10)) == ["s10"]
+    asides = [entry[0] for entry in intake.asides]
+    assert [type(each) for each in asides] == [Rerouted, DeadLettered, Padding, DeadLettered, DeadLettered]
+    assert asides[0] == Rerouted("1-w", ALSO_OURS)
+    assert [each.reason for each in asides if isinstance(each, DeadLettered)] == ["undecodable", "undecodable", "unknown_schema"]
+    assert [(entry[1], entry[2], entry[3]) for entry in intake.asides[:2]] == [(OURS, 5, misplaced), (OURS, 6, tombstone)]
+    assert intake.covered == {OURS: 11}
+    intake.settle()
+    assert intake.asides == []
+
+
+def test_the_header_of_the_schema_is_found_behind_others(intake: Intake) -> None:
+    record = Found("ns.commands", OURS, 5, value=COMMANDS.encode(signal("0-w")), headers=[("a", b"b"), COMMANDS.header])
+    intake.put_records([record])
+    assert names(intake.take(1)) == ["go"]
+
+
+def test_a_batch_holds_so_many_bytes_and_the_next_one_the_rest(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [found(offset) for offset in (5, 6, 7, 8)]
+    monkeypatch.setattr(module, "BATCH_BYTES", len(records[0]) + 1)
+    intake.put_records(records)
+    assert names(intake.take(10)) == ["s5", "s6"]
+    assert intake.take(10) == [], "the batch is full until it is committed"
+    intake.settle()
+    assert names(intake.take(10)) == ["s7", "s8"]
+
+
+def test_after_a_batch_that_was_too_large_commands_are_taken_one_by_one_as_many_as_it_had(intake: Intake) -> None:
+    intake.put_records([found(offset) for offset in (5, 6, 7, 8)])
+    assert len(intake.take(3)) == 3
+    intake.abort_too_large()
+    for name in ("s5", "s6", "s7"):
+        assert names(intake.take(10)) == [name]
+        assert intake.take(10) == [], "nothing joins it"
+        intake.settle()
+    intake.put_records([found(9)])
+    assert names(intake.take(10)) == ["s8", "s9"]
+
+
+def test_the_command_that_is_too_large_by_itself_becomes_a_dead_letter_and_the_next_one_is_taken(intake: Intake) -> None:
+    intake.put_records([found(5), found(6)])
+    intake.take(10)
+    intake.abort_too_large()
+    assert names(intake.take(10)) == ["s5"]
+    intake.abort_too_large()
+    assert names(intake.take(10)) == ["s6"]
+    ((letter, partition, offset, record),) = intake.asides
+    assert (letter.reason, letter.is_cut, partition, offset, record.offset()) == ("oversized", False, OURS, 5, 5)
+    assert intake.covered == {OURS: 7}
+
+
+def test_a_dead_letter_that_is_too_large_itself_keeps_its_reason_and_loses_its_value(intake: Intake) -> None:
+    intake.put_records([Found("ns.commands", OURS, 5, key=b"k", value=b"x")])
+    for _ in range(2):
+        assert intake.take(1) == []
+        intake.abort_too_large()
+    assert intake.take(1) == []
+    ((letter, *_),) = intake.asides
+    assert (letter.reason, letter.is_cut) == ("undecodable", True)
+
+
+def test_a_command_of_this_process_that_is_too_large_is_not_tried_for_ever(intake: Intake) -> None:
+    intake.put_local([signal("0-w")])
+    for _ in range(2):
+        assert len(intake.take(1)) == 1
+        intake.abort_too_large()
+    assert not intake.has_ready
+
+
+def test_who_was_fenced_forgets_the_partitions_and_keeps_what_is_of_this_process(intake: Intake) -> None:
+    intake.put_records([found(5), found(6)])
+    intake.put_local([signal("0-w", "local")])
+    intake.take(1)
+    intake.forget()
+    assert (set(intake.partitions), intake.covered, intake.waiting) == (set(), {}, 1)
+    intake.gain(OURS, 5)
+    intake.put_records([found(5), found(6)])
+    assert names(intake.take(10)) == ["local", "s5", "s6"]
