@@ -16,7 +16,7 @@ from perdure.log.kafka.partitioner import partition_of
 EOF = KafkaError(KafkaError._PARTITION_EOF)
 
 
-class Found:
+class _Found:
     """A record, or an error in place of one."""
 
     def __init__(
@@ -59,6 +59,10 @@ class Found:
 
     def __len__(self) -> int:
         return len(self._fields[4] or b"")
+
+
+Found: Any = _Found
+"""It stands for `confluent_kafka.Message`, which cannot be made with an offset."""
 
 
 def schema(header: tuple[str, bytes]) -> list[tuple[str, bytes]]:
@@ -114,6 +118,18 @@ def layout(**counts: int) -> Any:
     known = {f"ns.{part.replace('_', '.')}": count for part, count in counts.items()}
     known = {"ns.replies": 2, "ns.cancellations": 1} | known
 
+    def place_of(workflow_id: str) -> int:
+        return partition_of(workflow_id.encode(), 4)
+
+    def tasks(queue: str) -> str:
+        return f"ns.tasks.{queue}"
+
+    def is_ours(topic: str) -> bool:
+        return topic.startswith("ns.")
+
+    def count_of(topic: str) -> int:
+        return known.get(topic, 3 if topic.startswith("shop.") else 0)
+
     return SimpleNamespace(
         commands="ns.commands",
         events="ns.events",
@@ -122,8 +138,8 @@ def layout(**counts: int) -> Any:
         cancellations="ns.cancellations",
         dead_letters="ns.dead-letters",
         partitions=4,
-        place_of=lambda workflow_id: partition_of(workflow_id.encode(), 4),
-        tasks=lambda queue: f"ns.tasks.{queue}",
-        is_ours=lambda topic: topic.startswith("ns."),
-        count_of=lambda topic: known.get(topic, 3 if topic.startswith("shop.") else 0),
+        place_of=place_of,
+        tasks=tasks,
+        is_ours=is_ours,
+        count_of=count_of,
     )

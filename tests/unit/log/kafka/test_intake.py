@@ -138,6 +138,7 @@ def test_the_command_that_is_too_large_by_itself_becomes_a_dead_letter_and_the_n
     assert names(intake.take(10)) == ["s5"]
     intake.abort_too_large()
     assert names(intake.take(10)) == ["s6"]
+    record: Any
     ((letter, partition, offset, record),) = intake.asides
     assert (letter.reason, letter.is_cut, partition, offset, record.offset()) == ("oversized", False, OURS, 5, 5)
     assert intake.covered == {OURS: 7}

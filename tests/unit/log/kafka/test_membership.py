@@ -18,8 +18,8 @@ class Member:
         self.calls: list[tuple[str, list[tuple[int, int]]]] = []
 
     def __getattr__(self, name: str) -> Any:
-        def note(given: Any, **_: Any) -> None:
-            partitions = given if isinstance(given, list) else [given]
+        def note(given: list[TopicPartition] | TopicPartition) -> None:
+            partitions = [given] if isinstance(given, TopicPartition) else given
             self.calls.append((name, [(each.partition, each.offset) for each in partitions]))
 
         return note

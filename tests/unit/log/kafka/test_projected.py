@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
@@ -20,7 +20,7 @@ EVENTS_0, STATE_0 = TopicPartition("ns.events", 0), TopicPartition("ns.state", 0
 class Clients:
     """Of a namespace `ns`."""
 
-    settings: dict[str, Any] = {}
+    settings: ClassVar[dict[str, Any]] = {}
 
     def topic(self, part: str) -> str:
         return f"ns.{part}"
@@ -93,6 +93,11 @@ def source(reader: Any, ends: Any) -> ProjectedTopics:
     return made
 
 
+def never(_header: bytes | None) -> bool:
+    """No schema is learned."""
+    return False
+
+
 def event(offset: int, first: int = 1) -> Any:
     each = record("r", first)
     return Found("ns.events", 0, offset, key=b"w/r/1", value=EVENTS.encode(each), headers=schema(EVENTS.header))
@@ -140,9 +145,7 @@ def test_events_count_as_reflected_once_the_states_are_read_to_where_they_ended_
     assert taken(source, reader, Found("ns.state", 0, 9, error=EOF)).reflected == {0: 7}
 
 
-def test_without_an_answer_about_the_states_nothing_counts_as_reflected(
-    source: ProjectedTopics, reader: Any, ends: Any
-) -> None:
+def test_without_an_answer_about_the_states_nothing_counts_as_reflected(source: ProjectedTopics, reader: Any, ends: Any) -> None:
     ends.is_down = True
     assert taken(source, reader, event(5)).reflected == {}
     ends.is_down, ends.end = False, 3
@@ -174,7 +177,7 @@ BAD = [
 def test_what_cannot_be_read_is_kept_with_its_place_and_stops_nothing(
     source: ProjectedTopics, reader: Any, bad: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "_has_learned", lambda _header: False)
+    monkeypatch.setattr(source, "_has_learned", never)
     found = taken(source, reader, bad, event(6), state_of(4, "v"))
     (kept,) = found.unreadable
     assert (kept.topic, kept.partition, kept.offset) == (bad.topic().removeprefix("ns."), 0, bad.offset())
@@ -185,7 +188,7 @@ def test_what_cannot_be_read_is_kept_with_its_place_and_stops_nothing(
 
 
 def test_a_record_is_read_again_once_its_schema_is_known(source: ProjectedTopics, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "_has_learned", lambda _header: False)
+    monkeypatch.setattr(source, "_has_learned", never)
     each, header = record("r"), EVENTS.header[1].decode()
     unknown = Unreadable("events", 0, 5, "unknown_schema", "", b"w/r/1", EVENTS.encode(each), "events/9/ab")
     known = Unreadable("events", 0, 5, "unknown_schema", "", b"w/r/1", EVENTS.encode(each), header)

@@ -46,9 +46,10 @@ class Desk:
             self.made.append(next(left))
             return self.made[-1]
 
-        clients: Any = SimpleNamespace(
-            topic=lambda part: f"ns.{part}", producer=producer, framing=SimpleNamespace(load_or_tell=lambda _: None)
-        )
+        def topic(part: str) -> str:
+            return f"ns.{part}"
+
+        clients: Any = SimpleNamespace(topic=topic, producer=producer, framing=SimpleNamespace(load_or_tell=_unheard))
         self.writer = ReportWriter(clients, self.told, Status(_unheard))
 
     def told(self, items: Sequence[Item]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -54,7 +54,10 @@ class Consumer:
         return [TopicPartition(TOPIC, 0)]
 
     def __getattr__(self, name: str) -> Any:
-        return lambda _: self.calls.append(name)
+        def note(_: Any) -> None:
+            self.calls.append(name)
+
+        return note
 
 
 class Bench:
@@ -63,11 +66,11 @@ class Bench:
     def __init__(self, limit: int = 10) -> None:
         self.held, self.buried, self.delivered, self.let_go = HeldTasks(), list[Any](), list[Task](), list[str]()
         self.status = Status(_unheard)
-        clients: Any = SimpleNamespace(topic=lambda part: f"ns.{part}")
+        clients: Any = SimpleNamespace(topic=_topic)
         writer: Any = SimpleNamespace(put=self.buried.extend)
         self.queue = _Queue(clients, "default", self.held, writer, self.delivered.extend, self._let_go, limit, self.status)
         self.made = Consumer()
-        self.consumer: Any = self.made
+        self.consumer = cast("Any", self.made)
         self.queue._assigned(self.consumer, [TopicPartition(TOPIC, 0)])
         self.made.calls.clear()
 
@@ -222,7 +225,7 @@ def test_what_a_report_does_to_its_task() -> None:
 
 def test_cancellations_are_told_and_what_cannot_be_read_is_passed_over() -> None:
     told: list[str] = []
-    clients: Any = SimpleNamespace(topic=lambda part: f"ns.{part}")
+    clients: Any = SimpleNamespace(topic=_topic)
     status = Status(_unheard)
     tail = CancellationTail(clients, told.extend, status)
 
@@ -237,6 +240,10 @@ def test_cancellations_are_told_and_what_cannot_be_read_is_passed_over() -> None
     tail._take(bad)
     assert told == ["a", "b", "c", "d"]
     assert "cannot be read" in status.trouble
+
+
+def _topic(part: str) -> str:
+    return f"ns.{part}"
 
 
 def _unheard(_message: str, /, **_where: str | int) -> None:
