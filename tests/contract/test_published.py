@@ -1,0 +1,179 @@
+"""Records of other systems on one machine: taken once, in order; what means nothing is a dead letter, and may be offered again."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure import workflow
+from perdure.codec.payloads import JsonPayloads
+from perdure.codec.records import decode_command
+from perdure.engine.ports import Batch
+from perdure.errors import UsageError
+from perdure.log import published
+from perdure.log.dead_letters import OpenLetter, SqliteDeadLetters
+from perdure.log.published import PublishedRecords, publish_record
+from perdure.medium.sqlite import connect
+from perdure.model.commands import Request, StartWorkflow
+from perdure.model.dead_letters import RecordHeader
+from perdure.model.events import RecordProduced
+from perdure.model.replies import Refused
+from perdure.registry import Registry
+from perdure.triggers.binding import Bindings
+from tests.contract.media import SqliteMedia
+
+
+@workflow.trigger("shop.orders", dict[str, Any], id=lambda value: value["id"])
+@workflow.defn
+async def sell(order: dict[str, Any]) -> None:
+    """Nothing."""
+
+
+@dataclass
+class Shop:
+    """A file that somebody runs, and triggers on it."""
+
+    path: Path
+    said: list[str] = field(default_factory=list[str])
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    def __post_init__(self) -> None:
+        self.records = PublishedRecords(self.path, Bindings(Registry.of([sell]), JsonPayloads()), self.report)
+
+    def report(self, message: str, /, **_where: str | int) -> None:
+        self.said.append(message)
+
+    def publish(self, value: bytes, topic: str = "shop.orders", **headers: bytes) -> None:
+        publish_record(self.url, topic, b"k", value, list(headers.items()))
+
+    def rows(self, text: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(text).fetchall()
+
+    def commands(self) -> list[StartWorkflow]:
+        found = [decode_command(row[0]) for row in self.rows("SELECT record FROM commands ORDER BY position")]
+        return [each for each in found if isinstance(each, StartWorkflow)]
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Iterator[SqliteMedia]:
+    media = SqliteMedia(tmp_path)
+    yield media
+    media.close()
+
+
+@pytest.fixture
+def shop(media: SqliteMedia) -> Iterator[Shop]:
+    media.node().open()
+    shop = Shop(media.path)
+    yield shop
+    shop.records.close()
+
+
+def opened(letters: SqliteDeadLetters) -> list[OpenLetter]:
+    """The whole of all."""
+    return letters.get([each.id for each in letters.page().letters])
+
+
+def order(number: int) -> bytes:
+    return b'{"id":"o-%d"}' % number
+
+
+def test_records_are_taken_once_in_order_page_by_page(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "BATCH", 2)
+    for number in range(5):
+        shop.publish(order(number))
+    assert [shop.records.take() for _ in range(4)] == [2, 2, 1, 0]
+    assert [each.workflow_id for each in shop.commands()] == [f"o-{number}" for number in range(5)]
+    shop.publish(order(5))
+    assert shop.records.take() == 1, "what comes later is seen"
+    again = Shop(shop.path)
+    assert again.records.take() == 0, "and nobody takes it twice"
+    again.records.close()
+    assert len(shop.commands()) == 6
+
+
+def test_records_of_topics_that_nobody_binds_are_passed_over(shop: Shop) -> None:
+    shop.publish(order(1), "shop.others")
+    shop.publish(order(2))
+    assert shop.records.take() == 2
+    assert [each.workflow_id for each in shop.commands()] == ["o-2"]
+
+
+def test_a_record_that_means_nothing_is_a_dead_letter_with_its_value_and_its_time(shop: Shop) -> None:
+    shop.publish(order(1))
+    shop.publish(b"{")
+    shop.publish(order(3))
+    shop.records.take()
+    assert [each.workflow_id for each in shop.commands()] == ["o-1", "o-3"]
+    (found,) = opened(SqliteDeadLetters(shop.url))
+    ((at,),) = shop.rows("SELECT at FROM records WHERE position = 2")
+    assert (found.id, found.letter.topic, found.letter.offset, found.letter.value) == ("r2", "shop.orders", 2, b"{")
+    assert found.letter.found_at == at
+    assert "shop.orders, record 2" in shop.said[0]
+
+
+def test_a_letter_that_is_retried_offers_the_record_again_under_its_first_place(shop: Shop) -> None:
+    shop.publish(b"{", trace=b"7")
+    shop.records.take()
+    letters = SqliteDeadLetters(shop.url)
+    (found,) = opened(letters)
+    assert letters.fault_of(found) == ""
+    letters.retry([found])
+    assert opened(letters) == []
+    topic, key, value, first_at, last_at = shop.rows(
+        "SELECT b.topic, b.key, b.value, a.at, b.at FROM records a, records b WHERE a.position = 1 AND b.position = 2"
+    )[0]
+    assert (topic, key, value) == ("shop.orders", b"k", b"{")
+    assert first_at <= last_at < first_at + 60_000_000, "microseconds, as that of the first"
+    shop.records.take()
+    (again,) = opened(letters)
+    assert (again.id, again.letter.offset) == ("r1", 1), "it is the same record still"
+    with pytest.raises(UsageError, match="r2 is not there"):
+        letters.retry([again, OpenLetter("r2", again.letter, 1)])
+    assert opened(letters) == [again], "all or none"
+    letters.drop([again])
+    assert opened(letters) == []
+    assert len(shop.rows("SELECT 1 FROM records")) == 2, "a drop offers nothing"
+
+
+def test_a_row_that_is_no_command_is_a_letter_of_the_commands_until_it_is_dropped(shop: Shop) -> None:
+    with closing(connect(shop.path, 5.0)) as connection:
+        connection.execute("INSERT INTO dead_letters VALUES (7, x'93a141a34f2d31c0', 'cut', 5), (3, x'c1', 'cut', 4)")
+    letters = SqliteDeadLetters(shop.url)
+    first, second = opened(letters)
+    assert [(each.id, each.letter.topic, each.letter.offset, each.letter.found_at) for each in (first, second)] == [
+        ("3", "commands", 3, 4),
+        ("7", "commands", 7, 5),
+    ]
+    assert (first.letter.key, second.letter.key) == (None, b"O-1"), "the workflow id, as far as it can be made out"
+    assert "still cannot be read" in letters.fault_of(first)
+
+
+def test_what_an_engine_refuses_of_a_record_is_a_letter_of_the_record(media: SqliteMedia) -> None:
+    node = media.node().open()
+    shop = Shop(media.path)
+    for number in range(3):
+        shop.publish(order(number))
+    shop.records.take()
+    replies: list[Any] = []
+    for code, command in zip(("bad_input", "already_started", ""), shop.commands(), strict=True):
+        assert isinstance(command, Request)
+        if code:
+            replies.append((command.reply_to, Refused(command.request_id, code, "no")))  # type: ignore[arg-type]
+    node.write(Batch(9, replies=replies, records=[("w", RecordProduced(1, "own", b"k", b"v", (RecordHeader("a", b"b"),)))]))
+    (found,) = opened(SqliteDeadLetters(shop.url))
+    assert (found.id, found.letter.value, found.letter.found_at) == ("r1", order(0), 9)
+    assert "was refused: no" in found.letter.message
+    ((topic, key, value, at),) = shop.rows("SELECT topic, key, value, at FROM records WHERE position = 4")
+    assert (topic, key, value, at) == ("own", b"k", b"v", 9)
+    shop.records.close()

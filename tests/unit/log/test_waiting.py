@@ -1,0 +1,109 @@
+"""Futures that wait for replies: each gets its own answer, or the reason why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from perdure.errors import EngineUnavailable, UsageError
+from perdure.log.addresses import elsewhere_address, is_elsewhere, local_address, port_of
+from perdure.log.channel import Channel
+from perdure.log.waiting import Waiting
+from perdure.model.replies import Accepted
+from tests.contract.samples import task
+
+
+def test_every_future_of_a_request_gets_its_answer_and_no_other_does() -> None:
+    async def wait() -> None:
+        waiting = Waiting()
+        first, second, other = waiting.add("a"), waiting.add("a"), waiting.add("b")
+        first.cancel()
+        threading.Thread(target=waiting.resolve_from_thread, args=([Accepted("a", "run"), Accepted("c", "run")],)).start()
+        assert await second == Accepted("a", "run")
+        assert not other.done()
+        waiting.remove("a", first)
+        waiting.remove("a", second)
+        waiting.remove("b", second)
+        waiting.resolve([Accepted("b", "run")])
+        assert await other == Accepted("b", "run"), "only what was added is removed"
+
+    asyncio.run(wait())
+
+
+def test_who_waits_when_nobody_is_going_to_answer_is_told_so() -> None:
+    async def wait() -> None:
+        waiting = Waiting()
+        done, future = waiting.add("a"), waiting.add("b")
+        waiting.resolve([Accepted("a", "run")])
+        threading.Thread(target=waiting.fail_from_thread, args=(EngineUnavailable("gone"),)).start()
+        with pytest.raises(EngineUnavailable, match="gone"):
+            await future
+        assert await done == Accepted("a", "run")
+
+    asyncio.run(wait())
+
+
+def test_another_loop_may_wait_once_nobody_waits_on_the_first() -> None:
+    waiting = Waiting()
+
+    async def begin() -> None:
+        _ = waiting.add("a")
+
+    async def one_more() -> None:
+        future = waiting.add("b")
+        waiting.resolve([Accepted("b", "run")])
+        await future
+        waiting.remove("b", future)
+
+    asyncio.run(one_more())
+    asyncio.run(one_more())
+    asyncio.run(begin())
+    with pytest.raises(UsageError, match="another asyncio loop"):
+        asyncio.run(begin())
+
+
+def test_addresses_say_where_a_reply_goes() -> None:
+    assert not is_elsewhere(local_address())
+    assert local_address() != local_address()
+    assert (is_elsewhere(elsewhere_address(5)), port_of(elsewhere_address(65_535))) == (True, 65_535)
+    assert [port_of(each) for each in ("udp:65536:x", "udp:x:y", "udp::y", "udp:\u0664:y")] == [0, 0, 0, 0]
+
+
+def test_clients_are_told_when_the_engine_goes_and_not_when_they_have_gone() -> None:
+    channel = Channel()
+    told: list[str] = []
+    channel.subscribe_replies("a", lambda _: None, lambda: told.append("a"))
+    channel.subscribe_replies("b", lambda _: None, lambda: told.append("b"))
+    channel.subscribe_replies("c", lambda _: None)
+    channel.unsubscribe_replies("b")
+    channel.end()
+    assert (told, channel.has_ended) == (["a"], True)
+    channel.begin()
+    assert not channel.has_ended
+
+
+def test_tasks_go_to_workers_that_are_left_and_every_worker_hears_what_to_stop() -> None:
+    channel = Channel()
+    first: list[int] = []
+    second: list[int] = []
+    stopped: list[str] = []
+
+    def take_first(tasks: object) -> None:
+        first.append(1)
+
+    def broken(tasks: object) -> None:
+        raise RuntimeError("no")
+
+    channel.subscribe_tasks(take_first, lambda tokens: stopped.extend(f"1{each}" for each in tokens))
+    channel.subscribe_tasks(broken, None)
+    channel.subscribe_tasks(lambda _: second.append(1), lambda tokens: stopped.extend(f"2{each}" for each in tokens))
+    for number in range(4):
+        channel.deliver_tasks([task(number)])
+    assert (len(first), len(second)) == (2, 2), "the task of the one that raised went to the next"
+    channel._deliver_cancelled(["t"])
+    assert sorted(stopped) == ["1t", "2t"]
+    channel.unsubscribe_tasks(take_first)
+    channel.deliver_tasks([task(9)])
+    assert (len(first), len(second)) == (2, 3)
