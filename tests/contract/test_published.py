@@ -13,7 +13,7 @@ import pytest
 
 from perdure import workflow
 from perdure.codec.payloads import JsonPayloads
-from perdure.codec.records import decode_command
+from perdure.codec.records import decode_command, decode_headers
 from perdure.engine.ports import Batch
 from perdure.errors import UsageError
 from perdure.log import published
@@ -134,6 +134,8 @@ def test_a_letter_that_is_retried_offers_the_record_again_under_its_first_place(
         "SELECT b.topic, b.key, b.value, a.at, b.at FROM records a, records b WHERE a.position = 1 AND b.position = 2"
     )[0]
     assert (topic, key, value) == ("shop.orders", b"k", b"{")
+    ((headers,),) = shop.rows("SELECT headers FROM records WHERE position = 2")
+    assert ("trace", b"7") in [(each.name, each.value) for each in decode_headers(headers)]
     assert first_at <= last_at < first_at + 60_000_000, "microseconds, as that of the first"
     shop.records.take()
     (again,) = opened(letters)

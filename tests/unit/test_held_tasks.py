@@ -88,3 +88,13 @@ def test_what_was_dropped_stays_held_for_the_next_owner() -> None:
     tasks.lose([HERE])
     tasks.gain([HERE])
     assert tasks.take(HERE, 0, "a"), "it came back"
+
+
+def test_a_task_that_came_on_two_partitions_is_done_with_on_the_one_that_is_left() -> None:
+    tasks = held(HERE, THERE)
+    tasks.take(HERE, 0, "a")
+    assert not tasks.take(THERE, 5, "a"), "it runs already"
+    tasks.lose([HERE])
+    assert tasks.due("t") == []
+    tasks.end(["a"])
+    assert tasks.due("t") == [(THERE, 6)]
