@@ -221,3 +221,16 @@ def test_what_a_batch_held_does_not_follow_the_batch_afterwards(node: Node) -> N
     assert node.store.timers(None, 10) == [timer(5)]
     assert list(node.store.tasks()) == [task(1)]
     assert node.store.events("w", "run-1") == [record()]
+
+
+def test_states_of_a_batch_are_all_written_whether_or_not_there_was_one_before(node: Node) -> None:
+    node.write(states(state("b")))
+    node.write(states(state("a"), state("b", view=b"2"), state("c"), at=2))
+    assert [node.store.state(each) for each in "abc"] == [state("a"), state("b", view=b"2"), state("c")]
+
+
+def test_time_never_goes_back_over_a_restart(media: Media, node: Node) -> None:
+    node.write(states(state("w"), at=50))
+    node.write(states(state("w", view=b"2"), at=40))
+    media.crash(node)
+    assert media.node().open().store.latest_at() == 50

@@ -1,0 +1,75 @@
+"""Where the commands of a partition begin that was taken over: what the events say they were caused by against what was committed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from perdure.log.kafka.status import Status
+from perdure.log.kafka.takeover import Restored, Takeover, _Restoring
+
+
+class Restorer:
+    """A store whose events name `caused_by` as the last command."""
+
+    def __init__(self, caused_by: int) -> None:
+        self.caused_by = caused_by
+        self.restored_to: list[tuple[int, int]] = []
+
+    def restored(self, partition: int, offset: int) -> int:
+        self.restored_to.append((partition, offset))
+        return self.caused_by
+
+
+def finished(committed: int, caused_by: int, low: int = 10, high: int = 50) -> tuple[Restored, Takeover, list[str]]:
+    said: list[str] = []
+
+    def report(message: str, /, **_where: str | int) -> None:
+        said.append(message)
+
+    clients: Any = SimpleNamespace()
+    layout: Any = SimpleNamespace(commands="ns.commands", events="ns.events")
+    restorer: Any = Restorer(caused_by)
+    woken: list[int] = []
+    takeover = Takeover(clients, layout, restorer, Status(report), lambda: woken.append(1))
+    state = _Restoring(7, committed, low, high, 90, 95)
+    takeover._partitions[3] = state
+    takeover._status.restoring[3] = 5
+    takeover._finish(3, state)
+    assert restorer.restored_to == [(3, 95)], "as far as it was read"
+    assert (takeover._partitions, takeover._status.restoring, woken) == ({}, {}, [1])
+    (done,) = takeover.done()
+    assert (done.partition, done.generation) == (3, 7)
+    return done, takeover, said
+
+
+@pytest.mark.parametrize(("committed", "caused_by"), [(20, 19), (20, -1), (20, 4)])
+def test_commands_go_on_at_the_committed_offset(committed: int, caused_by: int) -> None:
+    done, takeover, said = finished(committed, caused_by)
+    assert (done.offset, done.is_ahead, said, takeover._status.counts.events_ahead) == (20, False, [], 0)
+
+
+@pytest.mark.parametrize(("caused_by", "offset"), [(20, 21), (26, 27), (49, 50)])
+def test_commands_whose_events_are_there_already_are_skipped_be_it_one(caused_by: int, offset: int) -> None:
+    done, takeover, said = finished(20, caused_by)
+    assert (done.offset, done.is_ahead, takeover._status.counts.events_ahead) == (offset, True, 1)
+    assert f"The commands up to {caused_by} are skipped" in said[0]
+
+
+def test_a_partition_that_nobody_has_committed_begins_where_its_records_do() -> None:
+    done, _, said = finished(-1, -1)
+    assert (done.offset, done.is_ahead, said) == (10, False, [])
+
+
+def test_commands_that_were_deleted_before_anybody_took_them_are_told_of() -> None:
+    done, _, said = finished(4, 3)
+    assert (done.offset, done.is_ahead) == (10, False)
+    assert "from offset 4 to 10 were deleted" in said[0]
+
+
+def test_a_topic_of_commands_that_was_made_anew_is_read_from_its_beginning() -> None:
+    done, takeover, said = finished(-1, 50, low=0)
+    assert (done.offset, done.is_ahead, takeover._status.counts.events_ahead) == (0, False, 0)
+    assert "was created anew" in said[0]
