@@ -435,6 +435,7 @@ A_QUEUE: Any = {"queue": "q"}
         (lambda: activity.Retry(coefficient=0.5), "coefficient must be a number of at least 1"),
         (lambda: activity.Retry(coefficient=float("nan")), "coefficient must be"),
         (lambda: activity.Retry(maximum_attempts=0), "maximum_attempts must be"),
+        (lambda: activity.Retry(maximum_attempts=True), "maximum_attempts must be"),
         (lambda: activity.Retry(give_up_after="0s"), "give_up_after must be longer"),
         (lambda: activity.Retry(first_interval="-1s"), "cannot read the duration"),
         (lambda: activity.Retry(never=(int,)), "exception classes"),  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ class Early:
 
     @workflow.run
     async def main(self) -> list[str]:
-        return self.told
+        return [*self.told]
 
     @workflow.signal
     def tell(self, text: str) -> None:
