@@ -16,6 +16,7 @@ from perdure.model import commands as cm
 from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Alarm, Attempts
+from perdure.worker.stopping import stop
 
 
 class Stage:
@@ -160,7 +161,7 @@ def test_a_sync_function_whose_attempt_is_cancelled_is_told_at_its_next_heartbea
         begun = asyncio.Event()
         running = asyncio.create_task(attempt(ours, task(asks_whether_to_stop), begun.set))
         await begun.wait()
-        running.cancel()
+        stop(running, "the workflow no longer waits for it")
         await asyncio.wait([running])
         Stage.go_on.set()
         await asyncio.to_thread(Stage.ended.wait, 20)
@@ -180,7 +181,7 @@ def test_attempts_are_counted_by_how_they_ended_steps_apart() -> None:
         await attempt(ours, task(endless, timeout_us=1))
         running = asyncio.create_task(attempt(ours, task(endless)))
         await asyncio.sleep(0)
-        running.cancel()
+        stop(running, "the workflow no longer waits for it")
         await asyncio.wait([running])
 
     run(program)
