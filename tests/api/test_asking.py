@@ -193,6 +193,7 @@ def test_other_forms_methods_and_routes_are_refused() -> None:
         await api.ask("POST", "/workflows", 415, content=b"a=b", headers={"content-type": "application/x-www-form-urlencoded"})
         problem = await api.ask("DELETE", "/workflows", 405)
         assert problem["type"].endswith("method-not-allowed")
+        assert problem["detail"] == "DELETE is not for this route; it takes GET, POST"
         await api.get("/nothing", 404)
         await api.get("/workflows/nobody", 404)
         await api.post("/workflows/nobody/signals/move", {"args": ["x"]}, 404)

@@ -386,6 +386,15 @@ def test_a_state_shows_what_it_waits_for_and_why_it_failed() -> None:
     ]  # fmt: skip
 
 
+def test_a_group_is_shown_with_its_members() -> None:
+    group = FailureInfo(
+        type="builtins:ExceptionGroup", message="two", exceptions=(FailureInfo(type="app:Declined", message="no money"),)
+    )
+    shown = msgspec.json.decode(msgspec.json.encode(state(replace(ENDED, failure=group))))
+    assert [each["message"] for each in shown["failure"]["exceptions"]] == ["no money"]
+    assert shown["failure"]["exceptions"][0]["exceptions"] is None
+
+
 def test_a_payload_of_a_codec_is_shown_with_its_name_and_its_bytes() -> None:
     assert payload(b"\0aes\0\x01\0\x02") == {"codec": "aes", "base64": "AQAC"}
     assert payload(b"") is None

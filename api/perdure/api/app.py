@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from perdure.api import asking, auditing, operating, reading, streams
 from perdure.api.auth.rates import REQUESTS_PER_S, RateLimit
@@ -142,6 +143,16 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
         return json({"is_ready": True})
 
 
+def _methods_of(app: FastAPI, request: Request) -> list[str]:
+    """What a path takes; the framework names the methods of its first route only."""
+    found: set[str] = set()
+    for route in app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
+
+
 def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def of_ours(_: Request, error: Problem) -> Response:
@@ -154,8 +165,10 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def of_starlette(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
-            detail = f"{request.method} is not for this route; it takes {(error.headers or {}).get('Allow', 'another one')}"
-            return problem("method-not-allowed", detail, dict(error.headers or {})).response()
+            takes = ", ".join(_methods_of(app, request)) or "another one"
+            return problem(
+                "method-not-allowed", f"{request.method} is not for this route; it takes {takes}", {"Allow": takes}
+            ).response()
         if error.status_code == 404:
             return problem("not-found", f"there is no route {request.url.path[:200]!r}; /openapi.json lists them").response()
         return Problem(error.status_code, "http", "The request was refused", str(error.detail)).response()

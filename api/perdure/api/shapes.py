@@ -88,6 +88,7 @@ def failure(found: FailureInfo | None) -> dict[str, Any] | None:
         "message": found.message,
         "fields": msgspec.Raw(found.fields) if found.fields else None,
         "cause": failure(found.cause),
+        "exceptions": None if found.exceptions is None else [failure(each) for each in found.exceptions],  # of a group
     }
 
 

@@ -41,7 +41,9 @@ def api(
         ),
     ] = "",
     host: Annotated[str, typer.Option(help="Where it listens.", envvar="PERDURE_API_HOST")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The same; 0 for any free port.", envvar="PERDURE_API_PORT", min=0, max=65535)] = 8080,
+    port: Annotated[
+        int, typer.Option(help="The port on which it listens; 0 for any free one.", envvar="PERDURE_API_PORT", min=0, max=65535)
+    ] = 8080,
     keys: Annotated[
         str, typer.Option(help="The file of API keys; `perdure api-keys` writes it.", metavar="FILE", envvar="PERDURE_API_KEYS")
     ] = "",

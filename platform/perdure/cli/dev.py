@@ -49,7 +49,7 @@ def dev(
     settings: SettingOption = None,
     state_dir: StateDirOption = "perdure-state",
     host: Annotated[str, typer.Option(help="Where the app's own web app listens, if it has one.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The same; 0 for any free port.", min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(help="The port of that web app; 0 for any free one.", min=0, max=65535)] = 8000,
     api_port: Annotated[
         int | None,
         typer.Option(help="Where the HTTP API listens, on loopback only; 8080 by default, or any free port.", min=0, max=65535),
