@@ -72,6 +72,8 @@ def test_an_order_is_charged_once_and_goes_to_its_end(ledger: Path) -> None:
         delivered_at = environment.now()
         await order.signal(Order.delivered)
         await environment.settle()
+        await order.signal(Order.picked_up)
+        await environment.settle()
         found = await status(client, "o-1")
         assert (found.state, found.problem) == (State.DELIVERED, None)
         assert found.delivered_at is not None

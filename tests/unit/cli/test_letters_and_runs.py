@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,8 +51,17 @@ class Letters:
         self.dropped.append([each.id for each in letters])
 
 
+def giving(value: Any) -> Callable[..., Any]:
+    """A function that gives the same whatever it is asked."""
+
+    def give(*_: Any, **__: Any) -> Any:
+        return value
+
+    return give
+
+
 def invoke(letters: Letters, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
-    monkeypatch.setattr(dead_letters, "_dead_letters", lambda *_: letters)
+    monkeypatch.setattr(dead_letters, "_dead_letters", giving(letters))
     done = CliRunner().invoke(app, ["dead-letters", *arguments])
     return done.exit_code, done.output
 
@@ -167,7 +176,7 @@ def test_every_history_of_a_database_is_replayed_page_by_page(monkeypatch: pytes
 
         async def __aexit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr("perdure.cli.replaying.Client.connect", lambda url: Connected())
+    monkeypatch.setattr("perdure.cli.replaying.Client.connect", giving(Connected()))
     found = asyncio.run(replaying._in_database("sqlite:///a.db"))
     assert [name for name, _ in found] == [f"w-{number}" for number in reversed(range(7))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -15,12 +16,30 @@ from perdure.cli.app import app
 from perdure.cli.kafka_options import OnKafka, queues_of
 from perdure.cli.observing import LogFormat, LogLevel, Observing
 from perdure.client import Client
-from perdure.distributed.options import EngineOptions, WorkerOptions
+from perdure.distributed.options import EngineOptions, Place, WorkerOptions
 from perdure.registry import Registry
 
 KAFKA = ["--kafka", "b:1", "--namespace", "ns"]
 WATCHED = ["--metrics-port", "9", "--metrics-host", "h", "--log-format", "json", "--log-level", "debug"]
 OBSERVED = Observing(9, "h", LogFormat.JSON, LogLevel.DEBUG)
+
+
+def giving(value: Any) -> Callable[..., Any]:
+    """A function that gives the same whatever it is asked."""
+
+    def give(*_: Any, **__: Any) -> Any:
+        return value
+
+    return give
+
+
+def into(found: list[Any]) -> Callable[..., None]:
+    """A function that takes down what it is given."""
+
+    def take(*values: Any) -> None:
+        found.append(values)
+
+    return take
 
 
 def invoke(*arguments: str, code: int = 0) -> str:
@@ -34,7 +53,11 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What `serve` is asked for."""
     found: list[Any] = []
     monkeypatch.setattr("perdure.cli.serving.serve", found.append)
-    monkeypatch.setattr(kafka_options, "see_owner", lambda place, owner: found.append((place.namespace, owner)))
+
+    def see(place: Place, owner: str) -> None:
+        found.append((place.namespace, owner))
+
+    monkeypatch.setattr(kafka_options, "see_owner", see)
     return found
 
 
@@ -42,7 +65,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def wired(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What `OnKafka` is made of."""
     found: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(OnKafka, "of", lambda *given: found.append(given))
+    monkeypatch.setattr(OnKafka, "of", into(found))
     return found
 
 
@@ -124,8 +147,8 @@ def test_a_projector_is_as_it_was_asked_for(served: list[Any], monkeypatch: pyte
         def run_forever(self, ready: Any) -> None: ...
 
     monkeypatch.setattr("perdure.distributed.projecting.Projecting", Projecting)
-    monkeypatch.setattr("perdure.cli.signals.stop_on_signal", lambda stop: None)
-    monkeypatch.setattr(Observing, "begin", lambda self: None)
+    monkeypatch.setattr("perdure.cli.signals.stop_on_signal", giving(None))
+    monkeypatch.setattr(Observing, "begin", giving(None))
     postgres = ["--postgres", "postgresql://h/d", "--retention", "90 days", "--rebuild", "--session-timeout-ms", "7000"]
     invoke("projector", *KAFKA, *postgres, "--owner", "o")
     assert served == [("ns", "o")]
@@ -137,9 +160,16 @@ def test_a_projector_is_as_it_was_asked_for(served: list[Any], monkeypatch: pyte
 
 def test_an_api_is_as_it_was_asked_for(served: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: list[Any] = []
-    monkeypatch.setattr("perdure.cli.api._serve", lambda *values, **named: given.append((values, named)))
-    monkeypatch.setattr("perdure.cli.api_backends.on_file", lambda url, registry: (url, registry))
-    monkeypatch.setattr(Observing, "begin", lambda self: None)
+
+    def serve(*values: Any, **named: Any) -> None:
+        given.append((values, named))
+
+    def on_file(url: str, registry: Registry | None) -> tuple[Any, Any]:
+        return url, registry
+
+    monkeypatch.setattr("perdure.cli.api._serve", serve)
+    monkeypatch.setattr("perdure.cli.api_backends.on_file", on_file)
+    monkeypatch.setattr(Observing, "begin", giving(None))
     monkeypatch.setattr("perdure.observability.accepting.raise_descriptor_limit", lambda: None)
     limits = ["--connections", "50", "--connections-per-address", "7", "--rate-limit", "2.5"]
     invoke("api", "--db", "a.db", "--insecure", "--port", "81", "--grace", "4", *limits, *WATCHED)
@@ -182,9 +212,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Process], list[list[i
         return made[-1]
 
     monkeypatch.setattr("perdure.cli.processes.subprocess.Popen", start)
-    monkeypatch.setattr("perdure.cli.processes.signal.signal", lambda *_: None)
+    monkeypatch.setattr("perdure.cli.processes.signal.signal", giving(None))
     monkeypatch.setattr(processes, "AGAIN_S", 0.0)
-    monkeypatch.setattr(processes, "say", lambda message: None)
+    monkeypatch.setattr(processes, "say", giving(None))
     monkeypatch.setattr(sys, "argv", ["perdure", "engine", "app.py"])
     return made, ends
 
@@ -318,7 +348,7 @@ class FakeTopics:
 
 def test_topics_are_planned_and_made_as_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     topics = FakeTopics()
-    monkeypatch.setattr("perdure.cli.topics._topics", lambda *_: topics)
+    monkeypatch.setattr("perdure.cli.topics._topics", giving(topics))
     numbers = ["--partitions", "24", "--replication", "2", "--queue", "a", "--queue", "b", "--owner", "o"]
     wanted = {"partitions": 24, "replication": 2, "queues": ["a", "b"], "owner": "o"}
     invoke("topics", "plan", *KAFKA, *numbers)
@@ -338,7 +368,7 @@ def test_topics_are_planned_and_made_as_they_were_asked_for(monkeypatch: pytest.
 
 def test_a_published_record_has_its_key_and_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
-    monkeypatch.setattr("perdure.log.published.publish_record", lambda *values: sent.append(values))
+    monkeypatch.setattr("perdure.log.published.publish_record", into(sent))
     invoke("publish", "orders", '{"a":  1}', "--key", "k", "--header", "h=a=b", "--db", "a.db")
     invoke("publish", "orders", "plain", "--db", "a.db")
     assert sent == [

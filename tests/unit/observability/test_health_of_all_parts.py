@@ -166,7 +166,10 @@ def test_an_address_makes_room_among_its_own_connections_only() -> None:
 
 def test_descriptors_are_left_to_the_rest_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def limited(soft: int) -> None:
-        monkeypatch.setattr("perdure.observability.accepting.resource.getrlimit", lambda _: (soft, soft))
+        def limits(_: int) -> tuple[int, int]:
+            return soft, soft
+
+        monkeypatch.setattr("perdure.observability.accepting.resource.getrlimit", limits)
 
     limited(10_000)
     assert 9_000 < free_descriptors() <= 10_000 - accepting.RESERVED
