@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import cast
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,7 +22,7 @@ from perdure.log.kafka.status import Status
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.observability.accepting import Acceptor, ConnectionLimits
-from perdure.observability.metrics import Metrics
+from perdure.observability.metrics import SHARE, Metrics
 from perdure.observability.observed import Observed
 from perdure.views.progress import Progress
 from perdure.worker.activity_threads import ActivityThreads
@@ -111,14 +112,14 @@ def test_batches_commands_and_events_are_counted() -> None:
     record = ev.EventRecord("a", "r", 1, 0, -1, -1, b"", [ev.WorkflowStarted("Order", b"[]", 311, 1), ev.WorkflowBegun()])
     one.counts.took(commands)
     one.counts.committed(Batch(events=[(record, b"")]), len(commands), 700, 4_000)
-    one.counts.aborted += 1
+    one.counts.aborted += 4
     samples = scraped(Observed(engine=one.engine))
     assert samples["perdure_commands_total{kind=StartWorkflow}"] == 2
     assert samples["perdure_commands_total{kind=BeginWorkflow}"] == 1
     assert samples["perdure_events_total{kind=WorkflowStarted}"] == 1
     assert samples["perdure_events_total{kind=WorkflowBegun}"] == 1
     assert samples["perdure_batches_total{outcome=committed}"] == 1
-    assert samples["perdure_batches_total{outcome=aborted}"] == 1
+    assert samples["perdure_batches_total{outcome=aborted}"] == 4
     assert samples["perdure_batch_commands_bucket{le=3.0}"] == 1
     assert samples["perdure_batch_commands_bucket{le=1.0}"] == 0
     assert samples["perdure_batch_commands_sum"] == 3
@@ -152,6 +153,38 @@ def test_workflows_are_not_counted_more_often_than_it_costs() -> None:
     metrics._count_again_at = 0.0
     assert b'perdure_workflows{status="running",type="Order"} 4.0' in generate_latest(registry)
     assert medium.asked == before + 1
+
+
+def test_what_took_long_to_count_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    medium, now = _Medium(), 100.0
+    registry = CollectorRegistry()
+    metrics = Metrics(Observed(medium=medium))
+    registry.register(metrics)
+    medium.asked = 0
+    metrics._count_again_at = 0.0
+
+    def pass_by() -> float:
+        nonlocal now
+        now += 1.0  # so that a count takes one second
+        return now
+
+    monkeypatch.setattr("perdure.observability.metrics.monotonic", pass_by)
+    generate_latest(registry)
+    assert medium.asked == 1
+    now += SHARE - 2
+    generate_latest(registry)
+    assert medium.asked == 1, "a share of the time at most"
+    now += 2
+    generate_latest(registry)
+    assert medium.asked == 2
+
+
+def test_the_projector_is_measured_by_topic_and_partition() -> None:
+    progress = Progress(untold)
+    progress.lag = {("shop.events", 3): 9, ("shop.state", 0): 0}
+    samples = scraped(Observed(projector=progress))
+    assert samples["perdure_projector_lag_records{partition=3,topic=shop.events}"] == 9
+    assert samples["perdure_projector_lag_records{partition=0,topic=shop.state}"] == 0
 
 
 def test_a_broken_database_leaves_the_other_metrics() -> None:
