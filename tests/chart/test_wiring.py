@@ -259,3 +259,17 @@ def test_pods_get_out_to_the_port_of_a_url(url: str, port: int) -> None:
     values = {"networkPolicy": {"enabled": True}, "traces": {"enabled": True, "endpoint": url}}
     rules = named(render(EXTERNAL, values), "NetworkPolicy", "shop-perdure-egress")["spec"]["egress"]
     assert rules[-1]["ports"] == [{"protocol": "TCP", "port": port}]
+
+
+def test_pods_that_serve_have_the_account_that_stays() -> None:
+    staying = {
+        each["metadata"]["name"]
+        for each in of_kind("ServiceAccount")
+        if "helm.sh/hook" not in each["metadata"].get("annotations", {})
+    }
+    serving = [
+        each["spec"]["template"]["spec"]["serviceAccountName"]
+        for each in everything()
+        if each["kind"] in {"Deployment", "StatefulSet"}
+    ]
+    assert set(serving) == staying == {"shop-perdure"}, "that of the hooks goes when they have ended"

@@ -181,10 +181,10 @@ def test_what_took_long_to_count_is_left_alone_for_a_while(monkeypatch: pytest.M
 
 def test_the_projector_is_measured_by_topic_and_partition() -> None:
     progress = Progress(untold)
-    progress.lag = {("shop.events", 3): 9, ("shop.state", 0): 0}
+    progress.lag = {("events", 3): 9, ("state", 0): 0}
     samples = scraped(Observed(projector=progress))
-    assert samples["perdure_projector_lag_records{partition=3,topic=shop.events}"] == 9
-    assert samples["perdure_projector_lag_records{partition=0,topic=shop.state}"] == 0
+    assert samples["perdure_projector_lag_records{partition=3,topic=events}"] == 9
+    assert samples["perdure_projector_lag_records{partition=0,topic=state}"] == 0
 
 
 def test_a_broken_database_leaves_the_other_metrics() -> None:
