@@ -209,7 +209,7 @@ class Client:
         """
         state = await self._state(id)
         view = self._payloads.decode(state.view, Any, what="the view") if state.view else None
-        attributes = json.decode(state.attributes) if state.attributes else {}
+        attributes: dict[str, Any] = json.decode(state.attributes) if state.attributes else {}
         return await self._transport.read(lambda reader: describe(state, run_of(state, reader), view, attributes))
 
     async def history(self, id: str, run_id: str = "") -> list[EventRecord]:

@@ -11,6 +11,7 @@ import pytest
 
 from perdure import workflow
 from perdure.client import Client
+from perdure.client.description import describe, moment
 from perdure.client.listing import ListQuery
 from perdure.client.position import Position
 from perdure.codec.payloads import JsonPayloads
@@ -29,9 +30,9 @@ from perdure.errors import (
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
 from perdure.model.replies import Accepted, Answered, AskAgain, Closed, QueryRaised, Refused
-from perdure.model.states import Status, WorkflowState
+from perdure.model.states import Status, Wait, WorkflowState
 
-MOMENT = datetime(2041, 5, 17, 13, 7, 11, 123_457, tzinfo=UTC)
+MOMENT = datetime(2039, 5, 17, 13, 7, 11, 123_457, tzinfo=UTC)
 
 
 def at(number: int) -> datetime:
@@ -398,3 +399,15 @@ def test_a_view_that_is_not_there_says_why() -> None:
         run(client_of(Platform(states=[state(reason="it is broken")])).get("p-1", Parcel.main).view(Parcel.shown))
     with pytest.raises(WorkflowNotFound, match="no workflow has the id 'p-1'"):
         run(client_of(Platform()).get("p-1", Parcel.main).view(Parcel.shown))
+
+
+def test_a_description_says_why_a_run_stands_still_and_which_timer_fires_next() -> None:
+    waits = (Wait("timer", "", 1, due_at=50), Wait("timer", "", 2, due_at=40))
+    found = describe(state(Status.SUSPENDED, reason="it diverged", waits=waits), None, 7, {"city": "Bari"})
+    assert (found.reason, found.view, found.attributes, found.closed_at) == ("it diverged", 7, {"city": "Bari"}, None)
+    assert [(timer.number, timer.fires_at) for timer in found.timers] == [(2, moment(40)), (1, moment(50))]
+
+
+def test_a_description_of_a_closed_run_says_when_it_ended_and_of_what() -> None:
+    found = describe(state(Status.FAILED, failure=FailureInfo("builtins:KeyError", "no oven")), None, None, {})
+    assert (found.reason, found.started_at, found.closed_at) == ("KeyError: no oven", moment(10), moment(20))
