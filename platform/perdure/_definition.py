@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from perdure._members import Member, Query, Run, RunRef, Signal, View
 from perdure.errors import UsageError
+from perdure.model.generics import home_of, specialised
 from perdure.model.limits import fault_of_id
 from perdure.model.signature import hints_of, remember_local_names, takes_self
 from perdure.model.source import calling_place, place_of
@@ -160,20 +161,20 @@ def _of_class(cls: type[Any], name: str, place: str) -> Definition:
     if len(runs) > 1:
         names = " and ".join(f"{m.name} ({place_of(m.fn)})" for m in runs)
         raise UsageError(f"{place}: the workflow {cls.__name__} has more than one run: {names}; keep one.")
-    views = {n: m.fn_of(cls) for n, m in members.items() if isinstance(m, View)}
+    views = {n: m.of_class(cls) for n, m in members.items() if isinstance(m, View)}
     if len(views) > 1:
         raise UsageError(
             f"{place}: the workflow {cls.__name__} has more than one view: {' and '.join(views)}; return all in one."
         )
     triggers = [(spec, m.name if isinstance(m, Signal) else "") for m in members.values() for spec in getattr(m, "_triggers", ())]
-    run_fn = runs[0].fn_of(cls)
+    run_fn = runs[0].of_class(cls)
     _see_that_a_start_fits(cls, triggers, run_fn)
     return Definition(
         name,
         cls,
         run_fn,
-        {n: m.fn_of(cls) for n, m in members.items() if isinstance(m, Signal)},
-        {n: m.fn_of(cls) for n, m in members.items() if isinstance(m, Query)},
+        {n: m.of_class(cls) for n, m in members.items() if isinstance(m, Signal)},
+        {n: m.of_class(cls) for n, m in members.items() if isinstance(m, Query)},
         views,
         _init_takes_arguments(cls, run_fn),
         triggers,
@@ -218,12 +219,26 @@ def _init_takes_arguments(cls: type[Any], run_fn: Callable[..., Any]) -> bool:
     own, runs = _parameters(cls.__init__), _parameters(run_fn)
     if not own:
         return False
-    if own != runs:
+    if own != runs and not _mean_the_same(cls, own, run_fn, runs):
         raise UsageError(
             f"{place_of(cls.__init__)}: __init__ of the workflow {cls.__name__} takes ({_in_words(own)}); it must take nothing, or "
             f"exactly what the run takes: ({_in_words(runs)})."
         )
     return True
+
+
+def _mean_the_same(
+    cls: type[Any], own: list[inspect.Parameter], run_fn: Callable[..., Any], runs: list[inspect.Parameter]
+) -> bool:
+    """Whether `__init__` and the run take the same, though one says `T` where the other says `Order`."""
+    init = specialised(cls.__init__, cls, home_of(cls.__init__, cls))
+    if [each.replace(annotation=each.empty) for each in own] != [each.replace(annotation=each.empty) for each in runs]:
+        return False
+    try:
+        by_init, by_run = hints_of(init), hints_of(run_fn)
+    except UsageError:  # a name that is defined further down
+        return False
+    return all(by_init.get(each.name, Any) == by_run.get(each.name, Any) for each in runs)
 
 
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:

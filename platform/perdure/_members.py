@@ -9,8 +9,9 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from perdure.errors import UsageError
+from perdure.model.generics import specialised
 from perdure.model.runtime import misuse
-from perdure.model.signature import as_in, hints_of, remember_local_names, takes_self
+from perdure.model.signature import hints_of, remember_local_names, takes_self
 from perdure.model.source import calling_place, place_of
 
 if TYPE_CHECKING:
@@ -126,19 +127,17 @@ class Member:
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.fn = fn
         self.name = fn.__name__
-        self.__doc__ = fn.__doc__
         self._home: type[Any] | None = None
+        self.__doc__ = fn.__doc__
         remember_local_names(fn)
 
     def __set_name__(self, owner: type[Any], name: str) -> None:
         self.name = name
         self._home = owner
 
-    def fn_of(self, owner: type[Any]) -> Callable[..., Any]:
-        """The function with the annotations that it has in a class: its own, or a subclass of a generic one."""
-        if self._home is None or self._home is owner or not isinstance(self.fn, FunctionType):
-            return self.fn
-        return as_in(owner, self.fn, self._home)
+    def of_class(self, cls: type[Any]) -> Callable[..., Any]:
+        """The function as a class has it, which may be derived from a generic one that has the member."""
+        return specialised(self.fn, cls, self._home)
 
     def _bound(self, instance: object) -> Any:
         return self.fn.__get__(instance)
@@ -154,7 +153,7 @@ class Run(Member, Generic[P, R]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return RunRef[Any, Any, Any](owner, self.fn_of(owner)) if instance is None else self._bound(instance)
+        return RunRef[Any, Any, Any](owner, self.of_class(owner)) if instance is None else self._bound(instance)
 
 
 class Signal(Member, Generic[P, X]):
@@ -167,7 +166,7 @@ class Signal(Member, Generic[P, X]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[P, X]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return SignalRef[Any, Any](owner, self.name, self.fn_of(owner)) if instance is None else self._bound(instance)
+        return SignalRef[Any, Any](owner, self.name, self.of_class(owner)) if instance is None else self._bound(instance)
 
 
 class Query(Member, Generic[P, R]):
@@ -180,7 +179,7 @@ class Query(Member, Generic[P, R]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[P, R]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return QueryRef[Any, Any, Any](owner, self.name, self.fn_of(owner)) if instance is None else self._bound(instance)
+        return QueryRef[Any, Any, Any](owner, self.name, self.of_class(owner)) if instance is None else self._bound(instance)
 
 
 class View(Member, Generic[R]):
@@ -193,7 +192,7 @@ class View(Member, Generic[R]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[[], R]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return ViewRef[Any, Any](owner, self.name, self.fn_of(owner)) if instance is None else self._bound(instance)
+        return ViewRef[Any, Any](owner, self.name, self.of_class(owner)) if instance is None else self._bound(instance)
 
 
 def run(fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Run[P, R]:

@@ -516,3 +516,119 @@ async def keeps(text: str) -> list[str]:
     assert not (place / "closed").exists()
     assert dev.stop() == 0
     assert (place / "closed").exists()
+
+
+ASKING = """
+import os
+from collections.abc import AsyncIterator
+from perdure.client import Client
+
+class Ledger:
+    def __init__(self, client: Client, first: str) -> None:
+        self.client, self.first = client, first
+
+    @activity.step
+    async def enter(self, text: str) -> str:
+        return f"{self.first} {text} {len(await self.client.list(type='short'))}"
+
+@activity.provide
+async def ledger() -> AsyncIterator[Ledger]:
+    async with Client.connect(os.environ["PERDURE_URL"]) as client:
+        yield Ledger(client, await client.execute(f"of-the-provider-{os.getpid()}", short))
+
+@workflow.defn
+async def short() -> str:
+    return "first"
+
+@workflow.defn
+async def keeps(text: str) -> str:
+    return await Ledger.enter(text)
+"""
+
+
+def test_a_provider_opens_a_client_on_the_new_file_that_it_serves_and_asks_it(place: Path, devs: Callable[..., Dev]) -> None:
+    (place / "app.py").write_text(APP + ASKING)
+    dev = devs(place, "app.py", "--db", "new.db")
+    ask(place, "start", "a", "keeps", "then", "--db", "new.db")
+    assert ask(place, "result", "a", "--db", "new.db") == '"first then 1"\n'
+    dev.process.kill()
+    dev.ended()
+    devs(place, "app.py", "--db", "new.db")
+    ask(place, "start", "b", "keeps", "again", "--db", "new.db")
+    assert ask(place, "result", "b", "--db", "new.db") == '"first again 2"\n'
+
+
+def test_steps_wait_for_a_slow_provider(place: Path, devs: Callable[..., Dev]) -> None:
+    slow = """
+import asyncio, pathlib
+from collections.abc import AsyncIterator
+
+@activity.provide
+async def part() -> AsyncIterator[Part]:
+    while not pathlib.Path("opened").exists():
+        print("the provider waits", flush=True)
+        await asyncio.sleep(0.05)
+    yield Part("spare")
+"""
+    part = """
+class Part:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @activity.step(retry=activity.Retry(maximum_attempts=1))
+    async def use(self) -> str:
+        return self.name
+
+@workflow.defn
+async def uses() -> str:
+    return await Part.use()
+"""
+    (place / "app.py").write_text(APP + part + slow)
+    dev = devs(place, "app.py", serves=False)
+    dev.wait_for("the provider waits")
+    ask(place, "start", "a", "uses")
+    (place / "opened").touch()
+    assert ask(place, "result", "a") == '"spare"\n'
+
+
+def test_a_stop_ends_the_wait_for_a_provider(place: Path, devs: Callable[..., Dev]) -> None:
+    hanging = """
+import asyncio
+from collections.abc import AsyncIterator
+
+class Part:
+    @activity.defn
+    async def use(self) -> None: ...
+
+@activity.provide
+async def part() -> AsyncIterator[Part]:
+    print("the provider waits", flush=True)
+    await asyncio.Event().wait()
+    yield Part()
+"""
+    (place / "app.py").write_text(APP + hanging)
+    dev = devs(place, "app.py", serves=False)
+    dev.wait_for("the provider waits")
+    assert dev.stop() == 0
+
+
+def test_an_app_opens_a_client_on_a_new_file_while_it_is_imported(place: Path, devs: Callable[..., Dev]) -> None:
+    early = """
+import os
+from perdure.client.sync import SyncClient
+
+early = SyncClient.connect(os.environ["PERDURE_URL"])
+assert early.list() == []
+
+@activity.defn
+def count() -> int:
+    return len(early.list())
+
+@workflow.defn
+async def counts() -> int:
+    return await count()
+"""
+    (place / "app.py").write_text(APP + early)
+    devs(place, "app.py", "--db", "new.db")
+    ask(place, "start", "a", "counts", "--db", "new.db")
+    assert ask(place, "result", "a", "--db", "new.db") == "1\n"

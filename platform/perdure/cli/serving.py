@@ -23,6 +23,7 @@ from perdure.cli.web import WebServer
 from perdure.codec.registered import check_registered
 from perdure.embedded import Platform
 from perdure.errors import InfrastructureError, UsageError
+from perdure.medium.sqlite import announce, path_of
 from perdure.observability.observed import Medium, Observed
 from perdure.registry import Registry
 from perdure.replay import guard
@@ -93,6 +94,8 @@ def serve(served: Served) -> None:
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     os.environ["PERDURE_URL"] = served.db  # for the app's own clients
     since_ns = time.time_ns()
+    if served.make is None and served.db.startswith("sqlite:"):
+        announce(path_of(served.db))  # a client that the app opens while it is imported is earlier than the engine
     app, registry = _load(served, since_ns)
     web = WebServer.of(app.module, served.host, served.port) if served.has_web else None
     platform = (served.make or _embedded(served))(registry, served.observing.report("perdure.engine"))

@@ -58,6 +58,9 @@ def member_for(target: object, kind: type[M], definition: Definition | None) -> 
     owner: Any = target.owner
     if definition is not None and (cls is None or not (issubclass(cls, owner) or issubclass(owner, cls))):
         raise UsageError(f"{calling_place()}: {target!r} is not a {word} of workflow {definition.name!r}")
+    if cls is not None and owner is not cls and issubclass(cls, owner):  # as the class has it: overridden, or of known types
+        found: object = getattr(cls, target.name)
+        return found if isinstance(found, kind) else target
     return target
 
 

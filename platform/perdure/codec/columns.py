@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from perdure.errors import UsageError
+from perdure.model.generics import class_hints
 from perdure.model.signature import hints_of
 
 
@@ -104,7 +105,7 @@ def shape_of(annotation: Any, comment: str = "") -> Shape:
         fields, reason = None, f"its fields cannot be told: {error}"
     if not fields:
         return Shape((Column("", Kind.JSON),), said, reason or f"{_name(plain)} has no fields")
-    described = _described(plain)
+    described = _described(_class_of(plain))
     columns: list[Column] = []
     for name, (field, doc) in fields.items():
         if "\0" in name or not name:
@@ -113,7 +114,7 @@ def shape_of(annotation: Any, comment: str = "") -> Shape:
         kind, values = _kind_of(inner)
         text = "; ".join(part for part in (doc or noted or described.get(name, ""), values) if part)
         columns.append(Column(name, kind, text))
-    return Shape(tuple(columns), "\n".join(part for part in (said, _summary(plain)) if part))
+    return Shape(tuple(columns), "\n".join(part for part in (said, _summary(_class_of(plain))) if part))
 
 
 def shapes_of(views: Mapping[str, Callable[..., Any] | None]) -> dict[str, Shape]:
@@ -218,25 +219,38 @@ def _kind_of_values(values: tuple[Any, ...]) -> tuple[Kind, str]:
     return Kind.JSON, one_of
 
 
+def _class_of(annotation: Any) -> Any:
+    """`Page` of `Page[Order]`; anything else as it is."""
+    origin = typing.get_origin(annotation)
+    return origin if _is_generic(origin) else annotation
+
+
+def _is_generic(origin: Any) -> bool:
+    """Whether it is a class of the author's with type variables; `list` and unions have none of their own."""
+    parameters: Any = getattr(origin, "__parameters__", ())
+    return type(parameters) is tuple and parameters != ()
+
+
 def _fields_of(annotation: Any) -> tuple[dict[str, tuple[Any, str]] | None, str]:
     """Annotation and comment of each field by its name in JSON; or why there are none."""
-    if annotation is Any or not isinstance(annotation, type):  # a class, from Python 3.11 on
+    kind = _class_of(annotation)
+    if kind is Any or not isinstance(kind, type):  # a class, from Python 3.11 on
         return None, f"{_name(annotation)} is no one structure"
-    return _fields_of_class(annotation)
+    return _fields_of_class(kind, annotation)
 
 
-def _fields_of_class(annotation: type[Any]) -> tuple[dict[str, tuple[Any, str]] | None, str]:
-    if issubclass(annotation, msgspec.Struct):
-        if annotation.__struct_config__.array_like:
-            return None, f"{annotation.__name__} is an array in JSON"
-        hints = typing.get_type_hints(annotation, include_extras=True)
-        return {each.encode_name: (hints.get(each.name, each.type), "") for each in msgspec.structs.fields(annotation)}, ""
-    if dataclasses.is_dataclass(annotation):
-        hints = typing.get_type_hints(annotation, include_extras=True)
-        return {each.name: (hints[each.name], str(each.metadata.get("doc", ""))) for each in dataclasses.fields(annotation)}, ""
-    if typing.is_typeddict(annotation):
-        return {name: (hint, "") for name, hint in typing.get_type_hints(annotation, include_extras=True).items()}, ""
-    models = getattr(annotation, "model_fields", None)  # a pydantic model, which we do not import
+def _fields_of_class(kind: type[Any], annotation: Any) -> tuple[dict[str, tuple[Any, str]] | None, str]:
+    if issubclass(kind, msgspec.Struct):
+        if kind.__struct_config__.array_like:
+            return None, f"{kind.__name__} is an array in JSON"
+        hints = class_hints(annotation)
+        return {each.encode_name: (hints.get(each.name, each.type), "") for each in msgspec.structs.fields(kind)}, ""
+    if dataclasses.is_dataclass(kind):
+        hints = class_hints(annotation)
+        return {each.name: (hints[each.name], str(each.metadata.get("doc", ""))) for each in dataclasses.fields(kind)}, ""
+    if typing.is_typeddict(kind):
+        return {name: (hint, "") for name, hint in class_hints(annotation).items()}, ""
+    models = getattr(kind, "model_fields", None)  # a pydantic model, which we do not import
     if isinstance(models, Mapping):
         found = cast("Mapping[str, Any]", models)
         return {

@@ -27,6 +27,7 @@ from uuid import UUID
 import msgspec
 
 from perdure.errors import PayloadError
+from perdure.model.generics import class_hints
 
 Check = Callable[[Any], object]
 """Raises Changed."""
@@ -237,7 +238,7 @@ class _Compiler:
             return lambda value: known[0](value)  # noqa: PLW0108  it is compiled later
         self._known[kind] = []
         try:
-            hints = typing.get_type_hints(kind, include_extras=True)
+            hints = class_hints(kind)
         except (NameError, TypeError):  # msgspec says what is wrong
             return self._decoded_again(kind)
         checks = [(name, self.compile(hints.get(name, Any))) for name in names]
@@ -257,7 +258,7 @@ class _Compiler:
 
     def _typed_dict(self, kind: Any) -> Check:
         try:
-            hints = typing.get_type_hints(kind)
+            hints = typing.get_type_hints(kind)  # the decoder does not know what variables of a base stand for, either
         except (NameError, TypeError):  # msgspec says what is wrong
             return self._decoded_again(kind)
         checks = {name: self.compile(_unwrapped(hint)) for name, hint in hints.items()}

@@ -99,10 +99,14 @@ class KafkaPlatform(Process):
     # ---- runtime.Process
 
     def _open(self) -> None:
+        # An engine answers what a provider asks while it opens; steps and tasks wait until all are open.
         self._activities.start()
-        self._activities.provide()
         if self._deciding is not None:
+            self._deciding.steps.hold()
             self._deciding.open(self._is_stopping.wait)
+        self._activities.provide(self.engine, self._wake, self._is_stopping)
+        if self._deciding is not None:
+            self._deciding.steps.release()
         if self._working is not None:
             self._working.start()
 

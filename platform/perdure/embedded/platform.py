@@ -111,9 +111,12 @@ class Platform(Process):
     # ---- on the engine's thread
 
     def _open(self) -> None:
+        # The file exists and is owned before a provider connects to it. Tasks wait in the channel, steps are held.
         self._activities.start()
-        self._wired.open()  # first: it makes the file, to which a provider may connect a client
-        self._activities.provide()
+        self.steps.hold()
+        self._wired.open()
+        self._activities.provide(self.engine, self._wake, self._is_stopping)
+        self.steps.release()
         self._adapters.channel.subscribe_tasks(self._deliver, self._cancel)
         self._ingest = self._begin_ingest()
 

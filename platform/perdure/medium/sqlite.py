@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NO_SHAPES: Final[Mapping[str, Shape]] = MappingProxyType({})
 BUSY_S: Final = 5.0
 """How long a writer waits for another one, seconds; clients hold the lock for a fraction of a millisecond."""
+_announced: Final = set[Path]()
+"""Files that an engine of this process is going to open."""
 
 
 class SqliteFile:
@@ -143,13 +145,26 @@ def path_of(url: str) -> Path:
     return Path(name).absolute()
 
 
+def announce(path: Path) -> None:
+    """Say that an engine of this process is going to open the file: a client that is earlier makes it, if it is new.
+
+    Args:
+        path: absolute.
+    """
+    _announced.add(path)
+
+
 def see_that_it_exists(path: Path) -> None:
     """For those who do not make it.
 
     Raises:
         InfrastructureError: there is no such file.
     """
-    if not path.exists():
+    if path in _announced and not path.exists():
+        file = SqliteFile(path)
+        file.open()
+        file.close()
+    elif not path.exists():
         raise InfrastructureError(
             f"there is no database {path}; start `perdure dev APP --db {path}`, or name the file of one that runs"
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from perdure.errors import UsageError
+from perdure.model.generics import class_hints, original_of, resolved
 from perdure.model.source import is_ours, place_of
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _NAME: Final = re.compile(r"[A-Za-z_]\w*")
-_meant: Final[WeakKeyDictionary[Callable[..., Any], Mapping[Any, Any]]] = WeakKeyDictionary()
-"""What the type variables in a function's annotations stand for."""
-_of_classes: Final[WeakKeyDictionary[type[Any], dict[FunctionType, FunctionType]]] = WeakKeyDictionary()
 _local_names: Final[WeakKeyDictionary[Callable[..., Any], dict[str, Any]]] = WeakKeyDictionary()
 
 
@@ -77,64 +75,20 @@ def remember_local_names(fn: Callable[..., Any]) -> None:
         _local_names[fn] = found
 
 
-def as_in(cls: type[Any], fn: FunctionType, home: type[Any]) -> FunctionType:
-    """A method as a subclass has it: for `class Orders(Base[Order])` a copy whose `T` means Order; itself where there is nothing to fill in.
-
-    The copy runs the same code. Values are encoded by annotation, and by function, so the subclass needs a function of its own.
+def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
+    """Annotations by parameter, and of "return"; those that are missing are left out. Type variables are replaced by their meaning.
 
     Args:
-        cls: the class that has the method.
-        fn: the function.
-        home: the class in which it is written.
-    """
-    copies = _of_classes.setdefault(cls, {})
-    if (found := copies.get(fn)) is not None:
-        return found
-    copy = fn
-    if meant := _type_arguments(cls, home):
-        copy = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
-        for name in ("__annotations__", "__doc__", "__kwdefaults__", "__module__", "__qualname__"):
-            setattr(copy, name, getattr(fn, name))
-        copy.__dict__.update(fn.__dict__)
-        _meant[copy] = meant
-        if fn in _local_names:
-            _local_names[copy] = _local_names[fn]
-    copies[fn] = copy
-    return copy
-
-
-def _type_arguments(cls: type[Any], home: type[Any]) -> Mapping[Any, Any]:
-    """What the type variables of `home` stand for in a subclass."""
-    meanings: dict[Any, dict[Any, Any]] = {}
-    for each in cls.__mro__:
-        for base in vars(each).get("__orig_bases__", ()):
-            origin = typing.get_origin(base)
-            variables = getattr(origin, "__parameters__", ())
-            filled_in = [_filled_in(argument, meanings.get(each, {})) for argument in typing.get_args(base)]
-            if len(variables) == len(filled_in):
-                meanings.setdefault(origin, dict(zip(variables, filled_in, strict=True)))
-    return meanings.get(home, {})
-
-
-def _filled_in(annotation: Any, meant: Mapping[Any, Any]) -> Any:
-    if isinstance(annotation, typing.TypeVar):
-        return meant.get(annotation, annotation)
-    variables = getattr(annotation, "__parameters__", ())
-    if isinstance(annotation, type) or not variables:  # a class has parameters of its own, which stay open
-        return annotation
-    return annotation[tuple(meant.get(each, each) for each in variables)]
-
-
-def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
-    """Annotations by parameter, and of "return"; those that are missing are left out.
+        fn: of the author's: a function, what `specialised` made of a method, or a class.
 
     Raises:
         UsageError: one names something that is not there at run time.
     """
     try:
-        hints = typing.get_type_hints(fn, localns=_local_names.get(fn), include_extras=True)
-        meant = _meant.get(fn)
-        return {name: _filled_in(hint, meant) for name, hint in hints.items()} if meant else hints
+        if isinstance(fn, type):
+            return class_hints(fn)
+        local = _local_names.get(original_of(fn))
+        return resolved(fn, typing.get_type_hints(fn, localns=local, include_extras=True))
     except Exception as error:  # noqa: BLE001 - an annotation is any expression of the author's
         name = getattr(fn, "__qualname__", repr(fn)).rpartition("<locals>.")[2]
         if isinstance(error, NameError | AttributeError):

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Final
 
 from perdure.codec.payloads import JsonPayloads
+from perdure.errors import InfrastructureError
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.providers import Provided
 from perdure.worker.side_loop import SideLoop
 
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
     from perdure.codec.payloads import PayloadCodec
+    from perdure.engine.processor import Engine
     from perdure.registry import Registry
     from perdure.worker.attempt import Alarm
 
 CLOSE_S: Final = 5.0
+TURN_S: Final = 0.1
+"""While providers open, a stop is noticed within this time."""
 
 
 class Activities:
@@ -53,16 +62,35 @@ class SideActivities(Activities):
         self.side = SideLoop("perdure-side")
 
     def start(self) -> None:
-        """Start the loop."""
+        """Start the loop. Nothing is provided yet: hold steps back until `provide` has returned."""
         self.side.start()
 
-    def provide(self) -> None:
-        """Open what is provided; before the first attempt.
+    def provide(self, engine: Engine | None, wake: Callable[[], None], is_stopping: threading.Event) -> None:
+        """Open the providers.
+
+        The engine is open by then, and runs batches meanwhile: a provider may open a client on the very database that this
+        process serves, and ask it something.
+
+        Args:
+            engine: of this process, open; None when it has none.
+            wake: ends the engine's wait for commands; from any thread.
+            is_stopping: ends the wait for a provider.
 
         Raises:
             Exception: what a provider raised.
+            InfrastructureError: the process was stopped first.
         """
-        self.side.call(self.provided.open())
+        opening = asyncio.run_coroutine_threadsafe(self.provided.open(), self.side.loop)
+        opening.add_done_callback(lambda _: wake())
+        while not opening.done() and self.side.is_running:
+            if is_stopping.is_set():
+                opening.cancel()
+                raise InfrastructureError("stopped before everything that activity.provide marks was open")
+            if engine is None:
+                wait((opening,), TURN_S)
+            else:
+                engine.run_batch(TURN_S)
+        opening.result(0.0)
 
     def close(self) -> None:
         """Close what is provided and end the loop. Idempotent. Sync functions that still run are left behind."""

@@ -280,6 +280,27 @@ async def test_steps_that_end_in_one_turn_are_reported_at_once(reports: Reports)
 
 
 @on_a_loop
+async def test_steps_that_are_held_start_when_they_are_released_but_for_cancelled_ones(reports: Reports) -> None:
+    steps = steps_of(reports)
+    steps.hold()
+    steps.start([task("wait", 1), task("wait", 2)])
+    steps.start([task("wait", 3)])
+    Gate.opened.set()
+    await turns()
+    steps.cancel("run-1", 2)
+    await turns()
+    assert not steps.is_idle
+    assert steps.running == 0
+    assert reports.all == []
+    steps.release()
+    await idle(steps)
+    assert [command.number for command in reports.all] == [1, 3]
+    steps.start([task("wait", 4)])
+    await idle(steps)
+    assert [command.number for command in reports.all] == [1, 3, 4]
+
+
+@on_a_loop
 async def test_an_unknown_step_fails_and_is_tried_again(reports: Reports) -> None:
     steps = steps_of(reports)
     steps.start([task("fly")])

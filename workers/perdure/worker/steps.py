@@ -43,11 +43,12 @@ class LocalSteps:
         self._reports: list[cm.AnyCommand] = []
         self._details: dict[tuple[str, int], bytes] = {}
         self._asked = 0
+        self._held: list[Task] | None = None
 
     @property
     def is_idle(self) -> bool:
         """Nothing was asked for that has not ended and been reported."""
-        return not (self._asked or self._running or self._reports)
+        return not (self._asked or self._running or self._reports or self._held)
 
     @property
     def running(self) -> int:
@@ -58,6 +59,14 @@ class LocalSteps:
     def running_tokens(self) -> list[str]:
         """Of the attempts that run."""
         return [token for token, _ in list(self._running.values())]
+
+    def hold(self) -> None:
+        """Start no step until `release`; called before the engine opens."""
+        self._held = []
+
+    def release(self) -> None:
+        """Start the steps that were held; from the engine's thread."""
+        self._loop.call_soon_threadsafe(self._release)
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Start them all; from the engine's thread."""
@@ -84,13 +93,24 @@ class LocalSteps:
 
     def _start(self, tasks: list[Task]) -> None:
         self._asked -= 1
+        if self._held is not None:
+            self._held += tasks
+            return
         for task in tasks:
             key = (task.run_id, task.number)
             running = self._loop.create_task(self._run(task))
             self._running[key] = task.token, running
             running.add_done_callback(partial(self._forget, key))
 
+    def _release(self) -> None:
+        held, self._held = self._held, None
+        if held:
+            self._asked += 1
+            self._start(held)
+
     def _cancel(self, key: tuple[str, int]) -> None:
+        if self._held:
+            self._held = [task for task in self._held if (task.run_id, task.number) != key]
         if running := self._running.get(key):
             stop(running[1], "the workflow no longer waits for it")
 
