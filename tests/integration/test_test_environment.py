@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -168,6 +169,24 @@ def test_a_finished_report_is_handled_before_time_passes(how: str) -> None:
 
     in_the_environment(program)
     assert len(done) == ROUNDS
+
+
+@pytest.mark.parametrize(("running", "is_reporting"), [([], True), ([], False), (["passed over"], True)])
+def test_time_does_not_pass_between_the_end_of_an_attempt_and_its_report(running: list[str], is_reporting: bool) -> None:
+    """The moment is short: an attempt is off the list of those that run, and its report is not in the channel yet."""
+
+    async def program() -> None:
+        env: Any = testing.Environment(REGISTRY, patience="1h")
+        env._moved = asyncio.Event()
+        env._channel = SimpleNamespace(has_commands=False)
+        env._worker = SimpleNamespace(running_tokens=running, is_reporting=is_reporting, is_idle=False)
+        env._wired = SimpleNamespace(steps=SimpleNamespace(running_tokens=[], is_reporting=False, is_idle=True))
+        env._passed_over = {"passed over"}
+        env._sleepers = {asyncio.get_running_loop().create_future(): 1}
+        asyncio.get_running_loop().call_soon(env._moved.set)  # here is the report
+        assert not await env._are_passed_over(1)
+
+    asyncio.run(program())
 
 
 def test_a_quick_activity_is_never_late() -> None:

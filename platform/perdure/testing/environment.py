@@ -263,8 +263,9 @@ class Environment:
         The wait is counted in turns of the loop, so that a busy machine, which slows activities down, makes it longer.
         """
         running = {*self._worker.running_tokens, *self._wired.steps.running_tokens}
-        if self._sleepers and running <= self._passed_over:
-            return True
+        is_reporting = self._worker.is_reporting or self._wired.steps.is_reporting
+        if self._sleepers and running and running <= self._passed_over and not is_reporting:
+            return True  # none has just ended: what it reports is handled before time passes
         wait_s = self._patience_s
         if not self._sleepers:  # a result is awaited: an activity that takes real time is no reason for a timeout
             wait_s = max(wait_s, min((until - self._time.at) / 1e6, RESULT_PATIENCE * wait_s))

@@ -51,6 +51,11 @@ class LocalSteps:
         return not (self._asked or self._running or self._reports or self._held)
 
     @property
+    def is_reporting(self) -> bool:
+        """A step was asked for that has not begun, or one has ended whose report is not handed over yet."""
+        return bool(self._asked or self._reports)
+
+    @property
     def running(self) -> int:
         """Steps that run."""
         return len(self._running)

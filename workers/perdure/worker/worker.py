@@ -91,6 +91,11 @@ class Worker:
         return not (self._running or self._waiting or self._reports)
 
     @property
+    def is_reporting(self) -> bool:
+        """An attempt has ended, and its report is not handed over yet."""
+        return bool(self._reports)
+
+    @property
     def running(self) -> int:
         """Attempts that run."""
         return len(self._running)
