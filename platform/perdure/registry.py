@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 from perdure import activity, workflow
 from perdure.activity import Activity
@@ -95,11 +95,12 @@ class Registry:
 
 def _modules_near(module: str) -> set[str]:
     """A module, and those that define what it imports."""
-    names = vars(sys.modules[module]) if module in sys.modules else {}
+    names: dict[str, Any] = vars(sys.modules[module]) if module in sys.modules else {}
     near = {module}
     for value in list(names.values()):
-        near.add(value.__name__ if type(value) is ModuleType else str(getattr(type(value), "__module__", "")))
-        if isinstance(value, type | FunctionType | Activity | workflow.RunRef):
+        kind: Any = cast("Any", type(value))
+        near.add(value.__name__ if kind is ModuleType else str(getattr(kind, "__module__", "")))
+        if issubclass(kind, type | FunctionType | Activity | workflow.RunRef):
             near.add(str(value.__module__))
     return near
 

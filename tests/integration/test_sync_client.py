@@ -93,4 +93,4 @@ def test_a_program_without_asyncio_does_all_of_it(tmp_path: Path) -> None:
 def test_an_address_that_is_not_understood_is_refused_and_leaves_no_thread() -> None:
     with pytest.raises(UsageError, match="nonsense"):
         SyncClient.connect("nonsense://x")
-    assert not [thread.name for thread in threading.enumerate() if thread.name == "perdure-client"]
+    assert not [thread.name for thread in threading.enumerate() if thread.name == "perdure-client-loop"]

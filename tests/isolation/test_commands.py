@@ -344,7 +344,11 @@ def test_a_row_that_sqlite_does_not_take_is_about_its_command(world: World, monk
     if not isinstance(world._medium, InFile):
         pytest.skip("of SQLite")
     encode: Any = encode_state
-    monkeypatch.setattr(rows, "encode_state", lambda state: object() if state.workflow_id == "bad" else encode(state))
+
+    def encode_badly(state: Any) -> Any:
+        return object() if state.workflow_id == "bad" else encode(state)
+
+    monkeypatch.setattr(rows, "encode_state", encode_badly)
     outside(world, cm.StartWorkflow("bad", type="Bystander"), cm.StartWorkflow("good", type="Bystander"))
     assert [each.startswith("poisoned: ") for each in letters(world)] == [True]
     assert world.state("good").status is Status.RUNNING

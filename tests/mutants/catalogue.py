@@ -19,7 +19,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 HOUSE: Final = Path(__file__).parents[2]
 FOLDER: Final = Path(__file__).parent / "catalogue"
@@ -80,5 +80,6 @@ def load(folder: Path = FOLDER) -> list[Mutant]:
             if wrong := (entry.keys() - KEYS) | ({"id", "file", "find", "replace", "tests"} - entry.keys()):
                 message = f"{file.name}: mutant {name}: unknown or missing keys: {', '.join(sorted(wrong))}"
                 raise ValueError(message)
-            mutants.append(Mutant(**{**entry, "tests": tuple(entry["tests"])}))
+            fields: dict[str, Any] = {**entry, "tests": tuple(entry["tests"])}
+            mutants.append(Mutant(**fields))
     return mutants

@@ -56,7 +56,7 @@ class FromBelow(BaseException):
     """A direct subclass, as nobody writes them."""
 
 
-RAISED += [Unspeakable, FromBelow]
+RAISED.extend([Unspeakable, FromBelow])
 
 
 class Raiser:

@@ -69,7 +69,11 @@ class Writing:
     def __init__(self) -> None:
         self.clients = FakeClients()
         self.durable: list[Any] = []
-        self.status = Status(lambda message, /, **_: None)
+
+        def ignore(message: str, /, **_: str | int) -> None:
+            """Nobody reads it."""
+
+        self.status = Status(ignore)
         self.writer = ReportWriter(cast("Any", self.clients), self._durable, self.status)
 
     def _durable(self, items: Any) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import structs
 
 from perdure.cli.dev import DEFAULT_DB, DatabaseOption, database_url
 from perdure.cli.kafka_options import SettingOption
@@ -184,6 +183,8 @@ def _named(letters: DeadLetters, ids: list[str] | None, *, is_all: bool) -> list
 
 def _slim(letter: OpenLetter) -> OpenLetter:
     """Without its bytes: there may be many."""
+    from msgspec import structs  # help does not need it
+
     return replace(letter, letter=structs.replace(letter.letter, key=None, value=None, headers=()))
 
 

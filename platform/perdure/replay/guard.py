@@ -19,7 +19,7 @@ import os
 import sys
 from contextlib import suppress
 from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from perdure.replay import blame, clock_sites
 from perdure.replay.activation import running_loop
@@ -80,7 +80,7 @@ def members_of(module: ModuleType) -> tuple[list[FunctionType], list[type]]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        kind = type(thing)  # not isinstance(): it asks the thing itself, and an author's proxy may raise
+        kind = cast("Any", type(thing))  # not isinstance(): it asks the thing itself, and an author's proxy may raise
         if issubclass(kind, FunctionType):
             if thing.__globals__ is names:
                 functions.append(thing)

@@ -17,7 +17,7 @@ class RunRandom(Random):
         seed: of the stream.
     """
 
-    def __new__(cls, *_: object) -> Self:
+    def __new__(cls, refuse_if_read_only: Callable[[str], None], seed: int) -> Self:  # noqa: ARG004
         """The C type would take the first argument for a seed."""
         return super().__new__(cls)
 

@@ -98,7 +98,8 @@ class SqliteStore:
 
     def running(self, partition: int, after: object, limit: int) -> tuple[list[tuple[str, str]], object]:
         """Runs that run, in the order of the index by status."""
-        begin = after if isinstance(after, tuple) else ("", _FIRST, "")
+        place: Any = after  # what the last page gave; None for the first
+        begin: Any = place or ("", _FIRST, "")
         rows = self._rows(_RUNNING, (*begin, limit))
         return [(row[0], row[1]) for row in rows], (rows[-1][2], rows[-1][3], rows[-1][0]) if len(rows) == limit else None
 

@@ -38,7 +38,10 @@ class Machine:
         self.restart(0)
 
     def restart(self, on_record: int) -> None:
-        self.time = HybridClock(self.clock, lambda message, /, **_: self.warnings.append(message))
+        def warn(message: str, /, **_: str | int) -> None:
+            self.warnings.append(message)
+
+        self.time = HybridClock(self.clock, warn)
         self.time.raise_to(on_record)
 
 

@@ -169,8 +169,11 @@ def test_an_attempt_that_the_platform_stops_leaves_no_report(side: SideLoop) -> 
     attempts = Attempts({"waits": waits}, JsonPayloads(), ActivityThreads(4), instances={})
     task = Task("w", "run", 1, 1, "token", "waits", "default", b"[]", 3_600_000_000, "key", 0)
 
+    def heartbeat(*_: object) -> None:
+        """Nobody hears it."""
+
     async def main() -> str:
-        running = asyncio.create_task(attempts.run(task, lambda *_: None, lambda: None))
+        running = asyncio.create_task(attempts.run(task, heartbeat, lambda: None))
         await asyncio.sleep(0)
         stop(running, "the workflow no longer waits for it")
         try:

@@ -176,7 +176,13 @@ def test_lag_is_what_lies_behind_the_last_command_taken() -> None:
 
 
 def test_a_topic_that_refused_a_record_is_tried_again_after_a_while() -> None:
-    known: Any = SimpleNamespace(is_ours=lambda topic: False, count_of=lambda topic: 3)
+    def is_ours(topic: str) -> bool:
+        return False
+
+    def count_of(topic: str) -> int:
+        return 3
+
+    known: Any = SimpleNamespace(is_ours=is_ours, count_of=count_of)
     records = AuthorRecords(known)
     records.prepare({"shop.paid"})
     assert records.fault_of("shop.paid") is None
@@ -198,7 +204,11 @@ def test_a_mirror_reads_up_to_the_ends_and_keeps_what_came_early_for_the_next_ro
     place = ("ns.commands", 0)
     left = [[Found(*place, 5), Found(*place, 6), Found(*place, 8)], [Found(*place, 9), Found(*place, 12, error=EOF)]]
     assigned: list[Any] = []
-    consumer: Any = SimpleNamespace(assign=assigned.append, consume=lambda limit, timeout_s: left.pop(0) if left else [])
+
+    def consume(limit: int, timeout_s: float) -> Any:
+        return left.pop(0) if left else []
+
+    consumer: Any = SimpleNamespace(assign=assigned.append, consume=consume)
     reader = BoundedReader(consumer, lambda: False)
     reader.read_from({place: 5})
     reader.read_from({place: 9})
