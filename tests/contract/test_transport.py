@@ -186,19 +186,19 @@ def test_a_start_arrives_whole_with_the_signal_that_it_brings(line: Line) -> Non
         await transport.close()
 
     asyncio.run(main())
-    line.echo.wait_for(lambda taken: any(type(each) is StartWorkflow and replace(each, reply_to="") == start for each in taken))
+    line.echo.wait_for(lambda taken: any(type(each) is StartWorkflow and replace(each, reply_to="", request_id="r") == start for each in taken))
 
 
 def test_requests_reach_the_engine_in_order(line: Line) -> None:
     async def main() -> None:
         transport = line.transport()
-        transport.submit([signal("w", f"s-{number}") for number in range(10)])
-        await transport.request(signal("w", "last"), 10)
+        transport.submit([replace(signal("w", f"s-{number}"), name=f"s-{number}") for number in range(10)])
+        await transport.request(replace(signal("w", "last"), name="last"), 10)
         await transport.close()
 
     asyncio.run(main())
     line.echo.wait_for(lambda taken: len(taken) >= 11)
-    assert [each.request_id for each in line.echo.taken if isinstance(each, Request)] == [
+    assert [each.name for each in line.echo.taken if isinstance(each, SignalWorkflow)] == [
         *(f"s-{number}" for number in range(10)),
         "last",
     ]

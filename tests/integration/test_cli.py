@@ -285,7 +285,7 @@ def test_without_a_platform_what_is_recorded_can_be_read_and_nothing_hangs(place
     assert dev.stop(signal.SIGINT) == 0
     assert "Greeting" in ask(place, "list")
     assert "WorkflowStarted" in ask(place, "history", "a")
-    assert "perdure dev" in refusal(place, "workflow", "result", "a")
+    assert "perdure dev" in refusal(place, "workflow", "result", "a", "--no-wait")
 
 
 def test_recorded_histories_replay_and_an_edit_that_diverges_is_found(place: Path, devs: Callable[..., Dev]) -> None:

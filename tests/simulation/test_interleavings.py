@@ -122,7 +122,8 @@ def test_any_interleaving_replays_alike_and_ends(moves: list[tuple[str, str, int
     records = juggling.end()
     check_everything({("w", records[0].run_id): records}, world.store_port, REGISTRY.workflows, world.payloads)
     assert world.state("w").status in {Status.COMPLETED, Status.CANCELLED}, "I9"
-    assert [report for report in world.reports if "no workflow type" not in report] == []
+    expected = ("no workflow type", "the clock of this machine")  # the moves take types away and turn the clock back
+    assert [report for report in world.reports if not any(words in report for words in expected)] == []
 
 
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
