@@ -186,7 +186,9 @@ def test_a_start_arrives_whole_with_the_signal_that_it_brings(line: Line) -> Non
         await transport.close()
 
     asyncio.run(main())
-    line.echo.wait_for(lambda taken: any(type(each) is StartWorkflow and replace(each, reply_to="", request_id="r") == start for each in taken))
+    line.echo.wait_for(
+        lambda taken: any(type(each) is StartWorkflow and replace(each, reply_to="", request_id="r") == start for each in taken)
+    )
 
 
 def test_requests_reach_the_engine_in_order(line: Line) -> None:

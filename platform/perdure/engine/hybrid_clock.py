@@ -61,6 +61,8 @@ class HybridClock:
         Args:
             at: microseconds since 1970.
         """
+        if not self._at:  # at the start the time of day is believed: the engine may have been down for days
+            self._at, self._elapsed = self._clock.now(), self._clock.elapsed()
         if at > self._at:
             self._at, self._elapsed = at, self._clock.elapsed()
 

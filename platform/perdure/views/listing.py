@@ -25,7 +25,10 @@ _COLUMNS: Final[Mapping[Sort, str]] = MappingProxyType(
     }
 )
 _ROW: Final = "w.record, w.workflow_id, w.run_id, w.type, w.status, " + ", ".join(
-    f"coalesce((extract(epoch FROM w.{each}_at) * 1000000)::bigint, 0)" for each in ("started", "updated", "closed")
+    # times that PostgreSQL has no room for are kept as infinity, which no bigint is
+    f"CASE WHEN w.{each}_at IS NULL THEN 0 WHEN isfinite(w.{each}_at) THEN (extract(epoch FROM w.{each}_at) * 1000000)::bigint "
+    f"WHEN w.{each}_at > 'epoch' THEN 9223372036854775807 ELSE -9223372036854775807 END"
+    for each in ("started", "updated", "closed")
 )
 _KINDS: Final = """WITH RECURSIVE kinds AS (
     (SELECT type, status FROM {s}.workflows ORDER BY type, status LIMIT 1)

@@ -140,3 +140,11 @@ def test_stamps_never_go_back_and_never_stand_still(steps: list[tuple[int, int]]
         now = machine.time.now()
         assert now >= last + passed, "a timer waits no longer than asked for, by the monotonic clock"
         last = now
+
+
+def test_an_engine_that_was_down_for_a_day_does_not_take_the_day_for_a_jump(machine: Machine) -> None:
+    on_record = machine.time.now()
+    machine.clock.pass_(DAY)
+    machine.restart(on_record)
+    assert machine.time.now() == NOW + DAY
+    assert not machine.warnings
