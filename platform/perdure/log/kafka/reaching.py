@@ -36,6 +36,7 @@ _silent.setLevel(logging.CRITICAL + 1)
 
 _BROKER: Final = re.compile(r"^(\[thrd:[^]]*\]: )?\S+?:\d+/\w+: ")
 _STATE: Final = re.compile(r"\s*\(after \d+ms in state [A-Z_]+(, \d+ identical error\(s\) suppressed)?\)$")
+_CLOSED: Final = re.compile(r"Broken pipe|reset by peer|[Dd]isconnected")
 _HINTS: Final = {
     KafkaError._RESOLVE: "see that the host name is right",  # noqa: SLF001  so named by the client
     KafkaError._AUTHENTICATION: "see that the user name and the password are right",  # noqa: SLF001
@@ -148,7 +149,10 @@ class _Probe:
         self._errors.clear()
         if not told:
             return f"no answer within {LOOK_S:g} s (see that host, port and security.protocol are right)"
-        hint = _HINTS.get(told[-1].code(), _HINTS[KafkaError._SSL] if "SSL" in told[-1].str() else "")  # noqa: SLF001
+        text = told[-1].str()
+        hint = _HINTS.get(told[-1].code(), _HINTS[KafkaError._SSL] if "SSL" in text else "")  # noqa: SLF001
+        if not hint and _CLOSED.search(text):
+            hint = "the broker closes the connection: see that security.protocol is right"
         return cleaned(told[-1].str()) + (f" ({hint})" if hint else "")
 
 
