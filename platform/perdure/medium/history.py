@@ -10,8 +10,8 @@ from perdure.model.replies import History
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-_PAGE: Final = """SELECT first_event_id, record FROM events WHERE run_id = ?1 AND first_event_id >= coalesce(
-        (SELECT max(first_event_id) FROM events WHERE run_id = ?1 AND first_event_id <= ?2), 0)
+_PAGE: Final = """SELECT first_event_id, record FROM events WHERE run_id = :run AND first_event_id >= coalesce(
+        (SELECT max(first_event_id) FROM events WHERE run_id = :run AND first_event_id <= :first), 0)
     ORDER BY first_event_id"""
 
 
@@ -21,5 +21,5 @@ def history_page(connection: Connection, workflow_id: str, run_id: str, from_eve
     Raises:
         sqlite3.Error: it cannot be read.
     """
-    page = page_of(connection.execute(_PAGE, (run_id, from_event_id)), from_event_id, limit)
+    page = page_of(connection.execute(_PAGE, {"run": run_id, "first": from_event_id}), from_event_id, limit)
     return page if page.records and is_of(page.records[0], workflow_id) else History("", ())
