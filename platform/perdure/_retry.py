@@ -49,7 +49,7 @@ class Retry(Struct, frozen=True):
             raise UsageError(f"{calling_place()}: Retry: {error}") from None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256, typed=True)
 def policy_of(retry: Retry) -> RetryPolicy:
     """As it travels with commands and events."""
     first = microseconds(retry.first_interval)

@@ -178,6 +178,7 @@ def test_without_docker_the_tests_start_a_process(
 
 def test_the_modules_of_testcontainers_exist_and_are_not_deprecated() -> None:
     """Warnings are errors here: a deprecated module would fail only where Docker is."""
+    pytest.importorskip("testcontainers")  # the other Pythons have the extra `test` alone
     from testcontainers.community.kafka import KafkaContainer
     from testcontainers.community.postgres import PostgresContainer
 

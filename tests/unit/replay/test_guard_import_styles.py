@@ -14,6 +14,8 @@ import pytest
 from perdure.replay import guard
 from perdure.replay.guard import NonDeterministic
 
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
+
 if TYPE_CHECKING:
     from tests.unit.replay.conftest import Driven
 

@@ -27,6 +27,8 @@ AGAIN_S: Final = 30.0
 PAUSE_S: Final = 1.0
 """Between two looks at a Kafka that answers, seconds."""
 ASK_S: Final = 0.5
+UNWANTED_S: Final = 60.0
+"""A client that cannot connect says so every few seconds; when none has for so long, all are closed and nobody wants to know, seconds."""
 _PROBED: Final = "perdure.probe"
 
 _logger: Final = logging.getLogger("perdure.log.kafka")
@@ -59,6 +61,7 @@ class Watch:
         self._lock = Lock()
         self._thread: Watched | None = None
         self._is_wanted = False
+        self._wanted_at = 0.0
         self._answered_at = -PAUSE_S
         self._failing = ""
         self._failing_said_at = -AGAIN_S
@@ -73,6 +76,7 @@ class Watch:
         with self._lock:
             self._failing = failing or self._failing
             self._is_wanted = True
+            self._wanted_at = time.monotonic()
             if self._thread is None:
                 self._thread = Watched(target=self._run, name="perdure-kafka-watch")
                 self._thread.start()
@@ -99,6 +103,8 @@ class Watch:
         said_at = 0.0
         while not probe.answers():
             now = time.monotonic()
+            if now - self._wanted_at > UNWANTED_S:
+                return
             if now - since < LOOK_S or (said_at and now - said_at < AGAIN_S):
                 continue
             said_at = now
