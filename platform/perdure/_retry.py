@@ -44,12 +44,13 @@ class Retry(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         try:
+            _attempts(self.maximum_attempts)  # True equals 1, and the cache would take one for the other
             policy_of(self)
         except (UsageError, TypeError) as error:
             raise UsageError(f"{calling_place()}: Retry: {error}") from None
 
 
-@lru_cache(maxsize=256, typed=True)
+@lru_cache(maxsize=256)
 def policy_of(retry: Retry) -> RetryPolicy:
     """As it travels with commands and events."""
     first = microseconds(retry.first_interval)
