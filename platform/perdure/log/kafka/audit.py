@@ -71,13 +71,23 @@ class KafkaAuditTrail:
         with self._lock:
             try:
                 self._consumer = self._consumer or Consumer({**self._settings, **_READING, "group.id": self._topic})
-                low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), ANSWER_S)
+                low, high = self._ends(self._consumer)
                 end = min(high, before) if before is not None else high
                 return self._read(self._consumer, max(low, end - limit), end)[::-1]
             except KafkaException as exception:
                 raise InfrastructureError(
                     f"the audit trail, {self._topic}, cannot be read: {_said(exception)}; `perdure topics apply` makes it"
                 ) from None
+
+    def _ends(self, consumer: Consumer) -> tuple[int, int]:
+        until = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                return consumer.get_watermark_offsets(TopicPartition(self._topic, 0), ANSWER_S)
+            except KafkaException as exception:  # a topic that has just been made has no leader for a moment
+                if exception.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
 
     def close(self) -> None:
         """Let go."""
