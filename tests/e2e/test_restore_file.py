@@ -14,7 +14,7 @@ import pytest
 from perdure.client import Client
 from tests.e2e.apps.ledger_orders import LedgerOrder
 from tests.e2e.conftest import until
-from tests.e2e.test_kill_dev import Dev, check_history, patiently
+from tests.e2e.test_kill_dev import Dev, check_history, confirm, patiently
 
 ORDERS = 60
 
@@ -42,13 +42,11 @@ def test_orders_go_on_from_a_copy_that_was_made_while_they_ran(tmp_path: Path) -
                 name = f"order-{number}"
                 await patiently(lambda name=name, number=number: attached.start(name, LedgerOrder.process, number))
                 if number % 3 == 0:
-                    handle = client.get(name, LedgerOrder.process)
-                    await patiently(lambda handle=handle: handle.signal(LedgerOrder.confirm))
+                    await confirm(client, name)
                 if number == ORDERS - 1:
                     back_up(first / "app.db", second / "app.db")
             for number in range(1, ORDERS, 3):
-                handle = client.get(f"order-{number}", LedgerOrder.process)
-                await patiently(lambda handle=handle: handle.signal(LedgerOrder.confirm))
+                await confirm(client, f"order-{number}")
             while charges(ledger) < ORDERS:
                 await asyncio.sleep(0.02)
 
@@ -56,9 +54,7 @@ def test_orders_go_on_from_a_copy_that_was_made_while_they_ran(tmp_path: Path) -
         async with Client.connect(f"sqlite:///{second}/app.db") as client:
             keys: dict[int, str] = {}
             for number in range(ORDERS):
-                handle = client.get(f"order-{number}", LedgerOrder.process)
-                if (await client.describe(f"order-{number}")).status != "completed":
-                    await patiently(lambda handle=handle: handle.signal(LedgerOrder.confirm))
+                await confirm(client, f"order-{number}")
             for number in range(ORDERS):
                 handle = client.get(f"order-{number}", LedgerOrder.process)
                 key = await patiently(handle.result)
