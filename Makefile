@@ -70,8 +70,8 @@ postgres: $(STAMP) database ## a PostgreSQL on 127.0.0.1:5432 until Ctrl-C, for 
 chaos: $(STAMP) ## orders on three brokers while all of it is killed, stopped and frozen; SEED=… MINUTES=2 BROKERS=3
 	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),2) --brokers $(or $(BROKERS),3)
 
-mutants: browser database ## plant the bugs of tests/mutants one by one, and report which the tests find; ONLY=text
-	$(BIN)/python -m tests.mutants.run --jobs $(JOBS) $(if $(ONLY),--only $(ONLY))
+mutants: browser database ## plant the bugs of tests/mutants one by one, and report which the tests find; FILE=core ONLY=text
+	$(BIN)/python -m tests.mutants.run --jobs $(JOBS) $(if $(FILE),--file $(FILE)) $(if $(ONLY),--only $(ONLY))
 
 e2e-k8s: $(STAMP) ## a release of the chart on a real Kubernetes node, as root on Debian; needs Go and Maven; RATE=20 orders a second
 	$(BIN)/python deploy/e2e/run.py --rate $(or $(RATE),20)

@@ -17,6 +17,7 @@ Each file in `catalogue/` is a list of tables:
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -67,14 +68,19 @@ class Mutant:
         file.write_text(file.read_text().replace(self.find, self.replace))
 
 
-def load(folder: Path = FOLDER) -> list[Mutant]:
-    """Every mutant of the catalogue, in order of file and position.
+def load(folder: Path = FOLDER, files: Collection[str] = ()) -> list[Mutant]:
+    """Mutants of the catalogue, in order of file and position.
+
+    Args:
+        folder: holds the files.
+        files: names of those to read, without `.toml`; empty: all.
 
     Raises:
+        FileNotFoundError: there is no file of one of the names.
         ValueError: an entry has a key that is not known, or lacks one; the message names it.
     """
     mutants: list[Mutant] = []
-    for file in sorted(folder.glob("*.toml")):
+    for file in [folder / f"{name}.toml" for name in files] or sorted(folder.glob("*.toml")):
         for entry in tomllib.loads(file.read_text()).get("mutant", []):
             name = entry.get("id", "without an id")
             if wrong := (entry.keys() - KEYS) | ({"id", "file", "find", "replace", "tests"} - entry.keys()):

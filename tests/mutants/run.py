@@ -1,6 +1,6 @@
 """Plant the bugs of the catalogue one by one and report which of them the tests find.
 
-    python -m tests.mutants.run [--only TEXT] [--jobs 2] [--json FILE]
+    python -m tests.mutants.run [--file NAME ...] [--only TEXT] [--jobs 2] [--json FILE]
 
 Works on copies of the checkout, never on the checkout itself. The named tests run first without any bug: a test that fails by
 itself finds nothing. Prints a line per mutant and a summary; exits with 1 when fewer than 95 % of the mutants are found, or when one
@@ -149,10 +149,11 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="only mutants whose id or file contains this text")
+    parser.add_argument("--file", nargs="+", default=[], metavar="NAME", help="only mutants of these files of the catalogue")
     parser.add_argument("--jobs", type=int, default=2, help="how many are tried at the same time")
     parser.add_argument("--json", type=Path, help="write the result of each mutant to this file")
     options = parser.parse_args()
-    mutants = [mutant for mutant in load() if options.only in mutant.id or options.only in mutant.file]
+    mutants = [mutant for mutant in load(files=options.file) if options.only in mutant.id or options.only in mutant.file]
     trials = attempt_all(mutants, options.jobs)
     by_id = {mutant.id: mutant for mutant in mutants}
     found = sum(trial.outcome in {"found", "hung"} for trial in trials)
