@@ -71,7 +71,7 @@ class Registry:
         Args:
             workflows: classes, function workflows or their definitions.
             activities: what `@activity.defn` and `@activity.step` made.
-            providers: what `@activity.provide` made.
+            providers: what `@activity.provide` made; of two for one class, the later counts.
 
         Raises:
             UsageError: two types or two activities have one name.

@@ -19,6 +19,7 @@ from perdure.activity import Activity, Attempt, Info
 from perdure.errors import UsageError
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.runtime import WorkflowRuntime
+from perdure.registry import Registry
 
 
 @activity.defn(timeout="10s", retry=activity.Retry(maximum_attempts=2))
@@ -154,6 +155,21 @@ def test_options_of_a_call_are_those_it_is_scheduled_with(loop: RecordingLoop) -
     assert loop.scheduled[0][0] is join
     assert loop.scheduled[0][3] == ActivityOptions("q", 3_000_000, retry, "k", "s")
     assert join.defaults == ActivityOptions("default", 10_000_000, retry)
+
+
+def test_options_of_options_keep_what_they_do_not_name(loop: RecordingLoop) -> None:
+    first = join.options(timeout="3s", idempotency_key="k", summary="s", queue="q")
+    other = activity.Retry(maximum_attempts=5)
+
+    async def code() -> None:
+        await first.options(timeout="4s")("a", "b")
+        await first.options(retry=other)("a", "b")
+
+    loop.run_until_complete(code())
+    assert [options for _, _, _, options in loop.scheduled] == [
+        ActivityOptions("q", 4_000_000, RetryPolicy(maximum_attempts=2), "k", "s"),
+        ActivityOptions("q", 3_000_000, RetryPolicy(maximum_attempts=5), "k", "s"),
+    ]
 
 
 async def by_task() -> Any:
@@ -355,6 +371,11 @@ def test_an_activity_knows_what_its_author_wrote() -> None:
     assert inspect.signature(join) == inspect.signature(join.fn)
 
 
+def test_an_attempt_has_a_minute_and_one_of_a_step_ten_seconds() -> None:
+    assert thread_name.defaults == ActivityOptions("default", 60_000_000)
+    assert key.defaults == ActivityOptions("", 10_000_000)
+
+
 def test_every_activity_is_listed() -> None:
     assert {join, thread_name, key, Counter.add}.issubset(activity.DEFINED)
 
@@ -491,6 +512,18 @@ def test_a_provider_says_what_it_provides() -> None:
 
     assert activity.PROVIDERS[-1].factory is counter
     assert activity.PROVIDERS[-1].provides is Counter
+
+
+def test_of_two_providers_of_one_class_the_later_counts() -> None:
+    async def one() -> AsyncIterator[Counter]:
+        yield Counter(1)
+
+    async def two() -> AsyncIterator[Counter]:
+        yield Counter(2)
+
+    first, last = activity.Provider(one), activity.Provider(two)
+    assert Registry.of(providers=[first, last]).providers == {Counter: last}
+    assert Registry.of(providers=[last, first]).providers == {Counter: first}
 
 
 def test_a_provider_without_annotation_is_refused_with_its_line() -> None:
