@@ -97,7 +97,7 @@ def _own(headers: Mapping[str, str | bytes]) -> list[RecordHeader]:
         if not _is_header(name, value):
             raise misuse(f"workflow.produce: the header {name!r} must be text, with text or bytes, not {value!r}.")
         found.append(RecordHeader(name, value.encode() if isinstance(value, str) else value))
-    if (size := sum(len(each.name) + len(each.value or b"") for each in found)) > HEADERS_BYTES:
+    if (size := sum(len(each.name.encode()) + len(each.value or b"") for each in found)) > HEADERS_BYTES:
         raise misuse(f"workflow.produce: the headers are {size} bytes long, the limit is {HEADERS_BYTES}.")
     return found
 

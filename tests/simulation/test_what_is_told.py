@@ -93,6 +93,18 @@ class Shown:
         return "whole"
 
 
+@workflow.defn(name="Waiting")
+class Changed:
+    """What `Waiting` became: histories of that diverge from it."""
+
+    @workflow.run
+    async def main(self) -> None:
+        await charge()
+
+    @workflow.signal
+    def put(self, text: str) -> None: ...
+
+
 APP = Registry.of([Waiting, Meddled, Shown], [charge])
 
 
@@ -342,12 +354,19 @@ def test_a_timer_that_fires_late_is_counted_by_how_late(world: World) -> None:
 
 def test_a_run_is_suspended_once_for_each_reason(world: World) -> None:
     world.start_workflow("w", "Waiting")
-    for registry in (Registry.of([Shown], [charge]), Registry.of([], [charge]), Registry.of([], [charge])):
+    world.signal("w", "put", "sleep")
+    reasons: list[str] = []
+    for registry in (Registry.of([Shown], [charge]), Registry.of([], [charge]), Registry.of([Changed], [charge])):
         world.deploy(registry)
         world.settle()
         for _ in range(2):
             world.signal("w", "put", "x")
-    assert world.names("w").count("WorkflowSuspended") == 1
+            reasons.append(world.state("w").reason)
+    assert world.names("w").count("WorkflowSuspended") == 2
+    assert len(set(reasons[:4])) == 1
+    assert "Waiting" in reasons[0]
+    assert len(set(reasons[4:])) == 1
+    assert "activity 1 'charge' scheduled" in reasons[4]
     world.deploy(APP)
     world.settle()
     assert world.state("w").status is Status.RUNNING

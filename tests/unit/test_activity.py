@@ -488,6 +488,10 @@ def test_intervals_are_capped_at_a_hundred_times_the_first_by_default() -> None:
     assert join.options(retry=activity.Retry()).defaults.retry == RetryPolicy()
 
 
+def test_intervals_that_stay_the_same_are_a_retry() -> None:
+    assert join.options(retry=activity.Retry(first_interval="2s", coefficient=1)).defaults.retry.coefficient == 1
+
+
 def test_an_activity_known_by_name_is_scheduled_by_it(loop: RecordingLoop) -> None:
     translate = activity.named("translate", returns=int, queue="q")
 

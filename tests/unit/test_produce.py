@@ -11,6 +11,7 @@ from typing import Any
 
 import fastavro as _fastavro
 import pytest
+from msgspec.structs import replace
 
 from perdure import workflow
 from perdure.codec.payloads import JsonPayloads
@@ -97,6 +98,11 @@ def test_a_cloudevent_says_what_happened_and_has_an_id_of_its_own(loop: RunLoop)
     assert RecordHeader("ce_id", b"run-1/2") in second.headers
 
 
+def test_the_source_of_a_cloudevent_is_a_path_whatever_the_workflow_is_called() -> None:
+    loop = RunLoop("run-1", 7, JsonPayloads(), lambda: replace(INFO, type="Shop/Order é"))
+    assert RecordHeader("ce_source", b"/perdure/Shop%2FOrder%20%C3%A9") in produced(loop, value=1, cloudevent="t").headers
+
+
 @pytest.mark.parametrize(
     ("topic", "options", "fault"),
     [
@@ -110,7 +116,9 @@ def test_a_cloudevent_says_what_happened_and_has_an_id_of_its_own(loop: RunLoop)
         ("t", {"key": "k" * 70_000}, "70000 bytes long, the limit is 65536"),
         ("t", {"headers": {"h": 7}}, "the header 'h' must be text"),
         ("t", {"headers": {"h": "\ud800"}}, "the header 'h' must be text"),
+        ("t", {"key": "é" * 32_768 + "k"}, "65537 bytes long, the limit is 65536"),
         ("t", {"headers": {"h": "v" * 20_000}}, "the headers are 20001 bytes long"),
+        ("t", {"headers": {"é" * 8_192: b"v"}}, "the headers are 16385 bytes long, the limit is 16384"),
         ("t", {"cloudevent": ""}, "the type of a CloudEvent is text"),
     ],
 )
@@ -135,6 +143,13 @@ def test_a_value_that_cannot_be_sent_is_said(loop: RunLoop, value: Any, avro: An
     with pytest.raises(PayloadError, match=fault):
         produced(loop, value=value, avro=avro)
     assert loop.records == 0
+
+
+def test_a_key_and_headers_may_be_as_long_as_their_limits(loop: RunLoop) -> None:
+    key, half = "é" * 32_768, "é" * 4_096
+    action = produced(loop, value=1, key=key, headers={half: half})
+    assert action.key == key.encode()
+    assert action.headers[0] == RecordHeader(half, half.encode())
 
 
 def test_it_is_for_workflow_code_that_may_change_something(loop: RunLoop) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from perdure import workflow
+from perdure.codec.payloads import JsonPayloads
 from perdure.errors import Failure, UsageError
+from perdure.replay.loop import RunLoop
 
 NOT_A_FUNCTION: Any = True
+NO_INFO: Any = None
 
 
 class Undone:
@@ -45,6 +48,26 @@ def test_compensations_run_newest_first_and_one_that_fails_stops_none(caplog: py
         asyncio.run(code())
     assert undone.order == ["3", "2", "1"]
     assert [record.getMessage() for record in caplog.records] == ["the compensation failing failed; the others go on"]
+
+
+@pytest.mark.parametrize(("is_replaying", "lines"), [(False, 1), (True, 0)])
+def test_a_compensation_that_failed_is_logged_once_and_not_again_on_replay(
+    is_replaying: bool, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    undone = Undone()
+
+    async def code() -> None:
+        async with workflow.saga() as saga:
+            saga.compensate(undone.failing, "1")
+            raise Failure("original")
+
+    run = RunLoop("run-1", 1, JsonPayloads(), NO_INFO)
+    run.replaying = is_replaying
+    task = run.create_task(code())
+    run.run()
+    assert undone.order == ["1"]
+    assert isinstance(task.exception(), Failure)
+    assert len(caplog.records) == lines
 
 
 def test_nothing_is_compensated_when_all_goes_well() -> None:

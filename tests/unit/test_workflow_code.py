@@ -15,8 +15,11 @@ from uuid import UUID
 import pytest
 
 from perdure import workflow
+from perdure.codec.payloads import JsonPayloads
 from perdure.errors import UsageError
+from perdure.model.actions import StartTimer
 from perdure.model.runtime import WorkflowRuntime
+from perdure.replay.loop import RunLoop
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -135,6 +138,24 @@ def test_a_sleep_until_a_time_that_has_passed_ends_at_once(loop: FrozenLoop) -> 
         await workflow.sleep(NOON - timedelta(days=1))
 
     loop.run_until_complete(code())
+
+
+async def sleeps(until: datetime) -> None:
+    await workflow.sleep(until)
+
+
+async def has_until(until: datetime) -> None:
+    async with workflow.timeout(until):
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("code", [sleeps, has_until])
+def test_a_moment_is_reached_when_the_clock_of_the_run_says_so(code: Callable[[datetime], Any]) -> None:
+    run = RunLoop("r", 1, JsonPayloads(), lambda: workflow.Info("w", "r", "Order", NOON, 3))
+    run.now = int(NOON.timestamp()) * 1_000_000
+    run.create_task(code(NOON + timedelta(hours=3)))
+    run.run()
+    assert run.actions[0] == StartTimer(1, run.now + 3 * 3_600_000_000)
 
 
 def test_a_timeout_ends_its_block(loop: FrozenLoop) -> None:

@@ -211,8 +211,9 @@ async def takes_two(order: Order, more: str) -> None:
 
 
 def twice() -> Any:
-    bound: Any = workflow.trigger("t", dict[str, Any], id=str)
-    return bound(bound(sale()))
+    once: Any = workflow.trigger("t", dict[str, Any], id=str)
+    again: Any = workflow.trigger("t", dict[str, Any], id=repr, when=bool)
+    return again(once(sale()))
 
 
 def start_takes_two() -> Any:
