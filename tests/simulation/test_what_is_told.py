@@ -93,6 +93,20 @@ class Shown:
         return "whole"
 
 
+@activity.step
+def stamp() -> str:
+    return "stamped"
+
+
+@workflow.defn
+class Stepped:
+    """Waits for a step."""
+
+    @workflow.run
+    async def main(self) -> str:
+        return await stamp()
+
+
 @workflow.defn(name="Waiting")
 class Changed:
     """What `Waiting` became: histories of that diverge from it."""
@@ -283,6 +297,17 @@ def test_an_attempt_that_has_reported_is_not_waited_for(world: World) -> None:
     world.log.submit([cm.CompleteActivity("w", task.run_id, number=1, token=task.token, result=b'"paid"')])
     world.settle()
     assert world.engine.leased == 0
+
+
+def test_a_step_that_the_engine_had_begun_is_run_by_the_one_that_follows() -> None:
+    world = World(Registry.of([Stepped], [stamp]), joins_steps=False)
+    world.ask(cm.StartWorkflow, "w", type="Stepped", input=b"[]")
+    world.engine.run_batch(0)
+    assert [task.name for task in world.steps] == ["stamp"]
+    assert world.names("w") == ["WorkflowStarted", "ActivityScheduled"]
+    world.crash()
+    world.settle()
+    assert world.value("w") == "stamped"
 
 
 # ---- whoever asked
