@@ -12,6 +12,15 @@ from tests.mutants.run import Checkout, Trial
 from tests.mutants.sample import mutants_of
 
 MUTANTS = load()
+FOLDERS = (
+    "api/perdure/api",
+    "deploy/helm",
+    *(
+        f"platform/perdure/{name}"
+        for name in ("cli", "client", "codec", "core", "engine", "log", "replay", "store", "triggers", "views")
+    ),
+    "workers/perdure/worker",
+)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
@@ -21,6 +30,15 @@ def test_mutant_applies(mutant: Mutant) -> None:
 
 def test_ids_are_unique() -> None:
     assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_the_catalogue_is_large() -> None:
+    assert len(MUTANTS) >= 150
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_folder_has_mutants(folder: str) -> None:
+    assert [mutant for mutant in MUTANTS if mutant.file.startswith(f"{folder}/")]
 
 
 def test_few_mutants_are_listed_as_surviving() -> None:
