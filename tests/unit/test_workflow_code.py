@@ -153,8 +153,9 @@ async def has_until(until: datetime) -> None:
 def test_a_moment_is_reached_when_the_clock_of_the_run_says_so(code: Callable[[datetime], Any]) -> None:
     run = RunLoop("r", 1, JsonPayloads(), lambda: workflow.Info("w", "r", "Order", NOON, 3))
     run.now = int(NOON.timestamp()) * 1_000_000
-    run.create_task(code(NOON + timedelta(hours=3)))
+    task = run.create_task(code(NOON + timedelta(hours=3)))
     run.run()
+    assert not task.done()
     assert run.actions[0] == StartTimer(1, run.now + 3 * 3_600_000_000)
 
 
