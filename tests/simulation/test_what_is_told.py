@@ -364,8 +364,29 @@ def test_trouble_is_over_with_the_next_commit(world: World, disk: Disk) -> None:
     world.signal_later("w", "put", "x")
     world.engine.run_batch(0)
     assert "the disk is full" in world.engine.pulse.trouble
-    world.settle()
+    assert world.engine.run_batch(0)
+    assert world.names("w")[-1] == "SignalReceived"
+    assert world.engine.pulse.trouble == "", "it was committed; no idle batch has followed"
+
+
+def test_trouble_is_over_when_what_was_aborted_is_for_others(world: World, disk: Disk) -> None:
+    world.start_workflow("w", "Waiting")
+    disk.is_full = True
+    world.signal_later("w", "put", "x")
+    world.engine.run_batch(0)
+    world.log.take(1, 0)  # another engine has it now
+    assert not world.engine.run_batch(0)
     assert world.engine.pulse.trouble == ""
+
+
+def test_a_timer_of_a_run_that_ended_early_is_not_due(world: World) -> None:
+    world.start_workflow("w", "Waiting")
+    world.signal("w", "put", "sleep")
+    world.ask(cm.TerminateWorkflow, "w", reason="enough")
+    world.settle()
+    world.clock.at += 3_600_000_000
+    assert not world.engine.run_batch(0)
+    assert sum(world.engine.counts.lateness_us.counts) == 0
 
 
 def test_a_timer_that_fires_late_is_counted_by_how_late(world: World) -> None:

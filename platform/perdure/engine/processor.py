@@ -437,12 +437,11 @@ def _notice(spoilt: Spoilt) -> str:
 
 
 def _differs(before: Any, now: Any) -> bool:
-    """Whether the public must be told: times, lengths and coordinates alone do not count."""
+    """Whether readers must see it: times, lengths and coordinates alone do not count. Both are of one run."""
     return (
         before is None
         or before.status is not now.status
         or before.view != now.view
         or before.waits != now.waits
-        or before.run_id != now.run_id
         or before.reason != now.reason
     )
