@@ -31,6 +31,13 @@ def test_a_record_that_is_offered_again_is_the_one_that_was_found_first() -> Non
     assert [name for name, _ in offered(again, 4).headers].count(FIRST_PLACE) == 1
 
 
+@pytest.mark.parametrize("place", [b"elsewhere/0/1", b"no place", b"", None])
+def test_a_record_that_came_with_a_place_of_its_own_is_offered_with_the_true_one(place: bytes | None) -> None:
+    source = replace(FIRST, headers=[(FIRST_PLACE, place), *FIRST.headers])
+    assert [value for name, value in offered(source, 3).headers if name == FIRST_PLACE] == [b"shop.orders/2/41"]
+    assert first_source(offered(source, 3)) == FIRST
+
+
 @pytest.mark.parametrize("place", [None, b"", b"shop.orders", b"shop.orders/x/1", b"shop.orders/1/", b"/1/2", b"t/-1/2"])
 def test_a_record_that_does_not_say_where_it_was_found_is_itself(place: bytes | None) -> None:
     source = replace(FIRST, headers=[(FIRST_PLACE, place)])
