@@ -38,6 +38,7 @@ class Mutant:
         replace: what the file says instead.
         tests: what pytest is given, relative to the repository: files, folders or node ids.
         survives: why no test finds it; empty for one that must be found.
+        catalogue: the name of the file that lists it, without `.toml`.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Mutant:
     replace: str
     tests: tuple[str, ...]
     survives: str = ""
+    catalogue: str = ""
 
     def fault(self, house: Path = HOUSE) -> str:
         """Why it cannot be applied or tried; empty when it can."""
@@ -86,6 +88,6 @@ def load(folder: Path = FOLDER, files: Collection[str] = ()) -> list[Mutant]:
             if wrong := (entry.keys() - KEYS) | ({"id", "file", "find", "replace", "tests"} - entry.keys()):
                 message = f"{file.name}: mutant {name}: unknown or missing keys: {', '.join(sorted(wrong))}"
                 raise ValueError(message)
-            fields: dict[str, Any] = {**entry, "tests": tuple(entry["tests"])}
+            fields: dict[str, Any] = {**entry, "tests": tuple(entry["tests"]), "catalogue": file.stem}
             mutants.append(Mutant(**fields))
     return mutants

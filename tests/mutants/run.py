@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -23,12 +24,13 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from tests.mutants.catalogue import HOUSE, Mutant, load
 
 ROOTS: Final = ("platform", "schemas", "workers", "api")
 REQUIRED_SHARE: Final = 0.95
+FORKING: Final = Path(__file__).with_name("forking.py")
 TIMEOUT_S: Final = 300.0
 """A mutant that makes its tests hang is found, after this long."""
 
@@ -51,10 +53,23 @@ class Trial:
 
 
 class Checkout:
-    """A copy of the tracked files, in which tests run against the copy's own code."""
+    """A checkout in which bugs are planted, and in which tests run against its own code.
+
+    Args:
+        path: of its folder.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._faults: dict[str, str] = {}
+        self._output = Path(tempfile.mkstemp(prefix="mutant-", suffix=".log")[1])
+        self._forking = subprocess.Popen(
+            [sys.executable, FORKING], cwd=path, env=self._environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    @classmethod
+    def copy(cls, path: Path) -> Self:
+        """Of the tracked files, and those that git does not ignore."""
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=HOUSE, capture_output=True, check=True
         )
@@ -66,6 +81,15 @@ class Checkout:
         subprocess.run(["git", "init", "-q"], cwd=path, check=True)
         subprocess.run(["git", "add", "-A"], cwd=path, check=True)
         (path / ".venv").symlink_to(HOUSE / ".venv")
+        # Compiled once, not by every run of tests. Found by what the source says, not by its time: a mutant is compiled again.
+        compile_all = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", *ROOTS]
+        subprocess.run(compile_all, cwd=path, check=True)
+        return cls(path)
+
+    def close(self) -> None:
+        """End its process."""
+        self._forking.communicate()
+        self._output.unlink()
 
     def run(self, tests: tuple[str, ...]) -> tuple[int | None, str]:
         """Run tests.
@@ -73,26 +97,45 @@ class Checkout:
         Returns:
             pytest's exit code (None: it did not end in time), and the first line that names a failure.
         """
-        # PYTHONPATH comes before the editable install, so that processes which the tests start import the copy as well.
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(str(self.path / root) for root in ROOTS),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", "-n", "0", *tests]
-        process = subprocess.Popen(
-            command, cwd=self.path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            output = process.communicate(timeout=TIMEOUT_S)[0].decode(errors="replace")
-        except subprocess.TimeoutExpired:
-            return None, ""
-        finally:
-            with suppress(ProcessLookupError):  # brokers and servers that the tests started
-                os.killpg(process.pid, signal.SIGKILL)
-        failures = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        # The plugin of schemathesis takes a second to import, and no test uses it. What was imported before is not pytest's to rewrite.
+        quickly = ("-p", "no:schemathesis", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+        options = ("-x", "-q", "--no-header", "-p", "no:cacheprovider", *quickly, "-n", "0")
+        assert self._forking.stdin is not None
+        assert self._forking.stdout is not None
+        print(json.dumps([[*options, *tests], str(self._output)]), file=self._forking.stdin, flush=True)
+        process = int(self._forking.stdout.readline())
+        late = threading.Timer(TIMEOUT_S, os.killpg, (process, signal.SIGKILL))
+        late.start()
+        code = int(self._forking.stdout.readline())
+        late.cancel()
+        with suppress(ProcessLookupError):  # brokers and servers that the tests started
+            os.killpg(process, signal.SIGKILL)
+        output = self._output.read_text(errors="replace")
+        failures = [line for line in output.splitlines() if re.match(r"(FAILED|ERROR) \S", line)]
         last = (output.strip().splitlines() or [""])[-1]
-        return process.returncode, (failures[0] if failures else last)[:160]
+        return None if code == -signal.SIGKILL else code, (failures[0] if failures else last)[:160]
+
+    def _environment(self) -> dict[str, str]:
+        # PYTHONPATH comes before the editable install, so that processes which the tests start import the copy as well.
+        roots = os.pathsep.join(str(self.path / root) for root in ROOTS)
+        return {**os.environ, "PYTHONPATH": roots, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def fault(self, mutant: Mutant) -> str:
+        """Why a mutant cannot be tried: it does not apply, or its tests fail without it; empty when it can."""
+        if found := mutant.fault(self.path):
+            return found
+        files = {test.partition("::")[0] for test in mutant.tests}
+        if any(self._fault_of(file) for file in files) and (found := self._fault_of(*mutant.tests)):
+            return f"its tests fail without it: {found}"
+        return ""
+
+    def _fault_of(self, *tests: str) -> str:
+        """What fails in the tests without any mutant; each is run once."""
+        name = " ".join(tests)
+        if name not in self._faults:
+            code, detail = self.run(tests)
+            self._faults[name] = "" if code == 0 else detail or "they do not end in time"
+        return self._faults[name]
 
     def attempt(self, mutant: Mutant) -> Trial:
         """Plant one bug, run its tests and remove it again."""
@@ -116,24 +159,26 @@ def attempt_all(mutants: list[Mutant], jobs: int) -> list[Trial]:
     for mutant in mutants:
         pending.put(mutant)
 
-    def work(checkout: Checkout) -> None:
-        passing: dict[tuple[str, ...], str] = {}
+    def work(folder: Path) -> None:
+        checkout = Checkout.copy(folder)
+        try:
+            try_those_left(checkout)
+        finally:
+            checkout.close()
+
+    def try_those_left(checkout: Checkout) -> None:
         while True:
             try:
                 mutant = pending.get_nowait()
             except queue.Empty:
                 return
-            if not (fault := mutant.fault(checkout.path)):
-                if mutant.tests not in passing:
-                    code, detail = checkout.run(mutant.tests)
-                    passing[mutant.tests] = "" if code == 0 else f"its tests fail without it: {detail}"
-                fault = passing[mutant.tests]
+            fault = checkout.fault(mutant)
             trial = Trial(mutant.id, "unusable", 0.0, fault) if fault else checkout.attempt(mutant)
             trials.append(trial)
             print(f"{trial.outcome:9} {trial.seconds:6.1f} s  {trial.id}  {trial.detail}", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        threads = [threading.Thread(target=work, args=(Checkout(Path(folder) / str(number)),)) for number in range(jobs)]
+        threads = [threading.Thread(target=work, args=(Path(folder) / str(number),)) for number in range(jobs)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -160,6 +205,10 @@ def main() -> int:
     missed = [trial for trial in trials if trial.outcome not in {"found", "hung"}]
     for trial in missed:
         print(f"not found: {trial.id} ({by_id[trial.id].file}): {by_id[trial.id].survives or trial.detail or 'no test fails'}")
+    for name in sorted({mutant.catalogue for mutant in mutants}):
+        of_file = [trial for trial in trials if by_id[trial.id].catalogue == name]
+        found_of_file = sum(trial.outcome in {"found", "hung"} for trial in of_file)
+        print(f"{name}.toml: {len(of_file)} tried, {found_of_file} found, {len(of_file) - found_of_file} not")
     print(json.dumps({"mutants": len(trials), "found": found, "share": round(found / max(1, len(trials)), 3)}))
     if options.json:
         options.json.write_text(json.dumps([asdict(trial) for trial in trials], indent=1))

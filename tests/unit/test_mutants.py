@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,16 +46,17 @@ def test_few_mutants_are_listed_as_surviving() -> None:
     assert sum(bool(mutant.survives) for mutant in MUTANTS) <= 0.05 * len(MUTANTS)
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A project of one module and one test."""
-    checkout = Checkout.__new__(Checkout)
-    checkout.path = tmp_path
-    (tmp_path / "adding.py").write_text("def add(a, b):\n    return a + b\n")
-    (tmp_path / "test_adding.py").write_text(
+    path = tmp_path_factory.mktemp("project")
+    (path / "adding.py").write_text("def add(a, b):\n    return a + b\n")
+    (path / "test_adding.py").write_text(
         "import sys; sys.path.insert(0, '.')\nfrom adding import add\n\ndef test_two(): assert add(2, 2) == 4\n"
     )
-    return checkout
+    checkout = Checkout(path)
+    yield checkout
+    checkout.close()
 
 
 @pytest.mark.parametrize(
