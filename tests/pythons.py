@@ -3,7 +3,7 @@
     python -m tests.pythons [--jobs 2] [--versions 3.12,3.13] [-- ARGUMENTS of pytest]
 
 Each Python gets a virtual environment inside the one that runs this, made from the same pins. A Python that this machine does not have is
-named at the end; with PERDURE_REQUIRE_PYTHONS=1 that is a failure.
+named at the end; with PERDURE_REQUIRE_PYTHONS=1 that is a failure, as it is in `.ci/run` on a machine that has pyenv.
 """
 
 from __future__ import annotations
@@ -49,11 +49,15 @@ def main() -> None:
     arguments = parser.parse_args()
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     wanted = [version for version in arguments.versions.split(",") if version != own]
-    found = {version: executable for version in wanted if (executable := find(version)) is not None}
+    found = {version: executable for version in wanted if (executable := find(version))}
     failed = [version for version, executable in found.items() if not _passes(version, executable, arguments)]
     for version in wanted:
         state = (
-            "NOT RUN: this machine has no such Python" if version not in found else "failed" if version in failed else "passed"
+            f"NOT RUN: this machine has no such Python (`pyenv install {version}`)"
+            if version not in found
+            else "failed"
+            if version in failed
+            else "passed"
         )
         print(f"Python {version}: unit and integration tiers {state}", flush=True)
     is_incomplete = len(found) < len(wanted) and os.environ.get("PERDURE_REQUIRE_PYTHONS") == "1"
