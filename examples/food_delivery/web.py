@@ -112,10 +112,13 @@ def answer(value: object, status: int = 200) -> Response:
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """An error is an answer too: a sentence that the page can show, or a page for whoever came by a wrong address."""
+    """An error is an answer too: a sentence that the page can show, or a page for a person who came by a wrong address."""
     match error:
         case HTTPException(status_code=404) if "text/html" in request.headers.get("accept", ""):
             return FileResponse(PAGES / "lost.html", 404)
+        case HTTPException(status_code=404):
+            places = "/ is the menu, /driver the drivers' board, /orders the open orders"
+            return answer({"message": f"There is nothing at {request.url.path}: {places}."}, 404)
         case HTTPException():
             return answer({"message": error.detail}, error.status_code)
         case RequestRefused():

@@ -21,7 +21,7 @@ from perdure.api.auth.security import Unsecured
 from perdure.api.backend import Backend
 from perdure.api.parameters import list_query, timeout_s, whole
 from perdure.api.problems import Problem
-from perdure.api.shapes import letter, payload, state
+from perdure.api.shapes import letter, outline, payload, state
 from perdure.api.turns import Turns
 from perdure.client.position import Position
 from perdure.errors import EngineUnavailable, ReadLags
@@ -393,6 +393,28 @@ def test_a_group_is_shown_with_its_members() -> None:
     shown = msgspec.json.decode(msgspec.json.encode(state(replace(ENDED, failure=group))))
     assert [each["message"] for each in shown["failure"]["exceptions"]] == ["no money"]
     assert shown["failure"]["exceptions"][0]["exceptions"] is None
+
+
+def test_a_failure_is_shown_with_its_place_and_notes_and_so_is_what_it_was_raised_from() -> None:
+    traceback = '  File "/srv/app.py", line 12, in run\n    await charge()\n  File "/srv/pay.py", line 31, in charge\n    raise Declined\n'
+    cause = FailureInfo("app:Declined", "no money", traceback=traceback, notes=("card 3", "second try"))
+    failed = FailureInfo("builtins:ExceptionGroup", "both", cause=cause, exceptions=(cause,))
+    shown = msgspec.json.decode(msgspec.json.encode(state(replace(ENDED, failure=failed))))["failure"]
+    assert (shown["place"], shown["notes"]) == (None, [])
+    for each in (shown["cause"], *shown["exceptions"]):
+        assert (each["place"], each["notes"]) == ("pay.py:31", ["card 3", "second try"])
+        assert "traceback" not in each
+
+
+def test_a_viewer_is_shown_no_notes_and_no_place_of_a_failure() -> None:
+    traceback = '  File "/srv/pay.py", line 31, in charge\n    raise Declined\n'
+    failed = FailureInfo(
+        "app:Declined", "no money", traceback=traceback, notes=("card 3",), cause=FailureInfo("app:Broke", "ada")
+    )
+    shown = msgspec.json.decode(msgspec.json.encode(state(outline(replace(ENDED, failure=failed)))))["failure"]
+    assert shown == {
+        "type": "app:Declined", "message": "", "place": None, "notes": [], "fields": None, "cause": None, "exceptions": None,
+    }  # fmt: skip
 
 
 def test_a_payload_of_a_codec_is_shown_with_its_name_and_its_bytes() -> None:

@@ -26,6 +26,7 @@ from perdure.api.roles import Role
 from perdure.api.server import ApiServer
 from perdure.cli.app import app as command_line
 from perdure.client import Client
+from perdure.client.address import transport_of
 from perdure.client.position import Position
 from perdure.client.sync import SyncClient
 from perdure.embedded import Platform
@@ -319,6 +320,19 @@ def test_without_asyncio(url: str) -> None:
         assert box.result() == timedelta(seconds=3)
 
 
+def test_a_list_that_the_api_gives_in_parts_is_whole(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.api.reading.PAGE_BYTES", 1)  # each part ends after its first state
+
+    async def test(client: Client) -> None:
+        for number in range(4):
+            await client.start(f"part-{number}", Box.carry, "big")
+        for limit, wanted in ((10, 4), (3, 3)):
+            found = await client.list(id_prefix="part-", sort="workflow_id", order="oldest", limit=limit)
+            assert [state.workflow_id for state in found] == [f"part-{number}" for number in range(wanted)]
+
+    run(url, test)
+
+
 # ---- who may
 
 
@@ -373,6 +387,14 @@ def test_a_token_is_given_or_found_in_the_environment_and_asked_for_each_time(
 def test_an_address_that_makes_no_sense_is_refused(address: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         run(address, lambda client: client.close())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_token_goes_to_the_api_at_either_scheme(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[object] = []
+    monkeypatch.setattr("perdure.log.http.transport.Connection", lambda *given: found.extend(given))
+    transport_of(f"{scheme}://shop.example", "perdure_secret")
+    assert found == [f"{scheme}://shop.example", "perdure_secret"]
 
 
 def test_other_addresses_take_no_token(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from perdure.api.app import ROUTES
 from tests.api.served import Caller, run
 
@@ -19,5 +21,23 @@ def test_the_printed_address_says_where_everything_is_and_the_page_has_every_rou
         assert "://" not in page.text.partition("<body>")[0], "nothing from elsewhere"
         assert "<script" not in page.text
         assert "default-src 'none'" in page.headers["content-security-policy"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("path", ["/api/v1", "/api/v1/", "/docs", "/openapi.json", "/health/live", "/health/ready"])
+def test_what_anyone_may_read_answers_a_check_that_wants_no_body(path: str) -> None:
+    async def test(api: Caller) -> None:
+        assert (await api.http.head(f"http://localhost{path}")).status_code == 200
+
+    run(test)
+
+
+def test_an_unknown_path_is_told_where_the_routes_are() -> None:
+    async def test(api: Caller) -> None:
+        found = await api.http.get("http://localhost/nowhere")
+        assert found.status_code == 404
+        for place in ("/openapi.json", "/docs"):
+            assert place in found.json()["detail"]
 
     run(test)

@@ -117,7 +117,9 @@ def test_routes_lead_to_the_service_of_the_api_and_let_streams_go_on() -> None:
     assert rule["backendRefs"] == [{"name": "shop-perdure-api", "port": 8088}]
     assert rule["timeouts"]["request"] == "0s"
     paths = {(each["path"]["type"], each["path"]["value"]) for each in rule["matches"]}
-    assert paths == {("PathPrefix", "/api/"), ("Exact", "/openapi.json")}, "health and metrics are for the cluster"
+    assert paths == {("PathPrefix", "/api/"), ("Exact", "/openapi.json"), ("Exact", "/docs")}, (
+        "health and metrics are for the cluster"
+    )
     assert route["spec"]["hostnames"] == ["shop.example.com"]
     ingress = {"ingress": {"enabled": True, "host": "h.example.com", "className": "nginx", "tlsSecret": "cert"}}
     (found,) = [each for each in render(EXTERNAL, ingress) if each["kind"] == "Ingress"]

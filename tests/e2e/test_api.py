@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ class Process:
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
+
+    def status(self, method: str, path: str) -> int:
+        """What is answered at any path."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with closing(connection):
+            connection.request(method, path)
+            return connection.getresponse().status
 
     def _address(self) -> re.Match[str] | None:
         assert self.process.poll() is None, self.log.read_text()
@@ -134,6 +142,16 @@ def test_a_parcel_is_watched_over_a_restart_and_a_stop_is_told(started: Callable
     one.ended()
     every.ended()
     assert "Traceback" not in api.log.read_text() + again.log.read_text()
+
+
+def test_each_address_that_is_printed_answers_and_one_is_the_page_for_people(started: Callable[..., Process]) -> None:
+    for process in (dev(started), started("api", str(APP), "--db", "app.db", "--insecure", "--port", "0")):
+        (line,) = [each for each in process.log.read_text().splitlines() if "/api/v1" in each]
+        paths = re.findall(rf"http://127\.0\.0\.1:{process.port}(/[\w/.]+)", line)
+        assert {"/api/v1", "/docs", "/openapi.json"} == {*paths}
+        for path in paths:
+            for method in ("GET", "HEAD"):
+                assert process.status(method, path) == 200, (method, path)
 
 
 def test_an_api_of_its_own_beside_the_file(started: Callable[..., Process]) -> None:

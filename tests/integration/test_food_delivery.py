@@ -255,6 +255,12 @@ def test_the_page_gets_what_it_asked_for_and_an_order_that_is_sent_again_starts_
                 await environment.settle()
                 assert (await http.get(path)).json()["state"] == state
             assert (await http.get("/orders/nobody")).status_code == 404
+            for nowhere in ("/order", "/pages/none.css"):
+                hint = await http.get(nowhere)
+                assert hint.status_code == 404
+                assert hint.json()["message"].startswith(f"There is nothing at {nowhere}: / is the menu, /driver ")
+            page = await http.get("/order", headers={"Accept": "text/html"})
+            assert (page.status_code, "There is nothing here" in page.text) == (404, True)
             assert (await http.post("/orders", json={"id": "x", "product": "potato"})).status_code == 400
             assert {each["id"] for each in (await http.get("/menu")).json()["products"]} >= {"poke", "potato"}
         assert booked(ledger) == [("charge", order["id"])]

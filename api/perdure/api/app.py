@@ -23,7 +23,7 @@ from perdure.api.auth.sign_ins import FailedSignIns
 from perdure.api.hubs import Hubs
 from perdure.api.limits import Limits, TooLarge
 from perdure.api.measures import Measures
-from perdure.api.pages import add_pages
+from perdure.api.pages import DOCUMENT, LOOKS, PAGE, add_pages
 from perdure.api.problems import Problem, of_error, problem
 from perdure.api.routing import install, json
 from perdure.api.sending import Budget
@@ -126,11 +126,11 @@ def _ordered(routes: list[Route]) -> list[Route]:
 
 
 def _add_health(app: FastAPI, backend: Backend) -> None:
-    @app.get("/health/live", include_in_schema=False)
+    @app.api_route("/health/live", methods=LOOKS, include_in_schema=False)
     async def live() -> Response:
         return json({"is_alive": True})
 
-    @app.get("/health/ready", include_in_schema=False)
+    @app.api_route("/health/ready", methods=LOOKS, include_in_schema=False)
     async def ready() -> Response:
         try:
             async with asyncio.timeout(READY_S):
@@ -170,7 +170,8 @@ def _add_refusals(app: FastAPI) -> None:
                 "method-not-allowed", f"{request.method} is not for this route; it takes {takes}", {"Allow": takes}
             ).response()
         if error.status_code == 404:
-            return problem("not-found", f"there is no route {request.url.path[:200]!r}; /openapi.json lists them").response()
+            places = f"{DOCUMENT} lists them, {PAGE} shows them to people"
+            return problem("not-found", f"there is no route {request.url.path[:200]!r}; {places}").response()
         return Problem(error.status_code, "http", "The request was refused", str(error.detail)).response()
 
     for kind in (ClientError, UsageError, InfrastructureError):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DOCUMENT: Final = "/openapi.json"
 PAGE: Final = "/docs"
+LOOKS: Final = ["GET", "HEAD"]
+"""Methods of what anyone may read: a check that wants no body asks with HEAD. `/openapi.json` takes both already."""
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
@@ -52,8 +54,8 @@ def add_pages(app: FastAPI, namespace: str, document: Callable[[], dict[str, Any
         return Response(page_of(document()), headers=_HEADERS, media_type="text/html")
 
     for path in (BASE, f"{BASE}/"):
-        app.add_api_route(path, index, include_in_schema=False)
-    app.add_api_route(PAGE, docs, include_in_schema=False)
+        app.add_api_route(path, index, methods=LOOKS, include_in_schema=False)
+    app.add_api_route(PAGE, docs, methods=LOOKS, include_in_schema=False)
 
 
 def page_of(document: dict[str, Any]) -> str:

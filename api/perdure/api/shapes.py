@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from perdure.codec.history import event_to_json
 from perdure.codec.records import decode_event_record
 from perdure.errors import InfrastructureError
-from perdure.model.failure import FailureInfo
+from perdure.model.failure import FailureInfo, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,12 +80,14 @@ def outline(found: WorkflowState) -> WorkflowState:
 
 
 def failure(found: FailureInfo | None) -> dict[str, Any] | None:
-    """An exception; tracebacks stay in the history."""
+    """An exception, with the file and line where it was raised; tracebacks stay in the history."""
     if found is None:
         return None
     return {
         "type": found.type,
         "message": found.message,
+        "place": place_of(found) or None,
+        "notes": found.notes,
         "fields": msgspec.Raw(found.fields) if found.fields else None,
         "cause": failure(found.cause),
         "exceptions": None if found.exceptions is None else [failure(each) for each in found.exceptions],  # of a group

@@ -93,7 +93,7 @@ def api(
     log_format: LogFormatOption = LogFormat.CONSOLE,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Serve workflows over HTTP: start, signal, query, read, watch. /openapi.json describes it."""
+    """Serve workflows over HTTP: start, signal, query, read, watch. /docs and /openapi.json describe it."""
     from perdure.cli.observing import Observing
 
     if bool(kafka) == bool(db):
@@ -209,7 +209,8 @@ def _serve(
     lost = LostThread(server.stop, grace)
     if metrics:
         metrics.start()
-    typer.echo(f"serving {backend.namespace} at {server.url}/api/v1; {server.url}/openapi.json describes it")
+    described = f"{server.url}/docs describes it, {server.url}/openapi.json to programs"
+    typer.echo(f"serving {backend.namespace} at {server.url}/api/v1; {described}")
     try:
         server.run()
         lost.check()

@@ -244,7 +244,7 @@ def _print_banner(served: Served, app: App, registry: Registry, web: WebServer |
 def _api_in_words(served: Served, api: DevApi | None) -> str:
     if api is None:
         return "not served: pip install 'perdure[api]'" if served.api else ""
-    return f"{api.url}/api/v1, {api.url}/openapi.json"
+    return f"{api.url}/api/v1, {api.url}/docs, {api.url}/openapi.json"
 
 
 def _triggers(registry: Registry) -> list[str]:
