@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from perdure.errors import PayloadError, UsageError
 from perdure.model.commands import SignalWorkflow, StartWorkflow
 from perdure.model.dead_letters import DEAD_LETTER
 from perdure.model.described import described
-from perdure.model.limits import fault_of_id
+from perdure.model.limits import ID_BYTES, fault_of_id
 from perdure.triggers.decoding import BadRecord, value_of
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Bindings:
         if fault:
             raise BadRecord("bad_id", f"{spec.place}: {fault}")
         place = f"{source.topic}/{source.partition}/{source.offset}"
-        request_id = f"{place}/{definition.name}/{signal}"[-255:]
+        request_id = _request_id(f"{place}/{definition.name}/{signal}")
         reply_to = f"{DEAD_LETTER}{place}"
         if signal and not spec.starts:
             payload = self._encoded(definition.signals[signal], value, f"signal {signal!r}")
@@ -166,6 +167,14 @@ def _ask(schema_of: SchemaOf, number: int) -> str | None:
         return schema_of(number)
     except Exception as error:
         raise _Passing(error) from error
+
+
+def _request_id(text: str) -> str:
+    """It fits, and is of this record and this trigger alone: each part may be so long that the others would be cut off."""
+    if len(text) <= ID_BYTES:
+        return text
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return f"{text[: ID_BYTES - len(digest) - 1]}/{digest}"
 
 
 def _takes_value(bound: _Bound) -> bool:

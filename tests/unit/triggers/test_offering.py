@@ -116,6 +116,41 @@ def test_a_request_id_fits_and_keeps_what_tells_records_apart() -> None:
     assert ids[0] != ids[1]
 
 
+def test_records_types_and_signals_have_request_ids_of_their_own_however_long_their_names_are() -> None:
+    kinds = [_tally(f"{'n' * 240}{end}") for end in "ab"]
+    ids: list[str] = []
+    for kind in kinds:
+        for topic in ("a" * 249, "b" * 249):
+            for offset in (7, 8, 10**18, 10**18 + 1):
+                source = replace(record({"id": "o-1", "cents": 5}, topic=topic), offset=offset)
+                for command in bindings(kind).commands_of(source):
+                    assert isinstance(command, SignalWorkflow)
+                    ids.append(command.request_id)
+    assert len(ids) == len(set(ids)) == 2 * 2 * 4 * 2
+    assert {len(each) for each in ids} == {255}
+
+
+def _tally(name: str) -> Any:
+    """A workflow type of a long name, whose signals are bound to topics of long names."""
+
+    @workflow.defn(name=name)
+    class Tally:
+        @workflow.run
+        async def run(self) -> None: ...
+
+        @workflow.trigger("a" * 249, Order, id=lambda order: order.id)
+        @workflow.trigger("b" * 249, Order, id=lambda order: order.id)
+        @workflow.signal
+        def one(self, order: Order) -> None: ...
+
+        @workflow.trigger("a" * 249, Order, id=lambda order: order.id)
+        @workflow.trigger("b" * 249, Order, id=lambda order: order.id)
+        @workflow.signal
+        def two(self, order: Order) -> None: ...
+
+    return Tally
+
+
 async def _sell(order: Order) -> None:
     """Nothing."""
 

@@ -165,3 +165,8 @@ def test_moments_are_exact_and_end_where_the_calendar_does() -> None:
         b"2030-01-01T00:00:00.000001+00:00",
     ]
     assert (moment(2**62), moment(-(2**62))) == (b"infinity", b"-infinity")
+    assert [moment(at) for at in (0, YEAR_2030_US, 0)] == [
+        b"1970-01-01T00:00:00+00:00",
+        b"2030-01-01T00:00:00+00:00",
+        b"1970-01-01T00:00:00+00:00",
+    ]
