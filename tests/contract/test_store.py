@@ -53,6 +53,7 @@ def test_runs_that_run_are_given_page_by_page(node: Node, limit: int) -> None:
     while after is not None:
         page, after = node.store.running(0, after, limit)
         found += page
+        assert len(found) <= len(ids), "a run is given again"
     assert sorted(found) == sorted((each, f"run-{each}") for each in ids)
 
 
@@ -81,6 +82,7 @@ def test_a_page_of_a_history_is_cut_by_size_and_begins_where_it_is_asked_to(node
         page = node.store.page("w", "run-1", begin)
         assert sum(map(len, page.records)) <= PAGE_BYTES
         found += map(decode_event_record, page.records)
+        assert len(found) <= len(history), "a record is given again"
         begin = page.next_event_id
     assert found == history
     assert node.store.page("v", "run-1", 1).records == ()
@@ -130,6 +132,7 @@ def test_timers_are_given_in_their_order_page_by_page(node: Node) -> None:
     while page := node.store.timers(pages[-1] if pages else None, 5):
         assert len(page) <= 5
         pages += page
+        assert len(pages) <= len(expected), "a timer is given again"
     assert pages == expected
 
 
