@@ -193,7 +193,7 @@ async def fails_in_groups(how: str) -> list[str]:
 def counted_step() -> list[int]:
     heard: list[int] = [*activity.last_heartbeat()]
     activity.heartbeat(*heard, activity.info().attempt)
-    if len(heard) < 2:
+    if len(heard) < 2 and activity.info().attempt < 5:
         raise ConnectionError("not yet")
     return heard
 

@@ -137,6 +137,21 @@ def test_each_partition_goes_on_where_its_own_events_ended(tmp_path: Path) -> No
     again.close()
 
 
+def test_a_partition_that_was_elsewhere_goes_on_where_it_is_now(tmp_path: Path) -> None:
+    store, _ = opened(tmp_path)
+    store.reached({0: 7, 1: 3})
+    store.apply(batch(50, event("0-a")))
+    store.lose(0)
+    restorer = PartitionRestorer(store)
+    assert restorer.open(0, 100) == 7
+    restorer.restored(0, 12)  # another engine has written five records
+    store.apply(batch(60, event("0-b")))
+    store.close()
+    again, found = opened(tmp_path)
+    assert found == {0: 12, 1: 3}
+    again.close()
+
+
 def test_a_partition_knows_the_last_of_its_own_commands(tmp_path: Path) -> None:
     store, _ = opened(tmp_path)
     store.apply(batch(1, event("0-a", 1, 0, 17), event("1-a", 1, 1, 99), event("1-b")))
