@@ -193,6 +193,7 @@ def test_only_failures_are_final() -> None:
     assert recorded(ActivityFailed("x", ValueError(), 1)).is_final
     assert not recorded(ValueError()).is_final
     assert not recorded(RetryAfter("1s")).is_final
+    assert recorded(errors.UsageError("another attempt would make the same mistake")).is_final
 
 
 def test_bases_are_recorded_for_what_is_never_retried() -> None:
@@ -501,6 +502,22 @@ def test_of_a_large_group_the_first_members_come_back_and_a_note_counts_the_othe
     kept = error.exceptions
     assert [each.args for each in kept] == [(i,) for i in range(len(kept))]
     assert f"{1000 - len(kept)} more exceptions were not recorded" in error.__notes__
+    almost = again(ExceptionGroup("many", [ValueError(i) for i in range(len(kept) + 1)]))
+    assert len(almost.exceptions) == len(kept)
+    assert "1 more exceptions were not recorded" in almost.__notes__
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 2**64, 10**100, -(10**100)])
+def test_integers_of_any_size_come_back(number: int) -> None:
+    error = again(ValueError(number, [number], {"n": number}))
+    assert error.args == (number, [number], {"n": number})
+    assert type(error.args[0]) is int
+
+
+def test_integers_that_no_other_language_reads_as_such_are_text_on_the_wire() -> None:
+    assert b"$int" not in recorded(ValueError(2**63 - 1, -(2**63))).fields
+    for number in (2**63, -(2**63) - 1):
+        assert b'{"$int":"%b"}' % hex(number).encode() in recorded(ValueError(number)).fields
 
 
 # ---- causes and tracebacks

@@ -479,6 +479,38 @@ def test_what_another_codec_made_is_refused() -> None:
         payloads.decode(zipped.encode(1, what="it"), int, what="it")
 
 
+class Twice(Zip):
+    """Makes everything larger."""
+
+    name = "twice"
+
+    def encode(self, data: bytes) -> bytes:
+        return data * 2
+
+    def decode(self, data: bytes) -> bytes:
+        return data[: len(data) // 2]
+
+
+def test_what_one_codec_made_is_not_given_to_another() -> None:
+    with pytest.raises(PayloadError, match="the payload was made by the codec 'zip', which is not configured here"):
+        JsonPayloads(Twice()).decode(zipped.encode(1, what="it"), int, what="it")
+
+
+def test_the_limit_holds_for_what_a_codec_makes_of_a_value() -> None:
+    larger = JsonPayloads(Twice(), limit_bytes=207)
+    assert len(larger.encode("x" * 98, what="it")) == 207
+    with pytest.raises(PayloadError, match=r"it is 209 bytes long, the limit is 207 \(as the codec 'twice' made it\)"):
+        larger.encode("x" * 99, what="it")
+    with pytest.raises(PayloadError, match=r"it is 213 bytes long, the limit is 207 \(as the codec 'twice' made it\)"):
+        larger.encode_arguments(plain, ("o" * 90, 1), {}, what="it")
+
+
+def test_a_codec_that_makes_values_smaller_does_not_lift_the_limit() -> None:
+    smaller = JsonPayloads(Zip(), limit_bytes=100)
+    with pytest.raises(PayloadError, match="it is 102 bytes long, the limit is 100"):
+        smaller.encode("x" * 100, what="it")
+
+
 def test_what_a_codec_cannot_read_is_refused() -> None:
     with pytest.raises(PayloadError, match="the codec 'zip' cannot read its payload"):
         zipped.decode(b"\0zip\0rubbish", int, what="it")

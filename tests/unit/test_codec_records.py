@@ -14,7 +14,15 @@ from perdure.codec import records
 from perdure.codec.history import history_from_json, history_to_json
 from perdure.errors import InfrastructureError, UsageError
 from perdure.model.commands import AnyCommand
-from perdure.model.events import AnyEvent, EventRecord, SignalReceived, TimerStarted, WorkflowStarted
+from perdure.model.events import (
+    ActivityAttemptFailed,
+    ActivityDeclined,
+    AnyEvent,
+    EventRecord,
+    SignalReceived,
+    TimerStarted,
+    WorkflowStarted,
+)
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.replies import AnyReply, Refusal
@@ -189,6 +197,20 @@ def test_a_history_is_json_that_people_can_read() -> None:
         "number": 1,
         "fires_at": "2030-03-17T17:46:40.000000Z",
     }
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [
+        (WorkflowStarted("Order", b"[]", 311, 5, delayed_until=1_900_000_000_000_000), "delayed_until"),
+        (TimerStarted(1, 1_900_000_000_000_000), "fires_at"),
+        (ActivityDeclined(1, 1, "nobody", 1_900_000_000_000_000), "retry_at"),
+        (ActivityAttemptFailed(1, 1, FailureInfo("E", "m"), 1_900_000_000_000_000, "token"), "retry_at"),
+    ],
+)
+def test_every_moment_of_a_history_is_shown_as_a_time(event: Any, field: str) -> None:
+    (shown,) = json.loads(history_to_json(history_of([[event]], 0, b"")))["events"]
+    assert shown[field] == "2030-03-17T17:46:40.000000Z"
 
 
 def test_there_is_no_history_without_events() -> None:
