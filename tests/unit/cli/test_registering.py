@@ -38,6 +38,14 @@ BAD: Final = {
     "a view": FLOW + RUN + "    @workflow.view\n    def status(self) -> dict[str, Holder]: ...\n",
     "a trigger": FLOW
     + '    @workflow.trigger("orders", Plain, id=str)\n    @workflow.run\n    async def run(self, x: Plain) -> None: ...\n',
+    "the value of a trigger": FLOW
+    + '    @workflow.trigger("orders", Plain, id=str)\n    @workflow.run\n    async def run(self, x: Any) -> None: ...\n',
+    "the data of a CloudEvent": "from perdure.triggers import CloudEvent\n"
+    + FLOW
+    + '    @workflow.trigger("orders", CloudEvent[Plain], id=str)\n    @workflow.run\n    async def run(self, x: Any) -> None: ...\n',
+    "the value of a second trigger": FLOW
+    + '    @workflow.trigger("more", Plain, id=str)\n    @workflow.trigger("orders", A, id=str)\n'
+    + "    @workflow.run\n    async def run(self, x: Any) -> None: ...\n",
     "an argument of an activity": "@activity.defn\nasync def act(x: 'int |') -> None: ...\n",
     "a result of an activity": "@activity.defn\ndef act() -> Plain: ...\n",
     "a step": "@activity.step\ndef act(x: tuple[int, Plain]) -> None: ...\n",

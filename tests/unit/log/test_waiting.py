@@ -32,6 +32,18 @@ def test_every_future_of_a_request_gets_its_answer_and_no_other_does() -> None:
     asyncio.run(wait())
 
 
+def test_one_that_waits_no_more_leaves_the_others_of_its_request_waiting() -> None:
+    async def wait() -> None:
+        waiting = Waiting()
+        first, second, third = (waiting.add("a") for _ in range(3))
+        waiting.remove("a", second)
+        waiting.remove("a", second)
+        waiting.resolve([Accepted("a", "run")])
+        assert (first.done(), second.done(), third.done()) == (True, False, True)
+
+    asyncio.run(wait())
+
+
 def test_who_waits_when_nobody_is_going_to_answer_is_told_so() -> None:
     async def wait() -> None:
         waiting = Waiting()
@@ -107,3 +119,18 @@ def test_tasks_go_to_workers_that_are_left_and_every_worker_hears_what_to_stop()
     channel.unsubscribe_tasks(take_first)
     channel.deliver_tasks([task(9)])
     assert (len(first), len(second)) == (2, 3)
+
+
+def test_a_worker_that_cannot_be_told_what_to_stop_keeps_it_from_no_other() -> None:
+    channel = Channel()
+    stopped: list[str] = []
+
+    def broken(tokens: object) -> None:
+        raise RuntimeError("no")
+
+    channel.subscribe_tasks(lambda _: None, None)
+    channel.subscribe_tasks(lambda _: None, broken)
+    channel.subscribe_tasks(lambda _: None, stopped.extend)
+    channel._deliver_cancelled(["t"])
+    channel._deliver_cancelled(["u"])
+    assert stopped == ["t", "u"]
