@@ -159,6 +159,25 @@ def test_a_moment_is_reached_when_the_clock_of_the_run_says_so(code: Callable[[d
     assert run.actions[0] == StartTimer(1, run.now + 3 * 3_600_000_000)
 
 
+async def sleeps_long() -> None:
+    await workflow.sleep("520000 weeks")
+
+
+async def waits_long() -> None:
+    await workflow.wait_until(lambda: False, timeout="520000 weeks")
+
+
+@pytest.mark.parametrize("code", [sleeps_long, waits_long])
+def test_what_is_to_last_longer_than_the_calendar_ends_with_it(code: Callable[[], Any]) -> None:
+    run = RunLoop("r", 1, JsonPayloads(), lambda: workflow.Info("w", "r", "Order", NOON, 3))
+    run.now = int(NOON.timestamp()) * 1_000_000
+    task = run.create_task(code())
+    run.run()
+    assert not task.done()
+    end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert run.actions == [StartTimer(1, int(end.timestamp()) * 1_000_000)]
+
+
 def test_a_timeout_ends_its_block(loop: FrozenLoop) -> None:
     async def code() -> None:
         async with workflow.timeout("1ms"):

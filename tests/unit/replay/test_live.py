@@ -71,6 +71,10 @@ class Busy:
     def measure(self) -> None:
         self.lengths.append(workflow.info().history_length)
 
+    @workflow.query
+    def measured(self) -> list[int]:
+        return self.lengths
+
     @workflow.signal
     async def hold(self) -> None:
         try:
@@ -186,6 +190,14 @@ def test_a_run_that_has_ended_wants_nothing_more() -> None:
     run = Played(Early)
     assert run.begin() == completed(b"[]")
     assert run.show(signal("tell", b'["late"]')) == []
+
+
+def test_no_handler_runs_once_the_run_has_ended() -> None:
+    run = Played(Busy)
+    run.begin()
+    assert run.show(signal("finish", b'["now"]')) == completed(b'"[]"')
+    assert run.show(signal("break_down", b'["late"]'), signal("hold"), signal("measure")) == []
+    assert run.live.query("measured", b"[]") == b"[]"
 
 
 def test_after_a_replay_the_code_is_live_and_where_it_was() -> None:
