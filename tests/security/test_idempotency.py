@@ -56,7 +56,8 @@ def test_a_signal_with_the_key_of_a_start_is_sent() -> None:
         assert "another signal" in problem["detail"]
         assert (await api.post("/workflows/p-1/signals/deliver", None, 422, headers=KEY))["detail"]
         assert await _signals(api) == ["move"]
-        await api.post("/workflows/p-1/cancel", {"reason": "late"}, 202, headers=KEY)
+        cancelled = await api.post("/workflows/p-1/cancel", {"reason": "late"}, 202, headers=KEY)
+        assert cancelled["is_new"], "each operation has keys of its own"
 
     run(test)
 

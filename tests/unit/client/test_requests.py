@@ -11,12 +11,15 @@ import pytest
 
 from perdure import workflow
 from perdure.client import Client
-from perdure.client.description import describe, moment
+from perdure.client.description import describe, moment, run_of
 from perdure.client.listing import ListQuery
 from perdure.client.position import Position
+from perdure.client.waits import NO_ENGINE, waits_for
+from perdure.codec.paging import page_from
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import (
     Cancelled,
+    EngineUnavailable,
     Failure,
     QueryFailed,
     ReadLags,
@@ -28,9 +31,12 @@ from perdure.errors import (
     WorkflowNotFound,
 )
 from perdure.model import commands as cm
+from perdure.model.events import ActivityScheduled
 from perdure.model.failure import FailureInfo
-from perdure.model.replies import Accepted, Answered, AskAgain, Closed, QueryRaised, Refused
+from perdure.model.options import ActivityOptions
+from perdure.model.replies import Accepted, Answered, AskAgain, Closed, History, QueryRaised, Refused
 from perdure.model.states import Status, Wait, WorkflowState
+from tests.contract.samples import record
 
 MOMENT = datetime(2039, 5, 17, 13, 7, 11, 123_457, tzinfo=UTC)
 
@@ -411,3 +417,30 @@ def test_a_description_says_why_a_run_stands_still_and_which_timer_fires_next() 
 def test_a_description_of_a_closed_run_says_when_it_ended_and_of_what() -> None:
     found = describe(state(Status.FAILED, failure=FailureInfo("builtins:KeyError", "no oven")), None, None, {})
     assert (found.reason, found.started_at, found.closed_at) == ("KeyError: no oven", moment(10), moment(20))
+
+
+def test_a_description_has_the_activities_of_every_page_of_the_history() -> None:
+    scheduled = [ActivityScheduled(number, name, b"[]", ActivityOptions(), "t") for number, name in ((1, "weigh"), (2, "seal"))]
+    records = [record(), *(record("run-1", 3 + number, each) for number, each in enumerate(scheduled))]
+
+    class Paged:
+        def history(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+            assert (workflow_id, run_id) == ("p-1", "run-1")
+            return page_from(records, from_event_id, 1)
+
+    reader: Any = Paged()
+    shown = state(waits=(Wait("activity", "weigh", 1),))
+    found = describe(shown, run_of(shown, reader), None, {})
+    assert [each.name for each in found.activities] == ["weigh", "seal"]
+
+
+@pytest.mark.parametrize(("run_id", "is_ended"), [("", True), ("run-2", True), ("run-1", False)])
+def test_who_waits_for_another_run_than_the_one_that_closed_learns_that_no_engine_answers(run_id: str, is_ended: bool) -> None:
+    """Only an engine knows how the other one ended."""
+
+    class Unserved(Platform):
+        async def request(self, command: Any, timeout_s: float) -> Any:
+            raise EngineUnavailable("start one")
+
+    transport: Any = Unserved(states=[state(Status.COMPLETED, "run-2")])
+    assert run(waits_for(transport, "p-1", run_id)) == ("" if is_ended else f"{NO_ENGINE}start one")
