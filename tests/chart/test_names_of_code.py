@@ -68,7 +68,7 @@ def main_container(manifests: list[Manifest], component: str) -> Manifest:
 def test_every_argument_and_variable_is_one_that_the_commands_know() -> None:
     """A flag that is renamed here and not there is a pod that does not start."""
     taken_by_others = {"PERDURE_TOKEN"}  # by the client
-    for name, pod in pods(render(ALL, {"traces": {"enabled": True}}, is_upgrade=True)):
+    for name, pod in pods([*render(ALL, {"traces": {"enabled": True}}, is_upgrade=True), *reached()]):
         for container in containers(pod):
             command = TREE.commands[container["args"][0]]
             if hasattr(command, "commands"):
@@ -131,6 +131,12 @@ def given(path: str) -> Any:
 def test_a_value_reaches_the_command(path: str, component: str, parameter: str) -> None:
     got: Any = parsed(main_container([*reached()], component))[parameter]
     assert (list(got) if parameter == "queue" else got) == given(path)
+
+
+@pytest.mark.parametrize("begin", ["earliest", "latest"])
+def test_triggers_begin_where_the_values_say(begin: str) -> None:
+    values = {"ingest": {"from": begin}}
+    assert parsed(main_container(render(ALL, values), "ingest"))["begin"] == begin
 
 
 @contextmanager
