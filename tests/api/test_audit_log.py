@@ -97,6 +97,58 @@ def test_a_trail_that_cannot_be_written_is_told_of_and_the_log_has_the_entry() -
     assert [line["event"] for line in lines] == ["signal", "entries are in this log only"]
 
 
+def test_the_fault_is_told_only_until_the_trail_takes_entries_again() -> None:
+    class Filling(MemoryAuditTrail):
+        is_full = True
+
+        def append(self, entries: Sequence[AuditEntry]) -> None:
+            if self.is_full:
+                raise InfrastructureError("the disk is full")
+            super().append(entries)
+
+    trail = Filling()
+
+    async def main() -> None:
+        log = AuditLog(trail)
+        await log.record(**on("order-1"))
+        assert log.fault == "the disk is full"
+        trail.is_full = False
+        await log.record(**on("order-2"))
+        assert log.fault == ""
+        assert [kept.entry.target for kept in await log.entries(10)] == ["order-2"]
+
+    with capture_logs():
+        asyncio.run(main())
+
+
+def test_the_trail_is_closed_after_the_last_entry_is_kept() -> None:
+    calls: list[str] = []
+
+    class Told(Slow):
+        def append(self, entries: Sequence[AuditEntry]) -> None:
+            super().append(entries)
+            calls.append("append")
+
+        def close(self) -> None:
+            calls.append("close")
+
+    trail = Told()
+
+    async def main() -> None:
+        log = AuditLog(trail)
+        asked = asyncio.create_task(log.record(**SIGNAL))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(log.close())
+        for _ in range(100):  # time for a close that does not wait
+            await asyncio.sleep(0)
+        trail.may_go.release()
+        await asyncio.gather(asked, closing)
+
+    with capture_logs():
+        asyncio.run(main())
+    assert calls == ["append", "close"]
+
+
 def test_who_asked_and_went_away_does_not_hold_others_up() -> None:
     trail = Slow()
 

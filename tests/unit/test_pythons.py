@@ -41,7 +41,10 @@ def test_a_missing_python_fails_where_it_is_required_and_a_failing_one_everywher
         ran.append(version)
         return version not in failing
 
-    monkeypatch.setattr(pythons, "find", lambda version: None if version in missing else f"/bin/python{version}")
+    def find(version: str) -> str | None:
+        return None if version in missing else f"/bin/python{version}"
+
+    monkeypatch.setattr(pythons, "find", find)
     monkeypatch.setattr(pythons, "_passes", passes)
     monkeypatch.setattr(sys, "argv", ["pythons"])
     monkeypatch.setenv("PERDURE_REQUIRE_PYTHONS", required)
