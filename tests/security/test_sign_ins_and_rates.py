@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from starlette.requests import Request
 
 from perdure.api import app as applications
 from perdure.api.auth.api_keys import ApiKeys
 from perdure.api.auth.key_file import create_key
 from perdure.api.auth.principal import EVERY_NAMESPACE, Principal
 from perdure.api.auth.rates import KNOWN, RateLimit
+from perdure.api.auth.refusals import Unauthenticated
 from perdure.api.auth.security import Security
+from perdure.api.auth.sign_ins import FailedSignIns
 from perdure.api.measures import Measures
 from perdure.api.roles import Role
 from perdure.observability.logs import report_to
@@ -63,6 +66,17 @@ def test_a_failed_sign_in_is_logged_without_what_was_tried(
     assert key not in told
     assert measures("perdure_api_failed_sign_ins_total", reason="invalid") == 40
     assert measures("perdure_api_failed_sign_ins_total", reason="missing") == 1
+
+
+def test_each_line_counts_the_failed_sign_ins_since_the_line_before(caplog: pytest.LogCaptureFixture) -> None:
+    clock = [0.0]
+    found = FailedSignIns(Measures(), now=lambda: clock[0])
+    request = Request({"type": "http", "client": ("192.0.2.7", 40_000)})
+    for clock[0] in (100.0, 100.5, 100.9, 101.0, 103.0, 103.5, 104.5):
+        found.add(request, Unauthenticated("no such key", is_given=True))
+    counts = [vars(each)["failed_sign_ins_since_last_line"] for each in caplog.records]
+    assert counts == [1, 3, 1, 2]
+    assert {vars(each)["address"] for each in caplog.records} == {"192.0.2.7"}
 
 
 def test_requests_are_measured_by_route_never_by_what_somebody_has_made_up(measures: Any) -> None:
