@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import sys
 import threading
 import time
@@ -148,3 +149,42 @@ def test_an_activation_costs_little(watchdog: Watchdog) -> None:
         assert (
             min(cost() for _ in range(5)) < 1e-6
         )  # 0.1 us when measured alone; a tool that traces or a busy machine multiplies it
+
+
+@pytest.mark.parametrize("limit_s", [0.5, 2.0, 60.0])
+def test_an_activation_has_the_whole_limit(limit_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    asked: list[float] = []
+
+    class Ticks(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout or 0.0)
+            return len(waited) > 100
+
+    def interrupt(_watchdog: Watchdog, _current: list[str]) -> bool:
+        asked.append(sum(waited))
+        return True
+
+    watchdog = Watchdog(limit_s)
+    watchdog.stop()
+    monkeypatch.setattr(Watchdog, "_interrupt", interrupt)
+    watchdog._stopped = Ticks()
+    watchdog.enter("run-1")
+    watchdog._watch()
+    assert limit_s <= asked[0] - waited[0] <= 1.2 * limit_s
+    assert limit_s / 4 <= asked[1] - asked[0] <= limit_s, "and once more, should the code swallow it"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="needs SIGUSR2")
+def test_who_stops_gives_the_signal_back() -> None:
+    def own(number: int, frame: object) -> None:
+        """Nothing."""
+
+    before = signal.signal(signal.SIGUSR2, own)
+    try:
+        watchdog = Watchdog(60.0)
+        assert signal.getsignal(signal.SIGUSR2) is not own
+        watchdog.stop()
+        assert signal.getsignal(signal.SIGUSR2) is own
+    finally:
+        signal.signal(signal.SIGUSR2, before)
