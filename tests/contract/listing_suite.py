@@ -63,8 +63,11 @@ def has_city(state: WorkflowState) -> bool:
     return attributes_of(state).get("city") == "Bari"
 
 
+JUST_BEFORE = next(each.workflow_id for each in many() if each.workflow_id.endswith("5"))[:-1] + "4"
+"""A prefix, and what follows it is a workflow id."""
 FILTERS: list[tuple[dict[str, Any], Callable[[WorkflowState], bool]]] = [
     ({"id_prefix": "w-1"}, lambda each: each.workflow_id.startswith("w-1")),
+    ({"id_prefix": JUST_BEFORE}, lambda each: each.workflow_id.startswith(JUST_BEFORE)),
     ({"id_prefix": "w-1\U0010ffff"}, lambda each: False),
     ({"id_prefix": "\u00fc/\U0001f355"}, lambda each: each.workflow_id.startswith("\u00fc/\U0001f355")),
     ({"id_prefix": "%"}, lambda each: each.workflow_id.startswith("%")),
