@@ -21,8 +21,8 @@ from time import perf_counter, thread_time
 
 from bench.restore import START_US, chance, ids, rss_bytes, sleeping
 from perdure.codec.avro import EVENTS
-from perdure.core.effects import begin, effects
-from perdure.core.run import RunState, evolve
+from perdure.core.run import public_state, record, start
+from perdure.core.state import RunState
 from perdure.engine.outbox import BatchOutbox
 from perdure.engine.ports import Batch
 from perdure.model.events import EventRecord, WorkflowStarted
@@ -53,12 +53,10 @@ def batches(first: int, partition_of: Callable[[str], int]) -> list[Batch]:
             before = runs[number].last_event_id if step else 0
             for event in events:
                 if isinstance(event, WorkflowStarted):
-                    runs[number] = RunState(workflow_id, run_id, event, at)
-                    begin(runs[number], outbox)
+                    runs[number] = start(workflow_id, run_id, event, at, outbox)
                     continue
-                effects(runs[number], event, at, outbox)
-                evolve(runs[number], event, at)
-            record = EventRecord(
+                record(runs[number], event, at, outbox)
+            written = EventRecord(
                 workflow_id,
                 run_id,
                 before + 1,
@@ -68,8 +66,8 @@ def batches(first: int, partition_of: Callable[[str], int]) -> list[Batch]:
                 bytes.fromhex(chance(at, 16)) if step else b"",
                 events,
             )
-            outbox.batch.events.append((record, EVENTS.encode(record)))
-            outbox.batch.states[workflow_id] = runs[number].public(b'"paid"')
+            outbox.batch.events.append((written, EVENTS.encode(written)))
+            outbox.batch.states[workflow_id] = public_state(runs[number], b'"paid"')
         found.append(outbox.batch)
     return found
 

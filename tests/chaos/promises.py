@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from perdure.core.activity import ActivityState, ActivityStatus
-from perdure.core.lifecycle import Phase
-from perdure.core.run import RunState, fold
+from perdure.core.run import fold
+from perdure.core.state import ActivityState, ActivityStatus, Phase, RunState
 from perdure.model.replies import Accepted, Refused
 from tests.chaos.contents import Decoded, Found, Violation
 from tests.chaos.partitions import REQUESTS

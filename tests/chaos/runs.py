@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from perdure.codec.frames import unframed
 from perdure.codec.records import hash_of
-from perdure.core.run import RunState, fold
+from perdure.core.run import fold
+from perdure.core.state import RunState
 from perdure.log.kafka.partitioner import partition_of
 from perdure.model.events import EventRecord
 from perdure.model.states import WorkflowState

@@ -14,7 +14,7 @@ import pytest
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, Wire
 from perdure.codec.frames import FRAMED, frame
 from perdure.codec.records import hash_of
-from perdure.core.run import fold
+from perdure.core.run import fold, public_state
 from perdure.log.kafka.partitioner import partition_of
 from perdure.model import commands as cm
 from perdure.model import events as ev
@@ -104,7 +104,8 @@ class Forge:
             self.commits.append(Commit(self.partition, self.taken + 1, "a"))
 
     def state(self, **fields: Any) -> None:
-        state = fold([each for each in self.history if each.run_id == self.history[-1].run_id]).public(b"{}")
+        run = fold([each for each in self.history if each.run_id == self.history[-1].run_id])
+        state = public_state(run, b"{}")
         self.put("state", self.partition, STATE.encode(msgspec.structs.replace(state, **fields)), STATE, ORDER)
 
     def task(self, token: str, number: int) -> None:

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from perdure.codec.avro import EVENTS
 from perdure.codec.records import encode_event_record
-from perdure.core.activity import ActivityState, ActivityStatus
-from perdure.core.effects import begin, effects
-from perdure.core.lifecycle import Phase
-from perdure.core.run import RunState, evolve
+from perdure.core.run import public_state, record, start
+from perdure.core.state import ActivityState, ActivityStatus, Phase, RunState
 from perdure.engine.outbox import BatchOutbox
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
@@ -79,17 +77,15 @@ class Chronicle:
             if run is None or run.phase.is_closed:
                 started = self._start(choice)
                 self._started += 1
-                run = self.runs[workflow_id] = RunState(workflow_id, f"run-{self._started:04}", started, self.at)
+                run = self.runs[workflow_id] = start(workflow_id, f"run-{self._started:04}", started, self.at, outbox)
                 self.everyone.add((workflow_id, run.run_id))
-                begin(run, outbox)
                 touched[run.run_id] = (run, 1, [started])
                 continue
             possible = list(self._possible(run, choice))
             event = possible[choice % len(possible)]
             _, _, events = touched.setdefault(run.run_id, (run, run.last_event_id + 1, []))
             events.append(event)
-            effects(run, event, self.at, outbox)
-            evolve(run, event, self.at)
+            record(run, event, self.at, outbox)
         self._record(outbox.batch, list(touched.values()))
         return outbox.batch
 
@@ -105,7 +101,7 @@ class Chronicle:
             record = ev.EventRecord(run.workflow_id, run.run_id, first, self.at, partition, offset, b"", events)
             batch.events.append((record, encode_event_record(record)))
             run.input_partition, run.input_offset = partition, offset
-            batch.states[run.workflow_id] = self.runs[run.workflow_id].public(b"")
+            batch.states[run.workflow_id] = public_state(self.runs[run.workflow_id], b"")
             key = f"{run.workflow_id}/{run.run_id}/{first}".encode()
             topic = self.topic[partition]
             topic.append((len(topic), key, EVENTS.encode(record), [EVENTS.header]))

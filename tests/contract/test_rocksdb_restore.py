@@ -230,7 +230,7 @@ HEADERS: list[tuple[str, bytes]] = [EVENTS.header]
         ((2, b"w-0/x/run-a/3", b"x", [("perdure-schema", b"events/99/0")]), "not known here"),
         ((2, b"w-0/x/run-a/3", b"garbage", HEADERS), "w-0/x/run-a stays where it was"),
         ((2, b"w-0/x/run-a/3", encoded(LATER), HEADERS), "its key says event 3"),
-        ((2, b"w-0/x/run-a/4", encoded(LATER), HEADERS), "event 3 is missing, 4 is there"),
+        ((2, b"w-0/x/run-a/4", encoded(LATER), HEADERS), "gap after event 2: 4 is the next"),
         ((2, b"w-0/x/run-b/4", b"garbage", HEADERS), "w-0/x/run-b stays where it was"),
         ((2, b"w-1/x/run-b/1", encoded(LATER), HEADERS), "w-1/x/run-b stays where it was"),
     ],

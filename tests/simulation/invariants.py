@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from perdure.codec.records import hash_of_record
-from perdure.core.activity import ActivityState, ActivityStatus
-from perdure.core.lifecycle import Phase
-from perdure.core.run import RunState, fold
+from perdure.core.machines.activity import task_of
+from perdure.core.run import fold
+from perdure.core.state import ActivityState, ActivityStatus, Phase, RunState
 from perdure.model import events as ev
 from perdure.model.states import WorkflowState
 from perdure.model.tasks import Task
@@ -179,11 +179,7 @@ def timers_of(run: RunState) -> set[Timer]:
 def tasks_of(run: RunState) -> dict[int, Task]:
     """The tasks that a run must have in the store, by number."""
     out = (ActivityStatus.DISPATCHED, ActivityStatus.STARTED)
-    return {
-        number: activity.task(run.workflow_id, run.run_id, run.type)
-        for number, activity in run.activities.items()
-        if activity.status in out
-    }
+    return {number: task_of(run, activity) for number, activity in run.activities.items() if activity.status in out}
 
 
 def assert_live_is_folded(active: ActiveRun, store: Store) -> None:

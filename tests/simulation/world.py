@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from perdure.codec.payloads import JsonPayloads
-from perdure.core.run import RunState, fold
+from perdure.core.run import fold
+from perdure.core.state import RunState
 from perdure.engine.ports import Log, Store
 from perdure.engine.processor import Engine, Settings
 from perdure.log.channel import Channel

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from perdure.codec.records import decode_event_record
-from perdure.core.activity import ActivityState, ActivityStatus
 from perdure.core.run import fold
+from perdure.core.state import ActivityState, ActivityStatus
 from perdure.model.failure import described
 from perdure.model.states import WAITS_TOLD
 from perdure.model.tasks import trouble_of_worker
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure.client.ports import Reader
-    from perdure.core.run import RunState
+    from perdure.core.state import RunState
     from perdure.model.states import Status, WorkflowState
 
 

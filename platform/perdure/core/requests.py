@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.replies import Refused
+from perdure.model.replies import Accepted, Refused
 
 _CODED = b"\0"
 """What a payload of a codec begins with: it may be encrypted, and differ each time."""
@@ -54,6 +54,21 @@ def content_of(command: cm.Request) -> int:
             return hash(command.reason)
         case _:
             return 0
+
+
+def repeated(seen: dict[Key, int], command: cm.Request, run_id: str) -> Accepted | Refused | None:
+    """The answer to a request that the run has taken before, or to another one with the same id; None: it is new.
+
+    Args:
+        seen: of the run (`RunState.requests`).
+        command: the request.
+        run_id: of the run.
+    """
+    if not command.request_id or (content := seen.get(key_of(command))) is None:
+        return None
+    if content != content_of(command):
+        return differs(command, run_id)
+    return Accepted(command.request_id, run_id, is_new=False)
 
 
 def differs(command: cm.Request, run_id: str) -> Refused:

@@ -6,8 +6,9 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from perdure import tracing
+from perdure.core import flags
 from perdure.core.requests import WITH_START, content_of, differs, of_signal
-from perdure.core.run import RunState
+from perdure.core.state import RunState
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Accepted, AnyReply, Refused
@@ -65,15 +66,16 @@ def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) ->
         python: minor version of this process, 311, 312 …
     """
     return ev.WorkflowStarted(
-        command.type,
-        command.input,
-        python,
-        seed,
-        command.request_id,
-        command.timeout_us,
-        command.attributes,
-        at + command.delay_us if command.delay_us else 0,
-        tracing.traceparent(command.trace),
+        type=command.type,
+        input=command.input,
+        python=python,
+        seed=seed,
+        request_id=command.request_id,
+        timeout_us=command.timeout_us,
+        attributes=command.attributes,
+        delayed_until=at + command.delay_us if command.delay_us else 0,
+        trace=tracing.traceparent(command.trace),
+        flags=flags.CURRENT,
     )
 
 

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from perdure.core.run import RunState, fold
+from perdure.core.run import fold
+from perdure.core.state import RunState
 from perdure.model import events as ev
 from perdure.replay.live import LiveRun
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from perdure.model import events as ev
 
 if TYPE_CHECKING:
-    from perdure.core.run import RunState
+    from perdure.core.state import RunState
     from perdure.model.failure import FailureInfo
 
 BURST: Final = 5

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from perdure import errors
 from perdure.core.actions import to_event
-from perdure.core.decide import closed_reply, decide
-from perdure.core.effects import begin, effects
-from perdure.core.lifecycle import Phase
-from perdure.core.run import RunState, evolve, fold
+from perdure.core.machine import Stamp
+from perdure.core.registry import WAKES
+from perdure.core.run import closed_reply, decide, fold, record, start
 from perdure.core.start import Outcome, decide_start, started_event
+from perdure.core.state import Phase, RunState
 from perdure.engine.active import ActiveRun, ActiveRuns
 from perdure.engine.faults import fault_of_signal, too_large
 from perdure.engine.ports import Spoilt
@@ -25,7 +25,7 @@ from perdure.model.described import described
 from perdure.model.duration import LONGEST_US
 from perdure.model.limits import ATTRIBUTES_BYTES, ID_BYTES, fault_of_id, fault_of_reason
 from perdure.model.replies import Accepted, Answered, AnyReply, History, QueryRaised, Refusal, Refused
-from perdure.replay.live import STRAYED, SUSPENDING, WAKES
+from perdure.replay.live import STRAYED, SUSPENDING
 
 if TYPE_CHECKING:
     from perdure.engine.leases import Leases
@@ -73,6 +73,7 @@ class Handler:
         "_quarantine",
         "_report",
         "_runs",
+        "_stamp",
         "_touched",
         "_waiters",
     )
@@ -106,10 +107,12 @@ class Handler:
         self._definitions = definitions
         self._payloads = payloads
         self._at = 0
+        self._stamp = Stamp(0, ids.token)
 
     def begin(self, at: int) -> None:
         """A batch begins, stamped `at`."""
         self._at = at
+        self._stamp = Stamp(at, self._ids.token)
 
     def handle(self, command: cm.AnyCommand) -> None:
         """Handle one command in the open batch."""
@@ -180,12 +183,11 @@ class Handler:
         if current is not None and decision.outcome is Outcome.TERMINATE_AND_START:
             self._record(current, ev.WorkflowTerminated(f"another run was started with if_running={command.if_running!r}"))
         started = started_event(command, self._at, self._ids.seed(), PYTHON)
-        state = RunState(command.workflow_id, self._ids.run_id(), started, self._at)
+        state = start(command.workflow_id, self._ids.run_id(), started, self._at, self._outbox)
         active = ActiveRun(state, None)
         active.events.append(started)
         self._runs.add(active)
         self._touched[state.run_id] = active
-        begin(state, self._outbox)
         self._outbox.reply(command.reply_to, Accepted(command.request_id, state.run_id))
         if state.phase is Phase.RUNNING:  # code whose start is delayed is made when it begins
             active.live = self._runs.create_live(active)
@@ -208,7 +210,7 @@ class Handler:
             self._refuse(command, "limit", fault)
             return
         state = active.state
-        decision = decide(state, command, self._at, self._ids.token)
+        decision = decide(state, command, self._stamp)
         if isinstance(command, cm.Request):
             reply = decision.reply
             if is_attached and isinstance(reply, Accepted):
@@ -379,8 +381,7 @@ class Handler:
     def _record(self, active: ActiveRun, event: Any) -> None:
         state = active.state
         self._touched[state.run_id] = active
-        effects(state, event, self._at, self._outbox)
-        evolve(state, event, self._at)
+        record(state, event, self._at, self._outbox)
         active.events.append(event)
 
     def _refuse(self, command: cm.Request, code: Refusal, message: str) -> None:

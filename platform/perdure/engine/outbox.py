@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from perdure.core.run import RunState
+from perdure.core.state import RunState
 from perdure.engine.ports import Batch, Steps
 from perdure.model.events import AnyEvent, RecordProduced
 from perdure.model.replies import AnyReply
@@ -21,7 +21,7 @@ PASSES: Final = 100
 
 
 class BatchOutbox:
-    """Writes a batch. `core.effects.Outbox`, with steps started on the way.
+    """Writes a batch. `core.machine.Outbox`, with steps started on the way.
 
     Args:
         steps: where local activities run.
@@ -85,7 +85,7 @@ class BatchOutbox:
         if reply_to and reply is not None:
             self.batch.replies.append((reply_to, reply))
 
-    # ---- core.effects.Outbox
+    # ---- core.machine.Outbox
 
     def dispatch(self, task: Task) -> None:
         """Give a task to workers, or start a step."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perdure import errors, tracing
 from perdure.codec.records import encode_event_record, hash_of
+from perdure.core.registry import DUE
+from perdure.core.run import public_state
 from perdure.engine.active import ActiveRun, ActiveRuns, record_of
 from perdure.engine.counts import Counts, Doing, Pulse
 from perdure.engine.failure_log import FailureLog
@@ -23,7 +25,7 @@ from perdure.engine.ports import Batch, Spoilt
 from perdure.engine.quarantine import BARE, Poison, Quarantine, Stage, Way
 from perdure.engine.report import Report, Sparing, to_stderr
 from perdure.engine.review import BATCHES, PAUSE_S, Reviewer
-from perdure.engine.timers import TimerQueue, command_of
+from perdure.engine.timers import TimerQueue
 from perdure.engine.traced import handle_traced
 from perdure.engine.waiters import Waiters
 from perdure.model import commands as cm
@@ -292,7 +294,7 @@ class Engine:
         """Timers and leases; an aborted batch puts both back."""
         due: list[cm.AnyCommand] = []
         for timer in self._timers.due(at, None if limit == AT_ONCE else limit):
-            due.append(command_of(timer))
+            due.append(DUE[timer.kind](timer))
             self.counts.lateness_us.add(at - timer.fires_at)
         if len(due) < limit:
             due += self._leases.expired(self._clock.elapsed(), limit)
@@ -347,7 +349,7 @@ class Engine:
             encoded = self._encode(record)
             state.last_hash = hash_of(encoded)
             batch.events.append((record, encoded))
-            public = state.public(active.view, active.view_fault)
+            public = public_state(state, active.view, active.view_fault)
             if _differs(active.public, public):
                 batch.states[state.workflow_id] = active.public = public
             if state.phase.is_closed:

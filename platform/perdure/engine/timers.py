@@ -8,29 +8,11 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush, nsmallest
 from typing import TYPE_CHECKING
 
-from perdure.model import commands as cm
-from perdure.model.timers import TimerKind
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from perdure.engine.ports import Store
     from perdure.model.timers import Timer
-
-
-def command_of(timer: Timer) -> cm.AnyCommand:
-    """What a timer that is due asks of its run."""
-    match timer.kind:
-        case TimerKind.CODE:
-            return cm.FireTimer(timer.workflow_id, timer.run_id, number=timer.number)
-        case TimerKind.RETRY:
-            return cm.RetryActivity(timer.workflow_id, timer.run_id, number=timer.number)
-        case TimerKind.GIVE_UP:
-            return cm.ExpireActivity(timer.workflow_id, timer.run_id, number=timer.number)
-        case TimerKind.TIMEOUT:
-            return cm.ExpireWorkflow(timer.workflow_id, timer.run_id)
-        case TimerKind.BEGIN:
-            return cm.BeginWorkflow(timer.workflow_id, timer.run_id)
 
 
 class TimerQueue:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.core.decide import closed_reply
+from perdure.core.run import closed_reply
 from perdure.model.replies import AskAgain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure.core.run import RunState
+    from perdure.core.state import RunState
     from perdure.engine.outbox import BatchOutbox
     from perdure.model.commands import AwaitWorkflow
     from perdure.model.replies import AnyReply

@@ -21,7 +21,7 @@ class Event(Struct, array_like=True, frozen=True, tag=True, tag_field="kind", om
 
 class WorkflowStarted(Event, frozen=True):
     """`python` is the minor version (311, 312 …) the first activation ran on; `seed` feeds the run's random numbers; `trace` is that
-    of the start, as in `perdure.tracing`.
+    of the start, as in `perdure.tracing`; `flags` are the engine's rules that the run began under (`perdure.core.flags`).
     """
 
     type: str
@@ -33,6 +33,7 @@ class WorkflowStarted(Event, frozen=True):
     attributes: bytes = b""
     delayed_until: int = 0
     trace: str = ""
+    flags: int = 0
 
 
 class WorkflowBegun(Event, frozen=True):

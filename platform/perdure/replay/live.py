@@ -12,7 +12,8 @@ from functools import cache, partial
 from typing import Any, Final, Protocol
 
 from perdure import errors
-from perdure.core.actions import RECORDED_AS
+from perdure.core import flags
+from perdure.core.registry import RECORDED_AS, WAKES
 from perdure.model import actions as ac
 from perdure.model import events as ev
 from perdure.model.described import described
@@ -43,19 +44,6 @@ _OF_THE_LOOP: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt,
 STRAYED: Final = (errors.ReplayError, LookupError, *CURABLE)
 """The code of a run is not where its history is."""
 
-WAKES: Final[frozenset[type[ev.Event]]] = frozenset(
-    {
-        ev.WorkflowStarted,
-        ev.WorkflowBegun,
-        ev.SignalReceived,
-        ev.ActivityCompleted,
-        ev.ActivityFailed,
-        ev.TimerFired,
-        ev.WorkflowCancelRequested,
-    }
-)
-"""The events that code can notice."""
-
 
 class Watch(Protocol):
     """Sees to it that the author's code gives way; `Watchdog` is one."""
@@ -82,6 +70,9 @@ class LiveRun:
         started_at: when, microseconds.
         payloads: decodes what comes in and encodes what goes out.
         watch: told when the author's code begins and ends to run; None: nobody watches.
+
+    Raises:
+        UnknownFlagsError: the run began under rules of a newer version.
     """
 
     __slots__ = (
@@ -99,6 +90,7 @@ class LiveRun:
         payloads: Payloads,
         watch: Watch | None = None,
     ) -> None:
+        flags.check(started.flags)
         self.workflow_id = workflow_id
         self.run_id = run_id
         self._watch = watch
@@ -461,3 +453,5 @@ _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.TimerFired: LiveRun.on_timer_fired,
     ev.WorkflowCancelRequested: LiveRun.on_cancel,
 }
+if _APPLY.keys() != WAKES:
+    raise TypeError(f"LiveRun applies other events than those that wake code: {_APPLY.keys() ^ WAKES}")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from perdure import errors
-from perdure.core.actions import RECORDED_AS, fits, in_words
+from perdure.core.actions import fits, in_words
+from perdure.core.registry import CANCELS, CLOSES, OPENS, RECORDED_AS
 from perdure.model import actions as ac
 from perdure.model import events as ev
 
@@ -41,13 +42,7 @@ class Matching:
             self._drop_void()
             if self._wanted:
                 self._diverged(event_id, event, self._wanted[0])
-        match event:
-            case ev.ActivityCompleted() | ev.ActivityFailed():
-                self._open.discard((ac.CancelActivity, event.number))
-            case ev.TimerFired():
-                self._open.discard((ac.CancelTimer, event.number))
-            case _:
-                pass
+        self._follow(event)
 
     def wants(self, actions: Sequence[ac.AnyAction]) -> None:
         """What it wanted then."""
@@ -65,17 +60,7 @@ class Matching:
         if not wanted or not fits(event, wanted[0]):
             self._diverged(event_id, event, wanted[0] if wanted else None)
         wanted.popleft()
-        match event:
-            case ev.ActivityScheduled():
-                self._open.add((ac.CancelActivity, event.number))
-            case ev.TimerStarted():
-                self._open.add((ac.CancelTimer, event.number))
-            case ev.ActivityCancelRequested():
-                self._open.discard((ac.CancelActivity, event.number))
-            case ev.TimerCancelled():
-                self._open.discard((ac.CancelTimer, event.number))
-            case _:
-                pass
+        self._follow(event)
 
     def suspended(self, *, is_suspended: bool) -> None:
         """From here on the code had not seen the events; or it had again."""
@@ -93,13 +78,22 @@ class Matching:
                 self._diverged(event_id, None, left)
         return list(self._wanted)
 
+    def _follow(self, event: Any) -> None:
+        """Keep what can be cancelled."""
+        kind = type(event)
+        if (cancel := OPENS.get(kind)) is not None:
+            self._open.add((cancel, event.number))
+        elif (cancel := CLOSES.get(kind)) is not None:
+            self._open.discard((cancel, event.number))
+
     def _drop_void(self) -> None:
         while self._wanted and self._is_void(self._wanted[0]):
             self._wanted.popleft()
 
     def _is_void(self, action: ac.AnyAction) -> bool:
         """Whether it cancels what was over before that could be recorded (only in a run that was suspended)."""
-        return isinstance(action, ac.CancelActivity | ac.CancelTimer) and (type(action), action.number) not in self._open
+        kind: type[ac.Action] = type(action)
+        return kind in CANCELS and (kind, cast("Any", action).number) not in self._open
 
     def _diverged(self, event_id: int, expected: ev.AnyEvent | None, found: ac.AnyAction | None) -> None:
         found_words = "wanted nothing more" if found is None else f"wanted: {in_words(found)}"

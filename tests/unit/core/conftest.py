@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from perdure.core import activity, lifecycle, timer
+from perdure.core.machines import activity, lifecycle, timer
 
 HERE: Final = Path(__file__).parent
 LAST: Final = HERE / "test_tables.py"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import count
 from typing import Any, Final
 
-from perdure.core.decide import Decision, decide
-from perdure.core.effects import begin, effects
-from perdure.core.run import RunState, evolve
+from perdure.core.machine import Decision, Stamp
+from perdure.core.run import decide, record, start
+from perdure.core.state import RunState
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
@@ -21,7 +21,7 @@ BROKEN: Final = FailureInfo("builtins:ConnectionError", "no answer")
 
 
 class Written:
-    """`core.effects.Outbox` that remembers."""
+    """`core.machine.Outbox` that remembers."""
 
     def __init__(self) -> None:
         self.tasks: dict[tuple[str, int], Task] = {}
@@ -61,15 +61,14 @@ class Driven:
         self._tokens = count(1)
         fields: dict[str, Any] = {"request_id": "start-1", **started}
         event = ev.WorkflowStarted("Order", b"[]", 311, 7, **fields)
-        self.state = RunState("order-1", "run-1", event, NOW)
-        begin(self.state, self.written)
+        self.state: RunState = start("order-1", "run-1", event, NOW, self.written)
 
     def token(self) -> str:
         return f"next-{next(self._tokens)}"
 
     def ask(self, kind: Any, **fields: Any) -> Decision:
         """Decide a command and take over what follows."""
-        decision = decide(self.state, kind("order-1", **fields), self.at, self.token)
+        decision = decide(self.state, kind("order-1", **fields), Stamp(self.at, self.token))
         for event in decision.events:
             self.record(event)
         return decision
@@ -80,8 +79,7 @@ class Driven:
 
     def record(self, event: Any) -> None:
         """Take over an event, as the code or a decision causes it."""
-        effects(self.state, event, self.at, self.written)
-        evolve(self.state, event, self.at)
+        record(self.state, event, self.at, self.written)
 
     def schedule(self, number: int = 1, *, queue: str = "default", **policy: Any) -> None:
         """The code schedules an activity; its first attempt has the token `first-N`."""

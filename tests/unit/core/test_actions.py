@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from perdure.core.actions import RECORDED_AS, fits, in_words, to_event
+from perdure.core.actions import fits, in_words, to_event
+from perdure.core.registry import RECORDED_AS
 from perdure.model import actions as ac
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo

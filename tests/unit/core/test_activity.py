@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.core.activity import ActivityStatus
+from perdure.core.run import public_state
+from perdure.core.state import ActivityStatus
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
@@ -183,7 +184,7 @@ def test_a_declined_task_may_be_taken_by_another_worker(run: Driven) -> None:
     assert start(run) == [ev.ActivityStarted(1, 1, "worker-1")]
     assert not run.written.timers, "it is not offered again"
     assert run.state.activities[1].declined == ""
-    assert [wait.due_at for wait in run.state.public(b"").waits] == [0], "an attempt is out"
+    assert [wait.due_at for wait in public_state(run.state, b"").waits] == [0], "an attempt is out"
     assert decline(run) == [], "it runs"
 
 
@@ -253,4 +254,4 @@ def test_give_up_after_ends_a_back_off_and_names_the_last_failure() -> None:
 def test_an_illegal_event_is_a_bug_and_raises(run: Driven) -> None:
     run.fail("first-1")
     with pytest.raises(KeyError):
-        run.state.activities[1].evolve(ev.ActivityStarted(1, 1, "worker-1"))
+        run.record(ev.ActivityStarted(1, 1, "worker-1"))

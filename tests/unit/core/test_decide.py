@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from perdure.core.decide import closed_reply
-from perdure.core.run import fold
+from perdure.core.run import closed_reply, fold
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Accepted, Refused
@@ -66,10 +65,6 @@ def test_a_new_request_after_the_end_is_refused_with_the_status() -> None:
     assert decision.reply.code == "closed"
     assert "is completed" in decision.reply.message
     assert decision.events == ()
-
-
-def test_a_resume_is_decided_by_the_replay() -> None:
-    assert Driven().events(cm.ResumeWorkflow) == []
 
 
 def test_who_awaits_a_closed_run_is_told_how_it_ended() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perdure.core.lifecycle import STATUS, Phase
+from perdure.core.state import STATUS, Phase
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo

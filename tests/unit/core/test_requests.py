@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
-from perdure.core.decide import decide
-from perdure.core.run import RunState, fold
+from perdure.core.machine import Stamp
+from perdure.core.run import decide, fold
 from perdure.core.start import Outcome, StartDecision, decide_start
+from perdure.core.state import RunState
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Accepted, Refused
+
+STAMP = Stamp(2_000, lambda: "t")
 
 
 def start(**changes: Any) -> cm.StartWorkflow:
@@ -74,9 +77,9 @@ OTHER = [
 @pytest.mark.parametrize("end", [(), (ev.WorkflowCompleted(b"1"),)], ids=["open", "closed"])
 def test_a_request_is_repeated_by_its_id_and_content(event: Any, command: Any, other: Any, end: tuple[Any, ...]) -> None:
     run = run_of(event, *end)
-    repeated = decide(run, command, 2_000, lambda: "t")
+    repeated = decide(run, command, STAMP)
     assert (repeated.events, repeated.reply) == ((), Accepted("r-2", "run-1", is_new=False))
-    refused = decide(run, other, 2_000, lambda: "t")
+    refused = decide(run, other, STAMP)
     assert refused.events == ()
     assert isinstance(refused.reply, Refused)
     assert "another" in refused.reply.message
@@ -84,11 +87,11 @@ def test_a_request_is_repeated_by_its_id_and_content(event: Any, command: Any, o
 
 def test_ids_of_different_kinds_do_not_meet() -> None:
     signal = cm.SignalWorkflow("order-1", "", "r-1", name="add", input=b"[1]")
-    decision = decide(run_of(), signal, 2_000, lambda: "t")
+    decision = decide(run_of(), signal, STAMP)
     assert decision.events == (ev.SignalReceived("add", b"[1]", "r-1"),)
     assert decision.reply == Accepted("r-1", "run-1")
     run = run_of(ev.SignalReceived("add", b"[1]", "r-2"))
-    cancel = decide(run, cm.CancelWorkflow("order-1", "", "r-2", reason="late"), 2_000, lambda: "t")
+    cancel = decide(run, cm.CancelWorkflow("order-1", "", "r-2", reason="late"), STAMP)
     assert cancel.events == (ev.WorkflowCancelRequested("late", "r-2"),)
     assert decide_start(run, start(request_id="r-2", if_running="terminate")).outcome is Outcome.TERMINATE_AND_START
 
@@ -97,9 +100,9 @@ def test_what_a_codec_has_made_is_not_compared_since_it_may_differ_each_time() -
     run = run_of(ev.SignalReceived("add", b"\0aes\0one", "r-2"), input=b"\0aes\0one")
     assert decide_start(run, start(input=b"\0aes\0two")).reply == Accepted("r-1", "run-1", is_new=False)
     again = cm.SignalWorkflow("order-1", "", "r-2", name="add", input=b"\0aes\0two")
-    assert decide(run, again, 2_000, lambda: "t").reply == Accepted("r-2", "run-1", is_new=False)
+    assert decide(run, again, STAMP).reply == Accepted("r-2", "run-1", is_new=False)
 
 
 def test_a_request_without_an_id_is_never_a_repetition() -> None:
     signal = cm.SignalWorkflow("order-1", name="add", input=b"[1]")
-    assert decide(run_of(ev.SignalReceived("add", b"[1]", "")), signal, 2_000, lambda: "t").events
+    assert decide(run_of(ev.SignalReceived("add", b"[1]", "")), signal, STAMP).events

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from perdure import activity, errors
 from perdure._retry import policy_of
 from perdure.codec.failures import info_of
-from perdure.core.activity import ActivityState, after_failure, interval_us
+from perdure.core.machine import Stamp
+from perdure.core.machines.activity import after_failure, interval_us
+from perdure.core.state import ActivityState
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.failure import FAILURE_BYTES, FailureInfo, size_of
@@ -23,7 +25,7 @@ from tests.unit.core.driven import BROKEN, NOW, SECOND, Driven
 def after(policy: RetryPolicy, failure: FailureInfo = BROKEN, attempt: int = 1, at: int = NOW) -> ev.Event:
     state = ActivityState(ev.ActivityScheduled(1, "charge", b"[]", ActivityOptions(retry=policy), "t"), NOW)
     state.attempt = attempt
-    return after_failure(state, failure, at, timed_out=False, token="next")
+    return after_failure(state, failure, Stamp(at, lambda: "next"), timed_out=False)
 
 
 def is_retried(policy: RetryPolicy, failure: FailureInfo = BROKEN, attempt: int = 1, at: int = NOW) -> bool:

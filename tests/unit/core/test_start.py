@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from perdure.core.run import RunState
 from perdure.core.start import Outcome, decide_start, started_event
+from perdure.core.state import RunState
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.core import timer
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.timers import Timer, TimerKind
@@ -49,4 +48,4 @@ def test_one_that_is_due_after_it_was_cancelled_is_ignored(run: Driven) -> None:
 @pytest.mark.parametrize("event", [ev.TimerFired(1), ev.TimerCancelled(1)])
 def test_an_end_of_a_timer_that_is_not_armed_is_a_bug_and_raises(event: ev.TimerFired | ev.TimerCancelled) -> None:
     with pytest.raises(KeyError):
-        timer.evolve({}, event)
+        Driven().record(event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.codec.payloads import JsonPayloads
+from perdure.core.run import public_state
 from perdure.engine.active import ActiveRun, ActiveRuns
 from perdure.model import events as ev
 from perdure.model.states import Status, WorkflowState
@@ -83,7 +84,7 @@ def test_a_run_that_is_forgotten_is_evicted_and_found_again_as_it_was() -> None:
 
 def test_what_is_wrong_with_a_view_is_still_shown_when_the_run_is_found_again() -> None:
     active = found(runs_of(Store(a="the view could not be taken"), 1), "a")
-    assert active.state.public(active.view, active.view_fault).reason == "the view could not be taken"
+    assert public_state(active.state, active.view, active.view_fault).reason == "the view could not be taken"
 
 
 def test_code_is_that_of_its_run_not_of_its_workflow_id() -> None:

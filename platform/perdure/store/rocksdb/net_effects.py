@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perdure.core.run import RunState
+    from perdure.core.state import RunState
     from perdure.model.events import AnyEvent, RecordProduced
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class NetEffects:
-    """`core.effects.Outbox` that writes `Changes`."""
+    """`core.machine.Outbox` that writes `Changes`."""
 
     __slots__ = ("_tasks", "_tasks_ended", "_timers", "_timers_ended")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 from rocksdict import ReadOptions
 
 from perdure.codec.records import decode_task, encode_event_record
-from perdure.core.run import fold
+from perdure.core.run import fold, public_state
 from perdure.model.states import Status
 from perdure.store.rocksdb import keys, values
 from perdure.store.rocksdb.faults import fault
@@ -163,7 +163,7 @@ class Partition:
     def folded_state(self, workflow_id: str) -> WorkflowState | None:
         """The state of a workflow id."""
         found = self.state(workflow_id)
-        return fold(self.events(found)).public(b"") if isinstance(found, str) else found
+        return public_state(fold(self.events(found)), b"") if isinstance(found, str) else found
 
     def running(self, after: str, limit: int) -> tuple[list[tuple[str, str]], str | None]:
         """Workflow and run ids of what runs among the next `limit` states, and the last workflow id of them; None at the end."""

@@ -12,9 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from perdure.codec.avro import HEADER
-from perdure.core.effects import begin, effects
-from perdure.core.lifecycle import Phase
-from perdure.core.run import RunState, evolve, fold
+from perdure.core.run import fold, public_state, record, take_over
+from perdure.core.state import Phase, RunState
 from perdure.errors import InfrastructureError
 from perdure.model import events as ev
 from perdure.store.rocksdb import values
@@ -142,7 +141,7 @@ class Restoration:
                     record = last
                 else:
                     record = _record(stored, workflow_id, run_id, first_event_id)
-                state = _evolved(state, record, net)
+                state = take_over(state, record, net)
             except Exception as error:  # one bad record must not stop a partition
                 raise _BrokenError(index, f"{type(error).__name__}: {error}") from error
             self._changes.note(record)
@@ -198,7 +197,7 @@ class Restoration:
             if found == state.run_id:
                 self._changes.suspend(workflow_id, state.run_id, is_suspended=is_suspended)
         elif found is not None and found.run_id == state.run_id:
-            self._changes.put_state(state.public(found.view))
+            self._changes.put_state(public_state(state, found.view))
 
     def _forget(self, run: str, workflow_id: str, run_id: str) -> None:
         """The run was deleted."""
@@ -208,7 +207,7 @@ class Restoration:
             stored = self.partition.events(run_id)
             if stored and not (state := fold(stored)).phase.is_closed:
                 net = NetEffects()
-                effects(state, _TERMINATED, 0, net)
+                record(state, _TERMINATED, 0, net)
                 net.write(self._changes, is_new=False)
         for first_event_id in self.partition.event_ids(run_id):
             self._changes.end_event(run_id, first_event_id)
@@ -242,22 +241,3 @@ def _record(stored: bytes, workflow_id: str, run_id: str, first_event_id: int) -
     if (record.workflow_id, record.run_id, record.first_event_id) != (workflow_id, run_id, first_event_id):
         raise ValueError(f"its key says event {first_event_id} of run {run_id}, the record event {record.first_event_id}")
     return record
-
-
-def _evolved(state: RunState | None, record: EventRecord, net: NetEffects) -> RunState:
-    """The run after the record, its effects collected."""
-    at, recorded = record.at, record.events
-    if state is None:
-        started = recorded[0]
-        if record.first_event_id != 1 or not isinstance(started, ev.WorkflowStarted):
-            raise ValueError(f"the history begins with event {record.first_event_id}, {type(started).__name__}")
-        state = RunState(record.workflow_id, record.run_id, started, at)
-        begin(state, net)
-        recorded = recorded[1:]
-    elif record.first_event_id != state.last_event_id + 1:
-        raise ValueError(f"event {state.last_event_id + 1} is missing, {record.first_event_id} is there")
-    for event in recorded:
-        effects(state, event, at, net)
-        evolve(state, event, at)
-    state.input_partition, state.input_offset = record.input_partition, record.input_offset
-    return state

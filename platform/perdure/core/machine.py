@@ -1,0 +1,147 @@
+"""The form of a machine: the rules of one capability, each keyed by the command, event or action that it is about.
+
+Machines are in `machines`, one a file; `registry` merges them. The functions of a machine read and write the `RunState` they are given
+and nothing else: no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, NamedTuple, Protocol
+
+from perdure.core.state import RunState
+from perdure.model import actions as ac
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.replies import AnyReply
+from perdure.model.states import Wait
+from perdure.model.tasks import Task
+from perdure.model.timers import Timer, TimerKind
+
+
+class Outbox(Protocol):
+    """Where the effects of an event go: the engine's batch, or a restore that nets them out."""
+
+    def dispatch(self, task: Task) -> None:
+        """Give a task to workers, or start a step."""
+
+    def end_task(self, task: tuple[str, int], *, is_step: bool) -> None:
+        """The current attempt of this (run id, number), if there is one, is over."""
+
+    def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:
+        """Ask the attempt to stop."""
+
+    def produce(self, workflow_id: str, record: ev.RecordProduced) -> None:
+        """Write a record to a topic of the author's."""
+
+    def failed(self, run: RunState, event: ev.AnyEvent, activity: str = "") -> None:
+        """Tell the operator that the run, or an attempt of the activity of this name, has failed."""
+
+    def arm(self, timer: Timer) -> None:
+        """Keep a timer."""
+
+    def disarm(self, timer: Timer) -> None:
+        """Drop a timer."""
+
+
+class Stamp(NamedTuple):
+    """What a decision may use beside the state and the command.
+
+    Attributes:
+        at: the time of the batch, microseconds.
+        token: makes the token of a new attempt.
+    """
+
+    at: int
+    token: Callable[[], str]
+
+
+class Decision(NamedTuple):
+    """The events that a command causes, and the answer, if the sender waits for one."""
+
+    events: tuple[ev.AnyEvent, ...] = ()
+    reply: AnyReply | None = None
+
+
+Decide = Callable[[RunState, Any, Stamp], Decision]
+"""(run, command, stamp): only reads the run."""
+
+Record = Callable[[RunState, Any, "Outbox | None"], None]
+"""(run, event, outbox): changes the run, and writes what must happen then; None: the event is only read again."""
+
+
+class ActionRule(NamedTuple):
+    """How an action of workflow code is recorded, and recognised on replay.
+
+    Attributes:
+        event: the class of the event that records it.
+        to_event: (run, action, new token) to the event; None when nothing is left to record.
+        fits: (event, action) of this rule's classes: whether the action is the recorded one. It compares identity (numbers, names),
+            not arguments, which the author may have changed on purpose.
+        in_words: the action, or its event, for the message of a `ReplayError`.
+    """
+
+    event: type[ev.Event]
+    to_event: Callable[[RunState, Any, Callable[[], str]], ev.AnyEvent | None]
+    fits: Callable[[Any, Any], bool]
+    in_words: Callable[[Any], str]
+
+
+class Cancelling(NamedTuple):
+    """The events between which an action that cancels something means anything.
+
+    Attributes:
+        opened_by: the event that begins what can be cancelled.
+        closed_by: the events that end it. Both have the `number` that the action has.
+    """
+
+    opened_by: type[ev.Event]
+    closed_by: tuple[type[ev.Event], ...]
+
+
+def _no_waits(run: RunState, limit: int) -> list[Wait]:
+    return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The rules of one capability.
+
+    Attributes:
+        name: of the machine, for documents.
+        states: the enumeration of its states; None: it has none.
+        transitions: (state, class of event) to the next state; drawn in `docs/internals/machines.md`.
+        decide: what a command causes in an open run.
+        handled_elsewhere: commands that cause no event by themselves: `engine` handles them.
+        record: what an event changes and causes.
+        actions: how actions are recorded and recognised.
+        cancelling: for each action that cancels something, when it does.
+        wakes: the events that workflow code can notice.
+        due: the command that a timer of a kind becomes when it fires.
+        waits: (run, limit) to what an open run waits for, at most `limit` of them.
+        close: (run, outbox): stop what is open, since the run has ended.
+    """
+
+    name: str
+    states: type[IntEnum] | None = None
+    transitions: Mapping[tuple[Any, type[ev.Event]], Any] = field(default_factory=dict[Any, Any])
+    decide: Mapping[type[cm.Command], Decide] = field(default_factory=dict[Any, Any])
+    handled_elsewhere: frozenset[type[cm.Command]] = frozenset()
+    record: Mapping[type[ev.Event], Record] = field(default_factory=dict[Any, Any])
+    actions: Mapping[type[ac.Action], ActionRule] = field(default_factory=dict[Any, Any])
+    cancelling: Mapping[type[ac.Action], Cancelling] = field(default_factory=dict[Any, Any])
+    wakes: frozenset[type[ev.Event]] = frozenset()
+    due: Mapping[TimerKind, Callable[[Timer], cm.AnyCommand]] = field(default_factory=dict[Any, Any])
+    waits: Callable[[RunState, int], list[Wait]] = _no_waits
+    close: Callable[[RunState, Outbox | None], None] | None = None
+
+
+NOTHING = Decision()
+"""Neither an event nor an answer."""
+
+
+def same_number(event: Any, action: Any) -> bool:
+    """`ActionRule.fits` for events and actions that have nothing but a number."""
+    return bool(event.number == action.number)

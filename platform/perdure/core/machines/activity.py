@@ -1,0 +1,403 @@
+"""The machine of one activity, from scheduled to closed.
+
+A report counts only under the token of the current attempt. A closed activity is forgotten, so a late report finds nothing and is
+recorded as ignored. Cancelling closes the activity at once: the run goes on, and the worker is asked to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, Final
+
+from perdure.core.machine import NOTHING, ActionRule, Cancelling, Decision, Machine, Outbox, Stamp, same_number
+from perdure.core.state import ActivityState, ActivityStatus, RunState
+from perdure.model import actions as ac
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.duration import LONGEST_US
+from perdure.model.failure import BRIEF_BYTES, FailureInfo, bounded, members_of
+from perdure.model.options import RetryPolicy
+from perdure.model.states import Wait
+from perdure.model.tasks import Task
+from perdure.model.timers import Timer, TimerKind
+
+_S = ActivityStatus
+
+TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] = {
+    (_S.DISPATCHED, ev.ActivityStarted): _S.STARTED,
+    (_S.DISPATCHED, ev.ActivityDeclined): _S.DISPATCHED,
+    (_S.DISPATCHED, ev.ActivityRetried): _S.DISPATCHED,
+    (_S.DISPATCHED, ev.ActivityAttemptFailed): _S.BACKING_OFF,
+    (_S.DISPATCHED, ev.ActivityCompleted): _S.COMPLETED,
+    (_S.DISPATCHED, ev.ActivityFailed): _S.FAILED,
+    (_S.DISPATCHED, ev.ActivityCancelRequested): _S.CANCELLED,
+    (_S.STARTED, ev.ActivityAttemptFailed): _S.BACKING_OFF,
+    (_S.STARTED, ev.ActivityCompleted): _S.COMPLETED,
+    (_S.STARTED, ev.ActivityFailed): _S.FAILED,
+    (_S.STARTED, ev.ActivityCancelRequested): _S.CANCELLED,
+    (_S.BACKING_OFF, ev.ActivityRetried): _S.DISPATCHED,
+    (_S.BACKING_OFF, ev.ActivityFailed): _S.FAILED,
+    (_S.BACKING_OFF, ev.ActivityCancelRequested): _S.CANCELLED,
+}
+
+DECLINED_US: Final = 10_000_000
+"""The shortest time before a declined task is dispatched again; the longest is a hundred times this."""
+FULL_FAILURES: Final = 10
+"""So many attempts have their failures recorded in full; later ones that differ are cut to a kilobyte. An activity that fails for a
+week makes 6,000 of them."""
+NEVER_RETRIED: Final = frozenset({"perdure.errors:UsageError", "perdure.errors:PayloadError"})
+"""The author's mistakes: another attempt would fail in the same way."""
+
+
+# ---- decide: reports of workers, and timers
+
+
+def _current_attempt(run: RunState, number: int, token: str) -> ActivityState | None:
+    """The open activity whose current attempt has this token."""
+    activity = run.activities.get(number)
+    if activity is None or activity.token != token or activity.status is _S.BACKING_OFF:
+        return None
+    return activity
+
+
+def _ignored(run: RunState, command: cm.CompleteActivity | cm.FailActivity) -> Decision:
+    number = command.number
+    why = f"activity {number} " + ("is on another attempt" if number in run.activities else "is closed")
+    return Decision((ev.CommandIgnored(type(command).__name__, why),))
+
+
+def _complete(run: RunState, command: cm.CompleteActivity, stamp: Stamp) -> Decision:
+    if _current_attempt(run, command.number, command.token) is None:
+        return _ignored(run, command)
+    return Decision((ev.ActivityCompleted(command.number, command.result),))
+
+
+def _fail(run: RunState, command: cm.FailActivity, stamp: Stamp) -> Decision:
+    activity = _current_attempt(run, command.number, command.token)
+    if activity is None:
+        return _ignored(run, command)
+    return Decision((after_failure(activity, command.failure, stamp, timed_out=command.timed_out),))
+
+
+def _start(run: RunState, command: cm.StartActivity, stamp: Stamp) -> Decision:
+    activity = _current_attempt(run, command.number, command.token)
+    if activity is None or activity.status is _S.STARTED:
+        return NOTHING
+    return Decision((ev.ActivityStarted(command.number, activity.attempt, command.worker),))
+
+
+def _decline(run: RunState, command: cm.DeclineActivity, stamp: Stamp) -> Decision:
+    activity = _current_attempt(run, command.number, command.token)
+    if activity is None or activity.status is _S.STARTED or activity.declined:
+        return NOTHING
+    retry_at = redispatch_at(activity, stamp.at)
+    return Decision((ev.ActivityDeclined(command.number, activity.attempt, command.reason, retry_at),))
+
+
+def _heartbeat(run: RunState, command: cm.HeartbeatActivity, stamp: Stamp) -> Decision:
+    """The engine renews the lease; the history does not hold heartbeats."""
+    return NOTHING
+
+
+def _expire_lease(run: RunState, command: cm.ExpireLease, stamp: Stamp) -> Decision:
+    activity = _current_attempt(run, command.number, command.token)
+    if activity is None or activity.status is not _S.STARTED:
+        return NOTHING
+    message = f"nothing was heard of worker {activity.worker}"
+    failure = FailureInfo(type="perdure.errors:InfrastructureError", message=message)
+    return Decision((after_failure(activity, failure, stamp, timed_out=False),))
+
+
+def _retry(run: RunState, command: cm.RetryActivity, stamp: Stamp) -> Decision:
+    activity = run.activities.get(command.number)
+    if activity is None or not activity.retry_at or activity.retry_at > stamp.at:
+        return NOTHING
+    attempt = activity.attempt + 1 if activity.status is _S.BACKING_OFF else activity.attempt
+    return Decision((ev.ActivityRetried(command.number, attempt),))
+
+
+def _expire(run: RunState, command: cm.ExpireActivity, stamp: Stamp) -> Decision:
+    activity = run.activities.get(command.number)
+    if activity is None:
+        return NOTHING
+    seconds = activity.options.retry.give_up_after_us / 1_000_000
+    last = f"; the last attempt: {activity.failure.message}" if activity.failure else ""
+    failure = FailureInfo(
+        type="builtins:TimeoutError",
+        message=f"no result within give_up_after={seconds:g}s{last}",
+        cause=activity.failure,
+    )
+    return Decision((ev.ActivityFailed(command.number, failure, activity.attempt, timed_out=True),))
+
+
+# ---- the retry policy
+
+
+def after_failure(
+    activity: ActivityState, failure: FailureInfo, stamp: Stamp, *, timed_out: bool
+) -> ev.ActivityAttemptFailed | ev.ActivityFailed:
+    """The event that the failure of an attempt leads to: another attempt, or the end.
+
+    Args:
+        activity: the failed one.
+        failure: of the attempt.
+        stamp: the time, and the token of the next attempt, if there is one.
+        timed_out: the attempt ran longer than its timeout.
+    """
+    failure = bounded(failure)
+    policy = activity.options.retry
+    if not _is_final(policy, failure, activity.attempt):
+        retry_at = stamp.at + interval_us(policy, activity.attempt, failure.retry_after_us)
+        if not policy.give_up_after_us or retry_at < activity.scheduled_at + policy.give_up_after_us:
+            return _attempt_failed(activity, failure, retry_at, stamp.token())
+    return ev.ActivityFailed(activity.number, failure, activity.attempt, timed_out)
+
+
+def _attempt_failed(activity: ActivityState, failure: FailureInfo, retry_at: int, token: str) -> ev.ActivityAttemptFailed:
+    """The event. A failure that is recorded already is not repeated, so the history of a long outage stays small."""
+    number, attempt = activity.number, activity.attempt
+    recorded = failure if attempt <= FULL_FAILURES else bounded(failure, BRIEF_BYTES)
+    if activity.failed and activity.failure in (failure, recorded):
+        return ev.ActivityAttemptFailed(number, attempt, FailureInfo(failure.type), retry_at, token, activity.failed)
+    return ev.ActivityAttemptFailed(number, attempt, recorded, retry_at, token)
+
+
+def redispatch_at(activity: ActivityState, at: int) -> int:
+    """When to dispatch a declined task again. The pause grows with the time waited, so the history grows by a few events only."""
+    return at + min(max(at - activity.scheduled_at, DECLINED_US), 100 * DECLINED_US)
+
+
+def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:
+    """How long to wait after the failure of attempt `attempt` (from 1).
+
+    The delay that the error asked for, if it did; else exponential back-off with a cap.
+    """
+    if retry_after_us >= 0:
+        return min(retry_after_us, LONGEST_US)
+    if not policy.first_interval_us:
+        return 0
+    try:
+        return int(min(policy.first_interval_us * policy.coefficient ** (attempt - 1), policy.maximum_interval_us))
+    except OverflowError:  # the power is too large for a float: the cap was reached long before
+        return policy.maximum_interval_us
+
+
+def _is_final(policy: RetryPolicy, failure: FailureInfo, attempt: int) -> bool:
+    if failure.is_final:
+        return True
+    for member in members_of(failure):  # one member of a group that another attempt cannot cure is enough
+        if member.type in NEVER_RETRIED or (policy.never and not {member.type, *member.bases}.isdisjoint(policy.never)):
+            return True
+    return bool(policy.maximum_attempts) and attempt >= policy.maximum_attempts
+
+
+# ---- record: the events
+
+
+def _moved(run: RunState, event: Any) -> tuple[ActivityState, ActivityStatus]:
+    """The activity, moved along the table, and the status it had before."""
+    activity = run.activities[event.number]
+    before = activity.status
+    activity.status = TRANSITIONS[before, type(event)]
+    return activity, before
+
+
+def _on_scheduled(run: RunState, event: ev.ActivityScheduled, outbox: Outbox | None) -> None:
+    activity = run.activities[event.number] = ActivityState(event, run.last_at)
+    if outbox is not None:
+        outbox.dispatch(task_of(run, activity))
+        if event.options.retry.give_up_after_us:
+            outbox.arm(_give_up_timer(run, activity))
+
+
+def _on_started(run: RunState, event: ev.ActivityStarted, outbox: Outbox | None) -> None:
+    activity, _ = _moved(run, event)
+    if outbox is not None and activity.retry_at:
+        outbox.disarm(_retry_timer(run, activity))
+    activity.worker, activity.declined, activity.retry_at = event.worker, "", 0
+
+
+def _on_declined(run: RunState, event: ev.ActivityDeclined, outbox: Outbox | None) -> None:
+    activity, _ = _moved(run, event)
+    activity.declined, activity.retry_at = event.reason, event.retry_at
+    if outbox is not None:
+        outbox.arm(_retry_timer(run, activity))
+
+
+def _on_attempt_failed(run: RunState, event: ev.ActivityAttemptFailed, outbox: Outbox | None) -> None:
+    activity, _ = _moved(run, event)
+    if outbox is not None:
+        if activity.retry_at:
+            outbox.disarm(_retry_timer(run, activity))
+        outbox.end_task((run.run_id, event.number), is_step=activity.options.is_step)
+        outbox.failed(run, event, activity.name)
+    activity.retry_at, activity.token = event.retry_at, event.token
+    if not event.same_as:
+        activity.failure, activity.failed = event.failure, event.attempt
+    activity.worker = activity.declined = ""
+    if outbox is not None:
+        outbox.arm(_retry_timer(run, activity))
+
+
+def _on_retried(run: RunState, event: ev.ActivityRetried, outbox: Outbox | None) -> None:
+    activity, _ = _moved(run, event)
+    if outbox is not None:
+        outbox.disarm(_retry_timer(run, activity))
+    activity.attempt, activity.retry_at, activity.declined = event.attempt, 0, ""
+    if outbox is not None:
+        outbox.dispatch(task_of(run, activity))
+
+
+def _on_completed(run: RunState, event: ev.ActivityCompleted, outbox: Outbox | None) -> None:
+    activity, before = _moved(run, event)
+    del run.activities[event.number]
+    if outbox is not None:
+        _end(run, activity, before, outbox)
+
+
+def _on_failed(run: RunState, event: ev.ActivityFailed, outbox: Outbox | None) -> None:
+    activity, before = _moved(run, event)
+    del run.activities[event.number]
+    if outbox is not None:
+        _end(run, activity, before, outbox)
+        outbox.failed(run, event, activity.name)
+
+
+def _on_cancel_requested(run: RunState, event: ev.ActivityCancelRequested, outbox: Outbox | None) -> None:
+    activity, before = _moved(run, event)
+    del run.activities[event.number]
+    if outbox is not None:
+        _stop(run, activity, before, outbox)
+
+
+def _on_command_ignored(run: RunState, event: ev.CommandIgnored, outbox: Outbox | None) -> None:
+    """It changes nothing: people read why a report had no effect."""
+
+
+def _close(run: RunState, outbox: Outbox | None) -> None:
+    if outbox is not None:
+        for activity in run.activities.values():
+            _stop(run, activity, activity.status, outbox)
+    run.activities.clear()
+
+
+def _end(run: RunState, activity: ActivityState, before: ActivityStatus, outbox: Outbox) -> None:
+    if activity.retry_at:
+        outbox.disarm(_retry_timer(run, activity))
+    if before is not _S.BACKING_OFF:
+        outbox.end_task((run.run_id, activity.number), is_step=activity.options.is_step)
+    if activity.options.retry.give_up_after_us:
+        outbox.disarm(_give_up_timer(run, activity))
+
+
+def _stop(run: RunState, activity: ActivityState, before: ActivityStatus, outbox: Outbox) -> None:
+    _end(run, activity, before, outbox)
+    if before is not _S.BACKING_OFF:
+        outbox.cancel(run.run_id, activity.number, activity.token, is_step=activity.options.is_step)
+
+
+def task_of(run: RunState, activity: ActivityState) -> Task:
+    """The task that dispatches the current attempt."""
+    options = activity.options
+    return Task(
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        number=activity.number,
+        attempt=activity.attempt,
+        token=activity.token,
+        name=activity.name,
+        queue=options.queue,
+        input=activity.input,
+        timeout_us=options.timeout_us,
+        idempotency_key=options.idempotency_key or f"{run.run_id}/{activity.number}",
+        scheduled_at=activity.scheduled_at,
+        workflow_type=run.type,
+        trace=run.started.trace,
+    )
+
+
+def _retry_timer(run: RunState, activity: ActivityState) -> Timer:
+    return Timer(activity.retry_at, run.run_id, TimerKind.RETRY, activity.number, run.workflow_id)
+
+
+def _give_up_timer(run: RunState, activity: ActivityState) -> Timer:
+    at = activity.scheduled_at + activity.options.retry.give_up_after_us
+    return Timer(at, run.run_id, TimerKind.GIVE_UP, activity.number, run.workflow_id)
+
+
+# ---- actions, and what people read
+
+
+def _schedule(run: RunState, action: ac.ScheduleActivity, token: Callable[[], str]) -> ev.AnyEvent:
+    return ev.ActivityScheduled(action.number, action.name, action.input, action.options, token())
+
+
+def _cancel(run: RunState, action: ac.CancelActivity, token: Callable[[], str]) -> ev.AnyEvent | None:
+    return ev.ActivityCancelRequested(action.number) if action.number in run.activities else None
+
+
+def _is_same_activity(event: ev.ActivityScheduled, action: ac.ScheduleActivity) -> bool:
+    return event.number == action.number and event.name == action.name
+
+
+def _waits(run: RunState, limit: int) -> list[Wait]:
+    return [
+        Wait("activity", each.name, number, each.attempt, each.scheduled_at, each.retry_at)
+        for number, each in islice(run.activities.items(), limit)
+    ]
+
+
+MACHINE: Final = Machine(
+    name="activity",
+    states=ActivityStatus,
+    transitions=TRANSITIONS,
+    decide={
+        cm.CompleteActivity: _complete,
+        cm.FailActivity: _fail,
+        cm.StartActivity: _start,
+        cm.DeclineActivity: _decline,
+        cm.HeartbeatActivity: _heartbeat,
+        cm.ExpireLease: _expire_lease,
+        cm.RetryActivity: _retry,
+        cm.ExpireActivity: _expire,
+    },
+    record={
+        ev.ActivityScheduled: _on_scheduled,
+        ev.ActivityStarted: _on_started,
+        ev.ActivityDeclined: _on_declined,
+        ev.ActivityAttemptFailed: _on_attempt_failed,
+        ev.ActivityRetried: _on_retried,
+        ev.ActivityCompleted: _on_completed,
+        ev.ActivityFailed: _on_failed,
+        ev.ActivityCancelRequested: _on_cancel_requested,
+        ev.CommandIgnored: _on_command_ignored,
+    },
+    actions={
+        ac.ScheduleActivity: ActionRule(
+            event=ev.ActivityScheduled,
+            to_event=_schedule,
+            fits=_is_same_activity,
+            in_words=lambda it: f"activity {it.number} {it.name!r} scheduled",
+        ),
+        ac.CancelActivity: ActionRule(
+            event=ev.ActivityCancelRequested,
+            to_event=_cancel,
+            fits=same_number,
+            in_words=lambda it: f"activity {it.number} cancelled",
+        ),
+    },
+    cancelling={
+        ac.CancelActivity: Cancelling(
+            opened_by=ev.ActivityScheduled,
+            closed_by=(ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelRequested),
+        )
+    },
+    wakes=frozenset({ev.ActivityCompleted, ev.ActivityFailed}),
+    due={
+        TimerKind.RETRY: lambda timer: cm.RetryActivity(timer.workflow_id, timer.run_id, number=timer.number),
+        TimerKind.GIVE_UP: lambda timer: cm.ExpireActivity(timer.workflow_id, timer.run_id, number=timer.number),
+    },
+    waits=_waits,
+    close=_close,
+)

@@ -1,0 +1,243 @@
+"""The machine of a run as a whole: delayed, running, suspended, closed.
+
+Suspended: the code cannot be brought to where the history is. Nothing is lost; the run resumes when its code fits again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from perdure.core import requests
+from perdure.core.machine import NOTHING, ActionRule, Decision, Machine, Outbox, Stamp
+from perdure.core.state import Phase, RunState
+from perdure.model import actions as ac
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.replies import Accepted
+from perdure.model.states import Wait
+from perdure.model.timers import Timer, TimerKind
+
+_P = Phase
+
+TRANSITIONS: Final[dict[tuple[Phase, type[ev.Event]], Phase]] = {
+    (_P.DELAYED, ev.WorkflowBegun): _P.RUNNING,
+    (_P.DELAYED, ev.WorkflowCancelled): _P.CANCELLED,
+    (_P.DELAYED, ev.WorkflowTerminated): _P.TERMINATED,
+    (_P.DELAYED, ev.WorkflowTimedOut): _P.TIMED_OUT,
+    (_P.RUNNING, ev.WorkflowSuspended): _P.SUSPENDED,
+    (_P.RUNNING, ev.WorkflowCompleted): _P.COMPLETED,
+    (_P.RUNNING, ev.WorkflowFailed): _P.FAILED,
+    (_P.RUNNING, ev.WorkflowCancelled): _P.CANCELLED,
+    (_P.RUNNING, ev.WorkflowTerminated): _P.TERMINATED,
+    (_P.RUNNING, ev.WorkflowTimedOut): _P.TIMED_OUT,
+    (_P.SUSPENDED, ev.WorkflowResumed): _P.RUNNING,
+    (_P.SUSPENDED, ev.WorkflowSuspended): _P.SUSPENDED,
+    (_P.SUSPENDED, ev.WorkflowTerminated): _P.TERMINATED,
+    (_P.SUSPENDED, ev.WorkflowTimedOut): _P.TIMED_OUT,
+}
+
+
+# ---- decide
+
+
+def _cancel(run: RunState, command: cm.CancelWorkflow, stamp: Stamp) -> Decision:
+    if (reply := requests.repeated(run.requests, command, run.run_id)) is not None:
+        return Decision(reply=reply)
+    accepted = Accepted(command.request_id, run.run_id)
+    requested = ev.WorkflowCancelRequested(command.reason, command.request_id)
+    if run.phase is Phase.DELAYED:  # no code runs yet that could clean up
+        return Decision((requested, ev.WorkflowCancelled(command.reason)), accepted)
+    return Decision((requested,), accepted)
+
+
+def _terminate(run: RunState, command: cm.TerminateWorkflow, stamp: Stamp) -> Decision:
+    terminated = ev.WorkflowTerminated(command.reason, command.request_id)
+    return Decision((terminated,), Accepted(command.request_id, run.run_id))
+
+
+def _expire(run: RunState, command: cm.ExpireWorkflow, stamp: Stamp) -> Decision:
+    if stamp.at < run.started_at + run.started.timeout_us:
+        return NOTHING
+    return Decision((ev.WorkflowTimedOut(),))
+
+
+def _begin(run: RunState, command: cm.BeginWorkflow, stamp: Stamp) -> Decision:
+    if run.phase is not Phase.DELAYED or stamp.at < run.started.delayed_until:
+        return NOTHING
+    return Decision((ev.WorkflowBegun(),))
+
+
+# ---- record
+
+
+def _on_started(run: RunState, event: ev.WorkflowStarted, outbox: Outbox | None) -> None:
+    if outbox is not None:
+        if event.timeout_us:
+            outbox.arm(_timeout_timer(run))
+        if event.delayed_until:
+            outbox.arm(_begin_timer(run))
+
+
+def _on_begun(run: RunState, event: ev.WorkflowBegun, outbox: Outbox | None) -> None:
+    run.phase = TRANSITIONS[run.phase, ev.WorkflowBegun]
+    run.reason = ""
+    if outbox is not None:
+        outbox.disarm(_begin_timer(run))
+
+
+def _on_suspended(run: RunState, event: ev.WorkflowSuspended, outbox: Outbox | None) -> None:
+    run.phase = TRANSITIONS[run.phase, ev.WorkflowSuspended]
+    run.reason = event.reason
+
+
+def _on_resumed(run: RunState, event: ev.WorkflowResumed, outbox: Outbox | None) -> None:
+    run.phase = TRANSITIONS[run.phase, ev.WorkflowResumed]
+    run.reason = ""
+
+
+def _on_cancel_requested(run: RunState, event: ev.WorkflowCancelRequested, outbox: Outbox | None) -> None:
+    run.cancel_reason = event.reason
+    if event.request_id:
+        run.requests["cancel", event.request_id] = hash(event.reason)
+
+
+def _end(run: RunState, event: Any, reason: str = "") -> None:
+    run.phase = TRANSITIONS[run.phase, type(event)]
+    run.closed_at = run.last_at
+    run.reason = reason
+
+
+def _on_completed(run: RunState, event: ev.WorkflowCompleted, outbox: Outbox | None) -> None:
+    _end(run, event)
+    run.result = event.result
+
+
+def _on_failed(run: RunState, event: ev.WorkflowFailed, outbox: Outbox | None) -> None:
+    _end(run, event)
+    run.failure = event.failure
+    if outbox is not None:
+        outbox.failed(run, event)
+
+
+def _on_timed_out(run: RunState, event: ev.WorkflowTimedOut, outbox: Outbox | None) -> None:
+    _end(run, event)
+    if outbox is not None:
+        outbox.failed(run, event)
+
+
+def _on_cancelled(run: RunState, event: ev.WorkflowCancelled, outbox: Outbox | None) -> None:
+    _end(run, event, event.reason)
+
+
+def _on_terminated(run: RunState, event: ev.WorkflowTerminated, outbox: Outbox | None) -> None:
+    _end(run, event, event.reason)
+    if event.request_id:
+        run.requests["terminate", event.request_id] = hash(event.reason)
+
+
+def _close(run: RunState, outbox: Outbox | None) -> None:
+    if outbox is not None:
+        if run.started.timeout_us:
+            outbox.disarm(_timeout_timer(run))
+        if run.started.delayed_until:
+            outbox.disarm(_begin_timer(run))
+
+
+def _timeout_timer(run: RunState) -> Timer:
+    return Timer(run.started_at + run.started.timeout_us, run.run_id, TimerKind.TIMEOUT, 0, run.workflow_id)
+
+
+def _begin_timer(run: RunState) -> Timer:
+    return Timer(run.started.delayed_until, run.run_id, TimerKind.BEGIN, 0, run.workflow_id)
+
+
+# ---- actions, and what people read
+
+
+def _complete(run: RunState, action: ac.CompleteWorkflow, token: Callable[[], str]) -> ev.AnyEvent:
+    return ev.WorkflowCompleted(action.result)
+
+
+def _fail(run: RunState, action: ac.FailWorkflow, token: Callable[[], str]) -> ev.AnyEvent:
+    return ev.WorkflowFailed(action.failure)
+
+
+def _end_cancelled(run: RunState, action: ac.EndCancelled, token: Callable[[], str]) -> ev.AnyEvent:
+    return ev.WorkflowCancelled(run.cancel_reason)
+
+
+def _always(event: Any, action: Any) -> bool:
+    """A run ends once: the kind says which action it is."""
+    return True
+
+
+def _in_words(ending: Any) -> str:
+    match ending:
+        case ac.CompleteWorkflow() | ev.WorkflowCompleted():
+            return "the workflow completed"
+        case ac.FailWorkflow() | ev.WorkflowFailed():
+            return "the workflow failed"
+        case _:
+            return "the workflow cancelled"
+
+
+def _waits(run: RunState, limit: int) -> list[Wait]:
+    if run.phase is Phase.DELAYED:
+        return [Wait("start", "", 0, due_at=run.started.delayed_until)]
+    return []
+
+
+MACHINE: Final = Machine(
+    name="lifecycle",
+    states=Phase,
+    transitions=TRANSITIONS,
+    decide={
+        cm.CancelWorkflow: _cancel,
+        cm.TerminateWorkflow: _terminate,
+        cm.ExpireWorkflow: _expire,
+        cm.BeginWorkflow: _begin,
+    },
+    handled_elsewhere=frozenset(
+        {cm.StartWorkflow, cm.ResumeWorkflow, cm.QueryWorkflow, cm.AwaitWorkflow, cm.ReadHistory},
+    ),
+    record={
+        ev.WorkflowStarted: _on_started,
+        ev.WorkflowBegun: _on_begun,
+        ev.WorkflowSuspended: _on_suspended,
+        ev.WorkflowResumed: _on_resumed,
+        ev.WorkflowCancelRequested: _on_cancel_requested,
+        ev.WorkflowCompleted: _on_completed,
+        ev.WorkflowFailed: _on_failed,
+        ev.WorkflowCancelled: _on_cancelled,
+        ev.WorkflowTerminated: _on_terminated,
+        ev.WorkflowTimedOut: _on_timed_out,
+    },
+    actions={
+        ac.CompleteWorkflow: ActionRule(
+            event=ev.WorkflowCompleted,
+            to_event=_complete,
+            fits=_always,
+            in_words=_in_words,
+        ),
+        ac.FailWorkflow: ActionRule(
+            event=ev.WorkflowFailed,
+            to_event=_fail,
+            fits=_always,
+            in_words=_in_words,
+        ),
+        ac.EndCancelled: ActionRule(
+            event=ev.WorkflowCancelled,
+            to_event=_end_cancelled,
+            fits=_always,
+            in_words=_in_words,
+        ),
+    },
+    wakes=frozenset({ev.WorkflowStarted, ev.WorkflowBegun, ev.WorkflowCancelRequested}),
+    due={
+        TimerKind.TIMEOUT: lambda timer: cm.ExpireWorkflow(timer.workflow_id, timer.run_id),
+        TimerKind.BEGIN: lambda timer: cm.BeginWorkflow(timer.workflow_id, timer.run_id),
+    },
+    waits=_waits,
+    close=_close,
+)

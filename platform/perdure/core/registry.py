@@ -1,0 +1,118 @@
+"""All machines, merged into one table for each question; a command, event, action or timer without a machine stops the import.
+
+A new capability is one more file in `machines` and one more name in `MACHINES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar, get_args
+
+from perdure.core.machine import ActionRule, Decide, Machine, Outbox, Record
+from perdure.core.machines import activity, lifecycle, record, signal, timer
+from perdure.core.state import RunState
+from perdure.model import actions as ac
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.timers import Timer, TimerKind
+
+MACHINES: Final[tuple[Machine, ...]] = (
+    lifecycle.MACHINE,
+    signal.MACHINE,
+    activity.MACHINE,
+    timer.MACHINE,
+    record.MACHINE,
+)
+"""In the order in which `waits` names what a run waits for."""
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class IncompleteError(TypeError):
+    """The machines do not cover the model, or two of them claim the same part of it."""
+
+
+def merged(tables: Iterable[tuple[str, Mapping[_K, _V]]], every: Iterable[Any], what: str) -> dict[_K, _V]:
+    """One table of all.
+
+    Args:
+        tables: name of the machine, and its table.
+        every: the keys that the result must have.
+        what: the keys are, for the message.
+
+    Raises:
+        IncompleteError: a key is missing, has two machines, or is not one of `every`.
+    """
+    found: dict[_K, _V] = {}
+    owners: dict[_K, str] = {}
+    for name, table in tables:
+        for key, value in table.items():
+            if key in found:
+                raise IncompleteError(f"{what} {_name(key)} belongs to two machines, {owners[key]} and {name}")
+            found[key], owners[key] = value, name
+    wanted = set(every)
+    if missing := wanted - found.keys():
+        raise IncompleteError(
+            f"no machine of perdure.core.registry.MACHINES has the {what} {', '.join(sorted(map(_name, missing)))}"
+        )
+    if foreign := found.keys() - wanted:
+        raise IncompleteError(f"the {what} {', '.join(sorted(map(_name, foreign)))} is not in the union of the model")
+    return found
+
+
+def _name(key: Any) -> str:
+    return str(getattr(key, "__name__", key))
+
+
+def _closing(end: Record, machines: Iterable[Machine]) -> Record:
+    """The record of an event that ends the run: whatever is still open is stopped."""
+    closers = [machine.close for machine in machines if machine.close is not None]
+
+    def record_end(run: RunState, event: Any, outbox: Outbox | None) -> None:
+        for close in closers:
+            close(run, outbox)
+        end(run, event, outbox)
+
+    return record_end
+
+
+def _decides(machine: Machine) -> Iterator[tuple[type[cm.Command], Decide | None]]:
+    yield from machine.decide.items()
+    yield from ((command, None) for command in machine.handled_elsewhere)
+
+
+COMMANDS: Final = merged(((each.name, dict(_decides(each))) for each in MACHINES), get_args(cm.AnyCommand), "command")
+DECIDE: Final[dict[type[cm.Command], Decide]] = {kind: decide for kind, decide in COMMANDS.items() if decide is not None}
+"""What each command leads to; those that the engine handles without a decision are left out."""
+
+RECORD: Final[dict[type[ev.Event], Record]] = {
+    kind: _closing(record, MACHINES) if kind in ev.TERMINAL else record
+    for kind, record in merged(((each.name, each.record) for each in MACHINES), get_args(ev.AnyEvent), "event").items()
+}
+"""What each event changes and causes."""
+
+ACTIONS: Final[dict[type[ac.Action], ActionRule]] = merged(
+    ((each.name, each.actions) for each in MACHINES), get_args(ac.AnyAction), "action"
+)
+RECORDED_AS: Final[dict[type[ev.Event], type[ac.Action]]] = {rule.event: action for action, rule in ACTIONS.items()}
+"""The events that record an action; all others come from outside the code."""
+
+DUE: Final[dict[TimerKind, Callable[[Timer], cm.AnyCommand]]] = merged(
+    ((each.name, each.due) for each in MACHINES), TimerKind, "timer"
+)
+"""What a timer asks of its run when it fires."""
+
+WAKES: Final[frozenset[type[ev.Event]]] = frozenset().union(*(each.wakes for each in MACHINES))
+"""The events that workflow code can notice."""
+
+CANCELS: Final[frozenset[type[ac.Action]]] = frozenset(action for each in MACHINES for action in each.cancelling)
+"""The actions that cancel something."""
+OPENS: Final[dict[type[ev.Event], type[ac.Action]]] = {
+    rule.opened_by: action for each in MACHINES for action, rule in each.cancelling.items()
+}
+"""From this event on, this action cancels something."""
+CLOSES: Final[dict[type[ev.Event], type[ac.Action]]] = {
+    event: action for each in MACHINES for action, rule in each.cancelling.items() for event in rule.closed_by
+}
+"""From this event on, it no longer does."""

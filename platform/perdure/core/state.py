@@ -1,0 +1,161 @@
+"""What a run remembers, folded from its events: data only. The rules are in `machines`; nothing else writes here."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from perdure.core import requests
+from perdure.model import events as ev
+from perdure.model.failure import FailureInfo
+from perdure.model.options import ActivityOptions
+from perdure.model.states import Status
+
+
+class Phase(IntEnum):
+    """Where a run is."""
+
+    DELAYED = 1
+    RUNNING = 2
+    SUSPENDED = 3
+    COMPLETED = 4
+    FAILED = 5
+    CANCELLED = 6
+    TERMINATED = 7
+    TIMED_OUT = 8
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the run has ended."""
+        return self >= Phase.COMPLETED
+
+
+STATUS: Final[dict[Phase, Status]] = {
+    Phase.DELAYED: Status.RUNNING,
+    Phase.RUNNING: Status.RUNNING,
+    Phase.SUSPENDED: Status.SUSPENDED,
+    Phase.COMPLETED: Status.COMPLETED,
+    Phase.FAILED: Status.FAILED,
+    Phase.CANCELLED: Status.CANCELLED,
+    Phase.TERMINATED: Status.TERMINATED,
+    Phase.TIMED_OUT: Status.TIMED_OUT,
+}
+"""What everybody sees of a phase."""
+
+
+class ActivityStatus(IntEnum):
+    """Where an activity is."""
+
+    DISPATCHED = 1
+    STARTED = 2
+    BACKING_OFF = 3
+    COMPLETED = 4
+    FAILED = 5
+    CANCELLED = 6
+
+
+class ActivityState:
+    """An open activity.
+
+    Attributes:
+        failure: of the last attempt that failed.
+        failed: the attempt that `failure` was recorded with; 0 when none has failed.
+        token: of the current attempt; during a back-off, of the next one.
+        retry_at: when it is dispatched again, microseconds; 0 unless it backs off or was declined.
+        declined: why a worker refused it; empty when none has.
+    """
+
+    __slots__ = (
+        "attempt",
+        "declined",
+        "failed",
+        "failure",
+        "input",
+        "name",
+        "number",
+        "options",
+        "retry_at",
+        "scheduled_at",
+        "status",
+        "token",
+        "worker",
+    )
+
+    def __init__(self, scheduled: ev.ActivityScheduled, at: int) -> None:
+        self.number = scheduled.number
+        self.name = scheduled.name
+        self.input = scheduled.input
+        self.options: ActivityOptions = scheduled.options
+        self.token = scheduled.token
+        self.scheduled_at = at
+        self.status: ActivityStatus = ActivityStatus.DISPATCHED
+        self.attempt = 1
+        self.retry_at = 0
+        self.failure: FailureInfo | None = None
+        self.failed = 0
+        self.worker = ""
+        self.declined = ""
+
+
+class RunState:
+    """A run. Mutable and slotted: a batch that aborts drops it, and it is folded again from its events.
+
+    Attributes:
+        activities: the open ones, by number.
+        timers: the armed ones, number to `fires_at`.
+        requests: kind and id of each recorded request, to a hash of its content (`core.requests`) that only this process understands.
+        last_hash: of the last record; empty before the first.
+        input_partition: of the last command that a record covers; -1 when there is none.
+        input_offset: the same.
+    """
+
+    __slots__ = (
+        "activities",
+        "cancel_reason",
+        "closed_at",
+        "failure",
+        "input_offset",
+        "input_partition",
+        "last_at",
+        "last_event_id",
+        "last_hash",
+        "phase",
+        "reason",
+        "requests",
+        "result",
+        "run_id",
+        "started",
+        "started_at",
+        "timers",
+        "workflow_id",
+    )
+
+    def __init__(self, workflow_id: str, run_id: str, started: ev.WorkflowStarted, at: int) -> None:
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.started = started
+        self.started_at = self.last_at = at
+        self.phase: Phase = Phase.DELAYED if started.delayed_until else Phase.RUNNING
+        self.last_event_id = 1
+        self.last_hash = b""
+        self.closed_at = 0
+        self.cancel_reason = ""
+        self.result = b""
+        self.failure: FailureInfo | None = None
+        self.reason = ""
+        self.activities: dict[int, ActivityState] = {}
+        self.timers: dict[int, int] = {}
+        self.input_partition = self.input_offset = -1
+        self.requests: dict[requests.Key, int] = {}
+        if started.request_id:
+            self.requests["start", started.request_id] = requests.of_start(started)
+
+    @property
+    def type(self) -> str:
+        """The workflow type's name."""
+        return self.started.type
+
+    @property
+    def status(self) -> Status:
+        """What everybody sees of its phase."""
+        return STATUS[self.phase]
