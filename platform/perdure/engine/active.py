@@ -43,6 +43,17 @@ class ActiveRun:
         self.view_fault = public.reason if public is not None and public.reason != state.reason else ""
         self.is_stale = False
 
+    def drop_code(self) -> None:
+        """Forget the code; a replay brings it back when it is needed."""
+        if self.live is not None:
+            self.live.evict()
+            self.live = None
+
+    def drop_code_if_spoilt(self) -> None:
+        """Forget code whose run a query or a view has changed: only a replay can undo that."""
+        if self.live is not None and self.live.is_spoilt:
+            self.drop_code()
+
 
 class ActiveRuns:
     """The current run of each workflow id in use, least recently used first.
@@ -155,8 +166,8 @@ class ActiveRuns:
     def drop(self, workflow_id: str) -> None:
         """Forget a run; the store has it."""
         active = self._runs.pop(workflow_id, None)
-        if active is not None and active.live is not None:
-            active.live.evict()
+        if active is not None:
+            active.drop_code()
 
     def drop_if(self, active: ActiveRun) -> None:
         """Forget this run, unless a newer one has its workflow id."""

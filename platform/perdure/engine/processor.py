@@ -14,17 +14,21 @@ from perdure import errors, tracing
 from perdure.codec.records import encode_event_record, hash_of
 from perdure.core.registry import DUE
 from perdure.core.run import public_state
-from perdure.engine.active import ActiveRun, ActiveRuns, record_of
+from perdure.engine.activation import Activation
+from perdure.engine.active import ActiveRuns, record_of
 from perdure.engine.counts import Counts, Doing, Pulse
 from perdure.engine.failure_log import FailureLog
 from perdure.engine.handling import Handler
 from perdure.engine.hybrid_clock import HybridClock
 from perdure.engine.leases import AT_ONCE, Leases
+from perdure.engine.messages import Messages
 from perdure.engine.outbox import BatchOutbox
 from perdure.engine.ports import Batch, Spoilt
 from perdure.engine.quarantine import BARE, Poison, Quarantine, Stage, Way
+from perdure.engine.reads import Reads
 from perdure.engine.report import Report, Sparing, to_stderr
 from perdure.engine.review import BATCHES, PAUSE_S, Reviewer
+from perdure.engine.starting import Starting
 from perdure.engine.timers import TimerQueue
 from perdure.engine.traced import handle_traced
 from perdure.engine.waiters import Waiters
@@ -110,7 +114,6 @@ class Engine:
         self._timers = TimerQueue(store)
         self._leases = Leases()
         self._waiters = Waiters()
-        self._touched: dict[str, ActiveRun] = {}
         self._own: deque[cm.AnyCommand] = deque()
         self._taken_own: list[cm.AnyCommand] = []
         self._farewells: list[tuple[str, AnyReply]] = []
@@ -119,20 +122,19 @@ class Engine:
         self._has_open_batch = False
         self.counts = Counts()
         self.pulse = Pulse()
-        self._handler = Handler(
+        self._activation = Activation(
             self._runs,
             self._outbox,
-            self._leases,
-            waiters=self._waiters,
-            touched=self._touched,
+            ids,
+            payloads=payloads,
             quarantine=self._quarantine,
             can_answer=log.can_answer,
-            clock=clock,
-            ids=ids,
-            definitions=definitions,
-            payloads=payloads,
             report=self._report,
         )
+        self._touched = self._activation.touched
+        messages = Messages(self._activation, self._leases, clock, definitions=definitions, payloads=payloads)
+        starting = Starting(self._activation, messages, definitions, payloads)
+        self._handler = Handler(starting, messages, Reads(self._activation, self._waiters, payloads))
         self.batches = 0
 
     @property
@@ -198,7 +200,7 @@ class Engine:
             pulse.turn(Doing.HANDLING)
             self._outbox.begin(at)
             self._outbox.batch.replies += self._farewells
-            self._handler.begin(at)
+            self._activation.begin(at)
             self._handle(commands)
             self._join_steps()
             quarantine.write()
@@ -339,7 +341,7 @@ class Engine:
         """Close the records of the runs that were touched."""
         batch = self._outbox.batch
         for active in self._touched.values():
-            self._handler.refresh_view(active)
+            self._activation.refresh_view(active)
         for active in self._touched.values():
             if not active.events:
                 continue

@@ -1,0 +1,186 @@
+"""Activation: one run in an open batch. Finds it, brings its code to where its history is, records events, and shows them to the code.
+
+The use cases (`starting`, `messages`, `reads`) stand on it and not on each other's parts.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.core.actions import to_event
+from perdure.core.machine import Stamp
+from perdure.core.run import record
+from perdure.core.state import Phase
+from perdure.engine.ports import Spoilt
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.described import described
+from perdure.model.replies import AnyReply, Refusal, Refused
+from perdure.replay.live import STRAYED, SUSPENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.engine.active import ActiveRun, ActiveRuns
+    from perdure.engine.outbox import BatchOutbox
+    from perdure.engine.ports import Ids
+    from perdure.engine.quarantine import Quarantine
+    from perdure.engine.report import Report
+    from perdure.model.payloads import Payloads
+
+CHANGES: Final = (cm.StartWorkflow, cm.SignalWorkflow, cm.CancelWorkflow, cm.TerminateWorkflow)
+"""The requests that change something when they are not refused."""
+
+
+class Activation:
+    """Runs in the open batch.
+
+    Args:
+        runs: the cache.
+        outbox: of the open batch.
+        ids: fresh ids.
+        payloads: encodes failures.
+        quarantine: knows the command as it was taken.
+        can_answer: whether a reply to an address reaches anybody.
+        report: takes what an operator should know.
+
+    Attributes:
+        touched: the runs that the open batch concerns, by run id.
+        stamp: of the open batch.
+    """
+
+    __slots__ = ("_can_answer", "_payloads", "_quarantine", "_report", "ids", "outbox", "runs", "stamp", "touched")
+
+    def __init__(
+        self,
+        runs: ActiveRuns,
+        outbox: BatchOutbox,
+        ids: Ids,
+        *,
+        payloads: Payloads,
+        quarantine: Quarantine,
+        can_answer: Callable[[str], bool],
+        report: Report,
+    ) -> None:
+        self.runs = runs
+        self.outbox = outbox
+        self.ids = ids
+        self.touched: dict[str, ActiveRun] = {}
+        self.stamp = Stamp(0, ids.token)
+        self._payloads = payloads
+        self._quarantine = quarantine
+        self._can_answer = can_answer
+        self._report = report
+
+    def begin(self, at: int) -> None:
+        """Begin a batch, stamped `at`."""
+        self.stamp = Stamp(at, self.ids.token)
+
+    # ---- find and answer
+
+    def find(self, command: cm.AnyCommand) -> ActiveRun | None:
+        """The run that a command is for; None when it is not there: a request is then refused."""
+        active = self.runs.find(command.workflow_id)
+        if active is not None and command.run_id in ("", active.state.run_id):
+            return active
+        if isinstance(command, cm.Request):
+            whom = f"workflow {command.workflow_id!r}" + (f", run {command.run_id!r}" if command.run_id else "")
+            code: Refusal = "closed" if active is not None else "not_found"
+            self.refuse(command, code, f"{whom} is not running: no run with this id" + (" is open" if active is not None else ""))
+        return None
+
+    def refuse(self, command: cm.Request, code: Refusal, message: str) -> None:
+        """Answer that a request is refused, and why."""
+        self.answer(command, Refused(command.request_id, code, message))
+
+    def answer(self, command: cm.Request, reply: AnyReply | None) -> None:
+        """Answer a request.
+
+        A refused change that nobody hears of would be lost in silence: it becomes a dead letter. A refused read loses nothing.
+        """
+        self.outbox.reply(command.reply_to, reply)
+        if type(reply) is Refused and isinstance(command, CHANGES) and not self._can_answer(command.reply_to):
+            taken = self._quarantine.current or command
+            self.outbox.batch.letters.append(Spoilt(taken, "refused", f"{reply.message} ({reply.code})"))
+
+    # ---- the history
+
+    def record(self, active: ActiveRun, event: Any) -> None:
+        """Record an event of the run."""
+        state = active.state
+        self.touched[state.run_id] = active
+        record(state, event, self.stamp.at, self.outbox)
+        active.events.append(event)
+
+    # ---- the code
+
+    def bring_live(self, active: ActiveRun) -> BaseException | None:
+        """Have the code where the history is.
+
+        Returns:
+            Why that cannot be done; the run is suspended then. None: it is there.
+        """
+        if active.live is None:
+            try:
+                self.runs.bring_live(active)
+            except STRAYED as error:
+                self.suspend(active, error)
+                return error
+        return None
+
+    def show(self, active: ActiveRun, event: Any) -> None:
+        """Let the code continue with an event that was just recorded, and record what it wants then."""
+        live = active.live
+        if live is None or active.state.phase is not Phase.RUNNING:
+            return
+        try:
+            wanted = live.apply(event, self.stamp.at, active.state.last_event_id)
+        except STRAYED as error:
+            self.suspend(active, error)
+            return
+        active.is_stale = True
+        self.act(active, wanted)
+
+    def act(self, active: ActiveRun, wanted: list[Any]) -> None:
+        """Record what the code wants."""
+        for action in wanted:
+            event = to_event(active.state, action, self.stamp.token)
+            if event is not None:
+                self.record(active, event)
+
+    def suspend(self, active: ActiveRun, error: BaseException) -> None:
+        """Drop the code, which cannot be trusted, and record why."""
+        active.drop_code()
+        reason = _reason_of(error)
+        state = active.state
+        if state.phase is Phase.RUNNING or (state.phase is Phase.SUSPENDED and state.reason != reason):
+            self.record(active, ev.WorkflowSuspended(reason))
+            message = f"workflow {state.workflow_id!r} suspended (no data lost): {reason}"
+            self._report(message, workflow_id=state.workflow_id, run_id=state.run_id)
+
+    def refresh_view(self, active: ActiveRun) -> None:
+        """Take the view again, if the code has moved."""
+        live = active.live
+        if live is None or not active.is_stale:
+            return
+        active.is_stale = False
+        try:
+            view = live.view()
+        except SUSPENDING as error:
+            self.suspend(active, error)
+        except BaseException as error:  # noqa: BLE001 - the author's; the run continues with the last view
+            message = self._payloads.encode_failure(error).message
+            active.view_fault = f"the view could not be taken: {type(error).__name__}: {message}"
+        else:
+            active.view_fault = ""
+            if view is not None:
+                active.view = view
+        active.drop_code_if_spoilt()
+
+
+def _reason_of(error: BaseException) -> str:
+    if isinstance(error, Exception):
+        with suppress(BaseException):  # an author's __str__ may raise anything
+            return str(error)
+    return described(error)

@@ -1,0 +1,153 @@
+"""Messages to a run that is there: signals, cancellations, reports of workers, timers that fire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from perdure.core.registry import WAKES
+from perdure.core.run import decide
+from perdure.core.state import Phase
+from perdure.engine.faults import fault_of_signal
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.limits import fault_of_reason
+from perdure.model.replies import Accepted, Refusal
+from perdure.replay.live import STRAYED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from perdure.engine.activation import Activation
+    from perdure.engine.active import ActiveRun
+    from perdure.engine.leases import Leases
+    from perdure.engine.ports import Clock
+    from perdure.model.payloads import Payloads
+    from perdure.workflow import Definition
+
+
+class Messages:
+    """Handles messages.
+
+    Args:
+        activation: the runs of the open batch.
+        leases: of attempts.
+        clock: for leases.
+        definitions: workflow types by name.
+        payloads: checks arguments before they are recorded.
+    """
+
+    __slots__ = ("_activation", "_clock", "_definitions", "_leases", "_payloads")
+
+    def __init__(
+        self,
+        activation: Activation,
+        leases: Leases,
+        clock: Clock,
+        *,
+        definitions: Mapping[str, Definition],
+        payloads: Payloads,
+    ) -> None:
+        self._activation = activation
+        self._leases = leases
+        self._clock = clock
+        self._definitions = definitions
+        self._payloads = payloads
+
+    def handle(self, command: cm.AnyCommand) -> None:
+        """Handle a message."""
+        self._handle(command)
+
+    def attach(self, signal: cm.SignalWorkflow) -> None:
+        """Handle a signal that came with a start and goes to the run that is open: the answer says that no run is new."""
+        self._handle(signal, is_attached=True)
+
+    def resume(self, command: cm.ResumeWorkflow) -> None:
+        """Try again to bring the code of a suspended run to where its history is, or check that of a running one."""
+        activation = self._activation
+        active = activation.runs.find(command.workflow_id)
+        if active is None or active.state.run_id != command.run_id:
+            return
+        if active.state.phase is Phase.RUNNING:
+            activation.bring_live(active)
+            return
+        if active.state.phase is not Phase.SUSPENDED:
+            return
+        try:
+            wanted = activation.runs.bring_live(active)
+        except STRAYED as error:
+            activation.suspend(active, error)
+            return
+        activation.record(active, ev.WorkflowResumed())
+        activation.act(active, wanted)
+
+    def _handle(self, command: cm.AnyCommand, *, is_attached: bool = False) -> None:
+        activation = self._activation
+        active = activation.find(command)
+        if active is None:
+            return
+        if isinstance(command, cm.Request):
+            if refusal := self._fault_of(active, command):
+                activation.refuse(command, *refusal)
+                return
+            decision = decide(active.state, command, activation.stamp)
+            reply = decision.reply
+            if is_attached and isinstance(reply, Accepted):
+                reply = replace(reply, is_new=False)
+            activation.answer(command, reply)
+        else:
+            decision = decide(active.state, command, activation.stamp)
+        for event in decision.events:
+            self._take(active, event)
+        self._keep_lease(active, command)
+
+    def _take(self, active: ActiveRun, event: Any) -> None:
+        """Record an event and show it to the code, which must be where the history is before."""
+        activation = self._activation
+        error = activation.bring_live(active) if self._needs_code(active, event) else None
+        activation.record(active, event)
+        if error is not None and type(event) is ev.WorkflowBegun:
+            # A delayed run cannot be suspended before it has begun.
+            activation.suspend(active, error)
+        elif type(event) in WAKES:
+            activation.show(active, event)
+
+    def _needs_code(self, active: ActiveRun, event: Any) -> bool:
+        if type(event) in WAKES:
+            return active.state.phase is Phase.RUNNING or type(event) is ev.WorkflowBegun
+        return isinstance(event, ev.TERMINAL) and self._lacks_view(active)
+
+    def _lacks_view(self, active: ActiveRun) -> bool:
+        """Whether the store was restored from events alone, and only the code has the view."""
+        definition = self._definitions.get(active.state.type)
+        has_one = definition is not None and definition.view is not None
+        return has_one and not active.view and active.state.phase is Phase.RUNNING
+
+    def _fault_of(self, active: ActiveRun, command: cm.Request) -> tuple[Refusal, str] | None:
+        match command:
+            case cm.SignalWorkflow() if not active.state.phase.is_closed:
+                definition = self._definitions.get(active.state.type)
+                return fault_of_signal(definition, self._payloads, command.name, command.input)
+            case cm.CancelWorkflow() | cm.TerminateWorkflow() if fault := fault_of_reason(command.reason):
+                return "limit", fault
+            case _:
+                return None
+
+    def _keep_lease(self, active: ActiveRun, command: cm.AnyCommand) -> None:
+        match command:
+            case cm.StartActivity() | cm.HeartbeatActivity():
+                outbox = self._activation.outbox
+                run_id = active.state.run_id
+                activity = active.state.activities.get(command.number)
+                if activity is None or activity.token != command.token:
+                    # Nobody wants its result: stop it, in case the worker missed the cancellation.
+                    outbox.cancel(run_id, command.number, command.token, is_step=False)
+                    return
+                self._leases.renew(command, run_id, self._clock.elapsed())
+                if isinstance(command, cm.HeartbeatActivity) and command.details:
+                    outbox.keep_details(run_id, command.number, command.details)
+            case cm.CompleteActivity() | cm.FailActivity():
+                self._leases.end(command.token)
+            case _:
+                pass

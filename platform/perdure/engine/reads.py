@@ -1,0 +1,107 @@
+"""Reads: queries, requests that wait for a run to close, pages of a history. They leave no event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from perdure import errors
+from perdure.core.run import closed_reply, fold
+from perdure.core.state import Phase, RunState
+from perdure.engine.faults import too_large
+from perdure.model.limits import ID_BYTES
+from perdure.model.replies import Answered, History, QueryRaised, Refused
+from perdure.replay.live import STRAYED, SUSPENDING
+
+if TYPE_CHECKING:
+    from perdure.engine.activation import Activation
+    from perdure.engine.waiters import Waiters
+    from perdure.model import commands as cm
+    from perdure.model.payloads import Payloads
+
+
+class Reads:
+    """Handles reads.
+
+    Args:
+        activation: the runs of the open batch.
+        waiters: for runs to close.
+        payloads: encodes failures.
+    """
+
+    __slots__ = ("_activation", "_payloads", "_waiters")
+
+    def __init__(self, activation: Activation, waiters: Waiters, payloads: Payloads) -> None:
+        self._activation = activation
+        self._waiters = waiters
+        self._payloads = payloads
+
+    def wait(self, command: cm.AwaitWorkflow) -> None:
+        """Answer when the run has closed."""
+        activation = self._activation
+        reply = activation.outbox.reply
+        if len(command.request_id) > ID_BYTES:  # the answer is part of another command's batch, and might not fit into it
+            activation.refuse(command, "limit", f"the request id is {len(command.request_id)} characters long")
+            return
+        active = activation.runs.find(command.workflow_id)
+        if command.run_id and active is not None and active.state.run_id != command.run_id:
+            earlier = activation.runs.history(command.workflow_id, command.run_id)
+            if earlier:  # others followed it, so it has closed
+                reply(command.reply_to, closed_reply(fold(earlier), command.request_id))
+                return
+        active = activation.find(command)
+        if active is None:
+            return
+        if active.state.phase.is_closed:
+            reply(command.reply_to, closed_reply(active.state, command.request_id))
+        else:
+            self._waiters.add(active.state.run_id, command)
+
+    def read_history(self, command: cm.ReadHistory) -> None:
+        """Answer with a page of the history."""
+        runs = self._activation.runs
+        run_id = command.run_id
+        if not run_id and (active := runs.find(command.workflow_id)) is not None:
+            run_id = active.state.run_id
+        page = runs.page(command.workflow_id, run_id, command.from_event_id) if run_id else History("", ())
+        self._activation.outbox.reply(command.reply_to, replace(page, request_id=command.request_id))
+
+    def query(self, command: cm.QueryWorkflow) -> None:
+        """Answer with what the code says."""
+        activation = self._activation
+        active = activation.find(command)
+        if active is None:
+            return
+        state = active.state
+        if fault := too_large(command.input, f"the arguments of query {command.name!r}"):
+            activation.refuse(command, "limit", fault)
+            return
+        if state.phase is Phase.SUSPENDED or state.phase is Phase.DELAYED:
+            activation.refuse(command, "suspended", _why_no_code(state))
+            return
+        if active.live is None:
+            try:
+                activation.runs.bring_live(active)
+            except STRAYED as error:
+                message = f"the code of workflow {command.workflow_id!r} cannot be brought back: {error}"
+                activation.refuse(command, "suspended", message)
+                return
+        activation.outbox.reply(command.reply_to, self._answer(active.live, command, state.run_id))
+        active.drop_code_if_spoilt()
+
+    def _answer(self, live: Any, command: cm.QueryWorkflow, run_id: str) -> Answered | Refused | QueryRaised:
+        try:
+            return Answered(command.request_id, live.query(command.name, command.input))
+        except errors.UsageError as error:
+            return Refused(command.request_id, "bad_input", str(error), run_id)
+        except SUSPENDING as error:
+            return Refused(command.request_id, "bad_input", f"query {command.name!r}: {error}", run_id)
+        except BaseException as error:  # noqa: BLE001 - the author's
+            return QueryRaised(command.request_id, self._payloads.encode_failure(error))
+
+
+def _why_no_code(state: RunState) -> str:
+    if state.phase is Phase.DELAYED:
+        return f"workflow {state.workflow_id!r} has not begun: its start is delayed"
+    return f"workflow {state.workflow_id!r} is suspended: {state.reason}"

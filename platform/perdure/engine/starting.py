@@ -1,0 +1,125 @@
+"""Starts: a new run, or the signal or answer that a start leads to when its workflow id is taken."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from perdure import errors
+from perdure.core.run import start
+from perdure.core.start import Outcome, decide_start, started_event
+from perdure.core.state import Phase
+from perdure.engine.active import ActiveRun
+from perdure.engine.faults import fault_of_signal, too_large
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.described import described
+from perdure.model.duration import LONGEST_US
+from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
+from perdure.model.replies import Accepted, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from perdure.engine.activation import Activation
+    from perdure.engine.messages import Messages
+    from perdure.model.payloads import Payloads
+    from perdure.workflow import Definition
+
+PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
+
+
+class Starting:
+    """Handles starts.
+
+    Args:
+        activation: the runs of the open batch.
+        messages: handles the signal that comes with a start.
+        definitions: workflow types by name.
+        payloads: checks arguments before they are recorded.
+    """
+
+    __slots__ = ("_activation", "_definitions", "_messages", "_payloads")
+
+    def __init__(
+        self, activation: Activation, messages: Messages, definitions: Mapping[str, Definition], payloads: Payloads
+    ) -> None:
+        self._activation = activation
+        self._messages = messages
+        self._definitions = definitions
+        self._payloads = payloads
+
+    def start(self, command: cm.StartWorkflow) -> None:
+        """Handle a start."""
+        activation = self._activation
+        if refusal := fault_of_start(command):
+            activation.refuse(command, *refusal)
+            return
+        current = activation.runs.find(command.workflow_id)
+        decision = decide_start(current.state if current is not None else None, command)
+        if decision.outcome is Outcome.ANSWER:
+            activation.answer(command, decision.reply)
+            return
+        if decision.outcome is Outcome.SIGNAL:
+            self._messages.attach(_signal_of(command, command.request_id, command.reply_to))
+            return
+        if refusal := self._fault_of_input(command):
+            activation.refuse(command, *refusal)
+            return
+        if current is not None and decision.outcome is Outcome.TERMINATE_AND_START:
+            reason = f"another run was started with if_running={command.if_running!r}"
+            activation.record(current, ev.WorkflowTerminated(reason))
+        active = self._new_run(command)
+        if command.signal_name and not active.state.phase.is_closed:
+            self._messages.handle(_signal_of(command, "", ""))
+
+    def _new_run(self, command: cm.StartWorkflow) -> ActiveRun:
+        activation = self._activation
+        at, outbox = activation.stamp.at, activation.outbox
+        started = started_event(command, at, activation.ids.seed(), PYTHON)
+        state = start(command.workflow_id, activation.ids.run_id(), started, at, outbox)
+        active = ActiveRun(state, None)
+        active.events.append(started)
+        activation.runs.add(active)
+        activation.touched[state.run_id] = active
+        outbox.reply(command.reply_to, Accepted(command.request_id, state.run_id))
+        if state.phase is Phase.RUNNING:  # code whose start is delayed is made when it begins
+            active.live = activation.runs.create_live(active)
+            activation.show(active, started)
+        return active
+
+    def _fault_of_input(self, command: cm.StartWorkflow) -> tuple[Refusal, str] | None:
+        """Why this engine's code cannot take the start."""
+        definition = self._definitions.get(command.type)
+        if definition is None:
+            known = ", ".join(sorted(self._definitions)) or "none"
+            return "unknown_type", f"no workflow type {command.type!r} is known here; known: {known}"
+        try:
+            self._payloads.decode_arguments(definition.run_fn, command.input, what=f"workflow {command.type!r}")
+        except errors.PayloadError as error:
+            return "bad_input", str(error)
+        except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
+            return "bad_input", f"the arguments of {command.type!r} cannot be read: {described(error)}"
+        if command.signal_name:
+            return fault_of_signal(definition, self._payloads, command.signal_name, command.signal_input)
+        return None
+
+
+def fault_of_start(command: cm.StartWorkflow) -> tuple[Refusal, str] | None:
+    """Why a start cannot be taken, whatever code is deployed; None when it can."""
+    if fault := fault_of_id(command.workflow_id) or (command.request_id and fault_of_id(command.request_id, "request id")):
+        return "bad_input", fault
+    if (size := len(command.attributes)) > ATTRIBUTES_BYTES:
+        return "limit", f"the attributes are {size} bytes long, the limit is {ATTRIBUTES_BYTES}"
+    if fault := too_large(command.input, f"the arguments of workflow {command.type!r}"):
+        return "limit", fault
+    if not (0 <= command.delay_us <= LONGEST_US and 0 <= command.timeout_us <= LONGEST_US):
+        return "bad_input", f"delay and timeout must be between 0 and {LONGEST_US} microseconds"
+    return None
+
+
+def _signal_of(command: cm.StartWorkflow, request_id: str, reply_to: str) -> cm.SignalWorkflow:
+    """The signal that comes with a start."""
+    return cm.SignalWorkflow(
+        command.workflow_id, "", request_id, reply_to, name=command.signal_name, input=command.signal_input, trace=command.trace
+    )
