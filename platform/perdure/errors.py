@@ -179,7 +179,7 @@ class ReplayError(Exception):
     def __init__(self, run_id: str, event_id: int, expected: str, found: str) -> None:
         super().__init__(
             f"run {run_id}, event {event_id}: the history holds {expected}, but the code {found}. "
-            "Mend the code so that it does again what is recorded, then restart."
+            "Change the code so that it matches the recorded history, then restart."
         )
         self.run_id = run_id
         self.event_id = event_id
