@@ -21,8 +21,6 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
-from msgspec import Struct
-
 from perdure._definition import DEFINED, Decorator, Definition, definition_of, defn
 from perdure._members import (
     Query,
@@ -44,6 +42,7 @@ from perdure._trigger import Trigger, trigger
 from perdure.activity import Duration
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
+from perdure.model.info import Info
 from perdure.model.runtime import WorkflowRuntime, current, misuse
 
 if TYPE_CHECKING:
@@ -88,24 +87,6 @@ __all__ = [
 
 T = TypeVar("T")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Info(Struct, frozen=True):
-    """Facts about a run.
-
-    Attributes:
-        workflow_id: its address, chosen by the caller.
-        run_id: the run; ours.
-        type: the workflow's name.
-        started_at: with time zone UTC.
-        history_length: events so far.
-    """
-
-    workflow_id: str
-    run_id: str
-    type: str
-    started_at: datetime
-    history_length: int
 
 
 def info() -> Info:

@@ -20,6 +20,7 @@ from typing import Any
 
 from perdure.replay.futures import Handle
 from perdure.replay.loop import RunLoop
+from perdure.replay.runtime import RunRuntime
 
 nothing: Any = None
 abstract_loop: Any = asyncio.AbstractEventLoop
@@ -30,7 +31,8 @@ class SuiteLoop(RunLoop, abstract_loop):  # type: ignore[misc]
     """`RunLoop`, and what a driver of tests needs of a loop: to be run, stopped and closed, and time that jumps."""
 
     def __init__(self, generate: Callable[[], Generator[float, float]] | None = None) -> None:
-        super().__init__("suite", 1, nothing, nothing)
+        super().__init__("suite")
+        RunRuntime(self, 1, nothing, nothing)
         self._is_stopping = self._is_closed = self._is_running = self._debug = False
         self._exception_handler: Any = None
         self._factory: Any = None
@@ -57,14 +59,14 @@ class SuiteLoop(RunLoop, abstract_loop):  # type: ignore[misc]
         self.now += round(seconds * 1e6)
 
     def _due(self, number: int) -> int:
-        return math.ceil(self._timer_handles[number].when() * 1e6 - 0.49)
+        return math.ceil(self.timers.waiting[number].when() * 1e6 - 0.49)
 
     def _run_once(self) -> None:
         if not self._ready and not self._is_stopping and self._generator is None:
-            if not self._timer_handles:
+            if not self.timers.waiting:
                 raise RuntimeError("nothing is ready, and nothing ever will be")
-            self.now = max(self.now, min(map(self._due, self._timer_handles)))
-        for number in sorted((n for n in self._timer_handles if self._due(n) <= self.now), key=lambda n: (self._due(n), n)):
+            self.now = max(self.now, min(map(self._due, self.timers.waiting)))
+        for number in sorted((n for n in self.timers.waiting if self._due(n) <= self.now), key=lambda n: (self._due(n), n)):
             self.fire_timer(number)
         for _ in range(len(self._ready)):
             handle = self._ready.popleft()
@@ -81,7 +83,7 @@ class SuiteLoop(RunLoop, abstract_loop):  # type: ignore[misc]
             for when in self._asked_for:
                 self.advance_time(self._generator.send(when))
             self._asked_for.clear()
-        self.actions.clear()
+        self.actions.items.clear()
 
     # ---- driven by a test
 
@@ -135,7 +137,7 @@ class SuiteLoop(RunLoop, abstract_loop):  # type: ignore[misc]
     def close(self) -> None:
         self._is_closed = True
         self._ready.clear()
-        self._timer_handles.clear()
+        self.timers.waiting.clear()
         generator, self._generator = self._generator, None
         if generator is not None:
             try:

@@ -28,7 +28,7 @@ def replayed(records: Sequence[EventRecord]) -> str:
     try:
         wanted = live.replay(records)
         story = live.query("story", b"[]") if "story" in definition.queries else b""
-        return f"{live.view()!r} {story!r} {wanted} {live.loop.random().random()}"
+        return f"{live.view()!r} {story!r} {wanted} {live.loop.runtime.random().random()}"
     finally:
         live.evict()
 

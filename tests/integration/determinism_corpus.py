@@ -23,6 +23,7 @@ from perdure.model.options import ActivityOptions
 from perdure.model.runtime import current
 from perdure.replay import eviction
 from perdure.replay.loop import RunLoop
+from perdure.replay.runtime import RunRuntime
 
 OPTIONS: Final = ActivityOptions()
 SCHEDULES: Final = 5
@@ -33,8 +34,8 @@ Program = Callable[[], Coroutine[Any, Any, Any]]
 
 def act(name: object, *args: object) -> Any:
     """Schedule an activity; its result is its name."""
-    loop: Any = current()
-    return loop.schedule_activity(SimpleNamespace(name=str(name), fn=act), args, {}, OPTIONS)
+    runtime: Any = current()
+    return runtime.schedule_activity(SimpleNamespace(name=str(name), fn=act), args, {}, OPTIONS)
 
 
 async def work(name: object) -> Any:
@@ -213,11 +214,11 @@ async def locks_and_queues() -> None:
 
 
 async def conditions_share_one_resource() -> None:
-    loop: Any = current()
+    runtime: Any = current()
     free = [True]
 
     async def use(number: int) -> None:
-        if not await loop.wait_until(lambda: free[0], 3_000_000 + number):
+        if not await runtime.wait_until(lambda: free[0], 3_000_000 + number):
             await act("gave up", number)
             return
         free[0] = False
@@ -244,13 +245,13 @@ async def generators_are_closed() -> None:
 
 
 async def context_random_and_names() -> None:
-    loop: Any = current()
+    runtime: Any = current()
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
 
     async def one(number: int) -> None:
         variable.set(variable.get() + number)
-        await act("sum", variable.get(), loop.random().random(), loop.uuid4())
-        await asyncio.sleep(loop.random().random())
+        await act("sum", variable.get(), runtime.random().random(), runtime.uuid4())
+        await asyncio.sleep(runtime.random().random())
         task = asyncio.current_task()
         await act(task.get_name() if task else "", asyncio.get_running_loop().time())
 
@@ -283,7 +284,8 @@ class ReprPayloads:
 def new_run(program: Program, run_id: str) -> tuple[RunLoop, asyncio.Task[Any]]:
     payloads: Any = ReprPayloads()
     nobody: Any = None
-    loop = RunLoop(run_id, 7, payloads, nobody)
+    loop = RunLoop(run_id)
+    RunRuntime(loop, 7, payloads, nobody)
     loop.now = 1_700_000_000_123_456
     return loop, loop.create_task(program())
 
@@ -292,12 +294,13 @@ def trace(program: Program, schedule: int) -> list[str]:
     """Let the program run to its end, the outcomes in a seeded order; all that it wanted and got."""
     dice = random.Random(schedule)
     loop, main = new_run(program, "one run")
+    runtime: Any = loop.runtime
     seen: list[str] = []
     activities: dict[int, ScheduleActivity] = {}
     timers: dict[int, StartTimer] = {}
     while True:
         loop.run()
-        for action in loop.actions:
+        for action in loop.actions.take():
             seen.append(repr(action))
             match action:
                 case ScheduleActivity():
@@ -310,12 +313,11 @@ def trace(program: Program, schedule: int) -> list[str]:
                     timers.pop(action.number, None)
                 case _:
                     pass
-        loop.actions = []
         if not activities and not timers:
             break
         if activities and (not timers or dice.random() < 0.7):
             activity = activities.pop(dice.choice(list(activities)))
-            seen.append(f"{activity.name} done: {loop.resolve_activity(activity.number, activity.name)}")
+            seen.append(f"{activity.name} done: {runtime.resolve_activity(activity.number, activity.name)}")
         else:
             timer = min(timers.values(), key=lambda each: (each.fires_at, each.number))
             del timers[timer.number]

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from perdure import activity, testing
-from perdure.activity import Activity, Attempt, Info
+from perdure.activity import Attempt, Info
 from perdure.errors import UsageError
 from perdure.model.options import ActivityOptions, RetryPolicy
-from perdure.model.runtime import WorkflowRuntime
+from perdure.model.runtime import ActivitySpec, WorkflowLoop, WorkflowRuntime
 from perdure.registry import Registry
 
 
@@ -61,17 +61,21 @@ class Counter:
         return self.start - amount
 
 
-class RecordingLoop(asyncio.SelectorEventLoop, WorkflowRuntime):
+class RecordingLoop(asyncio.SelectorEventLoop, WorkflowLoop, WorkflowRuntime):
     """A run as far as activities can tell: what is scheduled is noted, and answered with its arguments."""
 
     is_read_only = False
 
+    @property
+    def runtime(self) -> WorkflowRuntime:  # type: ignore[override]  # a stand-in for both
+        return self
+
     def __init__(self) -> None:
         super().__init__()
-        self.scheduled: list[tuple[Activity[..., Any], tuple[Any, ...], Mapping[str, Any], ActivityOptions]] = []
+        self.scheduled: list[tuple[ActivitySpec, tuple[Any, ...], Mapping[str, Any], ActivityOptions]] = []
 
     def schedule_activity(
-        self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
+        self, activity: ActivitySpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
     ) -> Awaitable[Any]:
         self.scheduled.append((activity, args, kwargs, options))
         answer: asyncio.Future[Any] = self.create_future()

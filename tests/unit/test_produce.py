@@ -19,6 +19,7 @@ from perdure.errors import PayloadError, UsageError
 from perdure.model.actions import ProduceRecord
 from perdure.model.dead_letters import RecordHeader
 from perdure.replay.loop import RunLoop
+from perdure.replay.runtime import RunRuntime
 
 fastavro: Any = _fastavro
 SCHEMA = (
@@ -35,7 +36,8 @@ class Shipped:
 
 @pytest.fixture
 def loop() -> RunLoop:
-    loop = RunLoop("run-1", 7, JsonPayloads(), lambda: INFO)
+    loop = RunLoop("run-1")
+    RunRuntime(loop, 7, JsonPayloads(), lambda: INFO)
     loop.now = 1_893_456_000_000_001
     return loop
 
@@ -47,8 +49,7 @@ def produced(loop: RunLoop, topic: Any = "shop.shipped", value: Any = None, **op
     task = loop.create_task(code())
     loop.run()
     task.result()
-    (action,) = loop.actions
-    loop.actions = []
+    (action,) = loop.actions.take()
     assert isinstance(action, ProduceRecord)
     return action
 
@@ -142,7 +143,8 @@ def test_what_cannot_be_a_record_is_refused_on_the_authors_line(
 def test_a_value_that_cannot_be_sent_is_said(loop: RunLoop, value: Any, avro: Any, fault: str) -> None:
     with pytest.raises(PayloadError, match=fault):
         produced(loop, value=value, avro=avro)
-    assert loop.records == 0
+    runtime: Any = loop.runtime
+    assert runtime.records == 0
 
 
 def test_a_key_and_headers_may_be_as_long_as_their_limits(loop: RunLoop) -> None:

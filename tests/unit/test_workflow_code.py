@@ -18,16 +18,22 @@ from perdure import workflow
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import UsageError
 from perdure.model.actions import StartTimer
-from perdure.model.runtime import WorkflowRuntime
+from perdure.model.runtime import WorkflowLoop, WorkflowRuntime
 from perdure.replay.loop import RunLoop
+from perdure.replay.runtime import RunRuntime
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
-class FrozenLoop(asyncio.SelectorEventLoop, WorkflowRuntime):
+class FrozenLoop(asyncio.SelectorEventLoop, WorkflowLoop, WorkflowRuntime):
     """A run at noon."""
 
     is_read_only = False
+
+    @property
+    def runtime(self) -> WorkflowRuntime:  # type: ignore[override]  # a stand-in for both
+        return self
+
     replaying = False
 
     def info(self) -> workflow.Info:
@@ -151,12 +157,13 @@ async def has_until(until: datetime) -> None:
 
 @pytest.mark.parametrize("code", [sleeps, has_until])
 def test_a_moment_is_reached_when_the_clock_of_the_run_says_so(code: Callable[[datetime], Any]) -> None:
-    run = RunLoop("r", 1, JsonPayloads(), lambda: workflow.Info("w", "r", "Order", NOON, 3))
+    run = RunLoop("r")
+    RunRuntime(run, 1, JsonPayloads(), lambda: workflow.Info("w", "r", "Order", NOON, 3))
     run.now = int(NOON.timestamp()) * 1_000_000
     task = run.create_task(code(NOON + timedelta(hours=3)))
     run.run()
     assert not task.done()
-    assert run.actions[0] == StartTimer(1, run.now + 3 * 3_600_000_000)
+    assert run.actions.items[0] == StartTimer(1, run.now + 3 * 3_600_000_000)
 
 
 async def sleeps_long() -> None:

@@ -26,7 +26,8 @@ from perdure.errors import InfrastructureError, UsageError
 from perdure.model.actions import ScheduleActivity
 from perdure.model.events import WorkflowStarted
 from perdure.replay import eviction
-from perdure.replay.live import STRAYED, LiveRun
+from perdure.replay.live import LiveRun
+from perdure.replay.suspensions import STRAYED
 from perdure.replay.watchdog import Watchdog
 
 if TYPE_CHECKING:

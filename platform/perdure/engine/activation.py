@@ -17,7 +17,7 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.described import described
 from perdure.model.replies import AnyReply, Refusal, Refused
-from perdure.replay.live import STRAYED, SUSPENDING
+from perdure.replay.suspensions import STRAYED, SUSPENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.limits import fault_of_reason
 from perdure.model.replies import Accepted, Refusal
-from perdure.replay.live import STRAYED
+from perdure.replay.suspensions import STRAYED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from perdure.core.state import Phase, RunState
 from perdure.engine.faults import too_large
 from perdure.model.limits import ID_BYTES
 from perdure.model.replies import Answered, History, QueryRaised, Refused
-from perdure.replay.live import STRAYED, SUSPENDING
+from perdure.replay.suspensions import STRAYED, SUSPENDING
 
 if TYPE_CHECKING:
     from perdure.engine.activation import Activation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio.events import _get_running_loop  # the one asyncio needs itself; never raises, 30 ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from perdure.errors import UsageError
 from perdure.model.source import calling_place
@@ -13,20 +13,50 @@ if TYPE_CHECKING:
     from random import Random
     from uuid import UUID
 
-    from perdure.activity import Activity
     from perdure.model.dead_letters import RecordHeader
+    from perdure.model.info import Info
     from perdure.model.options import ActivityOptions
     from perdure.model.payloads import AvroSchema
-    from perdure.workflow import Info
 
 
-class WorkflowRuntime:
-    """The running event loop of a run is one of these; `replay.RunLoop` is the only implementation."""
+class ActivitySpec(Protocol):
+    """What a run needs to know of an activity.
+
+    Attributes:
+        name: workers know it by.
+        fn: whose signature the arguments fit.
+        returns: the annotation of its result.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fn(self) -> Callable[..., Any]: ...
+    @property
+    def returns(self) -> Any: ...
+
+
+class WorkflowLoop:
+    """The running event loop of a run is one of these; `replay.RunLoop` is the only implementation.
+
+    Attributes:
+        runtime: what the code of the run may ask.
+    """
 
     __slots__ = ()
 
-    is_read_only: bool
-    """True while a query, a view, a validator or a condition is evaluated: nothing may be scheduled."""
+    runtime: WorkflowRuntime
+
+
+class WorkflowRuntime:
+    """What workflow code may ask of its run; `replay.RunRuntime` is the only implementation."""
+
+    __slots__ = ()
+
+    @property
+    def is_read_only(self) -> bool:
+        """True while a query, a view, a validator or a condition is evaluated: nothing may be scheduled."""
+        raise NotImplementedError
 
     records: int
     """How many records the run has produced."""
@@ -40,7 +70,7 @@ class WorkflowRuntime:
         return type(error)(f"{calling_place()}: {error}")
 
     def schedule_activity(
-        self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
+        self, activity: ActivitySpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
     ) -> Awaitable[Any]:
         """Schedule it now; the future of its result.
 
@@ -102,4 +132,4 @@ def misuse(message: str) -> UsageError:
 def current() -> WorkflowRuntime | None:
     """The run that this thread is executing the code of, or None outside workflow code."""
     loop: Any = _get_running_loop()
-    return loop if isinstance(loop, WorkflowRuntime) else None
+    return loop.runtime if isinstance(loop, WorkflowLoop) else None

@@ -50,7 +50,8 @@ def evict(loop: RunLoop) -> None:
     warn, warnings._warn_unawaited_coroutine = warnings._warn_unawaited_coroutine, _ignore  # type: ignore[attr-defined]
     inert: Any = loop
     try:
-        tasks, futures = loop.release()
+        runtime: Any = loop.runtime
+        tasks, futures = loop.release(), runtime.release()
         for future in futures:
             _init_future(future, loop=inert)
         for task in tasks:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from perdure.replay.loop import RunLoop
+    from perdure.replay.pending import Pending
 
 
 class RunTask(asyncio.Task[Any]):
@@ -40,18 +41,20 @@ class RunFuture(asyncio.Future[Any]):
         return self._hash
 
 
-class ActivityFuture(RunFuture):
-    """The result of an activity; cancelling it asks the activity to stop, and goes on at once."""
+class ActionFuture(RunFuture):
+    """The outcome of an action. Cancelling it cancels the action, and the code continues without waiting for that."""
 
-    __slots__ = ("number",)
+    __slots__ = ("_number", "_pending")
 
-    number: int
+    def __init__(self, loop: RunLoop, hash_: int, pending: Pending[Any], number: int) -> None:
+        super().__init__(loop, hash_)
+        self._pending = pending
+        self._number = number
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the wait and ask for the activity's cancellation."""
+        """Cancel the wait and ask for the action's cancellation."""
         if not self.done():
-            loop: Any = self.get_loop()
-            loop.activity_cancelled(self.number)
+            self._pending.cancelled(self._number)
         return super().cancel(msg=msg)
 
 
@@ -106,13 +109,20 @@ class Handle:
 class TimerHandle(Handle):
     """A callback that waits for a durable timer."""
 
-    __slots__ = ("_when", "loop", "number")
+    __slots__ = ("_pending", "_when", "number")
 
     def __init__(
-        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context, loop: RunLoop, *, number: int, when: float
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context,
+        pending: Pending[TimerHandle],
+        *,
+        number: int,
+        when: float,
     ) -> None:
         super().__init__(callback, args, context)
-        self.loop = loop
+        self._pending = pending
         self.number = number
         self._when = when
 
@@ -120,7 +130,7 @@ class TimerHandle(Handle):
         """The callback will not be called, and the timer is cancelled."""
         if self.callback is not None:
             super().cancel()
-            self.loop.timer_cancelled(self.number)
+            self._pending.cancelled(self.number)
 
     def when(self) -> float:
         """The loop time it was asked for, seconds."""

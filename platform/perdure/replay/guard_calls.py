@@ -47,7 +47,7 @@ def install() -> None:
     for name in _RANDOM:
         if hasattr(random, name):
             _redirect(random, name, _method_of_random(name))
-    _redirect(uuid, "uuid4", lambda loop: loop.uuid4)
+    _redirect(uuid, "uuid4", lambda loop: loop.runtime.uuid4)
     _refuse(uuid, "uuid1", guard.NO_SECRETS)
     for module, name in ((os, "urandom"), (random, "_urandom")):
         _refuse(module, name, guard.NO_SECRETS, shown="os.urandom", passing=_URANDOM_MODULES)
@@ -86,7 +86,7 @@ def _suspend_for_unawaited() -> None:
 
 
 def _method_of_random(name: str) -> Callable[[Any], Callable[..., Any]]:
-    return lambda loop: getattr(loop.random(), name)
+    return lambda loop: getattr(loop.runtime.random(), name)
 
 
 def _note_clocks() -> None:

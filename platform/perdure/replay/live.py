@@ -17,32 +17,19 @@ from perdure.core.registry import RECORDED_AS, WAKES
 from perdure.model import actions as ac
 from perdure.model import events as ev
 from perdure.model.described import described
+from perdure.model.info import Info
 from perdure.model.payloads import Payloads
 from perdure.model.signature import hints_of
-from perdure.replay.blame import NonDeterministic
 from perdure.replay.eviction import evict
+from perdure.replay.handlers import Handlers, fault_of, handle, raising
 from perdure.replay.loop import RunLoop
 from perdure.replay.matching import Matching
-from perdure.replay.spinning import Spinning
-from perdure.replay.watchdog import Blocked
-from perdure.workflow import Definition, Info
-
-
-class Escaped(Exception):
-    """Something that the code did raised where it can neither be caught by the code nor be its result; its run is suspended."""
-
-
-SUSPENDING: Final = (NonDeterministic, Spinning, Blocked, Escaped)
-"""The code cannot be trusted: its run is suspended, never recorded as failed."""
-
-CURABLE: Final = (*SUSPENDING, errors.UsageError)
-"""What a change of the code cures, when it leaves the code: the run is suspended, too."""
+from perdure.replay.runtime import RunRuntime
+from perdure.replay.suspensions import CURABLE, Escaped
+from perdure.workflow import Definition
 
 _OF_THE_LOOP: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit, StopIteration)
 """What a task or a coroutine takes for its own: such an exception of an activity arrives as a cause only."""
-
-STRAYED: Final = (errors.ReplayError, LookupError, *CURABLE)
-"""The code of a run is not where its history is."""
 
 
 class Watch(Protocol):
@@ -76,9 +63,25 @@ class LiveRun:
     """
 
     __slots__ = (
-        "_are_handlers_cancelled", "_cancel_requested", "_definition", "_ended", "_fatal", "_handlers", "_has_begun", "_history_length", "_instance", "_main", "_main_cancelled", "_payloads",
-        "_started", "_started_at", "_waiting_signals", "_watch", "loop", "run_id", "workflow_id",
-    )  # fmt: skip
+        "_cancel_requested",
+        "_definition",
+        "_ended",
+        "_handlers",
+        "_has_begun",
+        "_history_length",
+        "_instance",
+        "_main",
+        "_main_cancelled",
+        "_payloads",
+        "_runtime",
+        "_started",
+        "_started_at",
+        "_waiting_signals",
+        "_watch",
+        "loop",
+        "run_id",
+        "workflow_id",
+    )
 
     def __init__(
         self,
@@ -100,16 +103,15 @@ class LiveRun:
         self._payloads = payloads
         self._instance: Any = None
         self._main: asyncio.Task[Any] | None = None
-        self._handlers: list[asyncio.Task[Any]] = []
+        self._handlers = Handlers()
         self._waiting_signals: list[ev.SignalReceived] = []
-        self._fatal: BaseException | None = None
         self._main_cancelled: asyncio.CancelledError | None = None
         self._cancel_requested = False
         self._ended = False
         self._has_begun = False
-        self._are_handlers_cancelled = False
         self._history_length = 0
-        self.loop = RunLoop(run_id, started.seed, payloads, self._info)
+        self.loop = RunLoop(run_id)
+        self._runtime = RunRuntime(self.loop, started.seed, payloads, self._info)
 
     # ---- driven by the engine
 
@@ -143,9 +145,7 @@ class LiveRun:
         except BaseException as error:
             # `cancel()` of a future of the author's own class, for one, is called by us
             raise Escaped(f"an exception left the code where nothing can catch it: {described(error)}") from error
-        actions = loop.actions
-        loop.actions = []
-        return actions
+        return loop.actions.take()
 
     def replay(self, records: Iterable[ev.EventRecord]) -> list[ac.AnyAction]:
         """Bring new code to where the history is.
@@ -260,7 +260,7 @@ class LiveRun:
         except CURABLE:
             raise
         except BaseException as error:  # noqa: BLE001 - a decorator of the author's, around the coroutine function
-            coroutine = _raising(error)
+            coroutine = raising(error)
         self._main = self._task(coroutine)
 
     def on_signal(self, event: ev.SignalReceived) -> None:
@@ -275,12 +275,12 @@ class LiveRun:
         except errors.UsageError:
             raise
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec: as if the handler had raised it
-            self._handlers.append(self._task(_raising(error)))
+            self._handlers.add(self._task(raising(error)))
         else:
-            self._handlers.append(self._task(_handle(fn, self._instance, args, kwargs)))
+            self._handlers.add(self._task(handle(fn, self._instance, args, kwargs)))
 
     def on_activity_completed(self, event: ev.ActivityCompleted) -> None:
-        waiting = self.loop.pending_activities.get(event.number)
+        waiting = self._runtime.activities.waiting.get(event.number)
         if waiting is None:
             return
         activity = waiting[0]
@@ -289,22 +289,22 @@ class LiveRun:
         except errors.UsageError:
             raise
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec
-            self.loop.reject_activity(event.number, error)
+            self._runtime.reject_activity(event.number, error)
         else:
-            self.loop.resolve_activity(event.number, value)
+            self._runtime.resolve_activity(event.number, value)
 
     def on_activity_failed(self, event: ev.ActivityFailed) -> None:
-        waiting = self.loop.pending_activities.get(event.number)
+        waiting = self._runtime.activities.waiting.get(event.number)
         if waiting is None:
             return
         cause = self._payloads.decode_failure(event.failure)
         if event.failure.is_final and not isinstance(cause, _OF_THE_LOOP):
-            self.loop.reject_activity(event.number, cause)
+            self._runtime.reject_activity(event.number, cause)
             return
         kind = errors.ActivityTimedOut if event.timed_out else errors.ActivityFailed
         attempts = "1 attempt" if event.attempts == 1 else f"{event.attempts} attempts"
         message = f"activity {waiting[0].name!r} failed after {attempts}: {event.failure.message or event.failure.type}"
-        self.loop.reject_activity(event.number, kind(message, cause, event.attempts))
+        self._runtime.reject_activity(event.number, kind(message, cause, event.attempts))
 
     def on_timer_fired(self, event: ev.TimerFired) -> None:
         self.loop.fire_timer(event.number)
@@ -316,7 +316,7 @@ class LiveRun:
         if not self._main.done():
             self._main.cancel(event.reason or None)
         else:
-            self._cancel_handlers()
+            self._handlers.cancel()
 
     # ---- the end
 
@@ -328,54 +328,28 @@ class LiveRun:
         if (exit_ := self.loop.exit) is not None:
             self._end(ac.FailWorkflow(self._payloads.encode_failure(exit_)))
             return
-        while self._reap() and not main.done():
+        while self._handlers.reap() and not main.done():
             main.cancel("a signal handler failed")
             self.loop.run()
         if not main.done():
             return
-        if self._fault_of(main) is not None and not self._are_handlers_cancelled:
-            self._cancel_handlers()
+        if self._fault_of_main(main) is not None and not self._handlers.are_cancelled:
+            self._handlers.cancel()
             self.loop.run()
-            self._reap()
+            self._handlers.reap()
         if not self._handlers:
             self._end(self._last_action(main))
 
-    def _cancel_handlers(self) -> None:
-        """Once only: what they do then to tidy up is not interrupted."""
-        if self._are_handlers_cancelled:
-            return
-        self._are_handlers_cancelled = True
-        for handler in self._handlers:
-            handler.cancel()
-
-    def _reap(self) -> bool:
-        """Forget the handlers that have ended; whether one of them raised for the first time."""
-        ended = [handler for handler in self._handlers if handler.done()]
-        if not ended:
-            return False
-        self._handlers = [handler for handler in self._handlers if not handler.done()]
-        faults = [fault for handler in ended if (fault := self._fault_of(handler)) is not None]
-        faults = [fault for fault in faults if not isinstance(fault, asyncio.CancelledError)]
-        if not faults or self._fatal is not None:
-            return False
-        self._fatal = faults[0]
-        return True
-
-    def _fault_of(self, task: asyncio.Task[Any]) -> BaseException | None:
-        try:
-            error = task.exception()
-        except asyncio.CancelledError as cancelled:
-            if task is not self._main:
-                return cancelled
+    def _fault_of_main(self, main: asyncio.Task[Any]) -> BaseException | None:
+        fault = fault_of(main)
+        if isinstance(fault, asyncio.CancelledError):
             # A task gives the exception that the author raised only once, and afterwards one without its message.
-            self._main_cancelled = self._main_cancelled or cancelled
+            self._main_cancelled = self._main_cancelled or fault
             return self._main_cancelled
-        if isinstance(error, CURABLE):
-            raise error
-        return error
+        return fault
 
     def _last_action(self, main: asyncio.Task[Any]) -> ac.AnyAction:
-        fault = self._fatal or self._fault_of(main)
+        fault = self._handlers.fault or self._fault_of_main(main)
         if fault is None:
             try:
                 return ac.CompleteWorkflow(self._encoded_result(main.result()))
@@ -403,7 +377,7 @@ class LiveRun:
 
     def _end(self, action: ac.AnyAction) -> None:
         self._ended = True
-        self.loop.actions.append(action)
+        self.loop.actions.items.append(action)
 
     # ---- details
 
@@ -431,17 +405,6 @@ def _class_name(value: Any) -> str:
 def _returned(fn: Callable[..., Any]) -> Any:
     """The annotation of a result."""
     return hints_of(fn).get("return", Any)
-
-
-async def _handle(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    result = fn(instance, *args, **kwargs)
-    if result is not None:
-        await result
-
-
-async def _raising(error: BaseException) -> None:
-    """A coroutine that does nothing else."""
-    raise error
 
 
 _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from perdure.model.runtime import WorkflowRuntime
+from perdure.model.runtime import WorkflowLoop
 from perdure.replay.activation import running_loop
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def install(live_tasks: Callable[[Any], list[Any]]) -> None:
 
     def ordered_set(*items: Iterable[Any]) -> Any:
         # One made of nothing is a result that asyncio fills with tasks and hands to its caller: that must be a real set.
-        make: Callable[..., Any] = dict.fromkeys if items and isinstance(running_loop(), WorkflowRuntime) else set[Any]
+        make: Callable[..., Any] = dict.fromkeys if items and isinstance(running_loop(), WorkflowLoop) else set[Any]
         return make(*items)
 
     def ordered_list(items: Iterable[Any] = ()) -> list[Any]:
         loop = running_loop() if isinstance(items, WeakSet) else None
-        return live_tasks(loop) if isinstance(loop, WorkflowRuntime) else list(items)
+        return live_tasks(loop) if isinstance(loop, WorkflowLoop) else list(items)
 
     names: dict[str, Any] = asyncio.tasks.__dict__
     names.update(set=ordered_set, list=ordered_list)

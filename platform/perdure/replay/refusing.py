@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from perdure.errors import UsageError
-from perdure.model.runtime import WorkflowRuntime
+from perdure.model.runtime import WorkflowLoop
 from perdure.replay import blame
 
 if TYPE_CHECKING:
@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from perdure.replay.futures import RunTask
 
 
-class RefusingLoop(WorkflowRuntime):
+class RefusingLoop(WorkflowLoop):
     """The part of `RunLoop` that says no.
 
     Attributes:
         fault: the activation does not count, whatever the code makes of the exception; the first one is kept.
         is_evicted: forgotten; its code is not run again.
+        is_read_only: a query, a view, a validator or a condition is evaluated: nothing may be scheduled.
     """
 
-    __slots__ = ("fault", "is_evicted")
+    __slots__ = ("fault", "is_evicted", "is_read_only")
 
     fault: BaseException | None
     is_evicted: bool
+    is_read_only: bool
 
     def live_tasks(self) -> list[RunTask]:
         """The tasks that are not done, oldest first."""
@@ -55,7 +57,15 @@ class RefusingLoop(WorkflowRuntime):
         """Only when evicted."""
         return self.is_evicted
 
-    def _refuse_if_read_only(self, wish: str) -> None:
+    def refuse_if_read_only(self, wish: str) -> None:
+        """Refuse what changes something while a query, a view, a validator or a condition is evaluated.
+
+        Args:
+            wish: what the code tried, after "this one tried to".
+
+        Raises:
+            UsageError: only reading is allowed now.
+        """
         if self.is_read_only:
             raise self.misuse(
                 UsageError(

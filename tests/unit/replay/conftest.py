@@ -11,6 +11,7 @@ import pytest
 from perdure.model.options import ActivityOptions
 from perdure.replay import eviction
 from perdure.replay.loop import RunLoop
+from perdure.replay.runtime import RunRuntime
 
 if TYPE_CHECKING:
     from perdure.model.actions import AnyAction
@@ -34,7 +35,8 @@ class Driven:
         payloads: Any = ReprPayloads()
         info: Any = lambda: "the info"
         self.logged: list[dict[str, Any]] = []
-        self.loop = RunLoop(run_id, seed, payloads, info, self.logged.append)
+        self.loop = RunLoop(run_id, self.logged.append)
+        self.runtime = RunRuntime(self.loop, seed, payloads, info)
         self.loop.now = NOW
 
     def begin(self, program: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -45,22 +47,21 @@ class Driven:
 
     def act(self, name: str = "charge", *args: object) -> Any:
         """For programs: schedule an activity."""
-        return self.loop.schedule_activity(SimpleNamespace(name=name, fn=len), args, {}, OPTIONS)  # type: ignore[arg-type]
+        return self.runtime.schedule_activity(SimpleNamespace(name=name, fn=len), args, {}, OPTIONS)
 
     def wanted(self) -> list[AnyAction]:
         """The actions since the last look."""
-        actions, self.loop.actions = self.loop.actions, []
-        return actions
+        return self.loop.actions.take()
 
     def resolve(self, number: int, value: object = "done") -> bool:
         """An activity has completed; an activation."""
-        awaited = self.loop.resolve_activity(number, value)
+        awaited = self.runtime.resolve_activity(number, value)
         self.loop.run()
         return awaited
 
     def reject(self, number: int, error: BaseException) -> bool:
         """An activity has failed; an activation."""
-        awaited = self.loop.reject_activity(number, error)
+        awaited = self.runtime.reject_activity(number, error)
         self.loop.run()
         return awaited
 

@@ -20,10 +20,10 @@ def test_it_is_scheduled_at_the_call_with_its_encoded_arguments(driven: Driven) 
 
     task = driven.begin(program)
     assert driven.wanted() == [ScheduleActivity(1, "charge", b"('order-1', 35)", ActivityOptions())]
-    assert driven.loop.pending_activities[1][0].name == "charge"
+    assert driven.runtime.activities.waiting[1][0].name == "charge"
     assert driven.resolve(1, "receipt")
     assert task.result() == "receipt"
-    assert driven.loop.pending_activities == {}
+    assert driven.runtime.activities.waiting == {}
 
 
 def test_activities_and_timers_count_apart_from_one(driven: Driven) -> None:
@@ -33,7 +33,7 @@ def test_activities_and_timers_count_apart_from_one(driven: Driven) -> None:
     driven.begin(program)
     numbers = [(type(action), getattr(action, "number", 0)) for action in driven.wanted()]
     assert numbers == [(ScheduleActivity, 1), (ScheduleActivity, 2), (StartTimer, 1), (StartTimer, 2)]
-    assert (driven.loop.activities, driven.loop.timers) == (2, 2)
+    assert (driven.runtime.activities.count, driven.loop.timers.count) == (2, 2)
 
 
 def test_arguments_that_cannot_be_encoded_raise_at_the_call_and_take_no_number(driven: Driven) -> None:

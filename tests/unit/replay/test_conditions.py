@@ -25,7 +25,7 @@ def test_one_that_holds_at_the_call_returns_without_yielding(driven: Driven) -> 
 
     async def program() -> str:
         _ = asyncio.create_task(other())  # noqa: RUF006 - the loop holds it
-        value = await driven.loop.wait_until(lambda: "there", 5_000_000)
+        value = await driven.runtime.wait_until(lambda: "there", 5_000_000)
         order.append("program")
         return str(value)
 
@@ -38,7 +38,7 @@ def test_it_returns_what_its_condition_returned(driven: Driven) -> None:
     state: dict[str, str] = {}
 
     async def program() -> Any:
-        return await driven.loop.wait_until(lambda: state.get("name"), None)
+        return await driven.runtime.wait_until(lambda: state.get("name"), None)
 
     task = driven.begin(program)
     driven.loop.run()
@@ -53,7 +53,7 @@ def test_only_the_oldest_is_woken_so_that_its_condition_still_holds(driven: Driv
     used: list[tuple[int, bool]] = []
 
     async def use(number: int) -> None:
-        await driven.loop.wait_until(lambda: free[0], None)
+        await driven.runtime.wait_until(lambda: free[0], None)
         used.append((number, free[0]))
         free[0] = False
 
@@ -72,7 +72,7 @@ def test_waiters_that_all_may_go_all_go_in_one_activation(driven: Driven) -> Non
     free = [False]
 
     async def program() -> list[Any]:
-        return await asyncio.gather(*(driven.loop.wait_until(lambda: free[0], None) for _ in range(5)))
+        return await asyncio.gather(*(driven.runtime.wait_until(lambda: free[0], None) for _ in range(5)))
 
     task = driven.begin(program)
     free[0] = True
@@ -85,7 +85,7 @@ def test_a_younger_waiter_goes_when_the_older_one_cannot(driven: Driven) -> None
 
     async def program() -> None:
         async def one(least: int) -> None:
-            await driven.loop.wait_until(lambda: level[0] >= least, None)
+            await driven.runtime.wait_until(lambda: level[0] >= least, None)
             went.append(least)
 
         await asyncio.gather(one(3), one(2), one(1))
@@ -101,7 +101,7 @@ def test_a_timeout_gives_the_last_falsy_value(driven: Driven) -> None:
     parcels: list[str] = []
 
     async def program() -> Any:
-        return await driven.loop.wait_until(lambda: parcels, 5_000_000)
+        return await driven.runtime.wait_until(lambda: parcels, 5_000_000)
 
     task = driven.begin(program)
     assert driven.wanted() == [StartTimer(1, NOW + 5_000_000)]
@@ -114,7 +114,7 @@ def test_its_timer_is_cancelled_when_the_condition_holds(driven: Driven) -> None
     ready = [False]
 
     async def program() -> None:
-        await driven.loop.wait_until(lambda: ready[0], 5_000_000)
+        await driven.runtime.wait_until(lambda: ready[0], 5_000_000)
 
     task = driven.begin(program)
     driven.wanted()
@@ -126,7 +126,7 @@ def test_its_timer_is_cancelled_when_the_condition_holds(driven: Driven) -> None
 
 def test_a_timeout_of_nothing_asks_once(driven: Driven) -> None:
     async def program() -> Any:
-        return await driven.loop.wait_until(lambda: 0, 0)
+        return await driven.runtime.wait_until(lambda: 0, 0)
 
     assert driven.begin(program).result() == 0
     assert driven.wanted() == []
@@ -143,7 +143,7 @@ def test_a_condition_that_raises_raises_where_it_is_awaited(driven: Driven) -> N
 
     async def program() -> str:
         try:
-            await driven.loop.wait_until(condition, None)
+            await driven.runtime.wait_until(condition, None)
         except KeyError:
             return "caught"
         return "not reached"
@@ -164,9 +164,9 @@ def test_a_condition_may_only_read(driven: Driven, what: str) -> None:
             "a task": lambda: asyncio.create_task(asyncio.sleep(0)),
             "a timer": lambda: asyncio.get_running_loop().call_later(1, print),
             "a wake-up": lambda: waiting.set_result(None),
-            "a random number": driven.loop.random,
+            "a random number": driven.runtime.random,
         }
-        await driven.loop.wait_until(tries[what], None)
+        await driven.runtime.wait_until(tries[what], None)
 
     with pytest.raises(UsageError, match="may only read"):
         driven.begin(program).result()
@@ -178,7 +178,7 @@ def test_a_coroutine_function_is_no_condition(driven: Driven) -> None:
         return True
 
     async def program() -> None:
-        await driven.loop.wait_until(condition, None)
+        await driven.runtime.wait_until(condition, None)
 
     with pytest.raises(UsageError, match="plain function"):
         driven.begin(program).result()
@@ -192,7 +192,7 @@ def test_a_cancelled_waiter_is_forgotten(driven: Driven) -> None:
         return False
 
     async def program() -> None:
-        await driven.loop.wait_until(condition, 5_000_000)
+        await driven.runtime.wait_until(condition, 5_000_000)
 
     task = driven.begin(program)
     driven.wanted()
@@ -211,7 +211,7 @@ def test_a_condition_sees_the_context_of_who_waits(driven: Driven) -> None:
 
     async def program() -> None:
         variable.set("mine")
-        await driven.loop.wait_until(lambda: seen.append(variable.get()), None)
+        await driven.runtime.wait_until(lambda: seen.append(variable.get()), None)
 
     driven.begin(program)
     assert set(seen) == {"mine"}

@@ -24,8 +24,8 @@ Program = Callable[[], Coroutine[Any, Any, Any]]
 
 
 def act(name: str) -> Any:
-    loop: Any = current()
-    return loop.schedule_activity(Named(name), (), {}, None)
+    runtime: Any = current()
+    return runtime.schedule_activity(Named(name), (), {}, None)
 
 
 class Named:
@@ -121,9 +121,9 @@ async def sleep() -> None:
 
 
 async def until() -> None:
-    loop: Any = current()
+    runtime: Any = current()
     try:
-        await loop.wait_until(lambda: False, 9_000_000)
+        await runtime.wait_until(lambda: False, 9_000_000)
     finally:
         RAN.append("finally")
 
@@ -289,7 +289,7 @@ def test_no_line_runs_nothing_is_said_and_nothing_is_left(driven: Driven, progra
         gc.collect()
     assert actions != [] or program in {condition, queue, until, swallow_on_one_future}
     assert before == RAN
-    assert (driven.loop.actions, driven.logged, noise, warned) == ([], [], [], [])
+    assert (driven.loop.actions.items, driven.logged, noise, warned) == ([], [], [], [])
     assert driven.loop.live_tasks() == []
 
 
@@ -304,8 +304,8 @@ def test_where_coroutines_must_be_closed_their_blocks_have_no_effect(
         warnings.simplefilter("always")
         eviction.evict(driven.loop)
         driven.loop.run()
-    assert (driven.loop.actions, driven.logged, noise, warned) == ([], [], [], [])
-    assert (driven.loop.live_tasks(), driven.loop.pending_activities) == ([], {})
+    assert (driven.loop.actions.items, driven.logged, noise, warned) == ([], [], [], [])
+    assert (driven.loop.live_tasks(), driven.runtime.activities.waiting) == ([], {})
     monkeypatch.undo()
     gc.collect()
 

@@ -246,7 +246,7 @@ def test_a_kept_stream_is_not_drawn_from_by_what_only_reads(driven: Driven, draw
     from perdure.errors import UsageError
 
     async def program() -> random.Random:
-        rng = driven.loop.random()
+        rng = driven.runtime.random()
         rng.gauss()  # it keeps a second number
         return rng
 
@@ -264,15 +264,15 @@ def test_a_condition_that_draws_suspends_the_run(driven: Driven) -> None:
     from perdure.errors import UsageError
 
     async def program() -> None:
-        rng = driven.loop.random()
-        await driven.loop.wait_until(lambda: rng.random() > 2, None)
+        rng = driven.runtime.random()
+        await driven.runtime.wait_until(lambda: rng.random() > 2, None)
 
     with pytest.raises(UsageError, match="may only read"):
         driven.begin(program)
 
 
 def test_the_stream_of_a_run_is_pythons(driven: Driven) -> None:
-    mine, pythons = driven.loop.random(), random.Random(7)
+    mine, pythons = driven.runtime.random(), random.Random(7)
     draws: list[Callable[[Any], Any]] = [
         lambda rng: rng.random(),
         lambda rng: rng.gauss(),

@@ -207,6 +207,6 @@ def test_after_a_replay_the_code_is_live_and_where_it_was() -> None:
     again = Played(Busy)
     record = ev.EventRecord("w", "run-1", 1, NOW, -1, -1, b"", run.events)
     assert again.live.replay([record]) == []
-    assert not again.live.loop.is_replaying()
+    assert not again.live.loop.replaying
     again.length = 2
     assert again.show(signal("finish", b'["now"]')) == completed(b'"[2]"')

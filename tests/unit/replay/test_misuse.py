@@ -17,6 +17,7 @@ from perdure.codec.payloads import JsonPayloads
 from perdure.errors import UsageError
 from perdure.replay import guard
 from perdure.replay.loop import RunLoop
+from perdure.replay.runtime import RunRuntime
 
 
 @activity.defn
@@ -124,7 +125,8 @@ def installed() -> None:
 
 def run_of(program: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[RunLoop, asyncio.Task[Any]]:
     no_info: Any = None
-    loop = RunLoop("run", 7, JsonPayloads(validate_on_encode=False), no_info)
+    loop = RunLoop("run")
+    RunRuntime(loop, 7, JsonPayloads(validate_on_encode=False), no_info)
     loop.now = 1_700_000_000_000_000
     task = loop.create_task(program())
     loop.run()
@@ -180,7 +182,7 @@ def test_a_negative_duration_is_over_at_once_as_in_asyncio(what: str) -> None:
 
     loop, task = run_of(program)
     if what == "timeout":
-        assert [type(action).__name__ for action in loop.actions] == []
+        assert [type(action).__name__ for action in loop.actions.items] == []
     assert task.result() == "went on"
 
 

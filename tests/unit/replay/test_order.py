@@ -195,8 +195,8 @@ def test_a_generator_that_is_dropped_is_closed_by_a_task_of_its_run(driven: Driv
 
 def test_random_and_uuid_come_from_the_seed(new_run: Callable[..., Driven]) -> None:
     def drawn(seed: int) -> tuple[float, str]:
-        loop = new_run(seed=seed).loop
-        return loop.random().random(), str(loop.uuid4())
+        runtime = new_run(seed=seed).runtime
+        return runtime.random().random(), str(runtime.uuid4())
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)

@@ -156,11 +156,11 @@ def test_workflow_code_finds_its_runtime_and_nobody_else_does(driven: Driven) ->
     async def program() -> WorkflowRuntime | None:
         return current()
 
-    assert driven.begin(program).result() is driven.loop
+    assert driven.begin(program).result() is driven.runtime
     assert current() is None
-    assert driven.loop.info() == "the info"
+    assert driven.runtime.info() == "the info"
     driven.loop.replaying = True
-    assert driven.loop.is_replaying()
+    assert driven.runtime.is_replaying()
 
 
 def test_a_callback_that_raises_is_logged_and_the_run_goes_on(driven: Driven) -> None:
@@ -221,7 +221,7 @@ def test_evaluation_returns_what_the_function_returns_in_the_context_of_the_run(
     def query(a: int, *, b: int) -> tuple[int, Any, bool]:
         return a + b, current(), driven.loop.is_read_only
 
-    assert driven.loop.evaluate(query, 1, b=2) == (3, driven.loop, True)
+    assert driven.loop.evaluate(query, 1, b=2) == (3, driven.runtime, True)
     assert not driven.loop.is_read_only
     assert current() is None
 
@@ -244,14 +244,14 @@ def test_evaluation_leaves_no_trace(driven: Driven, what: str) -> None:
         "a timer": lambda: asyncio.get_running_loop().call_later(1, print),
         "a sleep": wait,
         "a wake-up": lambda: future.set_result(1),
-        "a random number": driven.loop.random,
-        "a uuid": driven.loop.uuid4,
+        "a random number": driven.runtime.random,
+        "a uuid": driven.runtime.uuid4,
     }
     with pytest.raises(UsageError, match="may only read"):
         driven.loop.evaluate(tries[what])
     driven.loop.run()
     assert driven.wanted() == []
-    assert (driven.loop.activities, driven.loop.timers, driven.loop.live_tasks()) == (0, 0, [])
+    assert (driven.runtime.activities.count, driven.loop.timers.count, driven.loop.live_tasks()) == (0, 0, [])
     assert driven.loop.is_spoilt == (what == "a wake-up")
 
 
@@ -271,7 +271,7 @@ def test_what_the_guard_forbids_is_a_usage_error_in_an_evaluation_and_spares_the
 def test_a_call_may_do_what_workflow_code_may(driven: Driven) -> None:
     def create() -> Any:
         driven.act("at once")
-        return driven.loop.random()
+        return driven.runtime.random()
 
-    assert driven.loop.call(create) is driven.loop.random()
+    assert driven.loop.call(create) is driven.runtime.random()
     assert len(driven.wanted()) == 1

@@ -1,0 +1,87 @@
+"""The handlers of accepted messages: they run as tasks beside the main coroutine, and the run closes when they have ended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from perdure.replay.suspensions import CURABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Handlers:
+    """The handlers of one run.
+
+    Attributes:
+        fault: what the first handler that failed raised; it fails the run.
+        are_cancelled: they were cancelled, which is done once: their cleaning up is not interrupted.
+    """
+
+    __slots__ = ("_tasks", "are_cancelled", "fault")
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.fault: BaseException | None = None
+        self.are_cancelled = False
+
+    def __bool__(self) -> bool:
+        """Whether one has not ended."""
+        return bool(self._tasks)
+
+    def add(self, task: asyncio.Task[Any]) -> None:
+        """One more."""
+        self._tasks.append(task)
+
+    def cancel(self) -> None:
+        """Cancel them, unless that was done before."""
+        if self.are_cancelled:
+            return
+        self.are_cancelled = True
+        for task in self._tasks:
+            task.cancel()
+
+    def reap(self) -> bool:
+        """Forget those that have ended; whether one of them raised for the first time.
+
+        Raises:
+            BaseException: one of `CURABLE`, which a handler raised: the run must be suspended.
+        """
+        ended = [task for task in self._tasks if task.done()]
+        if not ended:
+            return False
+        self._tasks = [task for task in self._tasks if not task.done()]
+        faults = [fault for task in ended if (fault := fault_of(task)) is not None]
+        faults = [fault for fault in faults if not isinstance(fault, asyncio.CancelledError)]
+        if not faults or self.fault is not None:
+            return False
+        self.fault = faults[0]
+        return True
+
+
+def fault_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """What a task that has ended raised, a cancellation included; None: it returned.
+
+    Raises:
+        BaseException: one of `CURABLE`: the run must be suspended.
+    """
+    try:
+        error = task.exception()
+    except asyncio.CancelledError as cancelled:
+        return cancelled
+    if isinstance(error, CURABLE):
+        raise error
+    return error
+
+
+async def handle(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Call a handler, which is a function or a coroutine function."""
+    result = fn(instance, *args, **kwargs)
+    if result is not None:
+        await result
+
+
+async def raising(error: BaseException) -> None:
+    """A coroutine that raises, in place of author code that could not be called."""
+    raise error

@@ -1,0 +1,168 @@
+"""What workflow code asks of its run: activities, conditions, records, time, random numbers."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from random import Random
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from perdure.errors import UsageError
+from perdure.model.actions import CancelActivity, ProduceRecord, ScheduleActivity
+from perdure.model.dead_letters import RecordHeader
+from perdure.model.runtime import WorkflowRuntime
+from perdure.replay.conditions import Condition
+from perdure.replay.deadlines import LATEST
+from perdure.replay.futures import ActionFuture, InertFuture, reject
+from perdure.replay.pending import Pending
+from perdure.replay.run_random import RunRandom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from perdure.model.info import Info
+    from perdure.model.options import ActivityOptions
+    from perdure.model.payloads import AvroSchema, Payloads
+    from perdure.model.runtime import ActivitySpec
+    from perdure.replay.futures import RunFuture, TimerHandle
+    from perdure.replay.loop import RunLoop
+
+
+class RunRuntime(WorkflowRuntime):
+    """The runtime of one run.
+
+    Args:
+        loop: of the run; it gets this as its `runtime`.
+        seed: of the run's stream of random numbers.
+        payloads: encodes the arguments of activities.
+        info: makes the facts about the run, when the code asks for them.
+
+    Attributes:
+        activities: those whose outcome the code awaits.
+        records: the number of the last record that was produced.
+    """
+
+    __slots__ = ("_info", "_loop", "_payloads", "_random", "_seed", "activities", "records")
+
+    def __init__(self, loop: RunLoop, seed: int, payloads: Payloads, info: Callable[[], Info]) -> None:
+        self._loop = loop
+        self._seed = seed
+        self._payloads = payloads
+        self._info = info
+        self._random: Random | None = None
+        self.activities: Pending[tuple[ActivitySpec, ActionFuture]] = Pending(loop.actions, ScheduleActivity, CancelActivity)
+        self.records = 0
+        loop.runtime = self
+
+    @property
+    def is_read_only(self) -> bool:
+        """See `WorkflowRuntime`."""
+        return self._loop.is_read_only
+
+    def suspend_for(self, error: BaseException) -> None:
+        """See `WorkflowRuntime`."""
+        self._loop.suspend_for(error)
+
+    def misuse(self, error: UsageError) -> UsageError:
+        """See `WorkflowRuntime`."""
+        return self._loop.misuse(error)
+
+    # ---- asked by workflow code
+
+    def schedule_activity(
+        self, activity: ActivitySpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
+    ) -> RunFuture:
+        """Schedule it now; the future of its result. See `WorkflowRuntime`."""
+        loop = self._loop
+        loop.refuse_if_read_only("schedule an activity")
+        if loop.is_evicted:
+            return InertFuture(loop, 0)
+        try:
+            payload = self._payloads.encode_arguments(activity.fn, args, kwargs, what=f"activity {activity.name!r}")
+        except UsageError as error:
+            raise loop.misuse(error) from None
+        pending = self.activities
+        pending.count = number = pending.count + 1
+        loop.actions.items.append(ScheduleActivity(number, activity.name, payload, options))
+        future = ActionFuture(loop, loop.next_hash(), pending, number)
+        pending.waiting[number] = (activity, future)
+        return future
+
+    async def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Any:
+        """What the condition returned once truthy, its last falsy value when the time is up. See `WorkflowRuntime`."""
+        loop = self._loop
+        loop.refuse_if_read_only("wait")
+        waiter = Condition(condition, copy_context(), loop.create_future())
+        value = waiter.evaluate(loop)
+        if value or (timeout_us is not None and timeout_us <= 0):
+            return value
+        loop.conditions.append(waiter)
+        timer: TimerHandle | None = None
+        if timeout_us is not None:
+            timer = loop.start_timer(min(loop.now + timeout_us, LATEST), 0.0, waiter.give_up, (), waiter.context)
+        try:
+            return await waiter.future
+        finally:
+            waiter.future.cancel()  # nobody waits any more, however it ended
+            if timer is not None:
+                timer.cancel()
+
+    def produce(self, topic: str, key: bytes | None, value: object, headers: list[RecordHeader], avro: AvroSchema | None) -> None:
+        """Have a record written. See `WorkflowRuntime`."""
+        loop = self._loop
+        loop.refuse_if_read_only("produce a record")
+        if loop.is_evicted:
+            return
+        try:
+            data, content_type = self._payloads.encode_record(value, avro, what=f"the record for topic {topic!r}")
+        except UsageError as error:
+            raise loop.misuse(error) from None
+        typed = (*headers, RecordHeader("content-type", content_type)) if content_type else tuple(headers)
+        self.records = number = self.records + 1
+        loop.actions.items.append(ProduceRecord(number, topic, key, data, typed))
+
+    def info(self) -> Info:
+        """Facts about the run."""
+        return self._info()
+
+    def now_us(self) -> int:
+        """The time of the event that is being handled, microseconds since 1970."""
+        return self._loop.now
+
+    def random(self) -> Random:
+        """The run's own stream of random numbers."""
+        refuse = self._loop.refuse_if_read_only
+        refuse("draw a random number")
+        if self._random is None:
+            self._random = RunRandom(refuse, self._seed)  # the same numbers again on replay
+        return self._random
+
+    def uuid4(self) -> UUID:
+        """From the run's own stream of random numbers."""
+        return UUID(int=self.random().getrandbits(128), version=4)
+
+    def is_replaying(self) -> bool:
+        """Whether recorded events are being repeated."""
+        return self._loop.replaying
+
+    # ---- outcomes, put in place by the driver
+
+    def resolve_activity(self, number: int, value: Any) -> bool:
+        """Put the activity's result in place; whether anything waits for it."""
+        pending = self.activities.waiting.pop(number, None)
+        if pending is not None:
+            pending[1].set_result(value)
+        return pending is not None
+
+    def reject_activity(self, number: int, error: BaseException) -> bool:
+        """Put the activity's failure in place; whether anything waits for it."""
+        pending = self.activities.waiting.pop(number, None)
+        if pending is not None:
+            reject(pending[1], error)
+        return pending is not None
+
+    def release(self) -> list[ActionFuture]:
+        """Be evicted: the futures that are awaited, which only `eviction` needs."""
+        futures = [future for _, future in self.activities.waiting.values()]
+        self.activities.waiting.clear()
+        return futures
