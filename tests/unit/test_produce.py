@@ -100,7 +100,8 @@ def test_a_cloudevent_says_what_happened_and_has_an_id_of_its_own(loop: RunLoop)
 
 
 def test_the_source_of_a_cloudevent_is_a_path_whatever_the_workflow_is_called() -> None:
-    loop = RunLoop("run-1", 7, JsonPayloads(), lambda: replace(INFO, type="Shop/Order é"))
+    loop = RunLoop("run-1")
+    RunRuntime(loop, 7, JsonPayloads(), lambda: replace(INFO, type="Shop/Order é"))
     assert RecordHeader("ce_source", b"/perdure/Shop%2FOrder%20%C3%A9") in produced(loop, value=1, cloudevent="t").headers
 
 

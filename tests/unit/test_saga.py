@@ -11,6 +11,7 @@ from perdure import workflow
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import Failure, UsageError
 from perdure.replay.loop import RunLoop
+from perdure.replay.runtime import RunRuntime
 
 NOT_A_FUNCTION: Any = True
 NO_INFO: Any = None
@@ -61,7 +62,8 @@ def test_a_compensation_that_failed_is_logged_once_and_not_again_on_replay(
             saga.compensate(undone.failing, "1")
             raise Failure("original")
 
-    run = RunLoop("run-1", 1, JsonPayloads(), NO_INFO)
+    run = RunLoop("run-1")
+    RunRuntime(run, 1, JsonPayloads(), NO_INFO)
     run.replaying = is_replaying
     task = run.create_task(code())
     run.run()

@@ -23,7 +23,7 @@ class Actions:
         items, self.items = self.items, []
         return items
 
-    def withdraw(self, kind: type[AnyAction], number: int) -> bool:
+    def withdraw(self, kind: type[Any], number: int) -> bool:
         """Remove an action that was not taken yet; whether there was one."""
         items: list[Any] = self.items
         for index in range(len(items) - 1, -1, -1):
