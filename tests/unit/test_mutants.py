@@ -71,7 +71,7 @@ def test_outcome_of_a_mutant(checkout: Checkout, replace: str, outcome: str) -> 
 
 
 def test_sampling_makes_mutants_that_apply() -> None:
-    file = Path(__file__).parents[2] / "platform/perdure/core/timer.py"
+    file = Path(__file__).parents[2] / "platform/perdure/core/machines/timer.py"
     sampled = list(mutants_of(file, ("tests/unit/core",)))
     assert sampled
     assert not [fault for mutant in sampled if (fault := mutant.fault())]
