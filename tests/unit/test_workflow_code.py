@@ -176,13 +176,14 @@ async def waits_long() -> None:
 
 @pytest.mark.parametrize("code", [sleeps_long, waits_long])
 def test_what_is_to_last_longer_than_the_calendar_ends_with_it(code: Callable[[], Any]) -> None:
-    run = RunLoop("r", 1, JsonPayloads(), lambda: workflow.Info("w", "r", "Order", NOON, 3))
+    run = RunLoop("r")
+    RunRuntime(run, 1, JsonPayloads(), lambda: workflow.Info("w", "r", "Order", NOON, 3))
     run.now = int(NOON.timestamp()) * 1_000_000
     task = run.create_task(code())
     run.run()
     assert not task.done()
     end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-    assert run.actions == [StartTimer(1, int(end.timestamp()) * 1_000_000)]
+    assert run.actions.items == [StartTimer(1, int(end.timestamp()) * 1_000_000)]
 
 
 def test_a_timeout_ends_its_block(loop: FrozenLoop) -> None:
