@@ -15,8 +15,9 @@ from perdure.errors import CommitAborted, InfrastructureError
 from perdure.log.channel import Channel
 from perdure.log.sqlite import SqliteLog
 from perdure.medium.faults import fault
-from perdure.medium.ownership import is_owned
+from perdure.medium.ownership import is_owned, owner_of
 from perdure.medium.reader import SqliteReader
+from perdure.medium.schema import FORMAT
 from perdure.medium.sqlite import SqliteFile, connect
 from perdure.store.sqlite import SqliteStore
 from tests.contract.media import SqliteMedia
@@ -84,6 +85,29 @@ def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path: Path)
     before = path.read_bytes()
     assert "a database of another program" in refused(path)
     assert path.read_bytes() == before
+
+
+def test_the_next_format_is_refused(media: SqliteMedia, node: Node) -> None:
+    node.close()
+    with closing(sqlite3.connect(media.path)) as connection:
+        connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    assert f"written by a newer perdure (format {FORMAT + 1}, this one knows {FORMAT})" in refused(media.path)
+
+
+def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "app.db")
+    file.open()
+    assert file.connection.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: each commit is synced"
+    assert file.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    file.close()
+
+
+def test_who_gives_a_file_up_leaves_no_process_id_behind(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "app.db")
+    file.open()
+    assert owner_of(file.path) == os.getpid()
+    file.close()
+    assert (owner_of(file.path), is_owned(file.path)) == (0, False)
 
 
 def test_a_newer_format_is_refused(media: SqliteMedia, node: Node) -> None:
