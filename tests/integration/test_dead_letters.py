@@ -17,6 +17,7 @@ from perdure.cli import main
 from perdure.client import Client
 from perdure.codec.records import encode_command
 from perdure.embedded import Platform
+from perdure.log.dead_letters import SqliteDeadLetters
 from perdure.log.published import publish_record
 from perdure.medium.schema import FORMAT, SCHEMA
 from perdure.model.commands import StartWorkflow
@@ -105,6 +106,19 @@ def set_aside(db: Path, position: int, record: bytes, reason: str = "ValueError:
     with sqlite3.connect(db, timeout=WITHIN_S) as connection:
         connection.execute("INSERT INTO dead_letters VALUES (?, ?, ?, ?)", (position, record, reason, time_ns() // 1_000))
     connection.close()
+
+
+def test_each_is_given_once_page_by_page(platform: Platform, db: Path) -> None:
+    put(db, b"\xff 1", b"\xff 2", b"\xff 3")
+    until(lambda: count(db, "dead_letters") == 3)
+    letters = SqliteDeadLetters(f"sqlite:///{db}")
+    found: list[str] = []
+    after = ""
+    for _ in range(3):
+        page = letters.page(1, after)
+        found += [each.id for each in page.letters]
+        after = page.next
+    assert (found, after) == (["1", "2", "3"], "")
 
 
 def test_what_cannot_be_read_is_listed_with_why_and_from_where(platform: Platform, db: Path, perdure: Perdure) -> None:
