@@ -166,14 +166,6 @@ def test_a_moment_is_reached_when_the_clock_of_the_run_says_so(code: Callable[[d
     assert run.actions.items[0] == StartTimer(1, run.now + 3 * 3_600_000_000)
 
 
-@pytest.mark.parametrize("now_us", [1_893_499_200_000_001, 1_893_499_200_000_003, 4_000_000_000_000_001, 4_000_000_000_000_007])
-def test_a_callback_in_a_second_is_called_in_exactly_one(now_us: int) -> None:
-    run = RunLoop("r", 1, JsonPayloads(), lambda: workflow.Info("w", "r", "Order", NOON, 3))
-    run.now = now_us
-    run.call_at(run.time() + 1, list)
-    assert run.actions == [StartTimer(1, now_us + 1_000_000)]
-
-
 async def sleeps_long() -> None:
     await workflow.sleep("520000 weeks")
 
