@@ -29,7 +29,7 @@ test: check browser database ## every gate and every test; TESTS=tests/unit for 
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 	$(if $(TESTS),,$(BIN)/python -m tests.pythons --jobs $(JOBS))
 
-pythons: $(STAMP) ## the unit and integration tiers on the other Pythons that perdure supports, where this machine has them
+pythons: $(STAMP) ## the unit, integration and compatibility tiers on the other Pythons that perdure supports, where this machine has them
 	$(BIN)/python -m tests.pythons --jobs $(JOBS)
 
 check: $(STAMP) ## the linters and type checkers

@@ -1,4 +1,4 @@
-"""The unit and integration tiers on the other Pythons that perdure supports.
+"""The unit, integration and compatibility tiers on the other Pythons that perdure supports.
 
     python -m tests.pythons [--jobs 2] [--versions 3.12,3.13] [-- ARGUMENTS of pytest]
 
@@ -20,7 +20,7 @@ from tests.interpreters import VERSIONS, find
 
 HOUSE: Final = Path(__file__).parents[1]
 EXTRAS: Final = ("api", "examples", "kafka", "postgres", "test")
-TIERS: Final = ("tests/integration", "tests/unit")
+TIERS: Final = ("tests/integration", "tests/compatibility", "tests/unit")
 MADE_FROM: Final = ("constraints.txt", "pyproject.toml", "deploy/dependencies/pins.py", "tests/pythons.py")
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.pythons")
     parser.add_argument("--jobs", default="2", help="processes of pytest")
     parser.add_argument("--versions", default=",".join(VERSIONS), help="but never the one that runs this")
-    parser.add_argument("pytest", nargs="*", help="arguments of pytest, in place of both tiers")
+    parser.add_argument("pytest", nargs="*", help="arguments of pytest, in place of these tiers")
     arguments = parser.parse_args()
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     wanted = [version for version in arguments.versions.split(",") if version != own]
@@ -59,7 +59,7 @@ def main() -> None:
             if version in failed
             else "passed"
         )
-        print(f"Python {version}: unit and integration tiers {state}", flush=True)
+        print(f"Python {version}: unit, integration and compatibility tiers {state}", flush=True)
     is_incomplete = len(found) < len(wanted) and os.environ.get("PERDURE_REQUIRE_PYTHONS") == "1"
     sys.exit(1 if failed or is_incomplete else 0)
 
