@@ -73,8 +73,8 @@ chaos: $(STAMP) ## orders on three brokers while all of it is killed, stopped an
 mutants: browser database ## plant the bugs of tests/mutants one by one, and report which the tests find; FILE=core ONLY=text
 	$(BIN)/python -m tests.mutants.run --jobs $(JOBS) $(if $(FILE),--file $(FILE)) $(if $(ONLY),--only $(ONLY))
 
-e2e-k8s: $(STAMP) ## a release of the chart on a real Kubernetes node, as root on Debian; needs Go and Maven; RATE=20 orders a second
-	$(BIN)/python deploy/e2e/run.py --rate $(or $(RATE),20)
+e2e-k8s: $(STAMP) ## a release of the chart on a real Kubernetes node, as root on Debian; needs Go and Maven; RATE=20 orders a second; UMBRELLA=1: the umbrella chart alone
+	$(BIN)/python deploy/e2e/run.py --rate $(or $(RATE),20) $(if $(UMBRELLA),--umbrella)
 
 bench: $(VENV)/.made-bench ## the figures of the README, as JSON and a table
 	$(BIN)/python -m bench

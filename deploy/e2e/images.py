@@ -14,6 +14,7 @@ from node import Cluster
 
 PERDURE: Final = "localhost/perdure:0.1.0"
 APP: Final = "localhost/shop"
+PRINTED: Final = "localhost/printed:1"
 KAFKA: Final = "localhost/kafka:1"
 POSTGRES: Final = "localhost/postgres:1"
 ROOT: Final = Path(__file__).parents[2]
@@ -94,6 +95,25 @@ def build_app(cluster: Cluster, tag: str, *, patch: tuple[str, str] | None = Non
     image = f"{APP}:{tag}"
     _bud(cluster, image, f"/e2e/app-{tag}", f"/e2e/app-{tag}/Containerfile", "--build-arg", f"PERDURE={PERDURE}")
     return image
+
+
+def build_printed(cluster: Cluster) -> str:
+    """The derived image of deploy/container/README.md, as printed there; pip finds the package in a folder, since there is no network.
+
+    Args:
+        cluster: where.
+
+    Returns:
+        The image, whose Python has the package `stripe`.
+    """
+    from tests.chart.test_image import printed, wheel
+
+    context, packages = _file(cluster, "printed", printed()), _fresh(cluster.work / "packages")
+    wheel(packages, "stripe")
+    (packages / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /packages\n")
+    volumes = ("--volume", "/e2e/packages:/packages:ro", "--volume", "/e2e/packages/pip.conf:/etc/pip.conf:ro")
+    _bud(cluster, PRINTED, f"/e2e/{context.name}", f"/e2e/{context.name}/Containerfile", *volumes)
+    return PRINTED
 
 
 def _pause(cluster: Cluster) -> None:

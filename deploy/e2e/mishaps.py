@@ -122,7 +122,9 @@ def suffer(
     wrong = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wrong", "namespace": NAMESPACE}}
     address = f"postgresql://perdure:wrong@{postgres}:5432/postgres"
     cluster.apply(json.dumps({**wrong, "stringData": {"uri": address}}))
-    tell(f"a value is unknown: {_refusal(cluster)[:240]}")
+    tell(f"a value is unknown: {_refusal(cluster, RELEASE, 'engnie', '--set', 'engnie.replicas=3')}")
+    name = ("--set", "kafka.bootstrapServers=kafka:9092", "--set", "postgres.mode=none")
+    tell(f"a release's name cannot be that of a Service: {_refusal(cluster, '1shop', 'cannot be the name of a Service', *name)}")
     _full_volume(cluster)
     for mishap in mishaps(kafka, postgres):
         given = {
@@ -143,11 +145,11 @@ def suffer(
             cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait", check=False)
 
 
-def _refusal(cluster: Cluster) -> str:
-    """What Helm says of a value with a wrong name."""
-    done = cluster.ask("/e2e/bin/helm", "install", RELEASE, "/e2e/chart", "-n", NAMESPACE, "--set", "engnie.replicas=3")
-    assert done.returncode, "a value that does not exist was taken"
-    return next(line.strip() for line in done.stderr.splitlines() if "engnie" in line)
+def _refusal(cluster: Cluster, release: str, said: str, *sets: str) -> str:
+    """The line with which Helm refuses a release."""
+    done = cluster.ask("/e2e/bin/helm", "install", release, "/e2e/chart", "-n", NAMESPACE, *sets)
+    assert done.returncode, f"{release} was installed with {sets}"
+    return next(line.strip()[:240] for line in done.stderr.splitlines() if said in line)
 
 
 def _full_volume(cluster: Cluster) -> None:

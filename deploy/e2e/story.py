@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import manifests
 import mishaps
 import pressure
 import umbrella
@@ -51,6 +52,7 @@ def tell_story(cluster: Cluster, rate: float) -> dict[str, Any]:
     shutil.copytree(Path(__file__).parents[1] / "helm/perdure", cluster.work / "chart")
     volumes(cluster, 8)
     restricted_namespace(cluster)
+    admitted(cluster)
     first, second = build_app(cluster, "v1"), build_app(cluster, "v2", patch=COMPATIBLE)
     breaking = build_app(cluster, "v3", patch=breaking_patch())
     shop = Shop(cluster, NAMESPACE, first, f"{NAME}-kafka:9092")
@@ -92,21 +94,30 @@ def tell_umbrella(cluster: Cluster) -> dict[str, Any]:
         cluster: with the images.
 
     Returns:
-        No figures.
+        The figures.
 
     Raises:
         AssertionError: one alias has pods of the other, or does not work.
     """
     volumes(cluster, 2)
     restricted_namespace(cluster)
+    admitted(cluster)
     umbrella.umbrella(cluster, NAMESPACE, PERDURE, tell)
-    return {}
+    return figures
 
 
 def restricted_namespace(cluster: Cluster) -> None:
     """The namespace of the story, which takes no pod beyond the restricted standard."""
-    about = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    about = {"name": NAMESPACE, "labels": labels}
     cluster.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": about}))
+
+
+def admitted(cluster: Cluster) -> None:
+    """The API server takes the chart in every combination of modes."""
+    begun = time.monotonic()
+    figures["admitted"] = manifests.verify(cluster, NAMESPACE)
+    tell(f"the API server admits {figures['admitted']} manifests of all modes, strictly: {time.monotonic() - begun:.0f} s")
 
 
 def volumes(cluster: Cluster, count: int) -> None:

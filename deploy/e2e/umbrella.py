@@ -1,4 +1,7 @@
-"""One umbrella chart with two aliases of ours in one release: each has its own pods, topics and tables, and works."""
+"""One umbrella chart with two aliases of ours in one release: each has its own pods, topics, tables and Secrets, and works.
+
+The first alias runs the derived image of deploy/container/README.md. The second one has what platform teams add: a digest in place of the tag, containers of their own, settings of Kafka, network policies.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from images import KAFKA, POSTGRES
+from images import KAFKA, POSTGRES, build_printed
 from node import Cluster, until
+from shop import PYTHON
 
 CHART: Final = Path(__file__).parents[1] / "helm/perdure"
 RELEASE: Final = "duo"
@@ -20,6 +24,10 @@ _SMALL: Final[dict[str, Any]] = {
     "api": {"replicas": 1},
     "generateSecrets": True,
 }
+_SETTING: Final = ("socket.send.buffer.bytes", 1_048_576)
+_WAIT_FOR_THE_END: Final = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); signal.sigwait([15])"
+_POSTGRES_USERS: Final = {"api", "projector", "setup", "test"}
+_DEFAULT_PARTS: Final = {"api", "engine", "projector", "worker-default"}
 
 
 def umbrella(cluster: Cluster, namespace: str, image: str, tell: Callable[[str], None]) -> None:
@@ -32,7 +40,7 @@ def umbrella(cluster: Cluster, namespace: str, image: str, tell: Callable[[str],
         tell: prints a line.
 
     Raises:
-        AssertionError: a Service has pods of the other alias, or one alias does not work.
+        AssertionError: a Service has pods of the other alias, one alias does not work, or a pod has what it should not.
     """
     begun = time.monotonic()
     _write(cluster, namespace, image)
@@ -46,6 +54,8 @@ def umbrella(cluster: Cluster, namespace: str, image: str, tell: Callable[[str],
     for alias in ALIASES:
         assert f"its state is right in the tables of {RELEASE}-{alias}" in said, said
     tell("helm test: both aliases are well, each in its own topics and tables")
+    _promised(cluster, namespace, tell)
+    _first_sync(cluster, namespace, image, tell)
     _refused(cluster, namespace, image, tell)
     cluster.helm("uninstall", RELEASE, "-n", namespace, "--wait")
 
@@ -60,7 +70,7 @@ def _write(cluster: Cluster, namespace: str, image: str) -> None:
     (folder / "Chart.yaml").write_text(json.dumps(about))
     values = {
         "orders": {
-            **_common(image),
+            **_common(build_printed(cluster)),
             "kafka": {
                 "mode": "bundled",
                 "bundled": {"image": KAFKA, "pullPolicy": "Never", "resources": {"requests": {"cpu": "50m"}}},
@@ -68,7 +78,7 @@ def _write(cluster: Cluster, namespace: str, image: str) -> None:
             },
             "postgres": {"mode": "bundled", "bundled": {"image": POSTGRES, "pullPolicy": "Never"}},
         },
-        "payments": {**_common(image), **_others()},
+        "payments": {**_common(image), **_others(), **_of_a_platform_team(cluster, image)},
     }
     (cluster.work / "umbrella.json").write_text(json.dumps(values))
 
@@ -86,6 +96,24 @@ def _others() -> dict[str, Any]:
     }
 
 
+def _of_a_platform_team(cluster: Cluster, image: str) -> dict[str, Any]:
+    """What they add to the values of an alias."""
+    repository = image.rpartition(":")[0]
+    listed = cluster.run("ctr", "-n", "k8s.io", "images", "ls", f"name=={image}").splitlines()[-1]
+    digest = next(word for word in listed.split() if word.startswith("sha256:"))
+    cluster.run("ctr", "-n", "k8s.io", "images", "tag", "--force", image, f"{repository}@{digest}")
+    security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    theirs = {"image": f"{repository}@{digest}", "imagePullPolicy": "Never", "securityContext": security}
+    kafka = _others()["kafka"]
+    return {
+        "image": {"repository": repository, "digest": digest, "pullPolicy": "Never"},
+        "kafka": {**kafka, "settings": dict([_SETTING])},
+        "podTemplate": {"spec": {"initContainers": [{**theirs, "name": "first", "command": [PYTHON, "-c", "print('first')"]}]}},
+        "extraContainers": [{**theirs, "name": "beside", "command": [PYTHON, "-c", _WAIT_FOR_THE_END]}],
+        "networkPolicy": {"enabled": True},
+    }
+
+
 def _served(cluster: Cluster, namespace: str, alias: str) -> list[str]:
     """The pods behind all Services of an alias, each of which has its label."""
     found: list[str] = []
@@ -96,6 +124,74 @@ def _served(cluster: Cluster, namespace: str, alias: str) -> list[str]:
     assert found, f"the Services of {alias} have no pods"
     assert set(found) <= pods, f"Services of {alias} have pods of others: {set(found) - pods}"
     return sorted(set(found))
+
+
+def _promised(cluster: Cluster, namespace: str, tell: Callable[[str], None]) -> None:
+    """Look at the pods that run: whose Secrets they have, their images, settings and containers, and what may be evicted."""
+    pods = cluster.get("-n", namespace, "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]
+    for pod in pods:
+        name, labels = pod["metadata"]["name"], pod["metadata"]["labels"]
+        alias, component = labels["app.kubernetes.io/name"], labels["app.kubernetes.io/component"]
+        if component in {"kafka", "postgres"}:
+            continue
+        tables = {each for each in _secrets(pod["spec"]) if each.endswith("-postgres")}
+        assert tables == ({f"{RELEASE}-orders-postgres"} if component in _POSTGRES_USERS else set()), (name, tables)
+        assert all("ephemeral-storage" in each["resources"]["limits"] for each in _ours(pod["spec"]["containers"])), name
+        if alias == "payments":
+            containers = [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
+            assert all("@sha256:" in each["image"] for each in containers), name
+            assert "first" in {each["name"] for each in containers}, name
+            assert component not in _DEFAULT_PARTS or "beside" in {each["name"] for each in containers}, name
+    tell(
+        f"only {', '.join(sorted(_POSTGRES_USERS))} have the Secret of PostgreSQL, in {len(pods)} pods; payments runs digests, with containers of its own"
+    )
+    _engines(cluster, namespace, tell)
+    budgets = cluster.get("-n", namespace, "pdb", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]
+    found = {each["metadata"]["name"]: each["status"]["expectedPods"] for each in budgets}
+    assert found == {f"{RELEASE}-{alias}-{part}": 1 for alias in ALIASES for part in _DEFAULT_PARTS}, found
+    policies = cluster.kubectl("-n", namespace, "get", "networkpolicies", "-o", "name").split()
+    assert f"networkpolicy.networking.k8s.io/{RELEASE}-payments-egress" in policies, policies
+    tell(f"{len(found)} disruption budgets with one pod each, {len(policies)} network policies")
+
+
+def _engines(cluster: Cluster, namespace: str, tell: Callable[[str], None]) -> None:
+    """Ask the processes of the engines what they have."""
+    orders, payments = (("-n", namespace, "exec", f"{RELEASE}-{alias}-engine-0", "-c", "perdure", "--") for alias in ALIASES)
+    cluster.kubectl(*orders, PYTHON, "-c", "import stripe; assert stripe.WORKS")
+    sent = cluster.kubectl(*payments, "printenv", f"PERDURE_KAFKA_{_SETTING[0].upper().replace('.', '_')}").strip()
+    assert sent == str(_SETTING[1]), sent
+    cluster.kubectl(*payments, PYTHON, "-c", "import opentelemetry.sdk.trace, opentelemetry.exporter.otlp.proto.http")
+    tell(f"orders runs the README's derived image; the engine of payments has {_SETTING[0]}={sent}, and OpenTelemetry")
+
+
+def _ours(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each for each in containers if each["name"] == "perdure"]
+
+
+def _secrets(spec: dict[str, Any]) -> set[str]:
+    """The Secrets that a pod has, as environment or as files."""
+    containers = [*spec.get("initContainers", ()), *spec["containers"]]
+    variables = [each.get("valueFrom", {}) for container in containers for each in container.get("env", ())]
+    found = {each["secretKeyRef"]["name"] for each in variables if "secretKeyRef" in each}
+    return found | {each["secret"]["secretName"] for each in spec["volumes"] if "secret" in each}
+
+
+def _first_sync(cluster: Cluster, namespace: str, image: str, tell: Callable[[str], None]) -> None:
+    """Argo CD renders without the cluster, and runs the upgrade gate before the first install, too: it passes, and nothing is random."""
+    values = {**_common(image), **_others(), "generateSecrets": False}
+    (cluster.work / "argo.json").write_text(json.dumps(values))
+    template = ("template", "argo", "/e2e/umbrella/charts/perdure", "-n", namespace, "-f", "/e2e/argo.json")
+    assert cluster.helm(*template) == cluster.helm(*template), "the chart renders otherwise each time"
+    hooks = [part for name in ("serviceaccount", "upgrade-gate") for part in ("--show-only", f"templates/{name}.yaml")]
+    manifest = cluster.helm(*template, *hooks)
+    cluster.apply(manifest)
+    try:
+        gate = ("-n", namespace, "job/argo-perdure-upgrade-gate")
+        cluster.kubectl("wait", *gate, "--for=condition=Complete", "--timeout=100s")
+        said = cluster.kubectl("logs", *gate).strip().splitlines()
+        tell(f"the upgrade gate before the first install passes: {said[-1][:200] if said else 'without a word'}")
+    finally:
+        cluster.kubectl("delete", "-f", "-", "--wait", text=manifest, check=False)
 
 
 def _refused(cluster: Cluster, namespace: str, image: str, tell: Callable[[str], None]) -> None:
