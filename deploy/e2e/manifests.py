@@ -54,10 +54,16 @@ def admit(cluster: Cluster, manifests: list[dict[str, Any]]) -> None:
     Raises:
         RuntimeError: it refuses one, or warns of one.
     """
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
+    items = [_of_an_account_that_exists(each) if each["kind"] == "Pod" else each for each in manifests]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     done = cluster.ask("/e2e/bin/kubectl", "create", "--dry-run=server", "--validate=strict", "-f", "-", text=text)
     if done.returncode or done.stderr.strip():
         raise RuntimeError(done.stderr)
+
+
+def _of_an_account_that_exists(pod: dict[str, Any]) -> dict[str, Any]:
+    """The same with the namespace's own ServiceAccount: a pod is not admitted before its account is there."""
+    return {**pod, "spec": {**pod["spec"], "serviceAccountName": "default"}}
 
 
 def define(cluster: Cluster) -> None:

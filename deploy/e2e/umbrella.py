@@ -43,6 +43,7 @@ def umbrella(cluster: Cluster, namespace: str, image: str, tell: Callable[[str],
         AssertionError: a Service has pods of the other alias, one alias does not work, or a pod has what it should not.
     """
     begun = time.monotonic()
+    _quota(cluster, namespace)
     _write(cluster, namespace, image)
     arguments = ("-n", namespace, "--wait", "--timeout", "8m", "-f", "/e2e/umbrella.json")
     cluster.helm("install", RELEASE, "/e2e/umbrella", *arguments, timeout=600)
@@ -60,9 +61,17 @@ def umbrella(cluster: Cluster, namespace: str, image: str, tell: Callable[[str],
     cluster.helm("uninstall", RELEASE, "-n", namespace, "--wait")
 
 
+def _quota(cluster: Cluster, namespace: str) -> None:
+    """A quota, under which the API server takes no pod without requests and limits."""
+    hard = {"requests.cpu": "8", "requests.memory": "8Gi", "limits.memory": "16Gi", "requests.ephemeral-storage": "2Gi"}
+    about = {"name": "quota", "namespace": namespace}
+    cluster.apply(json.dumps({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": about, "spec": {"hard": hard}}))
+
+
 def _write(cluster: Cluster, namespace: str, image: str) -> None:
     """The chart in /e2e/umbrella, its values beside it."""
     folder = cluster.work / "umbrella"
+    shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(CHART, folder / "charts/perdure")
     version = "0.1.0"
     dependencies = [{"name": "perdure", "version": version, "alias": alias} for alias in ALIASES]
@@ -103,7 +112,14 @@ def _of_a_platform_team(cluster: Cluster, image: str) -> dict[str, Any]:
     digest = next(word for word in listed.split() if word.startswith("sha256:"))
     cluster.run("ctr", "-n", "k8s.io", "images", "tag", "--force", image, f"{repository}@{digest}")
     security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
-    theirs = {"image": f"{repository}@{digest}", "imagePullPolicy": "Never", "securityContext": security}
+    amounts = {"cpu": "1m", "memory": "32Mi", "ephemeral-storage": "1Mi"}
+    resources = {"requests": amounts, "limits": {"memory": "32Mi"}}
+    theirs = {
+        "image": f"{repository}@{digest}",
+        "imagePullPolicy": "Never",
+        "securityContext": security,
+        "resources": resources,
+    }
     kafka = _others()["kafka"]
     return {
         "image": {"repository": repository, "digest": digest, "pullPolicy": "Never"},
@@ -136,7 +152,6 @@ def _promised(cluster: Cluster, namespace: str, tell: Callable[[str], None]) -> 
             continue
         tables = {each for each in _secrets(pod["spec"]) if each.endswith("-postgres")}
         assert tables == ({f"{RELEASE}-orders-postgres"} if component in _POSTGRES_USERS else set()), (name, tables)
-        assert all("ephemeral-storage" in each["resources"]["limits"] for each in _ours(pod["spec"]["containers"])), name
         if alias == "payments":
             containers = [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
             assert all("@sha256:" in each["image"] for each in containers), name
@@ -162,10 +177,6 @@ def _engines(cluster: Cluster, namespace: str, tell: Callable[[str], None]) -> N
     assert sent == str(_SETTING[1]), sent
     cluster.kubectl(*payments, PYTHON, "-c", "import opentelemetry.sdk.trace, opentelemetry.exporter.otlp.proto.http")
     tell(f"orders runs the README's derived image; the engine of payments has {_SETTING[0]}={sent}, and OpenTelemetry")
-
-
-def _ours(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [each for each in containers if each["name"] == "perdure"]
 
 
 def _secrets(spec: dict[str, Any]) -> set[str]:
