@@ -32,6 +32,7 @@ def verify(cluster: Cluster, namespace: str) -> int:
     from tests.chart.test_manifests import KAFKA, POSTGRES, WAYS
 
     define(cluster)
+    _refuses_a_typo(cluster, namespace)
     secured = {"kafka": {"strimzi": {"createUser": False}, "security": KAFKA["secured"]["kafka"]["security"]}}
     more = [
         merged(KAFKA["external"], POSTGRES["external"], {"setup": {"useHelmHooks": True}, "podAntiAffinity": "hard"}),
@@ -54,11 +55,24 @@ def admit(cluster: Cluster, manifests: list[dict[str, Any]]) -> None:
     Raises:
         RuntimeError: it refuses one, or warns of one.
     """
+    if verdict := _verdict(cluster, manifests):
+        raise RuntimeError(verdict)
+
+
+def _verdict(cluster: Cluster, manifests: list[dict[str, Any]]) -> str:
+    """Errors and warnings of the API server; empty: it admits them."""
     items = [_of_an_account_that_exists(each) if each["kind"] == "Pod" else each for each in manifests]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     done = cluster.ask("/e2e/bin/kubectl", "create", "--dry-run=server", "--validate=strict", "-f", "-", text=text)
-    if done.returncode or done.stderr.strip():
-        raise RuntimeError(done.stderr)
+    return done.stderr.strip() or ("" if done.returncode == 0 else done.stdout)
+
+
+def _refuses_a_typo(cluster: Cluster, namespace: str) -> None:
+    """Make sure that a verdict of this API server means something."""
+    spec = {"maxReplicas": 3, "scaleTargetRef": {"name": "x"}, "triggers": []}
+    about = {"name": "x", "namespace": namespace}
+    wrong = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": about, "spec": spec}
+    assert 'unknown field "spec.maxReplicas"' in _verdict(cluster, [wrong]), "the API server admits what does not exist"
 
 
 def _of_an_account_that_exists(pod: dict[str, Any]) -> dict[str, Any]:
