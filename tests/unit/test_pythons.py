@@ -55,7 +55,7 @@ def test_a_missing_python_fails_where_it_is_required_and_a_failing_one_everywher
     said = capsys.readouterr().out
     for version in OTHERS:
         state = "NOT RUN" if version in missing else "failed" if version in failing else "passed"
-        assert f"Python {version}: unit and integration tiers {state}" in said
+        assert f"Python {version}: unit, integration and compatibility tiers {state}" in said
 
 
 @pytest.mark.parametrize(
