@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,22 @@ def test_no_class_is_oversized() -> None:
         if isinstance(node, ast.ClassDef) and (length := (node.end_lineno or 0) - node.lineno + 1) > limit
     ]
     assert not found
+
+
+def test_modules_of_the_command_line_do_not_import_each_other_in_circles() -> None:
+    """Also inside functions, where they import most, and for types: a circle has no part that can be read first."""
+    modules = {f"perdure.cli.{file.stem}": file for file in SHIPPED if file.parent == HOUSE / "platform" / "perdure" / "cli"}
+    imported = {
+        name: {
+            node.module
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module in modules
+        }
+        for name, file in modules.items()
+    }
+    assert len(modules) > 20
+    assert any(imported.values())
+    TopologicalSorter(imported).prepare()  # raises CycleError, which names the circle
 
 
 def test_names_say_what_a_module_is_for() -> None:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from perdure.log.audit import AuditTrail
     from perdure.observability.accepting import ConnectionLimits
 
-NEEDED = ("fastapi", "httptools", "joserfc", "uvicorn")
-"""Modules of the extra `api`."""
-
 
 def api(
     app: Annotated[
@@ -94,17 +91,18 @@ def api(
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Serve workflows over HTTP: start, signal, query, read, watch. /docs and /openapi.json describe it."""
+    from perdure.cli.extras import require_api
     from perdure.cli.observing import Observing
 
     if bool(kafka) == bool(db):
         raise typer.BadParameter("give --kafka, or --db", param_hint="--kafka")
     if kafka and not namespace:
         raise typer.BadParameter("on Kafka, name the namespace", param_hint="--namespace")
-    see_that_it_is_installed()
+    require_api()
     from perdure.cli.api_backends import on_file, on_kafka
-    from perdure.cli.dev import database_url
+    from perdure.cli.database_option import database_url
     from perdure.cli.kafka_options import place, see_owner
-    from perdure.cli.serving import load_and_register
+    from perdure.cli.loading import load_and_register
     from perdure.observability.accepting import ConnectionLimits, raise_descriptor_limit
 
     observing = Observing(metrics_port, metrics_host, log_format, log_level)
@@ -127,17 +125,6 @@ def api(
     backend, trail = on_kafka(where, registry, postgres) if where else on_file(database_url(db), registry)
     limits = ConnectionLimits(connections, connections_per_address)
     _serve(backend, trail, security, host, port, grace, observing, limits=limits, rate_limit=rate_limit)
-
-
-def see_that_it_is_installed() -> None:
-    """Raises UsageError when the API's libraries are not."""
-    from importlib.util import find_spec
-
-    from perdure.errors import UsageError
-
-    for module in NEEDED:
-        if find_spec(module) is None:
-            raise UsageError(f"the API needs the module {module}: pip install 'perdure[api]'")
 
 
 def _security(

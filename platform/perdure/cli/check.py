@@ -58,8 +58,8 @@ def check(
             return
         _check_live(app, _address(db, kafka, namespace, settings), limit, output)
         return
+    from perdure.cli.loading import load_and_check
     from perdure.cli.replaying import replay_histories
-    from perdure.cli.serving import load_and_check
 
     loaded, _ = load_and_check(app, runs_activities=True)
     leaks = _leaks(loaded)
@@ -88,7 +88,7 @@ def check(
 
 def _address(db: str, kafka: str, namespace: str, settings: list[str] | None) -> str:
     if db:
-        from perdure.cli.dev import database_url
+        from perdure.cli.database_option import database_url
 
         return database_url(db)
     if kafka:

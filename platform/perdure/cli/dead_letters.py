@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perdure.cli.dev import DEFAULT_DB, DatabaseOption, database_url
+from perdure.cli.database_option import DEFAULT_DB, DatabaseOption, database_url
 from perdure.cli.kafka_options import SettingOption
 from perdure.cli.output import Format, FormatOption, local_time, print_facts, print_json, print_table, utc_time
 from perdure.cli.tree import group

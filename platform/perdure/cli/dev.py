@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from perdure.cli.database_option import DEFAULT_DB, DatabaseOption, database_url
 from perdure.cli.kafka_options import SettingOption, StateDirOption
 from perdure.cli.observing import (
     LogFormat,
@@ -26,17 +27,6 @@ if TYPE_CHECKING:
     from perdure.engine.report import Report
     from perdure.log.audit import AuditTrail
     from perdure.registry import Registry
-
-DEFAULT_DB = "sqlite:///perdure.db"
-
-DatabaseOption = Annotated[
-    str, typer.Option("--db", envvar="PERDURE_URL", help="The database: sqlite:///file, or just the file.", metavar="URL")
-]
-
-
-def database_url(db: str) -> str:
-    """The URL of what was given as `--db`: itself, or that of a file."""
-    return db if "://" in db else f"sqlite:///{db}"
 
 
 def dev(

@@ -6,10 +6,9 @@ import contextlib
 import select
 import socket
 import threading
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from perdure.cli.api import NEEDED
+from perdure.cli.extras import has_api
 from perdure.errors import InfrastructureError
 from perdure.threads import Watched
 
@@ -56,7 +55,7 @@ class DevApi:
     @classmethod
     def of(cls, make: Callable[[], tuple[Backend, AuditTrail]], port: int | None) -> DevApi | None:
         """None when what it needs is not installed."""
-        return cls(make, port) if all(map(find_spec, NEEDED)) else None
+        return cls(make, port) if has_api() else None
 
     def start(self) -> None:
         """Serve; returns at once."""

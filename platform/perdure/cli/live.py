@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+from perdure.cli.loading import load_and_register
 from perdure.cli.replaying import BLOCK_LIMIT_S, replayed
-from perdure.cli.serving import load_and_register
 from perdure.client import Client
 from perdure.errors import WorkflowNotFound
 from perdure.model.states import Status

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perdure.codec.registered import check_registered
 from perdure.errors import UsageError
+from perdure.registry import Registry
+from perdure.replay import guard
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -59,6 +62,37 @@ def load(target: str) -> App:
     if file is not None and Path(module.__file__ or "").resolve() != file:
         raise UsageError(f"{target}: another module named {name!r} is found first, {module.__file__}; rename the file")
     return App(target, module, _home_of(module, search))
+
+
+def load_and_register(target: str, *, needs_workflows: bool = True, runs_activities: bool = False) -> tuple[App, Registry]:
+    """Import an app and check what it defines.
+
+    Args:
+        target: a file or a module.
+        needs_workflows: it must define a workflow; else an activity will do.
+        runs_activities: this process runs them: the instances of methods must be provided.
+
+    Raises:
+        UsageError: it does not import, defines no workflow, or what it defines cannot work; with file and line.
+    """
+    app, registry = load_and_check(target, runs_activities=runs_activities)
+    if not registry.workflows and not needs_workflows and not registry.activities:
+        raise UsageError(f"{target} defines no activity: decorate a function with @activity.defn")
+    if not registry.workflows and needs_workflows:
+        raise UsageError(f"{target} defines no workflow: decorate a class or a coroutine function with @workflow.defn")
+    return app, registry
+
+
+def load_and_check(target: str, *, runs_activities: bool) -> tuple[App, Registry]:
+    """As `load_and_register`, of an app that may define nothing."""
+    guard.install()  # before the app is imported: what it imports by name is guarded too
+    app = load(target)
+    for module in app.modules():
+        guard.watch_module(module)
+    registry = Registry.of_everything_imported()
+    provided = registry.providers if runs_activities else None
+    check_registered(registry.workflows.values(), registry.activities.values(), provided)
+    return app, registry
 
 
 def _locate(path: Path) -> tuple[Path, str, Path]:

@@ -46,7 +46,7 @@ def shapes_of_app(app: str) -> dict[str, Shape]:
     """
     if not app:
         return {}
-    from perdure.cli.serving import load_and_register
+    from perdure.cli.loading import load_and_register
     from perdure.codec.columns import shapes_of
 
     return shapes_of({name: each.view for name, each in load_and_register(app)[1].workflows.items()})

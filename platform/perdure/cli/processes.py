@@ -7,12 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from perdure.cli.observing import say
-
-if TYPE_CHECKING:
-    from types import FrameType
+from perdure.cli.signals import on_signals
 
 AGAIN_S: Final = 1.0
 """Between the end of a process and its next start: it may not start at all."""
@@ -33,11 +31,7 @@ def run_several(count: int, instance: str, metrics_port: int | None) -> None:
     """
     is_stopping = threading.Event()
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        is_stopping.set()
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    on_signals(lambda _: is_stopping.set())
     processes = [_start(index, instance, metrics_port) for index in range(count)]
     code = 0
     while not is_stopping.wait(0.2):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from perdure.cli.dev import DEFAULT_DB
+from perdure.cli.database_option import DEFAULT_DB
 from perdure.cli.kafka_options import SettingOption
 
 
@@ -44,7 +44,7 @@ def publish(
 
         publish_record(place(kafka, "publish", settings).settings, topic, key.encode() or None, data, headers)
     else:
-        from perdure.cli.dev import database_url
+        from perdure.cli.database_option import database_url
         from perdure.log.published import publish_record as publish_to_file
 
         publish_to_file(database_url(db), topic, key.encode() or None, data, headers)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from perdure.cli import one_line
-from perdure.cli.dev import database_url
-from perdure.cli.serving import load_and_register
+from perdure.cli.database_option import database_url
+from perdure.cli.loading import load_and_register
 from perdure.cli.showing import CELL
 from perdure.client import Client
 from perdure.codec.history import history_from_json

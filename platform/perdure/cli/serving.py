@@ -14,19 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perdure.cli import one_line
+from perdure.cli.database_option import DEFAULT_DB
 from perdure.cli.dev_api import DevApi
-from perdure.cli.loading import App, blamed, is_of_author, load
+from perdure.cli.loading import App, blamed, is_of_author, load_and_register
 from perdure.cli.observing import Observing, say
 from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again
 from perdure.cli.signals import LostThread, stop_on_signal
 from perdure.cli.web import WebServer
-from perdure.codec.registered import check_registered
 from perdure.embedded import Platform
 from perdure.errors import InfrastructureError, UsageError
 from perdure.medium.sqlite import announce, path_of
 from perdure.observability.observed import Medium, Observed
-from perdure.registry import Registry
-from perdure.replay import guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from perdure.api.backend import Backend
     from perdure.engine.report import Report
     from perdure.log.audit import AuditTrail
+    from perdure.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -189,37 +188,6 @@ def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
     return start_again()
 
 
-def load_and_register(target: str, *, needs_workflows: bool = True, runs_activities: bool = False) -> tuple[App, Registry]:
-    """Import an app and check what it defines.
-
-    Args:
-        target: a file or a module.
-        needs_workflows: it must define a workflow; else an activity will do.
-        runs_activities: this process runs them: the instances of methods must be provided.
-
-    Raises:
-        UsageError: it does not import, defines no workflow, or what it defines cannot work; with file and line.
-    """
-    app, registry = load_and_check(target, runs_activities=runs_activities)
-    if not registry.workflows and not needs_workflows and not registry.activities:
-        raise UsageError(f"{target} defines no activity: decorate a function with @activity.defn")
-    if not registry.workflows and needs_workflows:
-        raise UsageError(f"{target} defines no workflow: decorate a class or a coroutine function with @workflow.defn")
-    return app, registry
-
-
-def load_and_check(target: str, *, runs_activities: bool) -> tuple[App, Registry]:
-    """As `load_and_register`, of an app that may define nothing."""
-    guard.install()  # before the app is imported: what it imports by name is guarded too
-    app = load(target)
-    for module in app.modules():
-        guard.watch_module(module)
-    registry = Registry.of_everything_imported()
-    provided = registry.providers if runs_activities else None
-    check_registered(registry.workflows.values(), registry.activities.values(), provided)
-    return app, registry
-
-
 def _print_banner(served: Served, app: App, registry: Registry, web: WebServer | None, api: DevApi | None, metrics: str) -> None:
     from perdure.cli.output import print_facts
 
@@ -262,8 +230,6 @@ def _of_the_app(registry: Registry) -> list[str]:
 
 def _first_command(registry: Registry, db: str) -> str:
     """How to start the app's first workflow from another terminal."""
-    from perdure.cli.dev import DEFAULT_DB
-
     names = _of_the_app(registry)
     if not db.startswith(("sqlite:", "kafka:")) or not names:
         return ""

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: stop in good order; a second Ctrl-C does not wait."""
+"""SIGINT and SIGTERM, for every command that runs until it is stopped; and the loss of a thread, which stops a process too."""
 
 from __future__ import annotations
 
@@ -57,8 +57,22 @@ class LostThread:
         os._exit(1)
 
 
+def on_signals(handle: Callable[[int], None]) -> None:
+    """Call a function with the number of each SIGINT and SIGTERM that comes.
+
+    Args:
+        handle: returns at once. It runs on the main thread, between any two of its instructions.
+    """
+
+    def called(number: int, _frame: FrameType | None) -> None:
+        handle(number)
+
+    signal.signal(signal.SIGINT, called)
+    signal.signal(signal.SIGTERM, called)
+
+
 def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
-    """Call a function once when the process is asked to stop.
+    """Call a function once when the process is asked to stop. A second Ctrl-C does not wait for it.
 
     Args:
         stop: asks for the stop. It runs in a thread of its own, for the main thread may hold any lock just then.
@@ -72,11 +86,10 @@ def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
         say(f"stopping ({signal.Signals(number).name})")
         stop()
 
-    def handle(number: int, _frame: FrameType | None) -> None:
+    def handle(number: int) -> None:
         is_signalled.set()
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C does not wait, and is raised in no author's code
         Watched(target=end, args=(number,), name="perdure-stop").start()
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    on_signals(handle)
     return is_signalled

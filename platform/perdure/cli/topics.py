@@ -123,9 +123,8 @@ def mirror(
 
     Nothing of the namespace may run on the other Kafka meanwhile.
     """
-    import signal
-
     from perdure.cli.kafka_options import place
+    from perdure.cli.signals import on_signals
     from perdure.log.kafka.mirroring import Mirror, Round
 
     source, target = place(kafka, namespace, settings), place(to, namespace, to_settings)
@@ -142,11 +141,7 @@ def mirror(
                 f"mirrored {each.copied} records to {to} in {each.took_s:.1f} s" + ("" if once else "; going on, Ctrl-C stops")
             )
 
-    def stop(_number: int, _frame: object) -> None:
-        made.request_stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    on_signals(lambda _: made.request_stop())
     made.run(once=once, done=done)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from perdure.cli import one_line
-from perdure.cli.serving import load_and_register
+from perdure.cli.loading import load_and_register
 from perdure.errors import UsageError
 
 

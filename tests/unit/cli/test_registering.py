@@ -68,7 +68,7 @@ import json, sys
 from pathlib import Path
 from perdure import activity, workflow
 from perdure.cli import one_line
-from perdure.cli.serving import load_and_register
+from perdure.cli.loading import load_and_register
 said = {}
 for file in sorted(Path.cwd().glob("app_*.py")):
     for defined in (workflow.DEFINED, activity.DEFINED, activity.PROVIDERS):
