@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, TypedDict, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -22,9 +22,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.codec.faithful import difference
+from perdure.codec.faithful.call import check_of_call
+from perdure.codec.faithful.changed import Changed
+from perdure.codec.faithful.compiler import exact_types
+from perdure.codec.faithful.difference import difference
+from perdure.codec.faithful.scalars import exactly
 from perdure.codec.payloads import JsonPayloads
-from perdure.codec.values import DEPTH, check_depth
+from perdure.codec.values import DEPTH, check_depth, check_for
 from perdure.errors import PayloadError
 from perdure.model.payloads import UNKNOWN
 
@@ -226,6 +230,15 @@ def test_the_argument_is_named_that_would_change() -> None:
             payloads.encode_arguments(buy, args, kwargs, what="activity 'buy'")
 
 
+def test_an_annotation_that_has_no_hash_is_checked_like_others() -> None:
+    def pay(cents: Annotated[int, {"in": "cents"}], notes: list[Annotated[str, []]]) -> None: ...
+
+    assert payloads.encode_arguments(pay, (1, ["x"]), {}, what="it") == b'[1,["x"]]'
+    assert again({"a": 1}, dict[str, Annotated[int, {}]]) == {"a": 1}
+    with pytest.raises(PayloadError, match="argument 'notes' expected str, got int"):
+        payloads.encode_arguments(pay, (1, ["x", 2]), {}, what="it")
+
+
 def test_where_the_annotation_is_not_known_only_what_json_cannot_show_is_refused() -> None:
     assert payloads.encode([Base("x"), (1,), {Level.LOW: UUID(int=1)}], what="it").startswith(b'[{"name":"x"},[1],{"1":"0000')
     for value in ({1: "a", "1": "b"}, [NO_NUMBER], {"a": Bag(maybe=NO_NUMBER)}):
@@ -404,6 +417,53 @@ def came_back_or_refused(annotation: Any, value: Any) -> None:
     back = payloads.decode(payload, annotation, what="it")
     change = difference(value, back)
     assert change is None or "int and would come back as of type float" in change.fault, (annotation, value, back)
+
+
+OrderId = NewType("OrderId", str)
+Anything = NewType("Anything", object)
+EXACT_TYPES: list[tuple[Any, set[type]]] = [
+    (int, {int}), (None, {type(None)}), (Colour, {Colour}), (OrderId, {str}), (int | None, {int, type(None)}), (OrderId | int, {str, int}),
+    (Any, {str, int, bool, type(None)}), (bytes | Any, {str, int, bool, type(None)}), (bytes | Anything, {str, int, bool, type(None)}),
+    (float, set()), (Right, set()), (list[int], set()), (Base, set()), (Annotated[int, msgspec.Meta(gt=0)], set()), (Literal["a"], set()),
+    (float | str, {str}), (Literal["a"] | int, {int}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("annotation", "types"), EXACT_TYPES)
+def test_only_types_whose_every_value_comes_back_need_no_check(annotation: Any, types: set[type]) -> None:
+    assert exact_types(annotation) == types
+
+
+@given(any_annotation(), VALUES)
+@settings(max_examples=150, deadline=None)
+def test_a_value_of_an_exact_type_passes_the_check_in_full(annotation: Any, value: Any) -> None:
+    if type(value) in exact_types(annotation):
+        check_for(annotation)(value)
+
+
+@given(st.lists(st.tuples(any_annotation(1), VALUES), max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_the_check_of_a_call_accepts_what_the_checks_of_its_arguments_accept(pairs: list[tuple[Any, Any]]) -> None:
+    def raises(check: Callable[[Any], object], value: Any) -> bool:
+        try:
+            check(value)
+        except (Changed, PayloadError, ValueError, TypeError):
+            return True
+        return False
+
+    call = check_of_call([(exact_types(annotation), check_for(annotation)) for annotation, _ in pairs])
+    assert raises(call, [value for _, value in pairs]) == any(raises(check_for(annotation), value) for annotation, value in pairs)
+
+
+@pytest.mark.parametrize("arguments", [(), (1,), (1, 2, 3)])
+def test_the_check_of_a_call_takes_exactly_as_many_arguments_as_there_are_parameters(arguments: tuple[int, ...]) -> None:
+    call = check_of_call([(frozenset({int}), exactly(int))] * 2)
+    with pytest.raises(ValueError, match="unpack"):
+        call(arguments)
+    with pytest.raises(Changed, match="is of type bool"):
+        call((1, True))
+    call((1, 2))
+    check_of_call([])(())
 
 
 # ---- pydantic

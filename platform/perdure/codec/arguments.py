@@ -15,7 +15,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from perdure.codec.faithful import Changed, Check
+from perdure.codec.faithful.call import check_of_call
+from perdure.codec.faithful.changed import Changed
+from perdure.codec.faithful.compiler import exact_types
 from perdure.codec.values import check_for, check_value, decoder_of, fault_in_words, from_json, to_json
 from perdure.errors import PayloadError
 from perdure.model.signature import hints_of, takes_self
@@ -40,7 +42,7 @@ class Arguments:
     """
 
     __slots__ = (
-        "_array", "_checks", "_defaults", "_fn", "_hints", "_keyword_defaults", "_keywords", "_maximum", "_positional", "_positional_checks", "_required", "_rest",
+        "_array", "_check_all", "_defaults", "_fn", "_hints", "_keyword_defaults", "_keywords", "_maximum", "_positional", "_required", "_rest",
         "_signature", "_wildcard",
     )  # fmt: skip
 
@@ -62,8 +64,7 @@ class Arguments:
         self._maximum = -1 if needs_keywords else len(self._positional) if self._rest is None else 1 << 30
         self._hints: Mapping[str, Any] | None = None
         self._array: msgspec.json.Decoder[Any] | None = None
-        self._checks: dict[str, Check] = {}
-        self._positional_checks: list[Check] = []
+        self._check_all: Callable[[Sequence[Any]], None] = self._first_check
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str, *, is_checked: bool = True) -> bytes:
         """JSON of the arguments.
@@ -88,8 +89,16 @@ class Arguments:
         except PayloadError as error:
             self._blame(args, kwargs, what, error)
             raise PayloadError(f"{what}: the arguments: {error}") from None
-        if is_checked:
-            self._check_values(values, named, what)
+        if not is_checked:
+            return data
+        if not named:
+            try:
+                self._check_all(values)
+            except Exception:  # noqa: BLE001, S110  the slow way finds out which argument it is, if it is one
+                pass
+            else:
+                return data
+        self._check_each(values, named, what)
         return data
 
     def decode(self, data: bytes, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -126,37 +135,29 @@ class Arguments:
             except PayloadError as error:
                 raise PayloadError(f"{what}: argument {parameter.name!r} {error}") from None
 
-    def _check_values(self, positional: Sequence[Any], named: Mapping[str, Any], what: str) -> None:
-        """See that each comes back as it is."""
-        if not named and len(positional) <= len(self._positional):
-            try:
-                checks = self._positional_checks or [self._compiled(parameter) for parameter in self._positional]
-                self._positional_checks = checks
-                for check, value in zip(checks, positional):  # noqa: B905  the keyword costs as much as the checks
-                    check(value)
-            except (Changed, PayloadError, RecursionError):  # which one, and why?
-                pass
-            else:
-                return
+    def _first_check(self, values: Sequence[Any]) -> None:
+        """Generate the check of all positional arguments, and check these."""
+        hints = [self._hint(parameter) for parameter in self._positional]
+        self._check_all = check_of_call([(exact_types(hint), check_for(hint)) for hint in hints])
+        self._check_all(values)
+
+    def _check_each(self, positional: Sequence[Any], named: Mapping[str, Any], what: str) -> None:
+        """See that each argument comes back as it is, and say which one would not."""
         given: list[tuple[str, Parameter | None, Any]] = []
         for i, value in enumerate(positional):
             parameter = self._positional[i] if i < len(self._positional) else self._rest
             given.append((self._name(i), parameter, value))
-        if named:
-            given += [(name, self._keywords.get(name, self._wildcard), value) for name, value in named.items()]
+        given += [(name, self._keywords.get(name, self._wildcard), value) for name, value in named.items()]
         for name, parameter, value in given:
             assert parameter is not None  # by the signature
+            hint = self._hint(parameter)
             try:
-                (self._checks.get(parameter.name) or self._compiled(parameter))(value)
+                check_for(hint)(value)
             except (Changed, PayloadError, RecursionError):
                 try:
-                    check_value(value, self._hint(parameter), to_json(value))
+                    check_value(value, hint, to_json(value))
                 except PayloadError as error:
                     raise PayloadError(f"{what}: argument {name!r} {error}") from None
-
-    def _compiled(self, parameter: Parameter) -> Check:
-        check = self._checks[parameter.name] = check_for(self._hint(parameter))
-        return check
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str) -> tuple[list[Any], dict[str, Any]]:
         try:

@@ -14,7 +14,10 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
-from perdure.codec.faithful import Changed, Check, check_of, check_unannotated
+from perdure.codec.faithful.changed import Changed
+from perdure.codec.faithful.compiler import check_of
+from perdure.codec.faithful.scalars import Check
+from perdure.codec.faithful.unannotated import check_unannotated
 from perdure.errors import PayloadError
 
 _AS_ANY: Final = (Parameter.empty, NoReturn, typing.Never, object)
@@ -58,7 +61,10 @@ def to_json_as(value: object, annotation: Any) -> bytes:
         PayloadError: it would not, or cannot be encoded; the message is what is wrong with it, without a subject.
     """
     data = to_json(value)
-    check_value(value, annotation, data)
+    try:
+        _check_for(annotation)(value)
+    except Exception:  # noqa: BLE001  the slow way finds out what it is: a value, an annotation without a hash, a stack without room
+        check_value(value, annotation, data)
     return data
 
 
@@ -125,7 +131,10 @@ def from_json(data: bytes | msgspec.Raw, annotation: Any) -> Any:
     Raises:
         PayloadError: it does not fit; the message is "expected …", without a subject.
     """
-    decoder = decoder_of(annotation)
+    try:
+        decoder = _decoder_of(annotation)
+    except TypeError:
+        decoder = decoder_of(annotation)
     if len(data) > _SHALLOW_BYTES:
         check_depth(bytes(data))
     try:
