@@ -122,7 +122,7 @@ def answer(task: Task) -> cm.CompleteActivity:
 def measure(kind: str, orders: int, batch: int) -> dict[str, object]:
     log = NullLog()
     definitions = Registry.of_everything_imported().workflows
-    payloads = JsonPayloads(validate_on_encode=False)
+    payloads = JsonPayloads()
     engine = Engine(
         log,
         NullStore(),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from perdure import tracing
 from perdure.core import flags
-from perdure.core.requests import WITH_START, content_of, differs, of_signal
+from perdure.core.requests import WITH_START, differs, of_signal, of_start
 from perdure.core.state import RunState
 from perdure.model import commands as cm
 from perdure.model import events as ev
@@ -74,19 +74,19 @@ def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) ->
         timeout_us=command.timeout_us,
         attributes=command.attributes,
         delayed_until=at + command.delay_us if command.delay_us else 0,
-        trace=tracing.traceparent(command.trace),
+        trace=tracing.traceparent(command.trace) if command.trace else "",
         flags=flags.CURRENT,
     )
 
 
 def _is_repeated(current: RunState, command: cm.StartWorkflow) -> bool | None:
     """Whether the run has taken this very start, or its signal; None: nothing with this id."""
-    started = current.requests.get(("start", command.request_id))
-    kind = WITH_START if started is not None else "signal"  # without a start of its own, it was attached
+    is_own = current.started.request_id == command.request_id
+    kind = WITH_START if is_own else "signal"  # without a start of its own, it was attached
     signal = current.requests.get((kind, command.request_id)) if command.signal_name else None
-    if started is None and signal is None:
+    if not is_own and signal is None:
         return None
-    is_same = started is None or started == content_of(command)
+    is_same = not is_own or of_start(current.started) == of_start(command)
     return is_same and (signal is None or signal == of_signal(command.signal_name, command.signal_input))
 
 

@@ -103,7 +103,8 @@ class RunState:
     Attributes:
         activities: the open ones, by number.
         timers: the armed ones, number to `fires_at`.
-        requests: kind and id of each recorded request, to a hash of its content (`core.requests`) that only this process understands.
+        requests: kind and id of each recorded request but the start, to a hash of its content (`core.requests`) that only this
+            process understands.
         last_hash: of the last record; empty before the first.
         input_partition: of the last command that a record covers; -1 when there is none.
         input_offset: the same.
@@ -147,8 +148,6 @@ class RunState:
         self.timers: dict[int, int] = {}
         self.input_partition = self.input_offset = -1
         self.requests: dict[requests.Key, int] = {}
-        if started.request_id:
-            self.requests["start", started.request_id] = requests.of_start(started)
 
     @property
     def type(self) -> str:

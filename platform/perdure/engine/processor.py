@@ -307,10 +307,10 @@ class Engine:
     def _handle(self, commands: list[cm.AnyCommand]) -> None:
         handle = self._handler.handle if tracing.installed is None else partial(handle_traced, tracing.installed, self._handler)
         quarantine = self._quarantine
-        quarantine.handle(commands)
+        has_condemned = quarantine.handle(commands)
         self.counts.took(commands)
         for command in commands:
-            if (poison := quarantine.found(command)) is not None:
+            if has_condemned and (poison := quarantine.found(command)) is not None:
                 self._bury(command, poison)
                 continue
             quarantine.current = command

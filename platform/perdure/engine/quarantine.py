@@ -92,12 +92,17 @@ class Quarantine:
         self.current = self._last = None
         self._count = 0
 
-    def handle(self, commands: list[AnyCommand]) -> None:
-        """These are handled now; after others of the same batch, perhaps."""
+    def handle(self, commands: list[AnyCommand]) -> bool:
+        """These commands are handled now; after others of the same batch, perhaps.
+
+        Returns:
+            Whether some command must not be handled: then ask `found` about each. None is condemned while others are handled.
+        """
         self.stage = Stage.HANDLING
         if commands:
             self._count += len(commands)
             self._last = commands[-1]
+        return bool(self._condemned)
 
     def write(self) -> None:
         """The batch is written."""
@@ -149,8 +154,6 @@ class Quarantine:
 
     def found(self, command: AnyCommand) -> Poison | None:
         """Why a command must not be handled; None when it may."""
-        if not self._condemned:
-            return None
         poison = self._condemned.get(command)
         if poison is not None:
             self._served.append(command)

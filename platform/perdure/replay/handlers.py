@@ -70,7 +70,7 @@ def fault_of(task: asyncio.Task[Any]) -> BaseException | None:
         error = task.exception()
     except asyncio.CancelledError as cancelled:
         return cancelled
-    if isinstance(error, CURABLE):
+    if error is not None and isinstance(error, CURABLE):
         raise error
     return error
 
