@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from perdure.adapters.postgres.database import Database
+from perdure.adapters.postgres.migrating import migrated
+from perdure.adapters.postgres.reader import PostgresReader
+from perdure.adapters.postgres.writing import Writer
 from perdure.client.listing import ListQuery
-from perdure.medium.projection import Taken
 from perdure.model.states import Status, WorkflowState
-from perdure.views.database import Database
-from perdure.views.migrating import migrated
-from perdure.views.reader import PostgresReader
-from perdure.views.writing import Writer
+from perdure.ports.projection import Taken
 from tests.postgres.server import DURABLE, running
 
 START_US = 1_790_000_000_000_000

@@ -23,16 +23,16 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from perdure.adapters.kafka.clients.end_offsets import Ends
+from perdure.adapters.kafka.clients.plain import PlainClients
+from perdure.adapters.kafka.namespace.partitioner import partition_of
+from perdure.adapters.postgres.database import Database
+from perdure.adapters.postgres.reader import PostgresReader
 from perdure.client.position import Position
 from perdure.codec.avro import EVENTS, STATE
-from perdure.log.kafka.ends import Ends
-from perdure.log.kafka.partitioner import partition_of
-from perdure.log.kafka.plain_clients import PlainClients
 from perdure.model import events as ev
 from perdure.model.options import ActivityOptions
 from perdure.model.states import Status, WorkflowState
-from perdure.views.database import Database
-from perdure.views.reader import PostgresReader
 from tests.kafka.broker import STEADY, running
 from tests.postgres.server import DURABLE
 from tests.postgres.server import running as running_postgres

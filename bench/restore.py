@@ -19,6 +19,9 @@ from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter, process_time
 
+from perdure.adapters.rocksdb.restorer import PartitionRestorer
+from perdure.adapters.rocksdb.rounds import Record
+from perdure.adapters.rocksdb.store import PartitionedStore
 from perdure.codec.avro import EVENTS
 from perdure.model.events import (
     ActivityCompleted,
@@ -30,9 +33,6 @@ from perdure.model.events import (
     WorkflowStarted,
 )
 from perdure.model.options import ActivityOptions
-from perdure.store.rocksdb.restorer import PartitionRestorer
-from perdure.store.rocksdb.rounds import Record
-from perdure.store.rocksdb.store import PartitionedStore
 
 START_US = 1_790_000_000_000_000
 AT_ONCE = 1_000

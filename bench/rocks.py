@@ -20,6 +20,8 @@ from statistics import median
 from time import perf_counter, thread_time
 
 from bench.restore import START_US, chance, ids, rss_bytes, sleeping
+from perdure.adapters.rocksdb.restorer import PartitionRestorer
+from perdure.adapters.rocksdb.store import PartitionedStore
 from perdure.codec.avro import EVENTS
 from perdure.core.run import public_state, record, start
 from perdure.core.state import RunState
@@ -27,8 +29,6 @@ from perdure.engine.outbox import BatchOutbox
 from perdure.engine.ports import Batch
 from perdure.model.events import EventRecord, WorkflowStarted
 from perdure.model.timers import Timer, TimerKind
-from perdure.store.rocksdb.restorer import PartitionRestorer
-from perdure.store.rocksdb.store import PartitionedStore
 
 SIZE = 250
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.sqlite.file import SqliteFile
+from perdure.adapters.sqlite.log import SqliteLog
+from perdure.adapters.sqlite.store import SqliteStore
 from perdure.codec.records import encode_event_record, hash_of
 from perdure.engine.ports import Batch
-from perdure.log.channel import Channel
-from perdure.log.sqlite import SqliteLog
-from perdure.medium.sqlite import SqliteFile
 from perdure.model.events import (
     ActivityCompleted,
     ActivityScheduled,
@@ -31,7 +32,6 @@ from perdure.model.options import ActivityOptions
 from perdure.model.states import Status, WorkflowState
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer, TimerKind
-from perdure.store.sqlite import SqliteStore
 
 START_US = 1_790_000_000_000_000
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Coroutine
 from types import FunctionType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-from perdure._activity_call import ActivityCall
-from perdure._attempt import Attempt, Info, current_attempt, heartbeat, idempotency_key, info, last_heartbeat, running
-from perdure._provider import PROVIDERS, Provider, provide
-from perdure._retry import Retry, policy_of
+from perdure.authoring.activity_call import ActivityCall
+from perdure.authoring.attempt import Attempt, Info, current_attempt, heartbeat, idempotency_key, info, last_heartbeat, running
+from perdure.authoring.provider import PROVIDERS, Provider, provide
+from perdure.authoring.retry import Retry, policy_of
 from perdure.errors import RetryAfter, UsageError
 from perdure.model.duration import Duration, microseconds
 from perdure.model.limits import fault_of_id, is_unicode

@@ -21,8 +21,9 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
-from perdure._definition import DEFINED, Decorator, Definition, definition_of, defn
-from perdure._members import (
+from perdure.activity import Duration
+from perdure.authoring.definition import DEFINED, Decorator, Definition, definition_of, defn
+from perdure.authoring.members import (
     Query,
     QueryRef,
     Run,
@@ -36,10 +37,9 @@ from perdure._members import (
     signal,
     view,
 )
-from perdure._produce import Avro, produce
-from perdure._saga import Saga
-from perdure._trigger import Trigger, trigger
-from perdure.activity import Duration
+from perdure.authoring.produce import Avro, produce
+from perdure.authoring.saga import Saga
+from perdure.authoring.trigger import Trigger, trigger
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
 from perdure.model.info import Info

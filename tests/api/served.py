@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 
 from perdure import activity, workflow
+from perdure.adapters.process.state_feed import LocalStateFeed
 from perdure.api.app import create_app
 from perdure.api.auth.security import Unsecured
 from perdure.api.backend import Backend
 from perdure.embedded import Platform
-from perdure.log.state_feed import LocalStateFeed
 from perdure.registry import Registry
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from structlog.testing import capture_logs
 
+from perdure.adapters.memory.audit import MemoryAuditTrail
 from perdure.api.audit import AuditLog
 from perdure.errors import InfrastructureError
-from perdure.log.audit import AuditEntry, KeptEntry, MemoryAuditTrail
+from perdure.ports.audit import AuditEntry, KeptEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

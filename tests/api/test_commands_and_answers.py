@@ -13,25 +13,25 @@ import pytest
 from msgspec.structs import replace
 from starlette.datastructures import QueryParams
 
+from perdure.adapters.memory.audit import MemoryAuditTrail
 from perdure.api import limits
 from perdure.api.app import create_app
 from perdure.api.audit import AuditLog
 from perdure.api.auth.rates import RateLimit
 from perdure.api.auth.security import Unsecured
 from perdure.api.backend import Backend
+from perdure.api.json_views import letter, outline, payload, state
 from perdure.api.parameters import list_query, timeout_s, whole
 from perdure.api.problems import Problem
-from perdure.api.shapes import letter, outline, payload, state
-from perdure.api.turns import Turns
+from perdure.api.request_locks import Turns
 from perdure.client.position import Position
 from perdure.errors import EngineUnavailable, ReadLags
-from perdure.log.audit import MemoryAuditTrail
-from perdure.log.dead_letters import LetterPage, OpenLetter
 from perdure.model.commands import CancelWorkflow, QueryWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow
 from perdure.model.dead_letters import DeadLetter
 from perdure.model.failure import FailureInfo
 from perdure.model.replies import Accepted, Answered, Refused
 from perdure.model.states import Status, Wait, WorkflowState
+from perdure.ports.dead_letters import LetterPage, OpenLetter
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ENDED = WorkflowState("p-1", "r-2", "Parcel", Status.COMPLETED, 1, 5, 5, 9, result=b'"home"')

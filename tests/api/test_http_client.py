@@ -16,6 +16,14 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure import activity, workflow
+from perdure.adapters.http.answers import Answer, fault_of
+from perdure.adapters.http.connection import Connection
+from perdure.adapters.http.routes import call_of
+from perdure.adapters.http.transport import HttpTransport
+from perdure.adapters.memory.audit import MemoryAuditTrail
+from perdure.adapters.memory.medium import MemoryMedium
+from perdure.adapters.memory.reader import MemoryReader
+from perdure.adapters.process.state_feed import LocalStateFeed
 from perdure.api.app import create_app
 from perdure.api.audit import AuditLog
 from perdure.api.auth.api_keys import ApiKeys
@@ -43,14 +51,6 @@ from perdure.errors import (
     WorkflowFailed,
     WorkflowNotFound,
 )
-from perdure.log.audit import MemoryAuditTrail
-from perdure.log.http.answers import Answer, fault_of
-from perdure.log.http.connection import Connection
-from perdure.log.http.routes import call_of
-from perdure.log.http.transport import HttpTransport
-from perdure.log.state_feed import LocalStateFeed
-from perdure.medium.memory import MemoryMedium
-from perdure.medium.reader import MemoryReader
 from perdure.model.commands import CompleteActivity, FireTimer, ResumeWorkflow
 from perdure.model.states import Status
 from perdure.registry import Registry
@@ -392,7 +392,7 @@ def test_an_address_that_makes_no_sense_is_refused(address: str, why: str) -> No
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_token_goes_to_the_api_at_either_scheme(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[object] = []
-    monkeypatch.setattr("perdure.log.http.transport.Connection", lambda *given: found.extend(given))
+    monkeypatch.setattr("perdure.adapters.http.transport.Connection", lambda *given: found.extend(given))
     transport_of(f"{scheme}://shop.example", "perdure_secret")
     assert found == [f"{scheme}://shop.example", "perdure_secret"]
 

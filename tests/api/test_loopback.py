@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.api.auth.loopback import check_is_local, is_loopback
+from perdure.api.auth.origin_check import check_is_local, is_loopback
 from perdure.api.auth.refusals import Forbidden, Misdirected
 
 

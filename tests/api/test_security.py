@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from perdure.adapters.memory.audit import MemoryAuditTrail
 from perdure.api.audit import AuditLog
 from perdure.api.auth.api_keys import ApiKeys
 from perdure.api.auth.key_file import create_key, revoke_key
 from perdure.api.auth.security import Security, Unsecured
 from perdure.api.roles import Role
 from perdure.client.listing import ListQuery
-from perdure.log.audit import AuditEntry, MemoryAuditTrail
+from perdure.ports.audit import AuditEntry
 from tests.api.identity import NOW, STRANGER, Reports, claims, signed, signed_with_public_key, tokens, unsigned
 from tests.api.served import api
 

@@ -11,7 +11,7 @@ import confluent_kafka.admin as kafka_admin
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from perdure.log.kafka.records import header_of
+from perdure.adapters.kafka.records import header_of
 from tests.chaos.contents import Commit, Contents, Found, Place, places_of
 
 ASK_S: Final = 20.0

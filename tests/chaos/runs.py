@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from perdure.adapters.kafka.namespace.partitioner import partition_of
 from perdure.codec.frames import unframed
 from perdure.codec.records import hash_of
 from perdure.core.run import fold
 from perdure.core.state import RunState
-from perdure.log.kafka.partitioner import partition_of
 from perdure.model.events import EventRecord
 from perdure.model.states import WorkflowState
 from tests.chaos.contents import Decoded, Event, Violation

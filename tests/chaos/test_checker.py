@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from perdure.adapters.kafka.namespace.partitioner import partition_of
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, Wire
 from perdure.codec.frames import FRAMED, frame
 from perdure.codec.records import hash_of
 from perdure.core.run import fold, public_state
-from perdure.log.kafka.partitioner import partition_of
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.dead_letters import DeadLetter

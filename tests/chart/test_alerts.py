@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry
 
+from perdure.adapters.kafka.status import Status
+from perdure.adapters.postgres.progress import Progress
 from perdure.codec.payloads import JsonPayloads
-from perdure.log.kafka.status import Status
 from perdure.observability.metrics import Metrics
 from perdure.observability.observed import Observed
-from perdure.views.progress import Progress
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.worker import Worker

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from helm_python.chart import lint
 
-from perdure.log.kafka.topics import topics_of
+from perdure.adapters.kafka.namespace.topics import topics_of
 from tests.chart.rendered import BUNDLED, CHART, EVERYTHING, EXTERNAL, Manifest, containers, merged, named, pods, render, text_of
 
 with warnings.catch_warnings():

@@ -16,12 +16,12 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+from perdure.adapters.kafka.clients.address import settings_of_environment
+from perdure.adapters.kafka.clients.plain import PlainClients
+from perdure.adapters.kafka.clients.transactional import EngineClients
+from perdure.adapters.kafka.namespace.topics import DEFAULT_PARTITIONS, TASK_PARTITIONS, tasks_of, topics_of
+from perdure.adapters.kafka.settings import checked, of_librdkafka
 from perdure.cli.app import app as cli
-from perdure.log.kafka.clients import EngineClients
-from perdure.log.kafka.kafka_address import settings_of_environment
-from perdure.log.kafka.plain_clients import PlainClients
-from perdure.log.kafka.settings import checked, of_librdkafka
-from perdure.log.kafka.topics import DEFAULT_PARTITIONS, TASK_PARTITIONS, tasks_of, topics_of
 from perdure.observability import server as observability
 from tests.chart.rendered import EVERYTHING, EXTERNAL, ROOT, Manifest, containers, merged, named, pods, render
 from tests.chart.test_manifests import KAFKA, POSTGRES

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from perdure.log.kafka.topics import topics_of
+from perdure.adapters.kafka.namespace.topics import topics_of
 from tests.chart.rendered import BUNDLED, EVERYTHING, EXTERNAL, GENERATED, Manifest, merged, named, pods, render
 from tests.chart.test_names_of_code import STRIMZI, main_container, parsed
 

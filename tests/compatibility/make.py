@@ -32,13 +32,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
+from perdure.adapters.kafka.clients.topic_identity import identity_of_events
+from perdure.adapters.kafka.clients.transactional import EngineClients
+from perdure.adapters.kafka.status import Status
 from perdure.client import Client
 from perdure.codec.history import history_to_json
-from perdure.engine.report import to_stderr
+from perdure.engine.operator_log import to_stderr
 from perdure.errors import InfrastructureError, WorkflowAlreadyStarted, WorkflowNotFound
-from perdure.log.kafka.clients import EngineClients
-from perdure.log.kafka.identity import identity_of_events
-from perdure.log.kafka.status import Status
 from perdure.version import __version__
 from tests.compatibility.going_on import asked, names_of
 from tests.compatibility.release import (

@@ -11,9 +11,9 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from perdure.log.kafka.admin import Topics as TopicsOfNamespace
-from perdure.log.kafka.facts import TOPICS as FACT_OF_TOPICS
-from perdure.log.kafka.mirrored import ExactWriter, produce
+from perdure.adapters.kafka.admin.admin import Topics as TopicsOfNamespace
+from perdure.adapters.kafka.admin.mirrored import ExactWriter, produce
+from perdure.adapters.kafka.namespace.metadata import TOPICS as FACT_OF_TOPICS
 from tests.compatibility.release import Record, Topic, Topics
 
 FOR_EVER: Final = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**63 - 1)}

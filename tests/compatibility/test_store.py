@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from perdure.adapters.kafka.namespace.partitioner import partition_of
+from perdure.adapters.memory.log import MemoryLog
+from perdure.adapters.memory.medium import MemoryMedium
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.rocksdb.restorer import PartitionRestorer
+from perdure.adapters.rocksdb.rounds import Record
 from perdure.codec.avro import HEADER, TASKS
 from perdure.engine.ports import Batch, Log, Owner, Store
-from perdure.log.channel import Channel
-from perdure.log.kafka.partitioner import partition_of
-from perdure.log.memory import MemoryLog
-from perdure.medium.memory import MemoryMedium
 from perdure.model import commands as cm
 from perdure.model.tasks import Task
-from perdure.store.rocksdb.restorer import PartitionRestorer
-from perdure.store.rocksdb.rounds import Record
 from tests.compatibility.going_on import (
     HOUR_US,
     YEARS_US,

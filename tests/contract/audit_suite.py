@@ -1,14 +1,14 @@
-"""What `log.audit.AuditTrail` promises: one suite, on every adapter."""
+"""What `ports.audit.AuditTrail` promises: one suite, on every adapter."""
 
 from __future__ import annotations
 
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING
 
-from perdure.log.audit import AuditEntry
+from perdure.ports.audit import AuditEntry
 
 if TYPE_CHECKING:
-    from perdure.log.audit import AuditTrail
+    from perdure.ports.audit import AuditTrail
 
 
 def entry(number: int) -> AuditEntry:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from random import Random
 
+    from perdure.adapters.rocksdb.rounds import Record
     from perdure.engine.ports import Batch
     from perdure.model.tasks import Task
-    from perdure.store.rocksdb.rounds import Record
 
 WORKFLOWS = 6
 MONTH_US = 30 * 86_400_000_000

@@ -12,11 +12,11 @@ import os
 import signal
 import sys
 
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.sqlite.file import SqliteFile
+from perdure.adapters.sqlite.log import SqliteLog
 from perdure.codec.records import encode_event_record
 from perdure.engine.ports import Batch
-from perdure.log.channel import Channel
-from perdure.log.sqlite import SqliteLog
-from perdure.medium.sqlite import SqliteFile
 from perdure.model.commands import AnyCommand
 from perdure.model.events import EventRecord, SignalReceived
 from perdure.model.replies import Accepted

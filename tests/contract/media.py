@@ -7,15 +7,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from perdure.adapters.memory.log import MemoryLog
+from perdure.adapters.memory.medium import MemoryMedium
+from perdure.adapters.memory.reader import MemoryReader
+from perdure.adapters.memory.store import MemoryStore
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.sqlite.file import SqliteFile, connect
+from perdure.adapters.sqlite.log import SqliteLog
+from perdure.adapters.sqlite.reader import SqliteReader
+from perdure.adapters.sqlite.store import SqliteStore
 from perdure.codec.records import decode_reply, encode_command
-from perdure.log.channel import Channel
-from perdure.log.memory import MemoryLog
-from perdure.log.sqlite import SqliteLog
-from perdure.medium.memory import MemoryMedium
-from perdure.medium.reader import MemoryReader, SqliteReader
-from perdure.medium.sqlite import SqliteFile, connect
-from perdure.store.memory import MemoryStore
-from perdure.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from perdure.adapters.memory.log import MemoryLog
+from perdure.adapters.memory.medium import MemoryMedium
+from perdure.adapters.memory.store import MemoryStore
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.rocksdb.restorer import PartitionRestorer
+from perdure.adapters.rocksdb.store import PartitionedStore
 from perdure.codec.avro import EVENTS
-from perdure.log.channel import Channel
-from perdure.log.memory import MemoryLog
-from perdure.medium.memory import MemoryMedium
-from perdure.store.memory import MemoryStore
-from perdure.store.rocksdb.restorer import PartitionRestorer
-from perdure.store.rocksdb.store import PartitionedStore
 from tests.contract.media import MEDIA, MemoryMedia, Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from perdure.adapters.rocksdb.rounds import Record
     from perdure.engine.ports import Batch, Owner, Store
-    from perdure.store.rocksdb.rounds import Record
     from tests.contract.chronicle import Chronicle
 
 NOW_US = 1_790_000_000_000_000

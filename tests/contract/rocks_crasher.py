@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from perdure.store.rocksdb import rounds
+from perdure.adapters.rocksdb import rounds
 from tests.contract.chronicle import Chronicle, random_moves
 from tests.contract.rocks import opened
 

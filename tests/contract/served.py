@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from perdure.adapters.process.state_feed import LocalStateFeed
+from perdure.adapters.process.transport import LocalTransport
 from perdure.api.app import create_app
 from perdure.api.auth.security import Unsecured
 from perdure.api.backend import Backend
-from perdure.log.local import LocalTransport
-from perdure.log.state_feed import LocalStateFeed
 
 if TYPE_CHECKING:
     from collections.abc import Generator

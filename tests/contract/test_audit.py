@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from perdure.adapters.memory.audit import MemoryAuditTrail
+from perdure.adapters.sqlite.audit import SqliteAuditTrail
+from perdure.adapters.sqlite.file import connect
 from perdure.errors import InfrastructureError
-from perdure.log.audit import KEPT_US, MemoryAuditTrail, SqliteAuditTrail
-from perdure.medium.sqlite import connect
+from perdure.ports.audit import KEPT_US
 from tests.contract.audit_suite import (
     assert_all_that_is_written_at_once_is_kept,
     assert_it_is_closed_twice,
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from perdure.log.audit import AuditTrail
+    from perdure.ports.audit import AuditTrail
 
 
 @pytest.fixture

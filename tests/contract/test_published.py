@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 
 from perdure import workflow
+from perdure.adapters.sqlite import published
+from perdure.adapters.sqlite.dead_letters import SqliteDeadLetters
+from perdure.adapters.sqlite.file import connect
+from perdure.adapters.sqlite.published import PublishedRecords, publish_record
 from perdure.codec.payloads import JsonPayloads
 from perdure.codec.records import decode_command, decode_headers
 from perdure.engine.ports import Batch
 from perdure.errors import UsageError
-from perdure.log import published
-from perdure.log.dead_letters import OpenLetter, SqliteDeadLetters
-from perdure.log.published import PublishedRecords, publish_record
-from perdure.medium.sqlite import connect
 from perdure.model.commands import Request, StartWorkflow
 from perdure.model.dead_letters import RecordHeader
 from perdure.model.events import RecordProduced
 from perdure.model.replies import Refused
+from perdure.ports.dead_letters import OpenLetter
 from perdure.registry import Registry
 from perdure.triggers.binding import Bindings
 from tests.contract.media import SqliteMedia

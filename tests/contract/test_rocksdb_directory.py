@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from perdure.adapters.rocksdb import values
+from perdure.adapters.rocksdb.directory import BESIDE, TRUSTED_US
+from perdure.adapters.rocksdb.faults import DAMAGED, fault
 from perdure.errors import InfrastructureError
-from perdure.store.rocksdb import values
-from perdure.store.rocksdb.directory import BESIDE, TRUSTED_US
-from perdure.store.rocksdb.faults import DAMAGED, fault
 from tests.contract.chronicle import Chronicle, random_moves
 from tests.contract.rocks import NOW_US, contents, opened, take_over
 
@@ -148,7 +148,7 @@ def test_a_store_that_nobody_has_used_for_long_is_begun_anew(directory: Path, ch
 
 
 def test_a_store_of_another_format_is_begun_anew(directory: Path, chronicle: Chronicle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perdure.store.rocksdb.directory.FORMAT", values.FORMAT + 1)
+    monkeypatch.setattr("perdure.adapters.rocksdb.directory.FORMAT", values.FORMAT + 1)
     told: list[str] = []
     _, restorer = opened(directory, chronicle, told.append)
     assert restorer.open(0, 1_000_000) is None

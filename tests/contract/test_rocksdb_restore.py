@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from perdure.adapters.rocksdb import rounds
 from perdure.codec.avro import EVENTS
 from perdure.codec.records import hash_of
 from perdure.engine.ports import Batch
 from perdure.model.events import AnyEvent, EventRecord, SignalReceived, WorkflowStarted, WorkflowTimedOut
 from perdure.model.states import Status
-from perdure.store.rocksdb import rounds
 from tests.contract.chronicle import WORKFLOWS, Chronicle, random_moves
 from tests.contract.rocks import contents, in_memory, opened, take_over, take_over_all
 

@@ -13,8 +13,8 @@ from time import monotonic
 
 import pytest
 
+from perdure.adapters.sqlite.file import SqliteFile, connect
 from perdure.codec.records import encode_command
-from perdure.medium.sqlite import SqliteFile, connect
 from perdure.model.commands import SignalWorkflow
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def test_a_child_that_the_killed_owner_forked_holds_nothing(tmp_path: Path) -> N
     path = tmp_path / "app.db"
     code = (
         "import os, signal, sys, time\n"
-        "from perdure.medium.sqlite import SqliteFile\n"
+        "from perdure.adapters.sqlite.file import SqliteFile\n"
         "file = SqliteFile(sys.argv[1])\n"
         "file.open()\n"
         "child = os.fork()\n"

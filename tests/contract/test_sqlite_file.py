@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.sqlite.faults import fault
+from perdure.adapters.sqlite.file import SqliteFile, connect
+from perdure.adapters.sqlite.log import SqliteLog
+from perdure.adapters.sqlite.ownership import is_owned, owner_of
+from perdure.adapters.sqlite.reader import SqliteReader
+from perdure.adapters.sqlite.schema import FORMAT
+from perdure.adapters.sqlite.store import SqliteStore
 from perdure.client.listing import ListQuery
 from perdure.engine.ports import Batch
 from perdure.errors import CommitAborted, InfrastructureError
-from perdure.log.channel import Channel
-from perdure.log.sqlite import SqliteLog
-from perdure.medium.faults import fault
-from perdure.medium.ownership import is_owned, owner_of
-from perdure.medium.reader import SqliteReader
-from perdure.medium.schema import FORMAT
-from perdure.medium.sqlite import SqliteFile, connect
-from perdure.store.sqlite import SqliteStore
 from tests.contract.media import SqliteMedia
 from tests.contract.samples import ELSEWHERE, commands, names, record, replies, state, states, task, tasks, timer, with_record
 

@@ -15,13 +15,13 @@ from msgspec import json
 from msgspec.structs import replace
 
 from perdure import workflow
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.sqlite.file import SqliteFile
+from perdure.adapters.sqlite.log import SqliteLog
+from perdure.adapters.sqlite.reader import SqliteReader
+from perdure.adapters.sqlite.schema import FORMAT
 from perdure.codec.columns import Shape, shape_of
 from perdure.embedded import Platform
-from perdure.log.channel import Channel
-from perdure.log.sqlite import SqliteLog
-from perdure.medium.reader import SqliteReader
-from perdure.medium.schema import FORMAT
-from perdure.medium.sqlite import SqliteFile
 from perdure.model.states import Status
 from perdure.registry import Registry
 from tests.contract.samples import state, states

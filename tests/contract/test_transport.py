@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from perdure.adapters.process.transport import LocalTransport
+from perdure.adapters.sqlite.file import connect as connect_file
+from perdure.adapters.sqlite.transport import SqliteTransport, connect
 from perdure.client.address import transport_of
 from perdure.client.ports import Transport
 from perdure.client.position import Position
 from perdure.engine.ports import Batch
 from perdure.errors import EngineUnavailable, InfrastructureError, UsageError
-from perdure.log.local import LocalTransport
-from perdure.log.remote import SqliteTransport, connect
-from perdure.medium.sqlite import connect as connect_file
 from perdure.model.commands import AnyCommand, AwaitWorkflow, Request, SignalWorkflow, StartWorkflow
 from perdure.model.replies import Accepted, Closed
 from perdure.model.states import Status

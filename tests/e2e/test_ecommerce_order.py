@@ -22,7 +22,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from ecommerce_order.table import records, table
 
-from perdure.views.database import Database
+from perdure.adapters.postgres.database import Database
 from tests.e2e.conftest import ROOT, free_port, until
 from tests.postgres.fixtures import postgres
 

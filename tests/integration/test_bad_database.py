@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from perdure import workflow
+from perdure.adapters.sqlite.file import SqliteFile
 from perdure.cli import main as perdure
 from perdure.client import Client
 from perdure.embedded import Platform
 from perdure.errors import InfrastructureError
-from perdure.medium.sqlite import SqliteFile
 from perdure.registry import Registry
 
 

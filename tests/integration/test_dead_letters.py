@@ -13,13 +13,13 @@ from time import monotonic, time_ns
 import pytest
 
 from perdure import workflow
+from perdure.adapters.sqlite.dead_letters import SqliteDeadLetters
+from perdure.adapters.sqlite.published import publish_record
+from perdure.adapters.sqlite.schema import FORMAT, SCHEMA
 from perdure.cli import main
 from perdure.client import Client
 from perdure.codec.records import encode_command
 from perdure.embedded import Platform
-from perdure.log.dead_letters import SqliteDeadLetters
-from perdure.log.published import publish_record
-from perdure.medium.schema import FORMAT, SCHEMA
 from perdure.model.commands import StartWorkflow
 from perdure.registry import Registry
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from perdure import activity, threads, workflow
+from perdure.adapters.sqlite.hints import Hints
 from perdure.client import SyncClient
 from perdure.embedded import Platform
-from perdure.log.hints import Hints
 from perdure.observability.health import is_live, is_ready
 from perdure.observability.observed import Observed
 from perdure.observability.server import ObservabilityServer

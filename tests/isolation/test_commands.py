@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from perdure import activity, workflow
+from perdure.adapters.sqlite import rows
+from perdure.adapters.sqlite.dead_letters import SqliteDeadLetters
+from perdure.adapters.sqlite.file import connect
 from perdure.codec.records import encode_command, encode_state
 from perdure.errors import CommitAborted
-from perdure.log import rows
-from perdure.log.dead_letters import SqliteDeadLetters
-from perdure.medium.sqlite import connect
 from perdure.model import commands as cm
 from perdure.model.replies import Refused
 from perdure.model.states import Status

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from perdure.log.kafka.asyncapi import document
+from perdure.adapters.kafka.admin.asyncapi import document
 
 TARGET = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
 HEAD = "# Made from the registry of topics by `python -m tests.kafka.asyncapi`; `perdure topics describe` prints that of your namespace.\n"

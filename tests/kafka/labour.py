@@ -15,9 +15,9 @@ from uuid import uuid4
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import json
 
+from perdure.adapters.kafka.clients.plain import PlainClients
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, HEADER, TASKS
 from perdure.distributed import KafkaPlatform, Place, WorkerOptions
-from perdure.log.kafka.plain_clients import PlainClients
 from perdure.model.tasks import Cancellation, Task
 from perdure.registry import Registry
 from tests.kafka.apps import labour

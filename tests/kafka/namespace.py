@@ -22,9 +22,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
+from perdure.adapters.kafka.clients.transactional import EngineClients
+from perdure.adapters.kafka.namespace.partitioner import partition_of
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS, EVENTS, HEADER
-from perdure.log.kafka.clients import EngineClients
-from perdure.log.kafka.partitioner import partition_of
 from perdure.model.commands import AnyCommand, SignalWorkflow
 from perdure.model.dead_letters import DeadLetter
 from perdure.model.events import EventRecord, SignalReceived

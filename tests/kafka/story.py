@@ -8,9 +8,9 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from perdure.adapters.postgres.database import Database
 from perdure.codec.avro import EVENTS, HEADER, STATE
 from perdure.codec.records import encode_event_record
-from perdure.views.database import Database
 from tests.contract.chronicle import Chronicle, random_moves
 from tests.kafka.namespace import Namespace
 

@@ -16,14 +16,14 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from perdure.adapters.kafka.clients.transactional import EngineClients
+from perdure.adapters.kafka.engine.log import KafkaLog
+from perdure.adapters.kafka.engine.ports import Record
+from perdure.adapters.kafka.status import Status
+from perdure.adapters.process.channel import Channel
 from perdure.codec.avro import EVENTS, HEADER
 from perdure.engine.ports import Batch
 from perdure.errors import CommitAborted
-from perdure.log.channel import Channel
-from perdure.log.kafka.clients import EngineClients
-from perdure.log.kafka.log import KafkaLog
-from perdure.log.kafka.ports import Record
-from perdure.log.kafka.status import Status
 from perdure.model.commands import AnyCommand, SignalWorkflow
 from perdure.model.events import EventRecord, SignalReceived
 from perdure.model.replies import Accepted
@@ -37,7 +37,7 @@ def decoded(record: Record) -> EventRecord:
 
 
 class TallyStore:
-    """`log.kafka.ports.Restorer` in memory; nothing of a partition outlives its owner, unless `kept` is given."""
+    """`adapters.kafka.engine.ports.Restorer` in memory; nothing of a partition outlives its owner, unless `kept` is given."""
 
     def __init__(self, kept: dict[int, tuple[int, dict[str, int], int]] | None = None) -> None:
         self.kept = kept if kept is not None else {}

@@ -9,15 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
+from perdure.adapters.kafka.client import state_feed
+from perdure.adapters.kafka.client.state_feed import StateFeed
+from perdure.adapters.kafka.clients.plain import PlainClients
 from perdure.api.app import create_app
 from perdure.api.auth.security import Unsecured
 from perdure.cli.api_backends import on_kafka
 from perdure.codec.avro import HEADER, STATE
 from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
 from perdure.errors import InfrastructureError
-from perdure.log.kafka import state_feed
-from perdure.log.kafka.plain_clients import PlainClients
-from perdure.log.kafka.state_feed import StateFeed
 from perdure.model.states import Status, WorkflowState
 from perdure.registry import Registry
 from tests.api.served import Caller

@@ -3,10 +3,10 @@ from __future__ import annotations
 import yaml
 from fastavro import parse_schema
 
+from perdure.adapters.kafka.admin.asyncapi import document
+from perdure.adapters.kafka.namespace.topics import topics_of
 from perdure.codec.avro import WIRES
 from perdure.codec.frames import FRAMED
-from perdure.log.kafka.asyncapi import document
-from perdure.log.kafka.topics import topics_of
 from tests.kafka.asyncapi import TARGET, rendered
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from perdure.adapters.kafka.admin.audit import KafkaAuditTrail
+from perdure.adapters.kafka.namespace.topics import AUDIT, name_of
 from perdure.errors import InfrastructureError
-from perdure.log.kafka.audit import KafkaAuditTrail
-from perdure.log.kafka.topics import AUDIT, name_of
 from tests.contract.audit_suite import (
     assert_all_that_is_written_at_once_is_kept,
     assert_it_is_closed_twice,

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from perdure.adapters.kafka.client.transport import KafkaTransport
+from perdure.adapters.kafka.clients.plain import PlainClients
 from perdure.client import Client
 from perdure.client.position import Position
 from perdure.codec.payloads import JsonPayloads
 from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
 from perdure.errors import EngineUnavailable, InfrastructureError, UsageError, WorkflowNotFound
-from perdure.log.kafka.plain_clients import PlainClients
-from perdure.log.kafka.transport import KafkaTransport
 from perdure.model.commands import AwaitWorkflow, SignalWorkflow
 from perdure.registry import Registry
 from tests.kafka.apps import labour

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
+from perdure.adapters.kafka.namespace.metadata import read_facts
 from perdure.cli import main
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS, HEADER, TASKS
-from perdure.log.kafka.facts import read_facts
 from perdure.model.commands import SignalWorkflow
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.tasks import Task

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from perdure.adapters.kafka.ingest.ingest import Ingest
 from perdure.codec.avro import COMMANDS, HEADER
 from perdure.distributed import Place
 from perdure.distributed.ingesting import ingest_of
-from perdure.engine.report import to_stderr
+from perdure.engine.operator_log import to_stderr
 from perdure.errors import UsageError
-from perdure.log.kafka.ingest import Ingest
 from perdure.model.commands import SignalWorkflow, StartWorkflow
 from perdure.registry import Registry
 from tests.kafka.apps import shop

@@ -18,15 +18,15 @@ import fastavro as _fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from perdure import workflow
+from perdure.adapters.kafka.admin.dead_letters import KafkaDeadLetters
+from perdure.adapters.kafka.ingest.ingest import Ingest
+from perdure.adapters.kafka.namespace.metadata import SCHEMA_ID, write_facts
+from perdure.adapters.kafka.status import Status
 from perdure.client import Client
 from perdure.distributed import EngineOptions, KafkaPlatform, Place
 from perdure.distributed.ingesting import ingest_of
-from perdure.log.dead_letters import OpenLetter
-from perdure.log.kafka.dead_letters import KafkaDeadLetters
-from perdure.log.kafka.facts import SCHEMA_ID, write_facts
-from perdure.log.kafka.ingest import Ingest
-from perdure.log.kafka.status import Status
 from perdure.model.commands import SignalWorkflow, StartWorkflow
+from perdure.ports.dead_letters import OpenLetter
 from perdure.registry import Registry
 from perdure.schemas import NAMES, current
 from tests.kafka.apps import shop

@@ -12,11 +12,11 @@ import pytest
 from confluent_kafka import cimpl
 
 from perdure import activity, workflow
+from perdure.adapters.kafka.engine.batch_writer import Outgoing
 from perdure.client import Client
 from perdure.codec.avro import COMMANDS
 from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
 from perdure.errors import WorkflowFailed
-from perdure.log.kafka.outgoing import Outgoing
 from perdure.model import commands as cm
 from perdure.model.dead_letters import DeadLetter
 from perdure.registry import Registry

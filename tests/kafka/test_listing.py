@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from perdure.adapters.kafka.client.transport import connect
 from perdure.client.ports import Reader
 from perdure.codec.avro import STATE
-from perdure.log.kafka.transport import connect
 from tests.contract.listing_suite import ListingContract, many
 from tests.kafka.namespace import Namespace
 

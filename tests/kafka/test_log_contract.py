@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from perdure.adapters.kafka.engine.log import KafkaLog
+from perdure.adapters.process.channel import Channel
 from perdure.codec.avro import EVENTS
 from perdure.engine.ports import Batch
-from perdure.log.channel import Channel
-from perdure.log.kafka.log import KafkaLog
 from tests.contract import test_log as contract
 from tests.contract.media import Media, Node
 from tests.contract.samples import commands, names, record

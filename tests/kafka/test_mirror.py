@@ -18,15 +18,15 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from perdure.adapters.kafka.admin.admin import Topics
+from perdure.adapters.kafka.admin.mirrored import BoundedReader
+from perdure.adapters.kafka.admin.mirroring import Mirror, Round
+from perdure.adapters.kafka.padding import is_padding
 from perdure.client import Client
 from perdure.codec.avro import COMMANDS, HEADER
 from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
-from perdure.engine.report import to_stderr
+from perdure.engine.operator_log import to_stderr
 from perdure.errors import InfrastructureError
-from perdure.log.kafka.admin import Topics
-from perdure.log.kafka.mirrored import BoundedReader
-from perdure.log.kafka.mirroring import Mirror, Round
-from perdure.log.kafka.padding import is_padding
 from perdure.model.commands import SignalWorkflow
 from perdure.model.events import WorkflowCompleted
 from perdure.registry import Registry

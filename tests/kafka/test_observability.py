@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from perdure.adapters.kafka.admin.admin import Topics
 from perdure.client import Client
-from perdure.log.kafka.admin import Topics
 from tests.kafka.namespace import wait_until
 
 APP = """

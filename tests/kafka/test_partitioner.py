@@ -9,7 +9,7 @@ from confluent_kafka.cimpl import NewTopic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.log.kafka.partitioner import murmur2, partition_of
+from perdure.adapters.kafka.namespace.partitioner import murmur2, partition_of
 
 COUNT = 7
 KEYS = [

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from perdure.adapters.kafka.namespace.partitioner import partition_of
 from perdure.client import Client
 from perdure.distributed import EngineOptions, KafkaPlatform, Place
-from perdure.log.kafka.partitioner import partition_of
 from perdure.registry import Registry
 from tests.kafka.apps import parcels
 from tests.kafka.labour import until

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from perdure.adapters.kafka.clients.plain import PlainClients
+from perdure.adapters.kafka.projection.source import ProjectedTopics
+from perdure.adapters.postgres.database import Database
+from perdure.adapters.postgres.migrating import migrated
+from perdure.adapters.postgres.projector import Projector
+from perdure.adapters.postgres.reader import PostgresReader
+from perdure.adapters.postgres.writing import Writer
 from perdure.client.position import Position
 from perdure.codec.avro import EVENTS, HEADER, STATE
 from perdure.errors import InfrastructureError
-from perdure.log.kafka.plain_clients import PlainClients
-from perdure.log.kafka.projected import ProjectedTopics
-from perdure.views.database import Database
-from perdure.views.migrating import migrated
-from perdure.views.projector import Projector
-from perdure.views.reader import PostgresReader
-from perdure.views.writing import Writer
 from tests.contract.samples import record, state
 from tests.kafka.namespace import ROOT, Namespace, wait_until
 from tests.kafka.story import Story, differences

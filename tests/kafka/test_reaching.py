@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from perdure.log.kafka import reaching
-from perdure.log.kafka.reaching import Watch, cleaned, watched
-from perdure.log.kafka.status import Stall
+from perdure.adapters.kafka import reachability as reaching
+from perdure.adapters.kafka.reachability import Watch, cleaned, watched
+from perdure.adapters.kafka.status import Stall
 from tests.kafka.broker import free_ports
 from tests.kafka.mock_cluster import MockCluster
 
@@ -151,7 +151,7 @@ def test_clients_with_the_same_settings_share_a_watch_and_an_error_wakes_it(nobo
 def test_of_librdkafkas_lines_those_about_connections_are_left_to_the_watch_and_others_are_rare(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    logger = logging.getLogger("perdure.log.kafka.client")
+    logger = logging.getLogger("perdure.kafka.client")
     for _ in range(200):
         logger.error("%s [%s] %s", "FAIL", "consumer-1", "[thrd:b:1/1]: b:1/1: Connect failed (after 0ms in state CONNECT)")
         logger.warning("%s [%s] %s", "MAXPOLL", "consumer-1", "application maximum poll interval exceeded")
@@ -174,11 +174,11 @@ def test_a_wait_for_a_kafka_that_is_away_is_not_said_twice(monkeypatch: pytest.M
         said.append(message)
 
     stall = Stall(report)
-    monkeypatch.setattr("perdure.log.kafka.status.FIRST_S", 0.0)
-    monkeypatch.setattr("perdure.log.kafka.status.is_away", lambda: True)
+    monkeypatch.setattr("perdure.adapters.kafka.status.FIRST_S", 0.0)
+    monkeypatch.setattr("perdure.adapters.kafka.status.is_away", lambda: True)
     stall.waits("an answer")
     assert (stall.waiting_for, said) == ("an answer", [])
-    monkeypatch.setattr("perdure.log.kafka.status.is_away", lambda: False)
+    monkeypatch.setattr("perdure.adapters.kafka.status.is_away", lambda: False)
     stall.waits("topic a, which does not exist")
     assert len(said) == 1
 

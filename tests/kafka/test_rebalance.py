@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from confluent_kafka.cimpl import NewPartitions
 
+from perdure.adapters.kafka.clients.transactional import EngineClients
 from perdure.errors import CommitAborted, InfrastructureError
-from perdure.log.kafka.clients import EngineClients
 from perdure.model.commands import SignalWorkflow
 from tests.kafka.namespace import Namespace, wait_until
 from tests.kafka.tally import Tally

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from perdure.views.database import Database
+from perdure.adapters.postgres.database import Database
 from tests.kafka.namespace import Namespace, wait_until
 from tests.kafka.story import Story, differences
 from tests.kafka.test_projector import has_caught_up, projector

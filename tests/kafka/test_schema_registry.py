@@ -17,17 +17,17 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from perdure import activity, workflow
+from perdure.adapters.kafka.admin.admin import Topics
+from perdure.adapters.kafka.clients.plain import PlainClients
+from perdure.adapters.kafka.clients.transactional import EngineClients
+from perdure.adapters.kafka.namespace.metadata import ids_of, read_facts
+from perdure.adapters.kafka.status import Status
 from perdure.cli import main
 from perdure.codec.avro import HEADER, STATE
 from perdure.codec.frames import FRAMED
 from perdure.codec.records import hash_of
 from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
 from perdure.errors import InfrastructureError
-from perdure.log.kafka.admin import Topics
-from perdure.log.kafka.clients import EngineClients
-from perdure.log.kafka.facts import ids_of, read_facts
-from perdure.log.kafka.plain_clients import PlainClients
-from perdure.log.kafka.status import Status
 from perdure.registry import Registry
 from perdure.schemas import NAMES, current
 from tests.kafka.distribution import KafkaUnavailable

@@ -6,9 +6,9 @@ from queue import Queue
 
 import pytest
 
+from perdure.adapters.kafka.admin.admin import Topics
+from perdure.adapters.kafka.reachability import Watch
 from perdure.errors import InfrastructureError
-from perdure.log.kafka.admin import Topics
-from perdure.log.kafka.reaching import Watch
 from tests.kafka.broker import Cluster, running
 from tests.kafka.conftest import entered
 

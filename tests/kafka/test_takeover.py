@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
+from perdure.adapters.kafka.clients.transactional import EngineClients
+from perdure.adapters.kafka.engine.log import KafkaLog
+from perdure.adapters.process.channel import Channel
 from perdure.codec.avro import EVENTS, HEADER, TASKS
 from perdure.errors import InfrastructureError
-from perdure.log.channel import Channel
-from perdure.log.kafka.clients import EngineClients
-from perdure.log.kafka.log import KafkaLog
 from perdure.model.events import EventRecord, SignalReceived
 from perdure.model.tasks import Task
 from tests.kafka.namespace import Namespace, wait_until

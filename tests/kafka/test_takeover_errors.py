@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from perdure.log.kafka.status import Status
-from perdure.log.kafka.takeover import Takeover
+from perdure.adapters.kafka.engine.takeover import Takeover
+from perdure.adapters.kafka.status import Status
 
 STALE = KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH))
 PENDING = KafkaException(KafkaError(KafkaError._TIMED_OUT))

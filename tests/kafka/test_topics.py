@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure import schemas
+from perdure.adapters.kafka.admin.admin import Topics
+from perdure.adapters.kafka.namespace.metadata import learn_schemas, made_of, read_facts, write_facts
+from perdure.adapters.kafka.namespace.topics import FIXED, topics_of
 from perdure.cli.app import app
 from perdure.codec.avro import WIRES, Wire
 from perdure.errors import InfrastructureError, UsageError
-from perdure.log.kafka.admin import Topics
-from perdure.log.kafka.facts import learn_schemas, made_of, read_facts, write_facts
-from perdure.log.kafka.topics import FIXED, topics_of
 from perdure.model.commands import FireTimer
 from tests.kafka.broker import Cluster
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from perdure.adapters.kafka import status
+from perdure.adapters.kafka.clients.transactional import EngineClients
+from perdure.adapters.kafka.engine import transaction
+from perdure.adapters.kafka.engine.transaction import Fenced, TooLarge, Transactions
+from perdure.adapters.kafka.status import Status
 from perdure.errors import CommitAborted, InfrastructureError
-from perdure.log.kafka import status, transaction
-from perdure.log.kafka.clients import EngineClients
-from perdure.log.kafka.status import Status
-from perdure.log.kafka.transaction import Fenced, TooLarge, Transactions
 from tests.kafka.mock_cluster import Api, MockCluster
 from tests.kafka.namespace import Namespace, wait_until
 

@@ -8,11 +8,11 @@ from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from perdure.medium.projection import Partition, Taken, Unreadable
-from perdure.views.database import Database
-from perdure.views.migrating import migrated
-from perdure.views.progress import Progress
-from perdure.views.writing import Writer
+from perdure.adapters.postgres.database import Database
+from perdure.adapters.postgres.migrating import migrated
+from perdure.adapters.postgres.progress import Progress
+from perdure.adapters.postgres.writing import Writer
+from perdure.ports.projection import Partition, Taken, Unreadable
 
 if TYPE_CHECKING:
     from perdure.model.events import EventRecord
@@ -35,7 +35,7 @@ def rows(database: Database, text: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 class Script:
-    """A source that says what it is told: `medium.projection.Source` of one partition of each topic.
+    """A source that says what it is told: `ports.projection.Source` of one partition of each topic.
 
     Attributes:
         pages: what is taken, one after the other; each begins at the offset of its place.

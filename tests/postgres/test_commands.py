@@ -9,13 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from perdure.adapters.postgres.progress import Progress
+from perdure.adapters.postgres.projector import Projector
 from perdure.errors import InfrastructureError
-from perdure.medium.projection import NotThereYet, Taken
 from perdure.observability.health import is_live, is_ready
 from perdure.observability.metrics import registry_of
 from perdure.observability.observed import Observed
-from perdure.views.progress import Progress
-from perdure.views.projector import Projector
+from perdure.ports.projection import NotThereYet, Taken
 from tests.contract.samples import record, state
 from tests.kafka.namespace import ROOT, wait_until
 from tests.postgres.server import Server

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from perdure.adapters.postgres.reader import PostgresReader
 from perdure.client.ports import Reader
-from perdure.views.reader import PostgresReader
 from tests.contract.listing_suite import ListingContract, many
 from tests.postgres.tables import fresh, page, writer
 

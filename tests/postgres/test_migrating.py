@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from perdure.adapters.postgres.database import Database
+from perdure.adapters.postgres.migrating import latest, migrated, migrations
+from perdure.adapters.postgres.projector import Projector
+from perdure.adapters.postgres.reader import PostgresReader
 from perdure.client.listing import ListQuery
 from perdure.errors import InfrastructureError, UsageError
-from perdure.medium.projection import Taken
-from perdure.views.database import Database
-from perdure.views.migrating import latest, migrated, migrations
-from perdure.views.projector import Projector
-from perdure.views.reader import PostgresReader
+from perdure.ports.projection import Taken
 from tests.postgres.tables import Script, fresh, rows, silent
 
 

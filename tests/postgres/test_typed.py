@@ -17,10 +17,10 @@ from msgspec import json
 from msgspec.structs import replace
 
 from perdure import workflow
+from perdure.adapters.postgres.database import Connection, Database
+from perdure.adapters.postgres.typed_views import keep_in_step
 from perdure.codec.columns import shape_of, shapes_of
 from perdure.registry import Registry
-from perdure.views.database import Connection, Database
-from perdure.views.typed import keep_in_step
 from tests.contract.samples import state
 from tests.postgres.tables import fresh, page, rows, writer
 

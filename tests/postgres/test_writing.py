@@ -12,15 +12,15 @@ import psycopg
 import pytest
 from msgspec.structs import replace as with_fields
 
-from perdure.medium.projection import Taken, Unreadable
+from perdure.adapters.postgres.database import Database
+from perdure.adapters.postgres.projector import Projector
+from perdure.adapters.postgres.reader import PostgresReader
+from perdure.adapters.postgres.retention import Retention
+from perdure.adapters.postgres.writing import Fenced, Writer
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
 from perdure.model.states import Status, WorkflowState
-from perdure.views.database import Database
-from perdure.views.projector import Projector
-from perdure.views.reader import PostgresReader
-from perdure.views.retention import Retention
-from perdure.views.writing import Fenced, Writer
+from perdure.ports.projection import Taken, Unreadable
 from tests.contract.samples import record, state
 from tests.postgres.tables import Script, fresh, page, rows, silent, writer
 

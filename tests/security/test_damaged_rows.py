@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from perdure.adapters.sqlite.audit import SqliteAuditTrail
+from perdure.adapters.sqlite.dead_letters import SqliteDeadLetters
 from perdure.api.app import create_app
 from perdure.api.audit import AuditLog
 from perdure.api.auth.security import Unsecured
@@ -20,10 +22,9 @@ from perdure.cli import main
 from perdure.cli.api_backends import on_file
 from perdure.codec.records import encode_command, encode_event_record, encode_state
 from perdure.embedded import Platform
-from perdure.log.audit import SqliteAuditTrail
-from perdure.log.dead_letters import PREVIEW_BYTES, SqliteDeadLetters, pages
 from perdure.model.commands import StartWorkflow
 from perdure.model.states import Status, WorkflowState
+from perdure.ports.dead_letters import PREVIEW_BYTES, pages
 from perdure.registry import Registry
 from tests.contract.samples import record
 

@@ -14,7 +14,7 @@ from perdure.api.auth.key_file import create_key
 from perdure.api.auth.refusals import Unauthenticated
 from perdure.api.roles import Role
 from perdure.embedded import Platform
-from perdure.engine.report import Report
+from perdure.engine.operator_log import Report
 from perdure.registry import Registry
 from tests.api.served import Parcel, weigh
 
@@ -55,7 +55,7 @@ def test_a_database_that_somebody_has_opened_to_others_stays_as_they_made_it(tmp
 
 def test_only_the_owner_may_read_the_store_of_an_engine_on_kafka(tmp_path: Path) -> None:
     pytest.importorskip("rocksdict")
-    from perdure.store.rocksdb.directory import Directory
+    from perdure.adapters.rocksdb.directory import Directory
 
     made = Directory(tmp_path / "state", "shop", lambda _: None, lambda: 0, 1 << 20)
     made._claim()

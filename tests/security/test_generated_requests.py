@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
+from perdure.adapters.memory.audit import MemoryAuditTrail
+from perdure.adapters.process.state_feed import LocalStateFeed
 from perdure.api.app import create_app
 from perdure.api.audit import AuditLog
 from perdure.api.auth.security import Unsecured
 from perdure.api.backend import Backend
 from perdure.api.server import ApiServer
 from perdure.embedded import Platform
-from perdure.log.audit import MemoryAuditTrail
-from perdure.log.state_feed import LocalStateFeed
 from perdure.registry import Registry
 from tests.api.served import Parcel, weigh
 

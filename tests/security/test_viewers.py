@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from perdure import activity, workflow
+from perdure.adapters.http.contract import RECORD
 from perdure.api.auth.principal import EVERY_NAMESPACE, Principal
 from perdure.api.auth.refusals import Forbidden
 from perdure.api.roles import Role
 from perdure.errors import Failure
-from perdure.log.http.contract import RECORD
 from tests.api import served
 from tests.api.served import Caller, api
 

@@ -15,23 +15,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from perdure.adapters.memory.log import MemoryLog
+from perdure.adapters.memory.medium import MemoryMedium
+from perdure.adapters.memory.store import MemoryStore
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.sqlite.file import SqliteFile, connect
+from perdure.adapters.sqlite.log import SqliteLog
+from perdure.adapters.sqlite.store import SqliteStore
 from perdure.codec.payloads import JsonPayloads
 from perdure.core.run import fold
 from perdure.core.state import RunState
 from perdure.engine.ports import Log, Store
 from perdure.engine.processor import Engine, Settings
-from perdure.log.channel import Channel
-from perdure.log.memory import MemoryLog
-from perdure.log.sqlite import SqliteLog
-from perdure.medium.memory import MemoryMedium
-from perdure.medium.sqlite import SqliteFile, connect
 from perdure.model import commands as cm
 from perdure.model.events import EventRecord
 from perdure.model.replies import Accepted, AnyReply
 from perdure.model.tasks import Task
 from perdure.registry import Registry
-from perdure.store.memory import MemoryStore
-from perdure.store.sqlite import SqliteStore
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.steps import _unknown as unknown_step

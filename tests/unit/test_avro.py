@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure import schemas
+from perdure.adapters.rocksdb.values import of_topic
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, WIRES, Wire
 from perdure.codec.avro_compiler import Compiler
 from perdure.codec.frames import FRAMED, frame
@@ -25,7 +26,6 @@ from perdure.model.events import AnyEvent, EventRecord, TimerFired, WorkflowBegu
 from perdure.model.replies import AnyReply
 from perdure.model.states import WorkflowState
 from perdure.model.tasks import Cancellation, Task
-from perdure.store.rocksdb.values import of_topic
 
 VALUES: dict[str, Any] = {
     "commands": AnyCommand,

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from perdure.log.kafka import bounded
-from perdure.log.kafka.bounded import BoundedCalls, Hung
+from perdure.adapters.kafka import bounded_calls as bounded
+from perdure.adapters.kafka.bounded_calls import BoundedCalls, Hung
 
 
 @pytest.fixture(autouse=True)

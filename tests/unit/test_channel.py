@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from perdure.log.channel import Channel
+from perdure.adapters.process.channel import Channel
 from perdure.model.commands import CancelWorkflow
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 import typing_extensions
 
 from perdure import testing, workflow
-from perdure._definition import _of_class  # pyright: ignore[reportPrivateUsage]
+from perdure.authoring.definition import _of_class  # pyright: ignore[reportPrivateUsage]
 from perdure.client.targets import member_for
 from perdure.codec.columns import Kind, shape_of, shapes_of
 from perdure.codec.payloads import JsonPayloads

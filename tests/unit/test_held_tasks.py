@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.log.kafka.held_tasks import HeldTasks, Place
+from perdure.adapters.kafka.worker.held_tasks import HeldTasks, Place
 
 HERE: Place = ("t", 0)
 THERE: Place = ("t", 1)

@@ -66,7 +66,7 @@ def test_no_top_level_module_is_named_after_the_standard_library() -> None:
 
 
 def test_nobody_waits_at_a_simple_queue_with_a_timeout() -> None:
-    """It may wait for ever (`perdure.log.channel`): where there is a SimpleQueue, `get` has no timeout."""
+    """It may wait for ever (`perdure.adapters.process.channel`): where there is a SimpleQueue, `get` has no timeout."""
     found = [
         f"{file.relative_to(HOUSE)}:{node.lineno}"
         for file in SHIPPED

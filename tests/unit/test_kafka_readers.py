@@ -7,12 +7,12 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
+from perdure.adapters.kafka.client.state_table import StateTable
+from perdure.adapters.kafka.projection.source import ProjectedTopics
 from perdure.client.listing import ListQuery
 from perdure.codec.avro import STATE
-from perdure.log.kafka.projected import ProjectedTopics
-from perdure.log.kafka.state_table import StateTable
-from perdure.medium.projection import Taken
 from perdure.model.states import Status, WorkflowState
+from perdure.ports.projection import Taken
 
 
 class Record:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Consumer, KafkaException
 
+from perdure.adapters.kafka.settings import OURS, checked
 from perdure.errors import UsageError
-from perdure.log.kafka.settings import OURS, checked
 
 THEIRS = {
     "bootstrap.servers": "a:9092,b:9092",

@@ -18,7 +18,20 @@ FOLDERS = (
     "deploy/helm",
     *(
         f"platform/perdure/{name}"
-        for name in ("cli", "client", "codec", "core", "engine", "log", "replay", "store", "triggers", "views")
+        for name in (
+            "adapters/http",
+            "adapters/kafka",
+            "adapters/postgres",
+            "adapters/rocksdb",
+            "adapters/sqlite",
+            "cli",
+            "client",
+            "codec",
+            "core",
+            "engine",
+            "replay",
+            "triggers",
+        )
     ),
     "workers/perdure/worker",
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perdure.client.position import Position
-from perdure.client.reached import reached
+from perdure.client.read_your_writes import reached
 from perdure.errors import ReadLags, RequestRefused
 
 

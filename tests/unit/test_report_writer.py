@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from perdure.adapters.kafka.status import Status
+from perdure.adapters.kafka.worker.report_writer import ReportWriter
 from perdure.codec.avro import COMMANDS
-from perdure.log.kafka.report_writer import ReportWriter
-from perdure.log.kafka.status import Status
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
 

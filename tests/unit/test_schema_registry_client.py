@@ -17,9 +17,9 @@ from typing import Any, cast
 
 import pytest
 
+from perdure.adapters.kafka.schema_registry.client import Registry, RegistryAddress, RegistryDown, differences, registry_of
+from perdure.adapters.kafka.settings import checked, of_librdkafka
 from perdure.errors import InfrastructureError, UsageError
-from perdure.log.kafka.registry import Registry, RegistryAddress, RegistryDown, differences, registry_of
-from perdure.log.kafka.settings import checked, of_librdkafka
 
 SCHEMA = '{"type": "record", "name": "R", "fields": []}'
 ID = (200, {"id": 7})

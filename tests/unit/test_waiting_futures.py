@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from perdure.adapters.process.waiting import Waiting
 from perdure.errors import EngineUnavailable
-from perdure.log.waiting import Waiting
 
 
 def test_a_request_that_was_given_up_before_the_client_closed_is_no_complaint_of_asyncio() -> None:

@@ -9,18 +9,18 @@ from urllib.parse import unquote
 import msgspec
 from starlette.responses import Response
 
+from perdure.adapters.http.contract import RECORD
 from perdure.api.bodies import Arguments, Reason, Start, body_of, checked_id, checked_reason, duration_us
+from perdure.api.json_views import failure, payload
 from perdure.api.parameters import only, refused, segment
 from perdure.api.problems import of_refusal, problem
 from perdure.api.roles import Role
 from perdure.api.routing import Asked, Routes, json
 from perdure.api.sending import answer
-from perdure.api.shapes import failure, payload
 from perdure.client.request_ids import fresh_request_id
 from perdure.codec.payloads import JsonPayloads
 from perdure.codec.records import encode_reply
 from perdure.errors import PayloadError
-from perdure.log.http.contract import RECORD
 from perdure.model.commands import (
     CancelWorkflow,
     QueryWorkflow,

@@ -1,6 +1,6 @@
 """Everything that operators and admins ask for is written down: who, what, on what, when, and what became of it.
 
-An entry goes to the log of the process (logger `perdure.audit`) and to the audit trail of the platform (`log/audit.py`), before the answer leaves. Entries
+An entry goes to the log of the process (logger `perdure.audit`) and to the audit trail of the platform (`ports/audit.py`), before the answer leaves. Entries
 that come while others are being written are written together.
 """
 
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from perdure.errors import InfrastructureError
-from perdure.log.audit import AuditEntry
+from perdure.ports.audit import AuditEntry
 
 if TYPE_CHECKING:
-    from perdure.log.audit import AuditTrail, KeptEntry
+    from perdure.ports.audit import AuditTrail, KeptEntry
 
 LOGGER: Final = "perdure.audit"
 _LONGEST: Final = 500

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from perdure.api.json_views import moment
 from perdure.api.parameters import only, whole
 from perdure.api.roles import Role
 from perdure.api.routing import Asked, Routes, json
-from perdure.api.shapes import moment
-from perdure.log.audit import PAGE_LIMIT
+from perdure.ports.audit import PAGE_LIMIT
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from perdure.api.audit import AuditLog
     from perdure.api.routing import Route
-    from perdure.log.audit import KeptEntry
+    from perdure.ports.audit import KeptEntry
 
 _EXAMPLE: Final = {
     "number": 4711, "at": "2027-01-31T12:00:00.000000Z", "who": "key:5f0c2b9a1d3e checkout", "role": "operator", "action": "start",

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from perdure.api.encoding_turn import EncodingTurn
-from perdure.api.turns import Turns
+from perdure.api.request_locks import Turns
 from perdure.errors import ReadLags
 
 if TYPE_CHECKING:
     from perdure.api.feeds import Feed
     from perdure.client.ports import Reader, Transport
     from perdure.client.position import Position
-    from perdure.log.dead_letters import DeadLetters
     from perdure.model.states import WorkflowState
+    from perdure.ports.dead_letters import DeadLetters
     from perdure.registry import Registry
 
 T = TypeVar("T")

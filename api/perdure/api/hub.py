@@ -22,8 +22,8 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec.structs import replace
 
+from perdure.api.json_views import state as shape
 from perdure.api.sending import SLICE
-from perdure.api.shapes import state as shape
 from perdure.client.listing import ListQuery
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from perdure.api.hub import Hub
-from perdure.api.shapes import outline
+from perdure.api.json_views import outline
 
 if TYPE_CHECKING:
     from perdure.api.feeds import Change, Feed

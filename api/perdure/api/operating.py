@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from starlette.responses import Response
 
+from perdure.api.json_views import letter
 from perdure.api.parameters import only, segment, whole
 from perdure.api.problems import problem
 from perdure.api.roles import Role
 from perdure.api.routing import ENCODER, Asked, Routes, encoded, json
-from perdure.api.shapes import letter
-from perdure.log.dead_letters import PAGE_LIMIT
+from perdure.ports.dead_letters import PAGE_LIMIT
 
 if TYPE_CHECKING:
-    from perdure.log.dead_letters import DeadLetters, OpenLetter
+    from perdure.ports.dead_letters import DeadLetters, OpenLetter
 
 T = TypeVar("T")
 routes = Routes()

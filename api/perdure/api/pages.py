@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
 
+from perdure.adapters.http.contract import BASE
 from perdure.api.routing import json
-from perdure.log.http.contract import BASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

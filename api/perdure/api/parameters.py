@@ -141,7 +141,7 @@ def list_query(parameters: QueryParams, *, is_paged: bool = True) -> ListQuery:
 
 
 def cursor_key(sort: str, cursor: str) -> Key:
-    """The key in a cursor, see `log.http.contract.cursor_of`.
+    """The key in a cursor, see `adapters.http.contract.cursor_of`.
 
     Raises:
         Problem: it is none of ours, or of a list that is sorted by something else.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from perdure import errors
-from perdure.log.http.contract import PROBLEM, PROBLEMS
+from perdure.adapters.http.contract import PROBLEM, PROBLEMS
 from perdure.model.replies import Refused
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import structs
 from starlette.responses import Response
 
+from perdure.adapters.http.contract import EVENTS_LIMIT, NEXT, RECORD, cursor_of, encode_records
 from perdure.api.asking import record_of, wants_record
+from perdure.api.json_views import failure, history_page, payload, state
 from perdure.api.parameters import (
     FILTERS,
     MOMENTS,
@@ -25,13 +27,11 @@ from perdure.api.problems import of_refusal, problem
 from perdure.api.roles import Role
 from perdure.api.routing import ENCODER, Asked, Routes, encoded, json
 from perdure.api.sending import answer
-from perdure.api.shapes import failure, history_page, payload, state
 from perdure.client.description import describe, run_of
 from perdure.client.position import Position
 from perdure.client.request_ids import fresh_request_id
 from perdure.codec.records import encode_reply, encode_state
 from perdure.errors import EngineUnavailable, RequestRefused
-from perdure.log.http.contract import EVENTS_LIMIT, NEXT, RECORD, cursor_of, encode_records
 from perdure.model.commands import AwaitWorkflow
 from perdure.model.replies import AskAgain, Closed, Refused
 

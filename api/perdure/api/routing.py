@@ -12,15 +12,15 @@ import msgspec
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from perdure.adapters.http.contract import BASE, PROBLEM
 from perdure.api.audited import audited
 from perdure.api.auth.principal import NOBODY_ASKED, Principal
 from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate, Forbidden, Unauthenticated
+from perdure.api.json_views import outline
 from perdure.api.parameters import list_query
 from perdure.api.problems import problem
 from perdure.api.roles import Role
 from perdure.api.sending import answer
-from perdure.api.shapes import outline
-from perdure.log.http.contract import BASE, PROBLEM
 
 if TYPE_CHECKING:
     from perdure.api.audit import AuditLog

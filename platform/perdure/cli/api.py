@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perdure.cli.kafka_options import OwnerOption, SettingOption
-from perdure.cli.observing import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.metrics_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
 
 if TYPE_CHECKING:
     from perdure.api.backend import Backend
     from perdure.api.routing import Admission
-    from perdure.cli.observing import Observing
-    from perdure.engine.report import Report
-    from perdure.log.audit import AuditTrail
+    from perdure.cli.metrics_options import Observing
+    from perdure.engine.operator_log import Report
     from perdure.observability.accepting import ConnectionLimits
+    from perdure.ports.audit import AuditTrail
 
 
 def api(
@@ -92,7 +92,7 @@ def api(
 ) -> None:
     """Serve workflows over HTTP: start, signal, query, read, watch. /docs and /openapi.json describe it."""
     from perdure.cli.extras import require_api
-    from perdure.cli.observing import Observing
+    from perdure.cli.metrics_options import Observing
 
     if bool(kafka) == bool(db):
         raise typer.BadParameter("give --kafka, or --db", param_hint="--kafka")
@@ -141,7 +141,7 @@ def _security(
 
     from perdure.api.auth.api_keys import ApiKeys
     from perdure.api.auth.key_sets import KeySet, of_file, of_issuer, of_url
-    from perdure.api.auth.loopback import is_loopback
+    from perdure.api.auth.origin_check import is_loopback
     from perdure.api.auth.security import Security, Unsecured
     from perdure.api.auth.tokens import Provider, Tokens
     from perdure.errors import UsageError

@@ -6,18 +6,19 @@ import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from perdure.adapters.memory.audit import MemoryAuditTrail
+from perdure.adapters.sqlite.audit import SqliteAuditTrail
+from perdure.adapters.sqlite.dead_letters import SqliteDeadLetters
+from perdure.adapters.sqlite.file import path_of
+from perdure.adapters.sqlite.reader import SqliteReader
 from perdure.api.backend import Backend
 from perdure.api.feeds import PollingFeed
 from perdure.client.address import transport_of
-from perdure.log.audit import MemoryAuditTrail, SqliteAuditTrail
-from perdure.log.dead_letters import SqliteDeadLetters
-from perdure.medium.reader import SqliteReader
-from perdure.medium.sqlite import path_of
 
 if TYPE_CHECKING:
     from perdure.distributed import Place
     from perdure.embedded import Platform
-    from perdure.log.audit import AuditTrail
+    from perdure.ports.audit import AuditTrail
     from perdure.registry import Registry
 
 ONE_MACHINE = "dev"
@@ -32,18 +33,18 @@ def on_kafka(where: Place, registry: Registry | None, postgres: str = "") -> tup
         registry: what arguments are held against; None: the engines do.
         postgres: read from these tables; empty: from the topics.
     """
-    from perdure.log.kafka.audit import KafkaAuditTrail
-    from perdure.log.kafka.dead_letters import KafkaDeadLetters
-    from perdure.log.kafka.operations import KafkaOperations
-    from perdure.log.kafka.plain_clients import PlainClients
-    from perdure.log.kafka.state_feed import StateFeed
-    from perdure.log.kafka.transport import KafkaTransport
+    from perdure.adapters.kafka.admin.audit import KafkaAuditTrail
+    from perdure.adapters.kafka.admin.dead_letters import KafkaDeadLetters
+    from perdure.adapters.kafka.admin.operations import KafkaOperations
+    from perdure.adapters.kafka.client.state_feed import StateFeed
+    from perdure.adapters.kafka.client.transport import KafkaTransport
+    from perdure.adapters.kafka.clients.plain import PlainClients
 
     clients = PlainClients(where.namespace, "api", where.settings)
     reader = None
     if postgres:
+        from perdure.adapters.postgres.reader import PostgresReader
         from perdure.cli.postgres_options import database_of
-        from perdure.views.reader import PostgresReader
 
         reader = PostgresReader(database_of(postgres, where.namespace))
     backend = Backend(

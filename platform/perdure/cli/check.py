@@ -104,8 +104,8 @@ def _nothing_yet(kafka: str, namespace: str, settings: list[str] | None) -> str:
     """Why nothing can be open; empty: something may be."""
     if not kafka:
         return ""
+    from perdure.adapters.kafka.admin.admin import Topics
     from perdure.cli.kafka_options import place
-    from perdure.log.kafka.admin import Topics
 
     where = place(kafka, namespace, settings)
     for name in ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location"):
@@ -116,7 +116,7 @@ def _nothing_yet(kafka: str, namespace: str, settings: list[str] | None) -> str:
 
 
 def _check_live(app: str, url: str, limit: int, output: Format) -> None:
-    from perdure.cli.live import replay_open_runs
+    from perdure.cli.upgrade_gate import replay_open_runs
 
     found = replay_open_runs(app, url, limit)
     broken = [line for each in found for line in each.broken]

@@ -17,7 +17,7 @@ from perdure.cli.tree import group
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from perdure.log.dead_letters import DeadLetters, OpenLetter
+    from perdure.ports.dead_letters import DeadLetters, OpenLetter
 
 commands = group("Show, retry and drop records that could not be taken.")
 
@@ -157,7 +157,7 @@ def drop(
 
 def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: str) -> DeadLetters:
     if not kafka:
-        from perdure.log.dead_letters import SqliteDeadLetters
+        from perdure.adapters.sqlite.dead_letters import SqliteDeadLetters
 
         return SqliteDeadLetters(database_url(db))
     from perdure.cli.kafka_options import place
@@ -165,14 +165,14 @@ def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: st
     if not namespace:
         raise typer.BadParameter("which namespace? It is what the topics' names begin with", param_hint="--namespace")
     where = place(kafka, namespace, settings)
-    from perdure.log.kafka.dead_letters import KafkaDeadLetters
+    from perdure.adapters.kafka.admin.dead_letters import KafkaDeadLetters
 
     return KafkaDeadLetters(where.namespace, where.settings)
 
 
 def _named(letters: DeadLetters, ids: list[str] | None, *, is_all: bool) -> list[OpenLetter]:
     """Previews of those that are named, each of which must be there, or of all that are there now."""
-    from perdure.log.dead_letters import pages
+    from perdure.ports.dead_letters import pages
 
     if bool(ids) is is_all:
         raise typer.BadParameter("name some, or say --all", param_hint="ID")

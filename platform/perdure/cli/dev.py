@@ -8,7 +8,7 @@ import typer
 
 from perdure.cli.database_option import DEFAULT_DB, DatabaseOption, database_url
 from perdure.cli.kafka_options import SettingOption, StateDirOption
-from perdure.cli.observing import (
+from perdure.cli.metrics_options import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from perdure.api.backend import Backend
     from perdure.cli.kafka_options import OnKafka
     from perdure.distributed import Place
-    from perdure.engine.report import Report
-    from perdure.log.audit import AuditTrail
+    from perdure.engine.operator_log import Report
+    from perdure.ports.audit import AuditTrail
     from perdure.registry import Registry
 
 
@@ -55,7 +55,7 @@ def dev(
 
     An attribute `web` of the app, an ASGI application, is served too.
     """
-    from perdure.cli.observing import Observing
+    from perdure.cli.metrics_options import Observing
     from perdure.cli.serving import Served, serve
 
     observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
@@ -99,9 +99,9 @@ def _on_kafka(where: Place, state_dir: str) -> Callable[[Registry, Report], OnKa
         import socket
         from pathlib import Path
 
+        from perdure.adapters.kafka.admin.admin import Topics
         from perdure.cli.kafka_options import OnKafka, queues_of
         from perdure.distributed import EngineOptions, WorkerOptions
-        from perdure.log.kafka.admin import Topics
 
         queues = queues_of(registry, None)
         topics = Topics(where.namespace, where.settings)

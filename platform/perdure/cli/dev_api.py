@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from perdure.api.backend import Backend
     from perdure.api.server import ApiServer
-    from perdure.log.audit import AuditTrail
+    from perdure.ports.audit import AuditTrail
 
 HOST: Final = "127.0.0.1"
 """It asks nobody who they are."""

@@ -86,12 +86,12 @@ def _in_topic(kafka: str, namespace: str, settings: list[str] | None, id: str, p
 
 
 def _in_tables(postgres: str, namespace: str, id: str, position: str) -> Heard:
+    from perdure.adapters.postgres.reader import PostgresReader
     from perdure.cli.postgres_options import database_of
     from perdure.client.position import Position
     from perdure.codec.payloads import JsonPayloads
     from perdure.echo import Heard
     from perdure.errors import InfrastructureError
-    from perdure.views.reader import PostgresReader
 
     reader = PostgresReader(database_of(postgres, namespace))
     try:

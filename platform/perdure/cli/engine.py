@@ -17,7 +17,7 @@ from perdure.cli.kafka_options import (
     StateDirOption,
     StaticOption,
 )
-from perdure.cli.observing import (
+from perdure.cli.metrics_options import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -29,7 +29,7 @@ from perdure.cli.observing import (
 
 if TYPE_CHECKING:
     from perdure.cli.kafka_options import OnKafka
-    from perdure.engine.report import Report
+    from perdure.engine.operator_log import Report
     from perdure.registry import Registry
 
 
@@ -58,7 +58,7 @@ def engine(
     from pathlib import Path
 
     from perdure.cli.kafka_options import OnKafka, place, see_owner, url_of
-    from perdure.cli.observing import Observing
+    from perdure.cli.metrics_options import Observing
     from perdure.cli.processes import run_several
 
     if protocol not in {"classic", "consumer"}:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perdure.cli.kafka_options import InstanceOption, KafkaOption, NamespaceOption, OwnerOption, SettingOption
-from perdure.cli.observing import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.metrics_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure.engine.report import Report
+    from perdure.engine.operator_log import Report
     from perdure.observability.observed import Observed
     from perdure.registry import Registry
 
@@ -34,7 +34,7 @@ def ingest(
 ) -> None:
     """Turn the records that an app's triggers name into starts and signals, each exactly once. As many as you like share the partitions."""
     from perdure.cli.kafka_options import place, see_owner, url_of
-    from perdure.cli.observing import Observing
+    from perdure.cli.metrics_options import Observing
     from perdure.cli.serving import Served, serve
 
     if begin not in {"earliest", "latest"}:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from perdure.adapters.kafka.ingest.ingest import Ingest
     from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
-    from perdure.engine.report import Report
-    from perdure.log.kafka.ingest import Ingest
+    from perdure.engine.operator_log import Report
     from perdure.observability.observed import Observed
     from perdure.registry import Registry
 
@@ -71,10 +71,10 @@ def place(kafka: str, namespace: str, settings: list[str] | None) -> Place:
     from perdure.errors import UsageError
 
     try:
+        from perdure.adapters.kafka.clients.address import settings_of_environment
+        from perdure.adapters.kafka.namespace.topics import COMMANDS, name_of
+        from perdure.adapters.kafka.settings import checked
         from perdure.distributed import Place
-        from perdure.log.kafka.kafka_address import settings_of_environment
-        from perdure.log.kafka.settings import checked
-        from perdure.log.kafka.topics import COMMANDS, name_of
     except ModuleNotFoundError as error:
         raise UsageError(f"Kafka needs the module {error.name}: pip install 'perdure[kafka]'") from None
     pairs = [setting.partition("=") for setting in settings or ()]
@@ -101,7 +101,7 @@ def see_owner(place: Place, owner: str) -> None:
     import os
     import signal
 
-    from perdure.log.kafka.owner import OwnerCheck
+    from perdure.adapters.kafka.admin.owner import OwnerCheck
 
     def stop(fault: str) -> None:
         logging.getLogger("perdure").critical("stopping: %s", fault)
@@ -114,7 +114,7 @@ def see_owner(place: Place, owner: str) -> None:
 
 def url_of(place: Place) -> str:
     """The address that clients connect to."""
-    from perdure.log.kafka.kafka_address import address_of
+    from perdure.adapters.kafka.clients.address import address_of
 
     settings = dict(place.settings)
     return address_of(settings.pop("bootstrap.servers"), place.namespace, settings)

@@ -13,8 +13,8 @@ def migrate(namespace: NamespaceOption, postgres: PostgresOption, app: AppArgume
     from perdure.cli.postgres_options import database_of, shapes_of_app
 
     database, shapes = database_of(postgres, namespace), shapes_of_app(app)
-    from perdure.views.migrating import latest, migrated
-    from perdure.views.typed import keep_in_step
+    from perdure.adapters.postgres.migrating import latest, migrated
+    from perdure.adapters.postgres.typed_views import keep_in_step
 
     applied = migrated(database)
     for each in applied:

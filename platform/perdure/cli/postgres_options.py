@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from perdure.adapters.postgres.database import Database
     from perdure.codec.columns import Shape
-    from perdure.views.database import Database
 
 PostgresOption = Annotated[
     str,
@@ -32,7 +32,7 @@ def database_of(dsn: str, namespace: str) -> Database:
     from perdure.errors import UsageError
 
     try:
-        from perdure.views.database import Database
+        from perdure.adapters.postgres.database import Database
     except ModuleNotFoundError as error:
         raise UsageError(f"PostgreSQL needs the module {error.name}: pip install 'perdure[postgres]'") from None
     return Database(dsn, namespace)

@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Final
 
-from perdure.cli.observing import say
+from perdure.cli.metrics_options import say
 from perdure.cli.signals import on_signals
 
 AGAIN_S: Final = 1.0

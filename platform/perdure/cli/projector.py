@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from perdure.cli.kafka_options import KafkaOption, NamespaceOption, OwnerOption, SessionOption, SettingOption
-from perdure.cli.observing import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.metrics_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
 from perdure.cli.postgres_options import AppArgument, PostgresOption
 
 
@@ -36,7 +36,7 @@ def projector(
 ) -> None:
     """Keep the tables of a namespace in PostgreSQL: workflows, events and, with an app, an SQL view for each workflow type."""
     from perdure.cli.kafka_options import place, see_owner
-    from perdure.cli.observing import Observing
+    from perdure.cli.metrics_options import Observing
     from perdure.cli.postgres_options import database_of, shapes_of_app
     from perdure.cli.signals import LostThread, stop_on_signal
     from perdure.model.duration import microseconds

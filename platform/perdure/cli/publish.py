@@ -39,13 +39,13 @@ def publish(
         raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--header")
     headers = [(name, text.encode()) for name, _, text in pairs]
     if kafka:
+        from perdure.adapters.kafka.admin.publishing import publish_record
         from perdure.cli.kafka_options import place
-        from perdure.log.kafka.publishing import publish_record
 
         publish_record(place(kafka, "publish", settings).settings, topic, key.encode() or None, data, headers)
     else:
+        from perdure.adapters.sqlite.published import publish_record as publish_to_file
         from perdure.cli.database_option import database_url
-        from perdure.log.published import publish_record as publish_to_file
 
         publish_to_file(database_url(db), topic, key.encode() or None, data, headers)
     typer.echo(f"published to {topic}")

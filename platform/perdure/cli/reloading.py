@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from perdure.cli.observing import say
+from perdure.cli.metrics_options import say
 from perdure.threads import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-TRIAL: Final = "from perdure.cli.trial import main; main()"
+TRIAL: Final = "from perdure.cli.import_check import main; main()"
 READY_S: Final = 5.0
 LOOK_MS: Final = 200
 """How often the watch looks whether it shall end."""

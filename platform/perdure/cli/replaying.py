@@ -17,7 +17,7 @@ import msgspec
 from perdure.cli import one_line
 from perdure.cli.database_option import database_url
 from perdure.cli.loading import load_and_register
-from perdure.cli.showing import CELL
+from perdure.cli.rendering import CELL
 from perdure.client import Client
 from perdure.codec.history import history_from_json
 from perdure.codec.payloads import JsonPayloads

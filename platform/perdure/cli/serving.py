@@ -13,25 +13,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from perdure.adapters.sqlite.file import announce, path_of
 from perdure.cli import one_line
 from perdure.cli.database_option import DEFAULT_DB
 from perdure.cli.dev_api import DevApi
 from perdure.cli.loading import App, blamed, is_of_author, load_and_register
-from perdure.cli.observing import Observing, say
+from perdure.cli.metrics_options import Observing, say
 from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again
 from perdure.cli.signals import LostThread, stop_on_signal
 from perdure.cli.web import WebServer
 from perdure.embedded import Platform
 from perdure.errors import InfrastructureError, UsageError
-from perdure.medium.sqlite import announce, path_of
 from perdure.observability.observed import Medium, Observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure.api.backend import Backend
-    from perdure.engine.report import Report
-    from perdure.log.audit import AuditTrail
+    from perdure.engine.operator_log import Report
+    from perdure.ports.audit import AuditTrail
     from perdure.registry import Registry
 
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from perdure import threads
-from perdure.cli.observing import say
+from perdure.cli.metrics_options import say
 from perdure.errors import InfrastructureError
 from perdure.threads import Watched
 

@@ -10,8 +10,8 @@ from perdure.cli.output import print_table
 from perdure.cli.tree import group
 
 if TYPE_CHECKING:
-    from perdure.log.kafka.admin import Topics
-    from perdure.log.kafka.plan import Plan
+    from perdure.adapters.kafka.admin.admin import Topics
+    from perdure.adapters.kafka.admin.plan import Plan
 
 commands = group("Make and verify the topics of a namespace on Kafka.")
 
@@ -123,12 +123,12 @@ def mirror(
 
     Nothing of the namespace may run on the other Kafka meanwhile.
     """
+    from perdure.adapters.kafka.admin.mirroring import Mirror, Round
     from perdure.cli.kafka_options import place
     from perdure.cli.signals import on_signals
-    from perdure.log.kafka.mirroring import Mirror, Round
 
     source, target = place(kafka, namespace, settings), place(to, namespace, to_settings)
-    from perdure.engine.report import to_stderr
+    from perdure.engine.operator_log import to_stderr
 
     made = Mirror(namespace, source.settings, target.settings, to_stderr)
     rounds = 0
@@ -148,8 +148,8 @@ def mirror(
 @commands.command()
 def describe(namespace: NamespaceOption, queue: QueueOption = None) -> None:
     """Print the topics as an AsyncAPI document, in JSON, for who reads or writes them."""
+    from perdure.adapters.kafka.admin.asyncapi import document
     from perdure.cli.output import print_json
-    from perdure.log.kafka.asyncapi import document
 
     print_json(document(namespace, queue or ("default",)))
 
@@ -160,8 +160,8 @@ def _topics(kafka: str, namespace: str, settings: list[str] | None) -> Topics:
     from perdure.errors import UsageError
 
     try:
-        from perdure.log.kafka.admin import Topics
-        from perdure.log.kafka.kafka_address import settings_of_environment
+        from perdure.adapters.kafka.admin.admin import Topics
+        from perdure.adapters.kafka.clients.address import settings_of_environment
     except ModuleNotFoundError as error:
         raise UsageError(f"Kafka needs the module {error.name}: pip install 'perdure[kafka]'") from None
     logging.getLogger("perdure.log.kafka.client").addHandler(logging.NullHandler())  # what matters comes as an error

@@ -18,7 +18,7 @@ from perdure.cli.kafka_options import (
     SettingOption,
     StaticOption,
 )
-from perdure.cli.observing import (
+from perdure.cli.metrics_options import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -30,7 +30,7 @@ from perdure.cli.observing import (
 
 if TYPE_CHECKING:
     from perdure.cli.kafka_options import OnKafka
-    from perdure.engine.report import Report
+    from perdure.engine.operator_log import Report
     from perdure.registry import Registry
 
 
@@ -56,7 +56,7 @@ def worker(
 ) -> None:
     """Run an app's activities, on Kafka. When it stops, those that run may end; the others go to other workers at once."""
     from perdure.cli.kafka_options import OnKafka, place, queues_of, see_owner, url_of
-    from perdure.cli.observing import Observing
+    from perdure.cli.metrics_options import Observing
     from perdure.cli.serving import Served, serve
 
     where = place(kafka, namespace, settings)

@@ -79,7 +79,7 @@ def list_(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List workflows by their last run, newest first."""
-    from perdure.cli.showing import print_states
+    from perdure.cli.rendering import print_states
     from perdure.model.states import Status
 
     for each in status or ():
@@ -111,7 +111,7 @@ def list_(
 @commands.command()
 def show(id: IdArgument, db: DatabaseOption = DEFAULT_DB, output: FormatOption = Format.TABLE) -> None:
     """Show what a workflow is doing, or how it ended."""
-    from perdure.cli.showing import print_description
+    from perdure.cli.rendering import print_description
 
     async def read(client: Client) -> tuple[Description, WorkflowState]:
         return await client.describe(id), await client.state(id)
@@ -128,7 +128,7 @@ def history(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Show what has happened to a workflow; with -o json loss-free, for `perdure check --histories`."""
-    from perdure.cli.showing import print_history
+    from perdure.cli.rendering import print_history
 
     print_history(_ask(db, lambda client: client.history(id, run)), output)
 
@@ -170,7 +170,7 @@ def result(
     What it waits for is printed to standard error, at once and when it changes.
     """
     from perdure.cli.awaiting import awaited
-    from perdure.cli.showing import print_failure
+    from perdure.cli.rendering import print_failure
     from perdure.errors import WorkflowFailed
     from perdure.model.duration import microseconds
 

@@ -17,10 +17,10 @@ Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
 """An API key or a token of an identity provider, or what gives the one that holds now."""
 
 _SCHEMES: Final = {
-    "sqlite": "perdure.log.remote:connect",
-    "kafka": "perdure.log.kafka.transport:connect",
-    "http": "perdure.log.http.transport:connect",
-    "https": "perdure.log.http.transport:connect",
+    "sqlite": "perdure.adapters.sqlite.transport:connect",
+    "kafka": "perdure.adapters.kafka.client.transport:connect",
+    "http": "perdure.adapters.http.transport:connect",
+    "https": "perdure.adapters.http.transport:connect",
 }
 """Scheme to `module:function`; the function takes the URL and gives a transport."""
 

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from perdure import errors
 from perdure.client.address import Connecting
-from perdure.client.answers import accepted
 from perdure.client.description import describe, run_of
 from perdure.client.handle import Handle
 from perdure.client.listing import ListQuery
-from perdure.client.reached import reached
+from perdure.client.read_your_writes import reached
 from perdure.client.reading import state_of
+from perdure.client.replies import accepted
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.targets import definition_for
 from perdure.client.traced import traced

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 from msgspec.structs import replace
 
 from perdure import errors
-from perdure.client.answers import accepted, answered, result_of
-from perdure.client.reached import reached
+from perdure.client.read_your_writes import reached
 from perdure.client.reading import state_of
+from perdure.client.replies import accepted, answered, result_of
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.targets import member_for
 from perdure.client.traced import traced

@@ -1,4 +1,4 @@
-"""The ports of the client: who carries its requests, and what it reads. Adapters live in `perdure.log` and `perdure.medium`."""
+"""The ports of the client: who carries its requests, and what it reads. The adapters are in `perdure.adapters`."""
 
 from __future__ import annotations
 

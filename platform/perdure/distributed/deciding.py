@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from perdure.adapters.kafka.clients.topic_identity import identity_of_events
+from perdure.adapters.kafka.clients.transactional import EngineClients
+from perdure.adapters.kafka.engine.log import KafkaLog
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.rocksdb.restorer import PartitionRestorer
+from perdure.adapters.rocksdb.store import PartitionedStore
 from perdure.codec.avro import EVENTS
-from perdure.log.channel import Channel
-from perdure.log.kafka.clients import EngineClients
-from perdure.log.kafka.identity import identity_of_events
-from perdure.log.kafka.log import KafkaLog
 from perdure.runtime.wired_engine import WiredEngine
-from perdure.store.rocksdb.restorer import PartitionRestorer
-from perdure.store.rocksdb.store import PartitionedStore
 
 if TYPE_CHECKING:
+    from perdure.adapters.kafka.status import Status
     from perdure.distributed.options import EngineOptions, Place
-    from perdure.engine.report import Report
-    from perdure.log.kafka.status import Status
+    from perdure.engine.operator_log import Report
     from perdure.registry import Registry
     from perdure.runtime.activities import SideActivities
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perdure.adapters.kafka.clients.transactional import EngineClients
+from perdure.adapters.kafka.ingest.ingest import Ingest
+from perdure.adapters.kafka.status import Status
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import UsageError
-from perdure.log.kafka.clients import EngineClients
-from perdure.log.kafka.ingest import Ingest
-from perdure.log.kafka.status import Status
 from perdure.triggers.binding import Bindings
 
 if TYPE_CHECKING:
     from perdure.codec.payloads import PayloadCodec
     from perdure.distributed.options import Place
-    from perdure.engine.report import Report
+    from perdure.engine.operator_log import Report
     from perdure.registry import Registry
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from perdure.adapters.kafka.client.transport import KafkaTransport
+from perdure.adapters.kafka.clients.plain import PlainClients
+from perdure.adapters.kafka.status import Status
 from perdure.client import Client
 from perdure.codec.payloads import JsonPayloads
 from perdure.distributed.deciding import Deciding
 from perdure.distributed.working import Working
-from perdure.engine.report import to_stderr
-from perdure.log.kafka.plain_clients import PlainClients
-from perdure.log.kafka.status import Status
-from perdure.log.kafka.transport import KafkaTransport
+from perdure.engine.operator_log import to_stderr
 from perdure.runtime.activities import SideActivities
 from perdure.runtime.process import Process
 
 if TYPE_CHECKING:
     from perdure.codec.payloads import PayloadCodec
     from perdure.distributed.options import EngineOptions, Place, WorkerOptions
+    from perdure.engine.operator_log import Report
     from perdure.engine.processor import Engine
-    from perdure.engine.report import Report
     from perdure.registry import Registry
     from perdure.worker.attempt import Attempts
     from perdure.worker.side_loop import SideLoop

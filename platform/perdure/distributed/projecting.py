@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from perdure.adapters.kafka.clients.plain import PlainClients
+from perdure.adapters.kafka.projection.source import ProjectedTopics
+from perdure.adapters.postgres.database import is_outage
+from perdure.adapters.postgres.migrating import migrate
+from perdure.adapters.postgres.progress import Progress
+from perdure.adapters.postgres.projector import Projector
+from perdure.adapters.postgres.rebuilding import Rebuild
+from perdure.adapters.postgres.retention import Retention
+from perdure.adapters.postgres.typed_views import keep_in_step
 from perdure.distributed.options import unique_name
-from perdure.log.kafka.plain_clients import PlainClients
-from perdure.log.kafka.projected import ProjectedTopics
-from perdure.views.database import is_outage
-from perdure.views.migrating import migrate
-from perdure.views.progress import Progress
-from perdure.views.projector import Projector
-from perdure.views.rebuilding import Rebuild
-from perdure.views.retention import Retention
-from perdure.views.typed import keep_in_step
 
 if TYPE_CHECKING:
+    from perdure.adapters.postgres.database import Database
     from perdure.codec.columns import Shape
     from perdure.distributed.options import Place
-    from perdure.engine.report import Report
-    from perdure.views.database import Database
+    from perdure.engine.operator_log import Report
 
 AGAIN_S: Final = 1.0
 

@@ -7,14 +7,14 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from perdure.adapters.kafka.clients.plain import PlainClients
+from perdure.adapters.kafka.worker.task_source import TaskSource
 from perdure.engine.failure_log import AttemptLog
-from perdure.log.kafka.plain_clients import PlainClients
-from perdure.log.kafka.task_source import TaskSource
 from perdure.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from perdure.adapters.kafka.status import Status
     from perdure.distributed.options import Place, WorkerOptions
-    from perdure.log.kafka.status import Status
     from perdure.model.commands import AnyCommand
     from perdure.model.tasks import Task
     from perdure.runtime.activities import SideActivities

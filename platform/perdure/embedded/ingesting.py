@@ -6,15 +6,15 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
+from perdure.adapters.sqlite.published import PublishedRecords
 from perdure.errors import InfrastructureError
-from perdure.log.published import PublishedRecords
 from perdure.threads import Watched
 from perdure.triggers.binding import Bindings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from perdure.engine.report import Report
+    from perdure.engine.operator_log import Report
     from perdure.model.payloads import Payloads
     from perdure.registry import Registry
 

@@ -7,15 +7,15 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perdure.adapters.process.state_feed import LocalStateFeed
+from perdure.adapters.process.transport import LocalTransport
 from perdure.client import Client
 from perdure.codec.columns import shapes_of
 from perdure.codec.payloads import JsonPayloads, PayloadCodec
 from perdure.embedded.ingesting import EmbeddedIngest
 from perdure.embedded.wiring import adapters_of, path_of
+from perdure.engine.operator_log import to_stderr
 from perdure.engine.processor import DEFAULTS, Engine, Settings
-from perdure.engine.report import to_stderr
-from perdure.log.local import LocalTransport
-from perdure.log.state_feed import LocalStateFeed
 from perdure.model.tasks import Task
 from perdure.registry import Registry
 from perdure.runtime.activities import SideActivities
@@ -25,7 +25,7 @@ from perdure.worker.worker import Worker
 
 if TYPE_CHECKING:
     from perdure.client.ports import Reader
-    from perdure.engine.report import Report
+    from perdure.engine.operator_log import Report
     from perdure.worker.side_loop import SideLoop
 
 

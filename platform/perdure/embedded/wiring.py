@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from perdure.adapters.process.channel import Channel
 from perdure.errors import UsageError
-from perdure.log.channel import Channel
 
 if TYPE_CHECKING:
     from perdure.client.ports import Reader
@@ -55,17 +55,17 @@ def adapters_of(url: str, shapes: Mapping[str, Shape] = NO_SHAPES) -> Adapters:
     """
     channel = Channel()
     if url == "memory://":
-        from perdure.log.memory import MemoryLog
-        from perdure.medium.memory import MemoryMedium
-        from perdure.medium.reader import MemoryReader
-        from perdure.store.memory import MemoryStore
+        from perdure.adapters.memory.log import MemoryLog
+        from perdure.adapters.memory.medium import MemoryMedium
+        from perdure.adapters.memory.reader import MemoryReader
+        from perdure.adapters.memory.store import MemoryStore
 
         medium = MemoryMedium()
         return Adapters(MemoryLog(channel, medium), MemoryStore(medium), channel, lambda: MemoryReader(medium))
-    from perdure.log.sqlite import SqliteLog
-    from perdure.medium.reader import SqliteReader
-    from perdure.medium.sqlite import SqliteFile
-    from perdure.store.sqlite import SqliteStore
+    from perdure.adapters.sqlite.file import SqliteFile
+    from perdure.adapters.sqlite.log import SqliteLog
+    from perdure.adapters.sqlite.reader import SqliteReader
+    from perdure.adapters.sqlite.store import SqliteStore
 
     path = path_of(url)
     file = SqliteFile(path, shapes=shapes)

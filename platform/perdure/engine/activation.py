@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure.engine.active import ActiveRun, ActiveRuns
+    from perdure.engine.operator_log import Report
     from perdure.engine.outbox import BatchOutbox
     from perdure.engine.ports import Ids
     from perdure.engine.quarantine import Quarantine
-    from perdure.engine.report import Report
     from perdure.model.payloads import Payloads
 
 CHANGES: Final = (cm.StartWorkflow, cm.SignalWorkflow, cm.CancelWorkflow, cm.TerminateWorkflow)

@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from perdure.engine.operator_log import Report
     from perdure.engine.ports import Clock
-    from perdure.engine.report import Report
 
 JUMP_US: Final = 60_000_000
 """A step ahead of more than this is not followed at once."""

@@ -1,4 +1,4 @@
-"""The ports of the engine: what it needs of a log, a store and a clock. Adapters live in `perdure.log` and `perdure.store`.
+"""The ports of the engine: what it needs of a log, a store and a clock. The adapters are in `perdure.adapters`.
 
 Ownership: an engine has one of each and calls them from its own thread only, but for `Log.submit` and `Log.wake`, which any
 thread may call.

@@ -22,11 +22,11 @@ from perdure.engine.handling import Handler
 from perdure.engine.hybrid_clock import HybridClock
 from perdure.engine.leases import AT_ONCE, Leases
 from perdure.engine.messages import Messages
+from perdure.engine.operator_log import Report, Sparing, to_stderr
 from perdure.engine.outbox import BatchOutbox
 from perdure.engine.ports import Batch, Spoilt
 from perdure.engine.quarantine import BARE, Poison, Quarantine, Stage, Way
 from perdure.engine.reads import Reads
-from perdure.engine.report import Report, Sparing, to_stderr
 from perdure.engine.review import BATCHES, PAUSE_S, Reviewer
 from perdure.engine.starting import Starting
 from perdure.engine.timers import TimerQueue

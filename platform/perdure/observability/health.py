@@ -14,8 +14,8 @@ from perdure import threads
 from perdure.engine.counts import Doing
 
 if TYPE_CHECKING:
+    from perdure.adapters.kafka.status import Status
     from perdure.engine.counts import Pulse
-    from perdure.log.kafka.status import Status
     from perdure.observability.observed import Observed
     from perdure.worker.worker import Worker
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from perdure._attempt import current_attempt
+from perdure.authoring.attempt import current_attempt
 from perdure.model import runtime
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, Processor
 
-    from perdure.engine.report import Report
+    from perdure.engine.operator_log import Report
 
 QUIET: Final = ("watchfiles", "asyncio", "httpx", "uvicorn.access")
 """Loggers of which only warnings matter to an operator."""

@@ -17,12 +17,12 @@ from perdure.observability.health import is_live, is_ready
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+    from perdure.adapters.kafka.ingest.ingest import Ingest
+    from perdure.adapters.kafka.status import Status
+    from perdure.adapters.postgres.progress import Progress
     from perdure.engine.counts import Buckets
     from perdure.engine.processor import Engine
-    from perdure.log.kafka.ingest import Ingest
-    from perdure.log.kafka.status import Status
     from perdure.observability.observed import Medium, Observed
-    from perdure.views.progress import Progress
 
 SHARE: Final = 100
 """Counting workflows reads an index: it may take a hundredth of the time, the last answer serves meanwhile."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
+    from perdure.adapters.kafka.ingest.ingest import Ingest
+    from perdure.adapters.kafka.status import Status
+    from perdure.adapters.postgres.progress import Progress
     from perdure.engine.processor import Engine
-    from perdure.log.kafka.ingest import Ingest
-    from perdure.log.kafka.status import Status
-    from perdure.views.progress import Progress
     from perdure.worker.attempt import Attempts
     from perdure.worker.steps import LocalSteps
     from perdure.worker.worker import Worker

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from perdure.engine.operator_log import Report
     from perdure.engine.ports import Clock, Log, Store
-    from perdure.engine.report import Report
     from perdure.model.events import EventRecord
     from perdure.registry import Registry
     from perdure.replay.watchdog import Watchdog

@@ -23,16 +23,17 @@ from heapq import heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
+from perdure.adapters.memory.log import MemoryLog
+from perdure.adapters.memory.medium import MemoryMedium
+from perdure.adapters.memory.reader import MemoryReader
+from perdure.adapters.memory.store import MemoryStore
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.process.transport import LocalTransport
 from perdure.client import Client
 from perdure.client.description import moment
 from perdure.codec.payloads import JsonPayloads
 from perdure.engine.processor import Settings
 from perdure.errors import UsageError
-from perdure.log.channel import Channel
-from perdure.log.local import LocalTransport
-from perdure.log.memory import MemoryLog
-from perdure.medium.memory import MemoryMedium
-from perdure.medium.reader import MemoryReader
 from perdure.model.commands import AnyCommand, AwaitWorkflow, Request, StartWorkflow
 from perdure.model.duration import Duration, microseconds
 from perdure.model.source import calling_module
@@ -40,7 +41,6 @@ from perdure.model.states import Status
 from perdure.registry import Registry
 from perdure.runtime.activities import Activities
 from perdure.runtime.wired_engine import WiredEngine
-from perdure.store.memory import MemoryStore
 from perdure.worker.worker import Worker
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
     CloudEvent: what a trigger may ask for as its value
 
-May import what `engine` may. Start reading at `binding.py`; `decoding.py` knows formats. `log/kafka/ingest.py` reads Kafka, `embedded/ingesting.py` a file.
+May import what `engine` may. Start reading at `binding.py`; `decoding.py` knows formats. `adapters/kafka/ingest/ingest.py` reads Kafka, `embedded/ingesting.py` a file.
 """
 
 from perdure.triggers.cloudevents import CloudEvent

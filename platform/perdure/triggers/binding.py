@@ -17,7 +17,7 @@ from perdure.model.limits import ID_BYTES, fault_of_id
 from perdure.triggers.decoding import BadRecord, value_of
 
 if TYPE_CHECKING:
-    from perdure._trigger import TriggerSpec
+    from perdure.authoring.trigger import TriggerSpec
     from perdure.model.commands import AnyCommand
     from perdure.model.payloads import Payloads
     from perdure.registry import Registry

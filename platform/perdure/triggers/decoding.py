@@ -16,7 +16,7 @@ from perdure.errors import PayloadError
 from perdure.triggers.cloudevents import CloudEvent, parts_of
 
 if TYPE_CHECKING:
-    from perdure._trigger import TriggerSpec
+    from perdure.authoring.trigger import TriggerSpec
     from perdure.model.commands import AnyCommand
 
 SchemaOf = Callable[[int], str | None]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from perdure.cli.output import Format
-from perdure.cli.showing import print_failure, print_history, print_states
+from perdure.cli.rendering import print_failure, print_history, print_states
 from perdure.codec.failures import failure_of, info_of
 from perdure.codec.history import history_from_json, history_to_json
 from perdure.model.events import EventRecord, WorkflowFailed

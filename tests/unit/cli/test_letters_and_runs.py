@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from perdure.cli import awaiting, dead_letters, live, replaying
+from perdure.cli import awaiting, dead_letters, replaying
+from perdure.cli import upgrade_gate as live
 from perdure.cli.app import app
-from perdure.cli.live import OfType
 from perdure.cli.output import Format, local_time, print_facts, utc_time
-from perdure.cli.showing import print_states
+from perdure.cli.rendering import print_states
+from perdure.cli.upgrade_gate import OfType
 from perdure.errors import EngineUnavailable
-from perdure.log.dead_letters import OpenLetter
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.states import Status, WorkflowState
+from perdure.ports.dead_letters import OpenLetter
 
 
 class Letters:

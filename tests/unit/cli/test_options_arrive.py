@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from perdure.cli import kafka_options, processes
 from perdure.cli.app import app
 from perdure.cli.kafka_options import OnKafka, queues_of
-from perdure.cli.observing import LogFormat, LogLevel, Observing
+from perdure.cli.metrics_options import LogFormat, LogLevel, Observing
 from perdure.client import Client
 from perdure.distributed.options import EngineOptions, Place, WorkerOptions
 from perdure.registry import Registry
@@ -368,7 +368,7 @@ def test_topics_are_planned_and_made_as_they_were_asked_for(monkeypatch: pytest.
 
 def test_a_published_record_has_its_key_and_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
-    monkeypatch.setattr("perdure.log.published.publish_record", into(sent))
+    monkeypatch.setattr("perdure.adapters.sqlite.published.publish_record", into(sent))
     invoke("publish", "orders", '{"a":  1}', "--key", "k", "--header", "h=a=b", "--db", "a.db")
     invoke("publish", "orders", "plain", "--db", "a.db")
     assert sent == [

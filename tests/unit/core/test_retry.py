@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure import activity, errors
-from perdure._retry import policy_of
+from perdure.authoring.retry import policy_of
 from perdure.codec.failures import info_of
 from perdure.core.machine import Stamp
 from perdure.core.machines.activity import after_failure, interval_us

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from perdure.adapters.sqlite import client_exchange as module
+from perdure.adapters.sqlite.client_exchange import Courier
+from perdure.adapters.sqlite.file import SqliteFile, connect
 from perdure.codec.records import decode_command
-from perdure.log import courier as module
-from perdure.log.courier import Courier
-from perdure.medium.sqlite import SqliteFile, connect
 from perdure.model.commands import AnyCommand, SignalWorkflow
 
 AWAITED = SignalWorkflow("w", "", "r", "udp:1:me", name="a")

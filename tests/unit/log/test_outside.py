@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.log.channel import Channel
-from perdure.log.outside import Outside
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.process.external_commands import Outside
 from tests.contract.samples import commands, names
 
 

@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
+from perdure.adapters.process.channel import Channel
+from perdure.adapters.process.waiting import Waiting
 from perdure.errors import EngineUnavailable, UsageError
-from perdure.log.addresses import elsewhere_address, is_elsewhere, local_address, port_of
-from perdure.log.channel import Channel
-from perdure.log.waiting import Waiting
 from perdure.model.replies import Accepted
+from perdure.ports.addresses import elsewhere_address, is_elsewhere, local_address, port_of
 from tests.contract.samples import task
 
 

@@ -6,9 +6,9 @@ from typing import cast
 
 import pytest
 
+from perdure.adapters.kafka.status import Status
 from perdure.engine.counts import Doing, Pulse
 from perdure.engine.processor import IDLE_S, Engine
-from perdure.log.kafka.status import Status
 from perdure.observability.health import COMMIT_S, HANGS_S, is_live, is_ready
 from perdure.observability.observed import Observed
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from perdure import threads
+from perdure.adapters.kafka.status import Status
 from perdure.engine.counts import Doing, Pulse
-from perdure.log.kafka.status import Status
 from perdure.observability import accepting, health, logs
 from perdure.observability.accepting import Acceptor, Connection, ConnectionLimits, free_descriptors
 from perdure.observability.health import HANGS_S, PROJECTOR_HANGS_S, STARVES_S, is_live, is_ready

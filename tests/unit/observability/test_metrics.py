@@ -11,20 +11,20 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from perdure.adapters.kafka.ingest.ingest import Ingest, IngestCounts
+from perdure.adapters.kafka.status import Status
+from perdure.adapters.postgres.progress import Progress
 from perdure.api.measures import Measures
 from perdure.codec.payloads import JsonPayloads
 from perdure.engine.counts import Buckets, Counts, Doing, Pulse
 from perdure.engine.ports import Batch
 from perdure.engine.processor import Engine
 from perdure.errors import InfrastructureError
-from perdure.log.kafka.ingest import Ingest, IngestCounts
-from perdure.log.kafka.status import Status
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.observability.accepting import Acceptor, ConnectionLimits
 from perdure.observability.metrics import SHARE, Metrics
 from perdure.observability.observed import Observed
-from perdure.views.progress import Progress
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.worker import Worker

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as with_fields
 
+from perdure.adapters.memory.medium import MemoryMedium
+from perdure.adapters.memory.store import MemoryStore
+from perdure.adapters.rocksdb.net_effects import NetEffects
+from perdure.adapters.rocksdb.restorer import PartitionRestorer
+from perdure.adapters.rocksdb.store import PartitionedStore
 from perdure.codec.avro import EVENTS
 from perdure.codec.records import decode_event_record, encode_event_record, hash_of
 from perdure.engine.ports import Batch
-from perdure.medium.memory import MemoryMedium
 from perdure.model.events import EventRecord, SignalReceived, WorkflowStarted
 from perdure.model.states import Status
 from perdure.model.timers import Timer, TimerKind
-from perdure.store.memory import MemoryStore
-from perdure.store.rocksdb.net_effects import NetEffects
-from perdure.store.rocksdb.restorer import PartitionRestorer
-from perdure.store.rocksdb.store import PartitionedStore
 from tests.contract.samples import state, task
 
 DAY_US = 86_400_000_000

@@ -10,14 +10,14 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from perdure.adapters.postgres import progress as progress_module
+from perdure.adapters.postgres.database import Database, is_outage, one_line
+from perdure.adapters.postgres.progress import Progress
+from perdure.adapters.postgres.projector import FIRST_PAUSE_S, LONGEST_PAUSE_S, SAY_S, Projector
+from perdure.adapters.postgres.retention import EVERY_S, SLICE, Retention
+from perdure.adapters.postgres.writing import Fenced
 from perdure.errors import InfrastructureError, UsageError
-from perdure.medium.projection import NotThereYet, Partition, Taken, Unreadable
-from perdure.views import progress as progress_module
-from perdure.views.database import Database, is_outage, one_line
-from perdure.views.progress import Progress
-from perdure.views.projector import FIRST_PAUSE_S, LONGEST_PAUSE_S, SAY_S, Projector
-from perdure.views.retention import EVERY_S, SLICE, Retention
-from perdure.views.writing import Fenced
+from perdure.ports.projection import NotThereYet, Partition, Taken, Unreadable
 from tests.contract.samples import record, state
 from tests.postgres.tables import Script
 

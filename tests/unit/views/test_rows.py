@@ -8,13 +8,7 @@ import pytest
 from msgspec import json
 from msgspec.structs import replace
 
-from perdure.codec.records import decode_event_record, decode_state
-from perdure.model import events as ev
-from perdure.model.events import EventRecord
-from perdure.model.failure import FailureInfo
-from perdure.model.options import ActivityOptions
-from perdure.model.states import Status, WorkflowState
-from perdure.views.rows import (
+from perdure.adapters.postgres.rows import (
     EVENT_COLUMNS,
     STATE_COLUMNS,
     event_lines,
@@ -24,6 +18,12 @@ from perdure.views.rows import (
     shown,
     state_line,
 )
+from perdure.codec.records import decode_event_record, decode_state
+from perdure.model import events as ev
+from perdure.model.events import EventRecord
+from perdure.model.failure import FailureInfo
+from perdure.model.options import ActivityOptions
+from perdure.model.states import Status, WorkflowState
 from tests.contract.samples import record
 
 YEAR_2030_US = 1_893_456_000_000_000

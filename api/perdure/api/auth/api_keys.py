@@ -14,7 +14,7 @@ from perdure.api.auth.refusals import Unauthenticated
 from perdure.errors import UsageError
 
 if TYPE_CHECKING:
-    from perdure.engine.report import Report
+    from perdure.engine.operator_log import Report
 
 _NEVER: Final = (-1, -1, -1)
 _NO_HASH: Final = hash_of("")

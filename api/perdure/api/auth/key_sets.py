@@ -15,12 +15,12 @@ import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from perdure.api.auth.loopback import is_loopback
+from perdure.api.auth.origin_check import is_loopback
 from perdure.api.auth.refusals import CannotAuthenticate
 from perdure.errors import UsageError
 
 if TYPE_CHECKING:
-    from perdure.engine.report import Report
+    from perdure.engine.operator_log import Report
 
 PublicKey = RSAKey | ECKey | OKPKey
 

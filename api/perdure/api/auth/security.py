@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from perdure.api.auth.loopback import check_is_local
+from perdure.api.auth.origin_check import check_is_local
 from perdure.api.auth.principal import NOBODY_ASKED, Principal
 from perdure.api.auth.refusals import Forbidden, Unauthenticated
 from perdure.errors import UsageError

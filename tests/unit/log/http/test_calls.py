@@ -11,6 +11,11 @@ import httpx
 import pytest
 from msgspec import json
 
+from perdure.adapters.http.answers import Answer, fault_of
+from perdure.adapters.http.connection import Connection
+from perdure.adapters.http.contract import PROBLEM, PROBLEMS, RECORD, encode_records, time_of
+from perdure.adapters.http.reader import HttpReader
+from perdure.adapters.http.routes import Call, call_of, counts_of, page_of, path_of
 from perdure.client.listing import ListQuery
 from perdure.client.position import Position
 from perdure.codec.records import encode_event_record, encode_reply, encode_state
@@ -23,11 +28,6 @@ from perdure.errors import (
     UsageError,
     WorkflowNotFound,
 )
-from perdure.log.http.answers import Answer, fault_of
-from perdure.log.http.connection import Connection
-from perdure.log.http.contract import PROBLEM, PROBLEMS, RECORD, encode_records, time_of
-from perdure.log.http.reader import HttpReader
-from perdure.log.http.routes import Call, call_of, counts_of, page_of, path_of
 from perdure.model import commands as cm
 from perdure.model.replies import History
 from tests.contract.samples import record, state

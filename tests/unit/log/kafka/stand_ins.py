@@ -10,8 +10,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
+from perdure.adapters.kafka.namespace.partitioner import partition_of
 from perdure.codec.avro import HEADER
-from perdure.log.kafka.partitioner import partition_of
 
 EOF = KafkaError(KafkaError._PARTITION_EOF)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from perdure.log.kafka import foreign_topics as module
-from perdure.log.kafka.foreign_topics import ForeignTopics
-from perdure.log.kafka.status import Status
+from perdure.adapters.kafka.ingest import trigger_source as module
+from perdure.adapters.kafka.ingest.trigger_source import ForeignTopics
+from perdure.adapters.kafka.status import Status
 from tests.unit.log.kafka.stand_ins import Found
 
 ORDERS, PAYMENTS = ("shop.orders", 0), ("shop.payments", 1)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from perdure.adapters.kafka.engine import pending_commands as module
+from perdure.adapters.kafka.engine.pending_commands import DeadLettered, Forwarded, Intake, Padding, Rerouted
+from perdure.adapters.kafka.padding import KEY
 from perdure.codec.avro import COMMANDS
-from perdure.log.kafka import intake as module
-from perdure.log.kafka.intake import DeadLettered, Forwarded, Intake, Padding, Rerouted
-from perdure.log.kafka.padding import KEY
 from perdure.model.commands import AnyCommand, SignalWorkflow
 from tests.unit.log.kafka.stand_ins import Found, schema
 

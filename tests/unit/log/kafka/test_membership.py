@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
-from perdure.log.kafka.rebalance import Membership
+from perdure.adapters.kafka.engine.membership import Membership
 
 
 class Member:

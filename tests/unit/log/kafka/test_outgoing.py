@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from perdure.adapters.kafka.engine.batch_writer import Outgoing
+from perdure.adapters.kafka.engine.pending_commands import DeadLettered, Forwarded, Padding, Rerouted
+from perdure.adapters.kafka.namespace.partitioner import partition_of
+from perdure.adapters.kafka.status import Status
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
 from perdure.engine.ports import Batch
-from perdure.log.kafka.intake import DeadLettered, Forwarded, Padding, Rerouted
-from perdure.log.kafka.outgoing import Outgoing
-from perdure.log.kafka.partitioner import partition_of
-from perdure.log.kafka.status import Status
 from perdure.model.commands import SignalWorkflow
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.events import EventRecord, RecordProduced, SignalReceived

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from perdure.adapters.kafka.admin.owner import LONGEST_PAUSE_S, OwnerCheck
 from perdure.errors import InfrastructureError
-from perdure.log.kafka.owner import LONGEST_PAUSE_S, OwnerCheck
 
 NOTHING: Mapping[str, bytes] = {}
 

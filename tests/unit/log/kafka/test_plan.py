@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from perdure.adapters.kafka.admin.mirrored import BoundedReader, CopyWriter, ExactWriter
+from perdure.adapters.kafka.admin.plan import Found as Existing
+from perdure.adapters.kafka.admin.plan import Plan, plan_of
+from perdure.adapters.kafka.clients.address import address_of, parsed, settings_of_environment
+from perdure.adapters.kafka.engine.author_records import REFUSED_FOR_S, AuthorRecords
+from perdure.adapters.kafka.engine.lag import lag_of
+from perdure.adapters.kafka.namespace.metadata import Made, MadeTopic, facts_of, facts_of_ids, ids_of, made_of, owner_of
+from perdure.adapters.kafka.namespace.topics import Setting, topics_of
 from perdure.errors import UsageError
-from perdure.log.kafka.author_records import REFUSED_FOR_S, AuthorRecords
-from perdure.log.kafka.facts import Made, MadeTopic, facts_of, facts_of_ids, ids_of, made_of, owner_of
-from perdure.log.kafka.kafka_address import address_of, parsed, settings_of_environment
-from perdure.log.kafka.lag import lag_of
-from perdure.log.kafka.mirrored import BoundedReader, CopyWriter, ExactWriter
-from perdure.log.kafka.plan import Found as Existing
-from perdure.log.kafka.plan import Plan, plan_of
-from perdure.log.kafka.topics import Setting, topics_of
 from tests.unit.log.kafka.stand_ins import EOF, Found
 
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
+from perdure.adapters.kafka.projection.source import ProjectedTopics
 from perdure.codec.avro import EVENTS, STATE
 from perdure.errors import InfrastructureError
-from perdure.log.kafka.projected import ProjectedTopics
-from perdure.medium.projection import Taken, Unreadable
+from perdure.ports.projection import Taken, Unreadable
 from tests.contract.samples import record, state
 from tests.unit.log.kafka.stand_ins import EOF, Found, schema
 

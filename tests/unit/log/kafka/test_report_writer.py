@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from perdure.adapters.kafka.status import Status
+from perdure.adapters.kafka.worker.report_writer import Buried, Item, ReportWriter
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS
-from perdure.log.kafka.report_writer import Buried, Item, ReportWriter
-from perdure.log.kafka.status import Status
 from perdure.model.commands import CompleteActivity, FailActivity
 from perdure.model.dead_letters import DeadLetter
 from tests.unit.log.kafka.stand_ins import Recorder, Sent

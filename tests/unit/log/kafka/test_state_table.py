@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from perdure.adapters.kafka.client.state_feed import StateFeed
+from perdure.adapters.kafka.client.state_table import StateTable
 from perdure.client.listing import ListQuery
 from perdure.codec.avro import STATE
-from perdure.log.kafka.state_feed import StateFeed
-from perdure.log.kafka.state_table import StateTable
 from perdure.model.states import Status, WorkflowState
 from tests.contract.samples import state
 from tests.unit.log.kafka.stand_ins import EOF, Found, schema

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from perdure.log.kafka.status import Status
-from perdure.log.kafka.takeover import Restored, Takeover, _Restoring
+from perdure.adapters.kafka.engine.takeover import Restored, Takeover, _Restoring
+from perdure.adapters.kafka.status import Status
 
 
 class Restorer:

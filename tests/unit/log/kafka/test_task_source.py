@@ -8,14 +8,14 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from perdure.adapters.kafka.padding import KEY
+from perdure.adapters.kafka.status import Status
+from perdure.adapters.kafka.worker import task_source as module
+from perdure.adapters.kafka.worker.cancellations import CancellationTail
+from perdure.adapters.kafka.worker.held_tasks import HeldTasks
+from perdure.adapters.kafka.worker.report_writer import Buried
+from perdure.adapters.kafka.worker.task_source import TaskSource, _Queue
 from perdure.codec.avro import CANCELLATIONS, TASKS
-from perdure.log.kafka import task_source as module
-from perdure.log.kafka.cancellations import CancellationTail
-from perdure.log.kafka.held_tasks import HeldTasks
-from perdure.log.kafka.padding import KEY
-from perdure.log.kafka.report_writer import Buried
-from perdure.log.kafka.status import Status
-from perdure.log.kafka.task_source import TaskSource, _Queue
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
 from perdure.model.tasks import Cancellation, Task

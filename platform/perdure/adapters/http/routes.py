@@ -1,0 +1,154 @@
+"""Which route a command goes to."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from perdure.adapters.http.contract import BASE, EVENTS_LIMIT, RESULT_S, cursor_of, time_of
+from perdure.errors import RequestRefused, UsageError
+from perdure.model.commands import (
+    AnyCommand,
+    AwaitWorkflow,
+    CancelWorkflow,
+    QueryWorkflow,
+    ReadHistory,
+    Request,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+)
+
+if TYPE_CHECKING:
+    from perdure.client.listing import ListQuery
+
+_TAKEN: Final = frozenset({".", "..", "counts", "events"})
+"""Ids that a path would have another meaning for."""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request to be.
+
+    Attributes:
+        method: GET or POST.
+        path: with ids encoded, each as one segment.
+        parameters: of the query string, in order.
+        body: of a POST; None: none.
+        headers: besides those of every request.
+    """
+
+    method: str
+    path: str
+    parameters: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    headers: dict[str, str] = {}
+
+
+def call_of(command: Request | AnyCommand) -> Call:
+    """The call that a command is.
+
+    Raises:
+        UsageError: there is no route for it: it is a worker's, or the engine's own.
+    """
+    path = path_of(command.workflow_id)
+    match command:
+        case StartWorkflow():
+            return _post(command, f"{BASE}/workflows", _started(command), command.trace)
+        case SignalWorkflow():
+            body = {"input": _base64(command.input), "run_id": command.run_id}
+            return _post(command, f"{path}/signals/{_segment(command.name)}", body, command.trace)
+        case QueryWorkflow():
+            body = {"input": _base64(command.input), "run_id": command.run_id}
+            return _post(command, f"{path}/queries/{_segment(command.name)}", body)
+        case CancelWorkflow():
+            return _post(command, f"{path}/cancel", {"reason": command.reason, "run_id": command.run_id})
+        case TerminateWorkflow():
+            return _post(command, f"{path}/terminate", {"reason": command.reason, "run_id": command.run_id})
+        case AwaitWorkflow():
+            return get(f"{path}/result", run_id=command.run_id, timeout=f"{RESULT_S:g}s")
+        case ReadHistory():
+            return history(command.workflow_id, command.run_id, command.from_event_id)
+        case _:
+            raise UsageError(f"{type(command).__name__} is no request of a client: over HTTP it cannot be made")
+
+
+def history(workflow_id: str, run_id: str, from_event_id: int, limit: int = EVENTS_LIMIT) -> Call:
+    """A page of a history."""
+    parameters = {"run_id": run_id, "from": str(from_event_id), "limit": str(limit)}
+    return get(f"{path_of(workflow_id)}/history", **parameters)
+
+
+def page_of(query: ListQuery) -> Call:
+    """A page of workflows."""
+    found = [*_filters(query), ("sort", query.sort), ("order", query.order), ("limit", str(query.limit))]
+    if query.after is not None:
+        found.append(("cursor", cursor_of(query.sort, query.after)))
+    return Call("GET", f"{BASE}/workflows", tuple(found))
+
+
+def counts_of(query: ListQuery | None) -> Call:
+    """How many there are."""
+    return Call("GET", f"{BASE}/workflows/counts", tuple(_filters(query) if query is not None else ()))
+
+
+def get(path: str, **parameters: str) -> Call:
+    """A GET; parameters that are empty are left out."""
+    return Call("GET", path, tuple((name, value) for name, value in parameters.items() if value))
+
+
+def path_of(workflow_id: str) -> str:
+    """The path of a workflow."""
+    return f"{BASE}/workflows/{_segment(workflow_id)}"
+
+
+def _segment(text: str) -> str:
+    """Encoded as one segment; wholly where it would be taken for something else: for steps by whatever lies between, for routes by the API."""
+    encoded = quote(text, safe="", errors="surrogatepass")
+    return f"%{ord(text[0]):02X}{encoded[1:]}".replace(".", "%2E") if encoded in _TAKEN else encoded
+
+
+def _filters(query: ListQuery) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = [("type", each) for each in query.types]
+    found += [("status", each) for each in query.statuses]
+    if query.id_prefix:
+        found.append(("id_prefix", query.id_prefix))
+    for name in ("started_after", "started_before", "closed_after", "closed_before", "updated_after", "updated_before"):
+        if (at := getattr(query, name)) is not None:
+            found.append((name, time_of(at)))
+    if odd := next((name for name, _ in query.attributes if ":" in name), ""):
+        raise RequestRefused(f"over HTTP an attribute whose name holds a colon, as {odd!r} does, cannot be looked for")
+    return found + [("attribute", f"{name}:{_json(value)}") for name, value in query.attributes]
+
+
+def _started(command: StartWorkflow) -> dict[str, Any]:
+    options: dict[str, Any] = {"if_running": command.if_running, "if_closed": command.if_closed}
+    if command.delay_us:
+        options["delay"] = f"{command.delay_us}us"
+    if command.timeout_us:
+        options["timeout"] = f"{command.timeout_us}us"
+    if command.attributes:
+        options["attributes"] = msgspec.Raw(command.attributes)
+    body: dict[str, Any] = {"type": command.type, "id": command.workflow_id, "input": _base64(command.input), "options": options}
+    if command.signal_name:
+        body["signal"] = {"name": command.signal_name, "input": _base64(command.signal_input)}
+    return body
+
+
+def _post(command: Request, path: str, body: dict[str, Any], trace: str = "") -> Call:
+    headers = {"content-type": "application/json"}
+    if command.request_id:
+        headers["idempotency-key"] = quote(command.request_id, safe=" !#$&'()*+,/:;=?@[]-._~")
+    if trace:
+        headers["traceparent"] = trace
+    return Call("POST", path, (), msgspec.json.encode({name: value for name, value in body.items() if value != ""}), headers)
+
+
+def _base64(payload: bytes) -> str:
+    return b64encode(payload).decode()
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

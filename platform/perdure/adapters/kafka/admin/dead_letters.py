@@ -1,0 +1,353 @@
+"""Dead letters of a namespace: `ports.dead_letters.DeadLetters` on `<namespace>.dead-letters`.
+
+The topic itself is never edited. Which letters are done with is a fact of the namespace: `<namespace>.meta` has the key
+`dead-letter/<partition>/<offset>` with what became of it. A retried record and its fact are written in one transaction.
+
+A record of another system's topic is not written there again, where others read it, too: it goes to `<namespace>.ingest`, with its first place in a header, and is
+offered to the triggers once more. When the letter does not have its value, it is read where it was found, as long as it is there.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from perdure.adapters.kafka.engine.author_records import FORBIDDEN, NO_TOPIC, REFUSED
+from perdure.adapters.kafka.error_classes import Verdict, error_of, in_words, verdict_of
+from perdure.adapters.kafka.headers import headers_left
+from perdure.adapters.kafka.namespace.metadata import learn_schemas, read_facts
+from perdure.adapters.kafka.namespace.partitioner import partition_of
+from perdure.adapters.kafka.namespace.topics import COMMANDS as COMMANDS_TOPIC
+from perdure.adapters.kafka.namespace.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
+from perdure.adapters.kafka.namespace.topics import INGEST, META, RECORD_BYTES, name_of
+from perdure.adapters.kafka.reachability import watched
+from perdure.adapters.kafka.settings import checked, of_librdkafka
+from perdure.codec.avro import COMMANDS, DEAD_LETTERS, HEADER
+from perdure.errors import InfrastructureError, UndecodableRecord, UsageError
+from perdure.model.commands import AnyCommand
+from perdure.model.dead_letters import DeadLetter
+from perdure.ports.dead_letters import LetterPage, OpenLetter, preview, size_of
+from perdure.triggers.binding import Source
+from perdure.triggers.decoding import TOMBSTONE
+from perdure.triggers.offering import offered_headers
+
+FACT: Final = "dead-letter/"
+ANSWER_S: Final = 30.0
+_ID: Final = re.compile(r"([0-9]{1,9})/([0-9]{1,18})")
+
+_Record = tuple[str, bytes | None, bytes | str | None, int, list[Any]]
+"""Topic, value, key, partition (-1: any), headers."""
+
+
+class KafkaDeadLetters:
+    """Those of a namespace.
+
+    Args:
+        namespace: the prefix of its topics.
+        settings: of librdkafka: `bootstrap.servers`, security and what else is not ours.
+
+    Raises:
+        UsageError: a setting is ours, or the namespace cannot be part of a topic's name.
+        InfrastructureError: a setting is wrong.
+    """
+
+    def __init__(self, namespace: str, settings: Mapping[str, object]) -> None:
+        self._namespace = namespace
+        self._commands = name_of(namespace, COMMANDS_TOPIC)
+        self._topic = name_of(namespace, DEAD_LETTERS_TOPIC)
+        self._meta = name_of(namespace, META)
+        self._ingest = name_of(namespace, INGEST)
+        self._settings: dict[str, Any] = {**of_librdkafka(checked(settings)), **watched(settings)}
+        self._stale: list[str] = []
+        try:
+            self._admin: Any = AdminClient({**self._settings})
+        except KafkaException as exception:
+            raise InfrastructureError(f"a Kafka setting is wrong: {in_words(error_of(exception))}") from None
+
+    def page(self, limit: int = 100, after: str = "") -> LetterPage:
+        """Those that no fact says are done with; partition by partition."""
+        begin = _place_of(after) if after else (0, -1)
+        partitions = self._count_of(self._topic)
+        done = self._done()
+        letters: list[OpenLetter] = []
+        self._stale = []
+        with self._reading() as consumer:
+            for partition in range(partitions):
+                low, high = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), ANSWER_S)
+                self._stale += [FACT + place for place in done if _is_before(place, partition, low)]
+                first = low if partition > begin[0] else max(low, begin[1] + 1)
+                if partition < begin[0] or first >= high or len(letters) > limit:
+                    continue
+                for record in _records(consumer, self._topic, partition, first):
+                    place = f"{partition}/{record.offset()}"
+                    if place not in done:
+                        letters.append(preview(place, _opened(self._topic, partition, record)))
+                    if len(letters) > limit:
+                        break
+        return LetterPage(letters[:limit], letters[limit - 1].id if len(letters) > limit else "")
+
+    def get(self, ids: Sequence[str]) -> list[OpenLetter]:
+        """The whole of some."""
+        found: list[OpenLetter] = []
+        partitions, done = self._count_of(self._topic), self._done()
+        with self._reading() as consumer:
+            for each in ids:
+                if each in done or not _ID.fullmatch(each):
+                    continue
+                partition, offset = _place_of(each)
+                if partition < partitions and (record := _record_at(consumer, self._topic, partition, offset)) is not None:
+                    letter = _opened(self._topic, partition, record)
+                    found.append(OpenLetter(each, letter, size_of(letter)))
+        return found
+
+    def _done(self) -> set[str]:
+        """Ids of those that were retried or dropped."""
+        self._count_of(self._meta)
+        facts = read_facts(self._settings, self._meta)
+        learn_schemas(facts)
+        return {name.removeprefix(FACT) for name in facts if name.startswith(FACT)}
+
+    @contextmanager
+    def _reading(self) -> Generator[Any]:
+        consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
+        try:
+            yield consumer
+        except KafkaException as exception:
+            raise InfrastructureError(f"topic {self._topic} cannot be read: {in_words(error_of(exception))}") from None
+        finally:
+            consumer.close()
+
+    def fault_of(self, letter: OpenLetter) -> str:
+        """Why it would be of no use to retry it now; empty when it may go well."""
+        found = letter.letter
+        is_task = found.topic.startswith(f"{self._namespace}.tasks.")
+        is_produced = found.reason in {NO_TOPIC, REFUSED} and not is_task and found.offset < 0
+        if self._is_of_others(found):
+            return self._fault_of_offer(found)
+        if found.value is None and not is_produced:
+            return "its value was not kept; it can only be dropped"
+        if found.topic == self._commands:
+            try:
+                _command_of(found)
+            except UndecodableRecord as error:
+                return (
+                    f"it still cannot be read ({error}); `perdure topics apply` of the version that wrote it may help, or drop it"
+                )
+            return ""
+        if is_produced:
+            return "" if self._count_of(found.topic, is_needed=False) else f"topic {found.topic} does not exist: make it"
+        if found.reason == FORBIDDEN:
+            return f"workflow code may not write to {found.topic}; it can only be dropped"
+        if not is_task:
+            return f"it was found in {found.topic}, where perdure writes nothing"
+        if not self._count_of(found.topic, is_needed=False):
+            return f"topic {found.topic} does not exist; `perdure topics apply --queue …` makes it"
+        return ""
+
+    def retry(self, letters: Sequence[OpenLetter]) -> None:
+        """Back to their topic: commands under the key and on the partition of their workflow id, whatever they had; others
+        under the key that they had.
+        """
+        partitions = self._count_of(self._commands)
+        records: list[_Record] = []
+        for letter in letters:
+            found = letter.letter
+            headers: list[Any] = [(header.name, header.value) for header in found.headers]
+            if self._is_of_others(found):
+                records.append(self._offer(found))
+            elif found.topic == self._commands:
+                key = _command_of(found).workflow_id.encode(errors="surrogatepass")
+                records.append((found.topic, found.value, key, partition_of(key, partitions), headers))
+            else:
+                records.append((found.topic, found.value, found.key, -1, headers))
+        self._write(records, letters, "retried")
+
+    def _is_of_others(self, letter: DeadLetter) -> bool:
+        """Whether a trigger has read it."""
+        return letter.offset >= 0 and not letter.topic.startswith(f"{self._namespace}.")
+
+    def _fault_of_offer(self, letter: DeadLetter) -> str:
+        if not self._count_of(self._ingest, is_needed=False):
+            return f"topic {self._ingest} does not exist; `perdure topics apply` makes it"
+        if letter.value is None and letter.reason != TOMBSTONE and self._found_at(letter) is None:
+            return f"the record is not in {letter.topic} any more; it can only be dropped"
+        return ""
+
+    def _offer(self, letter: DeadLetter) -> _Record:
+        headers: list[tuple[str, bytes | None]] = [(header.name, header.value) for header in letter.headers]
+        key, value = letter.key, letter.value
+        if value is None and (found := self._found_at(letter)) is not None:
+            key, value, headers = found.key(), found.value(), headers_left(found)
+        source = Source(letter.topic, letter.partition, letter.offset, key, value, headers)
+        return (self._ingest, value, key, -1, offered_headers(source))
+
+    def _found_at(self, letter: DeadLetter) -> Any:
+        """The record itself, where it was found; None: it is not there any more."""
+        place = TopicPartition(letter.topic, letter.partition, letter.offset)
+        consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(letter.topic, letter.partition), ANSWER_S)
+            if not low <= letter.offset < high:
+                return None
+            consumer.assign([place])
+            record: Any = consumer.poll(ANSWER_S)
+            return record if record is not None and record.error() is None and record.offset() == letter.offset else None
+        except KafkaException:
+            return None
+        finally:
+            consumer.close()
+
+    def drop(self, letters: Sequence[OpenLetter]) -> None:
+        """They are done with. The records stay in the topic until its retention ends."""
+        self._write([], letters, "dropped")
+
+    def _write(self, records: Sequence[_Record], letters: Sequence[OpenLetter], became: str) -> None:
+        fact = msgspec.json.encode({"became": became, "at_ms": time.time_ns() // 1_000_000})
+        facts: list[_Record] = [(self._meta, fact, f"{FACT}{letter.id}", 0, []) for letter in letters]
+        swept: list[_Record] = [(self._meta, None, name, 0, []) for name in self._stale]  # their letters' retention has ended
+        producer = Producer({**self._settings, **_WRITING, "transactional.id": f"{self._topic}.cli"})
+        written: list[int] = []
+
+        def told(error: KafkaError | None, record: Any) -> None:
+            if error is None and record.topic() == self._meta:
+                written.append(record.offset())
+
+        try:
+            producer.init_transactions(ANSWER_S)
+            producer.begin_transaction()
+            for topic, value, key, partition, headers in (*records, *facts, *swept):
+                producer.produce(topic, value, key, partition, told, headers=headers)
+            _commit(producer)
+        except KafkaException as exception:
+            error = error_of(exception)
+            if verdict_of(error) is Verdict.ABORT:
+                producer.abort_transaction(ANSWER_S)
+            raise InfrastructureError(
+                f"nothing was {became}: {in_words(error)}; is another `perdure dead-letters` under way? Try again."
+            ) from None
+        self._await_visible(max(written))
+
+    def _await_visible(self, offset: int) -> None:
+        """A commit returns a moment before readers see what it wrote: who lists next shall see it."""
+        consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
+        until = time.monotonic() + ANSWER_S
+        try:
+            while consumer.get_watermark_offsets(TopicPartition(self._meta, 0), ANSWER_S)[1] <= offset:
+                if time.monotonic() > until:
+                    return
+                time.sleep(0.01)
+        except KafkaException:
+            return  # it is durable; that is enough
+        finally:
+            consumer.close()
+
+    def _count_of(self, topic: str, *, is_needed: bool = True) -> int:
+        """How many partitions a topic has.
+
+        Raises:
+            InfrastructureError: Kafka does not answer, or a topic that is needed is not there.
+        """
+        try:
+            found: Any = self._admin.list_topics(topic, timeout=ANSWER_S).topics.get(topic) if topic else None
+        except KafkaException as exception:
+            raise InfrastructureError(f"Kafka does not answer: {in_words(error_of(exception))}") from None
+        count = 0 if found is None or found.error is not None else len(found.partitions)
+        if is_needed and not count:
+            raise InfrastructureError(f"topic {topic} does not exist; `perdure topics apply` makes it")
+        return count
+
+
+_READING: Final[dict[str, Any]] = {
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "fetch.wait.max.ms": 10,
+    "queued.max.messages.kbytes": 4_096,  # a page is read, not a topic
+    "fetch.message.max.bytes": 1_048_576,
+    "allow.auto.create.topics": False,
+}
+_WRITING: Final[dict[str, Any]] = {"partitioner": "murmur2", "message.max.bytes": RECORD_BYTES}
+
+
+def _records(consumer: Any, topic: str, partition: int, first: int) -> Iterator[Any]:
+    """The records of a partition, from an offset to where it ends now."""
+    consumer.assign([TopicPartition(topic, partition, first)])
+    while True:
+        record = consumer.poll(ANSWER_S)
+        if record is None:
+            raise InfrastructureError(f"topic {topic} could not be read within {ANSWER_S:.0f} s")
+        if (error := record.error()) is None:
+            yield record
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  so named by the client
+            return
+        else:
+            raise KafkaException(error)
+
+
+def _record_at(consumer: Any, topic: str, partition: int, offset: int) -> Any:
+    """The record there; None: there is none."""
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), ANSWER_S)
+    record = next(_records(consumer, topic, partition, offset), None) if low <= offset < high else None
+    return record if record is not None and record.offset() == offset else None
+
+
+def _opened(topic: str, partition: int, record: Any) -> DeadLetter:
+    """What is in a record; where that cannot be read, the record itself."""
+    offset, timestamp_ms = record.offset(), record.timestamp()[1]
+    try:
+        return DEAD_LETTERS.decode(record.value() or b"", dict(headers_left(record)).get(HEADER))
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others can be read
+        reason = error.reason if isinstance(error, UndecodableRecord) else "undecodable"
+        key, value = _bytes(record.key()), _bytes(record.value())
+        return DeadLetter(topic, partition, offset, timestamp_ms, reason, str(error), timestamp_ms * 1_000, key, value)
+
+
+def _bytes(data: bytes | str | None) -> bytes | None:
+    return data.encode(errors="surrogateescape") if isinstance(data, str) else data
+
+
+def _place_of(letter_id: str) -> tuple[int, int]:
+    """Partition and offset.
+
+    Raises:
+        UsageError: it is no letter's id.
+    """
+    found = _ID.fullmatch(letter_id)
+    if found is None:
+        raise UsageError(f"{letter_id[:60]!r} is not the id of a dead letter; `perdure dead-letters list` shows those there are")
+    return int(found[1]), int(found[2])
+
+
+def _command_of(letter: DeadLetter) -> AnyCommand:
+    """What is in it.
+
+    Raises:
+        UndecodableRecord: no command.
+    """
+    header = next((header.value for header in letter.headers if header.name == HEADER), None)
+    return COMMANDS.decode(letter.value or b"", header)
+
+
+def _is_before(place: str, partition: int, low: int) -> bool:
+    number, _, offset = place.partition("/")
+    return number == str(partition) and offset.isdigit() and int(offset) < low
+
+
+def _commit(producer: Producer) -> None:
+    """Until its outcome is known."""
+    while True:
+        try:
+            producer.commit_transaction(ANSWER_S)
+        except KafkaException as exception:
+            if verdict_of(error_of(exception)) is not Verdict.AGAIN:
+                raise
+        else:
+            return

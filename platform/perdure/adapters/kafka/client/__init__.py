@@ -1,0 +1,1 @@
+"""Requests and reads of any process, through Kafka."""

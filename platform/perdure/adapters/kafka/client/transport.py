@@ -1,0 +1,267 @@
+"""Requests from any process, through Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import socket
+from concurrent.futures import Future
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from confluent_kafka import KafkaException, TopicPartition
+from msgspec.structs import replace
+
+from perdure.adapters.kafka.client.command_producer import Place, Postbox
+from perdure.adapters.kafka.client.reply_consumer import Mailbox
+from perdure.adapters.kafka.client.state_reader import StateReader
+from perdure.adapters.kafka.clients.address import clients_of
+from perdure.adapters.kafka.clients.end_offsets import Ends
+from perdure.adapters.kafka.error_classes import error_of, in_words
+from perdure.adapters.kafka.namespace.partitioner import partition_of
+from perdure.adapters.process.waiting import Waiting
+from perdure.client.position import Position
+from perdure.errors import EngineUnavailable
+from perdure.model.commands import AwaitWorkflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from confluent_kafka import Consumer
+
+    from perdure.adapters.kafka.clients.plain import PlainClients
+    from perdure.client.ports import Reader
+    from perdure.model.commands import AnyCommand, Request
+    from perdure.model.replies import AnyReply
+
+T = TypeVar("T")
+
+ASK_AGAIN_S: Final = 5.0
+"""Who waits for a run to close asks again as often, since an engine that was restarted has forgotten who waits; seconds."""
+
+ABANDONED_S: Final = 30.0
+"""Who waits without a limit gives up when no engine has taken what was asked for this long: time for a takeover, seconds."""
+
+LOOK_S: Final = 2.0
+CLOSED: Final = "this client is closed: connect again"
+
+
+def connect(url: str) -> KafkaTransport:
+    """A transport to the engines at `kafka://host:9092/namespace`; `client.address` names this function.
+
+    Raises:
+        UsageError: the address is not understood.
+        InfrastructureError: a Kafka setting is wrong.
+    """
+    return KafkaTransport(clients_of(url, f"client-{os.getpid()}@{socket.gethostname()}"))
+
+
+class KafkaTransport:
+    """`client.ports.Transport` through the topics of a namespace. Connects with the first request, in threads of its own.
+
+    What is asked while no engine runs is kept, and done when one does.
+
+    Args:
+        clients: makes Kafka clients.
+        ask_again_s: see `ASK_AGAIN_S`.
+        abandoned_s: see `ABANDONED_S`.
+    """
+
+    def __init__(self, clients: PlainClients, ask_again_s: float = ASK_AGAIN_S, abandoned_s: float = ABANDONED_S) -> None:
+        self._clients = clients
+        self._ask_again_s = ask_again_s
+        self._abandoned_s = abandoned_s
+        self._waiting = Waiting()
+        self._asked: dict[str, Future[AnyReply]] = {}
+        self._mailbox: Mailbox | None = None
+        self._postbox: Postbox | None = None
+        self._committed: Consumer | None = None
+        self._offsets_lock = Lock()
+        self._reader = StateReader(clients, self.ask)
+        self._ends = Ends(clients, clients.topic("events"), self._troubled)
+        self._partitions = 0
+        self._trouble = ""
+        self._is_closed = False
+
+    @property
+    def reader(self) -> Reader:
+        """A table of the states, and histories as the engines read them out."""
+        return self._reader
+
+    @property
+    def is_reader_near(self) -> bool:
+        """Reading one state loads a table of all."""
+        return False
+
+    async def read(self, question: Callable[[Reader], T]) -> T:
+        """Off the loop: the reader waits until it has what was answered before."""
+        if self._is_closed:
+            raise EngineUnavailable(CLOSED)
+        return await asyncio.to_thread(question, self._reader)
+
+    async def position(self, workflow_id: str) -> Position:
+        """The end of the events on the workflow id's partition: its answers were committed with them."""
+        return await asyncio.to_thread(self._position, workflow_id)
+
+    def _position(self, workflow_id: str) -> Position:
+        ends = self._ends
+        self._partitions = self._partitions or ends.count()
+        partition = partition_of(workflow_id.encode(), self._partitions)
+        return Position(partition, ends.of([partition])[partition])
+
+    async def request(self, command: Request, timeout_s: float) -> AnyReply:
+        """Ask, and wait for the answer."""
+        mailbox, postbox = self._opened()
+        future = self._waiting.add(command.request_id)
+        places: list[Place] = []
+        try:
+            async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
+                address = await asyncio.shield(asyncio.wrap_future(mailbox.address))
+                command = replace(command, reply_to=address)
+                postbox.send(cast("AnyCommand", command), places.append)
+                if isinstance(command, AwaitWorkflow):
+                    await self._ask_again(command, future, postbox, places)
+                return await future
+        except TimeoutError:
+            raise await asyncio.to_thread(self._unavailable, command, timeout_s, places) from None
+        except asyncio.CancelledError:
+            if self._is_closed and not mailbox.address.done():
+                raise EngineUnavailable(CLOSED) from None
+            raise
+        finally:
+            self._waiting.remove(command.request_id, future)
+
+    def ask(self, command: Request, timeout_s: float) -> AnyReply:
+        """As `request`, from a thread without a loop."""
+        mailbox, postbox = self._opened()
+        future: Future[AnyReply] = Future()
+        places: list[Place] = []
+        self._asked[command.request_id] = future
+        try:
+            address = mailbox.address.result(timeout_s)
+            postbox.send(cast("AnyCommand", replace(command, reply_to=address)), places.append)
+            return future.result(timeout_s)
+        except TimeoutError:
+            raise self._unavailable(command, timeout_s, places) from None
+        finally:
+            self._asked.pop(command.request_id, None)
+
+    def submit(self, commands: Sequence[AnyCommand]) -> None:
+        """Hand over commands that nobody waits for."""
+        self._opened()[1].submit(commands)
+
+    async def close(self) -> None:
+        """Write what still waits, and let go."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        error = EngineUnavailable("this client was closed while it waited for an answer")
+        self._waiting.fail(error)
+        for future in list(self._asked.values()):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # seen, as in Waiting.fail
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        if self._postbox is not None:
+            self._postbox.close()
+        if self._mailbox is not None:
+            self._mailbox.close()
+        self._reader.close()
+        self._ends.close()
+        with self._offsets_lock:
+            if self._committed is not None:
+                self._committed.close()
+
+    def _opened(self) -> tuple[Mailbox, Postbox]:
+        if self._is_closed:
+            raise EngineUnavailable(CLOSED)
+        if self._postbox is None:
+            self._postbox = Postbox(self._clients, self._troubled)
+        if self._mailbox is None or self._mailbox.has_failed:
+            self._mailbox = Mailbox(self._clients, self._deliver, self._troubled)
+        return self._mailbox, self._postbox
+
+    def _deliver(self, replies: Sequence[AnyReply]) -> None:
+        """One call for the loop, however many there are."""
+        others: list[AnyReply] = []
+        for reply in replies:
+            future = self._asked.get(reply.request_id)
+            if future is None:
+                others.append(reply)
+            elif not future.done():
+                future.set_result(reply)
+        if others:
+            self._trouble = ""
+            self._waiting.resolve_from_thread(others)
+
+    async def _ask_again(
+        self, command: AwaitWorkflow, future: asyncio.Future[AnyReply], postbox: Postbox, places: list[Place]
+    ) -> None:
+        """Until it is answered; answers are the same however often it is asked.
+
+        Raises:
+            EngineUnavailable: no engine takes what is asked.
+        """
+        untaken_s = 0.0
+        while not (await asyncio.wait((future,), timeout=self._ask_again_s))[0]:
+            is_taken: bool | None = bool(places) and await asyncio.to_thread(self._is_taken, places[-1])
+            untaken_s = 0.0 if is_taken else untaken_s + self._ask_again_s
+            if untaken_s >= self._abandoned_s:
+                raise await asyncio.to_thread(self._unavailable, command, self._abandoned_s, places)
+            if not untaken_s:
+                places.clear()
+                postbox.send(command, places.append)
+
+    # ---- why there is no answer
+
+    def _unavailable(self, command: Request, timeout_s: float, places: Sequence[Place]) -> EngineUnavailable:
+        if not places:
+            return EngineUnavailable(self._no_answer(command, timeout_s))
+        partition, offset = places[0]
+        where = f"{self._clients.topic('commands')}, partition {partition}, offset {offset}"
+        taken = self._is_taken(places[0])
+        if taken is None:
+            return EngineUnavailable(self._no_answer(command, timeout_s))
+        if taken:
+            return EngineUnavailable(
+                f"the engine took {type(command).__name__} for {command.workflow_id!r} ({where}) and gave no answer within "
+                f"{timeout_s:g} s: it is busy or was restarted; look at its log. Asking again is safe."
+            )
+        return EngineUnavailable(
+            f"no engine has taken {type(command).__name__} for {command.workflow_id!r} ({where}) within {timeout_s:g} s: start one with "
+            f"`perdure engine APP --namespace {self._clients.namespace}`. It is kept, and done then."
+        )
+
+    def _no_answer(self, command: Request, timeout_s: float) -> str:
+        said = f" ({self._trouble})" if self._trouble else ""
+        brokers = self._clients.settings.get("bootstrap.servers", "")
+        return (
+            f"{type(command).__name__} for {command.workflow_id!r} had no answer within {timeout_s:g} s from Kafka at {brokers}{said}: see "
+            "that it runs and can be reached, and that an engine runs. Asking again is safe."
+        )
+
+    def _is_taken(self, place: Place) -> bool | None:
+        """Whether an engine is done with the command there; None when Kafka does not say."""
+        try:
+            wanted = [TopicPartition(self._clients.topic("commands"), place[0])]
+            found: Any = self._offsets().committed(wanted, timeout=LOOK_S)[0]
+        except KafkaException as exception:
+            self._trouble = in_words(error_of(exception))
+            return None
+        if found.error is not None:
+            self._trouble = in_words(found.error)
+            return None
+        return bool(found.offset > place[1])
+
+    def _offsets(self) -> Consumer:
+        """Threads share it."""
+        with self._offsets_lock:
+            if self._committed is None:
+                self._committed = self._clients.engine_offsets(self._troubled)
+            return self._committed
+
+    def _troubled(self, message: str) -> None:
+        self._trouble = message

@@ -1,0 +1,89 @@
+"""Where a topic ends now."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
+
+from perdure.adapters.kafka.error_classes import error_of, in_words
+from perdure.errors import InfrastructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from confluent_kafka import Consumer
+
+    from perdure.adapters.kafka.clients.plain import PlainClients
+
+ASK_S: Final = 5.0
+
+
+class Ends:
+    """Asks the broker; threads may share it. READ_UNCOMMITTED: an answer may come a moment before what it is about shows.
+
+    Of a consumer (0.3 ms), since the admin client's `list_offsets` takes seconds now and then.
+
+    Args:
+        clients: makes the consumer.
+        topic: its name.
+        troubled: told in words what is wrong just now.
+    """
+
+    def __init__(self, clients: PlainClients, topic: str, troubled: Callable[[str], None]) -> None:
+        self._clients = clients
+        self._topic = topic
+        self._troubled = troubled
+        self._lock = Lock()
+        self._consumer: Consumer | None = None
+
+    def of(self, partitions: Collection[int]) -> dict[int, int]:
+        """The offset after the last record, by partition.
+
+        Raises:
+            InfrastructureError: the broker does not say.
+        """
+        with self._lock:
+            consumer = self._opened()
+            try:
+                wanted = [TopicPartition(self._topic, each, OFFSET_END) for each in partitions]
+                return {each.partition: each.offset for each in consumer.offsets_for_times(wanted, timeout=ASK_S)}
+            except KafkaException as error:
+                raise self._unknown(error) from None
+
+    def count(self) -> int:
+        """How many partitions the topic has.
+
+        Raises:
+            InfrastructureError: the broker does not say, or there is no such topic.
+        """
+        with self._lock:
+            try:
+                found = self._opened().list_topics(self._topic, timeout=ASK_S).topics[self._topic]
+            except KafkaException as error:
+                raise self._unknown(error) from None
+        if found.error is not None or not found.partitions:
+            raise InfrastructureError(
+                f"topic {self._topic} does not exist: `perdure topics apply` makes it; see that the namespace is the right one"
+            )
+        return len(found.partitions)
+
+    def close(self) -> None:
+        """Idempotent."""
+        with self._lock:
+            consumer, self._consumer = self._consumer, None
+            if consumer is not None:
+                consumer.close()
+
+    def _opened(self) -> Consumer:
+        self._consumer = self._consumer or self._clients.tail(self._troubled, isolation="read_uncommitted")
+        return self._consumer
+
+    def _unknown(self, exception: KafkaException) -> InfrastructureError:
+        said = in_words(error_of(exception))
+        self._troubled(said)
+        return InfrastructureError(
+            f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not say where {self._topic} ends ({said}): see that it "
+            "runs and can be reached"
+        )

@@ -1,0 +1,53 @@
+"""Which topic it is: names come again when a topic is deleted and made anew, ids do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+
+from perdure.adapters.kafka.error_classes import error_of, in_words
+from perdure.errors import InfrastructureError
+
+if TYPE_CHECKING:
+    from perdure.adapters.kafka.clients.transactional import EngineClients
+    from perdure.adapters.kafka.status import Status
+
+ASK_S: Final = 2.0
+AGAIN_S: Final = 0.2
+
+
+def identity_of_events(clients: EngineClients, status: Status, is_given_up: Callable[[float], bool]) -> str:
+    """The events topic of a namespace, as text: cluster, topic id, namespace. Waits for the broker and the topic, with the reason told.
+
+    Args:
+        clients: makes the client.
+        status: told of waits.
+        is_given_up: waits for so many seconds; True ends the wait.
+
+    Raises:
+        InfrastructureError: it was given up.
+    """
+    topic = f"{clients.namespace}.events"
+
+    def told(message: str) -> None:
+        status.trouble = message
+
+    admin: Any = clients.admin(told)
+    while True:
+        try:
+            cluster = admin.describe_cluster(request_timeout=ASK_S).result(ASK_S).cluster_id
+            found = admin.describe_topics(TopicCollection([topic]), request_timeout=ASK_S)[topic].result(ASK_S)
+        except (KafkaException, TimeoutError) as error:
+            waits_for = f"an answer about topic {topic}"
+            if isinstance(error, KafkaException):
+                status.trouble = in_words(error_of(error))
+                if error_of(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    waits_for = f"topic {topic}, which does not exist (perdure topics apply)"
+            status.waits(waits_for)
+        else:
+            status.goes_on()
+            return f"{cluster}/{found.topic_id}/{clients.namespace}"
+        if is_given_up(AGAIN_S):
+            raise InfrastructureError(f"stopped while waiting for the broker ({status.trouble})")

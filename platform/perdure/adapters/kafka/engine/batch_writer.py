@@ -1,0 +1,274 @@
+"""What goes out: a batch and what was put aside, as records of one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
+
+from perdure.adapters.kafka.engine.author_records import NO_TOPIC, AuthorRecords
+from perdure.adapters.kafka.engine.pending_commands import DeadLettered, Forwarded, Padding, Rerouted
+from perdure.adapters.kafka.headers import headers_left
+from perdure.adapters.kafka.reply_addresses import partition_of_caller
+from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
+from perdure.engine.ports import Spoilt
+from perdure.model.dead_letters import DeadLetter, RecordHeader, place_of_letter
+from perdure.model.described import clean, described
+from perdure.model.replies import Refused
+from perdure.model.tasks import Cancellation
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Producer
+
+    from perdure.adapters.kafka.engine.pending_commands import Entry
+    from perdure.adapters.kafka.namespace.layout import Layout
+    from perdure.adapters.kafka.status import Status
+    from perdure.engine.ports import Batch
+    from perdure.model.commands import AnyCommand
+    from perdure.model.events import EventRecord, RecordProduced
+    from perdure.model.tasks import Task
+
+NOWHERE: Final[Mapping[int, Entry]] = MappingProxyType({})
+
+FULL_S: Final = 0.01
+"""How long to wait for room in the client's queue at a time, seconds."""
+
+
+class Outgoing:
+    """Writes what a transaction holds.
+
+    Args:
+        layout: where to.
+        status: counts.
+
+    Attributes:
+        ends: by partition, the offset after the last event record of the transaction that was written last.
+    """
+
+    def __init__(self, layout: Layout, status: Status) -> None:
+        self._layout = layout
+        self._status = status
+        self._task_topics: dict[str, tuple[str, int]] = {}
+        self._replies = 0
+        self._turn = 0
+        self._has_cancellations = False
+        self._places = NOWHERE
+        self._author = AuthorRecords(layout)
+        self.ends: dict[int, int] = {}
+
+    def prepare(self, batch: Batch, places: Mapping[int, Entry] = NOWHERE) -> None:
+        """Before the transaction begins: find the topics that it concerns. One partition a queue and transaction.
+
+        Args:
+            batch: what the transaction holds.
+            places: where the commands of its letters were found, by their object's `id`.
+        """
+        self._places = places
+        self.ends.clear()
+        self._turn += 1
+        self._task_topics.clear()
+        for task in batch.tasks.values():
+            if task.queue and task.queue not in self._task_topics:
+                topic = self._layout.tasks(task.queue)
+                count = self._layout.count_of(topic)
+                self._task_topics[task.queue] = (topic, self._turn % count if count else -1)
+        if batch.replies:
+            self._replies = self._layout.count_of(self._layout.replies)
+        if batch.records:
+            self._author.prepare({record.topic for _, record in batch.records})
+        self._has_cancellations = bool(batch.cancelled and self._layout.count_of(self._layout.cancellations))
+
+    def write(self, producer: Producer, batch: Batch) -> None:
+        """The records of a batch."""
+        produce = self._produce
+        for spoilt in batch.letters:
+            self._write_letter(
+                producer, _letter_of(self._layout.commands, spoilt, self._places.get(id(spoilt.command)), batch.at)
+            )
+        self._write_events(producer, batch.events)
+        for task in batch.tasks.values():
+            if task.queue:
+                self.write_task(producer, task)
+        topic, encode, headers = self._layout.state, STATE.encode, [STATE.header]
+        for workflow_id, state in batch.states.items():
+            produce(producer, topic, encode(state), workflow_id, -1, headers)
+        topic, headers = self._layout.replies, [REPLIES.header]
+        for address, reply in batch.replies:
+            partition = partition_of_caller(address)
+            if partition is None:
+                if type(reply) is Refused and (place := place_of_letter(address)) is not None:
+                    self._write_refusal(producer, place, reply)
+                continue
+            if partition >= self._replies:
+                self._status.counts.undeliverable += 1
+                continue
+            produce(producer, topic, REPLIES.encode(reply), address, partition, headers)
+        for workflow_id, record in batch.records:
+            self._write_author(producer, workflow_id, record)
+        if self._has_cancellations:
+            tokens = CANCELLATIONS.encode(Cancellation(tuple(batch.cancelled)))
+            produce(producer, self._layout.cancellations, tokens, None, 0, [CANCELLATIONS.header])
+
+    def write_task(self, producer: Producer, task: Task) -> None:
+        """A task to its queue; a dead letter when the queue has no topic."""
+        topic, partition = self._task_topics[task.queue]
+        if partition >= 0:
+            self._produce(producer, topic, TASKS.encode(task), None, partition, [TASKS.header])
+            return
+        self._status.counts.undeliverable += 1
+        self._status.report_letter(
+            f"task queue {task.queue!r} has no topic {topic} (perdure topics apply): its tasks become dead letters"
+        )
+        header = RecordHeader(*TASKS.header)
+        message = f"topic {topic} does not exist"
+        letter = DeadLetter(topic, -1, -1, -1, NO_TOPIC, message, time.time_ns() // 1000, None, TASKS.encode(task), (header,))
+        self._write_letter(producer, letter)
+
+    def _write_author(self, producer: Producer, workflow_id: str, record: RecordProduced) -> None:
+        """A record of the author's to its topic; a dead letter when it cannot lie there."""
+        headers: Any = [(each.name, each.value) for each in record.headers]
+        if not (fault := self._author.fault_of(record.topic)):
+            partition = -1 if record.key is not None else self._author.any_partition(record.topic)
+            self._produce(producer, record.topic, record.value, record.key, partition, headers, self._author.told)
+            return
+        reason, message = fault
+        message = f"workflow {workflow_id!r} has produced it, and {message}"
+        self._status.counts.undeliverable += 1
+        self._status.report_letter(
+            f"a record for topic {record.topic}: {message}; it is in {self._layout.dead_letters} ({reason})"
+        )
+        letter = DeadLetter(
+            record.topic, -1, -1, -1, reason, message, time.time_ns() // 1000, record.key, record.value, record.headers
+        )
+        self._write_letter(producer, letter)
+
+    def _write_refusal(self, producer: Producer, place: tuple[str, int, int], refused: Refused) -> None:
+        """A record of a trigger has led to a command that cannot be done. A start that was done before is no fault."""
+        if refused.code == "already_started":
+            return
+        topic, partition, offset = place
+        message = f"the command that it led to was refused: {refused.message}"
+        self._status.report_letter(
+            f"{topic}, partition {partition}, offset {offset}: {message}; it is in {self._layout.dead_letters}"
+        )
+        letter = DeadLetter(topic, partition, offset, -1, "refused", message, time.time_ns() // 1000, None, None)
+        self._write_letter(producer, letter)
+
+    def write_asides(self, producer: Producer, asides: Iterable[Entry]) -> None:
+        """What was put aside."""
+        commands = self._layout.commands
+        for what, partition, offset, record in asides:
+            match what:
+                case Rerouted(workflow_id, place):
+                    self._produce(producer, commands, _any(record).value(), workflow_id, place, _any(record).headers())
+                case Forwarded(command, place):
+                    self._write_forwarded(producer, command, place)
+                case DeadLettered():
+                    self._write_letter(producer, _letter(commands, partition, offset, what, record))
+                case Padding():
+                    pass
+                case _:
+                    raise AssertionError(what)
+
+    def _write_forwarded(self, producer: Producer, command: AnyCommand, place: int) -> None:
+        try:
+            value, key = COMMANDS.encode(command), command.workflow_id.encode()
+        except Exception as error:  # noqa: BLE001 - of this process, which may put anything into a command
+            spoilt = Spoilt(command, "poisoned", described(error), is_bare=True)
+            self._write_letter(producer, _letter_of(self._layout.commands, spoilt, None, time.time_ns() // 1000))
+            return
+        self._produce(producer, self._layout.commands, value, key, place, [COMMANDS.header])
+
+    def count(self, asides: Iterable[Entry]) -> None:
+        """They are committed."""
+        counts = self._status.counts
+        for what, partition, offset, _ in asides:
+            if type(what) is Rerouted:
+                counts.rerouted += 1
+            elif type(what) is Forwarded:
+                counts.forwarded += 1
+            elif type(what) is DeadLettered:
+                counts.dead_letters += 1
+                self._status.report_letter(
+                    f"{self._layout.commands}, partition {partition}, offset {offset}: {what.message}; it is in "
+                    f"{self._layout.dead_letters} ({what.reason})",
+                    topic=self._layout.commands,
+                    partition=partition,
+                    offset=offset,
+                )
+
+    def _write_events(self, producer: Producer, events: list[tuple[EventRecord, bytes]]) -> None:
+        topic, headers, produce = self._layout.events, [EVENTS.header], self._produce
+        last: dict[int, int] = {}
+        places: list[int] = []
+        for index, (record, _) in enumerate(events):
+            place = record.input_partition
+            if place < 0:
+                place = self._layout.place_of(record.workflow_id)
+            places.append(place)
+            last[place] = index
+        tellers = set(last.values())
+        for index, (record, encoded) in enumerate(events):
+            key = f"{record.workflow_id}/{record.run_id}/{record.first_event_id}"
+            told = self._told if index in tellers else None
+            produce(producer, topic, encoded, key, places[index], headers, told)
+
+    def _write_letter(self, producer: Producer, letter: DeadLetter) -> None:
+        try:
+            value = DEAD_LETTERS.encode(letter)
+        except Exception:  # noqa: BLE001 - headers of anybody's: without them, the place and the reason are left
+            letter = replace(letter, topic=clean(letter.topic), message=clean(letter.message), headers=(), value=None)
+            value = DEAD_LETTERS.encode(letter)
+        self._produce(producer, self._layout.dead_letters, value, letter.key, -1, [DEAD_LETTERS.header])
+
+    def _produce(
+        self,
+        producer: Producer,
+        topic: str,
+        value: bytes | None,
+        key: str | bytes | None,
+        partition: int,
+        headers: Any,
+        told: Callable[[KafkaError | None, Any], None] | None = None,
+    ) -> None:
+        while True:
+            try:
+                producer.produce(topic, value, key, partition, told, headers=headers)
+            except BufferError:
+                producer.poll(FULL_S)
+            else:
+                return
+
+    def _told(self, error: KafkaError | None, record: Any) -> None:
+        if error is None:
+            self.ends[record.partition()] = record.offset() + 1
+
+
+def _letter_of(commands: str, spoilt: Spoilt, entry: Entry | None, at: int) -> DeadLetter:
+    """The letter of a command; as the record it was, when it was one."""
+    if entry is not None and entry[3] is not None:
+        _, partition, offset, record = entry
+        return _letter(commands, partition, offset, DeadLettered(spoilt.reason, spoilt.message, spoilt.is_bare), record)
+    value: bytes | None = None
+    if not spoilt.is_bare:
+        with suppress(Exception):  # of this process, which may put anything into a command
+            value = COMMANDS.encode(spoilt.command)
+    header = RecordHeader(*COMMANDS.header)
+    return DeadLetter(commands, -1, -1, -1, spoilt.reason, clean(spoilt.message), at, None, value, (header,))
+
+
+def _letter(topic: str, partition: int, offset: int, why: DeadLettered, record: Any) -> DeadLetter:
+    headers = tuple(RecordHeader(name, value) for name, value in headers_left(record))
+    timestamp_ms = record.timestamp()[1]
+    value = None if why.is_cut else record.value()
+    return DeadLetter(
+        topic, partition, offset, timestamp_ms, why.reason, why.message, time.time_ns() // 1000, record.key(), value, headers
+    )
+
+
+def _any(record: Any) -> Any:
+    return record

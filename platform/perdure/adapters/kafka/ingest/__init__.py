@@ -1,0 +1,1 @@
+"""Topics of other systems become commands, exactly once."""

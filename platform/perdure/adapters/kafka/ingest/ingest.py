@@ -1,0 +1,268 @@
+"""Topics of others become commands, exactly once: read, and written to `<namespace>.commands` in one transaction with the offsets.
+
+The commands are keyed by workflow id with Java's partitioner, whatever partitioner the producer of the records used. Records of a partition are taken in their order,
+so that the order of a key is kept. What means nothing becomes a dead letter in the same transaction. Which process reads which partition is the group's to say
+(`foreign_topics.py`).
+
+`<namespace>.ingest` is read, too: records that `perdure dead-letters retry` offers to the triggers once more, each with its first place in a header.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.adapters.kafka.engine.transaction import Fenced, Transactions
+from perdure.adapters.kafka.headers import headers_of
+from perdure.adapters.kafka.ingest.trigger_source import ForeignTopics, Place
+from perdure.adapters.kafka.namespace.topics import COMMANDS as COMMANDS_TOPIC
+from perdure.adapters.kafka.namespace.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
+from perdure.adapters.kafka.namespace.topics import INGEST, name_of
+from perdure.adapters.kafka.schema_registry.client import Registry as SchemaRegistry
+from perdure.adapters.kafka.schema_registry.client import RegistryDown, registry_of
+from perdure.codec.avro import COMMANDS, DEAD_LETTERS
+from perdure.errors import CommitAborted, UndecodableRecord
+from perdure.model.dead_letters import DeadLetter, RecordHeader
+from perdure.triggers.binding import Source
+from perdure.triggers.decoding import BadRecord
+from perdure.triggers.offering import first_source
+
+if TYPE_CHECKING:
+    from confluent_kafka import Producer
+
+    from perdure.adapters.kafka.clients.transactional import EngineClients
+    from perdure.adapters.kafka.status import Status
+    from perdure.model.commands import AnyCommand
+    from perdure.triggers.binding import Bindings
+
+_logger: Final = logging.getLogger("perdure.ingest")
+
+BATCH: Final = 2_000
+POLL_S: Final = 0.1
+PAUSE_S: Final = 1.0
+AGAIN_S: Final = 0.2
+KEPT_BYTES: Final = 8 * 1024 * 1024
+"""A dead letter with more than this is more than a record may hold: its value stays where it was found."""
+
+
+@dataclass(slots=True)
+class IngestCounts:
+    """Since the start.
+
+    Attributes:
+        records: that were read.
+        commands: that they led to.
+        dead_letters: that meant nothing.
+        passed_over: for which no trigger's `when` holds.
+    """
+
+    records: int = 0
+    commands: int = 0
+    dead_letters: int = 0
+    passed_over: int = 0
+
+
+@dataclass(slots=True)
+class _Batch:
+    commands: list[AnyCommand] = field(default_factory=list["AnyCommand"])
+    letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    first: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    ends: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    records: int = 0
+    passed_over: int = 0
+
+
+class Ingest:
+    """One process's.
+
+    Args:
+        clients: makes Kafka clients.
+        bindings: of the app.
+        status: told of stalls.
+        begin: `earliest` or `latest`: where a partition begins that nobody has read yet.
+
+    Attributes:
+        counts: since the start.
+        lag: records that are not taken yet, by topic and partition.
+    """
+
+    def __init__(self, clients: EngineClients, bindings: Bindings, status: Status, begin: str = "earliest") -> None:
+        self.counts = IngestCounts()
+        self.lag: dict[Place, int] = {}
+        self._clients = clients
+        self._bindings = bindings
+        self._status = status
+        self._stopping = Event()
+        self._transactions = Transactions(clients, status, self._stopping.is_set)
+        self._commands = name_of(clients.namespace, COMMANDS_TOPIC)
+        self._dead_letters = name_of(clients.namespace, DEAD_LETTERS_TOPIC)
+        self._again = name_of(clients.namespace, INGEST)
+        self._topics = ForeignTopics(clients, [*bindings.topics, self._again], f"{clients.namespace}.ingest", begin, status)
+        address = registry_of(clients.settings)
+        self._registry = SchemaRegistry(address, tries=1) if address is not None else None
+        self._schemas: dict[int, str] = {}
+        self._looked_at = 0.0
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Until `request_stop`.
+
+        Args:
+            ready: called once the broker answers.
+
+        Raises:
+            InfrastructureError: waiting does not help; the message says what to do.
+        """
+        self._clients.framing.open(self._status, self._stopping.wait)
+        self._transactions.open()
+        self._topics.join()
+        _logger.info("started; topics %s", ", ".join(self._bindings.topics))
+        ready()
+        try:
+            while not self._stopping.is_set():
+                self._turn()
+        finally:
+            self._topics.close()
+            self._transactions.close()
+            _logger.info("stopped")
+
+    def request_stop(self) -> None:
+        """Ask for a stop and return at once; any thread."""
+        self._stopping.set()
+
+    # ---- a batch
+
+    def _turn(self) -> None:
+        records = self._topics.take(BATCH, POLL_S)
+        if (now := time.monotonic()) - self._looked_at > PAUSE_S:
+            self._looked_at = now
+            self.lag = self._topics.lag()
+        if not records:
+            return
+        batch = self._batch_of(records)
+        if not batch.ends:
+            return
+        try:
+            self._write(batch)
+        except Fenced as error:
+            self._status.report(f"{error}; nothing is lost, joining again")
+            self._topics.close()
+            self._topics.join()
+        except CommitAborted as error:
+            self._status.report(f"{error}; nothing is lost, trying again")
+            self._topics.refresh()
+            self._topics.rewind(batch.first)
+            self._stopping.wait(AGAIN_S)
+        else:
+            self._count(batch)
+
+    def _batch_of(self, records: list[Any]) -> _Batch:
+        """What they lead to. Where the schema registry has to be asked and does not answer, the partition waits, and the others go on."""
+        batch = _Batch()
+        waiting: set[Place] = set()
+        for record in records:
+            place = (record.topic(), record.partition())
+            if place in waiting:
+                continue
+            source = Source(*place, record.offset(), record.key(), record.value(), ())
+            try:
+                source = self._read(source, record)
+                commands = self._bindings.commands_of(source, self._schema_of if self._registry is not None else None)
+            except RegistryDown as error:
+                self._status.trouble = str(error)
+                self._status.waits("the schema registry")
+                self._topics.hold(place, record.offset(), PAUSE_S)
+                waiting.add(place)
+                continue
+            except BadRecord as bad:
+                batch.commands += bad.commands
+                batch.letters.append(_letter(source, record.timestamp()[1], bad))
+            else:
+                batch.commands += commands
+                batch.passed_over += not commands
+            batch.records += 1
+            batch.first.setdefault(place, record.offset())
+            batch.ends[place] = record.offset() + 1
+        return batch
+
+    def _read(self, source: Source, record: Any) -> Source:
+        """With its headers; as it was found first, when it is offered once more."""
+        try:
+            found = replace(source, headers=headers_of(record))
+        except UndecodableRecord as error:
+            raise BadRecord(error.reason, str(error)) from None
+        return first_source(found) if source.topic == self._again else found
+
+    def _write(self, batch: _Batch) -> None:
+        metadata = self._topics.metadata
+        if metadata is None:
+            raise CommitAborted("this process is no member of its group at the moment")
+        if strays := batch.ends.keys() - self._topics.owned:
+            raise CommitAborted(f"{sorted(strays)} have been taken from this process")
+
+        def write(producer: Producer) -> None:
+            for command in batch.commands:
+                _produce(producer, self._commands, COMMANDS.encode(command), command.workflow_id, [COMMANDS.header])
+            for letter in batch.letters:
+                _produce(producer, self._dead_letters, DEAD_LETTERS.encode(letter), letter.key, [DEAD_LETTERS.header])
+
+        self._transactions.run(write, self._topics.offsets(batch.ends), metadata)
+
+    def _count(self, batch: _Batch) -> None:
+        counts = self.counts
+        counts.records += batch.records
+        counts.commands += len(batch.commands)
+        counts.dead_letters += len(batch.letters)
+        counts.passed_over += batch.passed_over
+        for letter in batch.letters:
+            self._status.report_letter(
+                f"{letter.topic}, partition {letter.partition}, offset {letter.offset}: {letter.message}; it is in {self._dead_letters} "
+                f"({letter.reason})",
+                topic=letter.topic,
+                partition=letter.partition,
+                offset=letter.offset,
+            )
+
+    def _schema_of(self, number: int) -> str | None:
+        """The schema of an id, which never changes; one that is not known may come yet."""
+        if (known := self._schemas.get(number)) is not None:
+            return known
+        assert self._registry is not None
+        found = self._registry.schema_of(number)
+        self._status.goes_on()
+        if found is not None:
+            self._schemas[number] = found
+        return found
+
+
+def _letter(source: Source, timestamp_ms: int, bad: BadRecord) -> DeadLetter:
+    headers = tuple(RecordHeader(name, value) for name, value in source.headers)
+    value, message = source.value, str(bad)
+    if value is not None and len(value) > KEPT_BYTES:
+        message += f"; its {len(value)} bytes are too many for a dead letter, they are where they were found"
+        value = None
+    return DeadLetter(
+        source.topic,
+        source.partition,
+        source.offset,
+        timestamp_ms,
+        bad.reason,
+        message,
+        time.time_ns() // 1_000,
+        source.key,
+        value,
+        headers,
+    )
+
+
+def _produce(producer: Producer, topic: str, value: bytes, key: str | bytes | None, headers: Any) -> None:
+    while True:
+        try:
+            producer.produce(topic, value, key, headers=headers)
+        except BufferError:
+            producer.poll(0.01)
+        else:
+            return

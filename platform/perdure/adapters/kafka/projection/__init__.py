@@ -1,0 +1,1 @@
+"""States and events for a projector, from a namespace's topics."""

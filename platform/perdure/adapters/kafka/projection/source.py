@@ -1,0 +1,257 @@
+"""States and events for a projector: `ports.projection.Source` on a namespace's topics.
+
+Where each partition goes on is the projector's to say, from its own tables; offsets are not committed to Kafka.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from perdure.adapters.kafka.clients.end_offsets import Ends
+from perdure.adapters.kafka.error_classes import error_of, in_words
+from perdure.adapters.kafka.namespace.metadata import learn_schemas, read_facts
+from perdure.adapters.kafka.records import header_of
+from perdure.adapters.kafka.settings import of_librdkafka
+from perdure.codec.avro import EVENTS, STATE
+from perdure.errors import InfrastructureError, UndecodableRecord
+from perdure.ports.projection import NotThereYet, Partition, Taken, Topic, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from confluent_kafka import Consumer, Message
+
+    from perdure.adapters.kafka.clients.plain import PlainClients
+
+ASK_S: Final = 5.0
+LEARN_S: Final = 10.0
+"""A schema that is not known is looked for in the meta topic so often at most, seconds."""
+TOPICS: Final[tuple[Topic, ...]] = ("state", "events")
+_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - how the client names its own errors
+_RESET: Final = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
+_REFUSALS: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
+
+
+class ProjectedTopics:
+    """Joins the projectors' group with the first `take`; or reads every partition, for a rebuild.
+
+    Args:
+        clients: makes the consumer.
+        troubled: told in words what is wrong just now.
+        is_member: share the partitions with the other projectors.
+    """
+
+    def __init__(self, clients: PlainClients, troubled: Callable[[str], None], *, is_member: bool = True) -> None:
+        self._clients = clients
+        self._troubled = troubled
+        self._is_member = is_member
+        self._topics: dict[str, Topic] = {clients.topic(part): part for part in TOPICS}
+        self._state_ends = Ends(clients, clients.topic("state"), troubled)
+        self._consumer: Consumer | None = None
+        self._gained: set[Partition] = set()
+        self._read_to: dict[Partition, int] = {}
+        self._reflected: dict[int, int] = {}
+        self._barriers: dict[int, tuple[int, int]] = {}
+        self._learned_at = -LEARN_S
+
+    @property
+    def gained(self) -> Collection[Partition]:
+        """Ours, and not read before `begin` says from where."""
+        return frozenset(self._gained)
+
+    @property
+    def owned(self) -> Collection[Partition]:
+        """Ours, and read."""
+        return self._read_to.keys()
+
+    def begin(self, offsets: Mapping[Partition, int]) -> None:
+        """Read these from here on."""
+        consumer = self._opened()
+        for partition, offset in offsets.items():
+            if partition in self._gained:
+                self._gained.discard(partition)
+                self._read_to[partition] = offset
+                consumer.resume([self._place(partition)])
+                consumer.seek(self._place(partition, offset))
+
+    def begin_again(self) -> None:
+        """All that is owned is gained anew."""
+        if self._read_to:
+            self._opened().pause([self._place(each) for each in self._read_to])
+        self._gained.update(self._read_to)
+        self._forget()
+
+    def take(self, limit: int, timeout_s: float) -> Taken:
+        """What is there."""
+        consumer = self._opened()
+        taken = Taken()
+        first = consumer.poll(timeout_s)
+        if first is not None:
+            for message in (first, *consumer.consume(limit, 0)):
+                self._take(message, taken)
+        self._read_to.update(taken.next_offsets)
+        self._reflect(taken)
+        return taken
+
+    def end_of(self, partition: Partition) -> int:
+        """As the client knows it from what it fetched; nobody is asked."""
+        try:
+            _, high = self._opened().get_watermark_offsets(self._place(partition), cached=True)
+        except KafkaException:
+            return -1
+        return int(high)
+
+    def decode(self, found: Unreadable) -> Taken | None:
+        """Try a record once more; its schema may be known by now."""
+        taken = Taken()
+        self._put(found.topic, found.partition, found.offset, found.key, found.value, found.schema.encode() or None, taken)
+        return None if taken.unreadable else taken
+
+    def close(self) -> None:
+        """Leave the group. Idempotent."""
+        self._state_ends.close()
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close()
+        self._gained.clear()
+        self._forget()
+
+    # ---- partitions
+
+    def _opened(self) -> Consumer:
+        if self._consumer is None:
+            consumer = self._clients.projection(self._troubled, is_member=self._is_member)
+            found = {each: self._count(consumer, each) for each in self._topics}
+            if self._is_member:
+                consumer.subscribe([*self._topics], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+            else:
+                self._assigned(consumer, [TopicPartition(topic, n) for topic, count in found.items() for n in range(count)])
+            self._consumer = consumer
+        return self._consumer
+
+    def _count(self, consumer: Consumer, topic: str) -> int:
+        try:
+            found = consumer.list_topics(topic, timeout=ASK_S).topics[topic]
+        except KafkaException as exception:
+            consumer.close()
+            raise NotThereYet(f"Kafka does not say what {topic} is: {in_words(error_of(exception))}") from None
+        if found.error is not None or not found.partitions:
+            consumer.close()
+            raise NotThereYet(
+                f"topic {topic} does not exist: `perdure topics apply` makes it; see that the namespace is the right one"
+            )
+        return len(found.partitions)
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Paused from the first moment: the projector has to say where they go on."""
+        consumer.assign([TopicPartition(each.topic, each.partition, 0) for each in partitions])
+        if partitions:
+            consumer.pause([TopicPartition(each.topic, each.partition) for each in partitions])
+        self._gained = {(self._topics[each.topic], each.partition) for each in partitions}
+        self._forget()
+
+    def _revoked(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
+        consumer.unassign()
+        self._gained.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._read_to.clear()
+        self._reflected.clear()
+        self._barriers.clear()
+
+    def _place(self, partition: Partition, offset: int = -1001) -> TopicPartition:
+        return TopicPartition(self._clients.topic(partition[0]), partition[1], offset)
+
+    # ---- records
+
+    def _take(self, message: Message, taken: Taken) -> None:
+        error = message.error()
+        topic, number, offset = self._topics.get(message.topic() or ""), message.partition() or 0, message.offset() or 0
+        if topic is None or (error is not None and error.code() not in {_EOF, _RESET}):
+            if error is not None and error.code() in _REFUSALS:
+                raise InfrastructureError(f"Kafka does not let us read {message.topic() or 'the topics'}: {error.str()}")
+            self._troubled(in_words(error) if error is not None else "")
+            return
+        partition = (topic, number)
+        expected = taken.next_offsets.get(partition, self._read_to.get(partition))
+        if expected is None:
+            return
+        if error is not None:
+            if error.code() == _RESET:
+                raise InfrastructureError(
+                    f"{message.topic()}, partition {number}, does not go on at offset {expected}, where the tables are: was it made anew? "
+                    "`perdure projector --rebuild` reads it from its beginning"
+                )
+            taken.next_offsets[partition] = max(offset, expected)
+            return
+        if offset < expected:
+            return
+        taken.next_offsets[partition] = offset + 1
+        taken.count += 1
+        self._put(topic, number, offset, cast("Any", message).key(), cast("Any", message).value(), header_of(message), taken)
+
+    def _put(
+        self, topic: Topic, number: int, offset: int, key: bytes | None, value: bytes | None, header: bytes | None, taken: Taken
+    ) -> None:
+        try:
+            self._decode(topic, key, value, header, taken)
+        except UndecodableRecord as fault:
+            if fault.reason == "unknown_schema" and self._has_learned(header):
+                self._put(topic, number, offset, key, value, header, taken)
+                return
+            schema = (header or b"").decode(errors="replace")
+            taken.unreadable.append(Unreadable(topic, number, offset, fault.reason, str(fault), key, value, schema))
+
+    def _decode(self, topic: Topic, key: bytes | None, value: bytes | None, header: bytes | None, taken: Taken) -> None:
+        if topic == "events" and value is not None:
+            taken.events.append(EVENTS.decode(value, header))
+            return
+        try:
+            name = (key or b"").decode()
+        except UnicodeDecodeError as error:
+            raise UndecodableRecord("undecodable", f"its key is no text: {error}") from None
+        if topic == "state":
+            state = STATE.decode(value, header) if value is not None else None
+            if state is not None and state.workflow_id != name:
+                raise UndecodableRecord("undecodable", f"it is of {state.workflow_id!r}, and its key of {name!r}")
+            taken.states[name] = state
+            return
+        parts = name.rsplit("/", 2)
+        if len(parts) != 3 or not parts[2].isdigit() or not parts[2].isascii():
+            raise UndecodableRecord("undecodable", f"its key {name!r} is none of events")
+        taken.ended.append((parts[0], parts[1], int(parts[2])))
+
+    def _has_learned(self, header: bytes | None) -> bool:
+        """Look into the meta topic for the schema."""
+        now = time.monotonic()
+        if header is None or now - self._learned_at < LEARN_S:
+            return False
+        self._learned_at = now
+        try:
+            learn_schemas(read_facts(of_librdkafka(self._clients.settings), self._clients.topic("meta"), ASK_S))
+        except (InfrastructureError, KafkaException) as error:
+            self._troubled(f"the schema {header.decode(errors='replace')} was looked for in the meta topic: {error}")
+            return False
+        return EVENTS.knows(header) or STATE.knows(header)
+
+    def _reflect(self, taken: Taken) -> None:
+        """A place in the events counts as read once the states have been read to where they ended after it was reached."""
+        wanted = [
+            number
+            for (topic, number), offset in self._read_to.items()
+            if topic == "events" and number not in self._barriers and offset > self._reflected.get(number, -1)
+        ]
+        if wanted:
+            try:
+                ends = self._state_ends.of(wanted)
+            except InfrastructureError:
+                return  # `troubled` was told
+            self._barriers.update({number: (self._read_to["events", number], ends[number]) for number in wanted})
+        for number, (offset, end) in [*self._barriers.items()]:
+            if self._read_to.get(("state", number), -1) >= end:
+                del self._barriers[number]
+                taken.reflected[number] = self._reflected[number] = offset

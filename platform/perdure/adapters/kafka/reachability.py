@@ -1,0 +1,236 @@
+"""Whether Kafka can be reached: said in one line with the reason, and again every half minute, whatever the clients of the process say.
+
+librdkafka writes a line for each client and each try to connect, some two hundred in ten seconds, and only when the client is polled; a call
+that blocks says nothing at all. So each process has a watch for each cluster. It looks with a client of its own when the first client is
+made and whenever one of them fails, and ends when Kafka answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from perdure.adapters.kafka.error_classes import in_words
+from perdure.adapters.kafka.settings import of_librdkafka
+from perdure.threads import Watched
+
+LOOK_S: Final = 1.5
+"""Kafka is away when it has not answered for this long: a broker that fails is replaced sooner by its peers, seconds."""
+AGAIN_S: Final = 30.0
+"""What lasts is said again after this time, seconds."""
+PAUSE_S: Final = 1.0
+"""Between two looks at a Kafka that answers, seconds."""
+ASK_S: Final = 0.5
+UNWANTED_S: Final = 60.0
+"""A client that cannot connect says so every few seconds; when none has for so long, all are closed and nobody wants to know, seconds."""
+_PROBED: Final = "perdure.probe"
+
+_logger: Final = logging.getLogger("perdure.kafka")
+_of_librdkafka: Final = logging.getLogger("perdure.kafka.client")
+_silent: Final = logging.getLogger("perdure.kafka.probe")
+_silent.setLevel(logging.CRITICAL + 1)
+
+_BROKER: Final = re.compile(r"^(\[thrd:[^]]*\]: )?\S+?:\d+/\w+: ")
+_STATE: Final = re.compile(r"\s*\(after \d+ms in state [A-Z_]+(, \d+ identical error\(s\) suppressed)?\)$")
+_CLOSED: Final = re.compile(r"Broken pipe|reset by peer|[Dd]isconnected")
+_HINTS: Final = {
+    KafkaError._RESOLVE: "see that the host name is right",  # noqa: SLF001  so named by the client
+    KafkaError._AUTHENTICATION: "see that the user name and the password are right",  # noqa: SLF001
+    KafkaError._SSL: "see that security.protocol and the certificates are right",  # noqa: SLF001
+    KafkaError._BAD_MSG: "it is not Kafka that listens there, or it wants TLS: see security.protocol",  # noqa: SLF001
+}
+
+
+class Watch:
+    """Looks whether a cluster answers.
+
+    Args:
+        settings: of librdkafka, to connect with.
+        say: told a line for operators.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], say: Callable[[str], None] = _logger.warning) -> None:
+        self._settings = settings
+        self._say = say
+        self._lock = Lock()
+        self._thread: Watched | None = None
+        self._is_wanted = False
+        self._wanted_at = 0.0
+        self._answered_at = -PAUSE_S
+        self._failing = ""
+        self._failing_said_at = -AGAIN_S
+        self.is_away = False
+
+    def look(self, failing: str = "") -> None:
+        """Look from now on until Kafka answers; returns at once.
+
+        Args:
+            failing: what a client has said of a broker; it is said when the others answer.
+        """
+        with self._lock:
+            self._failing = failing or self._failing
+            self._is_wanted = True
+            self._wanted_at = time.monotonic()
+            if self._thread is None:
+                self._thread = Watched(target=self._run, name="perdure-kafka-watch")
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._is_wanted:
+                    self._thread = None
+                    return
+                self._is_wanted = False
+            time.sleep(max(0.0, self._answered_at + PAUSE_S - time.monotonic()))  # a broker that is down wakes us all the time
+            try:
+                self._until_it_answers()
+            except KafkaException:
+                pass  # a setting is wrong: who made the client says so
+            finally:
+                self.is_away = False
+                self._answered_at = time.monotonic()
+
+    def _until_it_answers(self) -> None:
+        probe = _Probe(self._settings)
+        since = time.monotonic()
+        said_at = 0.0
+        while not probe.answers():
+            now = time.monotonic()
+            if now - self._wanted_at > UNWANTED_S:
+                return
+            if now - since < LOOK_S or (said_at and now - said_at < AGAIN_S):
+                continue
+            said_at = now
+            self.is_away = True
+            self._say(
+                f"Kafka at {self._where} cannot be reached: {probe.reason}; tried again all the time, for {now - since:.0f} s now"
+            )
+        if said_at:
+            self._say(f"Kafka at {self._where} answers again after {time.monotonic() - since:.0f} s")
+        elif self._failing and time.monotonic() - self._failing_said_at > AGAIN_S:
+            self._failing_said_at = time.monotonic()
+            self._say(f"Kafka at {self._where} answers, but one of its brokers does not: {self._failing}")
+        self._failing = ""
+
+    @property
+    def _where(self) -> str:
+        return str(self._settings.get("bootstrap.servers", ""))
+
+
+class _Probe:
+    """A client that is asked for nothing but a sign of life."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._errors: list[KafkaError] = []
+        ours: dict[str, Any] = {
+            "group.id": _PROBED,
+            "allow.auto.create.topics": False,
+            "reconnect.backoff.max.ms": 1_000,
+            "error_cb": self._errors.append,
+            "logger": _silent,
+        }
+        self._consumer = Consumer({**settings, **ours})
+
+    def answers(self) -> bool:
+        """Ask for a topic that need not exist; takes half a second when there is no answer."""
+        try:
+            self._consumer.list_topics(_PROBED, timeout=ASK_S)
+        except KafkaException:
+            self._consumer.poll(0)
+            return False
+        self._consumer.close()
+        return True
+
+    @property
+    def reason(self) -> str:
+        """In words, the last that said more than that all brokers are down."""
+        told = [each for each in self._errors if each.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001
+        self._errors.clear()
+        if not told:
+            return f"no answer within {LOOK_S:g} s (see that host, port and security.protocol are right)"
+        text = told[-1].str()
+        hint = _HINTS.get(told[-1].code(), _HINTS[KafkaError._SSL] if "SSL" in text else "")  # noqa: SLF001
+        if not hint and _CLOSED.search(text):
+            hint = "the broker closes the connection: see that security.protocol is right"
+        return cleaned(told[-1].str()) + (f" ({hint})" if hint else "")
+
+
+class _Quiet(logging.Filter):
+    """Of librdkafka's lines, those about connections go to the watches; of the others, one of a kind in half a minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        if record.levelno < logging.WARNING:
+            return True
+        kind, _, text = record.getMessage().partition(" ")
+        if kind in {"FAIL", "ERROR"}:
+            failing = cleaned(text.partition("] ")[2] or text)
+            for watch in list(_watches.values()):
+                watch.look(failing)
+            return False
+        now = time.monotonic()
+        passed_at, left_out = self._passed.get((kind, record.levelno), (-AGAIN_S, 0))
+        if now - passed_at < AGAIN_S:
+            self._passed[kind, record.levelno] = (passed_at, left_out + 1)
+            return False
+        self._passed[kind, record.levelno] = (now, 0)
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} ({left_out} more of this kind)", ()
+        return True
+
+
+_of_librdkafka.addFilter(_Quiet())
+_watches: Final[dict[tuple[tuple[str, str], ...], Watch]] = {}
+_lock: Final = Lock()
+
+
+def watched(settings: Mapping[str, Any], on_error: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """What a client is made with, beside its own settings, so that its process says when Kafka is away.
+
+    Args:
+        settings: of librdkafka, from outside; those of a schema registry are passed over.
+        on_error: told in words what the client says is wrong.
+    """
+    watch = _watch_of(of_librdkafka(settings))
+    watch.look()
+
+    def told(error: KafkaError) -> None:
+        if error.code() < 0:
+            watch.look()
+        on_error(in_words(error))
+
+    return {"logger": _of_librdkafka, "error_cb": told}
+
+
+def is_away() -> bool:
+    """Whether this process has said that a Kafka cannot be reached, and still looks for it."""
+    return any(watch.is_away for watch in list(_watches.values()))
+
+
+def cleaned(text: str) -> str:
+    """What librdkafka says of a connection, without its own names for it."""
+    return _STATE.sub("", _BROKER.sub("", text.strip()))
+
+
+def _watch_of(settings: Mapping[str, Any]) -> Watch:
+    of_connection = {
+        name: value
+        for name, value in settings.items()
+        if name.startswith(
+            ("bootstrap.", "metadata.broker.", "broker.address.", "client.dns.", "security.", "sasl.", "ssl.", "enable.ssl.")
+        )
+    }
+    key = tuple(sorted((name, str(value)) for name, value in of_connection.items()))
+    with _lock:
+        return _watches.setdefault(key, Watch(of_connection))

@@ -1,0 +1,1 @@
+"""A schema registry, and records framed for its readers."""

@@ -1,0 +1,1 @@
+"""Tasks from Kafka to a worker, and its reports back."""

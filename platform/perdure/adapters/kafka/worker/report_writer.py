@@ -1,0 +1,189 @@
+"""Writes a worker's reports, and says when they are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from perdure.adapters.kafka.error_classes import error_of, in_words
+from perdure.codec.avro import COMMANDS, DEAD_LETTERS
+from perdure.model import commands as cm
+from perdure.model.described import described
+from perdure.model.failure import FailureInfo
+from perdure.threads import Watched
+
+if TYPE_CHECKING:
+    from perdure.adapters.kafka.clients.plain import PlainClients
+    from perdure.adapters.kafka.status import Status
+    from perdure.model.dead_letters import DeadLetter
+
+FLUSH_S: Final = 1.0
+"""Between two looks whether the broker has answered, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """A task that cannot be read, on its way to the dead letters; `token` stands for its offset."""
+
+    letter: DeadLetter
+    token: str
+
+
+Item = cm.AnyCommand | Buried
+
+
+class ReportWriter:
+    """A thread that writes what it is given, all that waits at a time.
+
+    Args:
+        clients: makes the producer.
+        durable: told what has been written, on this thread.
+        status: told of stalls.
+    """
+
+    def __init__(self, clients: PlainClients, durable: Callable[[Sequence[Item]], None], status: Status) -> None:
+        self._clients = clients
+        self._durable = durable
+        self._status = status
+        self._queue: SimpleQueue[Sequence[Item] | None] = SimpleQueue()
+        self._failed: set[int] = set()
+        self._producer: Producer | None = None
+        self._is_giving_up = False
+        self._thread = Watched(target=self._run, name="perdure-reports")
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there may be something left to write."""
+        return self._thread.is_alive()
+
+    def put(self, items: Sequence[Item]) -> None:
+        """From any thread: have them written, in this order."""
+        self._queue.put(items)
+
+    def close(self, timeout_s: float) -> bool:
+        """Write what is left.
+
+        Args:
+            timeout_s: then what is left is given up: its tasks are delivered again.
+
+        Returns:
+            Whether all was written.
+        """
+        self._queue.put(None)
+        if self._thread.ident is None:
+            return True
+        self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            return True
+        self._is_giving_up = True
+        self._thread.join(2 * FLUSH_S)
+        return False
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            items: list[Item] = []
+            is_open = self._gather(items)
+            left = list(items)
+            while left:
+                left = self._write(left)
+                if self._is_giving_up:
+                    return
+            self._status.goes_on()
+            if items:
+                self._durable(items)
+
+    def _gather(self, items: list[Item]) -> bool:
+        """All that is there, after the first has come; False at the end."""
+        more = self._queue.get()
+        while more is not None:
+            items.extend(more)
+            try:
+                more = self._queue.get_nowait()
+            except Empty:
+                return True
+        return False
+
+    def _write(self, items: list[Item]) -> list[Item]:
+        """One try; those that were not written."""
+        producer = self._producer
+        if producer is None:
+            self._clients.framing.load_or_tell(self._troubled)
+            producer = self._producer = self._clients.producer(self._troubled, lambda _error, _message: None)
+        self._failed.clear()
+        for index, item in enumerate(items):
+            self._produce(producer, index, item)
+        while producer.flush(FLUSH_S):
+            self._status.waits("reports of activities to be written")
+            if self._is_giving_up:
+                return items
+        return [items[index] for index in sorted(self._failed)]
+
+    def _produce(self, producer: Producer, index: int, item: Item) -> None:
+        def told(error: KafkaError | None, _message: Any) -> None:
+            if error is not None:
+                self._not_written(index, error)
+
+        try:
+            topic, value, key, header = self._record(item)
+        except Exception as fault:  # noqa: BLE001 - one report must not end the thread that writes the others
+            failed = _unwritable(item, fault)
+            if failed is None:
+                self._status.report(f"a report of an activity cannot be written, and is left out: {described(fault)}")
+                return
+            self._produce(producer, index, failed)
+            return
+        while True:
+            try:
+                producer.produce(topic, value, key, on_delivery=told, headers=[header])
+            except BufferError:
+                producer.poll(0.05)
+            except KafkaException as exception:
+                error = error_of(exception)
+                if error.code() != KafkaError.MSG_SIZE_TOO_LARGE or not isinstance(item, cm.CompleteActivity):
+                    self._not_written(index, error)
+                    return
+                item = _too_large(item, len(value))
+                topic, value, key, header = self._record(item)
+            else:
+                return
+
+    def _record(self, item: Item) -> tuple[str, bytes, Any, tuple[str, bytes]]:
+        if isinstance(item, Buried):
+            return self._clients.topic("dead-letters"), DEAD_LETTERS.encode(item.letter), item.letter.key, DEAD_LETTERS.header
+        return self._clients.topic("commands"), COMMANDS.encode(item), item.workflow_id, COMMANDS.header
+
+    def _not_written(self, index: int, error: KafkaError) -> None:
+        """It is written again; a producer that has failed for good is replaced."""
+        self._troubled(in_words(error))
+        self._status.waits("reports of activities to be written")
+        self._failed.add(index)
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - how the client names its own errors
+            self._producer = None
+
+    def _troubled(self, message: str) -> None:
+        self._status.trouble = message
+
+
+def _unwritable(item: Item, error: Exception) -> Item | None:
+    """What is reported in place of a result that cannot be encoded; None when there is nothing."""
+    if not isinstance(item, cm.CompleteActivity):
+        return None
+    failure = FailureInfo("perdure.errors:PayloadError", f"the result cannot be written: {described(error)}")
+    return cm.FailActivity(item.workflow_id, item.run_id, number=item.number, token=item.token, failure=failure)
+
+
+def _too_large(report: cm.CompleteActivity, size: int) -> cm.FailActivity:
+    message = (
+        f"the result is larger than Kafka takes ({size} bytes); keep large data in a store of your own and return its address"
+    )
+    failure = FailureInfo("perdure.errors:PayloadError", message)
+    return cm.FailActivity(report.workflow_id, report.run_id, number=report.number, token=report.token, failure=failure)

@@ -1,0 +1,31 @@
+"""The audit trail in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from perdure.ports.audit import AuditEntry, KeptEntry
+
+
+class MemoryAuditTrail:
+    """`AuditTrail` that is gone with the process, as its platform is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: list[KeptEntry] = []
+
+    def append(self, entries: Sequence[AuditEntry]) -> None:
+        """Keep them."""
+        with self._lock:
+            for entry in entries:
+                self._kept.append(KeptEntry(len(self._kept) + 1, entry))
+
+    def entries(self, limit: int, before: int | None = None) -> list[KeptEntry]:
+        """Latest first."""
+        with self._lock:
+            kept = self._kept[: before - 1 if before is not None else None]
+        return kept[::-1][:limit]
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,107 @@
+"""The log in memory: for tests, with the same promises as the real ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.adapters.process.external_commands import Outside, record_of
+from perdure.errors import InfrastructureError
+from perdure.model.dead_letters import DeadLetter, place_of_letter
+from perdure.ports.addresses import is_elsewhere
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perdure.adapters.memory.medium import MemoryMedium
+    from perdure.adapters.process.channel import Channel
+    from perdure.engine.ports import Batch, Owner, Spoilt
+    from perdure.model.commands import AnyCommand
+
+
+class MemoryLog:
+    """`engine.ports.Log` on a `MemoryMedium`.
+
+    Unlike a file, memory cannot tell a crashed owner from a slow one: whoever opens it last owns it, and the one before is
+    fenced (so does Kafka).
+
+    Args:
+        channel: to clients and workers of the process.
+        medium: survives this log.
+    """
+
+    def __init__(self, channel: Channel, medium: MemoryMedium) -> None:
+        self._channel = channel
+        self._medium = medium
+        self._outside = Outside(channel)
+        self._epoch = 0
+
+    def open(self, owner: Owner | None = None) -> None:
+        """Take ownership."""
+        self._epoch = self._medium.take_over(self._channel.wake)
+        self._outside.forget()
+        self._channel.begin()
+        self._channel.deliver_tasks([task for task in self._medium.written.tasks.values() if task.queue])
+        if owner is not None:
+            owner.partitions_gained((0,))
+
+    def take(self, limit: int, timeout_s: float) -> list[AnyCommand]:
+        """The next commands."""
+        channel, outside = self._channel, self._outside
+        if limit <= 0:
+            channel.wait_for_more(timeout_s)
+            return []
+        if room := outside.room(limit):
+            outside.put(self._medium.appended_after(outside.position, room))
+        if channel.wait(timeout_s) and (room := outside.room(limit)):
+            outside.put(self._medium.appended_after(outside.position, room))
+        return outside.take(limit)
+
+    def input_of(self, workflow_id: str) -> tuple[int, int]:
+        """Commands of this process have no offset."""
+        return -1, -1
+
+    def commit(self, batch: Batch) -> None:
+        """All or nothing."""
+        if self._epoch != self._medium.epoch:
+            raise InfrastructureError("another engine has taken this log over; this one has to stop")
+        elsewhere = [each for each in batch.replies if is_elsewhere(each[0])]
+        letters = [self._letter(each, batch.at) for each in batch.letters]
+        self._medium.write(batch, self._outside.consumed(), elsewhere, letters)
+        self._outside.settle()
+        self._channel.deliver(batch)
+
+    def can_answer(self, address: str) -> bool:
+        """Whether anybody gets a reply to the address."""
+        return self._channel.has_subscriber(address) or is_elsewhere(address) or place_of_letter(address) is not None
+
+    def _letter(self, spoilt: Spoilt, at: int) -> DeadLetter:
+        position = self._outside.position_of(spoilt.command)
+        return DeadLetter(
+            "commands",
+            0,
+            position,
+            -1,
+            spoilt.reason,
+            spoilt.message,
+            at,
+            None,
+            None if spoilt.is_bare else record_of(spoilt.command),
+        )
+
+    def abort(self) -> None:
+        """Hand out again what was taken."""
+        self._outside.abort()
+
+    def submit(self, commands: Sequence[AnyCommand]) -> None:
+        """From any thread."""
+        self._channel.submit(commands)
+
+    def wake(self) -> None:
+        """From any thread."""
+        self._channel.wake()
+
+    def close(self) -> None:
+        """Give up ownership."""
+        if self._epoch == self._medium.epoch:
+            self._medium.let_go()
+        self._channel.end()

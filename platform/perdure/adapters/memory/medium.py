@@ -1,0 +1,111 @@
+"""The durable part of the in-memory log and store: what survives a simulated crash."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from perdure.adapters.memory.fold import Fold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from perdure.engine.ports import Batch
+    from perdure.model.commands import AnyCommand
+    from perdure.model.dead_letters import DeadLetter
+    from perdure.model.events import RecordProduced
+    from perdure.model.replies import AnyReply
+
+
+class MemoryMedium:
+    """Outlives the logs and stores that are opened on it; forgets nothing until it is dropped.
+
+    A new log on the same medium is a restart: it takes over, and the one before can commit no more.
+
+    Attributes:
+        batches: what was committed, in order.
+        commands: appended by "other processes" and not yet done with, each with its position.
+        replies: to "other processes".
+        records: for authors' topics, in order.
+        letters: commands that became dead letters.
+        written: the fold of all of them, for readers and for what the log finds again.
+        stored: the store's part; behind `batches` when the crash came between commit and apply.
+        epoch: how many logs were opened on it.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.commands: list[tuple[int, AnyCommand]] = []
+        self.replies: list[tuple[str, AnyReply]] = []
+        self.records: list[RecordProduced] = []
+        self.letters: list[DeadLetter] = []
+        self.written = Fold()
+        self.stored = Fold()
+        self.epoch = 0
+        self._appended = 0
+        self.lock = Lock()
+        self._wake: Callable[[], None] | None = None
+
+    def take_over(self, wake: Callable[[], None]) -> int:
+        """Become the owner, who is woken when commands are appended.
+
+        Returns:
+            The owner's epoch.
+        """
+        with self.lock:
+            self.epoch += 1
+            self._wake = wake
+            return self.epoch
+
+    def let_go(self) -> None:
+        """Be the owner no longer."""
+        with self.lock:
+            self._wake = None
+
+    def append(self, commands: Sequence[AnyCommand]) -> None:
+        """As another process would: durably, at once, from any thread."""
+        with self.lock:
+            for command in commands:
+                self._appended += 1
+                self.commands.append((self._appended, command))
+            wake = self._wake
+        if wake is not None:
+            wake()
+
+    def appended_after(self, position: int, limit: int) -> list[tuple[int, AnyCommand]]:
+        """Commands of other processes, from the one after `position`."""
+        with self.lock:
+            return [each for each in self.commands if each[0] > position][:limit]
+
+    def write(self, batch: Batch, consumed: int, replies: list[tuple[str, AnyReply]], letters: Sequence[DeadLetter] = ()) -> None:
+        """Record a batch, and that the commands up to the position `consumed` are done with."""
+        kept = replace(
+            batch,
+            events=list(batch.events),
+            states=dict(batch.states),
+            tasks=dict(batch.tasks),
+            tasks_ended=set(batch.tasks_ended),
+            timers=set(batch.timers),
+            timers_ended=set(batch.timers_ended),
+            records=list(batch.records),
+            cancelled=[],
+            replies=[],
+            letters=[],
+        )
+        with self.lock:
+            self.batches.append(kept)
+            self.catch_up(self.written)
+            self.commands = [each for each in self.commands if each[0] > consumed]
+            self.replies.extend(replies)
+            self.letters.extend(letters)
+            self.records += [record for _, record in batch.records]
+
+    def lose_store(self) -> None:
+        """As if the store's disk were gone: it is folded again from the log."""
+        self.stored = Fold()
+
+    def catch_up(self, fold: Fold) -> None:
+        """Fold the batches that are missing."""
+        for position in range(fold.checkpoint, len(self.batches)):
+            fold.add(position, self.batches[position])

@@ -1,0 +1,58 @@
+"""What everybody may read of the medium in memory, from any thread."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING
+
+from perdure.client.listing import ListQuery, count, select
+from perdure.codec.paging import PAGE_EVENTS, page_from
+
+if TYPE_CHECKING:
+    from perdure.adapters.memory.medium import MemoryMedium
+    from perdure.client.position import Position
+    from perdure.model.events import EventRecord
+    from perdure.model.replies import History
+    from perdure.model.states import WorkflowState
+
+
+class MemoryReader:
+    """`client.ports.Reader` on a `MemoryMedium`."""
+
+    def __init__(self, medium: MemoryMedium) -> None:
+        self._medium = medium
+
+    def state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of the workflow id."""
+        with self._medium.lock:
+            return self._medium.written.states.get(workflow_id)
+
+    def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:
+        """The history of a run."""
+        with self._medium.lock:
+            return [record for record in self._medium.written.events(run_id) if record.workflow_id == workflow_id]
+
+    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+        """A page of the history."""
+        return page_from(self.events(workflow_id, run_id), from_event_id, limit)
+
+    def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
+        """A page of workflows."""
+        with self._medium.lock:
+            return select(query, self._medium.written.states.values(), query.matches)
+
+    def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
+        """How many workflows there are, by (type, status)."""
+        with self._medium.lock:
+            return count(self._medium.written.states.values(), query or ListQuery())
+
+    def dead_letters(self) -> int:
+        """How many commands could not be handled, or were refused and nobody waited for the answer."""
+        return len(self._medium.letters)
+
+    def wait_for(self, position: Position, timeout_s: float) -> bool:
+        """Nothing to wait for: every read sees all that was answered before it."""
+        return True
+
+    def close(self) -> None:
+        """Nothing to let go of."""

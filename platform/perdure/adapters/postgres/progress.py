@@ -1,0 +1,84 @@
+"""How a projector is doing: what it waits for, how far behind it is, what it has counted. Read by health checks and metrics, any thread."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from perdure.engine.operator_log import Report
+    from perdure.ports.projection import Partition
+
+FIRST_S: Final = 1.0
+"""A wait is reported when it has lasted this long, seconds."""
+AGAIN_S: Final = 30.0
+"""And again after this time, seconds."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the process began.
+
+    Attributes:
+        events: rows of events written.
+        states: rows of workflows written.
+        transactions: committed.
+        unreadable: records that could not be decoded.
+        bare: rows whose values PostgreSQL does not take.
+        fenced: times that another projector had taken a partition.
+        deleted: workflows that were deleted because their retention had ended.
+    """
+
+    events: int = 0
+    states: int = 0
+    transactions: int = 0
+    unreadable: int = 0
+    bare: int = 0
+    fenced: int = 0
+    deleted: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """How it is doing.
+
+    Attributes:
+        report: told in words what an operator should know.
+        waiting_for: in words; empty: nothing.
+        trouble: the last thing a Kafka client said was wrong.
+        lag: records of a partition that are not in the tables yet.
+        pulse: when its loop went round last, monotonic seconds; 0: it has not begun.
+    """
+
+    report: Report
+    waiting_for: str = "it begins"
+    trouble: str = ""
+    lag: dict[Partition, int] = field(default_factory=dict["Partition", int])
+    counts: Counts = field(default_factory=Counts)
+    pulse: float = 0.0
+    _since: float = 0.0
+    _reported_at: float = 0.0
+
+    def waits(self, for_what: str) -> None:
+        """Said again and again while it lasts; reported once it has lasted a while."""
+        now = time.monotonic()
+        if not self._since:
+            self._since, self._reported_at = now, 0.0
+        self.waiting_for = for_what
+        lasts_s = now - self._since
+        if lasts_s < FIRST_S or (self._reported_at and now - self._reported_at < AGAIN_S):
+            return
+        self._reported_at = now
+        self.report(f"{for_what}; waiting, for {lasts_s:.0f} s; nothing is lost")
+
+    def goes_on(self) -> None:
+        """Nothing is waited for."""
+        if self._reported_at:
+            self.report(f"the projector goes on after {time.monotonic() - self._since:.0f} s")
+        self.waiting_for = self.trouble = ""
+        self._since = self._reported_at = 0.0
+
+    def troubled(self, message: str) -> None:
+        """A Kafka client says that something is wrong; it tries again by itself."""
+        self.trouble = message

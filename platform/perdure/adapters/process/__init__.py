@@ -1,0 +1,1 @@
+"""What all platforms share inside one process: the exchange between engine, clients and workers."""

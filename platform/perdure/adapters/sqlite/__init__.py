@@ -1,0 +1,1 @@
+"""Log, store, readers and clients of one machine, in one SQLite file."""

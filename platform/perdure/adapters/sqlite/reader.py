@@ -1,0 +1,121 @@
+"""What everybody may read of a SQLite file, from any process and thread."""
+
+from __future__ import annotations
+
+import builtins
+import sqlite3
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from perdure.adapters.sqlite.faults import fault
+from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, see_that_it_exists
+from perdure.adapters.sqlite.history import history_page
+from perdure.adapters.sqlite.listing import counted, listed, state_of
+from perdure.client.listing import ListQuery
+from perdure.codec.paging import PAGE_EVENTS
+from perdure.codec.records import decode_event_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.client.position import Position
+    from perdure.model.events import EventRecord
+    from perdure.model.replies import History
+    from perdure.model.states import WorkflowState
+
+T = TypeVar("T")
+
+_TEXT: Final = partial(str, encoding="utf-8", errors="replace")
+"""One text that is damaged does not make a whole list unreadable."""
+KEPT: Final = 8
+"""Connections that wait for the next read."""
+
+
+class SqliteReader:
+    """`client.ports.Reader` on a SQLite file, in any process; reads also while nobody runs it.
+
+    Args:
+        path: the file; opened with the first read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path).absolute()
+        self._lock = Lock()
+        self._free: builtins.list[sqlite3.Connection] = []
+        self._is_closed = False
+
+    def state(self, workflow_id: str) -> WorkflowState | None:
+        """The state of the workflow id."""
+        return self._read(lambda connection: state_of(connection, workflow_id))
+
+    def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:
+        """The history of a run."""
+        rows = self._read(
+            lambda c: c.execute("SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id", (run_id,)).fetchall()
+        )
+        records = [decode_event_record(row[0]) for row in rows]
+        return records if records and records[0].workflow_id == workflow_id else []
+
+    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+        """A page of the history."""
+        return self._read(lambda c: history_page(c, workflow_id, run_id, from_event_id, limit))
+
+    def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
+        """A page of workflows."""
+        return self._read(lambda connection: listed(connection, query))
+
+    def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
+        """How many workflows there are, by (type, status)."""
+        return self._read(lambda connection: counted(connection, query or ListQuery()))
+
+    def dead_letters(self) -> int:
+        """How many records could not be taken, and are neither retried nor dropped."""
+        return int(self._read(lambda c: c.execute("SELECT count(*) FROM dead_letters").fetchall())[0][0])
+
+    def wait_for(self, position: Position, timeout_s: float) -> bool:
+        """Nothing to wait for: every read sees all that was answered before it."""
+        return True
+
+    def close(self) -> None:
+        """Close the connections; one in use is closed when its read has ended."""
+        with self._lock:
+            self._is_closed = True
+            free, self._free = self._free, []
+        for connection in free:
+            connection.close()
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """In a connection of this read's own: a long one holds nobody else up, and in WAL mode no writer does."""
+        connection: sqlite3.Connection | None = None
+        try:
+            with self._lock:
+                connection = self._free.pop() if self._free else None
+            if connection is None:
+                connection = self._opened()
+            found = query(connection)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise fault(error, self._path) from error
+            raise
+        with self._lock:
+            is_kept = not self._is_closed and len(self._free) < KEPT
+            if is_kept:
+                self._free.append(connection)
+        if not is_kept:
+            connection.close()
+        return found
+
+    def _opened(self) -> sqlite3.Connection:
+        see_that_it_exists(self._path)
+        connection = connect(self._path, BUSY_S, mode="ro")
+        connection.text_factory = _TEXT
+        try:
+            check_format(connection, self._path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection

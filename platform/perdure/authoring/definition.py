@@ -1,0 +1,249 @@
+"""What a workflow type is made of, read from the author's class or function and checked at import."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from types import FunctionType
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
+
+from msgspec import Struct, field
+
+from perdure.authoring.members import Member, Query, Run, RunRef, Signal, View
+from perdure.errors import UsageError
+from perdure.model.generics import home_of, specialised
+from perdure.model.limits import fault_of_id
+from perdure.model.signature import hints_of, remember_local_names, takes_self
+from perdure.model.source import calling_place, place_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C")
+
+_ATTRIBUTE: Final = "__perdure_definition__"
+
+
+class Definition(Struct, frozen=True, eq=False, dict=True):
+    """A workflow type.
+
+    Attributes:
+        name: by which commands and histories know it.
+        cls: the author's class; None for a function.
+        run_fn: the author's function; it takes the instance first when there is a class.
+        signals: handlers by name; functions that take the instance first.
+        queries: the same.
+        views: at most one.
+        triggers: each with the signal it sends; empty: it starts.
+        init_takes_arguments: `__init__` takes what the run takes, else nothing.
+    """
+
+    name: str
+    cls: type[Any] | None
+    run_fn: Callable[..., Any]
+    signals: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
+    queries: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
+    views: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
+    init_takes_arguments: bool = False
+    triggers: list[tuple[Any, str]] = field(default_factory=list["tuple[Any, str]"])
+
+    @functools.cached_property
+    def returns(self) -> Any:
+        """The return annotation of the run, resolved; Any where there is none."""
+        return hints_of(self.run_fn).get("return", Any)
+
+    @property
+    def view(self) -> Callable[..., Any] | None:
+        """The view's function, which takes the instance; None where there is none."""
+        return next(iter(self.views.values()), None)
+
+    @property
+    def place(self) -> str:
+        """`file:line` of the run."""
+        return place_of(self.run_fn)
+
+    def create(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """A new instance, by the arguments of the run; None for a function workflow."""
+        if self.cls is None:
+            return None
+        return self.cls(*args, **kwargs) if self.init_takes_arguments else self.cls()
+
+
+DEFINED: Final[list[Definition]] = []
+"""Every workflow of this process, in the order of definition."""
+
+
+class Decorator(Protocol):
+    """`@workflow.defn(…)`."""
+
+    @overload
+    def __call__(self, cls: type[C], /) -> type[C]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> RunRef[None, P, R]: ...
+
+
+@overload
+def defn(cls: type[C], /) -> type[C]: ...  # type: ignore[overload-overlap]
+@overload
+def defn(fn: Callable[P, Coroutine[Any, Any, R]], /) -> RunRef[None, P, R]: ...
+@overload
+def defn(*, name: str | None = None) -> Decorator: ...
+def defn(target: Any = None, /, **options: Any) -> Any:
+    """Makes a class, or an `async def`, a workflow; bare, or with a name.
+
+    `__init__` takes nothing, or exactly what the run takes (checked at import).
+
+    Args:
+        target: the class or the function.
+        options: `name`, by default that of the class or function.
+
+    Raises:
+        UsageError: it cannot be one; the message names the line and what to change.
+    """
+    place = calling_place()
+    if odd := options.keys() - {"name"}:
+        raise UsageError(f"{place}: workflow.defn has no option {min(odd)!r}, only name.")
+    name = options.get("name")
+    if name is not None and (fault := fault_of_id(name, "name")):
+        raise UsageError(f"{place}: workflow.defn: {fault}")
+    if target is None:
+        return functools.partial(_define, name=name, place=place)
+    return _define(target, name, place)
+
+
+def definition_of(target: object) -> Definition:
+    """The definition of a workflow class, of a run seen from its class, or of a function workflow.
+
+    Raises:
+        UsageError: it is not a workflow.
+    """
+    if isinstance(target, RunRef):
+        return target.definition
+    if isinstance(target, type):
+        found = vars(target).get(_ATTRIBUTE)
+        if isinstance(found, Definition):
+            return found
+        raise UsageError(f"the class {target.__module__}.{target.__qualname__} is not a workflow: put @workflow.defn above it.")
+    for definition in reversed(DEFINED):
+        if definition.run_fn is target:
+            return definition
+    raise UsageError(f"{target!r} is not a workflow: give a class or a function that is marked with @workflow.defn.")
+
+
+def _define(target: Any, name: str | None, place: str) -> Any:
+    if isinstance(target, type):
+        definition = _of_class(target, name or target.__name__, place)
+        setattr(target, _ATTRIBUTE, definition)
+        result: Any = target
+    else:
+        definition = _of_function(target, name, place)
+        result = RunRef[Any, Any, Any](None, target, definition)
+    DEFINED.append(definition)
+    return result
+
+
+def _of_function(fn: Any, name: str | None, place: str) -> Definition:
+    if not isinstance(fn, FunctionType) or not inspect.iscoroutinefunction(fn):
+        raise UsageError(f"{place}: a workflow is a class or an `async def`, not {fn!r}.")
+    if takes_self(fn):
+        raise UsageError(
+            f"{place_of(fn)}: {fn.__qualname__} is a method: put @workflow.defn on the class and @workflow.run here."
+        )
+    remember_local_names(fn)
+    return Definition(name or fn.__name__, None, fn)
+
+
+def _of_class(cls: type[Any], name: str, place: str) -> Definition:
+    members = _members(cls)
+    runs: list[Member] = [m for m in members.values() if isinstance(m, Run)]
+    if not runs:
+        raise UsageError(f"{place}: the workflow {cls.__name__} has no run: put @workflow.run above its main method.")
+    if len(runs) > 1:
+        names = " and ".join(f"{m.name} ({place_of(m.fn)})" for m in runs)
+        raise UsageError(f"{place}: the workflow {cls.__name__} has more than one run: {names}; keep one.")
+    views = {n: m.of_class(cls) for n, m in members.items() if isinstance(m, View)}
+    if len(views) > 1:
+        raise UsageError(
+            f"{place}: the workflow {cls.__name__} has more than one view: {' and '.join(views)}; return all in one."
+        )
+    triggers = [(spec, m.name if isinstance(m, Signal) else "") for m in members.values() for spec in getattr(m, "_triggers", ())]
+    run_fn = runs[0].of_class(cls)
+    _see_that_a_start_fits(cls, triggers, run_fn)
+    return Definition(
+        name,
+        cls,
+        run_fn,
+        {n: m.of_class(cls) for n, m in members.items() if isinstance(m, Signal)},
+        {n: m.of_class(cls) for n, m in members.items() if isinstance(m, Query)},
+        views,
+        _init_takes_arguments(cls, run_fn),
+        triggers,
+    )
+
+
+def _see_that_a_start_fits(cls: type[Any], triggers: list[tuple[Any, str]], run_fn: Callable[..., Any]) -> None:
+    """A signal that starts gives the run nothing, or its own value."""
+    if len([each for each in _parameters(run_fn) if each.default is each.empty]) <= 1:
+        return
+    for spec, signal in triggers:
+        if spec.starts:
+            raise UsageError(
+                f"{spec.place}: workflow.trigger: start=True on {cls.__name__}.{signal} would start a run that takes more than one argument."
+            )
+
+
+def _members(cls: type[Any]) -> dict[str, Member]:
+    members: dict[str, Member] = {}
+    for base in reversed(cls.__mro__):
+        for name, value in vars(base).items():
+            before = members.get(name)
+            if not isinstance(value, Member):
+                if before is not None:
+                    raise UsageError(
+                        f"{place_of(value)}: {base.__name__}.{name} replaces a {before.kind}: put @workflow.{before.kind} above it."
+                    )
+                continue
+            if before is not None and type(before) is not type(value):
+                raise UsageError(
+                    f"{place_of(value.fn)}: {base.__name__}.{name} is a {value.kind}, but a {before.kind} in a base class."
+                )
+            if value.name != name:
+                raise UsageError(f"{place_of(value.fn)}: one {value.kind} has two names, {name} and {value.name}; keep one.")
+            members[name] = value
+    return members
+
+
+def _init_takes_arguments(cls: type[Any], run_fn: Callable[..., Any]) -> bool:
+    if cls.__init__ is object.__init__:
+        return False
+    own, runs = _parameters(cls.__init__), _parameters(run_fn)
+    if not own:
+        return False
+    if own != runs and not _mean_the_same(cls, own, run_fn, runs):
+        raise UsageError(
+            f"{place_of(cls.__init__)}: __init__ of the workflow {cls.__name__} takes ({_in_words(own)}); it must take nothing, or "
+            f"exactly what the run takes: ({_in_words(runs)})."
+        )
+    return True
+
+
+def _mean_the_same(
+    cls: type[Any], own: list[inspect.Parameter], run_fn: Callable[..., Any], runs: list[inspect.Parameter]
+) -> bool:
+    """Whether `__init__` and the run take the same, though one says `T` where the other says `Order`."""
+    init = specialised(cls.__init__, cls, home_of(cls.__init__, cls))
+    if [each.replace(annotation=each.empty) for each in own] != [each.replace(annotation=each.empty) for each in runs]:
+        return False
+    try:
+        by_init, by_run = hints_of(init), hints_of(run_fn)
+    except UsageError:  # a name that is defined further down
+        return False
+    return all(by_init.get(each.name, Any) == by_run.get(each.name, Any) for each in runs)
+
+
+def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(fn).parameters.values())[1:]
+
+
+def _in_words(parameters: list[inspect.Parameter]) -> str:
+    return ", ".join(str(p) for p in parameters)

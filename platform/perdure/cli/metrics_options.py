@@ -1,0 +1,121 @@
+"""How a process of ours is watched: options that `dev`, `engine` and `worker` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from perdure.engine.operator_log import Report
+    from perdure.observability.observed import Observed
+    from perdure.observability.server import ObservabilityServer
+
+
+class LogFormat(StrEnum):
+    """How the log is written."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least important lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Serve /metrics, /health/live and /health/ready here; 0 for any free port. Not served by default.",
+        envvar="PERDURE_METRICS_PORT",
+        min=0,
+        max=65535,
+    ),
+]
+MetricsHostOption = Annotated[
+    str, typer.Option(help="Where these listen; 0.0.0.0 where others shall ask.", envvar="PERDURE_METRICS_HOST")
+]
+LogFormatOption = Annotated[
+    LogFormat, typer.Option(help="Lines for people, or one JSON object a line.", envvar="PERDURE_LOG_FORMAT")
+]
+LogLevelOption = Annotated[LogLevel, typer.Option(help="The least important lines that are written.", envvar="PERDURE_LOG_LEVEL")]
+TracesOption = Annotated[
+    bool,
+    typer.Option(
+        "--traces",
+        help="Send traces by OTLP, as OpenTelemetry's own variables say (OTEL_EXPORTER_OTLP_ENDPOINT, …); needs 'perdure[otel]'.",
+        envvar="PERDURE_TRACES",
+    ),
+]
+
+
+def say(message: str) -> None:
+    """Write a line to standard error, in the format of the process's log."""
+    from perdure.observability.logs import announce
+
+    if not announce(message):
+        typer.echo(message, err=True)
+
+
+@dataclass(frozen=True)
+class Observing:
+    """What was asked for.
+
+    Attributes:
+        port: of metrics and health; 0: any free one; None: not served.
+        host: the same.
+        log_format: of the process's log.
+        log_level: the same.
+        has_traces: whether traces are sent.
+    """
+
+    port: int | None = None
+    host: str = "127.0.0.1"
+    log_format: LogFormat = LogFormat.CONSOLE
+    log_level: LogLevel = LogLevel.INFO
+    has_traces: bool = False
+
+    def begin(self) -> None:
+        """The whole process logs in this format from here, and traces if that was asked for.
+
+        Raises:
+            UsageError: OpenTelemetry is not installed.
+        """
+        self.begin_log()
+        if self.has_traces:
+            from perdure.observability.traces import export
+
+            export("perdure")
+
+    def begin_log(self) -> None:
+        """The whole process logs in this format from here."""
+        from logging import getLevelNamesMapping
+
+        from perdure.observability.logs import configure
+
+        configure(is_json=self.log_format is LogFormat.JSON, level=getLevelNamesMapping()[self.log_level.upper()])
+
+    def report(self, name: str) -> Report:
+        """What an engine or a log is told to tell: it goes to the log, under the name."""
+        from perdure.observability.logs import report_to
+
+        return report_to(name)
+
+    def server(self, observed: Observed) -> ObservabilityServer | None:
+        """The server that was asked for, listening but not started.
+
+        Raises:
+            InfrastructureError: the port is taken.
+        """
+        if self.port is None:
+            return None
+        from perdure.observability.server import ObservabilityServer
+
+        return ObservabilityServer(observed, self.host, self.port)

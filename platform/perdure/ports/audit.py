@@ -1,0 +1,92 @@
+"""The audit trail: what people and programs did to workflows through the HTTP API, kept as long as the platform's own records.
+
+It is stored beside the platform's records: in a table of the SQLite file (`adapters/sqlite/audit.py`), or in the topic
+`<namespace>.audit` (`adapters/kafka/admin/audit.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+PAGE_LIMIT: Final = 1_000
+KEPT_US: Final = 400 * 86_400_000_000
+"""How long entries are kept: a year, and what it takes to look back at it."""
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One action.
+
+    Attributes:
+        at: when it was answered, microseconds.
+        who: the principal: `key:<id> <name>` or `oidc:<subject>`.
+        role: that they had; empty: none.
+        action: `start`, `signal`, `cancel`, …: the route's name.
+        target: a workflow id, a dead letter's id; empty: none.
+        outcome: `done`, `refused` (the answer was no) or `failed` (nobody knows whether it was done).
+        status: of the HTTP answer.
+        detail: what was asked for besides, and why it was refused; payloads never.
+        request_id: of the HTTP request; the log's lines have it, too.
+        address: where from.
+    """
+
+    at: int
+    who: str
+    role: str
+    action: str
+    target: str
+    outcome: str
+    status: int
+    detail: str = ""
+    request_id: str = ""
+    address: str = ""
+
+
+class KeptEntry(msgspec.Struct, frozen=True):
+    """An entry, and where it lies: greater numbers are later."""
+
+    number: int
+    entry: AuditEntry
+
+
+class AuditTrail(Protocol):
+    """Append-only. Any thread may use it; it may wait."""
+
+    def append(self, entries: Sequence[AuditEntry]) -> None:
+        """Keep them; durable when this returns.
+
+        Raises:
+            InfrastructureError: they are not; the message says what to do.
+        """
+
+    def entries(self, limit: int, before: int | None = None) -> list[KeptEntry]:
+        """The latest ones, latest first.
+
+        Args:
+            limit: at most so many.
+            before: of those with a smaller number.
+
+        Raises:
+            InfrastructureError: they cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+encode_entry: Final = msgspec.json.Encoder().encode
+decode_entry: Final = msgspec.json.Decoder(AuditEntry).decode
+
+
+def read_entry(record: Any) -> AuditEntry:
+    """The entry; of one that cannot be read, one that says so, so that the others can be read."""
+    try:
+        return decode_entry(record)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        detail = f"this entry cannot be read: {error}"
+        return AuditEntry(
+            at=0, who="", role="", action="unreadable", target="", outcome="unreadable", status=0, detail=detail[:1_000]
+        )

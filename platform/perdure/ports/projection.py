@@ -1,0 +1,107 @@
+"""What a projector (`adapters.postgres.projector`) needs of its source: states and events, in order, each partition from a given place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from perdure.errors import InfrastructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from perdure.model.events import EventRecord
+    from perdure.model.states import WorkflowState
+
+
+class NotThereYet(InfrastructureError):
+    """What is to be read does not exist, or cannot be asked for; it may come."""
+
+
+Topic: TypeAlias = Literal["state", "events"]
+Partition: TypeAlias = tuple[Topic, int]
+"""Of which topic, and its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that cannot be decoded.
+
+    Attributes:
+        reason: one word: `undecodable`, or `unknown_schema`, which may become known.
+        message: for people.
+        key: as found.
+        value: as found.
+        schema: what its header says; empty: it has none.
+    """
+
+    topic: Topic
+    partition: int
+    offset: int
+    reason: str
+    message: str
+    key: bytes | None
+    value: bytes | None
+    schema: str
+
+
+@dataclass(slots=True)
+class Taken:
+    """What was read at once.
+
+    Attributes:
+        states: the last of each workflow id; None: it is gone.
+        events: records, in order; within a partition all that were read.
+        ended: keys of event records that are gone: workflow id, run id, first event id.
+        unreadable: what cannot be decoded.
+        next_offsets: where each partition that was read, or whose end was reached, goes on.
+        reflected: by number, up to where in the events all that was committed with them, states included, has been taken.
+        count: records.
+    """
+
+    states: dict[str, WorkflowState | None] = field(default_factory=dict[str, "WorkflowState | None"])
+    events: list[EventRecord] = field(default_factory=list["EventRecord"])
+    ended: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    unreadable: list[Unreadable] = field(default_factory=list["Unreadable"])
+    next_offsets: dict[Partition, int] = field(default_factory=dict["Partition", int])
+    reflected: dict[int, int] = field(default_factory=dict[int, int])
+    count: int = 0
+
+
+class Source(Protocol):
+    """Where records come from. Belongs to one thread."""
+
+    def take(self, limit: int, timeout_s: float) -> Taken:
+        """What is there, at most about so many records; waits for the first up to `timeout_s`.
+
+        Raises:
+            InfrastructureError: a topic does not exist, or we may not read it; the message says what to do.
+        """
+        ...
+
+    @property
+    def gained(self) -> Collection[Partition]:
+        """Ours, and not read before `begin` says from where."""
+        ...
+
+    @property
+    def owned(self) -> Collection[Partition]:
+        """Ours, and read. What is taken is of these only."""
+        ...
+
+    def begin(self, offsets: Mapping[Partition, int]) -> None:
+        """Read these from here on."""
+
+    def begin_again(self) -> None:
+        """All that is owned is gained anew: what was taken and not written is read again."""
+
+    def end_of(self, partition: Partition) -> int:
+        """Where the partition ends, as far as is known without asking; -1: it is not known."""
+        ...
+
+    def decode(self, found: Unreadable) -> Taken | None:
+        """Try a record once more; None: it still cannot be decoded."""
+        ...
+
+    def close(self) -> None:
+        """Let go. Idempotent."""
