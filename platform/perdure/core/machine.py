@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from perdure.core.state import RunState
 from perdure.model import actions as ac
+from perdure.model import addresses
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import AnyReply
@@ -35,6 +36,18 @@ class Outbox(Protocol):
 
     def produce(self, workflow_id: str, record: ev.RecordProduced) -> None:
         """Write a record to a topic of the author's."""
+
+    def send(self, command: cm.AnyCommand) -> None:
+        """Send a command to a workflow, of any partition: it is taken once, after those that were sent to it before.
+
+        A sender keeps within its limits: what cannot be written, or is too large, costs the command that caused it.
+        """
+
+    def reply(self, request: cm.Request, reply: AnyReply) -> None:
+        """Answer a request that was taken before."""
+
+    def answered(self, run_id: str, subject: str, reply: AnyReply) -> None:
+        """Answer the clients that wait for the answer about a subject, each under the id of its request."""
 
     def failed(self, run: RunState, event: ev.AnyEvent, activity: str = "") -> None:
         """Tell the operator that the run, or an attempt of the activity of this name, has failed."""
@@ -70,6 +83,10 @@ Decide = Callable[[RunState, Any, Stamp], Decision]
 
 Record = Callable[[RunState, Any, "Outbox | None"], None]
 """(run, event, outbox): changes the run, and writes what must happen then; None: the event is only read again."""
+
+
+Answer = Callable[[addresses.Workflow, AnyReply], cm.AnyCommand]
+"""(address, answer) to the command that tells the workflow."""
 
 
 class ActionRule(NamedTuple):
@@ -121,7 +138,10 @@ class Machine:
         wakes: the events that workflow code can notice.
         due: the command that a timer of a kind becomes when it fires.
         waits: (run, limit) to what an open run waits for, at most `limit` of them.
-        close: (run, outbox): stop what is open, since the run has ended.
+        close: (run, outbox): stop what is open, since the run is going to end.
+        ended: (run, outbox): the run has ended, and its state says how.
+        answers: the command that an answer to one of our requests becomes, by the `kind` of its address; no request, since nobody
+            waits for the answer to an answer.
     """
 
     name: str
@@ -136,6 +156,8 @@ class Machine:
     due: Mapping[TimerKind, Callable[[Timer], cm.AnyCommand]] = field(default_factory=dict[Any, Any])
     waits: Callable[[RunState, int], list[Wait]] = _no_waits
     close: Callable[[RunState, Outbox | None], None] | None = None
+    ended: Callable[[RunState, Outbox | None], None] | None = None
+    answers: Mapping[str, Answer] = field(default_factory=dict[str, Any])
 
 
 NOTHING = Decision()

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, get_args
 
-from perdure.core.machine import ActionRule, Decide, Machine, Outbox, Record
-from perdure.core.machines import activity, lifecycle, record, signal, timer
+from perdure.core.machine import ActionRule, Answer, Decide, Machine, Outbox, Record
+from perdure.core.machines import activity, lifecycle, promise, record, signal, timer
 from perdure.core.state import RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
@@ -22,6 +22,7 @@ MACHINES: Final[tuple[Machine, ...]] = (
     activity.MACHINE,
     timer.MACHINE,
     record.MACHINE,
+    promise.MACHINE,
 )
 """In the order in which `waits` names what a run waits for."""
 
@@ -66,13 +67,16 @@ def _name(key: Any) -> str:
 
 
 def _closing(end: Record, machines: Iterable[Machine]) -> Record:
-    """The record of an event that ends the run: whatever is still open is stopped."""
+    """The record of an event that ends the run: whatever is still open is stopped before, whoever waits is answered after."""
     closers = [machine.close for machine in machines if machine.close is not None]
+    enders = [machine.ended for machine in machines if machine.ended is not None]
 
     def record_end(run: RunState, event: Any, outbox: Outbox | None) -> None:
         for close in closers:
             close(run, outbox)
         end(run, event, outbox)
+        for ended in enders:
+            ended(run, outbox)
 
     return record_end
 
@@ -102,6 +106,11 @@ DUE: Final[dict[TimerKind, Callable[[Timer], cm.AnyCommand]]] = merged(
     ((each.name, each.due) for each in MACHINES), TimerKind, "timer"
 )
 """What a timer asks of its run when it fires."""
+
+ANSWERS: Final[dict[str, Answer]] = merged(
+    ((each.name, each.answers) for each in MACHINES), {kind for each in MACHINES for kind in each.answers}, "answers of kind"
+)
+"""What becomes of an answer to a workflow, by the kind of its address."""
 
 WAKES: Final[frozenset[type[ev.Event]]] = frozenset().union(*(each.wakes for each in MACHINES))
 """The events that workflow code can notice."""

@@ -10,7 +10,7 @@ from perdure.core.registry import DECIDE, MACHINES, RECORD
 from perdure.core.state import RunState
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.replies import Closed, Refused
+from perdure.model.replies import Refused
 from perdure.model.states import WAITS_TOLD, Wait, WorkflowState
 
 
@@ -146,11 +146,6 @@ def waits_of(run: RunState) -> tuple[Wait, ...]:
             break
         waits += machine.waits(run, room)
     return tuple(waits)
-
-
-def closed_reply(run: RunState, request_id: str) -> Closed:
-    """How a closed run ended, for a request that awaits it."""
-    return Closed(request_id, run.run_id, run.status, run.result, run.failure, run.reason)
 
 
 def _of_closed(run: RunState, command: cm.AnyCommand) -> Decision:

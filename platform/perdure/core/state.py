@@ -105,6 +105,7 @@ class RunState:
         timers: the armed ones, number to `fires_at`.
         requests: kind and id of each recorded request but the start, to a hash of its content (`core.requests`) that only this
             process understands.
+        promises: the answers that the run owes to workflows: by subject, the address and the id of each request.
         last_hash: of the last record; empty before the first.
         input_partition: of the last command that a record covers; -1 when there is none.
         input_offset: the same.
@@ -121,6 +122,7 @@ class RunState:
         "last_event_id",
         "last_hash",
         "phase",
+        "promises",
         "reason",
         "requests",
         "result",
@@ -148,6 +150,7 @@ class RunState:
         self.timers: dict[int, int] = {}
         self.input_partition = self.input_offset = -1
         self.requests: dict[requests.Key, int] = {}
+        self.promises: dict[str, dict[tuple[str, str], None]] = {}
 
     @property
     def type(self) -> str:

@@ -99,7 +99,7 @@ class Activation:
 
         A refused change that nobody hears of would be lost in silence: it becomes a dead letter. A refused read loses nothing.
         """
-        self.outbox.reply(command.reply_to, reply)
+        self.outbox.reply(command, reply)
         if type(reply) is Refused and isinstance(command, CHANGES) and not self._can_answer(command.reply_to):
             taken = self._quarantine.current or command
             self.outbox.batch.letters.append(Spoilt(taken, "refused", f"{reply.message} ({reply.code})"))

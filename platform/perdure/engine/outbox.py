@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from msgspec.structs import replace
 
+from perdure.core.registry import ANSWERS
 from perdure.core.state import RunState
-from perdure.engine.ports import Batch, Steps
+from perdure.engine.ports import Batch, Spoilt, Steps
+from perdure.engine.waiters import Waiters
+from perdure.model import addresses
+from perdure.model.commands import AnyCommand, Request
+from perdure.model.described import described
 from perdure.model.events import AnyEvent, RecordProduced
 from perdure.model.replies import AnyReply
 from perdure.model.tasks import Task
@@ -25,16 +30,18 @@ class BatchOutbox:
 
     Args:
         steps: where local activities run.
+        waiters: clients that wait for answers.
 
     Attributes:
         failures: what failed in this batch: the run, the event, the name of the activity.
         awaited: steps started in this batch that the batch is held open for, by (run id, activity number).
     """
 
-    __slots__ = ("_details", "_slow", "_steps", "_to_start", "awaited", "batch", "failures")
+    __slots__ = ("_details", "_slow", "_steps", "_to_start", "_waiters", "awaited", "batch", "failures")
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, waiters: Waiters | None = None) -> None:
         self._steps = steps
+        self._waiters = waiters or Waiters()
         self._to_start: list[Task] = []
         self._details: dict[tuple[str, int], bytes] = {}
         self.batch = Batch()
@@ -80,12 +87,46 @@ class BatchOutbox:
         if len(self._details) > DETAILS_KEPT:
             del self._details[next(iter(self._details))]
 
-    def reply(self, reply_to: str, reply: AnyReply | None) -> None:
-        """Answer, if anybody waits."""
-        if reply_to and reply is not None:
-            self.batch.replies.append((reply_to, reply))
+    def _tell(self, request: Request, reply: AnyReply) -> None:
+        """An answer to a workflow is a command for it.
+
+        Nothing may be raised here: the batch may close a run, which does not depend on who waits for that.
+        """
+        address = addresses.parse(request.reply_to)
+        if not isinstance(address, addresses.Workflow):
+            return  # hostile text: there is nobody to answer
+        make = ANSWERS.get(address.kind)
+        if make is None:
+            fault = f"nothing here takes answers of kind {address.kind!r}; was the workflow started by a newer version?"
+        else:
+            try:
+                self.batch.commands.append(make(address, reply))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one answer, the others are sent
+                fault = f"no command can be made of the answer: {described(error)}"
+            else:
+                return
+        message = f"workflow {address.workflow_id!r} waits for an answer, but {fault}"
+        self.batch.letters.append(Spoilt(cast("AnyCommand", request), "unanswerable", message))
 
     # ---- core.machine.Outbox
+
+    def answered(self, run_id: str, subject: str, reply: AnyReply) -> None:
+        """Answer the clients that wait for the answer about a subject."""
+        for request in self._waiters.answer(run_id, subject):
+            self.reply(request, replace(reply, request_id=request.request_id))
+
+    def send(self, command: AnyCommand) -> None:
+        """Send a command to a workflow."""
+        self.batch.commands.append(command)
+
+    def reply(self, request: Request, reply: AnyReply | None) -> None:
+        """Answer, if anybody waits."""
+        if not (reply_to := request.reply_to) or reply is None:
+            return
+        if reply_to.startswith(addresses.WORKFLOW):
+            self._tell(request, reply)
+        else:
+            self.batch.replies.append((reply_to, reply))
 
     def dispatch(self, task: Task) -> None:
         """Give a task to workers, or start a step."""
@@ -133,3 +174,11 @@ class BatchOutbox:
             self.batch.timers.discard(timer)
         else:
             self.batch.timers_ended.add(timer)
+
+
+def can_reply(address: str) -> bool:
+    """Whether an answer is no more trouble than the request was: it is for nobody, for a client, or for a workflow that takes it."""
+    if not address.startswith(addresses.WORKFLOW):
+        return True
+    found = addresses.parse(address)
+    return isinstance(found, addresses.Workflow) and found.kind in ANSWERS

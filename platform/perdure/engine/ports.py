@@ -37,7 +37,8 @@ class Spoilt(NamedTuple):
 
     Attributes:
         command: as `Log.take` handed it out, or as the engine made it.
-        reason: one word: `refused`, since nobody waits for the answer, or `poisoned`, since it could not be handled or written.
+        reason: one word: `refused`, since nobody waits for the answer; `unanswerable`, since the answer is for a workflow and
+            nothing here knows what to make of it; or `poisoned`, since it could not be handled or written.
         message: what is wrong, for people.
         is_bare: keep the place and the reason only, since the command itself could not be written.
     """
@@ -63,6 +64,7 @@ class Batch:
         timers_ended: no longer to be kept. A timer is never in both.
         cancelled: tokens of attempts whose result nobody wants any more; workers that run one are asked to stop it, after the commit.
         records: for topics of the author's, each with the id of its workflow, in order.
+        commands: for workflows, of any partition, in order. `Log.take` hands them out, each once, wherever the partition is owned.
         replies: to whom (`reply_to`), and what; delivered after the commit.
         letters: commands that become dead letters.
     """
@@ -76,6 +78,7 @@ class Batch:
     timers_ended: set[Timer] = field(default_factory=set["Timer"])
     cancelled: list[str] = field(default_factory=list[str])
     records: list[tuple[str, RecordProduced]] = field(default_factory=list["tuple[str, RecordProduced]"])
+    commands: list[AnyCommand] = field(default_factory=list["AnyCommand"])
     replies: list[tuple[str, AnyReply]] = field(default_factory=list["tuple[str, AnyReply]"])
     letters: list[Spoilt] = field(default_factory=list[Spoilt])
 
@@ -131,7 +134,8 @@ class Log(Protocol):
 
         Afterwards replies and tasks are delivered. The batch is not kept.
 
-        A reply to an address that does not parse is dropped: there is nobody to answer.
+        A reply to an address that does not parse is dropped: there is nobody to answer. Replies to workflows are not replies any
+        more: the engine has made commands of them.
 
         Raises:
             CommitAborted: nothing was recorded; call `abort`.

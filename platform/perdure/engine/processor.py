@@ -23,7 +23,7 @@ from perdure.engine.hybrid_clock import HybridClock
 from perdure.engine.leases import AT_ONCE, Leases
 from perdure.engine.messages import Messages
 from perdure.engine.operator_log import Report, Sparing, to_stderr
-from perdure.engine.outbox import BatchOutbox
+from perdure.engine.outbox import BatchOutbox, can_reply
 from perdure.engine.ports import Batch, Spoilt
 from perdure.engine.quarantine import BARE, Poison, Quarantine, Stage, Way
 from perdure.engine.reads import Reads
@@ -107,13 +107,13 @@ class Engine:
         self._report = report or to_stderr
         self._report_letter = Sparing(self._report)
         self._time = HybridClock(clock, self._report)
-        self._outbox = BatchOutbox(steps)
+        self._waiters = Waiters()
+        self._outbox = BatchOutbox(steps, self._waiters)
         self._failure_log = FailureLog()
         self._runs = ActiveRuns(store, definitions, payloads, settings.cached_runs)
         self._reviewer = Reviewer(store, self._runs)
         self._timers = TimerQueue(store)
         self._leases = Leases()
-        self._waiters = Waiters()
         self._own: deque[cm.AnyCommand] = deque()
         self._taken_own: list[cm.AnyCommand] = []
         self._farewells: list[tuple[str, AnyReply]] = []
@@ -355,7 +355,7 @@ class Engine:
             if _differs(active.public, public):
                 batch.states[state.workflow_id] = active.public = public
             if state.phase.is_closed:
-                self._waiters.answer(state, self._outbox)
+                self._waiters.close(state, self._outbox)
 
     # ---- 5. committed, 6. aborted
 
@@ -371,6 +371,7 @@ class Engine:
                 self._waiters.forget(active.state.run_id)
                 self._runs.drop_if(active)
         self._touched.clear()
+        self._waiters.settle()
         self._quarantine.settle()
         self._leases.settle()
         self._taken_own.clear()
@@ -395,6 +396,7 @@ class Engine:
         self._log.abort()
         self._timers.load()
         self._leases.restore()
+        self._waiters.abort()
         self._quarantine.abort()
         self._own.extendleft(reversed(self._taken_own))
         self._taken_own.clear()
@@ -422,9 +424,9 @@ class Engine:
     def _bury(self, command: cm.AnyCommand, poison: Poison) -> None:
         """A command that spoilt a batch becomes a dead letter; with fewer parts each time that this cannot be written."""
         self._outbox.batch.letters.append(Spoilt(command, "poisoned", poison.message, is_bare=poison.strikes >= BARE))
-        if poison.strikes == 1 and isinstance(command, cm.Request):
+        if poison.strikes == 1 and isinstance(command, cm.Request) and can_reply(command.reply_to):
             message = f"{type(command).__name__} cannot be handled ({poison.message}); it is a dead letter now"
-            self._outbox.reply(command.reply_to, Refused(command.request_id, "bad_input", message))
+            self._outbox.reply(command, Refused(command.request_id, "bad_input", message))
 
 
 def _condemnation(command: cm.AnyCommand, message: str) -> str:

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from perdure import errors
-from perdure.core.run import closed_reply, fold
+from perdure.core.machines.promise import CLOSED, closed_reply
+from perdure.core.run import decide, fold
 from perdure.core.state import Phase, RunState
 from perdure.engine.faults import too_large
+from perdure.engine.outbox import can_reply
+from perdure.model import addresses
 from perdure.model.limits import ID_BYTES
 from perdure.model.replies import Answered, History, QueryRaised, Refused
 from perdure.replay.suspensions import STRAYED, SUSPENDING
 
 if TYPE_CHECKING:
     from perdure.engine.activation import Activation
+    from perdure.engine.active import ActiveRun
     from perdure.engine.waiters import Waiters
     from perdure.model import commands as cm
     from perdure.model.payloads import Payloads
@@ -48,15 +52,28 @@ class Reads:
         if command.run_id and active is not None and active.state.run_id != command.run_id:
             earlier = activation.runs.history(command.workflow_id, command.run_id)
             if earlier:  # others followed it, so it has closed
-                reply(command.reply_to, closed_reply(fold(earlier), command.request_id))
+                reply(command, closed_reply(fold(earlier), command.request_id))
                 return
         active = activation.find(command)
         if active is None:
             return
         if active.state.phase.is_closed:
-            reply(command.reply_to, closed_reply(active.state, command.request_id))
+            reply(command, closed_reply(active.state, command.request_id))
+        elif not command.reply_to.startswith(addresses.WORKFLOW):
+            self._waiters.add(active.state.run_id, CLOSED, command)
         else:
-            self._waiters.add(active.state.run_id, command)
+            self._promise(active, command)
+
+    def _promise(self, active: ActiveRun, command: cm.AwaitWorkflow) -> None:
+        """A workflow waits: that is recorded, since it does not ask again."""
+        activation = self._activation
+        if not can_reply(command.reply_to):
+            activation.refuse(command, "bad_input", f"no answer can be sent to {command.reply_to[: addresses.LONGEST]!r}")
+            return
+        decision = decide(active.state, command, activation.stamp)
+        for event in decision.events:
+            activation.record(active, event)
+        activation.answer(command, decision.reply)
 
     def read_history(self, command: cm.ReadHistory) -> None:
         """Answer with a page of the history."""
@@ -65,7 +82,7 @@ class Reads:
         if not run_id and (active := runs.find(command.workflow_id)) is not None:
             run_id = active.state.run_id
         page = runs.page(command.workflow_id, run_id, command.from_event_id) if run_id else History("", ())
-        self._activation.outbox.reply(command.reply_to, replace(page, request_id=command.request_id))
+        self._activation.outbox.reply(command, replace(page, request_id=command.request_id))
 
     def query(self, command: cm.QueryWorkflow) -> None:
         """Answer with what the code says."""
@@ -87,7 +104,7 @@ class Reads:
                 message = f"the code of workflow {command.workflow_id!r} cannot be brought back: {error}"
                 activation.refuse(command, "suspended", message)
                 return
-        activation.outbox.reply(command.reply_to, self._answer(active.live, command, state.run_id))
+        activation.outbox.reply(command, self._answer(active.live, command, state.run_id))
         active.drop_code_if_spoilt()
 
     def _answer(self, live: Any, command: cm.QueryWorkflow, run_id: str) -> Answered | Refused | QueryRaised:

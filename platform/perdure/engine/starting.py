@@ -82,7 +82,7 @@ class Starting:
         active.events.append(started)
         activation.runs.add(active)
         activation.touched[state.run_id] = active
-        outbox.reply(command.reply_to, Accepted(command.request_id, state.run_id))
+        outbox.reply(command, Accepted(command.request_id, state.run_id))
         if state.phase is Phase.RUNNING:  # code whose start is delayed is made when it begins
             active.live = activation.runs.create_live(active)
             activation.show(active, started)

@@ -2,32 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec import Struct
-
-DEAD_LETTER: Final = "dead-letter:"
-"""A reply to this address that is a refusal becomes a dead letter; what follows is topic/partition/offset."""
-
-
-def place_of_letter(address: str) -> tuple[str, int, int] | None:
-    """Topic, partition and offset in such an address; None when it is not one of these, or does not parse."""
-    if not address.startswith(DEAD_LETTER):
-        return None
-    topic, _, rest = address[len(DEAD_LETTER) :].partition("/")
-    partition, _, offset = rest.partition("/")
-    number, position = number_of(partition, 2**31), number_of(offset, 2**63)
-    if not topic or number is None or position is None:
-        return None
-    return topic, number, position
-
-
-def number_of(text: str, below: int) -> int | None:
-    """A number that is written with ASCII digits; None when it is none, or not below `below`."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):  # `int` itself refuses thousands of digits
-        return None
-    number = int(text)
-    return number if number < below else None
 
 
 class RecordHeader(Struct, array_like=True, frozen=True, gc=False):

@@ -187,6 +187,17 @@ class RecordProduced(Event, frozen=True, gc=True):
     headers: tuple[RecordHeader, ...] = ()
 
 
+class AnswerPromised(Event, frozen=True):
+    """A workflow waits for an answer, which is sent when there is one: with the events that cause it. Ignored by replay.
+
+    `subject` says what the answer is about; empty: how the run ends.
+    """
+
+    request_id: str
+    reply_to: str
+    subject: str = ""
+
+
 AnyEvent = (
     WorkflowStarted
     | WorkflowBegun
@@ -212,6 +223,7 @@ AnyEvent = (
     | TimerCancelled
     | CommandIgnored
     | RecordProduced
+    | AnswerPromised
 )
 
 TERMINAL: Final = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut)

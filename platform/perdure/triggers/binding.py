@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from perdure.errors import PayloadError, UsageError
+from perdure.model.addresses import DeadLetter
 from perdure.model.commands import SignalWorkflow, StartWorkflow
-from perdure.model.dead_letters import DEAD_LETTER
 from perdure.model.described import described
 from perdure.model.limits import ID_BYTES, fault_of_id
 from perdure.triggers.decoding import BadRecord, value_of
@@ -123,7 +123,7 @@ class Bindings:
             raise BadRecord("bad_id", f"{spec.place}: {fault}")
         place = f"{source.topic}/{source.partition}/{source.offset}"
         request_id = _request_id(f"{place}/{definition.name}/{signal}")
-        reply_to = f"{DEAD_LETTER}{place}"
+        reply_to = str(DeadLetter(source.topic, source.partition, source.offset))
         if signal and not spec.starts:
             payload = self._encoded(definition.signals[signal], value, f"signal {signal!r}")
             return SignalWorkflow(workflow_id, "", request_id, reply_to, name=signal, input=payload)

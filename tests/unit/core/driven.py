@@ -12,6 +12,7 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
+from perdure.model.replies import AnyReply
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer
 
@@ -29,6 +30,9 @@ class Written:
         self.stopped: list[str] = []
         self.records: list[tuple[str, ev.RecordProduced]] = []
         self.failures: list[tuple[ev.AnyEvent, str]] = []
+        self.sent: list[cm.AnyCommand] = []
+        self.replies: list[tuple[str, AnyReply]] = []
+        self.subjects: list[tuple[str, str]] = []
 
     def dispatch(self, task: Task) -> None:
         self.tasks[task.run_id, task.number] = task
@@ -41,6 +45,15 @@ class Written:
 
     def produce(self, workflow_id: str, record: ev.RecordProduced) -> None:
         self.records.append((workflow_id, record))
+
+    def send(self, command: cm.AnyCommand) -> None:
+        self.sent.append(command)
+
+    def reply(self, request: cm.Request, reply: AnyReply) -> None:
+        self.replies.append((request.reply_to, reply))
+
+    def answered(self, run_id: str, subject: str, reply: AnyReply) -> None:
+        self.subjects.append((run_id, subject))
 
     def failed(self, run: RunState, event: ev.AnyEvent, activity: str = "") -> None:
         self.failures.append((event, activity))

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from perdure.core.run import closed_reply, fold
+from perdure.core.machines.promise import closed_reply
+from perdure.core.run import fold
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Accepted, Refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perdure.core.machines.promise import CLOSED
 from perdure.engine.waiters import Waiters
 from perdure.model.commands import AwaitWorkflow
 from perdure.model.replies import AskAgain
@@ -9,9 +10,9 @@ from perdure.model.replies import AskAgain
 
 def waiting() -> Waiters:
     waiters = Waiters()
-    waiters.add("run-1", AwaitWorkflow("order-1", "", "request-1", "ada"))
-    waiters.add("run-1", AwaitWorkflow("order-1", "", "request-2", "bob"))
-    waiters.add("run-2", AwaitWorkflow("order-2", "", "request-3", "ada"))
+    waiters.add("run-1", CLOSED, AwaitWorkflow("order-1", "", "request-1", "ada"))
+    waiters.add("run-1", CLOSED, AwaitWorkflow("order-1", "", "request-2", "bob"))
+    waiters.add("run-2", CLOSED, AwaitWorkflow("order-2", "", "request-3", "ada"))
     return waiters
 
 

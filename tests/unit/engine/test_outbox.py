@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from perdure.engine.outbox import DETAILS_KEPT, PASSES, BatchOutbox
-from perdure.model.replies import Accepted
+from perdure.core.registry import ANSWERS
+from perdure.engine.outbox import DETAILS_KEPT, PASSES, BatchOutbox, can_reply
+from perdure.model.addresses import Workflow
+from perdure.model.commands import AnyCommand, AwaitWorkflow, SignalWorkflow
+from perdure.model.replies import Accepted, AnyReply
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer, TimerKind
 
@@ -147,9 +150,9 @@ def test_a_worker_is_told_to_stop_after_the_commit_a_step_at_once(outbox: BatchO
 
 
 def test_nobody_is_answered_who_does_not_wait(outbox: BatchOutbox) -> None:
-    outbox.reply("", Accepted("r", "run-1"))
-    outbox.reply("me", None)
-    outbox.reply("me", Accepted("r", "run-1"))
+    outbox.reply(AwaitWorkflow("w"), Accepted("r", "run-1"))
+    outbox.reply(AwaitWorkflow("w", reply_to="me"), None)
+    outbox.reply(AwaitWorkflow("w", reply_to="me"), Accepted("r", "run-1"))
     assert outbox.batch.replies == [("me", Accepted("r", "run-1"))]
 
 
@@ -166,3 +169,74 @@ def test_details_are_bounded(outbox: BatchOutbox) -> None:
         outbox.keep_details("run-1", number + 1, b"[1]")
     outbox.dispatch(task())
     assert outbox.batch.tasks[KEY].details == b"", "the oldest are forgotten"
+
+
+# ---- commands for workflows, and answers to them
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that takes answers of kind `toy` as signals."""
+
+    def answered(address: Workflow, reply: AnyReply) -> AnyCommand:
+        return SignalWorkflow(address.workflow_id, address.run_id, name=f"{type(reply).__name__} {address.number}")
+
+    monkeypatch.setitem(ANSWERS, "toy", answered)
+
+
+def asked(reply_to: str) -> AwaitWorkflow:
+    return AwaitWorkflow("order-1", "run-1", "r", reply_to)
+
+
+def test_commands_are_sent_in_their_order(outbox: BatchOutbox) -> None:
+    sent: list[AnyCommand] = [SignalWorkflow(f"w-{number % 3}", name=str(number)) for number in range(10)]
+    for command in sent:
+        outbox.send(command)
+    assert outbox.batch.commands == sent
+
+
+@pytest.mark.usefixtures("toy")
+def test_an_answer_to_a_workflow_is_a_command_for_it(outbox: BatchOutbox) -> None:
+    outbox.reply(asked(str(Workflow("toy", "parent", "run-9", 4))), Accepted("r", "run-1"))
+    assert outbox.batch.commands == [SignalWorkflow("parent", "run-9", name="Accepted 4")]
+    assert (outbox.batch.replies, outbox.batch.letters) == ([], [])
+
+
+def test_an_answer_that_no_machine_takes_is_a_dead_letter_of_the_request(outbox: BatchOutbox) -> None:
+    request = asked("workflow:novel/run-9/4/parent")
+    outbox.reply(request, Accepted("r", "run-1"))
+    (letter,) = outbox.batch.letters
+    assert (letter.command, letter.reason) == (request, "unanswerable")
+    assert "'parent'" in letter.message
+    assert "'novel'" in letter.message
+    assert (outbox.batch.commands, outbox.batch.replies) == ([], [])
+
+
+def test_an_answer_that_cannot_be_made_is_a_dead_letter_and_stops_no_other(
+    outbox: BatchOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(address: Workflow, reply: AnyReply) -> AnyCommand:
+        raise ValueError("no such child")
+
+    monkeypatch.setitem(ANSWERS, "broken", broken)
+    outbox.reply(asked("workflow:broken/run-9/4/parent"), Accepted("r", "run-1"))
+    outbox.reply(asked("me"), Accepted("r", "run-1"))
+    (letter,) = outbox.batch.letters
+    assert "no such child" in letter.message
+    assert len(outbox.batch.replies) == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["workflow:", "workflow:toy/r/1/\ud800", "workflow:toy/r/-1/w", "workflow:toy/r/1/" + "w" * 1_000]
+)
+@pytest.mark.usefixtures("toy")
+def test_text_that_only_looks_like_a_workflow_has_nobody_to_answer(outbox: BatchOutbox, address: str) -> None:
+    outbox.reply(asked(address), Accepted("r", "run-1"))
+    assert (outbox.batch.commands, outbox.batch.replies, outbox.batch.letters) == ([], [], [])
+    assert not can_reply(address)
+
+
+def test_an_aborted_batch_has_sent_nothing(outbox: BatchOutbox) -> None:
+    outbox.send(SignalWorkflow("w", name="a"))
+    outbox.begin(8)
+    assert outbox.batch.commands == []

@@ -11,7 +11,6 @@ from perdure.adapters.process.channel import Channel
 from perdure.adapters.process.waiting import Waiting
 from perdure.errors import EngineUnavailable, UsageError
 from perdure.model.replies import Accepted
-from perdure.ports.addresses import elsewhere_address, is_elsewhere, local_address, port_of
 from tests.contract.samples import task
 
 
@@ -74,13 +73,6 @@ def test_another_loop_may_wait_once_nobody_waits_on_the_first() -> None:
     asyncio.run(begin())
     with pytest.raises(UsageError, match="another asyncio loop"):
         asyncio.run(begin())
-
-
-def test_addresses_say_where_a_reply_goes() -> None:
-    assert not is_elsewhere(local_address())
-    assert local_address() != local_address()
-    assert (is_elsewhere(elsewhere_address(5)), port_of(elsewhere_address(65_535))) == (True, 65_535)
-    assert [port_of(each) for each in ("udp:65536:x", "udp:x:y", "udp::y", "udp:\u0664:y")] == [0, 0, 0, 0]
 
 
 def test_clients_are_told_when_the_engine_goes_and_not_when_they_have_gone() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.adapters.process.external_commands import Outside, record_of
+from perdure.adapters.process.external_commands import ANSWERED, Outside, record_of
 from perdure.errors import InfrastructureError
-from perdure.model.dead_letters import DeadLetter, place_of_letter
-from perdure.ports.addresses import is_elsewhere
+from perdure.model import addresses
+from perdure.model.dead_letters import DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ class MemoryLog:
         """All or nothing."""
         if self._epoch != self._medium.epoch:
             raise InfrastructureError("another engine has taken this log over; this one has to stop")
-        elsewhere = [each for each in batch.replies if is_elsewhere(each[0])]
+        elsewhere = [each for each in batch.replies if type(addresses.parse(each[0])) is addresses.Process]
         letters = [self._letter(each, batch.at) for each in batch.letters]
         self._medium.write(batch, self._outside.consumed(), elsewhere, letters)
         self._outside.settle()
@@ -72,7 +72,7 @@ class MemoryLog:
 
     def can_answer(self, address: str) -> bool:
         """Whether anybody gets a reply to the address."""
-        return self._channel.has_subscriber(address) or is_elsewhere(address) or place_of_letter(address) is not None
+        return self._channel.has_subscriber(address) or type(addresses.parse(address)) in ANSWERED
 
     def _letter(self, spoilt: Spoilt, at: int) -> DeadLetter:
         position = self._outside.position_of(spoilt.command)

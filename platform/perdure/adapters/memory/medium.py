@@ -25,7 +25,7 @@ class MemoryMedium:
 
     Attributes:
         batches: what was committed, in order.
-        commands: appended by "other processes" and not yet done with, each with its position.
+        commands: appended by "other processes", or sent by batches, and not yet done with, each with its position.
         replies: to "other processes".
         records: for authors' topics, in order.
         letters: commands that became dead letters.
@@ -66,12 +66,15 @@ class MemoryMedium:
     def append(self, commands: Sequence[AnyCommand]) -> None:
         """As another process would: durably, at once, from any thread."""
         with self.lock:
-            for command in commands:
-                self._appended += 1
-                self.commands.append((self._appended, command))
+            self._append(commands)
             wake = self._wake
         if wake is not None:
             wake()
+
+    def _append(self, commands: Sequence[AnyCommand]) -> None:
+        for command in commands:
+            self._appended += 1
+            self.commands.append((self._appended, command))
 
     def appended_after(self, position: int, limit: int) -> list[tuple[int, AnyCommand]]:
         """Commands of other processes, from the one after `position`."""
@@ -92,6 +95,7 @@ class MemoryMedium:
             cancelled=[],
             replies=[],
             letters=[],
+            commands=[],
         )
         with self.lock:
             self.batches.append(kept)
@@ -99,6 +103,7 @@ class MemoryMedium:
             self.commands = [each for each in self.commands if each[0] > consumed]
             self.replies.extend(replies)
             self.letters.extend(letters)
+            self._append(batch.commands)
             self.records += [record for _, record in batch.records]
 
     def lose_store(self) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from typing import TYPE_CHECKING, Final, TypeVar, cast
+from uuid import uuid4
 
 from msgspec.structs import replace
 
 from perdure.adapters.process.waiting import Waiting
 from perdure.client.position import EVERYTHING, Position
 from perdure.errors import EngineUnavailable
-from perdure.ports.addresses import local_address
+from perdure.model.addresses import Local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ class LocalTransport:
     def __init__(self, channel: Channel, reader: Reader) -> None:
         self._channel = channel
         self._reader = reader
-        self._address = local_address()
+        self._address = str(Local(uuid4().hex))
         self._waiting = Waiting()
         self._is_closed = False
         channel.subscribe_replies(self._address, self._waiting.resolve_from_thread, self._ended)

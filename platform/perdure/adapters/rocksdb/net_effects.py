@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perdure.adapters.rocksdb.changes import Changes
     from perdure.core.state import RunState
+    from perdure.model.commands import AnyCommand, Request
     from perdure.model.events import AnyEvent, RecordProduced
+    from perdure.model.replies import AnyReply
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
 
@@ -22,6 +24,15 @@ class NetEffects:
         self._tasks_ended: set[tuple[str, int]] = set()
         self._timers: set[Timer] = set()
         self._timers_ended: set[Timer] = set()
+
+    def send(self, command: AnyCommand) -> None:
+        """The batch that recorded the event has sent it."""
+
+    def reply(self, request: Request, reply: AnyReply) -> None:
+        """The batch that recorded the event has answered."""
+
+    def answered(self, run_id: str, subject: str, reply: AnyReply) -> None:
+        """The same."""
 
     def failed(self, run: RunState, event: AnyEvent, activity: str = "") -> None:
         """The log of the engine that recorded it has it."""

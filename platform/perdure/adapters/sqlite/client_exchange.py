@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 from perdure.adapters.sqlite.faults import fault
 from perdure.adapters.sqlite.file import check_format, connect
 from perdure.adapters.sqlite.hints import Hints
 from perdure.codec.records import decode_reply, encode_command
 from perdure.errors import CommitAborted, InfrastructureError
-from perdure.ports.addresses import elsewhere_address
+from perdure.model.addresses import Process
 from perdure.threads import Watched
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Courier:
         self._deliver = deliver
         self._failed = failed
         self._hints = Hints()
-        self.address = elsewhere_address(self._hints.port)
+        self.address = str(Process(self._hints.port, uuid4().hex))
         self.awaited: dict[str, AwaitWorkflow] = {}
         self.open_requests = 0
         self.fault: InfrastructureError | None = None

@@ -6,14 +6,13 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Final
 
-from perdure.adapters.process.external_commands import Outside
+from perdure.adapters.process.external_commands import ANSWERED, Outside
 from perdure.adapters.sqlite.faults import fault
 from perdure.adapters.sqlite.hints import HintListener
 from perdure.adapters.sqlite.rows import write_batch
 from perdure.codec.records import decode_command, decode_task
 from perdure.errors import CommitAborted
-from perdure.model.dead_letters import place_of_letter
-from perdure.ports.addresses import is_elsewhere, port_of
+from perdure.model import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,13 +93,15 @@ class SqliteLog:
 
     def commit(self, batch: Batch) -> None:
         """All or nothing, in one transaction; none at all when there is nothing to keep."""
-        elsewhere = [each for each in batch.replies if is_elsewhere(each[0])]
+        elsewhere = [each for each in batch.replies if type(addresses.parse(each[0])) is addresses.Process]
         consumed = self._outside.consumed()
         if consumed or elsewhere or _keeps_anything(batch):
             with self._file.transaction() as connection:
                 letters = [(self._outside.position_of(each.command), each) for each in batch.letters]
                 write_batch(connection, batch, consumed, elsewhere, self._stale_before(batch.at) if elsewhere else 0, letters)
             self._file.latest_at = max(self._file.latest_at, batch.at)
+        if batch.commands:
+            self._has_more = True  # the data version tells of other connections' writes only
         self._outside.settle()
         self._channel.deliver(batch)
         if elsewhere:
@@ -108,7 +109,7 @@ class SqliteLog:
 
     def can_answer(self, address: str) -> bool:
         """Whether anybody gets a reply to the address."""
-        return self._channel.has_subscriber(address) or is_elsewhere(address) or place_of_letter(address) is not None
+        return self._channel.has_subscriber(address) or type(addresses.parse(address)) in ANSWERED
 
     def abort(self) -> None:
         """Hand out again what was taken."""
@@ -172,13 +173,15 @@ class SqliteLog:
 
     def _hint(self, replies: list[tuple[str, AnyReply]]) -> None:
         if self._listener is not None:
-            for port in {port_of(address) for address, _ in replies}:
+            found = {addresses.parse(address) for address, _ in replies}
+            for port in {each.port for each in found if isinstance(each, addresses.Process)}:
                 self._listener.give(port)
 
 
 def _keeps_anything(batch: Batch) -> bool:
     return bool(
         batch.letters
+        or batch.commands
         or batch.events
         or batch.states
         or batch.records

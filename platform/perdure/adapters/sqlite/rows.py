@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.adapters.process.external_commands import record_of
-from perdure.codec.records import encode_headers, encode_reply, encode_state, encode_task
-from perdure.model.dead_letters import place_of_letter
+from perdure.codec.records import encode_command, encode_headers, encode_reply, encode_state, encode_task
+from perdure.model import addresses
 from perdure.model.replies import Refused
 from perdure.model.states import Status
 
@@ -30,6 +30,7 @@ _END_TIMER = "DELETE FROM timers WHERE fires_at = ? AND run_id = ? AND kind = ? 
 _PUT_RECORD = "INSERT INTO records (topic, key, value, headers, at) VALUES (?, ?, ?, ?, ?)"
 _PUT_REFUSAL = "INSERT OR REPLACE INTO dead_letters SELECT -position, coalesce(value, x''), ?, ? FROM records WHERE position = ?"
 _BURY = "INSERT OR REPLACE INTO dead_letters SELECT position, record, ?, ? FROM commands WHERE position = ?"
+_PUT_COMMAND = "INSERT INTO commands (record) VALUES (?)"
 _PUT_REPLY = "INSERT INTO replies (reply_to, at, record) VALUES (?, ?, ?)"
 
 
@@ -71,6 +72,8 @@ def write_batch(
         _write_letter(connection, position, spoilt, batch.at)
     if consumed:
         connection.execute("DELETE FROM commands WHERE position <= ?", (consumed,))
+    if batch.commands:
+        many(_PUT_COMMAND, [(encode_command(command),) for command in batch.commands])
     if replies:
         many(_PUT_REPLY, [(address, batch.at, encode_reply(reply)) for address, reply in replies])
     if refusals := [row for each in batch.replies if (row := _refusal_row(*each, batch.at)) is not None]:
@@ -109,10 +112,12 @@ def _refusal_row(address: str, reply: AnyReply, at: int) -> tuple[str, int, int]
 
     That the workflow is there already is no fault: a record that comes twice leads to it.
     """
-    if type(reply) is not Refused or reply.code == "already_started" or (place := place_of_letter(address)) is None:
+    if type(reply) is not Refused or reply.code == "already_started":
         return None
-    topic, _, position = place
-    return f"{topic}, record {position}: the command that it led to was refused: {reply.message}", at, position
+    if not isinstance(place := addresses.parse(address), addresses.DeadLetter):
+        return None
+    message = f"{place.topic}, record {place.offset}: the command that it led to was refused: {reply.message}"
+    return message, at, place.offset
 
 
 def _write_states(connection: Connection, states: Iterable[WorkflowState], started: set[str]) -> None:

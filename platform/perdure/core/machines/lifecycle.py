@@ -199,7 +199,7 @@ MACHINE: Final = Machine(
         cm.BeginWorkflow: _begin,
     },
     handled_elsewhere=frozenset(
-        {cm.StartWorkflow, cm.ResumeWorkflow, cm.QueryWorkflow, cm.AwaitWorkflow, cm.ReadHistory},
+        {cm.StartWorkflow, cm.ResumeWorkflow, cm.QueryWorkflow, cm.ReadHistory},
     ),
     record={
         ev.WorkflowStarted: _on_started,

@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from random import randrange
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.records import header_of
-from perdure.adapters.kafka.reply_addresses import caller_address
 from perdure.codec.avro import REPLIES
 from perdure.errors import InfrastructureError, UndecodableRecord
+from perdure.model.addresses import Caller
 from perdure.threads import Watched
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Mailbox:
                     place = TopicPartition(topic, randrange(len(found.partitions)))
                     _, place.offset = consumer.get_watermark_offsets(place, timeout=ASK_S)
                     consumer.assign([place])
-                    address = caller_address(place.partition)
+                    address = str(Caller(place.partition, uuid4().hex))
                     self._key = address.encode()
                     self.address.set_result(address)
                     return

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from perdure.adapters.kafka.engine.author_records import NO_TOPIC, AuthorRecords
 from perdure.adapters.kafka.engine.pending_commands import DeadLettered, Forwarded, Padding, Rerouted
 from perdure.adapters.kafka.headers import headers_left
-from perdure.adapters.kafka.reply_addresses import partition_of_caller
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
 from perdure.engine.ports import Spoilt
-from perdure.model.dead_letters import DeadLetter, RecordHeader, place_of_letter
+from perdure.model import addresses
+from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.described import clean, described
 from perdure.model.replies import Refused
 from perdure.model.tasks import Cancellation
@@ -98,15 +98,19 @@ class Outgoing:
             produce(producer, topic, encode(state), workflow_id, -1, headers)
         topic, headers = self._layout.replies, [REPLIES.header]
         for address, reply in batch.replies:
-            partition = partition_of_caller(address)
-            if partition is None:
-                if type(reply) is Refused and (place := place_of_letter(address)) is not None:
-                    self._write_refusal(producer, place, reply)
-                continue
-            if partition >= self._replies:
-                self._status.counts.undeliverable += 1
-                continue
-            produce(producer, topic, REPLIES.encode(reply), address, partition, headers)
+            found = addresses.parse(address)
+            if type(found) is addresses.DeadLetter:
+                if type(reply) is Refused:
+                    self._write_refusal(producer, found, reply)
+            elif type(found) is addresses.Caller:
+                if found.partition >= self._replies:
+                    self._status.counts.undeliverable += 1
+                else:
+                    produce(producer, topic, REPLIES.encode(reply), address, found.partition, headers)
+        topic, headers = self._layout.commands, [COMMANDS.header]
+        for command in batch.commands:
+            place = self._layout.place_of(command.workflow_id)
+            produce(producer, topic, COMMANDS.encode(command), command.workflow_id, place, headers)
         for workflow_id, record in batch.records:
             self._write_author(producer, workflow_id, record)
         if self._has_cancellations:
@@ -146,11 +150,11 @@ class Outgoing:
         )
         self._write_letter(producer, letter)
 
-    def _write_refusal(self, producer: Producer, place: tuple[str, int, int], refused: Refused) -> None:
+    def _write_refusal(self, producer: Producer, place: addresses.DeadLetter, refused: Refused) -> None:
         """A record of a trigger has led to a command that cannot be done. A start that was done before is no fault."""
         if refused.code == "already_started":
             return
-        topic, partition, offset = place
+        topic, partition, offset = place.topic, place.partition, place.offset
         message = f"the command that it led to was refused: {refused.message}"
         self._status.report_letter(
             f"{topic}, partition {partition}, offset {offset}: {message}; it is in {self._layout.dead_letters}"

@@ -17,11 +17,10 @@ from perdure.adapters.kafka.engine.pending_commands import Intake
 from perdure.adapters.kafka.engine.takeover import Restored, Takeover
 from perdure.adapters.kafka.engine.transaction import Fenced, TooLarge, Transactions
 from perdure.adapters.kafka.namespace.layout import Layout
-from perdure.adapters.kafka.reply_addresses import partition_of_caller
 from perdure.adapters.kafka.status import Status
 from perdure.engine.ports import Batch
 from perdure.errors import CommitAborted, InfrastructureError
-from perdure.model.dead_letters import place_of_letter
+from perdure.model import addresses
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -135,15 +134,18 @@ class KafkaLog:
             self._owed.update(intake.covered)
         intake.settle()
         self._inlet.note_steps(batch)
-        if local := [each for each in batch.replies if each[0].startswith("local:")]:
+        if local := [each for each in batch.replies if type(addresses.parse(each[0])) is addresses.Local]:
             self._channel.deliver(Batch(replies=local))
 
     def can_answer(self, address: str) -> bool:
         """Whether anybody gets a reply to the address."""
-        partition = partition_of_caller(address)
-        if partition is not None:
-            return partition < self._layout.count_of(self._layout.replies)
-        return self._channel.has_subscriber(address) or place_of_letter(address) is not None
+        match addresses.parse(address):
+            case addresses.Caller(partition):
+                return partition < self._layout.count_of(self._layout.replies)
+            case addresses.DeadLetter() | addresses.Workflow():
+                return True
+            case _:
+                return self._channel.has_subscriber(address)
 
     def abort(self) -> None:
         """Hand out again what was taken."""
@@ -368,7 +370,7 @@ class KafkaLog:
 
 
 def _is_elsewhere(address: str) -> bool:
-    return partition_of_caller(address) is not None or place_of_letter(address) is not None
+    return isinstance(addresses.parse(address), addresses.Caller | addresses.DeadLetter)
 
 
 def _has_records(batch: Batch) -> bool:
@@ -378,5 +380,6 @@ def _has_records(batch: Batch) -> bool:
         or batch.records
         or batch.cancelled
         or batch.letters
+        or batch.commands
         or any(_is_elsewhere(address) for address, _ in batch.replies)
     )

@@ -1,0 +1,92 @@
+"""The machine of promises: answers that the run owes to other workflows. It has no states.
+
+A client that waits asks again after a restart of the engine, so the engine remembers it in memory only (`engine.waiters`). A workflow
+does not ask again: that it waits is an event of the run, and the answer goes out with the events that cause it.
+
+A request that is repeated while its answer is owed leaves no event; one that is repeated after it was sent is answered again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec.structs import replace
+
+from perdure.core.machine import NOTHING, Decision, Machine, Outbox, Stamp
+from perdure.core.state import RunState
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.replies import AnyReply, Closed, Refused
+
+CLOSED: Final = ""
+"""The subject of an answer that says how the run ended."""
+PROMISES: Final = 1_000
+"""The most answers that a run may owe at a time: all of them are sent in the batch that closes it."""
+
+
+def promised(run: RunState, request: cm.Request, subject: str) -> Decision:
+    """The decision to answer a workflow later.
+
+    Args:
+        run: only read.
+        request: whose `reply_to` is the address of a workflow.
+        subject: what the answer is about.
+    """
+    if (request.reply_to, request.request_id) in run.promises.get(subject, ()):
+        return NOTHING
+    if sum(map(len, run.promises.values())) >= PROMISES:
+        message = f"workflow {run.workflow_id!r} owes answers to {PROMISES} requests already, which is the limit"
+        return Decision(reply=Refused(request.request_id, "limit", message, run.run_id))
+    return Decision((ev.AnswerPromised(request.request_id, request.reply_to, subject),))
+
+
+def keep(run: RunState, subject: str, reply: AnyReply, outbox: Outbox | None) -> None:
+    """Answer whoever waits for the answer about a subject: workflows, whom it was promised, and clients.
+
+    Args:
+        run: written: the answers are owed no longer.
+        subject: as of `promised`.
+        reply: the answer; each request gets it under its own id.
+        outbox: written; None: the event that causes the answer is only read again.
+    """
+    requests = run.promises.pop(subject, ())
+    if outbox is not None:
+        outbox.answered(run.run_id, subject, reply)
+        _send(run, requests, reply, outbox)
+
+
+def closed_reply(run: RunState, request_id: str) -> Closed:
+    """How a closed run ended, for a request that awaits it."""
+    return Closed(request_id, run.run_id, run.status, run.result, run.failure, run.reason)
+
+
+def _await(run: RunState, command: cm.AwaitWorkflow, stamp: Stamp) -> Decision:
+    return promised(run, command, CLOSED)
+
+
+def _on_promised(run: RunState, event: ev.AnswerPromised, outbox: Outbox | None) -> None:
+    run.promises.setdefault(event.subject, {})[event.reply_to, event.request_id] = None
+
+
+def _ended(run: RunState, outbox: Outbox | None) -> None:
+    """Whatever the answer was to be about: it is now that the run has ended."""
+    if run.promises and outbox is not None:
+        reply = closed_reply(run, "")
+        for requests in run.promises.values():
+            _send(run, requests, reply, outbox)
+    run.promises.clear()
+
+
+def _send(run: RunState, requests: Iterable[tuple[str, str]], reply: AnyReply, outbox: Outbox) -> None:
+    for reply_to, request_id in requests:
+        request = cm.AwaitWorkflow(run.workflow_id, run.run_id, request_id, reply_to)
+        outbox.reply(request, replace(reply, request_id=request_id))
+
+
+MACHINE: Final = Machine(
+    name="promise",
+    decide={cm.AwaitWorkflow: _await},
+    record={ev.AnswerPromised: _on_promised},
+    ended=_ended,
+)
