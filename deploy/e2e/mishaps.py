@@ -68,7 +68,7 @@ def mishaps(kafka: str, postgres: str) -> list[Mishap]:
             "Kafka is not reached",
             {**good, "kafka.bootstrapServers": "127.0.0.1:1"},
             log_of("engine"),
-            "waiting for the broker",
+            "Kafka at 127.0.0.1:1 cannot be reached",
         ),
         Mishap(
             "a password is wrong", {**good, "postgres.existingSecret": "wrong"}, log_of("setup"), "password authentication failed"
