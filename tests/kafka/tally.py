@@ -104,7 +104,7 @@ class Tally:
         def report(message: str, /, **_where: str | int) -> None:
             say(f"report {message}")
 
-        self.log = KafkaLog(clients, self.channel, self.store, Status(report))
+        self.log = KafkaLog(clients, self.channel, self.store, status=Status(report))
         self.owned: set[int] = set()
         self.handled = 0
         self.aborted = 0

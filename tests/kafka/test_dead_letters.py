@@ -180,6 +180,6 @@ def test_an_empty_batch_owes_its_offsets_and_pays_them_when_idle(namespace: Name
         taken += len(tally.log.take(100, 1))
         tally.log.commit(Batch())
     assert sum(namespace.committed().values()) < 10
-    tally.until(lambda: not tally.log._owed)
+    tally.until(lambda: not tally.log._uncommitted)
     assert sum(namespace.committed().values()) == 10
     assert tally.step(0.1) == []

@@ -72,10 +72,10 @@ class Served(KafkaLog):
     def fetch(self, end: int) -> None:
         """Bring in what is there, unless another thread waits for it."""
         partition = self._namespace.place_of("w")
-        if self._consumer is not None and self._taking.acquire(blocking=False):
+        if self._ownership.is_joined and self._taking.acquire(blocking=False):
             try:
                 while self._intake._expected.get(partition, end) < end:
-                    self._inlet.look(self._consumer.consume(100, 0.02))
+                    self._inlet.look(self._ownership.consumer.consume(100, 0.02))
             finally:
                 self._taking.release()
 

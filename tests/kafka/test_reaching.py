@@ -173,12 +173,12 @@ def test_a_wait_for_a_kafka_that_is_away_is_not_said_twice(monkeypatch: pytest.M
     def report(message: str, /, **_where: str | int) -> None:
         said.append(message)
 
-    stall = Stall(report)
-    monkeypatch.setattr("perdure.adapters.kafka.status.FIRST_S", 0.0)
-    monkeypatch.setattr("perdure.adapters.kafka.status.is_away", lambda: True)
+    away = [True]
+    stall = Stall(report, lambda: away[0])
+    monkeypatch.setattr("perdure.adapters.kafka.status.REPORT_AFTER_S", 0.0)
     stall.waits("an answer")
     assert (stall.waiting_for, said) == ("an answer", [])
-    monkeypatch.setattr("perdure.adapters.kafka.status.is_away", lambda: False)
+    away[0] = False
     stall.waits("topic a, which does not exist")
     assert len(said) == 1
 

@@ -61,9 +61,9 @@ def test_a_batch_with_commands_of_a_partition_that_was_taken_away_is_aborted_and
     for _ in range(300):
         first.log.take(1, 0.01)  # as for steps: callbacks run inside
         second.step(0.01)
-        if first.log._membership.gone:
+        if first.log._ownership.membership.gone:
             break
-    assert first.log._membership.gone
+    assert first.log._ownership.membership.gone
     assert len(first.owned) == 4, "told only between batches"
     with pytest.raises(CommitAborted, match="taken from this engine"):
         first.log.commit(first.batch_of(taken))
@@ -82,14 +82,14 @@ def test_events_of_timers_alone_are_fenced_like_any_others(namespace: Namespace)
     tally.until(lambda: len(tally.owned) == 4)
     namespace.send_numbers(20)
     tally.until(lambda: tally.handled == 20)
-    stale = tally.log._membership.metadata
+    stale = tally.log._ownership.membership.metadata
     peer = namespace.tally()
     while not peer.owned or len(tally.owned) != 2:
         tally.step(0.01)
         peer.step(0.01)
     mine = next(f"w-{i}" for i in range(20) if namespace.place_of(f"w-{i}") in tally.owned)
     tally._has_open_batch = True
-    tally.log._membership.metadata = stale  # as an engine has it that was asleep during the rebalance
+    tally.log._ownership.membership.member.metadata = stale  # as an engine has it that was asleep during the rebalance
     batch = tally.batch_of([])
     batch.events = tally.batch_of([SignalWorkflow(mine, name="late")]).events
     with pytest.raises(CommitAborted, match="ILLEGAL_GENERATION"):

@@ -265,11 +265,12 @@ def test_a_claim_names_the_owner_before_its_first_commit(namespace: Namespace) -
     tally = namespace.tally("claimer")
     tally.until(lambda: tally.owned == ALL)
     assert namespace.committed() == dict.fromkeys(ALL, 0)
-    takeover = tally.log._takeover
+    takeover = tally.log._ownership.takeover
     assert takeover is not None
-    assert takeover._owners([0, 1]) == {}, "one's own id is nobody to fence"
+    places = [(f"{namespace.name}.commands", partition) for partition in (0, 1)]
+    assert takeover._fence.owners(places) == {}, "one's own id is nobody to fence"
     object.__setattr__(tally.log._clients, "instance", "another")
-    assert takeover._owners([0, 1]) == dict.fromkeys([0, 1], f"{namespace.name}.claimer")
+    assert takeover._fence.owners(places) == dict.fromkeys(places, f"{namespace.name}.claimer")
 
 
 # ---- waiting

@@ -45,7 +45,7 @@ class Reader:
     def committed(self, wanted: list[TopicPartition], timeout: float) -> list[Any]:
         if self._clients.trouble is not None and not self._clients.fenced:
             raise self._clients.trouble
-        return [SimpleNamespace(partition=each.partition, offset=5, error=None) for each in wanted]
+        return [SimpleNamespace(topic=each.topic, partition=each.partition, offset=5, error=None) for each in wanted]
 
     def close(self) -> None: ...
 
@@ -54,7 +54,7 @@ class Owners:
     """A peer has committed last."""
 
     def committed(self, wanted: list[TopicPartition], timeout: float) -> list[Any]:
-        return [SimpleNamespace(partition=each.partition, metadata="ns.peer", error=None) for each in wanted]
+        return [SimpleNamespace(topic=each.topic, partition=each.partition, metadata="ns.peer", error=None) for each in wanted]
 
     def close(self) -> None: ...
 
@@ -73,7 +73,7 @@ class Clients:
     def reader(self, _: Any) -> Reader:
         return Reader(self)
 
-    def offsets(self, _: Any) -> Owners:
+    def offsets(self, _: Any, group: str) -> Owners:
         return Owners()
 
     def admin(self, _: Any) -> Admin:
@@ -102,7 +102,7 @@ def taken_over(clients: Clients) -> list[int]:
     layout: Any = SimpleNamespace(commands="ns.commands", events="ns.events")
     restorer: Any = Restorer()
     done: Future[None] = Future()
-    takeover = Takeover(made, layout, restorer, Status(_unheard), lambda: done.set_result(None))
+    takeover = Takeover(made, layout, restorer, status=Status(_unheard), wake=lambda: done.set_result(None))
     takeover.start()
     takeover.hand_over([], [(0, 1)])
     done.result(20)
@@ -128,7 +128,7 @@ def test_a_coordinator_that_moves_is_asked_again_and_nobody_is_fenced(trouble: E
     made: Any = clients
     layout: Any = SimpleNamespace(commands="ns.commands", events="ns.events")
     restorer: Any = Restorer()
-    takeover = Takeover(made, layout, restorer, Status(_unheard), lambda: None)
+    takeover = Takeover(made, layout, restorer, status=Status(_unheard), wake=lambda: None)
     with pytest.raises(KafkaException) as raised:
         takeover._stable_offsets(made.reader(None), made.admin(None), [0])
     assert raised.value is trouble

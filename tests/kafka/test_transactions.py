@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from perdure.adapters.kafka import status
 from perdure.adapters.kafka.clients.transactional import EngineClients
 from perdure.adapters.kafka.engine import transaction
 from perdure.adapters.kafka.engine.transaction import Fenced, TooLarge, Transactions
@@ -134,7 +133,6 @@ def test_a_commit_whose_outcome_is_not_known_is_repeated_and_reported_until_it_i
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transaction, "CALL_S", 0.4)
-    monkeypatch.setattr(status, "is_away", lambda: False)  # clusters of other tests are, and then the watch speaks
     made: list[object] = []
     make = EngineClients.producer
 

@@ -69,6 +69,11 @@ class Clients:
 
     pause = resume = seek = assign
 
+    def memberid(self) -> str:
+        return ""
+
+    def consumer_group_metadata(self) -> None: ...
+
     def poll(self, _: float) -> Record | None:
         return self.records.pop(0) if self.records else None
 

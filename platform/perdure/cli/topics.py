@@ -164,7 +164,7 @@ def _topics(kafka: str, namespace: str, settings: list[str] | None) -> Topics:
         from perdure.adapters.kafka.clients.address import settings_of_environment
     except ModuleNotFoundError as error:
         raise UsageError(f"Kafka needs the module {error.name}: pip install 'perdure[kafka]'") from None
-    logging.getLogger("perdure.log.kafka.client").addHandler(logging.NullHandler())  # what matters comes as an error
+    logging.getLogger("perdure.kafka.client").addHandler(logging.NullHandler())  # what matters comes as an error
     pairs = [setting.partition("=") for setting in settings or ()]
     if bad := [name for name, equals, _ in pairs if not equals]:
         raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--set")

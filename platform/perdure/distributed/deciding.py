@@ -58,7 +58,7 @@ class Deciding:
             session_timeout_ms=options.session_timeout_ms,
         )
         self._store = PartitionedStore(options.state_dir / place.namespace, "", self._place_of, report)
-        self.log = KafkaLog(self._clients, Channel(), PartitionRestorer(self._store), status)
+        self.log = KafkaLog(self._clients, Channel(), PartitionRestorer(self._store), status=status)
         self._wired = WiredEngine(
             self.log,
             self._store,

@@ -37,6 +37,6 @@ def ingest_of(
     bindings = Bindings(registry, JsonPayloads(codec=codec))
     if not bindings.topics:
         raise UsageError("the app has no trigger: put @workflow.trigger(topic, …) above a run or a signal")
-    status = Status(report)
     clients = EngineClients(place.namespace, f"ingest.{instance}", place.settings)
-    return Ingest(clients, bindings, status, begin), status
+    status = Status(report, is_away=clients.is_away)
+    return Ingest(clients, bindings, status, begin=begin), status

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from perdure.adapters.kafka.client.transport import KafkaTransport
 from perdure.adapters.kafka.clients.plain import PlainClients
+from perdure.adapters.kafka.reachability import is_away
 from perdure.adapters.kafka.status import Status
 from perdure.client import Client
 from perdure.codec.payloads import JsonPayloads
@@ -57,7 +59,7 @@ class KafkaPlatform(Process):
     ) -> None:
         assert engine or worker, "an engine, a worker, or both"
         super().__init__(" and ".join([*(["engine"] if engine else []), *(["worker"] if worker else [])]))
-        self.status = Status(report)
+        self.status = Status(report, is_away=partial(is_away, place.settings))
         self._place = place
         self._codec = codec
         self._activities = SideActivities(registry, codec, worker.concurrency if worker else STEP_THREADS)

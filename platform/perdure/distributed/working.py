@@ -48,7 +48,15 @@ class Working:
         log = None if has_engine else AttemptLog(logging.getLogger("perdure.worker"))
         self.worker = Worker(options.instance, activities.attempts, self._submit, options.concurrency, attempt_log=log)
         self._side.watch.on_blocked = self.worker.blocked
-        self._source = TaskSource(clients, options.queues, self._deliver, self._cancel, self._let_go, options.concurrency, status)
+        self._source = TaskSource(
+            clients,
+            options.queues,
+            deliver=self._deliver,
+            cancel=self._cancel,
+            release=self._release,
+            limit=options.concurrency,
+            status=status,
+        )
 
     def start(self) -> None:
         """Take tasks."""
@@ -77,8 +85,8 @@ class Working:
     def _cancel(self, tokens: Sequence[str]) -> None:
         self._side.loop.call_soon_threadsafe(self.worker.cancel, tokens)
 
-    def _let_go(self, tokens: Sequence[str]) -> None:
-        def let_go() -> None:
+    def _release(self, tokens: Sequence[str]) -> None:
+        def release() -> None:
             self._source.dropped(self.worker.let_go(tokens))
 
-        self._side.loop.call_soon_threadsafe(let_go)
+        self._side.loop.call_soon_threadsafe(release)

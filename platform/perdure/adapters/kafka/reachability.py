@@ -213,9 +213,13 @@ def watched(settings: Mapping[str, Any], on_error: Callable[[str], None] = lambd
     return {"logger": _of_librdkafka, "error_cb": told}
 
 
-def is_away() -> bool:
-    """Whether this process has said that a Kafka cannot be reached, and still looks for it."""
-    return any(watch.is_away for watch in list(_watches.values()))
+def is_away(settings: Mapping[str, Any]) -> bool:
+    """Whether this process has said that a cluster cannot be reached, and still looks for it.
+
+    Args:
+        settings: of librdkafka, as its clients were made with; those of a schema registry are passed over.
+    """
+    return _watch_of(of_librdkafka(settings)).is_away
 
 
 def cleaned(text: str) -> str:

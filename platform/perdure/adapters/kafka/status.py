@@ -7,11 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from perdure.adapters.kafka.reachability import is_away
 from perdure.engine.operator_log import Sparing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from perdure.engine.operator_log import Report
 
@@ -19,16 +18,21 @@ _logger: Final = logging.getLogger("perdure.kafka")
 _engine: Final = logging.getLogger("perdure.engine")
 _worker: Final = logging.getLogger("perdure.worker")
 
-FIRST_S: Final = 1.0
+REPORT_AFTER_S: Final = 1.0
 """A wait is reported when it has lasted this long, seconds."""
 
-AGAIN_S: Final = 30.0
+REPEAT_AFTER_S: Final = 30.0
 """And again after this time, seconds."""
 
 
 def to_logger(message: str, /, **where: str | int) -> None:
     """The default report."""
     _logger.warning(message, extra=where)
+
+
+def never() -> bool:
+    """For a status of clients that nothing watches."""
+    return False
 
 
 @dataclass(slots=True)
@@ -66,11 +70,13 @@ class Stall:
 
     Attributes:
         report: told in words what an operator should know.
+        is_away: whether the cluster of these clients cannot be reached: that is reported once for all clients of the process.
         waiting_for: in words; empty: nothing.
         since: monotonic, seconds.
     """
 
     report: Report
+    is_away: Callable[[], bool] = never
     waiting_for: str = ""
     since: float = 0.0
     _reported_at: float = 0.0
@@ -82,9 +88,9 @@ class Stall:
             self.since, self._reported_at = now, 0.0
         self.waiting_for = f"{for_what} ({trouble})" if trouble else for_what
         lasts_s = now - self.since
-        if is_away():  # said once for all clients of the process
+        if self.is_away():  # `reaching.py` reports it, once for all clients of the process
             return
-        if lasts_s < FIRST_S or (self._reported_at and now - self._reported_at < AGAIN_S):
+        if lasts_s < REPORT_AFTER_S or (self._reported_at and now - self._reported_at < REPEAT_AFTER_S):
             return
         self._reported_at = now
         self.report(f"waiting for the broker: {self.waiting_for}, for {lasts_s:.0f} s; nothing is lost")
@@ -103,6 +109,7 @@ class Status:
 
     Args:
         report: told in words what an operator should know.
+        is_away: whether the cluster of the clients cannot be reached (`EngineClients.is_away`); their waits are not reported then.
 
     Attributes:
         report_letter: the same, about dead letters: a line a second at most.
@@ -115,7 +122,7 @@ class Status:
         lag: by partition that is owned, the commands that have not been taken.
     """
 
-    def __init__(self, report: Report = to_logger) -> None:
+    def __init__(self, report: Report = to_logger, *, is_away: Callable[[], bool] = never) -> None:
         self.report = report
         self.report_letter = Sparing(report)
         self.trouble = ""
@@ -126,7 +133,7 @@ class Status:
         self.is_lag_wanted = False
         self.lag: dict[int, int] = {}
         self.counts = Counts()
-        self._stalls = (Stall(report), Stall(report))
+        self._stalls = (Stall(report, is_away), Stall(report, is_away))
 
     @property
     def waiting_for(self) -> str:
@@ -150,7 +157,7 @@ class Status:
         """The engine's thread waits: said again and again while it lasts."""
         self._stalls[0].waits(for_what, self.trouble)
 
-    def goes_on(self) -> None:
+    def clear_wait(self) -> None:
         """The engine's thread waits for nothing."""
         if self._stalls[0].waiting_for:
             self._stalls[0].is_over()
@@ -160,6 +167,6 @@ class Status:
         """The same, of the takeover's thread."""
         self._stalls[1].waits(for_what, self.trouble)
 
-    def goes_on_taking_over(self) -> None:
+    def clear_takeover_wait(self) -> None:
         """The same, of the takeover's thread."""
         self._stalls[1].is_over()

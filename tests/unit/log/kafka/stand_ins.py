@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 
 from perdure.adapters.kafka.namespace.partitioner import partition_of
 from perdure.codec.avro import HEADER
@@ -60,6 +60,41 @@ class _Found:
     def __len__(self) -> int:
         return len(self._fields[4] or b"")
 
+
+class _Member:
+    """A consumer in a group: it notes what it is asked for. A test calls the rebalance callbacks.
+
+    Attributes:
+        id: empty while it is no member.
+        calls: by name, the partitions and offsets.
+    """
+
+    def __init__(self) -> None:
+        self.id = "member"
+        self.calls: list[tuple[str, list[tuple[int, int]]]] = []
+        self.on_assign: Any = None
+        self.on_revoke: Any = None
+        self.on_lost: Any = None
+
+    def subscribe(self, _topics: list[str], *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
+        self.on_assign, self.on_revoke, self.on_lost = on_assign, on_revoke, on_lost
+
+    def __getattr__(self, name: str) -> Any:
+        def note(given: list[TopicPartition] | TopicPartition | None = None) -> None:
+            partitions = [given] if isinstance(given, TopicPartition) else given or []
+            self.calls.append((name, [(each.partition, each.offset) for each in partitions]))
+
+        return note
+
+    def memberid(self) -> str:
+        return self.id
+
+    def consumer_group_metadata(self) -> str:
+        return f"metadata of {self.id}"
+
+
+Member: Any = _Member
+"""It stands for `confluent_kafka.Consumer`."""
 
 Found: Any = _Found
 """It stands for `confluent_kafka.Message`, which cannot be made with an offset."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from perdure.adapters.kafka.ingest import trigger_source as module
+from perdure.adapters.kafka.clients import owner_fence as module
 from perdure.adapters.kafka.ingest.trigger_source import ForeignTopics
 from perdure.adapters.kafka.status import Status
 from tests.unit.log.kafka.stand_ins import Found
@@ -99,9 +99,9 @@ def joined(consumer: Topics, *places: tuple[str, int], begin: str = "earliest", 
             said.append(message)
 
     made: Any = consumer
-    topics = ForeignTopics(made, ["shop.orders", "shop.payments"], "ns.ingest", begin, Status(report))
+    topics = ForeignTopics(made, ["shop.orders", "shop.payments"], "ns.ingest", begin=begin, status=Status(report))
     topics.join()
-    topics._assigned(made, [TopicPartition(*each) for each in places])
+    topics._member._assign(made, [TopicPartition(*each) for each in places])
     return topics
 
 
@@ -111,7 +111,7 @@ def offsets(records: list[Any]) -> list[tuple[str, int]]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STUCK_S", 0.01)
+    monkeypatch.setattr(module, "STUCK_AFTER_S", 0.01)
 
 
 @pytest.mark.parametrize(("begin", "offset"), [("earliest", 10), ("latest", 20)])
@@ -170,8 +170,8 @@ def test_a_partition_that_is_held_is_paused_read_again_from_there_and_lets_the_o
     consumer.records = [Found(*ORDERS, 16), Found(*PAYMENTS, 15)]
     assert offsets(topics.take(10, 0)) == [("shop.payments", 15)]
     topics.rewind({ORDERS: 15})
-    assert topics._held[ORDERS][1] == 15, "an abort meanwhile means an earlier place"
-    topics._held[ORDERS] = (0.0, 15)
+    assert topics._next[ORDERS] == 15, "an abort meanwhile means an earlier place"
+    topics._held_until[ORDERS] = 0.0
     topics.take(10, 0)
     assert (consumer.paused, consumer.sought[-1]) == (set(), (*ORDERS, 15))
 
@@ -182,7 +182,7 @@ def test_a_partition_that_goes_takes_along_what_was_just_read_of_it() -> None:
     topics.take(10, 0)
 
     def revoke(limit: int, _timeout_s: float) -> list[Any]:
-        topics._revoked(made, [TopicPartition(*ORDERS)])
+        topics._member._revoke(made, [TopicPartition(*ORDERS)])
         return [Found(*PAYMENTS, 15)]
 
     made: Any = consumer

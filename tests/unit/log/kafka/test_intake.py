@@ -42,6 +42,12 @@ def intake() -> Intake:
     return made
 
 
+def too_large(intake: Intake) -> None:
+    """What the taken commands caused is more than Kafka takes."""
+    intake.note_too_large()
+    intake.abort()
+
+
 def test_records_before_the_committed_offset_and_those_that_come_twice_are_dropped(intake: Intake) -> None:
     intake.put_records([found(4), found(5), found(6), found(5), found(6), found(7)])
     assert names(intake.take(10)) == ["s5", "s6", "s7"]
@@ -122,7 +128,7 @@ def test_a_batch_holds_so_many_bytes_and_the_next_one_the_rest(intake: Intake, m
 def test_after_a_batch_that_was_too_large_commands_are_taken_one_by_one_as_many_as_it_had(intake: Intake) -> None:
     intake.put_records([found(offset) for offset in (5, 6, 7, 8)])
     assert len(intake.take(3)) == 3
-    intake.abort_too_large()
+    too_large(intake)
     for name in ("s5", "s6", "s7"):
         assert names(intake.take(10)) == [name]
         assert intake.take(10) == [], "nothing joins it"
@@ -134,9 +140,9 @@ def test_after_a_batch_that_was_too_large_commands_are_taken_one_by_one_as_many_
 def test_the_command_that_is_too_large_by_itself_becomes_a_dead_letter_and_the_next_one_is_taken(intake: Intake) -> None:
     intake.put_records([found(5), found(6)])
     intake.take(10)
-    intake.abort_too_large()
+    too_large(intake)
     assert names(intake.take(10)) == ["s5"]
-    intake.abort_too_large()
+    too_large(intake)
     assert names(intake.take(10)) == ["s6"]
     record: Any
     ((letter, partition, offset, record),) = intake.asides
@@ -148,7 +154,7 @@ def test_a_dead_letter_that_is_too_large_itself_keeps_its_reason_and_loses_its_v
     intake.put_records([Found("ns.commands", OURS, 5, key=b"k", value=b"x")])
     for _ in range(2):
         assert intake.take(1) == []
-        intake.abort_too_large()
+        too_large(intake)
     assert intake.take(1) == []
     ((letter, *_),) = intake.asides
     assert (letter.reason, letter.is_cut) == ("undecodable", True)
@@ -158,7 +164,7 @@ def test_a_command_of_this_process_that_is_too_large_is_not_tried_for_ever(intak
     intake.put_local([signal("0-w")])
     for _ in range(2):
         assert len(intake.take(1)) == 1
-        intake.abort_too_large()
+        too_large(intake)
     assert not intake.has_ready
 
 

@@ -1,4 +1,4 @@
-"""What an engine knows of its partitions while a group deals them out."""
+"""What an engine knows of its partitions while a group shares them out."""
 
 from __future__ import annotations
 
@@ -8,38 +8,20 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from perdure.adapters.kafka.engine.membership import Membership
-
-
-class Member:
-    """A consumer; `id` is empty while it is no member."""
-
-    def __init__(self) -> None:
-        self.id = "member"
-        self.calls: list[tuple[str, list[tuple[int, int]]]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        def note(given: list[TopicPartition] | TopicPartition) -> None:
-            partitions = [given] if isinstance(given, TopicPartition) else given
-            self.calls.append((name, [(each.partition, each.offset) for each in partitions]))
-
-        return note
-
-    def memberid(self) -> str:
-        return self.id
-
-    def consumer_group_metadata(self) -> str:
-        return f"metadata of {self.id}"
+from tests.unit.log.kafka.stand_ins import Member
 
 
 @pytest.fixture
-def member() -> Any:
+def consumer() -> Any:
     return Member()
 
 
 @pytest.fixture
-def membership(member: Any) -> Membership:
+def membership(consumer: Any) -> Membership:
+    """Partitions 0 and 1 were just assigned."""
     made = Membership("ns.commands")
-    assigned(made, member, 0, 1)
+    made.subscribe(consumer)
+    assigned(consumer, 0, 1)
     return made
 
 
@@ -47,55 +29,73 @@ def places(*numbers: int) -> list[TopicPartition]:
     return [TopicPartition("ns.commands", number) for number in numbers]
 
 
-def assigned(membership: Membership, member: Any, *numbers: int) -> None:
-    membership._assigned(member, places(*numbers))
+def assigned(consumer: Any, *numbers: int) -> None:
+    consumer.on_assign(consumer, places(*numbers))
 
 
-def test_a_partition_that_comes_is_paused_and_not_live_before_it_is_served(membership: Membership, member: Any) -> None:
-    assert [name for name, _ in member.calls] == ["incremental_assign", "pause"]
-    assert (membership.live, membership.restoring, membership.fresh) == (set(), {0: 1, 1: 2}, [(0, 1), (1, 2)])
-    assert membership.metadata == "metadata of member"
+def revoked(consumer: Any, *numbers: int) -> None:
+    consumer.on_revoke(consumer, places(*numbers))
+
+
+def served(membership: Membership, partition: int, generation: int, offset: int = 5) -> None:
+    membership.note_restored([(partition, generation)])
+    membership.serve(partition, offset)
+
+
+def test_new_partition_is_handed_over_once_and_live_when_it_is_served(membership: Membership, consumer: Any) -> None:
+    news = [membership.has_news]
+    assert membership.hand_over() == ([], [(0, 1), (1, 2)])
+    assert [*news, membership.has_news] == [True, False]
+    assert membership.live == set()
+    consumer.calls.clear()
+    served(membership, 1, 2, offset=42)
+    assert membership.live == {1}
+    assert consumer.calls == [("resume", [(1, -1001)]), ("seek", [(1, 42)])]
+
+
+def test_partition_that_comes_back_has_another_generation_and_its_first_restore_is_stale(
+    membership: Membership, consumer: Any
+) -> None:
+    membership.hand_over()
+    revoked(consumer, 0)
+    assigned(consumer, 0)
+    assert membership.hand_over() == ([(0, 1)], [(0, 3)])
+    membership.note_restored([(0, 1), (1, 2)])
+    assert [membership.is_restored(*each) for each in ((0, 1), (0, 3), (1, 2))] == [False, False, True]
+    membership.note_restored([(0, 3)])
+    assert membership.is_restored(0, 3)
+
+
+def test_partition_revoked_before_it_was_handed_over_is_not_restored(membership: Membership, consumer: Any) -> None:
+    revoked(consumer, 0, 1)
+    assert not membership.has_news
+    assigned(consumer, 1)
+    assert membership.hand_over() == ([], [(1, 3)])
+
+
+def test_engine_hears_of_a_live_partition_that_went_and_takeover_of_one_it_has(membership: Membership, consumer: Any) -> None:
+    membership.hand_over()
+    served(membership, 0, 1)
+    revoked(consumer, 0, 1)
+    assert membership.live == set()
     assert membership.has_news
-    member.calls.clear()
-    membership.serve(member, 1, 42)
-    assert (membership.live, membership.restoring) == ({1}, {0: 1})
-    assert [name for name, _ in member.calls] == ["resume", "seek"]
-    assert member.calls[1][1] == [(1, 42)]
+    assert [membership.take_gone(), membership.take_gone()] == [{0}, set()]
+    assert membership.hand_over() == ([(1, 2)], [])
 
 
-def test_a_partition_that_comes_again_has_another_generation(membership: Membership, member: Any) -> None:
-    membership._revoked(member, places(0))
-    assigned(membership, member, 0)
-    assert membership.restoring == {1: 2, 0: 3}
-    assert membership.dropped == [(0, 1)], "the restore of the first time is stale"
-
-
-def test_a_live_partition_that_goes_is_told_to_the_engine_and_one_that_was_restored_to_the_takeover(
-    membership: Membership, member: Any
+def test_takeover_closes_the_store_of_a_restored_partition_that_went_before_its_claim(
+    membership: Membership, consumer: Any
 ) -> None:
-    membership.serve(member, 0, 5)
-    membership._revoked(member, places(0, 1))
-    assert (membership.live, membership.restoring) == (set(), {})
-    assert (membership.gone, membership.dropped) == ({0}, [(1, 2)])
+    membership.hand_over()
+    membership.note_restored([(0, 1)])
+    revoked(consumer, 0)
+    assert not membership.is_restored(0, 1)
+    assert membership.hand_over() == ([(0, 1)], [])
 
 
-def test_a_rebalance_that_brings_nothing_takes_the_groups_word_and_touches_no_partition(
-    membership: Membership, member: Any
-) -> None:
-    member.id = "another"
-    member.calls.clear()
-    assigned(membership, member)
-    assert membership.metadata == "metadata of another"
-    assert [name for name, _ in member.calls] == ["incremental_assign"]
-
-
-def test_without_a_member_id_there_is_nothing_to_fence_with(membership: Membership, member: Any) -> None:
-    member.id = ""
-    membership.refresh(member)
-    assert membership.metadata is None
-
-
-def test_who_closes_the_consumer_gives_up_all_of_them(membership: Membership, member: Any) -> None:
-    membership.serve(member, 0, 5)
+def test_closing_the_consumer_gives_up_all_partitions(membership: Membership) -> None:
+    membership.hand_over()
+    served(membership, 0, 1)
     membership.forget()
-    assert (membership.live, membership.restoring, membership.gone, membership.dropped) == (set(), {}, {0}, [(1, 2)])
+    assert (membership.live, membership.take_gone()) == (set(), {0})
+    assert membership.hand_over() == ([(1, 2)], [])

@@ -34,6 +34,14 @@ class Reader:
         self.paused: set[tuple[str, int]] = set()
         self.sought: list[tuple[str, int, int]] = []
 
+    def subscribe(self, *_: Any, **__: Any) -> None: ...
+
+    def memberid(self) -> str:
+        return "member"
+
+    def consumer_group_metadata(self) -> str:
+        return "metadata"
+
     def assign(self, _: Any) -> None: ...
 
     def unassign(self) -> None: ...
@@ -88,7 +96,8 @@ def source(reader: Any, ends: Any) -> ProjectedTopics:
     clients: Any = Clients()
     made = ProjectedTopics(clients, lambda _: None)
     made._consumer, made._state_ends = reader, ends
-    made._assigned(reader, [EVENTS_0, STATE_0])
+    made._member.subscribe(reader, [])
+    made._member._assign(reader, [EVENTS_0, STATE_0])
     made.begin({("events", 0): 5, ("state", 0): 3})
     return made
 
@@ -208,6 +217,6 @@ def test_a_topic_that_does_not_go_on_where_the_tables_are_ends_it(source: Projec
 
 
 def test_partitions_that_are_taken_away_are_read_no_more(source: ProjectedTopics, reader: Any) -> None:
-    source._revoked(reader, [EVENTS_0])
+    source._member._revoke(reader, [EVENTS_0])
     assert (set(source.owned), set(source.gained)) == (set(), set())
     assert taken(source, reader, event(5), state_of(3)).count == 0

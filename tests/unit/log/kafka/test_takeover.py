@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from perdure.adapters.kafka.engine.takeover import Restored, Takeover, _Restoring
+from perdure.adapters.kafka.engine.first_command import Bounds
+from perdure.adapters.kafka.engine.takeover import Restored, Takeover, _Phase, _Restore
 from perdure.adapters.kafka.status import Status
 
 
@@ -29,17 +30,17 @@ def finished(committed: int, caused_by: int, low: int = 10, high: int = 50) -> t
     def report(message: str, /, **_where: str | int) -> None:
         said.append(message)
 
-    clients: Any = SimpleNamespace()
+    clients: Any = SimpleNamespace(transactional_id="ns.me")
     layout: Any = SimpleNamespace(commands="ns.commands", events="ns.events")
     restorer: Any = Restorer(caused_by)
     woken: list[int] = []
-    takeover = Takeover(clients, layout, restorer, Status(report), lambda: woken.append(1))
-    state = _Restoring(7, committed, low, high, 90, 95)
-    takeover._partitions[3] = state
+    takeover = Takeover(clients, layout, restorer, status=Status(report), wake=lambda: woken.append(1))
+    state = _Restore(7, _Phase.READING, Bounds(committed, low, high), 90, 95)
+    takeover._restores[3] = state
     takeover._status.restoring[3] = 5
     takeover._finish(3, state)
     assert restorer.restored_to == [(3, 95)], "as far as it was read"
-    assert (takeover._partitions, takeover._status.restoring, woken) == ({}, {}, [1])
+    assert (state.phase, takeover._status.restoring, woken) == (_Phase.RESTORED, {}, [1])
     (done,) = takeover.done()
     assert (done.partition, done.generation) == (3, 7)
     return done, takeover, said

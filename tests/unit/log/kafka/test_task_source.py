@@ -50,8 +50,13 @@ class Consumer:
         taken, self.records = self.records[:limit], self.records[limit:]
         return taken
 
-    def assignment(self) -> list[TopicPartition]:
-        return [TopicPartition(TOPIC, 0)]
+    def subscribe(self, *_: Any, **__: Any) -> None: ...
+
+    def memberid(self) -> str:
+        return "member"
+
+    def consumer_group_metadata(self) -> str:
+        return "metadata"
 
     def __getattr__(self, name: str) -> Any:
         def note(_: Any) -> None:
@@ -64,18 +69,29 @@ class Bench:
     """A queue without its thread; what it handed on."""
 
     def __init__(self, limit: int = 10) -> None:
-        self.held, self.buried, self.delivered, self.let_go = HeldTasks(), list[Any](), list[Task](), list[str]()
+        self.held, self.buried, self.delivered, self.released = HeldTasks(), list[Any](), list[Task](), list[str]()
         self.status = Status(_unheard)
         clients: Any = SimpleNamespace(topic=_topic)
         writer: Any = SimpleNamespace(put=self.buried.extend)
-        self.queue = _Queue(clients, "default", self.held, writer, self.delivered.extend, self._let_go, limit, self.status)
+        self.queue = _Queue(
+            clients,
+            "default",
+            self.held,
+            writer=writer,
+            deliver=self.delivered.extend,
+            release=self._release,
+            limit=limit,
+            status=self.status,
+        )
         self.made = Consumer()
         self.consumer = cast("Any", self.made)
-        self.queue._assigned(self.consumer, [TopicPartition(TOPIC, 0)])
+        self.queue._consumer = self.consumer
+        self.queue._member.subscribe(self.consumer, [TOPIC])
+        self.queue._member._assign(self.consumer, [TopicPartition(TOPIC, 0)])
         self.made.calls.clear()
 
-    def _let_go(self, tokens: Any) -> None:
-        self.let_go += tokens
+    def _release(self, tokens: Any) -> None:
+        self.released += tokens
         self.held.drop(tokens)
 
     def take(self, *records: Any) -> list[int]:
@@ -87,9 +103,9 @@ class Bench:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(module, "ENDING_S", 0.01)
-    monkeypatch.setattr(module, "LEASING_S", 0.01)
-    monkeypatch.setattr(module, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(module, "END_WITHIN_S", 0.01)
+    monkeypatch.setattr(module, "LEASE_WITHIN_S", 0.01)
+    monkeypatch.setattr(module, "PAUSE_AFTER_S", 0.01)
     return Bench()
 
 
@@ -121,10 +137,10 @@ def test_a_commit_that_fails_is_made_again(bench: Bench) -> None:
     bench.made.error = None
     bench.queue._commit(bench.consumer, is_synchronous=True)
     assert bench.made.committed == [(0, 6)]
-    bench.queue._committed(None, [SimpleNamespace(topic=TOPIC, partition=0, error=FAILED)])
+    bench.queue._on_committed(None, [SimpleNamespace(topic=TOPIC, partition=0, error=FAILED)])
     bench.queue._commit(bench.consumer, is_synchronous=True)
     assert bench.made.committed == [(0, 6), (0, 6)], "of one partition it was told later"
-    bench.queue._committed(None, [SimpleNamespace(topic=TOPIC, partition=0, error=None)])
+    bench.queue._on_committed(None, [SimpleNamespace(topic=TOPIC, partition=0, error=None)])
     bench.queue._commit(bench.consumer, is_synchronous=True)
     assert len(bench.made.committed) == 2
 
@@ -144,11 +160,11 @@ def test_what_is_no_task_is_buried_with_all_it_had_and_holds_its_offset_until_th
     assert bench.held.due(TOPIC) == [((TOPIC, 0), 7)]
 
 
-def test_attempts_of_a_partition_that_goes_are_let_go_before_its_last_commit(bench: Bench) -> None:
+def test_attempts_of_a_partition_that_goes_are_released_before_its_last_commit(bench: Bench) -> None:
     bench.take(found(5), found(6))
     bench.held.end(["token-5-1"])
-    bench.queue._revoked(bench.consumer, [TopicPartition(TOPIC, 0)])
-    assert bench.let_go == ["token-6-1"]
+    bench.queue._member._revoke(bench.consumer, [TopicPartition(TOPIC, 0)])
+    assert bench.released == ["token-6-1"]
     assert (bench.made.committed, bench.made.calls) == ([(0, 6)], ["commit", "incremental_unassign"])
     assert bench.held.held([(TOPIC, 0)]) == []
 
@@ -156,20 +172,20 @@ def test_attempts_of_a_partition_that_goes_are_let_go_before_its_last_commit(ben
 def test_a_partition_that_goes_when_all_has_ended_lets_nothing_go(bench: Bench) -> None:
     bench.take(found(5))
     bench.held.end(["token-5-1"])
-    bench.queue._revoked(bench.consumer, [TopicPartition(TOPIC, 0)])
-    assert (bench.let_go, bench.made.committed) == ([], [(0, 6)])
+    bench.queue._member._revoke(bench.consumer, [TopicPartition(TOPIC, 0)])
+    assert (bench.released, bench.made.committed) == ([], [(0, 6)])
 
 
 def test_a_partition_that_was_lost_is_not_committed(bench: Bench) -> None:
     bench.take(found(5))
     bench.held.end(["token-5-1"])
-    bench.queue._lost(bench.consumer, [TopicPartition(TOPIC, 0)])
+    bench.queue._member._lose(bench.consumer, [TopicPartition(TOPIC, 0)])
     bench.queue._commit(bench.consumer, is_synchronous=True)
     assert bench.made.committed == []
 
 
 def test_a_worker_takes_what_there_is_room_for_and_is_paused_while_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(module, "PAUSE_AFTER_S", 0.01)
     bench = Bench(limit=3)
     bench.take(found(5))
     bench.made.records = [found(6), found(7), found(8)]
@@ -185,9 +201,9 @@ def test_a_worker_takes_what_there_is_room_for_and_is_paused_while_it_is_full(mo
 
 
 def test_a_partition_that_comes_to_a_full_worker_is_paused_with_the_others(bench: Bench) -> None:
-    bench.queue._assigned(bench.consumer, [TopicPartition(TOPIC, 1)])
-    bench.queue._pause(bench.consumer)
-    bench.queue._assigned(bench.consumer, [TopicPartition(TOPIC, 2)])
+    bench.queue._member._assign(bench.consumer, [TopicPartition(TOPIC, 1)])
+    bench.queue._pause()
+    bench.queue._member._assign(bench.consumer, [TopicPartition(TOPIC, 2)])
     assert bench.made.calls == ["incremental_assign", "resume", "pause", "incremental_assign", "pause"]
 
 
@@ -204,7 +220,7 @@ def test_what_a_report_does_to_its_task() -> None:
     for offset, token in enumerate(("done", "failed", "declined", "leased", "beating")):
         held.take((TOPIC, 0), offset, token)
     failure = FailureInfo("app:No", "no")
-    source._durable(
+    source._on_durable(
         [
             cm.CompleteActivity("w", "r", number=1, token="done"),
             cm.FailActivity("w", "r", number=1, token="failed", failure=failure),
@@ -219,7 +235,7 @@ def test_what_a_report_does_to_its_task() -> None:
     assert again == [False, False, True, False]
     letter: Any = None
     held.take((TOPIC, 0), 20, "buried")
-    source._durable([Buried(letter, "buried")])
+    source._on_durable([Buried(letter, "buried")])
     assert "buried" not in held.held([(TOPIC, 0)])
 
 

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
 from perdure.adapters.kafka.clients.transactional import MAX_POLL_INTERVAL_MS, MAX_RECORD_BYTES
-from perdure.adapters.kafka.reachability import watched
+from perdure.adapters.kafka.reachability import is_away, watched
 from perdure.adapters.kafka.schema_registry.framing import Framing, producer_of
 from perdure.adapters.kafka.settings import of_librdkafka
 
@@ -44,6 +44,10 @@ class PlainClients:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "framing", Framing(self.namespace, self.settings))
+
+    def is_away(self) -> bool:
+        """Whether the cluster cannot be reached, and this process has said so."""
+        return is_away(self.settings)
 
     def topic(self, part: str) -> str:
         """The name of a topic."""

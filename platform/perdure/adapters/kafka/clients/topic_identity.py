@@ -47,7 +47,7 @@ def identity_of_events(clients: EngineClients, status: Status, is_given_up: Call
                     waits_for = f"topic {topic}, which does not exist (perdure topics apply)"
             status.waits(waits_for)
         else:
-            status.goes_on()
+            status.clear_wait()
             return f"{cluster}/{found.topic_id}/{clients.namespace}"
         if is_given_up(AGAIN_S):
             raise InfrastructureError(f"stopped while waiting for the broker ({status.trouble})")

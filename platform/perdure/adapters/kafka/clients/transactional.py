@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from perdure.adapters.kafka.reachability import watched
+from perdure.adapters.kafka.reachability import is_away, watched
 from perdure.adapters.kafka.schema_registry.framing import Framing, producer_of
 from perdure.adapters.kafka.settings import checked, of_librdkafka
 
@@ -47,6 +47,10 @@ class EngineClients:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "framing", Framing(self.namespace, checked(self.settings)))
+
+    def is_away(self) -> bool:
+        """Whether the cluster cannot be reached, and this process has said so."""
+        return is_away(self.settings)
 
     @property
     def group(self) -> str:

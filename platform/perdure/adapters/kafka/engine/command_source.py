@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 POLL_S: Final = 0.05
 """How late a command of this process may be found when there have been none for a while, seconds."""
 
-TURN_S: Final = 0.000_5
+TURN_LENGTH_S: Final = 0.000_5
 """While commands of this process are expected, Kafka and they are looked at in turns of this length, seconds."""
 
 JOIN_S: Final = 0.005
 """How often Kafka is looked at while a batch waits for steps, seconds: longer than the engine lets it wait."""
 
-QUICK_S: Final = 1.0
+FAST_POLL_FOR_S: Final = 1.0
 """After a command of this process, others are expected for this time, seconds."""
 
-ERROR_S: Final = 10.0
+ERROR_OVER_AFTER_S: Final = 10.0
 """An error of the consumer that has not come again after this time is over, seconds."""
 
 
@@ -48,7 +48,7 @@ class Inlet:
         steps: that are out, by (run id, activity number): their reports are looked for more often.
     """
 
-    def __init__(self, clients: EngineClients, topic: str, channel: Channel, intake: Intake, status: Status) -> None:
+    def __init__(self, clients: EngineClients, topic: str, channel: Channel, *, intake: Intake, status: Status) -> None:
         self.was_woken = False
         self.steps: set[tuple[str, int]] = set()
         self._clients = clients
@@ -56,13 +56,13 @@ class Inlet:
         self._channel = channel
         self._intake = intake
         self._status = status
-        self._quick_until = 0.0
+        self._fast_until = 0.0
         self._erred_at = 0.0
 
     @property
     def has_recovered(self) -> bool:
         """Whether the consumer's last error has not come again for a while."""
-        return time.monotonic() - self._erred_at > ERROR_S
+        return time.monotonic() - self._erred_at > ERROR_OVER_AFTER_S
 
     def wait_for_steps(self, consumer: Consumer, limit: int, timeout_s: float) -> None:
         """For a batch that is open: wait until one of its steps reports."""
@@ -80,7 +80,7 @@ class Inlet:
         """Take in what Kafka and this process have."""
         if records:
             self._erred_at = 0.0
-            self._intake.put_records(record for record in records if record.error() is None or self._tell(record.error()))
+            self._intake.put_records(record for record in records if record.error() is None or self._note_error(record.error()))
         channel = self._channel
         if channel.wait(0):
             self.was_woken = True
@@ -88,19 +88,19 @@ class Inlet:
             channel.settle()
             if commands:
                 self._intake.put_local(commands)
-                self._quick_until = time.monotonic() + QUICK_S
+                self._fast_until = time.monotonic() + FAST_POLL_FOR_S
 
     def wait(self, consumer: Consumer, left_s: float, limit: int) -> None:
         """Wait a moment for the first record or command of this process."""
         channel = self._channel
-        if not self.steps and time.monotonic() > self._quick_until:
+        if not self.steps and time.monotonic() > self._fast_until:
             record = consumer.poll(min(left_s, POLL_S))
             if record is not None:
                 self.look([record, *consumer.consume(limit, 0)])
             return
         until = time.monotonic() + min(left_s, POLL_S)
         while time.monotonic() < until:
-            if channel.wait(TURN_S):
+            if channel.wait(TURN_LENGTH_S):
                 self.was_woken = True
                 return
             record = consumer.poll(0)
@@ -108,7 +108,7 @@ class Inlet:
                 self.look([record, *consumer.consume(limit, 0)])
                 return
 
-    def _tell(self, error: KafkaError) -> bool:
+    def _note_error(self, error: KafkaError) -> bool:
         """An error instead of a record.
 
         Raises:

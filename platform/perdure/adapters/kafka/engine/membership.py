@@ -1,96 +1,99 @@
-"""Partitions come and go: what the group tells, as it tells it; nothing is done about it here (KAFKA.md 4).
+"""The engine's part in its consumer group: what changed in a rebalance, for the engine and for the takeover to learn between two batches.
 
-The callbacks run inside the consumer's `poll` and `consume`, perhaps while a batch is open. They assign, pause and write down; the
-log reads what was written down when no batch is open.
+The callbacks run inside the consumer's `poll` and `consume`, perhaps while a batch is open. What they note is read when none is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from confluent_kafka import TopicPartition
+from perdure.adapters.kafka.clients.group_member import Assignment, GroupMember
+from perdure.adapters.kafka.clients.partition_state import PartitionEvent, PartitionState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from confluent_kafka import Consumer
+
+Generation: TypeAlias = tuple[int, int]
+"""A partition's number, and which assignment of it."""
+
+_AT_THE_TAKEOVER: Final = frozenset({PartitionState.RESTORING, PartitionState.RESTORED})
 
 
 class Membership:
-    """What a member of the group knows of its partitions.
-
-    A partition is restoring from when it is assigned until the log says that it is `live`.
+    """What an engine knows of its partitions, by their numbers.
 
     Args:
         topic: of commands.
 
     Attributes:
+        member: in the group.
         live: ours, and served. A commit that concerns any other partition is aborted.
-        restoring: assigned, by generation; a restore of another generation is stale.
         gone: were live; the engine and the store do not know yet.
-        dropped: were restoring; the takeover does not know yet.
-        fresh: assigned; the takeover does not know yet.
-        metadata: of the group as it was in the last rebalance. It is what fences a batch: the group's word of the moment may
-            already be that of the time after we lost the partitions.
     """
 
     def __init__(self, topic: str) -> None:
-        self._topic = topic
-        self._generation = 0
+        self.member = GroupMember(on_revoked=self._revoked)
         self.live: set[int] = set()
-        self.restoring: dict[int, int] = {}
         self.gone: set[int] = set()
-        self.dropped: list[tuple[int, int]] = []
-        self.fresh: list[tuple[int, int]] = []
-        self.metadata: Any = None
+        self._topic = topic
+        self._dropped: list[Generation] = []
 
     def subscribe(self, consumer: Consumer) -> None:
         """Join the group."""
-        consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
-
-    @property
-    def has_news(self) -> bool:
-        """Whether anything is written down that the others do not know yet."""
-        return bool(self.gone or self.dropped or self.fresh)
-
-    def refresh(self, consumer: Consumer) -> None:
-        """Take the group's word of the moment: within a rebalance, or after an abort when no rebalance is waiting to be told."""
-        metadata = consumer.consumer_group_metadata()
-        self.metadata = metadata if consumer.memberid() else None  # asked afterwards: without a member id it would fence nobody
-
-    def serve(self, consumer: Consumer, partition: int, offset: int) -> None:
-        """A restored partition is live, from this offset.
-
-        Resumed first, then sought: the other way round it sometimes takes a second until the first record comes.
-        """
-        del self.restoring[partition]
-        self.live.add(partition)
-        consumer.resume([TopicPartition(self._topic, partition)])
-        consumer.seek(TopicPartition(self._topic, partition, offset))
+        self.member.subscribe(consumer, [self._topic])
 
     def forget(self) -> None:
         """The consumer is closed."""
-        self._drop(self.live | self.restoring.keys())
+        self.member.forget()
 
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Called in every rebalance, also when there is nothing new."""
-        numbers = [each.partition for each in partitions]
-        consumer.incremental_assign([TopicPartition(self._topic, number, 0) for number in numbers])
-        if numbers:
-            consumer.pause([TopicPartition(self._topic, number) for number in numbers])
-        self.refresh(consumer)
-        for number in numbers:
-            self._generation += 1
-            self.restoring[number] = self._generation
-            self.fresh.append((number, self._generation))
+    @property
+    def metadata(self) -> Any:
+        """Of the group as it was in the last rebalance: it fences a batch. None: this engine is no member."""
+        return self.member.metadata
 
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        consumer.incremental_unassign(partitions)
-        self._drop(each.partition for each in partitions)
+    @property
+    def has_news(self) -> bool:
+        """Whether a rebalance changed something that the engine or the takeover does not know yet."""
+        return bool(self.member.assigned or self.gone or self._dropped)
 
-    def _drop(self, partitions: Collection[int] | Any) -> None:
-        for number in list(partitions):
-            if number in self.live:
-                self.live.discard(number)
-                self.gone.add(number)
-            elif number in self.restoring:
-                self.dropped.append((number, self.restoring.pop(number)))
+    def take_gone(self) -> set[int]:
+        """Partitions that were live, and are ours no longer. Each is returned once."""
+        gone, self.gone = self.gone, set[int]()
+        return gone
+
+    def hand_over(self) -> tuple[list[Generation], list[Generation]]:
+        """For the takeover: partitions that it has and that are not wanted any more, and those to restore from now on."""
+        dropped, self._dropped = self._dropped, list[Generation]()
+        fresh = self.member.in_state(PartitionState.ASSIGNED)
+        for place in fresh:
+            self.member.note(place, PartitionEvent.HANDED_OVER)
+        return dropped, [(place[1], self.member.generation_of(place)) for place in fresh]
+
+    def is_restored(self, partition: int, generation: int) -> bool:
+        """Whether the partition waits to be claimed, as it was assigned in this generation."""
+        place = (self._topic, partition)
+        return self.member.generation_of(place) == generation and self.member.state_of(place) is PartitionState.RESTORED
+
+    def note_restored(self, restored: Iterable[Generation]) -> None:
+        """The takeover has restored these. A restore for an earlier generation is stale, and ignored."""
+        for partition, generation in restored:
+            place = (self._topic, partition)
+            if self.member.generation_of(place) == generation:
+                self.member.note(place, PartitionEvent.RESTORED)
+
+    def serve(self, partition: int, offset: int) -> None:
+        """A partition that was claimed is live, from this offset."""
+        self.member.begin((self._topic, partition), offset)
+        self.live.add(partition)
+
+    def _revoked(self, assignments: list[Assignment]) -> None:
+        for each in assignments:
+            _, partition = each.place
+            if each.state is PartitionState.LIVE:
+                self.live.discard(partition)
+                self.gone.add(partition)
+            elif each.state in _AT_THE_TAKEOVER:
+                self._dropped.append((partition, each.generation))
+            # One that was only assigned is known to nobody else: handed over, it would be restored for nothing.

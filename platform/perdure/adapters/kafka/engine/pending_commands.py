@@ -84,6 +84,7 @@ class Intake:
         self._taken: list[Entry] = []
         self._taken_bytes = 0
         self._careful_left = 0
+        self._is_too_large = False
         self.asides: list[Entry] = []
         self.covered: dict[int, int] = {}
 
@@ -200,6 +201,9 @@ class Intake:
 
     def abort(self) -> None:
         """What was taken is ready again, in its order, before what is newer."""
+        if self._is_too_large:
+            self._is_too_large = False
+            self._take_care()
         self._ready.extendleft(reversed(self._taken))
         self.covered.clear()
         self._taken.clear()
@@ -211,10 +215,12 @@ class Intake:
         self.abort()
         self.lose([*self._expected])
 
-    def abort_too_large(self) -> None:
-        """As `abort`, when what the commands caused is too large for Kafka: from now on one by one, and the one that is too large
-        by itself becomes a dead letter.
-        """
+    def note_too_large(self) -> None:
+        """What the commands caused is more than Kafka takes: after `abort` they are taken one by one."""
+        self._is_too_large = True
+
+    def _take_care(self) -> None:
+        """One by one from now on; the one that is too large by itself becomes a dead letter."""
         if self._careful_left and len(self._taken) == 1:
             what, partition, offset, record = self._taken[0]
             why = DeadLettered("oversized", "what it causes is larger than a record may be")
@@ -223,7 +229,6 @@ class Intake:
             self._taken[:] = [(why, partition, offset, record)] if record is not None else []
         else:
             self._careful_left = len(self._taken)
-        self.abort()
 
 
 def _value(record: Message) -> bytes:

@@ -106,7 +106,7 @@ class Transactions:
             write(producer)
             self._calls.call(finish)
         except KafkaException as exception:
-            self._status.goes_on()
+            self._status.clear_wait()
             self._end(producer, exception)
         except Hung as hung:
             self._leave("does not end a transaction")
@@ -141,7 +141,7 @@ class Transactions:
                 self._status.trouble = self._status.trouble or in_words(error)
                 self._status.waits(f"{what}, whose outcome is not known yet")
             else:
-                self._status.goes_on()
+                self._status.clear_wait()
                 return
 
     def _end(self, producer: Producer, exception: KafkaException) -> None:
@@ -210,7 +210,7 @@ class Transactions:
             if self._is_given_up():
                 raise InfrastructureError("stopped while waiting for the broker")
             self._status.waits("a transactional producer")
-        self._status.goes_on()
+        self._status.clear_wait()
         self._producer = producer
         self._warming = Watched(target=self._warm, name="perdure-kafka-spare")
         self._warming.start()

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
+from perdure.adapters.kafka.clients.group_member import Place
 from perdure.adapters.kafka.engine.transaction import Fenced, Transactions
 from perdure.adapters.kafka.headers import headers_of
-from perdure.adapters.kafka.ingest.trigger_source import ForeignTopics, Place
+from perdure.adapters.kafka.ingest.trigger_source import ForeignTopics
 from perdure.adapters.kafka.namespace.topics import COMMANDS as COMMANDS_TOPIC
 from perdure.adapters.kafka.namespace.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
 from perdure.adapters.kafka.namespace.topics import INGEST, name_of
@@ -90,7 +91,7 @@ class Ingest:
         lag: records that are not taken yet, by topic and partition.
     """
 
-    def __init__(self, clients: EngineClients, bindings: Bindings, status: Status, begin: str = "earliest") -> None:
+    def __init__(self, clients: EngineClients, bindings: Bindings, status: Status, *, begin: str = "earliest") -> None:
         self.counts = IngestCounts()
         self.lag: dict[Place, int] = {}
         self._clients = clients
@@ -101,7 +102,8 @@ class Ingest:
         self._commands = name_of(clients.namespace, COMMANDS_TOPIC)
         self._dead_letters = name_of(clients.namespace, DEAD_LETTERS_TOPIC)
         self._again = name_of(clients.namespace, INGEST)
-        self._topics = ForeignTopics(clients, [*bindings.topics, self._again], f"{clients.namespace}.ingest", begin, status)
+        topics, group = [*bindings.topics, self._again], f"{clients.namespace}.ingest"
+        self._topics = ForeignTopics(clients, topics, group, begin=begin, status=status)
         address = registry_of(clients.settings)
         self._registry = SchemaRegistry(address, tries=1) if address is not None else None
         self._schemas: dict[int, str] = {}
@@ -232,7 +234,7 @@ class Ingest:
             return known
         assert self._registry is not None
         found = self._registry.schema_of(number)
-        self._status.goes_on()
+        self._status.clear_wait()
         if found is not None:
             self._schemas[number] = found
         return found

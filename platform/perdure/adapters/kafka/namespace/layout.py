@@ -69,7 +69,7 @@ class Layout:
         while missing := [name for name in self._needed if not self.count_of(name, again=True)]:
             self._status.waits(f"topics {', '.join(missing)}, which do not exist (perdure topics apply)")
             self._pause()
-        self._status.goes_on()
+        self._status.clear_wait()
         self.partitions = self._counts[self.commands]
         if self._counts[self.events] != self.partitions:
             raise InfrastructureError(
@@ -125,7 +125,7 @@ class Layout:
                 self._status.waits(f"an answer about topic {topic}")
                 self._pause()
             else:
-                self._status.goes_on()
+                self._status.clear_wait()
                 return found
 
     @property

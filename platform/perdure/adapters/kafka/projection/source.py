@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from perdure.adapters.kafka.clients.end_offsets import Ends
+from perdure.adapters.kafka.clients.group_member import Assignment, GroupMember, Place
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.namespace.metadata import learn_schemas, read_facts
 from perdure.adapters.kafka.records import header_of
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     from perdure.adapters.kafka.clients.plain import PlainClients
 
-ASK_S: Final = 5.0
-LEARN_S: Final = 10.0
-"""A schema that is not known is looked for in the meta topic so often at most, seconds."""
+REQUEST_TIMEOUT_S: Final = 5.0
+RELEARN_AFTER_S: Final = 10.0
+"""A schema that is not known is looked for in the meta topic at most this often, seconds."""
 TOPICS: Final[tuple[Topic, ...]] = ("state", "events")
 _EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - how the client names its own errors
 _RESET: Final = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
@@ -51,16 +52,17 @@ class ProjectedTopics:
         self._topics: dict[str, Topic] = {clients.topic(part): part for part in TOPICS}
         self._state_ends = Ends(clients, clients.topic("state"), troubled)
         self._consumer: Consumer | None = None
-        self._gained: set[Partition] = set()
+        # All partitions are revoked in each rebalance: what a member has read of the states belongs to its events of the same numbers.
+        self._member = GroupMember(on_assigned=self._changed, on_revoked=self._changed, is_cooperative=False)
         self._read_to: dict[Partition, int] = {}
         self._reflected: dict[int, int] = {}
         self._barriers: dict[int, tuple[int, int]] = {}
-        self._learned_at = -LEARN_S
+        self._learned_at = -RELEARN_AFTER_S
 
     @property
     def gained(self) -> Collection[Partition]:
         """Ours, and not read before `begin` says from where."""
-        return frozenset(self._gained)
+        return frozenset(map(self._partition, self._member.assigned))
 
     @property
     def owned(self) -> Collection[Partition]:
@@ -69,19 +71,15 @@ class ProjectedTopics:
 
     def begin(self, offsets: Mapping[Partition, int]) -> None:
         """Read these from here on."""
-        consumer = self._opened()
+        self._opened()
         for partition, offset in offsets.items():
-            if partition in self._gained:
-                self._gained.discard(partition)
+            if (place := self._place(partition)) in self._member.assigned:
                 self._read_to[partition] = offset
-                consumer.resume([self._place(partition)])
-                consumer.seek(self._place(partition, offset))
+                self._member.begin(place, offset)
 
     def begin_again(self) -> None:
-        """All that is owned is gained anew."""
-        if self._read_to:
-            self._opened().pause([self._place(each) for each in self._read_to])
-        self._gained.update(self._read_to)
+        """All that is owned is gained again."""
+        self._member.rewind(list(self._member.live))
         self._forget()
 
     def take(self, limit: int, timeout_s: float) -> Taken:
@@ -99,7 +97,7 @@ class ProjectedTopics:
     def end_of(self, partition: Partition) -> int:
         """As the client knows it from what it fetched; nobody is asked."""
         try:
-            _, high = self._opened().get_watermark_offsets(self._place(partition), cached=True)
+            _, high = self._opened().get_watermark_offsets(TopicPartition(*self._place(partition)), cached=True)
         except KafkaException:
             return -1
         return int(high)
@@ -116,7 +114,7 @@ class ProjectedTopics:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close()
-        self._gained.clear()
+        self._member.forget()
         self._forget()
 
     # ---- partitions
@@ -126,15 +124,16 @@ class ProjectedTopics:
             consumer = self._clients.projection(self._troubled, is_member=self._is_member)
             found = {each: self._count(consumer, each) for each in self._topics}
             if self._is_member:
-                consumer.subscribe([*self._topics], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+                self._member.subscribe(consumer, [*self._topics])
             else:
-                self._assigned(consumer, [TopicPartition(topic, n) for topic, count in found.items() for n in range(count)])
+                everything = [TopicPartition(topic, n) for topic, count in found.items() for n in range(count)]
+                self._member.adopt(consumer, everything)
             self._consumer = consumer
         return self._consumer
 
     def _count(self, consumer: Consumer, topic: str) -> int:
         try:
-            found = consumer.list_topics(topic, timeout=ASK_S).topics[topic]
+            found = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
         except KafkaException as exception:
             consumer.close()
             raise NotThereYet(f"Kafka does not say what {topic} is: {in_words(error_of(exception))}") from None
@@ -145,17 +144,7 @@ class ProjectedTopics:
             )
         return len(found.partitions)
 
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Paused from the first moment: the projector has to say where they go on."""
-        consumer.assign([TopicPartition(each.topic, each.partition, 0) for each in partitions])
-        if partitions:
-            consumer.pause([TopicPartition(each.topic, each.partition) for each in partitions])
-        self._gained = {(self._topics[each.topic], each.partition) for each in partitions}
-        self._forget()
-
-    def _revoked(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
-        consumer.unassign()
-        self._gained.clear()
+    def _changed(self, _assignments: list[Assignment]) -> None:
         self._forget()
 
     def _forget(self) -> None:
@@ -163,8 +152,11 @@ class ProjectedTopics:
         self._reflected.clear()
         self._barriers.clear()
 
-    def _place(self, partition: Partition, offset: int = -1001) -> TopicPartition:
-        return TopicPartition(self._clients.topic(partition[0]), partition[1], offset)
+    def _place(self, partition: Partition) -> Place:
+        return self._clients.topic(partition[0]), partition[1]
+
+    def _partition(self, place: Place) -> Partition:
+        return self._topics[place[0]], place[1]
 
     # ---- records
 
@@ -228,11 +220,11 @@ class ProjectedTopics:
     def _has_learned(self, header: bytes | None) -> bool:
         """Look into the meta topic for the schema."""
         now = time.monotonic()
-        if header is None or now - self._learned_at < LEARN_S:
+        if header is None or now - self._learned_at < RELEARN_AFTER_S:
             return False
         self._learned_at = now
         try:
-            learn_schemas(read_facts(of_librdkafka(self._clients.settings), self._clients.topic("meta"), ASK_S))
+            learn_schemas(read_facts(of_librdkafka(self._clients.settings), self._clients.topic("meta"), REQUEST_TIMEOUT_S))
         except (InfrastructureError, KafkaException) as error:
             self._troubled(f"the schema {header.decode(errors='replace')} was looked for in the meta topic: {error}")
             return False

@@ -94,7 +94,7 @@ class Framing:
                 except RegistryDown as error:
                     status.waits(str(error))
                 else:
-                    status.goes_on()
+                    status.clear_wait()
                     self._take(ids)
                     return
             if is_given_up(AGAIN_S):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-Place = tuple[str, int]
-"""Topic and partition."""
+if TYPE_CHECKING:
+    from perdure.adapters.kafka.clients.group_member import Place
 
 SETTLED_KEPT: Final = 10_000
 

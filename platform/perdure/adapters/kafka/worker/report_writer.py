@@ -97,7 +97,7 @@ class ReportWriter:
                 left = self._write(left)
                 if self._is_giving_up:
                     return
-            self._status.goes_on()
+            self._status.clear_wait()
             if items:
                 self._durable(items)
 

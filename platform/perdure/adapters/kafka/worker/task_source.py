@@ -1,4 +1,4 @@
-"""Tasks from Kafka to the worker of this process, and its reports back (KAFKA.md 4 and 6).
+"""Tasks from Kafka to the worker of this process, and its reports back.
 
 A task's offset is held until its report is durable, or until the attempt is leased; what is committed is the contiguous prefix. So the
 tasks of a worker that dies are delivered again by Kafka itself. Of each queue one thread polls (`_Queue`), one thread writes reports
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from perdure.adapters.kafka.clients.group_member import Assignment, GroupMember, Place
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.headers import headers_left
 from perdure.adapters.kafka.padding import is_padding
 from perdure.adapters.kafka.records import header_of
 from perdure.adapters.kafka.worker.cancellations import CancellationTail
-from perdure.adapters.kafka.worker.held_tasks import HeldTasks, Place
+from perdure.adapters.kafka.worker.held_tasks import HeldTasks
 from perdure.adapters.kafka.worker.report_writer import Buried, Item, ReportWriter
 from perdure.codec.avro import TASKS
 from perdure.errors import UndecodableRecord
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
 
 COMMIT_S: Final = 0.1
 """Between commits of offsets: what a dead worker had done in this time is done again, seconds."""
-ENDING_S: Final = 0.5
+END_WITHIN_S: Final = 0.5
 """How long attempts of a partition that is taken away may take to end by themselves."""
-LEASING_S: Final = 3.0
+LEASE_WITHIN_S: Final = 3.0
 """And then, to be leased, which takes as long as a report takes to be written. Both together are shorter than any lease."""
-PATIENCE_S: Final = 0.5
+PAUSE_AFTER_S: Final = 0.5
 """A worker that is full for longer tells Kafka to wait."""
 POLL_S: Final = 0.05
 BUSY_POLL_S: Final = 0.01
@@ -57,7 +58,7 @@ class TaskSource:
         queues: whose tasks are taken.
         deliver: takes tasks.
         cancel: takes the tokens of attempts, of any worker, that are to stop.
-        let_go: takes the tokens of attempts whose tasks are about to go to another worker: those that wait are dropped, those that run
+        release: takes the tokens of attempts whose tasks are about to go to another worker: those that wait are dropped, those that run
             are reported as started, so that they are leased and no other worker runs them too. Answered by `dropped`. All three are
             called on threads of the source, and hand over to the worker's loop.
         limit: tasks out at once; more stay in Kafka.
@@ -68,18 +69,20 @@ class TaskSource:
         self,
         clients: PlainClients,
         queues: Sequence[str],
+        *,
         deliver: Callable[[list[Task]], None],
         cancel: Callable[[Sequence[str]], None],
-        let_go: Callable[[Sequence[str]], None],
+        release: Callable[[Sequence[str]], None],
         limit: int,
         status: Status,
     ) -> None:
         self._held = HeldTasks()
-        self._writer = ReportWriter(clients, self._durable, status)
+        self._writer = ReportWriter(clients, self._on_durable, status)
         self._worker_cancel = cancel
         self._cancellations = CancellationTail(clients, self._cancel, status)
         self._queues = [
-            _Queue(clients, queue, self._held, self._writer, deliver, let_go, limit, status) for queue in dict.fromkeys(queues)
+            _Queue(clients, queue, self._held, writer=self._writer, deliver=deliver, release=release, limit=limit, status=status)
+            for queue in dict.fromkeys(queues)
         ]
 
     @property
@@ -120,7 +123,7 @@ class TaskSource:
         for queue in self._queues:
             queue.leave()
 
-    def _durable(self, items: Sequence[Item]) -> None:
+    def _on_durable(self, items: Sequence[Item]) -> None:
         for item in items:
             match item:
                 case cm.CompleteActivity() | cm.FailActivity() | Buried():
@@ -146,9 +149,10 @@ class _Queue:
         clients: PlainClients,
         queue: str,
         held: HeldTasks,
+        *,
         writer: ReportWriter,
         deliver: Callable[[list[Task]], None],
-        let_go: Callable[[Sequence[str]], None],
+        release: Callable[[Sequence[str]], None],
         limit: int,
         status: Status,
     ) -> None:
@@ -158,11 +162,15 @@ class _Queue:
         self._held = held
         self._writer = writer
         self._deliver = deliver
-        self._let_go = let_go
+        self._release = release
         self._limit = limit
         self._status = status
         status.joining.add(queue)
-        self._is_paused = False
+        self._member = GroupMember(
+            on_assigned=self._assigned, on_revoked=self._revoked, on_lost=self._lost, is_paused_at_first=False
+        )
+        self._is_full = False
+        self._consumer: Consumer | None = None
         self._leaving = threading.Event()
         self._commit_at = 0.0
         self.stopping = threading.Event()
@@ -181,13 +189,13 @@ class _Queue:
     # ---- the thread
 
     def _run(self) -> None:
-        consumer = self._clients.tasks(self._queue, self._troubled, self._committed)
-        consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        consumer = self._consumer = self._clients.tasks(self._queue, self._on_error, self._on_committed)
+        self._member.subscribe(consumer, [self._topic])
         while not self.stopping.is_set():
             self._turn(consumer)
             self._commit_now_and_then(consumer)
         while not self._leaving.is_set():  # what still runs may report
-            self._pause(consumer)
+            self._pause()
             self._see_to_others(consumer.poll(POLL_S))
             self._commit_now_and_then(consumer)
         self._commit(consumer, is_synchronous=True)
@@ -197,23 +205,23 @@ class _Queue:
         """Take what there is room for."""
         room = self._limit - len(self._held)
         if room <= 0:
-            if self._is_paused or not self._held.wait_until_fewer_than(self._limit, PATIENCE_S):
-                self._pause(consumer)
+            if self._is_full or not self._held.wait_until_fewer_than(self._limit, PAUSE_AFTER_S):
+                self._pause()
                 self._see_to_others(consumer.poll(POLL_S))
             return
-        if self._is_paused:
-            self._is_paused = False
-            consumer.resume(consumer.assignment())
+        if self._is_full:
+            self._is_full = False
+            self._member.resume(list(self._member.owned))
         message = consumer.poll(BUSY_POLL_S if len(self._held) else POLL_S)
         if message is not None:
             more = consumer.consume(room - 1, 0) if room > 1 else []
             self._take([message, *more])
 
-    def _pause(self, consumer: Consumer) -> None:
-        """Again and again, for partitions may have come meanwhile."""
-        if not self._is_paused:
-            self._is_paused = True
-            consumer.pause(consumer.assignment())
+    def _pause(self) -> None:
+        """Partitions that come meanwhile are held, too."""
+        if not self._is_full:
+            self._is_full = True
+            self._member.hold(list(self._member.owned))
 
     def _see_to_others(self, message: Message | None) -> None:
         """Of a paused consumer come errors only; a task that slipped through is taken, for it would not come again."""
@@ -224,7 +232,7 @@ class _Queue:
         tasks: list[Task] = []
         for message in messages:
             if (error := message.error()) is not None:
-                self._stumble(error)
+                self._note_error(error)
                 continue
             place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
             try:
@@ -258,11 +266,11 @@ class _Queue:
             self._status.counts.dead_letters += 1
             self._writer.put([Buried(letter, token)])
 
-    def _stumble(self, error: KafkaError) -> None:
+    def _note_error(self, error: KafkaError) -> None:
         said = in_words(error)
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             said = f"task queue {self._queue!r} has no topic {self._topic}: perdure topics apply --queue {self._queue}"
-        self._troubled(said)
+        self._on_error(said)
         self._status.report(said)
 
     # ---- offsets
@@ -284,41 +292,40 @@ class _Queue:
             else:
                 consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as exception:
-            self._committed(error_of(exception), offsets)
+            self._on_committed(error_of(exception), offsets)
 
-    def _committed(self, error: KafkaError | None, offsets: list[Any]) -> None:
+    def _on_committed(self, error: KafkaError | None, offsets: list[Any]) -> None:
         """Also told of each partition by itself."""
         failed = [each for each in offsets if error is not None or each.error is not None]
         if failed:
-            self._troubled(in_words(error or failed[0].error))
+            self._on_error(in_words(error or failed[0].error))
             self._held.not_committed((each.topic, each.partition) for each in failed)
 
     # ---- partitions come and go; called within poll and consume
 
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._status.joined(self._queue, [each.partition for each in partitions])
-        self._held.gain((each.topic, each.partition) for each in partitions)
-        consumer.incremental_assign(partitions)
-        if self._is_paused:
-            consumer.pause(partitions)
+    def _assigned(self, assignments: list[Assignment]) -> None:
+        places = [each.place for each in assignments]
+        self._status.joined(self._queue, [partition for _, partition in places])
+        self._held.gain(places)
+        if self._is_full:
+            self._member.hold(places)
         else:
-            consumer.resume(partitions)  # one that was paused when it went comes back paused
+            self._member.resume(places)
 
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _revoked(self, assignments: list[Assignment]) -> None:
         """Let the attempts of these partitions end, have those leased that do not, and commit: nobody runs them twice."""
-        places = [(each.topic, each.partition) for each in partitions]
-        if not self._held.wait_until_released(places, ENDING_S):
-            self._let_go(self._held.held(places))
-            self._held.wait_until_released(places, LEASING_S)
-        self._commit(consumer, is_synchronous=True)
+        assert self._consumer is not None
+        places = [each.place for each in assignments]
+        if not self._held.wait_until_released(places, END_WITHIN_S):
+            self._release(self._held.held(places))
+            self._held.wait_until_released(places, LEASE_WITHIN_S)
+        self._commit(self._consumer, is_synchronous=True)
         self._held.lose(places)
-        consumer.incremental_unassign(partitions)
 
-    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._held.lose((each.topic, each.partition) for each in partitions)
-        consumer.incremental_unassign(partitions)
+    def _lost(self, assignments: list[Assignment]) -> None:
+        self._held.lose(each.place for each in assignments)
 
-    def _troubled(self, message: str) -> None:
+    def _on_error(self, message: str) -> None:
         self._status.trouble = message
 
 

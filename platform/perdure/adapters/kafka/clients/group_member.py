@@ -1,0 +1,245 @@
+"""One member of a consumer group, whichever topics it reads.
+
+librdkafka calls the rebalance callbacks inside `poll`, `consume` and `close`, perhaps while a batch is being collected. They assign,
+pause, note what happened and take the group's metadata of that moment; the consumer's owner acts on the notes when it is ready.
+
+Four rules of the protocol are kept here, and nowhere else:
+
+- A partition is assigned first and paused then. A pause of a partition that is not assigned yet is accepted and does nothing.
+- It is resumed first and sought then. The other way round it sometimes takes a second until the first record arrives.
+- It is resumed even if this assignment was never paused. The client remembers a pause across a revocation, so that a partition that
+  comes back is still paused.
+- The group metadata that fences a transaction is that of the last rebalance, read inside its callback. Read at the commit, it may
+  already be that of a generation in which the partitions belong to another member, whose commits it would not fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from confluent_kafka import TopicPartition
+
+from perdure.adapters.kafka.clients import partition_state
+from perdure.adapters.kafka.clients.partition_state import PartitionEvent, PartitionState
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
+Place: TypeAlias = tuple[str, int]
+"""A topic and a partition."""
+
+
+@dataclass(slots=True)
+class Assignment:
+    """A partition from when the group gives it to this member until the group takes it away.
+
+    Attributes:
+        place: topic and partition.
+        generation: counts the assignments of this member. What was done for another generation is stale.
+        state: where it is in its life.
+    """
+
+    place: Place
+    generation: int
+    state: PartitionState = PartitionState.ASSIGNED
+
+
+Noted = Callable[[list[Assignment]], None]
+
+
+def ignore(_assignments: list[Assignment]) -> None:
+    """For members that look up what they own when they need it."""
+
+
+class GroupMember:
+    """The partitions of one consumer. For the thread that polls it.
+
+    Args:
+        on_assigned: called inside the rebalance, after new partitions were assigned.
+        on_revoked: called inside the rebalance, while the partitions are still ours: their offsets can be committed.
+        on_lost: called when they are another member's already; like `on_revoked` by default.
+        is_cooperative: only partitions that change hands are revoked; else all are, in each rebalance.
+        is_paused_at_first: partitions come paused, until `begin` says from which offset to read them. False: they are read from their
+            committed offsets at once, and `on_assigned` has to resume or hold them.
+
+    Attributes:
+        metadata: the group's, as it was in the last rebalance; None: we were no member.
+        live: the partitions that are read. One set for as long as the member lives; do not change it.
+        assigned: those whose owner has to say where they begin. Likewise.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_assigned: Noted = ignore,
+        on_revoked: Noted = ignore,
+        on_lost: Noted | None = None,
+        is_cooperative: bool = True,
+        is_paused_at_first: bool = True,
+    ) -> None:
+        self.metadata: Any = None
+        self._by_state: dict[PartitionState, set[Place]] = {state: set() for state in PartitionState}
+        self.live: Collection[Place] = self._by_state[PartitionState.LIVE]
+        self.assigned: Collection[Place] = self._by_state[PartitionState.ASSIGNED]
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+        self._on_lost = on_lost or on_revoked
+        self._is_cooperative = is_cooperative
+        self._is_paused_at_first = is_paused_at_first
+        self._assignments: dict[Place, Assignment] = {}
+        self._generation = 0
+        self._consumer: Consumer | None = None
+
+    # ---- joining and leaving
+
+    def subscribe(self, consumer: Consumer, topics: Sequence[str]) -> None:
+        """Join the group; partitions come while the consumer is polled."""
+        self._consumer = consumer
+        consumer.subscribe(list(topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+
+    def adopt(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        """Read partitions that no group shares out."""
+        self._consumer = consumer
+        self._assign(consumer, partitions)
+
+    def forget(self) -> None:
+        """The consumer is closed: nothing is ours any more. Idempotent."""
+        self._end(list(self._assignments.values()), self._on_lost)
+        self._consumer = None
+
+    def refresh_metadata(self) -> None:
+        """Take the group's metadata of this moment: inside a rebalance, or after an abort when no rebalance waits to be served."""
+        consumer = self._joined
+        metadata = consumer.consumer_group_metadata()
+        # Asked afterwards: a member that was thrown out has no id, and a broker takes metadata without one from anybody.
+        self.metadata = metadata if consumer.memberid() else None
+
+    # ---- partitions
+
+    @property
+    def owned(self) -> Collection[Place]:
+        """The partitions that are ours, in whatever state."""
+        return self._assignments.keys()
+
+    def state_of(self, place: Place) -> PartitionState:
+        """Where a partition is in its life; REVOKED when it is not ours."""
+        found = self._assignments.get(place)
+        return found.state if found is not None else PartitionState.REVOKED
+
+    def generation_of(self, place: Place) -> int:
+        """Which assignment of ours the present one is; 0 when the partition is not ours."""
+        found = self._assignments.get(place)
+        return found.generation if found is not None else 0
+
+    def in_state(self, state: PartitionState) -> list[Place]:
+        """The partitions in a state, in order."""
+        return sorted(self._by_state[state])
+
+    def note(self, place: Place, event: PartitionEvent) -> None:
+        """Something happened to a partition of ours of which the client need not know.
+
+        Raises:
+            KeyError: it cannot happen to a partition in this state.
+        """
+        self._move(self._assignments[place], event)
+
+    def begin(self, place: Place, offset: int) -> None:
+        """Read a partition from this offset.
+
+        Raises:
+            KafkaException: the partition has just gone.
+        """
+        self.resume([place])
+        self.seek(place, offset)
+
+    def seek(self, place: Place, offset: int) -> None:
+        """Go on at this offset.
+
+        Raises:
+            KafkaException: the partition has just gone.
+        """
+        self._joined.seek(TopicPartition(*place, offset))
+
+    def resume(self, places: Iterable[Place]) -> None:
+        """Read these where the client is."""
+        if found := self._moved(places, PartitionEvent.RESUMED):
+            self._joined.resume(found)
+
+    def hold(self, places: Iterable[Place]) -> None:
+        """Read no more of these until they are resumed."""
+        if found := self._moved(places, PartitionEvent.HELD):
+            self._joined.pause(found)
+
+    def rewind(self, places: Iterable[Place]) -> None:
+        """Read no more of these until `begin` says where to begin."""
+        if found := self._moved(places, PartitionEvent.REWOUND):
+            self._joined.pause(found)
+
+    # ---- rebalances
+
+    def _assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        """Called in every rebalance, also when there is nothing new."""
+        if not self._is_cooperative:
+            self._end(list(self._assignments.values()), self._on_revoked)
+        if self._is_paused_at_first:
+            # From offset 0: for the committed offset the client would wait, as long as a dead owner's transaction holds it.
+            partitions = [TopicPartition(each.topic, each.partition, 0) for each in partitions]
+        if self._is_cooperative:
+            consumer.incremental_assign(list(partitions))
+        else:
+            consumer.assign(list(partitions))
+        if partitions and self._is_paused_at_first:
+            consumer.pause([TopicPartition(each.topic, each.partition) for each in partitions])
+        self.refresh_metadata()
+        self._on_assigned([self._add((each.topic, each.partition)) for each in partitions])
+
+    def _revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._drop(consumer, partitions, self._on_revoked)
+
+    def _lose(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._drop(consumer, partitions, self._on_lost)
+
+    def _drop(self, consumer: Consumer, partitions: Sequence[TopicPartition], noted: Noted) -> None:
+        if self._is_cooperative:
+            places = [(each.topic, each.partition) for each in partitions]
+            self._end([self._assignments[each] for each in places if each in self._assignments], noted)
+            consumer.incremental_unassign(list(partitions))
+        else:
+            self._end(list(self._assignments.values()), noted)
+            consumer.unassign()
+
+    # ---- the table
+
+    @property
+    def _joined(self) -> Consumer:
+        assert self._consumer is not None, "subscribe() or adopt() comes first"
+        return self._consumer
+
+    def _add(self, place: Place) -> Assignment:
+        self._generation += 1
+        added = self._assignments[place] = Assignment(place, self._generation)
+        self._by_state[added.state].add(place)
+        return added
+
+    def _end(self, assignments: list[Assignment], noted: Noted) -> None:
+        if not assignments:
+            return
+        noted(assignments)
+        for each in assignments:
+            self._move(each, PartitionEvent.REVOKED)
+            self._by_state[PartitionState.REVOKED].discard(each.place)
+            del self._assignments[each.place]
+
+    def _moved(self, places: Iterable[Place], event: PartitionEvent) -> list[TopicPartition]:
+        moved = list(places)
+        for place in moved:
+            self.note(place, event)
+        return [TopicPartition(*place) for place in moved]
+
+    def _move(self, assignment: Assignment, event: PartitionEvent) -> None:
+        following = partition_state.TRANSITIONS[assignment.state, event]
+        self._by_state[assignment.state].discard(assignment.place)
+        self._by_state[following].add(assignment.place)
+        assignment.state = following
