@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +12,12 @@ import psycopg
 import pytest
 from msgspec.structs import replace as with_fields
 
+from perdure.adapters.postgres import writing
 from perdure.adapters.postgres.database import Database
 from perdure.adapters.postgres.projector import Projector
 from perdure.adapters.postgres.reader import PostgresReader
 from perdure.adapters.postgres.retention import Retention
-from perdure.adapters.postgres.writing import Fenced, Writer
+from perdure.adapters.postgres.writing import Fenced, Writer, session_of
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
 from perdure.model.states import Status, WorkflowState
@@ -226,3 +227,54 @@ def test_a_reader_cannot_write(database: Database) -> None:
         with reader._connection() as connection, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             connection.execute(database.sql("DELETE FROM {s}.workflows"))
         assert reader.state("w") is None
+
+
+# ---- an owner that is frozen
+
+
+@pytest.fixture
+def frozen(database: Database) -> Generator[Writer]:
+    """An owner of both partitions whose process no longer runs, and whose connection the machine keeps open."""
+    connection = database.connect(name=session_of("frozen"))
+    made = Writer(database, connection, "frozen")
+    made.claim([("state", 0), ("events", 0)])
+    yield made
+    connection.close()
+
+
+@pytest.mark.parametrize("stopped_in", ["a transaction", "a copy"])
+def test_owner_frozen_within_a_transaction_does_not_keep_its_partitions(
+    database: Database, frozen: Writer, stopped_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "STUCK_AFTER_MS", 100)
+    connection = frozen._connection
+    connection.execute("BEGIN")
+    connection.execute(database.sql("UPDATE {s}.positions SET next_offset = 7"))
+    with ExitStack() as stack:
+        if stopped_in == "a copy":
+            stack.enter_context(pytest.raises(psycopg.OperationalError))
+            stack.enter_context(connection.cursor().copy(database.sql("COPY {s}.events FROM STDIN")))
+        with database.connect() as other:
+            claimed = Writer(database, other, "heir").claim([("state", 0), ("events", 0)])
+    assert claimed == {("state", 0): 0, ("events", 0): 0}, "nothing of its transaction was written"
+    with pytest.raises(psycopg.OperationalError):
+        frozen.write(page([state("a")]), lambda _: 0)
+
+
+def test_owner_that_is_not_stuck_keeps_its_session_and_is_fenced_by_the_rows(database: Database, frozen: Writer) -> None:
+    with database.connect() as other:
+        Writer(database, other, "heir").claim([("state", 0), ("events", 0)])
+    with pytest.raises(Fenced):
+        frozen.write(page([state("a")]), lambda _: 0)
+
+
+def test_session_of_an_owner_of_other_partitions_is_not_ended(
+    database: Database, frozen: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "STUCK_AFTER_MS", 100)
+    with database.connect(name=session_of("another")) as third, database.connect() as other:
+        Writer(database, third, "another").claim([("events", 1)])
+        frozen._connection.execute("BEGIN")
+        frozen._connection.execute(database.sql("UPDATE {s}.positions SET next_offset = 7 WHERE partition = 0"))
+        Writer(database, other, "heir").claim([("events", 0)])
+        assert third.execute("SELECT 1").fetchone() == (1,)

@@ -18,7 +18,7 @@ import psycopg
 from perdure.adapters.postgres.database import Connection, Database, is_outage
 from perdure.adapters.postgres.migrating import check, version_of
 from perdure.adapters.postgres.retention import Retention
-from perdure.adapters.postgres.writing import Fenced, Writer
+from perdure.adapters.postgres.writing import Fenced, Writer, session_of
 from perdure.ports.projection import NotThereYet, Taken
 
 if TYPE_CHECKING:
@@ -168,9 +168,10 @@ class Projector:
             return self._writer
         if time.monotonic() < self._again_at:
             return None
-        connection = self._connection = self._database.connect(name="perdure projector")
+        owner = f"{os.getpid()}-{os.urandom(8).hex()}"
+        connection = self._connection = self._database.connect(name=session_of(owner))
         check(self._database, version_of(connection, self._database))
-        self._writer = Writer(self._database, connection, f"{os.getpid()}-{os.urandom(8).hex()}")
+        self._writer = Writer(self._database, connection, owner)
         self._begin_again()
         self._progress.goes_on()
         return self._writer

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
+from psycopg import errors
 
 from perdure.adapters.postgres.database import Connection, Database, is_outage, one_line
 from perdure.adapters.postgres.rows import EVENT_COLUMNS, NUL_SHOWN, STATE_COLUMNS, event_lines, plain_state_line, state_line
@@ -21,6 +22,10 @@ T = TypeVar("T")
 _CLAIM: Final = """INSERT INTO {s}.positions (topic, partition, next_offset, end_offset, owner, updated_at)
     VALUES (%s, %s, 0, 0, %s, clock_timestamp())
     ON CONFLICT (topic, partition) DO UPDATE SET owner = excluded.owner, updated_at = excluded.updated_at RETURNING next_offset"""
+_WAIT_BRIEFLY: Final = "SELECT set_config('lock_timeout', %s, true)"
+_END_SESSIONS: Final = """SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+    WHERE a.application_name IN (SELECT %s || p.owner FROM {s}.positions p
+        JOIN unnest(%s::text[], %s::integer[]) AS n (topic, partition) USING (topic, partition) WHERE p.owner <> %s)"""
 _MOVE: Final = """UPDATE {s}.positions p SET next_offset = n.following, end_offset = n.ending,
     reflected_offset = greatest(p.reflected_offset, n.reflected), updated_at = clock_timestamp()
     FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
@@ -49,6 +54,18 @@ _FORGET_UNREADABLE: Final = 'DELETE FROM {s}.unreadable WHERE topic = %s AND par
 _UPDATED: Final = "SELECT (extract(epoch FROM updated_at) * 1000000)::bigint FROM {s}.workflows WHERE workflow_id = %s"
 
 
+SESSION: Final = "perdure projector "
+"""What PostgreSQL calls a projector's session, with its owner's name after it: by it the next owner finds the session."""
+
+STUCK_AFTER_MS: Final = 2_000
+"""A projector whose transaction holds the position of a partition for so long is stuck. A write takes 0.1 s."""
+
+
+def session_of(owner: str) -> str:
+    """The application name of an owner's connection."""
+    return f"{SESSION}{owner}"
+
+
 class Fenced(Exception):
     """A partition is another projector's, or is not where we left it: nothing was written."""
 
@@ -58,7 +75,7 @@ class Writer:
 
     Args:
         database: with its tables.
-        connection: in autocommit mode, this writer's own.
+        connection: in autocommit mode, this writer's own, named `session_of` its owner.
         owner: unique among all writers there ever are.
     """
 
@@ -78,11 +95,24 @@ class Writer:
     def claim(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Be the owner of these; whoever was before can write them no more.
 
+        A projector that was frozen within a transaction holds the rows as long as its connection lives, which the machine keeps alive for
+        it. As its partitions are ours, its session is ended. One that is not stuck only waits for the rows, and is fenced by them.
+
         Returns:
             Where each goes on.
         """
+        try:
+            return self._claim(partitions, STUCK_AFTER_MS)
+        except errors.LockNotAvailable:
+            topics, numbers = [topic for topic, _ in partitions], [number for _, number in partitions]
+            self._execute(_END_SESSIONS, (SESSION, topics, numbers, self._owner))
+        return self._claim(partitions)
+
+    def _claim(self, partitions: Collection[Partition], wait_ms: int | None = None) -> dict[Partition, int]:
         claimed: dict[Partition, int] = {}
         with self._connection.transaction():
+            if wait_ms is not None:
+                self._execute(_WAIT_BRIEFLY, (f"{wait_ms}ms",))
             for topic, partition in sorted(partitions):
                 row = self._execute(_CLAIM, (topic, partition, self._owner)).fetchone()
                 assert row is not None
