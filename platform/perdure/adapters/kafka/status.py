@@ -88,7 +88,7 @@ class Stall:
             self.since, self._reported_at = now, 0.0
         self.waiting_for = f"{for_what} ({trouble})" if trouble else for_what
         lasts_s = now - self.since
-        if self.is_away():  # `reaching.py` reports it, once for all clients of the process
+        if self.is_away():  # `reachability.py` reports it, once for all clients of the process
             return
         if lasts_s < REPORT_AFTER_S or (self._reported_at and now - self._reported_at < REPEAT_AFTER_S):
             return

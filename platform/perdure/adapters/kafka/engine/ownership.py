@@ -1,6 +1,6 @@
 """Which partitions an engine serves: from the group's word to the claim, and back.
 
-Everything here happens on the engine's thread, between two batches. In the rebalance itself things are only noted (`rebalance.py`),
+Everything here happens on the engine's thread, between two batches. In the rebalance itself things are only noted (`membership.py`),
 and the stores of new partitions are restored on a thread of their own (`takeover.py`).
 """
 

@@ -2,7 +2,7 @@
 
 The commands are keyed by workflow id with Java's partitioner, whatever partitioner the producer of the records used. Records of a partition are taken in their order,
 so that the order of a key is kept. What means nothing becomes a dead letter in the same transaction. Which process reads which partition is the group's to say
-(`foreign_topics.py`).
+(`trigger_source.py`).
 
 `<namespace>.ingest` is read, too: records that `perdure dead-letters retry` offers to the triggers once more, each with its first place in a header.
 """
