@@ -24,7 +24,7 @@ def replayed(records: Sequence[EventRecord]) -> str:
     started = first.events[0]
     assert isinstance(started, WorkflowStarted)
     definition = REGISTRY.workflows[started.type]
-    live = LiveRun(definition, first.workflow_id, first.run_id, started, first.at, JsonPayloads())
+    live = LiveRun(definition, first.workflow_id, first.run_id, started=started, started_at=first.at, payloads=JsonPayloads())
     try:
         wanted = live.replay(records)
         story = live.query("story", b"[]") if "story" in definition.queries else b""

@@ -120,7 +120,7 @@ def assert_replays(records: Sequence[ev.EventRecord], definition: Definition, pa
     first = records[0]
     started = first.events[0]
     assert isinstance(started, ev.WorkflowStarted)
-    live = LiveRun(definition, first.workflow_id, first.run_id, started, first.at, payloads)
+    live = LiveRun(definition, first.workflow_id, first.run_id, started=started, started_at=first.at, payloads=payloads)
     try:
         live.replay(records)
     finally:

@@ -31,7 +31,7 @@ from perdure.model.commands import (
 )
 from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
 from perdure.model.replies import Accepted, Answered, AnyReply, QueryRaised, Refused
-from perdure.tracing import traceparent
+from perdure.model.traceparent import traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -171,7 +171,15 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
     definition = registry.workflows.get(started.type)
     if definition is None:
         return Outcome(name, f"the app has no workflow type {started.type!r}", [])
-    run = _TracedRun(definition, first.workflow_id, first.run_id, started, first.at, JsonPayloads(), watchdog)
+    run = _TracedRun(
+        definition,
+        first.workflow_id,
+        first.run_id,
+        started=started,
+        started_at=first.at,
+        payloads=JsonPayloads(),
+        watch=watchdog,
+    )
     run.did = []
     try:
         run.replay(records)

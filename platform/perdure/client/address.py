@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from perdure.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from perdure.client.client import Client
     from perdure.client.ports import Transport
+    from perdure.interceptor import Interceptor
 
 Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
 """An API key or a token of an identity provider, or what gives the one that holds now."""
@@ -60,19 +61,21 @@ def transport_of(url: str, token: Token | None = None) -> Transport:
 class Connecting:
     """What `Client.connect` gives: `await` it, or `async with` it."""
 
-    __slots__ = ("_client", "_codec", "_token", "_url")
+    __slots__ = ("_client", "_codec", "_interceptors", "_token", "_url")
 
-    def __init__(self, url: str, codec: Any, token: Token | None = None) -> None:
+    def __init__(self, url: str, codec: Any, token: Token | None = None, interceptors: Sequence[Interceptor] = ()) -> None:
         self._url = url
         self._token = token
         self._codec = codec
+        self._interceptors = interceptors
         self._client: Client | None = None
 
     async def _connect(self) -> Client:
         from perdure.client.client import Client
         from perdure.codec.payloads import JsonPayloads
 
-        self._client = Client(transport_of(self._url, self._token), payloads=JsonPayloads(codec=self._codec))
+        transport, payloads = transport_of(self._url, self._token), JsonPayloads(codec=self._codec)
+        self._client = Client(transport, payloads=payloads, interceptors=self._interceptors)
         return self._client
 
     def __await__(self) -> Generator[Any, None, Client]:

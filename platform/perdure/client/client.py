@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
 
@@ -12,13 +13,13 @@ from perdure import errors
 from perdure.client.address import Connecting
 from perdure.client.description import describe, run_of
 from perdure.client.handle import Handle
+from perdure.client.intercepted import InterceptedTransport
 from perdure.client.listing import ListQuery
 from perdure.client.read_your_writes import reached
 from perdure.client.reading import state_of
 from perdure.client.replies import accepted
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.targets import definition_for
-from perdure.client.traced import traced
 from perdure.codec.values import to_json
 from perdure.model import commands as cm
 from perdure.model.duration import Duration, microseconds
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from perdure.client.ports import Transport
     from perdure.client.position import Position
     from perdure.codec.payloads import PayloadCodec
+    from perdure.interceptor import Interceptor
     from perdure.model.events import EventRecord
     from perdure.model.payloads import Payloads
     from perdure.model.states import Status, WorkflowState
@@ -52,28 +54,37 @@ class Client:
     Args:
         transport: carries requests.
         payloads: encodes and decodes values; the same on every side.
-        start_options: what `options` has set, fields of `StartWorkflow`.
+        interceptors: around its requests, outermost first.
     """
 
-    def __init__(self, transport: Transport, *, payloads: Payloads, start_options: dict[str, Any] | None = None) -> None:
-        self._transport = transport
+    def __init__(self, transport: Transport, *, payloads: Payloads, interceptors: Sequence[Interceptor] = ()) -> None:
+        self._transport = InterceptedTransport(transport, tuple(interceptors))
         self._payloads = payloads
-        self._start_options = start_options or {}
+        self._start_options: dict[str, Any] = {}
+        """Fields of `StartWorkflow` that `options` has set."""
 
     @classmethod
-    def connect(cls, url: str, *, codec: PayloadCodec | None = None, token: Token | None = None) -> Connecting:
+    def connect(
+        cls,
+        url: str,
+        *,
+        codec: PayloadCodec | None = None,
+        token: Token | None = None,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> Connecting:
         """Connect to the platform at a URL; `await` it, or `async with` it.
 
         Args:
             url: `sqlite:///app.db` for the database of a `perdure dev`; `kafka://broker:9092/shop`; `https://perdure.shop.example`.
             codec: encrypts or compresses payloads.
             token: for the HTTP API: an API key or a token, or what gives the one that holds now. PERDURE_TOKEN by default.
+            interceptors: around the client's requests, outermost first; see `perdure.interceptor`.
 
         Raises:
             errors.UsageError: the address is not understood.
             errors.InfrastructureError: the platform cannot be reached.
         """
-        return Connecting(url, codec, token)
+        return Connecting(url, codec, token, interceptors)
 
     def options(
         self,
@@ -113,7 +124,9 @@ class Client:
         }
         if request_id is not None:
             start_options["request_id"] = request_id
-        return Client(self._transport, payloads=self._payloads, start_options=start_options)
+        client = copy(self)
+        client._start_options = start_options  # noqa: SLF001 - of our own copy
+        return client
 
     async def start(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[S, R]:
         """Start a run; returns when that is durable.
@@ -323,7 +336,7 @@ class Client:
         _check_id(id)
         options: dict[str, Any] = {"request_id": fresh_request_id(), **self._start_options}
         command = cm.StartWorkflow(id, type=type, input=payload, **options)
-        return accepted(await traced(self._transport, command, f"start {type}", REQUEST_TIMEOUT_S)).run_id
+        return accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id
 
 
 def _check_id(id: str) -> None:

@@ -15,7 +15,6 @@ from perdure.client.reading import state_of
 from perdure.client.replies import accepted, answered, result_of
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.targets import member_for
-from perdure.client.traced import traced
 from perdure.client.waits import NO_ENGINE, SUSPENDED, waits_for
 from perdure.model import commands as cm
 from perdure.model.duration import microseconds
@@ -229,11 +228,11 @@ class Handle(Generic[S_co, R_co]):
         if (start := self._start) is not None:
             request_id = start.request_id or fresh_request_id()
             command = replace(start, request_id=request_id, signal_name=name, signal_input=payload)
-            self.run_id = accepted(await traced(self._transport, command, f"signal {name}", REQUEST_TIMEOUT_S)).run_id
+            self.run_id = accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id
             self._start = None
             return
         signal = cm.SignalWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload)
-        accepted(await traced(self._transport, signal, f"signal {name}", REQUEST_TIMEOUT_S))
+        accepted(await self._transport.request(signal, REQUEST_TIMEOUT_S))
 
     def _check_id(self) -> None:
         if fault := fault_of_id(self.id):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from perdure.client.listing import Order, Scalar, Sort
     from perdure.client.position import Position
     from perdure.codec.payloads import PayloadCodec
+    from perdure.interceptor import Interceptor
     from perdure.model.duration import Duration
     from perdure.model.events import EventRecord
     from perdure.model.states import Status, WorkflowState
@@ -131,11 +132,18 @@ class SyncClient:
         self._thread = thread
 
     @classmethod
-    def connect(cls, url: str, *, codec: PayloadCodec | None = None, token: Token | None = None) -> SyncClient:
+    def connect(
+        cls,
+        url: str,
+        *,
+        codec: PayloadCodec | None = None,
+        token: Token | None = None,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> SyncClient:
         """See `Client.connect`."""
         thread = _LoopThread()
         try:
-            return cls(thread.wait(_connect(url, codec, token)), thread)
+            return cls(thread.wait(_connect(url, codec, token, interceptors)), thread)
         except BaseException:
             thread.stop()
             raise
@@ -258,11 +266,11 @@ class SyncClient:
         )
 
 
-async def _connect(url: str, codec: PayloadCodec | None, token: Token | None) -> Client:
+async def _connect(url: str, codec: PayloadCodec | None, token: Token | None, interceptors: Sequence[Interceptor]) -> Client:
     from perdure.client.client import Client
     from perdure.codec.payloads import JsonPayloads
 
-    return Client(transport_of(url, token), payloads=JsonPayloads(codec=codec))
+    return Client(transport_of(url, token), payloads=JsonPayloads(codec=codec), interceptors=interceptors)
 
 
 async def _next(views: Any, end: Any) -> Any:

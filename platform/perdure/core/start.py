@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import NamedTuple
 
-from perdure import tracing
 from perdure.core import flags
 from perdure.core.requests import WITH_START, differs, of_signal, of_start
 from perdure.core.state import RunState
@@ -13,6 +12,7 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Accepted, AnyReply, Refused
 from perdure.model.states import Status
+from perdure.model.traceparent import traceparent
 
 
 class Outcome(Enum):
@@ -74,7 +74,7 @@ def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) ->
         timeout_us=command.timeout_us,
         attributes=command.attributes,
         delayed_until=at + command.delay_us if command.delay_us else 0,
-        trace=tracing.traceparent(command.trace) if command.trace else "",
+        trace=traceparent(command.trace) if command.trace else "",
         flags=flags.CURRENT,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from perdure.adapters.kafka.clients.topic_identity import identity_of_events
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.status import Status
     from perdure.distributed.options import EngineOptions, Place
     from perdure.engine.operator_log import Report
+    from perdure.interceptor import Interceptor
     from perdure.registry import Registry
     from perdure.runtime.activities import SideActivities
 
@@ -31,7 +32,8 @@ class Deciding:
         options: how.
         activities: for steps; open already.
         status: told of stalls.
-        report: told in words what an operator should know.
+        report: gets messages for the operator.
+        interceptors: around commands and workflow code, outermost first.
 
     Attributes:
         engine: only its own thread may use it.
@@ -44,9 +46,11 @@ class Deciding:
         registry: Registry,
         place: Place,
         options: EngineOptions,
+        *,
         activities: SideActivities,
         status: Status,
         report: Report,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self._status = status
         self._clients = EngineClients(
@@ -68,6 +72,7 @@ class Deciding:
             settings=options.settings,
             report=report,
             encode=EVENTS.encode,
+            interceptors=interceptors,
         )
         self.engine, self.steps = self._wired.engine, self._wired.steps
 

@@ -18,10 +18,13 @@ from perdure.runtime.activities import SideActivities
 from perdure.runtime.process import Process
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perdure.codec.payloads import PayloadCodec
     from perdure.distributed.options import EngineOptions, Place, WorkerOptions
     from perdure.engine.operator_log import Report
     from perdure.engine.processor import Engine
+    from perdure.interceptor import Interceptor
     from perdure.registry import Registry
     from perdure.worker.attempt import Attempts
     from perdure.worker.side_loop import SideLoop
@@ -41,7 +44,8 @@ class KafkaPlatform(Process):
         engine: run an engine, so.
         worker: run a worker, so.
         codec: encrypts or compresses payloads.
-        report: told in words what an operator should know.
+        report: gets messages for the operator.
+        interceptors: around commands, workflow code, attempts and the requests of its clients, outermost first.
 
     Attributes:
         status: how the Kafka clients are doing.
@@ -56,14 +60,30 @@ class KafkaPlatform(Process):
         worker: WorkerOptions | None = None,
         codec: PayloadCodec | None = None,
         report: Report = to_stderr,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         assert engine or worker, "an engine, a worker, or both"
         super().__init__(" and ".join([*(["engine"] if engine else []), *(["worker"] if worker else [])]))
         self.status = Status(report, is_away=partial(is_away, place.settings))
         self._place = place
         self._codec = codec
-        self._activities = SideActivities(registry, codec, worker.concurrency if worker else STEP_THREADS)
-        self._deciding = Deciding(registry, place, engine, self._activities, self.status, report) if engine else None
+        self._interceptors = interceptors = tuple(interceptors)
+        self._activities = SideActivities(
+            registry, codec, worker.concurrency if worker else STEP_THREADS, interceptors=interceptors
+        )
+        self._deciding = (
+            Deciding(
+                registry,
+                place,
+                engine,
+                activities=self._activities,
+                status=self.status,
+                report=report,
+                interceptors=interceptors,
+            )
+            if engine
+            else None
+        )
         self._working = Working(place, worker, self._activities, self.status, has_engine=engine is not None) if worker else None
 
     # ---- for those who look
@@ -96,7 +116,7 @@ class KafkaPlatform(Process):
     def client(self) -> Client:
         """A client, for one asyncio loop."""
         transport = KafkaTransport(PlainClients(self._place.namespace, "client", self._place.settings))
-        return Client(transport, payloads=JsonPayloads(codec=self._codec))
+        return Client(transport, payloads=JsonPayloads(codec=self._codec), interceptors=self._interceptors)
 
     # ---- runtime.Process
 

@@ -24,8 +24,11 @@ from perdure.runtime.wired_engine import WiredEngine
 from perdure.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perdure.client.ports import Reader
     from perdure.engine.operator_log import Report
+    from perdure.interceptor import Interceptor
     from perdure.worker.side_loop import SideLoop
 
 
@@ -38,7 +41,8 @@ class Platform(Process):
         codec: encrypts or compresses payloads.
         settings: of the engine.
         concurrency: activities at once.
-        report: told in words what an operator should know.
+        report: gets messages for the operator.
+        interceptors: around commands, workflow code, attempts and the requests of its clients, outermost first.
 
     Attributes:
         worker: runs activities; with `steps` and `attempts` for those who look, not touch.
@@ -58,6 +62,7 @@ class Platform(Process):
         settings: Settings = DEFAULTS,
         concurrency: int = 200,
         report: Report | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         super().__init__("engine and worker")
         self._registry = registry
@@ -65,8 +70,9 @@ class Platform(Process):
         self._report = report or to_stderr
         self._ingest: EmbeddedIngest | None = None
         self._codec = codec
+        self._interceptors = interceptors = tuple(interceptors)
         self._adapters = adapters_of(url, shapes_of({name: each.view for name, each in registry.workflows.items()}))
-        self._activities = SideActivities(registry, codec, concurrency)
+        self._activities = SideActivities(registry, codec, concurrency, interceptors=interceptors)
         self.attempts = self._activities.attempts
         self._wired = WiredEngine(
             self._adapters.log,
@@ -76,6 +82,7 @@ class Platform(Process):
             loop=self.side.loop,
             settings=settings,
             report=report,
+            interceptors=interceptors,
         )
         self.steps = self._wired.steps
         name = f"{os.getpid()}@{socket.gethostname()}"
@@ -98,7 +105,7 @@ class Platform(Process):
 
     def client(self) -> Client:
         """A client in this process, for one asyncio loop."""
-        return Client(self.transport(), payloads=JsonPayloads(codec=self._codec))
+        return Client(self.transport(), payloads=JsonPayloads(codec=self._codec), interceptors=self._interceptors)
 
     def transport(self) -> LocalTransport:
         """What carries a client's requests, for one asyncio loop."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from perdure.core.run import fold
@@ -13,6 +13,7 @@ from perdure.replay.live import LiveRun
 
 if TYPE_CHECKING:
     from perdure.engine.ports import Store
+    from perdure.interceptor import Interceptor
     from perdure.model.payloads import Payloads
     from perdure.model.replies import History
     from perdure.model.states import WorkflowState
@@ -63,9 +64,19 @@ class ActiveRuns:
         definitions: workflow types by name.
         payloads: for the code.
         capacity: how many are kept between batches.
+        interceptors: around the code, outermost first.
     """
 
-    def __init__(self, store: Store, definitions: Mapping[str, Definition], payloads: Payloads, capacity: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        definitions: Mapping[str, Definition],
+        payloads: Payloads,
+        *,
+        capacity: int,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> None:
+        self._interceptors = interceptors
         self._store = store
         self._definitions = definitions
         self._payloads = payloads
@@ -161,7 +172,16 @@ class ActiveRuns:
         definition = self._definitions.get(state.type)
         if definition is None:
             raise LookupError(f"no workflow type {state.type!r} is known here; deploy the code that has it")
-        return LiveRun(definition, state.workflow_id, state.run_id, state.started, state.started_at, self._payloads, self.watch)
+        return LiveRun(
+            definition,
+            state.workflow_id,
+            state.run_id,
+            started=state.started,
+            started_at=state.started_at,
+            payloads=self._payloads,
+            watch=self.watch,
+            interceptors=self._interceptors,
+        )
 
     def drop(self, workflow_id: str) -> None:
         """Forget a run; the store has it."""

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from perdure.engine.messages import Messages
+from perdure.engine.reads import Reads
+from perdure.engine.starting import Starting
 from perdure.model import commands as cm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from perdure.engine.messages import Messages
-    from perdure.engine.reads import Reads
-    from perdure.engine.starting import Starting
+    from perdure.engine.activation import Activation
+    from perdure.engine.leases import Leases
+    from perdure.engine.ports import Clock
+    from perdure.engine.waiters import Waiters
+    from perdure.model.payloads import Payloads
+    from perdure.workflow import Definition
 
 
 class Handler:
@@ -38,3 +44,17 @@ class Handler:
     def handle(self, command: cm.AnyCommand) -> None:
         """Handle one command."""
         self._handle.get(type(command), self._message)(command)
+
+
+def handler_of(
+    activation: Activation,
+    leases: Leases,
+    waiters: Waiters,
+    clock: Clock,
+    definitions: Mapping[str, Definition],
+    payloads: Payloads,
+) -> Handler:
+    """The handler of an engine, wired; see the parts for the arguments."""
+    messages = Messages(activation, leases, clock, definitions=definitions, payloads=payloads)
+    starting = Starting(activation, messages, definitions, payloads)
+    return Handler(starting, messages, Reads(activation, waiters, payloads))

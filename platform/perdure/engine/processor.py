@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from perdure import errors, tracing
+from perdure import errors, interceptor
 from perdure.codec.records import encode_event_record, hash_of
 from perdure.core.registry import DUE
 from perdure.core.run import public_state
@@ -18,19 +17,15 @@ from perdure.engine.activation import Activation
 from perdure.engine.active import ActiveRuns, record_of
 from perdure.engine.counts import Counts, Doing, Pulse
 from perdure.engine.failure_log import FailureLog
-from perdure.engine.handling import Handler
+from perdure.engine.handling import handler_of
 from perdure.engine.hybrid_clock import HybridClock
 from perdure.engine.leases import AT_ONCE, Leases
-from perdure.engine.messages import Messages
 from perdure.engine.operator_log import Report, Sparing, to_stderr
 from perdure.engine.outbox import BatchOutbox, can_reply
 from perdure.engine.ports import Batch, Spoilt
 from perdure.engine.quarantine import BARE, Poison, Quarantine, Stage, Way
-from perdure.engine.reads import Reads
 from perdure.engine.review import BATCHES, PAUSE_S, Reviewer
-from perdure.engine.starting import Starting
 from perdure.engine.timers import TimerQueue
-from perdure.engine.traced import handle_traced
 from perdure.engine.waiters import Waiters
 from perdure.model import commands as cm
 from perdure.model.described import described
@@ -38,6 +33,7 @@ from perdure.model.replies import AnyReply, Refused
 
 if TYPE_CHECKING:
     from perdure.engine.ports import Clock, Ids, Log, Steps, Store
+    from perdure.interceptor import Interceptor
     from perdure.model.events import EventRecord
     from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
@@ -83,6 +79,7 @@ class Engine:
         settings: what may be tuned.
         report: told in words what an operator should know; by default on standard error.
         encode: an event record as the log writes it.
+        interceptors: around the handling of each command, and around workflow code, outermost first.
     """
 
     def __init__(
@@ -98,19 +95,20 @@ class Engine:
         settings: Settings = DEFAULTS,
         report: Report | None = None,
         encode: Callable[[EventRecord], bytes] = encode_event_record,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
+        self._interceptors = interceptors
         self._log = log
         self._store = store
         self._clock = clock
-        self._encode = encode
-        self._settings = settings
+        self._encode, self._settings = encode, settings
         self._report = report or to_stderr
         self._report_letter = Sparing(self._report)
         self._time = HybridClock(clock, self._report)
         self._waiters = Waiters()
         self._outbox = BatchOutbox(steps, self._waiters)
         self._failure_log = FailureLog()
-        self._runs = ActiveRuns(store, definitions, payloads, settings.cached_runs)
+        self._runs = ActiveRuns(store, definitions, payloads, capacity=settings.cached_runs, interceptors=interceptors)
         self._reviewer = Reviewer(store, self._runs)
         self._timers = TimerQueue(store)
         self._leases = Leases()
@@ -132,9 +130,7 @@ class Engine:
             report=self._report,
         )
         self._touched = self._activation.touched
-        messages = Messages(self._activation, self._leases, clock, definitions=definitions, payloads=payloads)
-        starting = Starting(self._activation, messages, definitions, payloads)
-        self._handler = Handler(starting, messages, Reads(self._activation, self._waiters, payloads))
+        self._handler = handler_of(self._activation, self._leases, self._waiters, clock, definitions, payloads)
         self.batches = 0
 
     @property
@@ -305,7 +301,7 @@ class Engine:
     # ---- 3. decide and evolve
 
     def _handle(self, commands: list[cm.AnyCommand]) -> None:
-        handle = self._handler.handle if tracing.installed is None else partial(handle_traced, tracing.installed, self._handler)
+        handle = interceptor.around_handle(interceptor.at("handle", self._interceptors), self._handler.handle)
         quarantine = self._quarantine
         has_condemned = quarantine.handle(commands)
         self.counts.took(commands)

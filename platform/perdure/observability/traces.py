@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perdure import tracing
 from perdure.errors import UsageError
+from perdure.model.traceparent import traceparent
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer, TracerProvider
@@ -97,7 +98,7 @@ class _Tracer:
         self, name: str, kind: tracing.Kind, attributes: Mapping[str, str | int], parent: str = ""
     ) -> Generator[tracing.Span]:
         """A span around a block."""
-        context: Any = self._propagator.extract({"traceparent": parent}) if tracing.traceparent(parent) else None
+        context: Any = self._propagator.extract({"traceparent": parent}) if traceparent(parent) else None
         named = {f"perdure.{key}": value for key, value in attributes.items()}
         with self._tracer.start_as_current_span(name, context, self._kinds[kind], named) as span:
             yield _Span(span)

@@ -7,13 +7,14 @@ with the actions matched against what the history holds by kind and number.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, Final, Protocol
 
-from perdure import errors
+from perdure import errors, interceptor
 from perdure.core import flags
 from perdure.core.registry import RECORDED_AS, WAKES
+from perdure.interceptor import Interceptor, WorkflowCall
 from perdure.model import actions as ac
 from perdure.model import events as ev
 from perdure.model.described import described
@@ -56,7 +57,8 @@ class LiveRun:
         started: its first event.
         started_at: when, microseconds.
         payloads: decodes what comes in and encodes what goes out.
-        watch: told when the author's code begins and ends to run; None: nobody watches.
+        watch: sees when the author's code begins and ends to run; None: nobody watches.
+        interceptors: around the code, outermost first.
 
     Raises:
         UnknownFlagsError: the run began under rules of a newer version.
@@ -70,6 +72,7 @@ class LiveRun:
         "_has_begun",
         "_history_length",
         "_instance",
+        "_interceptors",
         "_main",
         "_main_cancelled",
         "_payloads",
@@ -88,10 +91,12 @@ class LiveRun:
         definition: Definition,
         workflow_id: str,
         run_id: str,
+        *,
         started: ev.WorkflowStarted,
         started_at: int,
         payloads: Payloads,
         watch: Watch | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         flags.check(started.flags)
         self.workflow_id = workflow_id
@@ -102,6 +107,7 @@ class LiveRun:
         self._started_at = started_at
         self._payloads = payloads
         self._instance: Any = None
+        self._interceptors = interceptors
         self._main: asyncio.Task[Any] | None = None
         self._handlers = Handlers()
         self._waiting_signals: list[ev.SignalReceived] = []
@@ -214,6 +220,7 @@ class LiveRun:
 
     def evict(self) -> None:
         """Forget the code's state without running a line of it."""
+        self.loop.runtime = self._runtime  # not what interceptors made of it
         evict(self.loop)
 
     def _activate(self, event: ev.AnyEvent) -> None:
@@ -243,6 +250,8 @@ class LiveRun:
             args, kwargs = self._payloads.decode_arguments(
                 definition.run_fn, self._started.input, what=f"workflow {definition.name!r}"
             )
+            if outbound := interceptor.at("outbound", self._interceptors):
+                self.loop.runtime = interceptor.around_runtime(outbound, self._runtime)
             self._instance = self.loop.call(definition.create, args, kwargs)
         except CURABLE:
             raise
@@ -253,15 +262,8 @@ class LiveRun:
         for signal in self._waiting_signals:
             self.on_signal(signal)
         self._waiting_signals.clear()
-        if definition.cls is not None:
-            args = (self._instance, *args)
-        try:
-            coroutine = definition.run_fn(*args, **kwargs)
-        except CURABLE:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a decorator of the author's, around the coroutine function
-            coroutine = raising(error)
-        self._main = self._task(coroutine)
+        first = () if definition.cls is None else (self._instance,)
+        self._main = self._task(_main_of(definition, first, args, kwargs, self._interceptors))
 
     def on_signal(self, event: ev.SignalReceived) -> None:
         if not self._has_begun:
@@ -277,7 +279,8 @@ class LiveRun:
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec: as if the handler had raised it
             self._handlers.add(self._task(raising(error)))
         else:
-            self._handlers.add(self._task(handle(fn, self._instance, args, kwargs)))
+            call = _handler_of(event.name, fn, self._instance, args, kwargs, self._interceptors)
+            self._handlers.add(self._task(call))
 
     def on_activity_completed(self, event: ev.ActivityCompleted) -> None:
         waiting = self._runtime.activities.waiting.get(event.number)
@@ -395,6 +398,49 @@ class LiveRun:
             started_at=started_at,
             history_length=self._history_length,
         )
+
+
+def _main_of(
+    definition: Definition,
+    first: tuple[Any, ...],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    interceptors: Sequence[Interceptor],
+) -> Coroutine[Any, Any, Any]:
+    """The main coroutine of a run."""
+    if found := interceptor.at("workflow", interceptors):
+        return _intercepted(found, WorkflowCall("run", definition.name, args, kwargs), definition.run_fn, first)
+    try:
+        coroutine: Coroutine[Any, Any, Any] = definition.run_fn(*first, *args, **kwargs)
+    except CURABLE:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a decorator of the author's, around the coroutine function
+        return raising(error)
+    return coroutine
+
+
+def _handler_of(
+    name: str,
+    fn: Callable[..., Any],
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    interceptors: Sequence[Interceptor],
+) -> Coroutine[Any, Any, Any]:
+    """The coroutine that handles a signal."""
+    if found := interceptor.at("workflow", interceptors):
+        return _intercepted(found, WorkflowCall("signal", name, args, kwargs), fn, (instance,))
+    return handle(fn, instance, args, kwargs)
+
+
+async def _intercepted(found: Sequence[Interceptor], call: WorkflowCall, fn: Callable[..., Any], first: tuple[Any, ...]) -> Any:
+    """Call the author's function through interceptors."""
+
+    async def proceed(asked: WorkflowCall) -> Any:
+        result = fn(*first, *asked.args, **asked.kwargs)
+        return await result if asked.kind == "run" or result is not None else None
+
+    return await interceptor.around_workflow(found, proceed)(call)
 
 
 def _class_name(value: Any) -> str:

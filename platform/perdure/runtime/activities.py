@@ -15,10 +15,11 @@ from perdure.worker.side_loop import SideLoop
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from perdure.codec.payloads import PayloadCodec
     from perdure.engine.processor import Engine
+    from perdure.interceptor import Interceptor
     from perdure.registry import Registry
     from perdure.worker.attempt import Alarm
 
@@ -35,6 +36,7 @@ class Activities:
         codec: encrypts or compresses payloads.
         threads: how many sync functions run at once.
         alarm: measures the attempts' timeouts; by default the loop's clock does.
+        interceptors: around each attempt, outermost first.
 
     Attributes:
         payloads: the same for the workflows' code.
@@ -42,11 +44,24 @@ class Activities:
         attempts: runs one.
     """
 
-    def __init__(self, registry: Registry, codec: PayloadCodec | None, threads: int, *, alarm: Alarm | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        codec: PayloadCodec | None,
+        threads: int,
+        *,
+        alarm: Alarm | None = None,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> None:
         self.payloads = JsonPayloads(codec=codec)
         self.provided = Provided(registry.providers)
         self.attempts = Attempts(
-            registry.activities, self.payloads, ActivityThreads(threads), instances=self.provided.instances, alarm=alarm
+            registry.activities,
+            self.payloads,
+            ActivityThreads(threads),
+            instances=self.provided.instances,
+            alarm=alarm,
+            interceptors=interceptors,
         )
 
 
@@ -57,8 +72,15 @@ class SideActivities(Activities):
         side: the loop and its thread.
     """
 
-    def __init__(self, registry: Registry, codec: PayloadCodec | None, threads: int) -> None:
-        super().__init__(registry, codec, threads)
+    def __init__(
+        self,
+        registry: Registry,
+        codec: PayloadCodec | None,
+        threads: int,
+        *,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> None:
+        super().__init__(registry, codec, threads, interceptors=interceptors)
         self.side = SideLoop("perdure-side")
 
     def start(self) -> None:

@@ -12,10 +12,11 @@ from perdure.worker.steps import LocalSteps
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from perdure.engine.operator_log import Report
     from perdure.engine.ports import Clock, Log, Store
+    from perdure.interceptor import Interceptor
     from perdure.model.events import EventRecord
     from perdure.registry import Registry
     from perdure.replay.watchdog import Watchdog
@@ -35,6 +36,7 @@ class WiredEngine:
         clock: the time of day; by default the system's.
         report: gets messages for the operator; by default on standard error.
         encode: an event record as the log writes it.
+        interceptors: around commands and workflow code, outermost first.
 
     Attributes:
         engine: only its own thread may use it.
@@ -53,6 +55,7 @@ class WiredEngine:
         clock: Clock | None = None,
         report: Report | None = None,
         encode: Callable[[EventRecord], bytes] = encode_event_record,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self._registry = registry
         self._settings = settings
@@ -69,6 +72,7 @@ class WiredEngine:
             settings=settings,
             report=report,
             encode=encode,
+            interceptors=interceptors,
         )
 
     def open(self) -> None:

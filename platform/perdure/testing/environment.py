@@ -44,6 +44,7 @@ from perdure.runtime.wired_engine import WiredEngine
 from perdure.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from perdure.interceptor import Interceptor
     from perdure.model.replies import AnyReply
 
 BEGIN: Final = datetime(2030, 1, 1, tzinfo=UTC)
@@ -114,14 +115,23 @@ class Environment:
         begin: the time at which it begins; has a time zone.
         patience: how long, in real time, `env.sleep` lets running activities finish before time passes over them. Make it longer
             for activities that do real and slow work.
+        interceptors: around requests, commands, workflow code and attempts, outermost first.
     """
 
-    def __init__(self, registry: Registry | None = None, *, begin: datetime = BEGIN, patience: Duration = PATIENCE) -> None:
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        *,
+        begin: datetime = BEGIN,
+        patience: Duration = PATIENCE,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> None:
+        self._interceptors = interceptors = tuple(interceptors)
         self._registry = registry or Registry.seen_from(calling_module())
         self._time = SkippedTime(int(begin.timestamp() * 1_000_000))
         self._patience_s = microseconds(patience) / 1e6
         self._medium = MemoryMedium()
-        self._activities = Activities(self._registry, None, THREADS, alarm=self._time.call_later)
+        self._activities = Activities(self._registry, None, THREADS, alarm=self._time.call_later, interceptors=interceptors)
         self._awaited: dict[asyncio.Future[None], str] = {}
         self._passed_over: set[str] = set()
         self._sleepers: dict[asyncio.Future[None], int] = {}
@@ -178,7 +188,7 @@ class Environment:
         await self._activities.provided.open()
         self._boot()
         transport = _CountedTransport(self._channel, MemoryReader(self._medium), self)
-        self._client = Client(transport, payloads=JsonPayloads())
+        self._client = Client(transport, payloads=JsonPayloads(), interceptors=self._interceptors)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -199,6 +209,7 @@ class Environment:
             loop=loop,
             settings=Settings(join_s=0.0),
             clock=self._time,
+            interceptors=self._interceptors,
         )
         self._worker = Worker("testing", self._activities.attempts, self._channel.submit, is_leasing=False)
         self._wired.open()

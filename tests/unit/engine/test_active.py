@@ -47,7 +47,7 @@ class Code:
 
 
 def runs_of(store: Any, capacity: int) -> ActiveRuns:
-    return ActiveRuns(store, {}, JsonPayloads(), capacity)
+    return ActiveRuns(store, {}, JsonPayloads(), capacity=capacity)
 
 
 def found(runs: ActiveRuns, workflow_id: str) -> Any:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
 from typing import Any, Final
 
 from msgspec import json
 
-from perdure import activity, errors, tracing
+from perdure import activity, errors, interceptor
 from perdure.activity import Activity, Attempt
+from perdure.interceptor import Interceptor
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
 from perdure.model.payloads import Payloads
@@ -38,6 +39,7 @@ class Attempts:
         threads: for sync functions.
         instances: of the classes whose methods are activities.
         alarm: measures timeouts; by default the loop's clock does.
+        interceptors: around each attempt, outermost first.
 
     Attributes:
         threads: for sync functions.
@@ -52,7 +54,9 @@ class Attempts:
         *,
         instances: Mapping[type[Any], Any],
         alarm: Alarm | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
+        self._interceptors = interceptors
         self._activities = activities
         self._payloads = payloads
         self.threads = threads
@@ -80,19 +84,9 @@ class Attempts:
         Raises:
             asyncio.CancelledError: the attempt was asked to stop.
         """
-        if (tracer := tracing.installed) is None:
-            return await self._counted(task, heartbeat, begin)
-        about: dict[str, str | int] = {
-            "workflow_id": task.workflow_id,
-            "run_id": task.run_id,
-            "attempt": task.attempt,
-            "queue": task.queue,
-        }
-        with tracer.span(f"activity {task.name}", "consumer", about, task.trace) as span:
-            report = await self._counted(task, heartbeat, begin)
-            if type(report) is cm.FailActivity:
-                span.failed(f"{report.failure.type}: {report.failure.message}")
-            return report
+        if found := interceptor.at("attempt", self._interceptors):
+            return await interceptor.around_attempt(found, lambda tried: self._counted(tried, heartbeat, begin))(task)
+        return await self._counted(task, heartbeat, begin)
 
     async def _counted(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> Report:
         outcome = "cancelled"
