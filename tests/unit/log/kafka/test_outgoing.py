@@ -69,6 +69,17 @@ def test_the_store_is_told_the_offset_after_the_last_event_of_each_partition(sta
     assert outgoing.ends == {}
 
 
+def test_commands_for_workflows_go_to_their_partitions_in_their_order(status: Status) -> None:
+    sent = [SignalWorkflow(f"w/{number % 5}", "run-1", name=f"{number}") for number in range(20)]
+    _, recorder = written(Batch(1, commands=list(sent)), status)
+    records = recorder.of("ns.commands")
+    assert [COMMANDS.decode(each.value, dict(each.headers)["perdure-schema"]) for each in records] == sent
+    assert [(each.key, each.partition) for each in records] == [
+        (each.workflow_id, partition_of(each.workflow_id.encode(), 4)) for each in sent
+    ]
+    assert len({each.partition for each in records}) > 1
+
+
 def test_states_lie_under_their_workflow_id(status: Status) -> None:
     batch = Batch(1, states={"w": state("w")})
     _, recorder = written(batch, status)
