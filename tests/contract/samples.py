@@ -19,6 +19,11 @@ def commands(*names: str) -> list[AnyCommand]:
     return [SignalWorkflow("w", name=name, request_id=name) for name in names]
 
 
+def sent(*commands: AnyCommand, at: int = 1) -> Batch:
+    """A batch that sends commands."""
+    return Batch(at, commands=list(commands))
+
+
 def names(taken: list[AnyCommand]) -> list[str]:
     return [command.name for command in taken if isinstance(command, SignalWorkflow)]
 

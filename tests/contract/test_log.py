@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perdure.engine.ports import Batch
-from perdure.errors import InfrastructureError
-from tests.contract.samples import ELSEWHERE, commands, names, record, replies, task, tasks, with_record
+from perdure.errors import CommitAborted, InfrastructureError
+from perdure.model.commands import FireTimer, SignalWorkflow
+from tests.contract.samples import ELSEWHERE, commands, names, record, replies, sent, task, tasks, with_record
 
 if TYPE_CHECKING:
+    from perdure.model.commands import AnyCommand
     from perdure.model.replies import AnyReply
     from perdure.model.tasks import Task
     from tests.contract.media import Media, Node
@@ -122,6 +124,100 @@ def test_a_command_written_while_nobody_was_there_is_handed_out_to_the_next_owne
     media.crash(node)
     media.append(commands("a"))
     assert names(media.node().open().log.take(10, 1.0)) == ["a"]
+
+
+# ---- commands that a batch sends
+
+
+def taken(node: Node, count: int) -> list[str]:
+    """The names of so many commands, and that there are no more."""
+    found: list[str] = []
+    until = monotonic() + 30
+    while len(found) < count and monotonic() < until:
+        found += names(node.log.take(count, 1.0))
+    return found + names(node.log.take(10, 0.1))
+
+
+def test_commands_of_a_batch_are_taken_after_it_once_and_in_their_order(media: Media, node: Node) -> None:
+    media.append(commands("x"))
+    assert taken(node, 1) == ["x"]
+    node.log.commit(sent(*commands("a", "b", "c")))
+    media.append(commands("y"))
+    assert taken(node, 4) == ["a", "b", "c", "y"]
+    node.log.commit(sent(*commands("d")))
+    assert taken(node, 1) == ["d"]
+
+
+def test_commands_of_a_batch_end_the_wait_of_the_next_take(node: Node) -> None:
+    node.log.commit(sent(*commands("a")))
+    begun = monotonic()
+    assert names(node.log.take(10, 30.0)) == ["a"]
+    assert monotonic() - begun < 5
+
+
+def test_commands_of_a_batch_that_is_not_committed_are_not_sent(node: Node) -> None:
+    for damaged in (FireTimer("w", number=1 << 70), SignalWorkflow("\ud800", name="d"), SignalWorkflow("w", name="\ud800")):
+        with pytest.raises(Exception, match=r".") as failed:
+            node.log.commit(sent(*commands("a"), damaged, *commands("b")))
+        assert not isinstance(failed.value, CommitAborted | InfrastructureError), "a command is to blame, not the log"
+        node.log.abort()
+    assert node.log.take(10, 0.1) == []
+    node.log.commit(sent(*commands("c")))
+    assert taken(node, 1) == ["c"]
+
+
+def test_commands_that_were_sent_are_handed_out_again_after_an_abort_and_after_a_crash(media: Media, node: Node) -> None:
+    node.log.commit(sent(*commands("a", "b", "c")))
+    assert taken(node, 3) == ["a", "b", "c"]
+    node.log.abort()
+    assert names(node.log.take(2, 1.0)) == ["a", "b"]
+    media.crash(node)
+    assert taken(media.node().open(), 3) == ["a", "b", "c"]
+
+
+def test_commands_that_were_sent_and_a_commit_covers_are_done_with_after_a_crash(media: Media, node: Node) -> None:
+    node.log.commit(sent(*commands("a", "b")))
+    assert taken(node, 2) == ["a", "b"]
+    node.log.commit(sent(*commands("c")))
+    media.crash(node)
+    assert taken(media.node().open(), 1) == ["c"]
+
+
+def test_commands_for_many_workflows_keep_the_order_of_each(node: Node) -> None:
+    everything = [SignalWorkflow(f"w-{number % 7}", name=f"{number}") for number in range(100)]
+    node.log.commit(sent(*everything))
+    found = [int(name) for name in taken(node, 100)]
+    assert sorted(found) == list(range(100))
+    for workflow in range(7):
+        assert [number for number in found if number % 7 == workflow] == list(range(workflow, 100, 7))
+
+
+def test_a_thousand_commands_of_one_batch_arrive(node: Node) -> None:
+    everything = [f"{number:04}" for number in range(1_000)]
+    node.log.commit(sent(*commands(*everything)))
+    assert taken(node, 1_000) == everything
+
+
+def test_the_same_command_twice_in_a_batch_is_two(node: Node) -> None:
+    (command,) = commands("a")
+    node.log.commit(sent(command, command))
+    assert taken(node, 2) == ["a", "a"]
+    node.log.commit(sent(*commands("b")))
+    assert taken(node, 1) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "workflow_id", ["a/b", " ", "é" * 127, "x" * 255, "'; DROP TABLE commands; --", "workflow:child/r/1/w", "\0", ""]
+)
+def test_any_workflow_id_may_be_sent_to(node: Node, workflow_id: str) -> None:
+    node.log.commit(sent(SignalWorkflow(workflow_id, name="a"), SignalWorkflow("w", name="b")))
+    found: list[AnyCommand] = []
+    while len(found) < 2:
+        found += node.log.take(10, 5.0)
+    assert {(each.workflow_id, each.name) for each in found if isinstance(each, SignalWorkflow)} == {
+        (workflow_id, "a"),
+        ("w", "b"),
+    }
 
 
 # ---- waiting

@@ -1,6 +1,7 @@
 """The least engine there can be on a `KafkaLog`: it counts the signals of each workflow, one event for each.
 
-Its store is memory, restored from the events topic. So whether every command was applied exactly once can be read from the topic.
+A signal `NUMBER>WORKFLOW` sends the signal `NUMBER!` to that workflow. Its store is memory, restored from the events topic. So whether
+every command was applied exactly once can be read from the topic.
 
     python -m tests.kafka.tally BOOTSTRAP NAMESPACE INSTANCE [SETTING=VALUE ...]     until SIGTERM
 """
@@ -164,6 +165,9 @@ class Tally:
         for command in commands:
             assert isinstance(command, SignalWorkflow)
             by_id[command.workflow_id].append(command)
+            number, _, other = command.name.partition(">")
+            if other:
+                batch.commands.append(SignalWorkflow(other, name=f"{number}!"))
             if command.reply_to:
                 batch.replies.append((command.reply_to, Accepted(command.request_id, "run")))
         for workflow_id, signals in by_id.items():

@@ -15,6 +15,7 @@ from perdure import activity, workflow
 from perdure.activity import Retry
 from perdure.errors import ActivityFailed, Failure, RetryAfter
 from perdure.registry import Registry
+from tests.simulation.relay import Relay
 
 
 @dataclass(eq=False)
@@ -556,7 +557,7 @@ class MendedFickle(Fickle):
 _WORKFLOWS = [
     Order, Box, Race, Fragile, Stubborn, Patient, Swallows, call_flaky, call_flaky_step, give_up, three_attempts, call_hang,
     picky, call_slowed, call_odd, call_blob, call_seat, seat_within_10s, call_in_thread, odd_result, broken, fan_out, fan_out_steps, chain_steps,
-    tell_others, group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky,
+    tell_others, group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky, Relay,
 ]  # fmt: skip
 _ACTIVITIES: list[activity.Activity[..., Any]] = [
     charge, refund, echo, quick, in_thread, flaky, flaky_step, unreachable, slowed, hang, odd, blob,

@@ -190,6 +190,18 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
     "handler that raises": each(start("f", "Fragile"), signal("f", "tidy"), signal("f", "drop", "broken glass")),
     "task group": each(start("g", "group")),
     "workflow timeout": [*each(start("p", "Patient", timeout_us=30 * SECOND)), Until(29), Until(31)],
+    "messages between workflows": [
+        together(start("a", "Relay"), start("b", "Relay"), start("c", "Relay")),
+        *each(
+            signal("a", "send", [["put", "b", 1], ["put", "c", 2], ["put", "a", 3], ["put", "nobody", 4], ["put", "b", 5]]),
+            signal("a", "send", [["await", "b"], ["await", "nobody"], ["start", "d"], ["put", "d", 6], ["await", "d"]]),
+            signal("b", "send", [["put", "a", 7], ["put", "b", 8], ["close", "b"], ["put", "b", 9]]),
+            signal("d", "close"),
+            signal("c", "send", [["await", "b"]]),
+            signal("c", "send", [["await", "c"], ["close", "c"]]),
+            signal("a", "close"),
+        ),
+    ],
     "served after a deploy": [*each(start("s", "call_seat", "ada")), Deploy("with-seat")],
     "failures of all kinds": [
         together(start("o", "call_odd"), start("b", "broken", "sad"), start("p", "picky"), start("r", "odd_result"), start("h", "call_blob", 2_000_000))

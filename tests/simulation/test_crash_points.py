@@ -32,6 +32,7 @@ WITH_STEPS: Final = (
 )
 IN_FILE: Final = (
     "records for others",
+    "messages between workflows",
     "order",
     "saga cancelled",
     "signal storm",

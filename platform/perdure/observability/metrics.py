@@ -161,9 +161,9 @@ def _of_engine(engine: Engine) -> Iterator[Metric]:
     yield _kinds("perdure_events", "Events that were recorded.", counts.events)
     yield _counter("perdure_tasks_dispatched", "Attempts that were given out.", counts.tasks)
     yield _counter("perdure_poisoned_commands", "Commands that spoilt their batch and became dead letters.", counts.poisoned)
-    help_ = "Commands that became dead letters, by why: refused and nobody waited for the answer, or poisoned."
+    help_ = "Commands that became dead letters, by reason: poisoned, refused while nobody waited for the answer, or unanswerable."
     letters = CounterMetricFamily("perdure_commands_dead_lettered", help_, labels=("reason",))
-    for reason in ("poisoned", "refused"):
+    for reason in ("poisoned", "refused", "unanswerable"):
         letters.add_metric((reason,), counts.letters[reason])
     yield letters
     help_ = "How far the engine's time is ahead of this machine's clock; negative while a jump of the clock is not followed."

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from perdure.adapters.memory.fold import Fold
+from perdure.codec.records import decode_command, encode_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,6 +84,7 @@ class MemoryMedium:
 
     def write(self, batch: Batch, consumed: int, replies: list[tuple[str, AnyReply]], letters: Sequence[DeadLetter] = ()) -> None:
         """Record a batch, and that the commands up to the position `consumed` are done with."""
+        sent = [decode_command(encode_command(command)) for command in batch.commands]  # fails as a real log does
         kept = replace(
             batch,
             events=list(batch.events),
@@ -103,7 +105,7 @@ class MemoryMedium:
             self.commands = [each for each in self.commands if each[0] > consumed]
             self.replies.extend(replies)
             self.letters.extend(letters)
-            self._append(batch.commands)
+            self._append(sent)
             self.records += [record for _, record in batch.records]
 
     def lose_store(self) -> None:

@@ -157,7 +157,7 @@ def _letter(position: int, record: bytes | None, reason: bytes | None, found_at:
         topic = message.partition(", record ")[0]
         return DeadLetter(topic, 0, -position, -1, "refused", message, at, None, record)
     code, _, rest = message.partition(": ")
-    if code not in {"refused", "poisoned"}:
+    if code not in {"refused", "unanswerable", "poisoned"}:
         code, rest = "undecodable", message
     return DeadLetter("commands", 0, position, -1, code, rest, at, _key_of(record or b""), record)
 
