@@ -48,7 +48,7 @@ def other() -> Iterator[str]:
 
 
 def mirror_of(namespace: Namespace, other: str) -> Mirror:
-    return Mirror(namespace.name, {"bootstrap.servers": namespace.bootstrap}, {"bootstrap.servers": other}, to_stderr)
+    return Mirror(namespace.name, {"bootstrap.servers": namespace.bootstrap}, {"bootstrap.servers": other}, report=to_stderr)
 
 
 def there(namespace: Namespace, other: str) -> Namespace:
@@ -182,7 +182,7 @@ def test_a_cluster_is_lost_and_orders_go_on_in_its_mirror(other: str, tmp_path: 
         doomed = entered(stack, running())
         topics = Topics("lost", doomed.client)
         topics.apply(topics.plan(partitions=3, queues=("default",)))
-        mirror = Mirror("lost", doomed.client, {"bootstrap.servers": other}, to_stderr)
+        mirror = Mirror("lost", doomed.client, {"bootstrap.servers": other}, report=to_stderr)
         rounds = threading.Semaphore(0)
 
         def done(_: Round) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import socket
@@ -20,7 +19,9 @@ import pytest
 from confluent_kafka import KafkaError
 
 from perdure.adapters.kafka import reachability as reaching
-from perdure.adapters.kafka.reachability import Watch, cleaned, watched
+from perdure.adapters.kafka.clients.plain import PlainClients
+from perdure.adapters.kafka.clients.transactional import EngineClients
+from perdure.adapters.kafka.reachability import Watch, cleaned, is_away, watched
 from perdure.adapters.kafka.status import Stall
 from tests.kafka.broker import free_ports
 from tests.kafka.mock_cluster import MockCluster
@@ -148,16 +149,24 @@ def test_clients_with_the_same_settings_share_a_watch_and_an_error_wakes_it(nobo
     assert told == ["_TRANSPORT: gone", "TOPIC_AUTHORIZATION_FAILED: no"]
 
 
-def test_of_librdkafkas_lines_those_about_connections_are_left_to_the_watch_and_others_are_rare(
-    caplog: pytest.LogCaptureFixture,
+def test_of_librdkafkas_lines_those_about_connections_are_left_to_the_watch_of_their_cluster_and_others_are_rare(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logger = logging.getLogger("perdure.kafka.client")
+    looks: list[tuple[str, str]] = []
+
+    def look(self: Watch, failing: str = "") -> None:
+        looks.append((self._where, failing))
+
+    monkeypatch.setattr(Watch, "look", look)
+    logger, _other = (watched({"bootstrap.servers": each})["logger"] for each in ("of-lines:1", "another:1"))
+    looks.clear()
     for _ in range(200):
         logger.error("%s [%s] %s", "FAIL", "consumer-1", "[thrd:b:1/1]: b:1/1: Connect failed (after 0ms in state CONNECT)")
         logger.warning("%s [%s] %s", "MAXPOLL", "consumer-1", "application maximum poll interval exceeded")
     assert [record.getMessage() for record in caplog.records] == [
         "MAXPOLL [consumer-1] application maximum poll interval exceeded"
     ]
+    assert set(looks) == {("of-lines:1", "Connect failed")}
 
 
 def test_a_line_of_librdkafka_loses_its_own_names_for_a_connection() -> None:
@@ -165,6 +174,17 @@ def test_a_line_of_librdkafka_loses_its_own_names_for_a_connection() -> None:
         "[thrd:b:1/bootstrap]: b:1/bootstrap: Connect to ipv4#1.2.3.4:1 failed: Connection refused (after 0ms in state CONNECT)"
     )
     assert cleaned(text) == "Connect to ipv4#1.2.3.4:1 failed: Connection refused"
+
+
+def test_only_its_own_cluster_is_away_for_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watch, "look", lambda _self, _failing="": None)
+    here, there = ({"bootstrap.servers": f"away-{each}:1"} for each in ("here", "there"))
+    watched(here)
+    watched(there)
+    next(each for each in reaching._watches.values() if each._where == "away-there:1").is_away = True
+    assert (is_away(here), is_away({**here, "fetch.min.bytes": 2}), is_away(there)) == (False, False, True)
+    engine, worker = EngineClients("n", "one", here), PlainClients("n", "one", there)
+    assert (engine.is_away(), worker.is_away()) == (False, True)
 
 
 def test_a_wait_for_a_kafka_that_is_away_is_not_said_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.adapters.kafka.clients.group_member import Place
+from perdure.adapters.kafka.clients.partition_state import Place
 from perdure.adapters.kafka.worker.held_tasks import HeldTasks
 
 HERE: Place = ("t", 0)

@@ -130,7 +130,7 @@ def mirror(
     source, target = place(kafka, namespace, settings), place(to, namespace, to_settings)
     from perdure.engine.operator_log import to_stderr
 
-    made = Mirror(namespace, source.settings, target.settings, to_stderr)
+    made = Mirror(namespace, source.settings, target.settings, report=to_stderr)
     rounds = 0
 
     def done(each: Round) -> None:

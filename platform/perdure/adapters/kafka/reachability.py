@@ -66,6 +66,16 @@ class Watch:
         self._failing = ""
         self._failing_said_at = -AGAIN_S
         self.is_away = False
+        self.logger = _of_librdkafka
+
+    def listen(self, number: int) -> None:
+        """Take what librdkafka says of the clients of this cluster, and of no other.
+
+        Args:
+            number: of this watch in the process.
+        """
+        self.logger = logging.getLogger(f"{_of_librdkafka.name}.{number}")
+        self.logger.addFilter(_Quiet(self))
 
     def look(self, failing: str = "") -> None:
         """Look from now on until Kafka answers; returns at once.
@@ -163,10 +173,15 @@ class _Probe:
 
 
 class _Quiet(logging.Filter):
-    """Of librdkafka's lines, those about connections go to the watches; of the others, one of a kind in half a minute."""
+    """Of librdkafka's lines, those about connections go to the watch of their cluster; of the others, one of a kind in half a minute.
 
-    def __init__(self) -> None:
+    Args:
+        watch: of the cluster; None: it is not known, and the lines are left out.
+    """
+
+    def __init__(self, watch: Watch | None = None) -> None:
         super().__init__()
+        self._watch = watch
         self._passed: dict[tuple[str, int], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -175,9 +190,8 @@ class _Quiet(logging.Filter):
             return True
         kind, _, text = record.getMessage().partition(" ")
         if kind in {"FAIL", "ERROR"}:
-            failing = cleaned(text.partition("] ")[2] or text)
-            for watch in list(_watches.values()):
-                watch.look(failing)
+            if self._watch is not None:
+                self._watch.look(cleaned(text.partition("] ")[2] or text))
             return False
         now = time.monotonic()
         passed_at, left_out = self._passed.get((kind, record.levelno), (-AGAIN_S, 0))
@@ -205,12 +219,12 @@ def watched(settings: Mapping[str, Any], on_error: Callable[[str], None] = lambd
     watch = _watch_of(of_librdkafka(settings))
     watch.look()
 
-    def told(error: KafkaError) -> None:
+    def on_client_error(error: KafkaError) -> None:
         if error.code() < 0:
             watch.look()
         on_error(in_words(error))
 
-    return {"logger": _of_librdkafka, "error_cb": told}
+    return {"logger": watch.logger, "error_cb": on_client_error}
 
 
 def is_away(settings: Mapping[str, Any]) -> bool:
@@ -237,4 +251,8 @@ def _watch_of(settings: Mapping[str, Any]) -> Watch:
     }
     key = tuple(sorted((name, str(value)) for name, value in of_connection.items()))
     with _lock:
-        return _watches.setdefault(key, Watch(of_connection))
+        watch = _watches.get(key)
+        if watch is None:
+            watch = _watches[key] = Watch(of_connection)
+            watch.listen(len(_watches))
+        return watch

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from perdure.adapters.kafka.clients import partition_state
-from perdure.adapters.kafka.clients.group_member import Assignment, GroupMember
-from perdure.adapters.kafka.clients.partition_state import TRANSITIONS, PartitionEvent, PartitionState
+from perdure.adapters.kafka.clients.group_member import GroupMember
+from perdure.adapters.kafka.clients.partition_state import TRANSITIONS, Assignment, PartitionEvent, PartitionState
 from tests.unit.log.kafka.stand_ins import Member
 
 A, B = ("shop.orders", 0), ("shop.orders", 1)
@@ -41,7 +41,7 @@ class Joined:
         self.consumer.on_lost(self.consumer, partitions(*places))
 
     def _on_revoked(self, assignments: list[Assignment]) -> None:
-        assert all(each.place in self.member.owned for each in assignments), "so that their offsets can be committed"
+        assert all(each.place in self.member.partitions.owned for each in assignments), "so that their offsets can be committed"
         self.revoked += [(each.state, each.generation) for each in assignments]
 
     def _on_lost(self, assignments: list[Assignment]) -> None:
@@ -59,7 +59,7 @@ def test_new_partition_is_assigned_from_offset_zero_and_then_paused() -> None:
     """From its committed offset the client would wait for a dead owner's transaction; a pause before the assignment does nothing."""
     joined = Joined(A, B)
     assert joined.consumer.calls == [("incremental_assign", [(0, 0), (1, 0)]), ("pause", [(0, -1001), (1, -1001)])]
-    assert set(joined.member.assigned) == {A, B}
+    assert set(joined.member.partitions.assigned) == {A, B}
 
 
 def test_partition_is_resumed_before_it_is_sought() -> None:
@@ -67,7 +67,7 @@ def test_partition_is_resumed_before_it_is_sought() -> None:
     joined.consumer.calls.clear()
     joined.member.begin(A, 42)
     assert joined.consumer.calls == [("resume", [(0, -1001)]), ("seek", [(0, 42)])]
-    assert set(joined.member.live) == {A}
+    assert set(joined.member.partitions.live) == {A}
 
 
 def test_partition_that_was_held_when_it_went_is_resumed_when_it_comes_back() -> None:
@@ -86,7 +86,11 @@ def test_partition_is_revoked_before_it_is_unassigned() -> None:
     joined.revoke(B)
     assert joined.revoked == [(S.LIVE, 2)]
     assert joined.calls[-1] == "incremental_unassign"
-    assert (set(joined.member.owned), set(joined.member.live), joined.member.generation_of(B)) == ({A}, set(), 0)
+    assert (
+        set(joined.member.partitions.owned),
+        set(joined.member.partitions.live),
+        joined.member.partitions.generation_of(B),
+    ) == ({A}, set(), 0)
 
 
 def test_partition_that_was_lost_is_noted_as_lost() -> None:
@@ -99,7 +103,7 @@ def test_each_assignment_has_a_generation_of_its_own() -> None:
     joined = Joined(A)
     joined.revoke(A)
     joined.assign(B, A)
-    assert [joined.member.generation_of(each) for each in (A, B)] == [3, 2]
+    assert [joined.member.partitions.generation_of(each) for each in (A, B)] == [3, 2]
 
 
 def test_member_of_an_eager_group_loses_all_partitions_in_each_rebalance() -> None:
@@ -110,7 +114,7 @@ def test_member_of_an_eager_group_loses_all_partitions_in_each_rebalance() -> No
     assert joined.calls == ["assign", "pause", "resume", "seek", "unassign"]
     joined.assign(B)
     joined.assign(A)
-    assert set(joined.member.owned) == {A}
+    assert set(joined.member.partitions.owned) == {A}
 
 
 def test_partitions_that_no_group_shares_out_are_read_like_others() -> None:
@@ -147,16 +151,16 @@ def test_metadata_without_a_member_id_would_fence_nobody_and_is_not_used() -> No
 def test_partition_that_went_cannot_be_noted_or_resumed() -> None:
     joined = Joined(A)
     joined.revoke(A)
-    assert joined.member.state_of(A) is S.REVOKED
+    assert joined.member.partitions.state_of(A) is S.REVOKED
     with pytest.raises(KeyError):
-        joined.member.note(A, E.HANDED_OVER)
+        joined.member.partitions.note(A, E.HANDED_OVER)
 
 
 def test_event_that_cannot_happen_in_a_state_is_an_error_and_changes_nothing() -> None:
     joined = Joined(A)
     with pytest.raises(KeyError):
-        joined.member.note(A, E.RESTORED)
-    assert (joined.member.state_of(A), joined.member.in_state(S.ASSIGNED)) == (S.ASSIGNED, [A])
+        joined.member.partitions.note(A, E.RESTORED)
+    assert (joined.member.partitions.state_of(A), joined.member.partitions.in_state(S.ASSIGNED)) == (S.ASSIGNED, [A])
 
 
 WAYS: dict[PartitionState, list[PartitionEvent]] = {
@@ -175,16 +179,16 @@ def test_row_of_the_table(state: PartitionState, event: PartitionEvent) -> None:
     member = joined.member
     for each in WAYS[state]:
         take(joined, each)
-    assert member.state_of(A) is state
+    assert member.partitions.state_of(A) is state
     joined.consumer.calls.clear()
     take(joined, event)
-    assert member.state_of(A) is TRANSITIONS[state, event]
+    assert member.partitions.state_of(A) is TRANSITIONS[state, event]
     assert joined.calls == CALLS[event]
-    assert (A in member.live, A in member.assigned) == (
+    assert (A in member.partitions.live, A in member.partitions.assigned) == (
         TRANSITIONS[state, event] is S.LIVE,
         TRANSITIONS[state, event] is S.ASSIGNED,
     )
-    assert (A in member.owned) is (event is not E.REVOKED)
+    assert (A in member.partitions.owned) is (event is not E.REVOKED)
 
 
 CALLS = {
@@ -208,7 +212,7 @@ def take(joined: Joined, event: PartitionEvent) -> None:
         case E.REVOKED:
             joined.revoke(A)
         case _:
-            joined.member.note(A, event)
+            joined.member.partitions.note(A, event)
 
 
 def test_every_state_can_end_and_nothing_leads_out_of_the_end() -> None:

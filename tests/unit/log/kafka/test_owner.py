@@ -25,7 +25,7 @@ def reading(*answers: Mapping[str, bytes] | Exception) -> Callable[[], Mapping[s
 
 
 def check(*answers: Mapping[str, bytes] | Exception) -> OwnerCheck:
-    return OwnerCheck("orders", {}, "prod/shop", reading(*answers))
+    return OwnerCheck("orders", {}, "prod/shop", read=reading(*answers))
 
 
 def test_the_recorded_owner_may_start() -> None:

@@ -186,9 +186,9 @@ def test_a_topic_that_refused_a_record_is_tried_again_after_a_while() -> None:
     records = AuthorRecords(known)
     records.prepare({"shop.paid"})
     assert records.fault_of("shop.paid") is None
-    records.told(KafkaError(KafkaError.REQUEST_TIMED_OUT), Found("shop.paid", 0, 0))
+    records.on_delivered(KafkaError(KafkaError.REQUEST_TIMED_OUT), Found("shop.paid", 0, 0))
     assert records.fault_of("shop.paid") is None, "that is about the broker"
-    records.told(KafkaError(KafkaError.POLICY_VIOLATION), Found("shop.paid", 0, 0))
+    records.on_delivered(KafkaError(KafkaError.POLICY_VIOLATION), Found("shop.paid", 0, 0))
     fault = records.fault_of("shop.paid")
     assert fault is not None
     assert fault[0] == "refused"

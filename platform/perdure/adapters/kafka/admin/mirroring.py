@@ -76,7 +76,7 @@ class Mirror:
         UsageError: a setting is ours.
     """
 
-    def __init__(self, namespace: str, source: Mapping[str, object], target: Mapping[str, object], report: Report) -> None:
+    def __init__(self, namespace: str, source: Mapping[str, object], target: Mapping[str, object], *, report: Report) -> None:
         self._namespace = namespace
         self._source = of_librdkafka(checked(source))
         self._target = of_librdkafka(checked(target))
@@ -98,7 +98,7 @@ class Mirror:
         began = time.monotonic()
         while not self._stopping.is_set():
             try:
-                with _Session(self._namespace, self._source, self._target, self._stopping.is_set) as session:
+                with _Session(self._namespace, self._source, self._target, is_stopping=self._stopping.is_set) as session:
                     while True:
                         done(session.round())
                         if once or self._stopping.wait(every_s):
@@ -121,7 +121,7 @@ class _Session:
     """The clients of both sides, from a start to the first failure."""
 
     def __init__(
-        self, namespace: str, source: Mapping[str, Any], target: Mapping[str, Any], is_stopping: Callable[[], bool]
+        self, namespace: str, source: Mapping[str, Any], target: Mapping[str, Any], *, is_stopping: Callable[[], bool]
     ) -> None:
         self._namespace = namespace
         self._target = target

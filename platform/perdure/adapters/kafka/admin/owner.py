@@ -6,13 +6,13 @@ their own code. The setup and every process of the second one refuse instead.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from perdure.adapters.kafka.namespace.metadata import owner_of, read_facts
 from perdure.adapters.kafka.namespace.topics import META, name_of
+from perdure.adapters.kafka.reachability import watched
 from perdure.adapters.kafka.settings import of_librdkafka
 from perdure.errors import InfrastructureError
 from perdure.threads import Watched
@@ -20,7 +20,6 @@ from perdure.threads import Watched
 ANSWER_S: Final = 5.0
 FIRST_PAUSE_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 60.0
-_logger: Final = logging.getLogger("perdure.kafka.client")
 
 
 def fault_of(namespace: str, recorded: str, owner: str) -> str:
@@ -44,12 +43,17 @@ class OwnerCheck:
     """
 
     def __init__(
-        self, namespace: str, settings: Mapping[str, Any], owner: str, read: Callable[[], Mapping[str, bytes]] | None = None
+        self,
+        namespace: str,
+        settings: Mapping[str, Any],
+        owner: str,
+        *,
+        read: Callable[[], Mapping[str, bytes]] | None = None,
     ) -> None:
         self._namespace = namespace
         self._owner = owner
         self._read = read or self._read_facts
-        self._settings: dict[str, Any] = {**of_librdkafka(settings), "logger": _logger}
+        self._settings: dict[str, Any] = of_librdkafka(settings)
 
     def is_settled(self) -> bool:
         """Whether an owner is recorded, and it is this deployment. False: the topics cannot be read yet, or have no owner yet.
@@ -69,7 +73,7 @@ class OwnerCheck:
         """Check until an owner is recorded.
 
         Args:
-            refused: told once, when the topics belong to another owner.
+            refused: called once, when the topics belong to another owner.
             wait: pauses for so many seconds; True ends the watch.
         """
         pause = FIRST_PAUSE_S
@@ -88,4 +92,4 @@ class OwnerCheck:
         Watched(target=self.watch, args=(refused, wait), name="perdure-owner").start()
 
     def _read_facts(self) -> Mapping[str, bytes]:
-        return read_facts(self._settings, name_of(self._namespace, META), ANSWER_S)
+        return read_facts({**self._settings, **watched(self._settings)}, name_of(self._namespace, META), ANSWER_S)

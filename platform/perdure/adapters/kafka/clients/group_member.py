@@ -15,38 +15,15 @@ Four rules of the protocol are kept here, and nowhere else:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import TopicPartition
 
-from perdure.adapters.kafka.clients import partition_state
-from perdure.adapters.kafka.clients.partition_state import PartitionEvent, PartitionState
+from perdure.adapters.kafka.clients.partition_state import Assignment, Assignments, Noted, PartitionEvent, Place
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
-
-Place: TypeAlias = tuple[str, int]
-"""A topic and a partition."""
-
-
-@dataclass(slots=True)
-class Assignment:
-    """A partition from when the group gives it to this member until the group takes it away.
-
-    Attributes:
-        place: topic and partition.
-        generation: counts the assignments of this member. What was done for another generation is stale.
-        state: where it is in its life.
-    """
-
-    place: Place
-    generation: int
-    state: PartitionState = PartitionState.ASSIGNED
-
-
-Noted = Callable[[list[Assignment]], None]
 
 
 def ignore(_assignments: list[Assignment]) -> None:
@@ -66,8 +43,7 @@ class GroupMember:
 
     Attributes:
         metadata: the group's, as it was in the last rebalance; None: we were no member.
-        live: the partitions that are read. One set for as long as the member lives; do not change it.
-        assigned: those whose owner has to say where they begin. Likewise.
+        partitions: ours, each in its state.
     """
 
     def __init__(
@@ -80,16 +56,12 @@ class GroupMember:
         is_paused_at_first: bool = True,
     ) -> None:
         self.metadata: Any = None
-        self._by_state: dict[PartitionState, set[Place]] = {state: set() for state in PartitionState}
-        self.live: Collection[Place] = self._by_state[PartitionState.LIVE]
-        self.assigned: Collection[Place] = self._by_state[PartitionState.ASSIGNED]
+        self.partitions = Assignments()
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._on_lost = on_lost or on_revoked
         self._is_cooperative = is_cooperative
         self._is_paused_at_first = is_paused_at_first
-        self._assignments: dict[Place, Assignment] = {}
-        self._generation = 0
         self._consumer: Consumer | None = None
 
     # ---- joining and leaving
@@ -106,7 +78,7 @@ class GroupMember:
 
     def forget(self) -> None:
         """The consumer is closed: nothing is ours any more. Idempotent."""
-        self._end(list(self._assignments.values()), self._on_lost)
+        self.partitions.end(list(self.partitions.owned), self._on_lost)
         self._consumer = None
 
     def refresh_metadata(self) -> None:
@@ -117,33 +89,6 @@ class GroupMember:
         self.metadata = metadata if consumer.memberid() else None
 
     # ---- partitions
-
-    @property
-    def owned(self) -> Collection[Place]:
-        """The partitions that are ours, in whatever state."""
-        return self._assignments.keys()
-
-    def state_of(self, place: Place) -> PartitionState:
-        """Where a partition is in its life; REVOKED when it is not ours."""
-        found = self._assignments.get(place)
-        return found.state if found is not None else PartitionState.REVOKED
-
-    def generation_of(self, place: Place) -> int:
-        """Which assignment of ours the present one is; 0 when the partition is not ours."""
-        found = self._assignments.get(place)
-        return found.generation if found is not None else 0
-
-    def in_state(self, state: PartitionState) -> list[Place]:
-        """The partitions in a state, in order."""
-        return sorted(self._by_state[state])
-
-    def note(self, place: Place, event: PartitionEvent) -> None:
-        """Something happened to a partition of ours of which the client need not know.
-
-        Raises:
-            KeyError: it cannot happen to a partition in this state.
-        """
-        self._move(self._assignments[place], event)
 
     def begin(self, place: Place, offset: int) -> None:
         """Read a partition from this offset.
@@ -182,7 +127,7 @@ class GroupMember:
     def _assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         """Called in every rebalance, also when there is nothing new."""
         if not self._is_cooperative:
-            self._end(list(self._assignments.values()), self._on_revoked)
+            self.partitions.end(list(self.partitions.owned), self._on_revoked)
         if self._is_paused_at_first:
             # From offset 0: for the committed offset the client would wait, as long as a dead owner's transaction holds it.
             partitions = [TopicPartition(each.topic, each.partition, 0) for each in partitions]
@@ -193,7 +138,7 @@ class GroupMember:
         if partitions and self._is_paused_at_first:
             consumer.pause([TopicPartition(each.topic, each.partition) for each in partitions])
         self.refresh_metadata()
-        self._on_assigned([self._add((each.topic, each.partition)) for each in partitions])
+        self._on_assigned([self.partitions.add((each.topic, each.partition)) for each in partitions])
 
     def _revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self._drop(consumer, partitions, self._on_revoked)
@@ -203,43 +148,19 @@ class GroupMember:
 
     def _drop(self, consumer: Consumer, partitions: Sequence[TopicPartition], noted: Noted) -> None:
         if self._is_cooperative:
-            places = [(each.topic, each.partition) for each in partitions]
-            self._end([self._assignments[each] for each in places if each in self._assignments], noted)
+            self.partitions.end([(each.topic, each.partition) for each in partitions], noted)
             consumer.incremental_unassign(list(partitions))
         else:
-            self._end(list(self._assignments.values()), noted)
+            self.partitions.end(list(self.partitions.owned), noted)
             consumer.unassign()
-
-    # ---- the table
 
     @property
     def _joined(self) -> Consumer:
         assert self._consumer is not None, "subscribe() or adopt() comes first"
         return self._consumer
 
-    def _add(self, place: Place) -> Assignment:
-        self._generation += 1
-        added = self._assignments[place] = Assignment(place, self._generation)
-        self._by_state[added.state].add(place)
-        return added
-
-    def _end(self, assignments: list[Assignment], noted: Noted) -> None:
-        if not assignments:
-            return
-        noted(assignments)
-        for each in assignments:
-            self._move(each, PartitionEvent.REVOKED)
-            self._by_state[PartitionState.REVOKED].discard(each.place)
-            del self._assignments[each.place]
-
     def _moved(self, places: Iterable[Place], event: PartitionEvent) -> list[TopicPartition]:
         moved = list(places)
         for place in moved:
-            self.note(place, event)
+            self.partitions.note(place, event)
         return [TopicPartition(*place) for place in moved]
-
-    def _move(self, assignment: Assignment, event: PartitionEvent) -> None:
-        following = partition_state.TRANSITIONS[assignment.state, event]
-        self._by_state[assignment.state].discard(assignment.place)
-        self._by_state[following].add(assignment.place)
-        assignment.state = following

@@ -19,7 +19,7 @@ from perdure.adapters.kafka.error_classes import error_of
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
-    from perdure.adapters.kafka.clients.group_member import Place
+    from perdure.adapters.kafka.clients.partition_state import Place
     from perdure.adapters.kafka.clients.transactional import EngineClients
     from perdure.adapters.kafka.status import Status
 

@@ -12,8 +12,13 @@ with a generation of its own, so that what a side thread did for the one before 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeAlias
+
+Place: TypeAlias = tuple[str, int]
+"""A topic and a partition."""
 
 
 class PartitionState(Enum):
@@ -69,3 +74,91 @@ TRANSITIONS: Final[dict[tuple[PartitionState, PartitionEvent], PartitionState]] 
     (_S.HELD, _E.REVOKED): _S.REVOKED,
 }
 """Another event is a mistake of ours, and a KeyError that names it."""
+
+
+@dataclass(slots=True)
+class Assignment:
+    """A partition from when the group gives it to this member until the group takes it away.
+
+    Attributes:
+        place: topic and partition.
+        generation: counts the assignments of this member. What was done for another generation is stale.
+        state: where it is in its life.
+    """
+
+    place: Place
+    generation: int
+    state: PartitionState = PartitionState.ASSIGNED
+
+
+Noted = Callable[[list[Assignment]], None]
+
+
+class Assignments:
+    """The partitions of one member, each in its state. For one thread.
+
+    Attributes:
+        live: the partitions that are read. One set for as long as this lives; do not change it.
+        assigned: those whose owner has to say where they begin. Likewise.
+    """
+
+    def __init__(self) -> None:
+        self._by_place: dict[Place, Assignment] = {}
+        self._by_state: dict[PartitionState, set[Place]] = {state: set() for state in PartitionState}
+        self.live: Collection[Place] = self._by_state[PartitionState.LIVE]
+        self.assigned: Collection[Place] = self._by_state[PartitionState.ASSIGNED]
+        self._generation = 0
+
+    @property
+    def owned(self) -> Collection[Place]:
+        """The partitions that are ours, in whatever state."""
+        return self._by_place.keys()
+
+    def state_of(self, place: Place) -> PartitionState:
+        """Where a partition is in its life; REVOKED when it is not ours."""
+        found = self._by_place.get(place)
+        return found.state if found is not None else PartitionState.REVOKED
+
+    def generation_of(self, place: Place) -> int:
+        """Which assignment of ours the present one is; 0 when the partition is not ours."""
+        found = self._by_place.get(place)
+        return found.generation if found is not None else 0
+
+    def in_state(self, state: PartitionState) -> list[Place]:
+        """The partitions in a state, in order."""
+        return sorted(self._by_state[state])
+
+    def add(self, place: Place) -> Assignment:
+        """The group gave us a partition."""
+        self._generation += 1
+        added = self._by_place[place] = Assignment(place, self._generation)
+        self._by_state[added.state].add(place)
+        return added
+
+    def note(self, place: Place, event: PartitionEvent) -> None:
+        """Something happened to a partition of ours.
+
+        Raises:
+            KeyError: it is not ours, or this cannot happen to it in its state.
+        """
+        assignment = self._by_place[place]
+        following = TRANSITIONS[assignment.state, event]
+        self._by_state[assignment.state].discard(place)
+        self._by_state[following].add(place)
+        assignment.state = following
+
+    def end(self, places: Collection[Place], noted: Noted) -> None:
+        """The group took these away; those of them that were not ours are left out.
+
+        Args:
+            places: the partitions.
+            noted: called with their assignments, in the states that they leave, while they are still ours.
+        """
+        ended = [self._by_place[place] for place in places if place in self._by_place]
+        if not ended:
+            return
+        noted(ended)
+        for each in ended:
+            self.note(each.place, PartitionEvent.REVOKED)
+            self._by_state[PartitionState.REVOKED].discard(each.place)
+            del self._by_place[each.place]

@@ -77,7 +77,7 @@ class AuthorRecords:
         """One for records without a key, the same for a transaction: it touches few partitions."""
         return self._turn % self._counts[topic]
 
-    def told(self, error: KafkaError | None, record: Any) -> None:
+    def on_delivered(self, error: KafkaError | None, record: Any) -> None:
         """Of a record: it was delivered, or why not."""
         if error is not None and error.code() in REFUSALS:
             self._refused[record.topic()] = (time.monotonic(), in_words(error))

@@ -137,7 +137,7 @@ class Outgoing:
         headers: Any = [(each.name, each.value) for each in record.headers]
         if not (fault := self._author.fault_of(record.topic)):
             partition = -1 if record.key is not None else self._author.any_partition(record.topic)
-            self._produce(producer, record.topic, record.value, record.key, partition, headers, self._author.told)
+            self._produce(producer, record.topic, record.value, record.key, partition, headers, self._author.on_delivered)
             return
         reason, message = fault
         message = f"workflow {workflow_id!r} has produced it, and {message}"
@@ -218,8 +218,8 @@ class Outgoing:
         tellers = set(last.values())
         for index, (record, encoded) in enumerate(events):
             key = f"{record.workflow_id}/{record.run_id}/{record.first_event_id}"
-            told = self._told if index in tellers else None
-            produce(producer, topic, encoded, key, places[index], headers, told)
+            on_delivered = self._on_delivered if index in tellers else None
+            produce(producer, topic, encoded, key, places[index], headers, on_delivered)
 
     def _write_letter(self, producer: Producer, letter: DeadLetter) -> None:
         try:
@@ -237,17 +237,17 @@ class Outgoing:
         key: str | bytes | None,
         partition: int,
         headers: Any,
-        told: Callable[[KafkaError | None, Any], None] | None = None,
+        on_delivered: Callable[[KafkaError | None, Any], None] | None = None,
     ) -> None:
         while True:
             try:
-                producer.produce(topic, value, key, partition, told, headers=headers)
+                producer.produce(topic, value, key, partition, on_delivered, headers=headers)
             except BufferError:
                 producer.poll(FULL_S)
             else:
                 return
 
-    def _told(self, error: KafkaError | None, record: Any) -> None:
+    def _on_delivered(self, error: KafkaError | None, record: Any) -> None:
         if error is None:
             self.ends[record.partition()] = record.offset() + 1
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from perdure.adapters.kafka.clients.group_member import Assignment, GroupMember
-from perdure.adapters.kafka.clients.partition_state import PartitionEvent, PartitionState
+from perdure.adapters.kafka.clients.group_member import GroupMember
+from perdure.adapters.kafka.clients.partition_state import Assignment, PartitionEvent, PartitionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ class Membership:
     @property
     def has_news(self) -> bool:
         """Whether a rebalance changed something that the engine or the takeover does not know yet."""
-        return bool(self.member.assigned or self.gone or self._dropped)
+        return bool(self.member.partitions.assigned or self.gone or self._dropped)
 
     def take_gone(self) -> set[int]:
         """Partitions that were live, and are ours no longer. Each is returned once."""
@@ -66,22 +66,25 @@ class Membership:
     def hand_over(self) -> tuple[list[Generation], list[Generation]]:
         """For the takeover: partitions that it has and that are not wanted any more, and those to restore from now on."""
         dropped, self._dropped = self._dropped, list[Generation]()
-        fresh = self.member.in_state(PartitionState.ASSIGNED)
+        fresh = self.member.partitions.in_state(PartitionState.ASSIGNED)
         for place in fresh:
-            self.member.note(place, PartitionEvent.HANDED_OVER)
-        return dropped, [(place[1], self.member.generation_of(place)) for place in fresh]
+            self.member.partitions.note(place, PartitionEvent.HANDED_OVER)
+        return dropped, [(place[1], self.member.partitions.generation_of(place)) for place in fresh]
 
     def is_restored(self, partition: int, generation: int) -> bool:
         """Whether the partition waits to be claimed, as it was assigned in this generation."""
         place = (self._topic, partition)
-        return self.member.generation_of(place) == generation and self.member.state_of(place) is PartitionState.RESTORED
+        return (
+            self.member.partitions.generation_of(place) == generation
+            and self.member.partitions.state_of(place) is PartitionState.RESTORED
+        )
 
     def note_restored(self, restored: Iterable[Generation]) -> None:
         """The takeover has restored these. A restore for an earlier generation is stale, and ignored."""
         for partition, generation in restored:
             place = (self._topic, partition)
-            if self.member.generation_of(place) == generation:
-                self.member.note(place, PartitionEvent.RESTORED)
+            if self.member.partitions.generation_of(place) == generation:
+                self.member.partitions.note(place, PartitionEvent.RESTORED)
 
     def serve(self, partition: int, offset: int) -> None:
         """A partition that was claimed is live, from this offset."""

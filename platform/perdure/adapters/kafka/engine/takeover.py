@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer
 
-    from perdure.adapters.kafka.clients.group_member import Place
+    from perdure.adapters.kafka.clients.partition_state import Place
     from perdure.adapters.kafka.clients.transactional import EngineClients
     from perdure.adapters.kafka.engine.membership import Generation
     from perdure.adapters.kafka.engine.ports import Record, Restorer

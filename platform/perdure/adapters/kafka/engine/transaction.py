@@ -226,9 +226,9 @@ class Transactions:
         return spare or self._new_producer()
 
     def _new_producer(self) -> Producer:
-        return self._clients.producer(self._troubled)
+        return self._clients.producer(self._on_error)
 
-    def _troubled(self, message: str) -> None:
+    def _on_error(self, message: str) -> None:
         self._status.trouble = message
 
 

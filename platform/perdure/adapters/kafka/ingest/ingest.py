@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
-from perdure.adapters.kafka.clients.group_member import Place
+from perdure.adapters.kafka.clients.partition_state import Place
 from perdure.adapters.kafka.engine.transaction import Fenced, Transactions
 from perdure.adapters.kafka.headers import headers_of
 from perdure.adapters.kafka.ingest.trigger_source import ForeignTopics

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from perdure.adapters.kafka.clients.group_member import Assignment, GroupMember, Place
+from perdure.adapters.kafka.clients.group_member import GroupMember
 from perdure.adapters.kafka.clients.owner_fence import REQUEST_TIMEOUT_S, OwnerFence
+from perdure.adapters.kafka.clients.partition_state import Assignment, Place
 from perdure.adapters.kafka.error_classes import error_of, in_words
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class ForeignTopics:
             timeout_s: how long to wait for the first.
         """
         consumer = self._joined
-        if self._member.assigned:
+        if self._member.partitions.assigned:
             self._begin_assigned(consumer)
         if self._held_until:
             self._resume_held()
@@ -83,7 +84,7 @@ class ForeignTopics:
             return []
         found: list[Any] = [first, *consumer.consume(limit, 0)]
         taken: list[Any] = []
-        live = self._member.live
+        live = self._member.partitions.live
         for record in found:
             if (error := record.error()) is not None:
                 self._note_error(record, error)
@@ -105,12 +106,12 @@ class ForeignTopics:
         for place, offset in firsts.items():
             if place in self._next:
                 self._next[place] = offset
-            if place in self._member.live:
+            if place in self._member.partitions.live:
                 self._guarded_seek(place, offset)
 
     def hold(self, place: Place, offset: int, seconds: float) -> None:
         """Read a partition again from there, and not before some time has passed; the others go on."""
-        if place not in self._member.live:
+        if place not in self._member.partitions.live:
             return
         self._member.hold([place])
         self._next[place] = offset
@@ -153,7 +154,7 @@ class ForeignTopics:
             self._held_until.pop(each.place, None)
 
     def _begin_assigned(self, consumer: Consumer) -> None:
-        places = sorted(self._member.assigned)
+        places = sorted(self._member.partitions.assigned)
         try:
             offsets = self._offsets_of(consumer, places)
         except KafkaException as exception:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from perdure.adapters.kafka.clients.end_offsets import Ends
-from perdure.adapters.kafka.clients.group_member import Assignment, GroupMember, Place
+from perdure.adapters.kafka.clients.group_member import GroupMember
+from perdure.adapters.kafka.clients.partition_state import Assignment, Place
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.namespace.metadata import learn_schemas, read_facts
 from perdure.adapters.kafka.records import header_of
@@ -41,16 +42,16 @@ class ProjectedTopics:
 
     Args:
         clients: makes the consumer.
-        troubled: told in words what is wrong just now.
+        on_error: called with what is wrong just now, in words.
         is_member: share the partitions with the other projectors.
     """
 
-    def __init__(self, clients: PlainClients, troubled: Callable[[str], None], *, is_member: bool = True) -> None:
+    def __init__(self, clients: PlainClients, on_error: Callable[[str], None], *, is_member: bool = True) -> None:
         self._clients = clients
-        self._troubled = troubled
+        self._on_error = on_error
         self._is_member = is_member
         self._topics: dict[str, Topic] = {clients.topic(part): part for part in TOPICS}
-        self._state_ends = Ends(clients, clients.topic("state"), troubled)
+        self._state_ends = Ends(clients, clients.topic("state"), on_error)
         self._consumer: Consumer | None = None
         # All partitions are revoked in each rebalance: what a member has read of the states belongs to its events of the same numbers.
         self._member = GroupMember(on_assigned=self._changed, on_revoked=self._changed, is_cooperative=False)
@@ -62,7 +63,7 @@ class ProjectedTopics:
     @property
     def gained(self) -> Collection[Partition]:
         """Ours, and not read before `begin` says from where."""
-        return frozenset(map(self._partition, self._member.assigned))
+        return frozenset(map(self._partition, self._member.partitions.assigned))
 
     @property
     def owned(self) -> Collection[Partition]:
@@ -73,13 +74,13 @@ class ProjectedTopics:
         """Read these from here on."""
         self._opened()
         for partition, offset in offsets.items():
-            if (place := self._place(partition)) in self._member.assigned:
+            if (place := self._place(partition)) in self._member.partitions.assigned:
                 self._read_to[partition] = offset
                 self._member.begin(place, offset)
 
     def begin_again(self) -> None:
         """All that is owned is gained again."""
-        self._member.rewind(list(self._member.live))
+        self._member.rewind(list(self._member.partitions.live))
         self._forget()
 
     def take(self, limit: int, timeout_s: float) -> Taken:
@@ -121,7 +122,7 @@ class ProjectedTopics:
 
     def _opened(self) -> Consumer:
         if self._consumer is None:
-            consumer = self._clients.projection(self._troubled, is_member=self._is_member)
+            consumer = self._clients.projection(self._on_error, is_member=self._is_member)
             found = {each: self._count(consumer, each) for each in self._topics}
             if self._is_member:
                 self._member.subscribe(consumer, [*self._topics])
@@ -166,7 +167,7 @@ class ProjectedTopics:
         if topic is None or (error is not None and error.code() not in {_EOF, _RESET}):
             if error is not None and error.code() in _REFUSALS:
                 raise InfrastructureError(f"Kafka does not let us read {message.topic() or 'the topics'}: {error.str()}")
-            self._troubled(in_words(error) if error is not None else "")
+            self._on_error(in_words(error) if error is not None else "")
             return
         partition = (topic, number)
         expected = taken.next_offsets.get(partition, self._read_to.get(partition))
@@ -226,7 +227,7 @@ class ProjectedTopics:
         try:
             learn_schemas(read_facts(of_librdkafka(self._clients.settings), self._clients.topic("meta"), REQUEST_TIMEOUT_S))
         except (InfrastructureError, KafkaException) as error:
-            self._troubled(f"the schema {header.decode(errors='replace')} was looked for in the meta topic: {error}")
+            self._on_error(f"the schema {header.decode(errors='replace')} was looked for in the meta topic: {error}")
             return False
         return EVENTS.knows(header) or STATE.knows(header)
 
@@ -241,7 +242,7 @@ class ProjectedTopics:
             try:
                 ends = self._state_ends.of(wanted)
             except InfrastructureError:
-                return  # `troubled` was told
+                return  # `on_error` was called
             self._barriers.update({number: (self._read_to["events", number], ends[number]) for number in wanted})
         for number, (offset, end) in [*self._barriers.items()]:
             if self._read_to.get(("state", number), -1) >= end:

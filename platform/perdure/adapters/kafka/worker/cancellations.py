@@ -57,7 +57,7 @@ class CancellationTail:
             self._thread.join()
 
     def _run(self) -> None:
-        consumer = self._clients.tail(self._troubled)
+        consumer = self._clients.tail(self._on_error)
         try:
             if self._go_to_end(consumer):
                 while not self._stopping.is_set():
@@ -80,9 +80,9 @@ class CancellationTail:
                     consumer.assign(ends)
                     self.ready.set()
                     return True
-                self._troubled(f"topic {topic} does not exist (perdure topics apply): attempts are cancelled only by heartbeats")
+                self._on_error(f"topic {topic} does not exist (perdure topics apply): attempts are cancelled only by heartbeats")
             except KafkaException as exception:
-                self._troubled(in_words(error_of(exception)))
+                self._on_error(in_words(error_of(exception)))
             self._stopping.wait(AGAIN_S)
         return False
 
@@ -91,14 +91,14 @@ class CancellationTail:
         for message in messages:
             if (error := message.error()) is not None:
                 if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - how the client names its own errors
-                    self._troubled(in_words(error))
+                    self._on_error(in_words(error))
                 continue
             try:
                 tokens += CANCELLATIONS.decode(message.value() or b"", header_of(message)).tokens
             except UndecodableRecord as fault:
-                self._troubled(f"a cancellation cannot be read: {fault}")
+                self._on_error(f"a cancellation cannot be read: {fault}")
         if tokens:
             self._cancel(tokens)
 
-    def _troubled(self, message: str) -> None:
+    def _on_error(self, message: str) -> None:
         self._status.trouble = message

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from perdure.adapters.kafka.clients.group_member import Place
+    from perdure.adapters.kafka.clients.partition_state import Place
 
 SETTLED_KEPT: Final = 10_000
 

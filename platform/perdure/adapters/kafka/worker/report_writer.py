@@ -41,7 +41,7 @@ class ReportWriter:
 
     Args:
         clients: makes the producer.
-        durable: told what has been written, on this thread.
+        durable: called with what has been written, on this thread.
         status: told of stalls.
     """
 
@@ -116,8 +116,8 @@ class ReportWriter:
         """One try; those that were not written."""
         producer = self._producer
         if producer is None:
-            self._clients.framing.load_or_tell(self._troubled)
-            producer = self._producer = self._clients.producer(self._troubled, lambda _error, _message: None)
+            self._clients.framing.load_or_tell(self._on_error)
+            producer = self._producer = self._clients.producer(self._on_error, lambda _error, _message: None)
         self._failed.clear()
         for index, item in enumerate(items):
             self._produce(producer, index, item)
@@ -128,7 +128,7 @@ class ReportWriter:
         return [items[index] for index in sorted(self._failed)]
 
     def _produce(self, producer: Producer, index: int, item: Item) -> None:
-        def told(error: KafkaError | None, _message: Any) -> None:
+        def on_delivered(error: KafkaError | None, _message: Any) -> None:
             if error is not None:
                 self._not_written(index, error)
 
@@ -143,7 +143,7 @@ class ReportWriter:
             return
         while True:
             try:
-                producer.produce(topic, value, key, on_delivery=told, headers=[header])
+                producer.produce(topic, value, key, on_delivery=on_delivered, headers=[header])
             except BufferError:
                 producer.poll(0.05)
             except KafkaException as exception:
@@ -163,13 +163,13 @@ class ReportWriter:
 
     def _not_written(self, index: int, error: KafkaError) -> None:
         """It is written again; a producer that has failed for good is replaced."""
-        self._troubled(in_words(error))
+        self._on_error(in_words(error))
         self._status.waits("reports of activities to be written")
         self._failed.add(index)
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - how the client names its own errors
             self._producer = None
 
-    def _troubled(self, message: str) -> None:
+    def _on_error(self, message: str) -> None:
         self._status.trouble = message
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from perdure.adapters.kafka.clients.group_member import Assignment, GroupMember, Place
+from perdure.adapters.kafka.clients.group_member import GroupMember
+from perdure.adapters.kafka.clients.partition_state import Assignment, Place
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.headers import headers_left
 from perdure.adapters.kafka.padding import is_padding
@@ -211,7 +212,7 @@ class _Queue:
             return
         if self._is_full:
             self._is_full = False
-            self._member.resume(list(self._member.owned))
+            self._member.resume(list(self._member.partitions.owned))
         message = consumer.poll(BUSY_POLL_S if len(self._held) else POLL_S)
         if message is not None:
             more = consumer.consume(room - 1, 0) if room > 1 else []
@@ -221,7 +222,7 @@ class _Queue:
         """Partitions that come meanwhile are held, too."""
         if not self._is_full:
             self._is_full = True
-            self._member.hold(list(self._member.owned))
+            self._member.hold(list(self._member.partitions.owned))
 
     def _see_to_others(self, message: Message | None) -> None:
         """Of a paused consumer come errors only; a task that slipped through is taken, for it would not come again."""
