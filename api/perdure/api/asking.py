@@ -29,9 +29,10 @@ from perdure.model.commands import (
     StartWorkflow,
     TerminateWorkflow,
 )
-from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
+from perdure.model.limits import fault_of_id
 from perdure.model.replies import Accepted, Answered, AnyReply, QueryRaised, Refused
 from perdure.model.traceparent import traceparent
+from perdure.model.validation import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +97,6 @@ async def start_workflow(asked: Asked) -> Response:
     if options.timeout is not None and not duration_us("timeout", options.timeout):
         raise refused("timeout must be longer than nothing; leave it out for none")
     attributes = msgspec.json.encode(options.attributes) if options.attributes else b""
-    if len(attributes) > ATTRIBUTES_BYTES:
-        raise problem("limit-exceeded", f"the attributes are {len(attributes)} bytes long, the limit is {ATTRIBUTES_BYTES}")
     if asked.backend.registry is not None and (definition := asked.backend.registry.workflows.get(body.type)) is not None:
         _check(definition.run_fn, given, f"workflow {body.type!r}")
     if body.signal is not None:
@@ -193,6 +192,8 @@ async def _accepted(asked: Asked, command: Request, new_status: int = 202) -> Re
 
 
 async def _reply(asked: Asked, command: Request) -> AnyReply:
+    if fault := fault_of(command):
+        return Refused(command.request_id, *fault)
     async with asked.backend.turns.of(command.request_id):
         return await asked.backend.transport.request(command, REQUEST_S)
 

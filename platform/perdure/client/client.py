@@ -24,6 +24,7 @@ from perdure.codec.values import to_json
 from perdure.model import commands as cm
 from perdure.model.duration import Duration, microseconds
 from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
+from perdure.model.validation import require_valid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -333,9 +334,9 @@ class Client:
         return state
 
     async def _start(self, id: str, type: str, payload: bytes) -> str:
-        _check_id(id)
         options: dict[str, Any] = {"request_id": fresh_request_id(), **self._start_options}
         command = cm.StartWorkflow(id, type=type, input=payload, **options)
+        require_valid(command)
         return accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id
 
 

@@ -18,8 +18,9 @@ from perdure.client.targets import member_for
 from perdure.client.waits import NO_ENGINE, SUSPENDED, waits_for
 from perdure.model import commands as cm
 from perdure.model.duration import microseconds
-from perdure.model.limits import fault_of_id, fault_of_reason
+from perdure.model.limits import fault_of_id
 from perdure.model.replies import AskAgain, Closed
+from perdure.model.validation import require_valid
 from perdure.workflow import QueryRef, SignalRef, ViewRef
 
 if TYPE_CHECKING:
@@ -174,12 +175,10 @@ class Handle(Generic[S_co, R_co]):
 
     async def cancel(self, reason: str = "") -> None:
         """Ask the run to end: its code gets an `asyncio.CancelledError` and may clean up. Raises as `signal`."""
-        _check_reason(reason)
         accepted(await self._request(cm.CancelWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason)))
 
     async def terminate(self, reason: str = "") -> None:
         """End the run; none of its code runs. Raises as `signal`."""
-        _check_reason(reason)
         accepted(await self._request(cm.TerminateWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason)))
 
     async def signal_by_name(self, name: str, args: Sequence[object] = ()) -> None:
@@ -224,14 +223,15 @@ class Handle(Generic[S_co, R_co]):
                 _logger.warning("the result of workflow %s is awaited: %s", self.id, why)
 
     async def _signal(self, name: str, payload: bytes) -> None:
-        self._check_id()
         if (start := self._start) is not None:
             request_id = start.request_id or fresh_request_id()
             command = replace(start, request_id=request_id, signal_name=name, signal_input=payload)
+            require_valid(command)
             self.run_id = accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id
             self._start = None
             return
         signal = cm.SignalWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload)
+        require_valid(signal)
         accepted(await self._transport.request(signal, REQUEST_TIMEOUT_S))
 
     def _check_id(self) -> None:
@@ -239,7 +239,7 @@ class Handle(Generic[S_co, R_co]):
             raise errors.RequestRefused(fault)
 
     async def _request(self, command: cm.Request) -> Any:
-        self._check_id()
+        require_valid(command)
         return await self._transport.request(command, REQUEST_TIMEOUT_S)
 
     async def _state(self) -> WorkflowState:
@@ -255,8 +255,3 @@ class Handle(Generic[S_co, R_co]):
         if state is None or not state.status.is_closed or self.run_id not in ("", state.run_id):
             return None
         return Closed("", state.run_id, state.status, state.result, state.failure, state.reason)
-
-
-def _check_reason(reason: str) -> None:
-    if fault := fault_of_reason(reason):
-        raise errors.RequestRefused(fault)

@@ -1,4 +1,4 @@
-"""What is wrong with what a command brings, for its refusal."""
+"""Checks a command against the code that is deployed. Its limits, which need no code, are checked by `model.validation`."""
 
 from __future__ import annotations
 
@@ -6,43 +6,32 @@ from typing import TYPE_CHECKING
 
 from perdure.errors import PayloadError
 from perdure.model.described import described
-from perdure.model.limits import PAYLOAD_BYTES
+from perdure.model.validation import Fault
 
 if TYPE_CHECKING:
     from perdure.model.payloads import Payloads
-    from perdure.model.replies import Refusal
     from perdure.workflow import Definition
 
 
-def too_large(payload: bytes, what: str) -> str:
-    """Why a payload is not taken; empty when it is."""
-    if len(payload) <= PAYLOAD_BYTES:
-        return ""
-    size = f"{what} are {len(payload)} bytes long, the limit is {PAYLOAD_BYTES}"
-    return f"{size}. Keep large data in a store of your own and pass its address."
-
-
-def fault_of_signal(definition: Definition | None, payloads: Payloads, name: str, payload: bytes) -> tuple[Refusal, str] | None:
+def fault_of_signal(definition: Definition | None, payloads: Payloads, name: str, payload: bytes) -> Fault | None:
     """Why a signal cannot be taken.
 
     Args:
-        definition: of the run's type; None: it is not known here, and whoever knows it may judge.
+        definition: of the run's type; None: it is not known here, so that another engine decides.
         payloads: decodes.
         name: of the signal.
         payload: its arguments.
     """
-    if fault := too_large(payload, f"the arguments of signal {name!r}"):
-        return "limit", fault
     if definition is None:
         return None
     fn = definition.signals.get(name)
     if fn is None:
         known = ", ".join(sorted(definition.signals)) or "none"
-        return "unknown_name", f"workflow type {definition.name!r} has no signal {name!r}; it has: {known}"
+        return Fault("unknown_name", f"workflow type {definition.name!r} has no signal {name!r}; it has: {known}")
     try:
         payloads.decode_arguments(fn, payload, what=f"signal {name!r}")
     except PayloadError as error:
-        return "bad_input", str(error)
+        return Fault("bad_input", str(error))
     except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
-        return "bad_input", f"the arguments of signal {name!r} cannot be read: {described(error)}"
+        return Fault("bad_input", f"the arguments of signal {name!r} cannot be read: {described(error)}")
     return None

@@ -12,8 +12,8 @@ from perdure.core.state import Phase
 from perdure.engine.faults import fault_of_signal
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.limits import fault_of_reason
-from perdure.model.replies import Accepted, Refusal
+from perdure.model.replies import Accepted
+from perdure.model.validation import Fault, fault_of
 from perdure.replay.suspensions import STRAYED
 
 if TYPE_CHECKING:
@@ -124,15 +124,13 @@ class Messages:
         has_one = definition is not None and definition.view is not None
         return has_one and not active.view and active.state.phase is Phase.RUNNING
 
-    def _fault_of(self, active: ActiveRun, command: cm.Request) -> tuple[Refusal, str] | None:
-        match command:
-            case cm.SignalWorkflow() if not active.state.phase.is_closed:
-                definition = self._definitions.get(active.state.type)
-                return fault_of_signal(definition, self._payloads, command.name, command.input)
-            case cm.CancelWorkflow() | cm.TerminateWorkflow() if fault := fault_of_reason(command.reason):
-                return "limit", fault
-            case _:
-                return None
+    def _fault_of(self, active: ActiveRun, command: cm.Request) -> Fault | None:
+        if not isinstance(command, cm.SignalWorkflow):
+            return fault_of(command)
+        if active.state.phase.is_closed:
+            return None
+        definition = self._definitions.get(active.state.type)
+        return fault_of(command) or fault_of_signal(definition, self._payloads, command.name, command.input)
 
     def _keep_lease(self, active: ActiveRun, command: cm.AnyCommand) -> None:
         match command:

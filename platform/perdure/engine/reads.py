@@ -10,11 +10,10 @@ from perdure import errors
 from perdure.core.machines.promise import CLOSED, closed_reply
 from perdure.core.run import decide, fold
 from perdure.core.state import Phase, RunState
-from perdure.engine.faults import too_large
 from perdure.engine.outbox import can_reply
 from perdure.model import addresses
-from perdure.model.limits import ID_BYTES
 from perdure.model.replies import Answered, History, QueryRaised, Refused
+from perdure.model.validation import fault_of
 from perdure.replay.suspensions import STRAYED, SUSPENDING
 
 if TYPE_CHECKING:
@@ -45,8 +44,8 @@ class Reads:
         """Answer when the run has closed."""
         activation = self._activation
         reply = activation.outbox.reply
-        if len(command.request_id) > ID_BYTES:  # the answer is part of another command's batch, and might not fit into it
-            activation.refuse(command, "limit", f"the request id is {len(command.request_id)} characters long")
+        if fault := fault_of(command):
+            activation.refuse(command, *fault)
             return
         active = activation.runs.find(command.workflow_id)
         if command.run_id and active is not None and active.state.run_id != command.run_id:
@@ -91,8 +90,8 @@ class Reads:
         if active is None:
             return
         state = active.state
-        if fault := too_large(command.input, f"the arguments of query {command.name!r}"):
-            activation.refuse(command, "limit", fault)
+        if fault := fault_of(command):
+            activation.refuse(command, *fault)
             return
         if state.phase is Phase.SUSPENDED or state.phase is Phase.DELAYED:
             activation.refuse(command, "suspended", _why_no_code(state))

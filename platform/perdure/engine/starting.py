@@ -10,13 +10,12 @@ from perdure.core.run import start
 from perdure.core.start import Outcome, decide_start, started_event
 from perdure.core.state import Phase
 from perdure.engine.active import ActiveRun
-from perdure.engine.faults import fault_of_signal, too_large
+from perdure.engine.faults import fault_of_signal
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.described import described
-from perdure.model.duration import LONGEST_US
-from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
-from perdure.model.replies import Accepted, Refusal
+from perdure.model.replies import Accepted
+from perdure.model.validation import Fault, fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +51,7 @@ class Starting:
     def start(self, command: cm.StartWorkflow) -> None:
         """Handle a start."""
         activation = self._activation
-        if refusal := fault_of_start(command):
+        if refusal := fault_of(command):
             activation.refuse(command, *refusal)
             return
         current = activation.runs.find(command.workflow_id)
@@ -88,34 +87,21 @@ class Starting:
             activation.show(active, started)
         return active
 
-    def _fault_of_input(self, command: cm.StartWorkflow) -> tuple[Refusal, str] | None:
+    def _fault_of_input(self, command: cm.StartWorkflow) -> Fault | None:
         """Why this engine's code cannot take the start."""
         definition = self._definitions.get(command.type)
         if definition is None:
             known = ", ".join(sorted(self._definitions)) or "none"
-            return "unknown_type", f"no workflow type {command.type!r} is known here; known: {known}"
+            return Fault("unknown_type", f"no workflow type {command.type!r} is known here; known: {known}")
         try:
             self._payloads.decode_arguments(definition.run_fn, command.input, what=f"workflow {command.type!r}")
         except errors.PayloadError as error:
-            return "bad_input", str(error)
+            return Fault("bad_input", str(error))
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
-            return "bad_input", f"the arguments of {command.type!r} cannot be read: {described(error)}"
+            return Fault("bad_input", f"the arguments of {command.type!r} cannot be read: {described(error)}")
         if command.signal_name:
             return fault_of_signal(definition, self._payloads, command.signal_name, command.signal_input)
         return None
-
-
-def fault_of_start(command: cm.StartWorkflow) -> tuple[Refusal, str] | None:
-    """Why a start cannot be taken, whatever code is deployed; None when it can."""
-    if fault := fault_of_id(command.workflow_id) or (command.request_id and fault_of_id(command.request_id, "request id")):
-        return "bad_input", fault
-    if (size := len(command.attributes)) > ATTRIBUTES_BYTES:
-        return "limit", f"the attributes are {size} bytes long, the limit is {ATTRIBUTES_BYTES}"
-    if fault := too_large(command.input, f"the arguments of workflow {command.type!r}"):
-        return "limit", fault
-    if not (0 <= command.delay_us <= LONGEST_US and 0 <= command.timeout_us <= LONGEST_US):
-        return "bad_input", f"delay and timeout must be between 0 and {LONGEST_US} microseconds"
-    return None
 
 
 def _signal_of(command: cm.StartWorkflow, request_id: str, reply_to: str) -> cm.SignalWorkflow:

@@ -1,0 +1,100 @@
+"""What is wrong with a command, whatever code is deployed: the one place that checks commands against the limits.
+
+A client checks before it sends, the HTTP API before it asks, and the engine what comes from anywhere: a record of a command may be
+written by other programs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from perdure.errors import RequestRefused
+from perdure.model import commands as cm
+from perdure.model.duration import LONGEST_US
+from perdure.model.limits import ATTRIBUTES_BYTES, ID_BYTES, PAYLOAD_BYTES, fault_of_id, fault_of_reason
+from perdure.model.replies import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Fault(NamedTuple):
+    """Why a command is refused.
+
+    Attributes:
+        code: for programs.
+        message: for people: which value, how large, what to do.
+    """
+
+    code: Refusal
+    message: str
+
+
+def fault_of(command: cm.Command) -> Fault | None:
+    """What is wrong with a command; None when nothing is.
+
+    Args:
+        command: of any type; reports of workers and timers have no limits here.
+    """
+    check = _CHECKS.get(type(command))
+    return None if check is None else check(command)
+
+
+def require_valid(command: cm.Request) -> None:
+    """Check a request before it is sent.
+
+    Raises:
+        RequestRefused: something is wrong with it.
+    """
+    if fault := fault_of_id(command.workflow_id):
+        raise RequestRefused(fault)
+    if found := fault_of(command):
+        raise RequestRefused(found.message)
+
+
+def _of_start(command: cm.StartWorkflow) -> Fault | None:
+    if text := fault_of_id(command.workflow_id) or (command.request_id and fault_of_id(command.request_id, "request id")):
+        return Fault("bad_input", text)
+    if (size := len(command.attributes)) > ATTRIBUTES_BYTES:
+        return Fault("limit", f"the attributes are {size} bytes long, the limit is {ATTRIBUTES_BYTES}")
+    if fault := _of_payload(command.input, "workflow", command.type):
+        return fault
+    if not (0 <= command.delay_us <= LONGEST_US and 0 <= command.timeout_us <= LONGEST_US):
+        return Fault("bad_input", f"delay and timeout must be between 0 and {LONGEST_US} microseconds")
+    return _of_payload(command.signal_input, "signal", command.signal_name)
+
+
+def _of_signal(command: cm.SignalWorkflow) -> Fault | None:
+    return _of_payload(command.input, "signal", command.name)
+
+
+def _of_query(command: cm.QueryWorkflow) -> Fault | None:
+    return _of_payload(command.input, "query", command.name)
+
+
+def _of_wait(command: cm.AwaitWorkflow) -> Fault | None:
+    if len(command.request_id) <= ID_BYTES:  # the answer is part of another command's batch, and might not fit into it
+        return None
+    return Fault("limit", f"the request id is {len(command.request_id)} characters long, the limit is {ID_BYTES}")
+
+
+def _of_end(command: cm.CancelWorkflow | cm.TerminateWorkflow) -> Fault | None:
+    fault = fault_of_reason(command.reason)
+    return Fault("limit", fault) if fault else None
+
+
+def _of_payload(payload: bytes, kind: str, name: str) -> Fault | None:
+    if len(payload) <= PAYLOAD_BYTES:
+        return None
+    size = f"the arguments of {kind} {name!r} are {len(payload)} bytes long, the limit is {PAYLOAD_BYTES}"
+    return Fault("limit", f"{size}. Keep large data in a store of your own and pass its address.")
+
+
+_CHECKS: Final[dict[type[cm.Command], Callable[[Any], Fault | None]]] = {
+    cm.StartWorkflow: _of_start,
+    cm.SignalWorkflow: _of_signal,
+    cm.QueryWorkflow: _of_query,
+    cm.AwaitWorkflow: _of_wait,
+    cm.CancelWorkflow: _of_end,
+    cm.TerminateWorkflow: _of_end,
+}
