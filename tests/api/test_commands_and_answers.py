@@ -341,7 +341,7 @@ def test_what_is_read_has_all_when_every_partition_has() -> None:
         first, second = Position(0, 7), Position(1, 9)
         for reached, has_all in (((first, second), True), ((second,), False), ((first,), False)):
             tables: Any = Tables(*reached)
-            backend = Backend("shop", Engine(None), Feed([first, second]), tables)  # type: ignore[arg-type]
+            backend = Backend("shop", Engine(None), Feed([first, second]), reader=tables)  # type: ignore[arg-type]
             if has_all:
                 await backend.has_all(0.01)
             else:
@@ -356,7 +356,7 @@ def test_what_is_read_has_all_when_every_partition_has() -> None:
 def test_a_position_is_looked_for_until_it_is_reached() -> None:
     async def main() -> None:
         tables: Any = Tables(Position(0, 7), looks=3)
-        backend = Backend("shop", Engine(None), Feed(), tables)  # type: ignore[arg-type]
+        backend = Backend("shop", Engine(None), Feed(), reader=tables)  # type: ignore[arg-type]
         assert await backend.reached(Position(0, 7), 20)
         assert not await backend.reached(Position(0, 8), 0.01)
         await backend.close()

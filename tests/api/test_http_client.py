@@ -145,7 +145,7 @@ def platform() -> Iterator[Platform]:
 @contextmanager
 def serving(platform: Platform, security: Any = None, port: int = 0, reader: Any = None) -> Generator[str]:
     transport = platform.client()._transport
-    backend = Backend("shop", transport, LocalStateFeed(platform._adapters.channel), reader)
+    backend = Backend("shop", transport, LocalStateFeed(platform._adapters.channel), reader=reader)
     server = ApiServer(create_app(backend, security or Unsecured(), AuditLog(MemoryAuditTrail())), "127.0.0.1", port, grace_s=0)
     server.start()
     try:

@@ -29,7 +29,9 @@ def series() -> set[str]:
     attempts = Attempts({}, JsonPayloads(), ActivityThreads(1), instances={})
     engine, medium, ingest = measured._Engine().engine, measured._Medium(), measured._Ingest().ingest
     worker = Worker("w", attempts, lambda reports: None)
-    everything = Observed(engine, worker, None, attempts, medium, Status(), Progress(measured.untold), ingest)
+    everything = Observed(
+        engine, worker, None, attempts=attempts, medium=medium, kafka=Status(), projector=Progress(measured.untold), ingest=ingest
+    )
     registry = CollectorRegistry()
     registry.register(Metrics(everything))
     found: set[str] = set()

@@ -98,7 +98,7 @@ def everything(tmp_path: Path) -> Iterator[Platform]:
     with ExitStack() as stack:
         url = f"sqlite:///{tmp_path}/app.db"
         platform = stack.enter_context(Platform(REGISTRY, url))
-        server = ObservabilityServer(Observed(platform.engine, platform.worker, platform.steps, platform.attempts))
+        server = ObservabilityServer(Observed(platform.engine, platform.worker, platform.steps, attempts=platform.attempts))
         server.start()
         stack.callback(server.stop)
         client = stack.enter_context(SyncClient.connect(url))

@@ -150,7 +150,9 @@ def test_who_lost_a_partition_writes_nothing(database: Database) -> None:
 
 
 def test_what_cannot_be_read_is_kept_with_its_reason(database: Database) -> None:
-    found = Unreadable("events", 3, 17, "undecodable", "cut\0short", b"\0key", None, "events/9/ab")
+    found = Unreadable(
+        "events", 3, 17, reason="undecodable", message="cut\0short", key=b"\0key", value=None, schema="events/9/ab"
+    )
     write(database, Taken(unreadable=[found, replace(found, offset=18)]))
     assert rows(database, 'SELECT topic, partition, "offset", message, key, value, schema FROM {s}.unreadable ORDER BY 3') == [
         ("events", 3, 17, f"cut{SHOWN_NUL}short", b"\0key", None, "events/9/ab"),
@@ -168,7 +170,7 @@ class Learned(Script):
 
 
 def test_a_record_of_an_unknown_schema_is_read_when_it_is_known_and_does_not_undo_what_followed(database: Database) -> None:
-    unknown = Unreadable("state", 0, 4, "unknown_schema", "w", b"w", b"?", "state/9/ab")
+    unknown = Unreadable("state", 0, 4, reason="unknown_schema", message="w", key=b"w", value=b"?", schema="state/9/ab")
     source = Learned(
         page(
             [with_fields(state("w", view=b'"new"'), updated_at=9)], unreadable=[unknown, replace(unknown, offset=5, message="v")]

@@ -46,7 +46,7 @@ def url() -> Iterator[str]:
     registry = Registry.of([Parcel], [weigh])
     with Platform(registry, "memory://") as platform:
         feed = LocalStateFeed(platform._adapters.channel)
-        backend = Backend("shop", platform.client()._transport, feed, None, registry)
+        backend = Backend("shop", platform.client()._transport, feed, reader=None, registry=registry)
         server = ApiServer(create_app(backend, Unsecured(), AuditLog(MemoryAuditTrail())), "127.0.0.1", 0, grace_s=1)
         server.start()
         for number in range(5):

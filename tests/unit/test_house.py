@@ -90,6 +90,23 @@ def test_no_class_is_oversized() -> None:
     assert not found
 
 
+def test_constructors_take_at_most_six_arguments_by_position() -> None:
+    """More of them cannot be told apart where they are written; the rest is named."""
+    limit = 6
+    found: list[str] = []
+    for file in SHIPPED:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                made = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+                if any(len(each.args.posonlyargs + each.args.args) - 1 > limit for each in made):
+                    found.append(f"{file.relative_to(HOUSE)}:{node.lineno}: {node.name}")
+            elif isinstance(node, ast.Call) and len(node.args) > limit:
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                if called[:1].isupper() and called != "LogRecord":  # of the standard library
+                    found.append(f"{file.relative_to(HOUSE)}:{node.lineno}: {called}(…)")
+    assert not found
+
+
 def test_modules_of_the_command_line_do_not_import_each_other_in_circles() -> None:
     """Also inside functions, where they import most, and for types: a circle has no part that can be read first."""
     modules = {f"perdure.cli.{file.stem}": file for file in SHIPPED if file.parent == HOUSE / "platform" / "perdure" / "cli"}

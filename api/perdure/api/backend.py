@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from perdure.api.encoding_turn import EncodingTurn
@@ -82,6 +82,7 @@ class Backend:
     namespace: str
     transport: Transport
     feed: Feed
+    _: KW_ONLY
     reader: Reader | None = None
     registry: Registry | None = None
     dead_letters: Callable[[], DeadLetters] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -118,6 +118,7 @@ class Route:
     method: str
     path: str
     role: Role
+    _: KW_ONLY
     handler: Handler
     summary: str
     extra: dict[str, Any]
@@ -136,7 +137,7 @@ class Routes:
         """Makes a function the handler of a route; `extra` is of its OpenAPI operation."""
 
         def added(handler: Handler) -> Handler:
-            self.all.append(Route(method, path, role, handler, summary, extra, action))
+            self.all.append(Route(method, path, role, handler=handler, summary=summary, extra=extra, action=action))
             return handler
 
         return added

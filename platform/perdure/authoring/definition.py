@@ -173,11 +173,11 @@ def _of_class(cls: type[Any], name: str, place: str) -> Definition:
         name,
         cls,
         run_fn,
-        {n: m.of_class(cls) for n, m in members.items() if isinstance(m, Signal)},
-        {n: m.of_class(cls) for n, m in members.items() if isinstance(m, Query)},
-        views,
-        _init_takes_arguments(cls, run_fn),
-        triggers,
+        signals={n: m.of_class(cls) for n, m in members.items() if isinstance(m, Signal)},
+        queries={n: m.of_class(cls) for n, m in members.items() if isinstance(m, Query)},
+        views=views,
+        init_takes_arguments=_init_takes_arguments(cls, run_fn),
+        triggers=triggers,
     )
 
 

@@ -111,7 +111,7 @@ def trigger(
         raise UsageError(f"{place}: workflow.trigger: id and when are functions of a value: id=lambda order: order.id.")
     if format is not None and format not in FORMATS:
         raise UsageError(f"{place}: workflow.trigger: format={format!r} is none of {', '.join(FORMATS)}.")
-    return Trigger(TriggerSpec(topic, value, id, when, start, format or "", schema, place))
+    return Trigger(TriggerSpec(topic, value, id, when=when, starts=start, format=format or "", schema=schema, place=place))
 
 
 def triggers_of(member: Member) -> list[TriggerSpec]:

@@ -51,10 +51,10 @@ def on_kafka(where: Place, registry: Registry | None, postgres: str = "") -> tup
         where.namespace,
         KafkaTransport(clients),
         StateFeed(clients),
-        reader,
-        registry,
-        lambda: KafkaDeadLetters(where.namespace, where.settings),
-        KafkaOperations(clients),
+        reader=reader,
+        registry=registry,
+        dead_letters=lambda: KafkaDeadLetters(where.namespace, where.settings),
+        operations=KafkaOperations(clients),
     )
     return backend, KafkaAuditTrail(where.namespace, where.settings)
 
@@ -67,7 +67,9 @@ def on_file(url: str, registry: Registry | None) -> tuple[Backend, AuditTrail]:
     """
     path = path_of(url)
     feed = PollingFeed(SqliteReader(path))
-    backend = Backend(ONE_MACHINE, transport_of(url), feed, None, registry, lambda: SqliteDeadLetters(url))
+    backend = Backend(
+        ONE_MACHINE, transport_of(url), feed, reader=None, registry=registry, dead_letters=lambda: SqliteDeadLetters(url)
+    )
     return backend, SqliteAuditTrail(path)
 
 
@@ -78,10 +80,10 @@ def in_process(platform: Platform, url: str, registry: Registry) -> tuple[Backen
         ONE_MACHINE,
         platform.transport(),
         platform.state_feed(),
-        None,
-        registry,
-        (lambda: SqliteDeadLetters(url)) if is_file else None,
-        OneMachine(platform, registry),
+        reader=None,
+        registry=registry,
+        dead_letters=(lambda: SqliteDeadLetters(url)) if is_file else None,
+        operations=OneMachine(platform, registry),
     )
     return backend, SqliteAuditTrail(path_of(url)) if is_file else MemoryAuditTrail()
 

@@ -61,13 +61,29 @@ def dev(
     observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
     if not kafka:
         url = database_url(db)
-        serve(Served(app, url, host, port, reload, observing, api=_api_in_process(url), api_port=api_port))
+        serve(
+            Served(
+                app, url, host, port=port, is_reloaded=reload, observing=observing, api=_api_in_process(url), api_port=api_port
+            )
+        )
         return
     from perdure.cli.kafka_options import place, url_of
 
     where = place(kafka, namespace, settings)
     make = _on_kafka(where, state_dir)
-    serve(Served(app, url_of(where), host, port, reload, observing, make, api=_api_on_kafka(where), api_port=api_port))
+    serve(
+        Served(
+            app,
+            url_of(where),
+            host,
+            port=port,
+            is_reloaded=reload,
+            observing=observing,
+            make=make,
+            api=_api_on_kafka(where),
+            api_port=api_port,
+        )
+    )
 
 
 def _api_in_process(url: str) -> Callable[[Any, Registry], tuple[Backend, AuditTrail]]:

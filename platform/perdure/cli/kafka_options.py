@@ -169,5 +169,10 @@ class OnKafka:
 
         platform = self.platform
         return Observed(
-            platform.engine, platform.worker, platform.steps, platform.attempts, kafka=platform.status, ingest=self.ingest
+            platform.engine,
+            platform.worker,
+            platform.steps,
+            attempts=platform.attempts,
+            kafka=platform.status,
+            ingest=self.ingest,
         )

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -57,6 +57,7 @@ class Served:
     target: str
     db: str
     host: str = ""
+    _: KW_ONLY
     port: int = 0
     is_reloaded: bool = False
     observing: Observing = field(default_factory=Observing)
@@ -165,7 +166,7 @@ class _Embedded:
         platform = self.platform
         reader = platform.reader()
         medium = reader if isinstance(reader, Medium) else None
-        return Observed(platform.engine, platform.worker, platform.steps, platform.attempts, medium)
+        return Observed(platform.engine, platform.worker, platform.steps, attempts=platform.attempts, medium=medium)
 
 
 def _load(served: Served, since_ns: int) -> tuple[App, Registry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class PendingActivity:
     number: int
     name: str
     queue: str
+    _: KW_ONLY
     attempt: int
     doing: str
     retry_at: datetime | None
@@ -68,6 +69,7 @@ class Description:
     workflow_id: str
     run_id: str
     type: str
+    _: KW_ONLY
     status: Status
     started_at: datetime
     updated_at: datetime
@@ -135,16 +137,16 @@ def describe(state: WorkflowState, run: RunState | None, view: Any, attributes: 
         state.workflow_id,
         state.run_id,
         state.type,
-        state.status,
-        moment(state.started_at),
-        moment(state.updated_at),
-        moment(state.closed_at) if state.closed_at else None,
-        state.history_length,
-        view,
-        attributes,
-        reason,
-        activities,
-        tuple(PendingTimer(number, moment(at)) for number, at in sorted(timers.items(), key=lambda each: each[1])),
+        status=state.status,
+        started_at=moment(state.started_at),
+        updated_at=moment(state.updated_at),
+        closed_at=moment(state.closed_at) if state.closed_at else None,
+        history_length=state.history_length,
+        view=view,
+        attributes=attributes,
+        reason=reason,
+        activities=activities,
+        timers=tuple(PendingTimer(number, moment(at)) for number, at in sorted(timers.items(), key=lambda each: each[1])),
     )
 
 
@@ -162,8 +164,8 @@ def _pending(activity: ActivityState) -> PendingActivity:
         activity.number,
         activity.name,
         activity.options.queue,
-        activity.attempt,
-        doing,
-        moment(activity.retry_at) if is_backing_off else None,
-        reason,
+        attempt=activity.attempt,
+        doing=doing,
+        retry_at=moment(activity.retry_at) if is_backing_off else None,
+        reason=reason,
     )

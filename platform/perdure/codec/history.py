@@ -150,11 +150,11 @@ def _records(top: dict[str, Any]) -> list[EventRecord]:
                     top["workflow_id"],
                     top["run_id"],
                     shown["event_id"],
-                    _microseconds(shown["at"]),
-                    origin["input_partition"],
-                    origin["input_offset"],
-                    bytes.fromhex(origin["previous_hash"]),
-                    [],
+                    at=_microseconds(shown["at"]),
+                    input_partition=origin["input_partition"],
+                    input_offset=origin["input_offset"],
+                    previous_hash=bytes.fromhex(origin["previous_hash"]),
+                    events=[],
                 )
             )
         records[-1].events.append(

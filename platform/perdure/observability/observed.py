@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Observed:
     engine: Engine | None = None
     worker: Worker | None = None
     steps: LocalSteps | None = None
+    _: KW_ONLY
     attempts: Attempts | None = None
     medium: Medium | None = None
     kafka: Status | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from perdure.errors import InfrastructureError
@@ -38,6 +38,7 @@ class Unreadable:
     topic: Topic
     partition: int
     offset: int
+    _: KW_ONLY
     reason: str
     message: str
     key: bytes | None

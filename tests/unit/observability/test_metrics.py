@@ -228,5 +228,15 @@ def test_every_metric_is_explained_and_nothing_else() -> None:
     api = Measures()
     with socket.socket() as listener:
         api.watch(Acceptor(listener, ConnectionLimits()))
-    parts = _Engine().engine, worker, None, attempts, _Medium(), Status(), Progress(untold), _Ingest().ingest
-    assert families_of(Observed(*parts, api=api)) == explained
+    observed = Observed(
+        _Engine().engine,
+        worker,
+        None,
+        attempts=attempts,
+        medium=_Medium(),
+        kafka=Status(),
+        projector=Progress(untold),
+        ingest=_Ingest().ingest,
+        api=api,
+    )
+    assert families_of(observed) == explained

@@ -80,7 +80,7 @@ def page(**fields: Any) -> Taken:
     return Taken({"w": state("w"), "v": None}, [record("r")], **fields)
 
 
-UNREADABLE = Unreadable("events", 0, 4, "undecodable", "cut short", b"k", b"v", "")
+UNREADABLE = Unreadable("events", 0, 4, reason="undecodable", message="cut short", key=b"k", value=b"v", schema="")
 
 
 def test_what_is_taken_is_written_counted_and_its_lag_told() -> None:

@@ -126,7 +126,7 @@ def create_key(
     key_id = secrets.token_hex(_ID_BYTES)
     key = f"{PREFIX}{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     now = datetime.now(UTC).replace(microsecond=0)
-    stored = StoredKey(key_id, name, role, tuple(namespaces), hash_of(key), now, expires)
+    stored = StoredKey(key_id, name, role, namespaces=tuple(namespaces), hash=hash_of(key), created=now, expires=expires)
     if stored.has_expired(now):
         raise UsageError(f"a key that ends at {expires} would never hold")
     _change(path, lambda keys: (*keys, stored), is_made=True)

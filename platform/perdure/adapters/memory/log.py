@@ -80,12 +80,12 @@ class MemoryLog:
             "commands",
             0,
             position,
-            -1,
-            spoilt.reason,
-            spoilt.message,
-            at,
-            None,
-            None if spoilt.is_bare else record_of(spoilt.command),
+            timestamp_ms=-1,
+            reason=spoilt.reason,
+            message=spoilt.message,
+            found_at=at,
+            key=None,
+            value=None if spoilt.is_bare else record_of(spoilt.command),
         )
 
     def abort(self) -> None:

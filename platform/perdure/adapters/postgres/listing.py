@@ -83,7 +83,17 @@ def _state(row: tuple[Any, ...]) -> WorkflowState:
     except InfrastructureError as error:
         _, workflow_id, run_id, type_, status, started_at, updated_at, closed_at = row
         known = Status(status) if status in STATUSES else Status.SUSPENDED
-        return WorkflowState(workflow_id, run_id, type_, known, started_at, updated_at, closed_at, 0, reason=str(error))
+        return WorkflowState(
+            workflow_id,
+            run_id,
+            type_,
+            status=known,
+            started_at=started_at,
+            updated_at=updated_at,
+            closed_at=closed_at,
+            history_length=0,
+            reason=str(error),
+        )
 
 
 def counted(connection: Connection, database: Database, query: ListQuery | None) -> dict[tuple[str, str], int]:

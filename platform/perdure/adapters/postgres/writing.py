@@ -200,7 +200,10 @@ class Writer:
     def unread(self, limit: int) -> list[Unreadable]:
         """Records whose schema was not known, of the partitions that are ours."""
         rows = self._execute(_UNREAD, ([t for t, _ in self._positions], [n for _, n in self._positions], limit)).fetchall()
-        return [Unreadable(*row) for row in rows]
+        return [
+            Unreadable(topic, partition, offset, reason=reason, message=message, key=key, value=value, schema=schema)
+            for topic, partition, offset, reason, message, key, value, schema in rows
+        ]
 
     def put_again(self, found: Unreadable, taken: Taken) -> bool:
         """Write what can be read now, unless what followed it has been written already; whether it could be.

@@ -84,11 +84,11 @@ class Partition:
             FORMAT,
             self._identity,
             self.number,
-            self.offset or 0,
-            self.input_offset,
-            self.latest_at,
-            self._now(),
-            self.timers_from,
+            offset=self.offset or 0,
+            input_offset=self.input_offset,
+            latest_at=self.latest_at,
+            written_at=self._now(),
+            timers_from=self.timers_from,
         )
         changes.batch.put(keys.CHECKPOINT, values.encode_checkpoint(checkpoint))
         try:

@@ -155,11 +155,15 @@ def _letter(position: int, record: bytes | None, reason: bytes | None, found_at:
     at = found_at if isinstance(found_at, int) else 0
     if position < 0:  # of a trigger; its message begins with the topic
         topic = message.partition(", record ")[0]
-        return DeadLetter(topic, 0, -position, -1, "refused", message, at, None, record)
+        return DeadLetter(
+            topic, 0, -position, timestamp_ms=-1, reason="refused", message=message, found_at=at, key=None, value=record
+        )
     code, _, rest = message.partition(": ")
     if code not in {"refused", "unanswerable", "poisoned"}:
         code, rest = "undecodable", message
-    return DeadLetter("commands", 0, position, -1, code, rest, at, _key_of(record or b""), record)
+    return DeadLetter(
+        "commands", 0, position, timestamp_ms=-1, reason=code, message=rest, found_at=at, key=_key_of(record or b""), value=record
+    )
 
 
 class _Head(msgspec.Struct, array_like=True):

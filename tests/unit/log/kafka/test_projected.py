@@ -199,8 +199,12 @@ def test_what_cannot_be_read_is_kept_with_its_place_and_stops_nothing(
 def test_a_record_is_read_again_once_its_schema_is_known(source: ProjectedTopics, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "_has_learned", never)
     each, header = record("r"), EVENTS.header[1].decode()
-    unknown = Unreadable("events", 0, 5, "unknown_schema", "", b"w/r/1", EVENTS.encode(each), "events/9/ab")
-    known = Unreadable("events", 0, 5, "unknown_schema", "", b"w/r/1", EVENTS.encode(each), header)
+    unknown = Unreadable(
+        "events", 0, 5, reason="unknown_schema", message="", key=b"w/r/1", value=EVENTS.encode(each), schema="events/9/ab"
+    )
+    known = Unreadable(
+        "events", 0, 5, reason="unknown_schema", message="", key=b"w/r/1", value=EVENTS.encode(each), schema=header
+    )
     assert source.decode(unknown) is None
     again = source.decode(known)
     assert again is not None

@@ -307,7 +307,17 @@ def _opened(topic: str, partition: int, record: Any) -> DeadLetter:
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others can be read
         reason = error.reason if isinstance(error, UndecodableRecord) else "undecodable"
         key, value = _bytes(record.key()), _bytes(record.value())
-        return DeadLetter(topic, partition, offset, timestamp_ms, reason, str(error), timestamp_ms * 1_000, key, value)
+        return DeadLetter(
+            topic,
+            partition,
+            offset,
+            timestamp_ms=timestamp_ms,
+            reason=reason,
+            message=str(error),
+            found_at=timestamp_ms * 1_000,
+            key=key,
+            value=value,
+        )
 
 
 def _bytes(data: bytes | str | None) -> bytes | None:

@@ -251,5 +251,7 @@ class StateTable:
 def _unreadable(workflow_id: str, before: WorkflowState | None, reason: str) -> WorkflowState:
     """What is shown of a state that cannot be read: that it cannot, and what was known before."""
     if before is None:
-        return WorkflowState(workflow_id, "", "", Status.SUSPENDED, 0, 0, 0, 0, reason=reason)
+        return WorkflowState(
+            workflow_id, "", "", status=Status.SUSPENDED, started_at=0, updated_at=0, closed_at=0, history_length=0, reason=reason
+        )
     return replace(before, reason=reason)

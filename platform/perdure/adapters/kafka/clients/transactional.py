@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Literal
 
 from confluent_kafka import Consumer, Producer
@@ -39,6 +39,7 @@ class EngineClients:
     namespace: str
     instance: str
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    _: KW_ONLY
     protocol: Literal["classic", "consumer"] = "classic"
     is_static: bool = False
     session_timeout_ms: int = 6_000

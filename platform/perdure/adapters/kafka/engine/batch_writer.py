@@ -129,7 +129,18 @@ class Outgoing:
         )
         header = RecordHeader(*TASKS.header)
         message = f"topic {topic} does not exist"
-        letter = DeadLetter(topic, -1, -1, -1, NO_TOPIC, message, time.time_ns() // 1000, None, TASKS.encode(task), (header,))
+        letter = DeadLetter(
+            topic,
+            -1,
+            -1,
+            timestamp_ms=-1,
+            reason=NO_TOPIC,
+            message=message,
+            found_at=time.time_ns() // 1000,
+            key=None,
+            value=TASKS.encode(task),
+            headers=(header,),
+        )
         self._write_letter(producer, letter)
 
     def _write_author(self, producer: Producer, workflow_id: str, record: RecordProduced) -> None:
@@ -146,7 +157,16 @@ class Outgoing:
             f"a record for topic {record.topic}: {message}; it is in {self._layout.dead_letters} ({reason})"
         )
         letter = DeadLetter(
-            record.topic, -1, -1, -1, reason, message, time.time_ns() // 1000, record.key, record.value, record.headers
+            record.topic,
+            -1,
+            -1,
+            timestamp_ms=-1,
+            reason=reason,
+            message=message,
+            found_at=time.time_ns() // 1000,
+            key=record.key,
+            value=record.value,
+            headers=record.headers,
         )
         self._write_letter(producer, letter)
 
@@ -159,7 +179,17 @@ class Outgoing:
         self._status.report_letter(
             f"{topic}, partition {partition}, offset {offset}: {message}; it is in {self._layout.dead_letters}"
         )
-        letter = DeadLetter(topic, partition, offset, -1, "refused", message, time.time_ns() // 1000, None, None)
+        letter = DeadLetter(
+            topic,
+            partition,
+            offset,
+            timestamp_ms=-1,
+            reason="refused",
+            message=message,
+            found_at=time.time_ns() // 1000,
+            key=None,
+            value=None,
+        )
         self._write_letter(producer, letter)
 
     def write_asides(self, producer: Producer, asides: Iterable[Entry]) -> None:
@@ -262,7 +292,18 @@ def _letter_of(commands: str, spoilt: Spoilt, entry: Entry | None, at: int) -> D
         with suppress(Exception):  # of this process, which may put anything into a command
             value = COMMANDS.encode(spoilt.command)
     header = RecordHeader(*COMMANDS.header)
-    return DeadLetter(commands, -1, -1, -1, spoilt.reason, clean(spoilt.message), at, None, value, (header,))
+    return DeadLetter(
+        commands,
+        -1,
+        -1,
+        timestamp_ms=-1,
+        reason=spoilt.reason,
+        message=clean(spoilt.message),
+        found_at=at,
+        key=None,
+        value=value,
+        headers=(header,),
+    )
 
 
 def _letter(topic: str, partition: int, offset: int, why: DeadLettered, record: Any) -> DeadLetter:
@@ -270,7 +311,16 @@ def _letter(topic: str, partition: int, offset: int, why: DeadLettered, record: 
     timestamp_ms = record.timestamp()[1]
     value = None if why.is_cut else record.value()
     return DeadLetter(
-        topic, partition, offset, timestamp_ms, why.reason, why.message, time.time_ns() // 1000, record.key(), value, headers
+        topic,
+        partition,
+        offset,
+        timestamp_ms=timestamp_ms,
+        reason=why.reason,
+        message=why.message,
+        found_at=time.time_ns() // 1000,
+        key=record.key(),
+        value=value,
+        headers=headers,
     )
 
 

@@ -250,13 +250,13 @@ def _letter(source: Source, timestamp_ms: int, bad: BadRecord) -> DeadLetter:
         source.topic,
         source.partition,
         source.offset,
-        timestamp_ms,
-        bad.reason,
-        message,
-        time.time_ns() // 1_000,
-        source.key,
-        value,
-        headers,
+        timestamp_ms=timestamp_ms,
+        reason=bad.reason,
+        message=message,
+        found_at=time.time_ns() // 1_000,
+        key=source.key,
+        value=value,
+        headers=headers,
     )
 
 

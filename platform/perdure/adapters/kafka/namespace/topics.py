@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 from perdure.errors import UsageError
@@ -64,6 +64,7 @@ class Topic:
     part: str
     title: str
     key: str
+    _: KW_ONLY
     schema: str
     partitions: int
     cleanup: str
@@ -89,42 +90,90 @@ class Topic:
 
 
 COMMANDS: Final = Topic(
-    "commands", "Everything asked of a workflow, workers' results included: the only input of the engines.",
-    "workflow id", "commands", 0, "delete", 30 * _DAY_MS, is_public=True,
-)  # fmt: skip
+    "commands",
+    "Everything asked of a workflow, workers' results included: the only input of the engines.",
+    "workflow id",
+    schema="commands",
+    partitions=0,
+    cleanup="delete",
+    retention_ms=30 * _DAY_MS,
+    is_public=True,
+)
 EVENTS: Final = Topic(
-    "events", "What happened, run by run: the history, and what an engine's store is rebuilt from. Tombstones at retention.",
-    "workflow id/run id/first event id; lies on the partition of the workflow id", "events", 0, "compact",
-    settings=(Setting("delete.retention.ms", str(7 * _DAY_MS), is_minimum=True),), is_public=True,
-)  # fmt: skip
+    "events",
+    "What happened, run by run: the history, and what an engine's store is rebuilt from. Tombstones at retention.",
+    "workflow id/run id/first event id; lies on the partition of the workflow id",
+    schema="events",
+    partitions=0,
+    cleanup="compact",
+    settings=(Setting("delete.retention.ms", str(7 * _DAY_MS), is_minimum=True),),
+    is_public=True,
+)
 STATE: Final = Topic(
-    "state", "The state of every workflow, with its view: a table for anyone.",
-    "workflow id", "state", 0, "compact", is_public=True,
-)  # fmt: skip
+    "state",
+    "The state of every workflow, with its view: a table for anyone.",
+    "workflow id",
+    schema="state",
+    partitions=0,
+    cleanup="compact",
+    is_public=True,
+)
 REPLIES: Final = Topic(
-    "replies", "Answers to clients; each tails one partition.",
-    "the caller's address", "replies", 4, "delete", _HOUR_MS, settings=(Setting("segment.ms", str(_HOUR_MS)),),
-)  # fmt: skip
+    "replies",
+    "Answers to clients; each tails one partition.",
+    "the caller's address",
+    schema="replies",
+    partitions=4,
+    cleanup="delete",
+    retention_ms=_HOUR_MS,
+    settings=(Setting("segment.ms", str(_HOUR_MS)),),
+)
 CANCELLATIONS: Final = Topic(
-    "cancellations", "Attempts that are to stop; every worker tails it.",
-    "none", "cancellations", 1, "delete", _HOUR_MS, settings=(Setting("segment.ms", str(_HOUR_MS)),),
-)  # fmt: skip
+    "cancellations",
+    "Attempts that are to stop; every worker tails it.",
+    "none",
+    schema="cancellations",
+    partitions=1,
+    cleanup="delete",
+    retention_ms=_HOUR_MS,
+    settings=(Setting("segment.ms", str(_HOUR_MS)),),
+)
 DEAD_LETTERS: Final = Topic(
-    "dead-letters", "Records that could not be taken, with why and from where.",
-    "as found", "dead-letters", 1, "delete", 90 * _DAY_MS, is_public=True,
-)  # fmt: skip
+    "dead-letters",
+    "Records that could not be taken, with why and from where.",
+    "as found",
+    schema="dead-letters",
+    partitions=1,
+    cleanup="delete",
+    retention_ms=90 * _DAY_MS,
+    is_public=True,
+)
 INGEST: Final = Topic(
-    "ingest", "Records of other systems that are offered to the triggers once more, by `perdure dead-letters retry`.",
-    "as found", "", 1, "delete", 30 * _DAY_MS,
-)  # fmt: skip
+    "ingest",
+    "Records of other systems that are offered to the triggers once more, by `perdure dead-letters retry`.",
+    "as found",
+    schema="",
+    partitions=1,
+    cleanup="delete",
+    retention_ms=30 * _DAY_MS,
+)
 AUDIT: Final = Topic(
-    "audit", "What was done to workflows through the HTTP API: who, what, when, and what became of it.",
-    "none", "", 1, "delete", 400 * _DAY_MS,
-)  # fmt: skip
+    "audit",
+    "What was done to workflows through the HTTP API: who, what, when, and what became of it.",
+    "none",
+    schema="",
+    partitions=1,
+    cleanup="delete",
+    retention_ms=400 * _DAY_MS,
+)
 META: Final = Topic(
-    "meta", "Facts about the namespace: partition counts, which are frozen, and the schemas that are written.",
-    "the fact's name", "", 1, "compact",
-)  # fmt: skip
+    "meta",
+    "Facts about the namespace: partition counts, which are frozen, and the schemas that are written.",
+    "the fact's name",
+    schema="",
+    partitions=1,
+    cleanup="compact",
+)
 FIXED: Final = (COMMANDS, EVENTS, STATE, REPLIES, CANCELLATIONS, DEAD_LETTERS, INGEST, AUDIT, META)
 TASK_PARTITIONS: Final = 12
 
@@ -140,8 +189,14 @@ def tasks_of(queue: str) -> Topic:
             f"the task queue {queue!r} cannot be part of a topic's name: use up to 100 letters, digits, '.', '_' and '-'"
         )
     return Topic(
-        f"tasks.{queue}", f"Tasks for the workers of the queue {queue}.", "none", "tasks", TASK_PARTITIONS, "delete", 30 * _DAY_MS,
-    )  # fmt: skip
+        f"tasks.{queue}",
+        f"Tasks for the workers of the queue {queue}.",
+        "none",
+        schema="tasks",
+        partitions=TASK_PARTITIONS,
+        cleanup="delete",
+        retention_ms=30 * _DAY_MS,
+    )
 
 
 def topics_of(queues: Sequence[str] = (DEFAULT_QUEUE,)) -> tuple[Topic, ...]:

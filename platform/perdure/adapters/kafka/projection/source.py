@@ -197,7 +197,9 @@ class ProjectedTopics:
                 self._put(topic, number, offset, key, value, header, taken)
                 return
             schema = (header or b"").decode(errors="replace")
-            taken.unreadable.append(Unreadable(topic, number, offset, fault.reason, str(fault), key, value, schema))
+            taken.unreadable.append(
+                Unreadable(topic, number, offset, reason=fault.reason, message=str(fault), key=key, value=value, schema=schema)
+            )
 
     def _decode(self, topic: Topic, key: bytes | None, value: bytes | None, header: bytes | None, taken: Taken) -> None:
         if topic == "events" and value is not None:
