@@ -177,7 +177,9 @@ def test_a_line_of_librdkafka_loses_its_own_names_for_a_connection() -> None:
 
 
 def test_only_its_own_cluster_is_away_for_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Watch, "look", lambda _self, _failing="": None)
+    def look(_self: Watch, _failing: str = "") -> None: ...
+
+    monkeypatch.setattr(Watch, "look", look)
     here, there = ({"bootstrap.servers": f"away-{each}:1"} for each in ("here", "there"))
     watched(here)
     watched(there)

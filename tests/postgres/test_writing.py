@@ -11,9 +11,10 @@ from typing import Any
 import psycopg
 import pytest
 from msgspec.structs import replace as with_fields
+from psycopg.conninfo import make_conninfo
 
 from perdure.adapters.postgres import writing
-from perdure.adapters.postgres.database import Database
+from perdure.adapters.postgres.database import Database, is_outage
 from perdure.adapters.postgres.projector import Projector
 from perdure.adapters.postgres.reader import PostgresReader
 from perdure.adapters.postgres.retention import Retention
@@ -280,3 +281,23 @@ def test_session_of_an_owner_of_other_partitions_is_not_ended(
         frozen._connection.execute(database.sql("UPDATE {s}.positions SET next_offset = 7 WHERE partition = 0"))
         Writer(database, other, "heir").claim([("events", 0)])
         assert third.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_session_of_another_role_is_waited_for_since_we_may_not_end_it(
+    database: Database, frozen: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "STUCK_AFTER_MS", 100)
+    role = f"{database.schema}_other"
+    with database.connect() as owner:
+        owner.execute(f"CREATE ROLE {role} LOGIN".encode())
+        owner.execute(database.sql(f"GRANT USAGE ON SCHEMA {{s}} TO {role}"))
+        owner.execute(database.sql(f"GRANT ALL ON ALL TABLES IN SCHEMA {{s}} TO {role}"))
+    frozen._connection.execute("BEGIN")
+    frozen._connection.execute(database.sql("UPDATE {s}.positions SET next_offset = 7"))
+    other = Database(make_conninfo(database.dsn, user=role), database.schema)
+    with other.connect() as connection:
+        connection.execute("SET lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable) as raised:
+            Writer(other, connection, "heir").claim([("state", 0)])
+    assert is_outage(raised.value), "tried again"
+    frozen._connection.execute("COMMIT")

@@ -52,7 +52,7 @@ class Watch:
 
     Args:
         settings: of librdkafka, to connect with.
-        say: told a line for operators.
+        say: called with a line for operators.
     """
 
     def __init__(self, settings: Mapping[str, Any], say: Callable[[str], None] = _logger.warning) -> None:
@@ -161,15 +161,15 @@ class _Probe:
     @property
     def reason(self) -> str:
         """In words, the last that said more than that all brokers are down."""
-        told = [each for each in self._errors if each.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001
+        reasons = [each for each in self._errors if each.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001
         self._errors.clear()
-        if not told:
+        if not reasons:
             return f"no answer within {LOOK_S:g} s (see that host, port and security.protocol are right)"
-        text = told[-1].str()
-        hint = _HINTS.get(told[-1].code(), _HINTS[KafkaError._SSL] if "SSL" in text else "")  # noqa: SLF001
+        text = reasons[-1].str()
+        hint = _HINTS.get(reasons[-1].code(), _HINTS[KafkaError._SSL] if "SSL" in text else "")  # noqa: SLF001
         if not hint and _CLOSED.search(text):
             hint = "the broker closes the connection: see that security.protocol is right"
-        return cleaned(told[-1].str()) + (f" ({hint})" if hint else "")
+        return cleaned(text) + (f" ({hint})" if hint else "")
 
 
 class _Quiet(logging.Filter):
@@ -214,7 +214,7 @@ def watched(settings: Mapping[str, Any], on_error: Callable[[str], None] = lambd
 
     Args:
         settings: of librdkafka, from outside; those of a schema registry are passed over.
-        on_error: told in words what the client says is wrong.
+        on_error: called with what the client says is wrong.
     """
     watch = _watch_of(of_librdkafka(settings))
     watch.look()

@@ -47,9 +47,9 @@ class Counts:
         owners_fenced: owners that were stuck and stopped from outside.
         events_ahead: partitions whose events were ahead of the committed offset. An alarm: a transaction was split.
         dead_letters: records that could not be taken.
-        rerouted: commands that lay on the wrong partition.
+        rerouted: commands that were found on the wrong partition.
         forwarded: commands of this process for partitions of other engines.
-        undeliverable: replies and tasks that have nowhere to go.
+        undeliverable: replies and tasks whose topic or partition does not exist.
     """
 
     transactions: int = 0
@@ -69,7 +69,7 @@ class Stall:
     """Something that is waited for.
 
     Attributes:
-        report: told in words what an operator should know.
+        report: called with what an operator should know.
         is_away: whether the cluster of these clients cannot be reached: that is reported once for all clients of the process.
         waiting_for: in words; empty: nothing.
         since: monotonic, seconds.
@@ -82,7 +82,7 @@ class Stall:
     _reported_at: float = 0.0
 
     def waits(self, for_what: str, trouble: str = "") -> None:
-        """Said again and again while it lasts; reported once it has lasted a while."""
+        """Called again and again while it lasts; reported once it has lasted a while."""
         now = time.monotonic()
         if not self.waiting_for:
             self.since, self._reported_at = now, 0.0
@@ -108,7 +108,7 @@ class Status:
     """How the log is doing.
 
     Args:
-        report: told in words what an operator should know.
+        report: called with what an operator should know.
         is_away: whether the cluster of the clients cannot be reached (`EngineClients.is_away`); their waits are not reported then.
 
     Attributes:
@@ -118,7 +118,7 @@ class Status:
         restoring: partitions that are being taken over, with the events still to be restored.
         joining: task queues whose group of workers has not taken us in yet.
         last_transaction_s: how long the last one took.
-        is_lag_wanted: set by whoever reads `lag`: it is looked at from then on.
+        is_lag_wanted: set by the reader of `lag`, which is kept up to date from then on.
         lag: by partition that is owned, the commands that have not been taken.
     """
 
@@ -137,7 +137,7 @@ class Status:
 
     @property
     def waiting_for(self) -> str:
-        """What the engine's thread or the takeover waits for, in words; empty: nothing."""
+        """What the engine's thread or the takeover waits for; empty: nothing."""
         return "; ".join(stall.waiting_for for stall in self._stalls if stall.waiting_for)
 
     def owns(self, partitions: Collection[int]) -> None:
@@ -154,7 +154,7 @@ class Status:
         _worker.info("joined queue %s; gained partitions %s", queue, ", ".join(map(str, sorted(partitions))) or "none yet")
 
     def waits(self, for_what: str) -> None:
-        """The engine's thread waits: said again and again while it lasts."""
+        """The engine's thread waits; called again and again while it lasts."""
         self._stalls[0].waits(for_what, self.trouble)
 
     def clear_wait(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -104,9 +105,14 @@ class Writer:
         try:
             return self._claim(partitions, STUCK_AFTER_MS)
         except errors.LockNotAvailable:
-            topics, numbers = [topic for topic, _ in partitions], [number for _, number in partitions]
-            self._execute(_END_SESSIONS, (SESSION, topics, numbers, self._owner))
+            self._end_sessions(partitions)
         return self._claim(partitions)
+
+    def _end_sessions(self, partitions: Collection[Partition]) -> None:
+        topics, numbers = [topic for topic, _ in partitions], [number for _, number in partitions]
+        # A session of another role may not be ended by us: then PostgreSQL ends it, after a minute without a statement.
+        with contextlib.suppress(errors.InsufficientPrivilege):
+            self._execute(_END_SESSIONS, (SESSION, topics, numbers, self._owner))
 
     def _claim(self, partitions: Collection[Partition], wait_ms: int | None = None) -> dict[Partition, int]:
         claimed: dict[Partition, int] = {}

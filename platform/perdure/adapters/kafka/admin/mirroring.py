@@ -70,7 +70,7 @@ class Mirror:
         namespace: the prefix of the topics, the same in both.
         source: settings of librdkafka of the Kafka that is in use.
         target: of the other, on which nothing of the namespace may run.
-        report: told in words what an operator should know.
+        report: called with what an operator should know.
 
     Raises:
         UsageError: a setting is ours.

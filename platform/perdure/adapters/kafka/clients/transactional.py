@@ -123,7 +123,7 @@ class EngineClients:
         )
 
     def producer(self, on_error: Callable[[str], None], transactional_id: str = "") -> Producer:
-        """Transactional; `init_transactions` fences whoever had the id before."""
+        """Transactional; `init_transactions` fences the producer that had the id before."""
         config: dict[str, Any] = {
             "transactional.id": transactional_id or self.transactional_id,
             "transaction.timeout.ms": self.transaction_timeout_ms,

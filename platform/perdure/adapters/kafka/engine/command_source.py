@@ -41,7 +41,7 @@ class Inlet:
         topic: of the commands.
         channel: what this process submits.
         intake: takes it.
-        status: told of stalls.
+        status: shows what is waited for.
 
     Attributes:
         was_woken: `Log.wake` was called, or this process submitted something, since it was last unset.

@@ -75,7 +75,7 @@ class KafkaLog:
     # ---- engine.ports.Log
 
     def open(self, owner: Owner | None = None) -> None:
-        """Join the group; partitions come while `take` is called. Waits for the broker and the topics, with the reason told.
+        """Join the group; partitions come while `take` is called. Waits for the broker and the topics, and says why.
 
         Raises:
             InfrastructureError: the topics do not fit, or Kafka refuses us; the message says what to do.

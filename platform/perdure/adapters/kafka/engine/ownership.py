@@ -94,7 +94,7 @@ class Ownership:
         self._woken_at = 0.0
 
     def open(self) -> None:
-        """Fence whoever had our id before, and wait for the broker.
+        """Fence the producer that had our id before, and wait for the broker.
 
         Raises:
             InfrastructureError: it was given up, or never can work; the message says what to do.
@@ -178,7 +178,7 @@ class Ownership:
             self._standing = Standing.SUSPECT
 
     def _with_our_id(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
-        """Whoever owns the partitions after us finds in the metadata whom to fence."""
+        """The next owner finds in the metadata whom to fence."""
         topic, owner = self._layout.commands, self._clients.transactional_id
         return [TopicPartition(topic, partition, offset, metadata=owner) for partition, offset in offsets.items()]
 
@@ -274,7 +274,7 @@ class Ownership:
     def _rejoin(self) -> None:
         """We were fenced: give all partitions up. The committed offsets say what was recorded."""
         assert self.takeover is not None
-        self._status.report("this engine was fenced: it gives its partitions up and joins the group anew; nothing is lost")
+        self._status.report("this engine was fenced: it gives its partitions up and joins the group again; nothing is lost")
         self._standing = Standing.MEMBER
         self.consumer.close()
         self.membership.forget()

@@ -44,7 +44,7 @@ class Padding:
 
 @dataclass(frozen=True, slots=True)
 class Rerouted:
-    """A command that lies on the wrong partition: the producer has another partitioner."""
+    """A command on the wrong partition: the producer has another partitioner."""
 
     workflow_id: str
     partition: int

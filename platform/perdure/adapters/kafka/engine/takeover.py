@@ -94,7 +94,7 @@ class Takeover:
         clients: makes its own.
         layout: the topics.
         restorer: the store.
-        status: told of progress and waits.
+        status: shows progress and what is waited for.
         wake: called when something is done.
     """
 

@@ -50,7 +50,7 @@ class Transactions:
 
     Args:
         clients: makes producers.
-        status: told of stalls.
+        status: shows what is waited for.
         is_given_up: asked now and then while a new producer waits for the broker; True ends the wait.
     """
 
@@ -65,7 +65,7 @@ class Transactions:
         self._calls = BoundedCalls(CALL_S + HANG_S)
 
     def open(self) -> None:
-        """Fence whoever had the id before; waits for the broker, with its reason told.
+        """Fence the producer that had our id before; waits for the broker, and says why.
 
         Raises:
             InfrastructureError: it was given up, or never can work; the message says what to do.

@@ -83,7 +83,7 @@ class Ingest:
     Args:
         clients: makes Kafka clients.
         bindings: of the app.
-        status: told of stalls.
+        status: shows what is waited for.
         begin: `earliest` or `latest`: where a partition begins that nobody has read yet.
 
     Attributes:

@@ -35,7 +35,7 @@ class ForeignTopics:
         topics: to read.
         group: of the consumers that share them.
         begin: `earliest` or `latest`: where a partition begins that nobody of the group has read yet.
-        status: told of waits.
+        status: shows what is waited for.
     """
 
     def __init__(self, clients: EngineClients, topics: Sequence[str], group: str, *, begin: str, status: Status) -> None:
@@ -96,13 +96,13 @@ class ForeignTopics:
         return taken
 
     def offsets(self, ends: Mapping[Place, int]) -> list[TopicPartition]:
-        """What a transaction commits, with our id: whoever comes after us knows whom to fence."""
+        """What a transaction commits, with our id: the next owner finds in it whom to fence."""
         return [
             TopicPartition(topic, number, end, metadata=self._clients.transactional_id) for (topic, number), end in ends.items()
         ]
 
     def rewind(self, firsts: Mapping[Place, int]) -> None:
-        """Read again from there; partitions that have gone are read by whoever has them now."""
+        """Read again from there; partitions that have gone are read by their new owner."""
         for place, offset in firsts.items():
             if place in self._next:
                 self._next[place] = offset

@@ -32,7 +32,7 @@ class CancellationTail:
     Args:
         clients: makes the consumer.
         cancel: takes tokens, of attempts of any worker; on this thread.
-        status: told of trouble.
+        status: shows what is wrong.
 
     Attributes:
         ready: set when nothing is missed any more.

@@ -42,7 +42,7 @@ class ReportWriter:
     Args:
         clients: makes the producer.
         durable: called with what has been written, on this thread.
-        status: told of stalls.
+        status: shows what is waited for.
     """
 
     def __init__(self, clients: PlainClients, durable: Callable[[Sequence[Item]], None], status: Status) -> None:

@@ -63,7 +63,7 @@ class TaskSource:
             are reported as started, so that they are leased and no other worker runs them too. Answered by `dropped`. All three are
             called on threads of the source, and hand over to the worker's loop.
         limit: tasks out at once; more stay in Kafka.
-        status: told of stalls.
+        status: shows what is waited for.
     """
 
     def __init__(
@@ -296,7 +296,7 @@ class _Queue:
             self._on_committed(error_of(exception), offsets)
 
     def _on_committed(self, error: KafkaError | None, offsets: list[Any]) -> None:
-        """Also told of each partition by itself."""
+        """Called for each partition by itself, too."""
         failed = [each for each in offsets if error is not None or each.error is not None]
         if failed:
             self._on_error(in_words(error or failed[0].error))
