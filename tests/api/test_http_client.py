@@ -392,7 +392,11 @@ def test_an_address_that_makes_no_sense_is_refused(address: str, why: str) -> No
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_token_goes_to_the_api_at_either_scheme(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[object] = []
-    monkeypatch.setattr("perdure.adapters.http.transport.Connection", lambda *given: found.extend(given))
+
+    def connected(*given: object) -> None:
+        found.extend(given)
+
+    monkeypatch.setattr("perdure.adapters.http.transport.Connection", connected)
     transport_of(f"{scheme}://shop.example", "perdure_secret")
     assert found == [f"{scheme}://shop.example", "perdure_secret"]
 

@@ -64,7 +64,11 @@ class Counter:
 class RecordingLoop(asyncio.SelectorEventLoop, WorkflowLoop, WorkflowRuntime):
     """A run as far as activities can tell: what is scheduled is noted, and answered with its arguments."""
 
-    is_read_only = False
+    reads_only = False
+
+    @property
+    def is_read_only(self) -> bool:
+        return self.reads_only
 
     @property
     def runtime(self) -> WorkflowRuntime:  # type: ignore[override]  # a stand-in for both
@@ -265,7 +269,7 @@ def test_a_call_is_awaited_once(loop: RecordingLoop) -> None:
 
 def test_a_call_where_code_only_reads_is_refused_at_its_line(loop: RecordingLoop) -> None:
     async def code() -> None:
-        loop.is_read_only = True
+        loop.reads_only = True
         _ = join("a", "b")
 
     line = inspect.getsourcelines(code)[1] + 2

@@ -28,7 +28,11 @@ NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 class FrozenLoop(asyncio.SelectorEventLoop, WorkflowLoop, WorkflowRuntime):
     """A run at noon."""
 
-    is_read_only = False
+    reads_only = False
+
+    @property
+    def is_read_only(self) -> bool:
+        return self.reads_only
 
     @property
     def runtime(self) -> WorkflowRuntime:  # type: ignore[override]  # a stand-in for both
@@ -121,13 +125,13 @@ def test_outside_a_run_asking_is_refused_at_its_line(code: Callable[[], Any]) ->
 
 @pytest.mark.parametrize("code", [ask_uuid, ask_random, ask_wait, sleep, time_out])
 def test_code_that_only_reads_may_not_change_the_run(code: Callable[[], Any], loop: FrozenLoop) -> None:
-    loop.is_read_only = True
+    loop.reads_only = True
     with pytest.raises(UsageError, match=r"test_workflow_code\.py:\d+: .*only read"):
         loop.run_until_complete(code())
 
 
 def test_code_that_only_reads_may_ask_for_the_time(loop: FrozenLoop) -> None:
-    loop.is_read_only = True
+    loop.reads_only = True
     assert loop.run_until_complete(ask_now()) == NOON + timedelta(microseconds=7)
 
 

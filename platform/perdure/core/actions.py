@@ -33,5 +33,5 @@ def fits(event: Any, action: ac.AnyAction) -> bool:
 
 def in_words(thing: Any) -> str:
     """An action, or the event that records it, for the message of a ReplayError."""
-    kind = type(thing)
+    kind: Any = thing.__class__
     return ACTIONS[RECORDED_AS.get(kind, kind)].in_words(thing)

@@ -112,7 +112,7 @@ ANSWERS: Final[dict[str, Answer]] = merged(
 )
 """What becomes of an answer to a workflow, by the kind of its address."""
 
-WAKES: Final[frozenset[type[ev.Event]]] = frozenset().union(*(each.wakes for each in MACHINES))
+WAKES: Final[frozenset[type[ev.Event]]] = frozenset(event for each in MACHINES for event in each.wakes)
 """The events that workflow code can notice."""
 
 CANCELS: Final[frozenset[type[ac.Action]]] = frozenset(action for each in MACHINES for action in each.cancelling)

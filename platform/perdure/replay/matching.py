@@ -80,7 +80,7 @@ class Matching:
 
     def _follow(self, event: Any) -> None:
         """Keep what can be cancelled."""
-        kind = type(event)
+        kind: type[ev.Event] = event.__class__
         if (cancel := OPENS.get(kind)) is not None:
             self._open.add((cancel, event.number))
         elif (cancel := CLOSES.get(kind)) is not None:

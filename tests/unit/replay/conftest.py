@@ -47,7 +47,8 @@ class Driven:
 
     def act(self, name: str = "charge", *args: object) -> Any:
         """For programs: schedule an activity."""
-        return self.runtime.schedule_activity(SimpleNamespace(name=name, fn=len), args, {}, OPTIONS)
+        activity: Any = SimpleNamespace(name=name, fn=len)
+        return self.runtime.schedule_activity(activity, args, {}, OPTIONS)
 
     def wanted(self) -> list[AnyAction]:
         """The actions since the last look."""

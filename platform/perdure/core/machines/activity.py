@@ -341,6 +341,14 @@ def _is_same_activity(event: ev.ActivityScheduled, action: ac.ScheduleActivity) 
     return event.number == action.number and event.name == action.name
 
 
+def _scheduled_in_words(it: Any) -> str:
+    return f"activity {it.number} {it.name!r} scheduled"
+
+
+def _cancelled_in_words(it: Any) -> str:
+    return f"activity {it.number} cancelled"
+
+
 def _waits(run: RunState, limit: int) -> list[Wait]:
     return [
         Wait("activity", each.name, number, each.attempt, each.scheduled_at, each.retry_at)
@@ -378,13 +386,13 @@ MACHINE: Final = Machine(
             event=ev.ActivityScheduled,
             to_event=_schedule,
             fits=_is_same_activity,
-            in_words=lambda it: f"activity {it.number} {it.name!r} scheduled",
+            in_words=_scheduled_in_words,
         ),
         ac.CancelActivity: ActionRule(
             event=ev.ActivityCancelRequested,
             to_event=_cancel,
             fits=same_number,
-            in_words=lambda it: f"activity {it.number} cancelled",
+            in_words=_cancelled_in_words,
         ),
     },
     cancelling={

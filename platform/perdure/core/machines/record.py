@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from perdure.core.machine import ActionRule, Machine, Outbox
 from perdure.core.state import RunState
@@ -24,6 +24,10 @@ def _is_same_record(event: ev.RecordProduced, action: ac.ProduceRecord) -> bool:
     return event.number == action.number and event.topic == action.topic
 
 
+def _in_words(it: Any) -> str:
+    return f"record {it.number} for topic {it.topic!r} produced"
+
+
 MACHINE: Final = Machine(
     name="record",
     record={ev.RecordProduced: _on_produced},
@@ -32,7 +36,7 @@ MACHINE: Final = Machine(
             event=ev.RecordProduced,
             to_event=_produce,
             fits=_is_same_record,
-            in_words=lambda it: f"record {it.number} for topic {it.topic!r} produced",
+            in_words=_in_words,
         )
     },
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 from heapq import nsmallest
-from typing import Final
+from typing import Any, Final
 
 from perdure.core.machine import NOTHING, ActionRule, Cancelling, Decision, Machine, Outbox, Stamp, same_number
 from perdure.core.state import RunState
@@ -75,6 +75,14 @@ def _cancel(run: RunState, action: ac.CancelTimer, token: Callable[[], str]) -> 
     return ev.TimerCancelled(action.number) if action.number in run.timers else None
 
 
+def _started_in_words(it: Any) -> str:
+    return f"timer {it.number} started"
+
+
+def _cancelled_in_words(it: Any) -> str:
+    return f"timer {it.number} cancelled"
+
+
 def _waits(run: RunState, limit: int) -> list[Wait]:
     """The timers that fire first."""
     if not run.timers:
@@ -94,13 +102,13 @@ MACHINE: Final = Machine(
             event=ev.TimerStarted,
             to_event=_start,
             fits=same_number,
-            in_words=lambda it: f"timer {it.number} started",
+            in_words=_started_in_words,
         ),
         ac.CancelTimer: ActionRule(
             event=ev.TimerCancelled,
             to_event=_cancel,
             fits=same_number,
-            in_words=lambda it: f"timer {it.number} cancelled",
+            in_words=_cancelled_in_words,
         ),
     },
     cancelling={
