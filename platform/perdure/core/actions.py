@@ -33,5 +33,6 @@ def fits(event: Any, action: ac.AnyAction) -> bool:
 
 def in_words(thing: Any) -> str:
     """An action, or the event that records it, for the message of a ReplayError."""
-    kind: Any = thing.__class__
-    return ACTIONS[RECORDED_AS.get(kind, kind)].in_words(thing)
+    kind: type[Any] = thing.__class__
+    action: type[Any] = RECORDED_AS.get(kind, kind)
+    return ACTIONS[action].in_words(thing)
