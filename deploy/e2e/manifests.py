@@ -69,9 +69,9 @@ def _verdict(cluster: Cluster, manifests: list[dict[str, Any]]) -> str:
 
 def _refuses_a_typo(cluster: Cluster, namespace: str) -> None:
     """Make sure that a verdict of this API server means something."""
-    spec = {"maxReplicas": 3, "scaleTargetRef": {"name": "x"}, "triggers": []}
+    spec: dict[str, Any] = {"maxReplicas": 3, "scaleTargetRef": {"name": "x"}, "triggers": []}
     about = {"name": "x", "namespace": namespace}
-    wrong = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": about, "spec": spec}
+    wrong: dict[str, Any] = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": about, "spec": spec}
     assert "maxReplicas" in _verdict(cluster, [wrong]), "the API server admits what does not exist"
 
 
