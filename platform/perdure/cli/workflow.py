@@ -79,27 +79,22 @@ def list_(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List workflows by their last run, newest first."""
+    from msgspec.structs import replace
+
     from perdure.cli.rendering import print_states
+    from perdure.client.listing import PAGE_LIMIT, ListQuery
     from perdure.model.states import Status
 
     for each in status or ():
         _one_of("--status", each, tuple(Status))
-    options: Any = {
-        "type": type,
-        "status": status,
-        "id_prefix": prefix,
-        "attributes": _pairs(attribute),
-        "sort": sort,
-        "order": order,
-    }
+    by: Any = {"sort": sort, "order": order}  # checked by the query
+    query = ListQuery.of(type=type, status=status, id_prefix=prefix, attributes=_pairs(attribute), **by)
 
     async def read(client: Client) -> list[WorkflowState]:
-        from perdure.client.listing import PAGE_LIMIT
-
         found: list[WorkflowState] = []
         while len(found) < limit:
             size = min(limit - len(found), PAGE_LIMIT)
-            page = await client.list(**options, limit=size, after=found[-1] if found else None)
+            page = await client.list(replace(query, limit=size, after=query.key_of(found[-1]) if found else None))
             found += page
             if len(page) < size:
                 break

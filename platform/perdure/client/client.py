@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from copy import copy
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from msgspec import json
-from msgspec.structs import replace
 
 from perdure import errors
 from perdure.client.address import Connecting
@@ -27,11 +25,11 @@ from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
 from perdure.model.validation import require_valid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from perdure.client.address import Token
     from perdure.client.description import Description
-    from perdure.client.listing import Order, Scalar, Sort
+    from perdure.client.listing import ListOptions
     from perdure.client.ports import Transport
     from perdure.client.position import Position
     from perdure.codec.payloads import PayloadCodec
@@ -46,7 +44,6 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 REQUEST_TIMEOUT_S = 15.0
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Client:
@@ -239,63 +236,18 @@ class Client:
             raise errors.WorkflowNotFound(f"workflow {id!r} has no run {run_id!r}")
         return records
 
-    async def list(
-        self,
-        *,
-        type: str | Sequence[str] | None = None,
-        status: Status | str | Sequence[Status | str] | None = None,
-        id_prefix: str = "",
-        started_after: datetime | None = None,
-        started_before: datetime | None = None,
-        closed_after: datetime | None = None,
-        closed_before: datetime | None = None,
-        updated_after: datetime | None = None,
-        updated_before: datetime | None = None,
-        attributes: Mapping[str, Scalar] | None = None,
-        sort: Sort = "started_at",
-        order: Order = "newest",
-        limit: int = 100,
-        after: WorkflowState | None = None,
-    ) -> list[WorkflowState]:
-        """Workflows by their last run: the page that `ListQuery` describes, newest first unless it is asked for otherwise.
+    async def list(self, query: ListQuery | None = None, /, **options: Unpack[ListOptions]) -> list[WorkflowState]:
+        """Workflows by their last run, newest first unless asked for otherwise.
 
         Args:
-            type: of this type only, or of one of these.
-            status: in this status only, or in one of these.
-            id_prefix: with an id that begins so.
-            started_after: at or after; so for `closed_after`, which leaves out open runs, and `updated_after`.
-            started_before: before; the same.
-            closed_after: see `started_after`.
-            closed_before: see `started_before`.
-            updated_after: see `started_after`.
-            updated_before: see `started_before`.
-            attributes: that its attributes have these values.
-            sort: by what, then by id.
-            order: newest (or greatest) first, or oldest.
-            limit: of one page, at most 1000.
-            after: the last one of the page before.
+            query: the page; or give its filters one by one.
+            options: see `ListOptions`.
 
         Raises:
             errors.RequestRefused: an option that makes no sense.
         """
-        query = ListQuery(
-            types=_several(type),
-            statuses=_several(status),
-            id_prefix=id_prefix,
-            started_after=_at(started_after),
-            started_before=_at(started_before),
-            closed_after=_at(closed_after),
-            closed_before=_at(closed_before),
-            updated_after=_at(updated_after),
-            updated_before=_at(updated_before),
-            attributes=tuple((attributes or {}).items()),
-            sort=sort,
-            order=order,
-            limit=limit,
-        )
-        if after is not None:
-            query = replace(query, after=query.key_of(after))
-        return await self._transport.read(lambda reader: reader.list(query))
+        page = ListQuery.of(**options) if query is None else query
+        return await self._transport.read(lambda reader: reader.list(page))
 
     async def counts(
         self, *, type: str | Sequence[str] | None = None, status: Status | str | Sequence[Status | str] | None = None
@@ -309,7 +261,7 @@ class Client:
         Raises:
             errors.RequestRefused: no workflow can have such a status.
         """
-        query = ListQuery(types=_several(type), statuses=_several(status))
+        query = ListQuery.of(type=type, status=status)
         return await self._transport.read(lambda reader: reader.counts(query))
 
     def decode_view(self, state: WorkflowState, annotation: Any = Any) -> Any:
@@ -345,12 +297,6 @@ def _check_id(id: str) -> None:
         raise errors.RequestRefused(fault)
 
 
-def _several(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    if given is None:
-        return ()
-    return (str(given),) if isinstance(given, str) else tuple(map(str, given))
-
-
 def _check_one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise errors.UsageError(f"{option}={value!r} is none of {', '.join(allowed)}")
@@ -367,11 +313,3 @@ def _encoded(attributes: dict[str, Any]) -> bytes:
             "pass its data as arguments"
         )
     return encoded
-
-
-def _at(when: datetime | None) -> int | None:
-    if when is None:
-        return None
-    if when.tzinfo is None:
-        raise errors.UsageError(f"{when!r} has no time zone; write datetime.now(UTC), or datetime(…, tzinfo=UTC)")
-    return (when - _EPOCH) // timedelta(microseconds=1)  # a float of seconds is not exact to the microsecond from 2038 on

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from perdure import interceptor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from perdure.client.ports import Reader, Transport
     from perdure.client.position import Position
@@ -40,27 +40,24 @@ class InterceptedTransport:
         """See `Transport`."""
         return self._transport.is_reader_near
 
-    def read(self, question: Callable[[Reader], T]) -> Coroutine[Any, Any, T]:
+    async def read(self, question: Callable[[Reader], T]) -> T:
         """See `Transport`."""
-        return self._transport.read(question)
+        return await self._transport.read(question)
 
-    def position(self, workflow_id: str) -> Coroutine[Any, Any, Position]:
+    async def position(self, workflow_id: str) -> Position:
         """See `Transport`."""
-        return self._transport.position(workflow_id)
+        return await self._transport.position(workflow_id)
 
-    def request(self, command: Request, timeout_s: float) -> Coroutine[Any, Any, AnyReply]:
+    async def request(self, command: Request, timeout_s: float) -> AnyReply:
         """See `Transport`."""
         if found := interceptor.at("request", self._interceptors):
-            return self._intercepted(found, command, timeout_s)
-        return self._transport.request(command, timeout_s)
+            return await interceptor.around_request(found, lambda sent: self._transport.request(sent, timeout_s))(command)
+        return await self._transport.request(command, timeout_s)
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         """See `Transport`."""
         self._transport.submit(commands)
 
-    def close(self) -> Coroutine[Any, Any, None]:
+    async def close(self) -> None:
         """See `Transport`."""
-        return self._transport.close()
-
-    async def _intercepted(self, found: Sequence[Interceptor], command: Request, timeout_s: float) -> AnyReply:
-        return await interceptor.around_request(found, lambda sent: self._transport.request(sent, timeout_s))(command)
+        await self._transport.close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from heapq import nlargest, nsmallest
-from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast, get_args
 
 from msgspec import Struct, json
+from msgspec.structs import replace
 
-from perdure.errors import RequestRefused
+from perdure.errors import RequestRefused, UsageError
 from perdure.model.limits import is_unicode
 from perdure.model.states import Status, WorkflowState
 
@@ -21,7 +23,46 @@ Key: TypeAlias = tuple[int | str, str]
 PAGE_LIMIT: Final = 1_000
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 STATUSES: Final[tuple[str, ...]] = tuple(map(str, Status))
+MOMENTS: Final = tuple(f"{name}_{side}" for name in ("started", "closed", "updated") for side in ("after", "before"))
+"""The filters by time."""
 _INT64: Final = range(-(2**63), 2**63)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ListOptions(TypedDict, total=False):
+    """The filters of a list, as callers give them; those that are given must all hold.
+
+    Attributes:
+        type: of this type, or of one of these.
+        status: in this status, or in one of these.
+        id_prefix: with an id that begins so.
+        started_after: at or after; the same for `closed_after`, which leaves out open runs, and `updated_after`.
+        started_before: before; the same.
+        closed_after: see `started_after`.
+        closed_before: see `started_before`.
+        updated_after: see `started_after`.
+        updated_before: see `started_before`.
+        attributes: names and values that its attributes have.
+        sort: what it is sorted by, then by id; `started_at` by default.
+        order: newest (or greatest) first, by default, or oldest.
+        limit: of one page, at most 1000; 100 by default.
+        after: the last workflow of the page before.
+    """
+
+    type: str | Sequence[str] | None
+    status: Status | str | Sequence[Status | str] | None
+    id_prefix: str
+    started_after: datetime | None
+    started_before: datetime | None
+    closed_after: datetime | None
+    closed_before: datetime | None
+    updated_after: datetime | None
+    updated_before: datetime | None
+    attributes: Mapping[str, Scalar] | None
+    sort: Sort
+    order: Order
+    limit: int
+    after: WorkflowState | None
 
 
 class ListQuery(Struct, frozen=True, kw_only=True):
@@ -67,6 +108,26 @@ class ListQuery(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if fault := self._fault():
             raise RequestRefused(fault)
+
+    @classmethod
+    def of(cls, **options: Unpack[ListOptions]) -> ListQuery:
+        """The query that callers describe by `ListOptions`.
+
+        Raises:
+            UsageError: a time has no time zone.
+            RequestRefused: an option makes no sense.
+        """
+        given = dict[str, Any](options)
+        after: WorkflowState | None = given.pop("after", None)
+        fields: dict[str, Any] = {
+            "types": _several(given.pop("type", None)),
+            "statuses": _several(given.pop("status", None)),
+            "attributes": tuple(dict[str, Scalar](given.pop("attributes", None) or {}).items()),
+        }
+        for name, value in given.items():
+            fields[name] = _microseconds(value) if name in MOMENTS else value
+        query = cls(**fields)
+        return query if after is None else replace(query, after=query.key_of(after))
 
     @property
     def is_newest(self) -> bool:
@@ -151,7 +212,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
                 return f"{text} has more than 64 bits"
             if isinstance(text, float) and text - text:  # infinite, or no number
                 return f"{text} is not a number of JSON"
-        moments = (getattr(self, f"{name}_{side}") for name in ("started", "closed", "updated") for side in ("after", "before"))
+        moments = (getattr(self, name) for name in MOMENTS)
         if any(moment is not None and moment not in _INT64 for moment in moments):
             return "a time has more than 64 bits"
         return ""
@@ -201,6 +262,20 @@ def is_equal(found: object, wanted: Scalar) -> bool:
     if isinstance(found, bool) or isinstance(wanted, bool):
         return found is wanted
     return type(found) in {str, int, float, type(None)} and cast("object", wanted) == found
+
+
+def _several(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    return (str(given),) if isinstance(given, str) else tuple(map(str, given))
+
+
+def _microseconds(when: datetime | None) -> int | None:
+    if when is None:
+        return None
+    if when.tzinfo is None:
+        raise UsageError(f"{when!r} has no time zone; write datetime.now(UTC), or datetime(…, tzinfo=UTC)")
+    return (when - _EPOCH) // timedelta(microseconds=1)  # a float of seconds is not exact to the microsecond from 2038 on
 
 
 def _is_within(moment: int, after: int | None, before: int | None) -> bool:

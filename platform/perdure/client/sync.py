@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from perdure.client.address import transport_of
 from perdure.threads import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Coroutine, Iterator, Sequence
 
     from perdure.client.address import Token
     from perdure.client.client import Client
     from perdure.client.description import Description
     from perdure.client.handle import Handle
-    from perdure.client.listing import Order, Scalar, Sort
+    from perdure.client.listing import ListOptions, ListQuery
     from perdure.client.position import Position
     from perdure.codec.payloads import PayloadCodec
     from perdure.interceptor import Interceptor
@@ -227,43 +226,9 @@ class SyncClient:
         self.close()
 
     # last: inside the class body its name hides the builtin
-    def list(
-        self,
-        *,
-        type: str | Sequence[str] | None = None,
-        status: Status | str | Sequence[Status | str] | None = None,
-        id_prefix: str = "",
-        started_after: datetime | None = None,
-        started_before: datetime | None = None,
-        closed_after: datetime | None = None,
-        closed_before: datetime | None = None,
-        updated_after: datetime | None = None,
-        updated_before: datetime | None = None,
-        attributes: Mapping[str, Scalar] | None = None,
-        sort: Sort = "started_at",
-        order: Order = "newest",
-        limit: int = 100,
-        after: WorkflowState | None = None,
-    ) -> list[WorkflowState]:
+    def list(self, query: ListQuery | None = None, /, **options: Unpack[ListOptions]) -> list[WorkflowState]:
         """See `Client.list`."""
-        return self._thread.wait(
-            self._client.list(
-                type=type,
-                status=status,
-                id_prefix=id_prefix,
-                started_after=started_after,
-                started_before=started_before,
-                closed_after=closed_after,
-                closed_before=closed_before,
-                updated_after=updated_after,
-                updated_before=updated_before,
-                attributes=attributes,
-                sort=sort,
-                order=order,
-                limit=limit,
-                after=after,
-            )
-        )
+        return self._thread.wait(self._client.list(query, **options))
 
 
 async def _connect(url: str, codec: PayloadCodec | None, token: Token | None, interceptors: Sequence[Interceptor]) -> Client:

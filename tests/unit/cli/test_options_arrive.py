@@ -16,6 +16,7 @@ from perdure.cli.app import app
 from perdure.cli.kafka_options import OnKafka, queues_of
 from perdure.cli.metrics_options import LogFormat, LogLevel, Observing
 from perdure.client import Client
+from perdure.client.listing import ListQuery
 from perdure.distributed.options import EngineOptions, Place, WorkerOptions
 from perdure.registry import Registry
 
@@ -273,8 +274,8 @@ class FakeClient:
         self.asked.append((id, run_id))
         return []
 
-    async def list(self, **options: Any) -> list[Any]:
-        self.asked.append(options)
+    async def list(self, query: ListQuery) -> list[Any]:
+        self.asked.append(query)
         return []
 
 
@@ -322,11 +323,16 @@ def test_a_list_has_its_filters(client: FakeClient) -> None:
     filters = ["--type", "A", "--type", "B", "--status", "failed", "--prefix", "o-", "--attribute", "n=1", "--attribute", "t=a=b"]
     invoke("workflow", "list", *filters, "--sort", "closed_at", "--order", "oldest", "--limit", "7", "--db", "a.db")
     assert client.asked[1:] == [
-        {
-            "type": ["A", "B"], "status": ["failed"], "id_prefix": "o-", "attributes": {"n": 1, "t": "a=b"}, "sort": "closed_at",
-            "order": "oldest", "limit": 7, "after": None,
-        }
-    ]  # fmt: skip
+        ListQuery(
+            types=("A", "B"),
+            statuses=("failed",),
+            id_prefix="o-",
+            attributes=(("n", 1), ("t", "a=b")),
+            sort="closed_at",
+            order="oldest",
+            limit=7,
+        )
+    ]
 
 
 class FakeTopics:
