@@ -25,6 +25,7 @@ from perdure.engine.outbox import BatchOutbox, can_reply
 from perdure.engine.ports import Batch, Spoilt
 from perdure.engine.quarantine import BARE, Poison, Quarantine, Stage, Way
 from perdure.engine.review import BATCHES, PAUSE_S, Reviewer
+from perdure.engine.run_log import explain
 from perdure.engine.timers import TimerQueue
 from perdure.engine.waiters import Waiters
 from perdure.model import commands as cm
@@ -359,6 +360,7 @@ class Engine:
         self._has_open_batch = False
         batch = self._outbox.batch
         self._store.apply(batch)
+        explain(batch)
         self._timers.disarm(batch.timers_ended)
         self._timers.arm(batch.timers)
         for active in self._touched.values():
@@ -372,8 +374,7 @@ class Engine:
         self._leases.settle()
         self._taken_own.clear()
         self._farewells.clear()
-        if self._outbox.failures:
-            self._failure_log.write(self._outbox.failures)
+        self._failure_log.write(self._outbox.failures)
         self._runs.trim()
         self.batches += 1
         for spoilt in batch.letters:

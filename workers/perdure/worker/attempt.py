@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -27,6 +28,7 @@ Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
 Heartbeat = Callable[[tuple[object, ...]], None]
 Report = cm.CompleteActivity | cm.FailActivity
 
+_logger: Final = logging.getLogger("perdure.worker.attempts")
 _TIMED_OUT: Final = "builtins:TimeoutError"
 
 
@@ -95,6 +97,7 @@ class Attempts:
             outcome = _outcome(report)
         finally:
             self.outcomes["activity" if task.queue else "step", outcome] += 1
+            _logger.debug("activity %s of workflow %s: attempt %d %s", task.name, task.workflow_id, task.attempt, outcome)
         return report
 
     async def _report(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> Report:

@@ -7,6 +7,7 @@ task whose activity is unknown here is left waiting, visibly.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,6 +23,8 @@ from perdure.threads import watch_task
 from perdure.worker.attempt import Attempts
 from perdure.worker.details import encoded
 from perdure.worker.stopping import stop
+
+_logger: Final = logging.getLogger("perdure.worker")
 
 STARTED_AFTER_S: Final = 2.0
 """An attempt that runs longer is leased."""
@@ -213,6 +216,8 @@ class Worker:
             for task in late:
                 stop(task, "the worker stops")
             if late:
+                names = ", ".join(sorted({each.task.name for each in self._running.values() if each.asyncio_task in late}))
+                _logger.warning("%d attempts were cut short after %g s and will run again: %s", len(late), grace_s, names)
                 await asyncio.wait(late, timeout=1.0)
             self._flush()
             return len(late)

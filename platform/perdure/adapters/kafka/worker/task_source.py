@@ -7,6 +7,7 @@ tasks of a worker that dies are delivered again by Kafka itself. Of each queue o
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.plain import PlainClients
     from perdure.adapters.kafka.status import Status
     from perdure.model.tasks import Task
+
+_logger: Final = logging.getLogger("perdure.worker")
 
 COMMIT_S: Final = 0.1
 """Between commits of offsets: what a dead worker had done in this time is done again, seconds."""
@@ -322,9 +325,13 @@ class _Queue:
             self._held.wait_until_released(places, LEASE_WITHIN_S)
         self._commit(self._consumer, is_synchronous=True)
         self._held.lose(places)
+        shown = ", ".join(str(partition) for _, partition in sorted(places))
+        _logger.info("queue %s: released partitions %s", self._queue, shown)
 
     def _lost(self, assignments: list[Assignment]) -> None:
         self._held.lose(each.place for each in assignments)
+        shown = ", ".join(str(partition) for _, partition in sorted(each.place for each in assignments))
+        _logger.warning("queue %s: lost partitions %s: Kafka took this worker for dead", self._queue, shown)
 
     def _on_error(self, message: str) -> None:
         self._status.trouble = message
