@@ -41,6 +41,13 @@ ADDRESSES = [
     "udp:99999:me",
     "udp:1:\ud800",
     "local:nobody",
+    "local:",
+    "workflow:",
+    "workflow:child/run-1/1",
+    "workflow:child/run-1/" + DIGITS + "/bystander",
+    "workflow:child/run-1/-1/bystander",
+    "workflow:child/run-1/1/\ud800",
+    "workflow:child/run-1/1/" + "w" * 100_000,
     "nonsense",
     "\0",
     "k" * 100_000,
@@ -267,6 +274,15 @@ def test_a_batch_that_cannot_be_written_costs_only_the_command_that_spoils_it(
     assert isinstance(world.replies["bad"], Refused)
     assert world.engine.counts.poisoned == 1
     assert commands_left(world) == 0
+
+
+def test_a_command_that_spoils_a_batch_is_one_dead_letter_though_its_answer_could_be_another(
+    world: World, breaking: Breaking
+) -> None:
+    breaking.victims = {"bad"}
+    outside(world, cm.StartWorkflow("bad", type="Bystander", request_id="r", reply_to="workflow:novel/run-1/1/bystander"))
+    (found,) = letters(world)
+    assert found.startswith("poisoned: ")
 
 
 @pytest.mark.parametrize("fails", [1, 2])

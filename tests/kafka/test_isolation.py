@@ -31,6 +31,9 @@ ADDRESSES = [
     f"kafka:{DIGITS}:me",
     "kafka:99:me",
     "local:nobody",
+    "workflow:child/run-1/1",
+    f"workflow:child/run-1/{DIGITS}/other-0",
+    "workflow:child/run-1/1/" + "w" * 100_000,
     "\0",
     "k" * 100_000,
 ]

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -95,7 +95,7 @@ def test_a_command_that_cannot_be_written_keeps_all_of_its_batch_back(namespace:
 
 
 @contextmanager
-def engine(namespace: Namespace, state_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+def engine(namespace: Namespace, state_dir: Path) -> Generator[subprocess.Popen[bytes]]:
     """`perdure engine`; killed at the end of the block, if it is not before."""
     command = [sys.executable, "-m", "perdure.cli", "engine", APP, "--state-dir", str(state_dir)]
     where = ["--kafka", namespace.bootstrap, "--namespace", namespace.name]

@@ -83,7 +83,11 @@ def _both(run: RunState, event: Any, outbox: Outbox | None) -> None:
     MACHINE.record[ev.SignalReceived](run, event, outbox)
 
 
-def install(put: Callable[[dict[Any, Any], Any, Any], None] = dict.__setitem__) -> None:
+def _put(table: dict[Any, Any], key: Any, value: Any) -> None:
+    table[key] = value
+
+
+def install(put: Callable[[dict[Any, Any], Any, Any], None] = _put) -> None:
     """Have the machine in this process.
 
     Args:
