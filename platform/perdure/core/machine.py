@@ -118,10 +118,6 @@ class Cancelling(NamedTuple):
     closed_by: tuple[type[ev.Event], ...]
 
 
-def _no_waits(run: RunState, limit: int) -> list[Wait]:
-    return []
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """The rules of one capability.
@@ -154,7 +150,7 @@ class Machine:
     cancelling: Mapping[type[ac.Action], Cancelling] = field(default_factory=dict[Any, Any])
     wakes: frozenset[type[ev.Event]] = frozenset()
     due: Mapping[TimerKind, Callable[[Timer], cm.AnyCommand]] = field(default_factory=dict[Any, Any])
-    waits: Callable[[RunState, int], list[Wait]] = _no_waits
+    waits: Callable[[RunState, int], list[Wait]] | None = None
     close: Callable[[RunState, Outbox | None], None] | None = None
     ended: Callable[[RunState, Outbox | None], None] | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict[str, Any])

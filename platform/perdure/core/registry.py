@@ -107,6 +107,9 @@ DUE: Final[dict[TimerKind, Callable[[Timer], cm.AnyCommand]]] = merged(
 )
 """What a timer asks of its run when it fires."""
 
+WAITS: Final = tuple(each.waits for each in MACHINES if each.waits is not None)
+"""What an open run waits for, in the order of the machines."""
+
 ANSWERS: Final[dict[str, Answer]] = merged(
     ((each.name, each.answers) for each in MACHINES), {kind for each in MACHINES for kind in each.answers}, "answers of kind"
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from perdure.core import requests
 from perdure.core.machine import NOTHING, Decision, Outbox, Stamp
-from perdure.core.registry import DECIDE, MACHINES, RECORD
+from perdure.core.registry import DECIDE, RECORD, WAITS
 from perdure.core.state import RunState
 from perdure.model import commands as cm
 from perdure.model import events as ev
@@ -141,10 +141,10 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
 def waits_of(run: RunState) -> tuple[Wait, ...]:
     """What the run waits for, besides signals and conditions of its own; the first `WAITS_TOLD` of it."""
     waits: list[Wait] = []
-    for machine in MACHINES:
+    for waits_for in WAITS:
         if (room := WAITS_TOLD - len(waits)) <= 0:
             break
-        waits += machine.waits(run, room)
+        waits += waits_for(run, room)
     return tuple(waits)
 
 
