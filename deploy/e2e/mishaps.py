@@ -89,7 +89,7 @@ def mishaps(kafka: str, postgres: str) -> list[Mishap]:
             "the engine's volume is full",
             {**good, "engine.persistence.enabled": "true"},
             log_of("engine"),
-            "no space is left on that disk",
+            "no space left on that disk",
         ),
         Mishap(
             "the engine's volume is read-only",

@@ -1,9 +1,10 @@
-"""Activities: the author's functions with side effects.
+"""Activities: your functions with side effects.
 
     @activity.defn(timeout="1m", retry=activity.Retry(maximum_interval="5s"))
     async def charge(order_id: str, cents: int) -> str: ...
 
-A call always gives a coroutine, for sync functions too. In workflow code it schedules the activity; anywhere else it runs the
+A call always gives a coroutine, for sync functions too. In workflow code it schedules the activity;
+anywhere else it runs the
 function once, here. `.fn` is the bare function.
 """
 
@@ -61,9 +62,10 @@ DEFINED: Final[list[Activity[..., Any]]] = []
 
 
 class Activity(Generic[P, R]):
-    """What `@activity.defn` makes of a function.
+    """An activity, as returned by `@activity.defn`.
 
-    Awaited in a workflow: scheduled. Awaited anywhere else: the function, once, here (a sync one in a thread). Called inside
+    Awaited in a workflow: scheduled. Awaited anywhere else: the function, once, here (a sync one in a
+    thread). Called inside
     another activity: UsageError, use `.fn` (an attempt's idempotency key belongs to one activity).
 
     Attributes:
@@ -74,7 +76,8 @@ class Activity(Generic[P, R]):
         owner: the class that a method is written in, else None.
         attribute: the name under which the class has it; empty for functions.
         faked_by: what `testing.fake` put in its place, without `self`; read it from `definition`.
-        definition: the one that the decorator made, of which this may be a view: with options, or without `self`.
+        definition: the one that the decorator made, of which this may be a view: with options, or
+            without `self`.
     """
 
     __wrapped__: Callable[..., Any]
@@ -101,7 +104,7 @@ class Activity(Generic[P, R]):
         if runtime.is_read_only:
             raise misuse(
                 f"the activity {self.name!r} is called in a query, a view or a condition. "
-                "These only read: call it in the run or in a signal handler."
+                "Those may only read: call it in the run or in a signal handler."
             )
         if kwargs or not self._fewest <= len(args) <= self._most:
             self._bind(args, kwargs)
@@ -138,7 +141,7 @@ class Activity(Generic[P, R]):
 
     @property
     def fn(self) -> Callable[P, Any]:
-        """The author's function, untouched; of an instance's activity the bound method."""
+        """Your function, untouched; of an instance's activity the bound method."""
         return self._fn if self._instance is None else self._fn.__get__(self._instance)
 
     @functools.cached_property
@@ -274,7 +277,7 @@ def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[
     """
 
     def absent(*args: Any, **kwargs: Any) -> Any:
-        raise UsageError(f"the activity {name!r} is known by name only: there is no function to call here.")
+        raise UsageError(f"the activity {name!r} is declared by name only: it has no function to call here.")
 
     try:
         activity = Activity[..., R](
@@ -311,7 +314,7 @@ def _name(fn: FunctionType, given: object) -> str:
         raise UsageError(f"{fn.__qualname__} yields; an activity returns its result.")
     if given is None:
         if fn.__name__ == "<lambda>":
-            raise UsageError("a lambda has no name that workers could know it by; write a `def`.")
+            raise UsageError("a lambda has no name by which workers could find it; write a `def`.")
         return fn.__qualname__.rpartition("<locals>.")[2]
     return _valid(given, "name")
 
@@ -324,7 +327,7 @@ def _valid(given: object, what: str) -> str:
 
 def _only(allowed: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
     if odd := options.keys() - set(allowed):
-        raise UsageError(f"there is no option {min(odd)!r}, only {', '.join(allowed)}.")
+        raise UsageError(f"unknown option {min(odd)!r}; known: {', '.join(allowed)}.")
     return options
 
 
@@ -333,7 +336,7 @@ def _compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
     if retry is not None and not isinstance(retry, Retry):
         raise UsageError(f"retry must be an activity.Retry, not {retry!r}.")
     if "timeout" in given and not microseconds(given["timeout"]):
-        raise UsageError("timeout must be longer than nothing.")
+        raise UsageError("timeout must be positive.")
     if queue is not None:
         if base.is_step:
             raise UsageError("a step runs in the engine's process: it has no queue.")

@@ -13,10 +13,10 @@ NAME: Final = "perdure.echo"
 
 @dataclass
 class Heard:
-    """What the echo shows.
+    """The view of the echo.
 
     Attributes:
-        text: what it was told.
+        text: its text.
         queues: whose workers have repeated it.
     """
 
@@ -32,7 +32,7 @@ async def say(text: str) -> str:
 
 @workflow.defn(name=NAME)
 class Echo:
-    """Says what it was told, once on each queue."""
+    """Repeats its text, once on each queue."""
 
     def __init__(self, text: str, queues: list[str]) -> None:
         self.heard = Heard(text, [])
@@ -47,12 +47,12 @@ class Echo:
 
     @workflow.view
     def show(self) -> Heard:
-        """For whoever reads states."""
+        """The view."""
         return self.heard
 
 
 def with_echo(registry: Registry) -> Registry:
-    """What an app defines, and the echo.
+    """The app's definitions, plus the echo.
 
     Raises:
         UsageError: the app has another workflow of its name.

@@ -1,8 +1,10 @@
-"""Every error of perdure, drawn by who must act.
+"""All errors of perdure, by who must act.
 
 Exception
-├── UsageError                    the author: a mistake in the code, found at import, at registration or at the call
-│   └── PayloadError              a value that cannot be encoded or decoded by its annotation, or is too large
+├── UsageError                    you: a mistake in the code, found at import, at registration or at the
+call
+│   └── PayloadError              a value that cannot be encoded or decoded by its annotation, or is too
+large
 ├── ClientError                   the caller: the answer is no
 │   ├── WorkflowAlreadyStarted
 │   ├── WorkflowNotFound
@@ -12,8 +14,8 @@ Exception
 │   ├── RequestRefused            a limit or a rule of the platform, named in the message
 │   ├── NotAllowed                the HTTP API does not know who asks, or they may not
 │   ├── NotClosed                 the run has not closed in time; also a TimeoutError
-│   └── EngineUnavailable         nobody answered in time
-├── Failure                       the author's own, final: crosses the wire as itself, caught in workflow code
+│   └── EngineUnavailable         no engine answered in time
+├── Failure                       your own, final: crosses the wire as itself, caught in workflow code
 │   ├── ActivityFailed            .cause, .attempts
 │   │   └── ActivityTimedOut      also a TimeoutError
 │   ├── Cancelled
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class UsageError(Exception):
-    """The author's mistake, with the line to change."""
+    """A mistake in the code, with the line to change."""
 
 
 class PayloadError(UsageError):
@@ -56,11 +58,13 @@ class WorkflowNotFound(ClientError):
 
 
 class WorkflowFailed(ClientError):
-    """The run ended without a result; `cause` is why.
+    """The run closed without a result; `cause` is why.
 
     Attributes:
-        cause: the author's own `Failure` where its class is imported here, an exception of Python or its standard library, or an exception
-            group; `Cancelled`, `Terminated` or `TimedOut`; a `RemoteException` for any other exception. A note has the remote traceback.
+        cause: your own `Failure` where its class is imported here, an exception of Python or its
+            standard library, or an exception
+            group; `Cancelled`, `Terminated` or `TimedOut`; a `RemoteException` for any other exception. A
+            note has the remote traceback.
     """
 
     cause: BaseException
@@ -76,7 +80,7 @@ class QueryFailed(ClientError):
 
 
 class ReadLags(ClientError):
-    """What is read does not reflect the write that was named yet: read again."""
+    """Reads do not yet reflect the given write: retry."""
 
 
 class RequestRefused(ClientError):
@@ -88,7 +92,7 @@ class NotAllowed(ClientError):
 
 
 class EngineUnavailable(ClientError):
-    """Nobody answered in time. The request may or may not have been recorded: sending it again is safe."""
+    """No engine answered in time. The request may or may not have been recorded: it is safe to retry."""
 
 
 class NotClosed(ClientError, TimeoutError):
@@ -138,7 +142,7 @@ class TimedOut(Failure, TimeoutError):
 
 
 class RetryAfter(Exception):
-    """Raised by an activity: this attempt failed, and the next shall not begin before `delay` has passed.
+    """Raised by an activity: this attempt failed, and the next must not start before `delay` has passed.
 
     Args:
         delay: a `timedelta`, or text such as "30s".
@@ -167,13 +171,13 @@ class RemoteException(Exception):
 
 
 class ReplayError(Exception):
-    """The recorded history and the code disagree; the run is suspended until the code is mended.
+    """The recorded history and the code disagree; the run is suspended until the code is fixed.
 
     Attributes:
         run_id: the run.
         event_id: the first recorded event that does not fit, from 1.
-        expected: what the history holds, in words.
-        found: what the code did, in words.
+        expected: what the history holds, as text.
+        found: what the code did, as text.
     """
 
     def __init__(self, run_id: str, event_id: int, expected: str, found: str) -> None:

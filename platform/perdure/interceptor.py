@@ -55,7 +55,7 @@ Seam = Literal["request", "handle", "workflow", "outbound", "attempt"]
 
 _logger: Final = logging.getLogger("perdure.interceptor")
 _failures: Final[Counter[tuple[str, Seam]]] = Counter()
-"""How often an interceptor of a type has raised at a seam."""
+"""Number of exceptions by interceptor type and seam."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,14 +257,14 @@ def around_workflow(
 
 
 def around_runtime(interceptors: Sequence[Interceptor], runtime: WorkflowRuntime) -> WorkflowRuntime:
-    """What workflow code asks of its run goes through interceptors."""
+    """Route workflow code's calls of its runtime through interceptors."""
     for each in reversed(interceptors):
         runtime = each.outbound(runtime)
     return runtime
 
 
 class _Passed:
-    """What an interceptor calls: once, and what comes of it is kept.
+    """The next link of an interceptor chain: called once, its outcome is kept.
 
     Attributes:
         is_called: whether it was.

@@ -1,4 +1,4 @@
-"""What a process serves: the workflows and activities that its modules define."""
+"""Registry of the workflows and activities that a process serves."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Registry:
         activities: Iterable[Activity[..., Any]] = (),
         providers: Iterable[Any] = (),
     ) -> Registry:
-        """What is named here.
+        """A registry of these workflows and activities.
 
         Args:
             workflows: classes, function workflows or their definitions.

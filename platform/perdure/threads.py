@@ -1,7 +1,9 @@
-"""The threads and loops that a process depends on, and which of them are gone.
+"""Watches the threads and loops that a process depends on.
 
-Every thread of perdure is a `Watched`: it ends when it is asked to, and then by returning. One that raises has died. What it did is not
-done any more, so the process is not live; the command line ends it with a message. Tasks that must go on for ever are watched by
+Every thread of perdure is a `Watched`: it ends when it is asked to, and then by returning. One that raises
+has died. What it did is not
+done any more, so the process is not live; the command line ends it with a message. Tasks that must continue
+for ever are watched by
 `watch_task`, loops that may be blocked by a `Pulse`. `observability.health` reads all of it.
 """
 
@@ -38,7 +40,7 @@ class Pulse(Protocol):
 
     @property
     def trouble(self) -> str:
-        """What holds it up, for people; empty when nothing does."""
+        """The current trouble, as text; empty: none."""
         ...
 
 
@@ -101,13 +103,13 @@ def died(name: str, error: BaseException) -> None:
     with _lock:
         _dead[name] = message
         listeners = list(_listeners)
-    _logger.critical("%s; what it did is not done any more", message, exc_info=error)
+    _logger.critical("%s; its work has stopped", message, exc_info=error)
     for listener in listeners:
         listener(message)
 
 
 def dead() -> list[str]:
-    """What has died, in words."""
+    """The threads and tasks that died, as text."""
     with _lock:
         return list(_dead.values())
 

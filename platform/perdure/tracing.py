@@ -62,7 +62,7 @@ class Tracing(Interceptor):
         self._tracer = tracer
 
     async def request(self, command: Request, send: Callable[[Request], Awaitable[AnyReply]]) -> AnyReply:
-        """What a start or a signal leads to belongs to the span that is current where it is sent."""
+        """Attach the effects of a start or a signal to the span that is current where it is sent."""
         match command:
             case StartWorkflow(signal_name=""):
                 name = f"start {command.type}"
@@ -74,7 +74,7 @@ class Tracing(Interceptor):
             return await send(replace(command, trace=span.trace))
 
     def handle(self, command: AnyCommand, handle: Callable[[AnyCommand], None]) -> None:
-        """What a start leads to, now and later, belongs to the span that is made of it here."""
+        """Attach the effects of a start, now and later, to the span created here."""
         match command:
             case StartWorkflow():
                 about = {"workflow_id": command.workflow_id, "workflow_type": command.type}

@@ -1,4 +1,4 @@
-"""The version of perdure that is installed: `from perdure.version import __version__`.
+"""The installed version of perdure: `from perdure.version import __version__`.
 
 `perdure` itself is a namespace over several source roots (PEP 420) and can have no attributes of its own.
 """

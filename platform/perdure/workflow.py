@@ -121,11 +121,13 @@ def wait_until(condition: Any, /, *, timeout: Any = None) -> Any:
     """Wait until the condition returns something truthy.
 
     Args:
-        condition: a plain function of the workflow's state that changes nothing; looked at after each change.
-        timeout: how long at most; a negative `timedelta` is over at once.
+        condition: a plain function of the workflow's state that changes nothing; looked at after each
+            change.
+        timeout: how long at most; a negative `timedelta` is over immediately.
 
     Returns:
-        What the condition returned; something falsy when the time was up (it does not raise: look at the result).
+        What the condition returned; something falsy when the time was up (it does not raise: look at the
+        result).
 
     Raises:
         UsageError: this is not workflow code, or it only reads.
@@ -140,7 +142,8 @@ def sleep(until: Duration | datetime, /) -> Coroutine[Any, Any, None]:
     """A durable sleep, of any length.
 
     Args:
-        until: how long, or until when (with a time zone). A negative `timedelta`, or a time in the past, is over at once.
+        until: how long, or until when (with a time zone). A negative `timedelta`, or a time in the
+            past, is over immediately.
 
     Raises:
         UsageError: this is not workflow code, or it only reads; or the time makes no sense.
@@ -160,8 +163,9 @@ def timeout(delay: Duration | datetime, /) -> AbstractAsyncContextManager[None]:
 def saga() -> AbstractAsyncContextManager[Saga]:
     """Compensations for what is done in a block.
 
-    On failure or cancellation they run, newest first, shielded from cancellation; one that fails does not stop the rest. Then the
-    exception goes on.
+    On failure or cancellation they run, newest first, shielded from cancellation; one that fails does not
+    stop the rest. Then the
+    exception continues.
     """
     return Saga()
 
@@ -191,7 +195,7 @@ def _runtime(what: str, *, changes: bool = False) -> WorkflowRuntime:
     if runtime is None:
         raise misuse(f"workflow.{what} is for workflow code; no run is being executed here.")
     if changes and runtime.is_read_only:
-        raise misuse(f"workflow.{what} is called in a query, a view or a condition. These only read.")
+        raise misuse(f"workflow.{what} is called in a query, a view or a condition. Those may only read.")
     return runtime
 
 
@@ -205,7 +209,7 @@ def _seconds(what: str, delay: Duration | datetime) -> float:
 
 
 def _microseconds(what: str, duration: Duration) -> int:
-    """A negative `timedelta` is over at once, as in asyncio."""
+    """Microseconds until the end. A negative `timedelta` ends immediately, as in asyncio."""
     if isinstance(duration, timedelta) and duration < timedelta(0):
         return 0
     try:

@@ -23,16 +23,16 @@ def keys(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ([], "who may use this API"),
-        (["--host", "0.0.0.0"], "who may use this API"),
-        (["--insecure", "--host", "0.0.0.0"], "for this machine only"),
-        (["--insecure", "--host", "::"], "for this machine only"),
-        (["--insecure", "--host", "shop.example"], "for this machine only"),
-        (["--insecure", "--keys", "KEYS"], "leave it out"),
-        (["--insecure", "--oidc-issuer", "https://login.shop.example"], "leave it out"),
+        ([], "no authentication is configured"),
+        (["--host", "0.0.0.0"], "no authentication is configured"),
+        (["--insecure", "--host", "0.0.0.0"], "for loopback only"),
+        (["--insecure", "--host", "::"], "for loopback only"),
+        (["--insecure", "--host", "shop.example"], "for loopback only"),
+        (["--insecure", "--keys", "KEYS"], "omit it"),
+        (["--insecure", "--oidc-issuer", "https://login.shop.example"], "omit it"),
         (["--keys", "KEYS.none"], "cannot be read"),
-        (["--oidc-issuer", "http://login.shop.example"], "could be anybody's"),
-        (["--oidc-issuer", "https://login.shop.example", "--oidc-jwks", "http://login.shop.example/keys"], "could be anybody's"),
+        (["--oidc-issuer", "http://login.shop.example"], "cannot be trusted's"),
+        (["--oidc-issuer", "https://login.shop.example", "--oidc-jwks", "http://login.shop.example/keys"], "cannot be trusted's"),
     ],
 )
 def test_it_is_said_who_may_or_it_does_not_start(keys: Path, tmp_path: Path, options: list[str], why: str) -> None:

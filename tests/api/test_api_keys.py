@@ -96,7 +96,7 @@ def test_a_file_that_is_spoilt_later_is_reported_and_the_keys_go_on_to_hold(path
 )
 def test_a_file_that_makes_no_sense_is_refused_at_the_start(path: Path, text: str) -> None:
     path.write_text(text)
-    with pytest.raises(UsageError, match="no file of API keys"):
+    with pytest.raises(UsageError, match="not a file of API keys"):
         ApiKeys(path, Reports())
 
 

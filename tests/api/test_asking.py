@@ -144,11 +144,11 @@ def test_what_cannot_be_an_id_is_refused_in_path_and_body() -> None:
         (b'{"type": "Parcel", "id": "p", "args": [7]}', "expected str"),
         (b'{"type": "Parcel", "id": "p", "args": []}', "parcel"),
         (b'{"type": "Parcel", "id": "p", "args": ["x"], "input": "W10="}', "not both"),
-        (b'{"type": "Parcel", "id": "p", "input": "%"}', "no base64"),
+        (b'{"type": "Parcel", "id": "p", "input": "%"}', "not base64"),
         (b'{"type": "Nobody", "id": "p"}', "Parcel"),
         (b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"if_running": "maybe"}}', "maybe"),
         (b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"delay": "soon"}}', "delay"),
-        (b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"timeout": "0s"}}', "longer than nothing"),
+        (b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"timeout": "0s"}}', "must be positive"),
         (b'{"type": "Parcel", "id": "p", "args": ["x"], "signal": {"name": "move"}}', "if_running"),
         (
             b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"if_running": "attach"}, "signal": {"name": ""}}',

@@ -309,7 +309,7 @@ def test_a_wait_is_a_minute_at_most(text: str, seconds: float) -> None:
 def test_a_whole_number_is_within_its_bounds() -> None:
     assert [whole(QueryParams([("n", text)]), "n", 3, 1, 5) for text in ("", "1", "5")] == [3, 1, 5]
     for text in ("0", "6"):
-        with pytest.raises(Problem, match="no whole number from 1 to 5"):
+        with pytest.raises(Problem, match="must be a whole number from 1 to 5"):
             whole(QueryParams([("n", text)]), "n", 3, 1, 5)
 
 

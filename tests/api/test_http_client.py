@@ -381,7 +381,7 @@ def test_a_token_is_given_or_found_in_the_environment_and_asked_for_each_time(
         ("http://[::1", "not understood"),
         ("http://host:99999", "not understood"),
         ("http://host/?token=x", "not understood"),
-        ("http://user:secret@host", "no place for a secret"),
+        ("http://user:secret@host", "do not put secrets"),
     ],
 )
 def test_an_address_that_makes_no_sense_is_refused(address: str, why: str) -> None:
@@ -500,5 +500,5 @@ def test_what_is_no_problem_is_not_the_apis(body: bytes) -> None:
     ],
 )
 def test_what_is_no_request_of_a_client_has_no_route_and_is_not_sent_in_part(command: Any) -> None:
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot be sent"):
         call_of(command)

@@ -78,7 +78,7 @@ def mark(path: Path) -> None:
         ("0/MANIFEST-*", cut, "it has no checkpoint|it is damaged"),
         ("0/MANIFEST-*", garble, "it is damaged"),
         ("0", into_a_file, "it is damaged"),
-        ("0", mark, "its last user found it damaged"),
+        ("0", mark, "its last process found it damaged"),
     ],
 )
 def test_a_damaged_directory_is_begun_anew(
@@ -131,7 +131,7 @@ def test_a_store_that_is_ahead_of_the_topic_is_begun_anew(directory: Path, chron
     _, restorer = opened(directory, chronicle, told.append)
     assert restorer.open(0, end) == end
     assert restorer.open(0, end - 1) is None
-    assert f"it knows the events up to offset {end}, and the topic ends at {end - 1}" in told[0]
+    assert f"it contains the events up to offset {end}, but the topic ends at {end - 1}" in told[0]
     restorer.close(0)
 
 
@@ -186,7 +186,7 @@ def test_a_store_that_another_process_holds_is_left_to_it_and_restored_beside_it
     told: list[str] = []
     store, restorer = opened(directory, chronicle, told.append)
     assert restorer.open(0, end) is None
-    assert "is held by another process: partition 0 gets another one beside it" in told[0]
+    assert "is in use by another process: partition 0 gets a second store beside it" in told[0]
     take_over(restorer, 0, chronicle.topic[0])
     found = contents(store, chronicle)
     store.close()
@@ -202,7 +202,7 @@ def test_when_too_many_hold_a_partition_somebody_has_to_act(tmp_path: Path, chro
     restorers = [opened(tmp_path, chronicle, lambda _: None)[1] for _ in range(BESIDE + 1)]
     for restorer in restorers[:-1]:
         assert restorer.open(0, 0) is None
-    with pytest.raises(InfrastructureError, match=r"8 processes hold the stores of partition 0 .*end those that hang"):
+    with pytest.raises(InfrastructureError, match=r"8 processes use the stores of partition 0 .*end the hanging ones"):
         restorers[-1].open(0, 0)
     for restorer in restorers:
         restorer.close(0)
@@ -212,7 +212,7 @@ def test_a_directory_with_files_of_others_is_refused_and_left_alone(tmp_path: Pa
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "thesis.txt").write_text("all of it", encoding="utf-8")
     _, restorer = opened(tmp_path, chronicle)
-    with pytest.raises(InfrastructureError, match="holds files of others; name an empty directory"):
+    with pytest.raises(InfrastructureError, match="contains other files; name an empty directory"):
         restorer.open(0, 0)
     assert (tmp_path / "0" / "thesis.txt").exists()
 
@@ -221,7 +221,7 @@ def test_a_path_that_is_no_directory_says_what_to_do(tmp_path: Path, chronicle: 
     path = tmp_path / "file"
     path.write_text("hello", encoding="utf-8")
     _, restorer = opened(path, chronicle)
-    with pytest.raises(InfrastructureError, match=r"cannot be used: .*name another one, or give the right to it"):
+    with pytest.raises(InfrastructureError, match=r"cannot be used: .*name another one, or fix its permissions"):
         restorer.open(0, 0)
 
 
@@ -260,7 +260,7 @@ def test_damage_that_a_read_finds_is_an_error_never_a_shorter_answer_and_mended_
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("IO error: No space left on device: While appending to file: /x/000009.log", "no space is left on that disk; free some"),
+        ("IO error: No space left on device: While appending to file: /x/000009.log", "no space left on that disk; free some"),
         ("IO error: While open a file for appending: /x/LOCK: Permission denied", "this user may not read and write it"),
         ("IO error: While open a file: Too many open files", "this user may not read and write it"),
     ],

@@ -61,7 +61,7 @@ def refused(path: Path) -> str:
 
 
 def test_a_second_owner_is_told_the_first_ones_process(media: SqliteMedia, node: Node) -> None:
-    with pytest.raises(InfrastructureError, match=rf"in use by process {os.getpid()}; stop that one"):
+    with pytest.raises(InfrastructureError, match=rf"in use by process {os.getpid()}; stop that process"):
         media.node().open()
 
 
@@ -91,7 +91,7 @@ def test_the_next_format_is_refused(media: SqliteMedia, node: Node) -> None:
     node.close()
     with closing(sqlite3.connect(media.path)) as connection:
         connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    assert f"written by a newer perdure (format {FORMAT + 1}, this one knows {FORMAT})" in refused(media.path)
+    assert f"written by a newer perdure (format {FORMAT + 1}, this version knows {FORMAT})" in refused(media.path)
 
 
 def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_newer_format_is_refused(media: SqliteMedia, node: Node) -> None:
 def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     path.mkdir()
-    assert "cannot be opened; see that it is a file" in refused(path)
+    assert "cannot be opened; check that it is a file" in refused(path)
 
 
 def test_a_damaged_file_is_told_from_a_broken_disk(media: SqliteMedia, node: Node) -> None:

@@ -234,7 +234,7 @@ def test_a_reader_reaches_the_position_of_what_was_answered(line: Line) -> None:
 def test_no_answer_in_time_is_engine_unavailable_and_later_requests_work(line: Line) -> None:
     async def main() -> None:
         transport = line.transport()
-        with pytest.raises(EngineUnavailable, match=r"gave no answer to SignalWorkflow within 0.1 s.*Asking again is safe"):
+        with pytest.raises(EngineUnavailable, match=r"did not answer SignalWorkflow within 0.1 s.*It is safe to retry"):
             await transport.request(signal("silent"), 0.1)
         assert await transport.request(signal("w", "r-2"), 10) == Accepted("r-2", "run of w")
         await transport.close()
@@ -342,7 +342,7 @@ def media(tmp_path: Path) -> Iterator[SqliteMedia]:
 
 
 def test_a_client_of_no_file_is_told_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(InfrastructureError, match="there is no database"):
+    with pytest.raises(InfrastructureError, match="no database"):
         connect(f"sqlite:///{tmp_path / 'app.db'}")
     assert list(tmp_path.iterdir()) == []
 
@@ -366,7 +366,8 @@ def test_a_start_while_nobody_runs_the_database_says_so_and_is_done_later(media:
     async def main() -> None:
         transport = SqliteTransport(media.path)
         with pytest.raises(
-            EngineUnavailable, match=r"nobody is running the database .*start `perdure dev APP --db .*is kept, and done then"
+            EngineUnavailable,
+            match=r"no engine is running on the database .*start `perdure dev APP --db .*is stored and will be processed then",
         ):
             await transport.request(StartWorkflow("w", request_id="r", type="Order"), 0.2)
         await transport.close()
@@ -411,7 +412,7 @@ def test_a_wait_goes_on_over_a_restart_of_the_engine(media: SqliteMedia) -> None
 def test_a_wait_without_limit_ends_when_the_database_is_abandoned(media: SqliteMedia) -> None:
     async def main() -> None:
         transport = SqliteTransport(media.path, abandoned_s=0.2)
-        with pytest.raises(EngineUnavailable, match="nobody is running"):
+        with pytest.raises(EngineUnavailable, match="no engine is running on"):
             await transport.request(AwaitWorkflow("w", request_id="r"), math.inf)
         await transport.close()
 

@@ -150,7 +150,7 @@ async def until(client: Client, id: str, holds: Callable[[Description], bool]) -
 @pytest.mark.parametrize(
     ("what", "advice"),
     [
-        ("spins in Python", "put what computes or waits for long into an activity"),
+        ("spins in Python", "put anything that computes or waits for long into an activity"),
         ("sleeps", "workflow.sleep"),
         ("reads the clock", "workflow.now"),
         ("reads a file", "in an activity"),
@@ -173,7 +173,7 @@ def test_a_run_that_misbehaves_is_suspended_with_the_authors_line_and_goes_on_wh
         assert [state.workflow_id for state in await client.list(status="suspended")] == ["w"]
         with pytest.raises(QueryFailed, match="is suspended"):
             await run.query(Doubtful.is_waiting)
-        assert await other.query(Doubtful.is_waiting), "the others go on"
+        assert await other.query(Doubtful.is_waiting), "running the others"
 
     async def is_mended_now(client: Client) -> None:
         assert await client.get("w", Doubtful.main).result() == "done"
@@ -201,7 +201,7 @@ def test_an_activity_that_nobody_serves_waits_with_the_reason_and_is_run_by_a_re
         description = await until(client, "w", lambda found: bool(found.activities and found.activities[0].reason))
         (waiting,) = description.activities
         assert (waiting.name, waiting.doing) == ("another", "waiting for a worker")
-        assert "knows no activity 'another'; it knows: runs_long, runs_long_in_a_thread, there" in waiting.reason
+        assert "has no activity 'another'; it knows: runs_long, runs_long_in_a_thread, there" in waiting.reason
 
     async def somebody(client: Client) -> None:
         assert await client.get("w", needs_another).result() == "another"

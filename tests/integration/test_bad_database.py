@@ -65,7 +65,7 @@ def make_anothers(path: Path) -> None:
         (make_newer, "written by a newer perdure.*upgrade perdure"),
         (make_text, "is not a database; name another file"),
         (make_anothers, "database of another program; name another file"),
-        (Path.unlink, "there is no database.*start `perdure dev"),
+        (Path.unlink, "no database.*start `perdure dev"),
     ],
 )
 def test_a_file_that_will_not_do_is_told_by_platform_client_and_command_line(
@@ -115,8 +115,8 @@ def test_a_lock_of_another_process_is_told_waited_for_and_costs_nothing(tmp_path
 
     with Platform(REGISTRY, f"sqlite:///{path}", report=said) as platform:
         asyncio.run(main(platform))
-    assert "locked by another process; end what holds it" in said.messages[0]
-    assert "nothing is lost, trying again" in said.messages[0]
+    assert "locked by another process; end that process" in said.messages[0]
+    assert "no data lost, retrying" in said.messages[0]
 
 
 def test_a_full_disk_is_told_waited_for_and_costs_nothing(tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ def test_a_full_disk_is_told_waited_for_and_costs_nothing(tmp_path: Path) -> Non
     with platform:
         asyncio.run(main(platform, store._file))
     assert "no space left" in said.messages[0]
-    assert "nothing is lost, trying again" in said.messages[0]
+    assert "no data lost, retrying" in said.messages[0]

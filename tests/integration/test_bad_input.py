@@ -145,7 +145,7 @@ class Place:
         async def main() -> None:
             async with asyncio.timeout(WITHIN_S), self.platform.client() if self.is_near else Client.connect(self.url) as client:
                 await program(client)
-                alive = await client.start("the others go on", Bad.main, "wait")
+                alive = await client.start("running the others", Bad.main, "wait")
                 await alive.signal(Bad.end)
                 assert await alive.result() == "done"
 
@@ -171,7 +171,7 @@ async def cause_of(handle: Handle[Any, Any]) -> BaseException:
 
 def test_an_unknown_type_is_refused_with_those_that_are_known(place: Place) -> None:
     async def program(client: Client) -> None:
-        with pytest.raises(RequestRefused, match="no workflow type 'Nothing' is known here; known: Bad"):
+        with pytest.raises(RequestRefused, match="unknown workflow type 'Nothing'; known: Bad"):
             await client.start_by_name("w", "Nothing")
         with pytest.raises(WorkflowNotFound):
             await client.state("w")
@@ -304,7 +304,7 @@ def test_exceptions_of_any_length_are_recorded_in_part(place: Place) -> None:
 
 def test_two_mebibytes_are_refused_wherever_they_come_in(place: Place) -> None:
     async def program(client: Client) -> None:
-        limit = "limit is 1048576.*Keep large data in a store of your own and pass its address"
+        limit = "limit is 1048576.*Store large data elsewhere and pass its address"
         with pytest.raises(PayloadError, match=rf"workflow 'Bad'.*{limit}"):
             await client.start("w", Bad.main, LARGE)
         with pytest.raises(PayloadError, match=limit):

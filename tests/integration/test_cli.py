@@ -328,7 +328,7 @@ def test_a_save_starts_the_new_code_in_the_same_process_and_runs_go_on(place: Pa
     dev = devs(place, "app.py")
     ask(place, "start", "a", "Greeting", "Ada")
     (place / "app.py").write_text(APP.replace("Hello, ", "Good morning, "))
-    dev.wait_for("app.py changed, starting again")
+    dev.wait_for("app.py changed, restarting")
     dev.wait_for("Ctrl-C stops", times=2)
     ask(place, "signal", "a", "approve", "Grace")
     assert ask(place, "result", "a") == '"Good morning, Ada! (Grace)"\n'
@@ -338,7 +338,7 @@ def test_a_save_starts_the_new_code_in_the_same_process_and_runs_go_on(place: Pa
 def test_a_broken_save_is_one_line_and_the_old_code_goes_on_until_it_is_mended(place: Path, devs: Callable[..., Dev]) -> None:
     dev = devs(place, "app.py")
     (place / "app.py").write_text(APP + "\nnonsense\n")
-    said = dev.wait_for("still serving what was there before")
+    said = dev.wait_for("still serving the previous version")
     assert f"app.py:{APP.count(chr(10)) + 2}: NameError" in said
     ask(place, "start", "a", "Greeting", "Ada")
     ask(place, "signal", "a", "approve", "Grace")
@@ -411,7 +411,7 @@ def test_a_bad_database_is_one_line_and_exit_code_1(place: Path, devs: Callable[
     assert "missing" in refusal(place, "dev", "app.py", "--db", "missing/perdure.db")
     (place / "corrupt.db").write_bytes(b"not a database" * 1000)
     assert "corrupt.db" in refusal(place, "dev", "app.py", "--db", "corrupt.db")
-    assert "see that it is a file" in refusal(place, "dev", "app.py", "--db", ".")
+    assert "check that it is a file" in refusal(place, "dev", "app.py", "--db", ".")
     devs(place, "app.py")
     assert "perdure.db" in refusal(place, "dev", "app.py")
 

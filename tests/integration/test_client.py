@@ -109,7 +109,7 @@ def test_the_first_signal_through_with_start_starts_what_does_not_run() -> None:
         with pytest.raises(RequestRefused, match="nothing"):
             await env.client.with_start("other", Box.main).signal_by_name("nothing")
         assert [state.workflow_id for state in await env.client.list()] == ["box"], "no run without its signal"
-        with pytest.raises(UsageError, match=r"start\(\) does that"):
+        with pytest.raises(UsageError, match=r"use start\(\) for that"):
             env.client.options(if_running="terminate").with_start("box", Box.main)
 
     on_the_platform(program)

@@ -188,7 +188,7 @@ def test_one_that_is_not_there_is_refused_and_nothing_else_is_done(platform: Pla
     set_aside(db, 70, b"\xff")
     code, _, error = perdure("drop", "70", "99", "--yes")
     assert code == 1
-    assert "there is no open dead letter 99" in error
+    assert "no open dead letter 99" in error
     assert count(db, "dead_letters") == 1
 
 

@@ -87,7 +87,7 @@ def test_a_failed_run_is_an_error_with_what_caused_it(lines: Lines) -> None:
     assert raised.startswith("workflow order-raise failed: Fails: Failure: out of stock (")
     assert HERE in raised
     assert "caused by KeyError: 'x'" in from_step
-    assert lines(logging.WARNING)[0].endswith("there is no further attempt")
+    assert lines(logging.WARNING)[0].endswith("no further attempt")
 
 
 def test_a_storm_of_failures_is_a_few_lines_that_say_how_many_are_left_out(lines: Lines) -> None:

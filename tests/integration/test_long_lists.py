@@ -70,11 +70,11 @@ def test_a_status_that_does_not_exist_is_refused_everywhere_with_those_that_do(
     async def ask() -> None:
         async with Client.connect(f"sqlite:///{path}") as client:
             for ask in (client.list, client.counts):
-                with pytest.raises(RequestRefused, match="'canceled' is none of running, suspended"):
+                with pytest.raises(RequestRefused, match="'canceled': must be one of running, suspended"):
                     await ask(status="canceled")
-            with pytest.raises(RequestRefused, match="is none of started_at"):
+            with pytest.raises(RequestRefused, match="must be one of started_at"):
                 await client.list(sort="created_at")  # type: ignore[arg-type]
-            with pytest.raises(RequestRefused, match="is none of newest, oldest"):
+            with pytest.raises(RequestRefused, match="must be one of newest, oldest"):
                 await client.list(order="desc")  # type: ignore[arg-type]
 
     asyncio.run(ask())

@@ -154,7 +154,7 @@ def test_while_the_database_is_locked_it_is_alive_not_ready_and_says_why(watched
         assert one.metrics()["perdure_ready"] == 0
         other.execute("ROLLBACK")
     other.close()
-    assert locked[0].endswith("nothing is lost, trying again")
+    assert locked[0].endswith("no data lost, retrying")
     until(lambda: one.health("ready")[0] == 200)
     ask(one.place, "result", "sleeper-1")
     seen = one.metrics()

@@ -60,7 +60,7 @@ class Waits:
 
 REGISTRY = Registry.of([Waits], [broken, endless])
 SAYS = {
-    "broken": r"it waits for activity broken, whose attempt 1 failed \(KeyError: .*missing.*\); the next one is at 20",
+    "broken": r"it waits for activity broken, whose attempt 1 failed \(KeyError: .*missing.*\); the next attempt is at 20",
     "endless": r"it waits for .*activity endless",
     "sleep": "it waits for a timer, until 20",
     "suspended": "it is suspended: .*test_waiting_for_results.py",
@@ -147,10 +147,10 @@ def test_without_an_engine_it_says_so_and_the_run_is_not_lost(url: str) -> None:
         run = client.start("run", Waits.run, "signal")
     with SyncClient.connect(url) as client:
         run = client.get("run", Waits.run)
-        with pytest.raises(NotClosed, match="no engine answers: nobody is running the database"):
+        with pytest.raises(NotClosed, match="no engine answers: no engine is running on the database"):
             run.result(timeout="1s")
         shown = Result(url, "run")
-        shown.wait_for("no engine answers: nobody is running the database")
+        shown.wait_for("no engine answers: no engine is running on the database")
         with Platform(REGISTRY, url):
             shown.wait_for("it waits for a signal")
             run.signal(Waits.release)
@@ -163,7 +163,7 @@ def test_nothing_is_promised_about_a_question_that_nobody_answers(url: str) -> N
     shown = Result(url, "run", "--no-wait")
     assert shown.ended() == (1, "")
     assert len(shown.errors) == 1
-    assert "nobody is running the database" in shown.errors[0]
+    assert "no engine is running on the database" in shown.errors[0]
     assert "is kept" not in shown.errors[0]
 
 

@@ -207,7 +207,7 @@ def test_a_waiter_that_cannot_be_answered_does_not_keep_a_run_from_closing(world
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        (cm.StartWorkflow("w", type="NoSuchType"), "no workflow type"),
+        (cm.StartWorkflow("w", type="NoSuchType"), "unknown workflow type"),
         (cm.StartWorkflow("w", type="Bystander", input=b"[1, 2, 3]"), "bad_input"),
         (cm.StartWorkflow("bystander", type="Bystander"), "already_started"),
         (cm.SignalWorkflow("nobody", name="add"), "not_found"),

@@ -47,7 +47,7 @@ def test_brokers_that_are_silent_are_waited_for_with_a_report_and_all_goes_on_wh
             a.wait_for("waiting for the broker", 60)
             for broker in kafka_cluster.brokers:
                 broker.resume()
-            a.wait_for("the broker answers again", 60)
+            a.wait_for("the broker responds again", 60)
         namespace.until_applied(90)
         a.end()
     namespace.audit().assert_exactly_once()

@@ -134,7 +134,7 @@ def test_who_waits_without_a_limit_gives_up_when_no_engine_takes_it(namespace: N
 def test_a_namespace_without_topics_is_said(namespace: Namespace) -> None:
     async def ask() -> None:
         async with Client.connect(f"kafka://{namespace.bootstrap}/nowhere{namespace.name}") as client:
-            with pytest.raises(InfrastructureError, match=r"replies does not exist: `perdure topics apply` makes it"):
+            with pytest.raises(InfrastructureError, match=r"replies does not exist: create it with `perdure topics apply`"):
                 await client.start("x", labour.Day.live, "y")
 
     asyncio.run(ask())

@@ -91,7 +91,7 @@ def test_a_retried_command_lies_under_its_workflow_id_and_is_open_no_longer(lett
     assert [each["id"] for each in listed(perdure)] == ["0/1"]
     code, _, error = perdure("retry", "0/0")
     assert code == 1
-    assert "there is no open dead letter 0/0" in error
+    assert "no open dead letter 0/0" in error
 
 
 def test_what_is_of_no_use_stays_and_says_why(letters: Namespace, perdure: Perdure) -> None:
@@ -115,7 +115,7 @@ def test_what_is_of_no_use_stays_and_says_why(letters: Namespace, perdure: Perdu
     assert HEADER in said["0/1"]
     assert "not kept" in said["0/2"]
     assert "does not exist" in said["0/3"]
-    assert "perdure writes nothing" in said["0/4"]
+    assert "a topic that perdure does not write to" in said["0/4"]
     assert len(listed(perdure)) == 6
     assert len(letters.read("commands")) == 1
 
@@ -160,7 +160,7 @@ def test_what_is_remembered_of_letters_that_are_gone_is_forgotten(letters: Names
 def test_without_the_topics_it_says_how_to_make_them(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["dead-letters", "list", "--kafka", namespace.bootstrap, "--namespace", "nobody"])
-    assert "topic nobody.dead-letters does not exist; `perdure topics apply` makes it" in str(ended.value.code)
+    assert "topic nobody.dead-letters does not exist; create it with `perdure topics apply`" in str(ended.value.code)
 
 
 def test_a_namespace_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -225,7 +225,7 @@ def test_a_mirror_in_use_is_not_written_to(namespace: Namespace, other: str) -> 
     mirrored = there(namespace, other)
     tally = mirrored.tally()
     tally.until(lambda: bool(tally.log.status.owned))
-    with pytest.raises(InfrastructureError, match="is at work in the mirror"):
+    with pytest.raises(InfrastructureError, match="is active in the mirror"):
         round_of(mirror_of(namespace, other))
     mirrored.close()
 
@@ -246,7 +246,7 @@ def test_the_command_copies_what_there_is_and_refuses_a_kafka_as_its_own_mirror(
     assert there(namespace, other).audit().applied == namespace.audit().applied
     refused = mirror(namespace.bootstrap)
     assert refused.returncode == 1
-    assert "both addresses are those of one Kafka" in refused.stderr
+    assert "both addresses belong to the same Kafka cluster" in refused.stderr
 
 
 def _has_applied(namespace: Namespace, count: int) -> bool:

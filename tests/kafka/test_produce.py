@@ -104,7 +104,7 @@ def test_a_topic_that_is_missing_or_ours_makes_dead_letters_and_stops_nothing(
     letters = namespace.dead_letters()
     assert [(each.topic, each.reason, each.key) for each in letters] == [(f"{namespace.name}.{part}", reason, b"p-1")] * 2
     assert [json.loads(each.value or b"")["number"] for each in letters] == [0, 1], "nothing is lost"
-    assert "workflow 'p-1' has produced it" in letters[0].message
+    assert "workflow 'p-1' produced it" in letters[0].message
 
 
 def test_a_topic_that_refuses_a_record_makes_a_dead_letter_and_stops_nothing(

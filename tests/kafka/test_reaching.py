@@ -86,8 +86,8 @@ def web() -> Iterator[str]:
     [
         ("nobody", "Connection refused"),
         ("mute", "no answer within 1.5 s"),
-        ("web", "it is not Kafka that listens there, or it wants TLS"),
-        ("no-such-host.invalid:9092", "see that the host name is right"),
+        ("web", "the listener there is not Kafka, or it requires TLS"),
+        ("no-such-host.invalid:9092", "check the host name"),
     ],
 )
 def test_the_line_has_the_address_and_the_reason(where: str, reason: str, request: pytest.FixtureRequest) -> None:
@@ -111,7 +111,7 @@ def test_it_is_said_again_while_it_lasts_and_once_when_it_is_over(monkeypatch: p
         assert all("cannot be reached" in line for line in lines)
         assert watch.is_away
         cluster.set_up()
-        wait_until(lambda: "answers again after" in said.lines[-1])
+        wait_until(lambda: "responds again after" in said.lines[-1])
         wait_until(lambda: not watch.is_away)
 
 
@@ -129,7 +129,7 @@ def test_a_broker_that_fails_beside_others_that_answer_is_named() -> None:
         said = Said()
         Watch({"bootstrap.servers": cluster.bootstrap}, said).look("Connect to ipv4#10.0.0.3:9092 failed: Connection refused")
         (line,) = said.wait(1)
-        assert "answers, but one of its brokers does not: Connect to ipv4#10.0.0.3:9092" in line
+        assert "responds, but one of its brokers does not: Connect to ipv4#10.0.0.3:9092" in line
 
 
 def test_clients_with_the_same_settings_share_a_watch_and_an_error_wakes_it(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_a_batch_with_commands_of_a_partition_that_was_taken_away_is_aborted_and
             break
     assert first.log._ownership.membership.gone
     assert len(first.owned) == 4, "told only between batches"
-    with pytest.raises(CommitAborted, match="taken from this engine"):
+    with pytest.raises(CommitAborted, match="reassigned to another engine"):
         first.log.commit(first.batch_of(taken))
     first._has_open_batch = False
     first.log.abort()

@@ -178,7 +178,7 @@ def test_a_schema_that_is_not_compatible_is_refused_with_the_difference_and_noth
     subject = f"/{space.name}.state-value"
     registry.ask("POST", f"/subjects{subject}/versions", {"schema": json.dumps(theirs)})
     registry.ask("PUT", f"/config{subject}", {"compatibility": "BACKWARD"})
-    with pytest.raises(InfrastructureError, match="the registry would refuse schemas") as caught:
+    with pytest.raises(InfrastructureError, match="the registry would reject schemas") as caught:
         space.apply()
     assert f"{space.name}.state-value: the registry at {registry.url} has version 1" in str(caught.value)
     assert 'WorkflowState.workflow_id was "long" and is "string"' in str(caught.value)
@@ -248,7 +248,7 @@ def test_what_runs_never_asks_the_registry_and_what_starts_waits_for_it_with_the
         assert served(platform, "bread-1", is_new=False) == "bread, baked"
     assert {is_framed(message) for message in space.read("state")} == {True}
 
-    with pytest.raises(InfrastructureError, match=f"the schema registry at {registry.url} does not answer: Connection"):
+    with pytest.raises(InfrastructureError, match=f"the schema registry at {registry.url} does not respond: Connection"):
         Topics(space.name, space.settings).check()
     clients, status = EngineClients(space.name, "e", space.settings), Status(silent)
     waits = list[str]()
@@ -261,8 +261,8 @@ def test_what_runs_never_asks_the_registry_and_what_starts_waits_for_it_with_the
     # one that came back empty has other schemas under these ids: that is said, and does not pass by waiting
     with pytest.raises(InfrastructureError, match="has no schema under") as caught:
         clients.framing.open(status, registry_comes_back)
-    assert "does not answer: ConnectionRefusedError" in waits[0]
-    assert "Applied again, it registers there" in str(caught.value)
+    assert "does not respond: ConnectionRefusedError" in waits[0]
+    assert "Apply again to register there" in str(caught.value)
     space.apply()
     clients.framing.open(status, lambda _: True)
     assert status.waiting_for == ""
@@ -276,7 +276,7 @@ def test_without_ids_in_the_meta_topic_an_engine_waits_and_says_what_to_do(space
     with pytest.raises(InfrastructureError, match=r"stopped while waiting: .*`perdure topics apply --set schema.registry.url=…`"):
         EngineClients(space.name, "e", space.settings).framing.open(status, lambda _: True)
     (fault, *_) = Topics(space.name, space.settings).check()
-    assert fault.endswith("is not registered: `perdure topics apply` does it")
+    assert fault.endswith("is not registered: run `perdure topics apply`")
 
 
 def test_from_the_command_line(space: Space, registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:

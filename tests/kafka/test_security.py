@@ -53,9 +53,9 @@ def test_a_wrong_password_is_told_from_a_broker_that_is_down(secured: Cluster) -
     ("changed", "reason"),
     [
         ({"sasl.password": "guessed"}, "Authentication failed"),
-        ({"sasl.password": "guessed"}, "see that the user name and the password are right"),
+        ({"sasl.password": "guessed"}, "check the user name and the password"),
         ({"security.protocol": "PLAINTEXT"}, "security.protocol"),
-        ({"security.protocol": "SASL_SSL"}, "see that security.protocol and the certificates are right"),
+        ({"security.protocol": "SASL_SSL"}, "check security.protocol and the certificates"),
     ],
 )
 def test_what_keeps_a_client_out_is_said_in_one_line_without_secrets(

@@ -243,7 +243,7 @@ def test_commands_of_a_topic_that_was_made_anew_are_not_skipped(namespace: Names
     tally = namespace.tally()
     served_by(namespace, tally)
     assert tally.handled == 3
-    assert any("created anew" in line for line in namespace.said)
+    assert any("created again" in line for line in namespace.said)
 
 
 def test_commands_that_were_deleted_before_anybody_took_them_are_told_of(namespace: Namespace) -> None:

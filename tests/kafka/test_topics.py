@@ -83,7 +83,9 @@ def space(kafka: str) -> Space:
 
 
 def test_apply_makes_every_topic_and_check_finds_nothing_to_say(space: Space) -> None:
-    assert space.topics.check() == [f"{space.name}.{t.part} does not exist: `perdure topics apply` makes it" for t in topics_of()]
+    assert space.topics.check() == [
+        f"{space.name}.{t.part} does not exist: create it with `perdure topics apply`" for t in topics_of()
+    ]
     space.apply(partitions=3, queues=["default", "gpu"])
     fixed = {"cancellations": 1, "replies": 4, "dead-letters": 1, "ingest": 1, "audit": 1, "meta": 1}
     assert space.counts() == {"commands": 3, "events": 3, "state": 3, "tasks.default": 12, "tasks.gpu": 12} | fixed
@@ -115,7 +117,7 @@ def test_a_queue_that_is_added_later_keeps_what_was_recorded(space: Space) -> No
     assert {"tasks.first", "tasks.second"} <= set(space.counts())
     assert "tasks.default" not in space.counts()
     assert space.topics.check(["first"]) == []
-    assert space.topics.check(["third"]) == [f"{space.name}.tasks.third does not exist: `perdure topics apply` makes it"]
+    assert space.topics.check(["third"]) == [f"{space.name}.tasks.third does not exist: create it with `perdure topics apply`"]
 
 
 def test_topics_made_by_others_are_taken_as_they_are_when_they_fit(space: Space) -> None:
@@ -131,7 +133,7 @@ def test_topics_made_by_others_are_taken_as_they_are_when_they_fit(space: Space)
 def test_the_number_of_partitions_is_frozen(space: Space) -> None:
     space.apply(partitions=2)
     (fault,) = space.topics.plan(partitions=4).faults
-    assert fault.startswith("--partitions 4: the number is frozen at 2 (recorded)")
+    assert fault.startswith("--partitions 4: the number is fixed at 2 (recorded)")
     assert space.topics.plan(partitions=2).faults == ()
 
 
@@ -148,7 +150,7 @@ def test_partitions_that_somebody_added_are_refused(space: Space) -> None:
     space.add_partitions("commands", 4)
     (fault,) = space.topics.check()
     assert fault.startswith(
-        f"{space.name}.commands has 4 partitions, not 2 as recorded when it was made: partitions must never be added"
+        f"{space.name}.commands has 4 partitions, not 2 as recorded when it was created: partitions must never be added"
     )
     with pytest.raises(InfrastructureError, match="has 4 partitions, not 2"):
         space.apply()
@@ -158,7 +160,7 @@ def test_a_topic_that_was_deleted_is_not_made_anew_in_silence(space: Space) -> N
     space.apply(partitions=2)
     space.delete("events")
     assert [fault.partition(":")[0] for fault in space.topics.check()] == [f"{space.name}.events is gone"]
-    with pytest.raises(InfrastructureError, match="events is gone: it was made with 2 partitions and deleted since"):
+    with pytest.raises(InfrastructureError, match="events is missing: it was created with 2 partitions and has been deleted"):
         space.apply()
     assert "events" not in space.counts()
 
@@ -170,7 +172,7 @@ def test_a_topic_that_was_made_anew_is_told_by_its_id(space: Space) -> None:
     for setting in topics_of()[2].configuration:
         space.configure("state", setting.name, setting.value)
     (fault,) = space.topics.check()
-    assert fault.startswith(f"{space.name}.state was deleted and made anew")
+    assert fault.startswith(f"{space.name}.state was deleted and created again")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_a_configuration_that_loses_records_is_refused(space: Space, part: str, 
     space.configure(part, name, value)
     (found,) = space.topics.check()
     assert found.startswith(f"{space.name}.{part} {fault}")
-    with pytest.raises(InfrastructureError, match="not as they must be"):
+    with pytest.raises(InfrastructureError, match="not configured correctly"):
         space.apply()
     assert space.configuration(part)[name] == value  # it says what differs, and leaves it to who made it so
 
@@ -203,7 +205,7 @@ def test_more_retention_than_needed_is_fine(space: Space, retention: str) -> Non
 
 def test_more_replicas_than_brokers_are_refused(space: Space) -> None:
     assert space.topics.plan(replication=3).faults == (
-        "3 replicas need as many brokers, there are 1: add brokers, or begin with --replication 1",
+        "3 replicas need as many brokers, there are 1: add brokers, or start with --replication 1",
     )
 
 
@@ -292,12 +294,12 @@ def test_plan_apply_check_as_a_person_types_them(space: Space) -> None:
     where = ("--kafka", space.bootstrap, "--namespace", space.name)
     code, out, _ = run("plan", *where, "--partitions", "2")
     assert code == 0
-    assert out.count("to be made") == len(topics_of())
+    assert out.count("to be created") == len(topics_of())
     assert space.counts() == {}
     code, out, _ = run("apply", *where, "--partitions", "2")
     assert code == 0
     assert f"{space.name}.commands" in out
-    assert run("check", *where) == (0, f"the topics of {space.name} are as they must be\n", "")
+    assert run("check", *where) == (0, f"the topics of {space.name} are configured correctly\n", "")
     space.configure("commands", "retention.ms", "1000")
     code, _, err = run("check", *where)
     assert code == 1

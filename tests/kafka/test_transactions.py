@@ -165,7 +165,7 @@ def test_a_commit_whose_outcome_is_not_known_is_repeated_and_reported_until_it_i
     assert ended == [COMMITTED]
     assert made == [], "no other producer while the outcome is not known"
     assert bench.status.waiting_for == ""
-    assert any("answers again" in line for line in bench.said)
+    assert any("responds again" in line for line in bench.said)
 
 
 def test_what_write_raises_aborts_and_the_same_producer_goes_on(bench: Bench) -> None:
@@ -204,7 +204,7 @@ def test_an_engine_that_is_fenced_again_and_again_stops_and_says_why(bench: Benc
         bench.cluster.answer(Api.END_TXN, "PRODUCER_FENCED")
         assert bench.run() == FENCED
     bench.cluster.answer(Api.END_TXN, "PRODUCER_FENCED")
-    with pytest.raises(InfrastructureError, match="instance name of its own"):
+    with pytest.raises(InfrastructureError, match="its own instance name"):
         bench.run()
 
 

@@ -89,7 +89,7 @@ def test_code_that_would_break_open_runs_is_found_before_it_runs(namespace: Name
     with running(namespace, "engine", old, "--state-dir", str(tmp_path / "state")):
         asyncio.run(begin())
         code, said, _ = check(namespace, old)
-        assert (code, said.splitlines()[-1]) == (0, "every run that was replayed goes on with this code")
+        assert (code, said.splitlines()[-1]) == (0, "every replayed run continues with this code")
 
         code, said, _ = check(namespace, app(tmp_path / "new", AFTER), "-o", "json")
         assert code == 1
@@ -103,7 +103,7 @@ def test_code_that_would_break_open_runs_is_found_before_it_runs(namespace: Name
 
         code, said, _ = check(namespace, app(tmp_path / "less", name='(name="Another")'))
         assert code == 1
-        assert "would break: Other: 1 open, and the app has no workflow of this type" in said
+        assert "would break: Other: 1 open, but the app has no workflow of this type" in said
 
 
 def test_a_gate_that_cannot_ask_says_so(kafka: str, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class Unmade(Script):
 
     def take(self, limit: int, timeout_s: float) -> Taken:
         if not self.is_there:
-            raise NotThereYet("topic shop.events does not exist: `perdure topics apply` makes it")
+            raise NotThereYet("topic shop.events does not exist: create it with `perdure topics apply`")
         return super().take(limit, timeout_s)
 
 

@@ -180,7 +180,7 @@ def test_a_view_that_others_are_made_of_stays_and_says_so(database: Database, co
 
 def test_what_cannot_be_columns_is_one_and_says_why(database: Database, connection: Connection) -> None:
     said = keep_in_step(connection, database, {"Order": shape_of(dict[str, int]), "Count": shape_of(int)})
-    assert any("one column of JSON: dict[str, int] is no one structure" in each for each in said)
+    assert any("one column of JSON: dict[str, int] is not a single structure" in each for each in said)
     put(database, w=b'{"a":1}')
     assert rows(database, "SELECT view FROM {s}.wf_order") == [({"a": 1},)]
     assert rows(database, "SELECT view FROM {s}.wf_count") == []

@@ -451,11 +451,11 @@ A_QUEUE: Any = {"queue": "q"}
         (lambda: activity.defn(staticmethod(valid)), "not <staticmethod"),
         (lambda: activity.defn(name="")(valid), "name must not be empty"),
         (lambda: activity.defn(name="a\0b")(valid), r"U\+0000"),
-        (lambda: activity.defn(timeout="0s")(valid), "timeout must be longer than nothing"),
+        (lambda: activity.defn(timeout="0s")(valid), "timeout must be positive"),
         (lambda: activity.defn(timeout="soon")(valid), "cannot read the duration 'soon'"),
         (lambda: activity.defn(queue="x" * 300)(valid), "the queue is 300 bytes long"),
-        (lambda: activity.defn(**AN_UNKNOWN_OPTION)(valid), "there is no option 'local', only name, timeout, retry, queue"),
-        (lambda: activity.step(**A_QUEUE)(valid), "there is no option 'queue', only name, timeout, retry"),
+        (lambda: activity.defn(**AN_UNKNOWN_OPTION)(valid), "unknown option 'local'; known: name, timeout, retry, queue"),
+        (lambda: activity.step(**A_QUEUE)(valid), "unknown option 'queue'; known: name, timeout, retry"),
         (lambda: key.options(queue="q"), "has no queue"),
         (lambda: join.options(idempotency_key=3), "idempotency_key must be text"),  # type: ignore[arg-type]
         (lambda: join.options(retry="often"), "retry must be an activity.Retry"),  # type: ignore[arg-type]
@@ -465,7 +465,7 @@ A_QUEUE: Any = {"queue": "q"}
         (lambda: activity.Retry(coefficient=float("nan")), "coefficient must be"),
         (lambda: activity.Retry(maximum_attempts=0), "maximum_attempts must be"),
         (lambda: activity.Retry(maximum_attempts=True), "maximum_attempts must be"),
-        (lambda: activity.Retry(give_up_after="0s"), "give_up_after must be longer"),
+        (lambda: activity.Retry(give_up_after="0s"), "give_up_after must be positive"),
         (lambda: activity.Retry(first_interval="-1s"), "cannot read the duration"),
         (lambda: activity.Retry(never=(int,)), "exception classes"),  # type: ignore[arg-type]
         (lambda: activity.Retry(never=ValueError), "exception classes"),  # type: ignore[arg-type]
@@ -513,7 +513,7 @@ def test_an_activity_known_by_name_is_scheduled_by_it(loop: RecordingLoop) -> No
 
 
 def test_an_activity_known_by_name_has_no_function_to_run() -> None:
-    with pytest.raises(UsageError, match="known by name only"):
+    with pytest.raises(UsageError, match="declared by name only"):
         asyncio.run(activity.named("translate", returns=int)("x"))
 
 

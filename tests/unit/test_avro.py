@@ -137,7 +137,7 @@ def test_a_record_without_header_is_undecodable() -> None:
 
 def test_a_record_of_an_unknown_schema_names_theirs_and_ours() -> None:
     with pytest.raises(
-        UndecodableRecord, match=r"'commands/9/0123456789abcdef' is not known here; ours is 'commands/2/"
+        UndecodableRecord, match=r"'commands/9/0123456789abcdef' is unknown; this version's is 'commands/2/"
     ) as caught:
         COMMANDS.decode(COMMANDS.encode(FireTimer("w", number=1)), b"commands/9/0123456789abcdef")
     assert caught.value.reason == "unknown_schema"
@@ -187,7 +187,7 @@ def test_a_kind_that_only_the_newer_schema_has_is_undecodable() -> None:
     value = {"command": ("perdure.commands.OfTheFuture", {"depth": 3})}
     FASTAVRO.schemaless_writer(new_bytes, without_logical_types(newer), value)
     COMMANDS.learn(b"commands/2/of a test", json.dumps(newer))
-    with pytest.raises(UndecodableRecord, match="does not fit its schema, or ours"):
+    with pytest.raises(UndecodableRecord, match="does not match its schema, or this version's"):
         COMMANDS.decode(new_bytes.getvalue(), b"commands/2/of a test")
 
 

@@ -192,7 +192,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Any, {1, 2}, "set"), (Any, Path("x"), "Path"), (Any, UserDict(a=1), "UserDict"), (list[Any], [(1,)], "tuple"), (dict[str, Any], {"a": (1,)}, "tuple"),
     (float, NO_NUMBER, "NaN"), (float | None, NO_NUMBER, "nan"), (list[float | None], [1.0, float("-inf")], r"at \[1\]"), (float, (1 << 53) + 1, "int"),
     (Bag, Bag(maybe=NO_NUMBER), r"at \.maybe"), (Bag, Bag((1,)), r"at \.anything"), (Decimal, Decimal("NaN"), "NaN"), (Decimal, Decimal("sNaN"), "NaN"),
-    (dict[int | str, str], {1: "a", "1": "b"}, "same text|come back as others"), (dict[int | str, str], {1: "b"}, "come back as others"),
+    (dict[int | str, str], {1: "a", "1": "b"}, "same text|come back changed"), (dict[int | str, str], {1: "b"}, "come back changed"),
     (dict[str, int], {1: 1}, "key 1"), (dict[int, int], {True: 1}, "key True"), (dict[Any, int], {None: 1}, "NoneType"), (dict[float, int], {NO_NUMBER: 1}, "nan"),
     (datetime, datetime(2026, 7, 1, tzinfo=VIENNA), "time zone Europe/Vienna"), (datetime, datetime(2026, 10, 25, 2, 30, fold=1), "fold=1"),
     (datetime, datetime(2026, 1, 1, tzinfo=timezone(timedelta(seconds=61))), "seconds would be lost"), (Bag, Bag(at=datetime(2026, 1, 1, tzinfo=VIENNA)), "zone"),
@@ -560,7 +560,7 @@ def test_a_pydantic_model_comes_back_equal(annotation: Any, value: Any) -> None:
 @pytest.mark.parametrize(
     ("annotation", "value", "message"),
     [
-        (WithSecret, WithSecret(user="u", key=pydantic.SecretStr("k")), r"is a secret, which payloads would record.* at \.key"),
+        (WithSecret, WithSecret(user="u", key=pydantic.SecretStr("k")), r"is a secret, which would be recorded.* at \.key"),
         (WithSecret, WithSecret(user="u", key=pydantic.SecretStr(""), raw=pydantic.SecretBytes(b"k")), r"at \.raw"),
         (list[WithSecret], [WithSecret(user="u", key=pydantic.SecretStr("k"))], r"at \[0\]\.key"),
         (Excluding, Excluding(kept=1, left=2), r"at \.left"),

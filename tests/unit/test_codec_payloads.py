@@ -250,9 +250,9 @@ def test_what_cannot_be_encoded_is_named(value: object, message: str) -> None:
         (
             b"{}",
             Address | Order,
-            r"^the result is of type .*Address \| .*Order, which cannot be told from JSON: its alternatives look alike",
+            r"^the result is of type .*Address \| .*Order, whose alternatives JSON cannot distinguish: its alternatives look alike",
         ),
-        (b"1", {}, "^the result is of type {}, which cannot be told from JSON: Type '{}' is not supported"),
+        (b"1", {}, "^the result is of type {}, whose alternatives JSON cannot distinguish: Type '{}' is not supported"),
     ],
 )
 def test_what_does_not_fit_its_annotation_is_named(payload: bytes, annotation: Any, message: str) -> None:
@@ -262,7 +262,7 @@ def test_what_does_not_fit_its_annotation_is_named(payload: bytes, annotation: A
 
 def test_a_value_over_the_limit_is_refused_with_advice() -> None:
     assert payloads.encode("x" * (1024 * 1024 - 2), what="the result")
-    with pytest.raises(PayloadError, match=r"the result is 1048577 bytes long, the limit is 1048576\. Keep large data"):
+    with pytest.raises(PayloadError, match=r"the result is 1048577 bytes long, the limit is 1048576\. Store large data"):
         payloads.encode("x" * (1024 * 1024 - 1), what="the result")
 
 
@@ -387,7 +387,7 @@ def test_arguments_that_do_not_fit_are_named_where_they_are_given(
         (plain, b'["o",1,null,2,3]', "^activity 'charge' takes 4 arguments, got 5$"),
         (nothing, b"[1]", "takes no arguments, got 1"),
         (plain, b'["o","x"]', "argument 'cents' expected int, got str"),
-        (plain, b'{"args":["o",1],"kwargs":{"x":1}}', "there is no argument 'x' that is given by name"),
+        (plain, b'{"args":["o",1],"kwargs":{"x":1}}', "it has no keyword argument 'x'"),
         (plain, b'{"args":["o"]}', "must be an array, or an object of args and kwargs"),
         (plain, b"3", "must be an array, or an object of args and kwargs"),
         (plain, b"", "must be an array, or an object of args and kwargs"),

@@ -224,16 +224,16 @@ GOOD = history_to_json(history_of([[TimerStarted(1, 5)]], 0, b""))
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "this is not a history"),
-        ("[]", "this is not a history"),
-        ("{}", "this is not a history"),
+        ("", "this is not a perdure history"),
+        ("[]", "this is not a perdure history"),
+        ("{}", "this is not a perdure history"),
         (GOOD.replace("perdure history 1", "perdure history 9"), "'perdure history 9', not 'perdure history 1'"),
         (GOOD.replace('"TimerStarted"', '"TimerInvented"'), "TimerInvented"),
         (GOOD.replace('"number": 1', '"number": "one"'), "Expected `int`, got `str`"),
         (GOOD.replace('"number"', '"numbers"'), "numbers"),
         (GOOD.replace('"at": "1970', '"at": "in 1970'), "isoformat"),
-        (GOOD.replace('"record"', '"records"'), "this is not a history"),
-        (GOOD[:-10], "this is not a history"),
+        (GOOD.replace('"record"', '"records"'), "this is not a perdure history"),
+        (GOOD[:-10], "this is not a perdure history"),
     ],
 )
 def test_what_is_no_history_is_refused(text: str, message: str) -> None:

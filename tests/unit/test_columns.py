@@ -175,18 +175,18 @@ def test_other_structures_and_single_values_are_columns_too(annotation: Any, exp
 @pytest.mark.parametrize(
     ("annotation", "reason"),
     [
-        (Any, "no one structure"),
-        (dict[str, int], "no one structure"),
-        (list[Order], "no one structure"),
-        (Order | Line, "no one structure"),
+        (Any, "not a single structure"),
+        (dict[str, int], "not a single structure"),
+        (list[Order], "not a single structure"),
+        (Order | Line, "not a single structure"),
         (Arrayed, "an array in JSON"),
-        (Tuple, "has no fields"),
-        (object, "has no fields"),
-        (Empty, "has no fields"),
-        (Broken, "cannot be told"),
-        ("its annotation", "not known"),
+        (Tuple, "has no statically known fields"),
+        (object, "has no statically known fields"),
+        (Empty, "has no statically known fields"),
+        (Broken, "cannot be determined"),
+        ("its annotation", "is unknown"),
         (dict_with({"a\0b": int}), "cannot name a column"),
-        (Mixed, "no fields"),
+        (Mixed, "no statically known fields"),
     ],
 )
 def test_what_cannot_be_columns_is_one_of_json_and_says_why(annotation: Any, reason: str) -> None:

@@ -37,7 +37,7 @@ def test_all_that_is_refused_is_named_at_once() -> None:
 
 
 def test_a_setting_of_topics_is_found_where_it_hides() -> None:
-    with pytest.raises(UsageError, match=r"partitioner \(keys must lie"):
+    with pytest.raises(UsageError, match=r"partitioner \(keys must be partitioned"):
         checked({"default.topic.config": {"partitioner": "random"}})
 
 

@@ -27,8 +27,8 @@ def test_an_id_one_byte_longer_is_refused_with_its_size(value: str) -> None:
         (7, "the workflow id must be text, not int"),
         (None, "the workflow id must be text, not NoneType"),
         ("", "the workflow id must not be empty"),
-        ("a\nb", "the workflow id 'a\\nb' holds the character U+000A; use printable characters only"),
-        ("a\ud800", "the workflow id 'a\\ud800' holds the character U+D800; use printable characters only"),
+        ("a\nb", "the workflow id 'a\\nb' contains the character U+000A; use printable characters only"),
+        ("a\ud800", "the workflow id 'a\\ud800' contains the character U+D800; use printable characters only"),
     ],
 )
 def test_what_cannot_be_an_id_is_refused_with_the_reason(value: object, fault: str) -> None:
@@ -44,9 +44,9 @@ def test_a_reason_may_be_as_long_as_the_limit(reason: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "fault"),
     [
-        ("x" * 16_385, "the reason is 16385 bytes long, the limit is 16384; say it shorter"),
-        (TWO_BYTES * 8_192 + "x", "the reason is 16385 bytes long, the limit is 16384; say it shorter"),
-        (FOUR_BYTES * 4_097, "the reason is 16388 bytes long, the limit is 16384; say it shorter"),
+        ("x" * 16_385, "the reason is 16385 bytes long, the limit is 16384; shorten it"),
+        (TWO_BYTES * 8_192 + "x", "the reason is 16385 bytes long, the limit is 16384; shorten it"),
+        (FOUR_BYTES * 4_097, "the reason is 16388 bytes long, the limit is 16384; shorten it"),
         ("\ud800", "the reason is not valid Unicode"),
         (b"x", "the reason must be text, not bytes"),
     ],

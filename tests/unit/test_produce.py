@@ -136,9 +136,9 @@ def test_what_cannot_be_a_record_is_refused_on_the_authors_line(
     [
         (object(), None, "the record for topic 'shop.shipped' cannot be encoded"),
         ("x" * (1 << 20), None, "is 1048578 bytes long, the limit is 1048576"),
-        (Shipped("o"), workflow.Avro("{"), "its Avro schema is none"),
-        ({"order": 7}, workflow.Avro(SCHEMA), "does not fit its Avro schema"),
-        ({"order": "o", "boxes": 1, "more": 2}, workflow.Avro(SCHEMA), "does not fit its Avro schema"),
+        (Shipped("o"), workflow.Avro("{"), "its Avro schema is invalid"),
+        ({"order": 7}, workflow.Avro(SCHEMA), "does not match its Avro schema"),
+        ({"order": "o", "boxes": 1, "more": 2}, workflow.Avro(SCHEMA), "does not match its Avro schema"),
     ],
 )
 def test_a_value_that_cannot_be_sent_is_said(loop: RunLoop, value: Any, avro: Any, fault: str) -> None:

@@ -153,10 +153,10 @@ def test_a_value_is_written_as_its_schema_has_it(value: object, schema: Any, bac
     [
         (datetime(2026, 1, 2), of("long", "timestamp-micros"), "no time zone"),
         (datetime(2026, 1, 2, tzinfo=UTC), of("long", "local-timestamp-micros"), "has a time zone"),
-        (Decimal("1.234"), DECIMAL, "does not fit its Avro schema"),
+        (Decimal("1.234"), DECIMAL, "does not match its Avro schema"),
         (Decimal("1.5"), "double", "use a logical type"),
-        (Order(), LINE, "does not fit its Avro schema"),
-        ("x", "long", "does not fit its Avro schema"),
+        (Order(), LINE, "does not match its Avro schema"),
+        ("x", "long", "does not match its Avro schema"),
     ],
 )
 def test_what_does_not_fit_its_schema_is_refused(value: object, schema: Any, message: str) -> None:

@@ -48,7 +48,7 @@ def test_compensations_run_newest_first_and_one_that_fails_stops_none(caplog: py
     with pytest.raises(Failure, match="original"):
         asyncio.run(code())
     assert undone.order == ["3", "2", "1"]
-    assert [record.getMessage() for record in caplog.records] == ["the compensation failing failed; the others go on"]
+    assert [record.getMessage() for record in caplog.records] == ["the compensation failing failed; running the others"]
 
 
 @pytest.mark.parametrize(("is_replaying", "lines"), [(False, 1), (True, 0)])

@@ -111,7 +111,7 @@ def test_the_loop_of_activities_survives_a_stop_and_an_exit_and_its_death_is_not
     side.call(stop())
     until(threads.dead)
     assert "perdure-side" in is_live(Observed()).reasons[0]
-    with pytest.raises(InfrastructureError, match="is gone"):
+    with pytest.raises(InfrastructureError, match="has ended"):
         side.call(answer())
     side.stop()
 
@@ -125,7 +125,7 @@ def test_a_loop_that_stands_still_is_not_ready_and_says_what_holds_it() -> None:
     (pulse,) = threads.pulses()
     assert pulse.silent_s >= BLOCKED_S
     (reason,) = is_ready(Observed()).reasons
-    assert reason.startswith("perdure-side stands still")
+    assert reason.startswith("perdure-side is blocked by")
     assert f"{Path(__file__).name}" not in reason, "no line of an author holds it"
     released.set()
     until(lambda: not pulse.trouble)

@@ -48,7 +48,7 @@ _PROBLEM: Final = {
         "type": {"type": "string", "format": "uri", "examples": ["https://perdure.dev/problems/workflow-not-found"]},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "What is wrong here, and what to do."},
+        "detail": {"type": "string", "description": "What is wrong, and what to do."},
     },
 }
 
@@ -139,12 +139,12 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
         except (InfrastructureError, ClientError) as error:
             return json({"is_ready": False, "reason": str(error)}, 503)
         except TimeoutError:
-            return json({"is_ready": False, "reason": f"what is read does not answer within {READY_S:g} s"}, 503)
+            return json({"is_ready": False, "reason": f"the database behind this API does not answer within {READY_S:g} s"}, 503)
         return json({"is_ready": True})
 
 
 def _methods_of(app: FastAPI, request: Request) -> list[str]:
-    """What a path takes; the framework names the methods of its first route only."""
+    """Methods that a path accepts; the framework names the methods of its first route only."""
     found: set[str] = set()
     for route in app.routes:
         match, _ = route.matches(request.scope)
@@ -167,10 +167,10 @@ def _add_refusals(app: FastAPI) -> None:
         if error.status_code == 405:
             takes = ", ".join(_methods_of(app, request)) or "another one"
             return problem(
-                "method-not-allowed", f"{request.method} is not for this route; it takes {takes}", {"Allow": takes}
+                "method-not-allowed", f"{request.method} is not allowed on this route; use {takes}", {"Allow": takes}
             ).response()
         if error.status_code == 404:
-            places = f"{DOCUMENT} lists them, {PAGE} shows them to people"
+            places = f"{DOCUMENT} lists all routes, {PAGE} shows them as a page"
             return problem("not-found", f"there is no route {request.url.path[:200]!r}; {places}").response()
         return Problem(error.status_code, "http", "The request was refused", str(error.detail)).response()
 
@@ -188,7 +188,7 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def of_a_client_that_left(request: Request, _: ClientDisconnect) -> Response:
-        _log.debug("%s %s: the client went away before its request was complete", request.method, request.url.path)
+        _log.debug("%s %s: the client disconnected before its request was complete", request.method, request.url.path)
         return Response(status_code=400)  # nobody reads it
 
     @app.exception_handler(Exception)

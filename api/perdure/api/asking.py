@@ -1,4 +1,4 @@
-"""What is asked of workflows: start, signal, query, cancel, terminate."""
+"""Requests to workflows: start, signal, query, cancel, terminate."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "maxLength": 255},
-    "description": "A second request with the same key, by the same caller, of the same operation, for the same workflow acts once, and gets the same answer; with another content it is refused (422).",
+    "description": "A request repeated with the same key by the same caller, for the same operation and workflow, has no second effect and gets the same answer; with different content it is rejected (422).",
 }
 _OPTIONS: Final = {
     "type": "object",
@@ -71,7 +71,7 @@ _SIGNAL: Final = {
     "additionalProperties": False,
     "required": ["name"],
     "properties": {"name": {"type": "string"}, "args": _ARGS},
-    "description": "Signal-with-start, with if_running=attach: the run that is open takes it; when there is none, one starts with it. One command, never a half.",
+    "description": "Signal-with-start, with if_running=attach: signals the open run or, if there is none, starts one with the signal, atomically.",
 }
 
 
@@ -83,7 +83,7 @@ _SIGNAL: Final = {
     ),
     responses={
         "201": {"description": "Started, durably", "content": {"application/json": _ACCEPTED}},
-        "200": {"description": "It runs already: attached to, or the same request once more", "content": {"application/json": _ACCEPTED}},
+        "200": {"description": "Already running: attached, or the same request repeated", "content": {"application/json": _ACCEPTED}},
     },
 )  # fmt: skip
 async def start_workflow(asked: Asked) -> Response:
@@ -95,14 +95,14 @@ async def start_workflow(asked: Asked) -> Response:
         raise refused(fault)
     options, given = body.options, body.payload
     if options.timeout is not None and not duration_us("timeout", options.timeout):
-        raise refused("timeout must be longer than nothing; leave it out for none")
+        raise refused("timeout must be positive; omit it for no timeout")
     attributes = msgspec.json.encode(options.attributes) if options.attributes else b""
     if asked.backend.registry is not None and (definition := asked.backend.registry.workflows.get(body.type)) is not None:
         _check(definition.run_fn, given, f"workflow {body.type!r}")
     if body.signal is not None:
         if options.if_running != "attach":
             raise refused(
-                'a start with a signal needs the option if_running="attach": the signal is for the run that is open, or the new one'
+                'a start with a signal requires if_running="attach": the signal goes to the open run, or to the new one'
             )
         if fault := fault_of_id(body.signal.name, "signal's name"):
             raise refused(fault)
@@ -126,7 +126,7 @@ async def start_workflow(asked: Asked) -> Response:
 @routes.add(
     "POST", "/workflows/{id}/signals/{name}", Role.OPERATOR, "Send a signal", action="signal", parameters=[_KEY],
     body=_body({"properties": {"args": _ARGS, "run_id": {"type": "string"}}}, {"args": ["Grace"]}),
-    responses={"202": {"description": "Recorded, durably; its handler may still run", "content": {"application/json": _ACCEPTED}}},
+    responses={"202": {"description": "Recorded durably; its handler may still be running", "content": {"application/json": _ACCEPTED}}},
 )  # fmt: skip
 async def signal_workflow(asked: Asked) -> Response:
     """Send one."""
@@ -140,9 +140,9 @@ async def signal_workflow(asked: Asked) -> Response:
 
 
 @routes.add(
-    "POST", "/workflows/{id}/queries/{name}", Role.READER, "Ask the live run",
+    "POST", "/workflows/{id}/queries/{name}", Role.READER, "Query the live run",
     body=_body({"properties": {"args": _ARGS, "run_id": {"type": "string"}}}, {"args": []}),
-    responses={"200": {"description": "What it answered", "content": {"application/json": {"example": {"result": "PT30S"}}}}},
+    responses={"200": {"description": "The query's result", "content": {"application/json": {"example": {"result": "PT30S"}}}}},
 )  # fmt: skip
 async def query_workflow(asked: Asked) -> Response:
     """Ask; leaves no event."""
@@ -175,8 +175,8 @@ def _ending(path: str, summary: str, action: str, kind: Callable[..., Any]) -> N
     end.__name__ = f"{path}_workflow"
 
 
-_ending("cancel", "Ask a run to end", "cancel", CancelWorkflow)
-_ending("terminate", "End a run; none of its code runs", "terminate", TerminateWorkflow)
+_ending("cancel", "Request cancellation of a run", "cancel", CancelWorkflow)
+_ending("terminate", "Terminate a run, without running any of its code", "terminate", TerminateWorkflow)
 
 
 async def _accepted(asked: Asked, command: Request, new_status: int = 202) -> Response:
@@ -200,7 +200,7 @@ async def _reply(asked: Asked, command: Request) -> AnyReply:
 
 def _refused(asked: Asked, reply: AnyReply) -> Response:
     if not isinstance(reply, Refused):
-        raise problem("internal", f"the engine sent {type(reply).__name__}: is it of another version?")
+        raise problem("internal", f"the engine sent {type(reply).__name__}: does it run another version?")
     refusal = of_refusal(reply)
     return record_of(reply, refusal.status) if wants_record(asked) else refusal.response()
 
@@ -237,7 +237,7 @@ def _trace(asked: Asked) -> str:
 
 
 def _check(fn: Callable[..., Any], given: bytes, what: str) -> None:
-    """Hold arguments against the signature here, where whoever sent them still waits."""
+    """Validate arguments against the signature here, so that the caller gets the error immediately."""
     if given.startswith(b"\0"):
         return
     try:

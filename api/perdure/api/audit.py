@@ -1,6 +1,8 @@
-"""Everything that operators and admins ask for is written down: who, what, on what, when, and what became of it.
+"""Everything that operators and admins ask for is recorded: who, what, on what, when, and what became of
+it.
 
-An entry goes to the log of the process (logger `perdure.audit`) and to the audit trail of the platform (`ports/audit.py`), before the answer leaves. Entries
+An entry goes to the log of the process (logger `perdure.audit`) and to the audit trail of the platform
+(`ports/audit.py`), before the answer leaves. Entries
 that come while others are being written are written together.
 """
 
@@ -39,7 +41,9 @@ class AuditLog:
         self._waiting: list[tuple[AuditEntry, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self.fault = ""
-        """Why the last entry could not be kept; empty: it was. The log of the process has it in any case."""
+        """Why the last entry could not be stored; empty: it was stored. The process log has every entry in
+        any case.
+        """
 
     async def record(
         self,
@@ -93,7 +97,7 @@ class AuditLog:
         return await asyncio.to_thread(self._trail.entries, limit, before)
 
     async def close(self) -> None:
-        """Keep what still waits, and let go."""
+        """Write the waiting entries, then close."""
         if self._writing is not None:
             await self._writing
         await asyncio.to_thread(self._trail.close)

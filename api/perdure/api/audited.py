@@ -1,4 +1,4 @@
-"""A request that the audit log is told of, however it ends."""
+"""An audited request: its entry is written however the request ends."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _LEAST_FAULT = 500
 
 
 class Record:
-    """What is known of the request so far.
+    """The request's audit entry so far.
 
     Attributes:
-        asked: once it was let in.
+        asked: the admitted request, once admitted.
         response: once there is one.
     """
 
@@ -38,9 +38,9 @@ class Record:
 
 @asynccontextmanager
 async def audited(log: AuditLog, action: str, request: Request) -> AsyncGenerator[Record]:
-    """Around the admission and the handler; the entry is kept when this ends.
+    """Context manager around admission and handler; stores the entry on exit.
 
-    A stranger, of whom nothing is known, is not written down: they could fill the trail.
+    A stranger, of whom nothing is known, is not recorded: they could fill the trail.
 
     Args:
         log: of the API.

@@ -30,15 +30,15 @@ def routes_of(log: AuditLog) -> list[Route]:
     routes = Routes()
 
     @routes.add(
-        "GET", "/audit", Role.ADMIN, "What was done, latest first",
+        "GET", "/audit", Role.ADMIN, "Entries, latest first",
         parameters=[
-            {"name": "limit", "in": "query", "schema": {"type": "string"}, "description": f"Of the page, 1 to {PAGE_LIMIT}."},
-            {"name": "before", "in": "query", "schema": {"type": "string"}, "description": "`next` of the page before."},
+            {"name": "limit", "in": "query", "schema": {"type": "string"}, "description": f"Page size, 1 to {PAGE_LIMIT}."},
+            {"name": "before", "in": "query", "schema": {"type": "string"}, "description": "`next` of the previous page."},
         ],
         responses={"200": {"description": "A page", "content": {"application/json": {"example": {"entries": [_EXAMPLE], "next": 4711}}}}},
     )  # fmt: skip
     async def read_audit(asked: Asked) -> Response:
-        """Who asked for what, on what, and what became of it."""
+        """List audit entries."""
         parameters = asked.request.query_params
         only(parameters, "limit", "before")
         limit, before = whole(parameters, "limit", 100, 1, PAGE_LIMIT), whole(parameters, "before", 0, 0, 2**62)

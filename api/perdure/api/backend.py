@@ -1,4 +1,4 @@
-"""What the API stands on: whom it asks, and what it reads."""
+"""Backend of the API: the transport that carries its requests, and the reader that serves its reads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Operations(Protocol):
 
 
 class Large:
-    """Threads for what may be large. Many wait for stores at once, but only one at a time decodes and encodes.
+    """Threads for large data. Many threads may wait for stores, but only one at a time decodes and encodes.
 
     Attributes:
         turn: `with large.turn():` around what decodes and encodes.
@@ -64,17 +64,17 @@ class Large:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Of one namespace.
+    """The backend of one namespace.
 
     Attributes:
         namespace: its name.
         transport: carries requests; belongs to the server's loop.
-        feed: tells of states that change.
-        reader: what is read, when it is not the transport's own.
-        registry: the workflow types that arguments are held against before anything is sent; None: the engine does.
+        feed: publishes changed states.
+        reader: serves reads, unless the transport's own does.
+        registry: workflow types for validating arguments before sending; None: the engine validates.
         dead_letters: opens those of the namespace.
         operations: task queues and workers.
-        closing: what else is let go of in the end.
+        closing: other parts to close.
         turns: of requests with one request id.
         large: the threads for what may be large.
     """
@@ -99,7 +99,7 @@ class Backend:
         return await asyncio.to_thread(question, reader)
 
     async def state(self, workflow_id: str) -> WorkflowState | None:
-        """The state of a workflow id: at once where that is one look-up."""
+        """The state of a workflow id; returns immediately where that is one look-up."""
         if self.reader is None and self.transport.is_reader_near:
             return self.transport.reader.state(workflow_id)
         return await self.read(lambda reader: reader.state(workflow_id))
@@ -109,7 +109,7 @@ class Backend:
         return await self.large.run(question, self.reader or self.transport.reader)
 
     async def reached(self, position: Position, seconds: float) -> bool:
-        """Wait until what is read reflects a position; whether it does. No thread waits."""
+        """Wait until reads reflect a position; whether it does. No thread waits."""
         deadline = time.monotonic() + seconds
         pause_s = LOOK_S
         while not await self.read(lambda reader: reader.wait_for(position, 0)):
@@ -135,12 +135,10 @@ class Backend:
         positions = [await self.transport.position(workflow_id)] if workflow_id else await self.feed.positions()
         for position in positions:
             if not await self.reached(position, seconds):
-                raise ReadLags(
-                    f"what is read is still behind position {position} after {seconds:g} s: how is `perdure projector` doing?"
-                )
+                raise ReadLags(f"reads are still behind position {position} after {seconds:g} s; check `perdure projector`")
 
     async def close(self) -> None:
-        """Let go of all of it."""
+        """Close all parts."""
         self.large.close()
         await self.feed.close()
         await self.transport.close()

@@ -1,4 +1,4 @@
-"""What bodies of requests hold, and what is wrong with them."""
+"""Request bodies: their schemas and validation."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ class Start(Body, frozen=True):
 
 
 class Reason(Body, frozen=True):
-    """Why."""
+    """The reason of a cancellation or termination."""
 
     reason: str = ""
     run_id: str = ""
 
 
 async def body_of(request: Request, kind: type[B], *, is_needed: bool = True) -> B:
-    """What the body holds.
+    """Decode and validate the body.
 
     Raises:
         Problem: it is not JSON, does not fit, or does not come.
@@ -103,9 +103,7 @@ async def body_of(request: Request, kind: type[B], *, is_needed: bool = True) ->
         async with asyncio.timeout(BODY_S):
             data = await request.body()
     except TimeoutError:
-        raise problem(
-            "request-timeout", f"the body did not come to its end within {BODY_S:g} s", {"Connection": "close"}
-        ) from None
+        raise problem("request-timeout", f"the body was not complete within {BODY_S:g} s", {"Connection": "close"}) from None
     if not data and not is_needed:
         return kind()
     content_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
@@ -117,7 +115,7 @@ async def body_of(request: Request, kind: type[B], *, is_needed: bool = True) ->
         words = str(error).replace("`", "")
         raise refused(f"the body: {words[:1].lower()}{words[1:]}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise refused(f"the body is no JSON: {error}") from None
+        raise refused(f"the body is not JSON: {error}") from None
 
 
 def payload_of(args: msgspec.Raw, encoded: str | None) -> bytes:
@@ -132,10 +130,10 @@ def payload_of(args: msgspec.Raw, encoded: str | None) -> bytes:
         try:
             return b64decode(encoded, validate=True)
         except binascii.Error:
-            raise refused("input is no base64") from None
+            raise refused("input is not base64") from None
     data = bytes(args)
     if not data.lstrip().startswith(b"["):
-        raise refused("args must be an array: the arguments by position")
+        raise refused("args must be an array of positional arguments")
     return data
 
 

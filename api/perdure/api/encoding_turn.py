@@ -1,4 +1,4 @@
-"""Whose turn it is to decode and encode what is large: one thread's at a time."""
+"""Serialises the decoding and encoding of large data: one thread at a time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from threading import Lock
 from typing import Final
 
 SWITCH_S: Final = 0.0005
-"""How long a thread that encodes keeps the interpreter's lock from others; Python's own 5 ms are a request's time."""
+"""How long an encoding thread may hold the interpreter lock; Python's default of 5 ms is as long as a whole
+request.
+"""
 
 
 class EncodingTurn:
-    """The server's loop waits for the interpreter's lock at every step, a switch interval for each thread that wants it, too.
+    """Lets one thread encode at a time, and shortens the interpreter's switch interval while it does.
 
     So only one thread encodes at a time, and the interval is short meanwhile.
     """

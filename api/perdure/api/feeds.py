@@ -49,10 +49,10 @@ class Feed(Protocol):
         """
 
     async def positions(self) -> list[Position]:
-        """What a reader must have reached that sees all that was told; one for each partition.
+        """Positions that a reader must reach to see everything published so far; one for each partition.
 
         Raises:
-            InfrastructureError: it cannot be said.
+            InfrastructureError: the positions are unknown.
         """
         ...
 
@@ -61,7 +61,7 @@ class Feed(Protocol):
 
 
 class PollingFeed:
-    """Looks again and again at what a reader has: beside a file that another process runs, whose readers see a write at once.
+    """Polls a reader for changes: for a file that another process runs.
 
     Args:
         reader: of the file; used in a thread, and closed with this.
@@ -87,7 +87,7 @@ class PollingFeed:
             async with asyncio.timeout(BEGUN_S):
                 await self._has_begun.wait()
         except TimeoutError:
-            raise InfrastructureError("the file cannot be read yet, so nothing can be watched: ask again") from None
+            raise InfrastructureError("the database file cannot be read yet; retry") from None
 
     async def positions(self) -> list[Position]:
         """None: every read sees all that was answered before it."""
@@ -113,7 +113,7 @@ class PollingFeed:
                 else:
                     await self._look(listener)
             except InfrastructureError as error:
-                _log.warning("what has changed cannot be read: %s", error)
+                _log.warning("state changes cannot be read: %s", error)
                 await asyncio.sleep(TROUBLE_S)
             took_s = time.monotonic() - began_at
             await asyncio.sleep(max(self._look_s, SHARE * took_s))

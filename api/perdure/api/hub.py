@@ -1,10 +1,14 @@
-"""Who watches, and what they are to be told: one hub a process, however many watch.
+"""Fans out state changes to the SSE subscribers of one process.
 
-An event is encoded once, and all who wait for it hold the same bytes. Two bounds keep slow readers cheap: of one reader's queue, and of all bytes that
-wait in the process; beyond them, the reader who is furthest behind is cut. Nothing is lost by that: `Last-Event-ID` says where they were.
+An event is encoded once, and all who wait for it hold the same bytes. Two bounds keep slow readers cheap:
+of one reader's queue, and of all bytes that
+wait in the process; beyond them, the reader who is furthest behind is cut. No data is lost by that:
+`Last-Event-ID` says where they were.
 
-An event's id is `<moment>-<epoch>-<number>`: of the change, microseconds since 1970; of this hub; and the how many-th change it saw. Who comes again with it is
-told what has changed since, exactly, as long as the hub remembers; what another process has told is found by the moment (`streams.py`).
+An event's id is `<moment>-<epoch>-<number>`: of the change, microseconds since 1970; of this hub; and the
+change's number. Who reconnects with it is
+told what has changed since, exactly, as long as the hub remembers; what another process has told is found
+by the moment (`streams.py`).
 """
 
 from __future__ import annotations
@@ -34,14 +38,16 @@ REMEMBERED: Final = 10_000
 """Workflows whose last change the hub remembers."""
 REMEMBERED_BYTES: Final = 16 * 1024 * 1024
 LATELY_S: Final = 3.0
-"""What tables that are behind may not have yet."""
+"""Time by which tables may lag behind."""
 QUEUE: Final = 1_000
-"""Changes that may wait for a reader; a slower one is cut, and comes again where it was."""
+"""Changes that may queue for a reader; a slower one is cut and reconnects where it left off."""
 QUEUE_BYTES: Final = 2 * 1024 * 1024
 WAITING_BYTES: Final = 32 * 1024 * 1024
 """Of all that waits for any reader of the process, each event counted once."""
 GATHER_S: Final = 0.1
-"""What changes within this time is sent at once: a busy list costs ten writes a second and reader, not one a change."""
+"""Changes within this time are sent together: a busy list costs ten writes a second and reader, not one a
+change.
+"""
 HEARTBEAT_S: Final = 15.0
 CUT: Final = (
     b'event: cut\ndata: {"reason":"you read too slowly: connect again with the id of the last event as Last-Event-ID, '
@@ -57,13 +63,15 @@ Version = tuple[int, str, int]
 
 
 def version_of(state: WorkflowState) -> Version:
-    """When it was written, by which run, and after how many events: clocks that stand still do not matter."""
+    """Orders versions of a state: by write time, run, and number of events, so that equal clocks do not
+    matter.
+    """
     return state.updated_at, state.run_id, state.history_length
 
 
 @dataclass(frozen=True, slots=True)
 class EventId:
-    """Where a reader was."""
+    """A reader's position."""
 
     moment: int
     epoch: str
@@ -71,13 +79,13 @@ class EventId:
 
     @classmethod
     def parse(cls, text: str) -> EventId | None:
-        """None when it is none of ours."""
+        """Parse an id; None: it is not one of this hub's format."""
         found = _ID.fullmatch(text)
         return cls(int(found[1]), found[2] or "", int(found[3] or 0)) if found else None
 
 
 class Told:
-    """An event as it is sent. Whoever is to be told holds the same one.
+    """An encoded event. All its subscribers share one copy.
 
     Attributes:
         data: as sent.
@@ -124,7 +132,7 @@ class Hub:
         self.waiting = 0
 
     def start(self, feed: Feed) -> None:
-        """Be told."""
+        """Subscribe to the feed."""
         feed.start(self.publish)
 
     def publish(self, changes: Sequence[Change]) -> None:
@@ -156,7 +164,8 @@ class Hub:
                     watch.put(data, workflow_id, version)
 
     def event(self, number: int, workflow_id: str, state: WorkflowState | None, query: ListQuery | None = None) -> Told:
-        """As it is sent: what a workflow is now, that it was deleted, or that the filters of a query let it through no longer.
+        """Encode one event: the workflow's state, that it was deleted, or that it no longer matches the
+        query's filters.
 
         Args:
             number: of the change; 0: nobody knows.
@@ -176,7 +185,7 @@ class Hub:
         return found
 
     def mark(self, number: int) -> Told:
-        """Where a reader is who knows everything up to a change: taken note of, and not shown."""
+        """A comment that carries the reader's position without showing an event."""
         return Told(b"id: %b\n\n" % self._id(max(self._moment, time.time_ns() // 1_000), number))
 
     def hold(self, told: Told) -> None:
@@ -201,7 +210,7 @@ class Hub:
             self.waiting -= len(told.data)
 
     def current(self, workflow_id: str) -> WorkflowState | None:
-        """What a workflow is as far as the hub was told; None: it does not remember."""
+        """The last known state of a workflow; None: not remembered."""
         found = self._seen.get(workflow_id)
         return found.state if found is not None else None
 
@@ -226,7 +235,7 @@ class Hub:
         return found[::-1]
 
     def add(self, watch: Watch) -> None:
-        """Somebody watches."""
+        """Add a subscriber."""
         watch.hub = self
         if self.closing.is_set():
             watch.say_goodbye()
@@ -246,13 +255,13 @@ class Hub:
                 del self._by_id[watch.workflow_id]
 
     def say_goodbye(self) -> None:
-        """The server stops: they come again, elsewhere."""
+        """Tell all subscribers that the server stops; they reconnect elsewhere."""
         self.closing.set()
         for watch in self._all():
             watch.say_goodbye()
 
     def __len__(self) -> int:
-        """How many watch."""
+        """Number of subscribers."""
         return sum(1 for _ in self._all())
 
     def _all(self) -> Iterator[Watch]:
@@ -271,7 +280,7 @@ class Hub:
         return Told(b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id, kind, _ENCODER.encode(data)))
 
     def _remember(self, workflow_id: str, state: WorkflowState | None) -> WorkflowState | None:
-        """What it was before; None: nobody knows."""
+        """The previous version of a state; None: unknown."""
         self.number += 1
         before = self._seen.pop(workflow_id, None)
         if before is not None:
@@ -290,7 +299,7 @@ class Hub:
 
 
 def _id_of(told: bytes) -> bytes:
-    """Where a reader is who knows it already: taken note of, and not shown."""
+    """The id that a change known to the reader gets; recorded, not shown."""
     return told[: told.index(b"\n")] + b"\n\n"
 
 
@@ -300,7 +309,7 @@ def lasting_of(query: ListQuery) -> ListQuery:
 
 
 class Watch:
-    """What one reader is to be told. Belongs to the server's loop.
+    """The subscription of one reader. Belongs to the server's loop.
 
     Args:
         workflow_id: of this workflow.
@@ -330,7 +339,7 @@ class Watch:
         self._is_emptied = True
 
     def knows(self, state: WorkflowState) -> None:
-        """Somebody has told the reader this much; what is older is not told."""
+        """Record that the reader knows everything up to this version; older changes are not sent."""
         self._known[state.workflow_id] = version_of(state)
 
     def put(self, told: Told, workflow_id: str, version: Version | None) -> None:
@@ -358,7 +367,7 @@ class Watch:
         self._wake()
 
     def drop(self) -> None:
-        """Let go of all that waits."""
+        """Drop all queued changes."""
         waiting, self._waiting = self._waiting, deque()
         for told, _, _ in waiting:
             self._free(told)
@@ -383,7 +392,7 @@ class Watch:
         return data
 
     async def next(self) -> bytes:
-        """What is to be sent now, a slice at most; nothing for a while: empty. That it was cut or has ended is said last, see `is_over`."""
+        """The next bytes to send, a slice at most; empty after a quiet while. See `is_over` for the end."""
         if data := self.piece():
             return data
         if not self._waiting and not self._is_ending:

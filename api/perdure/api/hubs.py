@@ -25,7 +25,7 @@ class Hubs:
         self.outlines = Hub()
 
     def __len__(self) -> int:
-        """How many watch."""
+        """Number of subscribers."""
         return len(self.whole) + len(self.outlines)
 
     def start(self, feed: Feed) -> None:

@@ -1,4 +1,4 @@
-"""How things look in JSON."""
+"""JSON views of states, histories and dead letters."""
 
 from __future__ import annotations
 
@@ -69,9 +69,10 @@ def state(found: WorkflowState) -> dict[str, Any]:
 
 
 def outline(found: WorkflowState) -> WorkflowState:
-    """What is left of a state for those who may see no payloads: the names of types, times and what it waits for.
+    """The part of a state without payloads: names of types, times, and what it waits for.
 
-    The message of an exception and the text of a reason may hold anything, so they go too; the exception's type stays.
+    The message of an exception and the text of a reason may hold anything, so they go too; the exception's
+    type stays.
     """
     failed = found.failure
     if failed is not None:

@@ -1,4 +1,4 @@
-"""What is refused before anything is read: bodies that are too large, and paths whose ids hold slashes are kept whole."""
+"""Middleware: rejects oversized requests before reading them, and keeps percent-encoded slashes in ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUERY_BYTES: Final = 8_192
 
 
 class TooLarge(Exception):
-    """The body goes on and on."""
+    """The body exceeds the limit."""
 
 
 class Limits:
@@ -92,4 +92,4 @@ def _fault(scope: Scope, raw_path: bytes) -> str:
 
 
 def _too_large() -> str:
-    return f"the body is larger than {BODY_BYTES} bytes. Keep large data in a store of your own and pass its address."
+    return f"the body is larger than {BODY_BYTES} bytes. Store large data elsewhere and pass its address."

@@ -1,4 +1,4 @@
-"""The socket of the API: made before anything else is, so that a port that is taken is known at once."""
+"""The API's listening socket: opened first, so that a used port is reported immediately."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNHEARD_MS: Final = 60_000
 
 
 def listening(host: str, port: int, advice: str = "choose another port") -> socket.socket:
-    """A socket that listens; what it accepts behaves as it does.
+    """Open a listening socket; accepted sockets inherit its options.
 
     Args:
         host: to listen at.
@@ -21,7 +21,7 @@ def listening(host: str, port: int, advice: str = "choose another port") -> sock
         advice: what to do when it is taken.
 
     Raises:
-        InfrastructureError: the port is taken, or the host is none of this machine's.
+        InfrastructureError: the port is taken, or the host is not this machine's.
     """
     try:
         found = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG)

@@ -1,4 +1,4 @@
-"""What the API measures of itself: requests, refusals, sign-ins that failed, connections."""
+"""The API's own metrics: requests, refusals, failed sign-ins, connections."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class Measures(Collector):
         self._acceptors: list[Acceptor] = []
         self._requests = Counter(
             "perdure_api_requests",
-            "Requests by route, method and class of status.",
+            "Requests by route, method and status class.",
             ("route", "method", "status"),
             registry=self._registry,
         )
         self._seconds = Histogram(
             "perdure_api_request_seconds",
-            "From a request's headers to the beginning of its answer.",
+            "Time from a request's headers to the start of its response.",
             ("route", "method"),
             buckets=BUCKETS,
             registry=self._registry,
         )
         self._refusals = Counter(
-            "perdure_api_refusals", "Answers of 400 and above, by status.", ("status",), registry=self._registry
+            "perdure_api_refusals", "Responses with status 400 and above, by status.", ("status",), registry=self._registry
         )
         self._sign_ins = Counter(
             "perdure_api_failed_sign_ins",
@@ -74,7 +74,7 @@ class Measures(Collector):
             self._refusals.labels(str(status)).inc()
 
     def sign_in_failed(self, *, is_given: bool) -> None:
-        """Nobody knows who asks."""
+        """Count a failed sign-in."""
         self._sign_ins.labels("invalid" if is_given else "missing").inc()
 
     def collect(self) -> Iterator[Metric]:
@@ -84,12 +84,12 @@ class Measures(Collector):
             return
         open_ = sum(each.open for each in self._acceptors)
         waiting = sum(each.waiting for each in self._acceptors)
-        connections = GaugeMetricFamily("perdure_api_connections", "Open connections, by what they do.", labels=("state",))
+        connections = GaugeMetricFamily("perdure_api_connections", "Open connections by state.", labels=("state",))
         connections.add_metric(("waiting",), waiting)
         connections.add_metric(("working",), open_ - waiting)
         yield connections
         ended = CounterMetricFamily(
-            "perdure_api_connections_ended", "Connections that this server has ended or refused.", labels=("reason",)
+            "perdure_api_connections_ended", "Connections closed or refused by this server.", labels=("reason",)
         )
         for reason in ("refused", "gave_way", "timed_out", "too_large"):
             ended.add_metric((reason,), sum(getattr(each.counts, reason) for each in self._acceptors))

@@ -1,4 +1,4 @@
-"""What operators look after: task queues, workers, dead letters."""
+"""Routes for operators: task queues, workers, dead letters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 routes = Routes()
 _LETTER: Final[dict[str, Any]] = {
     "id": "0/17", "topic": "shop.commands", "partition": 3, "offset": 1042, "written_at": "2027-01-31T12:00:00.000000Z",
-    "found_at": "2027-01-31T12:00:00.100000Z", "reason": "undecodable", "message": "no header names its schema", "key": "b3JkZXItMQ==",
+    "found_at": "2027-01-31T12:00:00.100000Z", "reason": "undecodable", "message": "it has no schema header", "key": "b3JkZXItMQ==",
     "value": "//8=", "size": 2, "is_whole": True, "headers": [],
 }  # fmt: skip
 
@@ -46,8 +46,8 @@ async def list_workers(asked: Asked) -> Response:
 @routes.add(
     "GET", "/dead-letters", Role.READER, "List the dead letters",
     parameters=[
-        {"name": "limit", "in": "query", "schema": {"type": "string"}, "description": f"Of the page, 1 to {PAGE_LIMIT}."},
-        {"name": "cursor", "in": "query", "schema": {"type": "string"}, "description": "`next` of the page before."},
+        {"name": "limit", "in": "query", "schema": {"type": "string"}, "description": f"Page size, 1 to {PAGE_LIMIT}."},
+        {"name": "cursor", "in": "query", "schema": {"type": "string"}, "description": "`next` of the previous page."},
     ],
     responses={"200": {"description": "A page", "content": {"application/json": {"example": {"dead_letters": [_LETTER], "next": None}}}}},
 )  # fmt: skip
@@ -67,7 +67,7 @@ async def list_dead_letters(asked: Asked) -> Response:
 
 @routes.add(
     "GET", "/dead-letters/{number}", Role.READER, "One dead letter",
-    responses={"200": {"description": "All of it", "content": {"application/json": {"example": _LETTER}}}},
+    responses={"200": {"description": "The whole dead letter", "content": {"application/json": {"example": _LETTER}}}},
 )  # fmt: skip
 async def read_dead_letter(asked: Asked) -> Response:
     """By its id, whose slash is %2F."""
@@ -98,14 +98,14 @@ def _retry(letters: DeadLetters, found: OpenLetter) -> None:
     letters.retry([found])
 
 
-_ending("retry", "Put a dead letter back where it came from", _retry)
-_ending("drop", "Forget a dead letter", lambda letters, found: letters.drop([found]))
+_ending("retry", "Retry a dead letter", _retry)
+_ending("drop", "Drop a dead letter", lambda letters, found: letters.drop([found]))
 
 
 def _found(letters: DeadLetters, number: str) -> OpenLetter:
     for found in letters.get([number]):
         return found
-    raise problem("not-found", f"there is no open dead letter {number!r}")
+    raise problem("not-found", f"no open dead letter {number!r}")
 
 
 async def _letters(asked: Asked, work: Callable[[DeadLetters], T]) -> T:

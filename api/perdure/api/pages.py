@@ -45,7 +45,7 @@ def add_pages(app: FastAPI, namespace: str, document: Callable[[], dict[str, Any
     """
 
     async def index() -> Response:
-        """What this is, and where its parts are."""
+        """Index of the API, with links to its parts."""
         places = {"openapi": DOCUMENT, "docs": PAGE, "workflows": f"{BASE}/workflows", "ready": "/health/ready"}
         return json({"name": "perdure", "namespace": namespace, "version": app.version, **places})
 
@@ -67,7 +67,7 @@ def page_of(document: dict[str, Any]) -> str:
         if method in operations
     ]
     title = escape(f"{document['info']['title']} {document['info']['version']}")
-    intro = f'<p>The same for programs: <a href="{DOCUMENT}">{DOCUMENT}</a>.</p>'
+    intro = f'<p>Machine-readable: <a href="{DOCUMENT}">{DOCUMENT}</a>.</p>'
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{title}</h1>{intro}{"".join(operations)}</body></html>'
 

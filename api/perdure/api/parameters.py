@@ -1,4 +1,4 @@
-"""What requests say in their paths and query strings, and what is wrong with it."""
+"""Parses and validates paths and query strings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def segment(encoded: str, what: str = "workflow id") -> str:
-    """What an encoded segment of a path stands for.
+    """Decode a segment of a path.
 
     Raises:
         Problem: it cannot be an id.
@@ -43,7 +43,7 @@ def segment(encoded: str, what: str = "workflow id") -> str:
     try:
         text = unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:
-        raise refused(f"the {what} in the path is not UTF-8, percent-encoded") from None
+        raise refused(f"the {what} in the path is not percent-encoded UTF-8") from None
     if fault := fault_of_id(text, what):
         raise refused(fault)
     return text
@@ -62,7 +62,7 @@ def only(parameters: QueryParams, *known: str) -> None:
     """
     for name in parameters:
         if name not in known:
-            raise refused(f"there is no parameter {name[:60]!r} here; there are: {', '.join(known) or 'none'}")
+            raise refused(f"unknown parameter {name[:60]!r}; known: {', '.join(known) or 'none'}")
         if name not in REPEATED and len(parameters.getlist(name)) > 1:
             raise refused(f"{name} is given more than once")
 
@@ -77,7 +77,7 @@ def whole(parameters: QueryParams, name: str, default: int, least: int, most: in
     if text is None or text == "":
         return default
     if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
-        raise refused(f"{name}={text[:40]!r} is no whole number from {least} to {most}")
+        raise refused(f"{name}={text[:40]!r} must be a whole number from {least} to {most}")
     return int(text)
 
 
@@ -113,7 +113,7 @@ def position(parameters: QueryParams) -> Position | None:
 
 
 def list_query(parameters: QueryParams, *, is_paged: bool = True) -> ListQuery:
-    """What a list was asked for.
+    """Parse the parameters of a list.
 
     Raises:
         Problem: it makes no sense.
@@ -132,7 +132,7 @@ def list_query(parameters: QueryParams, *, is_paged: bool = True) -> ListQuery:
         if is_paged:
             order: Any = _ORDERS.get(parameters.get("order", "desc"))
             if order is None:
-                raise refused(f"order={parameters['order'][:40]!r} is none of asc, desc")
+                raise refused(f"order={parameters['order'][:40]!r} must be asc or desc")
             after = cursor_key(sort, parameters["cursor"]) if parameters.get("cursor") else None
             fields |= {"sort": sort, "order": order, "limit": whole(parameters, "limit", 100, 1, 1000), "after": after}
         return ListQuery(**fields)
@@ -144,16 +144,16 @@ def cursor_key(sort: str, cursor: str) -> Key:
     """The key in a cursor, see `adapters.http.contract.cursor_of`.
 
     Raises:
-        Problem: it is none of ours, or of a list that is sorted by something else.
+        Problem: it is not one of ours, or of a list that is sorted by something else.
     """
     try:
         found: tuple[str, int | str, str] = msgspec.json.decode(
             urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=tuple[str, int | str, str]
         )
     except (ValueError, msgspec.MsgspecError):
-        raise refused("cursor: take the one that the page before has given as `next`, as it is") from None
+        raise refused("invalid cursor: pass `next` of the previous page unchanged") from None
     if found[0] != sort:
-        raise refused(f"cursor: it is of a list that is sorted by {found[0][:40]!r}, not by {sort[:40]!r}")
+        raise refused(f"invalid cursor: it belongs to a list sorted by {found[0][:40]!r}, not by {sort[:40]!r}")
     return found[1], found[2]
 
 
@@ -164,7 +164,7 @@ def _moment(name: str, text: str) -> int:
     try:
         found = datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
-        raise refused(f"{name}={text[:40]!r} is no time: write 2027-01-31T12:00:00Z") from None
+        raise refused(f"{name}={text[:40]!r} is not a time: write 2027-01-31T12:00:00Z") from None
     if found.tzinfo is None:
         raise refused(f"{name}={text[:40]!r} has no time zone: write 2027-01-31T12:00:00Z")
     since = found - datetime(1970, 1, 1, tzinfo=UTC)
@@ -181,5 +181,5 @@ def _attribute(text: str) -> tuple[str, Any]:
     except msgspec.MsgspecError:
         found = value
     if isinstance(found, list | dict):
-        raise refused(f"attribute={text[:60]!r}: only text, numbers, true, false and null can be looked for")
+        raise refused(f"attribute={text[:60]!r}: the value must be text, a number, true, false or null")
     return name, found

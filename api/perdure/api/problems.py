@@ -1,4 +1,4 @@
-"""What is answered when the answer is no: problem+json, each kind with a type that stays the same.
+"""Error responses: problem+json, each kind with a stable type.
 
 RFC 9457. The type is a name, `https://perdure.dev/problems/<slug>`; docs/howto/http-api.md lists them.
 """
@@ -60,22 +60,22 @@ TITLES: Final[dict[str, tuple[int, str]]] = {
     "workflow-closed": (409, "The workflow has closed"),
     "already-started": (409, "Already submitted"),
     "unknown-type": (422, "No engine knows this workflow type"),
-    "unknown-name": (422, "The workflow has nothing of this name"),
-    "invalid-request": (422, "The request does not fit"),
+    "unknown-name": (422, "No such signal, query or run"),
+    "invalid-request": (422, "Invalid request"),
     "limit-exceeded": (413, "Too large"),
     "suspended": (409, "The workflow is suspended"),
     "query-failed": (422, "The query raised an exception"),
-    "read-lags": (503, "What is read is behind"),
+    "read-lags": (503, "Reads are behind the requested position"),
     "engine-unavailable": (503, "No engine answers"),
-    "unavailable": (503, "Not available now"),
+    "unavailable": (503, "Temporarily unavailable"),
     "not-found": (404, "No such route"),
-    "method-not-allowed": (405, "Not with this method"),
-    "unsupported-media-type": (415, "Not in this form"),
-    "bad-request": (400, "Not a request"),
+    "method-not-allowed": (405, "Method not allowed"),
+    "unsupported-media-type": (415, "Unsupported media type"),
+    "bad-request": (400, "Malformed HTTP request"),
     "headers-too-large": (431, "The headers are too large"),
     "rate-limited": (429, "Too many requests"),
-    "request-timeout": (408, "The request did not come"),
-    "timeout": (504, "It took too long"),
+    "request-timeout": (408, "Request timeout"),
+    "timeout": (504, "Timed out"),
     "internal": (500, "Internal error"),
 }
 """Slug to status and title."""
@@ -110,13 +110,13 @@ def problem(slug: str, detail: str, headers: dict[str, str] | None = None, **mor
 
 
 def of_refusal(refused: Refused) -> Problem:
-    """What the engine refused."""
+    """The problem of an engine's refusal."""
     more: dict[str, Any] = {"run_id": refused.run_id} if refused.run_id else {}
     return problem(_REFUSALS[refused.code], refused.message, **more)
 
 
 def of_error(error: Exception) -> Problem | None:
-    """What an error of ours says to a caller; None: it is none of ours."""
+    """The problem of one of our exceptions; None: it is not one of ours."""
     for kind, slug in _ERRORS:
         if isinstance(error, kind):
             return problem(slug, str(error))

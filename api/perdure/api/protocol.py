@@ -1,7 +1,9 @@
-"""uvicorn's HTTP protocol, with limits on what somebody may send of whom nothing is known.
+"""uvicorn's HTTP protocol, with limits on what an unauthenticated client may send.
 
-A request's line and headers have a size and a time, its body has a time; what is sent beyond its body (chunk headers, trailers) has a
-size, too. A request whose body is not wanted to its end is answered, and its connection is closed: first our side, so that the client
+A request's line and headers have a size and a time, its body has a time; what is sent beyond its body
+(chunk headers, trailers) has a
+size, too. A request whose body is not wanted to its end is answered, and its connection is closed: first
+our side, so that the client
 can read the answer, and what it still sends is thrown away for a moment.
 """
 
@@ -69,7 +71,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, as long as there is not too much of it."""
+        """Feed the parser, up to the limit."""
         self._received += len(data)
         self._chunk = len(data)
         if self._is_draining:
@@ -118,7 +120,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         extensions[ABORT] = self.transport.abort
 
     def on_headers_complete(self) -> None:
-        """Answer it, unless several were sent at once and this one is too large."""
+        """Answer the request, unless it was pipelined and is too large."""
         if max(self._received, self._chunk) > self._limits.header_bytes and self._head_bytes() > self._limits.header_bytes:
             self._refuse_headers()
         if self._is_draining:
@@ -138,7 +140,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The whole request is there."""
+        """The request is complete."""
         self._is_reading = False
         self._received = self._body = 0
         self._deadline = NEVER
@@ -153,7 +155,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
             self._acceptor.waits(self)
 
     def handle_websocket_upgrade(self) -> None:
-        """Another protocol goes on; its connection still has its place."""
+        """Hand the connection over to another protocol; it keeps its place in the count."""
         super().handle_websocket_upgrade()
         successor = self.transport.get_protocol()
         lost = successor.connection_lost
@@ -172,7 +174,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
     # ---- refusals
 
     def linger(self) -> None:
-        """From here on what comes is thrown away, until the client closes or the time is over."""
+        """Discard further input until the client closes or the time is over."""
         self._is_draining = True
         self._received = 0
         self._deadline = time.monotonic() + LINGER_S
@@ -195,7 +197,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
             self.transport.abort()
             return
         self._acceptor.counts.timed_out += 1
-        self._refuse("request-timeout", f"the headers did not come to their end within {self._limits.header_s:g} s")
+        self._refuse("request-timeout", f"the headers were not complete within {self._limits.header_s:g} s")
 
     def _refuse_headers(self) -> None:
         self._acceptor.counts.too_large += 1
@@ -245,7 +247,7 @@ class _Lingering:
         return self._is_closing or self._transport.is_closing()
 
     def close(self) -> None:
-        """At once, or when the client has read."""
+        """Close immediately, or once the client has read."""
         if self.is_closing():
             return
         if self._protocol.may_be_sending and self._transport.can_write_eof():

@@ -1,4 +1,4 @@
-"""What can be read of workflows."""
+"""Routes that read workflows."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _STATE: Final = {
 }  # fmt: skip
 
 
-def _ok(example: Any, description: str = "What was asked for") -> dict[str, Any]:
+def _ok(example: Any, description: str = "OK") -> dict[str, Any]:
     return {"200": {"description": description, "content": {"application/json": {"example": example}}}}
 
 
@@ -63,21 +63,21 @@ def _query(name: str, description: str, **schema: Any) -> dict[str, Any]:
 
 
 _AFTER: Final = [
-    _query("after", "Wait until what is read reflects this position, which a write has returned."),
-    _query("timeout", 'How long to wait for that: "10s" by default, at most a minute.'),
+    _query("after", "Wait until reads reflect this position, as returned by a write."),
+    _query("timeout", 'How long to wait for it: "10s" by default, at most a minute.'),
 ]
 FILTER_PARAMETERS: Final = [
-    _query("type", "Of this type; may be given often."),
-    _query("status", "In this status; may be given often."),
-    _query("id_prefix", "With an id that begins so."),
-    _query("attribute", "`name:value`, the value as JSON; may be given often."),
+    _query("type", "Workflow type; may be repeated."),
+    _query("status", "Status; may be repeated."),
+    _query("id_prefix", "Prefix of the workflow id."),
+    _query("attribute", "`name:value`, the value as JSON; may be repeated."),
     *(_query(name, "RFC 3339, or microseconds since 1970.") for name in MOMENTS),
 ]
 _PAGING: Final = [
-    _query("sort", "What it is sorted by.", enum=["started_at", "updated_at", "closed_at", "workflow_id"]),
-    _query("order", "The greatest first, or the least.", enum=["desc", "asc"]),
-    _query("limit", "Of the page, 1 to 1000."),
-    _query("cursor", "`next` of the page before."),
+    _query("sort", "Sort key.", enum=["started_at", "updated_at", "closed_at", "workflow_id"]),
+    _query("order", "Sort order: greatest or least first.", enum=["desc", "asc"]),
+    _query("limit", "Page size, 1 to 1000."),
+    _query("cursor", "`next` of the previous page."),
 ]
 assert {each["name"] for each in (*FILTER_PARAMETERS, *_PAGING)} == {*FILTERS, *MOMENTS, *PAGING}
 
@@ -110,7 +110,7 @@ async def list_workflows(asked: Asked) -> Response:
     responses=_ok({"counts": [{"type": "Order", "status": "running", "count": 12}]}),
 )  # fmt: skip
 async def count_workflows(asked: Asked) -> Response:
-    """How many there are of each."""
+    """Count workflows by type and status."""
     query = asked.query(is_paged=False)
     found = await asked.backend.read_large(lambda reader: reader.counts(query))
     return json({"counts": [{"type": kind, "status": status, "count": count} for (kind, status), count in sorted(found.items())]})
@@ -127,15 +127,17 @@ async def read_workflow(asked: Asked) -> Response:
     "GET", "/workflows/{id}/view", Role.READER, "The view of a workflow", parameters=_AFTER, responses=_ok({"state": "paid"})
 )
 async def read_view(asked: Asked) -> Response:
-    """What `@workflow.view` returned last."""
+    """The last result of `@workflow.view`."""
     found = await _state(asked)
     if not found.view:
-        why = found.reason or "its code has not run, or it has none"
+        why = found.reason or "its code has not run yet, or its class defines none"
         raise problem("workflow-not-found", f"workflow {found.workflow_id!r} has no view: {why}")
     return json(payload(found.view))
 
 
-@routes.add("GET", "/workflows/{id}/describe", Role.VIEWER, "What a workflow is doing", responses=_ok({"workflow": _STATE}))
+@routes.add(
+    "GET", "/workflows/{id}/describe", Role.VIEWER, "Describe a workflow: what it waits for", responses=_ok({"workflow": _STATE})
+)
 async def describe_workflow(asked: Asked) -> Response:
     """Folded from its history: activities with their attempts, timers, pending reasons."""
     only(asked.request.query_params)
@@ -151,7 +153,7 @@ async def describe_workflow(asked: Asked) -> Response:
 
 @routes.add(
     "GET", "/workflows/{id}/history", Role.READER, "The history of a run",
-    parameters=[_query("run_id", "Of this run; the current or last one by default."), _query("from", "From this event on."), _query("limit", "Events of the page, 1 to 1000.")],
+    parameters=[_query("run_id", "Run id; the current or last run by default."), _query("from", "First event id of the page."), _query("limit", "Page size, 1 to 1000 events.")],
     responses=_ok({"run_id": "01jf", "events": [{"event_id": 1, "at": "2027-01-31T12:00:00.000000Z", "type": "WorkflowStarted"}], "next": 101}),
 )  # fmt: skip
 async def read_history(asked: Asked) -> Response:
@@ -180,8 +182,8 @@ async def read_history(asked: Asked) -> Response:
 
 @routes.add(
     "GET", "/workflows/{id}/result", Role.READER, "Wait for the result of a run",
-    parameters=[_query("run_id", "Of this run; the current or last one by default."), _query("timeout", '"30s" by default, at most a minute.')],
-    responses={**_ok({"run_id": "01jf", "status": "completed", "result": "receipt", "failure": None, "reason": None}), "204": {"description": "It is still open: ask again"}},
+    parameters=[_query("run_id", "Run id; the current or last run by default."), _query("timeout", 'How long to wait: "30s" by default, at most a minute.')],
+    responses={**_ok({"run_id": "01jf", "status": "completed", "result": "receipt", "failure": None, "reason": None}), "204": {"description": "The run is still open: retry"}},
 )  # fmt: skip
 async def await_result(asked: Asked) -> Response:
     """Answered when the run has closed, however it ended."""
@@ -214,7 +216,7 @@ async def await_result(asked: Asked) -> Response:
     "GET",
     "/workflows/{id}/position",
     Role.VIEWER,
-    "The position of what was answered so far",
+    "The current position of the event log",
     responses=_ok({"position": "3-1042"}),
 )
 async def read_position(asked: Asked) -> Response:
@@ -224,11 +226,11 @@ async def read_position(asked: Asked) -> Response:
 
 
 @routes.add(
-    "GET", "/positions/{position}", Role.VIEWER, "Wait until what is read reflects a position", parameters=[_AFTER[1]],
+    "GET", "/positions/{position}", Role.VIEWER, "Wait until reads reflect a position", parameters=[_AFTER[1]],
     responses=_ok({"is_reached": True}),
 )  # fmt: skip
 async def await_position(asked: Asked) -> Response:
-    """Whether it does, within the time."""
+    """Wait until reads reflect a position."""
     only(asked.request.query_params, "timeout")
     try:
         wanted = Position.parse(asked.request.path_params["position"])
@@ -239,7 +241,7 @@ async def await_position(asked: Asked) -> Response:
 
 
 async def _unless_closing(asked: Asked, command: AwaitWorkflow, seconds: float) -> AnyReply:
-    """Who waits when the server stops is told to ask again, elsewhere."""
+    """Wait, but end with "retry elsewhere" when the server stops."""
     closing = asyncio.create_task(asked.request.app.state.hub.closing.wait())
     asking = asyncio.create_task(asked.backend.transport.request(command, seconds))
     try:
@@ -251,7 +253,7 @@ async def _unless_closing(asked: Asked, command: AwaitWorkflow, seconds: float) 
 
 
 def state_of_end(reply: Closed) -> dict[str, Any]:
-    """How a run ended."""
+    """The state of a closed run."""
     return {
         "run_id": reply.run_id,
         "status": str(reply.status),
@@ -268,9 +270,7 @@ async def _state(asked: Asked) -> WorkflowState:
     if after is not None:
         seconds = timeout_s(parameters, WAIT_S)
         if not await asked.backend.reached(after, seconds):
-            raise problem(
-                "read-lags", f"what is read is still behind position {after} after {seconds:g} s; ask again, or give it longer"
-            )
+            raise problem("read-lags", f"reads are still behind position {after} after {seconds:g} s; retry, or wait longer")
     found = await asked.backend.state(workflow_id)
     if found is None:
         raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}")

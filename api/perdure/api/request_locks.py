@@ -1,6 +1,7 @@
-"""Turns: requests with one request id are made one after the other.
+"""Serialises requests that share one request id.
 
-Answers of engines are told apart by the request id alone. A caller's `Idempotency-Key` is one, and two callers may choose the same for two workflows at once: neither may
+Replies of engines are matched by request id alone. A caller's `Idempotency-Key` is one, and two callers may
+choose the same for two workflows at the same time: neither may
 get the other's answer.
 """
 
@@ -35,5 +36,5 @@ class Turns:
                 del self._taken[request_id]
 
     def __len__(self) -> int:
-        """How many request ids are under way."""
+        """Number of request ids in use."""
         return len(self._taken)

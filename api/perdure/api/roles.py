@@ -1,4 +1,4 @@
-"""What somebody may do over HTTP: four roles, each with all that the one before may."""
+"""The four roles of the HTTP API; each includes the permissions of the one before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ class Role(Enum):
 
     VIEWER = "viewer"
     """May see which workflows there are and what state they are in, and nothing that anyone has put into them: no view, result, argument,
-    attribute, history, dead letter, nor the text of a failure or a reason."""
+    attribute, history, dead letter, nor the text of a failure or a reason.
+    """
     READER = "reader"
     """May look at everything of the namespace, and query runs."""
     OPERATOR = "operator"

@@ -35,7 +35,7 @@ ANSWER_S: Final = 90.0
 
 
 class Admission(Protocol):
-    """Who asks, if they may: `auth.security.Security`, or `Unsecured`."""
+    """Admits requests: `auth.security.Security`, or `Unsecured`."""
 
     async def admit(self, headers: Any, role: Role) -> Principal: ...
 
@@ -64,11 +64,11 @@ class Asked:
 
     @property
     def has_payloads(self) -> bool:
-        """Whether they may see what callers and authors' code have put into a workflow."""
+        """Whether the caller may see the payloads of callers and workflow code."""
         return _sees_payloads(self.principal)
 
     def shown(self, found: WorkflowState) -> WorkflowState:
-        """What they may see of a state."""
+        """The part of a state that the caller's role may see."""
         return found if self.has_payloads else outline(found)
 
     def query(self, *, is_paged: bool = True) -> ListQuery:
@@ -82,16 +82,18 @@ class Asked:
         if found.attributes and not self.has_payloads:
             who = self.principal.name
             raise Forbidden(
-                f"filters by attribute want the role reader, and {who} is viewer", who=who, held="viewer", wanted="reader"
+                f"filtering by attribute requires the role reader, but {who} is viewer", who=who, held="viewer", wanted="reader"
             )
         return found
 
     def about(self, target: str, detail: str = "") -> None:
-        """What the audit log has of it, whatever becomes of it."""
+        """The audit record of the request, however it ends."""
         self.target, self.detail = target, detail
 
     async def is_still_admitted(self) -> bool:
-        """Whether they would be let in now, to see the same: keys are revoked, and tokens expire, while a stream goes on."""
+        """Whether the caller would still be admitted: keys are revoked, and tokens expire, while a stream
+        runs.
+        """
         try:
             principal = await self.admit()
         except CannotAuthenticate:
@@ -178,7 +180,7 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditL
             request.app.state.sign_ins.add(request, refusal)
             raise
         if principal is not NOBODY_ASKED and (seconds := request.app.state.rates.take(principal.name)):
-            detail = f"{principal.name} asks more often than this server allows; ask again in {seconds} s"
+            detail = f"{principal.name} exceeded this server's rate limit; retry in {seconds} s"
             raise problem("rate-limited", detail, {"Retry-After": str(seconds)})
         return Asked(request, backend, principal, admit)
 
@@ -195,7 +197,7 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditL
             async with asyncio.timeout(ANSWER_S):
                 return await handler(asked)
         except TimeoutError:
-            raise problem("timeout", f"there was no answer within {ANSWER_S:g} s; asking again is safe") from None
+            raise problem("timeout", f"no answer within {ANSWER_S:g} s; it is safe to retry") from None
 
     return endpoint
 
@@ -205,7 +207,10 @@ def _sees_payloads(principal: Principal) -> bool:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    problems = {"description": "The answer is no", "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    problems = {
+        "description": "The request was refused",
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
     operation: dict[str, Any] = {
         "x-perdure-role": route.role.value,
         "security": [{"token": []}],

@@ -1,4 +1,6 @@
-"""Large answers: sent in slices, within a budget of the process, so that readers who are slow cost little and hold nobody else up."""
+"""Large responses: sent in slices, within a budget per process, so that slow readers cost little and block
+no one.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,17 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 SLICE: Final = 32 * 1024
-"""What is handed to the server at a time. It holds that much, and its own 64 KiB of what it could not send yet, for each slow reader."""
+"""Bytes handed to the server at a time. For each slow reader it holds that much, and its own 64 KiB of
+unsent data.
+"""
 STUCK_S: Final = 30.0
-"""Who takes no slice for this long is cut off, seconds."""
+"""A reader that accepts no slice for this long is cut off, seconds."""
 BUDGET_BYTES: Final = 64 * 1024 * 1024
 """Of all answers that are being sent; beyond it, the one that has stood still the longest is cut off."""
 ABORT: Final = "perdure.abort"
-"""The extension of an ASGI scope that ends its connection at once, what was not sent included: see `server.py`."""
+"""The extension of an ASGI scope that ends its connection immediately, unsent data included: see
+`server.py`.
+"""
 
 
 class Budget:
@@ -54,7 +60,7 @@ class Budget:
 
 
 class Large(Response):
-    """An answer of more than a slice. Whoever is too slow for it loses the connection, and may ask again."""
+    """A response of more than one slice. A reader that is too slow loses the connection, and may retry."""
 
     _scope: Scope | None = None
     _is_cut = False
@@ -89,7 +95,7 @@ class Large(Response):
 
 
 def abort(scope: MutableMapping[str, Any]) -> None:
-    """End the connection of a request at once, where the server lets us."""
+    """End the connection of a request immediately, if the server supports it."""
     end = scope.get("extensions", {}).get(ABORT)
     if end is not None:
         end()

@@ -69,7 +69,7 @@ class ApiServer:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
 
     def start(self) -> None:
-        """Serve in a thread of its own; returns at once."""
+        """Serve in a separate thread; returns immediately."""
         self._thread = Watched(target=self.run, name="perdure-api")
         self._thread.start()
 
@@ -82,7 +82,9 @@ class ApiServer:
             _logger.info("stopped")
 
     def stop(self) -> None:
-        """Take no more requests; streams are told, other requests have the grace. Returns at once."""
+        """Accept no more requests; end streams, and give other requests the grace period. Returns
+        immediately.
+        """
         self._server.should_exit = True
 
     def join(self) -> None:
@@ -118,7 +120,7 @@ class LimitedServer(uvicorn.Server):
             self._acceptor.start(self._protocol)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more, say goodbye, then as uvicorn does."""
+        """Stop accepting, end the streams, then shut down as uvicorn does."""
         self._acceptor.close()
         self._say_goodbye()
         await super().shutdown()

@@ -1,8 +1,11 @@
-"""Server-sent events: the state of a workflow, or of all that a filter lets through, as it changes.
+"""Server-sent events: changes of one workflow, or of all that match a filter.
 
-Nothing is missed, whoever comes again with `Last-Event-ID`, to whichever process: a state is a row of a table, so what counts is what has changed since, as it is
-now. The hub remembers that; beyond what it remembers, the reader's list does, sorted by the moment of the change. Engines stamp changes by their own clocks and
-commit them later, so there it is looked a minute further back, and what was told already may come once more.
+Nothing is missed, whoever returns with `Last-Event-ID`, to whichever process: a state is a row of a table,
+so what counts is what has changed since, as it is
+now. The hub remembers that; beyond what it remembers, the reader's list does, sorted by the moment of the
+change. Engines stamp changes by their own clocks and
+commit them later, so there it is looked a minute further back, and what was told already may come once
+more.
 """
 
 from __future__ import annotations
@@ -32,20 +35,20 @@ if TYPE_CHECKING:
     from perdure.model.states import WorkflowState
 
 WATCHERS: Final = 5_000
-"""Of one process; whoever comes then may try another."""
+"""Streams of one process; further clients may reach another one."""
 RETRY_MS: Final = 1_000
 OVERLAP_US: Final = 60_000_000
 """Longer than a transaction may be open, and clocks may differ."""
 PAGE_BYTES: Final = 256 * 1024
-"""Of states that are read for a reader who comes again; a page holds one at least."""
+"""Bytes of states read for a reconnecting reader; a page holds at least one state."""
 LAG_S: Final = 10.0
 ADMITTED_S: Final = 30.0
-"""Whoever watches is asked again for what lets them in."""
+"""Seconds between two checks that a stream's caller is still admitted."""
 routes = Routes()
 
 _RESPONSES: Final = {
     "200": {
-        "description": "Until the reader goes. `state`; `left`: the filter lets it through no longer; `deleted`; `cut`: read too slowly; `bye`: the server stops.",
+        "description": "Events until the client disconnects: `state`; `left` (no longer matches the filter); `deleted`; `cut` (client read too slowly); `bye` (server stops).",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},
@@ -58,7 +61,7 @@ _LAST: Final = {
     "name": "Last-Event-ID",
     "in": "header",
     "schema": {"type": "string"},
-    "description": "The id of the last event that came: what has changed since is told first.",
+    "description": "Id of the last event received: changes since then are sent first.",
 }
 
 
@@ -142,7 +145,7 @@ async def _hub(asked: Asked) -> Hub:
     hubs: Hubs = asked.request.app.state.hubs
     hub = hubs.whole if asked.has_payloads else hubs.outlines
     if len(hubs) >= WATCHERS:
-        raise problem("unavailable", f"{WATCHERS} watch here already; another process may have room")
+        raise problem("unavailable", f"this process already has {WATCHERS} streams; retry to reach another process")
     await asked.backend.feed.begun()
     return hub
 
@@ -153,12 +156,12 @@ def _last(asked: Asked) -> EventId | None:
         return None
     found = EventId.parse(text)
     if found is None:
-        raise refused(f"Last-Event-ID {text[:60]!r} is none that a stream of ours has given")
+        raise refused(f"Last-Event-ID {text[:60]!r} was not issued by a perdure stream")
     return found
 
 
 async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -> Told | None:
-    """What the workflow is now; None: the reader knows."""
+    """The workflow's current state; None: the reader knows it."""
     workflow_id, number = watch.workflow_id, hub.number
     changed = hub.since(last) if last is not None else None
     if changed is not None:
@@ -177,7 +180,7 @@ async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -
 
 
 async def _missed(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId | None) -> AsyncIterator[Told]:
-    """What has changed since, and where the reader is then."""
+    """Changes since the reader's position, and the reader's position after them."""
     number = hub.number
     if last is None:  # a list that was read just now, of tables that are behind, may not have what was told just before
         return _found(hub, query, hub.lately() if asked.backend.reader is not None else [], number)
@@ -200,7 +203,9 @@ async def _found(
 
 
 async def _read(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId) -> AsyncIterator[Told]:
-    """Page by page. Until the last one was told, ids are moments only: who is cut off in between begins there."""
+    """Read page by page. Ids are moments only until the last page was sent: a reader cut off in between
+    resumes there.
+    """
     number = hub.number
     wanted = replace(
         lasting_of(query),

@@ -1,3 +1,3 @@
-"""What authors write with, behind the names of `perdure.workflow` and `perdure.activity`: definitions, members,
+"""Implements the public names of `perdure.workflow` and `perdure.activity`: definitions, members,
 calls, retries, sagas.
 """

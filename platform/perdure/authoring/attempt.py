@@ -34,17 +34,17 @@ class Info(Struct, frozen=True):
 
 
 def _unheard(_details: tuple[object, ...]) -> None:
-    """Nobody wants heartbeats of a function that is called directly."""
+    """Ignore heartbeats of a function that is called directly."""
 
 
 class Attempt(Struct, eq=False):
-    """One try, as whoever runs it sees it: the worker, the engine (a step), a test.
+    """One try of an activity, as seen by its runner: the worker, the engine (a step), a test.
 
     Attributes:
         info: None when the function was simply called.
         heartbeat: is given the details of each `activity.heartbeat`, on the thread of the activity.
         last_heartbeat: details that the attempt before left.
-        is_cancelled: set to ask a sync function to stop; its next `activity.heartbeat` raises.
+        is_cancelled: set to ask a plain function to stop; its next `activity.heartbeat` raises.
         is_waiting: it is there for the next activity that is called (`testing.attempt`).
     """
 
@@ -82,7 +82,7 @@ def info() -> Info:
     attempt = _current.get()
     if attempt is None or attempt.info is None:
         raise runtime.misuse(
-            "no attempt of an activity is running here. "
+            "no activity attempt is running here. "
             "Call this in the body of an activity; in a test, inside `with testing.attempt():`."
         )
     return attempt.info
@@ -106,7 +106,7 @@ def heartbeat(*details: object) -> None:
     attempt = _current.get()
     if attempt is None:
         if runtime.current() is not None:
-            raise runtime.misuse("activity.heartbeat is for activities, this is workflow code.")
+            raise runtime.misuse("activity.heartbeat is for activities; this is workflow code.")
         return
     if attempt.is_cancelled:
         raise CancelledError("the activity was asked to stop")

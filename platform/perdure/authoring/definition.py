@@ -1,4 +1,4 @@
-"""What a workflow type is made of, read from the author's class or function and checked at import."""
+"""Definition of a workflow type, read from your class or function and checked at import."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
 
     Attributes:
         name: by which commands and histories know it.
-        cls: the author's class; None for a function.
-        run_fn: the author's function; it takes the instance first when there is a class.
+        cls: your class; None for a function.
+        run_fn: your function; it takes the instance first when there is a class.
         signals: handlers by name; functions that take the instance first.
         queries: the same.
         views: at most one.
@@ -164,7 +164,7 @@ def _of_class(cls: type[Any], name: str, place: str) -> Definition:
     views = {n: m.of_class(cls) for n, m in members.items() if isinstance(m, View)}
     if len(views) > 1:
         raise UsageError(
-            f"{place}: the workflow {cls.__name__} has more than one view: {' and '.join(views)}; return all in one."
+            f"{place}: the workflow {cls.__name__} has more than one view: {' and '.join(views)}; return everything in one."
         )
     triggers = [(spec, m.name if isinstance(m, Signal) else "") for m in members.values() for spec in getattr(m, "_triggers", ())]
     run_fn = runs[0].of_class(cls)

@@ -58,11 +58,11 @@ class RunRef(Generic[S_co, P, R_co]):
 
 
 class _MemberRef:
-    """A member seen from a class.
+    """A member accessed on its class.
 
     Attributes:
         name: of the attribute; it travels with commands.
-        fn: the author's function.
+        fn: your function.
     """
 
     __slots__ = ("_owner", "fn", "name")
@@ -117,9 +117,9 @@ class Member:
     """The base of the descriptors.
 
     Attributes:
-        fn: the author's function.
+        fn: your function.
         name: of the attribute.
-        kind: in words.
+        kind: as text.
     """
 
     kind = "member"
@@ -218,7 +218,7 @@ def signal(fn: Any, /) -> Any:
     """
     _checked(fn, "workflow.signal")
     if fn.__annotations__.get("return") not in (None, "None"):
-        raise UsageError(f"{place_of(fn)}: nobody waits for a signal: {_called(fn)} must return None.")
+        raise UsageError(f"{place_of(fn)}: a signal has no result: {_called(fn)} must return None.")
     return Signal[Any, Any](fn)
 
 
@@ -238,13 +238,13 @@ def view(fn: Callable[[Any], R], /) -> View[R]:
         UsageError: it cannot be one; the message names the line.
     """
     if len(inspect.signature(_plain(fn, "workflow.view")).parameters) != 1:
-        raise UsageError(f"{place_of(fn)}: nobody asks for a view: {_called(fn)} takes no arguments but self.")
+        raise UsageError(f"{place_of(fn)}: a view has no parameters: {_called(fn)} must take only self.")
     return View(fn)
 
 
 def _plain(fn: Callable[..., Any], what: str) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(_checked(fn, what)):
-        raise UsageError(f"{place_of(fn)}: {what} is for a plain `def`; {_called(fn)} is async, and reading waits for nothing.")
+        raise UsageError(f"{place_of(fn)}: {what} is for a plain `def`; {_called(fn)} is async, but reads cannot wait.")
     return fn
 
 

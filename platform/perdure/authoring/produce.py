@@ -44,10 +44,13 @@ async def produce(
     avro: Avro | None = None,
     cloudevent: str | None = None,
 ) -> None:
-    """Send a record to a topic, exactly once: it is written in the transaction that records it in the history, or neither is.
+    """Send a record to a topic, exactly once: it is written in the transaction that records it in the
+    history, or neither is.
 
-    Returns at once; a reader with `isolation.level=read_committed` sees it when that transaction is committed. A topic that does not
-    exist, or may not be written to, stops nothing: the record becomes a dead letter, which `perdure dead-letters retry` sends. On one
+    Returns immediately; a reader with `isolation.level=read_committed` sees it when that transaction is
+    committed. A topic that does not
+    exist, or may not be written to, stops nothing: the record becomes a dead letter, which `perdure
+    dead-letters retry` sends. On one
     machine, without Kafka, it goes to the table `records`, where triggers of the app find it.
 
     Args:
@@ -56,10 +59,12 @@ async def produce(
         key: decides the partition, as Java's clients do it (murmur2); without one, any will do.
         headers: of the record, beside `content-type`.
         avro: send the value as Avro.
-        cloudevent: send it as a CloudEvent 1.0 of this type, in binary mode; its id is unique for the run and the record.
+        cloudevent: send it as a CloudEvent 1.0 of this type, in binary mode; its id is unique for the
+            run and the record.
 
     Raises:
-        UsageError: this is not workflow code, it only reads, or the topic, key or headers cannot be those of a record.
+        UsageError: this is not workflow code, it only reads, or the topic, key or headers cannot be
+            those of a record.
         PayloadError: the value cannot be encoded, or is larger than 1 MiB.
     """
     runtime = current()
@@ -81,7 +86,7 @@ def _fault(topic: Any, value: object, key: object, cloudevent: object) -> str:
     if key is not None and not isinstance(key, str | bytes):
         return f"the key must be text or bytes, not {type(key).__name__}"
     if value is None and key is None:
-        return "a tombstone needs a key: it says that what has the key is gone"
+        return "a tombstone needs a key: it deletes the record with that key"
     if isinstance(key, str) and not _is_text(key):
         return "the key is not valid Unicode"
     if key is not None and (size := len(key.encode() if isinstance(key, str) else key)) > KEY_BYTES:

@@ -1,4 +1,4 @@
-"""Who makes the instances whose methods are activities."""
+"""Providers: create the instances whose methods are activities."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Provider(Struct, frozen=True):
     """A function that workers run once and keep open to get the instance whose methods are activities.
 
     Attributes:
-        factory: the author's function.
+        factory: your function.
     """
 
     factory: Callable[[], AsyncIterator[Any]]
@@ -53,7 +53,7 @@ def provide(factory: Callable[[], AsyncIterator[T]], /) -> Callable[[], AsyncIte
     if not inspect.isasyncgenfunction(factory):
         raise UsageError(f"{place_of(factory)}: activity.provide is for an `async def` that yields the instance once.")
     if inspect.signature(factory).parameters:
-        raise UsageError(f"{place_of(factory)}: what activity.provide marks takes no arguments.")
+        raise UsageError(f"{place_of(factory)}: a function marked with activity.provide takes no arguments.")
     remember_local_names(factory)
     PROVIDERS.append(Provider(factory))
     return factory

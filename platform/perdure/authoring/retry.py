@@ -1,4 +1,4 @@
-"""When an activity is tried again, as the author writes it."""
+"""Retry options of an activity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DEFAULT_CAP: Final = 100
 
 
 class Retry(Struct, frozen=True):
-    """When the next attempt begins, and when there is none.
+    """Retry options: when the next attempt starts, and when there is none.
 
     Attributes:
         first_interval: between the first failure and the second attempt.
@@ -85,7 +85,7 @@ def _attempts(value: object) -> int:
 def _positive(value: Duration, what: str) -> int:
     span = microseconds(value)
     if not span:
-        raise UsageError(f"{what} must be longer than nothing; leave it out for no limit")
+        raise UsageError(f"{what} must be positive; omit it for no limit")
     return span
 
 

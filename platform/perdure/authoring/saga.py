@@ -44,7 +44,7 @@ class Saga:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        # Other BaseExceptions (the run is evicted or suspended) are not the author's: nothing is undone.
+        # Other BaseExceptions (the run is evicted or suspended) are not your: nothing is undone.
         if not isinstance(error, (Exception, asyncio.CancelledError)) or not self._compensations:
             return
         task = asyncio.ensure_future(self._undo())
@@ -69,4 +69,4 @@ class Saga:
                 runtime = current()
                 if runtime is None or not runtime.is_replaying():
                     name = getattr(fn, "__name__", repr(fn))
-                    _log.error("the compensation %s failed; the others go on", name, exc_info=error)
+                    _log.error("the compensation %s failed; running the others", name, exc_info=error)

@@ -22,7 +22,7 @@ FORMATS: Final = get_args(Format)
 
 
 class TriggerSpec(Struct, frozen=True, eq=False):
-    """What `@workflow.trigger(…)` says.
+    """A `@workflow.trigger(…)`.
 
     Attributes:
         topic: whose records.
@@ -30,7 +30,7 @@ class TriggerSpec(Struct, frozen=True, eq=False):
         id: the workflow id of a value.
         when: whether a value counts; None: every one.
         starts: of a signal: when no run is open, one is started.
-        format: of the records; empty: told by their headers, JSON otherwise.
+        format: of the records; empty: detected from their headers, JSON otherwise.
         schema: of Avro without a registry, JSON text; empty: none.
         place: `file:line`.
     """
@@ -62,7 +62,9 @@ class Trigger(Generic[T]):
         if isinstance(member, Member) and isinstance(member, Run | Signal):
             _see_that_it_takes_one(member.fn, spec, skip=1)
             if spec.starts and not isinstance(member, Signal):
-                raise UsageError(f"{spec.place}: workflow.trigger: start=True is for signals; a run is started anyway.")
+                raise UsageError(
+                    f"{spec.place}: workflow.trigger: start=True is for signals; a trigger on a run always starts one."
+                )
             _add(triggers_of(cast("Member", member)), spec)
         elif isinstance(member, RunRef) and not spec.starts:
             definition = cast("Any", member).definition
@@ -87,16 +89,19 @@ def trigger(
     format: Format | None = None,
     schema: str = "",
 ) -> Trigger[T]:
-    """Start or signal workflows by the records of a topic, each exactly once, whoever produces them.
+    """Start or signal workflows by the records of a topic, each exactly once, regardless of their producer.
 
     Args:
         topic: of anybody's; not one of perdure's own.
-        value: what a record decodes to, and the one argument of the run or the signal: a dataclass, a Struct, `dict[str, Any]`, or
+        value: what a record decodes to, and the one argument of the run or the signal: a dataclass, a
+            Struct, `dict[str, Any]`, or
             `perdure.triggers.CloudEvent[…]`.
         id: the workflow id of a value; a plain function.
         when: whether a value counts; by default every one.
-        start: of a signal: signal-with-start. When no run is open, one is started, whose run takes nothing, or the same value.
-        format: of the records; by default CloudEvents and Avro are told by their headers, and all else is JSON.
+        start: of a signal: signal-with-start. When no run is open, one is started, whose run takes
+            nothing, or the same value.
+        format: of the records; by default CloudEvents and Avro are detected from their headers, and
+            everything else is JSON.
         schema: the Avro schema, JSON text, of records that name none; with a registry they do.
 
     Raises:
@@ -110,7 +115,7 @@ def trigger(
     if not callable(functions[0]) or (functions[1] is not None and not callable(functions[1])):
         raise UsageError(f"{place}: workflow.trigger: id and when are functions of a value: id=lambda order: order.id.")
     if format is not None and format not in FORMATS:
-        raise UsageError(f"{place}: workflow.trigger: format={format!r} is none of {', '.join(FORMATS)}.")
+        raise UsageError(f"{place}: workflow.trigger: invalid format={format!r}: must be one of {', '.join(FORMATS)}.")
     return Trigger(TriggerSpec(topic, value, id, when=when, starts=start, format=format or "", schema=schema, place=place))
 
 
@@ -123,7 +128,7 @@ def triggers_of(member: Member) -> list[TriggerSpec]:
 def _add(known: list[TriggerSpec], spec: TriggerSpec) -> None:
     if any(each.topic == spec.topic for each in known):
         raise UsageError(
-            f"{spec.place}: workflow.trigger: topic {spec.topic!r} is bound here already; say both conditions in one `when`."
+            f"{spec.place}: workflow.trigger: topic {spec.topic!r} is already bound here; put both conditions in one `when`."
         )
     known.append(spec)
 

@@ -22,65 +22,66 @@ def api(
     app: Annotated[
         str,
         typer.Argument(
-            help="The file or module whose workflows arguments are held against, before they are sent.", metavar="APP"
+            help="App (file or module) whose signatures are used to validate arguments before sending.", metavar="APP"
         ),
     ] = "",
-    kafka: Annotated[
-        str, typer.Option(help="Brokers to begin with, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
-    ] = "",
-    namespace: Annotated[str, typer.Option(help="What the topics' names begin with.", envvar="PERDURE_NAMESPACE")] = "",
+    kafka: Annotated[str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")] = "",
+    namespace: Annotated[str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")] = "",
     settings: SettingOption = None,
-    db: Annotated[str, typer.Option("--db", help="In place of Kafka: the database of a `perdure dev`.", metavar="URL")] = "",
+    db: Annotated[str, typer.Option("--db", help="Database of a `perdure dev`, instead of Kafka.", metavar="URL")] = "",
     postgres: Annotated[
         str,
         typer.Option(
-            help="Read from the tables that `perdure projector` keeps, not from Kafka.", metavar="DSN", envvar="PERDURE_POSTGRES"
+            help="Read from the tables written by `perdure projector`, not from Kafka.", metavar="DSN", envvar="PERDURE_POSTGRES"
         ),
     ] = "",
-    host: Annotated[str, typer.Option(help="Where it listens.", envvar="PERDURE_API_HOST")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.", envvar="PERDURE_API_HOST")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="The port on which it listens; 0 for any free one.", envvar="PERDURE_API_PORT", min=0, max=65535)
+        int, typer.Option(help="Port to listen on; 0 for any free port.", envvar="PERDURE_API_PORT", min=0, max=65535)
     ] = 8080,
     keys: Annotated[
-        str, typer.Option(help="The file of API keys; `perdure api-keys` writes it.", metavar="FILE", envvar="PERDURE_API_KEYS")
+        str, typer.Option(help="File of API keys, as written by `perdure api-keys`.", metavar="FILE", envvar="PERDURE_API_KEYS")
     ] = "",
     oidc_issuer: Annotated[
-        str, typer.Option(help="Take tokens of this OpenID provider.", metavar="URL", envvar="PERDURE_OIDC_ISSUER")
+        str, typer.Option(help="Accept tokens of this OpenID provider (issuer URL).", metavar="URL", envvar="PERDURE_OIDC_ISSUER")
     ] = "",
     oidc_audience: Annotated[
-        str, typer.Option(help="What tokens must be meant for.", envvar="PERDURE_OIDC_AUDIENCE")
+        str, typer.Option(help="Audience that tokens must have.", envvar="PERDURE_OIDC_AUDIENCE")
     ] = "perdure",
     oidc_jwks: Annotated[
         str,
         typer.Option(
-            help="Where the provider's keys are: a URL or a file. The provider is asked by default.",
+            help="URL or file of the provider's keys (JWKS). Discovered from the provider by default.",
             metavar="URL",
             envvar="PERDURE_OIDC_JWKS",
         ),
     ] = "",
-    oidc_roles_claim: Annotated[
-        str, typer.Option(help="Where a token has its roles.", envvar="PERDURE_OIDC_ROLES_CLAIM")
-    ] = "roles",
+    oidc_roles_claim: Annotated[str, typer.Option(help="Claim with the roles.", envvar="PERDURE_OIDC_ROLES_CLAIM")] = "roles",
     oidc_namespaces_claim: Annotated[
         str,
-        typer.Option(help="Where it has its namespaces; empty: it holds in all.", envvar="PERDURE_OIDC_NAMESPACES_CLAIM"),
+        typer.Option(
+            help="Claim with the namespaces; empty: tokens are valid in all namespaces.", envvar="PERDURE_OIDC_NAMESPACES_CLAIM"
+        ),
     ] = "namespaces",
-    insecure: Annotated[bool, typer.Option("--insecure", help="Ask nobody who they are; on loopback only.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Disable authentication (loopback only).")] = False,
     grace: Annotated[
-        int, typer.Option(help="When it stops, open requests may end within so many seconds.", envvar="PERDURE_GRACE", min=0)
+        int, typer.Option(help="On shutdown, seconds that open requests get to complete.", envvar="PERDURE_GRACE", min=0)
     ] = 10,
     owner: OwnerOption = "",
     rate_limit: Annotated[
         float,
-        typer.Option(help="Requests a second of one key or subject; 0 for no limit.", envvar="PERDURE_API_RATE_LIMIT", min=0),
+        typer.Option(help="Requests per second of one key or subject; 0 for no limit.", envvar="PERDURE_API_RATE_LIMIT", min=0),
     ] = 1_000.0,
     connections: Annotated[
-        int, typer.Option(help="Connections in all; fewer when descriptors run short.", envvar="PERDURE_API_CONNECTIONS", min=1)
+        int,
+        typer.Option(
+            help="Maximum number of connections; lowered if file descriptors are scarce.", envvar="PERDURE_API_CONNECTIONS", min=1
+        ),
     ] = 10_000,
     connections_per_address: Annotated[
         int,
         typer.Option(
-            help="Connections from one address; 0 for no limit, behind a gateway.",
+            help="Maximum number of connections per address; 0 for no limit, behind a gateway.",
             envvar="PERDURE_API_CONNECTIONS_PER_ADDRESS",
             min=0,
         ),
@@ -149,16 +150,16 @@ def _security(
     issuer = provider[0]
     if is_insecure:
         if keys or issuer:
-            raise UsageError("--insecure asks nobody who they are: leave it out, or --keys and --oidc-issuer")
+            raise UsageError("--insecure disables authentication: omit it, or omit --keys and --oidc-issuer")
         if not is_loopback(host):
             raise UsageError(
-                f"--insecure is for this machine only, and {host} can be reached from others: give --keys FILE or --oidc-issuer URL"
+                f"--insecure is for loopback only, but {host} is reachable from other machines: give --keys FILE or --oidc-issuer URL"
             )
         return Unsecured()
     if not keys and not issuer:
         raise UsageError(
-            "who may use this API? Give --keys FILE (`perdure api-keys create NAME --namespace …` makes one) or --oidc-issuer URL; "
-            "on this machine only, --insecure asks nobody"
+            "no authentication is configured: give --keys FILE (`perdure api-keys create NAME --namespace …` makes one) or --oidc-issuer URL; "
+            "on loopback, --insecure disables authentication"
         )
     tokens = None
     if issuer:
@@ -196,7 +197,7 @@ def _serve(
     lost = LostThread(server.stop, grace)
     if metrics:
         metrics.start()
-    described = f"{server.url}/docs describes it, {server.url}/openapi.json to programs"
+    described = f"{server.url}/docs and {server.url}/openapi.json describe it"
     typer.echo(f"serving {backend.namespace} at {server.url}/api/v1; {described}")
     try:
         server.run()

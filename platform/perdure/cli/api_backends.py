@@ -1,4 +1,4 @@
-"""What the HTTP API stands on: Kafka, the file of another process, or the platform in this one."""
+"""Backends of the HTTP API: Kafka, the file of another process, or the platform of this process."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ONE_MACHINE = "dev"
 
 
 def on_kafka(where: Place, registry: Registry | None, postgres: str = "") -> tuple[Backend, AuditTrail]:
-    """A namespace, and its audit trail; nothing is connected yet.
+    """The backend of a namespace on Kafka, with its audit log; connects on first use.
 
     Args:
         where: the topics are.
-        registry: what arguments are held against; None: the engines do.
+        registry: for validating arguments; None: the engines validate.
         postgres: read from these tables; empty: from the topics.
     """
     from perdure.adapters.kafka.admin.audit import KafkaAuditTrail

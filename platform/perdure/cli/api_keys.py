@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from perdure.api.auth.key_file import StoredKey
 
-commands = group("Make, show and revoke keys of the HTTP API.")
+commands = group("Create, list and revoke keys of the HTTP API.")
 
 
 class RoleName(StrEnum):
-    """What a key may do; each may what the one before may."""
+    """Role of a key; each includes the permissions of the one before."""
 
     VIEWER = "viewer"
     READER = "reader"
@@ -27,20 +27,22 @@ class RoleName(StrEnum):
     ADMIN = "admin"
 
 
-KeysOption = Annotated[str, typer.Option("--keys", help="The file of keys.", metavar="FILE", envvar="PERDURE_API_KEYS")]
+KeysOption = Annotated[str, typer.Option("--keys", help="File of API keys.", metavar="FILE", envvar="PERDURE_API_KEYS")]
 
 
 @commands.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose it is, for people and the audit log.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="Name of the key's holder, as shown in the audit log.", metavar="NAME")],
     role: Annotated[
         RoleName,
         typer.Option(
-            help="viewer sees states without payloads; reader looks and queries; operator starts, signals and ends, too; admin sees to dead letters, too."
+            help="viewer: states without payloads; reader: also views, histories and queries; operator: also starts, signals and ends workflows; admin: also retries and drops dead letters."
         ),
     ] = RoleName.READER,
-    namespace: Annotated[list[str] | None, typer.Option(help="Where it holds; may be given often. * is everywhere.")] = None,
-    expires: Annotated[str, typer.Option(help='When it ends to hold: after "90 days". Never, by default.')] = "",
+    namespace: Annotated[
+        list[str] | None, typer.Option(help="Namespace the key is valid in; may be repeated. * for all.")
+    ] = None,
+    expires: Annotated[str, typer.Option(help='Expires after this time, such as "90 days". Never by default.')] = "",
     keys: KeysOption = "keys.toml",
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -51,7 +53,7 @@ def create(
     from perdure.api.roles import Role
 
     if not namespace:
-        raise typer.BadParameter("where shall it hold? A namespace, or '*'", param_hint="--namespace")
+        raise typer.BadParameter("name the namespaces the key is valid in, or '*' for all", param_hint="--namespace")
     key, stored = create_key(Path(keys), name, Role(role.value), namespace, _expiry(expires))
     if output is Format.JSON:
         print_json({**_shown(stored), "key": key})
@@ -94,7 +96,7 @@ def list_(keys: KeysOption = "keys.toml", output: FormatOption = Format.TABLE) -
 
 @commands.command()
 def revoke(
-    id: Annotated[str, typer.Argument(help="As `list` shows it.", metavar="ID")],
+    id: Annotated[str, typer.Argument(help="Id as shown by `list`.", metavar="ID")],
     keys: KeysOption = "keys.toml",
 ) -> None:
     """Take a key out of the file: the next request with it is refused."""
@@ -116,7 +118,7 @@ def _expiry(text: str) -> datetime | None:
     try:
         return datetime.now(UTC).replace(microsecond=0) + timedelta(microseconds=microseconds(text))
     except OverflowError:
-        raise UsageError(f"{text!r} ends after all calendars; leave --expires out for a key that holds for ever") from None
+        raise UsageError(f"{text!r} is too far in the future; omit --expires for a key that never expires") from None
 
 
 def _shown(key: StoredKey) -> dict[str, object]:

@@ -25,7 +25,7 @@ from perdure.cli import (
 )
 from perdure.cli.tree import TakesNumbers, group
 
-app = group("Durable workflows: code that goes on where it was, whatever happens to the machine.")
+app = group("Durable workflows: code that survives crashes and continues where it was.")
 app.command("dev")(dev.dev)
 app.command("engine")(engine.engine)
 app.command("worker")(worker.worker)
@@ -56,13 +56,17 @@ def root(
     context: typer.Context,
     config: Annotated[
         str,
-        typer.Option(help="A file of options; perdure.toml, when there is one here.", metavar="FILE", envvar="PERDURE_CONFIG"),
+        typer.Option(
+            help="File of options; by default perdure.toml in this directory, if it exists.",
+            metavar="FILE",
+            envvar="PERDURE_CONFIG",
+        ),
     ] = "",
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Durable workflows: code that goes on where it was, whatever happens to the machine."""
+    """Durable workflows: code that survives crashes and continues where it was."""
     from pathlib import Path
 
     from perdure.cli.configuration import FILE, defaults_of

@@ -1,4 +1,4 @@
-"""`perdure workflow result`: wait for the end of a run, and say what it waits for meanwhile."""
+"""`perdure workflow result`: wait for the end of a run, reporting what it waits for."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def awaited(handle: Handle[Any, Any], limit_s: float | None) -> Any:
                 waiting = asyncio.create_task(handle.result())  # an engine may come
             why = await handle.waits_for()
             if until is not None and loop.time() >= until and not waiting.done():
-                raise NotClosed(f"workflow {handle.id!r} has not ended: {why or 'it is just ending'}")
+                raise NotClosed(f"workflow {handle.id!r} is still open: {why or 'it is about to end'}")
             if why and _gist(why) != _gist(said):
                 said = why
                 typer.echo(f"perdure: waiting for workflow {handle.id!r}: {why}", err=True)
@@ -64,4 +64,4 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 def _gist(why: str) -> str:
     """Without what changes with the time that passes."""
-    return why.partition("; none has taken it for")[0]
+    return why.partition("; no worker has taken it for")[0]

@@ -28,25 +28,25 @@ def check(
         bool,
         typer.Option(
             "--live",
-            help="Before an upgrade: replay the runs that are open on the platform at --kafka, or at PERDURE_URL, and nothing else.",
+            help="Before an upgrade: replay only the open runs of the platform at --kafka, or at PERDURE_URL.",
         ),
     ] = False,
     kafka: Annotated[
-        str, typer.Option(help="With --live: brokers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+        str, typer.Option(help="With --live: bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
     ] = "",
     namespace: Annotated[
-        str, typer.Option(help="With --kafka: what the topics' names begin with.", envvar="PERDURE_NAMESPACE")
+        str, typer.Option(help="With --kafka: namespace (prefix of the topics' names).", envvar="PERDURE_NAMESPACE")
     ] = "",
     settings: SettingOption = None,
     limit: Annotated[
-        int, typer.Option(help="With --live: so many runs of a type, half of them its oldest; 0: all.", min=0)
+        int, typer.Option(help="With --live: maximum number of runs per type, half of them its oldest; 0 for all.", min=0)
     ] = 1_000,
     allow_new: Annotated[
         bool,
         typer.Option(
             "--allow-new",
-            help="With --live on Kafka: pass when the namespace has no topics yet, or the files with the certificate do not exist "
-            "yet: before a first install nothing is open.",
+            help="With --live on Kafka: succeed if the namespace has no topics yet, or the certificate files do not exist "
+            "yet, as before a first install.",
         ),
     ] = False,
     output: FormatOption = Format.TABLE,
@@ -101,7 +101,7 @@ def _address(db: str, kafka: str, namespace: str, settings: list[str] | None) ->
 
 
 def _nothing_yet(kafka: str, namespace: str, settings: list[str] | None) -> str:
-    """Why nothing can be open; empty: something may be."""
+    """Why no run can be open; empty: some may be."""
     if not kafka:
         return ""
     from perdure.adapters.kafka.admin.admin import Topics
@@ -131,7 +131,7 @@ def _check_live(app: str, url: str, limit: int, output: Format) -> None:
             typer.echo(f"would break: {line}")
         for line in (line for each in found for line in each.stuck):
             typer.echo(f"stays suspended: {line}")
-        typer.echo("this code would break running workflows" if broken else "every run that was replayed goes on with this code")
+        typer.echo("this code would break running workflows" if broken else "every replayed run continues with this code")
     if broken:
         raise typer.Exit(1)
 

@@ -27,7 +27,7 @@ FILE: Final = "perdure.toml"
 
 
 def defaults_of(path: Path, root: click.Group) -> dict[str, Any]:
-    """What the file says, as click's `default_map`.
+    """The file's options, as click's `default_map`.
 
     Args:
         path: of the file.
@@ -47,13 +47,13 @@ def defaults_of(path: Path, root: click.Group) -> dict[str, Any]:
         shared["settings"] = [f"{name}={value}" for name, value in settings.items()]
     known = _parameters(root)
     if unknown := sorted({name.replace("-", "_") for name in shared} - known):
-        raise UsageError(f"{path}: no command has an option {unknown[0]!r}")
+        raise UsageError(f"{path}: no perdure command has the option {unknown[0]!r}")
     return _map(path, root, shared, tables)
 
 
 def _map(path: Path, group: click.Group, shared: dict[str, Any], tables: dict[str, Any]) -> dict[str, Any]:
     if unknown := sorted(set(tables) - set(group.commands)):
-        raise UsageError(f"{path}: there is no command {unknown[0]!r}; there are {', '.join(sorted(group.commands))}")
+        raise UsageError(f"{path}: unknown command {unknown[0]!r}; known: {', '.join(sorted(group.commands))}")
     result: dict[str, Any] = {}
     for name, command in group.commands.items():
         own: dict[str, Any] = tables.get(name, {})

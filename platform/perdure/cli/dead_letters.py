@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
     from perdure.ports.dead_letters import DeadLetters, OpenLetter
 
-commands = group("Show, retry and drop records that could not be taken.")
+commands = group("List, retry and drop dead letters: records that could not be processed.")
 
 KafkaOption = Annotated[
-    str, typer.Option(help="Brokers to begin with, instead of a database.", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+    str, typer.Option(help="Bootstrap servers, HOST:PORT,…, instead of a database.", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
 ]
-NamespaceOption = Annotated[str, typer.Option(help="On Kafka: what the topics' names begin with.", envvar="PERDURE_NAMESPACE")]
-IdsArgument = Annotated[list[str] | None, typer.Argument(help="As `list` shows them.", metavar="ID")]
-AllOption = Annotated[bool, typer.Option("--all", help="All that are open.")]
+NamespaceOption = Annotated[
+    str, typer.Option(help="On Kafka: namespace (prefix of the topics' names).", envvar="PERDURE_NAMESPACE")
+]
+IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids as shown by `list`.", metavar="ID")]
+AllOption = Annotated[bool, typer.Option("--all", help="All open dead letters.")]
 
 SHOWN_BYTES = 4_096
 """Of a value in a table."""
@@ -43,8 +45,8 @@ def list_(
     settings: SettingOption = None,
     db: DatabaseOption = DEFAULT_DB,
     output: FormatOption = Format.TABLE,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1_000,
-    after: Annotated[str, typer.Option(help="Those behind this one.", metavar="ID")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number to show.")] = 1_000,
+    after: Annotated[str, typer.Option(help="Start after this id.", metavar="ID")] = "",
 ) -> None:
     """List those that are neither retried nor dropped, oldest first; of a value the beginning, `show` has all of it."""
     letters = _dead_letters(kafka, namespace, settings, db)
@@ -71,7 +73,7 @@ def list_(
 
 @commands.command()
 def show(
-    id: Annotated[str, typer.Argument(help="As `list` shows it.", metavar="ID")],
+    id: Annotated[str, typer.Argument(help="Id as shown by `list`.", metavar="ID")],
     kafka: KafkaOption = "",
     namespace: NamespaceOption = "",
     settings: SettingOption = None,
@@ -99,7 +101,7 @@ def show(
             *((f"header {header.name}", _text(header.value)) for header in letter.headers),
             ("bytes", str(len(letter.value)) if letter.value is not None else "none"),
             ("value", _text(letter.value)),
-            ("retry", letters.fault_of(found) or "may go well"),
+            ("retry", letters.fault_of(found) or "may succeed"),
         ]
     )
 
@@ -137,7 +139,7 @@ def retry(
 def drop(
     ids: IdsArgument = None,
     all_: AllOption = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Yes, what they ask for never happens.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm: the dropped requests will never be executed.")] = False,
     kafka: KafkaOption = "",
     namespace: NamespaceOption = "",
     settings: SettingOption = None,
@@ -147,7 +149,7 @@ def drop(
     letters = _dead_letters(kafka, namespace, settings, db)
     named = _named(letters, ids, is_all=all_)
     if not yes:
-        raise typer.BadParameter(f"{len(named)} would be dropped for ever; add --yes if that is meant", param_hint="--yes")
+        raise typer.BadParameter(f"{len(named)} would be dropped permanently; add --yes to confirm", param_hint="--yes")
     for begin in range(0, len(named), PAGE):
         some = named[begin : begin + PAGE]
         letters.drop(some)
@@ -163,7 +165,7 @@ def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: st
     from perdure.cli.kafka_options import place
 
     if not namespace:
-        raise typer.BadParameter("which namespace? It is what the topics' names begin with", param_hint="--namespace")
+        raise typer.BadParameter("name the namespace: the prefix of the topics' names", param_hint="--namespace")
     where = place(kafka, namespace, settings)
     from perdure.adapters.kafka.admin.dead_letters import KafkaDeadLetters
 
@@ -175,7 +177,7 @@ def _named(letters: DeadLetters, ids: list[str] | None, *, is_all: bool) -> list
     from perdure.ports.dead_letters import pages
 
     if bool(ids) is is_all:
-        raise typer.BadParameter("name some, or say --all", param_hint="ID")
+        raise typer.BadParameter("name dead letters, or give --all", param_hint="ID")
     if not ids:
         return [_slim(each) for some in pages(letters, PAGE) for each in some]
     return [_slim(_open(letters, [each])[0]) for each in dict.fromkeys(ids)]
@@ -208,7 +210,7 @@ def _open(letters: DeadLetters, ids: Sequence[str]) -> list[OpenLetter]:
 
     found = letters.get(ids)
     if missing := sorted({*ids} - {each.id for each in found}):
-        raise UsageError(f"there is no open dead letter {missing[0]}; `perdure dead-letters list` shows those there are")
+        raise UsageError(f"no open dead letter {missing[0]}; see `perdure dead-letters list`")
     return found
 
 

@@ -33,18 +33,21 @@ def dev(
     app: Annotated[str, typer.Argument(help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP")],
     db: DatabaseOption = DEFAULT_DB,
     kafka: Annotated[
-        str, typer.Option(help="Run on this Kafka, not on a file: HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+        str,
+        typer.Option(
+            help="Run on this Kafka cluster instead of a file: HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA"
+        ),
     ] = "",
-    namespace: Annotated[str, typer.Option(help="There, what the topics' names begin with.", envvar="PERDURE_NAMESPACE")] = "dev",
+    namespace: Annotated[str, typer.Option(help="Topic name prefix on that cluster.", envvar="PERDURE_NAMESPACE")] = "dev",
     settings: SettingOption = None,
     state_dir: StateDirOption = "perdure-state",
-    host: Annotated[str, typer.Option(help="Where the app's own web app listens, if it has one.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port of that web app; 0 for any free one.", min=0, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="Address of the app's own web app, if it has one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of that web app; 0 for any free port.", min=0, max=65535)] = 8000,
     api_port: Annotated[
         int | None,
-        typer.Option(help="Where the HTTP API listens, on loopback only; 8080 by default, or any free port.", min=0, max=65535),
+        typer.Option(help="Port of the HTTP API, on loopback; 8080 by default, or any free port.", min=0, max=65535),
     ] = None,
-    reload: Annotated[bool, typer.Option(help="Start again when the app's files change.")] = True,
+    reload: Annotated[bool, typer.Option(help="Restart when the app's files change.")] = True,
     metrics_port: MetricsPortOption = None,
     metrics_host: MetricsHostOption = "127.0.0.1",
     log_format: LogFormatOption = LogFormat.CONSOLE,

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from perdure.ports.audit import AuditTrail
 
 HOST: Final = "127.0.0.1"
-"""It asks nobody who they are."""
+"""Loopback, since this API has no authentication."""
 PORT: Final = 8080
 GRACE_S: Final = 1
 
 
 class DevApi:
-    """Listens at once. What it needs, half a second of imports, is imported in its own thread when somebody asks for the first time.
+    """Listens immediately, but imports its dependencies (half a second) on the first request.
 
     Args:
         make: what it stands on; called once, when it is started.
@@ -58,7 +58,7 @@ class DevApi:
         return cls(make, port) if has_api() else None
 
     def start(self) -> None:
-        """Serve; returns at once."""
+        """Serve; returns immediately."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -20,16 +20,18 @@ AGAIN_S: Final = 1.0
 def echo(
     api: Annotated[
         str,
-        typer.Option(help="Whom to ask: https://host, with PERDURE_TOKEN; or kafka://broker/namespace.", envvar="PERDURE_URL"),
+        typer.Option(
+            help="Platform to test: https://host, with PERDURE_TOKEN; or kafka://broker/namespace.", envvar="PERDURE_URL"
+        ),
     ],
     namespace: NamespaceOption = "",
-    kafka: Annotated[str, typer.Option(help="Read its state from the topic, too: HOST:PORT,…", envvar="PERDURE_KAFKA")] = "",
+    kafka: Annotated[str, typer.Option(help="Also read its state from the topic: HOST:PORT,…", envvar="PERDURE_KAFKA")] = "",
     settings: SettingOption = None,
-    postgres: Annotated[str, typer.Option(help="And from the tables: postgresql://…", envvar="PERDURE_POSTGRES")] = "",
+    postgres: Annotated[str, typer.Option(help="Also read it from the tables: postgresql://…", envvar="PERDURE_POSTGRES")] = "",
     queue: Annotated[
-        list[str] | None, typer.Option("--queue", help="Have a worker of this task queue repeat it; may be given often.")
+        list[str] | None, typer.Option("--queue", help="Have a worker of this task queue repeat the text; may be repeated.")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Give up after so many seconds.", min=1)] = 60.0,
+    timeout: Annotated[float, typer.Option(help="Give up after this many seconds.", min=1)] = 60.0,
 ) -> None:
     """Start the workflow that comes with perdure, wait for its result, and read its state wherever it is kept."""
     from uuid import uuid4
@@ -59,7 +61,7 @@ def echo(
 
 
 def _started(client: SyncClient, id: str, text: str, queues: list[str], until: float) -> SyncHandle[Echo, str]:
-    """Ask until somebody answers."""
+    """Retry until the platform responds."""
     from time import sleep
 
     from perdure.echo import Echo
@@ -97,7 +99,7 @@ def _in_tables(postgres: str, namespace: str, id: str, position: str) -> Heard:
     try:
         if not reader.wait_for(Position.parse(position), READ_S):
             raise InfrastructureError(
-                f"the tables of {namespace} have not come to {position} after {READ_S:g} s; does a projector run?"
+                f"the tables of {namespace} have not reached {position} after {READ_S:g} s; is a projector running?"
             )
         state = reader.state(id)
         if state is None:

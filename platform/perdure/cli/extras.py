@@ -1,4 +1,4 @@
-"""What the optional parts of perdure need to be installed."""
+"""Dependencies of perdure's extras, and whether they are installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load an app in a process of its own, to see whether it is good before the one that runs is stopped."""
+"""Loads an app in a separate process, to check it before the running one is stopped."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def ingest(
     namespace: NamespaceOption,
     settings: SettingOption = None,
     begin: Annotated[
-        str, typer.Option("--from", help="Where a topic begins that nobody has read yet: earliest or latest.")
+        str, typer.Option("--from", help="Where to start reading a topic without committed offsets: earliest or latest.")
     ] = "earliest",
     instance: InstanceOption = "",
     owner: OwnerOption = "",
@@ -38,7 +38,7 @@ def ingest(
     from perdure.cli.serving import Served, serve
 
     if begin not in {"earliest", "latest"}:
-        raise typer.BadParameter(f"{begin!r} is none of earliest, latest", param_hint="--from")
+        raise typer.BadParameter(f"invalid start {begin!r}: must be earliest or latest", param_hint="--from")
     where = place(kafka, namespace, settings)
     see_owner(where, owner)
 
@@ -67,11 +67,11 @@ class _Ingesting:
         self._ingest.run(ready)
 
     def request_stop(self, grace_s: float) -> None:
-        """Ask for a stop and return at once."""
+        """Ask for a stop and return immediately."""
         self._ingest.request_stop()
 
     def observed(self) -> Observed:
-        """What is looked at."""
+        """The parts of the process that are monitored."""
         from perdure.observability.observed import Observed
 
         return Observed(kafka=self._status, ingest=self._ingest)

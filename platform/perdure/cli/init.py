@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="The directory to make; its last part becomes the project's name.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="Directory to create; its last part becomes the project's name.", metavar="NAME")],
 ) -> None:
     """Make a new project that runs: a workflow, an activity, a test."""
     from importlib.resources import files
@@ -21,7 +21,7 @@ def init(
     directory = Path(name)
     project = directory.resolve().name
     if not project.replace("-", "").replace("_", "").replace(".", "").isalnum() or not project.isascii():
-        _refuse(f"{project!r} cannot be a project's name: use letters, digits, '-' and '_'")
+        _refuse(f"{project!r} is not a valid project name: use letters, digits, '-' and '_'")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         _refuse(f"{name} exists already and is not an empty directory: choose another name")
     try:
@@ -29,12 +29,14 @@ def init(
         for template in files("perdure.cli").joinpath("templates").iterdir():
             _write(template, directory, project)
     except OSError as error:
-        _refuse(f"cannot make {name}: {error.strerror}: choose a place you may write to")
+        _refuse(f"cannot make {name}: {error.strerror}: choose a directory you may write to")
     typer.echo(f"{name}: app.py, test_app.py, README.md, pyproject.toml\n\n  cd {name}\n  perdure dev app.py")
 
 
 def _write(template: Traversable, directory: Path, project: str) -> None:
-    """Templates end in `.template`, so that no tool takes them for code of ours; `{project}` is the project's name."""
+    """Write a template. Template names end in `.template`, so that no tool takes them for code; `{project}`
+    is the project's name.
+    """
     if template.name.endswith(".template"):
         text = template.read_text(encoding="utf-8").replace("{project}", project)
         (directory / template.name.removesuffix(".template")).write_text(text, encoding="utf-8")

@@ -14,59 +14,63 @@ if TYPE_CHECKING:
     from perdure.observability.observed import Observed
     from perdure.registry import Registry
 
-KafkaOption = Annotated[str, typer.Option(help="Brokers to begin with, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")]
-NamespaceOption = Annotated[str, typer.Option(help="What the topics' names begin with.", envvar="PERDURE_NAMESPACE")]
+KafkaOption = Annotated[str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")]
+NamespaceOption = Annotated[str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")]
 SettingOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="A setting of librdkafka, such as security.protocol=SASL_SSL; may be given often. PERDURE_KAFKA_SASL_PASSWORD in the "
-        "environment is sasl.password.",
+        help="A librdkafka setting, such as security.protocol=SASL_SSL; may be repeated. PERDURE_KAFKA_SASL_PASSWORD in the "
+        "environment sets sasl.password.",
         metavar="NAME=VALUE",
     ),
 ]
 InstanceOption = Annotated[
     str,
-    typer.Option(
-        help="The process's name; no two at once have the same. Host and process id by default.", envvar="PERDURE_INSTANCE"
-    ),
+    typer.Option(help="Process name, unique among running processes. Host and process id by default.", envvar="PERDURE_INSTANCE"),
 ]
 StaticOption = Annotated[
     bool,
     typer.Option(
-        "--static/--dynamic", help="Keep the partitions over a restart under the same --instance.", envvar="PERDURE_STATIC"
+        "--static/--dynamic", help="Keep the partitions across a restart under the same --instance.", envvar="PERDURE_STATIC"
     ),
 ]
 SessionOption = Annotated[
     int,
     typer.Option(
-        help="After this time, in ms, a silent process loses its partitions.", envvar="PERDURE_SESSION_TIMEOUT_MS", min=1_000
+        help="Milliseconds without a heartbeat after which a process loses its partitions.",
+        envvar="PERDURE_SESSION_TIMEOUT_MS",
+        min=1_000,
     ),
 ]
 GraceOption = Annotated[
-    float, typer.Option(help="When it stops, attempts that run may end within so many seconds.", envvar="PERDURE_GRACE", min=0)
+    float, typer.Option(help="On shutdown, seconds that running attempts get to complete.", envvar="PERDURE_GRACE", min=0)
 ]
 StateDirOption = Annotated[
-    str, typer.Option(help="Where an engine keeps its stores, which are a cache.", metavar="DIR", envvar="PERDURE_STATE_DIR")
+    str, typer.Option(help="Directory of the engine's stores (a cache).", metavar="DIR", envvar="PERDURE_STATE_DIR")
 ]
 QueueOption = Annotated[
-    list[str] | None, typer.Option("--queue", help="A task queue; may be given often. Those of the app's activities by default.")
+    list[str] | None,
+    typer.Option("--queue", help="Task queue to serve; may be repeated. By default those of the app's activities."),
 ]
 OwnerOption = Annotated[
     str,
     typer.Option(
-        help="This deployment's name: refuse topics that belong to another owner (`perdure topics apply --owner`).",
+        help="This deployment's name: reject topics that belong to another owner (`perdure topics apply --owner`).",
         envvar="PERDURE_OWNER",
     ),
 ]
-ConcurrencyOption = Annotated[int, typer.Option(help="Attempts at once.", envvar="PERDURE_CONCURRENCY", min=1)]
+ConcurrencyOption = Annotated[
+    int, typer.Option(help="Maximum number of concurrent attempts.", envvar="PERDURE_CONCURRENCY", min=1)
+]
 
 
 def place(kafka: str, namespace: str, settings: list[str] | None) -> Place:
-    """Where the topics are.
+    """The Kafka cluster and namespace of the options.
 
     Raises:
-        UsageError: Kafka's client is not installed, a setting is ours, or the namespace cannot be part of a topic's name.
+        UsageError: Kafka's client is not installed, a setting is ours, or the namespace cannot be part
+            of a topic's name.
     """
     from perdure.errors import UsageError
 
@@ -160,11 +164,11 @@ class OnKafka:
             thread.join()
 
     def request_stop(self, grace_s: float) -> None:
-        """Ask for a stop and return at once."""
+        """Ask for a stop and return immediately."""
         self.platform.request_stop(grace_s)
 
     def observed(self) -> Observed:
-        """What is looked at."""
+        """The parts of the process that are monitored."""
         from perdure.observability.observed import Observed
 
         platform = self.platform

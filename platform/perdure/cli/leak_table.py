@@ -1,4 +1,4 @@
-"""What leaks into workflow code, by full name, and what to use instead."""
+"""Names that must not be used in workflow code, and what to use instead."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import ast
 from typing import Final
 
 CLOCK: Final = "reads the clock: use workflow.now()"
-CHANCE: Final = "is another number on a replay: use workflow.random()"
-UUID: Final = "is another id on a replay: use workflow.uuid4() or uuid.uuid4()"
+CHANCE: Final = "gives a different number on replay: use workflow.random()"
+UUID: Final = "gives a different id on replay: use workflow.uuid4() or uuid.uuid4()"
 FILES: Final = "reads or writes files: do it in an activity"
 PROCESS: Final = "depends on this process: pass it in as an argument, or read it in an activity"
 NETWORK: Final = "talks to the network: do it in an activity"
 DATABASE: Final = "talks to a database: do it in an activity"
 RUN: Final = "starts a process: do it in an activity"
 THREADS: Final = "starts or waits for threads: use asyncio, or do it in an activity"
-CREDENTIAL: Final = "is another one on a replay: make it in an activity"
-HASH: Final = "is another number in each process: use something stable, such as zlib.crc32"
+CREDENTIAL: Final = "differs on replay: create it in an activity"
+HASH: Final = "differs in each process: use something stable, such as zlib.crc32"
 BLOCK: Final = "blocks all runs: use await workflow.sleep(...) or asyncio.sleep(...)"
 CONSOLE: Final = "waits for the terminal: ask in an activity, or wait for a signal"
 
@@ -98,7 +98,7 @@ PATH_METHODS: Final = {
 
 
 def advice(name: str | None, call: ast.Call | None) -> str:
-    """What is wrong with a name in workflow code, and what to use instead; empty when nothing is.
+    """Advice about a name in workflow code; empty: it may be used.
 
     Args:
         name: the full name, imports followed.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 WORKFLOW = "perdure.workflow.defn"
-IGNORED_TIME = "the result of wait_until(timeout=...) is ignored: it is falsy when the time is up, and nothing is raised; look at it, or write `_ = await ...`"
+IGNORED_TIME = "the result of wait_until(timeout=...) is ignored: on a timeout it is falsy and nothing is raised; check it, or write `_ = await ...`"
 ACTIVITY = ("perdure.activity.defn", "perdure.activity.step")
 
 
@@ -94,7 +94,7 @@ def find_leaks(sources: Mapping[str, tuple[str, str]]) -> list[Leak]:
     """The leaks in the workflow code of an app, by file and line.
 
     Args:
-        sources: by module name: the file as it shall be named, and its text.
+        sources: by module name: the file's display name, and its text.
     """
     project = {
         name: Source(name, file, ast.parse(text), is_package=file.endswith("__init__.py"))
@@ -143,7 +143,7 @@ class _Scan:
                 yield Leak(
                     source.file,
                     iterated.lineno,
-                    "the order of a set is another one in each process: iterate over sorted(...), or use a list or a dict",
+                    "the order of a set differs in each process: iterate over sorted(...), or use a list or a dict",
                 )
 
     def _follow(self, source: Source, called: ast.expr) -> None:

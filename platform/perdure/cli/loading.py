@@ -46,10 +46,12 @@ def load(target: str) -> App:
     """Import an app.
 
     Args:
-        target: a file (`app.py`) or a module (`shop.app`). Its directory, or for a module the current one, is put on `sys.path`.
+        target: a file (`app.py`) or a module (`shop.app`). Its directory, or for a module the current
+            one, is put on `sys.path`.
 
     Raises:
-        UsageError: it is not there, or does not import; one line, with the author's file and line where there is one.
+        UsageError: it is not there, or does not import; one line, with your file and line where there
+            is one.
     """
     if target.endswith(".py") or "/" in target:
         search, name, file = _locate(Path(target))
@@ -129,14 +131,14 @@ def _import(target: str, name: str, directory: Path) -> ModuleType:
 
 
 def blamed(error: BaseException, target: str, directory: Path) -> str:
-    """An exception of the author's code: the last line of the author's own that was running, and what it says."""
+    """Describe an exception of your code by its last line in the app."""
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     frames = _frames_of_author(error, directory)
     return f"{shown(frames[-1].filename)}:{frames[-1].lineno}: {said}" if frames else f"{target}: {said}"
 
 
 def is_of_author(error: BaseException, directory: Path) -> bool:
-    """Whether the author's code was running when it was raised."""
+    """Whether workflow code was running when it was raised."""
     return bool(_frames_of_author(error, directory))
 
 
@@ -153,7 +155,7 @@ def _home_of(module: ModuleType, otherwise: Path) -> Path:
 
 
 def _is_own(file: Path, directory: Path) -> bool:
-    """Whether the file is the author's: below the directory, and not in a virtual environment there."""
+    """Whether the file is your: below the directory, and not in a virtual environment there."""
     try:
         inside = file.resolve().relative_to(directory)
     except ValueError:

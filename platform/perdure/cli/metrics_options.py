@@ -1,4 +1,4 @@
-"""How a process of ours is watched: options that `dev`, `engine` and `worker` share."""
+"""Monitoring options that `dev`, `engine` and `worker` share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class LogFormat(StrEnum):
-    """How the log is written."""
+    """Format of the log."""
 
     CONSOLE = "console"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """The least important lines that are written."""
+    """Minimum level of log lines."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -33,24 +33,24 @@ class LogLevel(StrEnum):
 MetricsPortOption = Annotated[
     int | None,
     typer.Option(
-        help="Serve /metrics, /health/live and /health/ready here; 0 for any free port. Not served by default.",
+        help="Port for /metrics, /health/live and /health/ready; 0 for any free port. Not served by default.",
         envvar="PERDURE_METRICS_PORT",
         min=0,
         max=65535,
     ),
 ]
 MetricsHostOption = Annotated[
-    str, typer.Option(help="Where these listen; 0.0.0.0 where others shall ask.", envvar="PERDURE_METRICS_HOST")
+    str, typer.Option(help="Address of these; 0.0.0.0 to be reachable from other machines.", envvar="PERDURE_METRICS_HOST")
 ]
 LogFormatOption = Annotated[
-    LogFormat, typer.Option(help="Lines for people, or one JSON object a line.", envvar="PERDURE_LOG_FORMAT")
+    LogFormat, typer.Option(help="Log format: text, or one JSON object per line.", envvar="PERDURE_LOG_FORMAT")
 ]
-LogLevelOption = Annotated[LogLevel, typer.Option(help="The least important lines that are written.", envvar="PERDURE_LOG_LEVEL")]
+LogLevelOption = Annotated[LogLevel, typer.Option(help="Minimum level of log lines.", envvar="PERDURE_LOG_LEVEL")]
 TracesOption = Annotated[
     bool,
     typer.Option(
         "--traces",
-        help="Send traces by OTLP, as OpenTelemetry's own variables say (OTEL_EXPORTER_OTLP_ENDPOINT, …); needs 'perdure[otel]'.",
+        help="Export traces by OTLP, configured by OpenTelemetry's variables (OTEL_EXPORTER_OTLP_ENDPOINT, …); needs 'perdure[otel]'.",
         envvar="PERDURE_TRACES",
     ),
 ]
@@ -66,7 +66,7 @@ def say(message: str) -> None:
 
 @dataclass(frozen=True)
 class Observing:
-    """What was asked for.
+    """Monitoring options.
 
     Attributes:
         port: of metrics and health; 0: any free one; None: not served.
@@ -103,7 +103,7 @@ class Observing:
         configure(is_json=self.log_format is LogFormat.JSON, level=getLevelNamesMapping()[self.log_level.upper()])
 
     def report(self, name: str) -> Report:
-        """What an engine or a log is told to tell: it goes to the log, under the name."""
+        """Callback for operator messages: writes them to the log, under the name."""
         from perdure.observability.logs import report_to
 
         return report_to(name)

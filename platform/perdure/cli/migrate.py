@@ -20,7 +20,7 @@ def migrate(namespace: NamespaceOption, postgres: PostgresOption, app: AppArgume
     for each in applied:
         typer.echo(f"applied {each}")
     if not applied:
-        typer.echo(f"the schema {database.schema} is of version {latest()}: nothing to do")
+        typer.echo(f"the schema {database.schema} has version {latest()}: nothing to do")
     with database.telling(), database.connect(name="perdure migrate") as connection:
         for said in keep_in_step(connection, database, shapes):
             typer.echo(said)

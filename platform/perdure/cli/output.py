@@ -1,4 +1,4 @@
-"""What commands print: a table for people, JSON for programs."""
+"""Output of commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PIPE_WIDTH = 250
 
 
 class Format(StrEnum):
-    """How a command prints."""
+    """Output format of a command."""
 
     TABLE = "table"
     JSON = "json"
 
 
-FormatOption = Annotated[Format, typer.Option("--output", "-o", help="A table for people, JSON for programs.")]
+FormatOption = Annotated[Format, typer.Option("--output", "-o", help="Output format: table or JSON.")]
 
 
 def print_json(value: Any) -> None:

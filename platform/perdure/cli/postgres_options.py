@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PostgresOption = Annotated[
     str,
     typer.Option(
-        help="Where the tables are: postgresql://USER@HOST/DATABASE. A password is better kept in PGPASSWORD.",
+        help="Database with the tables: postgresql://USER@HOST/DATABASE. Put the password into PGPASSWORD.",
         metavar="DSN",
         envvar="PERDURE_POSTGRES",
     ),
@@ -39,7 +39,7 @@ def database_of(dsn: str, namespace: str) -> Database:
 
 
 def shapes_of_app(app: str) -> dict[str, Shape]:
-    """What the views of an app's workflows look like; empty without an app.
+    """Columns of the views of an app's workflows; empty without an app.
 
     Raises:
         UsageError: it cannot be loaded.

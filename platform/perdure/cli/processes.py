@@ -42,7 +42,7 @@ def run_several(count: int, instance: str, metrics_port: int | None) -> None:
                 code = REFUSED
                 is_stopping.set()
                 break
-            say(f"perdure: engine {index} has ended with {process.returncode}; started again")
+            say(f"perdure: engine {index} exited with code {process.returncode}; restarted")
             if is_stopping.wait(AGAIN_S):
                 break
             processes[index] = _start(index, instance, metrics_port)

@@ -18,12 +18,12 @@ def projector(
     app: AppArgument = "",
     settings: SettingOption = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Read everything anew beside the tables that are read, swap them, and end.")
+        bool, typer.Option("--rebuild", help="Rebuild all tables beside the current ones, swap them, and exit.")
     ] = False,
     retention: Annotated[
         str,
         typer.Option(
-            help='Delete workflows from the tables so long after they have closed: "90 days". The topics keep theirs.',
+            help='Delete workflows from the tables this long after they closed: "90 days". Topics are not affected.',
             envvar="PERDURE_RETENTION",
         ),
     ] = "",

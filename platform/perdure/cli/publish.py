@@ -12,11 +12,12 @@ from perdure.cli.kafka_options import SettingOption
 
 def publish(
     topic: Annotated[str, typer.Argument(help="The topic.", metavar="TOPIC")],
-    value: Annotated[str, typer.Argument(help="JSON, or text where it does not look like JSON.", metavar="VALUE")],
+    value: Annotated[str, typer.Argument(help="JSON; anything that does not look like JSON is text.", metavar="VALUE")],
     key: Annotated[str, typer.Option(help="The record's key.")] = "",
-    header: Annotated[list[str] | None, typer.Option(help="A header, NAME=VALUE; may be given often.")] = None,
+    header: Annotated[list[str] | None, typer.Option(help="Header, NAME=VALUE; may be repeated.")] = None,
     kafka: Annotated[
-        str, typer.Option(help="Brokers to begin with, instead of a database.", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+        str,
+        typer.Option(help="Bootstrap servers, HOST:PORT,…, instead of a database.", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA"),
     ] = "",
     settings: SettingOption = None,
     db: Annotated[

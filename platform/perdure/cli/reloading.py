@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TRIAL: Final = "from perdure.cli.import_check import main; main()"
 READY_S: Final = 5.0
 LOOK_MS: Final = 200
-"""How often the watch looks whether it shall end."""
+"""Interval at which the watch checks whether to end."""
 RESTARTED: Final = "PERDURE_RESTARTED"
 """Set in the environment of a process that was started for new code."""
 
@@ -66,12 +66,12 @@ class Reloader:
                     self._stop()
                     return
         except (OSError, RuntimeError) as error:
-            say(f"perdure: cannot watch {self._directory}: {error}; start it again by hand after a change")
+            say(f"perdure: cannot watch {self._directory}: {error}; restart by hand after a change")
         finally:
             self._ready.set()
 
     def _saved_since(self) -> set[str]:
-        """What was saved between loading and watching."""
+        """Files saved between loading and watching."""
         return {str(file) for file in self._files if file.exists() and file.stat().st_mtime_ns > self._since_ns}
 
     def _is_good(self, paths: Iterable[str]) -> bool:
@@ -85,9 +85,9 @@ class Reloader:
         )
         if tried.returncode:
             said = tried.stderr.strip().splitlines()
-            say(f"perdure: {said[-1] if said else 'the app does not load'} (still serving what was there before)")
+            say(f"perdure: {said[-1] if said else 'the app does not load'} (still serving the previous version)")
             return False
-        say(f"perdure: {names} changed, starting again")
+        say(f"perdure: {names} changed, restarting")
         return True
 
 

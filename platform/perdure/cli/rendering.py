@@ -128,7 +128,7 @@ def _reason(state: WorkflowState) -> str:
 
 
 def _failure_json(failure: FailureInfo) -> dict[str, Any]:
-    """What programs want of it; fields that are empty are left out, but type and message."""
+    """A failure as JSON; empty fields are omitted, except type and message."""
     others: dict[str, Any] = {
         "place": place_of(failure),
         "notes": failure.notes,
@@ -152,7 +152,7 @@ def _details(event: AnyEvent) -> str:
 
 
 def _fields(event: msgspec.Struct) -> Iterator[tuple[str, str]]:
-    """What is worth a reader's time: secrets and defaults are left out."""
+    """The fields worth showing: without secrets and defaults."""
     for field in msgspec.structs.fields(event):
         value = getattr(event, field.name)
         if field.name in ("token", "seed", "request_id", "python") or value == field.default:

@@ -1,4 +1,4 @@
-"""Replay recorded histories under several hash seeds, each in a process of its own."""
+"""Replays recorded histories under several hash seeds, each in a separate process."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Replayed:
 
 
 class Outcome(msgspec.Struct):
-    """What came of one history in one process.
+    """Result of one history in one process.
 
     Attributes:
         name: of the file, or the workflow's id.
-        fault: why it does not fit the code; empty when it does.
-        did: what the code wanted, in words, with a digest of everything that belongs to it.
+        fault: how it differs from the code; empty: it does not.
+        did: the code's actions, as text, with a digest of everything that belongs to it.
     """
 
     name: str
@@ -98,7 +98,7 @@ def _in_a_process(seed: str, target: str, directory: Path | None, db: str) -> li
 
 
 def _compared(outcomes: dict[str, Outcome]) -> Iterator[str]:
-    """What is wrong with one history: faults, or else the first thing that came out otherwise under another seed."""
+    """The fault of one history, or the first difference between hash seeds."""
     faults: dict[str, list[str]] = {}
     for seed, outcome in outcomes.items():
         if outcome.fault:
@@ -110,7 +110,7 @@ def _compared(outcomes: dict[str, Outcome]) -> Iterator[str]:
     for wanted in zip_longest(*(outcome.did for outcome in outcomes.values()), fillvalue=("nothing more", "")):
         by_words = {words: f"PYTHONHASHSEED={seed}" for seed, (words, _) in reversed(list(zip(outcomes, wanted, strict=True)))}
         if len(set(wanted)) > 1:
-            yield f"{outcomes[SEEDS[0]].name}: comes out otherwise in another process: " + "; ".join(
+            yield f"{outcomes[SEEDS[0]].name}: has a different result in another process: " + "; ".join(
                 f"{words} under {seed}" for words, seed in by_words.items()
             )
             return

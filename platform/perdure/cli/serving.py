@@ -1,4 +1,6 @@
-"""What `perdure dev` does: load, start, print what is served, and start again with the new code when files change."""
+"""`perdure dev`: loads the app, starts it, prints its addresses, and restarts with the new code when files
+change.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Served:
-    """What was asked for.
+    """Options of `perdure dev`.
 
     Attributes:
         target: a file or a module.
@@ -76,10 +78,10 @@ class Running(Protocol):
         """Serve until `request_stop`; `ready` is called once it has begun."""
 
     def request_stop(self, grace_s: float) -> None:
-        """Ask for a stop and return at once."""
+        """Ask for a stop and return immediately."""
 
     def observed(self) -> Observed:
-        """What is looked at."""
+        """The parts of the process that are monitored."""
         ...
 
 
@@ -170,7 +172,7 @@ class _Embedded:
 
 
 def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
-    """Load what is served. After a restart it may be broken, since it was saved once more meanwhile: wait for it to be mended."""
+    """Load the app. After a restart it may be broken again by a later save: wait until it is fixed."""
     is_restarted = bool(os.environ.pop(RESTARTED, ""))
     try:
         runs_activities = served.make is None or not served.needs_workflows
@@ -217,7 +219,7 @@ def _api_in_words(served: Served, api: DevApi | None) -> str:
 
 
 def _triggers(registry: Registry) -> list[str]:
-    """What starts and signals the workflows of an app, besides clients."""
+    """Describe the triggers of an app."""
     from perdure.codec.payloads import JsonPayloads
     from perdure.triggers.binding import Bindings
 
@@ -230,7 +232,7 @@ def _of_the_app(registry: Registry) -> list[str]:
 
 
 def _first_command(registry: Registry, db: str) -> str:
-    """How to start the app's first workflow from another terminal."""
+    """The command that starts the app's first workflow from another terminal."""
     names = _of_the_app(registry)
     if not db.startswith(("sqlite:", "kafka:")) or not names:
         return ""

@@ -43,7 +43,7 @@ class LostThread:
             InfrastructureError: it was because of a thread.
         """
         if self._message:
-            raise InfrastructureError(f"{self._message}; the process has ended so that another one takes over")
+            raise InfrastructureError(f"{self._message}; the process exited so that another one takes over")
 
     def _died(self, message: str) -> None:
         if not self._message:
@@ -53,7 +53,7 @@ class LostThread:
     def _end(self) -> None:
         self._stop()
         time.sleep(self._grace_s + EXIT_S)
-        say(f"perdure: {self._message}; the process could not stop in good order and ends now")
+        say(f"perdure: {self._message}; the process could not stop cleanly and exits now")
         os._exit(1)
 
 
@@ -61,7 +61,7 @@ def on_signals(handle: Callable[[int], None]) -> None:
     """Call a function with the number of each SIGINT and SIGTERM that comes.
 
     Args:
-        handle: returns at once. It runs on the main thread, between any two of its instructions.
+        handle: returns immediately. It runs on the main thread, between any two of its instructions.
     """
 
     def called(number: int, _frame: FrameType | None) -> None:
@@ -75,7 +75,8 @@ def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
     """Call a function once when the process is asked to stop. A second Ctrl-C does not wait for it.
 
     Args:
-        stop: asks for the stop. It runs in a thread of its own, for the main thread may hold any lock just then.
+        stop: asks for the stop. It runs in a separate thread, for the main thread may hold any lock
+            just then.
 
     Returns:
         Set as soon as a signal has come.

@@ -13,30 +13,33 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.admin.admin import Topics
     from perdure.adapters.kafka.admin.plan import Plan
 
-commands = group("Make and verify the topics of a namespace on Kafka.")
+commands = group("Create and verify the topics of a namespace on Kafka.")
 
-KafkaOption = Annotated[str, typer.Option(help="Brokers to begin with, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")]
-NamespaceOption = Annotated[str, typer.Option(help="What the topics' names begin with.", envvar="PERDURE_NAMESPACE")]
+KafkaOption = Annotated[str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")]
+NamespaceOption = Annotated[str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")]
 SettingOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="A setting of librdkafka, such as security.protocol=SASL_SSL, or schema.registry.url; may be given often. "
-        "PERDURE_KAFKA_SASL_PASSWORD in the environment is sasl.password.",
+        help="A librdkafka setting, such as security.protocol=SASL_SSL, or schema.registry.url; may be repeated. "
+        "PERDURE_KAFKA_SASL_PASSWORD in the environment sets sasl.password.",
         metavar="NAME=VALUE",
     ),
 ]
 PartitionsOption = Annotated[
-    int, typer.Option(min=0, show_default=False, help="Of commands, events and state; for ever. 12 by default.")
+    int,
+    typer.Option(
+        min=0, show_default=False, help="Number of partitions of commands, events and state; can never change. 12 by default."
+    ),
 ]
 ReplicationOption = Annotated[
     int, typer.Option(min=0, show_default=False, help="Replicas of every topic; 3 by default, or as many as there are brokers.")
 ]
-QueueOption = Annotated[list[str] | None, typer.Option("--queue", help="A task queue; may be given often.")]
+QueueOption = Annotated[list[str] | None, typer.Option("--queue", help="Task queue; may be repeated.")]
 OwnerOption = Annotated[
     str,
     typer.Option(
-        help="The deployment that the topics belong to. It is recorded; topics of another owner are refused.",
+        help="Deployment that owns the topics. It is recorded; topics of another owner are rejected.",
         envvar="PERDURE_OWNER",
     ),
 ]
@@ -69,7 +72,7 @@ def apply(
     replication: ReplicationOption = 0,
     queue: QueueOption = None,
     existing: Annotated[
-        bool, typer.Option("--existing", help="Make none: others do, such as Strimzi. Verify them, and record what was found.")
+        bool, typer.Option("--existing", help="Create no topics (Strimzi or others do): verify them, and record what was found.")
     ] = False,
     owner: OwnerOption = "",
     take_over: Annotated[
@@ -83,7 +86,7 @@ def apply(
     topics = _topics(kafka, namespace, settings)
     made = topics.plan(partitions=partitions, replication=replication, queues=queue or (), owner=owner, is_taken_over=take_over)
     if existing and made.missing:
-        _print_faults([f"{name} is not there yet; with --existing it is not made here" for name in made.missing])
+        _print_faults([f"{name} does not exist yet; with --existing it is not created here" for name in made.missing])
         raise typer.Exit(1)
     topics.apply(made)
     _print(made, done=True)
@@ -102,7 +105,7 @@ def check(
     if faults:
         _print_faults(faults)
         raise typer.Exit(1)
-    typer.echo(f"the topics of {namespace} are as they must be")
+    typer.echo(f"the topics of {namespace} are configured correctly")
 
 
 @commands.command()
@@ -110,18 +113,19 @@ def mirror(
     kafka: KafkaOption,
     namespace: NamespaceOption,
     to: Annotated[
-        str, typer.Option(help="Brokers of the other Kafka, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_MIRROR")
+        str, typer.Option(help="Bootstrap servers of the other Kafka, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_MIRROR")
     ],
     settings: SettingOption = None,
     to_settings: Annotated[
         list[str] | None,
-        typer.Option("--to-set", help="A setting of librdkafka for the other Kafka; may be given often.", metavar="NAME=VALUE"),
+        typer.Option("--to-set", help="A librdkafka setting for the other Kafka; may be repeated.", metavar="NAME=VALUE"),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Copy what there is by now, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Copy the records that exist now, then exit.")] = False,
 ) -> None:
-    """Copy a namespace to another Kafka until it is stopped, so that engines can go on there when this one is lost.
+    """Copy a namespace to another Kafka until it is stopped, so that engines can continue there if this one
+    is lost.
 
-    Nothing of the namespace may run on the other Kafka meanwhile.
+    No process of the namespace may run on the other Kafka in the meantime.
     """
     from perdure.adapters.kafka.admin.mirroring import Mirror, Round
     from perdure.cli.kafka_options import place
@@ -138,7 +142,7 @@ def mirror(
         rounds += 1
         if rounds == 1:
             typer.echo(
-                f"mirrored {each.copied} records to {to} in {each.took_s:.1f} s" + ("" if once else "; going on, Ctrl-C stops")
+                f"mirrored {each.copied} records to {to} in {each.took_s:.1f} s" + ("" if once else "; continuing, Ctrl-C stops")
             )
 
     on_signals(lambda _: made.request_stop())
@@ -173,7 +177,7 @@ def _topics(kafka: str, namespace: str, settings: list[str] | None) -> Topics:
 
 
 def _print(plan: Plan, *, done: bool = False) -> None:
-    news = "made" if done else "to be made"
+    news = "made" if done else "to be created"
     rows = [
         (
             wanted.name,

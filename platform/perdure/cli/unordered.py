@@ -104,7 +104,7 @@ class UnorderedNames:
         return above
 
     def _is_order_lost(self, node: ast.AST) -> bool:
-        """Whether what the expression makes goes at once where its order does not count."""
+        """Whether the expression's result goes directly to a function for which order does not count."""
         if isinstance(node, ast.SetComp):
             return True
         above = self.parents.get(node)

@@ -1,4 +1,4 @@
-"""Would the runs that are open go on with this code? Asked before an upgrade, of a platform that runs."""
+"""Checks, before an upgrade, that the open runs of a live platform can continue with this code."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ AT_ONCE: Final = 16
 
 @dataclass
 class OfType:
-    """What was found of a workflow type.
+    """Result for one workflow type.
 
     Attributes:
         type: its name.
         open: how many runs are open.
         replayed: how many of them were replayed.
-        broken: of those that run: what the code does otherwise, one line each.
-        stuck: the same of those that are suspended already; this code does not mend them.
+        broken: of the running ones: how the code differs, one line each.
+        stuck: the same for runs that are suspended already; this code does not fix them.
     """
 
     type: str
@@ -76,7 +76,7 @@ async def _replayed(registry: Registry, url: str, limit: int) -> list[OfType]:
 
 async def _look(client: Client, registry: Registry, found: OfType, limit: int) -> None:
     if found.type not in registry.workflows:
-        found.broken.append(f"{found.type}: {found.open} open, and the app has no workflow of this type")
+        found.broken.append(f"{found.type}: {found.open} open, but the app has no workflow of this type")
         return
     watchdog = Watchdog(BLOCK_LIMIT_S)
     for page in _pages(await _chosen(client, found, limit)):

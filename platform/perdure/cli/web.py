@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 GRACE_S = 1
 """Streams of events never end by themselves."""
 BODY_S = 600.0
-"""An app of the author's own may take large files."""
+"""Timeout of request bodies; your web app may accept large files."""
 
 
 class WebServer:
-    """uvicorn in a thread of its own, on a port that is ours before anything is started.
+    """uvicorn in a separate thread, on a port that is ours before anything is started.
 
     Args:
         asgi: the application.
@@ -38,7 +38,7 @@ class WebServer:
             from perdure.api.server import LimitedServer
         except ImportError as error:
             raise UsageError(
-                f"the app has a web app (its attribute `web`), and {error.name} is not installed: pip install uvicorn httptools"
+                f"the app has a web app (its attribute `web`), but {error.name} is not installed: pip install uvicorn httptools"
             ) from None
         self._socket = listening(host, port, "choose another with --port")
         config = uvicorn.Config(
@@ -61,7 +61,7 @@ class WebServer:
         return cls(asgi, host, port)
 
     def start(self) -> None:
-        """Serve; returns at once."""
+        """Serve; returns immediately."""
         self._thread.start()
 
     def stop(self) -> None:

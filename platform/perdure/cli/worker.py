@@ -54,7 +54,9 @@ def worker(
     log_level: LogLevelOption = LogLevel.INFO,
     traces: TracesOption = False,
 ) -> None:
-    """Run an app's activities, on Kafka. When it stops, those that run may end; the others go to other workers at once."""
+    """Run an app's activities, on Kafka. On shutdown, running attempts may complete; waiting tasks go to
+    other workers immediately.
+    """
     from perdure.cli.kafka_options import OnKafka, place, queues_of, see_owner, url_of
     from perdure.cli.metrics_options import Observing
     from perdure.cli.serving import Served, serve

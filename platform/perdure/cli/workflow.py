@@ -25,26 +25,26 @@ DatabaseOption = Annotated[
     typer.Option(
         "--db",
         envvar="PERDURE_URL",
-        help="Whom to ask: sqlite:///file, or just the file; kafka://broker/namespace; https://host, with PERDURE_TOKEN.",
+        help="Platform: sqlite:///file, or just the file; kafka://broker/namespace; https://host, with PERDURE_TOKEN.",
         metavar="URL",
     ),
 ]
 IdArgument = Annotated[str, typer.Argument(help="The workflow's id.", metavar="ID")]
 ValuesArgument = Annotated[
-    list[str] | None, typer.Argument(help="Each JSON; what does not look like JSON is taken as text.", metavar="VALUE")
+    list[str] | None, typer.Argument(help="Arguments, each JSON; anything that does not look like JSON is text.", metavar="VALUE")
 ]
-ReasonOption = Annotated[str, typer.Option(help="For the history.")]
+ReasonOption = Annotated[str, typer.Option(help="Reason, recorded in the history.")]
 
 
 @commands.command(cls=TakesNumbers)
 def start(
-    id: Annotated[str, typer.Argument(help="The new workflow's id: its address, chosen by you.", metavar="ID")],
-    type: Annotated[str, typer.Argument(help="The workflow's type, as `perdure dev` lists it.", metavar="TYPE")],
+    id: Annotated[str, typer.Argument(help="Id of the new workflow, chosen by you.", metavar="ID")],
+    type: Annotated[str, typer.Argument(help="Workflow type, as listed by `perdure dev`.", metavar="TYPE")],
     values: ValuesArgument = None,
-    if_running: Annotated[str, typer.Option(help="A run with this id is open: refuse, attach or terminate.")] = "refuse",
-    if_closed: Annotated[str, typer.Option(help="A run with this id has ended: start, refuse or after_failure.")] = "start",
-    delay: Annotated[str, typer.Option(help='Begin so much later: "30s", "2 days".')] = "",
-    timeout: Annotated[str, typer.Option(help="Of the whole run.")] = "",
+    if_running: Annotated[str, typer.Option(help="If a run with this id is open: refuse, attach or terminate.")] = "refuse",
+    if_closed: Annotated[str, typer.Option(help="If a run with this id has closed: start, refuse or after_failure.")] = "start",
+    delay: Annotated[str, typer.Option(help='Delay before the run begins: "30s", "2 days".')] = "",
+    timeout: Annotated[str, typer.Option(help="Timeout of the whole run.")] = "",
     db: DatabaseOption = DEFAULT_DB,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -62,19 +62,19 @@ def start(
 
 @commands.command("list")
 def list_(
-    type: Annotated[list[str] | None, typer.Option(help="Of this type only; may be given often.")] = None,
+    type: Annotated[list[str] | None, typer.Option(help="Workflow type; may be repeated.")] = None,
     status: Annotated[
         list[str] | None,
-        typer.Option(help="running, suspended, completed, failed, cancelled, terminated or timed_out; may be given often."),
+        typer.Option(help="running, suspended, completed, failed, cancelled, terminated or timed_out; may be repeated."),
     ] = None,
-    prefix: Annotated[str, typer.Option(help="With an id that begins so.")] = "",
+    prefix: Annotated[str, typer.Option(help="Prefix of the workflow id.")] = "",
     attribute: Annotated[
         list[str] | None,
-        typer.Option(help="With this attribute; the value is JSON, or text. May be given often.", metavar="NAME=VALUE"),
+        typer.Option(help="Attribute NAME=VALUE; the value is JSON or text. May be repeated.", metavar="NAME=VALUE"),
     ] = None,
-    sort: Annotated[str, typer.Option(help="By started_at, updated_at, closed_at or workflow_id.")] = "started_at",
-    order: Annotated[str, typer.Option(help="newest (or greatest) first, or oldest.")] = "newest",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    sort: Annotated[str, typer.Option(help="Sort key: started_at, updated_at, closed_at or workflow_id.")] = "started_at",
+    order: Annotated[str, typer.Option(help="newest (greatest first), or oldest.")] = "newest",
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number to show.")] = 100,
     db: DatabaseOption = DEFAULT_DB,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -148,7 +148,7 @@ def query(
     values: ValuesArgument = None,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
-    """Ask the live run; prints the answer as JSON."""
+    """Query the live run; prints the answer as JSON."""
     arguments = _values(values)
     print_json(_ask_of(db, id, lambda handle: handle.query_by_name(name, arguments)))
 
@@ -156,13 +156,13 @@ def query(
 @commands.command()
 def result(
     id: IdArgument,
-    timeout: Annotated[str, typer.Option(help='Wait no longer than this: "30s". For ever by default.')] = "",
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="If it has not ended, say what it waits for and fail.")] = False,
+    timeout: Annotated[str, typer.Option(help='Maximum time to wait: "30s". Unlimited by default.')] = "",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="If it is still open, show what it waits for and fail.")] = False,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Wait for a workflow to end; prints its result as JSON, or fails with why there is none.
 
-    What it waits for is printed to standard error, at once and when it changes.
+    What it waits for is printed to standard error, immediately and when it changes.
     """
     from perdure.cli.awaiting import awaited
     from perdure.cli.rendering import print_failure
@@ -186,7 +186,7 @@ def cancel(id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DEFAU
 
 @commands.command()
 def terminate(id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DEFAULT_DB) -> None:
-    """End a workflow at once; none of its code runs."""
+    """End a workflow immediately; none of its code runs."""
     _ask_of(db, id, lambda handle: handle.terminate(reason))
     typer.echo(f"{id}: terminated")
 
@@ -208,7 +208,7 @@ def _ask_of(db: str, id: str, question: Callable[[Handle[Any, Any]], Awaitable[T
 
 
 def _values(texts: list[str] | None) -> list[object]:
-    """Arguments from the command line: JSON, or text where it does not look like JSON."""
+    """Arguments from the command line: JSON; anything that does not look like JSON is text."""
     import msgspec
 
     values: list[object] = []
@@ -217,7 +217,7 @@ def _values(texts: list[str] | None) -> list[object]:
             values.append(msgspec.json.decode(text))
         except msgspec.DecodeError as error:
             if text[:1] in ('"', "[", "{"):
-                raise typer.BadParameter(f"{text!r} looks like JSON and is not: {error}") from error
+                raise typer.BadParameter(f"{text!r} looks like JSON but is invalid: {error}") from error
             values.append(text)
     return values
 
@@ -234,4 +234,4 @@ def _pairs(texts: list[str] | None) -> dict[str, Any]:
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise typer.BadParameter(f"{value!r} is none of {', '.join(allowed)}", param_hint=option)
+        raise typer.BadParameter(f"invalid value {value!r}: must be one of {', '.join(allowed)}", param_hint=option)

@@ -41,15 +41,13 @@ def transport_of(url: str, token: Token | None = None) -> Transport:
     target = _SCHEMES.get(scheme)
     if target is None or "://" not in url:
         known = ", ".join(f"{each}://" for each in _SCHEMES)
-        raise UsageError(
-            f'the address {url!r} is not understood; it begins with one of: {known} (for example "sqlite:///app.db")'
-        )
+        raise UsageError(f'unsupported address {url!r}; expected one of {known} (for example "sqlite:///app.db")')
     module, _, function = target.partition(":")
     options = {}
     if scheme in {"http", "https"}:
         options["token"] = token
     elif token is not None:
-        raise UsageError(f"only the HTTP API takes a token, {scheme}:// does not: its own settings say who asks")
+        raise UsageError(f"only the HTTP API takes a token; {scheme}:// authenticates by its own settings")
     try:
         connect = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
@@ -59,7 +57,7 @@ def transport_of(url: str, token: Token | None = None) -> Transport:
 
 
 class Connecting:
-    """What `Client.connect` gives: `await` it, or `async with` it."""
+    """Result of `Client.connect`: `await` it, or use `async with`."""
 
     __slots__ = ("_client", "_codec", "_interceptors", "_token", "_url")
 

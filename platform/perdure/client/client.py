@@ -110,7 +110,7 @@ class Client:
         _check_one_of("if_running", if_running, ("refuse", "attach", "terminate"))
         _check_one_of("if_closed", if_closed, ("start", "refuse", "after_failure"))
         if timeout is not None and not microseconds(timeout):
-            raise errors.UsageError("timeout must be longer than nothing; leave it out for none")
+            raise errors.UsageError("timeout must be positive; omit it for no timeout")
         if request_id is not None and (fault := fault_of_id(request_id, "request id")):
             raise errors.UsageError(fault)
         start_options: dict[str, Any] = {
@@ -138,7 +138,7 @@ class Client:
         Raises:
             errors.WorkflowAlreadyStarted: the id is taken; `options()` says what to do then.
             errors.RequestRefused: the id or an argument is refused, or no engine knows the type.
-            errors.EngineUnavailable: nobody answered in time.
+            errors.EngineUnavailable: no engine answered in time.
         """
         definition = definition_for(run)
         payload = self._payloads.encode_arguments(definition.run_fn, args, kwargs, what=f"workflow {definition.name!r}")
@@ -171,7 +171,7 @@ class Client:
         request_id: str = options.pop("request_id", "")
         if options.get("if_running") == "terminate":
             raise errors.UsageError(
-                'with_start signals the run that is open; if_running="terminate" would end it first: start() does that'
+                'with_start signals the open run; if_running="terminate" would end it first: use start() for that'
             )
         options["if_running"] = "attach"
         start = cm.StartWorkflow(id, request_id=request_id, type=definition.name, input=payload, **options)
@@ -208,12 +208,14 @@ class Client:
         return await self._state(id)
 
     async def position(self, id: str) -> Position:
-        """What reflects every write to a workflow id that has been answered so far: for `state(…, after=…)`, here or elsewhere."""
+        """A position that reflects every completed write to a workflow id: for `state(…, after=…)`, in any
+        process.
+        """
         _check_id(id)
         return await self._transport.position(id)
 
     async def describe(self, id: str) -> Description:
-        """What the current run of a workflow id is doing, or how its last one ended.
+        """Describe the current or last run of a workflow id.
 
         Raises:
             errors.WorkflowNotFound: it never was started.
@@ -252,7 +254,7 @@ class Client:
     async def counts(
         self, *, type: str | Sequence[str] | None = None, status: Status | str | Sequence[Status | str] | None = None
     ) -> dict[tuple[str, str], int]:
-        """How many workflows there are, by type and status.
+        """Number of workflows by type and status.
 
         Args:
             type: of this type only, or of one of these.
@@ -269,7 +271,7 @@ class Client:
         return self._payloads.decode(state.view, annotation, what="the view") if state.view else None
 
     async def close(self) -> None:
-        """Let go of the platform. Idempotent."""
+        """Close the connection. Idempotent."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
@@ -299,7 +301,7 @@ def _check_id(id: str) -> None:
 
 def _check_one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise errors.UsageError(f"{option}={value!r} is none of {', '.join(allowed)}")
+        raise errors.UsageError(f"invalid {option}={value!r}: must be one of {', '.join(allowed)}")
 
 
 def _encoded(attributes: dict[str, Any]) -> bytes:
@@ -309,7 +311,7 @@ def _encoded(attributes: dict[str, Any]) -> bytes:
         raise errors.PayloadError(f"the attributes {error}") from None
     if len(encoded) > ATTRIBUTES_BYTES:
         raise errors.PayloadError(
-            f"the attributes are {len(encoded)} bytes long, the limit is {ATTRIBUTES_BYTES}; they are for finding a workflow, "
+            f"the attributes are {len(encoded)} bytes long, the limit is {ATTRIBUTES_BYTES}; attributes are for finding a workflow, "
             "pass its data as arguments"
         )
     return encoded

@@ -1,4 +1,4 @@
-"""What a run is doing: from its public state, and from its history where that does not say enough."""
+"""Describes a run, from its public state and, if necessary, its history."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def needs_history(state: WorkflowState) -> bool:
 def run_of(
     state: WorkflowState, reader: Reader, turn: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> RunState | None:
-    """What the history of a run leads to, read page by page; None when `describe` does not need it.
+    """Fold the history of a run, read page by page; None when `describe` does not need it.
 
     Args:
         state: the public state.
@@ -118,7 +118,7 @@ def run_of(
 
 
 def describe(state: WorkflowState, run: RunState | None, view: Any, attributes: dict[str, Any]) -> Description:
-    """What a run is doing.
+    """Describe a run.
 
     Args:
         state: the public state.

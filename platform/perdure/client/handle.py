@@ -41,7 +41,7 @@ S_co = TypeVar("S_co", covariant=True)
 
 REQUEST_TIMEOUT_S: Final = 15.0
 WARN_S: Final = 10.0
-"""A result that is awaited for longer may need somebody."""
+"""After this time, an awaited result that needs an operator is logged."""
 WATCH_S: Final = 0.05
 """Between two looks of `watch`."""
 
@@ -69,22 +69,23 @@ class Handle(Generic[S_co, R_co]):
         self._payloads = payloads
         self._definition = definition
         self._start = start
-        """What the first signal brings along."""
+        """The start that the first signal includes."""
 
     async def result(self, timeout: Duration | None = None) -> R_co:  # noqa: ASYNC109 - authors pass durations
         """Wait for the run to close; its result.
 
-        What a run waits for that has not closed after ten seconds is logged if it needs somebody: it is suspended, or no engine
+        What a run waits for that has not closed after ten seconds is logged if it needs somebody: it is
+        suspended, or no engine
         answers.
 
         Args:
-            timeout: how long to wait; None: for ever. The run goes on in any case.
+            timeout: how long to wait; None: for ever. The run continues in any case.
 
         Raises:
             errors.NotClosed: it has not closed in time; the message says what it waits for.
             errors.WorkflowFailed: it ended without a result; `cause` says why.
             errors.WorkflowNotFound: no run has this id.
-            errors.EngineUnavailable: nobody runs the platform, or it went away.
+            errors.EngineUnavailable: no engine is running, or it stopped.
         """
         self._check_id()
         annotation = self._definition.returns if self._definition is not None else Any
@@ -107,19 +108,19 @@ class Handle(Generic[S_co, R_co]):
         Raises:
             errors.WorkflowNotFound: no open run has this id.
             errors.RequestRefused: an argument is refused.
-            errors.EngineUnavailable: nobody answered in time.
+            errors.EngineUnavailable: no engine answered in time.
         """
         named = member_for(target, SignalRef, self._definition)
         payload = self._payloads.encode_arguments(named.fn, args, kwargs, what=f"signal {named.name!r}")
         await self._signal(named.name, payload)
 
     async def query(self, target: QueryRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Ask the live run; of a closed run, what it was at its end.
+        """Query the live run; of a closed run, what it was at its end.
 
         Raises:
             errors.WorkflowNotFound: no run has this id.
             errors.QueryFailed: the query raised.
-            errors.EngineUnavailable: nobody answered in time.
+            errors.EngineUnavailable: no engine answered in time.
         """
         target = member_for(target, QueryRef, self._definition)
         what = f"query {target.name!r}"
@@ -150,7 +151,9 @@ class Handle(Generic[S_co, R_co]):
         return value
 
     async def position(self) -> Position:
-        """What reflects every write to this workflow that has been answered so far: for `view(…, after=…)`, here or elsewhere."""
+        """A position that reflects every completed write to this workflow: for `view(…, after=…)`, in any
+        process.
+        """
         self._check_id()
         return await self._transport.position(self.id)
 
@@ -192,7 +195,7 @@ class Handle(Generic[S_co, R_co]):
         return answered(reply, self._payloads, Any, f"query {name!r}")
 
     async def waits_for(self) -> str:
-        """What the run waits for, in one sentence; empty when it has closed."""
+        """Describe the run's waits in one sentence; empty when it has closed."""
         return await waits_for(self._transport, self.id, self.run_id)
 
     async def _awaited(self, timeout_s: float | None) -> Any:
@@ -250,7 +253,7 @@ class Handle(Generic[S_co, R_co]):
         return state
 
     async def _closed(self) -> Closed | None:
-        """How the run ended, if the materialised state knows."""
+        """The end of the run, if the materialised state has it."""
         state = await state_of(self._transport, self.id)
         if state is None or not state.status.is_closed or self.run_id not in ("", state.run_id):
             return None

@@ -1,4 +1,4 @@
-"""What is asked of a list of workflows, and what that means: every reader gives what `select` gives here."""
+"""Queries of workflow lists: every reader returns what `select` returns here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Scalar: TypeAlias = str | int | float | bool | None
 Sort: TypeAlias = Literal["started_at", "updated_at", "closed_at", "workflow_id"]
 Order: TypeAlias = Literal["newest", "oldest"]
 Key: TypeAlias = tuple[int | str, str]
-"""What a workflow is sorted by, and its id."""
+"""A workflow's sort key, and its id."""
 
 PAGE_LIMIT: Final = 1_000
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
@@ -141,7 +141,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         return self != unfiltered
 
     def key_of(self, state: WorkflowState) -> Key:
-        """What the workflow is sorted by, and its id: `after` of the page that follows it."""
+        """The workflow's sort key and id: `after` of the next page."""
         return getattr(state, self.sort), state.workflow_id
 
     def within(self, states: Iterable[WorkflowState]) -> list[WorkflowState]:
@@ -191,18 +191,18 @@ class ListQuery(Struct, frozen=True, kw_only=True):
 
     def _fault(self) -> str:
         if self.sort not in SORTS:
-            return f"sort={self.sort!r} is none of {', '.join(SORTS)}"
+            return f"invalid sort={self.sort!r}: must be one of {', '.join(SORTS)}"
         if self.order not in get_args(Order):
-            return f"order={self.order!r} is none of {', '.join(get_args(Order))}"
+            return f"invalid order={self.order!r}: must be one of {', '.join(get_args(Order))}"
         if not 1 <= self.limit <= PAGE_LIMIT:
-            return f"limit={self.limit} is not between 1 and {PAGE_LIMIT}; ask for the next page by the last one of this"
+            return f"limit={self.limit} is not between 1 and {PAGE_LIMIT}; for the next page, pass after="
         if self.after is not None:
             wanted = str if self.sort == "workflow_id" else int
             if tuple(map(type, self.after)) != (wanted, str):
-                return f"after={self.after!r} does not come from a list that is sorted by {self.sort}"
+                return f"after={self.after!r} does not come from a list sorted by {self.sort}"
         for status in self.statuses:
             if status not in STATUSES:
-                return f"status={status!r} is none of {', '.join(STATUSES)}"
+                return f"invalid status={status!r}: must be one of {', '.join(STATUSES)}"
         texts = [*self.types, *self.statuses, self.id_prefix, *(part for pair in self.attributes for part in pair)]
         texts += self.after or ()
         for text in texts:
@@ -211,7 +211,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
             if isinstance(text, int) and text not in _INT64:
                 return f"{text} has more than 64 bits"
             if isinstance(text, float) and text - text:  # infinite, or no number
-                return f"{text} is not a number of JSON"
+                return f"{text} is not a JSON number"
         moments = (getattr(self, name) for name in MOMENTS)
         if any(moment is not None and moment not in _INT64 for moment in moments):
             return "a time has more than 64 bits"
@@ -238,7 +238,7 @@ def size_of(state: WorkflowState) -> int:
 
 
 def count(states: Iterable[WorkflowState], query: ListQuery) -> dict[tuple[str, str], int]:
-    """How many the filters let through, by (type, status)."""
+    """Number of matching workflows, by (type, status)."""
     found: dict[tuple[str, str], int] = {}
     for state in states:
         if query.matches(state):

@@ -21,7 +21,9 @@ T = TypeVar("T")
 
 
 class Reader(Protocol):
-    """What everybody may read. Any thread may call it; every call sees all that was answered before it, or else `wait_for` waits for it."""
+    """Reads materialised state. Thread-safe; every call sees all writes completed before it, or `wait_for`
+    waits for them.
+    """
 
     def state(self, workflow_id: str) -> WorkflowState | None:
         """The state of the workflow id; None when it never was started.
@@ -55,7 +57,7 @@ class Reader(Protocol):
         ...
 
     def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
-        """How many workflows there are, by (type, status).
+        """Number of workflows, by (type, status).
 
         Args:
             query: whose filters must hold; its order and page do not matter.
@@ -63,7 +65,7 @@ class Reader(Protocol):
         ...
 
     def wait_for(self, position: Position, timeout_s: float) -> bool:
-        """Wait until what is read reflects a position; whether it does.
+        """Wait until reads reflect a position; whether it does.
 
         Args:
             position: that a write has returned.
@@ -80,7 +82,7 @@ class Transport(Protocol):
 
     @property
     def reader(self) -> Reader:
-        """What can be read without asking for it. May wait: on a loop, use `read`."""
+        """The reader of materialised state. Its methods block: on a loop, use `read`."""
         ...
 
     @property
@@ -97,29 +99,30 @@ class Transport(Protocol):
         ...
 
     async def position(self, workflow_id: str) -> Position:
-        """Where a reader must be that sees all that was answered so far about a workflow id.
+        """A position that reflects all completed writes to a workflow id.
 
         Raises:
-            InfrastructureError: it cannot be told; the message says what to do.
+            InfrastructureError: it is unknown; the message says what to do.
         """
         ...
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
-        """Ask, and wait for the answer.
+        """Send a request and wait for its reply.
 
         Args:
             command: with a request id; `reply_to` is filled in here.
             timeout_s: seconds; `inf` for as long as there is an engine.
 
         Raises:
-            EngineUnavailable: nobody answered in time; the message says what to do. Sending it again, under the same request
+            EngineUnavailable: no engine answered in time; the message says what to do. Sending it
+                again, under the same request
                 id, is safe.
             InfrastructureError: it cannot be sent; the message says what to do.
         """
         ...
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """Hand over commands that nobody waits for. Any thread may call it; `close` sees them written."""
+        """Submit commands without waiting for a reply. Thread-safe; `close` waits until they are written."""
 
     async def close(self) -> None:
-        """Let go. Requests that still wait fail with `EngineUnavailable`. Idempotent."""
+        """Close. Waiting requests fail with `EngineUnavailable`. Idempotent."""

@@ -1,4 +1,4 @@
-"""Positions: how far the events were when a write had been answered. A reader that is there has seen the write."""
+"""A position in the event log, returned by every write. A reader that has caught up to it sees that write."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Position(Struct, frozen=True, order=True):
         """Raises RequestRefused when it is none."""
         partition, dash, offset = text.partition("-")
         if not (dash and _is_number(partition) and _is_number(offset)):
-            raise RequestRefused(f"{text[:60]!r} is no position: give the one that a write has returned, such as 3-1042")
+            raise RequestRefused(f"{text[:60]!r} is not a position: pass one returned by a write, such as 3-1042")
         return cls(int(partition), int(offset))
 
 
 EVERYTHING: Final = Position(0, 0)
-"""Where every reader sees all that was answered before it, there is nothing to wait for."""
+"""The position of readers that always see all completed writes: there is nothing to wait for."""
 
 
 def _is_number(text: str) -> bool:

@@ -36,10 +36,10 @@ def accepted(reply: AnyReply) -> Accepted:
 
 
 def answered(reply: AnyReply, payloads: Payloads, annotation: Any, what: str) -> Any:
-    """The answer of a query.
+    """The result of a query.
 
     Raises:
-        errors.QueryFailed: it raised; the cause is the author's exception.
+        errors.QueryFailed: it raised; the cause is your exception.
         errors.ClientError: it was refused.
     """
     if isinstance(reply, Answered):
@@ -66,7 +66,7 @@ def result_of(closed: Closed, payloads: Payloads, annotation: Any, workflow_id: 
         case Status.TERMINATED:
             cause = errors.Terminated(closed.reason or "terminated")
         case Status.TIMED_OUT:
-            cause = errors.TimedOut("the run's own timeout passed")
+            cause = errors.TimedOut("the run's timeout expired")
         case _:
             cause = payloads.decode_failure(closed.failure) if closed.failure else errors.Failure("failed")
     said = f": {described(closed.failure)}" if closed.failure else f": {cause}" if str(cause) else ""

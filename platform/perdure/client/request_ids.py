@@ -11,5 +11,5 @@ _numbers: Final = count(1)
 
 
 def fresh_request_id() -> str:
-    """One that nobody has used."""
+    """A new unique request id."""
     return f"{_PROCESS}-{next(_numbers)}"

@@ -1,4 +1,4 @@
-"""What a caller names: the run of a workflow, or a signal, query or view of one. Values of a wrong kind are the author's mistake."""
+"""Resolves the targets of client calls: the run of a workflow, or a signal, query or view."""
 
 from __future__ import annotations
 

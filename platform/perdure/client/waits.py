@@ -1,4 +1,4 @@
-"""What an open run waits for, in one sentence: for whoever waits for its result."""
+"""Describes what an open run waits for, in one sentence."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ NO_ENGINE: Final = "no engine answers: "
 PING_S: Final = 3.0
 """An engine that is there answers sooner."""
 UNSERVED_S: Final = 5.0
-"""A task that nobody has taken for so long is probably served by no worker."""
+"""A task that no worker has taken for this long probably has no worker."""
 
 
 async def waits_for(transport: Transport, workflow_id: str, run_id: str = "") -> str:
-    """What a run waits for, for people; empty when it has closed.
+    """Describe the waits of a run; empty if it is closed.
 
     Args:
         transport: to the platform.
@@ -41,7 +41,7 @@ async def waits_for(transport: Transport, workflow_id: str, run_id: str = "") ->
         if fault := await _fault_of_engine(transport, workflow_id):
             return fault
         if state is None:
-            return "no run has this id yet"
+            return "no run with this id exists yet"
         run = await transport.read(lambda reader: run_of(state, reader))
     except InfrastructureError as error:
         return str(error)
@@ -49,7 +49,7 @@ async def waits_for(transport: Transport, workflow_id: str, run_id: str = "") ->
 
 
 async def _fault_of_engine(transport: Transport, workflow_id: str) -> str:
-    """Why no engine answers about a workflow id; empty when one does."""
+    """Why no engine responds for a workflow id; empty if one does."""
     ping = cm.QueryWorkflow(workflow_id, "", fresh_request_id(), name="")
     try:
         await transport.request(ping, PING_S)
@@ -65,7 +65,7 @@ def _in_words(found: Description) -> str:
         return ""
     waits = [_activity(each, found.updated_at) for each in found.activities]
     waits += [f"a timer, until {timer.fires_at.isoformat(' ', 'seconds')}" for timer in found.timers[:1]]
-    return f"it waits for {'; and for '.join(waits)}" if waits else "it waits for a signal, or for a condition of its own code"
+    return f"it waits for {'; and for '.join(waits)}" if waits else "it waits for a signal, or for a condition in its code"
 
 
 def _activity(activity: PendingActivity, since: datetime) -> str:
@@ -73,9 +73,9 @@ def _activity(activity: PendingActivity, since: datetime) -> str:
     reason = f" ({activity.reason})" if activity.reason else ""
     if activity.retry_at is not None:
         at = activity.retry_at.isoformat(" ", "seconds")
-        return f"{what}, whose attempt {activity.attempt} failed{reason}; the next one is at {at}"
+        return f"{what}, whose attempt {activity.attempt} failed{reason}; the next attempt is at {at}"
     if activity.doing != "waiting for a worker":
-        return f"{what}, which runs in attempt {activity.attempt}{reason}"
+        return f"{what}, running in attempt {activity.attempt}{reason}"
     waited_s = (datetime.now(UTC) - since).total_seconds()
-    serves = f"; none has taken it for {waited_s:.0f} s: does one serve this queue?" if waited_s > UNSERVED_S else ""
+    serves = f"; no worker has taken it for {waited_s:.0f} s: is one serving this queue?" if waited_s > UNSERVED_S else ""
     return f"a worker of queue {activity.queue!r} to take {what}{reason}{serves}"

@@ -1,7 +1,9 @@
-"""Arguments of a call by the signature of the author's function.
+"""Encodes the arguments of a call by the function's signature.
 
-On the wire: a JSON array of the positional arguments, in the order of the signature; `{"args": […], "kwargs": {…}}` where there are
-some that can only be given by name. Defaults that the call leaves alone travel, too, so that a default that is edited later changes
+On the wire: a JSON array of the positional arguments, in the order of the signature; `{"args": […],
+"kwargs": {…}}` where there are
+some that can only be given by name. Defaults that the call leaves alone travel, too, so that a default that
+is edited later changes
 nothing recorded; what is decoded may lack them, so that a parameter with a default can be added.
 """
 
@@ -35,10 +37,10 @@ _raw_call: Final = msgspec.json.Decoder(_Call)
 
 
 class Arguments:
-    """How calls of one function are encoded and decoded.
+    """Encodes and decodes the calls of one function.
 
     Args:
-        fn: the author's function; `self` is no argument.
+        fn: your function; `self` is no argument.
     """
 
     __slots__ = (
@@ -215,7 +217,7 @@ class Arguments:
         for name, raw in call.kwargs.items():
             named = self._keywords.get(name, self._wildcard)
             if named is None:
-                raise PayloadError(f"{what}: there is no argument {name!r} that is given by name")
+                raise PayloadError(f"{what}: it has no keyword argument {name!r}")
             kwargs[name] = self._decode_one(raw, named, name, what)
         return tuple(args), kwargs
 

@@ -38,7 +38,7 @@ HEADER: Final = "perdure-schema"
 
 
 class Wire(Generic[T]):
-    """How the records of one topic are written and read.
+    """Writes and reads the records of one topic.
 
     Args:
         name: of the schema.
@@ -81,7 +81,7 @@ class Wire(Generic[T]):
         except DAMAGE as error:
             raise self._undecodable(data, f"cut short or damaged ({type(error).__name__}: {error})") from None
         if end != len(data):
-            raise self._undecodable(data, f"its schema wants {end} bytes")
+            raise self._undecodable(data, f"its schema takes {end} bytes")
         return cast("T", value)
 
     def knows(self, header: bytes) -> bool:
@@ -107,9 +107,11 @@ class Wire(Generic[T]):
             value: Any = fastavro.schemaless_reader(source, writer, reader, return_record_name=True)
             fastavro.schemaless_writer(target, reader, value)
         except Exception as error:  # noqa: BLE001  fastavro promises nothing about what it raises
-            raise self._undecodable(data, f"it does not fit its schema, or ours ({type(error).__name__}: {error})") from None
+            raise self._undecodable(
+                data, f"it does not match its schema, or this version's ({type(error).__name__}: {error})"
+            ) from None
         if source.read(1):
-            raise self._undecodable(data, f"its schema wants {source.tell() - 1} bytes")
+            raise self._undecodable(data, f"its schema takes {source.tell() - 1} bytes")
         return target.getvalue()
 
     def _text_of(self, header: bytes | None) -> str:
@@ -118,11 +120,11 @@ class Wire(Generic[T]):
         text = self._older.get(header)
         if text is None:
             theirs, ours = header.decode(errors="replace"), self._current.decode()
-            raise UndecodableRecord("unknown_schema", f"its schema {theirs!r} is not known here; ours is {ours!r}")
+            raise UndecodableRecord("unknown_schema", f"its schema {theirs!r} is unknown; this version's is {ours!r}")
         return text
 
     def _undecodable(self, data: bytes, fault: str) -> UndecodableRecord:
-        return UndecodableRecord("undecodable", f"{len(data)} bytes are no record of {self.schema.name}: {fault}")
+        return UndecodableRecord("undecodable", f"{len(data)} bytes are not a {self.schema.name} record: {fault}")
 
 
 def _without_logical_types(schema: Any) -> Any:

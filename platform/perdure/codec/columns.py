@@ -1,4 +1,4 @@
-"""What a view returns, as the columns of a table: names, kinds and comments, from its annotation."""
+"""The columns of a view's table: names, kinds and comments, from its annotation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from perdure.model.signature import hints_of
 
 
 class Kind(StrEnum):
-    """What a column holds."""
+    """Kind of a column."""
 
     INTEGER = "integer"
     FLOAT = "float"
@@ -54,7 +54,7 @@ class Column(Struct, frozen=True):
 
 
 class Shape(Struct, frozen=True):
-    """What a view looks like.
+    """The columns of a view.
 
     Attributes:
         columns: at least one.
@@ -95,14 +95,14 @@ def shape_of(annotation: Any, comment: str = "") -> Shape:
     plain, notes = _unwrapped(annotation)
     said = comment or notes
     if isinstance(plain, str):
-        return Shape((Column("", Kind.JSON),), said, f"{plain} is not known")
+        return Shape((Column("", Kind.JSON),), said, f"{plain} is unknown")
     kind, values = _kind_of(plain)
     if kind is not Kind.JSON:
         return Shape((Column("", kind, values),), said)
     try:
         fields, reason = _fields_of(plain)
     except (NameError, TypeError, AttributeError) as error:
-        fields, reason = None, f"its fields cannot be told: {error}"
+        fields, reason = None, f"its fields cannot be determined: {error}"
     if not fields:
         return Shape((Column("", Kind.JSON),), said, reason or f"{_name(plain)} has no fields")
     described = _described(_class_of(plain))
@@ -118,7 +118,7 @@ def shape_of(annotation: Any, comment: str = "") -> Shape:
 
 
 def shapes_of(views: Mapping[str, Callable[..., Any] | None]) -> dict[str, Shape]:
-    """What the view of each workflow type looks like; types without one are left out.
+    """The columns of each workflow type's view; types without a view are left out.
 
     Args:
         views: the function of each type's view.
@@ -148,7 +148,7 @@ def view_names(types_: typing.Iterable[str]) -> dict[str, str]:
 
 
 def column_names(shape: Shape, taken: typing.Collection[str], limit: int = 60) -> list[str]:
-    """What the columns are called: as the fields are, `view_…` where the name is taken, cut where it is too long.
+    """Column names: the names of the fields, `view_…` where the name is taken, cut if too long.
 
     Args:
         shape: whose columns.
@@ -196,7 +196,7 @@ def _unwrapped(annotation: Any) -> tuple[Any, str]:
 
 
 def _kind_of(annotation: Any) -> tuple[Kind, str]:
-    """What it holds, and the values that it can have, in words."""
+    """A field's kind, and the values that it can have, as text."""
     if typing.get_origin(annotation) is Literal:
         return _kind_of_values(typing.get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
@@ -226,7 +226,7 @@ def _class_of(annotation: Any) -> Any:
 
 
 def _is_generic(origin: Any) -> bool:
-    """Whether it is a class of the author's with type variables; `list` and unions have none of their own."""
+    """Whether it is a class of yours with type variables; `list` and unions have none of their own."""
     parameters: Any = getattr(origin, "__parameters__", ())
     return type(parameters) is tuple and parameters != ()
 
@@ -235,7 +235,7 @@ def _fields_of(annotation: Any) -> tuple[dict[str, tuple[Any, str]] | None, str]
     """Annotation and comment of each field by its name in JSON; or why there are none."""
     kind = _class_of(annotation)
     if kind is Any or not isinstance(kind, type):  # a class, from Python 3.11 on
-        return None, f"{_name(annotation)} is no one structure"
+        return None, f"{_name(annotation)} is not a single structure"
     return _fields_of_class(kind, annotation)
 
 
@@ -260,7 +260,7 @@ def _fields_of_class(kind: type[Any], annotation: Any) -> tuple[dict[str, tuple[
             )
             for name, field in found.items()
         }, ""
-    return None, f"{_name(annotation)} has no fields that are known before it runs"
+    return None, f"{_name(annotation)} has no statically known fields"
 
 
 def _described(annotation: Any) -> dict[str, str]:

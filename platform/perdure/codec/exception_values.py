@@ -22,10 +22,11 @@ _LARGEST: Final = 1 << 63
 
 
 def to_plain(value: Any, depth: int = 0) -> Any:
-    """What JSON can hold.
+    """Convert a value to JSON types.
 
     Args:
-        value: of these types, exactly: None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset, the types of `datetime`,
+        value: of these types, exactly: None, bool, int, float, str, bytes, list, tuple, dict, set,
+            frozenset, the types of `datetime`,
             Decimal, UUID, paths.
         depth: how deep it is in another value.
 

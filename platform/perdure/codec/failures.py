@@ -1,8 +1,11 @@
-"""Exceptions as they cross the wire.
+"""Encodes exceptions, and restores them in another process.
 
-A `Failure` arrives as itself: its class is found among those that are imported here, and the object is made from its dataclass fields, or
-from the arguments and attributes it had. So do the exceptions of Python and of its standard library, and exception groups, with their
-members. Any other comes as a `RemoteException`. Notes, causes and the author's part of the traceback come along; the traceback is a note.
+A `Failure` arrives as itself: its class is found among those that are imported here, and the object is made
+from its dataclass fields, or
+from the arguments and attributes it had. So do the exceptions of Python and of its standard library, and
+exception groups, with their
+members. Any other comes as a `RemoteException`. Notes, causes and your part of the traceback come along;
+the traceback is a note.
 """
 
 from __future__ import annotations
@@ -29,16 +32,16 @@ from perdure.model.failure import CUT, FAILURE_BYTES, FailureInfo, bounded, head
 from perdure.model.signature import hints_of
 
 _DEPTH: Final = 5
-"""How much of a chain of causes is kept."""
+"""Maximum depth of a chain of causes."""
 _EXCEPTIONS: Final = 32
-"""How many exceptions are recorded at most, with all causes and all members of groups."""
+"""Maximum number of recorded exceptions, with all causes and group members."""
 _NAME_BYTES: Final = 255
 _BASES: Final = 16
 _NOTES: Final = 16
 _NOT_AUTHORS: Final = frozenset({"perdure", "asyncio", "concurrent", "threading", "contextlib", "msgspec"})
 _EVERYTHINGS_BASES: Final = (Exception, BaseException, object)
 _RECORDED: Final = "_perdure_recorded"
-"""Where an exception keeps what it was made of."""
+"""Attribute of an exception that has its constructor arguments."""
 _SUFFIX: Final = re.compile(r" \(\d+ sub-exceptions?\)\Z")
 _REMOTE: Final = "Remote traceback (most recent call last):\n"
 _BUILTIN_ATTRIBUTES: Final[Mapping[type[BaseException], tuple[str, ...]]] = {
@@ -46,12 +49,12 @@ _BUILTIN_ATTRIBUTES: Final[Mapping[type[BaseException], tuple[str, ...]]] = {
     ImportError: ("msg", "name", "path"),
     NameError: ("name",),
 }
-"""What the constructor takes by name only, and `args` lacks."""
+"""Attributes that the constructor takes by name only, and `args` lacks."""
 _GROUPS: Final[tuple[type[BaseException], ...]] = (BaseExceptionGroup, ExceptionGroup)
 
 
 class _Made(msgspec.Struct, forbid_unknown_fields=True):
-    """How an exception that is no dataclass was made."""
+    """Constructor arguments of an exception that is not a dataclass."""
 
     args: list[Any]
     attributes: dict[str, Any] = {}
@@ -67,7 +70,7 @@ class _Count:
 
 
 def info_of(error: BaseException) -> FailureInfo:
-    """How it is recorded, in at most `FAILURE_BYTES`; never raises.
+    """Encode an exception in at most `FAILURE_BYTES`; never raises.
 
     Args:
         error: with its traceback, notes and causes.
@@ -81,7 +84,7 @@ def failure_of(info: FailureInfo) -> BaseException:
 
 
 def recorded_of(error: BaseException) -> FailureInfo | None:
-    """What an exception that `failure_of` made was recorded as."""
+    """The record from which `failure_of` made an exception."""
     recorded = vars(error).get(_RECORDED)
     return recorded if isinstance(recorded, FailureInfo) else None
 
@@ -235,7 +238,7 @@ def _retry_after(error: BaseException) -> int:
 
 
 def _traceback_of(error: BaseException) -> str:
-    """The author's frames, then, of an exception that has crossed before, those of the other process."""
+    """Your frames, then, of an exception that has crossed before, those of the other process."""
     frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _is_platforms(frame)]
     text = "".join(traceback.StackSummary.extract(iter(frames)).format()) if frames else ""
     return tail(text.encode("utf-8", "replace").decode() + _recorded_traceback(error), FAILURE_BYTES)
@@ -352,7 +355,7 @@ def _from_fields(kind: Any, fields: tuple[dataclasses.Field[Any], ...], info: Fa
         hints = hints_of(kind)
     raw: dict[str, msgspec.Raw] = from_json(info.fields, dict[str, msgspec.Raw])
     if raw and not any(f.name in raw for f in fields):
-        raise ValueError("it has other fields now")
+        raise ValueError("its fields have changed")
     values = {f.name: _field_of(raw[f.name], hints.get(f.name, Any)) for f in fields if f.name in raw}
     positional = [f.name for f in fields if f.init and not f.kw_only]
     error: Any = None

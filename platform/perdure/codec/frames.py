@@ -7,12 +7,13 @@ from typing import Final
 from perdure.errors import UndecodableRecord
 
 FRAMED: Final = b"/confluent"
-"""How the header `perdure-schema` of a framed record ends."""
+"""Suffix of the header `perdure-schema` of a framed record."""
 FRAME_BYTES: Final = 5
 
 
 def frame(schema_id: int) -> bytes:
-    """What stands before the Avro of a framed record: https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/.
+    """The bytes before the Avro of a framed record:
+    https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/.
 
     Args:
         schema_id: of the registry.
@@ -30,6 +31,6 @@ def unframed(data: bytes, header: bytes) -> tuple[bytes, bytes]:
         return data, header
     if len(data) < FRAME_BYTES or data[0]:
         raise UndecodableRecord(
-            "undecodable", f"its header {header!r} says that it is framed, and it begins with {data[:FRAME_BYTES]!r}"
+            "undecodable", f"its header {header!r} says that it is framed, but it begins with {data[:FRAME_BYTES]!r}"
         )
     return data[FRAME_BYTES:], header.removesuffix(FRAMED)

@@ -68,7 +68,7 @@ def history_from_json(text: str | bytes) -> list[EventRecord]:
             raise UsageError(f"this is {top['format']!r}, not {FORMAT!r}; use the version of perdure that wrote it.")
         return msgspec.msgpack.decode(msgspec.msgpack.encode(_records(top)), type=list[EventRecord])
     except (ValueError, KeyError, TypeError, LookupError, msgspec.MsgspecError) as error:
-        raise UsageError(f"this is not a history as perdure writes it: {type(error).__name__}: {error}") from None
+        raise UsageError(f"this is not a perdure history: {type(error).__name__}: {error}") from None
 
 
 # ---- to JSON

@@ -1,4 +1,6 @@
-"""Pages of a run's history: encoded records, cut where they are stored, so that nobody holds or decodes a whole history for a part of it."""
+"""Pages of a run's history: encoded records, cut in the store, so that no process decodes a whole history
+to show a part of it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ PAGE_EVENTS: Final = 2**62
 
 
 class _Head(msgspec.Struct, array_like=True, gc=False):
-    """What an encoded event record begins with; what follows is skipped, not built."""
+    """The beginning of an encoded event record; the rest is skipped."""
 
     workflow_id: str
 
@@ -49,7 +51,7 @@ def page_of(rows: Iterable[tuple[int, bytes]], from_event_id: int, limit: int = 
 
 
 def is_of(encoded: bytes, workflow_id: str) -> bool:
-    """Whether an encoded record is of a workflow; one that cannot be read may be."""
+    """Whether an encoded record may belong to a workflow; True for an unreadable one."""
     try:
         return _head.decode(encoded).workflow_id == workflow_id
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -18,7 +18,7 @@ _NUL: Final = b"\0"
 
 
 class PayloadCodec(Protocol):
-    """What encrypts or compresses payloads.
+    """Encrypts or compresses payloads.
 
     Attributes:
         name: travels with each payload; printable ASCII.
@@ -75,7 +75,7 @@ class JsonPayloads:
         try:
             return arguments.decode(self._unwrap(payload, what), what)
         except (UnicodeDecodeError, RecursionError) as error:
-            raise PayloadError(f"{what}: the arguments are not JSON that can be read: {error}") from None
+            raise PayloadError(f"{what}: the arguments are not valid JSON: {error}") from None
 
     def encode(self, value: object, annotation: Any = UNKNOWN, *, what: str) -> bytes:
         """See the port."""
@@ -98,7 +98,7 @@ class JsonPayloads:
         except PayloadError as error:
             raise PayloadError(f"{what} {error}") from None
         except (UnicodeDecodeError, RecursionError) as error:
-            raise PayloadError(f"{what} is not JSON that can be read: {error}") from None
+            raise PayloadError(f"{what} is not valid JSON: {error}") from None
 
     def encode_record(self, value: object, avro: AvroSchema | None, *, what: str) -> tuple[bytes | None, bytes]:
         """See the port."""
@@ -155,5 +155,5 @@ class JsonPayloads:
 def _too_large(subject: str, size: int, limit: int, detail: str) -> PayloadError:
     return PayloadError(
         f"{subject} {size} bytes long, the limit is {limit}{f' ({detail})' if detail else ''}. "
-        "Keep large data in a store of your own and pass its address."
+        "Store large data elsewhere and pass its address."
     )

@@ -1,4 +1,4 @@
-"""What `workflow.produce` sends: a value as bytes, and what kind they are."""
+"""Encodes the values of `workflow.produce`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JSON: Final = b"application/json"
 AVRO: Final = b"application/avro"
 BYTES: Final = b"application/octet-stream"
 _AVRO_TYPES: Final = (bytes, bytearray, datetime, date, time, timedelta, Decimal, UUID)
-"""What Avro, or one of its logical types, has a form of its own for."""
+"""Types for which Avro, or one of its logical types, has its own form."""
 
 
 def encoded(value: object, avro_schema: str | None, schema_id: int | None) -> tuple[bytes | None, bytes]:
@@ -52,7 +52,7 @@ def _to_avro(value: object, schema: str) -> bytes:
         plain = msgspec.to_builtins(value, builtin_types=_AVRO_TYPES, enc_hook=encode_foreign)
         _fastavro().schemaless_writer(target, parsed, _fitted(plain, parsed, named), strict=True)
     except Exception as error:  # noqa: BLE001  fastavro promises nothing about what it raises
-        raise PayloadError(f"does not fit its Avro schema: {type(error).__name__}: {error}") from None
+        raise PayloadError(f"does not match its Avro schema: {type(error).__name__}: {error}") from None
     return target.getvalue()
 
 
@@ -86,7 +86,7 @@ def _fitted(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
         case "bytes" | "fixed" if logical == "decimal" and isinstance(value, int):
             return Decimal(value)
         case "double" | "float" if isinstance(value, Decimal | timedelta):
-            raise ValueError(f"{value!r} is no {kind}; use a logical type or a string in the schema")
+            raise ValueError(f"{value!r} is not {kind}; use a logical type or a string in the schema")
         case _:
             return value
 
@@ -116,7 +116,7 @@ def _parsed(schema: str) -> tuple[Any, dict[str, Any]]:
     except ModuleNotFoundError:
         raise PayloadError("cannot be encoded as Avro: pip install 'perdure[kafka]'") from None
     except Exception as error:  # noqa: BLE001  fastavro promises nothing about what it raises
-        raise PayloadError(f"cannot be encoded: its Avro schema is none: {error}") from None
+        raise PayloadError(f"cannot be encoded: its Avro schema is invalid: {error}") from None
 
 
 def _fastavro() -> Any:

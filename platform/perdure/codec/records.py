@@ -91,6 +91,6 @@ def _decoded(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
         size = f"{len(found)} bytes" if isinstance(found, bytes) else f"type {type(found).__name__}"
         raise UndecodableRecord(
             "undecodable",
-            f"a stored {what} of {size} cannot be read: {error}. It was damaged, or written by a newer version; "
+            f"a stored {what} of {size} cannot be read: {error}. It is damaged, or was written by a newer version; "
             "restore the database from a backup, or upgrade.",
         ) from None

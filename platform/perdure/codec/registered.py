@@ -20,7 +20,7 @@ from perdure.workflow import Definition
 def check_registered(
     workflows: Iterable[Definition], activities: Iterable[Activity[..., Any]], provided: Iterable[type[Any]] | None
 ) -> None:
-    """Check the annotations of workflows and activities, and that somebody provides the instances of methods.
+    """Check the annotations of workflows and activities, and that every activity method has a provider.
 
     Args:
         workflows: with their signals, queries, views and triggers.
@@ -38,7 +38,7 @@ def check_registered(
         if classes is not None and activity.owner is not None and activity.owner not in classes:
             owner = activity.owner.__name__
             raise UsageError(
-                f"{place_of(activity.fn)}: activity {activity.name!r} is a method of {owner}, and nothing provides one: "
+                f"{place_of(activity.fn)}: activity {activity.name!r} is a method of {owner}, but no provider yields one: "
                 f"write `@activity.provide async def name() -> AsyncIterator[{owner}]: yield ...`"
             )
 

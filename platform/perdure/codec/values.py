@@ -29,7 +29,7 @@ T = TypeVar("T")
 DEPTH: Final = 100
 """Levels of arrays and objects in a payload; Python's own limits depend on its version and on where it is called."""
 _SHALLOW_BYTES: Final = 2 * DEPTH
-"""What is not longer than this is not deeper."""
+"""JSON up to this length cannot be deeper than `DEPTH`."""
 _ROOM: Final = 20 * DEPTH
 """Frames that may be needed for that."""
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b'[]{}"\\'))
@@ -85,10 +85,10 @@ def to_json_of_unknown(value: object) -> bytes:
 
 
 def check_value(value: object, annotation: Any, data: bytes) -> None:
-    """See that a value comes back as it is.
+    """Check that a value is unchanged after encoding and decoding.
 
     Args:
-        value: of the author's.
+        value: of yours.
         annotation: resolved.
         data: JSON of the value.
 
@@ -106,7 +106,7 @@ def check_for(annotation: Any) -> Check:
     """The check for values of an annotation.
 
     Raises:
-        PayloadError: values of this type cannot be told from JSON; the message is without a subject.
+        PayloadError: JSON cannot distinguish values of this type; the message is without a subject.
     """
     try:
         return _check_for(annotation)
@@ -170,7 +170,9 @@ def check_depth(data: bytes) -> None:
 
 
 def decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
-    """Raises PayloadError when values of this type cannot be told from JSON; the message is without a subject."""
+    """Raises PayloadError when JSON cannot distinguish values of this type; the message is without a
+    subject.
+    """
     try:
         return _decoder_of(annotation)
     except TypeError as error:
@@ -180,7 +182,7 @@ def decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
             return _decoder_of.__wrapped__(annotation)
         except TypeError as error:
             fault = str(error)
-    raise PayloadError(f"is of type {shown(annotation)}, which cannot be told from JSON: {_advice(fault)}")
+    raise PayloadError(f"is of type {shown(annotation)}, whose alternatives JSON cannot distinguish: {_advice(fault)}")
 
 
 def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
@@ -238,7 +240,7 @@ def _with_room(function: Callable[[Any], T], value: Any) -> T:
 
 
 def encode_foreign(value: Any) -> Any:
-    """What msgspec asks for values that it does not know."""
+    """msgspec's hook for encoding values of foreign types."""
     kind = typing.cast("Any", type(value))
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
@@ -254,7 +256,7 @@ def encode_foreign(value: Any) -> Any:
 
 
 def decode_foreign(kind: Any, value: Any) -> Any:
-    """What msgspec asks for types that it does not know."""
+    """msgspec's hook for decoding values of foreign types."""
     pydantic = sys.modules.get("pydantic")
     if kind is object:
         return value

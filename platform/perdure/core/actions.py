@@ -25,7 +25,7 @@ def to_event(run: RunState, action: ac.AnyAction, token: Callable[[], str]) -> e
 def fits(event: Any, action: ac.AnyAction) -> bool:
     """Whether the action is the one that the event records: the same kind, number and name.
 
-    Arguments are not compared: they may hold what the author changed on purpose.
+    Arguments are not compared: they may hold what you changed on purpose.
     """
     rule = ACTIONS[type(action)]
     return rule.event is type(event) and rule.fits(event, action)

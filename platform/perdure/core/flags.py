@@ -60,6 +60,6 @@ def check(recorded: int) -> None:
     if unknown := recorded & ~CURRENT:
         numbers = [number for number in range(1, 64) if unknown >> (number - 1) & 1]
         raise UnknownFlagsError(
-            f"the run was started by a newer version of perdure, under engine rules that this one does not know (flags "
+            f"the run was started by a newer version of perdure, under engine rules that this version does not know (flags "
             f"{', '.join(map(str, numbers))}); run the newer version again, or terminate the run"
         )

@@ -23,7 +23,7 @@ from perdure.model.timers import Timer, TimerKind
 
 
 class Outbox(Protocol):
-    """Where the effects of an event go: the engine's batch, or a restore that nets them out."""
+    """Receives the effects of an event: the engine's batch, or a restore, which keeps only the net effects."""
 
     def dispatch(self, task: Task) -> None:
         """Give a task to workers, or start a step."""
@@ -35,7 +35,7 @@ class Outbox(Protocol):
         """Ask the attempt to stop."""
 
     def produce(self, workflow_id: str, record: ev.RecordProduced) -> None:
-        """Write a record to a topic of the author's."""
+        """Write a record to one of your topics."""
 
     def send(self, command: cm.AnyCommand) -> None:
         """Send a command to a workflow, of any partition: it is taken once, after those that were sent to it before.
@@ -60,7 +60,7 @@ class Outbox(Protocol):
 
 
 class Stamp(NamedTuple):
-    """What a decision may use beside the state and the command.
+    """The time and the token of a decision.
 
     Attributes:
         at: the time of the batch, microseconds.
@@ -90,13 +90,14 @@ Answer = Callable[[addresses.Workflow, AnyReply], cm.AnyCommand]
 
 
 class ActionRule(NamedTuple):
-    """How an action of workflow code is recorded, and recognised on replay.
+    """How an action of workflow code is recorded, and matched on replay.
 
     Attributes:
         event: the class of the event that records it.
         to_event: (run, action, new token) to the event; None when nothing is left to record.
-        fits: (event, action) of this rule's classes: whether the action is the recorded one. It compares identity (numbers, names),
-            not arguments, which the author may have changed on purpose.
+        fits: (event, action) of this rule's classes: whether the action is the recorded one. It
+            compares identity (numbers, names),
+            not arguments, which you may have changed on purpose.
         in_words: the action, or its event, for the message of a `ReplayError`.
     """
 

@@ -67,7 +67,7 @@ def _name(key: Any) -> str:
 
 
 def _closing(end: Record, machines: Iterable[Machine]) -> Record:
-    """The record of an event that ends the run: whatever is still open is stopped before, whoever waits is answered after."""
+    """The record of an event that ends the run: first stops what is open, then answers those who wait."""
     closers = [machine.close for machine in machines if machine.close is not None]
     enders = [machine.ended for machine in machines if machine.ended is not None]
 
@@ -88,13 +88,13 @@ def _decides(machine: Machine) -> Iterator[tuple[type[cm.Command], Decide | None
 
 COMMANDS: Final = merged(((each.name, dict(_decides(each))) for each in MACHINES), get_args(cm.AnyCommand), "command")
 DECIDE: Final[dict[type[cm.Command], Decide]] = {kind: decide for kind, decide in COMMANDS.items() if decide is not None}
-"""What each command leads to; those that the engine handles without a decision are left out."""
+"""Decision of each command; commands that the engine handles without a decision are left out."""
 
 RECORD: Final[dict[type[ev.Event], Record]] = {
     kind: _closing(record, MACHINES) if kind in ev.TERMINAL else record
     for kind, record in merged(((each.name, each.record) for each in MACHINES), get_args(ev.AnyEvent), "event").items()
 }
-"""What each event changes and causes."""
+"""Changes and effects of each event."""
 
 ACTIONS: Final[dict[type[ac.Action], ActionRule]] = merged(
     ((each.name, each.actions) for each in MACHINES), get_args(ac.AnyAction), "action"
@@ -105,7 +105,7 @@ RECORDED_AS: Final[dict[type[ev.Event], type[ac.Action]]] = {rule.event: action 
 DUE: Final[dict[TimerKind, Callable[[Timer], cm.AnyCommand]]] = merged(
     ((each.name, each.due) for each in MACHINES), TimerKind, "timer"
 )
-"""What a timer asks of its run when it fires."""
+"""The command that each kind of timer sends when it fires."""
 
 WAITS: Final = tuple(each.waits for each in MACHINES if each.waits is not None)
 """What an open run waits for, in the order of the machines."""
@@ -113,7 +113,7 @@ WAITS: Final = tuple(each.waits for each in MACHINES if each.waits is not None)
 ANSWERS: Final[dict[str, Answer]] = merged(
     ((each.name, each.answers) for each in MACHINES), {kind for each in MACHINES for kind in each.answers}, "answers of kind"
 )
-"""What becomes of an answer to a workflow, by the kind of its address."""
+"""The command for each kind of answer to a workflow."""
 
 WAKES: Final[frozenset[type[ev.Event]]] = frozenset(event for each in MACHINES for event in each.wakes)
 """The events that workflow code can notice."""

@@ -11,7 +11,7 @@ from perdure.model import events as ev
 from perdure.model.replies import Accepted, Refused
 
 _CODED = b"\0"
-"""What a payload of a codec begins with: it may be encrypted, and differ each time."""
+"""First byte of an encoded payload: it may be encrypted, and differ each time."""
 
 WITH_START = "signal with start"
 """The kind of a signal that came with a start, under the start's id."""
@@ -21,12 +21,14 @@ Key = tuple[str, str]
 
 
 def of_start(start: ev.WorkflowStarted | cm.StartWorkflow) -> int:
-    """What a start asked for. When it begins is no part of it: "in an hour" is another moment each time."""
+    """Identity of a start, for detecting repeats. Its delay is not part of it: "in an hour" is another
+    moment each time.
+    """
     return hash((start.type, _plain(start.input), start.attributes, start.timeout_us))
 
 
 def of_signal(name: str, payload: bytes) -> int:
-    """What a signal asked for."""
+    """Identity of a signal, for detecting repeats."""
     return hash((name, _plain(payload)))
 
 
@@ -44,7 +46,7 @@ def key_of(command: cm.Request) -> Key:
 
 
 def content_of(command: cm.Request) -> int:
-    """What it asks for."""
+    """Identity of a request, for detecting repeats."""
     match command:
         case cm.StartWorkflow():
             return of_start(command)

@@ -30,9 +30,10 @@ def start(workflow_id: str, run_id: str, started: ev.WorkflowStarted, at: int, o
 
 
 def decide(run: RunState, command: cm.AnyCommand, stamp: Stamp) -> Decision:
-    """What a command leads to in a run that is there.
+    """Decide a command for an existing run.
 
-    A request that is refused leaves no event and gets a `Refused`; a report that comes late leaves `CommandIgnored` in an open run.
+    A request that is refused leaves no event and gets a `Refused`; a report that comes late leaves
+    `CommandIgnored` in an open run.
     Starts are in `start.py`: they concern two runs.
 
     Args:
@@ -139,7 +140,7 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
 
 
 def waits_of(run: RunState) -> tuple[Wait, ...]:
-    """What the run waits for, besides signals and conditions of its own; the first `WAITS_TOLD` of it."""
+    """The run's waits, except for signals and conditions; at most `WAITS_TOLD`."""
     waits: list[Wait] = []
     for waits_for in WAITS:
         if (room := WAITS_TOLD - len(waits)) <= 0:

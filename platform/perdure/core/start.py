@@ -1,4 +1,6 @@
-"""Who may start: a workflow id has at most one open run, and the caller says what to do when there is one, or was one."""
+"""Start rules: a workflow id has at most one open run, and the caller chooses what happens if there is, or
+was, one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from perdure.model.traceparent import traceparent
 
 
 class Outcome(Enum):
-    """What a start leads to; SIGNAL: the run that is open gets the signal that goes with it."""
+    """Outcome of a start; SIGNAL: the open run gets the signal of a signal-with-start."""
 
     START = auto()
     ANSWER = auto()
@@ -47,13 +49,13 @@ def decide_start(current: RunState | None, command: cm.StartWorkflow) -> StartDe
         return _after_closed(current, command)
     if command.if_running == "attach":
         if current.type != command.type:
-            return _refused(current, command, f"is running as another type, {current.type!r}: it cannot be attached to")
+            return _refused(current, command, f"is running as another type, {current.type!r}: cannot attach to it")
         if command.signal_name:
             return StartDecision(Outcome.SIGNAL)
         return StartDecision(Outcome.ANSWER, Accepted(command.request_id, current.run_id, is_new=False))
     if command.if_running == "terminate":
         return StartDecision(Outcome.TERMINATE_AND_START)
-    return _refused(current, command, 'is already running; use if_running="attach" to get the running one')
+    return _refused(current, command, 'is already running; use if_running="attach" to attach to it')
 
 
 def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) -> ev.WorkflowStarted:

@@ -1,4 +1,4 @@
-"""What a run remembers, folded from its events: data only. The rules are in `machines`; nothing else writes here."""
+"""State of a run, folded from its events: data only. The rules are in `machines`; nothing else writes here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perdure.model.states import Status
 
 
 class Phase(IntEnum):
-    """Where a run is."""
+    """Phase of a run."""
 
     DELAYED = 1
     RUNNING = 2
@@ -40,11 +40,11 @@ STATUS: Final[dict[Phase, Status]] = {
     Phase.TERMINATED: Status.TERMINATED,
     Phase.TIMED_OUT: Status.TIMED_OUT,
 }
-"""What everybody sees of a phase."""
+"""The public status of each phase."""
 
 
 class ActivityStatus(IntEnum):
-    """Where an activity is."""
+    """Status of an activity."""
 
     DISPATCHED = 1
     STARTED = 2
@@ -159,5 +159,5 @@ class RunState:
 
     @property
     def status(self) -> Status:
-        """What everybody sees of its phase."""
+        """The public status."""
         return STATUS[self.phase]

@@ -31,7 +31,7 @@ class Deciding:
         place: where the topics are.
         options: how.
         activities: for steps; open already.
-        status: told of stalls.
+        status: records stalls.
         report: gets messages for the operator.
         interceptors: around commands and workflow code, outermost first.
 
@@ -90,7 +90,7 @@ class Deciding:
         self._wired.open()
 
     def close(self) -> None:
-        """Leave the group: other engines take over at once. Idempotent."""
+        """Leave the group: other engines take over immediately. Idempotent."""
         self._wired.close()
 
     def _place_of(self, workflow_id: str) -> int:

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 def ingest_of(
     registry: Registry, place: Place, instance: str, report: Report, begin: str = "earliest", codec: PayloadCodec | None = None
 ) -> tuple[Ingest, Status]:
-    """An ingest of an app's triggers, and how its clients are doing.
+    """Create the ingest of an app's triggers, and the status of its clients.
 
     Args:
         registry: the app's.
         place: where the topics are.
-        instance: its name; no two that run at once have the same.
-        report: told in words what an operator should know.
-        begin: `earliest` or `latest`: where a partition begins that nobody has read yet.
+        instance: its name; unique among running processes.
+        report: receives messages for the operator.
+        begin: `earliest` or `latest`: where to start a partition without committed offsets.
         codec: encrypts or compresses payloads.
 
     Raises:
@@ -36,7 +36,7 @@ def ingest_of(
     """
     bindings = Bindings(registry, JsonPayloads(codec=codec))
     if not bindings.topics:
-        raise UsageError("the app has no trigger: put @workflow.trigger(topic, …) above a run or a signal")
+        raise UsageError("the app has no trigger: put @workflow.trigger(topic, …) on a run or a signal")
     clients = EngineClients(place.namespace, f"ingest.{instance}", place.settings)
     status = Status(report, is_away=clients.is_away)
     return Ingest(clients, bindings, status, begin=begin), status

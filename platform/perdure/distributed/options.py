@@ -1,4 +1,4 @@
-"""What a process on Kafka may be told."""
+"""Options of a process on Kafka."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def unique_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the topics are.
+    """A Kafka cluster and a namespace.
 
     Attributes:
         namespace: their prefix.
@@ -35,10 +35,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How an engine runs.
+    """Options of an engine.
 
     Attributes:
-        instance: its name; no two that run at once have the same.
+        instance: its name; unique among running processes.
         state_dir: of its stores, a cache.
         protocol: of the engines' group; `consumer` is KIP-848.
         is_static: it keeps its partitions over a restart under the same name.
@@ -56,11 +56,11 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How a worker runs.
+    """Options of a worker.
 
     Attributes:
         queues: whose tasks it takes.
-        concurrency: attempts at once.
+        concurrency: concurrent attempts.
         instance: its name; for people and histories.
         is_static: it keeps its partitions over a restart under the same name.
         session_timeout_ms: after which the tasks of a silent worker go to others.

@@ -110,7 +110,7 @@ class KafkaPlatform(Process):
 
     @property
     def side(self) -> SideLoop:
-        """Where steps and activities run."""
+        """The loop on which steps and activities run."""
         return self._activities.side
 
     def client(self) -> Client:

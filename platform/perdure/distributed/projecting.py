@@ -35,9 +35,9 @@ class Projecting:
         place: where the topics are.
         database: where the tables are to be.
         shapes: what the views of workflow types look like; empty: they stay as they are.
-        report: told in words what an operator should know.
+        report: receives messages for the operator.
         retention_s: how long a workflow stays after it has closed, seconds; None: for ever.
-        is_rebuild: read everything anew beside what is there, swap, and end.
+        is_rebuild: read everything again beside what is there, swap, and end.
         session_timeout_ms: after which a silent projector loses its partitions.
     """
 
@@ -82,7 +82,7 @@ class Projecting:
         self._running.run(ready)
 
     def request_stop(self) -> None:
-        """Ask for a stop and return at once; any thread."""
+        """Ask for a stop and return immediately; any thread."""
         self._stopping.set()
         if self._running is not None:
             self._running.stop()

@@ -27,7 +27,7 @@ class Working:
         place: where the topics are.
         options: how.
         activities: open already.
-        status: told of stalls.
+        status: records stalls.
         has_engine: whether an engine of this process logs the attempts that fail.
 
     Attributes:

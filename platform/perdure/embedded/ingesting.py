@@ -30,7 +30,7 @@ class EmbeddedIngest:
         path: the file.
         registry: of the app.
         payloads: encodes arguments.
-        report: told in words what an operator should know.
+        report: receives messages for the operator.
     """
 
     def __init__(self, path: Path, registry: Registry, payloads: Payloads, report: Report) -> None:
@@ -41,7 +41,7 @@ class EmbeddedIngest:
         self._thread = Watched(target=self._run, name="perdure-ingest")
 
     def start(self) -> None:
-        """Take records from here on; the file is there."""
+        """Start reading records; the file exists."""
         self._thread.start()
 
     def stop(self) -> None:

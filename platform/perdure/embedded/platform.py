@@ -40,9 +40,10 @@ class Platform(Process):
         url: `sqlite:///app.db`, or `memory://` for one that is gone with the process.
         codec: encrypts or compresses payloads.
         settings: of the engine.
-        concurrency: activities at once.
+        concurrency: concurrent activities.
         report: gets messages for the operator.
-        interceptors: around commands, workflow code, attempts and the requests of its clients, outermost first.
+        interceptors: around commands, workflow code, attempts and the requests of its clients,
+            outermost first.
 
     Attributes:
         worker: runs activities; with `steps` and `attempts` for those who look, not touch.
@@ -96,7 +97,7 @@ class Platform(Process):
 
     @property
     def side(self) -> SideLoop:
-        """Where steps and activities run; a web application may, too."""
+        """The loop on which steps and activities run; a web application may use it, too."""
         return self._activities.side
 
     def reader(self) -> Reader:
@@ -108,7 +109,7 @@ class Platform(Process):
         return Client(self.transport(), payloads=JsonPayloads(codec=self._codec), interceptors=self._interceptors)
 
     def transport(self) -> LocalTransport:
-        """What carries a client's requests, for one asyncio loop."""
+        """The transport of a client's requests, for one asyncio loop."""
         return LocalTransport(self._adapters.channel, self._adapters.reader())
 
     def state_feed(self) -> LocalStateFeed:

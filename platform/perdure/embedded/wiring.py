@@ -1,4 +1,4 @@
-"""Log, store and what goes with them, by the scheme of a platform's address."""
+"""Creates log, store and related parts for a platform's address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_SHAPES: Final[Mapping[str, Shape]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """What an engine and its clients are wired to."""
+    """The adapters of an engine and its clients."""
 
     log: Log
     store: Store
@@ -38,7 +38,7 @@ def path_of(url: str) -> str:
     path = unquote(url.removeprefix("sqlite:///"))
     if not url.startswith("sqlite:///") or not path:
         raise UsageError(
-            f'the address {url!r} names no file; write "sqlite:///app.db", or "sqlite:////var/lib/app.db" for an absolute path'
+            f'the address {url!r} does not name a file; write "sqlite:///app.db", or "sqlite:////var/lib/app.db" for an absolute path'
         )
     return path
 

@@ -116,7 +116,7 @@ class Activation:
     # ---- the code
 
     def bring_live(self, active: ActiveRun) -> BaseException | None:
-        """Have the code where the history is.
+        """Replay the run's code to the end of its history.
 
         Returns:
             Why that cannot be done; the run is suspended then. None: it is there.

@@ -86,7 +86,7 @@ class ActiveRuns:
         self.watch: Watch | None = None
 
     def __len__(self) -> int:
-        """How many runs are cached."""
+        """Number of cached runs."""
         return len(self._runs)
 
     def find(self, workflow_id: str) -> ActiveRun | None:
@@ -104,7 +104,7 @@ class ActiveRuns:
         return active
 
     def is_live(self, workflow_id: str, run_id: str) -> bool:
-        """Whether the run's code is in memory: where its history is."""
+        """Whether the run's code is in memory, at the end of its history."""
         active = self._runs.get(workflow_id)
         return active is not None and active.live is not None and active.state.run_id == run_id
 
@@ -126,7 +126,7 @@ class ActiveRuns:
         return True
 
     def history(self, workflow_id: str, run_id: str) -> list[ev.EventRecord]:
-        """What has been recorded of a run; empty when there is none."""
+        """The recorded events of a run; empty: none."""
         return self._store.events(workflow_id, run_id)
 
     def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
@@ -171,7 +171,7 @@ class ActiveRuns:
         state = active.state
         definition = self._definitions.get(state.type)
         if definition is None:
-            raise LookupError(f"no workflow type {state.type!r} is known here; deploy the code that has it")
+            raise LookupError(f"unknown workflow type {state.type!r}; deploy the code that defines it")
         return LiveRun(
             definition,
             state.workflow_id,

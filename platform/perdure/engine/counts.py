@@ -1,6 +1,7 @@
-"""What the engine counts: plain integers that its own thread increments, read by others whenever they like.
+"""Counters of the engine: plain integers that its own thread increments and other threads read.
 
-Nothing here is called for a single command: a batch costs a few additions, whether anybody reads them or not.
+Nothing here is called for a single command: a batch costs a few additions, whether anybody reads them or
+not.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Buckets:
 
 
 class Doing(StrEnum):
-    """What the loop is doing."""
+    """Activity of the engine's loop."""
 
     CLOSED = "closed"
     OPENING = "opening"
@@ -58,7 +59,7 @@ class Doing(StrEnum):
 
 
 class Pulse:
-    """Where the loop is, and since when; tells a loop that waits from one that hangs.
+    """Current activity of the loop and its start time; tells a waiting loop from a hanging one.
 
     Attributes:
         doing: now.
@@ -76,7 +77,7 @@ class Pulse:
         self.trouble = ""
 
     def turn(self, doing: Doing, limit_s: float = 0.0) -> int:
-        """The loop goes on to something else.
+        """Record that the loop starts another activity.
 
         Returns:
             For how long it did what it did before, microseconds.

@@ -1,6 +1,8 @@
-"""Failures of author code, in the operator's log: a warning for each attempt that failed, an error for each run.
+"""Logs failures of workflow and activity code: a warning for each failed attempt, an error for each failed
+run.
 
-An outage makes thousands of attempts fail alike. Of each activity and workflow type a few lines are written at once, then one in a
+An outage makes thousands of attempts fail alike. Of each activity and workflow type a few lines are written
+immediately, then one in a
 while, with the number of those that were left out.
 """
 
@@ -28,16 +30,16 @@ RUNS_EVERY_S: Final = 1.0
 MESSAGE: Final = 300
 """Characters of an exception's message that are shown."""
 TYPES: Final = 1_000
-"""So many names are told apart."""
+"""Number of names that are counted separately."""
 
 _FRAME: Final = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
 
 
 class Sparse:
-    """Lets a few lines of each name through at once, then one in a while.
+    """Lets a few lines of each name through immediately, then one in a while.
 
     Args:
-        burst: so many at once.
+        burst: size of the burst.
         every_s: then one in so many seconds.
         clock: seconds, monotonic.
     """
@@ -76,13 +78,13 @@ class AttemptLog:
         self._sparse = Sparse(BURST, EVERY_S)
 
     def failed(self, name: str, failure: FailureInfo, attempt: int, next_: str, **where: str | int) -> None:
-        """An attempt failed.
+        """Log a failed attempt.
 
         Args:
             name: of the activity.
             failure: of the attempt.
             attempt: its number, from 1.
-            next_: what happens next, in words.
+            next_: what happens next, as text.
             where: which run it was.
         """
         if (left_out := self._sparse.passes(name)) is None:
@@ -94,7 +96,7 @@ class AttemptLog:
 
 
 class FailureLog:
-    """What an engine's batches recorded of failures; written once they are durable."""
+    """Failures recorded in an engine's batches; logged once they are durable."""
 
     def __init__(self) -> None:
         self._logger = logging.getLogger("perdure.engine")
@@ -120,11 +122,11 @@ class FailureLog:
                 next_ = f"next attempt at {_moment(event.retry_at)}"
                 self._attempts.failed(activity, event.failure, event.attempt, next_, **where)
             case ev.ActivityFailed():
-                self._attempts.failed(activity, event.failure, event.attempts, "there is no further attempt", **where)
+                self._attempts.failed(activity, event.failure, event.attempts, "no further attempt", **where)
             case ev.WorkflowFailed():
                 self._failed(run, in_words(event.failure), where)
             case ev.WorkflowTimedOut():
-                self._failed(run, "its time is up", where)
+                self._failed(run, "it timed out", where)
             case _:
                 pass
 
@@ -136,7 +138,7 @@ class FailureLog:
 
 
 def in_words(failure: FailureInfo) -> str:
-    """Type, message and the author's line, as in `KeyError: 'missing' (app.py:31)`, on one line; then what it was raised from."""
+    """Type, message and source line, as in `KeyError: 'missing' (app.py:31)`, on one line; then its causes."""
     kind = failure.type.rpartition(":")[2]
     message = " ".join(failure.message.split())
     if len(message) > MESSAGE:
@@ -152,4 +154,4 @@ def _moment(at: int) -> str:
     try:
         return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(" ", "seconds")
     except (ValueError, OverflowError, OSError):  # a report of anybody's may ask for a delay of ages
-        return "no time that a calendar has"
+        return "a time beyond the calendar"

@@ -1,15 +1,22 @@
-"""The engine's time: the time of day as long as it can be trusted, and the monotonic clock where it cannot.
+"""The engine's time: the time of day while it can be trusted, otherwise the monotonic clock.
 
-`at` must never go back (invariant I4), and a timer must not wait for a clock that went back to pass its old maximum. So:
+`at` must never go back (invariant I4), and a timer must not wait for a clock that went back to pass its old
+maximum. So:
 
-- **Behind**: the time of day is before the last stamp (it was ahead once, here or in another process that stamped what we own). Time
-  goes on from the last stamp, as fast as the monotonic clock does. Timers that were set meanwhile fire after the time asked for.
-- **A jump ahead**: the time of day has gained more than `JUMP_US` on the monotonic clock since the last stamp. It is not followed at
-  once: each timer would fire early by that much, and a stamp cannot be taken back. It is followed when it has lasted for
-  `BELIEVED_AFTER_US`; a clock that was wrong for a moment leaves no trace. Smaller steps, as of NTP, are followed.
-- **At the start** there is nothing to compare the time of day with but the last stamp on record. It is believed.
+- **Behind**: the time of day is before the last stamp (it was ahead once, here or in another process that
+stamped what we own). Time
+  continues from the last stamp, as fast as the monotonic clock does. Timers that were set meanwhile fire
+  after the time asked for.
+- **A jump ahead**: the time of day has gained more than `JUMP_US` on the monotonic clock since the last
+stamp. It is not followed immediately: each timer would fire early by that much, and a stamp cannot be taken
+back. It is followed when
+      it has lasted for
+  `BELIEVED_AFTER_US`; a clock that was wrong for a moment leaves no trace. Smaller steps, as of NTP, are
+  followed.
+- **At the start** there is nothing to compare the time of day with but the last stamp on record. It is
+believed.
 
-A machine that sleeps is no jump: `Clock.elapsed` goes on meanwhile.
+A machine that sleeps is no jump: `Clock.elapsed` continues meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Clock
 
 JUMP_US: Final = 60_000_000
-"""A step ahead of more than this is not followed at once."""
+"""A forward jump larger than this is not followed immediately."""
 BELIEVED_AFTER_US: Final = 300_000_000
 """A jump that has lasted for so long is the right time."""
 WARN_US: Final = 5_000_000
@@ -36,7 +43,8 @@ class HybridClock:
         report: gets one warning each time that the two begin to disagree.
 
     Attributes:
-        ahead_us: how far the last stamp was ahead of the time of day, microseconds; negative while a jump ahead is not followed.
+        ahead_us: last stamp minus the time of day, microseconds; negative while the engine does not
+            follow a jump.
     """
 
     __slots__ = ("_at", "_clock", "_elapsed", "_has_warned", "_jumped_at", "_report", "ahead_us")
@@ -102,12 +110,12 @@ class HybridClock:
         seconds = abs(self.ahead_us) / 1e6
         if self.ahead_us > 0:
             self._report(
-                f"the clock of this machine is {seconds:,.0f} s behind the last time on record: it was ahead once, here or on another "
-                "machine that ran an engine, or it is slow now. Timers go on by the monotonic clock from the last time on record; "
-                "nothing waits. See that the clocks of all machines are synchronised."
+                f"this machine's clock is {seconds:,.0f} s behind the last recorded time: it was ahead before, here or on another "
+                "machine that ran an engine, or it is slow now. Timers continue by the monotonic clock from the last recorded time; "
+                "nothing stops. Check that the clocks of all machines are synchronised."
             )
         else:
             self._report(
-                f"the clock of this machine has jumped ahead by {seconds:,.0f} s. It is followed when it has stayed there for "
-                f"{BELIEVED_AFTER_US // 1_000_000} s; until then timers go on by the monotonic clock. See that it is synchronised."
+                f"this machine's clock has jumped ahead by {seconds:,.0f} s. The engine follows it once it has stayed there for "
+                f"{BELIEVED_AFTER_US // 1_000_000} s; until then timers use the monotonic clock. Check that it is synchronised."
             )

@@ -1,9 +1,12 @@
-"""Leases: attempts that have run for longer than two seconds and must be heard of.
+"""Leases: attempts that have run for over two seconds and must send heartbeats.
 
-Soft state: it is not recorded. After a restart the worker's next heartbeat leases the attempt again; and in case the worker died
-meanwhile, every attempt that is out is expected to be heard of, or not to have started, some leases later.
+Soft state: it is not recorded. After a restart the worker's next heartbeat leases the attempt again; and in
+case the worker died
+meanwhile, every attempt that is out is expected to be seen by heartbeats, or not to have started, some
+leases later.
 
-Silence is measured by a clock that nobody sets: a time of day that jumps ahead must not take attempts away from workers that are well.
+Silence is measured by a clock that nobody sets: a time of day that jumps ahead must not take attempts away
+from workers that are well.
 """
 
 from __future__ import annotations
@@ -52,11 +55,11 @@ class Leases:
         self._next_look_at = 0
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of leases."""
         return len(self._leases)
 
     def renew(self, command: StartActivity | HeartbeatActivity, run_id: str, now: int) -> None:
-        """The attempt was heard of."""
+        """Renew the lease of an attempt."""
         self._put(command.token, _Lease(now + LEASE_US, command.workflow_id, run_id, command.number))
 
     def expect(self, task: Task, now: int) -> None:
@@ -65,7 +68,7 @@ class Leases:
             self._put(task.token, _Lease(now + EXPECTED_US, task.workflow_id, task.run_id, task.number))
 
     def next_at(self) -> int | None:
-        """When to look again, microseconds; None when nothing is leased."""
+        """When to check again, microseconds; None: nothing is leased."""
         heap, leases = self._heap, self._leases
         while heap:
             at, token = heap[0]
@@ -78,7 +81,7 @@ class Leases:
         return None
 
     def expired(self, now: int, limit: int = AT_ONCE) -> list[ExpireLease]:
-        """Take those that nothing was heard of; at most one look a second, for there may be many."""
+        """Remove and return the expired leases; checks at most once a second, as there may be many."""
         if not self._leases or now < self._next_look_at:
             return []
         self._next_look_at = now + 1_000_000
@@ -99,7 +102,9 @@ class Leases:
         self._removed.clear()
 
     def restore(self) -> None:
-        """The batch was aborted: what it ended or let expire is leased as before, and looked at at once."""
+        """After an aborted batch: restore the leases that it ended or let expire, and check them
+        immediately.
+        """
         if self._removed:
             self._next_look_at = 0
             self._leases.update(self._removed)
@@ -107,7 +112,7 @@ class Leases:
             self._rebuild()
 
     def drop_where(self, is_gone: Callable[[str], bool]) -> None:
-        """Forget the attempts of these workflow ids: whoever owns them now leases them."""
+        """Drop the leases of these workflow ids: their new owner leases them again."""
         self._leases = {token: lease for token, lease in self._leases.items() if not is_gone(lease.workflow_id)}
         self._rebuild()
 

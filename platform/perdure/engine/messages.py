@@ -1,4 +1,4 @@
-"""Messages to a run that is there: signals, cancellations, reports of workers, timers that fire."""
+"""Messages to existing runs: signals, cancellations, workers' reports, firing timers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine tells its operator, in words."""
+"""Messages of the engine to its operator."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ DETAILS_KEPT: Final = 10_000
 
 
 PASSES: Final = 100
-"""How often the dispatches of a slow step are not waited for, before it gets another chance to be quick."""
+"""After this many dispatches that were not waited for, a slow step gets another chance to be quick."""
 
 
 class BatchOutbox:
@@ -156,7 +156,7 @@ class BatchOutbox:
             self.batch.cancelled.append(token)
 
     def produce(self, workflow_id: str, record: RecordProduced) -> None:
-        """Write a record to a topic of the author's."""
+        """Write a record to one of your topics."""
         self.batch.records.append((workflow_id, record))
 
     def failed(self, run: RunState, event: AnyEvent, activity: str = "") -> None:

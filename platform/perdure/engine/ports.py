@@ -1,18 +1,22 @@
-"""The ports of the engine: what it needs of a log, a store and a clock. The adapters are in `perdure.adapters`.
+"""The ports of the engine: what it needs of a log, a store and a clock. The adapters are in
+`perdure.adapters`.
 
-Ownership: an engine has one of each and calls them from its own thread only, but for `Log.submit` and `Log.wake`, which any
+Ownership: an engine has one of each and calls them from its own thread only, but for `Log.submit` and
+    `Log.wake`, which any
 thread may call.
 
-The contract of a batch, in this order (DESIGN 4.2):
+The contract of a batch, in this order (docs/internals/replay.md):
 
 1. `Log.take` commands; due timers and finished steps;
 2. stamp `at` and fresh ids;
-3. decide and evolve, running workflow code; steps start at once, and those that finish while the batch is open join it;
-4. `Log.commit(batch)`: all of it, or nothing, durably;
+3. decide and evolve, running workflow code; steps start immediately, and those that finish while the batch
+is open join it;
+4. `Log.commit(batch)`: atomically and durably;
 5. committed: `Store.apply(batch)`, then timers are armed;
 6. aborted (`CommitAborted`): what was touched is evicted, `Log.abort()` hands the commands out again.
 
-A batch that cannot be handled or written for any other reason is aborted, too, and the engine looks for the command that spoils it
+A batch that cannot be handled or written for any other reason is aborted, too, and the engine looks for the
+command that spoils it
 (`engine.quarantine`): that one becomes a dead letter (`Batch.letters`), the others are handled.
 """
 
@@ -37,7 +41,8 @@ class Spoilt(NamedTuple):
 
     Attributes:
         command: as `Log.take` handed it out, or as the engine made it.
-        reason: one word: `refused`, since nobody waits for the answer; `unanswerable`, since the answer is for a workflow and
+        reason: one word: `refused`, because no client waits for the answer; `unanswerable`, since the
+            answer is for a workflow and
             nothing here knows what to make of it; or `poisoned`, since it could not be handled or written.
         message: what is wrong, for people.
         is_bare: keep the place and the reason only, since the command itself could not be written.
@@ -57,14 +62,17 @@ class Batch:
         at: the stamp of the batch, microseconds.
         events: records in the order they were decided, each with its encoded bytes.
         states: the public states that changed, by workflow id.
-        tasks: to dispatch, by (run id, activity number); a task of a queue is delivered to workers after the commit, a step's
+        tasks: to dispatch, by (run id, activity number); a task of a queue is delivered to workers
+            after the commit, a step's
             (empty queue) is only kept until it has ended, so that it is found again after a crash.
-        tasks_ended: by the same key: no longer to be found again. A key is never in both.
+        tasks_ended: by the same key: to be forgotten. A key is never in both.
         timers: to keep.
         timers_ended: no longer to be kept. A timer is never in both.
-        cancelled: tokens of attempts whose result nobody wants any more; workers that run one are asked to stop it, after the commit.
-        records: for topics of the author's, each with the id of its workflow, in order.
-        commands: for workflows, of any partition, in order. `Log.take` hands them out, each once, wherever the partition is owned.
+        cancelled: tokens of attempts whose results are no longer wanted; workers that run one are asked
+            to stop it, after the commit.
+        records: for topics of yours, each with the id of its workflow, in order.
+        commands: for workflows, of any partition, in order. `Log.take` hands them out, each once,
+            wherever the partition is owned.
         replies: to whom (`reply_to`), and what; delivered after the commit.
         letters: commands that become dead letters.
     """
@@ -84,8 +92,8 @@ class Batch:
 
 
 class Owner(Protocol):
-    """Who runs the partitions that a log owns: the engine. Called by the log on the engine's thread, within `take`, while no batch is
-    open.
+    """The owner of a log's partitions: the engine. The log calls it on the engine's thread, within `take`,
+    while no batch is open.
     """
 
     @property
@@ -97,7 +105,7 @@ class Owner(Protocol):
         """These are ours from now on; the store has been brought to where the log is, and their commands follow."""
 
     def partitions_lost(self, partitions: Collection[int]) -> None:
-        """These are ours no longer: forget all about them. The store has let go of them."""
+        """Forget these partitions: another engine owns them now. The store has released them."""
 
 
 class Log(Protocol):
@@ -123,7 +131,7 @@ class Log(Protocol):
         ...
 
     def input_of(self, workflow_id: str) -> tuple[int, int]:
-        """The partition that a workflow id lies on, and the offset of the last command taken from it; -1 where there is none.
+        """The partition of a workflow id, and the offset of the last command taken from it; -1: none.
 
         Since a batch is committed as a whole, every command up to there is covered by each of its records.
         """
@@ -145,16 +153,17 @@ class Log(Protocol):
         """
 
     def can_answer(self, address: str) -> bool:
-        """Whether a reply to the address would reach anybody, as far as this log knows; never raises."""
+        """Whether a reply to the address would reach a client, as far as this log knows; never raises."""
         ...
 
     def abort(self) -> None:
         """Hand out again, in order, all commands that were taken since the last commit."""
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """From any thread of this process: commands that reach `take` in this order (a client's, a worker's, a step's).
+        """Submit commands from any thread of this process; `take` returns them in this order.
 
-        They are durable only with the batch that handles them; whoever needs to know waits for the reply, or for the task to end.
+        They are durable only with the batch that handles them; to know, wait for the reply, or for the task
+        to end.
         """
 
     def wake(self) -> None:
@@ -233,14 +242,14 @@ class Store(Protocol):
 
 
 class Clock(Protocol):
-    """The time of day, and a clock that nobody sets."""
+    """The time of day, and a monotonic clock."""
 
     def now(self) -> int:
         """Microseconds since 1970. May step back or ahead: see `engine.hybrid_clock`."""
         ...
 
     def elapsed(self) -> int:
-        """Microseconds since some moment; never steps, and goes on while the machine sleeps."""
+        """Microseconds on a monotonic clock that continues while the machine sleeps."""
         ...
 
 
@@ -264,7 +273,7 @@ class Steps(Protocol):
     """Runs local activities beside the engine's thread; each ends as a command given to `Log.submit`."""
 
     def start(self, tasks: Sequence[Task]) -> None:
-        """Start them all; returns at once."""
+        """Start these steps; returns immediately."""
 
     def cancel(self, run_id: str, number: int) -> None:
         """Ask a step that runs to stop; a step that has ended is left alone."""

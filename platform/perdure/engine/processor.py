@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What may be tuned.
+    """Settings of the engine.
 
     Attributes:
         batch_limit: commands in one transaction.
@@ -78,7 +78,7 @@ class Engine:
         definitions: workflow types by name.
         payloads: for the code.
         settings: what may be tuned.
-        report: told in words what an operator should know; by default on standard error.
+        report: receives messages for the operator; by default on standard error.
         encode: an event record as the log writes it.
         interceptors: around the handling of each command, and around workflow code, outermost first.
     """
@@ -136,12 +136,14 @@ class Engine:
 
     @property
     def leased(self) -> int:
-        """How many attempts are leased."""
+        """Number of leased attempts."""
         return len(self._leases)
 
     @property
     def clock_ahead_us(self) -> int:
-        """How far the last stamp was ahead of the time of day, microseconds; negative while a jump ahead is not followed."""
+        """Last stamp minus the time of day, microseconds; negative while the engine does not follow a clock
+        jump.
+        """
         return self._time.ahead_us
 
     @property
@@ -264,7 +266,9 @@ class Engine:
         self._timers.load()
 
     def next_timer_at(self) -> int | None:
-        """When the next timer fires, microseconds; None when there is none. May be the time of one that was cancelled."""
+        """When the next timer fires, microseconds; None: there is none. May be the time of a cancelled
+        timer.
+        """
         return self._timers.next_at()
 
     # ---- 1. take
@@ -315,7 +319,7 @@ class Engine:
         quarantine.current = None
 
     def _join_steps(self) -> None:
-        """Let the steps that end soon join the batch, and what else comes in meanwhile."""
+        """Wait briefly so that steps which end soon, and commands that arrive, join the batch."""
         outbox = self._outbox
         outbox.start_steps()
         if not outbox.awaited or self._quarantine.is_one_by_one:
@@ -402,15 +406,15 @@ class Engine:
         """Abort the batch, and see to it that the next one avoids the error; False: it has to be raised."""
         if self._farewells and self._quarantine.stage is Stage.WRITING and not isinstance(error, errors.InfrastructureError):
             self._farewells.clear()  # they are to blame, perhaps; who waits asks again by itself
-            self._abort(f"a batch cannot be written: {described(error)}; tried again without answers to those who wait")
+            self._abort(f"a batch cannot be written: {described(error)}; retrying it without replies to waiting clients")
             return True
         verdict = self._quarantine.blame(error)
         match verdict:
             case Way.RETRY:
-                self._abort(f"{error}; nothing is lost, trying again")
+                self._abort(f"{error}; no data lost, retrying")
                 self._log.take(0, self._settings.retry_s)
             case Way.ONE_BY_ONE:
-                self._abort(f"a batch cannot be written: {described(error)}; its commands are tried one by one")
+                self._abort(f"a batch cannot be written: {described(error)}; retrying its commands one by one")
             case Way.RAISE:
                 self._abort("")
             case Poison(command, message, strikes):
@@ -422,25 +426,27 @@ class Engine:
         """A command that spoilt a batch becomes a dead letter; with fewer parts each time that this cannot be written."""
         self._outbox.batch.letters.append(Spoilt(command, "poisoned", poison.message, is_bare=poison.strikes >= BARE))
         if poison.strikes == 1 and isinstance(command, cm.Request) and can_reply(command.reply_to):
-            message = f"{type(command).__name__} cannot be handled ({poison.message}); it is a dead letter now"
+            message = f"{type(command).__name__} cannot be handled ({poison.message}); it has become a dead letter"
             self._outbox.reply(command, Refused(command.request_id, "bad_input", message))
 
 
 def _condemnation(command: cm.AnyCommand, message: str) -> str:
     return (
-        f"{type(command).__name__} for workflow {command.workflow_id!r} cannot be handled: {message}. It becomes a dead letter, the "
-        "others go on. Unless code or a codec of your own raised this, it is a bug in perdure: please report it"
+        f"{type(command).__name__} for workflow {command.workflow_id!r} cannot be handled: {message}. It becomes a dead letter; the "
+        "others continue. Unless your code or codec raised this, it is a bug in perdure: please report it"
     )
 
 
 def _notice(spoilt: Spoilt) -> str:
     command = spoilt.command
-    about = f"{type(command).__name__} for workflow {command.workflow_id!r} is a dead letter ({spoilt.reason})"
+    about = f"{type(command).__name__} for workflow {command.workflow_id!r} has become a dead letter ({spoilt.reason})"
     return f"{about}: {spoilt.message}"
 
 
 def _differs(before: Any, now: Any) -> bool:
-    """Whether readers must see it: times, lengths and coordinates alone do not count. Both are of one run."""
+    """Whether the change is visible to readers: times, lengths and coordinates alone are not. Both states
+    are of one run.
+    """
     return (
         before is None
         or before.status is not now.status

@@ -1,14 +1,19 @@
-"""Quarantine: finds the one command that spoils a batch, so that the others are done without it.
+"""Quarantine: finds the one command that fails a batch, so that the others can be committed without it.
 
-A batch is all or nothing. When it cannot be handled or written, and waiting does not help, one of its commands is to blame. While a
-command is handled, it is that one. While the batch is written, it may be any: the batch is aborted, its commands are handled one by
+A batch is all or nothing. When it cannot be handled or written, and waiting does not help, one of its
+commands is to blame. While a
+command is handled, it is that one. While the batch is written, it may be any: the batch is aborted, its
+commands are handled one by
 one, and the one that fails alone is to blame.
 
-Author code cannot raise past `replay.live` and the payloads: what arrives here is a fault of ours, of a codec or of a record. An
-exception that is no `Exception` is none of these; it stops the process.
+Workflow code cannot raise past `replay.live` and the payloads: what arrives here is a fault of ours, of a
+codec or of a record. An
+exception that is no `Exception` is not one of these; it stops the process.
 
-What is blamed becomes a dead letter when it is handed out again. If that cannot be written either, less of it is kept each time: first
-the answer to the one who asked is left out, then the command itself. Only the place and the reason are left then, which can be written
+What is blamed becomes a dead letter when it is handed out again. If that cannot be written either, less of
+it is kept each time: first
+the answer to the one who asked is left out, then the command itself. Only the place and the reason are left
+then, which can be written
 whatever the command holds; if not, nothing can, and the engine stops.
 """
 
@@ -31,7 +36,7 @@ BARE: Final = 3
 
 
 class Stage(Enum):
-    """Where an error was raised."""
+    """Stage of a batch in which an error was raised."""
 
     TAKING = auto()
     """Nothing is handled: no command is to blame."""
@@ -40,14 +45,14 @@ class Stage(Enum):
 
 
 class Way(Enum):
-    """What to do about an error that no single command is blamed for."""
+    """Reaction to an error that no single command is blamed for."""
 
     RETRY = auto()
     """The same again: nothing is wrong with the batch."""
     ONE_BY_ONE = auto()
     """The batch again, command by command: one of them spoils it."""
     RAISE = auto()
-    """The engine cannot go on."""
+    """The engine cannot continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ class Quarantine:
     # ---- blame
 
     def blame(self, error: Exception) -> Way | Poison:
-        """Whose fault an error is. The batch has to be aborted, whatever the answer is.
+        """Find out which command caused an error. The batch must be aborted in any case.
 
         Args:
             error: raised while commands were taken, handled or written.
@@ -153,7 +158,7 @@ class Quarantine:
         return poison
 
     def found(self, command: AnyCommand) -> Poison | None:
-        """Why a command must not be handled; None when it may."""
+        """Why a command must not be handled; None: it may be."""
         poison = self._condemned.get(command)
         if poison is not None:
             self._served.append(command)
@@ -170,5 +175,5 @@ class Quarantine:
         self._served.clear()
 
     def drop_where(self, is_gone: Callable[[str], bool]) -> None:
-        """Forget the commands for these workflow ids: whoever owns them now finds out."""
+        """Forget the commands for these workflow ids: their new owner checks them itself."""
         self._condemned = {command: each for command, each in self._condemned.items() if not is_gone(command.workflow_id)}

@@ -100,7 +100,7 @@ class Reads:
             try:
                 activation.runs.bring_live(active)
             except STRAYED as error:
-                message = f"the code of workflow {command.workflow_id!r} cannot be brought back: {error}"
+                message = f"workflow {command.workflow_id!r} cannot be replayed: {error}"
                 activation.refuse(command, "suspended", message)
                 return
         activation.outbox.reply(command, self._answer(active.live, command, state.run_id))
@@ -119,5 +119,5 @@ class Reads:
 
 def _why_no_code(state: RunState) -> str:
     if state.phase is Phase.DELAYED:
-        return f"workflow {state.workflow_id!r} has not begun: its start is delayed"
+        return f"workflow {state.workflow_id!r} has not started: its start is delayed"
     return f"workflow {state.workflow_id!r} is suspended: {state.reason}"

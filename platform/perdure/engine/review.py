@@ -24,7 +24,9 @@ BATCHES: Final = 50
 
 
 PAUSE_S: Final = 0.002
-"""How long an idle engine waits for commands between two reviews: threads of the same process need the interpreter, too."""
+"""How long an idle engine waits for commands between two reviews, so that other threads of the process get
+the interpreter.
+"""
 
 
 class Reviewer:
@@ -69,7 +71,7 @@ class Reviewer:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to review."""
+        """Whether the review is complete."""
         return not self._partitions and not self._page
 
     def look(self) -> tuple[str, str] | None:

@@ -88,11 +88,11 @@ class Starting:
         return active
 
     def _fault_of_input(self, command: cm.StartWorkflow) -> Fault | None:
-        """Why this engine's code cannot take the start."""
+        """Why this engine's code cannot accept the start."""
         definition = self._definitions.get(command.type)
         if definition is None:
             known = ", ".join(sorted(self._definitions)) or "none"
-            return Fault("unknown_type", f"no workflow type {command.type!r} is known here; known: {known}")
+            return Fault("unknown_type", f"unknown workflow type {command.type!r}; known: {known}")
         try:
             self._payloads.decode_arguments(definition.run_fn, command.input, what=f"workflow {command.type!r}")
         except errors.PayloadError as error:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class TimerQueue:
-    """Which timers are due.
+    """Finds due timers.
 
     Args:
         store: holds all timers.
-        page: how many are read at once.
+        page: page size.
     """
 
     __slots__ = ("_cancelled", "_cursor", "_has_tail", "_heap", "_page", "_store")
@@ -39,7 +39,9 @@ class TimerQueue:
         self._cancelled.clear()
 
     def next_at(self) -> int | None:
-        """When the next one fires, microseconds; None when there is none. May be the time of one that was cancelled."""
+        """When the next timer fires, microseconds; None: there is none. May be the time of a cancelled
+        timer.
+        """
         if not self._heap and self._has_tail:
             self._read()
         return self._heap[0].fires_at if self._heap else None

@@ -56,7 +56,7 @@ class Waiters:
                 )
 
     def settle(self) -> None:
-        """What was answered is durable."""
+        """The answers are durable."""
         if not self._answered:
             return
         for run_id, subject in self._answered:
@@ -67,7 +67,7 @@ class Waiters:
         self._answered.clear()
 
     def abort(self) -> None:
-        """What was answered is not durable: they wait still."""
+        """The answers are not durable: their clients still wait."""
         self._answered.clear()
 
     def forget(self, run_id: str) -> None:

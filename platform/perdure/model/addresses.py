@@ -1,13 +1,16 @@
 """Addresses: where the answer to a request goes.
 
-A request carries its address as text, `Request.reply_to`, and whoever writes a record chooses that text. So nothing is assumed about it:
-one that does not parse has nobody to answer. Text that parses may still differ from `str` of what it parses to (`udp:07:me`); a record
+A request carries its address as text, `Request.reply_to`, and the writer of a record chooses that text. So
+nothing is assumed about it:
+one that does not parse has nobody to answer. Text that parses may still differ from `str` of what it parses
+to (`udp:07:me`); a record
 of an answer is written under the text as it came.
 
     local:<name>                                            a subscriber in the engine's process
     udp:<port>:<name>                                       another process of this machine
     kafka:<partition>:<name>                                a caller that tails a partition of the replies
-    dead-letter:<topic>/<partition>/<offset>                nobody; a refusal becomes a dead letter of that record
+    dead-letter:<topic>/<partition>/<offset>                nobody; a refusal becomes a dead letter of that
+    record
     workflow:<kind>/<run id>/<number>/<workflow id>         a workflow
 """
 
@@ -27,7 +30,7 @@ ADDRESS_BYTES: Final = 255
 LONGEST: Final = 400
 """Characters of the longest address of any kind: that of a workflow, whose parts have limits of their own."""
 WORKFLOW: Final = "workflow:"
-"""What the address of a workflow begins with."""
+"""Prefix of a workflow's address."""
 
 _PORTS: Final = 65_536
 _PARTITIONS: Final = 2**31
@@ -47,7 +50,7 @@ class Local(Struct, frozen=True, gc=False):
 
 
 class Process(Struct, frozen=True, gc=False):
-    """Another process of this machine: the answer is written down for it.
+    """Another process of this machine: the answer is recorded for it.
 
     Attributes:
         port: on which it gets a hint, on loopback; 1 to 65,535.

@@ -29,11 +29,12 @@ class Command(Struct, array_like=True, frozen=True, tag=True, tag_field="kind", 
 
 
 class Request(Command, frozen=True):
-    """A command that somebody waits for.
+    """A command that is answered with a reply.
 
     Attributes:
-        request_id: chosen by the caller; a second command with the same id acts once and gets the same answer.
-        reply_to: where the answer goes; empty: nobody waits.
+        request_id: chosen by the caller; a second command with the same id acts once and gets the same
+            answer.
+        reply_to: address of the reply; empty: no client waits.
     """
 
     request_id: str = ""
@@ -71,7 +72,9 @@ class QueryWorkflow(Request, frozen=True, kw_only=True):
 
 
 class AwaitWorkflow(Request, frozen=True):
-    """Answered when the run has closed, at once if it has. Leaves no event; asked again when the engine was restarted."""
+    """Answered when the run has closed, immediately if it has. Leaves no event; repeated after an engine
+    restart.
+    """
 
 
 class ReadHistory(Request, frozen=True, kw_only=True):
@@ -104,7 +107,7 @@ class FailActivity(Command, frozen=True, kw_only=True, gc=True):
 
 
 class StartActivity(Command, frozen=True, kw_only=True):
-    """The attempt has run for longer than two seconds: it is leased from here and must be heard of by heartbeats."""
+    """The attempt has run for over two seconds: it is leased from now on and must send heartbeats."""
 
     number: int
     token: str
@@ -146,7 +149,7 @@ class ExpireActivity(Command, frozen=True, kw_only=True):
 
 
 class ExpireLease(Command, frozen=True, kw_only=True):
-    """Nothing was heard of a leased attempt for a whole lease."""
+    """No heartbeat of a leased attempt for a whole lease."""
 
     number: int
     token: str

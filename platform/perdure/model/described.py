@@ -1,4 +1,4 @@
-"""Text of anybody's, made safe to be written down."""
+"""Makes foreign text safe to record."""
 
 from __future__ import annotations
 

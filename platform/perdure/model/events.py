@@ -69,7 +69,9 @@ class WorkflowCancelRequested(Event, frozen=True):
 
 
 class WorkflowSuspended(Event, frozen=True):
-    """The code could not be brought to where the history is, or would not stop; nothing is lost. Ignored by replay."""
+    """The code could not be replayed to the end of the history, or would not stop; no data is lost. Ignored
+    by replay.
+    """
 
     reason: str
 
@@ -176,7 +178,8 @@ class CommandIgnored(Event, frozen=True):
 
 
 class RecordProduced(Event, frozen=True, gc=True):
-    """The code has sent a record to a topic of the author's; it lies there with this event, or neither does. `number` counts the run's
+    """The code has sent a record to one of your topics; it is written there together with this event.
+    `number` counts the run's
     records from 1.
     """
 
@@ -231,7 +234,7 @@ TERMINAL: Final = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled, Workflo
 
 
 class EventRecord(Struct, array_like=True, frozen=True):
-    """What one batch caused in one run.
+    """The events of one batch in one run.
 
     Attributes:
         workflow_id: the address of the run.

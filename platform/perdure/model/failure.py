@@ -1,4 +1,4 @@
-"""How an exception is recorded, and how large the record may be."""
+"""The record of an exception, and its size limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BRIEF_BYTES: Final = 1024
 """The same, of the attempts of an activity after the tenth, each of which fails in another way."""
 
 CUT: Final = re.compile(r"… \(\d+ characters\)\Z")
-"""How a text ends that was cut."""
+"""Suffix of a text that was cut."""
 _FRAME: Final = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
 _OWN_BYTES: Final = 48
 """More than the fixed fields of one exception take, in msgpack and in Avro."""
@@ -28,19 +28,23 @@ _COUNT_BYTES: Final = 64
 
 
 class FailureInfo(Struct, array_like=True, frozen=True, omit_defaults=True):
-    """An exception as it crosses the wire.
+    """An exception as recorded.
 
     Attributes:
         type: the class, as `module:QualName`.
         message: `str(exception)`.
-        fields: JSON of the dataclass fields by name; of other classes an array of `args`, or an object of `args` and `attributes`
-            where it has some; empty when they have no JSON, are too large, or `message` is the only argument.
-        is_final: a `Failure`, a mistake in the author's code (`UsageError`), or a group with one in it: no attempt follows.
-        traceback: as text, cut to the author's frames.
+        fields: JSON of the dataclass fields by name; of other classes an array of `args`, or an object
+            of `args` and `attributes`
+            where it has some; empty when they have no JSON, are too large, or `message` is the only
+            argument.
+        is_final: a `Failure`, a mistake in workflow code (`UsageError`), or a group with one in it: no
+            attempt follows.
+        traceback: as text, cut to your frames.
         cause: what it was raised from.
         retry_after_us: the delay that the error asked for; -1 when it asked for none.
         attempts: of an activity that failed; 0 elsewhere.
-        bases: the classes it derives from, each as `module:QualName`, without `Exception` and what is above it: what
+        bases: the classes it derives from, each as `module:QualName`, without `Exception` and what is
+            above it: what
             `Retry(never=…)` is compared with.
         notes: what `add_note` was given.
         exceptions: the members of an exception group; None: it is none.

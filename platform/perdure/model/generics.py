@@ -1,6 +1,7 @@
-"""What the type variables of a generic class stand for in a class that is derived from it.
+"""Resolves the type variables of a generic class in its derived classes.
 
-`class Orders(Base[Order])` inherits `async def run(self, x: T) -> T`, whose `T` is `Order` there and something else in the next class.
+`class Orders(Base[Order])` inherits `async def run(self, x: T) -> T`, whose `T` is `Order` there and
+something else in the next class.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ _copies: Final[WeakKeyDictionary[type[Any], dict[Callable[..., Any], Callable[..
 
 
 def specialised(fn: Callable[..., Any], cls: type[Any], home: type[Any] | None) -> Callable[..., Any]:
-    """A method as a derived class has it: the same code, whose annotations are those of the class.
+    """A method specialised for a derived class: the same code, with the annotations of the class.
 
-    Payloads know a function by its identity, and annotations are resolved late. So each derived class has a copy of its own.
+    Payloads know a function by its identity, and annotations are resolved late. So each derived class has a
+    copy of its own.
 
     Args:
-        fn: of the author's.
+        fn: of yours.
         cls: from which it was taken.
         home: the class that it is written in.
 
@@ -58,7 +60,7 @@ def resolved(fn: Callable[..., Any], hints: Mapping[str, Any]) -> dict[str, Any]
     """The annotations of a function without type variables.
 
     Args:
-        fn: of the author's, or a copy that `specialised` made.
+        fn: of yours, or a copy that `specialised` made.
         hints: as they are written, but for names.
 
     Raises:
@@ -93,7 +95,7 @@ def _owner_of(name: str, origin: Any) -> Any:
 
 
 def _meanings_in(kind: Any) -> dict[type[Any], dict[Any, Any]]:
-    """What the type variables of a class and of each of its bases stand for, derived classes first."""
+    """Meanings of the type variables of a class and its bases, derived classes first."""
     found: dict[type[Any], dict[Any, Any]] = {}
     _follow(typing.get_origin(kind) or kind, typing.get_args(kind), found)
     return found
@@ -132,7 +134,7 @@ def _substituted(hint: Any, meanings: Mapping[Any, Any]) -> Any:
 
 
 def _unbound(variable: Any) -> Any:
-    """What a type variable stands for when no class says so."""
+    """Meaning of an unbound type variable: its bound, default or constraints."""
     has_default = getattr(variable, "has_default", None)
     if has_default is not None and has_default():
         return _named(variable.__default__, variable)
@@ -144,7 +146,7 @@ def _unbound(variable: Any) -> Any:
 
 
 def _is_abstract(bound: Any) -> bool:
-    """Whether it only says what a value can do: nothing can be decoded as that."""
+    """Whether it is a protocol or abstract class, as which nothing can be decoded."""
     if typing.get_origin(bound) is not None:
         return False
     if not isinstance(bound, type) or bound is object or bound.__module__ in _OF_LIBRARIES:

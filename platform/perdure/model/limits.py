@@ -12,7 +12,7 @@ REASON_BYTES: Final = 16 * 1024
 
 
 def is_unicode(text: str) -> bool:
-    """Whether it can be written down: it holds no lone surrogate, as undecodable file names do."""
+    """Whether the text can be stored: it has no lone surrogates, which undecodable file names have."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -21,18 +21,18 @@ def is_unicode(text: str) -> bool:
 
 
 def fault_of_reason(reason: object) -> str:
-    """What is wrong with the reason for a cancellation or a termination, in words; empty when nothing is."""
+    """The fault of a reason for cancellation or termination; empty: none."""
     if not isinstance(reason, str):
         return f"the reason must be text, not {type(reason).__name__}"
     if not is_unicode(reason):
         return "the reason is not valid Unicode"
     if len(reason) > REASON_BYTES // 4 and (size := len(reason.encode())) > REASON_BYTES:
-        return f"the reason is {size} bytes long, the limit is {REASON_BYTES}; say it shorter"
+        return f"the reason is {size} bytes long, the limit is {REASON_BYTES}; shorten it"
     return ""
 
 
 def fault_of_id(value: object, what: str = "workflow id") -> str:
-    """What is wrong with an id, in words; empty when nothing is.
+    """The fault of an id; empty: none.
 
     Args:
         value: the id.
@@ -44,7 +44,7 @@ def fault_of_id(value: object, what: str = "workflow id") -> str:
         return f"the {what} must not be empty"
     if not value.isprintable():
         bad = next(c for c in value if not c.isprintable())
-        return f"the {what} {value!r} holds the character U+{ord(bad):04X}; use printable characters only"
+        return f"the {what} {value!r} contains the character U+{ord(bad):04X}; use printable characters only"
     if not is_unicode(value):
         return f"the {what} {value!r} is not valid Unicode"
     if (size := len(value.encode())) > ID_BYTES:

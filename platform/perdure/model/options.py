@@ -8,7 +8,7 @@ DEFAULT_QUEUE = "default"
 
 
 class RetryPolicy(Struct, array_like=True, frozen=True, omit_defaults=True):
-    """When the next attempt of an activity begins.
+    """Retry policy of an activity.
 
     Attributes:
         first_interval_us: between the first attempt's failure and the second attempt.
@@ -28,7 +28,7 @@ class RetryPolicy(Struct, array_like=True, frozen=True, omit_defaults=True):
 
 
 class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
-    """How one activity call is carried out.
+    """Options of one activity call.
 
     Attributes:
         queue: the task queue; empty for a step, which runs in the engine's process.
@@ -46,5 +46,5 @@ class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
 
     @property
     def is_step(self) -> bool:
-        """Whether the engine runs it itself."""
+        """Whether it is a step, which the engine runs itself."""
         return not self.queue

@@ -1,6 +1,7 @@
-"""The port of whoever turns values into payloads and back; `perdure.codec` is the implementation.
+"""The port for encoding values as payloads; `perdure.codec` implements it.
 
-A payload is bytes that describe themselves: JSON, or, where a codec of the user's is configured, a NUL byte, the codec's name, a
+A payload is bytes that describe themselves: JSON, or, where a codec of the user's is configured, a NUL
+byte, the codec's name, a
 NUL byte, and what the codec made of the JSON.
 """
 
@@ -25,13 +26,14 @@ class Payloads(Protocol):
         """Bind the arguments to the signature of `fn` (without its `self`) and encode them.
 
         Args:
-            fn: the author's function.
+            fn: your function.
             args: positional.
             kwargs: by name.
             what: "activity 'charge'", for messages.
 
         Raises:
-            PayloadError: they do not fit the signature or an annotation, cannot be encoded, or are over the limit; the message
+            PayloadError: they do not fit the signature or an annotation, cannot be encoded, or are over
+                the limit; the message
                 names the argument, its size and what to do.
         """
         ...
@@ -48,12 +50,13 @@ class Payloads(Protocol):
         """Encode one value.
 
         Args:
-            value: of the author's.
+            value: of yours.
             annotation: that it will be decoded by; `UNKNOWN` where that is known only there.
             what: for messages.
 
         Raises:
-            PayloadError: it cannot be encoded, would not come back as it is by the annotation, or is over the limit.
+            PayloadError: it cannot be encoded, would not come back as it is by the annotation, or is
+                over the limit.
         """
         ...
 

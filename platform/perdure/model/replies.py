@@ -69,7 +69,7 @@ class History(Reply, frozen=True):
 
 
 class AskAgain(Reply, frozen=True):
-    """The engine gives the run up and nothing was done: whoever owns it next answers."""
+    """The engine has released the run without acting: ask its next owner."""
 
 
 AnyReply = Accepted | Refused | Answered | QueryRaised | Closed | History | AskAgain

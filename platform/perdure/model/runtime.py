@@ -1,4 +1,4 @@
-"""What workflow code may ask of the run it is part of: the port between the authors' API and the replay loop."""
+"""The port between workflow code and the replay loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ActivitySpec(Protocol):
-    """What a run needs to know of an activity.
+    """An activity as a run knows it.
 
     Attributes:
         name: workers know it by.
@@ -49,7 +49,7 @@ class WorkflowLoop:
 
 
 class WorkflowRuntime:
-    """What workflow code may ask of its run; `replay.RunRuntime` is the only implementation."""
+    """The runtime of workflow code; `replay.RunRuntime` is the only implementation."""
 
     __slots__ = ()
 
@@ -59,14 +59,14 @@ class WorkflowRuntime:
         raise NotImplementedError
 
     records: int
-    """How many records the run has produced."""
+    """Number of records the run has produced."""
 
     def suspend_for(self, error: BaseException) -> None:
         """Suspend the run when this activation ends, whatever the code makes of the error that is raised to it."""
         raise NotImplementedError
 
     def misuse(self, error: UsageError) -> UsageError:
-        """The error with the author's line before its message; a run is also suspended for it."""
+        """A UsageError that names the source line; the run is also suspended for it."""
         return type(error)(f"{calling_place()}: {error}")
 
     def schedule_activity(
@@ -84,7 +84,7 @@ class WorkflowRuntime:
         raise NotImplementedError
 
     def produce(self, topic: str, key: bytes | None, value: object, headers: list[RecordHeader], avro: AvroSchema | None) -> None:
-        """Have a record written to a topic of the author's, in the transaction that records it.
+        """Write a record to one of your topics, in the transaction that records it.
 
         Args:
             topic: its name.
@@ -115,15 +115,16 @@ class WorkflowRuntime:
         raise NotImplementedError
 
     def is_replaying(self) -> bool:
-        """Whether recorded events are being repeated: loggers keep silent."""
+        """Whether recorded events are being repeated: loggers are silent then."""
         raise NotImplementedError
 
 
 def misuse(message: str) -> UsageError:
-    """The author's mistake in a call of ours, to be raised; in workflow code it suspends the run, whatever catches it.
+    """A UsageError for a wrong call, to be raised; in workflow code it suspends the run, even if it is
+    caught.
 
     Args:
-        message: what is wrong and what to do; the author's line is put before it.
+        message: what is wrong and what to do; your line is put before it.
     """
     runtime = current()
     return UsageError(f"{calling_place()}: {message}") if runtime is None else runtime.misuse(UsageError(message))

@@ -41,7 +41,9 @@ def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
 
 
 def positional_counts(signature: inspect.Signature) -> tuple[int, int]:
-    """How many positional arguments a call without keywords takes, at least and at most; (1, 0) when it needs keywords."""
+    """Minimum and maximum number of positional arguments of a call without keywords; (1, 0): it needs
+    keywords.
+    """
     fewest = most = 0
     for parameter in signature.parameters.values():
         match parameter.kind:
@@ -76,10 +78,11 @@ def remember_local_names(fn: Callable[..., Any]) -> None:
 
 
 def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
-    """Annotations by parameter, and of "return"; those that are missing are left out. Type variables are replaced by their meaning.
+    """Annotations by parameter, and of "return"; missing ones are left out. Type variables are replaced by
+    their meaning.
 
     Args:
-        fn: of the author's: a function, what `specialised` made of a method, or a class.
+        fn: of yours: a function, what `specialised` made of a method, or a class.
 
     Raises:
         UsageError: one names something that is not there at run time.

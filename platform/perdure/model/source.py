@@ -1,4 +1,4 @@
-"""Where in the author's code something is, for messages."""
+"""Locates your code, for messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OURS: Final = frozenset({"perdure", "asyncio", "contextlib", "dataclasses", "fu
 
 
 def is_ours(module: str) -> bool:
-    """Whether a module is not the author's: ours, or what stands between ours and the author's.
+    """Whether a module is perdure's, or stands between perdure and your code.
 
     Args:
         module: its `__name__`.
@@ -31,7 +31,7 @@ def place_of(target: object) -> str:
 
 
 def calling_module() -> str:
-    """`__name__` of the innermost of the author's modules on the stack; empty when there is none."""
+    """`__name__` of your innermost module on the stack; empty: none."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  the documented way that needs no import
     while frame is not None and is_ours(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
@@ -39,7 +39,7 @@ def calling_module() -> str:
 
 
 def calling_place() -> str:
-    """`file:line` of the innermost of the author's frames; empty when there is none."""
+    """`file:line` of your innermost frame; empty: none."""
     frame = sys._getframe(1)  # noqa: SLF001  the documented way that needs no import
     while is_ours(frame.f_globals.get("__name__", "")):
         if frame.f_back is None:
@@ -49,9 +49,11 @@ def calling_place() -> str:
 
 
 def drops_a_result(frame: FrameType) -> bool:
-    """Whether a statement of the frame is dropping a value just now: `charge(order)` without await, or `call = None`.
+    """Whether a statement of the frame is dropping a value: `charge(order)` without await, or `call =
+    None`.
 
-    An exception that passes through drops values, too, and so does a function that returns: those are not this.
+    An exception that passes through drops values, too, and so does a function that returns: those are not
+    this.
 
     Args:
         frame: which called the `__del__` of the value.

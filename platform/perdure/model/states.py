@@ -11,7 +11,7 @@ from perdure.model.failure import FailureInfo
 
 
 class Status(StrEnum):
-    """Where a run is."""
+    """Phase of a run."""
 
     RUNNING = "running"
     SUSPENDED = "suspended"
@@ -34,7 +34,7 @@ WAITS_TOLD: Final = 20
 
 
 class Wait(Struct, array_like=True, frozen=True, gc=False):
-    """What a run waits for, besides signals and conditions of its own.
+    """A wait of a run, except for signals and conditions.
 
     Attributes:
         kind: `activity`, `timer`, or `start`: the code has not begun.

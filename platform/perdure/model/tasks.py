@@ -1,4 +1,4 @@
-"""Tasks: one dispatch of an activity on a queue; and which of them nobody wants any more."""
+"""Tasks: one dispatch of an activity on a queue; and which of them are no longer wanted."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Cancellation(Struct, array_like=True, frozen=True, gc=False):
 
 
 def blocked_worker(name: str, trouble: str) -> str:
-    """How a worker is named in an ActivityStarted whose attempt holds up the worker's loop.
+    """The worker name in an ActivityStarted whose attempt blocks the worker's loop.
 
     Args:
         name: the worker's.
@@ -62,5 +62,5 @@ def blocked_worker(name: str, trouble: str) -> str:
 
 
 def trouble_of_worker(worker: str) -> str:
-    """What holds a worker's loop up, by its name in an ActivityStarted; empty when nothing did."""
+    """The trouble that blocks a worker's loop, from its name in an ActivityStarted; empty: none."""
     return worker.partition(" (")[2].removesuffix(")")

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class TimerKind(IntEnum):
-    """What is to happen when a timer fires."""
+    """Purpose of a timer."""
 
     CODE = 1
     RETRY = 2

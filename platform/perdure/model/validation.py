@@ -87,7 +87,7 @@ def _of_payload(payload: bytes, kind: str, name: str) -> Fault | None:
     if len(payload) <= PAYLOAD_BYTES:
         return None
     size = f"the arguments of {kind} {name!r} are {len(payload)} bytes long, the limit is {PAYLOAD_BYTES}"
-    return Fault("limit", f"{size}. Keep large data in a store of your own and pass its address.")
+    return Fault("limit", f"{size}. Store large data elsewhere and pass its address.")
 
 
 _CHECKS: Final[dict[type[cm.Command], Callable[[Any], Fault | None]]] = {

@@ -1,11 +1,15 @@
-"""Accepts connections within limits, so that nobody can fill a server up before it knows who they are.
+"""Accepts connections within limits, so that unauthenticated clients cannot use up a server.
 
-Shared by the servers of this project: the HTTP API, an app's own web app in `perdure dev`, and metrics and health. The rules:
+Shared by the servers of this project: the HTTP API, an app's own web app in `perdure dev`, and metrics and
+health. The rules:
 
-- There are so many connections in all, and so many from one address. Above that, a new connection takes the place of the oldest
+- There are so many connections in all, and so many from one address. Above that, a new connection takes the
+place of the oldest
   one that has no request under way; if every connection has one, the new one is answered 503.
-- A connection that does not get on with its request in time is closed: its protocol says until when it has (`sweep`).
-- When descriptors run out, accepting pauses, longer each time, and the connections without a request give way. asyncio's own
+- A connection that does not get on with its request in time is closed: its protocol says until when it has
+(`sweep`).
+- When descriptors run out, accepting pauses, longer each time, and the connections without a request give
+way. asyncio's own
   server tries again for each place in its backlog, and logs a traceback for each try.
 - What is refused is counted, and logged once a minute at most.
 """
@@ -34,7 +38,7 @@ HEADER_S: Final = 15.0
 CONNECTIONS: Final = 10_000
 CONNECTIONS_PER_ADDRESS: Final = 1_000
 LINGER_S: Final = 2.0
-"""After a refusal, for the client to read the answer; meanwhile what it sends is thrown away."""
+"""Time after a refusal for the client to read the answer; its input is discarded."""
 LINGER_BYTES: Final = 256 * 1024
 """So much of it at most."""
 SWEEP_S: Final = 0.5
@@ -82,13 +86,13 @@ class Connection(asyncio.Protocol):
         raise NotImplementedError
 
     def give_way(self) -> None:
-        """Close at once, made or not."""
+        """Close immediately, whether set up or not."""
         raise NotImplementedError
 
 
 @dataclass(slots=True)
 class ConnectionCounts:
-    """How connections fared.
+    """Counters of connections.
 
     Attributes:
         accepted: all that were taken.
@@ -146,12 +150,12 @@ class Acceptor:
 
     @property
     def open(self) -> int:
-        """How many connections there are."""
+        """Number of open connections."""
         return len(self._open)
 
     @property
     def waiting(self) -> int:
-        """How many of them have no request under way."""
+        """Number of connections without a request in progress."""
         return len(self._waiting)
 
     def start(self, make: Callable[[str], Connection]) -> None:
@@ -253,7 +257,7 @@ class Acceptor:
             return False
         self.closed(oldest)
         self.counts.gave_way += 1
-        self._notice("closed before their first request, or between two")
+        self._notice("closed before the first request, or between two requests")
         oldest.give_way()
         return True
 
@@ -302,7 +306,7 @@ class Acceptor:
 
 
 def free_descriptors() -> int:
-    """How many connections this process has descriptors for, so that some are left for the rest."""
+    """Number of connections for which this process has file descriptors, leaving some for the rest."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
         used = sum(1 for _ in Path("/proc/self/fd").iterdir())

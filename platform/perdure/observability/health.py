@@ -1,6 +1,7 @@
-"""Is it alive, is it ready: what the process waits for, in words.
+"""Liveness and readiness of the process, with the reasons.
 
-Alive means that the loop goes on: restarting a process that is not may help. A broker or a database that does not answer is no reason
+Alive means that the loop continues: restarting a process that is not may help. A broker or a database that
+does not answer is no reason
 to restart anything: then the process is alive, not ready, and says why.
 """
 
@@ -31,28 +32,28 @@ COMMIT_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """An answer.
+    """Result of a health check.
 
     Attributes:
-        reasons: why it is not well, in words; none when it is.
+        reasons: why it is not well, as text; none when it is.
     """
 
     reasons: tuple[str, ...] = ()
 
     @property
     def is_well(self) -> bool:
-        """Whether there is nothing to say."""
+        """Whether there are no reasons."""
         return not self.reasons
 
 
 def is_live(observed: Observed) -> Health:
-    """Whether every thread and loop goes on."""
+    """Whether every thread and loop is making progress."""
     return Health((*threads.dead(), *_hung_loops(), *_of_main_loop(observed).reasons))
 
 
 def _hung_loops() -> list[str]:
     return [
-        f"the loop of {pulse.name} hangs: it has not gone round for {pulse.silent_s:.0f} s{_because(pulse)}"
+        f"the loop of {pulse.name} hangs: no iteration for {pulse.silent_s:.0f} s{_because(pulse)}"
         for pulse in threads.pulses()
         if pulse.silent_s > HANGS_S
     ]
@@ -64,7 +65,7 @@ def _because(pulse: threads.Pulse) -> str:
 
 def _of_main_loop(observed: Observed) -> Health:
     if observed.projector is not None and 0 < observed.projector.pulse < monotonic() - PROJECTOR_HANGS_S:
-        return Health((f"the projector's loop hangs: it has not gone round for {monotonic() - observed.projector.pulse:.0f} s",))
+        return Health((f"the projector's loop hangs: no iteration for {monotonic() - observed.projector.pulse:.0f} s",))
     if observed.engine is None:
         return Health()
     pulse = observed.engine.pulse
@@ -76,7 +77,7 @@ def _of_main_loop(observed: Observed) -> Health:
 
 
 def is_ready(observed: Observed) -> Health:
-    """Whether the process does its work."""
+    """Whether the process is ready for work."""
     reasons: list[str] = []
     if observed.engine is not None:
         reasons += _of_pulse(observed.engine.pulse)
@@ -95,7 +96,9 @@ def _of_worker(worker: Worker) -> list[str]:
     if waits_s < STARVES_S:
         return []
     waiting, running = worker.waiting, worker.running
-    return [f"{waiting} tasks wait and none has begun for {waits_s:.0f} s: {running} running attempts hold all places or threads"]
+    return [
+        f"{waiting} tasks are waiting and none has started for {waits_s:.0f} s: {running} running attempts occupy all slots or threads"
+    ]
 
 
 def _of_pulse(pulse: Pulse) -> list[str]:
@@ -120,7 +123,9 @@ def _of_kafka(status: Status, *, has_engine: bool) -> list[str]:
         reasons.append(f"partition {partition} is being restored, {left} events to go")
     trouble = f" ({status.trouble})" if status.trouble else ""
     if joining := status.joining.copy():
-        reasons.append(f"waiting for the broker: the workers of {', '.join(sorted(joining))} have not taken this one in{trouble}")
+        reasons.append(
+            f"waiting for the broker: the workers of {', '.join(sorted(joining))} have not admitted this one yet{trouble}"
+        )
     if has_engine and not (reasons or status.owned):
         reasons.append(f"no partition is assigned to this engine{trouble}")
     return reasons

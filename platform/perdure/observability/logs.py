@@ -1,9 +1,12 @@
-"""The log of a process: structlog behind the standard library's `logging`, for our lines, libraries' and authors' alike.
+"""The log of a process: structlog on the standard library's `logging`, for lines of perdure, libraries and
+your code.
 
 A line says which run and which attempt it is about: both are known from the context that it was written in.
 
-No line shows the value of a local variable or of an argument, whatever raised and whoever logged it: request handlers hold
-credentials, activities hold what customers gave. A traceback names files, lines and functions, and the exception's message.
+No line shows the value of a local variable or of an argument, whichever code raised or logged it:
+request handlers hold
+credentials, activities hold what customers gave. A traceback names files, lines and functions, and the
+exception's message.
 """
 
 from __future__ import annotations
@@ -28,14 +31,14 @@ if TYPE_CHECKING:
     from perdure.engine.operator_log import Report
 
 QUIET: Final = ("watchfiles", "asyncio", "httpx", "uvicorn.access")
-"""Loggers of which only warnings matter to an operator."""
+"""Loggers whose lines below WARNING are of no use to operators."""
 
 _COROUTINE: Final = re.compile(r"coro=<([\w.<>]+)\(\)[^>]*? at ([^>\s]+:\d+)>")
 _FRAMES: Final = 50
 """Of a traceback in JSON; a recursion has a thousand."""
 
 writes_json = False
-"""Whether the log of this process is JSON: what else is written to standard error is JSON then, too."""
+"""Whether the process logs JSON: other output to standard error is JSON then, too."""
 
 
 def configure(*, is_json: bool, level: int = logging.INFO) -> None:
@@ -142,7 +145,7 @@ class _OfServer(logging.Filter):
     """Requests that a stop has cut off, or whose clients went away, are no errors."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is one."""
+        """Filter for one line."""
         if isinstance(record.msg, str):
             record.msg = record.msg.rstrip()
         error = record.exc_info[1] if record.exc_info else None

@@ -25,36 +25,38 @@ if TYPE_CHECKING:
     from perdure.observability.observed import Medium, Observed
 
 SHARE: Final = 100
-"""Counting workflows reads an index: it may take a hundredth of the time, the last answer serves meanwhile."""
+"""Share of the time that counting workflows may take (one hundredth); between counts, the last result is
+served.
+"""
 
 KAFKA: Final = (
-    ("transactions", "Transactions that were committed, claims of partitions included."),
-    ("aborted", "Transactions that were not committed, and done again."),
-    ("fenced", "Times this engine lost its transactional id and gave its partitions up."),
-    ("claimed", "Partitions that were taken over."),
-    ("owners_fenced", "Stuck owners of a partition that this engine fenced."),
-    ("events_ahead", "Partitions whose events were ahead of the committed offset: a transaction was split."),
-    ("dead_letters", "Records that could not be taken and were written to the dead letters."),
-    ("rerouted", "Commands that lay on the wrong partition and were put on the right one."),
-    ("forwarded", "Commands of this process for partitions of other engines."),
-    ("undeliverable", "Replies and tasks that had nowhere to go."),
+    ("transactions", "Committed transactions, including claims of partitions."),
+    ("aborted", "Transactions that were aborted and retried."),
+    ("fenced", "Times this engine was fenced and released its partitions."),
+    ("claimed", "Partitions taken over."),
+    ("owners_fenced", "Stuck partition owners fenced by this engine."),
+    ("events_ahead", "Partitions whose events were ahead of the committed offset: split transactions."),
+    ("dead_letters", "Records that could not be processed and became dead letters."),
+    ("rerouted", "Commands moved from a wrong partition to the right one."),
+    ("forwarded", "Commands submitted by this process for partitions of other engines."),
+    ("undeliverable", "Replies and tasks dropped for lack of a destination topic."),
 )
 
 PROJECTOR: Final = (
-    ("events", "Events that were written to PostgreSQL."),
-    ("states", "States that were written to PostgreSQL."),
-    ("transactions", "Transactions with PostgreSQL that were committed."),
-    ("unreadable", "Records that could not be decoded and are kept in the table unreadable."),
-    ("bare", "Rows whose values PostgreSQL does not take."),
-    ("fenced", "Times that another projector had taken a partition."),
-    ("deleted", "Workflows that were deleted because their retention had ended."),
+    ("events", "Events written to PostgreSQL."),
+    ("states", "States written to PostgreSQL."),
+    ("transactions", "Committed PostgreSQL transactions."),
+    ("unreadable", "Records that could not be decoded, stored in the table unreadable."),
+    ("rows_without_values", "Rows stored without values that PostgreSQL cannot represent."),
+    ("fenced", "Times that another projector took over a partition."),
+    ("deleted", "Workflows deleted at the end of their retention."),
 )
 
 INGEST: Final = (
-    ("records", "Records of other systems that were read."),
-    ("commands", "Starts and signals that they led to."),
-    ("dead_letters", "Records that meant nothing to a trigger."),
-    ("passed_over", "Records for which no trigger's `when` holds."),
+    ("records", "Records read from topics of other systems."),
+    ("commands", "Starts and signals caused by these records."),
+    ("dead_letters", "Records that no trigger could decode, written to the dead letters."),
+    ("skipped", "Records skipped because no trigger's `when` matched."),
 )
 
 
@@ -83,10 +85,10 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All of them, as they are now."""
         observed = self._observed
-        yield _gauge("perdure_live", "Whether the process's loop goes on.", is_live(observed).is_well)
-        yield _gauge("perdure_ready", "Whether the process does its work.", is_ready(observed).is_well)
-        yield _gauge("perdure_dead_threads", "Threads and tasks of this process that have died.", len(threads.dead()))
-        help_ = "For how long the asyncio loop that is furthest behind has not gone round."
+        yield _gauge("perdure_live", "Whether the process's loop is making progress.", is_live(observed).is_well)
+        yield _gauge("perdure_ready", "Whether the process is ready for work.", is_ready(observed).is_well)
+        yield _gauge("perdure_dead_threads", "Threads and tasks of this process that died.", len(threads.dead()))
+        help_ = "Seconds since the last iteration of the slowest asyncio loop."
         yield _gauge("perdure_loop_blocked_seconds", help_, max((each.silent_s for each in threads.pulses()), default=0.0))
         if observed.engine is not None:
             yield from _of_engine(observed.engine)
@@ -103,13 +105,13 @@ class Metrics(Collector):
             yield from observed.api.collect()
         if observed.kafka is not None and observed.engine is not None:
             observed.kafka.is_lag_wanted = True  # looked at from now on
-            help_ = "Commands in the partitions that are owned which have not been taken."
+            help_ = "Unprocessed commands in owned partitions."
             yield _by("perdure_kafka_lag_records", help_, "partition", observed.kafka.lag)
 
     def _of_attempts(self) -> Iterator[Metric]:
         observed = self._observed
         if observed.attempts is not None:
-            ended = CounterMetricFamily("perdure_attempts", "Attempts that have ended.", labels=("kind", "outcome"))
+            ended = CounterMetricFamily("perdure_attempts", "Finished attempts.", labels=("kind", "outcome"))
             for (kind, outcome), count in sorted(observed.attempts.outcomes.copy().items()):
                 ended.add_metric((kind, outcome), count)
             yield ended
@@ -117,11 +119,11 @@ class Metrics(Collector):
         if observed.steps is not None:
             running["step"] = observed.steps.running
         if running:
-            yield _by("perdure_attempts_running", "Attempts that run now.", "kind", running)
+            yield _by("perdure_attempts_running", "Running attempts.", "kind", running)
         if observed.worker is not None:
-            help_ = "Tasks in this process that wait for a running attempt to end, or for a thread."
+            help_ = "Tasks in this process waiting for a slot or a thread."
             yield _gauge("perdure_tasks_waiting", help_, observed.worker.waiting)
-            help_ = "For how long the task has waited in this process that has waited longest."
+            help_ = "Waiting time of the oldest waiting task in this process."
             yield _gauge("perdure_worker_oldest_waiting_task_seconds", help_, observed.worker.oldest_waiting_s)
 
     def _of_medium(self, medium: Medium) -> Iterator[Metric]:
@@ -131,12 +133,12 @@ class Metrics(Collector):
         except InfrastructureError:
             return  # health says what is wrong with the database
         family = GaugeMetricFamily(
-            "perdure_workflows", "Workflow ids by the last run's type and status.", labels=("type", "status")
+            "perdure_workflows", "Workflows by type and status of the last run.", labels=("type", "status")
         )
         for (type_, status), count in sorted(self._workflows.items()):
             family.add_metric((type_, status), count)
         yield family
-        yield _gauge("perdure_dead_letters_open", "Records that could not be taken, neither retried nor dropped yet.", letters)
+        yield _gauge("perdure_dead_letters_open", "Open dead letters: neither retried nor dropped yet.", letters)
 
     def _count(self, medium: Medium) -> None:
         begun = monotonic()
@@ -149,38 +151,36 @@ class Metrics(Collector):
 
 def _of_engine(engine: Engine) -> Iterator[Metric]:
     counts = engine.counts
-    batches = CounterMetricFamily("perdure_batches", "Batches by what became of them.", labels=("outcome",))
+    batches = CounterMetricFamily("perdure_batches", "Batches by outcome.", labels=("outcome",))
     batches.add_metric(("committed",), sum(counts.batch_us.counts))
     batches.add_metric(("aborted",), counts.aborted)
     yield batches
-    yield _buckets("perdure_batch_commands", "Commands in a committed batch.", counts.batch_commands)
-    yield _buckets("perdure_batch_seconds", "From a batch's first command to the end of its commit.", counts.batch_us, 1e6)
-    yield _buckets("perdure_transaction_seconds", "The commit of a batch alone.", counts.transaction_us, 1e6)
-    yield _buckets("perdure_timer_lateness_seconds", "How much later than asked timers fired.", counts.lateness_us, 1e6)
-    yield _kinds("perdure_commands", "Commands that were handled.", counts.commands)
-    yield _kinds("perdure_events", "Events that were recorded.", counts.events)
-    yield _counter("perdure_tasks_dispatched", "Attempts that were given out.", counts.tasks)
-    yield _counter("perdure_poisoned_commands", "Commands that spoilt their batch and became dead letters.", counts.poisoned)
+    yield _buckets("perdure_batch_commands", "Commands per committed batch.", counts.batch_commands)
+    yield _buckets("perdure_batch_seconds", "Time from a batch's first command to the end of its commit.", counts.batch_us, 1e6)
+    yield _buckets("perdure_transaction_seconds", "Time to commit a batch.", counts.transaction_us, 1e6)
+    yield _buckets("perdure_timer_lateness_seconds", "Delay of timers: time fired minus time due.", counts.lateness_us, 1e6)
+    yield _kinds("perdure_commands", "Commands handled.", counts.commands)
+    yield _kinds("perdure_events", "Events recorded.", counts.events)
+    yield _counter("perdure_tasks_dispatched", "Attempts dispatched.", counts.tasks)
+    yield _counter("perdure_poisoned_commands", "Commands that failed their batch and became dead letters.", counts.poisoned)
     help_ = "Commands that became dead letters, by reason: poisoned, refused while nobody waited for the answer, or unanswerable."
     letters = CounterMetricFamily("perdure_commands_dead_lettered", help_, labels=("reason",))
     for reason in ("poisoned", "refused", "unanswerable"):
         letters.add_metric((reason,), counts.letters[reason])
     yield letters
-    help_ = "How far the engine's time is ahead of this machine's clock; negative while a jump of the clock is not followed."
+    help_ = "Engine time minus this machine's clock; negative while the engine does not follow a clock jump."
     yield _gauge("perdure_clock_ahead_seconds", help_, engine.clock_ahead_us / 1e6)
-    yield _counter("perdure_replays", "Runs whose code was brought back by replaying its history.", engine.runs.replays)
+    yield _counter("perdure_replays", "Runs restored by replaying their history.", engine.runs.replays)
     yield _gauge("perdure_cached_runs", "Runs in memory.", len(engine.runs))
-    yield _gauge(
-        "perdure_leased_attempts", "Attempts that have run for two seconds and are heard of by heartbeats.", engine.leased
-    )
+    yield _gauge("perdure_leased_attempts", "Attempts running for over two seconds, tracked by heartbeats.", engine.leased)
 
 
 def _of_kafka(status: Status) -> Iterator[Metric]:
     for name, help_ in KAFKA:
         yield _counter(f"perdure_kafka_{name}", help_, getattr(status.counts, name))
-    yield _gauge("perdure_kafka_owned_partitions", "Partitions whose commands this engine handles.", len(status.owned))
+    yield _gauge("perdure_kafka_owned_partitions", "Partitions owned by this engine.", len(status.owned))
     restoring = status.restoring.copy()
-    help_ = "Events still to be read before a partition is served."
+    help_ = "Events left to read before a partition is served."
     yield _by("perdure_kafka_restore_remaining_records", help_, "partition", restoring)
 
 
@@ -188,7 +188,7 @@ def _of_projector(progress: Progress) -> Iterator[Metric]:
     for name, help_ in PROJECTOR:
         yield _counter(f"perdure_projector_{name}", help_, getattr(progress.counts, name))
     lag = GaugeMetricFamily(
-        "perdure_projector_lag_records", "Records of a partition that are not in the tables yet.", labels=("topic", "partition")
+        "perdure_projector_lag_records", "Records of a partition not yet in the tables.", labels=("topic", "partition")
     )
     for (topic, partition), records in sorted(progress.lag.copy().items()):
         lag.add_metric((topic, str(partition)), records)
@@ -199,7 +199,7 @@ def _of_ingest(ingest: Ingest) -> Iterator[Metric]:
     for name, help_ in INGEST:
         yield _counter(f"perdure_ingest_{name}", help_, getattr(ingest.counts, name))
     lag = GaugeMetricFamily(
-        "perdure_ingest_lag_records", "Records of a partition that triggers have not taken yet.", labels=("topic", "partition")
+        "perdure_ingest_lag_records", "Records of a partition not yet processed by triggers.", labels=("topic", "partition")
     )
     for (topic, partition), records in sorted(ingest.lag.copy().items()):
         lag.add_metric((topic, str(partition)), records)

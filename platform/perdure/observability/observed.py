@@ -1,4 +1,4 @@
-"""What is looked at: the parts of one process that have something to tell."""
+"""The parts of one process that metrics and health read."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Medium(Protocol):
-    """What everybody may read of the log and the store, from any thread."""
+    """Public reads of the log and the store, from any thread."""
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many workflows there are, by (type, status)."""
+        """Number of workflows, by (type, status)."""
         ...
 
     def dead_letters(self) -> int:
-        """How many records could not be taken, and are neither retried nor dropped."""
+        """Number of open dead letters."""
         ...
 
 

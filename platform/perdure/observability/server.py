@@ -43,11 +43,11 @@ class _Answer(NamedTuple):
 
 
 class ObservabilityServer:
-    """A small HTTP server in a thread of its own; listens as soon as it is made, answers once it is started.
+    """A small HTTP server in a separate thread; listens when created, answers once started.
 
     Args:
-        observed: what is told about.
-        host: to listen at; loopback unless others shall see it.
+        observed: the parts to report on.
+        host: to listen at; loopback unless others should see it.
         port: the same; 0 for any free one.
 
     Raises:
@@ -90,7 +90,7 @@ class ObservabilityServer:
         self._socket.close()
 
     async def answer(self, path: str, accept: str) -> _Answer:
-        """What is at a path.
+        """The response for a path.
 
         Args:
             path: without its query.
@@ -181,7 +181,7 @@ class _Connection(Connection):
             self._transport.abort()
 
     def give_way(self) -> None:
-        """Close at once."""
+        """Close immediately."""
         self._is_unwanted = True
         if self._transport is not None:
             self._transport.abort()

@@ -13,11 +13,11 @@ import msgspec
 
 PAGE_LIMIT: Final = 1_000
 KEPT_US: Final = 400 * 86_400_000_000
-"""How long entries are kept: a year, and what it takes to look back at it."""
+"""How long entries are kept: a year, plus time to review it."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One action.
+    """One entry of the audit log.
 
     Attributes:
         at: when it was answered, microseconds.

@@ -61,7 +61,7 @@ class DeadLetters(Protocol):
 
         Args:
             limit: at most so many, up to `PAGE_LIMIT`.
-            after: `next` of the page before.
+            after: `next` of the previous page.
 
         Raises:
             UsageError: `after` is not from a page.
@@ -74,7 +74,7 @@ class DeadLetters(Protocol):
         ...
 
     def fault_of(self, letter: OpenLetter) -> str:
-        """Why it would be of no use to retry it now; empty when it may go well.
+        """Why a retry would be useless now; empty: it may succeed.
 
         Args:
             letter: of `get`.

@@ -1,4 +1,6 @@
-"""What a projector (`adapters.postgres.projector`) needs of its source: states and events, in order, each partition from a given place."""
+"""The port of the projector (`adapters.postgres.projector`) to its source: states and events, in order,
+each partition from a given position.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class NotThereYet(InfrastructureError):
-    """What is to be read does not exist, or cannot be asked for; it may come."""
+    """The source does not exist yet, or cannot be read yet."""
 
 
 Topic: TypeAlias = Literal["state", "events"]
@@ -48,15 +50,16 @@ class Unreadable:
 
 @dataclass(slots=True)
 class Taken:
-    """What was read at once.
+    """Records read together.
 
     Attributes:
         states: the last of each workflow id; None: it is gone.
         events: records, in order; within a partition all that were read.
         ended: keys of event records that are gone: workflow id, run id, first event id.
         unreadable: what cannot be decoded.
-        next_offsets: where each partition that was read, or whose end was reached, goes on.
-        reflected: by number, up to where in the events all that was committed with them, states included, has been taken.
+        next_offsets: where each partition that was read, or whose end was reached, continues.
+        reflected: by number, up to where in the events all that was committed with them, states
+            included, has been taken.
         count: records.
     """
 
@@ -70,10 +73,10 @@ class Taken:
 
 
 class Source(Protocol):
-    """Where records come from. Belongs to one thread."""
+    """Source of records. Belongs to one thread."""
 
     def take(self, limit: int, timeout_s: float) -> Taken:
-        """What is there, at most about so many records; waits for the first up to `timeout_s`.
+        """Take records, about `limit` at most; waits for the first up to `timeout_s`.
 
         Raises:
             InfrastructureError: a topic does not exist, or we may not read it; the message says what to do.
@@ -94,10 +97,10 @@ class Source(Protocol):
         """Read these from here on."""
 
     def begin_again(self) -> None:
-        """All that is owned is gained anew: what was taken and not written is read again."""
+        """Gain all owned partitions again: records taken and not written are read again."""
 
     def end_of(self, partition: Partition) -> int:
-        """Where the partition ends, as far as is known without asking; -1: it is not known."""
+        """The end of the partition, as far as is known without asking; -1: unknown."""
         ...
 
     def decode(self, found: Unreadable) -> Taken | None:
@@ -105,4 +108,4 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go. Idempotent."""
+        """Close. Idempotent."""

@@ -1,4 +1,4 @@
-"""Which line of the author's did something, and how its run is suspended for it."""
+"""Finds the source line responsible for an action, and suspends its run."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ class NonDeterministic(BaseException):
 
 
 ENTRY_POINTS: Final[set[CodeType]] = set()
-"""The code of `RunLoop` that calls the author's: nothing above it on the stack concerns the run."""
+"""Code of `RunLoop` that calls workflow code: frames above it on the stack do not concern the run."""
 
 UNKNOWN: Final = "the workflow's code"
-"""Stands for a line that nobody knows: a callback in C, started by a library."""
+"""Stands for an unknown line: a callback in C, started by a library."""
 
 
 def deny(loop: RefusingLoop, what: str, instead: str, where: str) -> NoReturn:
-    """Suspend the run: the exception is also kept as the loop's `fault`, so that code which swallows it does not go on.
+    """Suspend the run: the exception is also kept as the loop's `fault`, so that code which swallows it
+    does not continue.
 
     Args:
         loop: the run.
         what: was called, "time.time()".
         instead: what to do, as a sentence.
-        where: file and line of the author.
+        where: file and line of your code.
 
     Raises:
         NonDeterministic: always.
@@ -41,7 +42,7 @@ def deny(loop: RefusingLoop, what: str, instead: str, where: str) -> NoReturn:
 
 
 def deny_caller(loop: RefusingLoop, what: str, instead: str, frame: FrameType | None) -> None:
-    """Suspend the run for what a frame, or a library on the author's behalf, asks for.
+    """Suspend the run for a forbidden call of a frame, made by workflow code or by a library on its behalf.
 
     Returns only when a part that may do as it likes is the one that asks.
 
@@ -54,10 +55,11 @@ def deny_caller(loop: RefusingLoop, what: str, instead: str, frame: FrameType | 
 
 
 def asker(loop: RefusingLoop, frame: FrameType | None) -> str | None:
-    """The author's innermost line, whoever asks on its behalf; None when a part that may do as it likes is the one that asks.
+    """Your innermost line that caused the call; None: a trusted module made it.
 
     Args:
-        loop: the run. A library's own task has no line of the author's on its stack: then it is where the author's tasks wait.
+        loop: the run. A library's own task has no line of yours on its stack: then it is where your
+            tasks wait.
         frame: of who asks.
     """
     found = None
@@ -74,7 +76,7 @@ def asker(loop: RefusingLoop, frame: FrameType | None) -> str | None:
 
 
 def author_line(loop: RefusingLoop, frame: FrameType | None) -> str:
-    """The author's innermost line of those that led to the frame; or where the author's tasks wait."""
+    """Your innermost line that led to the frame; or the line where your tasks wait."""
     while frame is not None and frame.f_code not in ENTRY_POINTS:
         if is_author(frame):
             return position(frame)
@@ -83,7 +85,7 @@ def author_line(loop: RefusingLoop, frame: FrameType | None) -> str:
 
 
 def waiting_place(loop: RefusingLoop) -> str:
-    """The author's innermost line in the youngest of the run's tasks that has one."""
+    """Your innermost line in the youngest of the run's tasks that has one."""
     for task in reversed(loop.live_tasks()):
         found: FrameType | None = None
         coroutine: Any = task.get_coro()
@@ -98,14 +100,14 @@ def waiting_place(loop: RefusingLoop) -> str:
 
 
 def direct_author(frame: FrameType | None, passing: frozenset[str] = frozenset()) -> FrameType | None:
-    """The frame if it is the author's own code, not on import; frames of the modules `passing` are skipped."""
+    """The frame if it is workflow code, not an import; frames of the modules `passing` are skipped."""
     while frame is not None and (frame.f_code.co_filename == GENERATED or frame.f_globals.get("__name__") in passing):
         frame = frame.f_back
     return frame if frame is not None and is_author(frame) and not is_importing(frame) else None
 
 
 def is_importing(frame: FrameType | None) -> bool:
-    """Whether the frame runs because workflow code imports a module: what that does is not the run's own doing."""
+    """Whether the frame runs because workflow code imports a module: its calls are not the run's."""
     while frame is not None and frame.f_code not in ENTRY_POINTS:
         if _IMPORT_MACHINERY in str(frame.f_globals.get("__name__", "")):
             return True
@@ -114,7 +116,7 @@ def is_importing(frame: FrameType | None) -> bool:
 
 
 def is_author(frame: FrameType) -> bool:
-    """Whether the frame's code is the author's: in a watched file, or neither Python's, nor a library's, nor ours."""
+    """Whether the frame is workflow code: in a watched file, or neither of Python, a library nor perdure."""
     file = frame.f_code.co_filename
     known = _author_files.get(file)
     if known is None:
@@ -130,7 +132,7 @@ def is_author(frame: FrameType) -> bool:
 
 
 def is_of_author(file: str) -> None:
-    """From now on all code in the file is the author's, wherever it is stored."""
+    """Treat all code in the file as workflow code from now on, wherever it is stored."""
     if file != GENERATED:
         _author_files[file] = True
 
@@ -143,7 +145,7 @@ def position(frame: FrameType) -> str:
 
 
 def caller(depth: int = 1) -> FrameType:
-    """The frame of whoever called the function that asks; `depth` 2: of the caller of that."""
+    """The frame of the caller; `depth` 2: of the caller's caller."""
     return sys._getframe(depth + 1)  # noqa: SLF001 - there is no other way to know who calls
 
 

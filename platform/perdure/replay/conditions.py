@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Condition:
-    """Somebody who waits in `wait_until`."""
+    """A waiter in `wait_until`."""
 
     __slots__ = ("condition", "context", "future", "last")
 

@@ -6,11 +6,13 @@ from math import ceil, isnan
 from typing import Final
 
 LATEST: Final = 253_402_300_799_000_000
-"""The end of the year 9999, microseconds: what lies beyond fires then."""
+"""The end of the year 9999, microseconds: later times fire then."""
 
 CLOCK_SURPLUS: Final = 0.49
-"""What is not rounded up of a time of day, microseconds: as seconds since 1970, a float is exact to a quarter of a microsecond, and
-from 2038 to half of one. `loop.call_at(loop.time() + 1)` is to fire in exactly one second."""
+"""Part of a microsecond that is not rounded up in a time of day: as seconds since 1970, a float is exact to
+a quarter of a microsecond, and
+from 2038 to half of one. `loop.call_at(loop.time() + 1)` is to fire in exactly one second.
+"""
 
 
 def microseconds(seconds: float, *, surplus: float = 1e-3) -> int:

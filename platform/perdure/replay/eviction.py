@@ -1,11 +1,16 @@
 # ruff: noqa: SLF001 - there is no public way to free a coroutine without running its code
-"""Forgetting a run without running one line of its code.
+"""Drops a run without running any of its code.
 
-Closing a suspended coroutine, or just dropping it, throws GeneratorExit into it: the author's `finally` and `except` blocks would
-run, compensations of a saga among them, although the run has not ended. So each suspended coroutine is first marked as already
-finalised: one bit that CPython keeps in front of the object so that a finaliser runs once. An object that carries it is freed
-without a word. `gc.is_finalized` is the public way to read the bit; that setting it works is tried out when this module is
-imported. Where it does not (free-threaded builds, another Python), coroutines are closed on an inert loop: their blocks run, but
+Closing a suspended coroutine, or just dropping it, throws GeneratorExit into it: your `finally` and
+`except` blocks would
+run, compensations of a saga among them, although the run has not ended. So each suspended coroutine is
+first marked as already
+finalised: one bit that CPython keeps in front of the object so that a finaliser runs once. An object
+    that carries it is freed
+without a word. `gc.is_finalized` is the public way to read the bit; that setting it works is tried out when
+this module is
+imported. Where it does not (free-threaded builds, another Python), coroutines are closed on an inert loop:
+their blocks run, but
 nothing they do has any effect.
 """
 
@@ -41,9 +46,9 @@ _init_task: Callable[..., None] = _task.__init__
 
 
 def evict(loop: RunLoop) -> None:
-    """Forget the run: its memory is freed as soon as the caller drops the loop and what it holds of it.
+    """Drop the run: its memory is freed as soon as the caller releases the loop and its objects.
 
-    A `__del__` of the author's own runs as it always does, when its object is freed.
+    A `__del__` of yours own runs as it always does, when its object is freed.
     """
     entered = enter(loop)
     unraisable_hook, sys.unraisablehook = sys.unraisablehook, _ignore
@@ -151,7 +156,7 @@ async def _make_awaitables() -> frozenset[type]:
 
 
 def _can_mark() -> bool:
-    """Whether the bit is where it is expected: tried on a generator that would tell."""
+    """Whether the bit is at the expected position: tested on a generator that would report it."""
     if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return False
     told: list[str] = []

@@ -59,7 +59,7 @@ class ActionFuture(RunFuture):
 
 
 class InertFuture(RunFuture):
-    """What the code of an evicted run gets from its loop: awaiting it ends the coroutine."""
+    """The future that an evicted run's loop returns: awaiting it ends the coroutine."""
 
     __slots__ = ()
 

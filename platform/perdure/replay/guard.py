@@ -1,15 +1,20 @@
-"""The determinism guard: what workflow code must not call, because it would not happen again on replay.
+"""The determinism guard: rejects calls of workflow code that replay could not repeat.
 
-It acts only while the running loop of the thread is a `RunLoop`, and names the author's line. What it knows of, and how:
+It acts only while the running loop of the thread is a `RunLoop`, and names your line. What it knows of, and
+how:
 
-- files, sockets, programs, threads: an audit hook; whoever asks on the author's behalf, the author's line is shown;
-- clocks and `time.sleep` called by the author's own code: from 3.12 by `sys.monitoring`, local to the author's code objects, so that
-  a call site that is fine costs nothing from then on; on 3.11 by wrappers in the module `time`, and for `datetime.now` and the like
+- files, sockets, programs, threads: an audit hook; if a library asks on your code's behalf, your line is
+shown;
+- clocks and `time.sleep` called by workflow code: from 3.12 by `sys.monitoring`, local to workflow code
+objects, so that
+  a call site that is fine costs nothing from then on; on 3.11 by wrappers in the module `time`, and for
+  `datetime.now` and the like
   by `clock_sites.py`. The datetime types are never patched: extension modules hold on to them;
 - `random.*` and `uuid.uuid4` are not refused but answered from the run's own stream;
 - `os.environ` and `os.urandom` (and so `secrets`): wrappers.
 
-Not seen: a call through something that was imported into a function under another name on 3.11, and a call site that first calls
+Not seen: a call through something that was imported into a function under another name on 3.11, and a call
+site that first calls
 something harmless and later a clock. `perdure check` replays histories to find such leaks.
 """
 
@@ -30,7 +35,7 @@ __all__ = ["NonDeterministic", "install", "watch", "watch_module"]
 
 
 def install() -> None:
-    """Put the guard in place; once per process, before the author's modules are imported. Calling it again changes nothing."""
+    """Install the guard; once per process, before workflow modules are imported. Idempotent."""
     global _is_installed
     if _is_installed:
         return
@@ -59,7 +64,7 @@ def watch_module(module: ModuleType) -> None:
 
 
 def guard_has_monitoring() -> bool:
-    """Whether this Python shows the calls of a code object (from 3.12)."""
+    """Whether this Python can monitor the calls of a code object (from 3.12)."""
     return sys.version_info >= (3, 12)
 
 
@@ -106,7 +111,7 @@ def running_workflow() -> RunLoop | None:
 
 
 def clock_called(name: str) -> None:
-    """Refuse a clock to the author's code that is about to call it; used where call sites were rewritten."""
+    """Reject a clock that workflow code is about to call; used where call sites were rewritten."""
     loop = running_workflow()
     if loop is not None:
         frame = blame.caller(2)
@@ -131,7 +136,7 @@ def _is_filled(cell: Any) -> bool:
 
 
 def _is_ours(kind: type) -> bool:
-    """Whether it is a descriptor or another object of perdure's, which may hold functions of the author's."""
+    """Whether it is an object of perdure's, such as a descriptor, which may hold your functions."""
     return kind not in _STAND_INS and str(kind.__module__).partition(".")[0] == "perdure"
 
 
@@ -148,15 +153,17 @@ def _attributes(thing: Any) -> list[Any]:
 
 
 _STAND_INS: Final = (clock_sites.StandIn, clock_sites.GuardedClock)
-CLOCK: Final = "a replay would see another time. Use workflow.now()."
-SLEEP: Final = "it holds up the engine and all its runs. Use `await workflow.sleep(...)` or `await asyncio.sleep(...)`."
-NO_SECRETS: Final = "a replay would see another value. Make it in an activity, or use workflow.random() and workflow.uuid4()."
+CLOCK: Final = "a replay would see a different time. Use workflow.now()."
+SLEEP: Final = "it blocks the engine and all its runs. Use `await workflow.sleep(...)` or `await asyncio.sleep(...)`."
+NO_SECRETS: Final = (
+    "a replay would see a different value. Create it in an activity, or use workflow.random() and workflow.uuid4()."
+)
 UNSEEDED: Final = "without a seed it differs on replay. Use workflow.random(), or give a seed."
-ENVIRONMENT: Final = "another process may have another environment. Read it in an activity, or pass it to the workflow."
-THREAD: Final = "what it does is not recorded. Use an activity, or asyncio.create_task()."
-_FILES: Final = "what it finds is not recorded. Use files in an activity."
-_NETWORK: Final = "what it hears is not recorded. Use the network in an activity."
-_PROGRAM: Final = "what it does is not recorded. Run programs in an activity."
+ENVIRONMENT: Final = "another process may have a different environment. Read it in an activity, or pass it to the workflow."
+THREAD: Final = "its effect is not recorded. Use an activity, or asyncio.create_task()."
+_FILES: Final = "its result is not recorded. Use files in an activity."
+_NETWORK: Final = "its result is not recorded. Use the network in an activity."
+_PROGRAM: Final = "its effect is not recorded. Run programs in an activity."
 _EVENTS: Final[dict[str, str]] = {
     **dict.fromkeys(("open", "os.listdir", "os.scandir", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.link"), _FILES),
     **dict.fromkeys(("os.symlink", "os.truncate", "os.chmod", "shutil.rmtree", "tempfile.mkstemp", "tempfile.mkdtemp"), _FILES),

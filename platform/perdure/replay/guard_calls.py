@@ -37,7 +37,7 @@ _RANDOM_SHOWN: Final = {"__init__": "random.Random()", "seed": "Random.seed"}
 _ENVIRONMENT_MODULES: Final = frozenset(("os", "collections.abc", __name__))
 _URANDOM_MODULES: Final = frozenset(("random", "secrets", "uuid", __name__))
 _originals: dict[Any, tuple[str, str]] = {}
-"""What `sys.monitoring` looks out for: the callable, its name for people, and what to do instead."""
+"""Callables that `sys.monitoring` watches for: the callable, its display name, and what to use instead."""
 
 
 def install() -> None:
@@ -78,7 +78,9 @@ def _suspend_for_unawaited() -> None:
         loop, frame = running_loop(), blame.caller()
         if type(loop) is RunLoop and blame.is_author(frame) and drops_a_result(frame):
             name = coroutine.__qualname__.rpartition("<locals>.")[2]
-            loop.misuse(UsageError(f"the coroutine {name}() was never awaited: none of it ran. Write `await` before the call."))
+            loop.misuse(
+                UsageError(f"the coroutine {name}() was never awaited, so it did not run. Write `await` before the call.")
+            )
         else:
             warn(coroutine)
 
@@ -123,14 +125,14 @@ def _refuse(
     passing: frozenset[str] = frozenset(),
     given: int | None = None,
 ) -> None:
-    """Refuse a callable to the author's code.
+    """Reject a callable in workflow code.
 
     Args:
         owner: the module or the class.
         name: of the callable.
         instead: what to do.
         shown: its name for people.
-        passing: modules that may stand between the author and it.
+        passing: modules that may stand between your code and it.
         given: harmless when this positional argument is given, from 0; None: never.
     """
     original = getattr(owner, name)

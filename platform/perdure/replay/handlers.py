@@ -27,7 +27,7 @@ class Handlers:
         self.are_cancelled = False
 
     def __bool__(self) -> bool:
-        """Whether one has not ended."""
+        """Whether a handler is still running."""
         return bool(self._tasks)
 
     def add(self, task: asyncio.Task[Any]) -> None:
@@ -61,7 +61,7 @@ class Handlers:
 
 
 def fault_of(task: asyncio.Task[Any]) -> BaseException | None:
-    """What a task that has ended raised, a cancellation included; None: it returned.
+    """The exception of a finished task, including a cancellation; None: it returned.
 
     Raises:
         BaseException: one of `CURABLE`: the run must be suspended.
@@ -83,5 +83,5 @@ async def handle(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], k
 
 
 async def raising(error: BaseException) -> None:
-    """A coroutine that raises, in place of author code that could not be called."""
+    """A coroutine that raises, in place of workflow code that could not be called."""
     raise error

@@ -1,6 +1,7 @@
-"""LiveRun: the author's code of one run, driven by events.
+"""LiveRun: the code of one run, driven by events.
 
-An event that concerns the code is applied and the loop drained; what the code wants then comes back as actions. Replay is the same,
+An event that concerns the code is applied and the loop drained; what the code wants then comes back as
+actions. Replay is the same,
 with the actions matched against what the history holds by kind and number.
 """
 
@@ -30,11 +31,13 @@ from perdure.replay.suspensions import CURABLE, Escaped
 from perdure.workflow import Definition
 
 _OF_THE_LOOP: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit, StopIteration)
-"""What a task or a coroutine takes for its own: such an exception of an activity arrives as a cause only."""
+"""Exceptions that tasks and coroutines use themselves: as an activity's failure they arrive only as a
+cause.
+"""
 
 
 class Watch(Protocol):
-    """Sees to it that the author's code gives way; `Watchdog` is one."""
+    """Watches that workflow code yields control; `Watchdog` implements it."""
 
     def enter(self, run_id: str) -> None:
         """The code of this run begins to run."""
@@ -57,7 +60,7 @@ class LiveRun:
         started: its first event.
         started_at: when, microseconds.
         payloads: decodes what comes in and encodes what goes out.
-        watch: sees when the author's code begins and ends to run; None: nobody watches.
+        watch: sees when workflow code begins and ends to run; None: nobody watches.
         interceptors: around the code, outermost first.
 
     Raises:
@@ -149,8 +152,8 @@ class LiveRun:
         except (errors.ReplayError, *CURABLE):
             raise
         except BaseException as error:
-            # `cancel()` of a future of the author's own class, for one, is called by us
-            raise Escaped(f"an exception left the code where nothing can catch it: {described(error)}") from error
+            # `cancel()` of a future of yours own class, for one, is called by us
+            raise Escaped(f"an exception was raised where workflow code cannot catch it: {described(error)}") from error
         return loop.actions.take()
 
     def replay(self, records: Iterable[ev.EventRecord]) -> list[ac.AnyAction]:
@@ -198,7 +201,7 @@ class LiveRun:
             raise errors.UsageError(f"workflow type {self._definition.name!r} has no query {name!r}; it has: {known}")
         args, kwargs = self._payloads.decode_arguments(fn, payload, what=f"query {name!r}")
         if self._instance is None:
-            raise errors.UsageError("the run has not begun: its start is delayed, or its __init__ raised")
+            raise errors.UsageError("the run has not started: its start is delayed, or its __init__ raised")
         value = self._evaluate(partial(fn, self._instance, *args, **kwargs))
         return self._payloads.encode(value, _returned(fn), what=f"the answer of query {name!r}")
 
@@ -215,7 +218,7 @@ class LiveRun:
 
     @property
     def is_spoilt(self) -> bool:
-        """Whether a query or a view has done what only a replay can mend: evict it."""
+        """Whether a query or a view has damaged the run: evict it, a replay restores it."""
         return self.loop.is_spoilt
 
     def evict(self) -> None:
@@ -346,7 +349,7 @@ class LiveRun:
     def _fault_of_main(self, main: asyncio.Task[Any]) -> BaseException | None:
         fault = fault_of(main)
         if isinstance(fault, asyncio.CancelledError):
-            # A task gives the exception that the author raised only once, and afterwards one without its message.
+            # A task gives the exception that you raised only once, and afterwards one without its message.
             self._main_cancelled = self._main_cancelled or fault
             return self._main_cancelled
         return fault
@@ -363,7 +366,7 @@ class LiveRun:
         if isinstance(fault, asyncio.CancelledError):
             if self._cancel_requested:
                 return ac.EndCancelled()
-            fault = errors.Cancelled(str(fault) or "a CancelledError left the workflow, though nobody had cancelled it")
+            fault = errors.Cancelled(str(fault) or "the workflow raised CancelledError without having been cancelled")
         return ac.FailWorkflow(self._payloads.encode_failure(fault))
 
     def _encoded_result(self, result: object) -> bytes:
@@ -434,7 +437,7 @@ def _handler_of(
 
 
 async def _intercepted(found: Sequence[Interceptor], call: WorkflowCall, fn: Callable[..., Any], first: tuple[Any, ...]) -> Any:
-    """Call the author's function through interceptors."""
+    """Call your function through interceptors."""
 
     async def proceed(asked: WorkflowCall) -> Any:
         result = fn(*first, *asked.args, **asked.kwargs)

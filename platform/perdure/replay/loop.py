@@ -146,10 +146,11 @@ class RunLoop(RefusingLoop):
         return True
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a plain function of the author's (a workflow's `__init__`) as workflow code.
+        """Call a plain function (a workflow's `__init__`) as workflow code.
 
         Raises:
-            BaseException: what the function raised; `fault`, when one was set, whatever the function made of it.
+            BaseException: what the function raised; `fault`, when one was set, whatever the function
+                made of it.
         """
         entered = enter(self)
         try:
@@ -165,7 +166,7 @@ class RunLoop(RefusingLoop):
         return result
 
     def evaluate(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a plain function of the author's (a query, a view, a validator) as workflow code that may only read.
+        """Call a plain function (a query, a view, a validator) as workflow code that may only read.
 
         Raises:
             UsageError: it did what the guard forbids, or tried to schedule something.
@@ -293,7 +294,7 @@ class RunLoop(RefusingLoop):
         return tasks
 
     def count_inert_await(self) -> int:
-        """How often evicted code has awaited something, this time included."""
+        """Count the awaits of evicted code, including this one."""
         self._inert_awaits += 1
         return self._inert_awaits
 

@@ -1,6 +1,7 @@
-"""What the code wants, held against what the history holds: by kind and number, in order.
+"""Matches the actions of the code against the history: by kind and number, in order.
 
-Between two events the code sees, it must want exactly what is recorded there. A run that was suspended has events that its code had
+Between two events the code sees, it must want exactly what is recorded there. A run that was suspended has
+events that its code had
 not seen; what it wants then is left over, and recorded when it is resumed.
 """
 
@@ -45,7 +46,7 @@ class Matching:
         self._follow(event)
 
     def wants(self, actions: Sequence[ac.AnyAction]) -> None:
-        """What it wanted then."""
+        """Actions of the code at that event."""
         self._wanted.extend(actions)
 
     def recorded(self, event_id: int, event: ev.AnyEvent) -> None:
@@ -67,7 +68,7 @@ class Matching:
         self._is_suspended = is_suspended
 
     def left_over(self, event_id: int) -> list[ac.AnyAction]:
-        """What the code wants beyond the history, whose next event would be `event_id`.
+        """Actions beyond the history, whose next event would be `event_id`.
 
         Raises:
             errors.ReplayError: it wants something and was not suspended.
@@ -91,12 +92,14 @@ class Matching:
             self._wanted.popleft()
 
     def _is_void(self, action: ac.AnyAction) -> bool:
-        """Whether it cancels what was over before that could be recorded (only in a run that was suspended)."""
+        """Whether it cancels something that ended before the cancellation could be recorded (only in a run
+        that was suspended).
+        """
         kind: type[ac.Action] = type(action)
         return kind in CANCELS and (kind, cast("Any", action).number) not in self._open
 
     def _diverged(self, event_id: int, expected: ev.AnyEvent | None, found: ac.AnyAction | None) -> None:
-        found_words = "wanted nothing more" if found is None else f"wanted: {in_words(found)}"
+        found_words = "did nothing more" if found is None else f"wanted: {in_words(found)}"
         raise errors.ReplayError(self._run_id, event_id, _expected_in_words(expected), found_words)
 
 

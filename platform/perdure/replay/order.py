@@ -25,9 +25,10 @@ _COUNTER_BITS: Final = 10
 
 
 def hash_salt(run_id: str) -> int:
-    """Where the hashes of a run's tasks and futures begin: the same in every process, spread over runs.
+    """First hash of a run's tasks and futures: the same in every process, spread over runs.
 
-    asyncio keeps the tasks of all runs in one set. If every run counted 1, 2, 3, each new task would collide with those of all
+    asyncio keeps the tasks of all runs in one set. If every run counted 1, 2, 3, each new task would
+    collide with those of all
     other runs: 40 us instead of 4 to make one among 4,000 runs.
     """
     name = run_id.encode(errors="surrogatepass")
@@ -35,7 +36,7 @@ def hash_salt(run_id: str) -> int:
 
 
 def install(live_tasks: Callable[[Any], list[Any]]) -> None:
-    """Give `asyncio.tasks` names of its own for `set` and `list`; once per process.
+    """Replace `set` and `list` in `asyncio.tasks`; once per process.
 
     Args:
         live_tasks: the tasks of a loop that are not done, oldest first.

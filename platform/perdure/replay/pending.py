@@ -1,4 +1,4 @@
-"""What the code of a run has asked for: actions that were not recorded yet, and actions whose outcome it awaits."""
+"""Pending actions of a run's code: not yet recorded, or awaiting their outcome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ W = TypeVar("W")
 
 
 class Actions:
-    """What the code wanted since the driver took it last, in order."""
+    """Actions of the code since the driver last took them, in order."""
 
     __slots__ = ("items",)
 

@@ -1,4 +1,4 @@
-"""What a run's loop refuses, and how a refusal suspends the run; and what it always answers alike."""
+"""Calls that a run's loop rejects, by suspending the run; and calls with a constant answer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class RefusingLoop(WorkflowLoop):
-    """The part of `RunLoop` that says no.
+    """The part of `RunLoop` that rejects calls.
 
     Attributes:
-        fault: the activation does not count, whatever the code makes of the exception; the first one is kept.
+        fault: the activation does not count, whatever the code makes of the exception; the first one is
+            kept.
         is_evicted: forgotten; its code is not run again.
         is_read_only: a query, a view, a validator or a condition is evaluated: nothing may be scheduled.
     """
@@ -80,6 +81,6 @@ class RefusingLoop(WorkflowLoop):
 
         def refused(*args: Any, **kwargs: Any) -> NoReturn:
             where = blame.author_line(self, blame.caller())
-            blame.deny(self, f"loop.{name}()", "what it does would not happen again on replay. Put it in an activity.", where)
+            blame.deny(self, f"loop.{name}()", "its effect would not be repeated on replay. Put it in an activity.", where)
 
         return refused

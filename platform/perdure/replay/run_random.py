@@ -51,5 +51,5 @@ class RunRandom(Random):
         super().setstate(state)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy is the author's own: plain."""
+        """Copy as a plain `random.Random`."""
         return Random, (), self.getstate()

@@ -1,4 +1,4 @@
-"""What workflow code asks of its run: activities, conditions, records, time, random numbers."""
+"""The runtime of workflow code: activities, conditions, records, time, random numbers."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ class RunRuntime(WorkflowRuntime):
         return future
 
     async def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Any:
-        """What the condition returned once truthy, its last falsy value when the time is up. See `WorkflowRuntime`."""
+        """Wait for a condition; its result once truthy, or its last falsy value on a timeout. See
+        `WorkflowRuntime`.
+        """
         loop = self._loop
         loop.refuse_if_read_only("wait")
         waiter = Condition(condition, copy_context(), loop.create_future())

@@ -1,9 +1,13 @@
-"""Code that blocks: noticed by a thread of its own, shown with the author's line, interrupted.
+"""Interrupts code that blocks, from a separate thread, and names its line.
 
-The engine brackets each activation by `enter` and `leave`; nothing else happens on its side unless the activation takes too long.
-Then `Blocked` is raised in the author's code: where the engine runs on the main thread, by a signal, which ends `time.sleep` and
-other waits as well; elsewhere by an asynchronous exception, which any loop in Python takes, and a wait when it is over. Code in C
-that neither looks for signals nor returns (a regular expression gone wild) is only reported. The activation is discarded and its run
+The engine brackets each activation by `enter` and `leave`; nothing else happens on its side unless the
+activation takes too long.
+Then `Blocked` is raised in workflow code: where the engine runs on the main thread, by a signal, which ends
+`time.sleep` and
+other waits as well; elsewhere by an asynchronous exception, which any loop in Python takes, and a wait when
+it is over. Code in C
+that neither looks for signals nor returns (a regular expression gone wild) is only reported. The activation
+is discarded and its run
 suspended: it is never recorded as failed.
 """
 
@@ -32,10 +36,10 @@ _clear_in = _clear_prototype(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
 
 
 class Blocked(BaseException):
-    """Workflow code held the engine up for longer than the limit; its run is suspended.
+    """Workflow code blocked the engine for longer than the limit; its run is suspended.
 
     Attributes:
-        where: file and line of the author, as it was when the limit passed.
+        where: file and line of your code, as it was when the limit passed.
     """
 
     latest: ClassVar[tuple[str, str]] = ("workflow code was interrupted", "")
@@ -124,7 +128,7 @@ class Watchdog:
                 ticks -= _TICKS_PER_LIMIT // 2  # once more, should the code swallow it
 
     def _interrupt(self, current: list[str]) -> bool:
-        """Whether it was author's code that ran, and was interrupted."""
+        """Interrupt workflow code; whether it was workflow code that ran."""
         where = _author_line(sys._current_frames().get(self._thread_id))  # noqa: SLF001 - what it is for
         if not where or self._activation is not current:
             return False
@@ -145,18 +149,18 @@ class Watchdog:
 
     def _sentence(self, where: str, run_id: str) -> str:
         return (
-            f"{where}: run {run_id} held the engine up for more than {self._limit_s:g} s. Workflow code must only decide; put what "
+            f"{where}: run {run_id} blocked the engine for more than {self._limit_s:g} s. Workflow code must only decide; put anything that "
             "computes or waits for long into an activity."
         )
 
     def _on_signal(self, _number: int, frame: FrameType | None) -> None:
-        """Raise in the author's code only: the loop around it must be left in order."""
+        """Raise in workflow code only: the loop around it must stay consistent."""
         if self._activation is not None and self._activation is self._fired_in and _author_line(frame):
             raise Blocked
 
 
 def _author_line(frame: FrameType | None) -> str:
-    """The author's innermost line; empty when it is not the author's code that runs."""
+    """Your innermost line; empty: other code is running."""
     line = ""
     while frame is not None:
         if frame.f_code in _GUARDED:

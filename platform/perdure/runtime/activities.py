@@ -1,4 +1,4 @@
-"""What runs the attempts of one process: threads, providers, and the loop they share."""
+"""Runs the attempts of one process: threads, providers, and their loop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Activities:
     Args:
         registry: which there are.
         codec: encrypts or compresses payloads.
-        threads: how many sync functions run at once.
+        threads: how many sync functions run concurrently.
         alarm: measures the attempts' timeouts; by default the loop's clock does.
         interceptors: around each attempt, outermost first.
 
@@ -107,7 +107,7 @@ class SideActivities(Activities):
         while not opening.done() and self.side.is_running:
             if is_stopping.is_set():
                 opening.cancel()
-                raise InfrastructureError("stopped before everything that activity.provide marks was open")
+                raise InfrastructureError("stopped before all providers (activity.provide) were open")
             if engine is None:
                 wait((opening,), TURN_S)
             else:

@@ -1,6 +1,7 @@
-"""SIGINT asks for a stop instead of raising.
+"""Turns SIGINT into a stop request instead of an exception.
 
-Python's own handler raises `KeyboardInterrupt` wherever the main thread is, author code included. There it could not be told from one
+Python's own handler raises `KeyboardInterrupt` wherever the main thread is, workflow code included. There
+it would look like one
 that the code raised itself, and a run would be recorded as failed because its operator pressed Ctrl-C.
 """
 
@@ -16,12 +17,12 @@ from perdure.threads import Watched
 
 @contextmanager
 def interrupt_as_stop(request_stop: Callable[[], None]) -> Generator[None]:
-    """Within, SIGINT calls a function; at the end `KeyboardInterrupt` is raised, if one came.
+    """Context in which SIGINT calls a function; raises `KeyboardInterrupt` at the end if one arrived.
 
     Does nothing where SIGINT has a handler of the caller's already, or on another thread than the main one.
 
     Args:
-        request_stop: returns at once.
+        request_stop: returns immediately.
 
     Raises:
         KeyboardInterrupt: SIGINT came.

@@ -41,7 +41,7 @@ class Process(ABC):
         self._fault: BaseException | None = None
 
     def start(self) -> None:
-        """Serve, with the engine in a thread of its own; returns once it has opened.
+        """Serve, with the engine in a separate thread; returns once it has opened.
 
         Raises:
             InfrastructureError: it cannot open; the message says what to do.
@@ -80,7 +80,7 @@ class Process(ABC):
             self._thread.join()
 
     def request_stop(self, grace_s: float = GRACE_S) -> None:
-        """Ask for a stop and return at once; also from a signal handler.
+        """Ask for a stop and return immediately; also from a signal handler.
 
         Args:
             grace_s: seconds that running attempts have to end.
@@ -114,7 +114,9 @@ class Process(ABC):
 
     @abstractmethod
     def _drain(self, grace_s: float) -> None:
-        """Take no more tasks and wait until running attempts have reported; on a thread of its own beside the engine's."""
+        """Take no more tasks and wait until running attempts have reported; on a separate thread beside the
+        engine's.
+        """
 
     @abstractmethod
     def _close(self) -> None:
@@ -165,6 +167,6 @@ class Process(ABC):
         self._wake()
 
     def _drain_within_grace(self) -> None:
-        _logger.info("%s: stopping; running attempts may end within %g s", self._parts, self._grace_s)
+        _logger.info("%s: stopping; running attempts have %g s to complete", self._parts, self._grace_s)
         self._drain(self._grace_s)
         _logger.info("%s: drained", self._parts)

@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 BEGIN: Final = datetime(2030, 1, 1, tzinfo=UTC)
 PATIENCE: Final = "0.5s"
 RESULT_PATIENCE: Final = 10
-"""Who awaits a result while an activity runs waits in real time, but only so many times the patience before a timer fires."""
+"""While an activity runs, a waiter for a result waits in real time, at most this many times the patience
+before a timer fires.
+"""
 POLL_S: Final = 0.01
 WAKE_TURNS: Final = 10
 """Turns of the loop for those that were woken, tasks of the test or of activities, to say what they want next."""
@@ -150,7 +152,8 @@ class Environment:
     async def sleep(self, duration: Duration) -> None:
         """Let time pass, timer by timer, and return when all that can happen by then has happened.
 
-        An activity that goes on for longer than the environment's patience is passed over: its own time limits are reached, and
+        An activity that continues for longer than the environment's patience is passed over: its own time
+        limits are reached, and
         it may still run when this returns.
 
         Args:
@@ -174,10 +177,12 @@ class Environment:
         await self.sleep("0s")
 
     async def restart(self) -> None:
-        """Crash engine and worker, and start others on what was recorded: all code is brought back by replay.
+        """Crash engine and worker, and start others on what was recorded: all code is brought back by
+        replay.
 
-        No `finally` or `except` block of a workflow runs. Activities that run are cut short and run again. The client, and handles
-        from before, go on.
+        No `finally` or `except` block of a workflow runs. Activities that run are cut short and run again.
+        The client, and handles
+        from before, continue.
         """
         await self._crash()
         self._boot()
@@ -313,7 +318,7 @@ class Environment:
         return stuck
 
     def awaits_no_more(self, stuck: asyncio.Future[None]) -> None:
-        """The result is there, or the wait was given up."""
+        """Whether the result is available, or the wait was given up."""
         del self._awaited[stuck]
         stuck.cancel()
         self._moved.set()

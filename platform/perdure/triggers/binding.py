@@ -1,4 +1,4 @@
-"""Which commands a record leads to."""
+"""Binds records to commands."""
 
 from __future__ import annotations
 
@@ -82,9 +82,10 @@ class Bindings:
         ]
 
     def commands_of(self, source: Source, schema_of: SchemaOf | None = None) -> list[AnyCommand]:
-        """What a record leads to: a command for each trigger of its topic whose `when` holds.
+        """The commands of a record: one for each trigger of its topic whose `when` matches.
 
-        Each has a request id that is the record's own, so that a record that is read or offered twice acts once.
+        Each has a request id that is the record's own, so that a record that is read or offered twice acts
+        once.
 
         Raises:
             BadRecord: it means nothing to one of them; `commands` is what the others make of it.
@@ -155,7 +156,7 @@ class Bindings:
 
 
 class _Passing(Exception):
-    """What the schema registry raised: it may pass, and is not the record's fault."""
+    """An exception of the schema registry: temporary, and not the record's fault."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -178,6 +179,6 @@ def _request_id(text: str) -> str:
 
 
 def _takes_value(bound: _Bound) -> bool:
-    """Whether the run takes the record's value; one that is started by a signal may take nothing."""
+    """Whether the run takes the record's value; a run started by a signal may take nothing."""
     fn = bound.definition.run_fn
     return len(inspect.signature(fn).parameters) > (1 if bound.definition.cls is not None else 0)

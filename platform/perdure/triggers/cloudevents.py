@@ -79,7 +79,7 @@ def parts_of(value: bytes | None, headers: Mapping[str, bytes]) -> Parts | None:
         try:
             found = msgspec.json.decode(value or b"", type=_Structured)
         except msgspec.MsgspecError as error:
-            raise ValueError(f"it is no structured CloudEvent: {error}") from None
+            raise ValueError(f"it is not a structured CloudEvent: {error}") from None
         data = b64decode(found.data_base64) if found.data_base64 is not None else bytes(found.data)
         kept = {"id": found.id, "source": found.source, "type": found.type, "subject": found.subject, "time": found.time}
         return Parts(kept, found.datacontenttype if found.data_base64 is not None else "application/json", data)

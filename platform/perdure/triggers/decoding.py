@@ -24,7 +24,7 @@ SchemaOf = Callable[[int], str | None]
 
 AVRO: Final = ("application/avro", "application/vnd.apache.avro", "avro/binary", "application/vnd.confluent.avro")
 TOMBSTONE: Final = "tombstone"
-"""Why a record without a value is a dead letter."""
+"""Reason of a dead letter: a record without a value."""
 _MAGIC: Final = 0
 _FRAME: Final = 5
 
@@ -46,7 +46,7 @@ class BadRecord(Exception):
 def value_of(
     spec: TriggerSpec, value: bytes | None, headers: Sequence[tuple[str, bytes | None]], schema_of: SchemaOf | None
 ) -> Any:
-    """What a record decodes to.
+    """Decode the value of a record.
 
     Args:
         spec: of the trigger.
@@ -66,7 +66,7 @@ def value_of(
     if parts is None:
         if spec.format == "cloudevents" or is_wrapped:
             raise BadRecord(
-                "undecodable", "it is no CloudEvent: it has no header ce_specversion, and is not application/cloudevents+json"
+                "undecodable", "it is not a CloudEvent: it has no header ce_specversion, and is not application/cloudevents+json"
             )
         return _decoded(spec, value, _content_type(named), spec.value, schema_of)
     wanted = (getattr(spec.value, "__args__", None) or (Any,))[0] if is_wrapped else spec.value
@@ -95,7 +95,7 @@ def _decoded(spec: TriggerSpec, data: bytes | None, content_type: str, wanted: A
     try:
         return from_json(data, wanted)
     except PayloadError as error:
-        raise BadRecord("undecodable", f"its value is not what the trigger wants: {error}") from None
+        raise BadRecord("undecodable", f"its value does not match the trigger's type: {error}") from None
 
 
 def _of_avro(spec: TriggerSpec, data: bytes, wanted: Any, schema_of: SchemaOf | None) -> Any:
@@ -105,7 +105,7 @@ def _of_avro(spec: TriggerSpec, data: bytes, wanted: Any, schema_of: SchemaOf | 
         if len(data) < _FRAME or data[0] != _MAGIC:
             raise BadRecord("undecodable", "it is Avro without a frame, and the trigger has no schema=")
         if schema_of is None:
-            raise BadRecord("unknown_schema", "it is framed by a schema registry, and none is set (schema.registry.url)")
+            raise BadRecord("unknown_schema", "it is framed by a schema registry, but none is configured (schema.registry.url)")
         schema_id = int.from_bytes(data[1:_FRAME], "big")
         found = schema_of(schema_id)
         if found is None:
@@ -115,13 +115,13 @@ def _of_avro(spec: TriggerSpec, data: bytes, wanted: Any, schema_of: SchemaOf | 
     try:
         plain = fastavro.schemaless_reader(source, _parsed(schema), None)
     except Exception as error:  # noqa: BLE001  fastavro promises nothing about what it raises
-        raise BadRecord("undecodable", f"it does not fit its Avro schema: {type(error).__name__}: {error}") from None
+        raise BadRecord("undecodable", f"it does not match its Avro schema: {type(error).__name__}: {error}") from None
     if source.read(1):
-        raise BadRecord("undecodable", f"its Avro schema wants {source.tell() - 1} of its {len(data)} bytes")
+        raise BadRecord("undecodable", f"its Avro schema takes {source.tell() - 1} of its {len(data)} bytes")
     try:
         return msgspec.convert(plain, wanted, strict=False, dec_hook=decode_foreign)
     except (msgspec.ValidationError, TypeError) as error:
-        raise BadRecord("undecodable", f"its value is not what the trigger wants: {error}") from None
+        raise BadRecord("undecodable", f"its value does not match the trigger's type: {error}") from None
 
 
 @lru_cache(256)

@@ -1,7 +1,9 @@
-"""The Avro schemas of every topic, each version that was ever released: the only truth about what is on the wire.
+"""The Avro schemas of every topic, each released version: the authoritative wire format.
 
-`v1/commands.avsc` is version 1 of the schema `commands`; the highest version there is, is the one that is written. A released file is
-never edited; `docs/internals/schemas.md` has the rules by which the next version may differ. Imports nothing of ours; fastavro
+`v1/commands.avsc` is version 1 of the schema `commands`; the highest version there is, is the one that is
+written. A released file is
+never edited; `docs/internals/schemas.md` has the rules by which the next version may differ. Imports
+nothing of ours; fastavro
 computes fingerprints.
 """
 
@@ -41,7 +43,7 @@ class Schema:
 
     @property
     def header(self) -> bytes:
-        """What a record that is written with it says: name, version and fingerprint."""
+        """The header of a record written with it: name, version and fingerprint."""
         return f"{self.name}/{self.version}/{self.fingerprint}".encode()
 
     def parsed(self) -> Any:

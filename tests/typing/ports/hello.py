@@ -70,7 +70,7 @@ class Greeter:
 
     @workflow.signal  # BAD
     def answers(self) -> str:
-        return "nobody waits for a signal"
+        return "a signal has no result"
 
     @workflow.query
     def current(self, prefix: str = "") -> str:

@@ -55,7 +55,7 @@ def test_a_result_within_the_time_is_given(limit_s: float | None) -> None:
 def test_after_the_time_the_reason_is_given(capsys: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         handle: Any = Handle(ends_at=20)
-        with pytest.raises(NotClosed, match="'order-1' has not ended: it waits for a signal"):
+        with pytest.raises(NotClosed, match="'order-1' is still open: it waits for a signal"):
             await awaited(handle, 0.0)
         assert handle.looks == 1
 

@@ -45,9 +45,9 @@ def test_settings_are_those_of_librdkafka(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("kafak = 1", "no command has an option 'kafak'"),
+        ("kafak = 1", "no perdure command has the option 'kafak'"),
         ("[worker]\nprocesses = 2", "`perdure worker` has no option 'processes'"),
-        ("[wroker]\nconcurrency = 2", "there is no command 'wroker'"),
+        ("[wroker]\nconcurrency = 2", "unknown command 'wroker'"),
         ("kafka = ", "perdure.toml"),
     ],
 )

@@ -128,7 +128,7 @@ def test_all_of_a_letter_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = dict(line.rsplit("  ", 1) for line in said.splitlines())
     found = {name.strip(): value for name, value in shown.items()}
     assert (found["partition"], found["offset"], found["bytes"], found["header h"]) == ("2", "17", "5", "x")
-    assert (found["key"], found["value"], found["retry"]) == ("key", "value", "may go well")
+    assert (found["key"], found["value"], found["retry"]) == ("key", "value", "may succeed")
     assert found["written"] == local_time(1_000_000)
 
 

@@ -177,7 +177,7 @@ def test_an_api_is_as_it_was_asked_for(served: list[Any], monkeypatch: pytest.Mo
     (((backend, _, _, host, port, grace, observing), named),) = given
     assert (backend, host, port, grace, observing) == ("sqlite:///a.db", "127.0.0.1", 81, 4, OBSERVED)
     assert (named["limits"].connections, named["limits"].per_address, named["rate_limit"]) == (50, 7, 2.5)
-    assert "can be reached from others" in str(
+    assert "is reachable from other machines" in str(
         CliRunner().invoke(app, ["api", "--db", "a.db", "--insecure", "--host", "0.0.0.0"]).exception
     )
 
@@ -300,8 +300,10 @@ def test_a_start_has_its_options_and_values(client: FakeClient) -> None:
         {"if_running": "attach", "if_closed": "after_failure", "delay": "2s", "timeout": "1h"},
         ("o-1", "Order", [7, "x y", {"a": [1]}]),
     ]
-    assert "none of refuse, attach, terminate" in invoke("workflow", "start", "o-1", "Order", "--if-running", "start", code=2)
-    assert "looks like JSON and is not" in invoke("workflow", "start", "o-1", "Order", "[1", code=2)
+    assert "must be one of refuse, attach, terminate" in invoke(
+        "workflow", "start", "o-1", "Order", "--if-running", "start", code=2
+    )
+    assert "looks like JSON but is invalid" in invoke("workflow", "start", "o-1", "Order", "[1", code=2)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +368,7 @@ def test_topics_are_planned_and_made_as_they_were_asked_for(monkeypatch: pytest.
     assert "name the new owner" in invoke("topics", "apply", *KAFKA, "--take-over", code=2)
     topics.made = SimpleNamespace(faults=("events has 6 partitions",), missing=("ns.state",), wanted=())
     assert "events has 6 partitions" in invoke("topics", "plan", *KAFKA, code=1)
-    assert "ns.state is not there yet" in invoke("topics", "apply", *KAFKA, "--existing", code=1)
+    assert "ns.state does not exist yet" in invoke("topics", "apply", *KAFKA, "--existing", code=1)
     assert len(topics.applied) == 1, "with --existing nothing is made"
     assert "a,b of o" in invoke("topics", "check", *KAFKA, *numbers[4:], code=1)
     invoke("topics", "check", *KAFKA)

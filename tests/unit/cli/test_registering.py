@@ -128,7 +128,7 @@ def test_what_works_is_loaded(said: dict[str, str]) -> None:
 def test_a_method_that_nobody_provides_is_refused_where_activities_run(said: dict[str, str]) -> None:
     assert said["app_method"] == "loaded"
     assert "app_method_runs.py:" in said["app_method_runs"]
-    assert "'Bank.pay' is a method of Bank, and nothing provides one" in said["app_method_runs"]
+    assert "'Bank.pay' is a method of Bank, but no provider yields one" in said["app_method_runs"]
 
 
 def test_every_command_refuses_it(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ ENDS: list[tuple[Closed, type[BaseException], str]] = [
     (Closed("", "run-1", Status.CANCELLED, reason="too heavy"), Cancelled, "cancelled: too heavy"),
     (Closed("", "run-1", Status.CANCELLED), Cancelled, "cancelled: cancelled"),
     (Closed("", "run-1", Status.TERMINATED, reason="too heavy"), Terminated, "terminated: too heavy"),
-    (Closed("", "run-1", Status.TIMED_OUT), TimedOut, "timed out: the run's own timeout passed"),
+    (Closed("", "run-1", Status.TIMED_OUT), TimedOut, "timed out: the run's timeout expired"),
     (
         Closed("", "run-1", Status.FAILED, failure=FailureInfo("perdure.errors:Failure", "no street")),
         Failure,

@@ -108,13 +108,13 @@ def test_a_retry_timer_of_an_attempt_that_is_out_is_nothing(run: Driven) -> None
 
 def test_in_back_off_no_report_counts(run: Driven) -> None:
     run.fail("first-1")
-    assert ignored(run.complete("first-1")) == "activity 1 is on another attempt"
-    assert ignored(run.complete("next-1")) == "activity 1 is on another attempt"
-    assert ignored(run.fail("next-1")) == "activity 1 is on another attempt"
+    assert ignored(run.complete("first-1")) == "activity 1 is in another attempt"
+    assert ignored(run.complete("next-1")) == "activity 1 is in another attempt"
+    assert ignored(run.fail("next-1")) == "activity 1 is in another attempt"
 
 
 def test_a_forged_token_is_ignored(run: Driven) -> None:
-    assert ignored(run.complete("forged")) == "activity 1 is on another attempt"
+    assert ignored(run.complete("forged")) == "activity 1 is in another attempt"
 
 
 def test_a_second_result_is_ignored(run: Driven) -> None:
@@ -215,7 +215,7 @@ def test_silence_of_a_leased_attempt_is_a_failure(run: Driven) -> None:
     start(run)
     (event,) = expire_lease(run)
     assert isinstance(event, ev.ActivityAttemptFailed)
-    assert event.failure.message == "nothing was heard of worker worker-1"
+    assert event.failure.message == "no heartbeat from worker worker-1"
 
 
 @pytest.mark.parametrize("token", ["first-1", "forged"])

@@ -101,6 +101,6 @@ def test_a_worker_that_has_not_joined_its_queues_is_not_ready() -> None:
     status.joining = {"gpu", "default"}
     status.trouble = "Connect failed"
     assert is_ready(Observed(kafka=status)).reasons == (
-        "waiting for the broker: the workers of default, gpu have not taken this one in (Connect failed)",
+        "waiting for the broker: the workers of default, gpu have not admitted this one yet (Connect failed)",
     )
     assert is_live(Observed(kafka=status)).is_well

@@ -35,7 +35,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_projector_hangs_after_three_minutes_and_one_that_has_not_begun_does_not() -> None:
     assert is_live(seen(projector=projector(PROJECTOR_HANGS_S - 1))).is_well
     (reason,) = is_live(seen(projector=projector(PROJECTOR_HANGS_S + 1))).reasons
-    assert "has not gone round for 181 s" in reason
+    assert "no iteration for 181 s" in reason
     assert is_live(seen(projector=projector(10_000.0))).is_well
 
 
@@ -62,7 +62,9 @@ def test_a_worker_starves_when_tasks_wait_and_none_begins(oldest_s: float, since
     assert found.is_well is is_well
     assert is_live(seen(worker=worker)).is_well, "a restart would not help"
     if not is_well:
-        assert found.reasons[0].startswith(f"5 tasks wait and none has begun for {min(oldest_s, since_s):.0f} s: 3 running")
+        assert found.reasons[0].startswith(
+            f"5 tasks are waiting and none has started for {min(oldest_s, since_s):.0f} s: 3 running"
+        )
 
 
 def test_a_loop_that_is_silent_for_too_long_is_dead_and_one_in_trouble_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +74,7 @@ def test_a_loop_that_is_silent_for_too_long_is_dead_and_one_in_trouble_is_not_re
     beating(HANGS_S)
     assert is_ready(seen()).is_well
     beating(HANGS_S + 1, "no broker")
-    assert is_live(seen()).reasons == ("the loop of reader hangs: it has not gone round for 61 s (no broker)",)
+    assert is_live(seen()).reasons == ("the loop of reader hangs: no iteration for 61 s (no broker)",)
     assert is_ready(seen()).reasons == is_live(seen()).reasons, "said once"
     beating(1.0, "no broker")
     assert (is_live(seen()).is_well, is_ready(seen()).reasons) == (True, ("no broker",))

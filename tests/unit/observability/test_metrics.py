@@ -52,7 +52,7 @@ class _Ingest:
     """What the metrics read of one."""
 
     def __init__(self) -> None:
-        self.counts = IngestCounts(records=9, commands=6, dead_letters=2, passed_over=1)
+        self.counts = IngestCounts(records=9, commands=6, dead_letters=2, skipped=1)
         self.lag = {("shop.orders", 2): 5}
 
     @property
@@ -214,7 +214,7 @@ def test_triggers_are_measured_by_topic_and_partition() -> None:
     samples = scraped(Observed(ingest=_Ingest().ingest))
     assert samples["perdure_ingest_records_total"] == 9
     assert samples["perdure_ingest_dead_letters_total"] == 2
-    assert samples["perdure_ingest_passed_over_total"] == 1
+    assert samples["perdure_ingest_skipped_total"] == 1
     assert samples["perdure_ingest_lag_records{partition=2,topic=shop.orders}"] == 5
 
 

@@ -71,7 +71,7 @@ def test_blocking_code_is_interrupted_with_the_authors_line(
     watchdog: Watchdog, told: list[str], new_run: Callable[..., Driven], program: Program
 ) -> None:
     blocking, other = new_run("blocking"), new_run("other")
-    with pytest.raises(Blocked, match=r"run blocking held the engine up for more than 0\.1 s") as caught:
+    with pytest.raises(Blocked, match=r"run blocking blocked the engine for more than 0\.1 s") as caught:
         activation(watchdog, blocking, program)
     file, _, line = caught.value.where.rpartition(":")
     assert file == __file__

@@ -192,7 +192,7 @@ def test_a_cloudevent_in_headers_has_its_content_type_beside_it() -> None:
 def test_avro_without_a_frame_is_not_read_as_if_it_had_one() -> None:
     with pytest.raises(BadRecord, match="without a frame"):
         bindings(sale(format="avro")).commands_of(record(b"\1\0\0\0\7" + avro({"id": "o", "cents": 1})), lambda _: SCHEMA)
-    with pytest.raises(BadRecord, match="does not fit its Avro schema"):
+    with pytest.raises(BadRecord, match="does not match its Avro schema"):
         bindings(sale(format="avro")).commands_of(record(b"\0\0\0\0\7"), lambda _: SCHEMA)
     with pytest.raises(BadRecord, match="has no schema 256"):
         bindings(sale(format="avro")).commands_of(record(b"\0\0\0\1\0x"), lambda _: None)

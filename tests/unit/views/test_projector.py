@@ -90,7 +90,7 @@ def test_what_is_taken_is_written_counted_and_its_lag_told() -> None:
     projector.tables.faults = ["a value"]
     assert projector.turn(0)
     counts = projector._progress.counts
-    assert (counts.transactions, counts.states, counts.events, counts.unreadable, counts.bare) == (1, 2, 2, 1, 1)
+    assert (counts.transactions, counts.states, counts.events, counts.unreadable, counts.rows_without_values) == (1, 2, 2, 1, 1)
     assert any("cut short" in each for each in said)
     assert projector._progress.lag == {("events", 0): 2, ("state", 0): 2}
     assert projector.tables.kept == [{("events", 0), ("state", 0)}]
@@ -144,7 +144,7 @@ def test_while_postgres_is_away_the_group_hears_of_us_and_nothing_is_taken() -> 
 def test_what_waiting_does_not_help_ends_the_projector() -> None:
     projector = made(Script(page()))
     projector.tables.errors = [errors.InsufficientPrivilege("no")]
-    with pytest.raises(InfrastructureError, match="does not let us"):
+    with pytest.raises(InfrastructureError, match="denied access"):
         projector.turn(0)
 
 

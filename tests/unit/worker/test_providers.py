@@ -66,5 +66,5 @@ def test_one_that_yields_twice_is_said_to() -> None:
         await ours.open()
         await ours.close()
 
-    with pytest.raises(UsageError, match="yields once"):
+    with pytest.raises(UsageError, match="must yield once"):
         asyncio.run(program())

@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 class ActivityThreads:
-    """Made when they are needed, and used again.
+    """Threads for activities, created when needed and reused.
 
     Belongs to the asyncio loop it is called on; another loop may use it once nothing runs any more.
 
     Args:
-        limit: how many functions run at once; more wait for a thread, in their order.
+        limit: maximum number of concurrent functions; more wait for a thread, in their order.
     """
 
     def __init__(self, limit: int) -> None:
@@ -39,12 +39,12 @@ class ActivityThreads:
 
     @property
     def waiting(self) -> int:
-        """How many functions wait for a thread."""
+        """Number of functions waiting for a thread."""
         return len(self._waiting)
 
     @property
     def busy(self) -> int:
-        """How many threads run a function, including one whose attempt has timed out or was cancelled."""
+        """Number of threads running a function, including one whose attempt has timed out or was cancelled."""
         return self._busy
 
     async def run(self, fn: Callable[[], T], begin: Callable[[], None]) -> T:
@@ -56,7 +56,7 @@ class ActivityThreads:
 
         Raises:
             BaseException: what the function raised.
-            asyncio.CancelledError: the wait was cancelled; a function that has begun goes on.
+            asyncio.CancelledError: the wait was cancelled; a function that has begun continues.
         """
         loop = asyncio.get_running_loop()
         await self._acquire(loop)

@@ -67,7 +67,7 @@ class Attempts:
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
     def serves(self, name: str) -> bool:
-        """Whether there is an activity of this name here."""
+        """Whether an activity of this name is registered."""
         return name in self._activities
 
     def names(self) -> Iterable[str]:
@@ -79,8 +79,9 @@ class Attempts:
 
         Args:
             task: of an activity that is served here.
-            heartbeat: called with the details that the author gives, from any thread.
-            begin: called when the function begins: at once, or when there is a thread for a sync one. The attempt's timeout runs
+            heartbeat: called with the details passed to `activity.heartbeat`, from any thread.
+            begin: called when the function begins: immediately, or when there is a thread for a sync
+                one. The attempt's timeout runs
                 from there.
 
         Raises:
@@ -141,7 +142,7 @@ class Attempts:
         instance = self._instances.get(called.owner)
         if instance is None:
             raise errors.UsageError(
-                f"activity {called.name!r} is a method of {called.owner.__name__}, and nothing provides one: "
+                f"activity {called.name!r} is a method of {called.owner.__name__}, but no provider yields one: "
                 f"write `@activity.provide async def name() -> AsyncIterator[{called.owner.__name__}]: yield …`"
             )
         bound: Callable[..., Any] = called.fn.__get__(instance)
@@ -213,16 +214,17 @@ def _begin(timeout: _Timeout, begin: Callable[[], None]) -> None:
 
 
 class _Raised(Exception):
-    """What a sync function raised."""
+    """The exception of a plain function."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
 def _outcome_of(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """What a function returned, or raised; in a thread.
+    """The result or the exception of a function; in a thread.
 
-    As a value, since a future does not take every exception: `StopIteration` in one is never seen, and some others are replaced.
+    As a value, since a future does not take every exception: `StopIteration` in one is never seen, and some
+    others are replaced.
     """
     try:
         return call(), None

@@ -8,10 +8,10 @@ from perdure.model.limits import PAYLOAD_BYTES
 
 
 def encoded(details: tuple[object, ...], name: str) -> bytes:
-    """JSON of the details; of one that has none, its `repr`.
+    """The details as JSON; if they have none, their `repr`.
 
     Args:
-        details: as the author gave them.
+        details: as passed to `activity.heartbeat`.
         name: of the activity.
 
     Raises:
@@ -21,7 +21,7 @@ def encoded(details: tuple[object, ...], name: str) -> bytes:
     if len(data) > PAYLOAD_BYTES:
         raise PayloadError(
             f"the heartbeat of activity {name!r} is {len(data)} bytes long, the limit is {PAYLOAD_BYTES}. "
-            "Keep large data in a store of your own and pass its address."
+            "Store large data elsewhere and pass its address."
         )
     return data
 

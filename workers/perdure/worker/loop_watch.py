@@ -85,7 +85,7 @@ class LoopWatch:
                 if self.silent_s >= BLOCKED_S and not self.trouble:
                     self._tell()
             if self.trouble:
-                _logger.warning("%s goes on after %.1f s", self.name, monotonic() - self._pinged_at)
+                _logger.warning("%s continues after %.1f s", self.name, monotonic() - self._pinged_at)
                 self.trouble = ""
 
     def _tell(self) -> None:
@@ -94,9 +94,9 @@ class LoopWatch:
         where, info = _author(frame)
         what = f"activity {info.activity}" if info else "something"
         at = f" at {where}" if where else ""
-        self.trouble = f"{self.name} stands still: {what} blocks it{at}"
+        self.trouble = f"{self.name} is blocked by {what}{at}"
         _logger.warning(
-            "%s, for %.1f s; nothing else runs there. Await what takes long, or make the activity a sync function: it then runs in a thread",
+            "%s, for %.1f s; nothing else runs there. Await long operations, or make the activity a plain function, which runs in a thread",
             self.trouble,
             self.silent_s,
             extra={"workflow_id": info.workflow_id, "run_id": info.run_id} if info else {},
@@ -106,7 +106,7 @@ class LoopWatch:
 
 
 def _author(frame: FrameType | None) -> tuple[str, Info | None]:
-    """The author's innermost line, and the attempt it belongs to."""
+    """Your innermost line, and the attempt it belongs to."""
     where = ""
     while frame is not None:
         if not where and blame.is_author(frame):

@@ -46,18 +46,18 @@ class Provided:
 
 
 async def _first(cls: type[Any], yielding: AsyncIterator[Any]) -> Any:
-    """What it yields, as an exception that stops the process with its reason when there is nothing."""
+    """The provider's first value; raises an error that stops the process if there is none."""
     try:
         return await anext(yielding)
     except StopAsyncIteration:
-        raise UsageError(f"what provides {cls.__name__} with activity.provide yields nothing; it has to yield once") from None
+        raise UsageError(f"the provider of {cls.__name__} (activity.provide) yields nothing; it must yield once") from None
     except (Exception, asyncio.CancelledError):
         raise
     except BaseException as error:
-        raise UsageError(f"what provides {cls.__name__} raised {described(error)}") from error
+        raise UsageError(f"the provider of {cls.__name__} raised {described(error)}") from error
 
 
 async def _finish(yielding: AsyncIterator[Any]) -> None:
-    """Let it go on behind its `yield`, to its end."""
+    """Run the provider past its `yield`, to its end."""
     async for _ in yielding:
-        raise UsageError("what activity.provide marks yields once")
+        raise UsageError("a provider (activity.provide) must yield once")

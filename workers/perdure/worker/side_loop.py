@@ -1,4 +1,4 @@
-"""An asyncio loop in a thread of its own: steps, activities, and whatever else must not hold the engine up."""
+"""An asyncio loop in a separate thread: steps, activities, and other work that must not block the engine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SideLoop:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread lives."""
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
     def start(self) -> None:
@@ -74,7 +74,7 @@ class SideLoop:
 
     @property
     def _gone(self) -> str:
-        return f"the loop of thread {self._thread.name} is gone"
+        return f"the loop of thread {self._thread.name} has ended"
 
     def stop(self) -> None:
         """Cancel what still runs there and end the thread. Idempotent."""
@@ -97,15 +97,17 @@ class SideLoop:
                 self.loop.close()
 
     def _run_a_while(self) -> None:
-        """Run the loop until it is stopped, or ended by an exception of somebody's code.
+        """Run the loop until it is stopped, or until an exception ends it.
 
-        asyncio lets `KeyboardInterrupt` and `SystemExit` of any task or callback through, since they end a program. Only a signal may
-        end this one, and signals go to the main thread. A task that raised it holds it, for the one who awaits it.
+        asyncio lets `KeyboardInterrupt` and `SystemExit` of any task or callback through, since they end a
+        program. Only a signal may
+        end this one, and signals go to the main thread. A task that raised it holds it, for the one who
+        awaits it.
         """
         try:
             self.loop.run_forever()
         except (KeyboardInterrupt, SystemExit):
-            _logger.exception("the background of an activity raised what would end a program; the others go on")
+            _logger.exception("the background of an activity raised an exception that ends programs; other attempts continue")
 
     def _cancel_all(self) -> None:
         tasks = asyncio.all_tasks(self.loop)

@@ -86,10 +86,10 @@ class LocalSteps:
         try:
             self._loop.call_soon_threadsafe(method, argument)
         except RuntimeError as error:  # no command is to blame
-            raise InfrastructureError("the loop that runs steps has ended; this process has to be started again") from error
+            raise InfrastructureError("the loop that runs steps has ended; restart this process") from error
 
     async def cancel_all(self) -> None:
-        """Cut short what runs; on the loop. Nothing is reported: whoever starts the engine again starts these steps again."""
+        """Cancel running steps; on the loop. Nothing is reported: the next engine starts these steps again."""
         running = [running for _, running in self._running.values()]
         for each in running:
             stop(each, "the engine stops")
@@ -174,6 +174,6 @@ def _begun() -> None:
 def _unknown(task: Task) -> cm.FailActivity:
     failure = FailureInfo(
         f"{LookupError.__module__}:{LookupError.__name__}",
-        f"no step {task.name!r} is known to the engine; deploy the code that has it",
+        f"unknown step {task.name!r}; deploy the code that defines it",
     )
     return cm.FailActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure)

@@ -1,6 +1,7 @@
-"""Tells a cancellation that the platform asked for from one that an author's code brought on itself.
+"""Distinguishes a cancellation by the platform from one that the activity caused itself.
 
-asyncio does not: `task.cancelling()` counts both. The first ends an attempt without a report, since nobody waits for it; the second is
+asyncio does not: `task.cancelling()` counts both. The first ends an attempt without a report, since nobody
+waits for it; the second is
 a failed attempt.
 """
 

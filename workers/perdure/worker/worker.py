@@ -1,6 +1,7 @@
-"""The worker: many attempts at once, leases, cancellation, drain.
+"""The worker: concurrent attempts, leases, cancellation, drain.
 
-An attempt that runs for longer than two seconds is reported as started, and from there heartbeats are sent for it: authors need not. A
+An attempt that runs for longer than two seconds is reported as started, and from there heartbeats are sent
+for it: your code need not. A
 task whose activity is unknown here is left waiting, visibly.
 """
 
@@ -59,9 +60,10 @@ class Worker:
         name: tells this worker from others in histories.
         attempts: runs one.
         submit: takes reports, from any thread; durable when the engine commits them.
-        concurrency: attempts at once; more tasks wait here.
+        concurrency: concurrent attempts; more tasks wait here.
         attempt_log: gets attempts that fail; None where an engine of the same process logs them.
-        is_leasing: whether attempts that run for long are leased; False where the engine's time is not the clock's.
+        is_leasing: whether attempts that run for long are leased; False where the engine's time is not
+            the clock's.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class Worker:
 
     @property
     def since_last_begin_s(self) -> float:
-        """How long ago an attempt began last, or this worker was made, seconds."""
+        """Seconds since an attempt last began, or since this worker was created."""
         return monotonic() - self._began_at
 
     def _unbegun(self) -> list[float]:
@@ -158,7 +160,8 @@ class Worker:
             self._keep_waiting(gone)
 
     def let_go(self, tokens: Sequence[str]) -> list[str]:
-        """Others may be about to run these attempts; on the loop's thread. Those that run here are reported as started, so that they
+        """Other workers may run these attempts next; on the loop's thread. Attempts running here are
+        reported as started, so that they
         are leased and nobody else runs them; those that wait are dropped.
 
         Returns:
@@ -183,7 +186,8 @@ class Worker:
         return dropped
 
     def blocked(self, info: Info, trouble: str) -> None:
-        """An attempt holds up the loop; from any thread but the loop's. The run is told, for the loop itself cannot.
+        """An attempt blocks the loop; from any other thread. The report is recorded, because the loop
+        itself cannot send it.
 
         Args:
             info: of the attempt.
@@ -248,7 +252,7 @@ class Worker:
 
     def _declined(self, task: Task) -> cm.DeclineActivity:
         known = ", ".join(sorted(self._attempts.names())) or "none"
-        reason = f"worker {self._name} knows no activity {task.name!r}; it knows: {known}. Waiting for a worker that does."
+        reason = f"worker {self._name} has no activity {task.name!r}; it has: {known}. Waiting for a worker that has it."
         return cm.DeclineActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, reason=reason)
 
     async def _run(self, running: Running) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NEVER: Final = (-1, -1, -1)
 _NO_HASH: Final = hash_of("")
-_REFUSED: Final = "the API key is not known, was revoked or has expired; `perdure api-keys create` makes one"
+_REFUSED: Final = "the API key is unknown, revoked or expired; `perdure api-keys create` makes one"
 
 
 def _now() -> datetime:
@@ -26,14 +26,15 @@ def _now() -> datetime:
 
 
 class ApiKeys:
-    """Knows the keys of a file, and sees when it changes.
+    """The keys of a file, reloaded when the file changes.
 
-    A file with a mistake in it is reported, and the keys before it stay valid: a slip of the pen shuts nobody out. A file that is gone or
+    A file with a mistake in it is reported, and the keys before it stay valid: a slip of the pen shuts
+    nobody out. A file that is gone or
     cannot be read any more says that no key is valid.
 
     Args:
         path: of the file.
-        report: what is told of a file that makes no sense.
+        report: called with a message if the file is invalid.
         now: the time.
 
     Raises:
@@ -54,10 +55,10 @@ class ApiKeys:
         return credential.startswith(PREFIX)
 
     def verify(self, credential: str) -> Principal:
-        """Whose key it is.
+        """Verify a key; returns its principal.
 
         Raises:
-            Unauthenticated: nobody's.
+            Unauthenticated: the key is invalid.
         """
         self._look_again()
         key = self._keys.get(credential.removeprefix(PREFIX).partition("_")[0])
@@ -77,11 +78,11 @@ class ApiKeys:
             self._keys = {}
             self._seen = _NEVER  # look again with the next request
             if not self._is_unreadable:
-                self._report(f"{error}; no API key is valid until it can be")
+                self._report(f"{error}; until this is fixed, every API key is rejected")
             self._is_unreadable = True
             return
         except UsageError as error:
-            self._report(f"{error} The keys that were there before stay valid.")
+            self._report(f"{error} The keys loaded before stay valid.")
         self._is_unreadable = False
 
 
@@ -90,7 +91,9 @@ def _by_id(path: Path) -> dict[str, StoredKey]:
 
 
 def _version_of(path: Path) -> tuple[int, int, int]:
-    """What differs when the file was written or replaced; follows links, as a mounted secret is one."""
+    """A value that changes when the file is written or replaced; follows links, as mounted secrets are
+    links.
+    """
     try:
         found = path.stat()
     except OSError:

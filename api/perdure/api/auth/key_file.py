@@ -24,13 +24,13 @@ from perdure.api.roles import Role
 from perdure.errors import UsageError
 
 PREFIX: Final = "perdure_"
-"""What every key begins with, so that whoever finds one knows what it is, and scanners of sources do too."""
+"""Prefix of every key, by which people and secret scanners recognise one."""
 _ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
 _LONGEST_NAME: Final = 100
 _HEADING: Final = """\
-# API keys of perdure: `perdure api-keys` writes this file. It holds no key, only what each is recognised by.
-# A change is seen with the next request.
+# API keys of perdure: `perdure api-keys` writes this file. It stores no key, only the hash of each.
+# Changes take effect with the next request.
 """
 
 
@@ -39,16 +39,16 @@ class UnreadableKeys(UsageError):
 
 
 class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is kept of a key.
+    """A key as stored: its hash, never the key itself.
 
     Attributes:
         id: the part of it that is no secret.
-        name: whose it is, for people and the audit log.
+        name: of the holder, for people and the audit log.
         role: what it may do.
         namespaces: where; `*` for everywhere.
         hash: `sha256:` and the hash of the whole key in hex.
         created: when.
-        expires: when it ends to hold; None: never.
+        expires: None: never.
     """
 
     id: str
@@ -66,7 +66,7 @@ class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"a time of key {self.id!r} has no time zone; write 2027-01-31T00:00:00Z")
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether it holds no longer."""
+        """Whether the key has expired."""
         return self.expires is not None and now >= self.expires
 
 
@@ -75,7 +75,7 @@ class _Contents(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def hash_of(key: str) -> str:
-    """What the file has of a key."""
+    """The hash of a key, as stored in the file."""
     return "sha256:" + sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -88,16 +88,16 @@ def read_keys(path: Path) -> tuple[StoredKey, ...]:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o002:
-                raise UsageError(f"everybody may write {path}, and so let themselves in: chmod 600 {path}")
+                raise UsageError(f"{path} is writable by everyone, so anyone could add a key: chmod 600 {path}")
             data = file.read()
     except OSError as error:
         raise UnreadableKeys(f"the API keys in {path} cannot be read: {error.strerror}") from error
     try:
         keys = msgspec.toml.decode(data, type=_Contents).keys
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no file of API keys: {error}. `perdure api-keys create` writes one.") from None
+        raise UsageError(f"{path} is not a file of API keys: {error}. `perdure api-keys create` writes one.") from None
     if len({key.id for key in keys}) < len(keys):
-        raise UsageError(f"{path} has two keys with one id; take one of them out")
+        raise UsageError(f"{path} has two keys with the same id; remove one of them")
     return keys
 
 
@@ -120,15 +120,15 @@ def create_key(
         UsageError: an argument makes no sense, or the file cannot be changed.
     """
     if not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
-        raise UsageError(f"a key's name is 1 to {_LONGEST_NAME} printable characters: {name!r} is not")
+        raise UsageError(f"invalid key name {name!r}: use 1 to {_LONGEST_NAME} printable characters")
     if not namespaces or not all(namespaces):
-        raise UsageError(f"say where the key holds: a namespace, or {EVERY_NAMESPACE} for all")
+        raise UsageError(f"name the namespaces that the key is valid in, or {EVERY_NAMESPACE} for all")
     key_id = secrets.token_hex(_ID_BYTES)
     key = f"{PREFIX}{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     now = datetime.now(UTC).replace(microsecond=0)
     stored = StoredKey(key_id, name, role, namespaces=tuple(namespaces), hash=hash_of(key), created=now, expires=expires)
     if stored.has_expired(now):
-        raise UsageError(f"a key that ends at {expires} would never hold")
+        raise UsageError(f"the expiry {expires} is in the past")
     _change(path, lambda keys: (*keys, stored), is_made=True)
     return key, stored
 
@@ -147,12 +147,12 @@ def revoke_key(path: Path, key_id: str) -> StoredKey:
 
     _change(path, without)
     if not found:
-        raise UsageError(f"{path} has no key {key_id!r}; `perdure api-keys list` shows those it has")
+        raise UsageError(f"{path} has no key {key_id!r}; `perdure api-keys list` lists its keys")
     return found[0]
 
 
 def _change(path: Path, change: Callable[[tuple[StoredKey, ...]], tuple[StoredKey, ...]], *, is_made: bool = False) -> None:
-    """Read, change, and put in place as a whole, while nobody else does."""
+    """Read, change and atomically replace the file, under an exclusive lock."""
     try:
         with _alone(path.parent):
             keys = read_keys(path) if not is_made or path.exists() else ()
@@ -182,7 +182,9 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _written(key: StoredKey) -> str:
-    """As TOML, whose basic strings are those of JSON but for the character U+007F, which no name of ours holds."""
+    """The keys as TOML. Its basic strings are those of JSON, except for U+007F, which our names never
+    contain.
+    """
     lines = [
         f"id = {_quoted(key.id)}",
         f"name = {_quoted(key.name)}",

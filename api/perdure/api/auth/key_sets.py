@@ -32,7 +32,7 @@ _FETCH_S: Final = 5.0
 _LARGEST: Final = 256 * 1024
 _LEAST_RSA_BITS: Final = 2048
 _KINDS: Final[dict[str, type[PublicKey]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
-"""By `kty`; not those of secrets: among public keys, whoever reads one could sign."""
+"""Key types by `kty`. Symmetric types are excluded: anyone who can read a public key could sign with it."""
 
 Fetch = Callable[[], Coroutine[Any, Any, bytes]]
 
@@ -42,7 +42,7 @@ class KeySet:
 
     Args:
         fetch: gets the JWKS document; raises OSError when it cannot.
-        report: what is told of a fetch that failed.
+        report: called with a message if a fetch fails.
         now: a clock that never goes back, seconds.
     """
 
@@ -77,11 +77,9 @@ class KeySet:
                     self._keys = keys_of(await self._fetch())
                     self._fetched_at = now
                 except (OSError, UsageError) as error:
-                    self._report(
-                        f"the identity provider's keys cannot be had: {error}. Those that were had before go on to hold."
-                    )
+                    self._report(f"the identity provider's keys cannot be fetched: {error}. The keys fetched before stay valid.")
         if self._keys is None:
-            raise CannotAuthenticate("the identity provider's keys could not be fetched; the log of the API says why")
+            raise CannotAuthenticate("the identity provider's keys could not be fetched; see the API server's log")
         return self._keys
 
 
@@ -94,10 +92,10 @@ def keys_of(document: bytes) -> tuple[PublicKey, ...]:
     try:
         entries: list[dict[str, Any]] = msgspec.json.decode(document, type=_Document).keys
     except msgspec.MsgspecError as error:
-        raise UsageError(f"it is no JWKS document: {error}") from None
+        raise UsageError(f"it is not a JWKS document: {error}") from None
     keys = tuple(key for entry in entries if (key := _public_key(entry)) is not None)
     if not keys:
-        raise UsageError("the JWKS document holds no public key that verifies signatures (RSA of 2048 bits, P-256, Ed25519)")
+        raise UsageError("the JWKS document has no public key for verifying signatures (RSA of 2048 bits, P-256, Ed25519)")
     return keys
 
 
@@ -134,9 +132,9 @@ def of_issuer(issuer: str) -> Fetch:
         try:
             found = msgspec.json.decode(document, type=_Discovered)
         except msgspec.MsgspecError as error:
-            raise UsageError(f"{where} holds no description of a provider: {error}") from None
+            raise UsageError(f"{where} is not an OpenID provider configuration: {error}") from None
         if found.issuer != issuer:
-            raise UsageError(f"{where} is the description of {found.issuer!r}, and tokens are to be those of {issuer!r}")
+            raise UsageError(f"{where} describes the issuer {found.issuer!r}, but the configured issuer is {issuer!r}")
         _check(found.jwks_uri)
         return await _got(found.jwks_uri)
 
@@ -146,7 +144,7 @@ def of_issuer(issuer: str) -> Fetch:
 def _check(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-        raise UsageError(f"keys from {url} could be anybody's: give an https URL, or a file")
+        raise UsageError(f"keys from {url} cannot be trusted: use an https URL or a file")
 
 
 async def _got(url: str) -> bytes:

@@ -1,6 +1,7 @@
-"""What protects an API that asks nobody who they are: it listens on loopback only, and no page in a browser may use it.
+"""Protects an API without authentication: it listens on loopback only, and rejects requests from web pages.
 
-A browser on the same machine reaches loopback for every page it shows. A page of somebody else's gives itself away: by the `Host` of a name that was
+A browser on the same machine reaches loopback for every page it shows. A page of somebody else's gives
+itself away: by the `Host` of a name that was
 made to lead here (DNS rebinding), by its `Origin`, or by `Sec-Fetch-Site`.
 """
 
@@ -45,11 +46,11 @@ def check_is_local(headers: Mapping[str, str]) -> None:
     """
     host = headers.get("host", "")
     if not is_loopback(_name_of(host)):
-        raise Misdirected(f"without authentication this API answers to localhost only, not to {host[:100]!r}")
+        raise Misdirected(f"without authentication this API serves localhost only, not {host[:100]!r}")
     origin = headers.get("origin")
     is_foreign = origin is not None and _place_of(origin) != host
     if is_foreign or headers.get("sec-fetch-site", "none") not in _OWN_SITES:
-        raise Forbidden("a page of another site may not use this API: it does not ask who its user is")
+        raise Forbidden("cross-site requests are rejected, because this API runs without authentication")
 
 
 def _place_of(origin: str) -> str:

@@ -1,4 +1,4 @@
-"""Who asks."""
+"""The authenticated caller."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ EVERY_NAMESPACE: Final = "*"
 
 
 class Principal(Struct, frozen=True):
-    """Somebody who has shown who they are.
+    """An authenticated caller.
 
     Attributes:
         name: for the audit log: `key:<id> <name>`, or `oidc:<subject>`.
-        role: the highest that they have; None: they have none here.
+        role: the highest of the caller; None: none here.
         namespaces: where; `*` is everywhere.
     """
 
@@ -25,9 +25,9 @@ class Principal(Struct, frozen=True):
     namespaces: tuple[str, ...]
 
     def is_at_home(self, namespace: str) -> bool:
-        """Whether the role holds in a namespace."""
+        """Whether the role applies to a namespace."""
         return namespace in self.namespaces or EVERY_NAMESPACE in self.namespaces
 
 
 NOBODY_ASKED: Final = Principal("dev", Role.ADMIN, (EVERY_NAMESPACE,))
-"""Whoever reaches a `perdure dev` on loopback."""
+"""The principal of every request to `perdure dev` on loopback."""

@@ -1,4 +1,4 @@
-"""How often somebody may ask: so many requests a second, each for themselves."""
+"""Rate limit: requests per second, for each caller."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 
 REQUESTS_PER_S: Final = 1_000.0
 BURST_S: Final = 2.0
-"""Somebody who has asked nothing for so long may ask as much at once."""
+"""A caller that has been idle for this long may send a burst of this many seconds' requests."""
 KNOWN: Final = 10_000
-"""Callers that are remembered; above that, those who have asked nothing for a while are forgotten."""
+"""Number of callers remembered; above it, idle callers are dropped."""
 
 
 class RateLimit:

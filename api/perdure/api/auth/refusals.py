@@ -1,4 +1,4 @@
-"""Why a request is not let in. The app answers each as problem+json, with these headers."""
+"""Authentication errors. The app answers each as problem+json, with these headers."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class AccessRefused(Exception):
 
 
 class Unauthenticated(AccessRefused):
-    """Nobody knows who asks.
+    """The caller is not authenticated.
 
     Args:
-        detail: why, in words.
-        is_given: whether something was given that does not hold; then the challenge says so, as RFC 6750 has it.
+        detail: why, as text.
+        is_given: whether something was given that does not hold; then the challenge says so, as RFC
+            6750 has it.
     """
 
     status = 401
@@ -62,19 +63,19 @@ class Forbidden(AccessRefused):
 
 
 class Misdirected(AccessRefused):
-    """The request names a host that this is not: a page of somebody else's in a browser, whose name was made to lead here."""
+    """The request's Host is not this server: a web page used a DNS name that points here (DNS rebinding)."""
 
     status = 421
     slug = "misdirected"
-    title = "Not this host"
+    title = "Host not allowed"
 
 
 class CannotAuthenticate(AccessRefused):
-    """The identity provider's keys cannot be had: nobody with a token can be let in until they can."""
+    """The identity provider's keys cannot be fetched, so tokens cannot be verified at the moment."""
 
     status = 503
     slug = "identity-provider-unavailable"
-    title = "Tokens cannot be verified now"
+    title = "Tokens cannot be verified at the moment"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, headers={"Retry-After": "5"})

@@ -32,30 +32,30 @@ class Security:
 
     def __init__(self, namespace: str, *, api_keys: ApiKeys | None = None, tokens: Tokens | None = None) -> None:
         if api_keys is None and tokens is None:
-            raise UsageError("nobody could be let in: give API keys or an identity provider")
+            raise UsageError("no authentication is configured: give API keys or an identity provider")
         self._namespace = namespace
         self._api_keys = api_keys
         self._tokens = tokens
 
     async def admit(self, headers: Mapping[str, str], role: Role) -> Principal:
-        """Who asks, if they may.
+        """Authenticate and authorise a request.
 
         Args:
             headers: of the request, names in lower case.
             role: the least that is wanted.
 
         Raises:
-            Unauthenticated: nobody knows who asks.
-            Forbidden: they may not.
+            Unauthenticated: the caller is not authenticated.
+            Forbidden: the caller lacks the role.
             CannotAuthenticate: a token cannot be verified now.
         """
         principal = await self._authenticated(headers.get("authorization", ""))
         who, held = principal.name, principal.role.value if principal.role is not None else ""
         if not principal.is_at_home(self._namespace):
-            raise Forbidden(f"{who} may do nothing in this namespace", who=who, held=held)
+            raise Forbidden(f"{who} has no role in this namespace", who=who, held=held)
         if principal.role is None or principal.role < role:
             has = f"is {held}" if held else "has none"
-            raise Forbidden(f"this wants the role {role.value}, and {who} {has}", who=who, held=held, wanted=role.value)
+            raise Forbidden(f"this requires the role {role.value}, but {who} {has}", who=who, held=held, wanted=role.value)
         return principal
 
     async def _authenticated(self, authorization: str) -> Principal:
@@ -66,7 +66,7 @@ class Security:
         if self._api_keys is not None and self._api_keys.is_meant(credential):
             return self._api_keys.verify(credential)
         if self._tokens is None:
-            raise Unauthenticated("this is no API key, and tokens are not taken here", is_given=True)
+            raise Unauthenticated("this is not an API key, and this server does not accept tokens", is_given=True)
         return await self._tokens.verify(credential)
 
 
@@ -74,10 +74,10 @@ class Unsecured:
     """Lets everybody in who is on this machine, and no page of another site: for `perdure dev`."""
 
     async def admit(self, headers: Mapping[str, str], role: Role) -> Principal:
-        """Somebody here.
+        """Admit any caller on this machine.
 
         Raises:
-            AccessRefused: a page of another site asks.
+            AccessRefused: the request comes from another site's page.
         """
         check_is_local(headers)
         return NOBODY_ASKED

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("perdure.api")
 PAUSE_S: Final = 1.0
-"""Between two lines: somebody who guesses must not fill the log."""
+"""Pause between two log lines, so that guessing attempts cannot fill the log."""
 
 
 class FailedSignIns:

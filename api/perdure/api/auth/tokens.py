@@ -36,13 +36,15 @@ _CURVES: Final = {"ES256": "P-256", "EdDSA": "Ed25519", "Ed25519": "Ed25519"}
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """Whose tokens are taken, and how they say what somebody may do.
+    """An identity provider: whose tokens are accepted, and where they name roles.
 
     Attributes:
         issuer: `iss` must be it, to the letter.
         audience: `aud` must name it.
-        roles_claim: where the roles are, with dots into objects: `realm_access.roles`. A list, or text with spaces between.
-        namespaces_claim: where the namespaces are, likewise; empty: the audience says enough, a token holds in every namespace.
+        roles_claim: where the roles are, with dots into objects: `realm_access.roles`. A list, or text
+            with spaces between.
+        namespaces_claim: where the namespaces are, likewise; empty: the audience says enough, a token
+            holds in every namespace.
     """
 
     issuer: str
@@ -74,11 +76,11 @@ class Tokens:
         )
 
     async def verify(self, token: str) -> Principal:
-        """Who brings a token.
+        """Verify a token; returns its principal.
 
         Raises:
-            Unauthenticated: it does not hold.
-            CannotAuthenticate: the provider's keys cannot be had.
+            Unauthenticated: the token is invalid.
+            CannotAuthenticate: the provider's keys cannot be fetched.
         """
         if len(token) > _LONGEST:
             raise _refused("it is too long")
@@ -92,7 +94,7 @@ class Tokens:
         except InvalidClaimError as error:
             raise _refused(f"{error.description or error}") from None
         except (JoseError, ValueError, TypeError, KeyError):
-            raise _refused("its signature does not hold, or it is none that is understood") from None
+            raise _refused("its signature is invalid or of an unsupported kind") from None
         return self._principal(claims)
 
     async def _verified(self, token: str) -> dict[str, Any]:
@@ -100,14 +102,14 @@ class Tokens:
         header = signed.headers()
         algorithm, key_id = str(header.get("alg")), header.get("kid")
         if algorithm not in ALGORITHMS:
-            raise _refused(f"its algorithm is none of {', '.join(ALGORITHMS)}")
+            raise _refused(f"its algorithm must be one of {', '.join(ALGORITHMS)}")
         key = await self._keys.key(key_id if isinstance(key_id, str) else None, ALGORITHMS[algorithm])
         if key is None:
-            raise _refused("the identity provider has no key that it could be signed with")
+            raise _refused("the identity provider has no key with its key id")
         if key.get("alg", algorithm) != algorithm or key.get("crv") != _CURVES.get(algorithm):
             raise _refused("it is signed with a key for another algorithm")
         if not jws.validate_compact(signed, key, registry=self._registry):
-            raise _refused("its signature does not hold")
+            raise _refused("its signature is invalid")
         claims: dict[str, Any] = msgspec.json.decode(signed.payload or b"", type=dict[str, Any])
         return claims
 
@@ -130,7 +132,7 @@ class _Registry(JWSRegistry):
 
 
 def _refused(why: str) -> Unauthenticated:
-    return Unauthenticated(f"the token is refused: {why}", is_given=True)
+    return Unauthenticated(f"token rejected: {why}", is_given=True)
 
 
 def _at(claims: dict[str, Any], path: str) -> Any:

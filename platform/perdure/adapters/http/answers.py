@@ -1,4 +1,4 @@
-"""What an answer of the API means: a reply of the engine, or an error."""
+"""Converts responses of the API into the engine's replies, or errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STATUSES: Final[dict[int, type[Exception]]] = {
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the API answered.
+    """A response of the API.
 
     Attributes:
         status: of HTTP.
@@ -50,12 +50,12 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def is_record(self) -> bool:
-        """Whether it is what our client asked for."""
+        """Whether it is a record, as our client requested."""
         return self.content_type == RECORD
 
     @property
     def is_ok(self) -> bool:
-        """Whether the answer is yes."""
+        """Whether the response is a success."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     @property
@@ -81,7 +81,9 @@ def fault_of(answer: Answer, url: str) -> Exception:
     said = problem.detail or problem.title
     kind = _SLUGS.get(problem.type.removeprefix(PROBLEMS)) or _STATUSES.get(answer.status)
     if not said:
-        return errors.InfrastructureError(f"{url} answered {answer.status}, and not as perdure does: is it the API's address?")
+        return errors.InfrastructureError(
+            f"{url} answered {answer.status} in a format that is not perdure's: is it the API's address?"
+        )
     return (kind or errors.InfrastructureError)(said)
 
 

@@ -1,4 +1,6 @@
-"""Connections to the API: one pool, on a loop in a thread of its own, so that any thread and any loop may use it."""
+"""Connections to the API: one pool, on a loop in a separate thread, so that any thread and any loop may use
+it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ T = TypeVar("T")
 
 TOKEN_VARIABLE: Final = "PERDURE_TOKEN"  # noqa: S105 - where it is, not what it is
 UNREACHABLE_S: Final = 5.0
-"""How long an API that cannot be reached is tried again, seconds: time for one process to take the port over from another."""
+"""How long an unreachable API is retried, seconds: time for one process to take over the port from another."""
 CLOSED: Final = "this client is closed: connect again"
 _CONNECTIONS: Final = httpx.Limits(max_connections=200, max_keepalive_connections=50)
 _PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5)
@@ -75,7 +77,8 @@ class Connection:
         return self.begin(self.answer(call)).result()
 
     async def answer(self, call: Call) -> Answer:
-        """Ask; again while nobody listens, or the API says that it is not ready: every call of ours may be made twice.
+        """Send a request; retries while the API is unreachable or not ready. Every call of ours may safely
+        be made twice.
 
         Raises:
             InfrastructureError: nobody listens there; the message says what to do.
@@ -98,12 +101,12 @@ class Connection:
 
     def _unreachable(self, error: httpx.TransportError) -> InfrastructureError:
         return InfrastructureError(
-            f"the API at {self.url} cannot be reached ({str(error) or type(error).__name__}): see that `perdure api` runs there, or "
-            "`perdure dev`. Asking again is safe."
+            f"the API at {self.url} cannot be reached ({str(error) or type(error).__name__}): check that `perdure api` runs there, or "
+            "`perdure dev`. It is safe to retry."
         )
 
     def close(self) -> None:
-        """Let go; what still runs ends with `EngineUnavailable`. Idempotent."""
+        """Close; running calls end with `EngineUnavailable`. Idempotent."""
         with self._lock:
             self.is_closed = True
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
@@ -147,15 +150,11 @@ def _checked(url: str) -> str:
         parts = urlsplit(url)
         is_good = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        raise UsageError(
-            f'the address {url!r} is not understood; write "http://localhost:8080" or "https://perdure.shop.example"'
-        ) from None
+        raise UsageError(f'invalid address {url!r}; write "http://localhost:8080" or "https://perdure.shop.example"') from None
     if not is_good or parts.query or parts.fragment:
-        raise UsageError(
-            f'the address {url!r} is not understood; write "http://localhost:8080" or "https://perdure.shop.example"'
-        )
+        raise UsageError(f'invalid address {url!r}; write "http://localhost:8080" or "https://perdure.shop.example"')
     if parts.username is not None or parts.password is not None:
-        raise UsageError(f"an address is no place for a secret: give the token by {TOKEN_VARIABLE}, or connect(…, token=…)")
+        raise UsageError(f"do not put secrets into an address: pass the token by {TOKEN_VARIABLE}, or connect(…, token=…)")
     return url.rstrip("/")
 
 

@@ -1,7 +1,9 @@
-"""What the API and our own client agree on, beyond what the OpenAPI document says.
+"""The contract between the API and our client, beyond the OpenAPI document.
 
-Other callers speak JSON. Our client takes and gives payloads as they are, bytes that a codec of the user's may have encrypted: it sends `input`, base64,
-in place of `args`, and asks for records instead of JSON by `Accept`. What it then gets is what other transports carry, the engine's reply as
+Other callers speak JSON. Our client takes and gives payloads as they are, bytes that a codec of the user's
+may have encrypted: it sends `input`, base64,
+in place of `args`, and asks for records instead of JSON by `Accept`. What it then gets is what other
+transports carry, the engine's reply as
 `codec.records` writes it, under the same status code that others get.
 """
 
@@ -21,12 +23,12 @@ RECORD: Final = "application/vnd.perdure.record"
 """A record, or an array of them, as msgpack."""
 PROBLEM: Final = "application/problem+json"
 PROBLEMS: Final = "https://perdure.dev/problems/"
-"""What the `type` of every problem begins with."""
+"""Prefix of every problem's `type`."""
 RESULT_S: Final = 20.0
-"""How long our client lets one request for a result wait, seconds; then it asks again."""
+"""How long our client lets one request for a result wait, seconds, before it repeats it."""
 
 NEXT: Final = "perdure-next"
-"""The header of a list that was cut before its limit, by size or by number: the cursor of what follows."""
+"""Header of a list that was cut before its limit, by size or by number: the cursor of the next page."""
 EVENTS_LIMIT: Final = 1_000
 """The most events that a page of a history may be asked for."""
 
@@ -35,7 +37,7 @@ decode_records: Final = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
 def cursor_of(sort: Sort, key: Key) -> str:
-    """Where a page of a list ends, as text that callers hand back and do not look into.
+    """The cursor of a page's end: opaque text for callers.
 
     Args:
         sort: what the list is sorted by.
@@ -45,7 +47,9 @@ def cursor_of(sort: Sort, key: Key) -> str:
 
 
 def time_of(at: int) -> str:
-    """Microseconds since 1970 as RFC 3339 with all of them; what lies beyond the years 1 to 9999 becomes their end."""
+    """Microseconds since 1970 as RFC 3339, exactly; times outside the years 1 to 9999 become the nearest of
+    them.
+    """
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(max(at, _FIRST), _LAST))
     return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z".rjust(27, "0")
 

@@ -1,4 +1,4 @@
-"""What the API can be asked about without asking the engine."""
+"""Reads that the API serves without asking the engine."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class HttpReader:
             query = replace(query, limit=query.limit - len(part), after=query.key_of(part[-1]))
 
     def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
-        """How many workflows there are, by (type, status)."""
+        """Number of workflows, by (type, status)."""
         answer = self._connection.ask(counts_of(query))
         return {(each.type, each.status): each.count for each in self._json(answer, _Counts).counts}
 
@@ -96,7 +96,7 @@ class HttpReader:
                 return is_reached
 
     def close(self) -> None:
-        """Nothing to let go of: the transport does."""
+        """Nothing to close: the transport does it."""
 
     def _record(self, answer: Answer) -> bytes:
         if answer.is_ok and answer.is_record:
@@ -109,7 +109,7 @@ class HttpReader:
         try:
             return msgspec.json.decode(answer.body, type=kind)
         except msgspec.MsgspecError as error:
-            raise InfrastructureError(f"{self._connection.url} answered what is not understood: {error}") from None
+            raise InfrastructureError(f"{self._connection.url} sent an invalid response: {error}") from None
 
 
 class _Count(msgspec.Struct):

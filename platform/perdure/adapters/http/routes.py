@@ -1,4 +1,4 @@
-"""Which route a command goes to."""
+"""The route of each command."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def call_of(command: Request | AnyCommand) -> Call:
         case ReadHistory():
             return history(command.workflow_id, command.run_id, command.from_event_id)
         case _:
-            raise UsageError(f"{type(command).__name__} is no request of a client: over HTTP it cannot be made")
+            raise UsageError(f"{type(command).__name__} is not a client request: it cannot be sent over HTTP")
 
 
 def history(workflow_id: str, run_id: str, from_event_id: int, limit: int = EVENTS_LIMIT) -> Call:
@@ -90,7 +90,7 @@ def page_of(query: ListQuery) -> Call:
 
 
 def counts_of(query: ListQuery | None) -> Call:
-    """How many there are."""
+    """Number of leases."""
     return Call("GET", f"{BASE}/workflows/counts", tuple(_filters(query) if query is not None else ()))
 
 
@@ -119,7 +119,7 @@ def _filters(query: ListQuery) -> list[tuple[str, str]]:
         if (at := getattr(query, name)) is not None:
             found.append((name, time_of(at)))
     if odd := next((name for name, _ in query.attributes if ":" in name), ""):
-        raise RequestRefused(f"over HTTP an attribute whose name holds a colon, as {odd!r} does, cannot be looked for")
+        raise RequestRefused(f"over HTTP, filtering by an attribute whose name contains a colon ({odd!r}) is not supported")
     return found + [("attribute", f"{name}:{_json(value)}") for name, value in query.attributes]
 
 

@@ -99,8 +99,8 @@ class HttpTransport:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise EngineUnavailable(
-                f"the API at {self._connection.url} gave no answer to {type(command).__name__} within {timeout_s:g} s: it, or the engine "
-                "behind it, is busy or stopped; look at their logs. Asking again is safe."
+                f"the API at {self._connection.url} did not answer {type(command).__name__} within {timeout_s:g} s: it, or the engine "
+                "behind it, is busy or stopped; look at their logs. It is safe to retry."
             ) from None
         except asyncio.CancelledError:
             if self._connection.is_closed:
@@ -110,12 +110,12 @@ class HttpTransport:
             self._asking.discard(future)
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """Hand over commands that nobody waits for; one after the other, before what is asked later."""
+        """Submit commands without waiting for a reply; in order, and before later requests."""
         calls = [call_of(command) for command in commands]
         self._submitted = self._connection.begin(self._send(calls, self._submitted))
 
     async def close(self) -> None:
-        """Send what still waits, and let go."""
+        """Send the waiting commands, then close."""
         if self._submitted is not None:
             await asyncio.to_thread(wait_for_all, [self._submitted], UNREACHABLE_S)
         await asyncio.to_thread(self._connection.close)
@@ -141,7 +141,7 @@ class HttpTransport:
             except InfrastructureError as error:
                 fault = error
             if fault is not None:
-                _logger.warning("what was handed over with %s %s is lost: %s", call.method, call.path, fault)
+                _logger.warning("a request submitted without waiting (%s %s) was lost: %s", call.method, call.path, fault)
 
     def _see_that_the_loop_is_one(self) -> None:
         loop = asyncio.get_running_loop()

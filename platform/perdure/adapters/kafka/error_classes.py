@@ -1,4 +1,4 @@
-"""What an error of Kafka's transaction API means for the transaction. docs/internals/kafka.md has the table."""
+"""Classifies the errors of Kafka's transaction API. docs/internals/kafka.md has the table."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ def error_of(exception: KafkaException) -> KafkaError:
 
 
 def verdict_of(error: KafkaError) -> Verdict:
-    """The order matters: an error may be fatal and ask for an abort at once.
+    """Classify an error. The order matters: an error may be both fatal and abortable.
 
-    An error that is none of the three is about our use of the client. It says nothing about the outcome, so that the producer
+    An error that is not one of the three is about our use of the client. It says nothing about the outcome,
+    so
+    that the producer
     is given up as if it were fenced.
     """
     if error.fatal():

@@ -33,7 +33,7 @@ def headers_of(record: object) -> Headers:
 
 
 def headers_left(record: object) -> Headers:
-    """What can be read of them, though they may have been asked for before: none if the name of one is no UTF-8."""
+    """The readable headers: none if the name of one is not UTF-8."""
     try:
         found: list[Any] = _read(record) or []
     except (SystemError, UnicodeDecodeError):

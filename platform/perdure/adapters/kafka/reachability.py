@@ -1,7 +1,10 @@
-"""Whether Kafka can be reached: said in one line with the reason, and again every half minute, whatever the clients of the process say.
+"""Watches whether Kafka is reachable, and reports an outage in one line with its reason, repeated every
+half minute.
 
-librdkafka writes a line for each client and each try to connect, some two hundred in ten seconds, and only when the client is polled; a call
-that blocks says nothing at all. So each process has a watch for each cluster. It looks with a client of its own when the first client is
+librdkafka writes a line for each client and each try to connect, some two hundred in ten seconds, and only
+when the client is polled; a call
+that blocks says nothing at all. So each process has a watch for each cluster. It looks with a client of its
+own when the first client is
 made and whenever one of them fails, and ends when Kafka answers.
 """
 
@@ -23,12 +26,14 @@ from perdure.threads import Watched
 LOOK_S: Final = 1.5
 """Kafka is away when it has not answered for this long: a broker that fails is replaced sooner by its peers, seconds."""
 AGAIN_S: Final = 30.0
-"""What lasts is said again after this time, seconds."""
+"""A lasting outage is reported again after this time, seconds."""
 PAUSE_S: Final = 1.0
 """Between two looks at a Kafka that answers, seconds."""
 ASK_S: Final = 0.5
 UNWANTED_S: Final = 60.0
-"""A client that cannot connect says so every few seconds; when none has for so long, all are closed and nobody wants to know, seconds."""
+"""Clients that cannot connect report it every few seconds; after this long without a report, all are closed
+and the watch ends, seconds.
+"""
 _PROBED: Final = "perdure.probe"
 
 _logger: Final = logging.getLogger("perdure.kafka")
@@ -40,10 +45,10 @@ _BROKER: Final = re.compile(r"^(\[thrd:[^]]*\]: )?\S+?:\d+/\w+: ")
 _STATE: Final = re.compile(r"\s*\(after \d+ms in state [A-Z_]+(, \d+ identical error\(s\) suppressed)?\)$")
 _CLOSED: Final = re.compile(r"Broken pipe|reset by peer|[Dd]isconnected")
 _HINTS: Final = {
-    KafkaError._RESOLVE: "see that the host name is right",  # noqa: SLF001  so named by the client
-    KafkaError._AUTHENTICATION: "see that the user name and the password are right",  # noqa: SLF001
-    KafkaError._SSL: "see that security.protocol and the certificates are right",  # noqa: SLF001
-    KafkaError._BAD_MSG: "it is not Kafka that listens there, or it wants TLS: see security.protocol",  # noqa: SLF001
+    KafkaError._RESOLVE: "check the host name",  # noqa: SLF001  so named by the client
+    KafkaError._AUTHENTICATION: "check the user name and the password",  # noqa: SLF001
+    KafkaError._SSL: "check security.protocol and the certificates",  # noqa: SLF001
+    KafkaError._BAD_MSG: "the listener there is not Kafka, or it requires TLS: check security.protocol",  # noqa: SLF001
 }
 
 
@@ -78,7 +83,7 @@ class Watch:
         self.logger.addFilter(_Quiet(self))
 
     def look(self, failing: str = "") -> None:
-        """Look from now on until Kafka answers; returns at once.
+        """Watch until Kafka responds; returns immediately.
 
         Args:
             failing: what a client has said of a broker; it is said when the others answer.
@@ -119,14 +124,12 @@ class Watch:
                 continue
             said_at = now
             self.is_away = True
-            self._say(
-                f"Kafka at {self._where} cannot be reached: {probe.reason}; tried again all the time, for {now - since:.0f} s now"
-            )
+            self._say(f"Kafka at {self._where} cannot be reached: {probe.reason}; retrying for {now - since:.0f} s")
         if said_at:
-            self._say(f"Kafka at {self._where} answers again after {time.monotonic() - since:.0f} s")
+            self._say(f"Kafka at {self._where} responds again after {time.monotonic() - since:.0f} s")
         elif self._failing and time.monotonic() - self._failing_said_at > AGAIN_S:
             self._failing_said_at = time.monotonic()
-            self._say(f"Kafka at {self._where} answers, but one of its brokers does not: {self._failing}")
+            self._say(f"Kafka at {self._where} responds, but one of its brokers does not: {self._failing}")
         self._failing = ""
 
     @property
@@ -160,15 +163,15 @@ class _Probe:
 
     @property
     def reason(self) -> str:
-        """In words, the last that said more than that all brokers are down."""
+        """The last error that said more than that all brokers are down."""
         reasons = [each for each in self._errors if each.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001
         self._errors.clear()
         if not reasons:
-            return f"no answer within {LOOK_S:g} s (see that host, port and security.protocol are right)"
+            return f"no answer within {LOOK_S:g} s (check host, port and security.protocol)"
         text = reasons[-1].str()
         hint = _HINTS.get(reasons[-1].code(), _HINTS[KafkaError._SSL] if "SSL" in text else "")  # noqa: SLF001
         if not hint and _CLOSED.search(text):
-            hint = "the broker closes the connection: see that security.protocol is right"
+            hint = "the broker closes the connection: check security.protocol"
         return cleaned(text) + (f" ({hint})" if hint else "")
 
 
@@ -185,7 +188,7 @@ class _Quiet(logging.Filter):
         self._passed: dict[tuple[str, int], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is written."""
+        """Filter of librdkafka's log lines."""
         if record.levelno < logging.WARNING:
             return True
         kind, _, text = record.getMessage().partition(" ")
@@ -210,7 +213,7 @@ _lock: Final = Lock()
 
 
 def watched(settings: Mapping[str, Any], on_error: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """What a client is made with, beside its own settings, so that its process says when Kafka is away.
+    """Client configuration that reports to the watch, in addition to the client's own settings.
 
     Args:
         settings: of librdkafka, from outside; those of a schema registry are passed over.
@@ -237,7 +240,7 @@ def is_away(settings: Mapping[str, Any]) -> bool:
 
 
 def cleaned(text: str) -> str:
-    """What librdkafka says of a connection, without its own names for it."""
+    """A librdkafka connection error, without its internal names."""
     return _STATE.sub("", _BROKER.sub("", text.strip()))
 
 

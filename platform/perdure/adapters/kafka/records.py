@@ -1,4 +1,4 @@
-"""What is read off any record."""
+"""Reads the fields of any record."""
 
 from __future__ import annotations
 

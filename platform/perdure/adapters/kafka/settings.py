@@ -11,34 +11,34 @@ from typing import Final, cast
 
 from perdure.errors import UsageError
 
-_OFFSETS: Final = "offsets are committed in the engine's transactions, and nowhere else"
-_TRANSACTIONS: Final = "each engine has its own, by which the one before is fenced"
-_BACKOFF: Final = "with the default, transactions one after the other take 100 ms instead of 5"
-_GROUP: Final = "who owns a partition is decided by a group that perdure names and tunes; see the engine's own settings"
+_OFFSETS: Final = "offsets are committed only in the engine's transactions"
+_TRANSACTIONS: Final = "each engine has its own, which fences the previous one"
+_BACKOFF: Final = "with the default, consecutive transactions take 100 ms instead of 5"
+_GROUP: Final = "partition ownership is decided by a group that perdure names and tunes; see the engine's settings"
 _IDEMPOTENCE: Final = "without it, retries would lose or repeat records"
 
 OURS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "acks": _IDEMPOTENCE,
-        "allow.auto.create.topics": "topics are made by `perdure topics apply`, with the partitions and replicas they need",
+        "allow.auto.create.topics": "topics are created by `perdure topics apply`, with the partitions and replicas they need",
         "auto.commit.enable": _OFFSETS,
         "auto.commit.interval.ms": _OFFSETS,
         "auto.offset.reset": "a reader that skips or repeats records breaks histories",
         "client.id": "it names the engine in the broker's logs and metrics",
-        "dr_cb": "it is how a producer learns what became of a record",
-        "dr_msg_cb": "it is how a producer learns what became of a record",
+        "dr_cb": "a producer learns the outcome of a record by it",
+        "dr_msg_cb": "a producer learns the outcome of a record by it",
         "enable.auto.commit": _OFFSETS,
         "enable.auto.offset.store": _OFFSETS,
         "enable.gapless.guarantee": _IDEMPOTENCE,
         "enable.idempotence": _IDEMPOTENCE,
-        "enable.partition.eof": "it is how a reload knows its end",
+        "enable.partition.eof": "a reload detects its end by it",
         "error_cb": "errors are shown in the engine's log and health",
         "group.id": _GROUP,
         "group.instance.id": _GROUP,
         "group.protocol": _GROUP,
         "group.remote.assignor": _GROUP,
         "heartbeat.interval.ms": _GROUP,
-        "isolation.level": "what an aborted transaction wrote must not be read",
+        "isolation.level": "records of aborted transactions must not be read",
         "logger": "librdkafka's log is part of the engine's",
         "max.in.flight": _IDEMPOTENCE,
         "max.in.flight.requests.per.connection": _IDEMPOTENCE,
@@ -46,8 +46,8 @@ OURS: Final[Mapping[str, str]] = MappingProxyType(
         "message.send.max.retries": _IDEMPOTENCE,
         "on_commit": _OFFSETS,
         "partition.assignment.strategy": _GROUP,
-        "partitioner": "keys must lie where Java's clients put them: murmur2",
-        "partitioner_cb": "keys must lie where Java's clients put them: murmur2",
+        "partitioner": "keys must be partitioned as Java's clients do: murmur2",
+        "partitioner_cb": "keys must be partitioned as Java's clients do: murmur2",
         "request.required.acks": _IDEMPOTENCE,
         "retries": _IDEMPOTENCE,
         "retry.backoff.max.ms": _BACKOFF,
@@ -87,9 +87,9 @@ def checked(settings: Mapping[str, object]) -> dict[str, object]:
     refused = {name: OURS[name] for name in names if name in OURS}
     if refused:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(refused.items()))
-        raise UsageError(f"these Kafka settings are perdure's own, leave them out: {reasons}.")
+        raise UsageError(f"these Kafka settings are managed by perdure, remove them: {reasons}.")
     if unknown := sorted(name for name in settings if name.startswith(_OF_REGISTRY) and name not in REGISTRY):
-        raise UsageError(f"there is no setting {unknown[0]}; of the schema registry there are {', '.join(REGISTRY)}.")
+        raise UsageError(f"unknown setting {unknown[0]}; schema registry settings: {', '.join(REGISTRY)}.")
     return dict(settings)
 
 

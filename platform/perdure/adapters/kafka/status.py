@@ -1,4 +1,6 @@
-"""How the log is doing: what it waits for, what it owns, what it has counted. Read by health checks and metrics from any thread."""
+"""Status of the Kafka log: what it waits for, owns and has counted. Read by health checks and metrics from
+any thread.
+"""
 
 from __future__ import annotations
 
@@ -70,8 +72,9 @@ class Stall:
 
     Attributes:
         report: called with what an operator should know.
-        is_away: whether the cluster of these clients cannot be reached: that is reported once for all clients of the process.
-        waiting_for: in words; empty: nothing.
+        is_away: whether the cluster of these clients cannot be reached: that is reported once for all
+            clients of the process.
+        waiting_for: as text; empty: nothing.
         since: monotonic, seconds.
     """
 
@@ -93,14 +96,14 @@ class Stall:
         if lasts_s < REPORT_AFTER_S or (self._reported_at and now - self._reported_at < REPEAT_AFTER_S):
             return
         self._reported_at = now
-        self.report(f"waiting for the broker: {self.waiting_for}, for {lasts_s:.0f} s; nothing is lost")
+        self.report(f"waiting for the broker: {self.waiting_for}, for {lasts_s:.0f} s; no data lost")
 
     def is_over(self) -> None:
         """Nothing is waited for."""
         if not self.waiting_for:
             return
         if self._reported_at:
-            self.report(f"the broker answers again after {time.monotonic() - self.since:.0f} s")
+            self.report(f"the broker responds again after {time.monotonic() - self.since:.0f} s")
         self.waiting_for = ""
 
 

@@ -28,4 +28,4 @@ class MemoryAuditTrail:
         return kept[::-1][:limit]
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class MemoryLog:
     """`engine.ports.Log` on a `MemoryMedium`.
 
-    Unlike a file, memory cannot tell a crashed owner from a slow one: whoever opens it last owns it, and the one before is
-    fenced (so does Kafka).
+    Unlike a file, memory cannot tell a crashed owner from a slow one: the last process that opens it owns
+    it, and the previous one is fenced (so does Kafka).
 
     Args:
         channel: to clients and workers of the process.
@@ -63,7 +63,7 @@ class MemoryLog:
     def commit(self, batch: Batch) -> None:
         """All or nothing."""
         if self._epoch != self._medium.epoch:
-            raise InfrastructureError("another engine has taken this log over; this one has to stop")
+            raise InfrastructureError("another engine has taken over this log; this one must stop")
         elsewhere = [each for each in batch.replies if type(addresses.parse(each[0])) is addresses.Process]
         letters = [self._letter(each, batch.at) for each in batch.letters]
         self._medium.write(batch, self._outside.consumed(), elsewhere, letters)
@@ -71,7 +71,7 @@ class MemoryLog:
         self._channel.deliver(batch)
 
     def can_answer(self, address: str) -> bool:
-        """Whether anybody gets a reply to the address."""
+        """Whether a client receives replies to the address."""
         return self._channel.has_subscriber(address) or type(addresses.parse(address)) in ANSWERED
 
     def _letter(self, spoilt: Spoilt, at: int) -> DeadLetter:

@@ -26,9 +26,10 @@ class MemoryMedium:
 
     Attributes:
         batches: what was committed, in order.
-        commands: appended by "other processes", or sent by batches, and not yet done with, each with its position.
+        commands: appended by "other processes", or sent by batches, and not yet done with, each with
+            its position.
         replies: to "other processes".
-        records: for authors' topics, in order.
+        records: for your topics, in order.
         letters: commands that became dead letters.
         written: the fold of all of them, for readers and for what the log finds again.
         stored: the store's part; behind `batches` when the crash came between commit and apply.
@@ -65,7 +66,7 @@ class MemoryMedium:
             self._wake = None
 
     def append(self, commands: Sequence[AnyCommand]) -> None:
-        """As another process would: durably, at once, from any thread."""
+        """Append as another process would: durably, immediately, from any thread."""
         with self.lock:
             self._append(commands)
             wake = self._wake

@@ -1,4 +1,4 @@
-"""What everybody may read of the medium in memory, from any thread."""
+"""Public reads of the medium in memory, from any thread."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class MemoryReader:
             return select(query, self._medium.written.states.values(), query.matches)
 
     def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
-        """How many workflows there are, by (type, status)."""
+        """Number of workflows, by (type, status)."""
         with self._medium.lock:
             return count(self._medium.written.states.values(), query or ListQuery())
 
     def dead_letters(self) -> int:
-        """How many commands could not be handled, or were refused and nobody waited for the answer."""
+        """Number of dead letters."""
         return len(self._medium.letters)
 
     def wait_for(self, position: Position, timeout_s: float) -> bool:
@@ -55,4 +55,4 @@ class MemoryReader:
         return True
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""

@@ -77,4 +77,4 @@ class MemoryStore:
         return self._medium.stored.latest_at
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""

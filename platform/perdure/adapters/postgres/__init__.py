@@ -1,1 +1,1 @@
-"""What is materialised in PostgreSQL: tables of workflows and events, typed views, and who reads and writes them."""
+"""Materialised views in PostgreSQL: tables of workflows and events, typed views, their readers and writers."""

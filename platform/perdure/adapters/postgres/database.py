@@ -18,7 +18,7 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 CONNECT_S: Final = 10
 NAME_BYTES: Final = 50
-"""Of a schema: PostgreSQL cuts names at 63, and a rebuild needs one of its own."""
+"""Longest name of a schema: PostgreSQL cuts names at 63, and a rebuild appends a suffix."""
 
 
 class Database(Struct, frozen=True):
@@ -35,14 +35,12 @@ class Database(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.schema) or len(self.schema) > NAME_BYTES:
             raise UsageError(
-                f"the namespace {self.schema!r} cannot name an SQL schema: letters, digits, '_' and '-', at most {NAME_BYTES}"
+                f"the namespace {self.schema!r} is not a valid SQL schema name: use letters, digits, '_' and '-', at most {NAME_BYTES}"
             )
         try:
             conninfo_to_dict(self.dsn)
         except psycopg.ProgrammingError as error:
-            raise UsageError(
-                f"the address of PostgreSQL is not understood: {one_line(error)}; write postgresql://user@host/database"
-            ) from None
+            raise UsageError(f"invalid PostgreSQL address: {one_line(error)}; write postgresql://user@host/database") from None
 
     @property
     def quoted(self) -> str:
@@ -51,7 +49,7 @@ class Database(Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        """Where it is, without secrets."""
+        """The address, without secrets."""
         parts = conninfo_to_dict(self.dsn)
         return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
 
@@ -86,7 +84,7 @@ class Database(Struct, frozen=True):
 
     @contextmanager
     def telling(self) -> Generator[None]:
-        """What PostgreSQL says is wrong, as errors of ours.
+        """Convert PostgreSQL's errors into ours.
 
         Raises:
             InfrastructureError: the message says what to do.
@@ -102,11 +100,11 @@ class Database(Struct, frozen=True):
         match error:
             case errors.UndefinedTable() | errors.InvalidSchemaName():
                 return InfrastructureError(
-                    f"{where} has no tables of the namespace {self.schema}: `perdure migrate` makes them, `perdure projector` fills them"
+                    f"{where} has no tables of the namespace {self.schema}: `perdure migrate` creates them, `perdure projector` fills them"
                 )
             case errors.InsufficientPrivilege():
                 return InfrastructureError(
-                    f"{where} does not let us: {one_line(error)}; grant it, or run `perdure migrate` as the owner"
+                    f"{where} denied access: {one_line(error)}; grant it, or run `perdure migrate` as the owner"
                 )
             case psycopg.OperationalError() if error.sqlstate is None:
                 return InfrastructureError(f"{where} cannot be reached: {one_line(error)}")
@@ -115,7 +113,9 @@ class Database(Struct, frozen=True):
 
 
 def is_outage(error: psycopg.Error) -> bool:
-    """Whether it may pass by waiting: no connection, a server that starts or stops, a lock, a full disk, too little memory."""
+    """Whether waiting may help: no connection, a server that starts or stops, a lock, a full disk, too
+    little memory.
+    """
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)

@@ -97,7 +97,7 @@ def _state(row: tuple[Any, ...]) -> WorkflowState:
 
 
 def counted(connection: Connection, database: Database, query: ListQuery | None) -> dict[tuple[str, str], int]:
-    """How many workflows there are, by (type, status)."""
+    """Number of workflows, by (type, status)."""
     values: dict[str, Any] = {}
     conditions = [] if query is None else [*_conditions(query, values), *_kinds(query, "w", values)]
     where = " AND ".join(conditions or ["true"])

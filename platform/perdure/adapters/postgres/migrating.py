@@ -32,7 +32,7 @@ def latest() -> int:
 
 
 def migrate(connection: Connection, database: Database) -> list[str]:
-    """Bring the schema to where this code needs it, in one transaction; whoever comes at the same time waits and finds it done.
+    """Migrate the schema to this version, in one transaction; concurrent callers wait and find it done.
 
     Returns:
         What was applied, `0001_tables`; empty when there was nothing to do.
@@ -75,10 +75,10 @@ def check(database: Database, found: int, *, is_older_fine: bool = False) -> Non
     where = f"the schema {database.schema} of PostgreSQL at {database.shown}"
     if found > latest():
         raise InfrastructureError(
-            f"{where} is of version {found}, this perdure knows {latest()}: it was migrated by a newer one; upgrade this process"
+            f"{where} has version {found}, but this perdure knows {latest()}: a newer one migrated it; upgrade this process"
         )
     if found < latest() and not is_older_fine:
-        have = f"is of version {found}, {latest()} is needed" if found else "has no tables of ours"
+        have = f"has version {found}, but {latest()} is required" if found else "has no perdure tables"
         raise InfrastructureError(f"{where} {have}: run `perdure migrate`")
 
 

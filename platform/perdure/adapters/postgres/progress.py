@@ -1,4 +1,6 @@
-"""How a projector is doing: what it waits for, how far behind it is, what it has counted. Read by health checks and metrics, any thread."""
+"""Status of a projector: what it waits for, its lag and counters. Read by health checks and metrics from
+any thread.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ class Counts:
         states: rows of workflows written.
         transactions: committed.
         unreadable: records that could not be decoded.
-        bare: rows whose values PostgreSQL does not take.
+        rows_without_values: rows whose values PostgreSQL does not take.
         fenced: times that another projector had taken a partition.
         deleted: workflows that were deleted because their retention had ended.
     """
@@ -34,18 +36,18 @@ class Counts:
     states: int = 0
     transactions: int = 0
     unreadable: int = 0
-    bare: int = 0
+    rows_without_values: int = 0
     fenced: int = 0
     deleted: int = 0
 
 
 @dataclass(slots=True)
 class Progress:
-    """How it is doing.
+    """Status of a projector.
 
     Attributes:
-        report: told in words what an operator should know.
-        waiting_for: in words; empty: nothing.
+        report: receives messages for the operator.
+        waiting_for: as text; empty: nothing.
         trouble: the last thing a Kafka client said was wrong.
         lag: records of a partition that are not in the tables yet.
         pulse: when its loop went round last, monotonic seconds; 0: it has not begun.
@@ -70,12 +72,12 @@ class Progress:
         if lasts_s < FIRST_S or (self._reported_at and now - self._reported_at < AGAIN_S):
             return
         self._reported_at = now
-        self.report(f"{for_what}; waiting, for {lasts_s:.0f} s; nothing is lost")
+        self.report(f"{for_what}; waiting for {lasts_s:.0f} s; no data lost")
 
     def goes_on(self) -> None:
         """Nothing is waited for."""
         if self._reported_at:
-            self.report(f"the projector goes on after {time.monotonic() - self._since:.0f} s")
+            self.report(f"the projector continues after {time.monotonic() - self._since:.0f} s")
         self.waiting_for = self.trouble = ""
         self._since = self._reported_at = 0.0
 

@@ -1,7 +1,9 @@
 """The projector: states and events from the topics into PostgreSQL, exactly once.
 
-Rows and positions are written in one SQL transaction; what was taken and not written is read again. Whoever owns a partition says so in its
-row of `positions`, and moves it only from where it was: of two that both think it is theirs, one writes nothing (`writing.py`).
+Rows and positions are written in one SQL transaction; what was taken and not written is read again. The
+owner of a partition claims it in its
+row of `positions`, and advances it only from the position it read: if two processes believe they own it,
+one writes nothing (`writing.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ BATCH: Final = 5_000
 """Records of one transaction, at most."""
 TAKE_S: Final = 0.1
 SAY_S: Final = 5.0
-"""A projector that has nothing to do says that it is there, seconds."""
+"""Interval at which an idle projector updates its `seen` time, seconds."""
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 5.0
 RETRY_S: Final = 60.0
@@ -93,12 +95,12 @@ class Projector:
             _logger.info("stopped")
 
     def close(self) -> None:
-        """Let go of the source and of PostgreSQL."""
+        """Close the source and PostgreSQL."""
         self._source.close()
         self._disconnect()
 
     def turn(self, timeout_s: float = TAKE_S) -> bool:
-        """One round: take what is there, write it; whether nothing is waited for.
+        """One round: take records and write them; returns whether none are waited for.
 
         Raises:
             InfrastructureError: waiting does not help; the message says what to do.
@@ -116,9 +118,7 @@ class Projector:
             self._keep_house(writer)
         except Fenced:
             self._progress.counts.fenced += 1
-            self._progress.report(
-                "another projector has taken partitions of this one: they are taken anew where the group wants it"
-            )
+            self._progress.report("another projector has taken over partitions of this one; rejoining the group's assignment")
             self._begin_again()
         except NotThereYet as error:
             self._progress.waits(str(error))
@@ -133,7 +133,7 @@ class Projector:
 
     @property
     def positions(self) -> Mapping[Partition, int]:
-        """Where the partitions that are owned go on."""
+        """Positions of the owned partitions."""
         return self._writer.positions if self._writer is not None else {}
 
     def _write(self, writer: Writer, taken: Taken) -> None:
@@ -147,11 +147,11 @@ class Projector:
         self._progress.goes_on()
         self._count(taken)
         for fault in faults:
-            self._progress.counts.bare += 1
+            self._progress.counts.rows_without_values += 1
             self._progress.report(fault)
         for each in taken.unreadable:
             where = {"topic": each.topic, "partition": each.partition, "offset": each.offset}
-            self._progress.report(f"a record cannot be read and is kept in the table unreadable: {each.message}", **where)
+            self._progress.report(f"a record cannot be read and is stored unreadable: {each.message}", **where)
 
     def _count(self, taken: Taken) -> None:
         counts = self._progress.counts

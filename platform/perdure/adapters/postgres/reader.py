@@ -1,4 +1,4 @@
-"""What everybody may read of the tables: `client.ports.Reader` on PostgreSQL."""
+"""Public reads of the tables: `client.ports.Reader` on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LAG: Final = (
 
 
 class PostgresReader:
-    """Reads in as many connections as there are threads that read at once, up to a limit; each is opened when it is needed.
+    """Uses one connection per reading thread, up to a limit; each is opened when needed.
 
     What it reads may be behind what was answered: `wait_for` waits, `lag` tells.
 
@@ -90,7 +90,7 @@ class PostgresReader:
         return self._read(lambda connection: listed(connection, self._database, query))
 
     def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
-        """How many workflows there are, by (type, status)."""
+        """Number of workflows, by (type, status)."""
         return self._read(lambda connection: counted(connection, self._database, query))
 
     def wait_for(self, position: Position, timeout_s: float) -> bool:
@@ -110,7 +110,7 @@ class PostgresReader:
         return self._read(lambda connection: connection.execute(self._sql(_LAG)).fetchall())
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         with self._lock:
             self._is_closed = True
             free, self._free = self._free, []
@@ -125,7 +125,7 @@ class PostgresReader:
         return self._database.sql(text)
 
     def _read(self, question: Callable[[Connection], T]) -> T:
-        """A connection that was lost meanwhile is replaced, once."""
+        """Read; a connection that has been lost is replaced, once."""
         with self._database.telling():
             try:
                 with self._connection() as connection:
@@ -171,7 +171,7 @@ class PostgresReader:
         if row is not None and (row[0] or 0) < latest():
             connection.close()
             raise InfrastructureError(
-                f"the schema {self._database.schema} is of version {row[0]}, {latest()} is needed: run `perdure migrate`"
+                f"the schema {self._database.schema} has version {row[0]}, but {latest()} is required: run `perdure migrate`"
             )
         return connection
 

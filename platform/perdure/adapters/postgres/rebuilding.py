@@ -1,4 +1,6 @@
-"""A rebuild: everything read anew into a schema beside the one that is read, and the two swapped in one transaction."""
+"""A rebuild: all records are read again into a schema beside the current one, and the two are swapped in
+one transaction.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 NEW: Final = "__new"
 OLD: Final = "__old"
 NEAR: Final = 1_000
-"""Records in all that the new tables may still be behind when they are swapped: the projector that runs goes on from there."""
+"""Maximum lag of the new tables when they are swapped, in records; the running projector continues from
+there.
+"""
 
 _GRANTEE: Final = "CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
 _TABLE_GRANTS: Final = (
@@ -85,7 +89,7 @@ class Rebuild:
             self._swap()
 
     def _check(self, connection: Connection) -> None:
-        """See that nothing is lost by a swap.
+        """Check that the swap loses nothing.
 
         Raises:
             InfrastructureError: something would be.
@@ -93,16 +97,16 @@ class Rebuild:
         row = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (self._database.beside(OLD).quoted,)).fetchone()
         if row == (True,):
             raise InfrastructureError(
-                f"the schema {self._database.beside(OLD).quoted} of the last rebuild is still there: drop it when nobody reads it"
+                f"the schema {self._database.beside(OLD).quoted} of the last rebuild still exists: drop it once it is no longer read"
             )
         made = {row[0] for row in connection.execute(self._database.sql("SELECT type FROM {s}.typed_views"))}
         if lacking := sorted(made - self._shapes.keys()):
             raise InfrastructureError(
-                f"the SQL views of {', '.join(lacking)} would be lost: give the app that defines them, `perdure projector APP --rebuild`"
+                f"the SQL views of {', '.join(lacking)} would be lost: name the app that defines them, `perdure projector APP --rebuild`"
             )
 
     def _is_near(self) -> bool:
-        """Whether every partition's end has been seen, and what is left is little."""
+        """Whether every partition's end has been seen, and few records are left."""
         positions = self._projector.positions
         if not positions or self._source.gained:
             return False
@@ -137,5 +141,5 @@ class Rebuild:
         self._progress.report(f"the schema {self._database.schema} was rebuilt and swapped in")
         if readers:
             self._progress.report(
-                f"{', '.join(readers)} still read the old tables: make them anew, then DROP SCHEMA {old.quoted} CASCADE"
+                f"{', '.join(readers)} still read the old tables: create them again, then DROP SCHEMA {old.quoted} CASCADE"
             )

@@ -24,13 +24,13 @@ STATE_COLUMNS: Final = (
 EVENT_COLUMNS: Final = ("workflow_id", "run_id", "event_id", "first_event_id", "at", "type", "data", "is_exact", "record")
 
 NUL_SHOWN: Final = "\N{SYMBOL FOR NULL}"
-"""What stands for a NUL, which PostgreSQL has not."""
+"""Replaces a NUL, which PostgreSQL cannot store."""
 
 _NULL: Final = b"\\N"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES: Final = frozenset({"fires_at", "retry_at", "delayed_until", "since", "until", "scheduled_at", "due_at"})
 _SECRET: Final = frozenset({"token", "seed"})
-"""Of no use to readers: whoever knows a token may end the attempt."""
+"""Fields hidden from readers: anyone who knows a token may end the attempt."""
 _ESCAPED_NUL: Final = b"\\u0000"
 _encode: Final = msgspec.json.Encoder().encode
 _raw: Final = msgspec.json.Decoder(msgspec.Raw)

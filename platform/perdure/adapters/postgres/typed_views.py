@@ -33,7 +33,7 @@ _GRANTS: Final = """SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quo
 
 
 def keep_in_step(connection: Connection, database: Database, shapes: Mapping[str, Shape]) -> list[str]:
-    """Make the views of these types, or make them anew where the code has changed; each in one transaction.
+    """Create the views of these types, or replace them where the code has changed; each in one transaction.
 
     Args:
         connection: in autocommit mode.
@@ -41,7 +41,7 @@ def keep_in_step(connection: Connection, database: Database, shapes: Mapping[str
         shapes: by workflow type. Views of other types stay as they are.
 
     Returns:
-        What was done and what could not be, in words.
+        What was done and what could not be, as text.
     """
     said: list[str] = []
     names = view_names(shapes)
@@ -56,17 +56,17 @@ def keep_in_step(connection: Connection, database: Database, shapes: Mapping[str
             if row is not None and row[0] == definition and exists == (True,):
                 continue
             if fault := _make(connection, database, name, statements):
-                said.append(f"the view {name} of {type_} stays as it is: {fault}")
+                said.append(f"the view {name} of {type_} was not changed: {fault}")
                 continue
             connection.execute(database.sql(_RECORD), (name, type_, definition))
-        said.append(f"the view {name} of {type_} was made: {', '.join(column_names(shape, OURS))}")
+        said.append(f"the view {name} of {type_} was created: {', '.join(column_names(shape, OURS))}")
         if shape.reason:
             said.append(f"the view {name} of {type_} has one column of JSON: {shape.reason}")
     return said
 
 
 def _make(connection: Connection, database: Database, name: str, statements: Iterable[str]) -> str:
-    """Why it could not be done; empty when it was."""
+    """Create a view; why it could not be done, empty: it was."""
     create, *comments = (statement.encode() for statement in statements)
     where = f"{database.quoted}.{name}"
     try:
@@ -79,7 +79,7 @@ def _make(connection: Connection, database: Database, name: str, statements: Ite
                 connection.execute(f"DROP VIEW {where}".encode())
                 connection.execute(create)
         except errors.DependentObjectsStillExist as error:
-            return f"others are made of it ({one_line(error)}; {error.diag.message_detail}); drop them, then run `perdure migrate APP`"
+            return f"other objects depend on it ({one_line(error)}; {error.diag.message_detail}); drop them, then run `perdure migrate APP`"
         for grantee, privilege in grants:
             connection.execute(f"GRANT {privilege} ON {where} TO {grantee}".encode())
     except errors.WrongObjectType as error:

@@ -1,4 +1,4 @@
-"""What was taken, into the tables: rows and positions in one SQL transaction."""
+"""Writes taken records into the tables: rows and positions in one SQL transaction."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ _UPDATED: Final = "SELECT (extract(epoch FROM updated_at) * 1000000)::bigint FRO
 
 
 SESSION: Final = "perdure projector "
-"""What PostgreSQL calls a projector's session, with its owner's name after it: by it the next owner finds the session."""
+"""Name of a projector's PostgreSQL session, followed by its owner's name: the next owner finds the session
+by it.
+"""
 
 STUCK_AFTER_MS: Final = 2_000
 """A projector whose transaction holds the position of a partition for so long is stuck. A write takes 0.1 s."""
@@ -90,17 +92,19 @@ class Writer:
 
     @property
     def positions(self) -> Mapping[Partition, int]:
-        """Of the partitions that were claimed, where they go on."""
+        """Positions of the claimed partitions."""
         return self._positions
 
     def claim(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Be the owner of these; whoever was before can write them no more.
 
-        A projector that was frozen within a transaction holds the rows as long as its connection lives, which the machine keeps alive for
-        it. As its partitions are ours, its session is ended. One that is not stuck only waits for the rows, and is fenced by them.
+        A projector that was frozen within a transaction holds the rows as long as its connection lives,
+        which the machine keeps alive for
+        it. As its partitions are ours, its session is ended. One that is not stuck only waits for the rows,
+        and is fenced by them.
 
         Returns:
-            Where each goes on.
+            Where each continues.
         """
         try:
             return self._claim(partitions, STUCK_AFTER_MS)
@@ -132,14 +136,14 @@ class Writer:
             del self._positions[each]
 
     def write(self, taken: Taken, end_of: Callable[[Partition], int]) -> list[str]:
-        """All of it, or nothing.
+        """Write everything, or nothing.
 
         Args:
             taken: of partitions that were claimed; may be nothing: then the positions are said again.
             end_of: where a partition ends, as far as is known.
 
         Returns:
-            Rows whose values PostgreSQL does not take, in words; they are kept without them.
+            Rows whose values PostgreSQL does not take, as text; they are kept without them.
 
         Raises:
             Fenced: nothing was written; claim again.
@@ -237,7 +241,7 @@ class Writer:
         def put_plain(state: WorkflowState) -> str:
             self._copy("pg_temp.incoming_states", STATE_COLUMNS, [plain_state_line(state)])
             self._execute(_PUT_STATES)
-            return f"the values of {state.workflow_id!r} are in its record only"
+            return f"the values of {state.workflow_id!r} are stored only in its record"
 
         if is_careful:
             self._carefully(states, put, put_plain, "pg_temp.incoming_states", faults)
@@ -252,9 +256,7 @@ class Writer:
         def put_plain(record: EventRecord) -> str:
             self._copy("pg_temp.incoming_events", EVENT_COLUMNS, event_lines(record, is_plain=True))
             self._execute(_PUT_EVENTS)
-            return (
-                f"the events {record.first_event_id} to {record.last_event_id} of {record.workflow_id!r} are in their record only"
-            )
+            return f"the events {record.first_event_id} to {record.last_event_id} of {record.workflow_id!r} are stored only in their record"
 
         if is_careful:
             self._carefully(records, put, put_plain, "pg_temp.incoming_events", faults)

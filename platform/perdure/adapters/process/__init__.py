@@ -1,1 +1,1 @@
-"""What all platforms share inside one process: the exchange between engine, clients and workers."""
+"""Parts that all platforms share inside one process: the exchange between engine, clients and workers."""

@@ -1,4 +1,6 @@
-"""The exchange inside one process: commands from any thread to the engine, replies, tasks and states back to whoever subscribed."""
+"""The exchange inside one process: commands from any thread to the engine; replies, tasks and states back
+to subscribers.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,13 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class Channel:
-    """A log composes one; clients and workers of the process hold it.
+    """Belongs to a log; clients and workers of the process hold it.
 
-    Any thread may call `submit`, `wake` and the subscriptions. `wait`, `take`, `settle`, `abort` and `deliver` belong to the
-    engine's thread, through the log. Whoever is delivered to is called on the engine's thread, once for each commit with all
-    there is for it: it hands the list on and returns. One that raises is cut off.
+    Any thread may call `submit`, `wake` and the subscriptions. `wait`, `take`, `settle`, `abort` and
+    `deliver` belong to the
+    engine's thread, through the log. Subscribers are called on the engine's thread, once for each commit
+    with all items
+    for them; they hand the list on and return. A subscriber that raises is unsubscribed.
 
     Attributes:
         has_ended: the engine at the other end has gone, and no other has come yet.
@@ -65,7 +69,8 @@ class Channel:
         self.submit(())
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until something was submitted, or `wake` was called; at once when something is there.
+        """Wait until something is submitted or `wake` is called; returns immediately if commands are
+        waiting.
 
         Returns:
             False when the time has passed.
@@ -75,10 +80,12 @@ class Channel:
         return timeout_s > 0 and self.wait_for_more(timeout_s)
 
     def wait_for_more(self, timeout_s: float) -> bool:
-        """As `wait`, but what is there already does not count.
+        """Like `wait`, but ignores commands that are already waiting.
 
-        The lock is our own, since `queue.SimpleQueue.get` with a timeout may wait for ever: a thread that loses the processor inside
-        it computes a time left that is negative, and to its lock that means no limit (`simplequeue_get` of CPython's _queuemodule.c;
+        The lock is our own, since `queue.SimpleQueue.get` with a timeout may wait for ever: a thread that
+        loses the processor inside
+        it computes a time left that is negative, and to its lock that means no limit (`simplequeue_get` of
+        CPython's _queuemodule.c;
         `Lock.acquire` looks).
         """
         until = monotonic() + timeout_s
@@ -89,7 +96,7 @@ class Channel:
         return True
 
     def take(self, limit: int) -> list[AnyCommand]:
-        """What is there, at most `limit`."""
+        """Take up to `limit` commands."""
         self._drain()
         ready = self._ready
         if len(ready) <= limit:
@@ -102,16 +109,16 @@ class Channel:
 
     @property
     def has_commands(self) -> bool:
-        """Whether some were submitted that are not taken; from any thread."""
+        """Whether submitted commands are waiting; from any thread."""
         return bool(self._ready or self._inbox)
 
     def settle(self) -> None:
-        """What was taken is done with."""
+        """The taken commands are committed."""
         self._taken.clear()
 
     @property
     def taken(self) -> Sequence[AnyCommand]:
-        """What was taken and is not settled."""
+        """Commands taken and not yet settled."""
         return self._taken
 
     def abort(self) -> None:
@@ -137,7 +144,7 @@ class Channel:
     # ---- the engine comes and goes
 
     def begin(self) -> None:
-        """An engine is there."""
+        """An engine has opened the log."""
         self.has_ended = False
 
     def end(self) -> None:
@@ -163,7 +170,7 @@ class Channel:
             self._reply_subscribers[address] = deliver, ended
 
     def has_subscriber(self, address: str) -> bool:
-        """Whether anybody gets the replies to the address."""
+        """Whether a subscriber gets the replies to the address."""
         return address in self._reply_subscribers
 
     def unsubscribe_replies(self, address: str) -> None:
@@ -172,11 +179,12 @@ class Channel:
             self._reply_subscribers.pop(address, None)
 
     def subscribe_tasks(self, deliver: DeliverTasks, cancelled: DeliverCancelled | None = None) -> None:
-        """Get tasks for workers, those first that waited for a subscriber. Several subscribers take turns.
+        """Subscribe to tasks for workers, starting with those that waited for a subscriber. Several
+        subscribers take turns.
 
         Args:
             deliver: takes them; on the engine's thread, or on this one for those that waited.
-            cancelled: is told the tokens of attempts that are to stop, of any subscriber.
+            cancelled: called with the tokens of attempts to cancel, of any subscriber.
         """
         with self._lock:
             self._task_subscribers.append((deliver, cancelled))
@@ -228,7 +236,7 @@ class Channel:
         try:
             subscriber[0](tasks)
         except Exception:
-            _logger.exception("a worker that takes no tasks is left out from now on")
+            _logger.exception("task subscriber raised; unsubscribing it")
             self.unsubscribe_tasks(subscriber[0])
             self.deliver_tasks(tasks)
 
@@ -246,7 +254,7 @@ class Channel:
             try:
                 subscriber[0](own)
             except Exception:
-                _logger.exception("a client that takes no replies is left out from now on")
+                _logger.exception("reply subscriber raised; unsubscribing it")
                 self.unsubscribe_replies(address)
 
     def _deliver_states(self, states: list[WorkflowState]) -> None:
@@ -254,7 +262,7 @@ class Channel:
             try:
                 subscriber(states)
             except Exception:
-                _logger.exception("somebody who takes no states is left out from now on")
+                _logger.exception("state subscriber raised; unsubscribing it")
                 self.unsubscribe_states(subscriber)
 
     def _deliver_cancelled(self, tokens: list[str]) -> None:
@@ -264,4 +272,4 @@ class Channel:
             try:
                 cancelled(tokens)
             except Exception:
-                _logger.exception("a worker could not be told what to cancel")
+                _logger.exception("cancellation subscriber raised")

@@ -31,7 +31,7 @@ class Outside:
         self.position = 0
 
     def room(self, limit: int) -> int:
-        """How many more may be read now, so that no more than `limit` wait in memory to be taken."""
+        """How many more commands may be read now, so that no more than `limit` wait in memory."""
         return limit - self._waiting
 
     def put(self, commands: Sequence[tuple[int, AnyCommand]]) -> None:
@@ -45,7 +45,7 @@ class Outside:
         self._channel.submit([command for _, command in commands])
 
     def take(self, limit: int) -> list[AnyCommand]:
-        """What the channel has, of this and of other processes."""
+        """Take commands of this and of other processes."""
         commands = self._channel.take(limit)
         if self._waiting:
             self._waiting -= self._count(commands)
@@ -69,14 +69,14 @@ class Outside:
         return self._positions.get(id(command), 0)
 
     def settle(self) -> None:
-        """What was taken is done with."""
+        """The taken commands are committed."""
         if self._positions:
             for command in self._channel.taken:
                 self._positions.pop(id(command), None)
         self._channel.settle()
 
     def forget(self) -> None:
-        """Take back what this process has of other processes' commands; they are read again by whoever owns the medium then."""
+        """Forget the commands of other processes; the medium's next owner reads them again."""
         self._channel.abort()
         if self._positions:
             self._channel.remove(self._positions)

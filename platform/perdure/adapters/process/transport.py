@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ENDED: Final = "the engine of this process has stopped; start it, and ask again: that is safe"
+_ENDED: Final = "the engine of this process has stopped; start it and retry: that is safe"
 
 
 class LocalTransport:
@@ -76,8 +76,8 @@ class LocalTransport:
                 return await future
         except TimeoutError:
             raise EngineUnavailable(
-                f"the engine of this process gave no answer to {type(command).__name__} within {timeout_s:g} s: it has stopped, or it is "
-                "busy; look at its log. Asking again is safe."
+                f"the engine of this process did not answer {type(command).__name__} within {timeout_s:g} s: it has stopped, or it is "
+                "busy; look at its log. It is safe to retry."
             ) from None
         finally:
             self._waiting.remove(command.request_id, future)
@@ -86,11 +86,11 @@ class LocalTransport:
         self._waiting.fail_from_thread(EngineUnavailable(_ENDED))
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """Hand over commands that nobody waits for."""
+        """Submit commands without waiting for a reply."""
         self._channel.submit(commands)
 
     async def close(self) -> None:
-        """Let go."""
+        """Close the clients."""
         if not self._is_closed:
             self._is_closed = True
             self._channel.unsubscribe_replies(self._address)

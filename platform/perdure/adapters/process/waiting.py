@@ -37,7 +37,7 @@ class Waiting:
         return future
 
     def remove(self, request_id: str, future: asyncio.Future[AnyReply]) -> None:
-        """Nobody waits on this future any more."""
+        """The future is no longer awaited."""
         futures = self._futures.get(request_id, [])
         if future in futures:
             futures.remove(future)
@@ -52,7 +52,7 @@ class Waiting:
                     future.set_result(reply)
 
     def fail(self, error: Exception) -> None:
-        """Nobody is going to answer."""
+        """Fail all waiting futures."""
         for futures in self._futures.values():
             for future in futures:
                 if not future.done():

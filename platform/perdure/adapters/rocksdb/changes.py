@@ -1,4 +1,4 @@
-"""What is written to a partition at once, together with its checkpoint: all of it or nothing."""
+"""Changes written to a partition atomically, together with its checkpoint."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Changes:
         self.input_offset = -1
 
     def note(self, record: EventRecord) -> None:
-        """How far the record is."""
+        """Note the offset of the record."""
         self.latest_at = max(self.latest_at, record.at)
         if record.input_partition == self.partition.number:
             self.input_offset = max(self.input_offset, record.input_offset)
@@ -66,7 +66,7 @@ class Changes:
         self.suspend(workflow_id, run_id, is_suspended=is_suspended)
 
     def suspend(self, workflow_id: str, run_id: str, *, is_suspended: bool) -> None:
-        """Whether the workflow's current run is suspended."""
+        """Record whether the workflow's current run is suspended."""
         suspended = self.partition.suspended
         if is_suspended:
             suspended[workflow_id] = run_id

@@ -1,4 +1,6 @@
-"""Opening a partition's directory. It is a cache: what cannot be trusted is reported in words and begun anew, never repaired."""
+"""Opens a partition's directory. It is a cache: if it cannot be trusted, it is reported and rebuilt, never
+repaired.
+"""
 
 from __future__ import annotations
 
@@ -30,25 +32,27 @@ MARKER: Final = "PERDURE"
 """A file that says that the directory is ours, so that what is in it may be deleted."""
 
 TRUSTED_US: Final = 12 * 3_600_000_000
-"""A directory that nobody wrote to for longer is begun anew: tombstones of runs that were deleted meanwhile may be gone from the
+"""A directory without writes for longer is rebuilt: tombstones of runs deleted since then may be gone from
+the
 topic (`delete.retention.ms`, a day by default).
 """
 
 BESIDE: Final = 8
-"""How many processes of one machine may at once believe that a partition is theirs."""
+"""How many processes of one machine may believe at the same time that they own a partition."""
 
 _BUFFER_BYTES: Final = 16 << 20
 
 
 class Directory:
-    """Holds a directory for each partition: `3`, and `3.1` where another process still holds `3`.
+    """Manages a directory for each partition: `3`, and `3.1` while another process still uses `3`.
 
     Args:
         path: made when there is none.
         identity: of the events topic, as text: cluster, topic id, namespace.
-        report: told in words what is begun anew, and why.
+        report: receives messages about rebuilt stores.
         now: the clock of the machine, microseconds.
-        cache_bytes: of memory for blocks that were read; as much again at most is used for what was written.
+        cache_bytes: of memory for blocks that were read; as much again at most is used for what was
+            written.
     """
 
     def __init__(
@@ -65,7 +69,7 @@ class Directory:
         self._identity = identity
 
     def open(self, number: int, end: int) -> Partition:
-        """The store of a partition, empty or to be trusted as far as its checkpoint says.
+        """Open the store of a partition; it is empty, or valid up to its checkpoint.
 
         Args:
             number: of the partition.
@@ -80,9 +84,11 @@ class Directory:
             try:
                 return self._opened(path, number, end)
             except _LockedError:
-                self._report(f"the store in {path} is held by another process: partition {number} gets another one beside it")
+                self._report(
+                    f"the store in {path} is in use by another process: partition {number} gets a second store beside it"
+                )
         raise InfrastructureError(
-            f"{BESIDE} processes hold the stores of partition {number} in {self.path}; end those that hang, or name another directory"
+            f"{BESIDE} processes use the stores of partition {number} in {self.path}; end the hanging ones, or name another directory"
         )
 
     def _claim(self) -> None:
@@ -92,18 +98,16 @@ class Directory:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not marker.exists():
                 if any(self.path.iterdir()) and not marker.exists():  # another process of ours may have just made it
-                    raise InfrastructureError(
-                        f"{self.path} holds files of others; name an empty directory for the engine's store"
-                    )
-                marker.write_text("A cache of perdure. It may be deleted while no engine runs.\n", encoding="utf-8")
+                    raise InfrastructureError(f"{self.path} contains other files; name an empty directory for the engine's store")
+                marker.write_text("A cache of perdure. It may be deleted while no engine is running.\n", encoding="utf-8")
         except OSError as error:
             raise InfrastructureError(
-                f"the directory {self.path} of the engine's store cannot be used: {error}; name another one, or give the right to it"
+                f"the directory {self.path} of the engine's store cannot be used: {error}; name another one, or fix its permissions"
             ) from error
 
     def _opened(self, path: Path, number: int, end: int) -> Partition:
         is_there = path.exists()
-        doubt = "its last user found it damaged" if (path / DAMAGED).exists() else ""
+        doubt = "its last process found it damaged" if (path / DAMAGED).exists() else ""
         db: Rdict | None = None
         checkpoint: Checkpoint | None = None
         if not doubt:
@@ -111,11 +115,11 @@ class Directory:
                 db = self._open_db(path)
                 checkpoint, doubt = self._examined(db, number, end)
                 if checkpoint is None and is_there and not doubt:
-                    doubt = "it has no checkpoint: a restore was broken off, or files are missing"
+                    doubt = "it has no checkpoint: a restore was interrupted, or files are missing"
             except _DamagedError as error:
                 doubt = f"it is damaged: {error}"
         if doubt:
-            self._report(f"the store in {path} is begun anew: {doubt}")
+            self._report(f"rebuilding the store in {path}: {doubt}")
         if doubt or db is None:
             if db is not None:
                 db.close()
@@ -142,11 +146,11 @@ class Directory:
             return self._open_db(path)
         except (OSError, _DamagedError) as error:
             raise InfrastructureError(
-                f"the store in {path} cannot be made: {error}; delete it, or name another directory"
+                f"the store in {path} cannot be created: {error}; delete it, or name another directory"
             ) from error
 
     def _examined(self, db: Rdict, number: int, end: int) -> tuple[Checkpoint | None, str]:
-        """What a store says of itself; why it is not trusted, empty when it is."""
+        """The store's checkpoint, and why it is not trusted (empty: it is)."""
         try:
             stored = cast("bytes | None", db.get(keys.CHECKPOINT))
         except Exception as error:
@@ -167,10 +171,10 @@ class Directory:
         if found.partition != number:
             return f"it belongs to partition {found.partition}"
         if found.offset > end:
-            return f"it knows the events up to offset {found.offset}, and the topic ends at {end}: that was another topic"
+            return f"it contains the events up to offset {found.offset}, but the topic ends at {end}: it belongs to another topic"
         age_us = self._now() - found.written_at
         if age_us > TRUSTED_US:
-            return f"it was last written {age_us / 3.6e9:.0f} hours ago, and the topic may have forgotten what was deleted since"
+            return f"it was last written {age_us / 3.6e9:.0f} hours ago, and the topic may have dropped deletions since then"
         return ""
 
 
@@ -190,7 +194,7 @@ def _options(cache_bytes: int) -> Options:
     blocks.set_cache_index_and_filter_blocks(True)
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
     blocks.set_bloom_filter(10, False)
-    # A file's whole filter does not fit into a shard of the cache: every look would read it anew, 0.7 ms of CPU on a million runs.
+    # A file's whole filter does not fit into a shard of the cache: every look would read it again, 0.7 ms of CPU on a million runs.
     blocks.set_index_type(BlockBasedIndexType.two_level_index_search())
     blocks.set_partition_filters(True)
     blocks.set_metadata_block_size(4_096)

@@ -1,4 +1,5 @@
-"""What RocksDB's errors mean to an operator. rocksdict raises plain `Exception` with RocksDB's own text, which begins with its
+"""Explains RocksDB's errors to operators. rocksdict raises plain `Exception` with RocksDB's own text, which
+begins with its
 code (https://github.com/facebook/rocksdb/blob/main/include/rocksdb/status.h).
 """
 
@@ -17,11 +18,11 @@ DAMAGED: Final = "DAMAGED"
 
 
 class Trouble(Enum):
-    """What is wrong."""
+    """Kind of trouble."""
 
     LOCKED = "another process has it open"
-    FULL = "no space is left on that disk; free some"
-    FORBIDDEN = "this user may not read and write it; give it the right, or name another directory"
+    FULL = "no space left on that disk; free some"
+    FORBIDDEN = "this user may not read and write it; fix the permissions, or name another directory"
     DAMAGED = "it is damaged"
 
 

@@ -35,7 +35,7 @@ def event(run_id: str, first_event_id: int) -> bytes:
 
 
 def events(run_id: str) -> bytes:
-    """What the keys of a run's records begin with."""
+    """Prefix of the keys of a run's records."""
     return b"e%b\0" % run_id.encode()
 
 

@@ -52,7 +52,7 @@ class NetEffects:
         """Long ago."""
 
     def produce(self, workflow_id: str, record: RecordProduced) -> None:
-        """It lies in its topic."""
+        """Nothing to do: the record is in its topic."""
 
     def arm(self, timer: Timer) -> None:
         """Keep it."""
@@ -65,7 +65,7 @@ class NetEffects:
         self._timers_ended.add(timer)
 
     def write(self, changes: Changes, *, is_new: bool) -> None:
-        """What is left of them.
+        """Write the net effects.
 
         Args:
             changes: written.

@@ -65,7 +65,7 @@ class Partition:
         }
 
     def write(self, changes: Changes, offset: int | None, at: int) -> None:
-        """Changes, and how far the store is with them.
+        """Write changes, and the position that the store has reached.
 
         Args:
             changes: all or nothing.
@@ -97,7 +97,7 @@ class Partition:
             raise fault(error, self.path) from error
 
     def has_record(self, run_id: str, first_event_id: int) -> bool:
-        """Whether it is there."""
+        """Whether the record is stored."""
         return self._get(keys.event(run_id, first_event_id)) is not None
 
     def events(self, run_id: str) -> list[EventRecord]:
@@ -193,11 +193,12 @@ class Partition:
         return [keys.timer_of(key) for key in islice(self.timer_keys(after), limit)]
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         self._db.close()
 
     def _keys_from_the_first(self) -> Iterator[bytes]:
-        """The saved cursor follows the first timer that is found: what lies before are RocksDB's tombstones of timers that have
+        """The saved cursor follows the first timer found: the keys before it are RocksDB's tombstones of
+        timers that have
         fired, and walking over them costs more than all the rest.
         """
         is_first = True

@@ -45,7 +45,7 @@ class PartitionRestorer:
         return restoration.partition.input_offset
 
     def reached(self, ends: Mapping[int, int]) -> None:
-        """Written down with the next batch."""
+        """Stored with the next batch."""
         self._store.reached(ends)
 
     def tasks(self, partitions: Collection[int]) -> list[Task]:
@@ -53,7 +53,7 @@ class PartitionRestorer:
         return self._store.tasks(partitions)
 
     def close(self, partition: int) -> None:
-        """Let go of the partition, whatever state it is in."""
+        """Release the partition, whatever its state."""
         restoration = self._restorations.pop(partition, None)
         if restoration is not None:
             restoration.partition.close()

@@ -1,8 +1,12 @@
-"""A restore from the events topic, in rounds: records are gathered by run, then each run is brought from where the store has it to
-where its records lead, with the effects that the core derives from them, and all of it is written at once with the checkpoint.
+"""A restore from the events topic, in rounds: records are gathered by run, then each run is brought from
+where the store has it to
+where its records lead, with the effects that the core derives from them, and all of it is written together
+with the checkpoint.
 
-A round is written whole or not at all and a record that the store has is passed over, so a restore that was broken off goes on
-where it was, and records may be read twice. Of a run that began and ended within a round only the last record is decoded.
+A round is written whole or not at all and a record that the store has is passed over, so a restore that was
+broken off continues
+where it was, and records may be read twice. Of a run that began and ended within a round only the last
+record is decoded.
 """
 
 from __future__ import annotations
@@ -46,11 +50,11 @@ _TERMINATED: Final = ev.WorkflowTerminated()
 
 
 class Restoration:
-    """Brings one partition to where the events topic is.
+    """Restores one partition from the events topic.
 
     Args:
         partition: to be written.
-        report: told in words what is passed over, and why.
+        report: receives messages about skipped records.
     """
 
     def __init__(self, partition: Partition, report: Callable[[str], None]) -> None:
@@ -74,7 +78,7 @@ class Restoration:
                 first_event_id = int(number)
                 stored = None if value is None else values.of_topic(value, _schema(headers))
             except (ValueError, InfrastructureError) as error:
-                self._pass_over(f"offset {offset} is no record of ours: {error}")
+                self._pass_over(f"offset {offset} is not a perdure record: {error}")
                 continue
             entries = gathered.get(run)
             if entries is None:
@@ -91,7 +95,7 @@ class Restoration:
         """All records before `offset` have been added."""
         self._write_round(offset)
         for run, message in self._faults.items():
-            self._pass_over(f"the run {run} stays where it was: {message}")
+            self._pass_over(f"the run {run} was not updated: {message}")
         if self._passed_over > REPORTED:
             self._report(f"events of partition {self.partition.number}: {self._passed_over} faults in all")
 
@@ -186,7 +190,7 @@ class Restoration:
         self._current[workflow_id] = run_id
 
     def _write_state(self, state: RunState, *, is_new: bool) -> None:
-        """A restored state is folded when somebody asks for it; one that a batch has written keeps its view."""
+        """A restored state is folded on demand; one written by a batch keeps its view."""
         workflow_id, is_suspended = state.workflow_id, state.phase is Phase.SUSPENDED
         if is_new:
             self._changes.point(workflow_id, state.run_id, is_suspended=is_suspended)
@@ -239,5 +243,5 @@ def _schema(headers: list[tuple[str, bytes]] | None) -> bytes | None:
 def _record(stored: bytes, workflow_id: str, run_id: str, first_event_id: int) -> EventRecord:
     record = values.record_of(stored)
     if (record.workflow_id, record.run_id, record.first_event_id) != (workflow_id, run_id, first_event_id):
-        raise ValueError(f"its key says event {first_event_id} of run {run_id}, the record event {record.first_event_id}")
+        raise ValueError(f"its key has event {first_event_id} of run {run_id}, the record has event {record.first_event_id}")
     return record

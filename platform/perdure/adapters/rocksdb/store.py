@@ -35,19 +35,22 @@ PLACED: Final = 50_000
 
 
 class PartitionedStore:
-    """A cache of the events topic. `PartitionRestorer` gains and loses its partitions. The bytes of a batch's events are Avro
+    """A cache of the events topic. `PartitionRestorer` gains and loses its partitions. The bytes of a
+    batch's events are Avro
     (`codec.avro.EVENTS`), as the log writes them.
 
     Args:
         path: of its directory; made when there is none.
-        identity: of the events topic, as text: cluster id, topic id, namespace. A directory with another one is begun anew.
-        partition_of: the partition that a workflow id lies on.
-        report: told in words what an operator should know.
+        identity: of the events topic, as text: cluster id, topic id, namespace. A directory with
+            another one is rebuilt.
+        partition_of: the partition that a workflow id is on.
+        report: receives messages for the operator.
         now: the clock of the machine, microseconds.
         cache_bytes: see `CACHE_BYTES`.
 
     Attributes:
-        owned: the partitions that the engine may see; never changed, but replaced, since the restorer's thread does it.
+        owned: the partitions that the engine may see; never changed, but replaced, since the restorer's
+            thread does it.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class PartitionedStore:
         """Nothing to do: partitions are opened as they are gained."""
 
     def reached(self, ends: Mapping[int, int]) -> None:
-        """Where the events topic is with the batch that is applied next: by partition, the offset after its last record."""
+        """Position of the events topic with the next applied batch: by partition, the offset after its last
+        record.
+        """
         self._ends.update(ends)
 
     def gain(self, partition: Partition) -> None:
@@ -154,7 +159,7 @@ class PartitionedStore:
         return max((partition.latest_at for partition in self.owned.values()), default=0)
 
     def close(self) -> None:
-        """Let go of all partitions."""
+        """Close all partitions."""
         for number in self.owned:
             self.lose(number)
 

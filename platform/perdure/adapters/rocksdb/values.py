@@ -1,8 +1,11 @@
-"""The values of a partition's RocksDB.
+"""Values of a partition's RocksDB.
 
-An event record is the name of its schema and its bytes as the topic has them, for its hash is of those bytes, and decoding Avro costs more
-than all the rest of a restore; most records are of runs that have ended, whom nobody asks for. For the same reason a restored state is
-only the name of its run (`r`), whose history is folded when somebody asks; one from a batch is msgpack (`m`).
+An event record is the name of its schema and its bytes as the topic has them, for its hash is of those
+bytes, and decoding Avro costs more
+than all the rest of a restore; most records are of runs that have ended, whom nobody asks for. For the same
+reason a restored state is
+only the name of its run (`r`), whose history is folded when somebody asks; one from a batch is msgpack
+(`m`).
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ _RUN: Final = ord("r")
 
 
 class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
-    """How far a partition's store is, written with every change of it, and whose it is.
+    """Position and identity of a partition's store, written with every change.
 
     Attributes:
         format: see there.
@@ -36,7 +39,8 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
         input_offset: the highest one that any record names; -1 when none does.
         latest_at: of the last record or batch, microseconds.
         written_at: by the clock of the machine, microseconds.
-        timers_from: no timer has a key before it, so that a scan need not walk over those that were deleted.
+        timers_from: no timer has a key before it, so that a scan need not walk over those that were
+            deleted.
     """
 
     format: int
@@ -70,7 +74,7 @@ def of_topic(value: bytes, header: bytes | None) -> bytes:
         value, header = unframed(value, header)
     if header is None or not EVENTS.knows(header):
         EVENTS.decode(value, header)  # says why not
-        raise UndecodableRecord("unknown_schema", f"its schema {header!r} is not known here")
+        raise UndecodableRecord("unknown_schema", f"its schema {header!r} is unknown")
     return _named(header) + value
 
 
@@ -95,7 +99,7 @@ def of_state(state: WorkflowState) -> bytes:
 
 
 def of_run(run_id: str) -> bytes:
-    """A state that is folded when somebody asks."""
+    """A state that is folded on demand."""
     return b"r" + run_id.encode()
 
 

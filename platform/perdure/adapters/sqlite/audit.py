@@ -61,7 +61,7 @@ class SqliteAuditTrail:
         return [KeptEntry(number, read_entry(record)) for number, record in rows]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()

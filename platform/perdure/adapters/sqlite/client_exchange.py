@@ -1,4 +1,6 @@
-"""Carries commands into a SQLite file that another process owns, and its replies out; in a thread of its own."""
+"""Writes commands into a SQLite file that another process owns, and reads its replies; in a separate
+thread.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +29,22 @@ POLL_S: Final = 0.05
 
 
 class Courier:
-    """Between one client and the file.
+    """Exchange between one client and the file.
 
-    What waits is written in one transaction. A request whose answer somebody awaits is not synced: the engine's commit, which
+    What waits is written in one transaction. A request whose answer somebody awaits is not synced: the
+    engine's commit, which
     the answer follows, syncs it too. What nobody waits for is.
 
     Args:
         path: the file.
         busy_s: how long to wait for another process's transaction at a time, seconds.
         deliver: takes replies; on the courier's thread.
-        failed: told when the file cannot be used any more; on the courier's thread.
+        failed: called when the file cannot be used any more; on the courier's thread.
 
     Attributes:
         address: what requests have as `reply_to`.
-        awaited: asked again when the engine was restarted, by request id; the owner of the courier keeps it.
+        awaited: asked again when the engine was restarted, by request id; the owner of the courier
+            keeps it.
         open_requests: how many wait for an answer; while there are none, no replies are looked for.
         fault: why nothing can be written just now; None while it can.
         has_ended: nothing is carried any more; `fault` says why.

@@ -67,13 +67,13 @@ class SqliteDeadLetters:
         return self._read(read)
 
     def fault_of(self, letter: OpenLetter) -> str:
-        """Why it would be of no use to retry it now; empty when it may go well."""
+        """Why a retry would be useless now; empty: it may succeed."""
         if _position_of(letter.id) < 0:
             return ""
         try:
             decode_command(letter.letter.value or b"")
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
-            return f"it still cannot be read ({error}); deploy the perdure that wrote it, or drop it"
+            return f"it still cannot be read ({error}); deploy the version of perdure that wrote it, or drop it"
         return ""
 
     def retry(self, letters: Sequence[OpenLetter]) -> None:
@@ -115,7 +115,7 @@ def _id_of(position: int) -> str:
 def _position_of(letter_id: str) -> int:
     """Raises UsageError when it is no letter's id."""
     if not _ID.fullmatch(letter_id):
-        raise UsageError(f"{letter_id[:60]!r} is not the id of a dead letter; `perdure dead-letters list` shows those there are")
+        raise UsageError(f"{letter_id[:60]!r} is not the id of a dead letter; see `perdure dead-letters list`")
     return -int(letter_id[1:]) if letter_id.startswith("r") else int(letter_id)
 
 
@@ -132,7 +132,7 @@ def _end(connection: sqlite3.Connection, letters: Sequence[OpenLetter], *, is_re
             "DELETE FROM dead_letters WHERE position = ? RETURNING record", (_position_of(letter.id),)
         ).fetchone()
         if row is None:
-            raise UsageError(f"dead letter {letter.id} is not there any more; somebody else has retried or dropped it")
+            raise UsageError(f"dead letter {letter.id} no longer exists; another process has retried or dropped it")
         if is_retried and _position_of(letter.id) < 0:
             _offer(connection, -_position_of(letter.id))
         elif is_retried:
@@ -143,7 +143,7 @@ def _offer(connection: sqlite3.Connection, position: int) -> None:
     """Offer a record to the triggers once more, under its first place: what it has led to already is not done again."""
     found = connection.execute("SELECT topic, key, value, headers FROM records WHERE position = ?", (position,)).fetchone()
     if found is None:
-        raise UsageError(f"record {position} is not there any more: drop its dead letter")
+        raise UsageError(f"record {position} no longer exists: drop its dead letter")
     topic, key, value, headers = found
     source = first_source(Source(topic, 0, position, key, value, [(each.name, each.value) for each in decode_headers(headers)]))
     kept = [RecordHeader(name, text) for name, text in offered_headers(source)]
@@ -167,7 +167,7 @@ def _letter(position: int, record: bytes | None, reason: bytes | None, found_at:
 
 
 class _Head(msgspec.Struct, array_like=True):
-    """What a command begins with; what follows is skipped."""
+    """The beginning of an encoded command; the rest is skipped."""
 
     kind: str
     workflow_id: str

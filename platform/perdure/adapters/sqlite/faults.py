@@ -1,4 +1,4 @@
-"""What SQLite's errors mean to an operator."""
+"""Explains SQLite's errors to operators."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _OF_VALUES: Final = (
 
 
 def is_about_values(error: sqlite3.Error) -> bool:
-    """Whether an error is about what was to be written, not about the database: the next value may be written."""
+    """Whether an error is about the values to write, not about the database: the next value may be written."""
     code = getattr(error, "sqlite_errorcode", None)
     # Without a code it is Python that could not bind a value. A key that is there already is about the database: two engines own it.
     return code is None or code & 0xFF in _OF_VALUES or code == sqlite3.SQLITE_CONSTRAINT_NOTNULL
 
 
 def fault(error: sqlite3.Error, path: Path) -> InfrastructureError:
-    """The error in our words.
+    """Convert an SQLite error into one of ours.
 
-    `CommitAborted` where doing it again may help (busy, full, I/O), `InfrastructureError` where somebody has to act first.
+    `CommitAborted` where doing it again may help (busy, full, I/O), `InfrastructureError` where somebody
+    has to act first.
 
     Source: https://sqlite.org/rescode.html; the primary code is in the low byte.
     """
@@ -38,10 +39,10 @@ def fault(error: sqlite3.Error, path: Path) -> InfrastructureError:
     match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return CommitAborted(
-                f"the database {path} is locked by another process; end what holds it (a shell with an open transaction, a backup)"
+                f"the database {path} is locked by another process; end that process (a shell with an open transaction, a backup)"
             )
         case sqlite3.SQLITE_FULL:
-            return CommitAborted(f"no space left for the database {path}; free some on that disk")
+            return CommitAborted(f"no space left for the database {path}; free some space on that disk")
         case sqlite3.SQLITE_IOERR:
             return CommitAborted(f"the disk under the database {path} fails ({name}); look at the system's log")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
@@ -50,7 +51,7 @@ def fault(error: sqlite3.Error, path: Path) -> InfrastructureError:
             )
         case sqlite3.SQLITE_CANTOPEN:
             return InfrastructureError(
-                f"the database {path} cannot be opened; see that it is a file, and that this user may read and write it and its directory"
+                f"the database {path} cannot be opened; check that it is a file, and that this user may read and write it and its directory"
             )
         case sqlite3.SQLITE_NOTADB:
             return InfrastructureError(f"{path} is not a database; name another file, or move this one away")

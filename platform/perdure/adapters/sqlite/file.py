@@ -80,12 +80,13 @@ class SqliteFile:
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
-        """All that is written within, or nothing.
+        """A transaction: all writes within, or none.
 
         Raises:
             CommitAborted: nothing was written, and trying again may help.
             InfrastructureError: nothing was written, and somebody has to act.
-            BaseException: what was raised within, or that SQLite does not take a value; nothing was written.
+            BaseException: what was raised within, or that SQLite does not take a value; nothing was
+                written.
         """
         connection = self.connection
         try:
@@ -140,7 +141,7 @@ def path_of(url: str) -> Path:
     name = unquote(url.removeprefix("sqlite:///"))
     if not url.startswith("sqlite:///") or not name:
         raise UsageError(
-            f'the address {url!r} names no file; write "sqlite:///app.db", or "sqlite:////var/lib/app.db" for an absolute path'
+            f'the address {url!r} does not name a file; write "sqlite:///app.db", or "sqlite:////var/lib/app.db" for an absolute path'
         )
     return Path(name).absolute()
 
@@ -165,9 +166,7 @@ def see_that_it_exists(path: Path) -> None:
         file.open()
         file.close()
     elif not path.exists():
-        raise InfrastructureError(
-            f"there is no database {path}; start `perdure dev APP --db {path}`, or name the file of one that runs"
-        )
+        raise InfrastructureError(f"no database {path}; start `perdure dev APP --db {path}`, or name an existing database")
 
 
 def connect(path: Path, busy_s: float, *, mode: str = "rwc") -> sqlite3.Connection:
@@ -184,13 +183,13 @@ def connect(path: Path, busy_s: float, *, mode: str = "rwc") -> sqlite3.Connecti
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
-    """Whether nothing has been made in the file."""
+    """Whether the file has no tables yet."""
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return tables == 0 and _pragma(connection, "application_id") == 0 and _pragma(connection, "user_version") == 0
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """See that the file is one of ours, and not of the future.
+    """Check that the file is a perdure database of a known format.
 
     Raises:
         InfrastructureError: it is not.
@@ -199,7 +198,7 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
         raise InfrastructureError(f"{path} is a database of another program; name another file")
     if (found := _pragma(connection, "user_version")) > FORMAT:
         raise InfrastructureError(
-            f"{path} was written by a newer perdure (format {found}, this one knows {FORMAT}); upgrade perdure, or name another file"
+            f"{path} was written by a newer perdure (format {found}, this version knows {FORMAT}); upgrade perdure, or name another file"
         )
 
 
@@ -227,7 +226,7 @@ def _upgrade(connection: sqlite3.Connection) -> None:
 
 
 def _fill_columns(connection: sqlite3.Connection) -> None:
-    """What format 4 has beside the records."""
+    """Fill the columns that format 4 added."""
     for workflow_id, record in connection.execute("SELECT workflow_id, record FROM workflows").fetchall():
         state = decode_state(record)
         connection.execute(
@@ -240,7 +239,7 @@ def _tune(connection: sqlite3.Connection, path: Path) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise InfrastructureError(
-            f"{path} lies where SQLite cannot keep a write-ahead log (a network drive?); name a file on a local disk"
+            f"{path} is stored where SQLite cannot use a write-ahead log (a network drive?); name a file on a local disk"
         )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")

@@ -1,6 +1,6 @@
-"""Hints between processes of one machine: an empty datagram to a loopback port says "look again".
+"""Hints between processes of one machine: an empty datagram to a loopback port means "look again".
 
-Nothing depends on them: whoever waits looks again after a while anyway, and a datagram from anybody else does no harm.
+Nothing depends on them: waiting processes poll anyway, and a foreign datagram does no harm.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Hints:
         self.port: int = self._socket.getsockname()[1]
 
     def give(self, port: int) -> None:
-        """Hint at whoever listens on the port."""
+        """Send a hint to the port."""
         if port:
             with suppress(OSError):
                 self._socket.sendto(b"", ("127.0.0.1", port))
@@ -58,11 +58,11 @@ class HintListener:
 
     @property
     def port(self) -> int:
-        """Where hints are heard."""
+        """The port that receives hints."""
         return self._hints.port
 
     def give(self, port: int) -> None:
-        """Hint at whoever listens on the port."""
+        """Send a hint to the port."""
         self._hints.give(port)
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ def state_of(connection: Connection, workflow_id: str) -> WorkflowState | None:
 
 
 def counted(connection: Connection, query: ListQuery) -> dict[tuple[str, str], int]:
-    """How many workflows there are, by (type, status)."""
+    """Number of workflows, by (type, status)."""
     if not query.has_filters:
         rows = connection.execute("SELECT type, status, count(*) FROM workflows GROUP BY status, type")
         return {(type_, status): number for type_, status, number in rows}

@@ -108,7 +108,7 @@ class SqliteLog:
             self._hint(elsewhere)
 
     def can_answer(self, address: str) -> bool:
-        """Whether anybody gets a reply to the address."""
+        """Whether a client receives replies to the address."""
         return self._channel.has_subscriber(address) or type(addresses.parse(address)) in ANSWERED
 
     def abort(self) -> None:

@@ -1,4 +1,6 @@
-"""One engine for one database: an exclusive lock on a file beside it, which the system lets go of when the process dies."""
+"""One engine for one database: an exclusive lock on a file beside it, which the system releases when the
+process dies.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ class Ownership:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             raise InfrastructureError(
-                f"the directory {self._database.parent} does not exist; make it, or name another file"
+                f"the directory {self._database.parent} does not exist; create it, or name another file"
             ) from None
         except OSError as error:
             raise InfrastructureError(
@@ -64,7 +66,7 @@ class Ownership:
                     continue
                 os.close(file)
                 raise InfrastructureError(
-                    f"the database {self._database} is in use by {_named(owner_of(self._database))}; stop that one, or name another file"
+                    f"the database {self._database} is in use by {_named(owner_of(self._database))}; stop that process, or name another file"
                 ) from None
             break
         os.ftruncate(file, 0)
@@ -96,7 +98,7 @@ def owner_of(database: Path) -> int:
 
 
 def is_owned(database: Path) -> bool:
-    """Whether some process runs an engine on the database just now."""
+    """Whether a process runs an engine on the database."""
     try:
         file = os.open(lock_path(database), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -59,12 +59,13 @@ def publish_record(url: str, topic: str, key: bytes | None, value: bytes, header
 
 
 class PublishedRecords:
-    """Takes what lies in the table `records`: commands, and how far it was taken, in one transaction. For one thread.
+    """Turns rows of the table `records` into commands, and advances the read position, in one transaction.
+    For one thread.
 
     Args:
         path: the file.
         bindings: of the app.
-        report: told of records that mean nothing.
+        report: receives messages about invalid records.
     """
 
     def __init__(self, path: Path, bindings: Bindings, report: Report) -> None:
@@ -77,7 +78,7 @@ class PublishedRecords:
         self._version = -1
 
     def take(self) -> int:
-        """Take what is there; how many records.
+        """Take the next records; returns their number.
 
         Raises:
             InfrastructureError: the file cannot be used.
@@ -97,7 +98,7 @@ class PublishedRecords:
         return found
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def _take(self, connection: sqlite3.Connection) -> int:
@@ -121,7 +122,7 @@ class PublishedRecords:
             source = first_source(replace(source, headers=_pairs(headers)))
             commands = self._bindings.commands_of(source)
         except BadRecord as bad:
-            self._report(f"{source.topic}, record {source.offset}: {bad}; it is a dead letter ({bad.reason})")
+            self._report(f"{source.topic}, record {source.offset}: {bad}; it has become a dead letter ({bad.reason})")
             connection.execute(
                 "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?)",
                 (-source.offset, source.value or b"", clean(f"{source.topic}, record {source.offset}: {bad}"), at),
@@ -131,7 +132,7 @@ class PublishedRecords:
 
 
 def _pairs(headers: bytes) -> list[tuple[str, bytes | None]]:
-    """Raises BadRecord when they cannot be read: whoever wrote the row may have put anything there."""
+    """Decode the headers. Raises BadRecord if they cannot be read: the row may contain anything."""
     try:
         return [(each.name, each.value) for each in decode_headers(headers)]
     except (InfrastructureError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""What everybody may read of a SQLite file, from any process and thread."""
+"""Public reads of a SQLite file, from any process and thread."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEPT: Final = 8
 
 
 class SqliteReader:
-    """`client.ports.Reader` on a SQLite file, in any process; reads also while nobody runs it.
+    """`client.ports.Reader` on a SQLite file, in any process, whether an engine runs or not.
 
     Args:
         path: the file; opened with the first read.
@@ -67,11 +67,11 @@ class SqliteReader:
         return self._read(lambda connection: listed(connection, query))
 
     def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
-        """How many workflows there are, by (type, status)."""
+        """Number of workflows, by (type, status)."""
         return self._read(lambda connection: counted(connection, query or ListQuery()))
 
     def dead_letters(self) -> int:
-        """How many records could not be taken, and are neither retried nor dropped."""
+        """Number of open dead letters."""
         return int(self._read(lambda c: c.execute("SELECT count(*) FROM dead_letters").fetchall())[0][0])
 
     def wait_for(self, position: Position, timeout_s: float) -> bool:
@@ -87,7 +87,7 @@ class SqliteReader:
             connection.close()
 
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """In a connection of this read's own: a long one holds nobody else up, and in WAL mode no writer does."""
+        """Read in a separate connection: a long read blocks no other, and in WAL mode no writer."""
         connection: sqlite3.Connection | None = None
         try:
             with self._lock:

@@ -116,12 +116,14 @@ def _refusal_row(address: str, reply: AnyReply, at: int) -> tuple[str, int, int]
         return None
     if not isinstance(place := addresses.parse(address), addresses.DeadLetter):
         return None
-    message = f"{place.topic}, record {place.offset}: the command that it led to was refused: {reply.message}"
+    message = f"{place.topic}, record {place.offset}: the resulting command was refused: {reply.message}"
     return message, at, place.offset
 
 
 def _write_states(connection: Connection, states: Iterable[WorkflowState], started: set[str]) -> None:
-    """Where only the record changes, which is nearly always while a run is open, the indexes are left alone."""
+    """Write the states. The indexes are left alone where only the record changes, as it nearly always does
+    while a run is open.
+    """
     whole: list[WorkflowState] = []
     same: list[WorkflowState] = []
     for state in states:

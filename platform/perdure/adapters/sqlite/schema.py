@@ -1,6 +1,7 @@
 """The tables of the SQLite file.
 
-Whatever is asked for by key only lies in its record; a column of its own has what is searched or ordered by, and what the SQL views of
+Whatever is asked for by key only is stored in its record; a column of its own has what is searched or
+ordered by, and what the SQL views of
 workflow types show (`typed.py`). `events` is
 clustered by run: run ids that grow with time keep the writes of one batch together.
 """
@@ -49,4 +50,4 @@ UPGRADES: Final = {
         "ALTER TABLE workflows ADD COLUMN view BLOB NOT NULL DEFAULT x''",
     ),
 }
-"""What makes a file of a format one of the next."""
+"""Statements that upgrade a file to the next format."""

@@ -108,7 +108,7 @@ class SqliteStore:
         return self._file.latest_at
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._is_open:
             self._is_open = False
             self._file.close()

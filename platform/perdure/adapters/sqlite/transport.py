@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ABANDONED_S: Final = 10.0
-"""Who waits without a limit gives up when nobody has run the database for this long, seconds: time for a restart."""
+"""Time after which a request without a limit gives up if no process runs the database, seconds: time for a
+restart.
+"""
 
 
 def connect(url: str) -> SqliteTransport:
-    """A transport to whoever runs the database at `sqlite:///app.db`; `client.address` names this function.
+    """A transport to the process that runs the database at `sqlite:///app.db`; `client.address` names this
+    function.
 
     Raises:
         InfrastructureError: there is no such file.
@@ -106,11 +109,11 @@ class SqliteTransport:
             self._waiting.remove(command.request_id, future)
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """Hand over commands that nobody waits for."""
+        """Submit commands without waiting for a reply."""
         self._opened().send(commands)
 
     async def close(self) -> None:
-        """Write what still waits, and let go."""
+        """Write the waiting commands, then close."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -125,14 +128,14 @@ class SqliteTransport:
         if self._courier is None:
             self._courier = Courier(self._path, self._busy_s, self._waiting.resolve_from_thread, self._failed)
         if self._courier.has_ended:
-            raise self._courier.fault or EngineUnavailable("this client has ended: connect again")
+            raise self._courier.fault or EngineUnavailable("this client's thread has ended: connect again")
         return self._courier
 
     def _failed(self, error: InfrastructureError) -> None:
         self._waiting.fail_from_thread(error)
 
     async def _while_owned(self, future: asyncio.Future[AnyReply]) -> None:
-        """Wait until it is done, or nobody has run the database for too long."""
+        """Wait until it is done, or no process has run the database for too long."""
         step_s = self._abandoned_s / 5
         unowned_s = 0.0
         while unowned_s < self._abandoned_s:
@@ -144,11 +147,15 @@ class SqliteTransport:
     def _unavailable(self, command: Request, timeout_s: float) -> EngineUnavailable:
         if not is_owned(self._path):
             only_asks = isinstance(command, AwaitWorkflow | QueryWorkflow)
-            kept = "" if only_asks else f"; {type(command).__name__} for {command.workflow_id!r} is kept, and done then"
+            kept = (
+                ""
+                if only_asks
+                else f"; {type(command).__name__} for {command.workflow_id!r} is stored and will be processed then"
+            )
             return EngineUnavailable(
-                f"nobody is running the database {self._path}: start `perdure dev APP --db {self._path}`{kept}"
+                f"no engine is running on the database {self._path}: start `perdure dev APP --db {self._path}`{kept}"
             )
         return EngineUnavailable(
-            f"the engine of {self._path} (process {owner_of(self._path)}) gave no answer to {type(command).__name__} within "
-            f"{timeout_s:g} s: it is busy or stopped; look at its log. Asking again is safe."
+            f"the engine of {self._path} (process {owner_of(self._path)}) did not answer {type(command).__name__} within "
+            f"{timeout_s:g} s: it is busy or stopped; see its log. It is safe to retry."
         )

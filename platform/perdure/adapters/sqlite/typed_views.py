@@ -1,6 +1,8 @@
-"""One SQL view a workflow type in the SQLite file, with a column for each field of what its `@workflow.view` returns, for `sqlite3` and others.
+"""SQL views in the SQLite file, one for each workflow type, with a column for each field of its
+`@workflow.view`.
 
-SQLite has no types to speak of: a column holds what JSON has, true as 1, what is nested as text. Times of ours are text.
+SQLite has no types to speak of: a column holds what JSON has, true as 1, what is nested as text. Times of
+ours are text.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ _JSON: Final = "CASE WHEN substr(view, 1, 1) <> x'00' AND json_valid(CAST(view A
 
 
 def keep_in_step(connection: Connection, shapes: Mapping[str, Shape]) -> None:
-    """Make the views of these types, or make them anew where the code has changed; within a transaction.
+    """Create the views of these types, or replace them where the code has changed; within a transaction.
 
     Args:
         connection: has begun one.

@@ -181,7 +181,7 @@ def _is_enum(kind: Any) -> bool:
 
 
 def _of_new_type(annotation: Any) -> Any:
-    """What a NewType stands for."""
+    """The type behind a NewType."""
     while (supertype := getattr(annotation, "__supertype__", None)) is not None:
         annotation = supertype
     return annotation

@@ -86,7 +86,7 @@ def dict_of(item: Check, key: Check | None, read_keys: Callable[[dict[Any, None]
         if read_keys is not None and named:
             keys = read_keys(dict.fromkeys(named, None))
             if list(map(typed, keys)) != list(map(typed, named)):
-                raise Changed(f"has keys that would come back as others, or are the same text in JSON: {short(list(named))}")
+                raise Changed(f"has keys that would come back changed, or have the same text in JSON: {short(list(named))}")
 
     return check
 

@@ -13,7 +13,7 @@ from perdure.codec.faithful.changed import Changed, other_value
 
 
 def difference(before: Any, after: Any) -> Changed | None:
-    """Where two values differ, in value or type; None where they do not."""
+    """The first difference of two values, in value or type; None: none."""
     if type(before) is not type(after):
         return other_value(before, after)
     if hasattr(before, "__dataclass_fields__"):

@@ -39,7 +39,7 @@ def literal(values: tuple[Any, ...]) -> Check:
 
     def check(value: Any) -> None:
         if typed(value) not in known:
-            raise Changed(f"is {short(value)}, which is none of {', '.join(map(repr, values))}")
+            raise Changed(f"is {short(value)}, which must be one of {', '.join(map(repr, values))}")
 
     return check
 

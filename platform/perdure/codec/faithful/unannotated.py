@@ -62,7 +62,7 @@ def check_unannotated(value: Any) -> None:
     elif isinstance(value, dict):
         named = cast("Mapping[Any, Any]", value)
         if len({str(key) for key in named}) < len(named):
-            raise Changed("has two keys that are the same text in JSON")
+            raise Changed("has two keys with the same text in JSON")
         for key, item in named.items():
             try:
                 check_unannotated(item)

@@ -1,7 +1,9 @@
 """The machine of one activity, from scheduled to closed.
 
-A report counts only under the token of the current attempt. A closed activity is forgotten, so a late report finds nothing and is
-recorded as ignored. Cancelling closes the activity at once: the run goes on, and the worker is asked to stop.
+A report counts only under the token of the current attempt. A closed activity is forgotten, so a late
+report finds nothing and is
+recorded as ignored. Cancelling closes the activity immediately: the run continues, and the worker is asked
+to stop.
 """
 
 from __future__ import annotations
@@ -45,9 +47,10 @@ DECLINED_US: Final = 10_000_000
 """The shortest time before a declined task is dispatched again; the longest is a hundred times this."""
 FULL_FAILURES: Final = 10
 """So many attempts have their failures recorded in full; later ones that differ are cut to a kilobyte. An activity that fails for a
-week makes 6,000 of them."""
+week makes 6,000 of them.
+"""
 NEVER_RETRIED: Final = frozenset({"perdure.errors:UsageError", "perdure.errors:PayloadError"})
-"""The author's mistakes: another attempt would fail in the same way."""
+"""Mistakes in the code: another attempt would fail in the same way."""
 
 
 # ---- decide: reports of workers, and timers
@@ -63,7 +66,7 @@ def _current_attempt(run: RunState, number: int, token: str) -> ActivityState | 
 
 def _ignored(run: RunState, command: cm.CompleteActivity | cm.FailActivity) -> Decision:
     number = command.number
-    why = f"activity {number} " + ("is on another attempt" if number in run.activities else "is closed")
+    why = f"activity {number} " + ("is in another attempt" if number in run.activities else "is closed")
     return Decision((ev.CommandIgnored(type(command).__name__, why),))
 
 
@@ -104,7 +107,7 @@ def _expire_lease(run: RunState, command: cm.ExpireLease, stamp: Stamp) -> Decis
     activity = _current_attempt(run, command.number, command.token)
     if activity is None or activity.status is not _S.STARTED:
         return NOTHING
-    message = f"nothing was heard of worker {activity.worker}"
+    message = f"no heartbeat from worker {activity.worker}"
     failure = FailureInfo(type="perdure.errors:InfrastructureError", message=message)
     return Decision((after_failure(activity, failure, stamp, timed_out=False),))
 
@@ -169,7 +172,7 @@ def redispatch_at(activity: ActivityState, at: int) -> int:
 
 
 def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:
-    """How long to wait after the failure of attempt `attempt` (from 1).
+    """Delay after the failure of attempt `attempt` (from 1), microseconds.
 
     The delay that the error asked for, if it did; else exponential back-off with a cap.
     """

@@ -42,7 +42,7 @@ def promised(run: RunState, request: cm.Request, subject: str) -> Decision:
 
 
 def keep(run: RunState, subject: str, reply: AnyReply, outbox: Outbox | None) -> None:
-    """Answer whoever waits for the answer about a subject: workflows, whom it was promised, and clients.
+    """Answer all who wait for a subject: workflows, to which it was promised, and clients.
 
     Args:
         run: written: the answers are owed no longer.
@@ -57,7 +57,7 @@ def keep(run: RunState, subject: str, reply: AnyReply, outbox: Outbox | None) ->
 
 
 def closed_reply(run: RunState, request_id: str) -> Closed:
-    """How a closed run ended, for a request that awaits it."""
+    """The reply about a closed run, for a request that awaits its end."""
     return Closed(request_id, run.run_id, run.status, run.result, run.failure, run.reason)
 
 

@@ -21,7 +21,7 @@ from perdure.model.timers import Timer, TimerKind
 
 
 class TimerStatus(IntEnum):
-    """Where a timer is."""
+    """Status of a timer."""
 
     ARMED = 1
     FIRED = 2

@@ -212,7 +212,7 @@ def test_a_problem_is_the_error_that_other_transports_raise(answer: Answer, kind
 def test_an_answer_of_something_else_says_so(said: bytes) -> None:
     fault = fault_of(Answer(502, "text/html", said), "http://here")
     assert type(fault) is InfrastructureError
-    assert "http://here answered 502, and not as perdure does" in str(fault)
+    assert "http://here answered 502 in a format that is not perdure's" in str(fault)
 
 
 # ---- what is read page by page
@@ -271,7 +271,7 @@ def test_states_and_lists_are_records() -> None:
     )
     assert found.state("w") == state("w")
     assert [each.workflow_id for each in found.list(ListQuery())] == ["a", "b"]
-    with pytest.raises(InfrastructureError, match="not as perdure does"):
+    with pytest.raises(InfrastructureError, match="in a format that is not perdure's"):
         found.state("w")
 
 

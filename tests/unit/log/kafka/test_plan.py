@@ -65,7 +65,7 @@ def test_what_was_made_stays_as_it_was_and_a_queue_joins_it() -> None:
     ("change", "said"),
     [
         ({"partitions": 7}, "has 7 partitions, not 6"),
-        ({"id": "another"}, "was deleted and made anew"),
+        ({"id": "another"}, "was deleted and created again"),
         ({"replication": 0}, "has 0 replicas, not 1"),
         ({"configuration": {"cleanup.policy": "compact"}}, "has cleanup.policy=compact, not delete"),
     ],
@@ -86,9 +86,9 @@ def test_a_topic_that_is_gone_is_not_made_anew_and_a_count_cannot_be_changed() -
     made = recorded(found)
     lost = {name: each for name, each in found.items() if name != "ns.events"}
     (fault,) = plan_of("ns", lost, made, 1).faults
-    assert "ns.events is gone: it was made with 6 partitions" in fault
+    assert "ns.events is missing: it was created with 6 partitions" in fault
     (fault,) = plan_of("ns", found, made, 1, partitions=12).faults
-    assert "frozen at 6 (recorded)" in fault
+    assert "fixed at 6 (recorded)" in fault
     assert plan_of("ns", found, made, 1, partitions=6).faults == ()
     (fault,) = plan_of("ns", {}, None, 2, replication=3).faults
     assert "3 replicas need as many brokers" in fault

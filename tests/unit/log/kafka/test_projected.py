@@ -182,7 +182,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("bad", BAD, ids=["unknown_schema", "no number", "no run", "another key", "no text"])
+@pytest.mark.parametrize("bad", BAD, ids=["unknown_schema", "no number", "no run", "another key", "not text"])
 def test_what_cannot_be_read_is_kept_with_its_place_and_stops_nothing(
     source: ProjectedTopics, reader: Any, bad: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,10 +213,10 @@ def test_a_record_is_read_again_once_its_schema_is_known(source: ProjectedTopics
 
 def test_a_topic_that_does_not_go_on_where_the_tables_are_ends_it(source: ProjectedTopics, reader: Any) -> None:
     lost = KafkaError(KafkaError._AUTO_OFFSET_RESET)
-    with pytest.raises(InfrastructureError, match="does not go on at offset 5"):
+    with pytest.raises(InfrastructureError, match="does not continue at offset 5"):
         taken(source, reader, Found("ns.events", 0, 0, error=lost))
     refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    with pytest.raises(InfrastructureError, match="does not let us read"):
+    with pytest.raises(InfrastructureError, match="denies reading"):
         taken(source, reader, Found("ns.events", 0, 0, error=refused))
 
 

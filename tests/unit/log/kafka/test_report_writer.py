@@ -111,7 +111,7 @@ def test_a_result_that_kafka_does_not_take_becomes_a_failure_of_the_same_attempt
     failed = COMMANDS.decode(sent.value, COMMANDS.header[1])
     assert isinstance(failed, FailActivity)
     assert (failed.workflow_id, failed.run_id, failed.number, failed.token) == ("w-1", "run", 1, "t-1")
-    assert "larger than Kafka takes" in failed.failure.message
+    assert "larger than Kafka accepts" in failed.failure.message
     assert desk.durable == [large], "the attempt has ended"
 
 

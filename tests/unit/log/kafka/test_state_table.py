@@ -73,7 +73,7 @@ def test_a_state_that_cannot_be_read_leaves_what_was_known_says_why_and_the_tabl
     shown = table.get("a")
     assert shown is not None
     assert replace(shown, reason="") == state("a")
-    assert "is not known here" in shown.reason
+    assert "is unknown" in shown.reason
     assert table.get("b") == state("b")
     assert "'a' cannot be read" in table._trouble
     assert table._positions[0] == 4

@@ -73,4 +73,4 @@ def test_commands_that_were_deleted_before_anybody_took_them_are_told_of() -> No
 def test_a_topic_of_commands_that_was_made_anew_is_read_from_its_beginning() -> None:
     done, takeover, said = finished(-1, 50, low=0)
     assert (done.offset, done.is_ahead, takeover._status.counts.events_ahead) == (0, False, 0)
-    assert "was created anew" in said[0]
+    assert "was created again" in said[0]

@@ -1,4 +1,6 @@
-"""Makes and verifies the topics of a namespace. It creates what is missing and never changes what is there: it says what differs."""
+"""Creates and verifies the topics of a namespace. It creates missing topics and reports differences, but
+never changes a topic.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,7 @@ class Topics:
         try:
             self._admin = _kafka.AdminClient(self._settings)
         except KafkaException as error:
-            raise InfrastructureError(f"a Kafka setting is wrong: {_words(error)}") from None
+            raise InfrastructureError(f"invalid Kafka setting: {_words(error)}") from None
 
     def exist(self) -> bool:
         """Whether the namespace has topics.
@@ -84,7 +86,7 @@ class Topics:
         owner: str = "",
         is_taken_over: bool = False,
     ) -> Plan:
-        """What `apply` would do, and what differs.
+        """The plan of `apply`: topics to create, and differences.
 
         Args:
             partitions: see `plan_of`, as for the next two.
@@ -126,7 +128,7 @@ class Topics:
             raise InfrastructureError(in_one_message(plan.faults))
         subjects = subjects_of(plan)
         if self._registry and (faults := [fault for s, schema in subjects if (fault := self._registry.fault_of(s, schema.text))]):
-            raise InfrastructureError(f"the registry would refuse schemas: {'; '.join(faults)}.")
+            raise InfrastructureError(f"the registry would reject schemas: {'; '.join(faults)}.")
         try:
             self._create(plan)
             found = self._wait_for(plan)
@@ -138,12 +140,12 @@ class Topics:
         news = {name: fact for name, fact in facts.items() if recorded.get(name) != fact}
         if news:
             write_facts(self._settings, self._meta, news)
-        # Of two that apply for the first time at once, the later record counts: the other one has to learn it.
+        # Of two that apply for the first time immediately, the later record counts: the other one has to learn it.
         if OWNER in news and (fault := fault_of(self._namespace, owner_of(read_facts(self._settings, self._meta)), plan.owner)):
             raise InfrastructureError(fault)
 
     def check(self, queues: Sequence[str] = (), owner: str = "") -> list[str]:
-        """What differs from what was made and what is needed, in words; empty: all is well.
+        """Differences from what was recorded and what is required, as text; empty: none.
 
         Args:
             queues: that are needed besides those recorded.
@@ -156,7 +158,7 @@ class Topics:
         lost = {fault.partition(" ")[0] for fault in plan.faults}
         return [
             *plan.faults,
-            *(f"{name} does not exist: `perdure topics apply` makes it" for name in plan.missing if name not in lost),
+            *(f"{name} does not exist: create it with `perdure topics apply`" for name in plan.missing if name not in lost),
             *([] if plan.missing else self._registry_faults()),
         ]
 
@@ -170,7 +172,7 @@ class Topics:
             if ids.setdefault(schema.header.decode(), number) != number:
                 raise InfrastructureError(
                     f"the registry at {self._registry.url} gave the schema {schema.name} two ids, {ids[schema.header.decode()]} and "
-                    f"{number} ({subject}): its ids must be those of schemas, as Confluent's are"
+                    f"{number} ({subject}): ids must be global per schema, as in Confluent's registry"
                 )
         return ids
 
@@ -180,7 +182,7 @@ class Topics:
         ids = ids_of(read_facts(self._settings, self._meta))
         headers = [schemas.current(name).header.decode() for name in schemas.NAMES]
         missing = [
-            f"the schema {header} is not registered: `perdure topics apply` does it" for header in headers if header not in ids
+            f"the schema {header} is not registered: run `perdure topics apply`" for header in headers if header not in ids
         ]
         return missing or faults_of(self._registry, ids)
 
@@ -222,7 +224,9 @@ class Topics:
                     raise
 
     def _wait_for(self, plan: Plan) -> dict[str, Found]:
-        """The topics once every broker that is asked knows them; what somebody else has made meanwhile is verified, too."""
+        """The topics, once every broker that is asked knows them; topics created by others since then are
+        verified, too.
+        """
         deadline = time.monotonic() + self._answer_s
         found: dict[str, Found] = {}
         while not found:
@@ -246,13 +250,13 @@ class Topics:
 
 
 def subjects_of(plan: Plan) -> list[tuple[str, Schema]]:
-    """What a registry is to know: the subject of each topic's values, and the schema that is written."""
+    """Subjects for a registry: that of each topic's values, with the current schema."""
     return [(f"{each.name}-value", schemas.current(each.topic.schema)) for each in plan.wanted if each.topic.schema]
 
 
 def in_one_message(faults: Sequence[str]) -> str:
     """All that differs."""
-    return f"the topics are not as they must be: {'; '.join(faults)}."
+    return f"the topics are not configured correctly: {'; '.join(faults)}."
 
 
 def _error(exception: KafkaException) -> KafkaError:

@@ -15,7 +15,7 @@ _TITLE: Final = "perdure"
 _JSON: Final = {META: "fact", AUDIT: "audit-entry"}
 _FOREIGN: Final = {INGEST: "record"}
 _FORMS: Final = (
-    "With /confluent, five bytes stand before the Avro: a NUL, and the id of the schema in the registry. Readers take both."
+    "With /confluent, five bytes precede the Avro: a NUL, and the id of the schema in the registry. Readers accept both."
 )
 
 
@@ -36,7 +36,7 @@ def document(namespace: str, queues: Sequence[str]) -> dict[str, Any]:
         "info": {
             "title": f"{_TITLE}: {namespace}",
             "version": str(max(schemas.current(name).version for name in used)),
-            "description": "Records are written in transactions: read committed. Keys lie where Kafka's murmur2 partitioner puts them.",
+            "description": "Records are written in transactions: read committed. Keys are partitioned by Kafka's murmur2.",
         },
         "defaultContentType": AVRO,
         "channels": {_id(topic): _channel(namespace, topic) for topic in topics},
@@ -56,7 +56,7 @@ def _id(topic: Topic) -> str:
 
 
 def _verb(topic: Topic) -> str:
-    """What somebody else does with it."""
+    """AsyncAPI operation of other systems on the topic."""
     return "send" if topic is COMMANDS else "receive"
 
 

@@ -76,7 +76,7 @@ class KafkaAuditTrail:
                 return self._read(self._consumer, max(low, end - limit), end)[::-1]
             except KafkaException as exception:
                 raise InfrastructureError(
-                    f"the audit trail, {self._topic}, cannot be read: {_said(exception)}; `perdure topics apply` makes it"
+                    f"the audit trail, {self._topic}, cannot be read: {_said(exception)}; create it with `perdure topics apply`"
                 ) from None
 
     def _ends(self, consumer: Consumer) -> tuple[int, int]:
@@ -90,7 +90,7 @@ class KafkaAuditTrail:
                 time.sleep(0.1)
 
     def close(self) -> None:
-        """Let go."""
+        """Close the clients."""
         with self._lock:
             if self._producer is not None:
                 self._producer.flush(ANSWER_S)

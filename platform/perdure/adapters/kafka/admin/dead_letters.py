@@ -69,7 +69,7 @@ class KafkaDeadLetters:
         try:
             self._admin: Any = AdminClient({**self._settings})
         except KafkaException as exception:
-            raise InfrastructureError(f"a Kafka setting is wrong: {in_words(error_of(exception))}") from None
+            raise InfrastructureError(f"invalid Kafka setting: {in_words(error_of(exception))}") from None
 
     def page(self, limit: int = 100, after: str = "") -> LetterPage:
         """Those that no fact says are done with; partition by partition."""
@@ -125,7 +125,7 @@ class KafkaDeadLetters:
             consumer.close()
 
     def fault_of(self, letter: OpenLetter) -> str:
-        """Why it would be of no use to retry it now; empty when it may go well."""
+        """Why a retry would be useless now; empty: it may succeed."""
         found = letter.letter
         is_task = found.topic.startswith(f"{self._namespace}.tasks.")
         is_produced = found.reason in {NO_TOPIC, REFUSED} and not is_task and found.offset < 0
@@ -142,13 +142,13 @@ class KafkaDeadLetters:
                 )
             return ""
         if is_produced:
-            return "" if self._count_of(found.topic, is_needed=False) else f"topic {found.topic} does not exist: make it"
+            return "" if self._count_of(found.topic, is_needed=False) else f"topic {found.topic} does not exist: create it"
         if found.reason == FORBIDDEN:
             return f"workflow code may not write to {found.topic}; it can only be dropped"
         if not is_task:
-            return f"it was found in {found.topic}, where perdure writes nothing"
+            return f"it was found in {found.topic}, a topic that perdure does not write to"
         if not self._count_of(found.topic, is_needed=False):
-            return f"topic {found.topic} does not exist; `perdure topics apply --queue …` makes it"
+            return f"topic {found.topic} does not exist; create it with `perdure topics apply --queue …`"
         return ""
 
     def retry(self, letters: Sequence[OpenLetter]) -> None:
@@ -170,14 +170,14 @@ class KafkaDeadLetters:
         self._write(records, letters, "retried")
 
     def _is_of_others(self, letter: DeadLetter) -> bool:
-        """Whether a trigger has read it."""
+        """Whether the letter is of a trigger."""
         return letter.offset >= 0 and not letter.topic.startswith(f"{self._namespace}.")
 
     def _fault_of_offer(self, letter: DeadLetter) -> str:
         if not self._count_of(self._ingest, is_needed=False):
-            return f"topic {self._ingest} does not exist; `perdure topics apply` makes it"
+            return f"topic {self._ingest} does not exist; create it with `perdure topics apply`"
         if letter.value is None and letter.reason != TOMBSTONE and self._found_at(letter) is None:
-            return f"the record is not in {letter.topic} any more; it can only be dropped"
+            return f"the record is no longer in {letter.topic}; it can only be dropped"
         return ""
 
     def _offer(self, letter: DeadLetter) -> _Record:
@@ -230,12 +230,12 @@ class KafkaDeadLetters:
             if verdict_of(error) is Verdict.ABORT:
                 producer.abort_transaction(ANSWER_S)
             raise InfrastructureError(
-                f"nothing was {became}: {in_words(error)}; is another `perdure dead-letters` under way? Try again."
+                f"nothing was {became}: {in_words(error)}; is another `perdure dead-letters` running? Retry."
             ) from None
         self._await_visible(max(written))
 
     def _await_visible(self, offset: int) -> None:
-        """A commit returns a moment before readers see what it wrote: who lists next shall see it."""
+        """A commit returns a moment before readers see its records: wait until they do."""
         consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
         until = time.monotonic() + ANSWER_S
         try:
@@ -249,7 +249,7 @@ class KafkaDeadLetters:
             consumer.close()
 
     def _count_of(self, topic: str, *, is_needed: bool = True) -> int:
-        """How many partitions a topic has.
+        """Number of partitions of a topic.
 
         Raises:
             InfrastructureError: Kafka does not answer, or a topic that is needed is not there.
@@ -257,10 +257,10 @@ class KafkaDeadLetters:
         try:
             found: Any = self._admin.list_topics(topic, timeout=ANSWER_S).topics.get(topic) if topic else None
         except KafkaException as exception:
-            raise InfrastructureError(f"Kafka does not answer: {in_words(error_of(exception))}") from None
+            raise InfrastructureError(f"Kafka does not respond: {in_words(error_of(exception))}") from None
         count = 0 if found is None or found.error is not None else len(found.partitions)
         if is_needed and not count:
-            raise InfrastructureError(f"topic {topic} does not exist; `perdure topics apply` makes it")
+            raise InfrastructureError(f"topic {topic} does not exist; create it with `perdure topics apply`")
         return count
 
 
@@ -300,7 +300,7 @@ def _record_at(consumer: Any, topic: str, partition: int, offset: int) -> Any:
 
 
 def _opened(topic: str, partition: int, record: Any) -> DeadLetter:
-    """What is in a record; where that cannot be read, the record itself."""
+    """The fields of a record; if it cannot be read, the record itself."""
     offset, timestamp_ms = record.offset(), record.timestamp()[1]
     try:
         return DEAD_LETTERS.decode(record.value() or b"", dict(headers_left(record)).get(HEADER))
@@ -332,12 +332,12 @@ def _place_of(letter_id: str) -> tuple[int, int]:
     """
     found = _ID.fullmatch(letter_id)
     if found is None:
-        raise UsageError(f"{letter_id[:60]!r} is not the id of a dead letter; `perdure dead-letters list` shows those there are")
+        raise UsageError(f"{letter_id[:60]!r} is not the id of a dead letter; see `perdure dead-letters list`")
     return int(found[1]), int(found[2])
 
 
 def _command_of(letter: DeadLetter) -> AnyCommand:
-    """What is in it.
+    """The command in a record.
 
     Raises:
         UndecodableRecord: no command.

@@ -116,16 +116,16 @@ class ExactWriter:
         self.positions[place] += missing
 
     def flush(self) -> None:
-        """Everything is in the mirror.
+        """Wait until everything is in the mirror.
 
         Raises:
-            KafkaException: it is not; the next session finds out how far it came.
+            KafkaException: it is not; the next session finds its position.
         """
         left = self._producer.flush(WRITE_S)
         if self._faults:
             raise KafkaException(self._faults[0])
         if left:
-            raise KafkaException(KafkaError(_TIMED_OUT, f"{left} records were not taken"))
+            raise KafkaException(KafkaError(_TIMED_OUT, f"{left} records were not accepted"))
 
 
 class CopyWriter:

@@ -1,17 +1,26 @@
-"""A namespace mirrored to another Kafka, so that engines can go on there when the first one is lost: `perdure topics mirror`.
+"""Mirrors a namespace to another Kafka cluster, so that engines can continue there if the first one is
+lost: `perdure topics mirror`.
 
-A copy of records alone is not enough. Events name the offset of the command that caused them, and what engines have committed are offsets of
-commands: a takeover compares the two. So commands and tasks keep their offsets: where the source has no record (markers of transactions,
-aborted records, what was deleted by age) the mirror has padding, which engines and workers skip. The other topics are copied record by record,
-in transactions with the position in the source, so that a mirror that is killed goes on without a loss or a repeat.
+A copy of records alone is not enough. Events name the offset of the command that caused them, and what
+engines have committed are offsets of
+commands: a takeover compares the two. So commands and tasks keep their offsets: where the source has no
+    record (markers of transactions,
+aborted records, what was deleted by age) the mirror has padding, which engines and workers skip. The other
+topics are copied record by record,
+in transactions with the position in the source, so that a mirror that is killed continues without a loss or
+a repeat.
 
 The source may be lost at any moment of a round, so a round has an order:
-1. read what engines and workers have committed, then where events and the like end, then where the commands end;
-2. copy the commands: the mirror has the command of every event that follows. Without it, its offset would be given to another command, which
+1. read what engines and workers have committed, then where events and the like end, then where the commands
+end;
+2. copy the commands: the mirror has the command of every event that follows. Without it, its offset would
+be given to another command, which
    engines would take for one that is done;
 3. copy events, states and the like, up to the ends of step 1 and no further;
-4. copy the tasks. A task without its events would be run in vain; events without their task are mended by step 5;
-5. write what was committed. Until then events are ahead of the committed offset, which engines take for a transaction that was split: they
+4. copy the tasks. A task without its events would be run in vain; events without their task are repaired by
+step 5;
+5. write what was committed. Until then events are ahead of the committed offset, which engines take for a
+transaction that was split: they
    pass over its commands and dispatch its tasks again (`takeover.py`).
 """
 
@@ -50,7 +59,7 @@ PATIENCE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round has done.
+    """Result of one round.
 
     Attributes:
         copied: records.
@@ -84,7 +93,7 @@ class Mirror:
         self._stopping = threading.Event()
 
     def run(self, every_s: float = AGAIN_S, *, once: bool = False, done: Callable[[Round], None] = lambda _: None) -> None:
-        """Round after round; after a failure it goes on from where the mirror is.
+        """Run round after round; after a failure it resumes from the mirror's position.
 
         Args:
             every_s: pause between rounds.
@@ -92,7 +101,8 @@ class Mirror:
             done: called after each round.
 
         Raises:
-            InfrastructureError: the mirror cannot work, or the only round fails again and again; the message says what to do.
+            InfrastructureError: the mirror cannot work, or the only round fails again and again; the
+                message says what to do.
             UsageError: both are the same Kafka.
         """
         began = time.monotonic()
@@ -106,14 +116,14 @@ class Mirror:
             except KafkaException as exception:
                 if self._stopping.is_set():
                     return
-                said = f"the mirror of {self._namespace} could not go on: {in_words(error_of(exception))}"
+                said = f"the mirror of {self._namespace} could not continue: {in_words(error_of(exception))}"
                 if once and time.monotonic() - began > PATIENCE_S:
                     raise InfrastructureError(said) from None
-                self._report(f"{said}; it begins again where it was")
+                self._report(f"{said}; it resumes where it stopped")
                 self._stopping.wait(AGAIN_S)
 
     def request_stop(self) -> None:
-        """Ask for a stop, and return at once; any thread."""
+        """Ask for a stop, and return immediately; any thread."""
         self._stopping.set()
 
 
@@ -181,7 +191,7 @@ class _Session:
         admins: list[Any] = [self._theirs.admin(_nobody), self._ours.admin(_nobody)]
         ids = {each.describe_cluster(request_timeout=ASK_S).result(ASK_S).cluster_id for each in admins}
         if len(ids) == 1:
-            raise UsageError(f"both addresses are those of one Kafka, {ids.pop()}: a mirror is in another")
+            raise UsageError(f"both addresses belong to the same Kafka cluster, {ids.pop()}: mirror to another one")
 
     def _topics(self) -> list[Place]:
         """The partitions that are mirrored; topics that the mirror does not have are made."""
@@ -193,9 +203,7 @@ class _Session:
         }
         wanted = {part: count for part, count in parts.items() if part in (*COPIED, COMMANDS.part) or part.startswith(TASKS)}
         if not {COMMANDS.part, EVENTS.part} <= wanted.keys():
-            raise InfrastructureError(
-                f"there is no namespace {self._namespace} in the source: it has no topics of commands and events"
-            )
+            raise InfrastructureError(f"the source has no namespace {self._namespace}: it lacks the commands and events topics")
         there: Any = self._positions.list_topics(timeout=ASK_S).topics
         if any(f"{self._namespace}.{part}" not in there for part in wanted):
             topics = Topics(self._namespace, self._target)
@@ -204,7 +212,7 @@ class _Session:
             there = self._positions.list_topics(timeout=ASK_S).topics
         for part, count in wanted.items():
             if len(there[f"{self._namespace}.{part}"].partitions) < count:
-                raise InfrastructureError(f"topic {self._namespace}.{part} has {count} partitions, and fewer in the mirror")
+                raise InfrastructureError(f"topic {self._namespace}.{part} has {count} partitions, but fewer in the mirror")
         return [(f"{self._namespace}.{part}", number) for part, count in wanted.items() for number in range(count)]
 
     def _ends_of(self, places: Sequence[Place]) -> dict[Place, int]:
@@ -214,13 +222,13 @@ class _Session:
         return place[0].removeprefix(f"{self._namespace}.")
 
     def _is_own_fact(self, record: Message) -> bool:
-        """Which topics were made, and their ids, is for each Kafka to say."""
+        """Facts that each Kafka records itself: the created topics and their ids."""
         return record.topic() == f"{self._namespace}.{META.part}" and record.key() == FACT_OF_TOPICS.encode()
 
     # ---- positions
 
     def _where(self, places: Sequence[Place]) -> dict[Place, int]:
-        """How far the source was read, by the mirror's own group."""
+        """The position in the source, as committed by the mirror's group."""
         found = self._positions.committed([TopicPartition(*place) for place in places], timeout=ASK_S)
         return {(each.topic, each.partition): max(each.offset, 0) for each in found}
 
@@ -242,7 +250,7 @@ class _Session:
                     deleted.result(ASK_S)
 
     def _groups(self, topics: Sequence[Place]) -> dict[str, list[Place]]:
-        """Who commits offsets of topics that keep them."""
+        """Groups whose offsets are mirrored."""
         groups: dict[str, list[Place]] = {}
         for place in topics:
             part = self._part(place)
@@ -274,7 +282,7 @@ class _Session:
                     if error_of(exception).code() != KafkaError.UNKNOWN_MEMBER_ID:
                         raise
                     raise InfrastructureError(
-                        f"the group {group} is at work in the mirror: it is in use, and must not be written to any more"
+                        f"the group {group} is active in the mirror: the mirror is in use, so nothing may be copied to it any more"
                     ) from None
 
     def _group(self, settings: Mapping[str, Any], group: str) -> Consumer:

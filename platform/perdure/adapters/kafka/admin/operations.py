@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 ASK_S: Final = 10.0
 COUNTED: Final = 10_000
-"""A longer backlog is told by offsets, which count the markers of transactions as well."""
+"""A longer backlog is counted by offsets, which include transaction markers."""
 
 
 class KafkaOperations:
-    """Asks the broker anew each time.
+    """Asks the broker each time.
 
     Args:
         clients: makes Kafka clients.
@@ -47,7 +47,7 @@ class KafkaOperations:
                 for queue, found in sorted(members.items())
             ]
         except KafkaException as exception:
-            raise InfrastructureError(f"Kafka does not answer: {in_words(error_of(exception))}") from None
+            raise InfrastructureError(f"Kafka does not respond: {in_words(error_of(exception))}") from None
 
     def workers(self) -> list[dict[str, Any]]:
         """Each by its name, with the queues that it serves and where it runs.
@@ -61,7 +61,7 @@ class KafkaOperations:
             topics = self._clients.admin(_nobody).list_topics(timeout=ASK_S).topics
             members = self._members([name.removeprefix(self._prefix) for name in topics if name.startswith(self._prefix)])
         except KafkaException as exception:
-            raise InfrastructureError(f"Kafka does not answer: {in_words(error_of(exception))}") from None
+            raise InfrastructureError(f"Kafka does not respond: {in_words(error_of(exception))}") from None
         for queue, found in members.items():
             for name, host in found:
                 queues.setdefault(name, set()).add(queue)

@@ -23,7 +23,7 @@ LONGEST_PAUSE_S: Final = 60.0
 
 
 def fault_of(namespace: str, recorded: str, owner: str) -> str:
-    """Why the owner may not use the namespace; empty: it may, or nobody has been recorded yet."""
+    """Why the owner may not use the namespace; empty: it may, or no owner is recorded yet."""
     if recorded in {"", owner}:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""What `perdure topics` would do, decided from what is wanted, what was found and what is recorded. No I/O."""
+"""Plans `perdure topics`: compares the required, found and recorded topics. No I/O."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done.
+    """Plan of `perdure topics apply`.
 
     Attributes:
         namespace: the prefix of the topics.
@@ -115,35 +115,35 @@ def _limits(partitions: int, kept: int, replicas: int, brokers: int, *, is_recor
     if partitions and kept and partitions != kept:
         how = "recorded" if is_recorded else "found"
         yield (
-            f"--partitions {partitions}: the number is frozen at {kept} ({how}), since with another one workflow ids would lie elsewhere. "
-            "Leave the option out, or begin another namespace"
+            f"--partitions {partitions}: the number is fixed at {kept} ({how}), because with another one workflow ids would map to other partitions. "
+            "Omit the option, or use another namespace"
         )
     if replicas > brokers:
-        yield f"{replicas} replicas need as many brokers, there are {brokers}: add brokers, or begin with --replication {brokers}"
+        yield f"{replicas} replicas need as many brokers, there are {brokers}: add brokers, or start with --replication {brokers}"
 
 
 def _lost(wanted: Wanted, made: Made | None) -> Iterator[str]:
     if made and wanted.topic.part in made.topics:
         yield (
-            f"{wanted.name} is gone: it was made with {made.topics[wanted.topic.part].partitions} partitions and deleted since. "
-            "Restore it; or, to begin anew without what it held, delete all topics of the namespace"
+            f"{wanted.name} is missing: it was created with {made.topics[wanted.topic.part].partitions} partitions and has been deleted. "
+            "Restore it; or, to start over without its data, delete all topics of the namespace"
         )
 
 
 def differences(wanted: Wanted, found: Found, made: Made | None) -> Iterator[str]:
-    """What differs between a topic that exists and what is wanted and recorded of it, in words."""
+    """Differences between an existing topic and its required and recorded state, as text."""
     recorded = made.topics.get(wanted.topic.part) if made else None
     if found.partitions != wanted.partitions:
         yield (
             f"{wanted.name} has {found.partitions} partitions, not {wanted.partitions}"
             + (
-                " as recorded when it was made: partitions must never be added, workflow ids would lie elsewhere"
+                " as recorded when it was created: partitions must never be added, workflow ids would map to other partitions"
                 if recorded
                 else ""
             )
         )
     elif recorded and recorded.id != found.id:
-        yield f"{wanted.name} was deleted and made anew (its id is {found.id}, recorded is {recorded.id}): what it held is lost"
+        yield f"{wanted.name} was deleted and created again (its id is {found.id}, recorded is {recorded.id}): its data is lost"
     if found.replication < wanted.replication:
         yield f"{wanted.name} has {found.replication} replicas, not {wanted.replication}: kafka-reassign-partitions.sh adds some"
     for setting in wanted.configuration:

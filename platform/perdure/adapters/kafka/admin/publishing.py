@@ -43,4 +43,4 @@ def publish_record(
         raise InfrastructureError(f"{topic}: {in_words(error_of(exception))}") from None
     if left or faults:
         why = in_words(faults[0]) if faults else f"Kafka did not answer within {ANSWER_S:.0f} s"
-        raise InfrastructureError(f"nothing was written to {topic}: {why}")
+        raise InfrastructureError(f"the record was not written to {topic}: {why}")

@@ -24,11 +24,11 @@ CLOSE_S: Final = 10.0
 
 
 class Postbox:
-    """An idempotent producer, and the thread that takes the broker's answers.
+    """An idempotent producer, and the thread that receives delivery reports.
 
     Args:
         clients: makes the producer.
-        told: told in words what is wrong just now.
+        told: receives descriptions of current trouble.
     """
 
     def __init__(self, clients: PlainClients, told: Callable[[str], None]) -> None:
@@ -63,7 +63,7 @@ class Postbox:
         self._produce(COMMANDS.encode(command), command.workflow_id, told)
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """Have commands written that nobody waits for."""
+        """Submit commands without waiting for a reply."""
         for command in commands:
             self.send(command)
 
@@ -87,14 +87,16 @@ class Postbox:
             except KafkaException as exception:
                 error = error_of(exception)
                 if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                    raise RequestRefused(f"the command is {len(value)} bytes long, more than Kafka takes") from None
+                    raise RequestRefused(f"the command is {len(value)} bytes long, more than Kafka accepts") from None
                 told(error, None)
                 return
             else:
                 return
 
     def _not_written(self, command: AnyCommand, error: KafkaError, written: Callable[[Place], None] | None) -> None:
-        """Given up by the client after minutes, or its producer has failed for good; whoever waits has been told that it may be done."""
+        """The client has given up after minutes, or its producer has failed; waiting callers were told that
+        it may have been done.
+        """
         self._told(f"{type(command).__name__} for {command.workflow_id!r} was not written: {in_words(error)}")
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - how the client names its own errors
             with self._lock:

@@ -32,12 +32,12 @@ MISSING_S: Final = 5.0
 
 
 class Mailbox:
-    """A thread that takes the replies to an address of its own.
+    """A thread that receives the replies to its own address.
 
     Args:
         clients: makes the consumer.
         deliver: takes replies, those of one fetch at a time; on this thread.
-        told: told in words what is wrong just now.
+        told: receives descriptions of current trouble.
 
     Attributes:
         address: resolved when replies to it are heard; fails when there is no such topic.
@@ -55,7 +55,7 @@ class Mailbox:
 
     @property
     def has_failed(self) -> bool:
-        """Whether nothing is going to be heard."""
+        """Whether no replies will be received any more."""
         return self.address.done() and not self.address.cancelled() and self.address.exception() is not None
 
     def close(self) -> None:
@@ -116,4 +116,4 @@ class Mailbox:
 
 
 def _missing(topic: str) -> str:
-    return f"topic {topic} does not exist: `perdure topics apply` makes it; see that the namespace is the right one"
+    return f"topic {topic} does not exist: create it with `perdure topics apply`; check the namespace"

@@ -27,7 +27,8 @@ BEGUN_S = 10.0
 
 
 class StateFeed:
-    """Follows the topic from where it ends, in a thread of its own, as no member of any group. Belongs to the loop that starts it.
+    """Follows the topic from its end, in a separate thread and outside any group. Belongs to the loop that
+    starts it.
 
     Args:
         clients: makes the consumer.
@@ -55,10 +56,10 @@ class StateFeed:
         self._thread.start()
 
     async def begun(self) -> None:
-        """Wait until it knows where the topic ends.
+        """Wait until the end of the topic is known.
 
         Raises:
-            InfrastructureError: it cannot be told yet.
+            InfrastructureError: it is not known yet.
         """
         if self._has_begun.is_set():
             return
@@ -67,10 +68,10 @@ class StateFeed:
                 await self._has_begun.wait()
         except TimeoutError:
             said = f" ({self.trouble})" if self.trouble else ""
-            raise InfrastructureError(f"{self._topic} cannot be followed yet{said}: ask again") from None
+            raise InfrastructureError(f"{self._topic} cannot be followed yet{said}: retry") from None
 
     async def positions(self) -> list[Position]:
-        """Where the events end, each partition: a reader that is there has the states that were told."""
+        """The ends of the events, by partition: a reader that has reached them has all published states."""
         return await asyncio.to_thread(self._positions)
 
     async def close(self) -> None:

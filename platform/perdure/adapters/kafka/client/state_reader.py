@@ -1,4 +1,4 @@
-"""What everybody may see of a namespace, without PostgreSQL: states from the table, histories from their owners."""
+"""Public reads of a namespace without PostgreSQL: states from the table, histories from the owning engines."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class StateReader:
         try:
             reply = self._ask(command, HISTORY_S)
         except EngineUnavailable as error:
-            raise InfrastructureError(f"histories are read out by the engines. {error}") from error
+            raise InfrastructureError(f"histories are served by the engines. {error}") from error
         if not isinstance(reply, History):
-            raise InfrastructureError(f"the engine sent {type(reply).__name__} for a history: is it of an older version?")
+            raise InfrastructureError(f"the engine sent {type(reply).__name__} for a history: does it run an older version?")
         return reply
 
     def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
@@ -72,7 +72,7 @@ class StateReader:
         return self._table.select(query)
 
     def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
-        """How many workflows there are, by (type, status)."""
+        """Number of workflows, by (type, status)."""
         self._table.catch_up()
         return self._table.counts(query or ListQuery())
 
@@ -81,5 +81,5 @@ class StateReader:
         return True
 
     def close(self) -> None:
-        """Let go of the table."""
+        """Close the table."""
         self._table.close()

@@ -31,7 +31,8 @@ ASK_S: Final = 5.0
 STILL_S: Final = 10.0
 """While the table is loaded: without any record for this long, the broker does not answer; seconds."""
 OPEN_S: Final = 2.0
-"""How long a read waits for a transaction that is open in the topic. An engine that died in one leaves it open for longer; then the
+"""How long a read waits for an open transaction, seconds. An engine that died in one leaves it open for
+longer; then the table is read as it is,
 table is read as it is, and that partition is not waited for again until it moves; seconds.
 """
 WAIT_MS: Final = 10
@@ -43,7 +44,7 @@ IDLE_S: Final = 5.0
 
 
 class StateTable:
-    """Loads with `start`, in a thread of its own, and then follows.
+    """Loads with `start`, in a separate thread, and then follows.
 
     Args:
         clients: makes the consumer.
@@ -106,7 +107,7 @@ class StateTable:
         """Wait until the table is where the topic ended at the time of the call.
 
         Args:
-            workflow_id: the partition that it lies on; empty: all of them.
+            workflow_id: the partition that it is on; empty: all of them.
 
         Raises:
             InfrastructureError: Kafka does not answer, or there is no such topic.
@@ -125,7 +126,7 @@ class StateTable:
                     still_s = now - max(since, self._moved_at)
                     if still_s > STILL_S:
                         raise InfrastructureError(
-                            f"the states in {self._topic} cannot be read{self._said}; nothing came for {still_s:.0f} s"
+                            f"the states in {self._topic} cannot be read{self._said}; no data for {still_s:.0f} s"
                         )
                 elif now - since > OPEN_S:
                     self._stuck.update((partition, self._positions[partition]) for partition in behind)
@@ -153,7 +154,7 @@ class StateTable:
                 raise self._fault
             if not self._positions:
                 raise InfrastructureError(
-                    f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not answer{self._said}: see that it runs and can be "
+                    f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not respond{self._said}: check that it runs and is "
                     "reached"
                 )
 
@@ -199,7 +200,7 @@ class StateTable:
                 continue
             if found.error is not None or not found.partitions:
                 raise InfrastructureError(
-                    f"topic {self._topic} does not exist: `perdure topics apply` makes it; see that the namespace is the right one"
+                    f"topic {self._topic} does not exist: create it with `perdure topics apply`; check the namespace"
                 )
             consumer.assign([TopicPartition(self._topic, partition, 0) for partition in found.partitions])
             with self._lock:
@@ -249,7 +250,7 @@ class StateTable:
 
 
 def _unreadable(workflow_id: str, before: WorkflowState | None, reason: str) -> WorkflowState:
-    """What is shown of a state that cannot be read: that it cannot, and what was known before."""
+    """The state shown for a record that cannot be read: that fact, plus the last known state."""
     if before is None:
         return WorkflowState(
             workflow_id, "", "", status=Status.SUSPENDED, started_at=0, updated_at=0, closed_at=0, history_length=0, reason=reason

@@ -38,10 +38,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ASK_AGAIN_S: Final = 5.0
-"""Who waits for a run to close asks again as often, since an engine that was restarted has forgotten who waits; seconds."""
+"""Interval at which a waiting request is repeated, seconds: a restarted engine has forgotten its waiting
+clients.
+"""
 
 ABANDONED_S: Final = 30.0
-"""Who waits without a limit gives up when no engine has taken what was asked for this long: time for a takeover, seconds."""
+"""Time after which a request without a limit gives up if no engine has taken it, seconds: time for a
+takeover.
+"""
 
 LOOK_S: Final = 2.0
 CLOSED: Final = "this client is closed: connect again"
@@ -58,7 +62,8 @@ def connect(url: str) -> KafkaTransport:
 
 
 class KafkaTransport:
-    """`client.ports.Transport` through the topics of a namespace. Connects with the first request, in threads of its own.
+    """`client.ports.Transport` through the topics of a namespace. Connects on the first request, in
+    separate threads.
 
     What is asked while no engine runs is kept, and done when one does.
 
@@ -148,11 +153,11 @@ class KafkaTransport:
             self._asked.pop(command.request_id, None)
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """Hand over commands that nobody waits for."""
+        """Submit commands without waiting for a reply."""
         self._opened()[1].submit(commands)
 
     async def close(self) -> None:
-        """Write what still waits, and let go."""
+        """Write the waiting commands, then close."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -227,12 +232,12 @@ class KafkaTransport:
             return EngineUnavailable(self._no_answer(command, timeout_s))
         if taken:
             return EngineUnavailable(
-                f"the engine took {type(command).__name__} for {command.workflow_id!r} ({where}) and gave no answer within "
-                f"{timeout_s:g} s: it is busy or was restarted; look at its log. Asking again is safe."
+                f"the engine took {type(command).__name__} for {command.workflow_id!r} ({where}) but did not answer within "
+                f"{timeout_s:g} s: it is busy or was restarted; see its log. It is safe to retry."
             )
         return EngineUnavailable(
             f"no engine has taken {type(command).__name__} for {command.workflow_id!r} ({where}) within {timeout_s:g} s: start one with "
-            f"`perdure engine APP --namespace {self._clients.namespace}`. It is kept, and done then."
+            f"`perdure engine APP --namespace {self._clients.namespace}`. The request is stored and will be processed then."
         )
 
     def _no_answer(self, command: Request, timeout_s: float) -> str:
@@ -240,11 +245,11 @@ class KafkaTransport:
         brokers = self._clients.settings.get("bootstrap.servers", "")
         return (
             f"{type(command).__name__} for {command.workflow_id!r} had no answer within {timeout_s:g} s from Kafka at {brokers}{said}: see "
-            "that it runs and can be reached, and that an engine runs. Asking again is safe."
+            "that it runs and is reachable, and that an engine runs. It is safe to retry."
         )
 
     def _is_taken(self, place: Place) -> bool | None:
-        """Whether an engine is done with the command there; None when Kafka does not say."""
+        """Whether an engine has processed the command; None: Kafka does not say."""
         try:
             wanted = [TopicPartition(self._clients.topic("commands"), place[0])]
             found: Any = self._offsets().committed(wanted, timeout=LOOK_S)[0]

@@ -35,9 +35,7 @@ def parsed(url: str) -> tuple[str, dict[str, Any]]:
     parts = urlsplit(url)
     namespace = unquote(parts.path.strip("/"))
     if parts.scheme != "kafka" or not parts.netloc or not namespace:
-        raise UsageError(
-            f'the address {url!r} is not understood; write "kafka://localhost:9092/shop": brokers, then the namespace'
-        )
+        raise UsageError(f'invalid address {url!r}; write "kafka://localhost:9092/shop": brokers, then the namespace')
     if "@" in parts.netloc:
         raise UsageError("keep the password out of the address: set PERDURE_KAFKA_SASL_USERNAME and PERDURE_KAFKA_SASL_PASSWORD")
     topics.name_of(namespace, topics.COMMANDS)

@@ -1,4 +1,4 @@
-"""Where a topic ends now."""
+"""End offsets of a topic."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ ASK_S: Final = 5.0
 
 
 class Ends:
-    """Asks the broker; threads may share it. READ_UNCOMMITTED: an answer may come a moment before what it is about shows.
+    """Asks the broker for end offsets; thread-safe. READ_UNCOMMITTED: a record may be counted a moment
+    before it is visible.
 
     Of a consumer (0.3 ms), since the admin client's `list_offsets` takes seconds now and then.
 
     Args:
         clients: makes the consumer.
         topic: its name.
-        troubled: told in words what is wrong just now.
+        troubled: receives descriptions of current trouble.
     """
 
     def __init__(self, clients: PlainClients, topic: str, troubled: Callable[[str], None]) -> None:
@@ -53,7 +54,7 @@ class Ends:
                 raise self._unknown(error) from None
 
     def count(self) -> int:
-        """How many partitions the topic has.
+        """Number of partitions of the topic.
 
         Raises:
             InfrastructureError: the broker does not say, or there is no such topic.
@@ -65,7 +66,7 @@ class Ends:
                 raise self._unknown(error) from None
         if found.error is not None or not found.partitions:
             raise InfrastructureError(
-                f"topic {self._topic} does not exist: `perdure topics apply` makes it; see that the namespace is the right one"
+                f"topic {self._topic} does not exist: create it with `perdure topics apply`; check the namespace"
             )
         return len(found.partitions)
 
@@ -84,6 +85,6 @@ class Ends:
         said = in_words(error_of(exception))
         self._troubled(said)
         return InfrastructureError(
-            f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not say where {self._topic} ends ({said}): see that it "
-            "runs and can be reached"
+            f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not report the end of {self._topic} ({said}): check that it "
+            "runs and is reachable"
         )

@@ -35,11 +35,13 @@ class GroupMember:
 
     Args:
         on_assigned: called inside the rebalance, after new partitions were assigned.
-        on_revoked: called inside the rebalance, while the partitions are still ours: their offsets can be committed.
+        on_revoked: called inside the rebalance, while the partitions are still ours: their offsets can
+            be committed.
         on_lost: called when they are another member's already; like `on_revoked` by default.
         is_cooperative: only partitions that change hands are revoked; else all are, in each rebalance.
-        is_paused_at_first: partitions come paused, until `begin` says from which offset to read them. False: they are read from their
-            committed offsets at once, and `on_assigned` has to resume or hold them.
+        is_paused_at_first: partitions come paused, until `begin` says from which offset to read them.
+            False: they are read from their committed offsets immediately, and `on_assigned` has to
+                resume or hold them.
 
     Attributes:
         metadata: the group's, as it was in the last rebalance; None: we were no member.
@@ -100,7 +102,7 @@ class GroupMember:
         self.seek(place, offset)
 
     def seek(self, place: Place, offset: int) -> None:
-        """Go on at this offset.
+        """Continue at this offset.
 
         Raises:
             KafkaException: the partition has just gone.

@@ -1,8 +1,11 @@
-"""Where the partitions of a group begin, and the fence for an owner that stands in the way.
+"""First offsets of a group's partitions, and the fence against a stuck previous owner.
 
-An owner that dies within a transaction leaves the transaction open, and the broker looks for such ones every 10 s only. Until then
-its partitions' committed offsets are pending and cannot be read. So every owner writes its transactional id into the metadata of the
-offsets it commits, and a new owner ends the open transaction itself: a producer that is initialised with that id fences the old one.
+An owner that dies within a transaction leaves the transaction open, and the broker looks for such ones
+every 10 s only. Until then
+its partitions' committed offsets are pending and cannot be read. So every owner writes its transactional id
+into the metadata of the
+offsets it commits, and a new owner ends the open transaction itself: a producer that is initialised with
+that id fences the old one.
 An owner whose transactions end is never fenced: in a planned move it is alive, and serves other partitions.
 """
 
@@ -83,9 +86,11 @@ class OwnerFence:
         return committed(reader, places, REQUEST_TIMEOUT_S)
 
     def owners(self, places: Collection[Place]) -> dict[Place, str]:
-        """Who owned each partition last, by the id that was written with its offset; not where that is our own.
+        """Previous owner of each partition, by the id written with its offset; omitted where that is our
+        own.
 
-        Of a consumer that does not wait for open transactions: their offsets, and the ids in them, are not there yet. That loses
+        Of a consumer that does not wait for open transactions: their offsets, and the ids in them, are not
+        there yet. That loses
         nothing, for an owner commits its id alone, in a claim, before it begins anything else.
         """
         if not places:
@@ -115,7 +120,7 @@ class OwnerFence:
 
     def _fence(self, owner: str) -> None:
         """End the open transaction of an owner: the broker aborts it when another producer is initialised with its id."""
-        self._status.report(f"{self._role} {owner} has left a transaction open and does not end it: it is fenced")
+        self._status.report(f"{self._role} {owner} has left a transaction open; fencing it")
         self._status.counts.owners_fenced += 1
         self._clients.producer(self._on_error, owner).init_transactions(FENCE_TIMEOUT_S)
 

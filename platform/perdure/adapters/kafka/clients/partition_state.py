@@ -39,7 +39,7 @@ class PartitionState(Enum):
 
 
 class PartitionEvent(Enum):
-    """What happens to an assignment."""
+    """Event in the life of an assignment."""
 
     HANDED_OVER = auto()
     """To the takeover's thread."""
@@ -115,7 +115,7 @@ class Assignments:
         return self._by_place.keys()
 
     def state_of(self, place: Place) -> PartitionState:
-        """Where a partition is in its life; REVOKED when it is not ours."""
+        """State of a partition; REVOKED when it is not ours."""
         found = self._by_place.get(place)
         return found.state if found is not None else PartitionState.REVOKED
 

@@ -74,10 +74,10 @@ class PlainClients:
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
     def tail(self, on_error: Told, wait_ms: int = 100, isolation: str = "read_committed") -> Consumer:
-        """Reads partitions that it is told, as no member of any group.
+        """A consumer of assigned partitions, outside any group.
 
         Args:
-            on_error: told in words.
+            on_error: receives errors as text.
             wait_ms: how long the broker waits for records; that an end was reached is known so much later.
             isolation: or read_uncommitted.
         """
@@ -90,12 +90,12 @@ class PlainClients:
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
     def projection(self, on_error: Told, *, is_member: bool = True) -> Consumer:
-        """Reads states and events for a projector; where from, it says itself.
+        """A consumer of states and events for a projector, which sets the offsets itself.
 
         Partitions are shared by ranges, so that a member has the states and the events of a workflow.
 
         Args:
-            on_error: told in words.
+            on_error: receives errors as text.
             is_member: of the projectors' group; else it is assigned what it reads.
         """
         config: dict[str, Any] = {

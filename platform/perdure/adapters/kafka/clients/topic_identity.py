@@ -1,4 +1,4 @@
-"""Which topic it is: names come again when a topic is deleted and made anew, ids do not."""
+"""Identity of a topic: a name may be reused when a topic is deleted and created again, an id may not."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ AGAIN_S: Final = 0.2
 
 
 def identity_of_events(clients: EngineClients, status: Status, is_given_up: Callable[[float], bool]) -> str:
-    """The events topic of a namespace, as text: cluster, topic id, namespace. Waits for the broker and the topic, with the reason told.
+    """The events topic of a namespace, as text: cluster, topic id, namespace. Waits for the broker and the
+    topic, with the reason told.
 
     Args:
         clients: makes the client.
-        status: told of waits.
+        status: records waits.
         is_given_up: waits for so many seconds; True ends the wait.
 
     Raises:

@@ -18,17 +18,20 @@ HEARTBEAT_MS: Final = 300
 """A member learns of a rebalance with its next heartbeat: at most this late when a peer leaves."""
 
 MAX_POLL_INTERVAL_MS: Final = 300_000
-"""A commit is repeated until its outcome is known, which took 12 s when a broker failed; no poll meanwhile."""
+"""Longer than any commit, which is repeated until its outcome is known (12 s when a broker failed), without
+a poll.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineClients:
-    """Makes the clients of one engine.
+    """Creates the clients of one engine.
 
     Attributes:
         namespace: prefix of the topics, and of the group and the transactional ids.
-        instance: names this engine; no two that run at once have the same.
-        settings: of librdkafka, for every client: bootstrap.servers, security and what else is not ours; and of a schema registry.
+        instance: names this engine; unique among running processes.
+        settings: of librdkafka, for every client: bootstrap.servers, security and what else is not
+            ours; and of a schema registry.
         protocol: of the group; `consumer` is KIP-848.
         is_static: whether the member keeps its partitions over a restart under the same name.
         session_timeout_ms: after which a silent engine loses its partitions (classic protocol).
@@ -83,11 +86,11 @@ class EngineClients:
         return Consumer(self._with_settings(config, on_error))
 
     def stranger(self, group: str, on_error: Callable[[str], None]) -> Consumer:
-        """Of topics of others, a member of another group.
+        """A consumer of other systems' topics, in another group.
 
         Args:
             group: its name.
-            on_error: told in words.
+            on_error: receives errors as text.
         """
         config = {
             **self._reading(),
@@ -107,14 +110,17 @@ class EngineClients:
         return Consumer(self._with_settings(config, on_error))
 
     def offsets(self, on_error: Callable[[str], None], group: str = "") -> Consumer:
-        """Of committed offsets and their metadata, with those that open transactions hold not waited for; never a member of the group.
+        """A consumer for reading committed offsets, without waiting for open transactions; never a member
+        of the group.
 
         Args:
-            on_error: told in words.
+            on_error: receives errors as text.
             group: whose; the engines' by default.
 
-        `AdminClient.list_consumer_group_offsets` would say the same, and ends the whole process when the coordinator moves while it is
-        asked: an assertion of librdkafka's, https://github.com/confluentinc/librdkafka/issues/3663 and 4605.
+        `AdminClient.list_consumer_group_offsets` would say the same, and ends the whole process when the
+        coordinator moves while it is
+        asked: an assertion of librdkafka's, https://github.com/confluentinc/librdkafka/issues/3663 and
+            4605.
         """
         return Consumer(
             self._with_settings(

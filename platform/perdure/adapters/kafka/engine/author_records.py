@@ -1,6 +1,8 @@
-"""Topics of authors, which workflow code writes to: one that is missing, or refuses a record, must not stop a partition.
+"""Your topics, which workflow code writes to: a missing topic, or one that rejects records, must not block
+a partition.
 
-What cannot lie in its topic has to be known before a transaction begins. So a delivery that fails aborts its transaction once; when the
+What cannot be stored in its topic has to be known before a transaction begins. So a delivery that fails
+aborts its transaction once; when the
 batch is done again, records for that topic are dead letters.
 """
 
@@ -24,7 +26,7 @@ REFUSED_FOR_S: Final = 30.0
 NO_TOPIC: Final = "no_topic"
 FORBIDDEN: Final = "forbidden"
 REFUSED: Final = "refused"
-"""Why a record is a dead letter."""
+"""Reason of a dead letter: the topic rejected the record."""
 
 REFUSALS: Final = frozenset(
     {
@@ -38,11 +40,11 @@ REFUSALS: Final = frozenset(
         KafkaError.RECORD_LIST_TOO_LARGE,
     }
 )
-"""What is about the topic and the record, not about the broker or the transaction."""
+"""Errors about the topic and the record, not about the broker or the transaction."""
 
 
 class AuthorRecords:
-    """What is known of authors' topics.
+    """Known faults of your topics.
 
     Args:
         layout: asks the broker.
@@ -61,15 +63,15 @@ class AuthorRecords:
             self._counts[topic] = 0 if self._layout.is_ours(topic) else self._layout.count_of(topic)
 
     def fault_of(self, topic: str) -> tuple[str, str] | None:
-        """Why a record cannot lie there: one word, and words for people."""
+        """Why a record cannot be written there: a code, and a message."""
         if not self._counts.get(topic):
             if self._layout.is_ours(topic):
-                return FORBIDDEN, "this topic is perdure's own: nobody else writes there"
-            return NO_TOPIC, "there is no such topic: make it, then `perdure dead-letters retry`"
+                return FORBIDDEN, "this topic belongs to perdure: workflow code may not write to it"
+            return NO_TOPIC, "no such topic: create it, then `perdure dead-letters retry`"
         if topic in self._refused:
             since, why = self._refused[topic]
             if time.monotonic() - since < REFUSED_FOR_S:
-                return REFUSED, f"its topic refuses records ({why}): mend that, then `perdure dead-letters retry`"
+                return REFUSED, f"its topic rejects records ({why}): fix that, then `perdure dead-letters retry`"
             del self._refused[topic]
         return None
 

@@ -1,4 +1,4 @@
-"""What goes out: a batch and what was put aside, as records of one transaction."""
+"""Writes a batch, and the records set aside, to Kafka in one transaction."""
 
 from __future__ import annotations
 
@@ -144,14 +144,14 @@ class Outgoing:
         self._write_letter(producer, letter)
 
     def _write_author(self, producer: Producer, workflow_id: str, record: RecordProduced) -> None:
-        """A record of the author's to its topic; a dead letter when it cannot lie there."""
+        """Write a record of workflow code to its topic, or a dead letter if the topic cannot accept it."""
         headers: Any = [(each.name, each.value) for each in record.headers]
         if not (fault := self._author.fault_of(record.topic)):
             partition = -1 if record.key is not None else self._author.any_partition(record.topic)
             self._produce(producer, record.topic, record.value, record.key, partition, headers, self._author.on_delivered)
             return
         reason, message = fault
-        message = f"workflow {workflow_id!r} has produced it, and {message}"
+        message = f"workflow {workflow_id!r} produced it; {message}"
         self._status.counts.undeliverable += 1
         self._status.report_letter(
             f"a record for topic {record.topic}: {message}; it is in {self._layout.dead_letters} ({reason})"
@@ -175,7 +175,7 @@ class Outgoing:
         if refused.code == "already_started":
             return
         topic, partition, offset = place.topic, place.partition, place.offset
-        message = f"the command that it led to was refused: {refused.message}"
+        message = f"the resulting command was refused: {refused.message}"
         self._status.report_letter(
             f"{topic}, partition {partition}, offset {offset}: {message}; it is in {self._layout.dead_letters}"
         )
@@ -193,7 +193,7 @@ class Outgoing:
         self._write_letter(producer, letter)
 
     def write_asides(self, producer: Producer, asides: Iterable[Entry]) -> None:
-        """What was put aside."""
+        """Write the records set aside."""
         commands = self._layout.commands
         for what, partition, offset, record in asides:
             match what:

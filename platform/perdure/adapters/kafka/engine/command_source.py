@@ -1,4 +1,6 @@
-"""Where commands come in: Kafka's records and what this process submits, looked at in turns, since nothing can wait for both."""
+"""Command source. Alternates between polling Kafka and draining the in-process channel, because librdkafka
+cannot wait on both.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,19 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Batch
 
 POLL_S: Final = 0.05
-"""How late a command of this process may be found when there have been none for a while, seconds."""
+"""Maximum delay of an in-process command after a quiet while, seconds."""
 
 TURN_LENGTH_S: Final = 0.000_5
 """While commands of this process are expected, Kafka and they are looked at in turns of this length, seconds."""
 
 JOIN_S: Final = 0.005
-"""How often Kafka is looked at while a batch waits for steps, seconds: longer than the engine lets it wait."""
+"""How often Kafka is polled while a batch waits for steps, seconds: longer than the engine lets it wait."""
 
 FAST_POLL_FOR_S: Final = 1.0
 """After a command of this process, others are expected for this time, seconds."""
 
 ERROR_OVER_AFTER_S: Final = 10.0
-"""An error of the consumer that has not come again after this time is over, seconds."""
+"""A consumer error that has not recurred for this long is over, seconds."""
 
 
 class Inlet:
@@ -61,7 +63,7 @@ class Inlet:
 
     @property
     def has_recovered(self) -> bool:
-        """Whether the consumer's last error has not come again for a while."""
+        """Whether the consumer's last error has not recurred for a while."""
         return time.monotonic() - self._erred_at > ERROR_OVER_AFTER_S
 
     def wait_for_steps(self, consumer: Consumer, limit: int, timeout_s: float) -> None:
@@ -117,7 +119,7 @@ class Inlet:
         if error.fatal():
             raise InfrastructureError(
                 f"this engine's membership of group {self._clients.group} has ended ({in_words(error)}); if another process runs as "
-                f"{self._clients.instance!r}, give each a name of its own"
+                f"{self._clients.instance!r}, give each its own name"
             )
         self._status.trouble = in_words(error)
         self._status.waits(f"commands of {self._topic}")

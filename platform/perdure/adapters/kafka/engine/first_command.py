@@ -1,4 +1,6 @@
-"""Where the commands of a partition begin for its new owner: what was committed, against what its events say."""
+"""Finds a partition's first command for its new owner, from the committed offset and the partition's
+events.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What Kafka says of the commands of a partition.
+    """Offsets of a partition's commands, as Kafka reports them.
 
     Attributes:
         committed: the committed offset; -1: none.
@@ -29,7 +31,7 @@ NOTHING_KNOWN: Final = Bounds(-1, 0, 0)
 
 
 def first_command(partition: int, bounds: Bounds, caused_by: int, *, layout: Layout, status: Status) -> tuple[int, bool]:
-    """Where to begin. What an operator should know is reported.
+    """The first command to hand out. Problems are reported to the operator.
 
     Args:
         partition: its number.
@@ -39,7 +41,8 @@ def first_command(partition: int, bounds: Bounds, caused_by: int, *, layout: Lay
         status: for reports and counts.
 
     Returns:
-        The offset of the first command to hand out; and whether events were ahead of the committed offset, so that tasks have to be
+        The offset of the first command to hand out; and whether events were ahead of the committed offset,
+        so that tasks have to be
         sent again.
     """
     offset = bounds.committed if bounds.committed >= 0 else bounds.low
@@ -71,7 +74,7 @@ def _report_deleted(partition: int, offset: int, low: int, layout: Layout, statu
 def _report_recreated(partition: int, caused_by: int, high: int, layout: Layout, status: Status) -> None:
     status.report(
         f"ALARM: {layout.events}, partition {partition}, holds events of a command at offset {caused_by}, where {layout.commands} ends "
-        f"at {high}: the topic of commands was created anew. Its commands are taken from the beginning of what is there.",
+        f"at {high}: the commands topic was created again. Its commands are processed from its current beginning.",
         topic=layout.events,
         partition=partition,
     )
@@ -80,7 +83,7 @@ def _report_recreated(partition: int, caused_by: int, high: int, layout: Layout,
 def _report_split(partition: int, caused_by: int, offset: int, layout: Layout, status: Status) -> None:
     status.report(
         f"ALARM: {layout.events}, partition {partition}, is ahead of the committed offset {offset}: a transaction was split when an "
-        f"engine and a broker died together. The commands up to {caused_by} are skipped, for they are in the history; tasks that have "
+        f"engine and a broker died together. The commands up to {caused_by} are skipped, because they are in the history; tasks that have "
         "not ended are sent again under the same tokens.",
         topic=layout.events,
         partition=partition,

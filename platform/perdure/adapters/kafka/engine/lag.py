@@ -1,4 +1,4 @@
-"""How far behind its partitions' ends an engine is."""
+"""Lag of an engine behind its partitions' ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def lag_of(consumer: Consumer, topic: str, partitions: Collection[int], last_offset: Callable[[int], int]) -> dict[int, int]:
-    """By partition: the records after the last command taken. As the client knows them from what it fetched: nobody is asked.
+    """Records after the last taken command, by partition, from the client's fetch state: no broker is
+    asked.
 
     A transaction's markers count as records; they go with the next command.
 

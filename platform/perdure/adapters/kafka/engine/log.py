@@ -36,7 +36,8 @@ IDLE_COMMIT_AFTER_S: Final = 1.0
 class KafkaLog:
     """`engine.ports.Log` on a namespace of Kafka topics.
 
-    The owner hears of partitions when their store has been restored and they have been claimed, and when they were taken away.
+    The owner hears of partitions when their store has been restored and they have been claimed, and loses
+    them when they are reassigned.
     Until then, and afterwards, a commit that concerns them is aborted.
 
     Args:
@@ -112,7 +113,7 @@ class KafkaLog:
             self._settle()
 
     def input_of(self, workflow_id: str) -> tuple[int, int]:
-        """Where a workflow id lies, and the last command taken from there."""
+        """The partition of a workflow id, and the last command taken from it."""
         partition = self._layout.place_of(workflow_id)
         return partition, self._intake.last_offset(partition)
 
@@ -134,7 +135,7 @@ class KafkaLog:
             self._channel.deliver(Batch(replies=local))
 
     def can_answer(self, address: str) -> bool:
-        """Whether anybody gets a reply to the address."""
+        """Whether a client receives replies to the address."""
         match addresses.parse(address):
             case addresses.Caller(partition):
                 return partition < self._layout.count_of(self._layout.replies)
@@ -157,7 +158,7 @@ class KafkaLog:
         self._channel.wake()
 
     def close(self) -> None:
-        """Leave the group; others take over at once."""
+        """Leave the group; others take over immediately."""
         self._is_opening = False
         self._ownership.close()
         self._intake.forget()
@@ -170,7 +171,7 @@ class KafkaLog:
         return self._intake.has_taken if self._owner is None else self._owner.has_open_batch
 
     def _take_ready(self, limit: int) -> list[AnyCommand]:
-        """What is there; what was put aside by itself is written at once."""
+        """Take the ready commands; records that were set aside alone are written immediately."""
         intake = self._intake
         self._inlet.look(self._ownership.consumer.consume(max(1, limit - intake.waiting), 0))
         while limit > 0 and intake.has_ready:
@@ -182,11 +183,11 @@ class KafkaLog:
         return []
 
     def _commit_by_itself(self) -> bool:
-        """What was put aside, and offsets that are not committed yet."""
+        """Commit records that were set aside, and pending offsets."""
         try:
             self._commit(Batch())
         except CommitAborted as error:
-            self.status.report(f"{error}; nothing is lost, trying again")
+            self.status.report(f"{error}; no data lost, retrying")
             self.abort()
             self._settle()
             return False

@@ -22,7 +22,7 @@ _AT_THE_TAKEOVER: Final = frozenset({PartitionState.RESTORING, PartitionState.RE
 
 
 class Membership:
-    """What an engine knows of its partitions, by their numbers.
+    """The partitions of an engine, by number.
 
     Args:
         topic: of commands.

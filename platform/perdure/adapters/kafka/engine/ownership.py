@@ -36,7 +36,7 @@ Write = Callable[["Producer"], None]
 
 
 class Standing(Enum):
-    """How this engine stands with its group, as far as its transactions tell."""
+    """State of this engine's group membership, as far as its transactions show."""
 
     MEMBER = auto()
     SUSPECT = auto()
@@ -124,7 +124,7 @@ class Ownership:
         return self.membership.live
 
     def close(self) -> None:
-        """Leave the group; others take over at once. Idempotent."""
+        """Leave the group; others take over immediately. Idempotent."""
         consumer, self._consumer = self._consumer, None
         if self.takeover is not None:
             self.takeover.stop()
@@ -146,7 +146,7 @@ class Ownership:
             CommitAborted: some of them are not ours, or not any more.
         """
         if strays := partitions - self.membership.live:
-            raise CommitAborted(f"partitions {sorted(strays)} have been taken from this engine")
+            raise CommitAborted(f"partitions {sorted(strays)} were reassigned to another engine")
 
     def run(self, write: Write, offsets: Mapping[int, int]) -> None:
         """One transaction.
@@ -161,7 +161,7 @@ class Ownership:
         metadata = self.membership.metadata
         if metadata is None:
             self._suspect()
-            raise CommitAborted("this engine is no member of its group at the moment")
+            raise CommitAborted("this engine is not a member of its group at the moment")
         try:
             self._transactions.run(write, self._with_our_id(offsets), metadata)
         except TooLarge:
@@ -223,7 +223,7 @@ class Ownership:
         if added := sorted(partition for partition in fresh if partition >= self._layout.partitions):
             raise InfrastructureError(
                 f"topic {self._layout.commands} had {self._layout.partitions} partitions, and now partitions {added} were added: "
-                "workflow ids would lie elsewhere. Partitions must never be added; see `perdure topics check`."
+                "workflow ids would map to other partitions. Partitions must never be added; see `perdure topics check`."
             )
 
     def _release(self) -> None:
@@ -256,7 +256,7 @@ class Ownership:
             self.run(write, {each.partition: each.offset for each in mine})
         except CommitAborted as error:
             partitions = [each.partition for each in mine]
-            self._status.report(f"partitions {partitions} could not be claimed: {error}; trying again")
+            self._status.report(f"partitions {partitions} could not be claimed: {error}; retrying")
             return
         self._to_claim = []
         for each in mine:

@@ -1,4 +1,6 @@
-"""What comes in: records become commands; what cannot be one is put aside and written elsewhere with the same transaction."""
+"""Decodes records into commands; a record that is not a valid command is set aside and written elsewhere in
+the same transaction.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,7 @@ _ASIDES: Final = frozenset({DeadLettered, Padding, Rerouted})
 
 
 class Intake:
-    """What was found and is not committed, in order.
+    """Pending commands: decoded and not yet committed, in order.
 
     Args:
         partition_of: where a workflow id lies.
@@ -115,7 +117,7 @@ class Intake:
         return offset - 1
 
     def offset_of(self, partition: int) -> int:
-        """What a transaction that concerns the partition commits."""
+        """Offsets that a transaction commits for the partition."""
         return self.covered.get(partition, self._committed[partition])
 
     # ---- in
@@ -150,17 +152,17 @@ class Intake:
 
     @property
     def has_ready(self) -> bool:
-        """Whether anything waits to be taken."""
+        """Whether commands are ready to be taken."""
         return bool(self._ready)
 
     @property
     def waiting(self) -> int:
-        """How many wait to be taken."""
+        """Number of commands that are ready."""
         return len(self._ready)
 
     @property
     def has_taken(self) -> bool:
-        """Whether anything was taken since the last commit."""
+        """Whether commands were taken since the last commit."""
         return bool(self._taken)
 
     def take(self, limit: int) -> list[AnyCommand]:
@@ -191,7 +193,7 @@ class Intake:
         return {id(entry[0]): entry for entry in self._taken if id(entry[0]) in wanted}
 
     def settle(self) -> None:
-        """What was taken is committed."""
+        """The taken commands are committed."""
         self._committed.update(self.covered)
         self.covered.clear()
         self._taken.clear()
@@ -200,7 +202,7 @@ class Intake:
         self._careful_left = max(0, self._careful_left - 1)
 
     def abort(self) -> None:
-        """What was taken is ready again, in its order, before what is newer."""
+        """The taken commands are ready again, in order, before newer ones."""
         if self._is_too_large:
             self._is_too_large = False
             self._take_care()
@@ -216,16 +218,16 @@ class Intake:
         self.lose([*self._expected])
 
     def note_too_large(self) -> None:
-        """What the commands caused is more than Kafka takes: after `abort` they are taken one by one."""
+        """The commands' results are larger than Kafka accepts: after `abort` they are handled one by one."""
         self._is_too_large = True
 
     def _take_care(self) -> None:
         """One by one from now on; the one that is too large by itself becomes a dead letter."""
         if self._careful_left and len(self._taken) == 1:
             what, partition, offset, record = self._taken[0]
-            why = DeadLettered("oversized", "what it causes is larger than a record may be")
+            why = DeadLettered("oversized", "its results exceed the maximum record size")
             if type(what) is DeadLettered:
-                why = DeadLettered(what.reason, f"{what.message}; the value is too large to be kept here", is_cut=True)
+                why = DeadLettered(what.reason, f"{what.message}; the value is too large to be stored here", is_cut=True)
             self._taken[:] = [(why, partition, offset, record)] if record is not None else []
         else:
             self._careful_left = len(self._taken)
@@ -234,7 +236,7 @@ class Intake:
 def _value(record: Message) -> bytes:
     value: bytes | None = cast("Any", record).value()
     if value is None:
-        raise UndecodableRecord("undecodable", "a tombstone is no command")
+        raise UndecodableRecord("undecodable", "a tombstone is not a command")
     return value
 
 

@@ -124,11 +124,11 @@ class Takeover:
 
     @property
     def has_done(self) -> bool:
-        """Whether anything waits for `done`."""
+        """Whether a restore is finished and not yet returned by `done`."""
         return not self._done.empty()
 
     def done(self) -> list[Restored]:
-        """What has been restored since the last call. The caller has to check that the generation is current.
+        """The restores finished since the last call. The caller must check that the generation is current.
 
         Raises:
             InfrastructureError: the store cannot be opened or written; the message says what to do.
@@ -164,7 +164,7 @@ class Takeover:
                     waiting = sorted({*self._in_phase(_Phase.WAITING), *self._in_phase(_Phase.READING)})
                     self._status.waits_to_take_over(f"partitions {waiting} to be taken over ({in_words(error_of(exception))})")
                     time.sleep(RETRY_AFTER_S)
-                    # An admin that has asked before a broker failed goes on asking with the leader's old epoch, and is refused for ever.
+                    # An admin that has asked before a broker failed continues asking with the leader's old epoch, and is refused for ever.
                     admin = self._clients.admin(self._on_error)
         except BaseException as error:
             self._done.put(error)
@@ -241,7 +241,7 @@ class Takeover:
         return {place[1]: offset for place, offset in self._fence.stable_offsets(reader, wanted, hidden).items()}
 
     def _hidden(self, admin: Any, partitions: Collection[int]) -> set[int]:
-        """Where committed readers do not get to the end of the events: a transaction is open there."""
+        """Partitions whose events committed readers cannot read to the end: a transaction is open."""
         ends = self._ends(admin, self._layout.events, partitions, LATEST)[0]
         deadline = time.monotonic() + STUCK_AFTER_S
         while True:

@@ -1,6 +1,7 @@
-"""One transaction at a time, each with one of three definite ends: committed, aborted, fenced (KAFKA.md 1).
+"""One transaction at a time, each with one of three definite ends: committed, aborted, fenced.
 
-A commit whose outcome is not known is repeated until it is, and nothing else is done meanwhile: asking the committed offset instead
+A commit whose outcome is not known is repeated until it is, and nothing else is done meanwhile: asking the
+committed offset instead
 split one transaction in ten when a broker crashed.
 """
 
@@ -110,7 +111,7 @@ class Transactions:
             self._end(producer, exception)
         except Hung as hung:
             self._leave("does not end a transaction")
-            raise Fenced("the Kafka client did not come back from a transaction") from hung
+            raise Fenced("the Kafka client did not return from a transaction") from hung
         except BaseException:
             self._abort(producer)
             raise
@@ -119,7 +120,7 @@ class Transactions:
         self._status.trouble = ""
 
     def close(self) -> None:
-        """Let go of the producers."""
+        """Close the producers."""
         self._producer = None
         if self._warming is not None:
             self._warming.join(INIT_S)
@@ -149,14 +150,14 @@ class Transactions:
         is_too_large = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
         if verdict_of(error) is Verdict.FENCED and not is_too_large:  # which `produce` says without asking for an abort
             self._replace_fenced(in_words(error))
-            raise Fenced(f"the transaction's producer is of no more use ({in_words(error)})") from exception
+            raise Fenced(f"the transaction's producer is no longer usable ({in_words(error)})") from exception
         self._abort(producer)
         if is_too_large:
-            raise TooLarge("what the batch causes is more than Kafka takes in one record") from exception
+            raise TooLarge("a record of the batch is larger than Kafka accepts") from exception
         raise CommitAborted(f"the transaction was aborted ({in_words(error)})") from exception
 
     def _abort(self, producer: Producer) -> None:
-        """Abort, and go on with the same producer if every delivery report came."""
+        """Abort, and keep the producer if every delivery report has arrived."""
         self._status.counts.aborted += 1
         try:
             self._calls.call(lambda: producer.abort_transaction(CALL_S))
@@ -176,8 +177,8 @@ class Transactions:
         """The client hangs: leave it where it is. Another one with the same id ends what it has begun."""
         self._status.counts.fenced += 1
         self._status.report(
-            f"the Kafka client {what} and does not come back, {HANG_S:.0f} s after it should have: it is left behind, and another one takes "
-            "over; nothing is lost"
+            f"the Kafka client {what} and has not returned {HANG_S:.0f} s after its deadline: abandoning it, a new one takes "
+            "over; no data lost"
         )
         self._initialise(self._take_spare())
 
@@ -188,7 +189,7 @@ class Transactions:
         if len(self._fenced_at) >= FENCES:
             raise InfrastructureError(
                 f"this engine was fenced {FENCES} times within {FENCES_WITHIN_S:.0f} s ({why}). Another process may run as "
-                f"{self._clients.instance!r} in namespace {self._clients.namespace!r}: give each engine an instance name of its own."
+                f"{self._clients.instance!r} in namespace {self._clients.namespace!r}: give each engine its own instance name."
             )
         self._initialise(self._take_spare())
 
@@ -234,6 +235,6 @@ class Transactions:
 
 def _refused(error: Any, transactional_id: str) -> str:
     return (
-        f"Kafka refuses the transactional id {transactional_id!r} ({in_words(error)}); see that the user may Write and Describe it, "
+        f"Kafka refuses the transactional id {transactional_id!r} ({in_words(error)}); check that the user may Write and Describe it, "
         "and that transaction.timeout.ms is not above the broker's transaction.max.timeout.ms"
     )

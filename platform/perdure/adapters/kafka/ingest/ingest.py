@@ -58,13 +58,13 @@ class IngestCounts:
         records: that were read.
         commands: that they led to.
         dead_letters: that meant nothing.
-        passed_over: for which no trigger's `when` holds.
+        skipped: for which no trigger's `when` holds.
     """
 
     records: int = 0
     commands: int = 0
     dead_letters: int = 0
-    passed_over: int = 0
+    skipped: int = 0
 
 
 @dataclass(slots=True)
@@ -74,17 +74,17 @@ class _Batch:
     first: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     ends: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     records: int = 0
-    passed_over: int = 0
+    skipped: int = 0
 
 
 class Ingest:
-    """One process's.
+    """The ingest of one process.
 
     Args:
         clients: makes Kafka clients.
         bindings: of the app.
         status: shows what is waited for.
-        begin: `earliest` or `latest`: where a partition begins that nobody has read yet.
+        begin: `earliest` or `latest`: where to start a partition without committed offsets.
 
     Attributes:
         counts: since the start.
@@ -132,7 +132,7 @@ class Ingest:
             _logger.info("stopped")
 
     def request_stop(self) -> None:
-        """Ask for a stop and return at once; any thread."""
+        """Ask for a stop and return immediately; any thread."""
         self._stopping.set()
 
     # ---- a batch
@@ -150,11 +150,11 @@ class Ingest:
         try:
             self._write(batch)
         except Fenced as error:
-            self._status.report(f"{error}; nothing is lost, joining again")
+            self._status.report(f"{error}; no data lost, rejoining")
             self._topics.close()
             self._topics.join()
         except CommitAborted as error:
-            self._status.report(f"{error}; nothing is lost, trying again")
+            self._status.report(f"{error}; no data lost, retrying")
             self._topics.refresh()
             self._topics.rewind(batch.first)
             self._stopping.wait(AGAIN_S)
@@ -162,7 +162,9 @@ class Ingest:
             self._count(batch)
 
     def _batch_of(self, records: list[Any]) -> _Batch:
-        """What they lead to. Where the schema registry has to be asked and does not answer, the partition waits, and the others go on."""
+        """Decode the records into commands. If the schema registry must be asked and does not respond, the
+        partition waits; the others continue.
+        """
         batch = _Batch()
         waiting: set[Place] = set()
         for record in records:
@@ -184,7 +186,7 @@ class Ingest:
                 batch.letters.append(_letter(source, record.timestamp()[1], bad))
             else:
                 batch.commands += commands
-                batch.passed_over += not commands
+                batch.skipped += not commands
             batch.records += 1
             batch.first.setdefault(place, record.offset())
             batch.ends[place] = record.offset() + 1
@@ -201,9 +203,9 @@ class Ingest:
     def _write(self, batch: _Batch) -> None:
         metadata = self._topics.metadata
         if metadata is None:
-            raise CommitAborted("this process is no member of its group at the moment")
+            raise CommitAborted("this process is not a member of its group at the moment")
         if strays := batch.ends.keys() - self._topics.owned:
-            raise CommitAborted(f"{sorted(strays)} have been taken from this process")
+            raise CommitAborted(f"{sorted(strays)} were reassigned to another process")
 
         def write(producer: Producer) -> None:
             for command in batch.commands:
@@ -218,7 +220,7 @@ class Ingest:
         counts.records += batch.records
         counts.commands += len(batch.commands)
         counts.dead_letters += len(batch.letters)
-        counts.passed_over += batch.passed_over
+        counts.skipped += batch.skipped
         for letter in batch.letters:
             self._status.report_letter(
                 f"{letter.topic}, partition {letter.partition}, offset {letter.offset}: {letter.message}; it is in {self._dead_letters} "
@@ -244,7 +246,7 @@ def _letter(source: Source, timestamp_ms: int, bad: BadRecord) -> DeadLetter:
     headers = tuple(RecordHeader(name, value) for name, value in source.headers)
     value, message = source.value, str(bad)
     if value is not None and len(value) > KEPT_BYTES:
-        message += f"; its {len(value)} bytes are too many for a dead letter, they are where they were found"
+        message += f"; its {len(value)} bytes are too many for a dead letter; they stay in the source topic"
         value = None
     return DeadLetter(
         source.topic,

@@ -34,7 +34,7 @@ class ForeignTopics:
         clients: makes Kafka clients.
         topics: to read.
         group: of the consumers that share them.
-        begin: `earliest` or `latest`: where a partition begins that nobody of the group has read yet.
+        begin: `earliest` or `latest`: where to start a partition without committed offsets.
         status: shows what is waited for.
     """
 
@@ -110,7 +110,7 @@ class ForeignTopics:
                 self._guarded_seek(place, offset)
 
     def hold(self, place: Place, offset: int, seconds: float) -> None:
-        """Read a partition again from there, and not before some time has passed; the others go on."""
+        """Read a partition again from this offset, after a delay; the others continue."""
         if place not in self._member.partitions.live:
             return
         self._member.hold([place])
@@ -134,7 +134,7 @@ class ForeignTopics:
         return found
 
     def close(self) -> None:
-        """Leave the group; others take over at once. Idempotent."""
+        """Leave the group; others take over immediately. Idempotent."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close()
@@ -177,7 +177,7 @@ class ForeignTopics:
             if committed < low:
                 topic, number = place
                 self._status.report(
-                    f"{topic}, partition {number}: the records from offset {committed} to {low} were deleted before anybody took them",
+                    f"{topic}, partition {number}: the records from offset {committed} to {low} were deleted before they were processed",
                     topic=topic,
                     partition=number,
                     offset=committed,

@@ -29,11 +29,11 @@ _PARTS: Final = frozenset(topic.part for topic in topics.FIXED)
 
 
 class Layout:
-    """What a namespace's topics are called, and how many partitions they have.
+    """Topic names and partition counts of a namespace.
 
     Args:
         namespace: the prefix.
-        status: told of waits.
+        status: records waits.
         is_given_up: asked now and then while the broker does not answer; True ends the wait.
 
     Attributes:
@@ -74,11 +74,11 @@ class Layout:
         if self._counts[self.events] != self.partitions:
             raise InfrastructureError(
                 f"topic {self.commands} has {self.partitions} partitions and {self.events} {self._counts[self.events]}: they must "
-                "have the same number, and must never be given more. Create them anew with `perdure topics apply`."
+                "have the same number, and must never be given more. Create them again with `perdure topics apply`."
             )
 
     def place_of(self, workflow_id: str) -> int:
-        """The partition that a workflow id lies on, of commands and events."""
+        """The partition of a workflow id, of commands and events."""
         place = self._places.get(workflow_id)
         if place is None:
             if len(self._places) >= REMEMBERED:
@@ -91,12 +91,12 @@ class Layout:
         return name_of(self._namespace, topics.tasks_of(queue))
 
     def is_ours(self, topic: str) -> bool:
-        """Whether it is one of the namespace's own, which nobody else writes to."""
+        """Whether it is one of the namespace's own topics, which nothing else writes to."""
         prefix, dot, part = topic.partition(".")
         return bool(dot) and prefix == self._namespace and (part in _PARTS or part.startswith("tasks."))
 
     def count_of(self, topic: str, *, again: bool = False) -> int:
-        """How many partitions a topic has; 0: it does not exist. Waits for the broker, with the reason told.
+        """Number of partitions of a topic; 0: it does not exist. Waits for the broker, and reports why.
 
         Args:
             topic: its name.

@@ -1,11 +1,16 @@
-"""Facts about a namespace that Kafka itself cannot keep, in the compacted topic `<namespace>.meta`, one partition, JSON.
+"""Facts about a namespace that Kafka itself cannot store, in the compacted topic `<namespace>.meta`, one
+partition, JSON.
 
-- `topics`: the topics as they were made (`Made`): partition counts, which are frozen, and topic ids, by which one that was deleted and made
-  anew is told apart.
-- `owner`: the deployment that the topics belong to (`owner.py`); none when `perdure topics apply` was never given one.
-- `schema/<name>/<version>/<fingerprint>`: each schema that anyone here writes, the .avsc itself. Who meets a record of a schema that it
+- `topics`: the topics as they were made (`Made`): partition counts, which are frozen, and topic ids, by
+which one that was deleted and made
+  again is recognised.
+- `owner`: the deployment that the topics belong to (`owner.py`); none when `perdure topics apply` was never
+given one.
+- `schema/<name>/<version>/<fingerprint>`: each schema that anyone here writes, the .avsc itself. Who meets
+a record of a schema that it
   does not know looks here.
-- `schema-id/<name>/<version>/<fingerprint>`: its id in the schema registry, when there is one (`framing.py`).
+- `schema-id/<name>/<version>/<fingerprint>`: its id in the schema registry, when there is one
+(`framing.py`).
 """
 
 from __future__ import annotations
@@ -40,7 +45,7 @@ class MadeTopic(msgspec.Struct, frozen=True):
 
 
 class Made(msgspec.Struct, frozen=True):
-    """What `perdure topics apply` has made.
+    """The topics as created by `perdure topics apply`.
 
     Attributes:
         replication: replicas of every topic.
@@ -114,7 +119,7 @@ def write_facts(settings: Mapping[str, Any], topic: str, facts: Mapping[str, byt
 
 
 def made_of(facts: Mapping[str, bytes]) -> Made | None:
-    """What was made; None: nothing was.
+    """The topics as recorded; None: nothing is recorded.
 
     Raises:
         InfrastructureError: the fact is damaged.
@@ -132,7 +137,7 @@ def owner_of(facts: Mapping[str, bytes]) -> str:
 
 
 def facts_of(made: Made, owner: str = "") -> dict[str, bytes]:
-    """What the meta topic should hold: what was made, its owner if there is one, and the schemas that this version writes."""
+    """The facts that the meta topic should hold: topics, owner if any, and this version's schemas."""
     written = {SCHEMA + schema.header.decode(): schema.text.encode() for schema in map(schemas.current, schemas.NAMES)}
     owned = {OWNER: owner.encode()} if owner else {}
     return {TOPICS: msgspec.json.format(msgspec.json.encode(made)), **owned, **written}

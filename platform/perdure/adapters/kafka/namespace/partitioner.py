@@ -1,4 +1,6 @@
-"""Where a key lies: exactly where Kafka's Java clients put it, and librdkafka with `partitioner=murmur2`."""
+"""The partition of a key: exactly as Kafka's Java clients, and librdkafka with `partitioner=murmur2`,
+compute it.
+"""
 
 from __future__ import annotations
 

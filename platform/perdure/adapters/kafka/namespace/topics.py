@@ -26,7 +26,7 @@ _QUEUE: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a topic's configuration must hold.
+    """A required setting of a topic.
 
     Attributes:
         name: as Kafka calls it.
@@ -39,7 +39,7 @@ class Setting:
     is_minimum: bool = False
 
     def fits(self, found: str) -> bool:
-        """Whether a topic that exists may stay as it is."""
+        """Whether an existing topic's setting is acceptable."""
         if self.is_minimum:
             return int(found) == -1 or int(found) >= int(self.value) > -1
         return set(found.split(",")) == set(self.value.split(","))
@@ -47,12 +47,12 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic.
+    """A topic of the namespace.
 
     Attributes:
         part: what follows the namespace and a dot; of task topics with the queue.
         title: what its records are, for people.
-        key: of its records, in words.
+        key: of its records, as text.
         schema: of its values; empty: JSON.
         partitions: 0: as many as the namespace's engines share (`--partitions`).
         cleanup: Kafka's cleanup policy.
@@ -74,7 +74,7 @@ class Topic:
 
     @property
     def configuration(self) -> tuple[Setting, ...]:
-        """What its configuration must hold, but for what depends on the number of replicas."""
+        """Required configuration, except for what depends on the number of replicas."""
         kept = (
             (Setting("retention.ms", str(self.retention_ms), is_minimum=True), Setting("retention.bytes", "-1"))
             if self.cleanup == "delete"
@@ -91,7 +91,7 @@ class Topic:
 
 COMMANDS: Final = Topic(
     "commands",
-    "Everything asked of a workflow, workers' results included: the only input of the engines.",
+    "All requests to workflows, including workers' results: the only input of the engines.",
     "workflow id",
     schema="commands",
     partitions=0,
@@ -101,8 +101,8 @@ COMMANDS: Final = Topic(
 )
 EVENTS: Final = Topic(
     "events",
-    "What happened, run by run: the history, and what an engine's store is rebuilt from. Tombstones at retention.",
-    "workflow id/run id/first event id; lies on the partition of the workflow id",
+    "The histories, run by run; the engines' stores are rebuilt from it. Tombstones at retention.",
+    "workflow id/run id/first event id; on the partition of the workflow id",
     schema="events",
     partitions=0,
     cleanup="compact",
@@ -120,7 +120,7 @@ STATE: Final = Topic(
 )
 REPLIES: Final = Topic(
     "replies",
-    "Answers to clients; each tails one partition.",
+    "Replies to clients; each client tails one partition.",
     "the caller's address",
     schema="replies",
     partitions=4,
@@ -130,7 +130,7 @@ REPLIES: Final = Topic(
 )
 CANCELLATIONS: Final = Topic(
     "cancellations",
-    "Attempts that are to stop; every worker tails it.",
+    "Attempts to cancel; every worker tails it.",
     "none",
     schema="cancellations",
     partitions=1,
@@ -140,7 +140,7 @@ CANCELLATIONS: Final = Topic(
 )
 DEAD_LETTERS: Final = Topic(
     "dead-letters",
-    "Records that could not be taken, with why and from where.",
+    "Records that could not be processed, with the reason and the source.",
     "as found",
     schema="dead-letters",
     partitions=1,
@@ -150,7 +150,7 @@ DEAD_LETTERS: Final = Topic(
 )
 INGEST: Final = Topic(
     "ingest",
-    "Records of other systems that are offered to the triggers once more, by `perdure dead-letters retry`.",
+    "Records of other systems, offered to the triggers again by `perdure dead-letters retry`.",
     "as found",
     schema="",
     partitions=1,
@@ -159,7 +159,7 @@ INGEST: Final = Topic(
 )
 AUDIT: Final = Topic(
     "audit",
-    "What was done to workflows through the HTTP API: who, what, when, and what became of it.",
+    "Audit log of the HTTP API: who did what, when, and with what result.",
     "none",
     schema="",
     partitions=1,
@@ -168,7 +168,7 @@ AUDIT: Final = Topic(
 )
 META: Final = Topic(
     "meta",
-    "Facts about the namespace: partition counts, which are frozen, and the schemas that are written.",
+    "Facts about the namespace: partition counts, which never change, and the schemas in use.",
     "the fact's name",
     schema="",
     partitions=1,
@@ -186,7 +186,7 @@ def tasks_of(queue: str) -> Topic:
     """
     if not _QUEUE.fullmatch(queue):
         raise UsageError(
-            f"the task queue {queue!r} cannot be part of a topic's name: use up to 100 letters, digits, '.', '_' and '-'"
+            f"the task queue {queue!r} is not valid in a topic name: use up to 100 letters, digits, '.', '_' and '-'"
         )
     return Topic(
         f"tasks.{queue}",

@@ -1,6 +1,7 @@
 """States and events for a projector: `ports.projection.Source` on a namespace's topics.
 
-Where each partition goes on is the projector's to say, from its own tables; offsets are not committed to Kafka.
+Where each partition continues is the projector's to say, from its own tables; offsets are not committed to
+Kafka.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ _REFUSALS: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.
 
 
 class ProjectedTopics:
-    """Joins the projectors' group with the first `take`; or reads every partition, for a rebuild.
+    """Joins the projectors' group on the first `take`; or reads every partition, for a rebuild.
 
     Args:
         clients: makes the consumer.
-        on_error: called with what is wrong just now, in words.
+        on_error: called with what is wrong just now, as text.
         is_member: share the partitions with the other projectors.
     """
 
@@ -84,7 +85,7 @@ class ProjectedTopics:
         self._forget()
 
     def take(self, limit: int, timeout_s: float) -> Taken:
-        """What is there."""
+        """Take the next records."""
         consumer = self._opened()
         taken = Taken()
         first = consumer.poll(timeout_s)
@@ -96,7 +97,7 @@ class ProjectedTopics:
         return taken
 
     def end_of(self, partition: Partition) -> int:
-        """As the client knows it from what it fetched; nobody is asked."""
+        """The end of a partition, from the client's fetch state; no broker is asked."""
         try:
             _, high = self._opened().get_watermark_offsets(TopicPartition(*self._place(partition)), cached=True)
         except KafkaException:
@@ -137,12 +138,10 @@ class ProjectedTopics:
             found = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
         except KafkaException as exception:
             consumer.close()
-            raise NotThereYet(f"Kafka does not say what {topic} is: {in_words(error_of(exception))}") from None
+            raise NotThereYet(f"Kafka does not describe {topic}: {in_words(error_of(exception))}") from None
         if found.error is not None or not found.partitions:
             consumer.close()
-            raise NotThereYet(
-                f"topic {topic} does not exist: `perdure topics apply` makes it; see that the namespace is the right one"
-            )
+            raise NotThereYet(f"topic {topic} does not exist: create it with `perdure topics apply`; check the namespace")
         return len(found.partitions)
 
     def _changed(self, _assignments: list[Assignment]) -> None:
@@ -166,7 +165,7 @@ class ProjectedTopics:
         topic, number, offset = self._topics.get(message.topic() or ""), message.partition() or 0, message.offset() or 0
         if topic is None or (error is not None and error.code() not in {_EOF, _RESET}):
             if error is not None and error.code() in _REFUSALS:
-                raise InfrastructureError(f"Kafka does not let us read {message.topic() or 'the topics'}: {error.str()}")
+                raise InfrastructureError(f"Kafka denies reading {message.topic() or 'the topics'}: {error.str()}")
             self._on_error(in_words(error) if error is not None else "")
             return
         partition = (topic, number)
@@ -176,8 +175,8 @@ class ProjectedTopics:
         if error is not None:
             if error.code() == _RESET:
                 raise InfrastructureError(
-                    f"{message.topic()}, partition {number}, does not go on at offset {expected}, where the tables are: was it made anew? "
-                    "`perdure projector --rebuild` reads it from its beginning"
+                    f"{message.topic()}, partition {number}, does not continue at offset {expected}, the tables' position: was it created again? "
+                    "`perdure projector --rebuild` reads it from the beginning"
                 )
             taken.next_offsets[partition] = max(offset, expected)
             return
@@ -208,16 +207,16 @@ class ProjectedTopics:
         try:
             name = (key or b"").decode()
         except UnicodeDecodeError as error:
-            raise UndecodableRecord("undecodable", f"its key is no text: {error}") from None
+            raise UndecodableRecord("undecodable", f"its key is not text: {error}") from None
         if topic == "state":
             state = STATE.decode(value, header) if value is not None else None
             if state is not None and state.workflow_id != name:
-                raise UndecodableRecord("undecodable", f"it is of {state.workflow_id!r}, and its key of {name!r}")
+                raise UndecodableRecord("undecodable", f"it belongs to {state.workflow_id!r}, but its key to {name!r}")
             taken.states[name] = state
             return
         parts = name.rsplit("/", 2)
         if len(parts) != 3 or not parts[2].isdigit() or not parts[2].isascii():
-            raise UndecodableRecord("undecodable", f"its key {name!r} is none of events")
+            raise UndecodableRecord("undecodable", f"its key {name!r} is not an event key")
         taken.ended.append((parts[0], parts[1], int(parts[2])))
 
     def _has_learned(self, header: bytes | None) -> bool:
@@ -229,7 +228,7 @@ class ProjectedTopics:
         try:
             learn_schemas(read_facts(of_librdkafka(self._clients.settings), self._clients.topic("meta"), REQUEST_TIMEOUT_S))
         except (InfrastructureError, KafkaException) as error:
-            self._on_error(f"the schema {header.decode(errors='replace')} was looked for in the meta topic: {error}")
+            self._on_error(f"the schema {header.decode(errors='replace')} could not be looked up in the meta topic: {error}")
             return False
         return EVENTS.knows(header) or STATE.knows(header)
 

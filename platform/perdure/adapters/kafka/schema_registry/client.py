@@ -33,7 +33,7 @@ class RegistryDown(InfrastructureError):
 
 @dataclass(frozen=True, slots=True)
 class RegistryAddress:
-    """Where it is, and how to be let in.
+    """Address and credentials of a schema registry.
 
     Attributes:
         url: `http://host:8081`, or `https://…`; a path is kept (`/apis/ccompat/v7` of Apicurio).
@@ -61,11 +61,11 @@ def registry_of(settings: Mapping[str, Any]) -> RegistryAddress | None:
     given = {REGISTRY[name]: str(value) for name, value in settings.items() if name in REGISTRY}
     if not given.get("url"):
         if given:
-            raise UsageError("schema.registry.url is missing: other settings of the registry are of no use without it")
+            raise UsageError("schema.registry.url is missing: the other registry settings require it")
         return None
     parts = urlsplit(given["url"])
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(f"schema.registry.url {given['url']!r} is not understood; write http://host:8081")
+        raise UsageError(f"invalid schema.registry.url {given['url']!r}; write http://host:8081")
     if parts.username or parts.password:
         raise UsageError(
             "keep the password out of schema.registry.url: set schema.registry.username and schema.registry.password"
@@ -109,7 +109,9 @@ class Registry:
         return int(self._checked(status, answer, f"to register {subject}")["id"])
 
     def fault_of(self, subject: str, schema: str) -> str:
-        """Why the registry would refuse the schema, and what differs from the version before; empty: it would take it."""
+        """Why the registry would reject the schema, with the differences from its version; empty: it would
+        accept it.
+        """
         path = f"/compatibility/subjects/{quote(subject, '')}/versions/latest?verbose=true"
         status, answer = self._ask("POST", path, {"schema": schema})
         if status == _NOT_FOUND:  # the first of its subject
@@ -122,8 +124,8 @@ class Registry:
             map(str, answer.get("messages", ()))
         )
         return (
-            f"{subject}: the registry at {self.url} has version {latest.get('version')}, with which ours is not compatible: {news}. "
-            "Somebody else has registered it, or the rules of its subject are stricter than those of docs/internals/schemas.md"
+            f"{subject}: the registry at {self.url} has version {latest.get('version')}, with which this version's schema is not compatible: {news}. "
+            "Another system has registered it, or its subject has stricter rules than those of docs/internals/schemas.md"
         )
 
     def schema_of(self, schema_id: int) -> str | None:
@@ -153,7 +155,7 @@ class Registry:
                 if status < 500 and status != _TOO_MANY:
                     return status, answer
                 trouble = self._words(status, answer, "just now")
-        raise RegistryDown(f"the schema registry at {self.url} does not answer: {trouble}")
+        raise RegistryDown(f"the schema registry at {self.url} does not respond: {trouble}")
 
     def _asked_once(self, method: str, path: str, body: str | None) -> tuple[int, Any]:
         connection = (
@@ -179,13 +181,15 @@ class Registry:
 
     def _words(self, status: int, answer: Any, what: str) -> str:
         said = cast("dict[str, Any]", answer).get("message", answer) if isinstance(answer, dict) else answer
-        hint = {401: "; see schema.registry.username and schema.registry.password", 403: "; this user may not"}.get(status, "")
+        hint = {401: "; see schema.registry.username and schema.registry.password", 403: "; this user lacks the permission"}.get(
+            status, ""
+        )
         hint = hint or ("; is the path of schema.registry.url right?" if status == _NOT_FOUND else "")
-        return f"the schema registry at {self.url} was asked {what} and said {status}: {said}{hint}"
+        return f"the schema registry at {self.url} responded to a request {what} with {status}: {said}{hint}"
 
 
 def differences(old: Any, new: Any) -> Iterator[str]:
-    """What differs between two schemas, in words: records, fields, their types and defaults."""
+    """Differences of two schemas, as text: records, fields, their types and defaults."""
     before, after = dict(_records(old)), dict(_records(new))
     for name in after.keys() | before.keys():
         if name not in before or name not in after:
@@ -194,7 +198,7 @@ def differences(old: Any, new: Any) -> Iterator[str]:
         there, here = before[name], after[name]
         for each in sorted(there.keys() | here.keys()):
             if each not in here:
-                yield f"{name}.{each} is gone"
+                yield f"{name}.{each} was removed"
             elif each not in there:
                 yield f"{name}.{each} is new" + ("" if "default" in here[each] else " and has no default")
             elif (was := _shown(there[each])) != (now := _shown(here[each])):

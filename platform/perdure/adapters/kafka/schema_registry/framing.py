@@ -30,7 +30,7 @@ ANSWER_S: Final = 5.0
 
 
 class Framing:
-    """How the producers of a process frame.
+    """Framing of a process's producers.
 
     Args:
         namespace: the prefix of the topics.
@@ -63,17 +63,18 @@ class Framing:
         self._take(self._ids())
 
     def load_or_tell(self, told: Callable[[str], None]) -> None:
-        """As `load`; what goes wrong is told, and records stay without frames, which is as good for every engine."""
+        """Like `load`, but only reports errors; records stay unframed, which every engine can read."""
         try:
             self.load()
         except InfrastructureError as error:
             told(str(error))
 
     def open(self, status: Status, is_given_up: Callable[[float], bool]) -> None:
-        """As `load`, when the registry has the same schemas under these ids. Waits for it and for the ids, with the reason told.
+        """As `load`, when the registry has the same schemas under these ids. Waits for it and for the ids,
+        with the reason told.
 
         Args:
-            status: told of waits.
+            status: records waits.
             is_given_up: waits for so many seconds; True ends the wait.
 
         Raises:
@@ -152,7 +153,7 @@ def producer_of(config: dict[str, Any], framing: Framing) -> Producer:
 
 
 def faults_of(registry: Registry, ids: Mapping[str, int]) -> list[str]:
-    """Which of our schemas the registry does not have under their ids, in words.
+    """Schemas that the registry does not have under their ids, as text.
 
     Raises:
         InfrastructureError: it does not answer, or lets us not in.
@@ -165,7 +166,7 @@ def faults_of(registry: Registry, ids: Mapping[str, int]) -> list[str]:
             which = "no schema" if found is None else "another schema"
             faults.append(
                 f"the registry at {registry.url} has {which} under {ids[header]}, the id of {header}: is it the registry that "
-                "`perdure topics apply` was told? Applied again, it registers there"
+                "`perdure topics apply` used? Apply again to register there"
             )
     return faults
 

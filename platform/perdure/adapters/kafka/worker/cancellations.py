@@ -25,9 +25,11 @@ AGAIN_S: Final = 1.0
 
 
 class CancellationTail:
-    """A thread that follows `<namespace>.cancellations` from its end, as no member of any group: every worker hears everything.
+    """A thread that follows `<namespace>.cancellations` from its end, outside any group: every worker
+    receives everything.
 
-    What it misses does no harm: an attempt that nobody wants is told so again when it sends its next heartbeat.
+    What it misses does no harm: an attempt that nobody wants is told so again when it sends its next
+    heartbeat.
 
     Args:
         clients: makes the consumer.
@@ -68,7 +70,7 @@ class CancellationTail:
             consumer.close()
 
     def _go_to_end(self, consumer: Consumer) -> bool:
-        """Where it ends now, so that nothing is missed between this and the first fetch."""
+        """Position at the topic's current end, so that nothing is missed before the first fetch."""
         topic = self._clients.topic("cancellations")
         while not self._stopping.is_set():
             try:
@@ -80,7 +82,9 @@ class CancellationTail:
                     consumer.assign(ends)
                     self.ready.set()
                     return True
-                self._on_error(f"topic {topic} does not exist (perdure topics apply): attempts are cancelled only by heartbeats")
+                self._on_error(
+                    f"topic {topic} does not exist (perdure topics apply): attempts learn of cancellation only by their heartbeats"
+                )
             except KafkaException as exception:
                 self._on_error(in_words(error_of(exception)))
             self._stopping.wait(AGAIN_S)

@@ -1,4 +1,4 @@
-"""The tasks that a worker was given and has not done with, and how far their offsets may be committed."""
+"""Tasks that a worker has taken and not finished, and the offsets that may be committed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class HeldTasks:
         self._settled: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many are out."""
+        """Number of unfinished tasks."""
         return len(self._out)
 
     def wait_until_fewer_than(self, limit: int, timeout_s: float) -> bool:
@@ -85,11 +85,11 @@ class HeldTasks:
             self._lock.notify_all()
 
     def end(self, tokens: Iterable[str], *, is_settled: bool = True) -> None:
-        """They have ended, and that is durable; or nobody wants them any more.
+        """The tasks have ended, durably, or are no longer wanted.
 
         Args:
             tokens: of the attempts, out or not.
-            is_settled: not to be run if they come again.
+            is_settled: not to be run if they return.
         """
         with self._lock:
             for token in tokens:
@@ -121,7 +121,7 @@ class HeldTasks:
                 self._partitions[place] = _Partition()
 
     def lose(self, places: Iterable[Place]) -> None:
-        """These are ours no longer. What is out goes on."""
+        """Other workers own these partitions now. Running tasks continue."""
         with self._lock:
             for place in places:
                 if (partition := self._partitions.pop(place, None)) is None:
@@ -144,7 +144,9 @@ class HeldTasks:
             )
 
     def due(self, topic: str) -> list[tuple[Place, int]]:
-        """What may be committed of a topic and has not been: by place, the offset before which everything is done with."""
+        """Offsets that may be committed and are not yet: by partition, the offset before which every task
+        is finished.
+        """
         with self._lock:
             found: list[tuple[Place, int]] = []
             for place, partition in self._partitions.items():

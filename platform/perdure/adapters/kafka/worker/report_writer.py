@@ -61,7 +61,7 @@ class ReportWriter:
 
     @property
     def is_running(self) -> bool:
-        """Whether there may be something left to write."""
+        """Whether reports may be left to write."""
         return self._thread.is_alive()
 
     def put(self, items: Sequence[Item]) -> None:
@@ -102,7 +102,7 @@ class ReportWriter:
                 self._durable(items)
 
     def _gather(self, items: list[Item]) -> bool:
-        """All that is there, after the first has come; False at the end."""
+        """Collect the waiting reports, after waiting for the first; False at the end."""
         more = self._queue.get()
         while more is not None:
             items.extend(more)
@@ -137,7 +137,7 @@ class ReportWriter:
         except Exception as fault:  # noqa: BLE001 - one report must not end the thread that writes the others
             failed = _unwritable(item, fault)
             if failed is None:
-                self._status.report(f"a report of an activity cannot be written, and is left out: {described(fault)}")
+                self._status.report(f"an activity's report cannot be written and was dropped: {described(fault)}")
                 return
             self._produce(producer, index, failed)
             return
@@ -174,7 +174,7 @@ class ReportWriter:
 
 
 def _unwritable(item: Item, error: Exception) -> Item | None:
-    """What is reported in place of a result that cannot be encoded; None when there is nothing."""
+    """The report that replaces a result that cannot be encoded; None: none."""
     if not isinstance(item, cm.CompleteActivity):
         return None
     failure = FailureInfo("perdure.errors:PayloadError", f"the result cannot be written: {described(error)}")
@@ -182,8 +182,6 @@ def _unwritable(item: Item, error: Exception) -> Item | None:
 
 
 def _too_large(report: cm.CompleteActivity, size: int) -> cm.FailActivity:
-    message = (
-        f"the result is larger than Kafka takes ({size} bytes); keep large data in a store of your own and return its address"
-    )
+    message = f"the result is larger than Kafka accepts ({size} bytes); store large data elsewhere and return its address"
     failure = FailureInfo("perdure.errors:PayloadError", message)
     return cm.FailActivity(report.workflow_id, report.run_id, number=report.number, token=report.token, failure=failure)

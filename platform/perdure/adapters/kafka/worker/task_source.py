@@ -42,7 +42,7 @@ _logger: Final = logging.getLogger("perdure.worker")
 COMMIT_S: Final = 0.1
 """Between commits of offsets: what a dead worker had done in this time is done again, seconds."""
 END_WITHIN_S: Final = 0.5
-"""How long attempts of a partition that is taken away may take to end by themselves."""
+"""How long attempts of a revoked partition get to end, seconds."""
 LEASE_WITHIN_S: Final = 3.0
 """And then, to be leased, which takes as long as a report takes to be written. Both together are shorter than any lease."""
 PAUSE_AFTER_S: Final = 0.5
@@ -62,10 +62,12 @@ class TaskSource:
         queues: whose tasks are taken.
         deliver: takes tasks.
         cancel: takes the tokens of attempts, of any worker, that are to stop.
-        release: takes the tokens of attempts whose tasks are about to go to another worker: those that wait are dropped, those that run
-            are reported as started, so that they are leased and no other worker runs them too. Answered by `dropped`. All three are
+        release: takes the tokens of attempts whose tasks are about to go to another worker: those that
+            wait are dropped, those that run
+            are reported as started, so that they are leased and no other worker runs them too. Answered by
+            `dropped`. All three are
             called on threads of the source, and hand over to the worker's loop.
-        limit: tasks out at once; more stay in Kafka.
+        limit: unfinished tasks; more stay in Kafka.
         status: shows what is waited for.
     """
 
@@ -91,7 +93,7 @@ class TaskSource:
 
     @property
     def out(self) -> int:
-        """How many tasks are out."""
+        """Number of unfinished tasks."""
         return len(self._held)
 
     def start(self) -> None:
@@ -111,12 +113,13 @@ class TaskSource:
         self._held.drop(tokens)
 
     def pause(self) -> None:
-        """Take nothing more; what runs may report. Stays in the groups meanwhile."""
+        """Take no more tasks; running attempts may report. Stays in the groups."""
         for queue in self._queues:
             queue.stopping.set()
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Write what is left, commit, leave the groups: tasks that are left go to other workers at once.
+        """Write remaining reports, commit, and leave the groups: other workers get the remaining tasks
+        immediately.
 
         Args:
             timeout_s: for what is left to be written, while the broker does not answer.
@@ -228,7 +231,9 @@ class _Queue:
             self._member.hold(list(self._member.partitions.owned))
 
     def _see_to_others(self, message: Message | None) -> None:
-        """Of a paused consumer come errors only; a task that slipped through is taken, for it would not come again."""
+        """Poll a paused consumer for errors only; a task that slips through is taken, since it would not be
+        fetched again.
+        """
         if message is not None:
             self._take([message])
 
@@ -280,7 +285,7 @@ class _Queue:
     # ---- offsets
 
     def _commit_now_and_then(self, consumer: Consumer) -> None:
-        """At once, when the last time is long enough ago."""
+        """Commit if the last commit is long enough ago."""
         if time.monotonic() >= self._commit_at:
             self._commit(consumer, is_synchronous=False)
 
@@ -317,7 +322,9 @@ class _Queue:
             self._member.resume(places)
 
     def _revoked(self, assignments: list[Assignment]) -> None:
-        """Let the attempts of these partitions end, have those leased that do not, and commit: nobody runs them twice."""
+        """On revocation: wait for the attempts of these partitions to end, lease those that do not, and
+        commit, so that no attempt runs twice.
+        """
         assert self._consumer is not None
         places = [each.place for each in assignments]
         if not self._held.wait_until_released(places, END_WITHIN_S):
