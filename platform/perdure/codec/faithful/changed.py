@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 _HIDDEN: Final = (
-    "is a secret, which payloads would record; pass a name by which the activity finds it, "
+    "is a secret, which would be recorded; pass a name by which the activity can look it up, "
     "or text and a payload codec that encrypts"
 )
 
