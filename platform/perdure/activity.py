@@ -4,8 +4,7 @@
     async def charge(order_id: str, cents: int) -> str: ...
 
 A call always gives a coroutine, for sync functions too. In workflow code it schedules the activity;
-anywhere else it runs the
-function once, here. `.fn` is the bare function.
+anywhere else it runs the function once, here. `.fn` is the bare function.
 """
 
 from __future__ import annotations
@@ -64,9 +63,9 @@ DEFINED: Final[list[Activity[..., Any]]] = []
 class Activity(Generic[P, R]):
     """An activity, as returned by `@activity.defn`.
 
-    Awaited in a workflow: scheduled. Awaited anywhere else: the function, once, here (a sync one in a
-    thread). Called inside
-    another activity: UsageError, use `.fn` (an attempt's idempotency key belongs to one activity).
+    Awaited in a workflow: scheduled. Awaited anywhere else: the function, once, here (a sync one in
+    a thread). Called inside another activity: UsageError, use `.fn` (an attempt's idempotency key
+    belongs to one activity).
 
     Attributes:
         name: by which workers know it; `Class.method` for methods.

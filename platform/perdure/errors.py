@@ -62,9 +62,8 @@ class WorkflowFailed(ClientError):
 
     Attributes:
         cause: your own `Failure` where its class is imported here, an exception of Python or its
-            standard library, or an exception
-            group; `Cancelled`, `Terminated` or `TimedOut`; a `RemoteException` for any other exception. A
-            note has the remote traceback.
+            standard library, or an exception group; `Cancelled`, `Terminated` or `TimedOut`; a
+            `RemoteException` for any other exception. A note has the remote traceback.
     """
 
     cause: BaseException
@@ -142,7 +141,8 @@ class TimedOut(Failure, TimeoutError):
 
 
 class RetryAfter(Exception):
-    """Raised by an activity: this attempt failed, and the next must not start before `delay` has passed.
+    """Raised by an activity: this attempt failed, and the next must not start before `delay` has
+    passed.
 
     Args:
         delay: a `timedelta`, or text such as "30s".

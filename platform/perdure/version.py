@@ -1,6 +1,7 @@
 """The installed version of perdure: `from perdure.version import __version__`.
 
-`perdure` itself is a namespace over several source roots (PEP 420) and can have no attributes of its own.
+`perdure` itself is a namespace over several source roots (PEP 420) and can have no attributes of
+its own.
 """
 
 from __future__ import annotations

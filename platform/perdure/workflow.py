@@ -121,13 +121,13 @@ def wait_until(condition: Any, /, *, timeout: Any = None) -> Any:
     """Wait until the condition returns something truthy.
 
     Args:
-        condition: a plain function of the workflow's state that changes nothing; looked at after each
-            change.
+        condition: a plain function of the workflow's state that changes nothing; looked at after
+            each change.
         timeout: how long at most; a negative `timedelta` is over immediately.
 
     Returns:
-        What the condition returned; something falsy when the time was up (it does not raise: look at the
-        result).
+        What the condition returned; something falsy when the time was up (it does not raise: look
+        at the result).
 
     Raises:
         UsageError: this is not workflow code, or it only reads.
@@ -163,9 +163,8 @@ def timeout(delay: Duration | datetime, /) -> AbstractAsyncContextManager[None]:
 def saga() -> AbstractAsyncContextManager[Saga]:
     """Compensations for what is done in a block.
 
-    On failure or cancellation they run, newest first, shielded from cancellation; one that fails does not
-    stop the rest. Then the
-    exception continues.
+    On failure or cancellation they run, newest first, shielded from cancellation; one that fails
+    does not stop the rest. Then the exception continues.
     """
     return Saga()
 

@@ -1,9 +1,9 @@
-"""Everything that operators and admins ask for is recorded: who, what, on what, when, and what became of
-it.
+"""Everything that operators and admins ask for is recorded: who, what, on what, when, and what
+became of it.
 
-An entry goes to the log of the process (logger `perdure.audit`) and to the audit trail of the platform
-(`ports/audit.py`), before the answer leaves. Entries
-that come while others are being written are written together.
+An entry goes to the log of the process (logger `perdure.audit`) and to the audit trail of the
+platform (`ports/audit.py`), before the answer leaves. Entries that come while others are being
+written are written together.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class AuditLog:
         self._waiting: list[tuple[AuditEntry, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self.fault = ""
-        """Why the last entry could not be stored; empty: it was stored. The process log has every entry in
-        any case.
+        """Why the last entry could not be stored; empty: it was stored. The process log has every
+        entry in any case.
         """
 
     async def record(

@@ -43,7 +43,8 @@ class Operations(Protocol):
 
 
 class Large:
-    """Threads for large data. Many threads may wait for stores, but only one at a time decodes and encodes.
+    """Threads for large data. Many threads may wait for stores, but only one at a time decodes and
+    encodes.
 
     Attributes:
         turn: `with large.turn():` around what decodes and encodes.
@@ -71,7 +72,8 @@ class Backend:
         transport: carries requests; belongs to the server's loop.
         feed: publishes changed states.
         reader: serves reads, unless the transport's own does.
-        registry: workflow types for validating arguments before sending; None: the engine validates.
+        registry: workflow types for validating arguments before sending; None: the engine
+            validates.
         dead_letters: opens those of the namespace.
         operations: task queues and workers.
         closing: other parts to close.

@@ -9,13 +9,14 @@ from threading import Lock
 from typing import Final
 
 SWITCH_S: Final = 0.0005
-"""How long an encoding thread may hold the interpreter lock; Python's default of 5 ms is as long as a whole
-request.
+"""How long an encoding thread may hold the interpreter lock; Python's default of 5 ms is as long as
+a whole request.
 """
 
 
 class EncodingTurn:
-    """Lets one thread encode at a time, and shortens the interpreter's switch interval while it does.
+    """Lets one thread encode at a time, and shortens the interpreter's switch interval while it
+    does.
 
     So only one thread encodes at a time, and the interval is short meanwhile.
     """

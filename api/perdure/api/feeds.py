@@ -49,7 +49,8 @@ class Feed(Protocol):
         """
 
     async def positions(self) -> list[Position]:
-        """Positions that a reader must reach to see everything published so far; one for each partition.
+        """Positions that a reader must reach to see everything published so far; one for each
+        partition.
 
         Raises:
             InfrastructureError: the positions are unknown.

@@ -1,14 +1,12 @@
 """Fans out state changes to the SSE subscribers of one process.
 
-An event is encoded once, and all who wait for it hold the same bytes. Two bounds keep slow readers cheap:
-of one reader's queue, and of all bytes that
-wait in the process; beyond them, the reader who is furthest behind is cut. No data is lost by that:
-`Last-Event-ID` says where they were.
+An event is encoded once, and all who wait for it hold the same bytes. Two bounds keep slow readers
+cheap: of one reader's queue, and of all bytes that wait in the process; beyond them, the reader who
+is furthest behind is cut. No data is lost by that: `Last-Event-ID` says where they were.
 
-An event's id is `<moment>-<epoch>-<number>`: of the change, microseconds since 1970; of this hub; and the
-change's number. Who reconnects with it is
-told what has changed since, exactly, as long as the hub remembers; what another process has told is found
-by the moment (`streams.py`).
+An event's id is `<moment>-<epoch>-<number>`: of the change, microseconds since 1970; of this hub;
+and the change's number. Who reconnects with it is told what has changed since, exactly, as long as
+the hub remembers; what another process has told is found by the moment (`streams.py`).
 """
 
 from __future__ import annotations
@@ -45,8 +43,8 @@ QUEUE_BYTES: Final = 2 * 1024 * 1024
 WAITING_BYTES: Final = 32 * 1024 * 1024
 """Of all that waits for any reader of the process, each event counted once."""
 GATHER_S: Final = 0.1
-"""Changes within this time are sent together: a busy list costs ten writes a second and reader, not one a
-change.
+"""Changes within this time are sent together: a busy list costs ten writes a second and reader, not
+one a change.
 """
 HEARTBEAT_S: Final = 15.0
 CUT: Final = (
@@ -63,8 +61,8 @@ Version = tuple[int, str, int]
 
 
 def version_of(state: WorkflowState) -> Version:
-    """Orders versions of a state: by write time, run, and number of events, so that equal clocks do not
-    matter.
+    """Orders versions of a state: by write time, run, and number of events, so that equal clocks do
+    not matter.
     """
     return state.updated_at, state.run_id, state.history_length
 
@@ -164,8 +162,8 @@ class Hub:
                     watch.put(data, workflow_id, version)
 
     def event(self, number: int, workflow_id: str, state: WorkflowState | None, query: ListQuery | None = None) -> Told:
-        """Encode one event: the workflow's state, that it was deleted, or that it no longer matches the
-        query's filters.
+        """Encode one event: the workflow's state, that it was deleted, or that it no longer matches
+        the query's filters.
 
         Args:
             number: of the change; 0: nobody knows.

@@ -71,8 +71,8 @@ def state(found: WorkflowState) -> dict[str, Any]:
 def outline(found: WorkflowState) -> WorkflowState:
     """The part of a state without payloads: names of types, times, and what it waits for.
 
-    The message of an exception and the text of a reason may hold anything, so they go too; the exception's
-    type stays.
+    The message of an exception and the text of a reason may hold anything, so they go too; the
+    exception's type stays.
     """
     failed = found.failure
     if failed is not None:

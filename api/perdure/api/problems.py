@@ -1,6 +1,7 @@
 """Error responses: problem+json, each kind with a stable type.
 
-RFC 9457. The type is a name, `https://perdure.dev/problems/<slug>`; docs/howto/http-api.md lists them.
+RFC 9457. The type is a name, `https://perdure.dev/problems/<slug>`; docs/howto/http-api.md lists
+them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """uvicorn's HTTP protocol, with limits on what an unauthenticated client may send.
 
-A request's line and headers have a size and a time, its body has a time; what is sent beyond its body
-(chunk headers, trailers) has a
-size, too. A request whose body is not wanted to its end is answered, and its connection is closed: first
-our side, so that the client
-can read the answer, and what it still sends is thrown away for a moment.
+A request's line and headers have a size and a time, its body has a time; what is sent beyond its
+body (chunk headers, trailers) has a size, too. A request whose body is not wanted to its end is
+answered, and its connection is closed: first our side, so that the client can read the answer, and
+what it still sends is thrown away for a moment.
 """
 
 from __future__ import annotations

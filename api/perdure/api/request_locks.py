@@ -1,8 +1,7 @@
 """Serialises requests that share one request id.
 
-Replies of engines are matched by request id alone. A caller's `Idempotency-Key` is one, and two callers may
-choose the same for two workflows at the same time: neither may
-get the other's answer.
+Replies of engines are matched by request id alone. A caller's `Idempotency-Key` is one, and two
+callers may choose the same for two workflows at the same time: neither may get the other's answer.
 """
 
 from __future__ import annotations

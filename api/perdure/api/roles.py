@@ -11,8 +11,9 @@ class Role(Enum):
     """viewer < reader < operator < admin."""
 
     VIEWER = "viewer"
-    """May see which workflows there are and what state they are in, and nothing that anyone has put into them: no view, result, argument,
-    attribute, history, dead letter, nor the text of a failure or a reason.
+    """May see which workflows there are and what state they are in, and nothing that anyone has put
+    into them: no view, result, argument, attribute, history, dead letter, nor the text of a failure
+    or a reason.
     """
     READER = "reader"
     """May look at everything of the namespace, and query runs."""

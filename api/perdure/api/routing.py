@@ -91,8 +91,8 @@ class Asked:
         self.target, self.detail = target, detail
 
     async def is_still_admitted(self) -> bool:
-        """Whether the caller would still be admitted: keys are revoked, and tokens expire, while a stream
-        runs.
+        """Whether the caller would still be admitted: keys are revoked, and tokens expire, while a
+        stream runs.
         """
         try:
             principal = await self.admit()

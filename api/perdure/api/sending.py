@@ -1,5 +1,5 @@
-"""Large responses: sent in slices, within a budget per process, so that slow readers cost little and block
-no one.
+"""Large responses: sent in slices, within a budget per process, so that slow readers cost little
+and block no one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 SLICE: Final = 32 * 1024
-"""Bytes handed to the server at a time. For each slow reader it holds that much, and its own 64 KiB of
-unsent data.
+"""Bytes handed to the server at a time. For each slow reader it holds that much, and its own 64 KiB
+of unsent data.
 """
 STUCK_S: Final = 30.0
 """A reader that accepts no slice for this long is cut off, seconds."""

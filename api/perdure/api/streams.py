@@ -1,11 +1,10 @@
 """Server-sent events: changes of one workflow, or of all that match a filter.
 
-Nothing is missed, whoever returns with `Last-Event-ID`, to whichever process: a state is a row of a table,
-so what counts is what has changed since, as it is
-now. The hub remembers that; beyond what it remembers, the reader's list does, sorted by the moment of the
-change. Engines stamp changes by their own clocks and
-commit them later, so there it is looked a minute further back, and what was told already may come once
-more.
+Nothing is missed, whoever returns with `Last-Event-ID`, to whichever process: a state is a row of a
+table, so what counts is what has changed since, as it is now. The hub remembers that; beyond what
+it remembers, the reader's list does, sorted by the moment of the change. Engines stamp changes by
+their own clocks and commit them later, so there it is looked a minute further back, and what was
+told already may come once more.
 """
 
 from __future__ import annotations
@@ -203,8 +202,8 @@ async def _found(
 
 
 async def _read(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId) -> AsyncIterator[Told]:
-    """Read page by page. Ids are moments only until the last page was sent: a reader cut off in between
-    resumes there.
+    """Read page by page. Ids are moments only until the last page was sent: a reader cut off in
+    between resumes there.
     """
     number = hub.number
     wanted = replace(

@@ -1,5 +1,5 @@
-"""The coroutine that calling an activity returns in workflow code; it schedules the activity on its first
-step.
+"""The coroutine that calling an activity returns in workflow code; it schedules the activity on its
+first step.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ R = TypeVar("R")
 
 
 class ActivityCall(Coroutine[object, None, R]):
-    """Lazy, awaited once, and warns when never awaited, like any coroutine; but it has no frame of its own.
+    """Lazy, awaited once, and warns when never awaited, like any coroutine; but it has no frame of
+    its own.
 
-    Awaited by workflow code it hands out the future's own iterator, so that it costs nothing after the
-    first step.
+    Awaited by workflow code it hands out the future's own iterator, so that it costs nothing after
+    the first step.
     """
 
     __slots__ = ("_activity", "_args", "_kwargs", "_options", "_runtime", "_waiter")

@@ -44,23 +44,23 @@ async def produce(
     avro: Avro | None = None,
     cloudevent: str | None = None,
 ) -> None:
-    """Send a record to a topic, exactly once: it is written in the transaction that records it in the
-    history, or neither is.
+    """Send a record to a topic, exactly once: it is written in the transaction that records it in
+    the history, or neither is.
 
-    Returns immediately; a reader with `isolation.level=read_committed` sees it when that transaction is
-    committed. A topic that does not
-    exist, or may not be written to, stops nothing: the record becomes a dead letter, which `perdure
-    dead-letters retry` sends. On one
-    machine, without Kafka, it goes to the table `records`, where triggers of the app find it.
+    Returns immediately; a reader with `isolation.level=read_committed` sees it when that
+    transaction is committed. A topic that does not exist, or may not be written to, stops nothing:
+    the record becomes a dead letter, which `perdure dead-letters retry` sends. On one machine,
+    without Kafka, it goes to the table `records`, where triggers of the app find it.
 
     Args:
         topic: its name.
-        value: anything that can be an argument, sent as JSON; `bytes` as they are; None for a tombstone.
+        value: anything that can be an argument, sent as JSON; `bytes` as they are; None for a
+            tombstone.
         key: decides the partition, as Java's clients do it (murmur2); without one, any will do.
         headers: of the record, beside `content-type`.
         avro: send the value as Avro.
-        cloudevent: send it as a CloudEvent 1.0 of this type, in binary mode; its id is unique for the
-            run and the record.
+        cloudevent: send it as a CloudEvent 1.0 of this type, in binary mode; its id is unique for
+            the run and the record.
 
     Raises:
         UsageError: this is not workflow code, it only reads, or the topic, key or headers cannot be

@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 
 class Provider(Struct, frozen=True):
-    """A function that workers run once and keep open to get the instance whose methods are activities.
+    """A function that workers run once and keep open to get the instance whose methods are
+    activities.
 
     Attributes:
         factory: your function.

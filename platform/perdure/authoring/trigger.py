@@ -89,13 +89,13 @@ def trigger(
     format: Format | None = None,
     schema: str = "",
 ) -> Trigger[T]:
-    """Start or signal workflows by the records of a topic, each exactly once, regardless of their producer.
+    """Start or signal workflows by the records of a topic, each exactly once, regardless of their
+    producer.
 
     Args:
         topic: of anybody's; not one of perdure's own.
-        value: what a record decodes to, and the one argument of the run or the signal: a dataclass, a
-            Struct, `dict[str, Any]`, or
-            `perdure.triggers.CloudEvent[…]`.
+        value: what a record decodes to, and the one argument of the run or the signal: a dataclass,
+            a Struct, `dict[str, Any]`, or `perdure.triggers.CloudEvent[…]`.
         id: the workflow id of a value; a plain function.
         when: whether a value counts; by default every one.
         start: of a signal: signal-with-start. When no run is open, one is started, whose run takes

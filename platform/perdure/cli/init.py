@@ -34,8 +34,8 @@ def init(
 
 
 def _write(template: Traversable, directory: Path, project: str) -> None:
-    """Write a template. Template names end in `.template`, so that no tool takes them for code; `{project}`
-    is the project's name.
+    """Write a template. Template names end in `.template`, so that no tool takes them for code;
+    `{project}` is the project's name.
     """
     if template.name.endswith(".template"):
         text = template.read_text(encoding="utf-8").replace("{project}", project)

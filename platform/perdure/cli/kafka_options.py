@@ -69,8 +69,8 @@ def place(kafka: str, namespace: str, settings: list[str] | None) -> Place:
     """The Kafka cluster and namespace of the options.
 
     Raises:
-        UsageError: Kafka's client is not installed, a setting is ours, or the namespace cannot be part
-            of a topic's name.
+        UsageError: Kafka's client is not installed, a setting is ours, or the namespace cannot be
+            part of a topic's name.
     """
     from perdure.errors import UsageError
 

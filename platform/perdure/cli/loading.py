@@ -46,12 +46,12 @@ def load(target: str) -> App:
     """Import an app.
 
     Args:
-        target: a file (`app.py`) or a module (`shop.app`). Its directory, or for a module the current
-            one, is put on `sys.path`.
+        target: a file (`app.py`) or a module (`shop.app`). Its directory, or for a module the
+            current one, is put on `sys.path`.
 
     Raises:
-        UsageError: it is not there, or does not import; one line, with your file and line where there
-            is one.
+        UsageError: it is not there, or does not import; one line, with your file and line where
+            there is one.
     """
     if target.endswith(".py") or "/" in target:
         search, name, file = _locate(Path(target))

@@ -1,5 +1,5 @@
-"""`perdure dev`: loads the app, starts it, prints its addresses, and restarts with the new code when files
-change.
+"""`perdure dev`: loads the app, starts it, prints its addresses, and restarts with the new code
+when files change.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ def on_signals(handle: Callable[[int], None]) -> None:
     """Call a function with the number of each SIGINT and SIGTERM that comes.
 
     Args:
-        handle: returns immediately. It runs on the main thread, between any two of its instructions.
+        handle: returns immediately. It runs on the main thread, between any two of its
+            instructions.
     """
 
     def called(number: int, _frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """Help that fits a narrow terminal, and arguments that begin with a minus.
 
-Help is plain text. Rich's tables cut the names of options and what they take to fit a column, and read
-`[otel]` as markup.
+Help is plain text. Rich's tables cut the names of options and what they take to fit a column, and
+read `[otel]` as markup.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ def worker(
     log_level: LogLevelOption = LogLevel.INFO,
     traces: TracesOption = False,
 ) -> None:
-    """Run an app's activities, on Kafka. On shutdown, running attempts may complete; waiting tasks go to
-    other workers immediately.
+    """Run an app's activities, on Kafka. On shutdown, running attempts may complete; waiting tasks
+    go to other workers immediately.
     """
     from perdure.cli.kafka_options import OnKafka, place, queues_of, see_owner, url_of
     from perdure.cli.metrics_options import Observing

@@ -208,8 +208,8 @@ class Client:
         return await self._state(id)
 
     async def position(self, id: str) -> Position:
-        """A position that reflects every completed write to a workflow id: for `state(…, after=…)`, in any
-        process.
+        """A position that reflects every completed write to a workflow id: for `state(…, after=…)`,
+        in any process.
         """
         _check_id(id)
         return await self._transport.position(id)

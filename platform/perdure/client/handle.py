@@ -74,9 +74,8 @@ class Handle(Generic[S_co, R_co]):
     async def result(self, timeout: Duration | None = None) -> R_co:  # noqa: ASYNC109 - authors pass durations
         """Wait for the run to close; its result.
 
-        What a run waits for that has not closed after ten seconds is logged if it needs somebody: it is
-        suspended, or no engine
-        answers.
+        What a run waits for that has not closed after ten seconds is logged if it needs somebody:
+        it is suspended, or no engine answers.
 
         Args:
             timeout: how long to wait; None: for ever. The run continues in any case.
@@ -151,8 +150,8 @@ class Handle(Generic[S_co, R_co]):
         return value
 
     async def position(self) -> Position:
-        """A position that reflects every completed write to this workflow: for `view(…, after=…)`, in any
-        process.
+        """A position that reflects every completed write to this workflow: for `view(…, after=…)`,
+        in any process.
         """
         self._check_id()
         return await self._transport.position(self.id)

@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 
 class Reader(Protocol):
-    """Reads materialised state. Thread-safe; every call sees all writes completed before it, or `wait_for`
-    waits for them.
+    """Reads materialised state. Thread-safe; every call sees all writes completed before it, or
+    `wait_for` waits for them.
     """
 
     def state(self, workflow_id: str) -> WorkflowState | None:
@@ -115,14 +115,15 @@ class Transport(Protocol):
 
         Raises:
             EngineUnavailable: no engine answered in time; the message says what to do. Sending it
-                again, under the same request
-                id, is safe.
+                again, under the same request id, is safe.
             InfrastructureError: it cannot be sent; the message says what to do.
         """
         ...
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """Submit commands without waiting for a reply. Thread-safe; `close` waits until they are written."""
+        """Submit commands without waiting for a reply. Thread-safe; `close` waits until they are
+        written.
+        """
 
     async def close(self) -> None:
         """Close. Waiting requests fail with `EngineUnavailable`. Idempotent."""

@@ -1,4 +1,6 @@
-"""A position in the event log, returned by every write. A reader that has caught up to it sees that write."""
+"""A position in the event log, returned by every write. A reader that has caught up to it sees that
+write.
+"""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 async def state_of(transport: Transport, workflow_id: str) -> WorkflowState | None:
-    """The state of a workflow id, None if it was never started. Reads on another thread unless it is one
-    look-up.
+    """The state of a workflow id, None if it was never started. Reads on another thread unless it
+    is one look-up.
 
     Raises:
         InfrastructureError: it cannot be read.

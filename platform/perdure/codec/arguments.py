@@ -1,10 +1,9 @@
 """Encodes the arguments of a call by the function's signature.
 
 On the wire: a JSON array of the positional arguments, in the order of the signature; `{"args": […],
-"kwargs": {…}}` where there are
-some that can only be given by name. Defaults that the call leaves alone travel, too, so that a default that
-is edited later changes
-nothing recorded; what is decoded may lack them, so that a parameter with a default can be added.
+"kwargs": {…}}` where there are some that can only be given by name. Defaults that the call leaves
+alone travel, too, so that a default that is edited later changes nothing recorded; what is decoded
+may lack them, so that a parameter with a default can be added.
 """
 
 from __future__ import annotations

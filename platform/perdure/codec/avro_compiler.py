@@ -262,6 +262,6 @@ def _number(expression: str) -> str:
 _DOUBLE: Final = struct.Struct("<d")
 SMALL_LONGS: Final = {number: long_bytes(number) for number in range(SMALL)}
 SPANS: Final = tuple(0 if byte & 0x81 else 1 + (byte >> 1) for byte in range(256))
-"""By a length's first byte: the size of that byte plus the data; 0 for a length of several bytes, or below
-0.
+"""By a length's first byte: the size of that byte plus the data; 0 for a length of several bytes,
+or below 0.
 """

@@ -26,8 +26,7 @@ def to_plain(value: Any, depth: int = 0) -> Any:
 
     Args:
         value: of these types, exactly: None, bool, int, float, str, bytes, list, tuple, dict, set,
-            frozenset, the types of `datetime`,
-            Decimal, UUID, paths.
+            frozenset, the types of `datetime`, Decimal, UUID, paths.
         depth: how deep it is in another value.
 
     Raises:

@@ -1,11 +1,10 @@
 """Encodes exceptions, and restores them in another process.
 
-A `Failure` arrives as itself: its class is found among those that are imported here, and the object is made
-from its dataclass fields, or
-from the arguments and attributes it had. So do the exceptions of Python and of its standard library, and
-exception groups, with their
-members. Any other comes as a `RemoteException`. Notes, causes and your part of the traceback come along;
-the traceback is a note.
+A `Failure` arrives as itself: its class is found among those that are imported here, and the object
+is made from its dataclass fields, or from the arguments and attributes it had. So do the exceptions
+of Python and of its standard library, and exception groups, with their members. Any other comes as
+a `RemoteException`. Notes, causes and your part of the traceback come along; the traceback is a
+note.
 """
 
 from __future__ import annotations

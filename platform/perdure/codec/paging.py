@@ -1,5 +1,5 @@
-"""Pages of a run's history: encoded records, cut in the store, so that no process decodes a whole history
-to show a part of it.
+"""Pages of a run's history: encoded records, cut in the store, so that no process decodes a whole
+history to show a part of it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from perdure.workflow import Definition
 def check_registered(
     workflows: Iterable[Definition], activities: Iterable[Activity[..., Any]], provided: Iterable[type[Any]] | None
 ) -> None:
-    """Check the annotations of workflows and activities, and that every activity method has a provider.
+    """Check the annotations of workflows and activities, and that every activity method has a
+    provider.
 
     Args:
         workflows: with their signals, queries, views and triggers.

@@ -170,8 +170,8 @@ def check_depth(data: bytes) -> None:
 
 
 def decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
-    """Raises PayloadError when JSON cannot distinguish values of this type; the message is without a
-    subject.
+    """Raises PayloadError when JSON cannot distinguish values of this type; the message is without
+    a subject.
     """
     try:
         return _decoder_of(annotation)
@@ -240,7 +240,7 @@ def _with_room(function: Callable[[Any], T], value: Any) -> T:
 
 
 def encode_foreign(value: Any) -> Any:
-    """msgspec's hook for encoding values of foreign types."""
+    """Encode a value of a foreign type (msgspec's hook)."""
     kind = typing.cast("Any", type(value))
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
@@ -256,7 +256,7 @@ def encode_foreign(value: Any) -> Any:
 
 
 def decode_foreign(kind: Any, value: Any) -> Any:
-    """msgspec's hook for decoding values of foreign types."""
+    """Decode a value of a foreign type (msgspec's hook)."""
     pydantic = sys.modules.get("pydantic")
     if kind is object:
         return value

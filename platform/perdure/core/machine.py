@@ -23,7 +23,9 @@ from perdure.model.timers import Timer, TimerKind
 
 
 class Outbox(Protocol):
-    """Receives the effects of an event: the engine's batch, or a restore, which keeps only the net effects."""
+    """Receives the effects of an event: the engine's batch, or a restore, which keeps only the net
+    effects.
+    """
 
     def dispatch(self, task: Task) -> None:
         """Give a task to workers, or start a step."""
@@ -90,14 +92,14 @@ Answer = Callable[[addresses.Workflow, AnyReply], cm.AnyCommand]
 
 
 class ActionRule(NamedTuple):
-    """How an action of workflow code is recorded, and matched on replay.
+    """Records an action of workflow code, and matches it on replay.
 
     Attributes:
         event: the class of the event that records it.
         to_event: (run, action, new token) to the event; None when nothing is left to record.
         fits: (event, action) of this rule's classes: whether the action is the recorded one. It
-            compares identity (numbers, names),
-            not arguments, which you may have changed on purpose.
+            compares identity (numbers, names), not arguments, which you may have changed on
+            purpose.
         in_words: the action, or its event, for the message of a `ReplayError`.
     """
 

@@ -21,8 +21,8 @@ Key = tuple[str, str]
 
 
 def of_start(start: ev.WorkflowStarted | cm.StartWorkflow) -> int:
-    """Identity of a start, for detecting repeats. Its delay is not part of it: "in an hour" is another
-    moment each time.
+    """Identity of a start, for detecting repeats. Its delay is not part of it: "in an hour" is
+    another moment each time.
     """
     return hash((start.type, _plain(start.input), start.attributes, start.timeout_us))
 

@@ -33,8 +33,7 @@ def decide(run: RunState, command: cm.AnyCommand, stamp: Stamp) -> Decision:
     """Decide a command for an existing run.
 
     A request that is refused leaves no event and gets a `Refused`; a report that comes late leaves
-    `CommandIgnored` in an open run.
-    Starts are in `start.py`: they concern two runs.
+    `CommandIgnored` in an open run. Starts are in `start.py`: they concern two runs.
 
     Args:
         run: only read. May be closed.

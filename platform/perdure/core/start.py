@@ -1,5 +1,5 @@
-"""Start rules: a workflow id has at most one open run, and the caller chooses what happens if there is, or
-was, one.
+"""Start rules: a workflow id has at most one open run, and the caller chooses what happens if there
+is, or was, one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""State of a run, folded from its events: data only. The rules are in `machines`; nothing else writes here."""
+"""State of a run, folded from its events: data only. The rules are in `machines`; nothing else
+writes here.
+"""
 
 from __future__ import annotations
 

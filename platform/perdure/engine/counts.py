@@ -1,7 +1,7 @@
 """Counters of the engine: plain integers that its own thread increments and other threads read.
 
-Nothing here is called for a single command: a batch costs a few additions, whether anybody reads them or
-not.
+Nothing here is called for a single command: a batch costs a few additions, whether anybody reads
+them or not.
 """
 
 from __future__ import annotations

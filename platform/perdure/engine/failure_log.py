@@ -1,9 +1,8 @@
-"""Logs failures of workflow and activity code: a warning for each failed attempt, an error for each failed
-run.
+"""Logs failures of workflow and activity code: a warning for each failed attempt, an error for each
+failed run.
 
-An outage makes thousands of attempts fail alike. Of each activity and workflow type a few lines are written
-immediately, then one in a
-while, with the number of those that were left out.
+An outage makes thousands of attempts fail alike. Of each activity and workflow type a few lines are
+written immediately, then one in a while, with the number of those that were left out.
 """
 
 from __future__ import annotations
@@ -138,7 +137,9 @@ class FailureLog:
 
 
 def in_words(failure: FailureInfo) -> str:
-    """Type, message and source line, as in `KeyError: 'missing' (app.py:31)`, on one line; then its causes."""
+    """Type, message and source line, as in `KeyError: 'missing' (app.py:31)`, on one line; then its
+    causes.
+    """
     kind = failure.type.rpartition(":")[2]
     message = " ".join(failure.message.split())
     if len(message) > MESSAGE:

@@ -1,7 +1,7 @@
 """The engine's time: the time of day while it can be trusted, otherwise the monotonic clock.
 
-`at` must never go back (invariant I4), and a timer must not wait for a clock that went back to pass its old
-maximum. So:
+`at` must never go back (invariant I4), and a timer must not wait for a clock that went back to pass
+its old maximum. So:
 
 - **Behind**: the time of day is before the last stamp (it was ahead once, here or in another process that
 stamped what we own). Time

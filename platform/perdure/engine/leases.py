@@ -1,12 +1,11 @@
 """Leases: attempts that have run for over two seconds and must send heartbeats.
 
-Soft state: it is not recorded. After a restart the worker's next heartbeat leases the attempt again; and in
-case the worker died
-meanwhile, every attempt that is out is expected to be seen by heartbeats, or not to have started, some
-leases later.
+Soft state: it is not recorded. After a restart the worker's next heartbeat leases the attempt
+again; and in case the worker died meanwhile, every attempt that is out is expected to be seen by
+heartbeats, or not to have started, some leases later.
 
-Silence is measured by a clock that nobody sets: a time of day that jumps ahead must not take attempts away
-from workers that are well.
+Silence is measured by a clock that nobody sets: a time of day that jumps ahead must not take
+attempts away from workers that are well.
 """
 
 from __future__ import annotations

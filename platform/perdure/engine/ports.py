@@ -9,15 +9,16 @@ The contract of a batch, in this order (docs/internals/replay.md):
 
 1. `Log.take` commands; due timers and finished steps;
 2. stamp `at` and fresh ids;
-3. decide and evolve, running workflow code; steps start immediately, and those that finish while the batch
-is open join it;
+3. decide and evolve, running workflow code; steps start immediately, and those that finish while
+   the batch is open join it;
 4. `Log.commit(batch)`: atomically and durably;
 5. committed: `Store.apply(batch)`, then timers are armed;
-6. aborted (`CommitAborted`): what was touched is evicted, `Log.abort()` hands the commands out again.
+6. aborted (`CommitAborted`): what was touched is evicted, `Log.abort()` hands the commands out
+   again.
 
-A batch that cannot be handled or written for any other reason is aborted, too, and the engine looks for the
-command that spoils it
-(`engine.quarantine`): that one becomes a dead letter (`Batch.letters`), the others are handled.
+A batch that cannot be handled or written for any other reason is aborted, too, and the engine looks
+for the command that spoils it (`engine.quarantine`): that one becomes a dead letter
+(`Batch.letters`), the others are handled.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ class Spoilt(NamedTuple):
 
     Attributes:
         command: as `Log.take` handed it out, or as the engine made it.
-        reason: one word: `refused`, because no client waits for the answer; `unanswerable`, since the
-            answer is for a workflow and
-            nothing here knows what to make of it; or `poisoned`, since it could not be handled or written.
+        reason: one word: `refused`, because no client waits for the answer; `unanswerable`, since
+            the answer is for a workflow and nothing here knows what to make of it; or `poisoned`,
+            since it could not be handled or written.
         message: what is wrong, for people.
         is_bare: keep the place and the reason only, since the command itself could not be written.
     """
@@ -63,13 +64,13 @@ class Batch:
         events: records in the order they were decided, each with its encoded bytes.
         states: the public states that changed, by workflow id.
         tasks: to dispatch, by (run id, activity number); a task of a queue is delivered to workers
-            after the commit, a step's
-            (empty queue) is only kept until it has ended, so that it is found again after a crash.
+            after the commit, a step's (empty queue) is only kept until it has ended, so that it is
+            found again after a crash.
         tasks_ended: by the same key: to be forgotten. A key is never in both.
         timers: to keep.
         timers_ended: no longer to be kept. A timer is never in both.
-        cancelled: tokens of attempts whose results are no longer wanted; workers that run one are asked
-            to stop it, after the commit.
+        cancelled: tokens of attempts whose results are no longer wanted; workers that run one are
+            asked to stop it, after the commit.
         records: for topics of yours, each with the id of its workflow, in order.
         commands: for workflows, of any partition, in order. `Log.take` hands them out, each once,
             wherever the partition is owned.
@@ -92,8 +93,8 @@ class Batch:
 
 
 class Owner(Protocol):
-    """The owner of a log's partitions: the engine. The log calls it on the engine's thread, within `take`,
-    while no batch is open.
+    """The owner of a log's partitions: the engine. The log calls it on the engine's thread, within
+    `take`, while no batch is open.
     """
 
     @property
@@ -131,9 +132,11 @@ class Log(Protocol):
         ...
 
     def input_of(self, workflow_id: str) -> tuple[int, int]:
-        """The partition of a workflow id, and the offset of the last command taken from it; -1: none.
+        """The partition of a workflow id, and the offset of the last command taken from it; -1:
+        none.
 
-        Since a batch is committed as a whole, every command up to there is covered by each of its records.
+        Since a batch is committed as a whole, every command up to there is covered by each of its
+        records.
         """
         ...
 
@@ -162,8 +165,8 @@ class Log(Protocol):
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         """Submit commands from any thread of this process; `take` returns them in this order.
 
-        They are durable only with the batch that handles them; to know, wait for the reply, or for the task
-        to end.
+        They are durable only with the batch that handles them; to know, wait for the reply, or for
+        the task to end.
         """
 
     def wake(self) -> None:

@@ -80,7 +80,8 @@ class Engine:
         settings: what may be tuned.
         report: receives messages for the operator; by default on standard error.
         encode: an event record as the log writes it.
-        interceptors: around the handling of each command, and around workflow code, outermost first.
+        interceptors: around the handling of each command, and around workflow code, outermost
+            first.
     """
 
     def __init__(
@@ -141,8 +142,8 @@ class Engine:
 
     @property
     def clock_ahead_us(self) -> int:
-        """Last stamp minus the time of day, microseconds; negative while the engine does not follow a clock
-        jump.
+        """Last stamp minus the time of day, microseconds; negative while the engine does not follow
+        a clock jump.
         """
         return self._time.ahead_us
 
@@ -266,8 +267,8 @@ class Engine:
         self._timers.load()
 
     def next_timer_at(self) -> int | None:
-        """When the next timer fires, microseconds; None: there is none. May be the time of a cancelled
-        timer.
+        """When the next timer fires, microseconds; None: there is none. May be the time of a
+        cancelled timer.
         """
         return self._timers.next_at()
 
@@ -444,8 +445,8 @@ def _notice(spoilt: Spoilt) -> str:
 
 
 def _differs(before: Any, now: Any) -> bool:
-    """Whether the change is visible to readers: times, lengths and coordinates alone are not. Both states
-    are of one run.
+    """Whether the change is visible to readers: times, lengths and coordinates alone are not. Both
+    states are of one run.
     """
     return (
         before is None

@@ -1,20 +1,19 @@
-"""Quarantine: finds the one command that fails a batch, so that the others can be committed without it.
+"""Quarantine: finds the one command that fails a batch, so that the others can be committed without
+it.
 
-A batch is all or nothing. When it cannot be handled or written, and waiting does not help, one of its
-commands is to blame. While a
-command is handled, it is that one. While the batch is written, it may be any: the batch is aborted, its
-commands are handled one by
-one, and the one that fails alone is to blame.
+A batch is all or nothing. When it cannot be handled or written, and waiting does not help, one of
+its commands is to blame. While a command is handled, it is that one. While the batch is written, it
+may be any: the batch is aborted, its commands are handled one by one, and the one that fails alone
+is to blame.
 
-Workflow code cannot raise past `replay.live` and the payloads: what arrives here is a fault of ours, of a
-codec or of a record. An
-exception that is no `Exception` is not one of these; it stops the process.
+Workflow code cannot raise past `replay.live` and the payloads: what arrives here is a fault of
+ours, of a codec or of a record. An exception that is no `Exception` is not one of these; it stops
+the process.
 
-What is blamed becomes a dead letter when it is handed out again. If that cannot be written either, less of
-it is kept each time: first
-the answer to the one who asked is left out, then the command itself. Only the place and the reason are left
-then, which can be written
-whatever the command holds; if not, nothing can, and the engine stops.
+What is blamed becomes a dead letter when it is handed out again. If that cannot be written either,
+less of it is kept each time: first the answer to the one who asked is left out, then the command
+itself. Only the place and the reason are left then, which can be written whatever the command
+holds; if not, nothing can, and the engine stops.
 """
 
 from __future__ import annotations

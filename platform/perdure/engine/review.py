@@ -24,8 +24,8 @@ BATCHES: Final = 50
 
 
 PAUSE_S: Final = 0.002
-"""How long an idle engine waits for commands between two reviews, so that other threads of the process get
-the interpreter.
+"""How long an idle engine waits for commands between two reviews, so that other threads of the
+process get the interpreter.
 """
 
 

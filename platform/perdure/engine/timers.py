@@ -39,8 +39,8 @@ class TimerQueue:
         self._cancelled.clear()
 
     def next_at(self) -> int | None:
-        """When the next timer fires, microseconds; None: there is none. May be the time of a cancelled
-        timer.
+        """When the next timer fires, microseconds; None: there is none. May be the time of a
+        cancelled timer.
         """
         if not self._heap and self._has_tail:
             self._read()

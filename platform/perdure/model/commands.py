@@ -32,8 +32,8 @@ class Request(Command, frozen=True):
     """A command that is answered with a reply.
 
     Attributes:
-        request_id: chosen by the caller; a second command with the same id acts once and gets the same
-            answer.
+        request_id: chosen by the caller; a second command with the same id acts once and gets the
+            same answer.
         reply_to: address of the reply; empty: no client waits.
     """
 
@@ -72,8 +72,8 @@ class QueryWorkflow(Request, frozen=True, kw_only=True):
 
 
 class AwaitWorkflow(Request, frozen=True):
-    """Answered when the run has closed, immediately if it has. Leaves no event; repeated after an engine
-    restart.
+    """Answered when the run has closed, immediately if it has. Leaves no event; repeated after an
+    engine restart.
     """
 
 

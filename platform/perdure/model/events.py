@@ -69,8 +69,8 @@ class WorkflowCancelRequested(Event, frozen=True):
 
 
 class WorkflowSuspended(Event, frozen=True):
-    """The code could not be replayed to the end of the history, or would not stop; no data is lost. Ignored
-    by replay.
+    """The code could not be replayed to the end of the history, or would not stop; no data is lost.
+    Ignored by replay.
     """
 
     reason: str
@@ -178,9 +178,8 @@ class CommandIgnored(Event, frozen=True):
 
 
 class RecordProduced(Event, frozen=True, gc=True):
-    """The code has sent a record to one of your topics; it is written there together with this event.
-    `number` counts the run's
-    records from 1.
+    """The code has sent a record to one of your topics; it is written there together with this
+    event. `number` counts the run's records from 1.
     """
 
     number: int

@@ -33,19 +33,17 @@ class FailureInfo(Struct, array_like=True, frozen=True, omit_defaults=True):
     Attributes:
         type: the class, as `module:QualName`.
         message: `str(exception)`.
-        fields: JSON of the dataclass fields by name; of other classes an array of `args`, or an object
-            of `args` and `attributes`
-            where it has some; empty when they have no JSON, are too large, or `message` is the only
-            argument.
-        is_final: a `Failure`, a mistake in workflow code (`UsageError`), or a group with one in it: no
-            attempt follows.
+        fields: JSON of the dataclass fields by name; of other classes an array of `args`, or an
+            object of `args` and `attributes` where it has some; empty when they have no JSON, are
+            too large, or `message` is the only argument.
+        is_final: a `Failure`, a mistake in workflow code (`UsageError`), or a group with one in it:
+            no attempt follows.
         traceback: as text, cut to your frames.
         cause: what it was raised from.
         retry_after_us: the delay that the error asked for; -1 when it asked for none.
         attempts: of an activity that failed; 0 elsewhere.
-        bases: the classes it derives from, each as `module:QualName`, without `Exception` and what is
-            above it: what
-            `Retry(never=…)` is compared with.
+        bases: the classes it derives from, each as `module:QualName`, without `Exception` and what
+            is above it: what `Retry(never=…)` is compared with.
         notes: what `add_note` was given.
         exceptions: the members of an exception group; None: it is none.
     """

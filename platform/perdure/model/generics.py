@@ -1,7 +1,7 @@
 """Resolves the type variables of a generic class in its derived classes.
 
-`class Orders(Base[Order])` inherits `async def run(self, x: T) -> T`, whose `T` is `Order` there and
-something else in the next class.
+`class Orders(Base[Order])` inherits `async def run(self, x: T) -> T`, whose `T` is `Order` there
+and something else in the next class.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _copies: Final[WeakKeyDictionary[type[Any], dict[Callable[..., Any], Callable[..
 def specialised(fn: Callable[..., Any], cls: type[Any], home: type[Any] | None) -> Callable[..., Any]:
     """A method specialised for a derived class: the same code, with the annotations of the class.
 
-    Payloads know a function by its identity, and annotations are resolved late. So each derived class has a
-    copy of its own.
+    Payloads know a function by its identity, and annotations are resolved late. So each derived
+    class has a copy of its own.
 
     Args:
         fn: of yours.

@@ -34,7 +34,8 @@ class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
         queue: the task queue; empty for a step, which runs in the engine's process.
         timeout_us: one attempt.
         retry: all of them.
-        idempotency_key: the same over all attempts; empty: the engine makes one from run and number.
+        idempotency_key: the same over all attempts; empty: the engine makes one from run and
+            number.
         summary: one line for people.
     """
 

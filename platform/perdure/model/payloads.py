@@ -1,8 +1,7 @@
 """The port for encoding values as payloads; `perdure.codec` implements it.
 
-A payload is bytes that describe themselves: JSON, or, where a codec of the user's is configured, a NUL
-byte, the codec's name, a
-NUL byte, and what the codec made of the JSON.
+A payload is bytes that describe themselves: JSON, or, where a codec of the user's is configured, a
+NUL byte, the codec's name, a NUL byte, and what the codec made of the JSON.
 """
 
 from __future__ import annotations
@@ -32,9 +31,8 @@ class Payloads(Protocol):
             what: "activity 'charge'", for messages.
 
         Raises:
-            PayloadError: they do not fit the signature or an annotation, cannot be encoded, or are over
-                the limit; the message
-                names the argument, its size and what to do.
+            PayloadError: they do not fit the signature or an annotation, cannot be encoded, or are
+                over the limit; the message names the argument, its size and what to do.
         """
         ...
 
@@ -55,8 +53,8 @@ class Payloads(Protocol):
             what: for messages.
 
         Raises:
-            PayloadError: it cannot be encoded, would not come back as it is by the annotation, or is
-                over the limit.
+            PayloadError: it cannot be encoded, would not come back as it is by the annotation, or
+                is over the limit.
         """
         ...
 

@@ -120,8 +120,8 @@ class WorkflowRuntime:
 
 
 def misuse(message: str) -> UsageError:
-    """A UsageError for a wrong call, to be raised; in workflow code it suspends the run, even if it is
-    caught.
+    """A UsageError for a wrong call, to be raised; in workflow code it suspends the run, even if it
+    is caught.
 
     Args:
         message: what is wrong and what to do; your line is put before it.

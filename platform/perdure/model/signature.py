@@ -41,8 +41,8 @@ def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
 
 
 def positional_counts(signature: inspect.Signature) -> tuple[int, int]:
-    """Minimum and maximum number of positional arguments of a call without keywords; (1, 0): it needs
-    keywords.
+    """Minimum and maximum number of positional arguments of a call without keywords; (1, 0): it
+    needs keywords.
     """
     fewest = most = 0
     for parameter in signature.parameters.values():
@@ -78,8 +78,8 @@ def remember_local_names(fn: Callable[..., Any]) -> None:
 
 
 def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
-    """Annotations by parameter, and of "return"; missing ones are left out. Type variables are replaced by
-    their meaning.
+    """Annotations by parameter, and of "return"; missing ones are left out. Type variables are
+    replaced by their meaning.
 
     Args:
         fn: of yours: a function, what `specialised` made of a method, or a class.

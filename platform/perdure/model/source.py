@@ -49,11 +49,11 @@ def calling_place() -> str:
 
 
 def drops_a_result(frame: FrameType) -> bool:
-    """Whether a statement of the frame is dropping a value: `charge(order)` without await, or `call =
-    None`.
+    """Whether a statement of the frame is dropping a value: `charge(order)` without await, or `call
+    = None`.
 
-    An exception that passes through drops values, too, and so does a function that returns: those are not
-    this.
+    An exception that passes through drops values, too, and so does a function that returns: those
+    are not this.
 
     Args:
         frame: which called the `__del__` of the value.

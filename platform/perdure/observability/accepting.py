@@ -1,16 +1,16 @@
 """Accepts connections within limits, so that unauthenticated clients cannot use up a server.
 
-Shared by the servers of this project: the HTTP API, an app's own web app in `perdure dev`, and metrics and
-health. The rules:
+Shared by the servers of this project: the HTTP API, an app's own web app in `perdure dev`, and
+metrics and health. The rules:
 
-- There are so many connections in all, and so many from one address. Above that, a new connection takes the
-place of the oldest
-  one that has no request under way; if every connection has one, the new one is answered 503.
-- A connection that does not get on with its request in time is closed: its protocol says until when it has
-(`sweep`).
-- When descriptors run out, accepting pauses, longer each time, and the connections without a request give
-way. asyncio's own
-  server tries again for each place in its backlog, and logs a traceback for each try.
+- There are so many connections in all, and so many from one address. Above that, a new connection
+  takes the place of the oldest one that has no request under way; if every connection has one, the
+  new one is answered 503.
+- A connection that does not get on with its request in time is closed: its protocol says until when
+  it has (`sweep`).
+- When descriptors run out, accepting pauses, longer each time, and the connections without a
+  request give way. asyncio's own server tries again for each place in its backlog, and logs a
+  traceback for each try.
 - What is refused is counted, and logged once a minute at most.
 """
 

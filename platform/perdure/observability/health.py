@@ -1,8 +1,8 @@
 """Liveness and readiness of the process, with the reasons.
 
-Alive means that the loop continues: restarting a process that is not may help. A broker or a database that
-does not answer is no reason
-to restart anything: then the process is alive, not ready, and says why.
+Alive means that the loop continues: restarting a process that is not may help. A broker or a
+database that does not answer is no reason to restart anything: then the process is alive, not
+ready, and says why.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The log of a process: structlog on the standard library's `logging`, for lines of perdure, libraries and
-your code.
+"""The log of a process: structlog on the standard library's `logging`, for lines of perdure,
+libraries and your code.
 
-A line says which run and which attempt it is about: both are known from the context that it was written in.
+A line says which run and which attempt it is about: both are known from the context that it was
+written in.
 
 No line shows the value of a local variable or of an argument, whichever code raised or logged it:
 request handlers hold

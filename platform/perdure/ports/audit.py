@@ -25,7 +25,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
         role: that they had; empty: none.
         action: `start`, `signal`, `cancel`, …: the route's name.
         target: a workflow id, a dead letter's id; empty: none.
-        outcome: `done`, `refused` (the answer was no) or `failed` (nobody knows whether it was done).
+        outcome: `done`, `refused` (the answer was no) or `failed` (nobody knows whether it was
+            done).
         status: of the HTTP answer.
         detail: what was asked for besides, and why it was refused; payloads never.
         request_id: of the HTTP request; the log's lines have it, too.

@@ -79,7 +79,8 @@ class Source(Protocol):
         """Take records, about `limit` at most; waits for the first up to `timeout_s`.
 
         Raises:
-            InfrastructureError: a topic does not exist, or we may not read it; the message says what to do.
+            InfrastructureError: a topic does not exist, or we may not read it; the message says
+                what to do.
         """
         ...
 

@@ -24,8 +24,8 @@ UNKNOWN: Final = "the workflow's code"
 
 
 def deny(loop: RefusingLoop, what: str, instead: str, where: str) -> NoReturn:
-    """Suspend the run: the exception is also kept as the loop's `fault`, so that code which swallows it
-    does not continue.
+    """Suspend the run: the exception is also kept as the loop's `fault`, so that code which
+    swallows it does not continue.
 
     Args:
         loop: the run.
@@ -42,7 +42,8 @@ def deny(loop: RefusingLoop, what: str, instead: str, where: str) -> NoReturn:
 
 
 def deny_caller(loop: RefusingLoop, what: str, instead: str, frame: FrameType | None) -> None:
-    """Suspend the run for a forbidden call of a frame, made by workflow code or by a library on its behalf.
+    """Suspend the run for a forbidden call of a frame, made by workflow code or by a library on its
+    behalf.
 
     Returns only when a part that may do as it likes is the one that asks.
 
@@ -116,7 +117,9 @@ def is_importing(frame: FrameType | None) -> bool:
 
 
 def is_author(frame: FrameType) -> bool:
-    """Whether the frame is workflow code: in a watched file, or neither of Python, a library nor perdure."""
+    """Whether the frame is workflow code: in a watched file, or neither of Python, a library nor
+    perdure.
+    """
     file = frame.f_code.co_filename
     known = _author_files.get(file)
     if known is None:

@@ -1,15 +1,13 @@
 """On Python 3.11: guards `datetime.now()` and the like in workflow code at their call sites.
 
-Python 3.11 cannot show the calls of a code object, and the datetime types must not be patched. So your
-module is changed:
+Python 3.11 cannot show the calls of a code object, and the datetime types must not be patched. So
+your module is changed:
 
-- where a function looks up `now`, `utcnow` or `today` on a global that is the module `datetime` or one of
-its types, that one
-  instruction loads a `StandIn`, which asks the guard and then returns the real method. Nothing else in the
-  function sees it;
-- a clock that the module keeps (`now = datetime.now`, a class attribute, a default argument, a closure, a
-`partial`) is replaced by
-  a `GuardedClock`, which asks the guard when it is called.
+- where a function looks up `now`, `utcnow` or `today` on a global that is the module `datetime` or
+  one of its types, that one instruction loads a `StandIn`, which asks the guard and then returns
+  the real method. Nothing else in the function sees it;
+- a clock that the module keeps (`now = datetime.now`, a class attribute, a default argument, a
+  closure, a `partial`) is replaced by a `GuardedClock`, which asks the guard when it is called.
 """
 
 from __future__ import annotations
@@ -51,8 +49,8 @@ def guard_module(
 
 
 def guard_sites(function: FunctionType, called: Callable[[str], None]) -> None:
-    """Guard the call sites of the function and of the functions within it, and the clocks in its defaults
-    and its closure.
+    """Guard the call sites of the function and of the functions within it, and the clocks in its
+    defaults and its closure.
 
     Args:
         function: your; its code is replaced when there is such a site.
@@ -147,9 +145,8 @@ def _load_instead(code: CodeType, offset: int, name: str) -> CodeType:
 class StandIn:
     """The module `datetime`, or one of its types, for the one look-up that leads to a clock.
 
-    It stays in the globals of yours module, where anything may find it; so it asks the guard for clocks
-    only, and every
-    other attribute is the original's.
+    It stays in the globals of yours module, where anything may find it; so it asks the guard for
+    clocks only, and every other attribute is the original's.
 
     Args:
         original: the module or the type.

@@ -9,9 +9,9 @@ LATEST: Final = 253_402_300_799_000_000
 """The end of the year 9999, microseconds: later times fire then."""
 
 CLOCK_SURPLUS: Final = 0.49
-"""Part of a microsecond that is not rounded up in a time of day: as seconds since 1970, a float is exact to
-a quarter of a microsecond, and
-from 2038 to half of one. `loop.call_at(loop.time() + 1)` is to fire in exactly one second.
+"""Part of a microsecond that is not rounded up in a time of day: as seconds since 1970, a float is
+exact to a quarter of a microsecond, and from 2038 to half of one. `loop.call_at(loop.time() + 1)`
+is to fire in exactly one second.
 """
 
 

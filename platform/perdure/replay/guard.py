@@ -1,21 +1,20 @@
 """The determinism guard: rejects calls of workflow code that replay could not repeat.
 
-It acts only while the running loop of the thread is a `RunLoop`, and names your line. What it knows of, and
-how:
+It acts only while the running loop of the thread is a `RunLoop`, and names your line. What it knows
+of, and how:
 
-- files, sockets, programs, threads: an audit hook; if a library asks on your code's behalf, your line is
-shown;
-- clocks and `time.sleep` called by workflow code: from 3.12 by `sys.monitoring`, local to workflow code
-objects, so that
-  a call site that is fine costs nothing from then on; on 3.11 by wrappers in the module `time`, and for
-  `datetime.now` and the like
-  by `clock_sites.py`. The datetime types are never patched: extension modules hold on to them;
+- files, sockets, programs, threads: an audit hook; if a library asks on your code's behalf, your
+  line is shown;
+- clocks and `time.sleep` called by workflow code: from 3.12 by `sys.monitoring`, local to workflow
+  code objects, so that a call site that is fine costs nothing from then on; on 3.11 by wrappers in
+  the module `time`, and for `datetime.now` and the like by `clock_sites.py`. The datetime types are
+  never patched: extension modules hold on to them;
 - `random.*` and `uuid.uuid4` are not refused but answered from the run's own stream;
 - `os.environ` and `os.urandom` (and so `secrets`): wrappers.
 
-Not seen: a call through something that was imported into a function under another name on 3.11, and a call
-site that first calls
-something harmless and later a clock. `perdure check` replays histories to find such leaks.
+Not seen: a call through something that was imported into a function under another name on 3.11, and
+a call site that first calls something harmless and later a clock. `perdure check` replays histories
+to find such leaks.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """LiveRun: the code of one run, driven by events.
 
-An event that concerns the code is applied and the loop drained; what the code wants then comes back as
-actions. Replay is the same,
-with the actions matched against what the history holds by kind and number.
+An event that concerns the code is applied and the loop drained; what the code wants then comes back
+as actions. Replay is the same, with the actions matched against what the history holds by kind and
+number.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from perdure.replay.suspensions import CURABLE, Escaped
 from perdure.workflow import Definition
 
 _OF_THE_LOOP: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit, StopIteration)
-"""Exceptions that tasks and coroutines use themselves: as an activity's failure they arrive only as a
-cause.
+"""Exceptions that tasks and coroutines use themselves: as an activity's failure they arrive only as
+a cause.
 """
 
 

@@ -149,8 +149,8 @@ class RunLoop(RefusingLoop):
         """Call a plain function (a workflow's `__init__`) as workflow code.
 
         Raises:
-            BaseException: what the function raised; `fault`, when one was set, whatever the function
-                made of it.
+            BaseException: what the function raised; `fault`, when one was set, whatever the
+                function made of it.
         """
         entered = enter(self)
         try:

@@ -1,8 +1,8 @@
 """Matches the actions of the code against the history: by kind and number, in order.
 
-Between two events the code sees, it must want exactly what is recorded there. A run that was suspended has
-events that its code had
-not seen; what it wants then is left over, and recorded when it is resumed.
+Between two events the code sees, it must want exactly what is recorded there. A run that was
+suspended has events that its code had not seen; what it wants then is left over, and recorded when
+it is resumed.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Matching:
             self._wanted.popleft()
 
     def _is_void(self, action: ac.AnyAction) -> bool:
-        """Whether it cancels something that ended before the cancellation could be recorded (only in a run
-        that was suspended).
+        """Whether it cancels something that ended before the cancellation could be recorded (only
+        in a run that was suspended).
         """
         kind: type[ac.Action] = type(action)
         return kind in CANCELS and (kind, cast("Any", action).number) not in self._open

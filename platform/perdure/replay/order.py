@@ -27,9 +27,8 @@ _COUNTER_BITS: Final = 10
 def hash_salt(run_id: str) -> int:
     """First hash of a run's tasks and futures: the same in every process, spread over runs.
 
-    asyncio keeps the tasks of all runs in one set. If every run counted 1, 2, 3, each new task would
-    collide with those of all
-    other runs: 40 us instead of 4 to make one among 4,000 runs.
+    asyncio keeps the tasks of all runs in one set. If every run counted 1, 2, 3, each new task
+    would collide with those of all other runs: 40 us instead of 4 to make one among 4,000 runs.
     """
     name = run_id.encode(errors="surrogatepass")
     return ((zlib.crc32(name) << 29) ^ (zlib.crc32(name[::-1]) << _COUNTER_BITS)) & ~((1 << _COUNTER_BITS) - 1)

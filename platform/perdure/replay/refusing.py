@@ -19,10 +19,11 @@ class RefusingLoop(WorkflowLoop):
     """The part of `RunLoop` that rejects calls.
 
     Attributes:
-        fault: the activation does not count, whatever the code makes of the exception; the first one is
-            kept.
+        fault: the activation does not count, whatever the code makes of the exception; the first
+            one is kept.
         is_evicted: forgotten; its code is not run again.
-        is_read_only: a query, a view, a validator or a condition is evaluated: nothing may be scheduled.
+        is_read_only: a query, a view, a validator or a condition is evaluated: nothing may be
+            scheduled.
     """
 
     __slots__ = ("fault", "is_evicted", "is_read_only")

@@ -1,14 +1,11 @@
 """Interrupts code that blocks, from a separate thread, and names its line.
 
-The engine brackets each activation by `enter` and `leave`; nothing else happens on its side unless the
-activation takes too long.
-Then `Blocked` is raised in workflow code: where the engine runs on the main thread, by a signal, which ends
-`time.sleep` and
-other waits as well; elsewhere by an asynchronous exception, which any loop in Python takes, and a wait when
-it is over. Code in C
-that neither looks for signals nor returns (a regular expression gone wild) is only reported. The activation
-is discarded and its run
-suspended: it is never recorded as failed.
+The engine brackets each activation by `enter` and `leave`; nothing else happens on its side unless
+the activation takes too long. Then `Blocked` is raised in workflow code: where the engine runs on
+the main thread, by a signal, which ends `time.sleep` and other waits as well; elsewhere by an
+asynchronous exception, which any loop in Python takes, and a wait when it is over. Code in C that
+neither looks for signals nor returns (a regular expression gone wild) is only reported. The
+activation is discarded and its run suspended: it is never recorded as failed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Turns SIGINT into a stop request instead of an exception.
 
-Python's own handler raises `KeyboardInterrupt` wherever the main thread is, workflow code included. There
-it would look like one
-that the code raised itself, and a run would be recorded as failed because its operator pressed Ctrl-C.
+Python's own handler raises `KeyboardInterrupt` wherever the main thread is, workflow code included.
+There it would look like one that the code raised itself, and a run would be recorded as failed
+because its operator pressed Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from perdure.threads import Watched
 
 @contextmanager
 def interrupt_as_stop(request_stop: Callable[[], None]) -> Generator[None]:
-    """Context in which SIGINT calls a function; raises `KeyboardInterrupt` at the end if one arrived.
+    """Context in which SIGINT calls a function; raises `KeyboardInterrupt` at the end if one
+    arrived.
 
-    Does nothing where SIGINT has a handler of the caller's already, or on another thread than the main one.
+    Does nothing where SIGINT has a handler of the caller's already, or on another thread than the
+    main one.
 
     Args:
         request_stop: returns immediately.

@@ -114,8 +114,8 @@ class Process(ABC):
 
     @abstractmethod
     def _drain(self, grace_s: float) -> None:
-        """Take no more tasks and wait until running attempts have reported; on a separate thread beside the
-        engine's.
+        """Take no more tasks and wait until running attempts have reported; on a separate thread
+        beside the engine's.
         """
 
     @abstractmethod

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 BEGIN: Final = datetime(2030, 1, 1, tzinfo=UTC)
 PATIENCE: Final = "0.5s"
 RESULT_PATIENCE: Final = 10
-"""While an activity runs, a waiter for a result waits in real time, at most this many times the patience
-before a timer fires.
+"""While an activity runs, a waiter for a result waits in real time, at most this many times the
+patience before a timer fires.
 """
 POLL_S: Final = 0.01
 WAKE_TURNS: Final = 10
@@ -152,9 +152,8 @@ class Environment:
     async def sleep(self, duration: Duration) -> None:
         """Let time pass, timer by timer, and return when all that can happen by then has happened.
 
-        An activity that continues for longer than the environment's patience is passed over: its own time
-        limits are reached, and
-        it may still run when this returns.
+        An activity that continues for longer than the environment's patience is passed over: its
+        own time limits are reached, and it may still run when this returns.
 
         Args:
             duration: how long.
@@ -177,12 +176,11 @@ class Environment:
         await self.sleep("0s")
 
     async def restart(self) -> None:
-        """Crash engine and worker, and start others on what was recorded: all code is brought back by
-        replay.
+        """Crash engine and worker, and start others on what was recorded: all code is brought back
+        by replay.
 
-        No `finally` or `except` block of a workflow runs. Activities that run are cut short and run again.
-        The client, and handles
-        from before, continue.
+        No `finally` or `except` block of a workflow runs. Activities that run are cut short and run
+        again. The client, and handles from before, continue.
         """
         await self._crash()
         self._boot()

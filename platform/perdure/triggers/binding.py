@@ -84,8 +84,8 @@ class Bindings:
     def commands_of(self, source: Source, schema_of: SchemaOf | None = None) -> list[AnyCommand]:
         """The commands of a record: one for each trigger of its topic whose `when` matches.
 
-        Each has a request id that is the record's own, so that a record that is read or offered twice acts
-        once.
+        Each has a request id that is the record's own, so that a record that is read or offered
+        twice acts once.
 
         Raises:
             BadRecord: it means nothing to one of them; `commands` is what the others make of it.

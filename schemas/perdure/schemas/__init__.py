@@ -1,10 +1,8 @@
 """The Avro schemas of every topic, each released version: the authoritative wire format.
 
-`v1/commands.avsc` is version 1 of the schema `commands`; the highest version there is, is the one that is
-written. A released file is
-never edited; `docs/internals/schemas.md` has the rules by which the next version may differ. Imports
-nothing of ours; fastavro
-computes fingerprints.
+`v1/commands.avsc` is version 1 of the schema `commands`; the highest version there is, is the one
+that is written. A released file is never edited; `docs/internals/schemas.md` has the rules by which
+the next version may differ. Imports nothing of ours; fastavro computes fingerprints.
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ class ActivityThreads:
 
     @property
     def busy(self) -> int:
-        """Number of threads running a function, including one whose attempt has timed out or was cancelled."""
+        """Number of threads running a function, including one whose attempt has timed out or was
+        cancelled.
+        """
         return self._busy
 
     async def run(self, fn: Callable[[], T], begin: Callable[[], None]) -> T:

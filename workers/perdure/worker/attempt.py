@@ -80,9 +80,8 @@ class Attempts:
         Args:
             task: of an activity that is served here.
             heartbeat: called with the details passed to `activity.heartbeat`, from any thread.
-            begin: called when the function begins: immediately, or when there is a thread for a sync
-                one. The attempt's timeout runs
-                from there.
+            begin: called when the function begins: immediately, or when there is a thread for a
+                sync one. The attempt's timeout runs from there.
 
         Raises:
             asyncio.CancelledError: the attempt was asked to stop.
@@ -223,8 +222,8 @@ class _Raised(Exception):
 def _outcome_of(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     """The result or the exception of a function; in a thread.
 
-    As a value, since a future does not take every exception: `StopIteration` in one is never seen, and some
-    others are replaced.
+    As a value, since a future does not take every exception: `StopIteration` in one is never seen,
+    and some others are replaced.
     """
     try:
         return call(), None

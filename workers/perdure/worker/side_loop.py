@@ -1,4 +1,6 @@
-"""An asyncio loop in a separate thread: steps, activities, and other work that must not block the engine."""
+"""An asyncio loop in a separate thread: steps, activities, and other work that must not block the
+engine.
+"""
 
 from __future__ import annotations
 
@@ -99,10 +101,9 @@ class SideLoop:
     def _run_a_while(self) -> None:
         """Run the loop until it is stopped, or until an exception ends it.
 
-        asyncio lets `KeyboardInterrupt` and `SystemExit` of any task or callback through, since they end a
-        program. Only a signal may
-        end this one, and signals go to the main thread. A task that raised it holds it, for the one who
-        awaits it.
+        asyncio lets `KeyboardInterrupt` and `SystemExit` of any task or callback through, since
+        they end a program. Only a signal may end this one, and signals go to the main thread. A
+        task that raised it holds it, for the one who awaits it.
         """
         try:
             self.loop.run_forever()

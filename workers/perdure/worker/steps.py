@@ -89,7 +89,9 @@ class LocalSteps:
             raise InfrastructureError("the loop that runs steps has ended; restart this process") from error
 
     async def cancel_all(self) -> None:
-        """Cancel running steps; on the loop. Nothing is reported: the next engine starts these steps again."""
+        """Cancel running steps; on the loop. Nothing is reported: the next engine starts these
+        steps again.
+        """
         running = [running for _, running in self._running.values()]
         for each in running:
             stop(each, "the engine stops")

@@ -1,8 +1,7 @@
 """Distinguishes a cancellation by the platform from one that the activity caused itself.
 
-asyncio does not: `task.cancelling()` counts both. The first ends an attempt without a report, since nobody
-waits for it; the second is
-a failed attempt.
+asyncio does not: `task.cancelling()` counts both. The first ends an attempt without a report, since
+nobody waits for it; the second is a failed attempt.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The worker: concurrent attempts, leases, cancellation, drain.
 
-An attempt that runs for longer than two seconds is reported as started, and from there heartbeats are sent
-for it: your code need not. A
-task whose activity is unknown here is left waiting, visibly.
+An attempt that runs for longer than two seconds is reported as started, and from there heartbeats
+are sent for it: your code need not. A task whose activity is unknown here is left waiting, visibly.
 """
 
 from __future__ import annotations
@@ -62,8 +61,8 @@ class Worker:
         submit: takes reports, from any thread; durable when the engine commits them.
         concurrency: concurrent attempts; more tasks wait here.
         attempt_log: gets attempts that fail; None where an engine of the same process logs them.
-        is_leasing: whether attempts that run for long are leased; False where the engine's time is not
-            the clock's.
+        is_leasing: whether attempts that run for long are leased; False where the engine's time is
+            not the clock's.
     """
 
     def __init__(
@@ -160,9 +159,9 @@ class Worker:
             self._keep_waiting(gone)
 
     def let_go(self, tokens: Sequence[str]) -> list[str]:
-        """Other workers may run these attempts next; on the loop's thread. Attempts running here are
-        reported as started, so that they
-        are leased and nobody else runs them; those that wait are dropped.
+        """Other workers may run these attempts next; on the loop's thread. Attempts running here
+        are reported as started, so that they are leased and nobody else runs them; those that wait
+        are dropped.
 
         Returns:
             Those that were dropped.
@@ -186,8 +185,8 @@ class Worker:
         return dropped
 
     def blocked(self, info: Info, trouble: str) -> None:
-        """An attempt blocks the loop; from any other thread. The report is recorded, because the loop
-        itself cannot send it.
+        """An attempt blocks the loop; from any other thread. The report is recorded, because the
+        loop itself cannot send it.
 
         Args:
             info: of the attempt.

@@ -28,9 +28,8 @@ def _now() -> datetime:
 class ApiKeys:
     """The keys of a file, reloaded when the file changes.
 
-    A file with a mistake in it is reported, and the keys before it stay valid: a slip of the pen shuts
-    nobody out. A file that is gone or
-    cannot be read any more says that no key is valid.
+    A file with a mistake in it is reported, and the keys before it stay valid: a slip of the pen
+    shuts nobody out. A file that is gone or cannot be read any more says that no key is valid.
 
     Args:
         path: of the file.
@@ -91,8 +90,8 @@ def _by_id(path: Path) -> dict[str, StoredKey]:
 
 
 def _version_of(path: Path) -> tuple[int, int, int]:
-    """A value that changes when the file is written or replaced; follows links, as mounted secrets are
-    links.
+    """A value that changes when the file is written or replaced; follows links, as mounted secrets
+    are links.
     """
     try:
         found = path.stat()

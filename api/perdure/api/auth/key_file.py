@@ -182,8 +182,8 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _written(key: StoredKey) -> str:
-    """The keys as TOML. Its basic strings are those of JSON, except for U+007F, which our names never
-    contain.
+    """The keys as TOML. Its basic strings are those of JSON, except for U+007F, which our names
+    never contain.
     """
     lines = [
         f"id = {_quoted(key.id)}",

@@ -1,8 +1,9 @@
-"""Protects an API without authentication: it listens on loopback only, and rejects requests from web pages.
+"""Protects an API without authentication: it listens on loopback only, and rejects requests from
+web pages.
 
-A browser on the same machine reaches loopback for every page it shows. A page of somebody else's gives
-itself away: by the `Host` of a name that was
-made to lead here (DNS rebinding), by its `Origin`, or by `Sec-Fetch-Site`.
+A browser on the same machine reaches loopback for every page it shows. A page of somebody else's
+gives itself away: by the `Host` of a name that was made to lead here (DNS rebinding), by its
+`Origin`, or by `Sec-Fetch-Site`.
 """
 
 from __future__ import annotations

@@ -63,7 +63,9 @@ class Forbidden(AccessRefused):
 
 
 class Misdirected(AccessRefused):
-    """The request's Host is not this server: a web page used a DNS name that points here (DNS rebinding)."""
+    """The request's Host is not this server: a web page used a DNS name that points here (DNS
+    rebinding).
+    """
 
     status = 421
     slug = "misdirected"

@@ -41,10 +41,10 @@ class Provider(msgspec.Struct, frozen=True):
     Attributes:
         issuer: `iss` must be it, to the letter.
         audience: `aud` must name it.
-        roles_claim: where the roles are, with dots into objects: `realm_access.roles`. A list, or text
-            with spaces between.
-        namespaces_claim: where the namespaces are, likewise; empty: the audience says enough, a token
-            holds in every namespace.
+        roles_claim: where the roles are, with dots into objects: `realm_access.roles`. A list, or
+            text with spaces between.
+        namespaces_claim: where the namespaces are, likewise; empty: the audience says enough, a
+            token holds in every namespace.
     """
 
     issuer: str

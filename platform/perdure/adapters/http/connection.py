@@ -1,5 +1,5 @@
-"""Connections to the API: one pool, on a loop in a separate thread, so that any thread and any loop may use
-it.
+"""Connections to the API: one pool, on a loop in a separate thread, so that any thread and any loop
+may use it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ T = TypeVar("T")
 
 TOKEN_VARIABLE: Final = "PERDURE_TOKEN"  # noqa: S105 - where it is, not what it is
 UNREACHABLE_S: Final = 5.0
-"""How long an unreachable API is retried, seconds: time for one process to take over the port from another."""
+"""How long an unreachable API is retried, seconds: time for one process to take over the port from
+another.
+"""
 CLOSED: Final = "this client is closed: connect again"
 _CONNECTIONS: Final = httpx.Limits(max_connections=200, max_keepalive_connections=50)
 _PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5)
@@ -77,8 +79,8 @@ class Connection:
         return self.begin(self.answer(call)).result()
 
     async def answer(self, call: Call) -> Answer:
-        """Send a request; retries while the API is unreachable or not ready. Every call of ours may safely
-        be made twice.
+        """Send a request; retries while the API is unreachable or not ready. Every call of ours may
+        safely be made twice.
 
         Raises:
             InfrastructureError: nobody listens there; the message says what to do.

@@ -1,9 +1,8 @@
 """The contract between the API and our client, beyond the OpenAPI document.
 
-Other callers speak JSON. Our client takes and gives payloads as they are, bytes that a codec of the user's
-may have encrypted: it sends `input`, base64,
-in place of `args`, and asks for records instead of JSON by `Accept`. What it then gets is what other
-transports carry, the engine's reply as
+Other callers speak JSON. Our client takes and gives payloads as they are, bytes that a codec of the
+user's may have encrypted: it sends `input`, base64, in place of `args`, and asks for records
+instead of JSON by `Accept`. What it then gets is what other transports carry, the engine's reply as
 `codec.records` writes it, under the same status code that others get.
 """
 
@@ -47,8 +46,8 @@ def cursor_of(sort: Sort, key: Key) -> str:
 
 
 def time_of(at: int) -> str:
-    """Microseconds since 1970 as RFC 3339, exactly; times outside the years 1 to 9999 become the nearest of
-    them.
+    """Microseconds since 1970 as RFC 3339, exactly; times outside the years 1 to 9999 become the
+    nearest of them.
     """
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(max(at, _FIRST), _LAST))
     return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z".rjust(27, "0")

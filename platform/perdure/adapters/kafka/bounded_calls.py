@@ -1,11 +1,10 @@
 """Calls of the Kafka client that are abandoned when they do not return.
 
-librdkafka promises that a call ends after the time it is given. Some never do when a broker that a request
-waits for leaves the metadata:
-with confluent-kafka 2.16.1, `send_offsets_to_transaction` hung for ever in one of three runs of
-`tests/kafka/test_broker_faults.py` on a busy machine, in `rd_kafka_txn_op_req0`, after "Transaction
-coordinator decommissioned".
-Nobody can interrupt it, so it runs in a thread that can be left behind.
+librdkafka promises that a call ends after the time it is given. Some never do when a broker that a
+request waits for leaves the metadata: with confluent-kafka 2.16.1, `send_offsets_to_transaction`
+hung for ever in one of three runs of `tests/kafka/test_broker_faults.py` on a busy machine, in
+`rd_kafka_txn_op_req0`, after "Transaction coordinator decommissioned". Nobody can interrupt it, so
+it runs in a thread that can be left behind.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ class BoundedCalls:
     """Runs one call at a time, in one thread; a new thread after a call that hung.
 
     Args:
-        patience_s: how long a call may take without saying that it is alive (`beat`), in whole seconds.
-            A process that was stopped
-            meanwhile has not waited: what counts is how often it looked.
+        patience_s: how long a call may take without saying that it is alive (`beat`), in whole
+            seconds. A process that was stopped meanwhile has not waited: what counts is how often
+            it looked.
     """
 
     def __init__(self, patience_s: float) -> None:

@@ -1,5 +1,5 @@
-"""Status of the Kafka log: what it waits for, owns and has counted. Read by health checks and metrics from
-any thread.
+"""Status of the Kafka log: what it waits for, owns and has counted. Read by health checks and
+metrics from any thread.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Stall:
 
 
 class Status:
-    """How the log is doing.
+    """Status of the Kafka log.
 
     Args:
         report: called with what an operator should know.

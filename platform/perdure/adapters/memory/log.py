@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class MemoryLog:
     """`engine.ports.Log` on a `MemoryMedium`.
 
-    Unlike a file, memory cannot tell a crashed owner from a slow one: the last process that opens it owns
-    it, and the previous one is fenced (so does Kafka).
+    Unlike a file, memory cannot tell a crashed owner from a slow one: the last process that opens
+    it owns it, and the previous one is fenced (so does Kafka).
 
     Args:
         channel: to clients and workers of the process.

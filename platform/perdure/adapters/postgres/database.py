@@ -113,8 +113,8 @@ class Database(Struct, frozen=True):
 
 
 def is_outage(error: psycopg.Error) -> bool:
-    """Whether waiting may help: no connection, a server that starts or stops, a lock, a full disk, too
-    little memory.
+    """Whether waiting may help: no connection, a server that starts or stops, a lock, a full disk,
+    too little memory.
     """
     state = error.sqlstate
     if state is None:

@@ -32,7 +32,8 @@ def latest() -> int:
 
 
 def migrate(connection: Connection, database: Database) -> list[str]:
-    """Migrate the schema to this version, in one transaction; concurrent callers wait and find it done.
+    """Migrate the schema to this version, in one transaction; concurrent callers wait and find it
+    done.
 
     Returns:
         What was applied, `0001_tables`; empty when there was nothing to do.

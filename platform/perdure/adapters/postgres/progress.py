@@ -1,5 +1,5 @@
-"""Status of a projector: what it waits for, its lag and counters. Read by health checks and metrics from
-any thread.
+"""Status of a projector: what it waits for, its lag and counters. Read by health checks and metrics
+from any thread.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The projector: states and events from the topics into PostgreSQL, exactly once.
 
-Rows and positions are written in one SQL transaction; what was taken and not written is read again. The
-owner of a partition claims it in its
-row of `positions`, and advances it only from the position it read: if two processes believe they own it,
-one writes nothing (`writing.py`).
+Rows and positions are written in one SQL transaction; what was taken and not written is read again.
+The owner of a partition claims it in its row of `positions`, and advances it only from the position
+it read: if two processes believe they own it, one writes nothing (`writing.py`).
 """
 
 from __future__ import annotations

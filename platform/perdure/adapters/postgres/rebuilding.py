@@ -1,5 +1,5 @@
-"""A rebuild: all records are read again into a schema beside the current one, and the two are swapped in
-one transaction.
+"""A rebuild: all records are read again into a schema beside the current one, and the two are
+swapped in one transaction.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 NEW: Final = "__new"
 OLD: Final = "__old"
 NEAR: Final = 1_000
-"""Maximum lag of the new tables when they are swapped, in records; the running projector continues from
-there.
+"""Maximum lag of the new tables when they are swapped, in records; the running projector continues
+from there.
 """
 
 _GRANTEE: Final = "CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"

@@ -33,7 +33,8 @@ _GRANTS: Final = """SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quo
 
 
 def keep_in_step(connection: Connection, database: Database, shapes: Mapping[str, Shape]) -> list[str]:
-    """Create the views of these types, or replace them where the code has changed; each in one transaction.
+    """Create the views of these types, or replace them where the code has changed; each in one
+    transaction.
 
     Args:
         connection: in autocommit mode.

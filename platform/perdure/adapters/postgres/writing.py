@@ -96,12 +96,11 @@ class Writer:
         return self._positions
 
     def claim(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Be the owner of these; whoever was before can write them no more.
+        """Claim these partitions; their previous owner can no longer write them.
 
-        A projector that was frozen within a transaction holds the rows as long as its connection lives,
-        which the machine keeps alive for
-        it. As its partitions are ours, its session is ended. One that is not stuck only waits for the rows,
-        and is fenced by them.
+        A projector that was frozen within a transaction holds the rows as long as its connection
+        lives, which the machine keeps alive for it. As its partitions are ours, its session is
+        ended. One that is not stuck only waits for the rows, and is fenced by them.
 
         Returns:
             Where each continues.
@@ -139,7 +138,8 @@ class Writer:
         """Write everything, or nothing.
 
         Args:
-            taken: of partitions that were claimed; may be nothing: then the positions are said again.
+            taken: of partitions that were claimed; may be nothing: then the positions are said
+                again.
             end_of: where a partition ends, as far as is known.
 
         Returns:

@@ -1,5 +1,5 @@
-"""The exchange inside one process: commands from any thread to the engine; replies, tasks and states back
-to subscribers.
+"""The exchange inside one process: commands from any thread to the engine; replies, tasks and
+states back to subscribers.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ _logger: Final = logging.getLogger(__name__)
 class Channel:
     """Belongs to a log; clients and workers of the process hold it.
 
-    Any thread may call `submit`, `wake` and the subscriptions. `wait`, `take`, `settle`, `abort` and
-    `deliver` belong to the
-    engine's thread, through the log. Subscribers are called on the engine's thread, once for each commit
-    with all items
-    for them; they hand the list on and return. A subscriber that raises is unsubscribed.
+    Any thread may call `submit`, `wake` and the subscriptions. `wait`, `take`, `settle`, `abort`
+    and `deliver` belong to the engine's thread, through the log. Subscribers are called on the
+    engine's thread, once for each commit with all items for them; they hand the list on and return.
+    A subscriber that raises is unsubscribed.
 
     Attributes:
         has_ended: the engine at the other end has gone, and no other has come yet.
@@ -69,8 +68,8 @@ class Channel:
         self.submit(())
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until something is submitted or `wake` is called; returns immediately if commands are
-        waiting.
+        """Wait until something is submitted or `wake` is called; returns immediately if commands
+        are waiting.
 
         Returns:
             False when the time has passed.
@@ -82,11 +81,10 @@ class Channel:
     def wait_for_more(self, timeout_s: float) -> bool:
         """Like `wait`, but ignores commands that are already waiting.
 
-        The lock is our own, since `queue.SimpleQueue.get` with a timeout may wait for ever: a thread that
-        loses the processor inside
-        it computes a time left that is negative, and to its lock that means no limit (`simplequeue_get` of
-        CPython's _queuemodule.c;
-        `Lock.acquire` looks).
+        The lock is our own, since `queue.SimpleQueue.get` with a timeout may wait for ever: a
+        thread that loses the processor inside it computes a time left that is negative, and to its
+        lock that means no limit (`simplequeue_get` of CPython's _queuemodule.c; `Lock.acquire`
+        looks).
         """
         until = monotonic() + timeout_s
         while not self._drain():

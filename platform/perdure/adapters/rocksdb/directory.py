@@ -1,5 +1,5 @@
-"""Opens a partition's directory. It is a cache: if it cannot be trusted, it is reported and rebuilt, never
-repaired.
+"""Opens a partition's directory. It is a cache: if it cannot be trusted, it is reported and
+rebuilt, never repaired.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ MARKER: Final = "PERDURE"
 """A file that says that the directory is ours, so that what is in it may be deleted."""
 
 TRUSTED_US: Final = 12 * 3_600_000_000
-"""A directory without writes for longer is rebuilt: tombstones of runs deleted since then may be gone from
-the
-topic (`delete.retention.ms`, a day by default).
+"""A directory without writes for longer is rebuilt: tombstones of runs deleted since then may be
+gone from the topic (`delete.retention.ms`, a day by default).
 """
 
 BESIDE: Final = 8

@@ -1,6 +1,6 @@
-"""Explains RocksDB's errors to operators. rocksdict raises plain `Exception` with RocksDB's own text, which
-begins with its
-code (https://github.com/facebook/rocksdb/blob/main/include/rocksdb/status.h).
+"""Explains RocksDB's errors to operators. rocksdict raises plain `Exception` with RocksDB's own
+text, which begins with its code
+(https://github.com/facebook/rocksdb/blob/main/include/rocksdb/status.h).
 """
 
 from __future__ import annotations

@@ -197,9 +197,8 @@ class Partition:
         self._db.close()
 
     def _keys_from_the_first(self) -> Iterator[bytes]:
-        """The saved cursor follows the first timer found: the keys before it are RocksDB's tombstones of
-        timers that have
-        fired, and walking over them costs more than all the rest.
+        """The saved cursor follows the first timer found: the keys before it are RocksDB's
+        tombstones of timers that have fired, and walking over them costs more than all the rest.
         """
         is_first = True
         for key in self._keys(self.timers_from):

@@ -1,12 +1,10 @@
-"""A restore from the events topic, in rounds: records are gathered by run, then each run is brought from
-where the store has it to
-where its records lead, with the effects that the core derives from them, and all of it is written together
-with the checkpoint.
+"""A restore from the events topic, in rounds: records are gathered by run, then each run is brought
+from where the store has it to where its records lead, with the effects that the core derives from
+them, and all of it is written together with the checkpoint.
 
-A round is written whole or not at all and a record that the store has is passed over, so a restore that was
-broken off continues
-where it was, and records may be read twice. Of a run that began and ended within a round only the last
-record is decoded.
+A round is written whole or not at all and a record that the store has is passed over, so a restore
+that was broken off continues where it was, and records may be read twice. Of a run that began and
+ended within a round only the last record is decoded.
 """
 
 from __future__ import annotations

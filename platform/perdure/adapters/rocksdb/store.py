@@ -35,9 +35,8 @@ PLACED: Final = 50_000
 
 
 class PartitionedStore:
-    """A cache of the events topic. `PartitionRestorer` gains and loses its partitions. The bytes of a
-    batch's events are Avro
-    (`codec.avro.EVENTS`), as the log writes them.
+    """A cache of the events topic. `PartitionRestorer` gains and loses its partitions. The bytes of
+    a batch's events are Avro (`codec.avro.EVENTS`), as the log writes them.
 
     Args:
         path: of its directory; made when there is none.
@@ -49,8 +48,8 @@ class PartitionedStore:
         cache_bytes: see `CACHE_BYTES`.
 
     Attributes:
-        owned: the partitions that the engine may see; never changed, but replaced, since the restorer's
-            thread does it.
+        owned: the partitions that the engine may see; never changed, but replaced, since the
+            restorer's thread does it.
     """
 
     def __init__(
@@ -73,8 +72,8 @@ class PartitionedStore:
         """Nothing to do: partitions are opened as they are gained."""
 
     def reached(self, ends: Mapping[int, int]) -> None:
-        """Position of the events topic with the next applied batch: by partition, the offset after its last
-        record.
+        """Position of the events topic with the next applied batch: by partition, the offset after
+        its last record.
         """
         self._ends.update(ends)
 

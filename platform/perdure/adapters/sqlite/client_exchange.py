@@ -1,5 +1,5 @@
-"""Writes commands into a SQLite file that another process owns, and reads its replies; in a separate
-thread.
+"""Writes commands into a SQLite file that another process owns, and reads its replies; in a
+separate thread.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ POLL_S: Final = 0.05
 class Courier:
     """Exchange between one client and the file.
 
-    What waits is written in one transaction. A request whose answer somebody awaits is not synced: the
-    engine's commit, which
-    the answer follows, syncs it too. What nobody waits for is.
+    What waits is written in one transaction. A request whose answer somebody awaits is not synced:
+    the engine's commit, which the answer follows, syncs it too. What nobody waits for is.
 
     Args:
         path: the file.

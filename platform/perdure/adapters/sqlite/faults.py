@@ -20,7 +20,9 @@ _OF_VALUES: Final = (
 
 
 def is_about_values(error: sqlite3.Error) -> bool:
-    """Whether an error is about the values to write, not about the database: the next value may be written."""
+    """Whether an error is about the values to write, not about the database: the next value may be
+    written.
+    """
     code = getattr(error, "sqlite_errorcode", None)
     # Without a code it is Python that could not bind a value. A key that is there already is about the database: two engines own it.
     return code is None or code & 0xFF in _OF_VALUES or code == sqlite3.SQLITE_CONSTRAINT_NOTNULL
@@ -29,8 +31,8 @@ def is_about_values(error: sqlite3.Error) -> bool:
 def fault(error: sqlite3.Error, path: Path) -> InfrastructureError:
     """Convert an SQLite error into one of ours.
 
-    `CommitAborted` where doing it again may help (busy, full, I/O), `InfrastructureError` where somebody
-    has to act first.
+    `CommitAborted` where doing it again may help (busy, full, I/O), `InfrastructureError` where
+    somebody has to act first.
 
     Source: https://sqlite.org/rescode.html; the primary code is in the low byte.
     """

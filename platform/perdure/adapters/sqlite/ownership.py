@@ -1,5 +1,5 @@
-"""One engine for one database: an exclusive lock on a file beside it, which the system releases when the
-process dies.
+"""One engine for one database: an exclusive lock on a file beside it, which the system releases
+when the process dies.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def publish_record(url: str, topic: str, key: bytes | None, value: bytes, header
 
 
 class PublishedRecords:
-    """Turns rows of the table `records` into commands, and advances the read position, in one transaction.
-    For one thread.
+    """Turns rows of the table `records` into commands, and advances the read position, in one
+    transaction. For one thread.
 
     Args:
         path: the file.

@@ -121,8 +121,8 @@ def _refusal_row(address: str, reply: AnyReply, at: int) -> tuple[str, int, int]
 
 
 def _write_states(connection: Connection, states: Iterable[WorkflowState], started: set[str]) -> None:
-    """Write the states. The indexes are left alone where only the record changes, as it nearly always does
-    while a run is open.
+    """Write the states. The indexes are left alone where only the record changes, as it nearly
+    always does while a run is open.
     """
     whole: list[WorkflowState] = []
     same: list[WorkflowState] = []

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ABANDONED_S: Final = 10.0
-"""Time after which a request without a limit gives up if no process runs the database, seconds: time for a
-restart.
+"""Time after which a request without a limit gives up if no process runs the database, seconds:
+time for a restart.
 """
 
 
 def connect(url: str) -> SqliteTransport:
-    """A transport to the process that runs the database at `sqlite:///app.db`; `client.address` names this
-    function.
+    """A transport to the process that runs the database at `sqlite:///app.db`; `client.address`
+    names this function.
 
     Raises:
         InfrastructureError: there is no such file.

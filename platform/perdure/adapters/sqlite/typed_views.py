@@ -1,8 +1,8 @@
 """SQL views in the SQLite file, one for each workflow type, with a column for each field of its
 `@workflow.view`.
 
-SQLite has no types to speak of: a column holds what JSON has, true as 1, what is nested as text. Times of
-ours are text.
+SQLite has no types to speak of: a column holds what JSON has, true as 1, what is nested as text.
+Times of ours are text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _JSON: Final = "CASE WHEN substr(view, 1, 1) <> x'00' AND json_valid(CAST(view A
 
 
 def keep_in_step(connection: Connection, shapes: Mapping[str, Shape]) -> None:
-    """Create the views of these types, or replace them where the code has changed; within a transaction.
+    """Create the views of these types, or replace them where the code has changed; within a
+    transaction.
 
     Args:
         connection: has begun one.

@@ -1,9 +1,8 @@
 """The machine of one activity, from scheduled to closed.
 
-A report counts only under the token of the current attempt. A closed activity is forgotten, so a late
-report finds nothing and is
-recorded as ignored. Cancelling closes the activity immediately: the run continues, and the worker is asked
-to stop.
+A report counts only under the token of the current attempt. A closed activity is forgotten, so a
+late report finds nothing and is recorded as ignored. Cancelling closes the activity immediately:
+the run continues, and the worker is asked to stop.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] 
 DECLINED_US: Final = 10_000_000
 """The shortest time before a declined task is dispatched again; the longest is a hundred times this."""
 FULL_FAILURES: Final = 10
-"""So many attempts have their failures recorded in full; later ones that differ are cut to a kilobyte. An activity that fails for a
-week makes 6,000 of them.
+"""So many attempts have their failures recorded in full; later ones that differ are cut to a
+kilobyte. An activity that fails for a week makes 6,000 of them.
 """
 NEVER_RETRIED: Final = frozenset({"perdure.errors:UsageError", "perdure.errors:PayloadError"})
 """Mistakes in the code: another attempt would fail in the same way."""

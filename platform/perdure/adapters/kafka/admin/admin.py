@@ -1,5 +1,5 @@
-"""Creates and verifies the topics of a namespace. It creates missing topics and reports differences, but
-never changes a topic.
+"""Creates and verifies the topics of a namespace. It creates missing topics and reports
+differences, but never changes a topic.
 """
 
 from __future__ import annotations
@@ -224,8 +224,8 @@ class Topics:
                     raise
 
     def _wait_for(self, plan: Plan) -> dict[str, Found]:
-        """The topics, once every broker that is asked knows them; topics created by others since then are
-        verified, too.
+        """The topics, once every broker that is asked knows them; topics created by others since
+        then are verified, too.
         """
         deadline = time.monotonic() + self._answer_s
         found: dict[str, Found] = {}

@@ -1,5 +1,5 @@
-"""Mirrors a namespace to another Kafka cluster, so that engines can continue there if the first one is
-lost: `perdure topics mirror`.
+"""A namespace mirrored to another Kafka, so that engines can continue there when the first one is lost:
+`perdure topics mirror`.
 
 A copy of records alone is not enough. Events name the offset of the command that caused them, and what
 engines have committed are offsets of

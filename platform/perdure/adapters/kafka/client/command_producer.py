@@ -94,8 +94,8 @@ class Postbox:
                 return
 
     def _not_written(self, command: AnyCommand, error: KafkaError, written: Callable[[Place], None] | None) -> None:
-        """The client has given up after minutes, or its producer has failed; waiting callers were told that
-        it may have been done.
+        """The client has given up after minutes, or its producer has failed; waiting callers were
+        told that it may have been done.
         """
         self._told(f"{type(command).__name__} for {command.workflow_id!r} was not written: {in_words(error)}")
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - how the client names its own errors

@@ -27,8 +27,8 @@ BEGUN_S = 10.0
 
 
 class StateFeed:
-    """Follows the topic from its end, in a separate thread and outside any group. Belongs to the loop that
-    starts it.
+    """Follows the topic from its end, in a separate thread and outside any group. Belongs to the
+    loop that starts it.
 
     Args:
         clients: makes the consumer.

@@ -1,4 +1,6 @@
-"""Public reads of a namespace without PostgreSQL: states from the table, histories from the owning engines."""
+"""Public reads of a namespace without PostgreSQL: states from the table, histories from the owning
+engines.
+"""
 
 from __future__ import annotations
 

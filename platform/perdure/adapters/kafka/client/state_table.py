@@ -31,9 +31,9 @@ ASK_S: Final = 5.0
 STILL_S: Final = 10.0
 """While the table is loaded: without any record for this long, the broker does not answer; seconds."""
 OPEN_S: Final = 2.0
-"""How long a read waits for an open transaction, seconds. An engine that died in one leaves it open for
-longer; then the table is read as it is,
-table is read as it is, and that partition is not waited for again until it moves; seconds.
+"""How long a read waits for an open transaction, seconds. An engine that died in one leaves it open
+for longer; then the table is read as it is, table is read as it is, and that partition is not
+waited for again until it moves; seconds.
 """
 WAIT_MS: Final = 10
 """A read that follows a write waits so much longer: a transaction ends with a marker that is no record, and that it has been passed is

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ASK_AGAIN_S: Final = 5.0
-"""Interval at which a waiting request is repeated, seconds: a restarted engine has forgotten its waiting
-clients.
+"""Interval at which a waiting request is repeated, seconds: a restarted engine has forgotten its
+waiting clients.
 """
 
 ABANDONED_S: Final = 30.0
-"""Time after which a request without a limit gives up if no engine has taken it, seconds: time for a
-takeover.
+"""Time after which a request without a limit gives up if no engine has taken it, seconds: time for
+a takeover.
 """
 
 LOOK_S: Final = 2.0

@@ -21,8 +21,8 @@ ASK_S: Final = 5.0
 
 
 class Ends:
-    """Asks the broker for end offsets; thread-safe. READ_UNCOMMITTED: a record may be counted a moment
-    before it is visible.
+    """Asks the broker for end offsets; thread-safe. READ_UNCOMMITTED: a record may be counted a
+    moment before it is visible.
 
     Of a consumer (0.3 ms), since the admin client's `list_offsets` takes seconds now and then.
 

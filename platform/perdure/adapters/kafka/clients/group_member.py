@@ -35,8 +35,7 @@ class GroupMember:
 
     Args:
         on_assigned: called inside the rebalance, after new partitions were assigned.
-        on_revoked: called inside the rebalance, while the partitions are still ours: their offsets can
-            be committed.
+        on_revoked: called inside the rebalance, while the partitions are still ours: their offsets can be committed.
         on_lost: called when they are another member's already; like `on_revoked` by default.
         is_cooperative: only partitions that change hands are revoked; else all are, in each rebalance.
         is_paused_at_first: partitions come paused, until `begin` says from which offset to read them.

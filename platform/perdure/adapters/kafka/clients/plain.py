@@ -78,7 +78,8 @@ class PlainClients:
 
         Args:
             on_error: receives errors as text.
-            wait_ms: how long the broker waits for records; that an end was reached is known so much later.
+            wait_ms: how long the broker waits for records; that an end was reached is known so much
+                later.
             isolation: or read_uncommitted.
         """
         config: dict[str, Any] = {
@@ -92,7 +93,8 @@ class PlainClients:
     def projection(self, on_error: Told, *, is_member: bool = True) -> Consumer:
         """A consumer of states and events for a projector, which sets the offsets itself.
 
-        Partitions are shared by ranges, so that a member has the states and the events of a workflow.
+        Partitions are shared by ranges, so that a member has the states and the events of a
+        workflow.
 
         Args:
             on_error: receives errors as text.

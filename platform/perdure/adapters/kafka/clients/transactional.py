@@ -18,8 +18,8 @@ HEARTBEAT_MS: Final = 300
 """A member learns of a rebalance with its next heartbeat: at most this late when a peer leaves."""
 
 MAX_POLL_INTERVAL_MS: Final = 300_000
-"""Longer than any commit, which is repeated until its outcome is known (12 s when a broker failed), without
-a poll.
+"""Longer than any commit, which is repeated until its outcome is known (12 s when a broker failed),
+without a poll.
 """
 
 
@@ -35,7 +35,8 @@ class EngineClients:
         protocol: of the group; `consumer` is KIP-848.
         is_static: whether the member keeps its partitions over a restart under the same name.
         session_timeout_ms: after which a silent engine loses its partitions (classic protocol).
-        transaction_timeout_ms: above any failover of a broker; a dead owner is fenced, not waited for.
+        transaction_timeout_ms: above any failover of a broker; a dead owner is fenced, not waited
+            for.
         framing: of what is produced; off without a registry.
     """
 
@@ -110,8 +111,8 @@ class EngineClients:
         return Consumer(self._with_settings(config, on_error))
 
     def offsets(self, on_error: Callable[[str], None], group: str = "") -> Consumer:
-        """A consumer for reading committed offsets, without waiting for open transactions; never a member
-        of the group.
+        """A consumer for reading committed offsets, without waiting for open transactions; never a
+        member of the group.
 
         Args:
             on_error: receives errors as text.

@@ -1,5 +1,5 @@
-"""Command source. Alternates between polling Kafka and draining the in-process channel, because librdkafka
-cannot wait on both.
+"""Command source. Alternates between polling Kafka and draining the in-process channel, because
+librdkafka cannot wait on both.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Inlet:
         status: shows what is waited for.
 
     Attributes:
-        was_woken: `Log.wake` was called, or this process submitted something, since it was last unset.
+        was_woken: `Log.wake` was called, or this process submitted something, since it was last
+            unset.
         steps: that are out, by (run id, activity number): their reports are looked for more often.
     """
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def lag_of(consumer: Consumer, topic: str, partitions: Collection[int], last_offset: Callable[[int], int]) -> dict[int, int]:
-    """Records after the last taken command, by partition, from the client's fetch state: no broker is
-    asked.
+    """Records after the last taken command, by partition, from the client's fetch state: no broker
+    is asked.
 
     A transaction's markers count as records; they go with the next command.
 

@@ -36,9 +36,9 @@ IDLE_COMMIT_AFTER_S: Final = 1.0
 class KafkaLog:
     """`engine.ports.Log` on a namespace of Kafka topics.
 
-    The owner hears of partitions when their store has been restored and they have been claimed, and loses
-    them when they are reassigned.
-    Until then, and afterwards, a commit that concerns them is aborted.
+    The owner hears of partitions when their store has been restored and they have been claimed, and
+    loses them when they are reassigned. Until then, and afterwards, a commit that concerns them is
+    aborted.
 
     Args:
         clients: makes Kafka clients.

@@ -1,5 +1,5 @@
-"""Decodes records into commands; a record that is not a valid command is set aside and written elsewhere in
-the same transaction.
+"""Decodes records into commands; a record that is not a valid command is set aside and written
+elsewhere in the same transaction.
 """
 
 from __future__ import annotations

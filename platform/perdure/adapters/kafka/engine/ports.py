@@ -1,12 +1,10 @@
 """The port of the Kafka log to its store: restores partitions from the events topic.
 
-A store implements this beside `engine.ports.Store`. Threads: `open`, `restore`, `restored`, and `close` of
-a partition that has not
-been gained yet, are called on the takeover's side thread, one partition after the other; `reached`,
-`tasks`, and `close` of a
-partition that is owned, on the engine's thread while no batch is open. Until `restored` has returned,
-nothing of the partition
-may show in what the engine reads (states, timers, tasks, suspended runs of all partitions).
+A store implements this beside `engine.ports.Store`. Threads: `open`, `restore`, `restored`, and
+`close` of a partition that has not been gained yet, are called on the takeover's side thread, one
+partition after the other; `reached`, `tasks`, and `close` of a partition that is owned, on the
+engine's thread while no batch is open. Until `restored` has returned, nothing of the partition may
+show in what the engine reads (states, timers, tasks, suspended runs of all partitions).
 
 For each partition the order is open, restore*, restored, close; close may come after any of them.
 """

@@ -96,7 +96,8 @@ class Layout:
         return bool(dot) and prefix == self._namespace and (part in _PARTS or part.startswith("tasks."))
 
     def count_of(self, topic: str, *, again: bool = False) -> int:
-        """Number of partitions of a topic; 0: it does not exist. Waits for the broker, and reports why.
+        """Number of partitions of a topic; 0: it does not exist. Waits for the broker, and reports
+        why.
 
         Args:
             topic: its name.

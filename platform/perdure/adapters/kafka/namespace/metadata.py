@@ -1,16 +1,14 @@
-"""Facts about a namespace that Kafka itself cannot store, in the compacted topic `<namespace>.meta`, one
-partition, JSON.
+"""Facts about a namespace that Kafka itself cannot store, in the compacted topic
+`<namespace>.meta`, one partition, JSON.
 
-- `topics`: the topics as they were made (`Made`): partition counts, which are frozen, and topic ids, by
-which one that was deleted and made
-  again is recognised.
-- `owner`: the deployment that the topics belong to (`owner.py`); none when `perdure topics apply` was never
-given one.
-- `schema/<name>/<version>/<fingerprint>`: each schema that anyone here writes, the .avsc itself. Who meets
-a record of a schema that it
-  does not know looks here.
+- `topics`: the topics as they were made (`Made`): partition counts, which are frozen, and topic
+  ids, by which one that was deleted and made again is recognised.
+- `owner`: the deployment that the topics belong to (`owner.py`); none when `perdure topics apply`
+  was never given one.
+- `schema/<name>/<version>/<fingerprint>`: each schema that anyone here writes, the .avsc itself.
+  Who meets a record of a schema that it does not know looks here.
 - `schema-id/<name>/<version>/<fingerprint>`: its id in the schema registry, when there is one
-(`framing.py`).
+  (`framing.py`).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The partition of a key: exactly as Kafka's Java clients, and librdkafka with `partitioner=murmur2`,
-compute it.
+"""The partition of a key: exactly as Kafka's Java clients, and librdkafka with
+`partitioner=murmur2`, compute it.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ _REFUSALS: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.
 
 
 class ProjectedTopics:
-    """Joins the projectors' group on the first `take`; or reads every partition, for a rebuild.
+    """Joins the projectors' group with the first `take`; or reads every partition, for a rebuild.
 
     Args:
         clients: makes the consumer.

@@ -109,8 +109,8 @@ class Registry:
         return int(self._checked(status, answer, f"to register {subject}")["id"])
 
     def fault_of(self, subject: str, schema: str) -> str:
-        """Why the registry would reject the schema, with the differences from its version; empty: it would
-        accept it.
+        """Why the registry would reject the schema, with the differences from its version; empty:
+        it would accept it.
         """
         path = f"/compatibility/subjects/{quote(subject, '')}/versions/latest?verbose=true"
         status, answer = self._ask("POST", path, {"schema": schema})

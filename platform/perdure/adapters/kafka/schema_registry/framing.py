@@ -37,7 +37,8 @@ class Framing:
         settings: of librdkafka, and of the registry.
 
     Attributes:
-        is_on: whether a registry is named. Until `load`, records are written without frames all the same.
+        is_on: whether a registry is named. Until `load`, records are written without frames all the
+            same.
     """
 
     def __init__(self, namespace: str, settings: Mapping[str, Any]) -> None:
@@ -70,8 +71,8 @@ class Framing:
             told(str(error))
 
     def open(self, status: Status, is_given_up: Callable[[float], bool]) -> None:
-        """As `load`, when the registry has the same schemas under these ids. Waits for it and for the ids,
-        with the reason told.
+        """As `load`, when the registry has the same schemas under these ids. Waits for it and for
+        the ids, with the reason told.
 
         Args:
             status: records waits.

@@ -28,7 +28,7 @@ class CancellationTail:
     """A thread that follows `<namespace>.cancellations` from its end, outside any group: every worker
     receives everything.
 
-    What it misses does no harm: an attempt that nobody wants is told so again when it sends its next
+    What it misses does no harm: an attempt that nobody wants is cancelled by the reply to its next
     heartbeat.
 
     Args:
