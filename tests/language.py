@@ -49,7 +49,7 @@ PHRASES: dict[str, str] = {
 }
 PATTERN = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES), re.IGNORECASE)
 #: A docstring that begins with a clause in place of a noun.
-OPENING = re.compile(r"(?:What|Who|Whoever|Whom|Whose|Where|How)\b")
+OPENING = re.compile(r"(?:What|Who|Whoever|Whom|Whose|Where|How(?! (?:long|late|often|many)))\b")
 WORD = re.compile(r"[A-Za-z][\w'-]*")
 
 
@@ -59,6 +59,7 @@ class Place(NamedTuple):
     file: str
     line: int
     phrase: str
+    is_docstring: bool
 
 
 class Text(NamedTuple):
@@ -122,13 +123,13 @@ def places(files: list[Path]) -> Iterator[Place]:
         name = str(file.relative_to(HOUSE))
         if file.suffix == ".md":
             for offset, phrase in found(prose(file.read_text())):
-                yield Place(name, offset + 1, phrase)
+                yield Place(name, offset + 1, phrase, is_docstring=False)
             continue
         for line, text, is_docstring in texts(file.read_text()):
             if is_docstring and (opening := OPENING.match(text)):
-                yield Place(name, line, opening.group())
+                yield Place(name, line, opening.group(), is_docstring=True)
             for offset, phrase in found(text):
-                yield Place(name, line + offset, phrase)
+                yield Place(name, line + offset, phrase, is_docstring)
 
 
 def counted(files: list[Path]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Checks what a namespace's topics hold, offline: plain reads of committed records, and the invariants of DESIGN 6 over them.
+"""Checks what a namespace's topics hold, offline: plain reads of committed records, and the invariants of ARCHITECTURE over them.
 
     python -m tests.chaos.checker --kafka localhost:9092 --namespace shop [--journal FILE] [--must-end] [--at-rest]
 

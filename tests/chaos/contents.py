@@ -24,7 +24,7 @@ class Violation(NamedTuple):
     """Something that must hold and does not.
 
     Attributes:
-        invariant: I1 … I10, by DESIGN 6; "record" for a record that cannot be read.
+        invariant: I1 … I10, by ARCHITECTURE; "record" for a record that cannot be read.
         where: a run, a partition, a request.
         message: what was found.
     """

@@ -49,7 +49,7 @@ class Fault:
 LONG_S: Final = 50.0
 """Longer than the engines' session timeout (6 s) and transaction timeout (45 s)."""
 TOGETHER: Final = 0.7
-"""How often an engine dies with a broker: what may split a transaction (KAFKA.md 1)."""
+"""How often an engine dies with a broker: what may split a transaction (docs/internals/kafka.md)."""
 _CHOICES: Final[tuple[tuple[Who, Kind, int], ...]] = (
     (Who.ENGINE, Kind.KILL, 5),
     (Who.ENGINE, Kind.STOP, 2),
@@ -69,7 +69,7 @@ def plan_faults(seed: int, seconds: float, brokers: int) -> list[Fault]:
     Args:
         seed: the same plan for the same seed.
         seconds: they all are over by then, but for what has to wait for a broker to be back.
-        brokers: with fewer than three none is touched: a single one killed in mid-commit can hang for ever (KAFKA.md 1).
+        brokers: with fewer than three none is touched: a single one killed in mid-commit can hang for ever (docs/internals/kafka.md).
     """
     dice = random.Random(seed)
     choices = [each for each in _CHOICES if each[0] is not Who.BROKER or brokers >= 3]

@@ -1,4 +1,4 @@
-"""Partitions come and go under load: no command is lost, none is applied twice (KAFKA.md 4)."""
+"""Partitions come and go under load: no command is lost, none is applied twice (docs/internals/kafka.md)."""
 
 from __future__ import annotations
 

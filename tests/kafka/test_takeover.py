@@ -1,4 +1,4 @@
-"""A new owner begins where the one before ended, whatever became of that one (KAFKA.md 3)."""
+"""A new owner begins where the one before ended, whatever became of that one (docs/internals/kafka.md)."""
 
 from __future__ import annotations
 

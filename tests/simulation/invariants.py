@@ -1,4 +1,4 @@
-"""What must hold after everything, by the names of DESIGN 6."""
+"""What must hold after everything, by the names of ARCHITECTURE."""
 
 from __future__ import annotations
 

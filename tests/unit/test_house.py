@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import language
+
 HOUSE = Path(__file__).parents[2]
 ROOTS = ("platform", "workers", "api", "schemas")
 FORBIDDEN = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
@@ -180,3 +182,46 @@ def test_every_package_says_that_it_is_typed() -> None:
     packages = {file.parent for file in SHIPPED if "perdure" in file.parts and "templates" not in file.parts}
     assert packages
     assert not [str(package.relative_to(HOUSE)) for package in packages if not (package / "py.typed").exists()]
+
+
+DIALECT_LEFT: frozenset[str] = frozenset()
+"""Documents and modules whose wording is still to be changed; add none."""
+
+
+def test_docstrings_use_plain_words() -> None:
+    """`python -m tests.language` counts, `--list` shows the places. STYLE.md has the rules."""
+    count = language.counted(language.product())
+    assert isinstance(share := count["per_1000_words"], float)
+    assert share < 1, count
+
+
+def test_messages_use_plain_words() -> None:
+    found = [
+        f"{place.file}:{place.line}: {place.phrase}"
+        for place in language.places(language.product())
+        if not place.is_docstring and place.file not in DIALECT_LEFT
+    ]
+    assert not found
+
+
+def test_documents_use_plain_words() -> None:
+    """STYLE.md quotes the words, the changelog and the decisions are records of their time."""
+    records = {"STYLE.md", "CHANGELOG.md", "docs/decisions.md"} | DIALECT_LEFT
+    documents = [file for file in OURS if file.suffix == ".md" and str(file.relative_to(HOUSE)) not in records]
+    assert documents
+    assert not [f"{place.file}:{place.line}: {place.phrase}" for place in language.places(documents)]
+
+
+def test_every_cited_document_is_in_the_repository() -> None:
+    """By its path from the root or from the citing file, or by its name alone."""
+    citation = re.compile(r"(?<![\w./:-])[\w.-]+(?:/[\w.-]+)*\.md\b")
+    documents = {str(file.relative_to(HOUSE)) for file in OURS if file.suffix == ".md"}
+    names = {Path(document).name for document in documents}
+    missing = [
+        f"{file.relative_to(HOUSE)}: {cited}"
+        for file in OURS
+        if file.suffix in {".py", ".md", ".toml"} or file.name == "Makefile"
+        for cited in citation.findall(re.sub(r"https?://\S+", "", file.read_text()))
+        if not (file.parent / cited).is_file() and cited not in documents and not ("/" not in cited and cited in names)
+    ]
+    assert not missing

@@ -5,7 +5,7 @@ Ownership: an engine has one of each and calls them from its own thread only, bu
     `Log.wake`, which any
 thread may call.
 
-The contract of a batch, in this order (docs/internals/replay.md):
+The contract of a batch, in this order :
 
 1. `Log.take` commands; due timers and finished steps;
 2. stamp `at` and fresh ids;

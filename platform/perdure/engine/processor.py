@@ -80,8 +80,7 @@ class Engine:
         settings: what may be tuned.
         report: receives messages for the operator; by default on standard error.
         encode: an event record as the log writes it.
-        interceptors: around the handling of each command, and around workflow code, outermost
-            first.
+        interceptors: around each command's handling, and around workflow code, outermost first.
     """
 
     def __init__(
@@ -142,9 +141,7 @@ class Engine:
 
     @property
     def clock_ahead_us(self) -> int:
-        """Last stamp minus the time of day, microseconds; negative while the engine does not follow
-        a clock jump.
-        """
+        """Last stamp minus the time of day, microseconds; negative: a clock jump is not followed."""
         return self._time.ahead_us
 
     @property
@@ -267,9 +264,7 @@ class Engine:
         self._timers.load()
 
     def next_timer_at(self) -> int | None:
-        """When the next timer fires, microseconds; None: there is none. May be the time of a
-        cancelled timer.
-        """
+        """When the next timer fires, microseconds, or would if it were not cancelled; None: never."""
         return self._timers.next_at()
 
     # ---- 1. take

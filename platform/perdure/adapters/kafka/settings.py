@@ -77,7 +77,7 @@ def checked(settings: Mapping[str, object]) -> dict[str, object]:
     """The settings, when they may be set from outside.
 
     Args:
-        settings: as in librdkafka's CONFIGURATION.md: `bootstrap.servers`, `security.protocol`, `sasl.mechanisms`, `ssl.ca.location` …
+        settings: as in librdkafka's configuration reference: `bootstrap.servers`, `security.protocol`, `sasl.mechanisms`, `ssl.ca.location` …
 
     Raises:
         UsageError: some are ours; all of them are named, with the reasons. Or one is not a setting of a schema registry.
