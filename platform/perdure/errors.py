@@ -1,18 +1,16 @@
 """All errors of perdure, by who must act.
 
 Exception
-├── UsageError                    you: a mistake in the code, found at import, at registration or at the
-call
-│   └── PayloadError              a value that cannot be encoded or decoded by its annotation, or is too
-large
-├── ClientError                   the caller: the answer is no
+├── UsageError                    you: a mistake in the code, found at import, registration or call
+│   └── PayloadError              a value that does not fit its annotation, or is too large
+├── ClientError                   the caller: the request is refused
 │   ├── WorkflowAlreadyStarted
 │   ├── WorkflowNotFound
 │   ├── WorkflowFailed            .cause is what ended it: a Failure, or Cancelled, Terminated, TimedOut
 │   ├── QueryFailed
-│   ├── ReadLags                  what is read is still behind the write that was named
+│   ├── ReadLags                  reads are still behind the given write
 │   ├── RequestRefused            a limit or a rule of the platform, named in the message
-│   ├── NotAllowed                the HTTP API does not know who asks, or they may not
+│   ├── NotAllowed                the caller is not authenticated, or lacks the role
 │   ├── NotClosed                 the run has not closed in time; also a TimeoutError
 │   └── EngineUnavailable         no engine answered in time
 ├── Failure                       your own, final: crosses the wire as itself, caught in workflow code

@@ -93,7 +93,7 @@ def test_a_damaged_directory_is_begun_anew(
     store, restorer = opened(directory, chronicle, told.append)
     assert restorer.open(0, len(chronicle.topic[0])) is None
     (message,) = told
-    assert "is begun anew" in message
+    assert "rebuilding the store" in message
     assert any(each in message for each in said.split("|"))
     take_over(restorer, 0, chronicle.topic[0])
     assert contents(store, chronicle) == expected

@@ -278,7 +278,7 @@ def test_chance_comes_from_the_run_also_after_a_crash() -> None:
     in_the_environment(program)
 
 
-@pytest.mark.parametrize(("type_", "says"), [(ReadsAClock.run, "datetime.now"), (spins, "held the engine up")])
+@pytest.mark.parametrize(("type_", "says"), [(ReadsAClock.run, "datetime.now"), (spins, "blocked the engine")])
 def test_code_that_cannot_be_trusted_is_suspended_as_on_a_platform(type_: Any, says: str) -> None:
     async def program(env: testing.Environment) -> None:
         await env.client.start("bad", type_)

@@ -182,7 +182,7 @@ def test_other_structures_and_single_values_are_columns_too(annotation: Any, exp
         (Arrayed, "an array in JSON"),
         (Tuple, "has no statically known fields"),
         (object, "has no statically known fields"),
-        (Empty, "has no statically known fields"),
+        (Empty, "has no fields"),
         (Broken, "cannot be determined"),
         ("its annotation", "is unknown"),
         (dict_with({"a\0b": int}), "cannot name a column"),

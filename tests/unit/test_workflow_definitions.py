@@ -332,7 +332,7 @@ def define_not_async() -> None:
         (init_takes_more, r"exactly what the run takes: \(\)"),
         (sync_run, "the run of a workflow is an `async def`; Sync.main is not"),
         (signal_answers, "a signal has no result: Answers.ask must return None"),
-        (async_query, "Waits.ask is async, and reads cannot wait"),
+        (async_query, "Waits.ask is async, but reads cannot wait"),
         (view_with_arguments, "Asks.status must take only self"),
         (signal_yields, "Yields.ask yields"),
         (member_without_self, "with `self` first; Selfless.ask is not one"),

@@ -47,7 +47,7 @@ PROJECTOR: Final = (
     ("states", "States written to PostgreSQL."),
     ("transactions", "Committed PostgreSQL transactions."),
     ("unreadable", "Records that could not be decoded, stored in the table unreadable."),
-    ("bare", "Rows stored without values that PostgreSQL cannot represent."),
+    ("rows_without_values", "Rows stored without values that PostgreSQL cannot represent."),
     ("fenced", "Times that another projector took over a partition."),
     ("deleted", "Workflows deleted at the end of their retention."),
 )
@@ -56,7 +56,7 @@ INGEST: Final = (
     ("records", "Records read from topics of other systems."),
     ("commands", "Starts and signals caused by these records."),
     ("dead_letters", "Records that no trigger could decode, written to the dead letters."),
-    ("passed_over", "Records skipped because no trigger's `when` matched."),
+    ("skipped", "Records skipped because no trigger's `when` matched."),
 )
 
 

@@ -78,7 +78,7 @@ def test_only_the_owner_of_the_pending_partition_is_fenced() -> None:
     reader: Any = broker
     assert fence_of(broker, said).stable_offsets(reader, [A, B]) == {A: 7, B: 7}
     assert broker.fenced == ["ns.second"]
-    assert said == ["ingest ns.second has left a transaction open and does not end it: it is fenced"]
+    assert said == ["ingest ns.second has left a transaction open; fencing it"]
 
 
 def test_owner_of_hidden_records_is_fenced_though_its_offsets_can_be_read() -> None:

@@ -58,13 +58,13 @@ class IngestCounts:
         records: that were read.
         commands: that they led to.
         dead_letters: that meant nothing.
-        passed_over: for which no trigger's `when` holds.
+        skipped: for which no trigger's `when` holds.
     """
 
     records: int = 0
     commands: int = 0
     dead_letters: int = 0
-    passed_over: int = 0
+    skipped: int = 0
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class _Batch:
     first: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     ends: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     records: int = 0
-    passed_over: int = 0
+    skipped: int = 0
 
 
 class Ingest:
@@ -186,7 +186,7 @@ class Ingest:
                 batch.letters.append(_letter(source, record.timestamp()[1], bad))
             else:
                 batch.commands += commands
-                batch.passed_over += not commands
+                batch.skipped += not commands
             batch.records += 1
             batch.first.setdefault(place, record.offset())
             batch.ends[place] = record.offset() + 1
@@ -220,7 +220,7 @@ class Ingest:
         counts.records += batch.records
         counts.commands += len(batch.commands)
         counts.dead_letters += len(batch.letters)
-        counts.passed_over += batch.passed_over
+        counts.skipped += batch.skipped
         for letter in batch.letters:
             self._status.report_letter(
                 f"{letter.topic}, partition {letter.partition}, offset {letter.offset}: {letter.message}; it is in {self._dead_letters} "
