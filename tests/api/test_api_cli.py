@@ -31,8 +31,8 @@ def keys(tmp_path: Path) -> Path:
         (["--insecure", "--keys", "KEYS"], "omit it"),
         (["--insecure", "--oidc-issuer", "https://login.shop.example"], "omit it"),
         (["--keys", "KEYS.none"], "cannot be read"),
-        (["--oidc-issuer", "http://login.shop.example"], "cannot be trusted's"),
-        (["--oidc-issuer", "https://login.shop.example", "--oidc-jwks", "http://login.shop.example/keys"], "cannot be trusted's"),
+        (["--oidc-issuer", "http://login.shop.example"], "cannot be trusted"),
+        (["--oidc-issuer", "https://login.shop.example", "--oidc-jwks", "http://login.shop.example/keys"], "cannot be trusted"),
     ],
 )
 def test_it_is_said_who_may_or_it_does_not_start(keys: Path, tmp_path: Path, options: list[str], why: str) -> None:

@@ -133,9 +133,9 @@ def test_what_cannot_be_an_id_is_refused_in_path_and_body() -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "no JSON"),
-        (b"{", "no JSON"),
-        (b'{"type": "Parcel", "id": "p", "args": ' + b"[" * 100_000, "no JSON"),
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b'{"type": "Parcel", "id": "p", "args": ' + b"[" * 100_000, "not JSON"),
         (b"[]", "expected object"),
         (b'{"type": "Parcel"}', "missing required field id"),
         (b'{"type": "Parcel", "id": 7}', "expected str"),
@@ -193,7 +193,7 @@ def test_other_forms_methods_and_routes_are_refused() -> None:
         await api.ask("POST", "/workflows", 415, content=b"a=b", headers={"content-type": "application/x-www-form-urlencoded"})
         problem = await api.ask("DELETE", "/workflows", 405)
         assert problem["type"].endswith("method-not-allowed")
-        assert problem["detail"] == "DELETE is not for this route; it takes GET, POST"
+        assert problem["detail"] == "DELETE is not allowed on this route; use GET, POST"
         await api.get("/nothing", 404)
         await api.get("/workflows/nobody", 404)
         await api.post("/workflows/nobody/signals/move", {"args": ["x"]}, 404)

@@ -164,7 +164,7 @@ class ListingContract(ABC):
         assert ids(found) == ids(sorted(many(), key=query.key_of, reverse=True))
 
     def test_a_status_that_does_not_exist_is_refused_with_those_that_do(self) -> None:
-        with pytest.raises(RequestRefused, match=r"'canceled' is none of running, .*cancelled"):
+        with pytest.raises(RequestRefused, match=r"'canceled': must be one of running, .*cancelled"):
             ListQuery(statuses=("running", "canceled"))
 
     def test_counts_are_by_type_and_status(self, reader: Reader) -> None:
