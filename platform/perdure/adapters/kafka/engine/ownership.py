@@ -274,7 +274,7 @@ class Ownership:
     def _rejoin(self) -> None:
         """We were fenced: give all partitions up. The committed offsets say what was recorded."""
         assert self.takeover is not None
-        self._status.report("this engine was fenced: it gives its partitions up and joins the group again; nothing is lost")
+        self._status.report("this engine was fenced: it gives its partitions up and joins the group again; no data lost")
         self._standing = Standing.MEMBER
         self.consumer.close()
         self.membership.forget()
