@@ -227,12 +227,12 @@ HEADERS: list[tuple[str, bytes]] = [EVENTS.header]
         ((2, b"hello", b"x", HEADERS), "offset 2 is not a perdure record"),
         ((2, b"hello", None, None), "offset 2 is not a perdure record"),
         ((2, b"w-0/x/run-a/3", b"x", None), "no header perdure-schema"),
-        ((2, b"w-0/x/run-a/3", b"x", [("perdure-schema", b"events/99/0")]), "not known here"),
-        ((2, b"w-0/x/run-a/3", b"garbage", HEADERS), "w-0/x/run-a stays where it was"),
+        ((2, b"w-0/x/run-a/3", b"x", [("perdure-schema", b"events/99/0")]), "is unknown"),
+        ((2, b"w-0/x/run-a/3", b"garbage", HEADERS), "w-0/x/run-a was not updated"),
         ((2, b"w-0/x/run-a/3", encoded(LATER), HEADERS), "its key has event 3"),
         ((2, b"w-0/x/run-a/4", encoded(LATER), HEADERS), "gap after event 2: 4 is the next"),
-        ((2, b"w-0/x/run-b/4", b"garbage", HEADERS), "w-0/x/run-b stays where it was"),
-        ((2, b"w-1/x/run-b/1", encoded(LATER), HEADERS), "w-1/x/run-b stays where it was"),
+        ((2, b"w-0/x/run-b/4", b"garbage", HEADERS), "w-0/x/run-b was not updated"),
+        ((2, b"w-1/x/run-b/1", encoded(LATER), HEADERS), "w-1/x/run-b was not updated"),
     ],
 )
 def test_a_record_that_is_not_ours_is_reported_and_passed_over(tmp_path: Path, record: rounds.Record, said: str) -> None:

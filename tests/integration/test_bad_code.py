@@ -180,7 +180,7 @@ def test_a_run_that_misbehaves_is_suspended_with_the_authors_line_and_goes_on_wh
         assert await client.get("other", Doubtful.main).query(Doubtful.is_waiting)
 
     said = serve(tmp_path, misbehaves)
-    assert any("'w' is suspended" in message for message in said.messages), "the operator is told"
+    assert any("'w' suspended" in message for message in said.messages), "the operator is told"
     monkeypatch.setitem(globals(), "is_mended", True)
     serve(tmp_path, is_mended_now)
 
@@ -201,7 +201,7 @@ def test_an_activity_that_nobody_serves_waits_with_the_reason_and_is_run_by_a_re
         description = await until(client, "w", lambda found: bool(found.activities and found.activities[0].reason))
         (waiting,) = description.activities
         assert (waiting.name, waiting.doing) == ("another", "waiting for a worker")
-        assert "has no activity 'another'; it knows: runs_long, runs_long_in_a_thread, there" in waiting.reason
+        assert "has no activity 'another'; it has: runs_long, runs_long_in_a_thread, there" in waiting.reason
 
     async def somebody(client: Client) -> None:
         assert await client.get("w", needs_another).result() == "another"

@@ -271,7 +271,7 @@ def test_the_answer_no_is_one_line_and_exit_code_1(place: Path, devs: Callable[.
         "255": ("start", "x" * 300, "Greeting", "Ada"),
         "empty": ("start", "", "Greeting", "Ada"),
         "U+0007": ("start", "bell\a", "Greeting", "Ada"),
-        "has not ended": ("result", "a", "--timeout", "200ms"),
+        "is still open": ("result", "a", "--timeout", "200ms"),
         "soon": ("result", "a", "--timeout", "soon"),
     }.items():
         assert words in refusal(place, "workflow", *arguments)

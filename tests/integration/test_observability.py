@@ -181,7 +181,7 @@ def test_a_line_says_which_run_and_attempt_wrote_it(watched: Callable[..., Watch
 def test_a_run_that_is_suspended_is_told_with_its_id(watched: Callable[..., Watched]) -> None:
     one = watched("--log-format", "json")
     ask(one.place, "start", "spin-1", "spinning")
-    (told,) = until(lambda: [line for line in one.lines() if "is suspended" in line["event"]])
+    (told,) = until(lambda: [line for line in one.lines() if "suspended (no data lost)" in line["event"]])
     assert told["workflow_id"] == "spin-1"
     assert told["run_id"]
     assert one.metrics()["perdure_workflows{status=suspended,type=spinning}"] == 1

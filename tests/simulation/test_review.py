@@ -73,7 +73,7 @@ def test_runs_that_sleep_are_suspended_at_once_by_code_that_diverges_and_go_on_w
     assert world.clock.at == at, "no timer has fired"
     assert statuses(world, "sleeper", review.PAGE + 6) == {Status.SUSPENDED}
     assert statuses(world, "other", review.PAGE + 6) == {Status.RUNNING}
-    assert sum("is suspended" in message for message in world.reports) == review.PAGE + 6
+    assert sum("suspended (no data lost)" in message for message in world.reports) == review.PAGE + 6
     assert "event 2: the history holds timer 1" in world.state("sleeper-0").reason
     monkeypatch.setitem(globals(), "is_changed", False)
     world.crash()
