@@ -33,14 +33,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from msgspec import Struct
+
 from perdure.errors import ClientError, UsageError
+from perdure.model.commands import Command, CompleteActivity, FailActivity
 from perdure.model.runtime import WorkflowRuntime
 
 if TYPE_CHECKING:
     from random import Random
     from uuid import UUID
 
-    from perdure.model.commands import AnyCommand, CompleteActivity, FailActivity, Request
+    from perdure.model.commands import AnyCommand, Request
     from perdure.model.dead_letters import RecordHeader
     from perdure.model.info import Info
     from perdure.model.options import ActivityOptions
@@ -296,9 +299,13 @@ class _Passed:
 
 
 class _PassedAsync(_Passed):
-    """The same for a coroutine function."""
+    """The same for a coroutine function, which an interceptor may leave while it runs (`asyncio.shield`)."""
 
-    __slots__ = ()
+    __slots__ = ("_has_ended",)
+
+    def __init__(self, call: Callable[[Any], Any]) -> None:
+        super().__init__(call)
+        self._has_ended = asyncio.Event()
 
     async def __call__(self, argument: Any) -> Any:
         self._begin()
@@ -307,11 +314,24 @@ class _PassedAsync(_Passed):
         except BaseException as error:
             self.error = error
             raise
+        finally:
+            self._has_ended.set()
+        return self.result
+
+    async def outcome(self) -> Any:
+        """What the call returned, once it has ended.
+
+        Raises:
+            BaseException: what the call raised.
+        """
+        await self._has_ended.wait()
+        if self.error is not None:
+            raise self.error
         return self.result
 
 
 def _guarded(method: Callable[..., None], handle: Callable[[AnyCommand], None], command: AnyCommand) -> None:
-    passed = _Passed(handle)
+    passed = _Passed(partial(_handle_checked, handle))
     try:
         method(command, passed)
     except BaseException as error:
@@ -324,22 +344,47 @@ def _guarded(method: Callable[..., None], handle: Callable[[AnyCommand], None], 
         handle(command)
 
 
+def _handle_checked(handle: Callable[[AnyCommand], None], command: AnyCommand) -> None:
+    passed_on: object = command
+    if not isinstance(passed_on, Command):
+        raise UsageError(f"an interceptor passed on {type(passed_on).__name__} instead of a command")
+    handle(command)
+
+
+_RETURNED: Final[Mapping[Seam, tuple[type, ...]]] = {"request": (Struct,), "attempt": (CompleteActivity, FailActivity)}
+"""What a method of the seam may return."""
+
+
+def _checked(result: Any, seam: Seam) -> Any:
+    if result is not None and not isinstance(result, _RETURNED[seam]):
+        raise UsageError(f"an interceptor returned {type(result).__name__}")
+    return result
+
+
 async def _guarded_async(method: Callable[..., Awaitable[R]], seam: Seam, call: Callable[[A], Awaitable[R]], argument: A) -> R:
     passed = _PassedAsync(call)
     result: Any = None
     try:
-        result = await method(argument, passed)
-    except (asyncio.CancelledError, GeneratorExit):
+        result = _checked(await method(argument, passed), seam)
+    except GeneratorExit:
         raise
+    except asyncio.CancelledError as error:
+        me = asyncio.current_task()
+        if error is passed.error or me is None or me.cancelling():
+            raise
+        _log(method, seam, error)  # nobody cancelled this task: the interceptor raised it
+        result = None
     except BaseException as error:
         if error is passed.error or (seam == "request" and isinstance(error, (ClientError, UsageError))):
             raise
+        if isinstance(passed.error, asyncio.CancelledError):
+            raise  # a time limit of the interceptor's has cancelled what it wraps
         _log(method, seam, error)
-    if passed.error is not None:
-        raise passed.error
-    if result is not None:
-        return result  # type: ignore[no-any-return]
-    return await call(argument) if not passed.is_called else passed.result
+        result = None
+    if not passed.is_called:
+        return result if result is not None else await call(argument)
+    outcome = await passed.outcome()
+    return result if result is not None else outcome  # type: ignore[no-any-return]
 
 
 def _log(method: Any, seam: Seam, error: BaseException) -> None:

@@ -96,7 +96,10 @@ def test_what_an_extra_promises_needs_no_other(extras: str, tmp_path: Path) -> N
     ("command", "missing"),
     [
         ("engine app.py --kafka x:1 --namespace n", "Kafka needs the module confluent_kafka: pip install 'perdure[kafka]'"),
-        ("worker app.py --queue q --kafka x:1 --namespace n", "Kafka needs the module confluent_kafka: pip install 'perdure[kafka]'"),
+        (
+            "worker app.py --queue q --kafka x:1 --namespace n",
+            "Kafka needs the module confluent_kafka: pip install 'perdure[kafka]'",
+        ),
         (
             "migrate --postgres postgresql://x --namespace n",
             "PostgreSQL needs the module psycopg: pip install 'perdure[postgres]'",

@@ -313,3 +313,68 @@ def test_an_interceptor_stands_only_at_the_seams_that_it_overrides() -> None:
     assert interceptor.at("request", ()) == ()
     refusing = Refusing()
     assert interceptor.at("request", [Failing(), refusing]) == (refusing,)
+
+
+class Hostile(Interceptor):
+    """Does something hostile around an attempt."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    async def attempt(self, task: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
+        match self.what:
+            case "leaves it running":
+                with contextlib.suppress(TimeoutError):
+                    return await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(run(task))), 0)
+                return None
+            case "returns a number":
+                await run(task)
+                return 42
+            case "raises a cancellation":
+                raise asyncio.CancelledError
+            case _:
+                raise AssertionError(self.what)
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["leaves it running", "returns a number", "raises a cancellation"],
+)
+def test_the_outcome_of_an_attempt_counts_whatever_its_interceptor_returns(what: str) -> None:
+    task: Any = None
+
+    async def attempts() -> Any:
+        async def run(task: Any) -> Any:
+            await asyncio.sleep(0)
+            return cm.CompleteActivity("w", number=1, token="t", result=b'"done"')
+
+        return await interceptor.around_attempt([Hostile(what)], run)(task)
+
+    report = asyncio.run(asyncio.wait_for(attempts(), 10))
+    assert report.result == b'"done"'
+
+
+def test_a_time_limit_of_a_client_interceptor_is_a_time_limit() -> None:
+    class Limited(Interceptor):
+        async def request(self, command: cm.Request, send: Callable[[cm.Request], Awaitable[Any]]) -> Any:
+            async with asyncio.timeout(0):
+                return await send(command)
+
+    async def never(command: cm.Request) -> Any:
+        await asyncio.Event().wait()
+
+    async def ask() -> None:
+        await interceptor.around_request([Limited()], never)(SEND)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(ask())
+
+
+def test_an_engine_interceptor_that_passes_on_something_else_is_left_out() -> None:
+    class Wrong(Interceptor):
+        def handle(self, command: cm.AnyCommand, handle: Callable[[Any], None]) -> None:
+            handle(None)
+
+    handled: list[cm.AnyCommand] = []
+    with pytest.raises(errors.UsageError, match="passed on NoneType"):
+        interceptor.around_handle([Wrong()], handled.append)(SEND)

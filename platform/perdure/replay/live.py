@@ -254,7 +254,7 @@ class LiveRun:
                 definition.run_fn, self._started.input, what=f"workflow {definition.name!r}"
             )
             if outbound := interceptor.at("outbound", self._interceptors):
-                self.loop.runtime = interceptor.around_runtime(outbound, self._runtime)
+                self.loop.runtime = self.loop.call(interceptor.around_runtime, outbound, self._runtime)
             self._instance = self.loop.call(definition.create, args, kwargs)
         except CURABLE:
             raise

@@ -87,8 +87,21 @@ class Attempts:
             asyncio.CancelledError: the attempt was asked to stop.
         """
         if found := interceptor.at("attempt", self._interceptors):
-            return await interceptor.around_attempt(found, lambda tried: self._counted(tried, heartbeat, begin))(task)
+            return await self._intercepted(found, task, heartbeat, begin)
         return await self._counted(task, heartbeat, begin)
+
+    async def _intercepted(
+        self, found: Sequence[Interceptor], task: Task, heartbeat: Heartbeat, begin: Callable[[], None]
+    ) -> Report:
+        try:
+            return await interceptor.around_attempt(found, lambda tried: self._counted(tried, heartbeat, begin))(task)
+        except asyncio.CancelledError as error:
+            me = asyncio.current_task()
+            if me is None or was_asked_to_stop(me):
+                raise
+            while me.cancelling():  # an interceptor has cancelled the attempt
+                me.uncancel()
+            return self.failed(task, error)
 
     async def _counted(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> Report:
         outcome = "cancelled"
