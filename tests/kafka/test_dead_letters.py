@@ -131,7 +131,7 @@ def test_a_dead_letter_that_is_itself_too_large_keeps_its_place_without_the_valu
     tally.until(lambda: tally.log.status.counts.dead_letters == 1)
     [letter] = namespace.dead_letters()
     assert (letter.partition, letter.offset, letter.value) == (1, 0, None)
-    assert "too large to be kept" in letter.message
+    assert "too large to be stored here" in letter.message
 
 
 def test_tasks_of_a_queue_that_has_no_topic_are_dead_letters_and_the_batch_is_committed(
