@@ -141,7 +141,7 @@ def test_a_letter_that_is_retried_offers_the_record_again_under_its_first_place(
     shop.records.take()
     (again,) = opened(letters)
     assert (again.id, again.letter.offset) == ("r1", 1), "it is the same record still"
-    with pytest.raises(UsageError, match="r2 is not there"):
+    with pytest.raises(UsageError, match="r2 no longer exists"):
         letters.retry([again, OpenLetter("r2", again.letter, 1)])
     assert opened(letters) == [again], "all or none"
     letters.drop([again])

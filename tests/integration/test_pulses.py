@@ -175,7 +175,7 @@ def test_an_activity_that_blocks_the_loop_is_named_in_health_log_and_run(
         run = client.start("held", held, 6.0)
         observed = Observed(everything.engine, everything.worker)
         where = f"{Path(__file__).name}:{hold_the_loop.fn.__code__.co_firstlineno + 2}"
-        reason = until(lambda: [each for each in is_ready(observed).reasons if "stands still" in each])[0]
+        reason = until(lambda: [each for each in is_ready(observed).reasons if "is blocked" in each])[0]
         assert reason.startswith("perdure-side is blocked by activity hold_the_loop at ")
         assert where in reason
         (pending,) = until(lambda: [each for each in client.describe("held").activities if each.doing == "running"])

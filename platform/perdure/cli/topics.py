@@ -177,7 +177,7 @@ def _topics(kafka: str, namespace: str, settings: list[str] | None) -> Topics:
 
 
 def _print(plan: Plan, *, done: bool = False) -> None:
-    news = "made" if done else "to be created"
+    news = "created" if done else "to be created"
     rows = [
         (
             wanted.name,
