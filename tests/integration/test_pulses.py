@@ -179,7 +179,7 @@ def test_an_activity_that_blocks_the_loop_is_named_in_health_log_and_run(
         assert reason.startswith("perdure-side is blocked by activity hold_the_loop at ")
         assert where in reason
         (pending,) = until(lambda: [each for each in client.describe("held").activities if each.doing == "running"])
-        assert "activity hold_the_loop blocks it" in pending.reason
+        assert "is blocked by activity hold_the_loop" in pending.reason
         assert run.result() == "done"
         assert until(lambda: is_ready(observed).is_well)
     assert any("nothing else runs there" in each.getMessage() for each in caplog.records)
