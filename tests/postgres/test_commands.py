@@ -50,11 +50,11 @@ def test_migrate_makes_tables_and_views_and_may_be_repeated(postgres: str, tmp_p
     first = migrate(postgres, "paintings", str(app))
     assert (first.returncode, first.stderr) == (0, "")
     assert "applied 0001_tables" in first.stdout
-    assert "the view wf_painting of Painting was made: colour" in first.stdout
+    assert "the view wf_painting of Painting was created: colour" in first.stdout
     again = migrate(postgres, "paintings", str(app))
     assert again.stdout.strip().endswith("nothing to do")
     app.write_text(APP.format(field="size: int"))
-    assert "wf_painting of Painting was made: size" in migrate(postgres, "paintings", str(app)).stdout
+    assert "wf_painting of Painting was created: size" in migrate(postgres, "paintings", str(app)).stdout
     with psycopg.connect(postgres) as connection:
         assert connection.execute("SELECT size FROM paintings.wf_painting").fetchall() == []
 
