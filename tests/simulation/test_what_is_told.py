@@ -237,6 +237,7 @@ def test_who_waits_for_an_earlier_run_is_told_how_that_one_ended(world: World) -
     world.settle()
     closed = world.replies[request]
     assert isinstance(closed, Closed)
+    assert isinstance(closed, Closed)
     assert (closed.run_id, closed.status) == (first.run_id, Status.TERMINATED)
 
 
@@ -416,3 +417,13 @@ def test_a_run_is_suspended_once_for_each_reason(world: World) -> None:
     world.deploy(APP)
     world.settle()
     assert world.state("w").status is Status.RUNNING
+
+
+def test_an_await_of_a_run_that_another_followed_in_the_same_batch_is_told_how_it_ended(world: World) -> None:
+    started = world.start_workflow("w", "Waiting")
+    world.ask(cm.StartWorkflow, "w", type="Waiting", if_running="terminate")
+    request = world.ask(cm.AwaitWorkflow, "w", run_id=started.run_id)
+    world.settle()
+    closed = world.replies[request]
+    assert isinstance(closed, Closed)
+    assert (closed.status, closed.run_id) == (Status.TERMINATED, started.run_id)

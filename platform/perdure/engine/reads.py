@@ -49,8 +49,12 @@ class Reads:
             return
         active = activation.runs.find(command.workflow_id)
         if command.run_id and active is not None and active.state.run_id != command.run_id:
+            # Another run followed it, so it has closed: in an earlier batch, or in the one that is open.
+            if (before := activation.touched.get(command.run_id)) is not None:
+                reply(command, closed_reply(before.state, command.request_id))
+                return
             earlier = activation.runs.history(command.workflow_id, command.run_id)
-            if earlier:  # others followed it, so it has closed
+            if earlier:
                 reply(command, closed_reply(fold(earlier), command.request_id))
                 return
         active = activation.find(command)
