@@ -81,6 +81,8 @@ def texts(source: str) -> Iterator[Text]:
                 case ast.Expr(value=ast.Constant(value=str(docstring))):
                     documented.add(id(first.value))
                     yield Text(first.lineno, docstring, is_docstring=True)
+                case _:
+                    pass
     inner: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):

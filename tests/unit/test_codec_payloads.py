@@ -524,3 +524,17 @@ def test_pydantic_is_not_imported_for_those_who_do_not_use_it() -> None:
         "assert 'pydantic' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_list_passes_beside_a_literal_and_another_value_is_refused_in_words() -> None:
+    payloads = JsonPayloads()
+    for annotation in (Literal["all"] | list[int], list[int] | Literal["all"], Literal["y"] | dict[str, int] | None):
+        value: Any = {"a": 1} if "dict" in str(annotation) else [1]
+        assert payloads.decode(payloads.encode(value, annotation, what="it"), annotation, what="it") == value
+    with pytest.raises(PayloadError, match="expected str, got array"):
+        payloads.encode(["a"], Literal["a"], what="it")
+
+
+def test_items_that_a_set_cannot_hold_are_a_fault_of_the_value() -> None:
+    with pytest.raises(PayloadError, match=r"cannot be decoded: .*unhashable"):
+        JsonPayloads().decode(b"[[1]]", set, what="it")

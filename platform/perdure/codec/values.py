@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache, lru_cache
 from inspect import Parameter
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -141,6 +141,8 @@ def from_json(data: bytes | msgspec.Raw, annotation: Any) -> Any:
         return decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise PayloadError(fault_in_words(error)[1]) from None
+    except TypeError as error:  # a set of lists: msgspec does not wrap what a set says of its items
+        raise PayloadError(f"cannot be decoded: {error}") from None
     except RecursionError:
         return _with_room(decoder.decode, data)
 
@@ -167,6 +169,21 @@ def check_depth(data: bytes) -> None:
         brackets = brackets.replace(b"[]", b"")
     if brackets:
         raise PayloadError(f"is nested deeper than {DEPTH} levels; keep such data as text, or in a list with ids")
+
+
+def confuses_msgspec(annotation: Any) -> bool:
+    """Whether a union has a constraint (`msgspec.Meta`) and a tuple of fixed length.
+
+    msgspec 0.22 reads the constraint of such a union where its tuple is described: a segmentation fault.
+    """
+    alternatives = get_args(annotation)
+    if get_origin(annotation) in (Union, types.UnionType):
+        has_constraint = any(
+            isinstance(said, msgspec.Meta) for each in alternatives for said in getattr(each, "__metadata__", ())
+        )
+        if has_constraint and any(get_origin(each) is tuple and Ellipsis not in get_args(each) for each in alternatives):
+            return True
+    return any(map(confuses_msgspec, alternatives))
 
 
 def decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
@@ -207,6 +224,8 @@ def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
 
 @lru_cache(maxsize=4096)
 def _decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
+    if confuses_msgspec(annotation):
+        raise TypeError("a constraint (msgspec.Meta) and a tuple of fixed length in one union; put the tuple into a dataclass")
     if annotation in _AS_ANY or isinstance(annotation, TypeVar):
         annotation = Any
     return msgspec.json.Decoder(type(None) if annotation is None else annotation, dec_hook=decode_foreign)

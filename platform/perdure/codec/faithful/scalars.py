@@ -36,9 +36,10 @@ def exactly(kind: Any) -> Check:
 def literal(values: tuple[Any, ...]) -> Check:
     """The check for `Literal`."""
     known = frozenset(map(typed, values))
+    kinds = frozenset(map(type, values))  # asked first: a list, for one, has no hash
 
     def check(value: Any) -> None:
-        if typed(value) not in known:
+        if type(value) not in kinds or typed(value) not in known:
             raise Changed(f"is {short(value)}, which must be one of {', '.join(map(repr, values))}")
 
     return check
