@@ -5,7 +5,7 @@ cheap: of one reader's queue, and of all bytes that wait in the process; beyond 
 is furthest behind is cut. No data is lost by that: `Last-Event-ID` says where they were.
 
 An event's id is `<moment>-<epoch>-<number>`: of the change, microseconds since 1970; of this hub;
-and the change's number. Who reconnects with it is told what has changed since, exactly, as long as
+and the change's number. A client that reconnects with it gets exactly what changed since, as long as
 the hub remembers; what another process has told is found by the moment (`streams.py`).
 """
 

@@ -1,6 +1,6 @@
 """Server-sent events: changes of one workflow, or of all that match a filter.
 
-Nothing is missed, whoever returns with `Last-Event-ID`, to whichever process: a state is a row of a
+A client that returns with `Last-Event-ID` misses nothing, at any process: a state is a row of a
 table, so what counts is what has changed since, as it is now. The hub remembers that; beyond what
 it remembers, the reader's list does, sorted by the moment of the change. Engines stamp changes by
 their own clocks and commit them later, so there it is looked a minute further back, and what was
