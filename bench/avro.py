@@ -1,4 +1,5 @@
-"""What a record costs to encode and decode: msgpack, our Avro, and fastavro through dicts. Microseconds, best of several.
+"""What a record costs to encode and decode: msgpack, our Avro, and fastavro through dicts.
+Microseconds, best of several.
 
 usage: python -m bench.avro
 """
@@ -39,10 +40,24 @@ AT = 1_763_724_000_123_456
 RUN = "0190a1b2c3d4e5f6a7b8"
 TOKEN = "tok-0123456789abcdef"
 SCHEDULED = ActivityScheduled(2, "shop.charge", b'["order-12345",1200]', ActivityOptions(), TOKEN)
-EVENT = EventRecord("order-12345", RUN, 4, AT, 3, 123_456, b"x" * 16, [ActivityCompleted(1, b'{"ok":true}'), SCHEDULED])
+EVENT = EventRecord(
+    "order-12345", RUN, 4, AT, 3, 123_456, b"x" * 16, [ActivityCompleted(1, b'{"ok":true}'), SCHEDULED]
+)
 COMMAND = CompleteActivity("order-12345", RUN, number=1, token=TOKEN, result=b'{"ok":true}')
 TASK = Task(
-    "order-12345", RUN, 2, 1, TOKEN, "shop.charge", "default", b'["order-12345",1200]', 60_000_000, "r/2", AT, b"", "Order"
+    "order-12345",
+    RUN,
+    2,
+    1,
+    TOKEN,
+    "shop.charge",
+    "default",
+    b'["order-12345",1200]',
+    60_000_000,
+    "r/2",
+    AT,
+    b"",
+    "Order",
 )
 CLOSED = Closed("0123456789abcdef", RUN, Status.COMPLETED, b'"delivered"')
 VIEW = WorkflowState("order-12345", RUN, "Order", Status.RUNNING, AT, AT, 0, 7, b'{"state":"paid"}')
@@ -70,7 +85,9 @@ def main() -> None:
     print(f"{'':24}{'bytes':>12}{'msgpack':>14}{'avro':>14}{'fastavro':>16}   (us: encode / decode)")
     for name, wire, value, encode, decode in CASES:
         packed, data, header = encode(value), wire.encode(value), wire.header[1]
-        schema = fastavro.parse_schema(json.loads(wire.schema.text.replace('"logicalType": "timestamp-micros"', '"scale": 0')))
+        schema = fastavro.parse_schema(
+            json.loads(wire.schema.text.replace('"logicalType": "timestamp-micros"', '"scale": 0'))
+        )
         plain = fastavro.schemaless_reader(io.BytesIO(data), schema, None, return_record_name=True)
         pairs: list[tuple[Callable[[], object], Callable[[], object]]] = [
             (partial(encode, value), partial(decode, packed)),

@@ -1,4 +1,5 @@
-"""So many customers, each with the next order as soon as the last is done: one measurement for us and for peers."""
+"""So many customers, each with the next order as soon as the last is done: one measurement for us
+and for peers."""
 
 from __future__ import annotations
 

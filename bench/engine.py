@@ -1,4 +1,5 @@
-"""What the engine itself costs: the loop, the rules, the author's code and Avro both ways, between a log and a store that do nothing.
+"""What the engine itself costs: the loop, the rules, the author's code and Avro both ways, between
+a log and a store that do nothing.
 
 usage: python -m bench.engine [ORDERS] [BATCH]    prints a line of JSON for each kind of order
 """
@@ -116,7 +117,9 @@ class InstantSteps:
 
 
 def answer(task: Task) -> cm.CompleteActivity:
-    return cm.CompleteActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, result=b'"ok"')
+    return cm.CompleteActivity(
+        task.workflow_id, task.run_id, number=task.number, token=task.token, result=b'"ok"'
+    )
 
 
 def measure(kind: str, orders: int, batch: int) -> dict[str, object]:
@@ -140,7 +143,13 @@ def measure(kind: str, orders: int, batch: int) -> dict[str, object]:
     for first in range(0, orders, batch):
         records = [
             COMMANDS.encode(
-                cm.StartWorkflow(f"{kind}-{item}", request_id=f"request-{item}", reply_to="kafka:0:me", type=kind, input=b"[5]")
+                cm.StartWorkflow(
+                    f"{kind}-{item}",
+                    request_id=f"request-{item}",
+                    reply_to="kafka:0:me",
+                    type=kind,
+                    input=b"[5]",
+                )
             )
             for item in range(first, first + batch)
         ]

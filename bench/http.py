@@ -1,7 +1,10 @@
-"""What the HTTP API costs: a state by its id, starts, and a thousand readers of server-sent events. Prints JSON.
+"""What the HTTP API costs: a state by its id, starts, and a thousand readers of server-sent events.
+Prints JSON.
 
-The server is a process of its own, `perdure dev` on a file, or `perdure api` on Kafka and PostgreSQL with an engine, a worker and a projector; the load, over
-plain sockets, shares the machine with all of them. Cores and megabytes are those of the API's process, which on a file is the engine's, too.
+The server is a process of its own, `perdure dev` on a file, or `perdure api` on Kafka and
+PostgreSQL with an engine, a worker and a projector; the load, over plain sockets, shares the
+machine with all of them. Cores and megabytes are those of the API's process, which on a file is the
+engine's, too.
 
 usage: python -m bench.http [--seconds 5] [--watchers 1000] [--warm-up S] [--postgres]     POSTGRES=DSN and BOOTSTRAP=… for servers that run
 """
@@ -31,7 +34,16 @@ ORDERING = 16
 @contextlib.contextmanager
 def dev(folder: str) -> Generator[tuple[int, list[int]]]:
     """`perdure dev` on a file: the port of its API, and the processes whose time counts."""
-    command = [str(BIN / "perdure"), "dev", str(APP), "--db", f"sqlite:///{folder}/bench.db", "--no-reload", "--api-port", "0"]
+    command = [
+        str(BIN / "perdure"),
+        "dev",
+        str(APP),
+        "--db",
+        f"sqlite:///{folder}/bench.db",
+        "--no-reload",
+        "--api-port",
+        "0",
+    ]
     with started(command) as process:
         yield port_of(process), [process.pid]
 
@@ -48,14 +60,20 @@ def kafka(folder: str) -> Generator[tuple[int, list[int]]]:
         dsn = os.environ.get("POSTGRES") or stack.enter_context(running_postgres(DURABLE)).dsn
         common = ["--kafka", bootstrap, "--namespace", f"bench{uuid4().hex[:8]}"]
         perdure = str(BIN / "perdure")
-        subprocess.run([perdure, "topics", "apply", *common, "--partitions", "4", "--replication", "1"], check=True, stdout=2)
+        subprocess.run(
+            [perdure, "topics", "apply", *common, "--partitions", "4", "--replication", "1"],
+            check=True,
+            stdout=2,
+        )
         for command in (
             [perdure, "engine", str(APP), *common, "--state-dir", f"{folder}/state"],
             [perdure, "worker", str(APP), *common],
             [perdure, "projector", *common, "--postgres", dsn],
         ):
             stack.enter_context(started(command))
-        api = stack.enter_context(started([perdure, "api", *common, "--postgres", dsn, "--insecure", "--port", "0"]))
+        api = stack.enter_context(
+            started([perdure, "api", *common, "--postgres", dsn, "--insecure", "--port", "0"])
+        )
         yield port_of(api), [api.pid]
 
 
@@ -117,7 +135,9 @@ class Connection:
         return int(answer[9:12]), await self._reader.readexactly(length)
 
     async def stream(self, path: str) -> asyncio.StreamReader:
-        self._writer.write(f"GET {BASE}{path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode())
+        self._writer.write(
+            f"GET {BASE}{path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
+        )
         await self._reader.readuntil(b"\r\n\r\n")
         return self._reader
 
@@ -125,7 +145,9 @@ class Connection:
         self._writer.close()
 
 
-async def closed_loop(port: int, in_flight: int, seconds: float, requests: Iterator[tuple[str, str, bytes]]) -> dict[str, float]:
+async def closed_loop(
+    port: int, in_flight: int, seconds: float, requests: Iterator[tuple[str, str, bytes]]
+) -> dict[str, float]:
     """So many callers, each asking again as soon as it is answered."""
     times: list[float] = []
     ends = time.perf_counter() + seconds
@@ -153,7 +175,11 @@ def starts(prefix: str, kind: str = "StepsOrder") -> Iterator[tuple[str, str, by
     number = 0
     while number < 10_000_000:
         number += 1
-        yield "POST", "/workflows", json.dumps({"type": kind, "id": f"{prefix}-{number}", "args": [number]}).encode()
+        yield (
+            "POST",
+            "/workflows",
+            json.dumps({"type": kind, "id": f"{prefix}-{number}", "args": [number]}).encode(),
+        )
 
 
 def states(prefix: str, count: int) -> Iterator[tuple[str, str, bytes]]:
@@ -163,8 +189,11 @@ def states(prefix: str, count: int) -> Iterator[tuple[str, str, bytes]]:
         yield "GET", f"/workflows/{prefix}-{1 + number * 7919 % count}", b""
 
 
-async def watched(port: int, pids: list[int], watchers: int, rate: float, seconds: float, path: str) -> dict[str, float]:
-    """So many streams of one list, while orders run at a rate: what it costs, and how late they are told."""
+async def watched(
+    port: int, pids: list[int], watchers: int, rate: float, seconds: float, path: str
+) -> dict[str, float]:
+    """So many streams of one list, while orders run at a rate: what it costs, and how late they are
+    told."""
     idle_mb = megabytes_of(pids)
     connections = [await Connection.open(port) for _ in range(watchers)]
     streams = [await each.stream(path) for each in connections]
@@ -213,7 +242,9 @@ async def watched(port: int, pids: list[int], watchers: int, rate: float, second
     }
 
 
-async def measure(port: int, pids: list[int], seconds: float, watchers: int, warm_up_s: float) -> dict[str, Any]:
+async def measure(
+    port: int, pids: list[int], seconds: float, watchers: int, warm_up_s: float
+) -> dict[str, Any]:
     connection = await Connection.open(port)
     deadline = time.monotonic() + 60
     while (await connection.ask("POST", "/workflows", next(starts(f"first{uuid4().hex[:6]}"))[2]))[0] != 201:
@@ -222,11 +253,19 @@ async def measure(port: int, pids: list[int], seconds: float, watchers: int, war
     await until_settled(connection)
     found: dict[str, Any] = {}
     for in_flight in (1, 8, 64):
-        tell(found, f"start, {in_flight} at once", await closed_loop(port, in_flight, seconds, starts(f"s{in_flight}")))
+        tell(
+            found,
+            f"start, {in_flight} at once",
+            await closed_loop(port, in_flight, seconds, starts(f"s{in_flight}")),
+        )
     await until_settled(connection)
     there = max(1, int(found["start, 8 at once"]["per_s"] * seconds) - 50)
     for in_flight in (1, 8, 64):
-        tell(found, f"state by id, {in_flight} at once", await closed_loop(port, in_flight, seconds, states("s8", there)))
+        tell(
+            found,
+            f"state by id, {in_flight} at once",
+            await closed_loop(port, in_flight, seconds, states("s8", there)),
+        )
     for rate, path in (
         (0.5, "/workflows/events?type=StepsOrder"),
         (5, "/workflows/events?type=StepsOrder"),
@@ -258,13 +297,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--watchers", type=int, default=1_000)
-    parser.add_argument("--warm-up", type=float, help="seconds; 2, or 60 on Kafka, whose JVM takes that to compile itself")
+    parser.add_argument(
+        "--warm-up", type=float, help="seconds; 2, or 60 on Kafka, whose JVM takes that to compile itself"
+    )
     parser.add_argument("--postgres", action="store_true", help="on Kafka and PostgreSQL, not on a file")
     options = parser.parse_args()
     serve, usual = (kafka, 60.0) if options.postgres else (dev, 2.0)
     warm_up_s = usual if options.warm_up is None else options.warm_up
     with tempfile.TemporaryDirectory() as folder, serve(folder) as (port, pids):
-        print(json.dumps(asyncio.run(measure(port, pids, options.seconds, options.watchers, warm_up_s)), indent=2))
+        print(
+            json.dumps(
+                asyncio.run(measure(port, pids, options.seconds, options.watchers, warm_up_s)), indent=2
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""What `perdure ingest` does: records a second of another system's topic, beside the floor: read, written and committed with nothing in between. Prints JSON.
+"""What `perdure ingest` does: records a second of another system's topic, beside the floor: read,
+written and committed with nothing in between. Prints JSON.
 
-The records are JSON, partitioned by their producer with CRC32; a trigger decodes each and starts a workflow of it. Nobody decides the starts meanwhile.
+The records are JSON, partitioned by their producer with CRC32; a trigger decodes each and starts a
+workflow of it. Nobody decides the starts meanwhile.
 
 usage: [BOOTSTRAP=host:port] python -m bench.ingest [--records 100000] [--rounds 3]
 """
@@ -61,16 +63,22 @@ def made(bootstrap: str, topic: str) -> None:
 
 def sold(bootstrap: str, topic: str, records: int) -> None:
     made(bootstrap, topic)
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "queue.buffering.max.messages": 2 * records})
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "linger.ms": 5, "queue.buffering.max.messages": 2 * records}
+    )
     for number in range(records):
-        order = Placed(f"order-{number}", f"customer-{number % 997}", 4200, [Line("apple", 3), Line("pear", 1)])
+        order = Placed(
+            f"order-{number}", f"customer-{number % 997}", 4200, [Line("apple", 3), Line("pear", 1)]
+        )
         producer.produce(topic, json.dumps(order, default=vars), order.customer)
     assert producer.flush(120) == 0
 
 
 def seen(bootstrap: str, topic: str, records: int) -> float:
     """Seconds from the first committed record to the last."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench", "isolation.level": "read_committed"})
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "bench", "isolation.level": "read_committed"}
+    )
     consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
     begun = last = 0.0
     count, until = 0, time.monotonic() + 120
@@ -104,7 +112,9 @@ def floor(bootstrap: str, records: int) -> float:
     name = f"bench{uuid4().hex[:8]}"
     sold(bootstrap, f"{name}-orders", records)
     made(bootstrap, f"{name}-out")
-    with started([sys.executable, "-m", "bench.ingest", "--floor", bootstrap, f"{name}-orders", f"{name}-out"], TOPIC):
+    with started(
+        [sys.executable, "-m", "bench.ingest", "--floor", bootstrap, f"{name}-orders", f"{name}-out"], TOPIC
+    ):
         return records / seen(bootstrap, f"{name}-out", records)
 
 
@@ -120,11 +130,20 @@ def started(command: list[str], topic: str) -> Generator[None]:
 
 def copy(bootstrap: str, source: str, target: str) -> None:
     """The floor."""
-    reading = {"isolation.level": "read_committed", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    reading = {
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+    }
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": source, **reading})
     consumer.subscribe([source])
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "transactional.id": source, "linger.ms": 5, "partitioner": "murmur2_random"}
+        {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": source,
+            "linger.ms": 5,
+            "partitioner": "murmur2_random",
+        }
     )
     producer.init_transactions()
     while True:
@@ -133,7 +152,9 @@ def copy(bootstrap: str, source: str, target: str) -> None:
         producer.begin_transaction()
         for record in records:
             producer.produce(target, record.value(), record.key())
-        producer.send_offsets_to_transaction(consumer.position(consumer.assignment()), consumer.consumer_group_metadata())
+        producer.send_offsets_to_transaction(
+            consumer.position(consumer.assignment()), consumer.consumer_group_metadata()
+        )
         producer.commit_transaction()
 
 
@@ -146,8 +167,12 @@ def main() -> None:
     if given.floor:
         return copy(*given.floor)
     with contextlib.ExitStack() as stack:
-        bootstrap: str = os.environ.get("BOOTSTRAP") or stack.enter_context(running(1, options=STEADY)).bootstrap
-        rounds = [(ours(bootstrap, given.records), floor(bootstrap, given.records)) for _ in range(given.rounds)]
+        bootstrap: str = (
+            os.environ.get("BOOTSTRAP") or stack.enter_context(running(1, options=STEADY)).bootstrap
+        )
+        rounds = [
+            (ours(bootstrap, given.records), floor(bootstrap, given.records)) for _ in range(given.rounds)
+        ]
     found: dict[str, Any] = {
         "benchmark": "ingest",
         "records": given.records,

@@ -1,15 +1,19 @@
-"""Orders on Kafka beside the floor of the design: broker, engine, worker and load on this machine, in one run.
+"""Orders on Kafka beside the floor of the design: broker, engine, worker and load on this machine,
+in one run.
 
-The floor is the least a Kafka engine can do for an order of three activities, exactly once: no schemas, no store, no replay, no retries. A
-ratio to it holds when the machine is slow. FLOOR names the folder of the floor's scripts; without it, only our figures are printed.
+The floor is the least a Kafka engine can do for an order of three activities, exactly once: no
+schemas, no store, no replay, no retries. A ratio to it holds when the machine is slow. FLOOR names
+the folder of the floor's scripts; without it, only our figures are printed.
 
-A broker of its own is warmed up first: for a minute of load its JVM spends as much on compiling itself as on its work, and a broker that
-anybody runs is past that. A broker at BOOTSTRAP is taken to be warm.
+A broker of its own is warmed up first: for a minute of load its JVM spends as much on compiling
+itself as on its work, and a broker that anybody runs is past that. A broker at BOOTSTRAP is taken
+to be warm.
 
-With --restate, Restate runs the same order of three steps in every round: it needs npm, and what `pip install perdure[bench]` brings.
+With --restate, Restate runs the same order of three steps in every round: it needs npm, and what
+`pip install perdure[bench]` brings.
 
-usage: [FLOOR=folder] [BOOTSTRAP=host:port] python -m bench.kafka [--rounds 5] [--partitions 4] [--restate] [--quick]
-prints JSON, a table on standard error
+usage: [FLOOR=folder] [BOOTSTRAP=host:port] python -m bench.kafka [--rounds 5] [--partitions 4]
+[--restate] [--quick] prints JSON, a table on standard error
 """
 
 from __future__ import annotations
@@ -47,8 +51,12 @@ def processes(bootstrap: str, namespace: str, folder: str) -> Generator[None]:
     common = [app, "--kafka", bootstrap, "--namespace", namespace]
     with Path(folder, "output").open("ab") as output:
         started = [
-            subprocess.Popen(perdure("engine", *common, "--state-dir", f"{folder}/state"), stdout=output, stderr=output),
-            subprocess.Popen(perdure("worker", *common, "--concurrency", "500"), stdout=output, stderr=output),
+            subprocess.Popen(
+                perdure("engine", *common, "--state-dir", f"{folder}/state"), stdout=output, stderr=output
+            ),
+            subprocess.Popen(
+                perdure("worker", *common, "--concurrency", "500"), stdout=output, stderr=output
+            ),
         ]
     try:
         yield
@@ -108,16 +116,28 @@ def floor(bootstrap: str, partitions: int, share: int) -> list[dict[str, Any]]:
     if not folder:
         return []
     loads = [f"{orders // share} {in_flight}" for in_flight, orders in ORDERS.items()]
-    environment = {**os.environ, "BOOTSTRAP": bootstrap, "PYTHON": sys.executable, "PARTITIONS": str(partitions)}
+    environment = {
+        **os.environ,
+        "BOOTSTRAP": bootstrap,
+        "PYTHON": sys.executable,
+        "PARTITIONS": str(partitions),
+    }
     done = subprocess.run(
-        ["bash", f"{folder}/run.sh", *loads], check=True, capture_output=True, text=True, env=environment, timeout=300
+        ["bash", f"{folder}/run.sh", *loads],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [{"kind": "activities", **line} for line in lines]
 
 
 def restate(share: int) -> list[dict[str, Any]]:
-    pairs = [str(number) for in_flight, orders in RESTATE_ORDERS.items() for number in (orders // share, in_flight)]
+    pairs = [
+        str(number) for in_flight, orders in RESTATE_ORDERS.items() for number in (orders // share, in_flight)
+    ]
     command = [sys.executable, "-m", "bench.peers.restate_orders", *pairs]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -135,11 +155,18 @@ def main() -> None:
     with a_broker() as bootstrap:
         for _ in range(rounds):
             peer = restate(share) if options.restate else []
-            for figure in [*peer, *floor(bootstrap, options.partitions, share), *ours(bootstrap, options.partitions, share)]:
+            for figure in [
+                *peer,
+                *floor(bootstrap, options.partitions, share),
+                *ours(bootstrap, options.partitions, share),
+            ]:
                 cases[figure["system"], figure["kind"], figure["in_flight"]].append(figure)
     medians: list[dict[str, Any]] = [
         {"system": system, "kind": kind, "in_flight": in_flight, "rounds": len(figures)}
-        | {name: round(median(figure[name] for figure in figures), 2) for name in ("orders_per_s", "p50_ms", "p99_ms")}
+        | {
+            name: round(median(figure[name] for figure in figures), 2)
+            for name in ("orders_per_s", "p50_ms", "p99_ms")
+        }
         for (system, kind, in_flight), figures in cases.items()
     ]
     by_case = {(each["system"], each["kind"], each["in_flight"]): each for each in medians}
@@ -153,7 +180,9 @@ def main() -> None:
         and (least := by_case.get(("floor", "activities", in_flight)))
     }
     to_restate = {
-        f"steps_at_{in_flight}": round(by_case["perdure", "steps", in_flight]["orders_per_s"] / theirs["orders_per_s"], 1)
+        f"steps_at_{in_flight}": round(
+            by_case["perdure", "steps", in_flight]["orders_per_s"] / theirs["orders_per_s"], 1
+        )
         for in_flight in RESTATE_ORDERS
         if (theirs := by_case.get(("restate", "steps", in_flight)))
     }
@@ -161,7 +190,12 @@ def main() -> None:
         print("  ".join(f"{name}={value}" for name, value in each.items()), file=sys.stderr)
     print(
         json.dumps(
-            {"partitions": options.partitions, "orders": medians, "ours_to_floor": ratios, "ours_to_restate": to_restate},
+            {
+                "partitions": options.partitions,
+                "orders": medians,
+                "ours_to_floor": ratios,
+                "ours_to_restate": to_restate,
+            },
             indent=2,
         )
     )

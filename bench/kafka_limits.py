@@ -1,4 +1,5 @@
-"""What the engine on Kafka stands: signals to one run, timers due together, sleeping runs, lost and restarted engines, reload.
+"""What the engine on Kafka stands: signals to one run, timers due together, sleeping runs, lost and
+restarted engines, reload.
 
 Broker, engines, worker and load on this machine. usage: [BOOTSTRAP=host:port] python -m bench.kafka_limits [NAME …]    prints a line of JSON
 for each of: signals timers lateness takeover handover reload
@@ -44,7 +45,11 @@ class Side:
         self.url = f"kafka://{bootstrap}/{self.namespace}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         apply = ("topics", "apply", "--kafka", bootstrap, "--namespace", self.namespace, "--queue", "default")
-        subprocess.run(perdure(*apply, "--partitions", str(PARTITIONS), "--replication", "1"), check=True, capture_output=True)
+        subprocess.run(
+            perdure(*apply, "--partitions", str(PARTITIONS), "--replication", "1"),
+            check=True,
+            capture_output=True,
+        )
 
     def engine(self, name: str) -> None:
         self._begin(name, "engine", "--instance", name, "--state-dir", str(self.folder / name))
@@ -165,7 +170,11 @@ async def lose(it: Side, number: signal.Signals) -> dict[str, float]:
         await asyncio.to_thread(it.end, "e1", number)
         ended_s = time.perf_counter() - begun
         await asyncio.gather(*customers)
-    return {"longest_order_s": round(max(slowest)[0], 2), "process_ended_s": round(ended_s, 2), "orders": len(slowest)}
+    return {
+        "longest_order_s": round(max(slowest)[0], 2),
+        "process_ended_s": round(ended_s, 2),
+        "orders": len(slowest),
+    }
 
 
 async def takeover(it: Side) -> dict[str, object]:
@@ -193,7 +202,9 @@ async def reload(it: Side) -> dict[str, object]:
     """The store is lost: all is read again from the events topic."""
     it.engine("e1")
     async with Client.connect(it.url) as client:
-        elapsed = await many(SLEEPERS, 256, lambda item: client.start(f"sleeper-{item}", Sleeper.process, item))
+        elapsed = await many(
+            SLEEPERS, 256, lambda item: client.start(f"sleeper-{item}", Sleeper.process, item)
+        )
         rss_mb = it.rss_mb("e1")
         it.end("e1", signal.SIGTERM)
         shutil.rmtree(it.folder / "e1")

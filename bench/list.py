@@ -1,4 +1,5 @@
-"""A page of the list of 1,000,000 workflows in PostgreSQL, by two filters and a sort, and one state by its id. Prints JSON.
+"""A page of the list of 1,000,000 workflows in PostgreSQL, by two filters and a sort, and one state
+by its id. Prints JSON.
 
 usage: python -m bench.list [--workflows 1000000] [--queries 200]     POSTGRES=DSN for a server that runs
 """
@@ -37,7 +38,10 @@ def states(count: int, chance: random.Random) -> Iterator[WorkflowState]:
         (status,) = chance.choices([*Status], weights=(40, 1, 900, 30, 15, 5, 9))
         started = START_US + number * 1_000_000 + chance.randrange(1_000_000)
         updated = started + chance.randrange(60 * MINUTE_US)
-        attributes = b'{"city":"%s","customer":%d}' % (chance.choice(CITIES).encode(), chance.randrange(20_000))
+        attributes = b'{"city":"%s","customer":%d}' % (
+            chance.choice(CITIES).encode(),
+            chance.randrange(20_000),
+        )
         yield WorkflowState(
             f"order-{chance.randrange(1 << 40):010x}-{number}",
             f"run-{number:012x}",
@@ -53,15 +57,21 @@ def states(count: int, chance: random.Random) -> Iterator[WorkflowState]:
 
 
 QUERIES: dict[str, Callable[[random.Random, int], ListQuery]] = {
-    "type, status; by start": lambda chance, _: ListQuery(types=(chance.choice(TYPES),), statuses=(chance.choice([*Status]),)),
+    "type, status; by start": lambda chance, _: ListQuery(
+        types=(chance.choice(TYPES),), statuses=(chance.choice([*Status]),)
+    ),
     "type, status; by update": lambda chance, _: ListQuery(
         types=(chance.choice(TYPES),), statuses=(chance.choice([*Status]),), sort="updated_at"
     ),
     "status, since; by end": lambda chance, n: ListQuery(
-        statuses=("failed", "cancelled"), started_after=START_US + chance.randrange(n) * 1_000_000, sort="closed_at"
+        statuses=("failed", "cancelled"),
+        started_after=START_US + chance.randrange(n) * 1_000_000,
+        sort="closed_at",
     ),
     "type, since; oldest first": lambda chance, n: ListQuery(
-        types=(chance.choice(TYPES),), started_after=START_US + chance.randrange(n) * 1_000_000, order="oldest"
+        types=(chance.choice(TYPES),),
+        started_after=START_US + chance.randrange(n) * 1_000_000,
+        order="oldest",
     ),
     "type, customer; by start": lambda chance, _: ListQuery(
         types=(chance.choice(TYPES),), attributes=(("customer", chance.randrange(20_000)),)
@@ -70,11 +80,18 @@ QUERIES: dict[str, Callable[[random.Random, int], ListQuery]] = {
         statuses=("running",), attributes=(("city", chance.choice(CITIES)),), sort="updated_at"
     ),
     "type, prefix; by id": lambda chance, _: ListQuery(
-        types=(chance.choice(TYPES),), id_prefix=f"order-{chance.randrange(256):02x}", sort="workflow_id", order="oldest"
+        types=(chance.choice(TYPES),),
+        id_prefix=f"order-{chance.randrange(256):02x}",
+        sort="workflow_id",
+        order="oldest",
     ),
-    "type; by id": lambda chance, _: ListQuery(types=(chance.choice(TYPES),), statuses=("suspended",), sort="workflow_id"),
+    "type; by id": lambda chance, _: ListQuery(
+        types=(chance.choice(TYPES),), statuses=("suspended",), sort="workflow_id"
+    ),
     "a page in the middle": lambda chance, n: ListQuery(
-        types=(chance.choice(TYPES),), statuses=("completed",), after=(START_US + chance.randrange(n) * 1_000_000, "")
+        types=(chance.choice(TYPES),),
+        statuses=("completed",),
+        after=(START_US + chance.randrange(n) * 1_000_000, ""),
     ),
 }
 
@@ -105,7 +122,11 @@ def milliseconds(ask: Callable[[], Any], count: int) -> dict[str, float]:
         ask()
         times.append((time.perf_counter() - begun) * 1e3)
     times.sort()
-    return {"p50_ms": round(times[count // 2], 2), "p95_ms": round(times[int(count * 0.95)], 2), "max_ms": round(times[-1], 2)}
+    return {
+        "p50_ms": round(times[count // 2], 2),
+        "p95_ms": round(times[int(count * 0.95)], 2),
+        "max_ms": round(times[-1], 2),
+    }
 
 
 def main() -> None:
@@ -114,7 +135,9 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        database = Database(os.environ.get("POSTGRES") or stack.enter_context(running(DURABLE)).dsn, f"bench{os.getpid()}")
+        database = Database(
+            os.environ.get("POSTGRES") or stack.enter_context(running(DURABLE)).dsn, f"bench{os.getpid()}"
+        )
         begun = time.perf_counter()
         ids = fill(database, options.workflows)
         print(f"filled in {time.perf_counter() - begun:.0f} s", file=sys.stderr)
@@ -122,7 +145,10 @@ def main() -> None:
         chance = random.Random(11)
         found: dict[str, Any] = {}
         for name, make in QUERIES.items():
-            found[name] = milliseconds(lambda make=make: reader.list(make(chance, options.workflows)), options.queries)  # type: ignore[misc]
+            found[name] = milliseconds(
+                lambda make=make: reader.list(make(chance, options.workflows)),  # type: ignore[misc]
+                options.queries,
+            )
             print(name, found[name], file=sys.stderr)
         found["state by id"] = milliseconds(lambda: reader.state(chance.choice(ids)), options.queries)
         found["counts"] = milliseconds(reader.counts, 5)

@@ -21,7 +21,9 @@ RUNS: dict[str, Any] = {"steps": StepsOrder.process, "activities": ActivitiesOrd
 
 
 async def measure(client: Client, kind: str, orders: int, in_flight: int, tag: str) -> dict[str, object]:
-    return await measured("perdure", kind, orders, in_flight, lambda item: client.execute(f"{tag}-{item}", RUNS[kind], item))
+    return await measured(
+        "perdure", kind, orders, in_flight, lambda item: client.execute(f"{tag}-{item}", RUNS[kind], item)
+    )
 
 
 async def run(kind: str, orders: int, in_flight: int, url: str) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""What `perdure projector` does: events a second of a backlog, and how late a write is seen at 300 orders a second. Prints JSON.
+"""What `perdure projector` does: events a second of a backlog, and how late a write is seen at 300
+orders a second. Prints JSON.
 
 usage: python -m bench.project [--orders 25000] [--in-flight 256] [--rounds 3]     POSTGRES=DSN and BOOTSTRAP=… for servers that run
 """
@@ -70,11 +71,15 @@ def record(number: int, step: int) -> tuple[ev.EventRecord, WorkflowState]:
         workflow_id, run_id, "Order", status, START_US + number * 1_000, at, at if step == 3 else 0, first + len(events) - 1, view,
         b'{"city":"Bari","customer":%d}' % (number % 1000),
     )  # fmt: skip
-    return ev.EventRecord(workflow_id, run_id, first, at, 0, number, os.urandom(16) if step else b"", events), state
+    return ev.EventRecord(
+        workflow_id, run_id, first, at, 0, number, os.urandom(16) if step else b"", events
+    ), state
 
 
 def scheduled(number: int) -> ev.ActivityScheduled:
-    return ev.ActivityScheduled(number, "charge", b'["order-00000001",4200]', ActivityOptions(), os.urandom(8).hex())
+    return ev.ActivityScheduled(
+        number, "charge", b'["order-00000001",4200]', ActivityOptions(), os.urandom(8).hex()
+    )
 
 
 def fill(bootstrap: str, namespace: str, orders: int, in_flight: int) -> int:
@@ -84,7 +89,11 @@ def fill(bootstrap: str, namespace: str, orders: int, in_flight: int) -> int:
     for made in admin.create_topics([NewTopic(name, count) for name, count in names.items()]).values():
         made.result(30)
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "transactional.id": namespace, "queue.buffering.max.messages": 1_000_000}
+        {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": namespace,
+            "queue.buffering.max.messages": 1_000_000,
+        }
     )
     producer.init_transactions(30)
     count = 0
@@ -115,7 +124,9 @@ def project(bootstrap: str, namespace: str, dsn: str, events: int, records: int)
                     least, most = read_to(connection, namespace)
                     begun = begun or (time.perf_counter() if most else 0.0)
                     if least >= records:  # counting costs more than asking for positions
-                        found = connection.execute(f'SELECT count(*) FROM "{namespace}".events'.encode()).fetchone()
+                        found = connection.execute(
+                            f'SELECT count(*) FROM "{namespace}".events'.encode()
+                        ).fetchone()
                         count = int(found[0]) if found else 0
             elapsed = time.perf_counter() - begun
             cpu = cpu_of(process.pid)
@@ -130,13 +141,19 @@ def project(bootstrap: str, namespace: str, dsn: str, events: int, records: int)
 
 
 def lag(bootstrap: str, dsn: str, orders_per_s: int, seconds: float) -> dict[str, Any]:
-    """From the commit of a transaction until the tables reflect it, while others go on; the first two seconds are the broker's to warm up."""
+    """From the commit of a transaction until the tables reflect it, while others go on; the first
+    two seconds are the broker's to warm up."""
     namespace = f"bench{time.time_ns()}"
     fill(bootstrap, namespace, 0, 1)
     clients = PlainClients(namespace, "bench", {"bootstrap.servers": bootstrap})
     ends = Ends(clients, f"{namespace}.events", lambda _: None)
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "transactional.id": namespace, "retry.backoff.ms": 1, "retry.backoff.max.ms": 5}
+        {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": namespace,
+            "retry.backoff.ms": 1,
+            "retry.backoff.max.ms": 5,
+        }
     )
     producer.init_transactions(30)
     late: list[float] = []
@@ -153,12 +170,17 @@ def lag(bootstrap: str, dsn: str, orders_per_s: int, seconds: float) -> dict[str
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
                 with contextlib.suppress(psycopg.errors.UndefinedTable):
-                    row = connection.execute(f'SELECT count(*) FROM "{namespace}".positions'.encode()).fetchone()
+                    row = connection.execute(
+                        f'SELECT count(*) FROM "{namespace}".positions'.encode()
+                    ).fetchone()
                     if row == (2 * PARTITIONS,):
                         break
                 time.sleep(0.05)
         burst, begun = max(1, orders_per_s // TURNS_PER_S), time.perf_counter()
-        written, turns = story(int(orders_per_s * (WARM_S + seconds)), burst), int(TURNS_PER_S * (WARM_S + seconds))
+        written, turns = (
+            story(int(orders_per_s * (WARM_S + seconds)), burst),
+            int(TURNS_PER_S * (WARM_S + seconds)),
+        )
         with ThreadPoolExecutor(4) as watchers:
             for turn in range(turns):
                 time.sleep(max(0.0, begun + turn / TURNS_PER_S - time.perf_counter()))
@@ -169,7 +191,9 @@ def lag(bootstrap: str, dsn: str, orders_per_s: int, seconds: float) -> dict[str
                     put(producer, namespace, record_, state, partition)
                 producer.commit_transaction(60)
                 if turn % 3 == 0 and turn >= WARM_S * TURNS_PER_S:
-                    watchers.submit(watch, Position(partition, ends.of([partition])[partition]), time.perf_counter())
+                    watchers.submit(
+                        watch, Position(partition, ends.of([partition])[partition]), time.perf_counter()
+                    )
             kept = turns * burst / (time.perf_counter() - begun)
     finally:
         process.terminate()
@@ -184,10 +208,14 @@ def lag(bootstrap: str, dsn: str, orders_per_s: int, seconds: float) -> dict[str
     }
 
 
-def put(producer: Producer, namespace: str, written: ev.EventRecord, state: WorkflowState, partition: int) -> None:
+def put(
+    producer: Producer, namespace: str, written: ev.EventRecord, state: WorkflowState, partition: int
+) -> None:
     key = f"{written.workflow_id}/{written.run_id}/{written.first_event_id}"
     producer.produce(f"{namespace}.events", EVENTS.encode(written), key, partition, headers=[EVENTS.header])
-    producer.produce(f"{namespace}.state", STATE.encode(state), state.workflow_id, partition, headers=[STATE.header])
+    producer.produce(
+        f"{namespace}.state", STATE.encode(state), state.workflow_id, partition, headers=[STATE.header]
+    )
 
 
 def read_to(connection: psycopg.Connection[Any], namespace: str) -> tuple[int, int]:

@@ -1,8 +1,11 @@
-"""What readers cost the API's process: long histories, slow readers of streams, large dead letters. Prints JSON.
+"""What readers cost the API's process: long histories, slow readers of streams, large dead letters.
+Prints JSON.
 
-The server is `perdure dev` on a file: engine, worker and API in one process, whose peak of resident memory counts.
+The server is `perdure dev` on a file: engine, worker and API in one process, whose peak of resident
+memory counts.
 
-usage: python -m bench.readers [--events 100000] [--readers 20] [--streams 300] [--view 400000] [--letters 300] [--seconds 10]
+usage: python -m bench.readers [--events 100000] [--readers 20] [--streams 300] [--view 400000]
+[--letters 300] [--seconds 10]
 """
 
 from __future__ import annotations
@@ -53,7 +56,8 @@ class Large:
 
 
 def long_run(path: Path, events: int) -> None:
-    """An open run of so many events, `long`, that waits for an activity, in a file that a platform has made."""
+    """An open run of so many events, `long`, that waits for an activity, in a file that a platform
+    has made."""
     with Platform(Registry.of([]), f"sqlite:///{path}"):
         pass
     rows: list[tuple[str, int, bytes]] = []
@@ -134,7 +138,9 @@ async def beside(port: int, readers: int, seconds: float, path: Callable[[int], 
 
     tasks = [asyncio.create_task(reader()) for _ in range(readers)]
     done = asyncio.gather(*tasks)
-    live, state = await asyncio.gather(others(port, done.done, "/health/live"), others(port, done.done, "/api/v1/workflows/long"))
+    live, state = await asyncio.gather(
+        others(port, done.done, "/health/live"), others(port, done.done, "/api/v1/workflows/long")
+    )
     await done
     return {"read": spread(took), "live": spread(live), "state_by_id": spread(state)}
 
@@ -163,7 +169,9 @@ async def slow_streams(port: int, pid: int, streams: int, view: int, *, is_one: 
         slow = socket.socket()
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         slow.connect(("127.0.0.1", port))
-        slow.sendall(f"GET /api/v1/workflows/{ids[number % len(ids)]}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        slow.sendall(
+            f"GET /api/v1/workflows/{ids[number % len(ids)]}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
         sockets.append(slow)
     await asyncio.sleep(1)
     rounds = 30 if is_one else 12
@@ -199,8 +207,12 @@ async def measure(port: int, pid: int, options: argparse.Namespace) -> dict[str,
     found["dead letters"] = {
         "status": status, "answer_mb": round(len(answer) / 1e6, 2), "took_s": round(took, 2), "cost_mb": round(peak_mb(pid) - before, 1),
     }  # fmt: skip
-    found["slow streams of one workflow"] = await slow_streams(port, pid, options.streams, options.view, is_one=True)
-    found["slow streams of a workflow each"] = await slow_streams(port, pid, options.streams, options.view, is_one=False)
+    found["slow streams of one workflow"] = await slow_streams(
+        port, pid, options.streams, options.view, is_one=True
+    )
+    found["slow streams of a workflow each"] = await slow_streams(
+        port, pid, options.streams, options.view, is_one=False
+    )
     return found
 
 
@@ -218,7 +230,16 @@ def main() -> None:
         app.write_text(APP)
         long_run(path, options.events)
         large_letters(path, options.letters, 1_000_000)
-        command = [str(BIN / "perdure"), "dev", str(app), "--db", f"sqlite:///{path}", "--no-reload", "--api-port", "0"]
+        command = [
+            str(BIN / "perdure"),
+            "dev",
+            str(app),
+            "--db",
+            f"sqlite:///{path}",
+            "--no-reload",
+            "--api-port",
+            "0",
+        ]
         with started(command) as process:
             print(json.dumps(asyncio.run(measure(port_of(process), process.pid, options)), indent=2))
 

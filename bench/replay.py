@@ -41,7 +41,12 @@ def main() -> None:
         decoded = [decode_event_record(record) for record in encoded]
         state = fold(decoded)
         live = LiveRun(
-            definition, state.workflow_id, state.run_id, started=state.started, started_at=state.started_at, payloads=payloads
+            definition,
+            state.workflow_id,
+            state.run_id,
+            started=state.started,
+            started_at=state.started_at,
+            payloads=payloads,
         )
         live.replay(decoded)
         rates.append(total / (time.perf_counter() - begun))

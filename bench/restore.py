@@ -1,9 +1,11 @@
-"""A partition's store restored from the events topic, without a broker: records a second, and where the time goes. Prints JSON.
+"""A partition's store restored from the events topic, without a broker: records a second, and where
+the time goes. Prints JSON.
 
 usage: python -m bench.restore [--runs 100000] [--profile]
 
-`orders` are runs of three activities that have ended, four records each; `sleeping` runs have done one activity and wait for a timer,
-two records each; both interleaved as 1,000 runs at a time would be.
+`orders` are runs of three activities that have ended, four records each; `sleeping` runs have done
+one activity and wait for a timer, two records each; both interleaved as 1,000 runs at a time would
+be.
 """
 
 from __future__ import annotations
@@ -52,12 +54,21 @@ def ids(number: int) -> tuple[str, str]:
 def orders(number: int) -> list[list[AnyEvent]]:
     """Four records."""
     scheduled = [
-        ActivityScheduled(each, "charge", b'["order-%08d", 4200]' % number, ActivityOptions(), chance(8 * number + each, 8))
+        ActivityScheduled(
+            each, "charge", b'["order-%08d", 4200]' % number, ActivityOptions(), chance(8 * number + each, 8)
+        )
         for each in (1, 2, 3)
     ]
     done = [ActivityCompleted(each, b'{"receipt":"r-%d","cents":4200}' % number) for each in (1, 2, 3)]
-    started = WorkflowStarted("Order", b'["burrata"]', 311, int(chance(number, 7), 16), chance(-number & 0xFFFFFFFF, 16))
-    return [[started, scheduled[0]], [done[0], scheduled[1]], [done[1], scheduled[2]], [done[2], WorkflowCompleted(b"null")]]
+    started = WorkflowStarted(
+        "Order", b'["burrata"]', 311, int(chance(number, 7), 16), chance(-number & 0xFFFFFFFF, 16)
+    )
+    return [
+        [started, scheduled[0]],
+        [done[0], scheduled[1]],
+        [done[1], scheduled[2]],
+        [done[2], WorkflowCompleted(b"null")],
+    ]
 
 
 def sleeping(number: int) -> list[list[AnyEvent]]:
@@ -72,7 +83,10 @@ def topic(kind: str, runs: int) -> Iterator[list[Record]]:
     headers: list[tuple[str, bytes]] = [EVENTS.header]
     offset = 0
     for first in range(0, runs, AT_ONCE):
-        histories = [(orders if kind == "orders" else sleeping)(number) for number in range(first, min(first + AT_ONCE, runs))]
+        histories = [
+            (orders if kind == "orders" else sleeping)(number)
+            for number in range(first, min(first + AT_ONCE, runs))
+        ]
         for step in range(len(histories[0])):
             for index, history in enumerate(histories):
                 workflow_id, run_id = ids(first + index)
@@ -87,7 +101,9 @@ def topic(kind: str, runs: int) -> Iterator[list[Record]]:
                     bytes.fromhex(chance(offset, 16)) if step else b"",
                     history[step],
                 )
-                chunk.append((offset, f"{workflow_id}/{run_id}/{event_id}".encode(), EVENTS.encode(record), headers))
+                chunk.append(
+                    (offset, f"{workflow_id}/{run_id}/{event_id}".encode(), EVENTS.encode(record), headers)
+                )
                 offset += 1
                 if len(chunk) == CHUNK:
                     yield chunk

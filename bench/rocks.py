@@ -1,9 +1,11 @@
-"""What the Kafka engine's store costs: a batch, a sleeping run (memory, disk, time to open), a scan of timers that have fired. Prints JSON.
+"""What the Kafka engine's store costs: a batch, a sleeping run (memory, disk, time to open), a scan
+of timers that have fired. Prints JSON.
 
 usage: python -m bench.rocks [--sleeping 1000000] [--partitions 4]
 
-Batches are written as the engine's thread does; the store with sleeping runs is opened in a fresh process, which then does what an
-engine does at first: reads the head of the timers, tasks, suspended runs, and 10,000 runs at random.
+Batches are written as the engine's thread does; the store with sleeping runs is opened in a fresh
+process, which then does what an engine does at first: reads the head of the timers, tasks,
+suspended runs, and 10,000 runs at random.
 """
 
 from __future__ import annotations
@@ -74,7 +76,10 @@ def batches(first: int, partition_of: Callable[[str], int]) -> list[Batch]:
 
 def opened(path: Path, partitions: int) -> PartitionedStore:
     store = PartitionedStore(
-        path, "bench", lambda workflow_id: int(workflow_id[6:]) % partitions, lambda message: print(message, file=sys.stderr)
+        path,
+        "bench",
+        lambda workflow_id: int(workflow_id[6:]) % partitions,
+        lambda message: print(message, file=sys.stderr),
     )
     restorer = PartitionRestorer(store)
     for partition in range(partitions):
@@ -137,7 +142,9 @@ def wake_up(path: Path, runs: int, partitions: int) -> dict[str, object]:
 def fired(path: Path) -> dict[str, object]:
     """The scan for the first timer after 100,000 have fired, from the saved cursor and without it."""
     store = opened(path, 1)
-    timers = [Timer(START_US + number, "run", TimerKind.CODE, number, "order-00000000") for number in range(100_001)]
+    timers = [
+        Timer(START_US + number, "run", TimerKind.CODE, number, "order-00000000") for number in range(100_001)
+    ]
     for first in range(0, 100_001, 1_000):
         batch = Batch(START_US)
         batch.timers = set(timers[first : first + 1_000])
@@ -167,8 +174,18 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         filled = fill(Path(folder, "sleeping"), runs, partitions)
-        command = [sys.executable, "-m", "bench.rocks", "--sleeping", str(runs), "--partitions", str(partitions)]
-        fresh = subprocess.run([*command, "--wake-up", f"{folder}/sleeping"], check=True, capture_output=True, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "bench.rocks",
+            "--sleeping",
+            str(runs),
+            "--partitions",
+            str(partitions),
+        ]
+        fresh = subprocess.run(
+            [*command, "--wake-up", f"{folder}/sleeping"], check=True, capture_output=True, text=True
+        )
         figures = {
             "sleeping": runs,
             "partitions": partitions,

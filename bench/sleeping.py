@@ -26,7 +26,8 @@ def rss_bytes() -> int:
 
 
 async def fill(url: str, runs: int) -> dict[str, object]:
-    """Start the runs; memory before the second half and after it tells what one costs while it sleeps."""
+    """Start the runs; memory before the second half and after it tells what one costs while it
+    sleeps."""
     with Platform(Registry.of_everything_imported(), url, settings=Settings(cached_runs=CACHED)) as platform:
         client = platform.client()
         todo = iter(range(runs))
@@ -43,7 +44,10 @@ async def fill(url: str, runs: int) -> dict[str, object]:
         elapsed = time.perf_counter() - begun
         grown = rss_bytes() - marks[0]
         await client.close()
-    return {"starts_per_s": round(runs / elapsed), "ram_bytes_per_sleeping_run": max(0, round(grown / (runs - runs // 2)))}
+    return {
+        "starts_per_s": round(runs / elapsed),
+        "ram_bytes_per_sleeping_run": max(0, round(grown / (runs - runs // 2))),
+    }
 
 
 async def restart(url: str) -> dict[str, object]:
@@ -66,7 +70,10 @@ def main() -> None:
         figures = asyncio.run(fill(url, runs))
         size = sum(file.stat().st_size for file in Path(folder).glob("bench.db"))
         fresh = subprocess.run(
-            [sys.executable, "-m", "bench.sleeping", "restart", url], check=True, capture_output=True, text=True
+            [sys.executable, "-m", "bench.sleeping", "restart", url],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         print(
             json.dumps(

@@ -1,4 +1,5 @@
-"""What the SQLite log and store cost: microseconds a run committed, bytes a sleeping run, seconds to open. Prints JSON.
+"""What the SQLite log and store cost: microseconds a run committed, bytes a sleeping run, seconds
+to open. Prints JSON.
 
 python bench/store.py [--sleeping 100000] [--directory DIR]
 """
@@ -53,7 +54,9 @@ class Runs:
             runs.append((workflow_id, run_id))
             options, token = ActivityOptions(), os.urandom(8).hex()
             events: list[AnyEvent] = [
-                WorkflowStarted("Order", b'["burrata"]', 311, int.from_bytes(os.urandom(7)), os.urandom(16).hex()),
+                WorkflowStarted(
+                    "Order", b'["burrata"]', 311, int.from_bytes(os.urandom(7)), os.urandom(16).hex()
+                ),
                 ActivityScheduled(1, "charge", b'["order-00000001", 4200]', options, token),
             ]
             _put_events(batch, EventRecord(workflow_id, run_id, 1, batch.at, -1, -1, b"", events))
@@ -78,7 +81,10 @@ class Runs:
         batch = self._batch()
         for workflow_id, run_id in runs:
             fires_at = batch.at + 30 * 86_400_000_000
-            events: list[AnyEvent] = [ActivityCompleted(1, b'{"receipt":"r-123456","cents":4200}'), TimerStarted(1, fires_at)]
+            events: list[AnyEvent] = [
+                ActivityCompleted(1, b'{"receipt":"r-123456","cents":4200}'),
+                TimerStarted(1, fires_at),
+            ]
             _put_events(batch, EventRecord(workflow_id, run_id, 3, batch.at, -1, -1, os.urandom(16), events))
             batch.states[workflow_id] = _state(workflow_id, run_id, batch.at, b'"paid"')
             batch.tasks_ended.add((run_id, 1))
@@ -92,12 +98,18 @@ class Runs:
             self._count += 1
             workflow_id, run_id = f"order-{self._count:08}", f"{self._at // 1000:012x}{os.urandom(7).hex()}"
             events: list[AnyEvent] = [
-                WorkflowStarted("Order", b'["burrata"]', 311, int.from_bytes(os.urandom(7)), os.urandom(16).hex())
+                WorkflowStarted(
+                    "Order", b'["burrata"]', 311, int.from_bytes(os.urandom(7)), os.urandom(16).hex()
+                )
             ]
             for number in (1, 2, 3):
                 events.append(
                     ActivityScheduled(
-                        number, "charge", b'["order-00000001", 4200]', ActivityOptions(queue=""), "0123456789abcdef"
+                        number,
+                        "charge",
+                        b'["order-00000001", 4200]',
+                        ActivityOptions(queue=""),
+                        "0123456789abcdef",
                     )
                 )
                 events.append(ActivityCompleted(number, b"null"))
@@ -117,7 +129,9 @@ def _put_events(batch: Batch, record: EventRecord) -> None:
     batch.events.append((record, encoded))
 
 
-def _state(workflow_id: str, run_id: str, at: int, view: bytes, status: Status = Status.RUNNING) -> WorkflowState:
+def _state(
+    workflow_id: str, run_id: str, at: int, view: bytes, status: Status = Status.RUNNING
+) -> WorkflowState:
     return WorkflowState(workflow_id, run_id, "Order", status, at, at, at if status.is_closed else 0, 2, view)
 
 
@@ -149,7 +163,8 @@ def _timed(log: SqliteLog, store: SqliteStore, batch: Batch) -> float:
 
 
 def sleeping(directory: Path, count: int) -> dict[str, float]:
-    """Bytes on disk of a run that sleeps, and how long a restart takes until the first commands can be taken."""
+    """Bytes on disk of a run that sleeps, and how long a restart takes until the first commands can
+    be taken."""
     path = directory / "sleeping.db"
     file = SqliteFile(path)
     log = SqliteLog(file, Channel())
@@ -176,7 +191,12 @@ def sleeping(directory: Path, count: int) -> dict[str, float]:
     open_s = perf_counter() - begun
     store.close()
     log.close()
-    return {"runs": count, "bytes_a_run": round(size / count, 1), "open_s": round(open_s, 4), "written_s": round(written_s, 2)}
+    return {
+        "runs": count,
+        "bytes_a_run": round(size / count, 1),
+        "open_s": round(open_s, 4),
+        "written_s": round(written_s, 2),
+    }
 
 
 def main() -> None:
@@ -186,7 +206,12 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
         directory = Path(name)
-        print(json.dumps({"us_a_run": commit_cost(directory), "sleeping": sleeping(directory, arguments.sleeping)}, indent=2))
+        print(
+            json.dumps(
+                {"us_a_run": commit_cost(directory), "sleeping": sleeping(directory, arguments.sleeping)},
+                indent=2,
+            )
+        )
 
 
 if __name__ == "__main__":

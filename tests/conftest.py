@@ -47,7 +47,11 @@ class Interpreter:
         }
         environment.pop("PYENV_VERSION", None)
         return subprocess.Popen(
-            [self.executable, *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [self.executable, *map(str, arguments)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def finish(self, process: subprocess.Popen[str]) -> str:
@@ -62,7 +66,8 @@ class Interpreter:
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]
-    """`make test` runs files beside each other; the tests of a file, and of the folders `TOGETHER`, run in one process."""
+    """`make test` runs files beside each other; the tests of a file, and of the folders `TOGETHER`,
+    run in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -88,7 +93,8 @@ def interpreter(request: pytest.FixtureRequest) -> Interpreter:
 
 
 def _msgspec_for(version: str) -> str:
-    """The folder with the one library that the tested part needs, for that Python; installed once, inside this virtual environment."""
+    """The folder with the one library that the tested part needs, for that Python; installed once,
+    inside this virtual environment."""
     folder = Path(sys.prefix) / "other-pythons" / version
     if not (folder / "msgspec").is_dir():
         if sys.prefix == sys.base_prefix:
@@ -96,11 +102,24 @@ def _msgspec_for(version: str) -> str:
         wanted = f"msgspec=={metadata.version('msgspec')}"
         options = ["--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--no-deps"]
         installed = subprocess.run(
-            [sys.executable, "-m", "pip", "install", *options, "--python-version", version, "--target", str(folder), wanted],
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                *options,
+                "--python-version",
+                version,
+                "--target",
+                str(folder),
+                wanted,
+            ],
             capture_output=True,
             text=True,
             check=False,
         )
         if installed.returncode:
-            pytest.skip(f"cannot install {wanted} for Python {version}: {installed.stderr.strip().splitlines()[-1]}")
+            pytest.skip(
+                f"cannot install {wanted} for Python {version}: {installed.stderr.strip().splitlines()[-1]}"
+            )
     return str(folder)

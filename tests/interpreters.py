@@ -22,7 +22,10 @@ def find(version: str) -> str | None:
         One that pyenv has installed, or one of the PATH; None when there is neither.
     """
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates = [*sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True), shutil.which(f"python{version}")]
+    candidates = [
+        *sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True),
+        shutil.which(f"python{version}"),
+    ]
     for candidate in candidates:
         if candidate is not None and _version(str(candidate)) == version:
             return str(candidate)
@@ -32,6 +35,9 @@ def find(version: str) -> str | None:
 def _version(executable: str) -> str:
     """What it says it is: a shim of pyenv on the PATH may lead to no Python at all."""
     asked = subprocess.run(
-        [executable, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=False
+        [executable, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return asked.stdout.strip()

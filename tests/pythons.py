@@ -2,8 +2,9 @@
 
     python -m tests.pythons [--jobs 2] [--versions 3.12,3.13] [-- ARGUMENTS of pytest]
 
-Each Python gets a virtual environment inside the one that runs this, made from the same pins. A Python that this machine does not have is
-named at the end; with PERDURE_REQUIRE_PYTHONS=1 that is a failure, as it is in `.ci/run` on a machine that has pyenv.
+Each Python gets a virtual environment inside the one that runs this, made from the same pins. A
+Python that this machine does not have is named at the end; with PERDURE_REQUIRE_PYTHONS=1 that is a
+failure, as it is in `.ci/run` on a machine that has pyenv.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ MADE_FROM: Final = ("constraints.txt", "pyproject.toml", "deploy/dependencies/pi
 
 
 def environment(version: str, executable: str) -> Path:
-    """The Python of an up-to-date virtual environment for that version; makes it when there is none, or an old one."""
+    """The Python of an up-to-date virtual environment for that version; makes it when there is
+    none, or an old one."""
     folder = Path(sys.prefix) / "pythons" / version
     python, stamp = folder / "bin" / "python", folder / "made-from"
     made_from = hashlib.sha256(b"".join((HOUSE / name).read_bytes() for name in MADE_FROM)).hexdigest()
@@ -67,9 +69,21 @@ def main() -> None:
 def _passes(version: str, executable: str, arguments: argparse.Namespace) -> bool:
     print(f"Python {version}:", flush=True)
     python = environment(version, executable)
-    options = ("--numprocesses", arguments.jobs, "--dist", "loadfile", "--no-loadscope-reorder", "-p", "no:cacheprovider", "-q")
+    options = (
+        "--numprocesses",
+        arguments.jobs,
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+    )
     return (
-        subprocess.run([python, "-m", "pytest", *options, *(arguments.pytest or TIERS)], cwd=HOUSE, check=False).returncode == 0
+        subprocess.run(
+            [python, "-m", "pytest", *options, *(arguments.pytest or TIERS)], cwd=HOUSE, check=False
+        ).returncode
+        == 0
     )
 
 

@@ -1,4 +1,5 @@
-"""Where the tests take a server from: one that is named, a container, or a process of this machine, the first that there is."""
+"""Where the tests take a server from: one that is named, a container, or a process of this machine,
+the first that there is."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def source(variable: str) -> Source:
     """The source of a server.
 
     Args:
-        variable: of the environment, with the address of a server that is there; an empty one names none.
+        variable: of the environment, with the address of a server that is there; an empty one names
+            none.
     """
     if os.environ.get(variable):
         return Source.NAMED
@@ -33,5 +35,7 @@ def source(variable: str) -> Source:
 def docker_answers() -> bool:
     """Whether there is a Docker that this user may use."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        return subprocess.run(["docker", "info"], capture_output=True, timeout=10, check=False).returncode == 0
+        return (
+            subprocess.run(["docker", "info"], capture_output=True, timeout=10, check=False).returncode == 0
+        )
     return False

@@ -1,4 +1,5 @@
-"""The licences of what is shipped with perdure: docs/licences.md, by the metadata of what is installed.
+"""The licences of what is shipped with perdure: docs/licences.md, by the metadata of what is
+installed.
 
     python deploy/dependencies/licences.py > docs/licences.md        `make licences`
 
@@ -33,12 +34,16 @@ _CLASSIFIER: Final = "License :: OSI Approved :: "
 
 
 def licence_of(name: str) -> str:
-    """The SPDX expression of a distribution that is installed, or what its classifiers or its licence field say."""
+    """The SPDX expression of a distribution that is installed, or what its classifiers or its
+    licence field say.
+    """
     found: Any = metadata.metadata(name)  # a mail message, whatever its type says
     if expression := found.get("License-Expression"):
         return str(expression)
     classified: list[str] = [
-        each.removeprefix(_CLASSIFIER) for each in found.get_all("Classifier") or () if each.startswith(_CLASSIFIER)
+        each.removeprefix(_CLASSIFIER)
+        for each in found.get_all("Classifier") or ()
+        if each.startswith(_CLASSIFIER)
     ]
     return ", ".join(classified) or str(found.get("License") or "unknown").splitlines()[0][:80]
 

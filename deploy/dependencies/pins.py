@@ -3,9 +3,10 @@
     python deploy/dependencies/pins.py [EXTRA ...] > requirements.txt
     pip install --require-hashes --requirement requirements.txt
 
-pip takes hashes from requirements only, and then asks for a hash of everything that it installs: the whole closure must be listed.
-constraints.txt has it: `# via` names who needs a package. The build backend is listed too, so that perdure itself is built without
-a download. This file runs before anything is installed: it imports the standard library only.
+pip takes hashes from requirements only, and then asks for a hash of everything that it installs:
+the whole closure must be listed. constraints.txt has it: `# via` names who needs a package. The
+build backend is listed too, so that perdure itself is built without a download. This file runs
+before anything is installed: it imports the standard library only.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def direct(extras: set[str], file: Path = HOUSE / "pyproject.toml") -> set[str]:
     lines: list[str] = [*project["dependencies"], *(line for extra in extras for line in optional[extra])]
     own = [line for line in lines if line.startswith("perdure[")]
     names = {_name(line) for line in lines if line not in own}
-    return names.union(*(direct(set(line.removeprefix("perdure[").rstrip("]").split(",")), file) for line in own))
+    return names.union(
+        *(direct(set(line.removeprefix("perdure[").rstrip("]").split(",")), file) for line in own)
+    )
 
 
 def _name(requirement: str) -> str:

@@ -1,6 +1,8 @@
-"""The images of the test, built without a registry and without a network, inside the node: from bases that debootstrap has made, wheels, and Kafka's jars from Maven.
+"""The images of the test, built without a registry and without a network, inside the node: from
+bases that debootstrap has made, wheels, and Kafka's jars from Maven.
 
-The images of Kafka and PostgreSQL have what the chart needs of the official ones: Kafka's two scripts in /opt/kafka/bin, initdb and postgres on the PATH.
+The images of Kafka and PostgreSQL have what the chart needs of the official ones: Kafka's two
+scripts in /opt/kafka/bin, initdb and postgres on the PATH.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ _SCRIPTS: Final = {
     "kafka-server-start.sh": "kafka.Kafka",
 }
 _SCRIPT: Final = (
-    '#!/bin/sh\nexec java $KAFKA_HEAP_OPTS -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "/opt/kafka/libs/*" {main} "$@"\n'
+    '#!/bin/sh\nexec java $KAFKA_HEAP_OPTS -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "/opt/kafka/libs/*" '
+    '{main} "$@"\n'
 )
 _POSTGRES: Final = """
 FROM localhost/debian-postgres:1
@@ -66,7 +69,9 @@ def build(cluster: Cluster, bases: dict[str, Path], wheels: Path, jars: Path) ->
     shutil.copytree(wheels, context / "wheels")
     shutil.copytree(ROOT / "deploy/container", context / "container")
     arguments = ["--build-arg", "BASE=localhost/python:1", "--build-arg", "WHEELS=wheels"]
-    sizes = {"perdure": _bud(cluster, PERDURE, "/e2e/context", "/e2e/context/container/Containerfile", *arguments)}
+    sizes = {
+        "perdure": _bud(cluster, PERDURE, "/e2e/context", "/e2e/context/container/Containerfile", *arguments)
+    }
     sizes["kafka"] = _kafka(cluster, jars)
     _file(cluster, "postgres", _POSTGRES)
     sizes["postgres"] = _bud(cluster, POSTGRES, "/e2e/postgres", "/e2e/postgres/Containerfile")
@@ -85,7 +90,11 @@ def build_app(cluster: Cluster, tag: str, *, patch: tuple[str, str] | None = Non
         The image.
     """
     context = _fresh(cluster.work / f"app-{tag}")
-    shutil.copytree(ROOT / "examples/ecommerce_order", context / "ecommerce_order", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "examples/ecommerce_order",
+        context / "ecommerce_order",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     if patch is not None:
         code = context / "ecommerce_order/workflows.py"
         text = code.read_text()
@@ -93,12 +102,20 @@ def build_app(cluster: Cluster, tag: str, *, patch: tuple[str, str] | None = Non
         code.write_text(text.replace(*patch))
     shutil.copy2(ROOT / "deploy/container/Containerfile.app", context / "Containerfile")
     image = f"{APP}:{tag}"
-    _bud(cluster, image, f"/e2e/app-{tag}", f"/e2e/app-{tag}/Containerfile", "--build-arg", f"PERDURE={PERDURE}")
+    _bud(
+        cluster,
+        image,
+        f"/e2e/app-{tag}",
+        f"/e2e/app-{tag}/Containerfile",
+        "--build-arg",
+        f"PERDURE={PERDURE}",
+    )
     return image
 
 
 def build_printed(cluster: Cluster) -> str:
-    """The derived image of deploy/container/README.md, as printed there; pip finds the package in a folder, since there is no network.
+    """The derived image of deploy/container/README.md, as printed there; pip finds the package in a
+    folder, since there is no network.
 
     Args:
         cluster: where.
@@ -111,7 +128,12 @@ def build_printed(cluster: Cluster) -> str:
     context, packages = _file(cluster, "printed", printed()), _fresh(cluster.work / "packages")
     wheel(packages, "stripe")
     (packages / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /packages\n")
-    volumes = ("--volume", "/e2e/packages:/packages:ro", "--volume", "/e2e/packages/pip.conf:/etc/pip.conf:ro")
+    volumes = (
+        "--volume",
+        "/e2e/packages:/packages:ro",
+        "--volume",
+        "/e2e/packages/pip.conf:/etc/pip.conf:ro",
+    )
     _bud(cluster, PRINTED, f"/e2e/{context.name}", f"/e2e/{context.name}/Containerfile", *volumes)
     return PRINTED
 
@@ -153,7 +175,16 @@ def _kafka(cluster: Cluster, jars: Path) -> float:
 
 
 _BUILDAH: Final = ("buildah", "--storage-driver", "overlay")
-_BUD: Final = (*_BUILDAH, "bud", "--isolation", "chroot", "--ulimit", "nofile=1024:4096", "--ulimit", "nproc=1024:4096")
+_BUD: Final = (
+    *_BUILDAH,
+    "bud",
+    "--isolation",
+    "chroot",
+    "--ulimit",
+    "nofile=1024:4096",
+    "--ulimit",
+    "nproc=1024:4096",
+)
 """What buildah would raise by default it may not raise where the node runs in a sandbox."""
 
 

@@ -1,4 +1,5 @@
-"""The processes of a node, one after the other, inside the namespaces that `node.py` has made. Runs under the root's own Python, so it imports nothing of ours.
+"""The processes of a node, one after the other, inside the namespaces that `node.py` has made. Runs
+under the root's own Python, so it imports nothing of ours.
 
 usage: python3 inside.py WORK       as the first process of the namespaces; ends when it is killed, and everything with it
 """
@@ -36,7 +37,9 @@ def main() -> None:
     files(work)
     # a small disk of its own: it can be filled without filling the machine's
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={KUBELET_MIB}m", "tmpfs", KUBELET_DIR], check=True)
-    spawn(work, "etcd", "etcd", "--data-dir", "/var/lib/etcd-e2e", "--unsafe-no-fsync", "--log-level", "error")
+    spawn(
+        work, "etcd", "etcd", "--data-dir", "/var/lib/etcd-e2e", "--unsafe-no-fsync", "--log-level", "error"
+    )
     spawn(work, "containerd", "containerd", "--config", str(work / "containerd.toml"))
     until(lambda: Path("/run/containerd/containerd.sock").exists(), "containerd")
     spawn(work, "kube-apiserver", str(work / "bin/node"), "kube-apiserver", *apiserver(work))
@@ -83,9 +86,13 @@ def network() -> None:
 
 
 def files(work: Path) -> None:
-    lines = [f'{token(user)},{user},{number},"{group}"' for number, (user, group) in enumerate(TOKENS.items())]
+    lines = [
+        f'{token(user)},{user},{number},"{group}"' for number, (user, group) in enumerate(TOKENS.items())
+    ]
     (work / "tokens.csv").write_text("\n".join(lines) + "\n")
-    subprocess.run(["openssl", "genrsa", "-out", str(work / "sa.key"), "2048"], check=True, capture_output=True)
+    subprocess.run(
+        ["openssl", "genrsa", "-out", str(work / "sa.key"), "2048"], check=True, capture_output=True
+    )
     (work / "containerd.toml").write_text(
         """version = 2
 [plugins."io.containerd.grpc.v1.cri"]
@@ -106,7 +113,9 @@ def files(work: Path) -> None:
         "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.125.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]},
     }  # fmt: skip
     plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]
-    Path("/etc/cni/net.d/10-pods.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "pods", "plugins": plugins}))
+    Path("/etc/cni/net.d/10-pods.conflist").write_text(
+        json.dumps({"cniVersion": "1.0.0", "name": "pods", "plugins": plugins})
+    )
     kubelet = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -119,7 +128,11 @@ def files(work: Path) -> None:
         "clusterDomain": "cluster.local",
         "failSwapOn": False,
         "resolvConf": "/etc/resolv.conf",
-        "evictionHard": {"memory.available": "200Mi", "nodefs.available": f"{NODEFS_FREE_MIB}Mi", "imagefs.available": "1%"},
+        "evictionHard": {
+            "memory.available": "200Mi",
+            "nodefs.available": f"{NODEFS_FREE_MIB}Mi",
+            "imagefs.available": "1%",
+        },
         "evictionPressureTransitionPeriod": "30s",
         "volumeStatsAggPeriod": "5s",  # who has used most is judged by it
         "podPidsLimit": 4096,

@@ -1,6 +1,8 @@
-"""The API server's own verdict on every way to run the chart: it admits each manifest, strictly, and keeps none.
+"""The API server's own verdict on every way to run the chart: it admits each manifest, strictly,
+and keeps none.
 
-Kinds of operators that are not here (Strimzi, KEDA, CloudNativePG, Prometheus, gateways) are defined by the schemas that the unit tests use.
+Kinds of operators that are not here (Strimzi, KEDA, CloudNativePG, Prometheus, gateways) are
+defined by the schemas that the unit tests use.
 """
 
 from __future__ import annotations
@@ -11,12 +13,24 @@ from typing import Any, Final, cast
 
 from node import Cluster, until
 
-_PLAIN: Final = ("enum", "items", "maxLength", "maximum", "minItems", "minLength", "minimum", "pattern", "properties", "required")
+_PLAIN: Final = (
+    "enum",
+    "items",
+    "maxLength",
+    "maximum",
+    "minItems",
+    "minLength",
+    "minimum",
+    "pattern",
+    "properties",
+    "required",
+)
 """Keys of a schema that a definition may have everywhere."""
 
 
 def verify(cluster: Cluster, namespace: str) -> int:
-    """Render the chart in every combination of modes, with all parts switched on, and have the API server admit it.
+    """Render the chart in every combination of modes, with all parts switched on, and have the API
+    server admit it.
 
     Args:
         cluster: whose API server answers.
@@ -35,7 +49,11 @@ def verify(cluster: Cluster, namespace: str) -> int:
     _refuses_a_typo(cluster, namespace)
     secured = {"kafka": {"strimzi": {"createUser": False}, "security": KAFKA["secured"]["kafka"]["security"]}}
     more = [
-        merged(KAFKA["external"], POSTGRES["external"], {"setup": {"useHelmHooks": True}, "podAntiAffinity": "hard"}),
+        merged(
+            KAFKA["external"],
+            POSTGRES["external"],
+            {"setup": {"useHelmHooks": True}, "podAntiAffinity": "hard"},
+        ),
         merged(KAFKA["secured"], POSTGRES["none"], {"image": {"digest": f"sha256:{'0' * 64}"}}),
         merged(KAFKA["strimzi"], POSTGRES["cnpg"], secured),
         merged(KAFKA["external"], POSTGRES["none"], {"engine": {"persistence": {"enabled": False}}}),
@@ -63,7 +81,9 @@ def _verdict(cluster: Cluster, manifests: list[dict[str, Any]]) -> str:
     """Errors and warnings of the API server; empty: it admits them."""
     items = [_of_an_account_that_exists(each) if each["kind"] == "Pod" else each for each in manifests]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-    done = cluster.ask("/e2e/bin/kubectl", "create", "--dry-run=server", "--validate=strict", "-f", "-", text=text)
+    done = cluster.ask(
+        "/e2e/bin/kubectl", "create", "--dry-run=server", "--validate=strict", "-f", "-", text=text
+    )
     return done.stderr.strip() or ("" if done.returncode == 0 else done.stdout)
 
 
@@ -71,12 +91,19 @@ def _refuses_a_typo(cluster: Cluster, namespace: str) -> None:
     """Make sure that a verdict of this API server means something."""
     spec: dict[str, Any] = {"maxReplicas": 3, "scaleTargetRef": {"name": "x"}, "triggers": []}
     about = {"name": "x", "namespace": namespace}
-    wrong: dict[str, Any] = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": about, "spec": spec}
+    wrong: dict[str, Any] = {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": about,
+        "spec": spec,
+    }
     assert "maxReplicas" in _verdict(cluster, [wrong]), "the API server admits what does not exist"
 
 
 def _of_an_account_that_exists(pod: dict[str, Any]) -> dict[str, Any]:
-    """The same with the namespace's own ServiceAccount: a pod is not admitted before its account is there."""
+    """The same with the namespace's own ServiceAccount: a pod is not admitted before its account is
+    there.
+    """
     return {**pod, "spec": {**pod["spec"], "serviceAccountName": "default"}}
 
 
@@ -111,18 +138,31 @@ def definition(group: str, kind: str, schemas: dict[str, Any]) -> dict[str, Any]
     ]
     for version in versions:  # these three the API server knows itself
         properties = cast("Any", version)["schema"]["openAPIV3Schema"]["properties"]
-        properties |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
+        properties |= {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+        }
     names = {"plural": plural, "singular": kind.lower(), "kind": kind}
     # groups of *.k8s.io are Kubernetes' own, unless they say that nobody has approved them
-    about = {"name": f"{plural}.{group}", "annotations": {"api-approved.kubernetes.io": "unapproved, of a test"}}
+    about = {
+        "name": f"{plural}.{group}",
+        "annotations": {"api-approved.kubernetes.io": "unapproved, of a test"},
+    }
     spec = {"group": group, "scope": "Namespaced", "names": names, "versions": versions}
-    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": about, "spec": spec}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": about,
+        "spec": spec,
+    }
 
 
 def _structural(schema: dict[str, Any]) -> dict[str, Any]:
     """A JSON schema as definitions have it: each value has a type, an object is closed by itself.
 
-    See https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema.
+    See
+    https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema.
     """
     found: dict[str, Any] = {key: schema[key] for key in _PLAIN if key in schema}
     if "const" in schema:

@@ -1,4 +1,6 @@
-"""What an operator sees when a release cannot work: each mishap is installed beside one that does, and must say what is wrong where one looks first."""
+"""What an operator sees when a release cannot work: each mishap is installed beside one that does,
+and must say what is wrong where one looks first.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,12 @@ def mishaps(kafka: str, postgres: str) -> list[Mishap]:
         "postgres.existingSecret": postgres,
     }
     return [
-        Mishap("a Secret is missing", {**good, "postgres.existingSecret": "nothing"}, events, 'secret "nothing" not found'),
+        Mishap(
+            "a Secret is missing",
+            {**good, "postgres.existingSecret": "nothing"},
+            events,
+            'secret "nothing" not found',
+        ),
         Mishap(
             "Kafka is not reached",
             {**good, "kafka.bootstrapServers": "127.0.0.1:1"},
@@ -71,7 +78,10 @@ def mishaps(kafka: str, postgres: str) -> list[Mishap]:
             "Kafka at 127.0.0.1:1 cannot be reached",
         ),
         Mishap(
-            "a password is wrong", {**good, "postgres.existingSecret": "wrong"}, log_of("setup"), "password authentication failed"
+            "a password is wrong",
+            {**good, "postgres.existingSecret": "wrong"},
+            log_of("setup"),
+            "password authentication failed",
         ),
         Mishap(
             "the topics are there, with other partitions",
@@ -112,7 +122,11 @@ def _line_of(cluster: Cluster, mishap: Mishap) -> str:
 
 
 def suffer(
-    cluster: Cluster, values: Callable[[], dict[str, str]], kafka: str, postgres: str, tell: Callable[[str], None]
+    cluster: Cluster,
+    values: Callable[[], dict[str, str]],
+    kafka: str,
+    postgres: str,
+    tell: Callable[[str], None],
 ) -> None:
     """Have each of them, one after the other.
 
@@ -124,7 +138,10 @@ def suffer(
     cluster.apply(json.dumps({**wrong, "stringData": {"uri": address}}))
     tell(f"a value is unknown: {_refusal(cluster, RELEASE, 'engnie', '--set', 'engnie.replicas=3')}")
     name = ("--set", "kafka.bootstrapServers=kafka:9092", "--set", "postgres.mode=none")
-    tell(f"a release's name cannot be that of a Service: {_refusal(cluster, '1shop', 'cannot be the name of a Service', *name)}")
+    tell(
+        "a release's name cannot be that of a Service: "
+        f"{_refusal(cluster, '1shop', 'cannot be the name of a Service', *name)}"
+    )
     _full_volume(cluster)
     for mishap in mishaps(kafka, postgres):
         given = {
@@ -175,9 +192,15 @@ def local_volume(name: str, path: str) -> dict[str, Any]:
 
 
 def second_release(
-    cluster: Cluster, values: Callable[[], dict[str, str]], kafka: str, postgres: str, tell: Callable[[str], None]
+    cluster: Cluster,
+    values: Callable[[], dict[str, str]],
+    kafka: str,
+    postgres: str,
+    tell: Callable[[str], None],
 ) -> None:
-    """Another release beside the first, with a namespace of workflows of its own: neither takes notice of the other."""
+    """Another release beside the first, with a namespace of workflows of its own: neither takes
+    notice of the other.
+    """
     given = {
         **values(), "kafka.mode": "external", "kafka.bootstrapServers": kafka, "postgres.mode": "external", "postgres.existingSecret": postgres,
         "namespace": "second", "engine.persistence.enabled": "false", "engine.replicas": "1", "api.replicas": "1", "ingest.enabled": "false",

@@ -1,9 +1,11 @@
-"""One real Kubernetes node on a Debian machine, as root: etcd, containerd, kubelet and the others in mount, network and PID namespaces of their own.
+"""One real Kubernetes node on a Debian machine, as root: etcd, containerd, kubelet and the others
+in mount, network and PID namespaces of their own.
 
     with node(folder) as cluster:
         cluster.kubectl("get", "nodes")
 
-Nothing of it is reached from outside, nor reaches outside: it has a network of its own. `prepared.py` gets what it runs.
+Nothing of it is reached from outside, nor reaches outside: it has a network of its own.
+`prepared.py` gets what it runs.
 """
 
 from __future__ import annotations
@@ -65,10 +67,15 @@ class Cluster:
         """
         done = self.ask(*command, timeout=timeout, text=text)
         if check and done.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+            raise RuntimeError(
+                f"{' '.join(command)} ended with "
+                f"{done.returncode}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+            )
         return done.stdout
 
-    def ask(self, *command: str, timeout: float = 120, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    def ask(
+        self, *command: str, timeout: float = 120, text: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command inside, whatever comes of it."""
         return subprocess.run(
             [*self._enter(), *command],
@@ -83,9 +90,13 @@ class Cluster:
     def spawn(self, *command: str) -> subprocess.Popen[str]:
         """Run a command inside, beside us."""
         pipe = subprocess.PIPE
-        return subprocess.Popen([*self._enter(), *command], stdout=pipe, stderr=pipe, text=True, env=self._environment())
+        return subprocess.Popen(
+            [*self._enter(), *command], stdout=pipe, stderr=pipe, text=True, env=self._environment()
+        )
 
-    def kubectl(self, *arguments: str, timeout: float = 120, check: bool = True, text: str | None = None) -> str:
+    def kubectl(
+        self, *arguments: str, timeout: float = 120, check: bool = True, text: str | None = None
+    ) -> str:
         """`kubectl`."""
         return self.run("/e2e/bin/kubectl", *arguments, timeout=timeout, check=check, text=text)
 
@@ -145,10 +156,16 @@ def node(root: Path, binaries: Path, work: Path) -> Generator[Cluster]:
     (root / "var/lib/kubelet").mkdir(parents=True)
     command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER]
     with (work / "inside.log").open("ab") as log:
-        process = subprocess.Popen(command, env={**os.environ, "ROOT": str(root), "WORK": str(work)}, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, env={**os.environ, "ROOT": str(root), "WORK": str(work)}, stdout=log, stderr=log
+        )
     try:
         cluster = Cluster(work, process)
-        until(lambda: (work / "started").exists() or process.poll() is not None, "the processes of the node", START_S)
+        until(
+            lambda: (work / "started").exists() or process.poll() is not None,
+            "the processes of the node",
+            START_S,
+        )
         if process.poll() is not None:
             sys.exit(f"the node does not start:\n{(work / 'inside.log').read_text()[-3000:]}")
         yield cluster
@@ -163,7 +180,10 @@ def _forget(root: Path) -> bool:
     for left in _STATE:
         shutil.rmtree(root / "var/lib" / left, ignore_errors=True)
     groups = [
-        each for pattern in ("kubepods", "*/kubepods") for top in _CGROUPS.glob(pattern) for each in (*top.rglob("*/"), top)
+        each
+        for pattern in ("kubepods", "*/kubepods")
+        for top in _CGROUPS.glob(pattern)
+        for each in (*top.rglob("*/"), top)
     ]
     for group in sorted(groups, key=lambda group: len(group.parts), reverse=True):
         try:

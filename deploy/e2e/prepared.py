@@ -1,4 +1,6 @@
-"""What a node and its images are made of, got from package registries once and kept: Debian's packages, Go modules, wheels, Kafka's jars."""
+"""What a node and its images are made of, got from package registries once and kept: Debian's
+packages, Go modules, wheels, Kafka's jars.
+"""
 
 from __future__ import annotations
 
@@ -48,14 +50,18 @@ class Prepared:
 
 
 def prepare() -> Prepared:
-    """Get what is missing. The first time takes a quarter of an hour on two cores, most of it the Go compiler's."""
+    """Get what is missing. The first time takes a quarter of an hour on two cores, most of it the
+    Go compiler's.
+    """
     if os.geteuid():
         sys.exit("a node needs root: namespaces, mounts and cgroups")
     CACHE.mkdir(parents=True, exist_ok=True)
     _debian_has("debootstrap", "debootstrap")
     root = _made("node", lambda folder: _debootstrap(NODE_SUITE, folder, *NODE_PACKAGES))
     bases = {
-        "python": _made("python", lambda folder: _debootstrap(IMAGE_SUITE, folder, "python3", "python3-venv")),
+        "python": _made(
+            "python", lambda folder: _debootstrap(IMAGE_SUITE, folder, "python3", "python3-venv")
+        ),
         "jre": _made("jre", lambda folder: _with_packages(folder, "openjdk-17-jre-headless")),
         "debian-postgres": _made("postgres", lambda folder: _with_packages(folder, "postgresql-15")),
     }
@@ -80,7 +86,13 @@ def _debian_has(command: str, package: str) -> None:
 
 
 def _debootstrap(suite: str, folder: Path, *packages: str) -> None:
-    _run("debootstrap", "--variant=minbase", *([f"--include={','.join(packages)}"] if packages else []), suite, str(folder))
+    _run(
+        "debootstrap",
+        "--variant=minbase",
+        *([f"--include={','.join(packages)}"] if packages else []),
+        suite,
+        str(folder),
+    )
 
 
 def _with_packages(folder: Path, *packages: str) -> None:
@@ -110,7 +122,10 @@ def _binaries(folder: Path) -> None:
 def _wheels() -> Path:
     """Of this tree as it is now."""
     if sys.version_info[:2] != IMAGE_PYTHON:
-        sys.exit(f"the images have Python {'.'.join(map(str, IMAGE_PYTHON))}: run it with that, so that the wheels fit")
+        sys.exit(
+            f"the images have Python {'.'.join(map(str, IMAGE_PYTHON))}: run it with that, so that the "
+            "wheels fit"
+        )
     folder = CACHE / "wheels"
     shutil.rmtree(folder, ignore_errors=True)
     _run("make", "-C", str(ROOT), "wheels", f"WHEELS={folder}", "EXTRAS=api kafka otel postgres")

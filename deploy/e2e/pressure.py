@@ -1,4 +1,6 @@
-"""Node pressure: the disk of the node runs short, and the kubelet throws out the pod that has used most of what it never asked for: here an engine."""
+"""Node pressure: the disk of the node runs short, and the kubelet throws out the pod that has used
+most of what it never asked for: here an engine.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,13 @@ from shop import PYTHON
 _TENANT: Final = f"{KUBELET_DIR}/another-tenant"
 _LEFT_MIB: Final = NODEFS_FREE_MIB - 20
 _FILL_MIB: Final = 55
-"""Less than the limit of the pod's temporary volume, so that it is not evicted for that; more than is short, so that nobody else is."""
+"""Less than the limit of the pod's temporary volume, so that it is not evicted for that; more than
+is short, so that nobody else is."""
 
 
 def press(cluster: Cluster, namespace: str, pod: str) -> str:
-    """Let a pod use more of the node's disk than others, and somebody else the rest of it; end when the node is well and the pod is back.
+    """Let a pod use more of the node's disk than others, and somebody else the rest of it; end when
+    the node is well and the pod is back.
 
     Args:
         cluster: whose kubelet keeps its files on a small disk.
@@ -32,7 +36,9 @@ def press(cluster: Cluster, namespace: str, pod: str) -> str:
     uid = _uid(cluster, namespace, pod)
     fill = f"open('/tmp/fill', 'wb').write(bytes({_FILL_MIB} << 20))"
     cluster.kubectl("-n", namespace, "exec", pod, "--", PYTHON, "-c", fill)
-    until(lambda: _used_mib(cluster, uid) >= _FILL_MIB, "the kubelet knows what the pod has used", 60, every_s=1)
+    until(
+        lambda: _used_mib(cluster, uid) >= _FILL_MIB, "the kubelet knows what the pod has used", 60, every_s=1
+    )
     free = int(cluster.run("df", "--output=avail", "--block-size=1M", KUBELET_DIR).split()[-1])
     cluster.run("fallocate", "-l", f"{free - _LEFT_MIB}M", _TENANT)
     try:
@@ -42,17 +48,25 @@ def press(cluster: Cluster, namespace: str, pod: str) -> str:
         cluster.run("rm", "-f", _TENANT)
     until(lambda: not _is_short(cluster), "the node is well", 120, every_s=1)
     until(lambda: _uid(cluster, namespace, pod) not in {"", uid}, f"{pod} is made anew", 60, every_s=1)
-    cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod", pod, "--timeout=120s", timeout=130)
+    cluster.kubectl(
+        "-n", namespace, "wait", "--for=condition=Ready", "pod", pod, "--timeout=120s", timeout=130
+    )
     return str(said)
 
 
 def _uid(cluster: Cluster, namespace: str, pod: str) -> str:
-    return cluster.kubectl("-n", namespace, "get", "pod", pod, "-o", "jsonpath={.metadata.uid}", "--ignore-not-found").strip()
+    return cluster.kubectl(
+        "-n", namespace, "get", "pod", pod, "-o", "jsonpath={.metadata.uid}", "--ignore-not-found"
+    ).strip()
 
 
 def _used_mib(cluster: Cluster, uid: str) -> float:
     summary = json.loads(cluster.kubectl("get", "--raw", "/api/v1/nodes/node/proxy/stats/summary"))
-    used = [pod.get("ephemeral-storage", {}).get("usedBytes", 0) for pod in summary["pods"] if pod["podRef"]["uid"] == uid]
+    used = [
+        pod.get("ephemeral-storage", {}).get("usedBytes", 0)
+        for pod in summary["pods"]
+        if pod["podRef"]["uid"] == uid
+    ]
     return max(used, default=0) / (1 << 20)
 
 

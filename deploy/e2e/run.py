@@ -1,4 +1,5 @@
-"""`make e2e-k8s`: one real Kubernetes node on this machine, and a release of the chart on it from install to uninstall.
+"""`make e2e-k8s`: one real Kubernetes node on this machine, and a release of the chart on it from
+install to uninstall.
 
 usage: python deploy/e2e/run.py [--rate 20] [--umbrella]       as root on Debian, with Go and Maven; prints what it sees, then its figures as JSON
 """
@@ -31,11 +32,14 @@ def main() -> None:
         with node.node(parts.root, parts.binaries, work) as cluster:
             node.until(lambda: node.is_ready(cluster), "the node is ready", 60)
             story.tell(
-                f"the node is ready after {time.monotonic() - begun:.0f} s: {cluster.kubectl('version', '-o', 'json').split('gitVersion')[-1][4:12]}"
+                f"the node is ready after {time.monotonic() - begun:.0f} s: "
+                f"{cluster.kubectl('version', '-o', 'json').split('gitVersion')[-1][4:12]}"
             )
             figures["images_mb"] = images.build(cluster, parts.bases, parts.wheels, parts.jars)
             story.tell(f"images: {figures['images_mb']}")
-            figures |= story.tell_umbrella(cluster) if given.umbrella else story.tell_story(cluster, given.rate)
+            figures |= (
+                story.tell_umbrella(cluster) if given.umbrella else story.tell_story(cluster, given.rate)
+            )
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(json.dumps(figures, indent=2))

@@ -1,4 +1,6 @@
-"""The world around the release, as pods of their own: a shop that sells, an auditor that counts, and somebody who asks the API all the time."""
+"""The world around the release, as pods of their own: a shop that sells, an auditor that counts,
+and somebody who asks the API all the time.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,15 @@ class Shop:
 
     def open(self, rate: float) -> None:
         """Begin to sell, so many orders a second; the topics are made first."""
-        command = [PYTHON, "/app/ecommerce_order/shop.py", "place", "--kafka", self._kafka, "--rate", str(rate)]
+        command = [
+            PYTHON,
+            "/app/ecommerce_order/shop.py",
+            "place",
+            "--kafka",
+            self._kafka,
+            "--rate",
+            str(rate),
+        ]
         self._cluster.apply(json.dumps(self._pod("shop", command, "Always")))
 
     def close(self) -> None:
@@ -90,7 +100,9 @@ class Shop:
             workflows: the namespace of workflows.
         """
         self._cluster.kubectl("-n", self._namespace, "delete", "pod", "audit", "--ignore-not-found", "--wait")
-        self._cluster.apply(json.dumps(self._pod("audit", [PYTHON, "-c", _AUDIT, self._kafka, workflows], "Never")))
+        self._cluster.apply(
+            json.dumps(self._pod("audit", [PYTHON, "-c", _AUDIT, self._kafka, workflows], "Never"))
+        )
 
         def phase() -> str:
             found: str = self._cluster.get("-n", self._namespace, "pod", "audit")["status"]["phase"]
@@ -123,7 +135,12 @@ class Shop:
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
         }
-        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": self._namespace}, "spec": spec}
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": self._namespace},
+            "spec": spec,
+        }
 
 
 class Prober:
@@ -138,10 +155,14 @@ class Prober:
         every_s: seconds from a request to the next.
     """
 
-    def __init__(self, cluster: Cluster, name: str, url: str, key: str, *, body: str = "", every_s: float = 0.05) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, url: str, key: str, *, body: str = "", every_s: float = 0.05
+    ) -> None:
         self._stop = cluster.work / f"stop-{name}"
         self._stop.unlink(missing_ok=True)
-        self._process = cluster.spawn("python3", "-c", _PROBE, url, key, body, str(every_s), f"/e2e/{self._stop.name}")
+        self._process = cluster.spawn(
+            "python3", "-c", _PROBE, url, key, body, str(every_s), f"/e2e/{self._stop.name}"
+        )
 
     def stop(self) -> dict[str, Any]:
         """How often it got which answer, and how long the slowest took."""

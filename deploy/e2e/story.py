@@ -1,4 +1,6 @@
-"""A release on a real node, from install to uninstall, while a shop sells: nothing is lost, nothing is done twice. Prints what it sees, and its figures as JSON."""
+"""A release on a real node, from install to uninstall, while a shop sells: nothing is lost, nothing
+is done twice. Prints what it sees, and its figures as JSON.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,10 @@ def admitted(cluster: Cluster) -> None:
     """The API server takes the chart in every combination of modes."""
     begun = time.monotonic()
     figures["admitted"] = manifests.verify(cluster, NAMESPACE)
-    tell(f"the API server admits {figures['admitted']} manifests of all modes, strictly: {time.monotonic() - begun:.0f} s")
+    tell(
+        f"the API server admits {figures['admitted']} manifests of all modes, strictly: "
+        f"{time.monotonic() - begun:.0f} s"
+    )
 
 
 def volumes(cluster: Cluster, count: int) -> None:
@@ -154,7 +159,8 @@ def given(image: str) -> dict[str, str]:
         "postgres.bundled.image": POSTGRES,
         "postgres.bundled.pullPolicy": "Never",
         "ingest.enabled": "true",
-        "workerDefaults.env[0].name": "SHOP_FAILURE_RATE",  # what is late is then late by the platform, and not by retries
+        # what is late is then late by the platform, and not by retries
+        "workerDefaults.env[0].name": "SHOP_FAILURE_RATE",
         "workerDefaults.env[0].value": "0.0",
         "engine.resources.requests.cpu": "50m",
         "kafka.bundled.resources.requests.cpu": "50m",
@@ -170,7 +176,17 @@ def install(cluster: Cluster, shop: Shop) -> None:
     begun = time.monotonic()
     # ingest is ready once the topics are there that it reads: somebody else's, made by the shop
     shop.open(0.001)
-    cluster.helm("install", RELEASE, "/e2e/chart", "-n", NAMESPACE, "--wait", "--timeout", "5m", *values("localhost/shop:v1"))
+    cluster.helm(
+        "install",
+        RELEASE,
+        "/e2e/chart",
+        "-n",
+        NAMESPACE,
+        "--wait",
+        "--timeout",
+        "5m",
+        *values("localhost/shop:v1"),
+    )
     figures["install_s"] = round(time.monotonic() - begun, 1)
     tell(f"helm install --wait: {figures['install_s']} s")
     assert figures["install_s"] <= INSTALL_S
@@ -180,7 +196,9 @@ def install(cluster: Cluster, shop: Shop) -> None:
 def helm_test(cluster: Cluster) -> None:
     said = cluster.helm("test", RELEASE, "-n", NAMESPACE, "--logs")
     assert "its state is right in the tables" in said, said
-    tell("helm test: " + "; ".join(line for line in said.splitlines() if line.startswith(("started", "its "))))
+    tell(
+        "helm test: " + "; ".join(line for line in said.splitlines() if line.startswith(("started", "its ")))
+    )
 
 
 def idle(cluster: Cluster) -> None:
@@ -194,10 +212,14 @@ def idle(cluster: Cluster) -> None:
 def memory(cluster: Cluster) -> dict[str, int]:
     """Megabytes of the working set of each pod that runs; empty while one is not measured."""
     summary = json.loads(cluster.kubectl("get", "--raw", "/api/v1/nodes/node/proxy/stats/summary"))
-    measured = {pod["podRef"]["uid"]: pod.get("memory", {}).get("workingSetBytes", 0) for pod in summary["pods"]}
+    measured = {
+        pod["podRef"]["uid"]: pod.get("memory", {}).get("workingSetBytes", 0) for pod in summary["pods"]
+    }
     theirs = "app.kubernetes.io/component notin (kafka,postgres)"
     selector = f"app.kubernetes.io/instance={RELEASE},{theirs}"
-    pods = cluster.get("-n", NAMESPACE, "pods", "-l", selector, "--field-selector", "status.phase=Running")["items"]
+    pods = cluster.get("-n", NAMESPACE, "pods", "-l", selector, "--field-selector", "status.phase=Running")[
+        "items"
+    ]
     found = {pod["metadata"]["name"]: round(measured.get(pod["metadata"]["uid"], 0) / 1e6) for pod in pods}
     return found if all(found.values()) else {}
 
@@ -226,7 +248,12 @@ def answered(probers: dict[str, Prober]) -> None:
 def progress(cluster: Cluster, shop: Shop, orders: int) -> None:
     """Wait until so many more have ended."""
     begun = closed(shop.audit("fulfilment"))
-    until(lambda: closed(shop.audit("fulfilment")) >= begun + orders, f"{orders} more orders end", 180, every_s=1)
+    until(
+        lambda: closed(shop.audit("fulfilment")) >= begun + orders,
+        f"{orders} more orders end",
+        180,
+        every_s=1,
+    )
 
 
 def closed(found: dict[str, Any]) -> int:
@@ -263,14 +290,18 @@ def refused(cluster: Cluster, image: str) -> None:
     tell(f"an upgrade that would break {len(broken)} running orders is refused: {broken[0][:200]}")
     tags = {
         each["image"]
-        for each in cluster.get("-n", NAMESPACE, "statefulset", f"{NAME}-engine")["spec"]["template"]["spec"]["containers"]
+        for each in cluster.get("-n", NAMESPACE, "statefulset", f"{NAME}-engine")["spec"]["template"]["spec"][
+            "containers"
+        ]
     }
     assert tags == {"localhost/shop:v1"}
 
 
 def upgrade(cluster: Cluster, image: str) -> None:
     begun = time.monotonic()
-    cluster.helm("upgrade", RELEASE, "/e2e/chart", "-n", NAMESPACE, "--wait", "--timeout", "5m", *values(image))
+    cluster.helm(
+        "upgrade", RELEASE, "/e2e/chart", "-n", NAMESPACE, "--wait", "--timeout", "5m", *values(image)
+    )
     figures["upgrade_s"] = round(time.monotonic() - begun, 1)
     tell(f"helm upgrade --wait while the shop sells: {figures['upgrade_s']} s")
 
@@ -297,7 +328,9 @@ def evict(cluster: Cluster, shop: Shop) -> None:
         return found.returncode == 0 and json.loads(found.stdout)["metadata"]["uid"] != uid
 
     until(is_another, "the engine is evicted and made anew", 180, every_s=1)
-    cluster.kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "pod", pod, "--timeout=120s", timeout=130)
+    cluster.kubectl(
+        "-n", NAMESPACE, "wait", "--for=condition=Ready", "pod", pod, "--timeout=120s", timeout=130
+    )
     events = cluster.kubectl("-n", NAMESPACE, "get", "events", "--field-selector", "reason=Evicted")
     tell(f"the kubelet has evicted {pod}: {events.strip().splitlines()[-1][-120:]}")
     progress(cluster, shop, 10)
@@ -305,7 +338,9 @@ def evict(cluster: Cluster, shop: Shop) -> None:
 
 
 def squeeze(cluster: Cluster, shop: Shop) -> None:
-    """The node's disk runs short, and the kubelet throws an engine out; it comes back when the node is well."""
+    """The node's disk runs short, and the kubelet throws an engine out; it comes back when the node
+    is well.
+    """
     begun = time.monotonic()
     said = pressure.press(cluster, NAMESPACE, f"{NAME}-engine-1")
     tell(f"node pressure, {time.monotonic() - begun:.0f} s till the engine is back: {said}")
@@ -330,7 +365,8 @@ def ended(shop: Shop) -> dict[str, Any]:
 
 def uninstall(cluster: Cluster) -> None:
     cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait")
-    serving = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component notin (test,upgrade-gate)"  # Helm leaves what hooks made
+    # Helm leaves what hooks made
+    serving = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component notin (test,upgrade-gate)"
     until(lambda: not cluster.get("-n", NAMESPACE, "pods", "-l", serving)["items"], "the pods are gone")
     claims = [each["metadata"]["name"] for each in cluster.get("-n", NAMESPACE, "pvc")["items"]]
     tell(f"uninstalled; volumes that stay: {', '.join(claims)}")

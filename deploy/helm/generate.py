@@ -1,7 +1,7 @@
 """README.md and values.schema.json of the chart, made of the comments in values.yaml.
 
-`# -- text` says what the value below does; `# @schema {…}` narrows its JSON schema. `python deploy/helm/generate.py` writes both files; a test holds them against
-values.yaml.
+`# -- text` says what the value below does; `# @schema {…}` narrows its JSON schema. `python
+deploy/helm/generate.py` writes both files; a test holds them against values.yaml.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ import yaml
 
 CHART: Final = Path(__file__).parent / "perdure"
 _LINE: Final = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9_.-]+):(?: (?P<rest>.*))?$")
-_TYPES: Final = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
+_TYPES: Final = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    dict: "object",
+    list: "array",
+}
 
 
 @dataclass
@@ -93,7 +100,8 @@ def schema_of(values: list[Value]) -> dict[str, Any]:
 def readme_of(values: list[Value]) -> str:
     """README.md."""
     rows = [
-        f"| `{'.'.join(each.path)}` | {_shown(each.default)} | {each.text.replace('|', '&#124;')} |" for each in leaves(values)
+        f"| `{'.'.join(each.path)}` | {_shown(each.default)} | {each.text.replace('|', '&#124;')} |"
+        for each in leaves(values)
     ]
     head = (CHART.parent / "README.head.md").read_text()
     return "\n".join([head, "| value | default | |", "|---|---|---|", *rows, ""])
@@ -133,7 +141,9 @@ def _shown(default: Any) -> str:
 def main() -> None:
     """Write both."""
     values = values_of((CHART / "values.yaml").read_text())
-    (CHART / "values.schema.json").write_text(json.dumps(schema_of(values), indent=2, ensure_ascii=False) + "\n")
+    (CHART / "values.schema.json").write_text(
+        json.dumps(schema_of(values), indent=2, ensure_ascii=False) + "\n"
+    )
     (CHART / "README.md").write_text(readme_of(values))
 
 

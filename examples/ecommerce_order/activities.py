@@ -1,4 +1,5 @@
-"""What reaches the world outside. A `Failure` is an answer and final; anything else is tried again, half a second later, then one, two, …"""
+"""What reaches the world outside. A `Failure` is an answer and final; anything else is tried again,
+half a second later, then one, two, …"""
 
 from __future__ import annotations
 

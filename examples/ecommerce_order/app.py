@@ -1,4 +1,5 @@
-"""Everything that the processes of the platform need: the workflow with its trigger, and the activities."""
+"""Everything that the processes of the platform need: the workflow with its trigger, and the
+activities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What travels: the record that the shop writes when an order is placed, and ours when it is on its way."""
+"""What travels: the record that the shop writes when an order is placed, and ours when it is on its
+way."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""A web shop that is not ours: it has never heard of perdure. When somebody buys, it writes a record, as it always did.
+"""A web shop that is not ours: it has never heard of perdure. When somebody buys, it writes a
+record, as it always did.
 
     python shop.py place --kafka 127.0.0.1:9092 --orders 20     places orders, prints each that Kafka has; without --orders, until Ctrl-C
     python shop.py shipped --kafka 127.0.0.1:9092               prints what was shipped, until Ctrl-C
 
-Its producer has the settings that librdkafka comes with, so keys lie where CRC32 puts them, and not where a Java client would. Of ten
-orders one wants a unicorn, one goes to Atlantis, and one costs more than the card has.
+Its producer has the settings that librdkafka comes with, so keys lie where CRC32 puts them, and not
+where a Java client would. Of ten orders one wants a unicorn, one goes to Atlantis, and one costs
+more than the card has.
 """
 
 from __future__ import annotations
@@ -77,7 +79,11 @@ def place(kafka: str, count: int, rate: float) -> None:
 
 def shipped(kafka: str) -> Iterator[dict[str, Any]]:
     make_topics(kafka)
-    settings = {"group.id": f"{PREFIX}.mails", "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
+    settings = {
+        "group.id": f"{PREFIX}.mails",
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+    }
     consumer = Consumer({"bootstrap.servers": kafka, **settings})
     consumer.subscribe([SHIPPED])
     try:

@@ -1,9 +1,11 @@
-"""The state of every order as a table, kept by a program that knows Kafka and Avro, and nothing of perdure.
+"""The state of every order as a table, kept by a program that knows Kafka and Avro, and nothing of
+perdure.
 
     python table.py --kafka 127.0.0.1:9092 --namespace fulfilment
 
-`<namespace>.state` is compacted: its last record for a key is the workflow's state, and none says that it was deleted. Each record names its schema in
-a header, and the schema lies in `<namespace>.meta`.
+`<namespace>.state` is compacted: its last record for a key is the workflow's state, and none says
+that it was deleted. Each record names its schema in a header, and the schema lies in
+`<namespace>.meta`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The whole life of an order, as one class: it begins with a record of the shop's, and ends with one of ours, or with all of it undone."""
+"""The whole life of an order, as one class: it begins with a record of the shop's, and ends with
+one of ours, or with all of it undone."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ class Order:
         return self.tracking
 
     async def fulfil(self, placed: PlacedOrder) -> str:
-        """All three steps, or none. What undoes one is registered before it: it may have been done although its answer was lost."""
+        """All three steps, or none. What undoes one is registered before it: it may have been done
+        although its answer was lost."""
         async with workflow.saga() as saga:
             saga.compensate(self.undo, State.RESERVING, release)
             await self.step(State.RESERVING, reserve(placed.order_id, placed.lines))
@@ -101,5 +103,11 @@ class Order:
     def status(self) -> OrderStatus:
         placed = self.placed
         return OrderStatus(
-            placed.customer, self.state, placed.total_cents, placed.lines, self.tracking, self.shipped_at, self.problem
+            placed.customer,
+            self.state,
+            placed.total_cents,
+            placed.lines,
+            self.tracking,
+            self.shipped_at,
+            self.problem,
         )

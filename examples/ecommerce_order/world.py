@@ -1,7 +1,8 @@
-"""A warehouse, a card company and a carrier, behind a bad network: some questions are lost, and some answers.
+"""A warehouse, a card company and a carrier, behind a bad network: some questions are lost, and
+some answers.
 
-They write every request that reached them into a file, with its key, so that it can be counted what they were asked for. Real ones do
-the same key once.
+They write every request that reached them into a file, with its key, so that it can be counted what
+they were asked for. Real ones do the same key once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ LEDGER: Final = os.environ.get("SHOP_LEDGER", "")
 
 @contextmanager
 def asked(whom: str, what: str, order_id: str) -> Generator[None]:
-    """Ask one of them. When the answer is lost, the thing was done and nobody knows: it will be asked for again, under the same key."""
+    """Ask one of them. When the answer is lost, the thing was done and nobody knows: it will be
+    asked for again, under the same key."""
     luck = random.random()
     if luck < FAILURE_RATE / 2:
         raise ConnectionError(f"the {whom} did not answer")

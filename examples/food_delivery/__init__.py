@@ -1,1 +1,2 @@
-"""Food delivery: order a meal on one page, carry it on the other, and pull the plug whenever you like."""
+"""Food delivery: order a meal on one page, carry it on the other, and pull the plug whenever you
+like."""

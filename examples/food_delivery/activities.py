@@ -1,4 +1,5 @@
-"""What reaches the world outside: a card company and a telephone. Neither is reliable, and neither may act twice."""
+"""What reaches the world outside: a card company and a telephone. Neither is reliable, and neither
+may act twice."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ async def push(order_id: str, message: str) -> None:
 
 
 def card_company(what: str, order_id: str) -> None:
-    """Book it. A real one takes the key and books the same key once; this one writes every request down, so that it can be counted."""
+    """Book it. A real one takes the key and books the same key once; this one writes every request
+    down, so that it can be counted."""
     if ledger := os.environ.get("FOOD_LEDGER"):
         entry = {"what": what, "order": order_id, "key": activity.idempotency_key(), "at": time.time()}
         with Path(ledger).open("a") as book:

@@ -1,4 +1,5 @@
-"""Everything that `perdure dev` needs: the workflows, the activities, and a web app to serve beside them."""
+"""Everything that `perdure dev` needs: the workflows, the activities, and a web app to serve beside
+them."""
 
 from __future__ import annotations
 

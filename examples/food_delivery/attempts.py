@@ -1,6 +1,8 @@
-"""The bad network between us and the world: attempts fail at random, and each is written down for the pages to show.
+"""The bad network between us and the world: attempts fail at random, and each is written down for
+the pages to show.
 
-It is kept in memory, by the process that runs the activities: after a restart it begins empty, while the orders do not.
+It is kept in memory, by the process that runs the activities: after a restart it begins empty,
+while the orders do not.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ class Attempt:
 
 @contextlib.contextmanager
 def attempt(order_id: str, what: str, *, is_message: bool = False) -> Generator[None]:
-    """One try over the bad network. Half of its failures lose the question. The others lose the answer, which is worse: the thing
-    was done, nobody knows, and it will be asked for again. That is what an idempotency key is for."""
+    """One try over the bad network. Half of its failures lose the question. The others lose the
+    answer, which is worse: the thing was done, nobody knows, and it will be asked for again. That
+    is what an idempotency key is for."""
     luck = random.random()
     outcome: Outcome = "nobody answered"
     try:
@@ -58,7 +61,8 @@ def attempt(order_id: str, what: str, *, is_message: bool = False) -> Generator[
 
 
 class Feed:
-    """The latest attempts, and whoever watches for more. The activities and the pages may live on different threads."""
+    """The latest attempts, and whoever watches for more. The activities and the pages may live on
+    different threads."""
 
     def __init__(self) -> None:
         self._latest: deque[Attempt] = deque(maxlen=1000)

@@ -41,7 +41,8 @@ async def read(client: Client) -> Board:
 
 
 class Watch:
-    """While anybody looks, one task reads the board every half a second; a change goes to everybody."""
+    """While anybody looks, one task reads the board every half a second; a change goes to
+    everybody."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -27,8 +27,8 @@ PRODUCTS: Final = {
     )
 }
 
-# For a pick-up, for a delivery, and before asking how it was. Read here, once, at import: workflow code may not look at the
-# environment, because a replay has to see what the first execution saw.
+# For a pick-up, for a delivery, and before asking how it was. Read here, once, at import: workflow
+# code may not look at the environment, because a replay has to see what the first execution saw.
 WAIT: Final = os.environ.get("FOOD_WAIT", "1 minute")
 
 

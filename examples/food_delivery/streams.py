@@ -18,11 +18,14 @@ PAUSE_S: Final = 15.0
 
 
 def stream(*sources: AsyncIterator[Event]) -> StreamingResponse:
-    """What all of the sources say, as it comes, until the reader goes away. When a source fails the response ends, and the page asks again.
+    """What all of the sources say, as it comes, until the reader goes away. When a source fails the
+    response ends, and the page asks again.
 
     A comment every 15 s keeps the connection open.
     """
-    return StreamingResponse(_merged(sources), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return StreamingResponse(
+        _merged(sources), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
 
 
 async def _merged(sources: tuple[AsyncIterator[Event], ...]) -> AsyncIterator[bytes]:

@@ -23,7 +23,13 @@ from food_delivery.catalogue import PRODUCTS, WAIT
 from food_delivery.streams import Event, stream
 from food_delivery.workflows import Order
 from perdure.client import Client, Handle
-from perdure.errors import ClientError, InfrastructureError, RequestRefused, WorkflowAlreadyStarted, WorkflowNotFound
+from perdure.errors import (
+    ClientError,
+    InfrastructureError,
+    RequestRefused,
+    WorkflowAlreadyStarted,
+    WorkflowNotFound,
+)
 
 PAGES: Final = Path(__file__).parent / "pages"
 
@@ -33,7 +39,8 @@ async def menu(_: Request) -> Response:
 
 
 async def place(request: Request) -> Response:
-    """Start the workflow. The id comes from the browser, so sending the same order again starts nothing."""
+    """Start the workflow. The id comes from the browser, so sending the same order again starts
+    nothing."""
     order = msgspec.json.decode(await request.body(), type=NewOrder)
     try:
         await client(request).options(if_closed="refuse").start(str(order.id), Order.process, order.product)
@@ -63,7 +70,8 @@ async def open_orders(request: Request) -> Response:
 
 
 async def watch_orders(request: Request) -> Response:
-    """Everything about the orders named in the address: `?id=…&id=…`. One stream, because a browser opens six at most."""
+    """Everything about the orders named in the address: `?id=…&id=…`. One stream, because a browser
+    opens six at most."""
     ids = dict.fromkeys(request.query_params.getlist("id"))
     return stream(attempts(set(ids)), *(changes(client(request), order_id) for order_id in ids))
 
@@ -112,7 +120,8 @@ def answer(value: object, status: int = 200) -> Response:
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """An error is an answer too: a sentence that the page can show, or a page for a person who came by a wrong address."""
+    """An error is an answer too: a sentence that the page can show, or a page for a person who came
+    by a wrong address."""
     match error:
         case HTTPException(status_code=404) if "text/html" in request.headers.get("accept", ""):
             return FileResponse(PAGES / "lost.html", 404)
@@ -158,5 +167,7 @@ web: Final = Starlette(
         Route("/orders/{id}/delivered", deliver, methods=["POST"]),
         Route("/board/watch", watch_board),
     ],
-    exception_handlers=dict.fromkeys((HTTPException, msgspec.DecodeError, ClientError, InfrastructureError), refuse),
+    exception_handlers=dict.fromkeys(
+        (HTTPException, msgspec.DecodeError, ClientError, InfrastructureError), refuse
+    ),
 )

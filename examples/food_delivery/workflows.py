@@ -43,7 +43,8 @@ class Order:
         try:
             product = find(product_id)
             async with workflow.saga() as saga:
-                saga.compensate(self.give_back)  # registered before the charge, because its answer may be lost
+                # registered before the charge, because its answer may be lost
+                saga.compensate(self.give_back)
                 await self.pay(product.cents)
                 await self.wait_for(State.PICKED_UP, "No driver picked your order up in time.")
                 await push(self.id, f"Your {product.name.lower()} was picked up and is on its way.")
@@ -74,7 +75,10 @@ class Order:
             return
         self.state = State.REFUNDING
         await refund(self.id)
-        self.state, self.problem = State.FAILED, f"{self.problem or 'Your order was cancelled.'} Your payment has been refunded."
+        self.state, self.problem = (
+            State.FAILED,
+            f"{self.problem or 'Your order was cancelled.'} Your payment has been refunded.",
+        )
         await push(self.id, self.problem)
 
     @workflow.signal

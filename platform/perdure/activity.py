@@ -18,7 +18,16 @@ from types import FunctionType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from perdure.authoring.activity_call import ActivityCall
-from perdure.authoring.attempt import Attempt, Info, current_attempt, heartbeat, idempotency_key, info, last_heartbeat, running
+from perdure.authoring.attempt import (
+    Attempt,
+    Info,
+    current_attempt,
+    heartbeat,
+    idempotency_key,
+    info,
+    last_heartbeat,
+    running,
+)
 from perdure.authoring.provider import PROVIDERS, Provider, provide
 from perdure.authoring.retry import Retry, policy_of
 from perdure.errors import RetryAfter, UsageError
@@ -26,7 +35,13 @@ from perdure.model.duration import Duration, microseconds
 from perdure.model.limits import fault_of_id, is_unicode
 from perdure.model.options import ActivityOptions
 from perdure.model.runtime import current, misuse
-from perdure.model.signature import hints_of, positional_counts, remember_local_names, signature_of, takes_self
+from perdure.model.signature import (
+    hints_of,
+    positional_counts,
+    remember_local_names,
+    signature_of,
+    takes_self,
+)
 from perdure.model.source import calling_place, place_of
 
 __all__ = [
@@ -118,7 +133,8 @@ class Activity(Generic[P, R]):
         idempotency_key: str | None = None,
         summary: str | None = None,
     ) -> Activity[P, R]:
-        """The same activity with other options, for a call: `charge.options(timeout="3s")(order_id, cents)`.
+        """The same activity with other options, for a call: `charge.options(timeout="3s")(order_id,
+        cents)`.
 
         Args:
             timeout: one attempt.
@@ -130,7 +146,13 @@ class Activity(Generic[P, R]):
         Raises:
             UsageError: an option that makes no sense.
         """
-        given = {"timeout": timeout, "retry": retry, "queue": queue, "idempotency_key": idempotency_key, "summary": summary}
+        given = {
+            "timeout": timeout,
+            "retry": retry,
+            "queue": queue,
+            "idempotency_key": idempotency_key,
+            "summary": summary,
+        }
         view = self._view()
         try:
             view.defaults = _compiled({k: v for k, v in given.items() if v is not None}, self.defaults)
@@ -155,7 +177,9 @@ class Activity(Generic[P, R]):
             self.owner, self.attribute = owner, attribute
 
     @overload
-    def __get__(self: Activity[Concatenate[T, Q], R], instance: None, owner: type[T], /) -> Activity[Q, R]: ...
+    def __get__(
+        self: Activity[Concatenate[T, Q], R], instance: None, owner: type[T], /
+    ) -> Activity[Q, R]: ...
     @overload
     def __get__(self: Activity[Concatenate[T, Q], R], instance: T, owner: type[T], /) -> Activity[Q, R]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
@@ -167,7 +191,9 @@ class Activity(Generic[P, R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._instance is not None:
-            raise TypeError(f"the activity {self.name!r} of an instance cannot be pickled; take it from the class")
+            raise TypeError(
+                f"the activity {self.name!r} of an instance cannot be pickled; take it from the class"
+            )
         return _find, (self.__module__, self._fn.__qualname__, self.defaults)
 
     def __repr__(self) -> str:
@@ -188,7 +214,8 @@ class Activity(Generic[P, R]):
         attempt = current_attempt()
         if attempt is not None and not attempt.is_waiting:
             raise UsageError(
-                f"{calling_place()}: the activity {self.name!r} is called inside another activity, where it would not be "
+                f"{calling_place()}: the activity {self.name!r} is called inside another activity, where it "
+                "would not be "
                 f"retried and has no idempotency key of its own. Use {self.name}.fn(…) for the bare function."
             )
         fn = self.definition.faked_by
@@ -196,7 +223,8 @@ class Activity(Generic[P, R]):
             fn = self.fn
             if self.attribute and self._instance is None:
                 raise UsageError(
-                    f"{calling_place()}: the activity {self.name!r} is a method: outside workflows call it on an instance of "
+                    f"{calling_place()}: the activity {self.name!r} is a method: outside workflows call it "
+                    "on an instance of "
                     f"{self.owner.__name__ if self.owner else 'its class'}."
                 )
         return _run(fn, Attempt() if attempt is None else _taken(attempt, self.name), args, kwargs)
@@ -204,11 +232,17 @@ class Activity(Generic[P, R]):
 
 def _taken(attempt: Attempt, name: str) -> Attempt:
     facts = attempt.info
-    named = None if facts is None else Info(facts.workflow_id, facts.run_id, name, facts.attempt, facts.idempotency_key)
+    named = (
+        None
+        if facts is None
+        else Info(facts.workflow_id, facts.run_id, name, facts.attempt, facts.idempotency_key)
+    )
     return Attempt(named, attempt.heartbeat, attempt.last_heartbeat, attempt.is_cancelled)
 
 
-async def _run(fn: Callable[..., Any], attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+async def _run(
+    fn: Callable[..., Any], attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     with running(attempt):
         if inspect.iscoroutinefunction(fn):
             return await fn(*args, **kwargs)
@@ -230,13 +264,16 @@ def defn(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
 @overload
 def defn(fn: Callable[P, R], /) -> Activity[P, R]: ...
 @overload
-def defn(*, name: str | None = None, timeout: Duration = "1m", retry: Retry = ..., queue: str | None = None) -> Decorator: ...
+def defn(
+    *, name: str | None = None, timeout: Duration = "1m", retry: Retry = ..., queue: str | None = None
+) -> Decorator: ...
 def defn(fn: Any = None, /, **options: Any) -> Any:
     """Makes a function, or a method, an activity; bare, or with options.
 
     Args:
         fn: sync (it runs in a thread) or async.
-        options: `name`, by default the function's; `timeout` of ONE attempt; `retry`; `queue`, of the workers that serve it.
+        options: `name`, by default the function's; `timeout` of ONE attempt; `retry`; `queue`, of
+            the workers that serve it.
 
     Raises:
         UsageError: it is not a function, or an option makes no sense; the message names the line.
@@ -251,7 +288,8 @@ def step(fn: Callable[P, R], /) -> Activity[P, R]: ...
 @overload
 def step(*, name: str | None = None, timeout: Duration = "10s", retry: Retry = ...) -> Decorator: ...
 def step(fn: Any = None, /, **options: Any) -> Any:
-    """A local activity: it runs in the engine's process, with the same guarantees. No queue, so none can be given.
+    """A local activity: it runs in the engine's process, with the same guarantees. No queue, so
+    none can be given.
 
     Args:
         fn: sync (it runs in a thread) or async; quick.
@@ -260,11 +298,18 @@ def step(fn: Any = None, /, **options: Any) -> Any:
     Raises:
         UsageError: it is not a function, or an option makes no sense; the message names the line.
     """
-    return _decorate(fn, options, ActivityOptions(queue="", timeout_us=10_000_000), ("name", "timeout", "retry"), "activity.step")
+    return _decorate(
+        fn,
+        options,
+        ActivityOptions(queue="", timeout_us=10_000_000),
+        ("name", "timeout", "retry"),
+        "activity.step",
+    )
 
 
 def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[..., R]:
-    """An activity that only its name is known of: one of another language, or of a workflow that is data.
+    """An activity that only its name is known of: one of another language, or of a workflow that is
+    data.
 
     Args:
         name: by which its workers know it.
@@ -280,7 +325,9 @@ def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[
 
     try:
         activity = Activity[..., R](
-            absent, _valid(name, "name"), _compiled({} if queue is None else {"queue": queue}, ActivityOptions())
+            absent,
+            _valid(name, "name"),
+            _compiled({} if queue is None else {"queue": queue}, ActivityOptions()),
         )
     except UsageError as error:
         raise UsageError(f"{calling_place()}: activity.named: {error}") from None
@@ -288,7 +335,9 @@ def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[
     return activity
 
 
-def _decorate(fn: Any, options: dict[str, Any], base: ActivityOptions, allowed: tuple[str, ...], what: str) -> Any:
+def _decorate(
+    fn: Any, options: dict[str, Any], base: ActivityOptions, allowed: tuple[str, ...], what: str
+) -> Any:
     if fn is None:
         return functools.partial(_decorate, options=options, base=base, allowed=allowed, what=what)
     if not isinstance(fn, FunctionType):
@@ -305,7 +354,9 @@ def _decorate(fn: Any, options: dict[str, Any], base: ActivityOptions, allowed: 
 
 
 def _not_a_function(given: object, what: str) -> None:
-    raise UsageError(f"{calling_place()}: {what} is for functions and methods that take `self`, not {given!r}.")
+    raise UsageError(
+        f"{calling_place()}: {what} is for functions and methods that take `self`, not {given!r}."
+    )
 
 
 def _name(fn: FunctionType, given: object) -> str:

@@ -1,4 +1,6 @@
-"""A workflow that comes with perdure: `perdure echo` starts it to see that all of a platform works. Engines and workers on Kafka serve it beside any app."""
+"""A workflow that comes with perdure: `perdure echo` starts it to see that all of a platform works.
+Engines and workers on Kafka serve it beside any app.
+"""
 
 from __future__ import annotations
 
@@ -57,4 +59,8 @@ def with_echo(registry: Registry) -> Registry:
     Raises:
         UsageError: the app has another workflow of its name.
     """
-    return Registry.of([*registry.workflows.values(), Echo], [*registry.activities.values(), say], registry.providers.values())
+    return Registry.of(
+        [*registry.workflows.values(), Echo],
+        [*registry.activities.values(), say],
+        registry.providers.values(),
+    )

@@ -89,18 +89,23 @@ class NotAllowed(ClientError):
 
 
 class EngineUnavailable(ClientError):
-    """No engine answered in time. The request may or may not have been recorded: it is safe to retry."""
+    """No engine answered in time. The request may or may not have been recorded: it is safe to
+    retry.
+    """
 
 
 class NotClosed(ClientError, TimeoutError):
-    """The run has not closed within the time that was given to `result`; the message says what it waits for."""
+    """The run has not closed within the time that was given to `result`; the message says what it
+    waits for.
+    """
 
 
 class Failure(Exception):
     """Final: never retried, crosses the wire AS ITSELF.
 
-    Subclass it, dataclass fields and all: `except CardDeclined` works in the workflow and in a unit test that calls the
-    function. A client that awaits the result gets `WorkflowFailed`, and finds it in `cause`. Any other exception is retried.
+    Subclass it, dataclass fields and all: `except CardDeclined` works in the workflow and in a unit
+    test that calls the function. A client that awaits the result gets `WorkflowFailed`, and finds
+    it in `cause`. Any other exception is retried.
     """
 
 
@@ -123,7 +128,9 @@ class ActivityFailed(Failure):
 
 
 class ActivityTimedOut(ActivityFailed, TimeoutError):
-    """The activity's time was up: the last attempt's, or that of all attempts (`Retry(give_up_after=…)`)."""
+    """The activity's time was up: the last attempt's, or that of all attempts
+    (`Retry(give_up_after=…)`).
+    """
 
 
 class Cancelled(Failure):
@@ -131,7 +138,9 @@ class Cancelled(Failure):
 
 
 class Terminated(Failure):
-    """The run was terminated from outside; none of its code ran. As the `cause` of a `WorkflowFailed`."""
+    """The run was terminated from outside; none of its code ran. As the `cause` of a
+    `WorkflowFailed`.
+    """
 
 
 class TimedOut(Failure, TimeoutError):

@@ -16,11 +16,13 @@ There are four seams, each a method of `Interceptor`:
     workflow  workflow, outbound  code is called; code asks of its run     in the run, and again on every replay
     worker    attempt             one try of an activity or a local one    on the side loop
 
-The interceptors of a list wrap each other: the first is the outermost. Those installed in the whole process come before them.
+The interceptors of a list wrap each other: the first is the outermost. Those installed in the whole
+process come before them.
 
-Isolation: an exception of an interceptor at the client, the engine or the worker is logged, and what it wraps is done without it. An
-exception that comes from what it wraps cannot be hidden. In workflow code an interceptor is workflow code: its exception fails the run,
-and it must do the same again on replay.
+Isolation: an exception of an interceptor at the client, the engine or the worker is logged, and
+what it wraps is done without it. An exception that comes from what it wraps cannot be hidden. In
+workflow code an interceptor is workflow code: its exception fails the run, and it must do the same
+again on replay.
 """
 
 from __future__ import annotations
@@ -79,7 +81,8 @@ class WorkflowCall:
 
 
 class Outbound(WorkflowRuntime):
-    """A runtime that passes on all that workflow code asks; override what you want to see or change.
+    """A runtime that passes on all that workflow code asks; override what you want to see or
+    change.
 
     Args:
         inner: to which it passes it on.
@@ -104,14 +107,25 @@ class Outbound(WorkflowRuntime):
         return self.inner.misuse(error)
 
     def schedule_activity(
-        self, activity: ActivitySpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
+        self,
+        activity: ActivitySpec,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: ActivityOptions,
     ) -> Awaitable[Any]:
         return self.inner.schedule_activity(activity, args, kwargs, options)
 
     def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Awaitable[Any]:
         return self.inner.wait_until(condition, timeout_us)
 
-    def produce(self, topic: str, key: bytes | None, value: object, headers: list[RecordHeader], avro: AvroSchema | None) -> None:
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: object,
+        headers: list[RecordHeader],
+        avro: AvroSchema | None,
+    ) -> None:
         self.inner.produce(topic, key, value, headers, avro)
 
     def info(self) -> Info:
@@ -133,8 +147,8 @@ class Outbound(WorkflowRuntime):
 class Interceptor:
     """Override the seams that you need; the others cost nothing.
 
-    Each method calls what it wraps once, perhaps with another argument, and returns what that returned, or something in place of it.
-    One object serves all threads of the process.
+    Each method calls what it wraps once, perhaps with another argument, and returns what that
+    returned, or something in place of it. One object serves all threads of the process.
     """
 
     async def request(self, command: Request, send: Callable[[Request], Awaitable[AnyReply]]) -> AnyReply:
@@ -150,7 +164,8 @@ class Interceptor:
         return await send(command)
 
     def handle(self, command: AnyCommand, handle: Callable[[AnyCommand], None]) -> None:
-        """Wrap the handling of a command by the engine. A command of a batch that is aborted is handled again.
+        """Wrap the handling of a command by the engine. A command of a batch that is aborted is
+        handled again.
 
         Args:
             command: a request, a report of a worker, or a timer that is due.
@@ -168,7 +183,8 @@ class Interceptor:
         return await proceed(call)
 
     def outbound(self, runtime: WorkflowRuntime) -> WorkflowRuntime:
-        """Wrap what workflow code asks of its run. Called once for a run, before its code begins, and again on every replay.
+        """Wrap what workflow code asks of its run. Called once for a run, before its code begins,
+        and again on every replay.
 
         Args:
             runtime: of the run.
@@ -219,7 +235,9 @@ def at(seam: Seam, own: Sequence[Interceptor]) -> tuple[Interceptor, ...]:
     """
     if not own and not _installed:
         return ()
-    return tuple(each for each in (*_installed, *own) if getattr(type(each), seam) is not getattr(Interceptor, seam))
+    return tuple(
+        each for each in (*_installed, *own) if getattr(type(each), seam) is not getattr(Interceptor, seam)
+    )
 
 
 # ---- around what the seams wrap
@@ -243,7 +261,9 @@ def around_attempt(
     return run
 
 
-def around_handle(interceptors: Sequence[Interceptor], handle: Callable[[AnyCommand], None]) -> Callable[[AnyCommand], None]:
+def around_handle(
+    interceptors: Sequence[Interceptor], handle: Callable[[AnyCommand], None]
+) -> Callable[[AnyCommand], None]:
     """Handle commands through interceptors."""
     for each in reversed(interceptors):
         handle = partial(_guarded, each.handle, handle)
@@ -299,7 +319,9 @@ class _Passed:
 
 
 class _PassedAsync(_Passed):
-    """The same for a coroutine function, which an interceptor may leave while it runs (`asyncio.shield`)."""
+    """The same for a coroutine function, which an interceptor may leave while it runs
+    (`asyncio.shield`).
+    """
 
     __slots__ = ("_has_ended",)
 
@@ -351,7 +373,10 @@ def _handle_checked(handle: Callable[[AnyCommand], None], command: AnyCommand) -
     handle(command)
 
 
-_RETURNED: Final[Mapping[Seam, tuple[type, ...]]] = {"request": (Struct,), "attempt": (CompleteActivity, FailActivity)}
+_RETURNED: Final[Mapping[Seam, tuple[type, ...]]] = {
+    "request": (Struct,),
+    "attempt": (CompleteActivity, FailActivity),
+}
 """What a method of the seam may return."""
 
 
@@ -361,7 +386,9 @@ def _checked(result: Any, seam: Seam) -> Any:
     return result
 
 
-async def _guarded_async(method: Callable[..., Awaitable[R]], seam: Seam, call: Callable[[A], Awaitable[R]], argument: A) -> R:
+async def _guarded_async(
+    method: Callable[..., Awaitable[R]], seam: Seam, call: Callable[[A], Awaitable[R]], argument: A
+) -> R:
     passed = _PassedAsync(call)
     result: Any = None
     try:
@@ -388,10 +415,14 @@ async def _guarded_async(method: Callable[..., Awaitable[R]], seam: Seam, call: 
 
 
 def _log(method: Any, seam: Seam, error: BaseException) -> None:
-    """Log the 1st, 2nd, 4th, 8th … exception: an interceptor that always raises must not fill the log."""
+    """Log the 1st, 2nd, 4th, 8th … exception: an interceptor that always raises must not fill the
+    log.
+    """
     name = type(method.__self__).__qualname__
     _failures[name, seam] += 1
     count = _failures[name, seam]
     if count & (count - 1) == 0:
-        message = "interceptor %s raised in `%s`, which was done without it (number %d): change the interceptor"
+        message = (
+            "interceptor %s raised in `%s`, which was done without it (number %d): change the interceptor"
+        )
         _logger.warning(message, name, seam, count, exc_info=error)

@@ -43,10 +43,12 @@ class Registry:
 
     @classmethod
     def seen_from(cls, module: str) -> Registry:
-        """All that has been imported, for a test: modules of one test session may give one name to different things.
+        """All that has been imported, for a test: modules of one test session may give one name to
+        different things.
 
-        Such a name means what the module defines or imports, or what is defined where it imports from. If that leaves more than one,
-        the workflow is in `ambiguous`, and the activity fails its run with the reason.
+        Such a name means what the module defines or imports, or what is defined where it imports
+        from. If that leaves more than one, the workflow is in `ambiguous`, and the activity fails
+        its run with the reason.
 
         Args:
             module: the test's.
@@ -83,12 +85,15 @@ class Registry:
         for each in activities:
             if not isinstance(each, Activity):
                 raise UsageError(
-                    f"{each!r} is not an activity: give a function that is marked with @activity.defn or @activity.step."
+                    f"{each!r} is not an activity: give a function that is marked with @activity.defn or "
+                    "@activity.step."
                 )
             _add(registry.activities, each.name, each, "activities")
         for each in providers:
             if not isinstance(each, activity.Provider):
-                raise UsageError(f"{each!r} is not a provider: give one of activity.PROVIDERS, made by @activity.provide.")
+                raise UsageError(
+                    f"{each!r} is not a provider: give one of activity.PROVIDERS, made by @activity.provide."
+                )
             registry.providers[each.provides] = each
         return registry
 
@@ -106,7 +111,9 @@ def _modules_near(module: str) -> set[str]:
 
 
 def _chosen(defined: Iterable[Any], near: set[str], what: str) -> tuple[list[Any], dict[str, str]]:
-    """One definition a name, those nearby before others; and of the names that have several, what to do."""
+    """One definition a name, those nearby before others; and of the names that have several, what
+    to do.
+    """
     by_name: dict[str, dict[str, Any]] = {}
     for each in defined:
         by_name.setdefault(each.name, {})[_name(each)] = each
@@ -119,7 +126,9 @@ def _chosen(defined: Iterable[Any], near: set[str], what: str) -> tuple[list[Any
         if len(found) == 1:
             chosen += found
         else:
-            places = " and ".join(f"{_name(each)} ({place_of(_function(each))})" for each in meanings.values())
+            places = " and ".join(
+                f"{_name(each)} ({place_of(_function(each))})" for each in meanings.values()
+            )
             unclear[name] = (
                 f"several {what} have the name {name!r}: {places}; pass the ones to serve: "
                 "testing.Environment(Registry.of(workflows, activities))"

@@ -17,12 +17,18 @@ class SystemClock:
         return time.time_ns() // 1_000
 
     def elapsed(self) -> int:
-        """Microseconds since the machine was started; where the system can tell, the time it slept included."""
-        return time.clock_gettime_ns(_STEADY) // 1_000 if _STEADY is not None else time.monotonic_ns() // 1_000
+        """Microseconds since the machine was started; where the system can tell, the time it slept
+        included.
+        """
+        return (
+            time.clock_gettime_ns(_STEADY) // 1_000 if _STEADY is not None else time.monotonic_ns() // 1_000
+        )
 
 
 class RandomIds:
-    """Ids from the system's random numbers; a run id begins with the time, so that files keep neighbours together."""
+    """Ids from the system's random numbers; a run id begins with the time, so that files keep
+    neighbours together.
+    """
 
     def run_id(self) -> str:
         """A new run's id: 12 hexadecimal digits of milliseconds, 16 of chance."""

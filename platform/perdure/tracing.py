@@ -1,7 +1,9 @@
-"""Traces: an interceptor that makes spans, in place when `perdure.observability.traces.install` installed it.
+"""Traces: an interceptor that makes spans, in place when `perdure.observability.traces.install`
+installed it.
 
-A trace goes from the client through the engine to the workers as text (`perdure.model.traceparent`) in the field `trace` of StartWorkflow,
-SignalWorkflow, WorkflowStarted and Task: in the record, so that it is there after a crash and in a month.
+A trace goes from the client through the engine to the workers as text (`perdure.model.traceparent`)
+in the field `trace` of StartWorkflow, SignalWorkflow, WorkflowStarted and Task: in the record, so
+that it is there after a crash and in a month.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class Span(Protocol):
 class Tracer(Protocol):
     """Makes spans."""
 
-    def span(self, name: str, kind: Kind, attributes: Mapping[str, str | int], parent: str = "") -> AbstractContextManager[Span]:
+    def span(
+        self, name: str, kind: Kind, attributes: Mapping[str, str | int], parent: str = ""
+    ) -> AbstractContextManager[Span]:
         """A span around a block, the current one within it.
 
         Args:

@@ -8,8 +8,9 @@
         @workflow.signal
         def picked_up(self) -> None: ...
 
-Time, chance and order come from the history: use `workflow.now`, `workflow.random`, `workflow.uuid4`, and put what touches the
-world into activities. Plain asyncio works: sleep, gather, wait_for, timeout, TaskGroup, shield, locks, queues.
+Time, chance and order come from the history: use `workflow.now`, `workflow.random`,
+`workflow.uuid4`, and put what touches the world into activities. Plain asyncio works: sleep,
+gather, wait_for, timeout, TaskGroup, shield, locks, queues.
 """
 
 from __future__ import annotations
@@ -134,7 +135,9 @@ def wait_until(condition: Any, /, *, timeout: Any = None) -> Any:
     """
     runtime = _runtime("wait_until", changes=True)
     if not callable(condition):
-        raise misuse(f"workflow.wait_until takes a function: wait_until(lambda: self.done), not {condition!r}.")
+        raise misuse(
+            f"workflow.wait_until takes a function: wait_until(lambda: self.done), not {condition!r}."
+        )
     return runtime.wait_until(condition, None if timeout is None else _microseconds("wait_until", timeout))
 
 
@@ -186,7 +189,8 @@ class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 logger: Final = _WorkflowLogger(logging.getLogger("perdure.workflow"))
-"""For workflow code: silent while recorded events are repeated; records carry `workflow_id` and `run_id`."""
+"""For workflow code: silent while recorded events are repeated; records carry `workflow_id` and
+`run_id`."""
 
 
 def _runtime(what: str, *, changes: bool = False) -> WorkflowRuntime:

@@ -1,4 +1,5 @@
-"""An identity provider of our own, for tests: it signs whatever it is asked to, and what nobody should accept."""
+"""An identity provider of our own, for tests: it signs whatever it is asked to, and what nobody
+should accept."""
 
 from __future__ import annotations
 
@@ -47,7 +48,9 @@ class Published:
         self.fetches += 1
         if self.fault is not None:
             raise self.fault
-        return json.dumps({"keys": [key.as_dict(private=isinstance(key, OctKey)) for key in self.keys]}).encode()
+        return json.dumps(
+            {"keys": [key.as_dict(private=isinstance(key, OctKey)) for key in self.keys]}
+        ).encode()
 
 
 def claims(role: str | None = "operator", **changed: Any) -> dict[str, Any]:
@@ -68,7 +71,9 @@ def claims(role: str | None = "operator", **changed: Any) -> dict[str, Any]:
 def signed(content: dict[str, Any], key: Any = RSA, algorithm: str = "RS256", **header: Any) -> str:
     """A token."""
     registry = _Anything(algorithms=[algorithm])
-    return jws.serialize_compact({"alg": algorithm, "kid": key.get("kid"), **header}, json.dumps(content), key, registry=registry)
+    return jws.serialize_compact(
+        {"alg": algorithm, "kid": key.get("kid"), **header}, json.dumps(content), key, registry=registry
+    )
 
 
 def unsigned(content: dict[str, Any], algorithm: str = "none") -> str:
@@ -78,12 +83,15 @@ def unsigned(content: dict[str, Any], algorithm: str = "none") -> str:
 
 
 def signed_with_public_key(content: dict[str, Any]) -> str:
-    """A token with an HMAC whose secret is what everybody knows, the public key; by hand, since joserfc will not."""
+    """A token with an HMAC whose secret is what everybody knows, the public key; by hand, since
+    joserfc will not."""
     said = f"{_encoded({'alg': 'HS256', 'kid': 'rsa-1'})}.{_encoded(content)}"
     return f"{said}.{_text(hmac.digest(RSA.as_pem(private=False), said.encode(), 'sha256'))}"
 
 
-def tokens(published: Published | None = None, reports: Reports | None = None, provider: Provider = PROVIDER) -> Tokens:
+def tokens(
+    published: Published | None = None, reports: Reports | None = None, provider: Provider = PROVIDER
+) -> Tokens:
     """Those that verify."""
     keys = KeySet(published or Published(), reports or Reports())
     return Tokens(provider, keys, now=lambda: NOW)

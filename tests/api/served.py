@@ -104,7 +104,9 @@ class Caller:
     async def start(self, id: str, *args: Any, status: int = 201, **options: Any) -> Any:
         """A parcel."""
         return await self.post(
-            "/workflows", {"type": "Parcel", "id": id, "args": list(args) or ["box"], "options": options}, status
+            "/workflows",
+            {"type": "Parcel", "id": id, "args": list(args) or ["box"], "options": options},
+            status,
         )
 
     async def until(self, path: str, condition: Callable[[Any], bool]) -> Any:

@@ -32,10 +32,15 @@ def keys(tmp_path: Path) -> Path:
         (["--insecure", "--oidc-issuer", "https://login.shop.example"], "omit it"),
         (["--keys", "KEYS.none"], "cannot be read"),
         (["--oidc-issuer", "http://login.shop.example"], "cannot be trusted"),
-        (["--oidc-issuer", "https://login.shop.example", "--oidc-jwks", "http://login.shop.example/keys"], "cannot be trusted"),
+        (
+            ["--oidc-issuer", "https://login.shop.example", "--oidc-jwks", "http://login.shop.example/keys"],
+            "cannot be trusted",
+        ),
     ],
 )
-def test_it_is_said_who_may_or_it_does_not_start(keys: Path, tmp_path: Path, options: list[str], why: str) -> None:
+def test_it_is_said_who_may_or_it_does_not_start(
+    keys: Path, tmp_path: Path, options: list[str], why: str
+) -> None:
     given = [each.replace("KEYS", str(keys)) for each in options]
     done = CliRunner().invoke(app, ["api", "--db", str(tmp_path / "app.db"), "--port", "0", *given])
     assert isinstance(done.exception, UsageError)

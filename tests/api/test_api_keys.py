@@ -24,7 +24,9 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_key_says_who_and_what_and_the_file_does_not_hold_it(path: Path) -> None:
     key, stored = create_key(path, "checkout", Role.OPERATOR, ["shop"])
-    assert ApiKeys(path, Reports()).verify(key) == Principal(f"key:{stored.id} checkout", Role.OPERATOR, ("shop",))
+    assert ApiKeys(path, Reports()).verify(key) == Principal(
+        f"key:{stored.id} checkout", Role.OPERATOR, ("shop",)
+    )
     secret = key.split("_", 2)[2]
     assert len(secret) >= 40
     assert secret not in path.read_text()
@@ -33,7 +35,10 @@ def test_a_key_says_who_and_what_and_the_file_does_not_hold_it(path: Path) -> No
 
 def test_what_was_written_is_read_whatever_the_name_holds(path: Path) -> None:
     expires = datetime(2099, 1, 31, tzinfo=UTC)
-    made = [create_key(path, name, Role.READER, ["a", "*"], expires)[1] for name in ('"\\x', "günther 🍕", "]]#'''")]
+    made = [
+        create_key(path, name, Role.READER, ["a", "*"], expires)[1]
+        for name in ('"\\x', "günther 🍕", "]]#'''")
+    ]
     assert list(read_keys(path)) == made
 
 

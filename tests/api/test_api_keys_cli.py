@@ -38,7 +38,9 @@ def test_a_key_that_was_made_opens_and_is_listed_without_its_secret_until_it_is_
 
 
 def test_programs_get_json(path: Path) -> None:
-    made = json.loads(run(path, "create", "ci", "--namespace", "*", "--expires", "90 days", "-o", "json").stdout)
+    made = json.loads(
+        run(path, "create", "ci", "--namespace", "*", "--expires", "90 days", "-o", "json").stdout
+    )
     assert ApiKeys(path, Reports()).verify(made.pop("key")).role is Role.READER
     assert json.loads(run(path, "list", "-o", "json").stdout) == [made]
     assert made["expires"] > made["created"]
@@ -46,5 +48,7 @@ def test_programs_get_json(path: Path) -> None:
 
 def test_a_key_for_nowhere_or_for_ever_and_a_day_is_not_made(path: Path) -> None:
     assert run(path, "create", "ci").exit_code == 2
-    assert isinstance(run(path, "create", "ci", "--namespace", "*", "--expires", "10000000 days").exception, UsageError)
+    assert isinstance(
+        run(path, "create", "ci", "--namespace", "*", "--expires", "10000000 days").exception, UsageError
+    )
     assert not path.exists()

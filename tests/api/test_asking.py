@@ -24,11 +24,20 @@ def test_a_workflow_from_start_to_result() -> None:
         assert [each["kind"] for each in state["waits"]] == ["timer"]
         await api.post("/workflows/p-1/signals/deliver", None, 202)
         closed = await api.get("/workflows/p-1/result?timeout=20s")
-        assert closed == {"run_id": started["run_id"], "status": "completed", "result": 3, "failure": None, "reason": None}
+        assert closed == {
+            "run_id": started["run_id"],
+            "status": "completed",
+            "result": 3,
+            "failure": None,
+            "reason": None,
+        }
         state = await api.get("/workflows/p-1")
         assert (state["status"], state["waits"], state["result"]) == ("completed", [], 3)
         history = await api.get("/workflows/p-1/history?limit=2")
-        assert ([each["type"] for each in history["events"]], history["next"]) == (["WorkflowStarted", "ActivityScheduled"], 3)
+        assert ([each["type"] for each in history["events"]], history["next"]) == (
+            ["WorkflowStarted", "ActivityScheduled"],
+            3,
+        )
         rest = await api.get("/workflows/p-1/history?from=3")
         assert (rest["events"][-1]["type"], rest["next"]) == ("WorkflowCompleted", None)
         assert (await api.get("/workflows/p-1/describe"))["workflow"]["status"] == "completed"
@@ -45,7 +54,9 @@ def test_the_same_key_acts_once_and_gets_the_same_answer() -> None:
         other = await api.post("/workflows", body, 409, headers={"Idempotency-Key": "k2"})
         assert (other["type"].rpartition("/")[2], other["run_id"]) == ("already-started", first["run_id"])
         for _ in range(2):
-            await api.post("/workflows/p-1/signals/move", {"args": ["x"]}, 202, headers={"Idempotency-Key": "s"})
+            await api.post(
+                "/workflows/p-1/signals/move", {"args": ["x"]}, 202, headers={"Idempotency-Key": "s"}
+            )
         history = await api.get("/workflows/p-1/history")
         assert [each["type"] for each in history["events"]].count("SignalReceived") == 1
         await api.post("/workflows", body, 422, headers={"Idempotency-Key": "%00"})
@@ -59,7 +70,11 @@ def test_a_start_with_a_signal_is_for_the_run_that_is_open_or_for_a_new_one() ->
         first = await api.post("/workflows", {**body, "signal": {"name": "move", "args": ["road"]}}, 201)
         await api.until("/workflows/p-1/view", lambda view: view["place"] == "van")
         history = await api.get("/workflows/p-1/history")
-        assert [each["type"] for each in history["events"]][:3] == ["WorkflowStarted", "ActivityScheduled", "SignalReceived"]
+        assert [each["type"] for each in history["events"]][:3] == [
+            "WorkflowStarted",
+            "ActivityScheduled",
+            "SignalReceived",
+        ]
         given = base64.b64encode(b'["sea"]').decode()
         second = await api.post("/workflows", {**body, "signal": {"name": "move", "input": given}}, 200)
         assert second["run_id"] == first["run_id"]
@@ -87,7 +102,10 @@ def test_a_failed_run_and_a_query_that_raises_say_what_happened() -> None:
     async def test(api: Caller) -> None:
         await api.start("p-1", "box", True)
         raised = await api.post("/workflows/p-1/queries/where", {"args": ["raise"]}, 422)
-        assert (raised["type"].rpartition("/")[2], raised["failure"]["message"]) == ("query-failed", "nowhere")
+        assert (raised["type"].rpartition("/")[2], raised["failure"]["message"]) == (
+            "query-failed",
+            "nowhere",
+        )
         await api.post("/workflows/p-1/signals/deliver", None, 202)
         closed = await api.get("/workflows/p-1/result")
         assert (closed["status"], closed["failure"]["message"]) == ("failed", "fell from the van")
@@ -105,16 +123,25 @@ def test_an_open_run_has_no_result_yet() -> None:
 
 
 @pytest.mark.parametrize(
-    "id", ["a/b", "..", ".", "%2e%2e", "a%2Fb", "ü ☃ 🚚", "a?b#c&d=e", "'; DROP TABLE workflows; --", "x" * 255]
+    "id",
+    ["a/b", "..", ".", "%2e%2e", "a%2Fb", "ü ☃ 🚚", "a?b#c&d=e", "'; DROP TABLE workflows; --", "x" * 255],
 )
 def test_any_id_is_one_segment_and_comes_back_as_it_was(id: str) -> None:
     async def test(api: Caller) -> None:
         assert (await api.start(id))["id"] == id
         path = f"/workflows/{quote(id, safe='')}"
-        path = path.replace("/..", "/%2E%2E") if id == ".." else path.replace("/.", "/%2E") if id == "." else path
+        path = (
+            path.replace("/..", "/%2E%2E")
+            if id == ".."
+            else path.replace("/.", "/%2E")
+            if id == "."
+            else path
+        )
         assert (await api.get(path))["id"] == id
         await api.post(f"{path}/signals/move", {"args": ["x"]}, 202)
-        assert [each["id"] for each in (await api.get("/workflows", params={"id_prefix": id}))["workflows"]] == [id]
+        assert [
+            each["id"] for each in (await api.get("/workflows", params={"id_prefix": id}))["workflows"]
+        ] == [id]
 
     run(test)
 
@@ -151,14 +178,19 @@ def test_what_cannot_be_an_id_is_refused_in_path_and_body() -> None:
         (b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"timeout": "0s"}}', "must be positive"),
         (b'{"type": "Parcel", "id": "p", "args": ["x"], "signal": {"name": "move"}}', "if_running"),
         (
-            b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"if_running": "attach"}, "signal": {"name": ""}}',
+            (
+                b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"if_running": "attach"}, "signal": '
+                b'{"name": ""}}'
+            ),
             "signal's name",
         ),
     ],
 )
 def test_a_body_that_does_not_fit_is_told_what_is_wrong(body: bytes, said: str) -> None:
     async def test(api: Caller) -> None:
-        problem = await api.ask("POST", "/workflows", 422, content=body, headers={"content-type": "application/json"})
+        problem = await api.ask(
+            "POST", "/workflows", 422, content=body, headers={"content-type": "application/json"}
+        )
         assert said in problem["detail"], problem
         assert (await api.get("/workflows"))["workflows"] == []
 
@@ -178,7 +210,9 @@ def test_bodies_paths_and_query_strings_have_limits() -> None:
                 sent += 1
                 yield b"x" * 65_536
 
-        problem = await api.ask("POST", "/workflows", 413, content=endless(), headers={"content-type": "application/json"})
+        problem = await api.ask(
+            "POST", "/workflows", 413, content=endless(), headers={"content-type": "application/json"}
+        )
         assert "larger than 1500000 bytes" in problem["detail"]
         assert sent < 30, "it is not read to its end"
         await api.ask("POST", "/workflows", 413, content=b"", headers={"content-length": "10000000"})
@@ -190,7 +224,13 @@ def test_bodies_paths_and_query_strings_have_limits() -> None:
 
 def test_other_forms_methods_and_routes_are_refused() -> None:
     async def test(api: Caller) -> None:
-        await api.ask("POST", "/workflows", 415, content=b"a=b", headers={"content-type": "application/x-www-form-urlencoded"})
+        await api.ask(
+            "POST",
+            "/workflows",
+            415,
+            content=b"a=b",
+            headers={"content-type": "application/x-www-form-urlencoded"},
+        )
         problem = await api.ask("DELETE", "/workflows", 405)
         assert problem["type"].endswith("method-not-allowed")
         assert problem["detail"] == "DELETE is not allowed on this route; use GET, POST"
@@ -219,7 +259,9 @@ def test_headers_of_ours_that_a_caller_makes_up_change_nothing() -> None:
             "reply-to": "kafka:0:x",
             "perdure-position": "9-9",
         }
-        started = await api.post("/workflows", {"type": "Parcel", "id": "p-1", "args": ["box"]}, 201, headers=forged)
+        started = await api.post(
+            "/workflows", {"type": "Parcel", "id": "p-1", "args": ["box"]}, 201, headers=forged
+        )
         assert started["position"] == "0-0"
 
     run(test)

@@ -1,4 +1,5 @@
-"""What was done is written down before it is answered, and a trail that cannot be written holds nobody up."""
+"""What was done is written down before it is answered, and a trail that cannot be written holds
+nobody up."""
 
 from __future__ import annotations
 
@@ -62,7 +63,9 @@ def test_an_entry_is_kept_and_in_the_log_when_record_returns() -> None:
     structlog.reset_defaults()
     with capture_logs() as lines:
         assert asyncio.run(main()) == [KeptEntry(1, AuditEntry(at=7, **SIGNAL))]
-    assert lines == [{"event": "signal", "log_level": "info", **{k: v for k, v in SIGNAL.items() if k != "action"}}]
+    assert lines == [
+        {"event": "signal", "log_level": "info", **{k: v for k, v in SIGNAL.items() if k != "action"}}
+    ]
 
 
 def test_what_comes_while_others_are_written_is_written_together_and_in_order() -> None:
@@ -77,7 +80,9 @@ def test_what_comes_while_others_are_written_is_written_together_and_in_order() 
         assert not any(task.done() for task in tasks + later)
         trail.may_go.release(20)
         await asyncio.gather(*tasks, *later)
-        assert [kept.entry.target for kept in await log.entries(100)] == [str(number) for number in range(19, -1, -1)]
+        assert [kept.entry.target for kept in await log.entries(100)] == [
+            str(number) for number in range(19, -1, -1)
+        ]
         await log.close()
 
     with capture_logs():

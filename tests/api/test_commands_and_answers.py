@@ -1,4 +1,5 @@
-"""What is sent to the engine for a request, field by field, and what its answers become; without an engine."""
+"""What is sent to the engine for a request, field by field, and what its answers become; without an
+engine."""
 
 from __future__ import annotations
 
@@ -26,7 +27,13 @@ from perdure.api.problems import Problem
 from perdure.api.request_locks import Turns
 from perdure.client.position import Position
 from perdure.errors import EngineUnavailable, ReadLags
-from perdure.model.commands import CancelWorkflow, QueryWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow
+from perdure.model.commands import (
+    CancelWorkflow,
+    QueryWorkflow,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+)
 from perdure.model.dead_letters import DeadLetter
 from perdure.model.failure import FailureInfo
 from perdure.model.replies import Accepted, Answered, Refused
@@ -144,9 +151,15 @@ def test_a_request_for_a_run_is_for_that_run_only() -> None:
     async def test(http: httpx.AsyncClient, engine: Engine) -> None:
         run_id = {"run_id": "run-7"}
         headers = {"traceparent": TRACE}
-        assert (await http.post("/workflows/p-1/signals/move", json={"args": [1], **run_id}, headers=headers)).status_code == 202
-        assert (await http.post("/workflows/p-1/cancel", json={"reason": "late", **run_id})).status_code == 202
-        assert (await http.post("/workflows/p-1/terminate", json={"reason": "lost", **run_id})).status_code == 202
+        assert (
+            await http.post("/workflows/p-1/signals/move", json={"args": [1], **run_id}, headers=headers)
+        ).status_code == 202
+        assert (
+            await http.post("/workflows/p-1/cancel", json={"reason": "late", **run_id})
+        ).status_code == 202
+        assert (
+            await http.post("/workflows/p-1/terminate", json={"reason": "lost", **run_id})
+        ).status_code == 202
         engine.answer = Answered("r", b'"van"')
         answer = await http.post("/workflows/p-1/queries/where", json={"args": [2], **run_id})
         assert answer.json() == {"result": "van"}
@@ -194,7 +207,9 @@ def test_a_key_is_decoded_and_is_the_same_however_it_was_encoded() -> None:
         for path, key in [
             ("p-1/signals/move", "a b"), ("p-1/signals/move", "a%20b"), ("p-1/signals/move", "a%2520b"), ("p-1/cancel", "a b"),
         ]:  # fmt: skip
-            assert (await http.post(f"/workflows/{path}", headers={"Idempotency-Key": key})).status_code == 202
+            assert (
+                await http.post(f"/workflows/{path}", headers={"Idempotency-Key": key})
+            ).status_code == 202
         first, encoded, other, of_another_operation = [each.request_id for each in engine.asked]
         assert first == encoded
         assert len({first, other, of_another_operation}) == 3
@@ -205,7 +220,8 @@ def test_a_key_is_decoded_and_is_the_same_however_it_was_encoded() -> None:
 def test_a_body_without_a_length_is_limited_like_any_other() -> None:
     async def test(http: httpx.AsyncClient, engine: Engine) -> None:
         async def body(size: int) -> AsyncGenerator[bytes]:
-            start = b'{"args":[]'  # the spaces that follow are no part of the arguments, whose limit is a smaller one
+            # the spaces that follow are no part of the arguments, whose limit is a smaller one
+            start = b'{"args":[]'
             end = b"}"
             yield start
             for _ in range(3):
@@ -240,7 +256,9 @@ def test_the_audit_trail_is_read_page_by_page_and_has_the_command_of_each_entry(
             numbers = [each["number"] for each in entries]
             assert numbers == sorted(set(numbers), reverse=True), "latest first, each once"
             assert [each["target"] for each in entries] == ["x" * 500, "p-4", "p-3", "p-2", "p-1", "p-0"]
-            assert [each["request_id"] for each in entries[::-1]][:5] == [each.request_id for each in engine.asked][:5]
+            assert [each["request_id"] for each in entries[::-1]][:5] == [
+                each.request_id for each in engine.asked
+            ][:5]
             assert entries[0]["status"] == 422
             assert entries[0]["outcome"] == "refused"
             engine.answer = RuntimeError("a fault of ours")
@@ -259,7 +277,9 @@ class Letters:
 
     def page(self, limit: int, after: str) -> LetterPage:
         self.asked.append((limit, after))
-        found = OpenLetter("1/2", DeadLetter("shop.commands", 3, 17, 1_500, "undecodable", "no", 2_000_000, b"k", b"v"), 1)
+        found = OpenLetter(
+            "1/2", DeadLetter("shop.commands", 3, 17, 1_500, "undecodable", "no", 2_000_000, b"k", b"v"), 1
+        )
         return LetterPage([found], "" if after else "1/2")
 
 
@@ -300,7 +320,16 @@ def test_the_value_of_an_attribute_may_have_colons() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("", 10.0), ("5", 5.0), ("0.25", 0.25), ("250ms", 0.25), ("5s", 5.0), ("1m", 60.0), ("2h", 60.0), ("3600", 60.0)],
+    [
+        ("", 10.0),
+        ("5", 5.0),
+        ("0.25", 0.25),
+        ("250ms", 0.25),
+        ("5s", 5.0),
+        ("1m", 60.0),
+        ("2h", 60.0),
+        ("3600", 60.0),
+    ],
 )
 def test_a_wait_is_a_minute_at_most(text: str, seconds: float) -> None:
     assert timeout_s(QueryParams([("timeout", text)]), 10.0) == seconds
@@ -389,7 +418,9 @@ def test_a_state_shows_what_it_waits_for_and_why_it_failed() -> None:
 
 def test_a_group_is_shown_with_its_members() -> None:
     group = FailureInfo(
-        type="builtins:ExceptionGroup", message="two", exceptions=(FailureInfo(type="app:Declined", message="no money"),)
+        type="builtins:ExceptionGroup",
+        message="two",
+        exceptions=(FailureInfo(type="app:Declined", message="no money"),),
     )
     shown = msgspec.json.decode(msgspec.json.encode(state(replace(ENDED, failure=group))))
     assert [each["message"] for each in shown["failure"]["exceptions"]] == ["no money"]
@@ -397,7 +428,10 @@ def test_a_group_is_shown_with_its_members() -> None:
 
 
 def test_a_failure_is_shown_with_its_place_and_notes_and_so_is_what_it_was_raised_from() -> None:
-    traceback = '  File "/srv/app.py", line 12, in run\n    await charge()\n  File "/srv/pay.py", line 31, in charge\n    raise Declined\n'
+    traceback = (
+        '  File "/srv/app.py", line 12, in run\n    await charge()\n  File "/srv/pay.py", line 31, in '
+        "charge\n    raise Declined\n"
+    )
     cause = FailureInfo("app:Declined", "no money", traceback=traceback, notes=("card 3", "second try"))
     failed = FailureInfo("builtins:ExceptionGroup", "both", cause=cause, exceptions=(cause,))
     shown = msgspec.json.decode(msgspec.json.encode(state(replace(ENDED, failure=failed))))["failure"]
@@ -410,9 +444,15 @@ def test_a_failure_is_shown_with_its_place_and_notes_and_so_is_what_it_was_raise
 def test_a_viewer_is_shown_no_notes_and_no_place_of_a_failure() -> None:
     traceback = '  File "/srv/pay.py", line 31, in charge\n    raise Declined\n'
     failed = FailureInfo(
-        "app:Declined", "no money", traceback=traceback, notes=("card 3",), cause=FailureInfo("app:Broke", "ada")
+        "app:Declined",
+        "no money",
+        traceback=traceback,
+        notes=("card 3",),
+        cause=FailureInfo("app:Broke", "ada"),
     )
-    shown = msgspec.json.decode(msgspec.json.encode(state(outline(replace(ENDED, failure=failed)))))["failure"]
+    shown = msgspec.json.decode(msgspec.json.encode(state(outline(replace(ENDED, failure=failed)))))[
+        "failure"
+    ]
     assert shown == {
         "type": "app:Declined", "message": "", "place": None, "notes": [], "fields": None, "cause": None, "exceptions": None,
     }  # fmt: skip
@@ -424,7 +464,9 @@ def test_a_payload_of_a_codec_is_shown_with_its_name_and_its_bytes() -> None:
 
 
 def test_a_dead_letter_shows_when_its_record_was_written_and_when_it_was_found() -> None:
-    found = OpenLetter("1/2", DeadLetter("shop.commands", 3, 17, 1_500, "undecodable", "no", 2_000_000, b"k", b"v"), 1)
+    found = OpenLetter(
+        "1/2", DeadLetter("shop.commands", 3, 17, 1_500, "undecodable", "no", 2_000_000, b"k", b"v"), 1
+    )
     shown = letter(found)
     assert shown["written_at"] == "1970-01-01T00:00:01.500000Z"
     assert shown["found_at"] == "1970-01-01T00:00:02.000000Z"

@@ -1,4 +1,5 @@
-"""`Client.connect("http://…")`: everything that other addresses give, through the API, and the errors that only it has."""
+"""`Client.connect("http://…")`: everything that other addresses give, through the API, and the
+errors that only it has."""
 
 from __future__ import annotations
 
@@ -146,7 +147,12 @@ def platform() -> Iterator[Platform]:
 def serving(platform: Platform, security: Any = None, port: int = 0, reader: Any = None) -> Generator[str]:
     transport = platform.client()._transport
     backend = Backend("shop", transport, LocalStateFeed(platform._adapters.channel), reader=reader)
-    server = ApiServer(create_app(backend, security or Unsecured(), AuditLog(MemoryAuditTrail())), "127.0.0.1", port, grace_s=0)
+    server = ApiServer(
+        create_app(backend, security or Unsecured(), AuditLog(MemoryAuditTrail())),
+        "127.0.0.1",
+        port,
+        grace_s=0,
+    )
     server.start()
     try:
         yield server.url
@@ -180,7 +186,9 @@ def test_a_run_from_start_to_result(url: str) -> None:
         told = await client.describe("box-1")
         assert (told.status, told.attributes) == (Status.COMPLETED, {"size": 3})
         records = await client.history("box-1")
-        assert [record.first_event_id for record in records] == sorted({record.first_event_id for record in records})
+        assert [record.first_event_id for record in records] == sorted(
+            {record.first_event_id for record in records}
+        )
         assert sum(len(record.events) for record in records) == told.history_length
 
     run(url, test)
@@ -242,9 +250,14 @@ def test_an_id_is_the_same_at_the_other_end_whatever_it_holds(url: str, id: str)
 def test_the_same_request_acts_once(url: str) -> None:
     async def test(client: Client) -> None:
         once = client.options(request_id="buy/ø 1%2F")
-        first, again = await once.start("box-5", Box.carry, "big"), await once.start("box-5", Box.carry, "big")
+        first, again = (
+            await once.start("box-5", Box.carry, "big"),
+            await once.start("box-5", Box.carry, "big"),
+        )
         assert first.run_id == again.run_id
-        elsewhere = await asyncio.gather(*(once.start(f"box-5-{number}", Box.carry, "big") for number in range(20)))
+        elsewhere = await asyncio.gather(
+            *(once.start(f"box-5-{number}", Box.carry, "big") for number in range(20))
+        )
         states = await asyncio.gather(*(client.state(box.id) for box in elsewhere))
         assert [box.run_id for box in elsewhere] == [state.run_id for state in states]
 
@@ -257,15 +270,24 @@ def test_lists_come_page_by_page_and_with_every_filter(url: str) -> None:
         for number in range(5):
             options = client.options(attributes={"kind": "list", "number": number, "fragile": number == 1})
             await options.start(f"listed/{number}", Box.carry, "big")
-        wanted: dict[str, Any] = {"id_prefix": "listed/", "sort": "workflow_id", "order": "oldest", "started_after": begin}
+        wanted: dict[str, Any] = {
+            "id_prefix": "listed/",
+            "sort": "workflow_id",
+            "order": "oldest",
+            "started_after": begin,
+        }
         pages: list[list[str]] = []
         after = None
         while page := await client.list(**wanted, type="Box", status="running", limit=2, after=after):
             pages.append([state.workflow_id for state in page])
             after = page[-1]
         assert pages == [["listed/0", "listed/1"], ["listed/2", "listed/3"], ["listed/4"]]
-        assert [state.workflow_id for state in await client.list(attributes={"number": 3, "kind": "list"})] == ["listed/3"]
-        assert [state.workflow_id for state in await client.list(attributes={"fragile": True})] == ["listed/1"]
+        assert [
+            state.workflow_id for state in await client.list(attributes={"number": 3, "kind": "list"})
+        ] == ["listed/3"]
+        assert [state.workflow_id for state in await client.list(attributes={"fragile": True})] == [
+            "listed/1"
+        ]
         assert await client.list(id_prefix="listed/", started_before=begin) == []
         with pytest.raises(RequestRefused, match="colon"):
             await client.list(attributes={"a:b": 1})
@@ -290,7 +312,10 @@ def test_what_a_codec_has_made_passes_through_an_api_that_does_not_have_it() -> 
         with pytest.raises(UsageError, match="reversed"):
             await client.get("box-1", Box.carry).view(Box.where)
 
-    with Platform(Registry.of([Box], [weigh]), "memory://", codec=Reversed()) as platform, serving(platform) as url:
+    with (
+        Platform(Registry.of([Box], [weigh]), "memory://", codec=Reversed()) as platform,
+        serving(platform) as url,
+    ):
         run(url, test, codec=Reversed())
         run(url, without)
 
@@ -344,7 +369,9 @@ def keys(tmp_path: Path) -> Path:
 def test_a_token_is_given_or_found_in_the_environment_and_asked_for_each_time(
     platform: Platform, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader, operator = (create_key(keys, role.value, role, ["shop"])[0] for role in (Role.READER, Role.OPERATOR))
+    reader, operator = (
+        create_key(keys, role.value, role, ["shop"])[0] for role in (Role.READER, Role.OPERATOR)
+    )
     current = [reader]
 
     async def start(client: Client) -> None:
@@ -371,7 +398,10 @@ def test_a_token_is_given_or_found_in_the_environment_and_asked_for_each_time(
         monkeypatch.setenv("PERDURE_TOKEN", reader)
         shown = CliRunner().invoke(command_line, ["workflow", "show", "box-8", "--db", url, "-o", "json"])
         assert json.loads(shown.stdout)["workflow_id"] == "box-8"
-        assert isinstance(CliRunner().invoke(command_line, ["workflow", "cancel", "box-8", "--db", url]).exception, NotAllowed)
+        assert isinstance(
+            CliRunner().invoke(command_line, ["workflow", "cancel", "box-8", "--db", url]).exception,
+            NotAllowed,
+        )
 
 
 @pytest.mark.parametrize(
@@ -479,7 +509,9 @@ def test_an_api_that_is_started_again_is_waited_for(platform: Platform) -> None:
         (504, "timeout", EngineUnavailable),
     ],
 )
-def test_a_problem_is_the_error_that_other_addresses_raise(status: int, slug: str, kind: type[Exception]) -> None:
+def test_a_problem_is_the_error_that_other_addresses_raise(
+    status: int, slug: str, kind: type[Exception]
+) -> None:
     body = json.dumps({"type": f"https://perdure.dev/problems/{slug}", "detail": "what to do"}).encode()
     error = fault_of(Answer(status, "application/problem+json", body), "http://host")
     assert type(error) is kind

@@ -13,7 +13,9 @@ def test_this_machine(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.1", "localhost.evil.example", "127.0.0.1.nip.io", "shop"])
+@pytest.mark.parametrize(
+    "host", ["", "0.0.0.0", "::", "10.0.0.1", "localhost.evil.example", "127.0.0.1.nip.io", "shop"]
+)
 def test_not_this_machine(host: str) -> None:
     assert not is_loopback(host)
 
@@ -32,7 +34,15 @@ def test_programs_and_our_own_pages_are_let_in(headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "evil.example", "evil.example:8080", "localhost.evil.example", "[::1].evil.example", "127.0.0.1@evil.example"]
+    "host",
+    [
+        "",
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "[::1].evil.example",
+        "127.0.0.1@evil.example",
+    ],
 )
 def test_a_name_that_was_made_to_lead_here_is_refused(host: str) -> None:
     with pytest.raises(Misdirected):

@@ -1,4 +1,5 @@
-"""What operators look after, in front of a file: dead letters, task queues, the worker, the audit trail."""
+"""What operators look after, in front of a file: dead letters, task queues, the worker, the audit
+trail."""
 
 from __future__ import annotations
 
@@ -65,18 +66,24 @@ def test_a_dead_letter_is_looked_at_put_back_and_dropped(tmp_path: Path) -> None
             assert (first["reason"], first["value"]) == ("undecodable", "wSBubyByZWNvcmQ=")
             assert first["found_at"].endswith("Z")
             assert await caller.get(f"/dead-letters/{first['id']}") == first
-            assert "detail" in await caller.post(f"/dead-letters/{first['id']}/retry", status=422), "it would come back"
+            assert "detail" in await caller.post(f"/dead-letters/{first['id']}/retry", status=422), (
+                "it would come back"
+            )
             dropped = await caller.post(f"/dead-letters/{first['id']}/drop")
             assert dropped == {"id": first["id"], "became": "dropped"}
             await caller.get(f"/dead-letters/{first['id']}", 404)
             await caller.post(f"/dead-letters/{first['id']}/drop", status=404)
             with sqlite3.connect(tmp_path / "app.db", timeout=10) as connection:
                 good = encode_command(StartWorkflow("c-1", request_id="r", type="baking", input=b'["cake"]'))
-                connection.execute("UPDATE dead_letters SET record = ? WHERE position = ?", (good, int(second["id"])))
+                connection.execute(
+                    "UPDATE dead_letters SET record = ? WHERE position = ?", (good, int(second["id"]))
+                )
             connection.close()
             MAY_END.set()
             assert (await caller.post(f"/dead-letters/{second['id']}/retry"))["became"] == "retried"
-            await caller.until("/workflows", lambda page: [each["id"] for each in page["workflows"]] == ["c-1"])
+            await caller.until(
+                "/workflows", lambda page: [each["id"] for each in page["workflows"]] == ["c-1"]
+            )
             assert await caller.get("/dead-letters") == {"dead_letters": [], "next": None}
             entries = (await caller.get("/audit"))["entries"][::-1]
             assert [(each["action"], each["target"], each["outcome"]) for each in entries] == [
@@ -94,7 +101,9 @@ def test_the_queues_have_the_tasks_that_have_not_ended(tmp_path: Path) -> None:
         async with api(tmp_path) as caller:
             assert await caller.get("/queues") == {"queues": [{"name": "ovens", "backlog": 0, "workers": 1}]}
             for number in range(3):
-                await caller.post("/workflows", {"type": "baking", "id": f"c-{number}", "args": ["cake"]}, 201)
+                await caller.post(
+                    "/workflows", {"type": "baking", "id": f"c-{number}", "args": ["cake"]}, 201
+                )
             await caller.until("/queues", lambda told: told["queues"][0]["backlog"] == 3)
             (worker,) = (await caller.get("/workers"))["workers"]
             assert worker["queues"] == ["ovens"]

@@ -25,7 +25,9 @@ def test_the_printed_address_says_where_everything_is_and_the_page_has_every_rou
     run(test)
 
 
-@pytest.mark.parametrize("path", ["/api/v1", "/api/v1/", "/docs", "/openapi.json", "/health/live", "/health/ready"])
+@pytest.mark.parametrize(
+    "path", ["/api/v1", "/api/v1/", "/docs", "/openapi.json", "/health/live", "/health/ready"]
+)
 def test_what_anyone_may_read_answers_a_check_that_wants_no_body(path: str) -> None:
     async def test(api: Caller) -> None:
         assert (await api.http.head(f"http://localhost{path}")).status_code == 200

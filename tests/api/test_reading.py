@@ -18,18 +18,24 @@ def test_a_list_is_read_page_by_page_in_any_order() -> None:
     async def test(api: Caller) -> None:
         names = [f"p-{number}" for number in range(7)]
         for name in names:
-            await api.start(name, attributes={"tenant": "a" if name < "p-4" else "b", "weight": int(name[-1])})
+            await api.start(
+                name, attributes={"tenant": "a" if name < "p-4" else "b", "weight": int(name[-1])}
+            )
         for sort in ("started_at", "workflow_id", "updated_at"):
             for order, wanted in (("desc", names[::-1]), ("asc", names)):
                 found, cursor = list[str](), cast("Any", "")
                 while cursor is not None:
-                    page = await api.get("/workflows", params={"sort": sort, "order": order, "limit": 3, "cursor": cursor})
+                    page = await api.get(
+                        "/workflows", params={"sort": sort, "order": order, "limit": 3, "cursor": cursor}
+                    )
                     found, cursor = found + ids(page), page["next"]
                 if sort != "updated_at":
                     assert found == wanted
                 assert sorted(found) == names
         assert ids(await api.get('/workflows?attribute=tenant:"b"&attribute=weight:5')) == ["p-5"]
-        assert sorted(ids(await api.get("/workflows?attribute=tenant:a"))) == names[:4], "what is no JSON is text"
+        assert sorted(ids(await api.get("/workflows?attribute=tenant:a"))) == names[:4], (
+            "what is no JSON is text"
+        )
         assert ids(await api.get("/workflows?status=completed&status=failed")) == []
         assert len(ids(await api.get("/workflows?type=Parcel&started_after=2020-01-01T00:00:00Z"))) == 7
         assert ids(await api.get("/workflows?type=Parcel&started_before=2020-01-01T00:00:00%2B02:00")) == []
@@ -90,7 +96,10 @@ def test_a_cursor_belongs_to_its_sort() -> None:
         for number in range(2):
             await api.start(f"p-{number}")
         cursor = (await api.get("/workflows?limit=1"))["next"]
-        assert "sorted by 'started_at'" in (await api.get(f"/workflows?sort=workflow_id&cursor={cursor}", 422))["detail"]
+        assert (
+            "sorted by 'started_at'"
+            in (await api.get(f"/workflows?sort=workflow_id&cursor={cursor}", 422))["detail"]
+        )
 
     run(test)
 
@@ -120,7 +129,12 @@ def test_the_document_has_every_route_with_an_example_and_its_role() -> None:
             operation = operations[route.method, route.path]
             assert operation["x-perdure-role"] == route.role.value
             assert operation["summary"]
-        assert document["components"]["schemas"]["Problem"]["required"] == ["type", "title", "status", "detail"]
+        assert document["components"]["schemas"]["Problem"]["required"] == [
+            "type",
+            "title",
+            "status",
+            "detail",
+        ]
         start = operations["POST", "/workflows"]["requestBody"]["content"]["application/json"]
         assert start["example"]["id"] == "order-1"
         assert len({operation["operationId"] for operation in operations.values()}) == len(operations)

@@ -1,4 +1,5 @@
-"""Who comes again to a stream is told what has changed meanwhile: all of it, page by page, from far enough back."""
+"""Who comes again to a stream is told what has changed meanwhile: all of it, page by page, from far
+enough back."""
 
 from __future__ import annotations
 
@@ -76,7 +77,9 @@ def test_a_list_is_resumed_from_a_minute_before_the_last_event() -> None:
     resumed(tables, test)
 
 
-def test_a_long_list_is_resumed_page_by_page_each_workflow_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_list_is_resumed_page_by_page_each_workflow_once_and_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(streams, "PAGE_LIMIT", 3)
     names = [f"w-{number}" for number in range(9)]
     tables = Tables(*(state(name, BEGIN + at // 2) for at, name in enumerate(names)))
@@ -91,13 +94,17 @@ def test_what_has_left_the_filter_meanwhile_is_told_too() -> None:
     tables = Tables(state("ended", BEGIN, Status.COMPLETED), state("open", BEGIN + 1))
 
     async def test(api: Caller) -> None:
-        assert await told(api, "/workflows/events?status=running", str(BEGIN), 2) == [("left", "ended"), ("state", "open")]
+        assert await told(api, "/workflows/events?status=running", str(BEGIN), 2) == [
+            ("left", "ended"),
+            ("state", "open"),
+        ]
 
     resumed(tables, test)
 
 
 def test_what_changes_while_the_pages_are_read_is_told_to_who_is_cut_off_then() -> None:
-    """The last id of a resumed list must not promise what was told during it and may not have been sent."""
+    """The last id of a resumed list must not promise what was told during it and may not have been
+    sent."""
     tables = Tables(state("old", BEGIN))
 
     async def test(api: Caller) -> None:
@@ -171,7 +178,11 @@ def test_a_viewer_who_comes_again_is_told_no_payload() -> None:
     tables = Tables(replace(state("a", BEGIN), view=b'"secret"', reason="secret"))
 
     async def test(api: Caller) -> None:
-        for path, last in (("/workflows/events", str(BEGIN)), ("/workflows/a/events", str(BEGIN)), ("/workflows/a/events", "")):
+        for path, last in (
+            ("/workflows/events", str(BEGIN)),
+            ("/workflows/a/events", str(BEGIN)),
+            ("/workflows/a/events", ""),
+        ):
             async with watching(api, path, Last_Event_ID=last) as stream:
                 _, kind, data = await stream.event()
                 assert (kind, data["view"], data["reason"]) == ("state", None, None), path
@@ -259,7 +270,10 @@ def test_a_feed_tells_more_than_a_page_of_changes_each_once(monkeypatch: pytest.
     names = [f"w-{number}" for number in range(8)]
 
     async def test(found: list[str], _: Any) -> None:
-        written.states = {**written.states, **{name: state(name, 8 + at // 4) for at, name in enumerate(names)}}
+        written.states = {
+            **written.states,
+            **{name: state(name, 8 + at // 4) for at, name in enumerate(names)},
+        }
         await until(found, names)
         written.states["old-1"] = state("old-1", 10)
         await until(found, [*names, "old-1"])

@@ -1,4 +1,5 @@
-"""Every route with every kind of credential. A route that is not in `ROLES` fails the first test: say there who may."""
+"""Every route with every kind of credential. A route that is not in `ROLES` fails the first test:
+say there who may."""
 
 from __future__ import annotations
 
@@ -19,7 +20,16 @@ from perdure.api.auth.security import Security, Unsecured
 from perdure.api.roles import Role
 from perdure.client.listing import ListQuery
 from perdure.ports.audit import AuditEntry
-from tests.api.identity import NOW, STRANGER, Reports, claims, signed, signed_with_public_key, tokens, unsigned
+from tests.api.identity import (
+    NOW,
+    STRANGER,
+    Reports,
+    claims,
+    signed,
+    signed_with_public_key,
+    tokens,
+    unsigned,
+)
 from tests.api.served import api
 
 VIEWER, READER, OPERATOR, ADMIN = Role
@@ -128,11 +138,17 @@ class Walk:
         security = Security("shop", api_keys=keys, tokens=tokens())
         async with api(security, audit=AuditLog(trail)) as caller:
             self.routes = routes_of(caller.app)
-            credentials = {**self.unknown, **self.elsewhere, **{name: each for name, (_, each) in self.roles.items()}}
+            credentials = {
+                **self.unknown,
+                **self.elsewhere,
+                **{name: each for name, (_, each) in self.roles.items()},
+            }
             for name, credential in credentials.items():
                 for method, path in ROLES:
                     self.found[(method, path), name] = await call(caller.app, method, path, credential, name)
-            self.started = {state.workflow_id for state in caller.platform.reader().list(ListQuery(limit=1000))}
+            self.started = {
+                state.workflow_id for state in caller.platform.reader().list(ListQuery(limit=1000))
+            }
         self.kept = [kept.entry for kept in trail.entries(10_000)]
 
 
@@ -151,9 +167,13 @@ def routes_of(app: Any) -> set[tuple[str, str]]:
     return found
 
 
-async def call(app: Any, method: str, path: str, credential: str, name: str) -> tuple[int, dict[str, str], Any]:
+async def call(
+    app: Any, method: str, path: str, credential: str, name: str
+) -> tuple[int, dict[str, str], Any]:
     """Ask, up to the first part of the answer: some go on for ever."""
-    body = json.dumps({"type": "Parcel", "id": f"by {name}", "args": ["box"]} if path == f"{V1}/workflows" else {}).encode()
+    body = json.dumps(
+        {"type": "Parcel", "id": f"by {name}", "args": ["box"]} if path == f"{V1}/workflows" else {}
+    ).encode()
     filled = path.format(id="nobody", name="where", number="1", position="0-0")
     headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     if credential:
@@ -246,7 +266,10 @@ def test_the_audit_log_has_every_action_of_everybody_who_is_known_and_none_of_a_
     assert {entry.role for entry in walk.kept if " viewer" in entry.who} == {"viewer"}
     starts = [entry for entry in walk.kept if entry.status == 201]
     assert {entry.target for entry in starts} == walk.started
-    assert all(entry.detail == "Parcel" and entry.request_id and entry.role in {"operator", "admin"} for entry in starts)
+    assert all(
+        entry.detail == "Parcel" and entry.request_id and entry.role in {"operator", "admin"}
+        for entry in starts
+    )
 
 
 def test_the_description_names_the_role_of_every_route_that_wants_one(walk: Walk) -> None:
@@ -283,7 +306,9 @@ def test_without_authentication_pages_of_other_sites_are_refused_on_every_route_
                 filled = path.removeprefix(V1).format(id="nobody", name="where", number="1", position="0-0")
                 rebound = await caller.http.request(method, filled, headers={"host": "evil.example"})
                 assert rebound.status_code == 421, path
-                crossed = await caller.http.request(method, filled, headers={"origin": "https://evil.example"})
+                crossed = await caller.http.request(
+                    method, filled, headers={"origin": "https://evil.example"}
+                )
                 assert crossed.status_code == 403, path
                 assert "access-control-allow-origin" not in crossed.headers
 

@@ -1,4 +1,5 @@
-"""Server-sent events: nothing is missed, over reconnects either; slow readers are cut; a server that stops says so."""
+"""Server-sent events: nothing is missed, over reconnects either; slow readers are cut; a server
+that stops says so."""
 
 from __future__ import annotations
 
@@ -36,7 +37,10 @@ class Stream:
         self._gone = asyncio.Event()
         self.status = 0
         path, _, query = path.partition("?")
-        raw = [(name.lower().encode(), value.encode()) for name, value in {"host": "localhost", **headers}.items()]
+        raw = [
+            (name.lower().encode(), value.encode())
+            for name, value in {"host": "localhost", **headers}.items()
+        ]
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "path": f"/api/v1{path}",
             "raw_path": f"/api/v1{path}".encode(), "query_string": query.encode(), "root_path": "", "headers": raw,
@@ -62,7 +66,9 @@ class Stream:
                 async with asyncio.timeout(20):
                     self._rest += await self._parts.get()
             head, _, self._rest = self._rest.partition(b"\n\n")
-            fields = dict(line.split(": ", 1) for line in head.decode().splitlines() if not line.startswith(":"))
+            fields = dict(
+                line.split(": ", 1) for line in head.decode().splitlines() if not line.startswith(":")
+            )
             if "event" in fields:
                 return fields.get("id", ""), fields["event"], json.loads(fields["data"])
 
@@ -149,7 +155,9 @@ def test_a_list_is_watched_over_reconnects() -> None:
         moment = last.partition("-")[0]
         async with watching(api, "/workflows/events?id_prefix=p-", Last_Event_ID=moment) as stream:
             await_both = {(await stream.event())[2]["id"] for _ in range(2)}
-            assert await_both == {"p-1", "p-2"}, "what another process has told is found by its moment, and may come once more"
+            assert await_both == {"p-1", "p-2"}, (
+                "what another process has told is found by its moment, and may come once more"
+            )
         await api.get("/workflows/events?sort=started_at", 422)
 
     run(test)
@@ -211,7 +219,9 @@ def test_a_workflow_that_leaves_the_filter_is_told_of_once_more_and_a_deleted_on
         assert re.findall(rb"event: (\w+)", await watch.next()) == [b"state", b"left"]
         hub.publish([("a", state("a", 3, Status.FAILED))])
         hub.publish([("c", state("c", 4)), ("c", None)])
-        assert re.findall(rb"event: (\w+)", await watch.next()) == [b"state", b"deleted"], "that it is not there is told once"
+        assert re.findall(rb"event: (\w+)", await watch.next()) == [b"state", b"deleted"], (
+            "that it is not there is told once"
+        )
         hub.remove(watch)
         assert len(hub) == 0
 
@@ -220,7 +230,11 @@ def test_a_workflow_that_leaves_the_filter_is_told_of_once_more_and_a_deleted_on
 
 def test_a_workflow_that_was_there_before_the_reader_came_leaves_the_filter_too() -> None:
     async def main() -> None:
-        hub, running, refunds = Hub(), Watch("", ListQuery(statuses=("running",))), Watch("", ListQuery(types=("Refund",)))
+        hub, running, refunds = (
+            Hub(),
+            Watch("", ListQuery(statuses=("running",))),
+            Watch("", ListQuery(types=("Refund",))),
+        )
         hub.add(running)
         hub.add(refunds)
         hub.publish([("old", state("old", 5, Status.COMPLETED)), ("r", state("r", 6))])
@@ -240,7 +254,9 @@ def test_a_slow_reader_is_cut_and_told_so(monkeypatch: pytest.MonkeyPatch) -> No
         hub.add(other)
         hub.publish([("a", state("a", at)) for at in range(1, hubs.QUEUE + 50)])
         assert watch.is_cut
-        assert await watch.next() == hubs.CUT, "what waited is dropped: who comes again is told what has changed since"
+        assert await watch.next() == hubs.CUT, (
+            "what waited is dropped: who comes again is told what has changed since"
+        )
         assert watch.is_over
         assert (watch.size, hub.waiting) == (0, 0)
         monkeypatch.setattr(hubs, "HEARTBEAT_S", 0.01)
@@ -267,7 +283,10 @@ def test_what_has_changed_since_is_known_while_the_hub_remembers_it(monkeypatch:
     hub = Hub()
     begin = EventId(0, hub.epoch, hub.number)
     hub.publish([("a", state("a", 1)), ("b", state("b", 2)), ("a", state("a", 3))])
-    assert [(each, found and found.updated_at) for _, each, found in hub.since(begin) or []] == [("b", 2), ("a", 3)], "each once"
+    assert [(each, found and found.updated_at) for _, each, found in hub.since(begin) or []] == [
+        ("b", 2),
+        ("a", 3),
+    ], "each once"
     assert hub.since(EventId(0, "00000000", hub.number)) is None, "another process has told it"
     assert hub.since(EventId(0, hub.epoch, hub.number + 1)) is None
     hub.publish([(name, state(name, 4)) for name in "cde"])
@@ -277,7 +296,9 @@ def test_what_has_changed_since_is_known_while_the_hub_remembers_it(monkeypatch:
     assert hub.current("e") == state("e", 4)
 
 
-def test_what_was_told_just_before_is_told_to_who_reads_tables_that_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_told_just_before_is_told_to_who_reads_tables_that_are_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     hub = Hub()
     hub.publish([("a", state("a", 1)), ("b", state("b", 2))])
     assert [each for _, each, _ in hub.lately()] == ["a", "b"]
@@ -319,7 +340,9 @@ def test_what_the_reader_knows_already_is_not_told_again_though_clocks_stand_sti
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("text", ["", "x", "1-2", "-1", "1-5f0c2b9a", "1-5f0c2b9a-", "1-5F0C2B9A-3", "1" * 19, "1\n", "\u0661"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "1-2", "-1", "1-5f0c2b9a", "1-5f0c2b9a-", "1-5F0C2B9A-3", "1" * 19, "1\n", "\u0661"]
+)
 def test_an_id_that_no_stream_has_given_is_none(text: str) -> None:
     assert EventId.parse(text) is None
 
@@ -376,7 +399,13 @@ def test_polling_finds_every_change_once_though_clocks_stand_still() -> None:
 
 
 def test_versions_grow_by_moment_then_run_then_events() -> None:
-    states = [state("a", 1), state("a", 2), state("a", 2, length=5), replace(state("a", 2), run_id="s"), state("a", 3)]
+    states = [
+        state("a", 1),
+        state("a", 2),
+        state("a", 2, length=5),
+        replace(state("a", 2), run_id="s"),
+        state("a", 3),
+    ]
     assert sorted(states, key=version_of) == states
 
 
@@ -395,15 +424,21 @@ def test_who_comes_again_after_another_process_is_told_all_that_changed_within_t
     assert streams.OVERLAP_US >= 60_000_000, "longer than a transaction may be open"
 
     async def test(api: Caller) -> None:
-        async with watching(api, "/workflows/events?type=Order", Last_Event_ID=f"{last}-00000000-7") as stream:
+        async with watching(
+            api, "/workflows/events?type=Order", Last_Event_ID=f"{last}-00000000-7"
+        ) as stream:
             events = [await stream.event() for _ in told]
             api.app.hub.publish([("new", state("new", last + 2))])
             assert (await stream.event())[2]["id"] == "new", "and then what changes"
         found = [event[2]["id"] for event in events]
-        assert sorted(found) == sorted(each.workflow_id for each in told), "of one moment over several pages, too"
+        assert sorted(found) == sorted(each.workflow_id for each in told), (
+            "of one moment over several pages, too"
+        )
         moments = [int(event[0].partition("-")[0]) for event in events]
         assert moments == sorted(moments), "who is cut off in between begins where they were"
-        assert {event[0] for event in events} == {str(moment) for moment in moments}, "ids are moments only until then"
+        assert {event[0] for event in events} == {str(moment) for moment in moments}, (
+            "ids are moments only until then"
+        )
 
     run(test, reader=written)
 
@@ -440,7 +475,9 @@ def test_an_event_is_encoded_once_for_all_who_wait_for_it() -> None:
     assert hub.waiting == 0
 
 
-def test_when_all_that_waits_is_too_much_those_who_are_furthest_behind_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_all_that_waits_is_too_much_those_who_are_furthest_behind_are_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(hubs, "WAITING_BYTES", 3_000_000)
 
     async def main() -> None:
@@ -469,7 +506,9 @@ def test_an_event_of_which_a_part_was_sent_is_not_ended_when_its_reader_is_cut()
         hub.publish([("a", large("a", 1))])
         assert len(await watch.next()) == SLICE
         watch.cut()
-        assert (await watch.next(), watch.is_over) == (b"", True), "a reader would take an end of it for an event"
+        assert (await watch.next(), watch.is_over) == (b"", True), (
+            "a reader would take an end of it for an event"
+        )
         assert (watch.size, hub.waiting) == (0, 0)
 
     asyncio.run(main())

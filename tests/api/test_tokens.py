@@ -45,10 +45,13 @@ def verify(token: str, **options: Any) -> Principal:
 
 @pytest.mark.parametrize(("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256"), (ED, "Ed25519")])
 def test_a_token_of_the_provider_says_who_and_what(key: Any, algorithm: str) -> None:
-    assert verify(signed(claims("operator"), key, algorithm)) == Principal("oidc:ada", Role.OPERATOR, ("shop",))
+    assert verify(signed(claims("operator"), key, algorithm)) == Principal(
+        "oidc:ada", Role.OPERATOR, ("shop",)
+    )
 
 
-@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # it is signed here under the old name, as most providers do
+# it is signed here under the old name, as most providers do
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 def test_the_old_name_of_ed25519_is_understood() -> None:
     assert verify(signed(claims("reader"), ED, "EdDSA")).role is Role.READER
 
@@ -125,7 +128,10 @@ def test_the_highest_role_that_is_ours_counts(roles: Any, role: Role | None) -> 
 def test_claims_may_lie_in_objects_or_have_dots_in_their_names() -> None:
     provider = Provider(ISSUER, AUDIENCE, "realm_access.roles", "https://shop.example/namespaces")
     content = claims(
-        roles=None, realm_access={"roles": ["perdure:admin"]}, namespaces=None, **{"https://shop.example/namespaces": "a b"}
+        roles=None,
+        realm_access={"roles": ["perdure:admin"]},
+        namespaces=None,
+        **{"https://shop.example/namespaces": "a b"},
     )
     assert verify(signed(content), provider=provider) == Principal("oidc:ada", Role.ADMIN, ("a", "b"))
 
@@ -193,20 +199,32 @@ def test_a_provider_that_was_never_reached_is_no_fault_of_the_token() -> None:
 @pytest.mark.filterwarnings("ignore:Key size")  # the weak one is made here
 def test_secret_and_weak_keys_of_a_document_are_passed_over() -> None:
     async def main() -> bytes:
-        return await Published([OctKey.generate_key(256, {"kid": "oct"}), RSA, RSAKey.generate_key(1024, {"kid": "weak"})])()
+        return await Published(
+            [OctKey.generate_key(256, {"kid": "oct"}), RSA, RSAKey.generate_key(1024, {"kid": "weak"})]
+        )()
 
     assert [key.get("kid") for key in keys_of(asyncio.run(main()))] == ["rsa-1"]
 
 
 @pytest.mark.parametrize(
-    "document", [b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": [{"kty": "RSA"}]}', b'{"keys": [{"kty": "oct", "k": "AA"}]}']
+    "document",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"keys": []}',
+        b'{"keys": [{"kty": "RSA"}]}',
+        b'{"keys": [{"kty": "oct", "k": "AA"}]}',
+    ],
 )
 def test_a_document_without_keys_is_none(document: bytes) -> None:
     with pytest.raises(UsageError, match="JWKS"):
         keys_of(document)
 
 
-@pytest.mark.parametrize("url", ["http://login.shop.example/keys", "file:///etc/keys", "ftp://127.0.0.1/keys"])
+@pytest.mark.parametrize(
+    "url", ["http://login.shop.example/keys", "file:///etc/keys", "ftp://127.0.0.1/keys"]
+)
 def test_keys_come_over_https_only(url: str) -> None:
     with pytest.raises(UsageError, match="https"):
         of_url(url)
@@ -267,13 +285,18 @@ def test_a_description_of_another_provider_is_not_followed(provider: str) -> Non
     ],
 )
 def test_a_description_that_leads_nowhere_is_refused(provider: str, described: bytes) -> None:
-    IdentityProvider.pages["/.well-known/openid-configuration"] = (200, described.replace(b"%s", provider.encode()))
+    IdentityProvider.pages["/.well-known/openid-configuration"] = (
+        200,
+        described.replace(b"%s", provider.encode()),
+    )
     with pytest.raises(UsageError):
         asyncio.run(of_issuer(provider)())
 
 
 @pytest.mark.parametrize(("status", "size"), [(500, 10), (404, 0), (302, 0), (200, 300_000)])
-def test_a_provider_that_fails_sends_elsewhere_or_goes_on_and_on_gives_no_keys(provider: str, status: int, size: int) -> None:
+def test_a_provider_that_fails_sends_elsewhere_or_goes_on_and_on_gives_no_keys(
+    provider: str, status: int, size: int
+) -> None:
     IdentityProvider.pages["/odd"] = (status, b"x" * size)
     with pytest.raises(OSError, match="answered"):
         asyncio.run(of_url(f"{provider}/odd")())

@@ -96,7 +96,9 @@ def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         await asyncio.Event().wait()
 
     async def test(api: Caller) -> None:
-        problem = await api.ask("POST", "/workflows", 408, content=slow(), headers={"content-type": "application/json"})
+        problem = await api.ask(
+            "POST", "/workflows", 408, content=slow(), headers={"content-type": "application/json"}
+        )
         assert kind_of(problem) == "request-timeout"
 
     run(test)
@@ -123,8 +125,13 @@ def test_what_cannot_be_read_or_followed_is_not_ready() -> None:
     async def test(api: Caller) -> None:
         assert kind_of(await api.get("/workflows/p-1", 503)) == "unavailable"
         answer = await api.http.get("http://localhost/health/ready")
-        assert (answer.status_code, answer.json()) == (503, {"is_ready": False, "reason": "the database is down"})
-        assert (await api.http.get("http://localhost/health/live")).status_code == 200, "restarting it would not help"
+        assert (answer.status_code, answer.json()) == (
+            503,
+            {"is_ready": False, "reason": "the database is down"},
+        )
+        assert (await api.http.get("http://localhost/health/live")).status_code == 200, (
+            "restarting it would not help"
+        )
 
     run(test, reader=Reader(InfrastructureError("the database is down")), feed=Feed())
 

@@ -1,4 +1,5 @@
-"""Runs Python's own tests of asyncio on the loop of a run, with virtual time; prints what came of it as JSON.
+"""Runs Python's own tests of asyncio on the loop of a run, with virtual time; prints what came of
+it as JSON.
 
 A script, for any Python: `python suite.py test_locks test_queues …`.
 """
@@ -28,7 +29,8 @@ stock_loop: Any = asyncio.BaseEventLoop
 
 
 class SuiteLoop(RunLoop, abstract_loop):  # type: ignore[misc]
-    """`RunLoop`, and what a driver of tests needs of a loop: to be run, stopped and closed, and time that jumps."""
+    """`RunLoop`, and what a driver of tests needs of a loop: to be run, stopped and closed, and
+    time that jumps."""
 
     def __init__(self, generate: Callable[[], Generator[float, float]] | None = None) -> None:
         super().__init__("suite")
@@ -66,7 +68,9 @@ class SuiteLoop(RunLoop, abstract_loop):  # type: ignore[misc]
             if not self.timers.waiting:
                 raise RuntimeError("nothing is ready, and nothing ever will be")
             self.now = max(self.now, min(map(self._due, self.timers.waiting)))
-        for number in sorted((n for n in self.timers.waiting if self._due(n) <= self.now), key=lambda n: (self._due(n), n)):
+        for number in sorted(
+            (n for n in self.timers.waiting if self._due(n) <= self.now), key=lambda n: (self._due(n), n)
+        ):
             self.fire_timer(number)
         for _ in range(len(self._ready)):
             handle = self._ready.popleft()
@@ -76,7 +80,11 @@ class SuiteLoop(RunLoop, abstract_loop):  # type: ignore[misc]
                 except (KeyboardInterrupt, SystemExit):
                     raise
                 except BaseException as error:
-                    told = {"message": f"Exception in callback {handle.callback}", "exception": error, "handle": handle}
+                    told = {
+                        "message": f"Exception in callback {handle.callback}",
+                        "exception": error,
+                        "handle": handle,
+                    }
                     self.call_exception_handler(told)
             del handle
         if self._generator is not None:
@@ -93,7 +101,9 @@ class SuiteLoop(RunLoop, abstract_loop):  # type: ignore[misc]
         if self._is_closed:
             raise RuntimeError("Event loop is closed")
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(firstiter=self._generators.append, finalizer=lambda each: self.create_task(each.aclose()))
+        sys.set_asyncgen_hooks(
+            firstiter=self._generators.append, finalizer=lambda each: self.create_task(each.aclose())
+        )
         _set_running_loop(self)
         self._is_running = True
         try:
@@ -220,11 +230,16 @@ def _context_of(handle: Handle) -> Any:
 
 
 def run(module: str) -> dict[str, Any]:
-    """Run one module of tests: how many there were, and the names and reasons of those that did not pass."""
-    tests = unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(f"test.test_asyncio.{module}"))
+    """Run one module of tests: how many there were, and the names and reasons of those that did not
+    pass."""
+    tests = unittest.defaultTestLoader.loadTestsFromModule(
+        importlib.import_module(f"test.test_asyncio.{module}")
+    )
     result = unittest.TestResult()
     tests.run(result)
-    lost = [(each.id().removeprefix("test.test_asyncio."), text) for each, text in result.failures + result.errors]
+    lost = [
+        (each.id().removeprefix("test.test_asyncio."), text) for each, text in result.failures + result.errors
+    ]
     return {"run": result.testsRun, "skipped": len(result.skipped), "lost": dict(lost)}
 
 

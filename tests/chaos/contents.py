@@ -1,4 +1,5 @@
-"""What the topics of a namespace hold, decoded: what the checks look at. Where it came from is no matter of theirs."""
+"""What the topics of a namespace hold, decoded: what the checks look at. Where it came from is no
+matter of theirs."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ class Found:
 
 
 class Commit(NamedTuple):
-    """A committed offset of the engines' group, as the broker wrote it down; `owner` is its metadata."""
+    """A committed offset of the engines' group, as the broker wrote it down; `owner` is its
+    metadata."""
 
     partition: int
     offset: int
@@ -88,7 +90,8 @@ class Contents:
         stable_ends: how far a reader of committed records gets.
         engine_offsets: the engines' committed offsets, by partition of commands.
         task_offsets: the workers', by place.
-        commits: every commit of the engines' group, of one partition in their order; empty when it could not be read.
+        commits: every commit of the engines' group, of one partition in their order; empty when it
+            could not be read.
         read_at_us: when.
         notes: what could not be looked at, in words.
     """
@@ -120,7 +123,8 @@ class Decoded:
         commands: in the order of each partition.
         tasks: by token, where each lies.
         deleted: runs of which there are tombstones.
-        unreadable: records that are not what their topic holds. Of commands they are for the dead letters, and no violation.
+        unreadable: records that are not what their topic holds. Of commands they are for the dead
+            letters, and no violation.
     """
 
     def __init__(self, contents: Contents) -> None:

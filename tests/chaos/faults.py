@@ -69,7 +69,8 @@ def plan_faults(seed: int, seconds: float, brokers: int) -> list[Fault]:
     Args:
         seed: the same plan for the same seed.
         seconds: they all are over by then, but for what has to wait for a broker to be back.
-        brokers: with fewer than three none is touched: a single one killed in mid-commit can hang for ever (docs/internals/kafka.md).
+        brokers: with fewer than three none is touched: a single one killed in mid-commit can hang
+            for ever (docs/internals/kafka.md).
     """
     dice = random.Random(seed)
     choices = [each for each in _CHOICES if each[0] is not Who.BROKER or brokers >= 3]
@@ -83,7 +84,9 @@ def plan_faults(seed: int, seconds: float, brokers: int) -> list[Fault]:
         index = dice.randrange(brokers if who is Who.BROKER else 2)
         faults.append(Fault(at_s, kind, who, index, _lasts_s(dice, who, kind)))
         if who is Who.BROKER and kind is Kind.KILL and dice.random() < TOGETHER:
-            faults.append(Fault(at_s + dice.uniform(0, 0.05), kind, Who.ENGINE, dice.randrange(2), dice.uniform(0, 2)))
+            faults.append(
+                Fault(at_s + dice.uniform(0, 0.05), kind, Who.ENGINE, dice.randrange(2), dice.uniform(0, 2))
+            )
         at_s += dice.uniform(1, 7)
     return sorted(faults, key=lambda fault: fault.at_s)
 
@@ -93,4 +96,8 @@ def _lasts_s(dice: random.Random, who: Who, kind: Kind) -> float:
         return 0.0
     if kind is Kind.FREEZE:
         return dice.choice((dice.uniform(0.5, 4), dice.uniform(7, 14)))
-    return dice.choice((0.0, dice.uniform(0.2, 2), dice.uniform(2, 9))) if who is not Who.BROKER else dice.uniform(0.5, 4)
+    return (
+        dice.choice((0.0, dice.uniform(0.2, 2), dice.uniform(2, 9)))
+        if who is not Who.BROKER
+        else dice.uniform(0.5, 4)
+    )

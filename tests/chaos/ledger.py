@@ -11,7 +11,8 @@ from typing import Any
 from tests.chaos.contents import Violation
 
 EXPECTED = {"completed": {"charge": 1, "deliver": 1, "refund": 0}, "cancelled": {}}
-"""How often each must have been done, of an order that ended so; of those that are not named, at most once."""
+"""How often each must have been done, of an order that ended so; of those that are not named, at
+most once."""
 
 
 def check_ledger(ledger: Path, journal: Path) -> tuple[list[Violation], dict[str, int]]:
@@ -22,7 +23,9 @@ def check_ledger(ledger: Path, journal: Path) -> tuple[list[Violation], dict[str
         what, order_id, key = line.split()
         keys[order_id, what].add(key)
         done += 1
-    lines: list[dict[str, Any]] = [json.loads(line) for line in journal.read_text().splitlines() if line.endswith("}")]
+    lines: list[dict[str, Any]] = [
+        json.loads(line) for line in journal.read_text().splitlines() if line.endswith("}")
+    ]
     closed = [line for line in lines if "closed" in line]
     violations = [violation for line in closed for violation in _check_order(line, keys)]
     violations += [
@@ -51,10 +54,14 @@ def _check_order(line: dict[str, Any], keys: dict[tuple[str, str], set[str]]) ->
         wanted = EXPECTED[status].get(what)
         if len(its_keys) > 1 or (wanted is not None and len(its_keys) != wanted):
             yield Violation(
-                "ledger", order_id, f"is {status}, and {what} was done under {len(its_keys)} keys: {sorted(its_keys)}"
+                "ledger",
+                order_id,
+                f"is {status}, and {what} was done under {len(its_keys)} keys: {sorted(its_keys)}",
             )
     if status == "completed" and found["charge"] != {line["key"]}:
-        yield Violation("ledger", order_id, f"its result is {line['key']!r}, and it was charged as {found['charge']}")
+        yield Violation(
+            "ledger", order_id, f"its result is {line['key']!r}, and it was charged as {found['charge']}"
+        )
     if status == "cancelled" and found["charge"] and not found["refund"]:
         yield Violation("ledger", order_id, "was charged, cancelled and never refunded")
 

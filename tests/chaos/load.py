@@ -1,7 +1,9 @@
-"""A client process of the chaos run: starts orders, confirms them, cancels some, waits for the end of each; never gives up.
+"""A client process of the chaos run: starts orders, confirms them, cancels some, waits for the end
+of each; never gives up.
 
-A request that nobody answers is sent again under the same request id. What was acknowledged is written to the journal, a JSON object a
-line, when the answer has come, and what became of each order.
+A request that nobody answers is sent again under the same request id. What was acknowledged is
+written to the journal, a JSON object a line, when the answer has come, and what became of each
+order.
 
     python -m tests.chaos.load URL JOURNAL SEED SECONDS RATE
 """
@@ -83,9 +85,15 @@ class Shop:
         for each in range(plan.confirmations):
             await asyncio.sleep(dice.uniform(0, 1.5))
             if is_cancelled and each == 0:
-                await self.ask(cm.CancelWorkflow(workflow_id, request_id=f"{workflow_id}/cancel", reason="changed my mind"))
+                await self.ask(
+                    cm.CancelWorkflow(
+                        workflow_id, request_id=f"{workflow_id}/cancel", reason="changed my mind"
+                    )
+                )
                 continue
-            await self.ask(cm.SignalWorkflow(workflow_id, request_id=f"{workflow_id}/confirm-{each}", name="confirm"))
+            await self.ask(
+                cm.SignalWorkflow(workflow_id, request_id=f"{workflow_id}/confirm-{each}", name="confirm")
+            )
         closed = await self.ask(cm.AwaitWorkflow(workflow_id, reply.run_id, f"{workflow_id}/await"), 15.0)
         assert isinstance(closed, Closed), closed
         key = json.loads(closed.result) if closed.result else ""
@@ -93,7 +101,11 @@ class Shop:
 
     def _note(self, command: cm.Request, reply: AnyReply) -> None:
         if isinstance(reply, Accepted):
-            acknowledged = {"request_id": command.request_id, "workflow_id": command.workflow_id, "run_id": reply.run_id}
+            acknowledged = {
+                "request_id": command.request_id,
+                "workflow_id": command.workflow_id,
+                "run_id": reply.run_id,
+            }
             self._journal.write(acknowledged=acknowledged, is_new=reply.is_new)
         elif isinstance(reply, Refused):
             self._journal.write(refused=command.request_id, code=reply.code, message=reply.message)
@@ -118,7 +130,9 @@ async def run(url: str, journal: Journal, seed: int, seconds: float, rate: float
     while time.monotonic() < until:
         number += 1
         its_dice = random.Random(dice.randrange(1 << 60))
-        order = asyncio.create_task(shop.order(number, plan_of(its_dice), its_dice, is_cancelled=its_dice.random() < 0.15))
+        order = asyncio.create_task(
+            shop.order(number, plan_of(its_dice), its_dice, is_cancelled=its_dice.random() < 0.15)
+        )
         orders.add(order)
         all_orders.append(order)
         order.add_done_callback(orders.discard)

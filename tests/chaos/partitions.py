@@ -1,4 +1,5 @@
-"""What must hold of every partition: I2 and I4. Each event has its cause among the commands that its transaction took, and no other."""
+"""What must hold of every partition: I2 and I4. Each event has its cause among the commands that
+its transaction took, and no other."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def _check_inputs(decoded: Decoded) -> Iterator[Violation]:
             if record.input_partition != partition:
                 yield Violation("I4", str(found), f"its input lies on partition {record.input_partition}")
             if record.input_offset < current:
-                yield Violation("I4", str(found), f"its input is {record.input_offset}, after one of {current}")
+                yield Violation(
+                    "I4", str(found), f"its input is {record.input_offset}, after one of {current}"
+                )
             if record.at < at:
                 yield Violation("I4", str(found), f"`at` is {record.at}, after {at}")
             if record.input_offset > current:
@@ -69,23 +72,34 @@ class Causes:
                 if token and is_all_there:
                     yield from self._check_completed(event, each.number, token, before, current)
             elif isinstance(each, OF_REQUESTS) and each.request_id and is_all_there:
-                offsets = self._requests.get((found.partition, each.request_id), [])  # none: of a client in the engine's process
+                # none: of a client in the engine's process
+                offsets = self._requests.get((found.partition, each.request_id), [])
                 if offsets and not _lies_in(offsets, before, current):
                     yield Violation(
                         "I4",
                         f"{record.workflow_id}/{record.run_id}",
-                        f"{type(each).__name__} in {found} is of the commands {before + 1} to {current}; its request "
+                        f"{type(each).__name__} in {found} is of the commands {before + 1} to {current}; "
+                        "its request "
                         f"{each.request_id!r} lies at {offsets}",
                     )
 
-    def _check_completed(self, event: Event, number: int, token: str, before: int, current: int) -> Iterator[Violation]:
+    def _check_completed(
+        self, event: Event, number: int, token: str, before: int, current: int
+    ) -> Iterator[Violation]:
         found, record = event
         offsets = self._reports.get((record.run_id, number, token), [])
         if not _lies_in(offsets, before, current):
             where = f"{record.workflow_id}/{record.run_id}"
-            what = f"its report lies at {offsets}" if offsets else "no worker has reported it under the token of its attempt"
+            what = (
+                f"its report lies at {offsets}"
+                if offsets
+                else "no worker has reported it under the token of its attempt"
+            )
             yield Violation(
-                "I2", where, f"activity {number} is completed in {found} by the commands {before + 1} to {current}: {what}"
+                "I2",
+                where,
+                f"activity {number} is completed in {found} by the commands {before + 1} to {current}: "
+                f"{what}",
             )
 
 
@@ -111,12 +125,18 @@ def _check_commits(decoded: Decoded) -> Iterator[Violation]:
             contents.engine_offsets.get(partition, -1), last.get(partition, (-1, ""))[0]
         )  # the commits were read later
         if committed < offset:
-            message = f"the committed offset is {committed}, and the events are of commands up to {offset - 1}"
+            message = (
+                f"the committed offset is {committed}, and the events are of commands up to {offset - 1}"
+            )
             yield Violation("I4", f"commands/{partition}", message)
     for partition, offset in contents.engine_offsets.items():
         end = contents.ends.get(("commands", partition), offset)
         if offset > end:
-            yield Violation("I4", f"commands/{partition}", f"the committed offset is {offset}, and the commands end at {end}")
+            yield Violation(
+                "I4",
+                f"commands/{partition}",
+                f"the committed offset is {offset}, and the commands end at {end}",
+            )
 
 
 def _check_once(decoded: Decoded) -> Iterator[Violation]:

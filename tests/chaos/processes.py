@@ -1,4 +1,5 @@
-"""The processes of a chaos run: started as a user starts them, killed, stopped and frozen, started again."""
+"""The processes of a chaos run: started as a user starts them, killed, stopped and frozen, started
+again."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ class Process:
         output: file that it writes to.
     """
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], output: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], output: Path
+    ) -> None:
         self.name = name
         self.output = output
         given = [f"{key}={value}" for key, value in environment.items()]
@@ -52,7 +55,8 @@ class Process:
         self._wait(10)
 
     def terminate(self, grace_s: float = 30) -> bool:
-        """SIGTERM, and its end; whether it ended in time, and well: one that has hardly begun knows no signals yet."""
+        """SIGTERM, and its end; whether it ended in time, and well: one that has hardly begun knows
+        no signals yet."""
         self.is_meant_to_run = False
         self._signal(signal.SIGTERM)
         try:
@@ -64,7 +68,8 @@ class Process:
 
     @property
     def _is_starting(self) -> bool:
-        """It has said nothing yet, however long ago it was started: it may have been frozen meanwhile. Or it was started a moment ago."""
+        """It has said nothing yet, however long ago it was started: it may have been frozen
+        meanwhile. Or it was started a moment ago."""
         return self.tail().endswith("is started\n") or time.monotonic() - self._started_at < STARTING_S
 
     def freeze(self) -> None:
@@ -83,7 +88,9 @@ class Process:
     def rss_mb(self) -> int:
         """Memory, MB; 0 when it does not run."""
         try:
-            pages = int(Path(f"/proc/{self._process.pid if self._process else 0}/statm").read_text().split()[1])
+            pages = int(
+                Path(f"/proc/{self._process.pid if self._process else 0}/statm").read_text().split()[1]
+            )
         except (OSError, IndexError):
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE") >> 20

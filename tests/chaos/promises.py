@@ -1,4 +1,5 @@
-"""What was promised to those outside: I8 nothing acknowledged is lost, I9 every run that can move does, I10 all comes back to rest."""
+"""What was promised to those outside: I8 nothing acknowledged is lost, I9 every run that can move
+does, I10 all comes back to rest."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ class Bounds:
     """When a wait is too long.
 
     Attributes:
-        late_s: after which a timer should have fired, a retry been dispatched, and a task that was taken been leased or reported.
+        late_s: after which a timer should have fired, a retry been dispatched, and a task that was
+            taken been leased or reported.
         must_end: every run: one that is open is a violation, whatever it waits for.
     """
 
@@ -66,25 +68,45 @@ def check_acknowledged(decoded: Decoded, journal: Iterable[Acknowledged]) -> Ite
         if (each.workflow_id, each.run_id) not in runs:
             found = f"it is in {runs}" if runs else "no history holds it"
             yield Violation(
-                "I8", f"{each.workflow_id}/{each.run_id}", f"request {each.request_id!r} was acknowledged to a client: {found}"
+                "I8",
+                f"{each.workflow_id}/{each.run_id}",
+                f"request {each.request_id!r} was acknowledged to a client: {found}",
             )
     run_ids = {run_id for _, run_id in decoded.histories.keys() | decoded.deleted}
     for reply in decoded.replies:
         if isinstance(reply, Accepted) and reply.run_id not in run_ids:
-            yield Violation("I8", reply.run_id, f"request {reply.request_id!r} was answered with a run that has no history")
-        elif isinstance(reply, Accepted) and reply.is_new and reply.request_id not in known and not decoded.deleted:
-            yield Violation("I8", reply.run_id, f"request {reply.request_id!r} was answered with yes, and no history holds it")
+            yield Violation(
+                "I8",
+                reply.run_id,
+                f"request {reply.request_id!r} was answered with a run that has no history",
+            )
+        elif (
+            isinstance(reply, Accepted)
+            and reply.is_new
+            and reply.request_id not in known
+            and not decoded.deleted
+        ):
+            yield Violation(
+                "I8",
+                reply.run_id,
+                f"request {reply.request_id!r} was answered with yes, and no history holds it",
+            )
     yield from _check_taken(decoded, set(known))
 
 
 def _check_taken(decoded: Decoded, known: set[str]) -> Iterator[Violation]:
-    """A request that was taken left a trace: it is in a history, was answered, is a dead letter, or lies elsewhere once more."""
+    """A request that was taken left a trace: it is in a history, was answered, is a dead letter, or
+    lies elsewhere once more."""
     contents = decoded.contents
     if decoded.deleted or any(low for (topic, _), low in contents.lows.items() if topic == "replies"):
-        contents.notes.append("replies or runs have been deleted: whether every request left a trace cannot be told")
+        contents.notes.append(
+            "replies or runs have been deleted: whether every request left a trace cannot be told"
+        )
         return
     known = known | {reply.request_id for reply in decoded.replies if isinstance(reply, Accepted | Refused)}
-    buried = {(letter.topic.partition(".")[2], letter.partition, letter.offset) for letter in decoded.dead_letters}
+    buried = {
+        (letter.topic.partition(".")[2], letter.partition, letter.offset) for letter in decoded.dead_letters
+    }
     places: dict[str, set[int]] = defaultdict(set)
     for found, command in decoded.commands:
         if isinstance(command, REQUESTS):
@@ -96,7 +118,9 @@ def _check_taken(decoded: Decoded, known: set[str]) -> Iterator[Violation]:
         has_trace = command.request_id in known or (found.topic, found.partition, found.offset) in buried
         if is_taken and not has_trace and len(places[command.request_id]) == 1:
             what = f"{type(command).__name__} {command.request_id!r}"
-            yield Violation("I8", str(found), f"{what} was taken, and left no trace: in no history, and never answered")
+            yield Violation(
+                "I8", str(found), f"{what} was taken, and left no trace: in no history, and never answered"
+            )
 
 
 # ---- I9
@@ -137,29 +161,46 @@ def _waits(decoded: Decoded, run: RunState, bounds: Bounds) -> Iterator[tuple[st
     for number, fires_at in run.timers.items():
         ago_s = (now - fires_at) / SECOND_US
         yield (
-            (f"timer {number} was due {ago_s:.0f} s ago" if ago_s > 0 else f"timer {number} fires in {-ago_s:.0f} s"),
+            (
+                f"timer {number} was due {ago_s:.0f} s ago"
+                if ago_s > 0
+                else f"timer {number} fires in {-ago_s:.0f} s"
+            ),
             fires_at < late,
         )
     for activity in run.activities.values():
         yield _activity_waits(decoded, run, activity, now, late)
 
 
-def _activity_waits(decoded: Decoded, run: RunState, activity: ActivityState, now: int, late: int) -> tuple[str, bool]:
+def _activity_waits(
+    decoded: Decoded, run: RunState, activity: ActivityState, now: int, late: int
+) -> tuple[str, bool]:
     what = f"activity {activity.number} ({activity.name}), attempt {activity.attempt},"
     if activity.retry_at:
-        return f"{what} is dispatched again in {(activity.retry_at - now) / SECOND_US:.0f} s", activity.retry_at < late
+        return (
+            f"{what} is dispatched again in {(activity.retry_at - now) / SECOND_US:.0f} s",
+            activity.retry_at < late,
+        )
     if activity.options.is_step:
-        return f"{what} is a step that has not ended", activity.scheduled_at + activity.options.timeout_us < late
+        return (
+            f"{what} is a step that has not ended",
+            activity.scheduled_at + activity.options.timeout_us < late,
+        )
     if activity.status is ActivityStatus.STARTED:
         return f"{what} runs on {activity.worker}", run.last_at + activity.options.timeout_us < late
     dispatched = [found for found, _ in decoded.tasks.get(activity.token, [])]
     if not dispatched:
-        has_all = not any(low for (topic, _), low in decoded.contents.lows.items() if topic.startswith("tasks."))
+        has_all = not any(
+            low for (topic, _), low in decoded.contents.lows.items() if topic.startswith("tasks.")
+        )
         return f"{what} has no task in the topic of its queue", has_all
     waiting = [found for found in dispatched if _is_waiting(decoded, found)]
     if waiting:
         return f"{what} waits for a worker ({waiting[0]})", False
-    return f"{what} was taken by a worker ({dispatched[-1]}), which neither leased nor reported it", run.last_at < late
+    return (
+        f"{what} was taken by a worker ({dispatched[-1]}), which neither leased nor reported it",
+        run.last_at < late,
+    )
 
 
 def _is_waiting(decoded: Decoded, task: Found) -> bool:
@@ -172,10 +213,14 @@ def _is_waiting(decoded: Decoded, task: Found) -> bool:
 def check_at_rest(decoded: Decoded) -> Iterator[Violation]:
     """Nothing is left to be taken, and no transaction is open."""
     contents = decoded.contents
-    offsets = {("commands", partition): offset for partition, offset in contents.engine_offsets.items()} | contents.task_offsets
+    offsets = {
+        ("commands", partition): offset for partition, offset in contents.engine_offsets.items()
+    } | contents.task_offsets
     left: dict[tuple[str, int], int] = defaultdict(int)
     for found in contents.records:
-        if (found.topic == "commands" or found.topic.startswith("tasks.")) and found.offset >= offsets.get(found.place, -1):
+        if (found.topic == "commands" or found.topic.startswith("tasks.")) and found.offset >= offsets.get(
+            found.place, -1
+        ):
             left[found.place] += 1
     for (topic, partition), count in sorted(left.items()):
         yield Violation("I10", f"{topic}/{partition}", f"{count} records have not been taken")

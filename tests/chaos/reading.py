@@ -39,7 +39,9 @@ def read(namespace: str, settings: Mapping[str, str]) -> Contents:
         for name, topic in found.items()
         if name.startswith(f"{namespace}.") and topic.error is None
     }
-    partitions = {part: count for part, count in partitions.items() if part in PARTS or part.startswith("tasks.")}
+    partitions = {
+        part: count for part, count in partitions.items() if part in PARTS or part.startswith("tasks.")
+    }
     if "commands" not in partitions:
         raise SystemExit(f"there are no topics of a namespace {namespace!r}")
     contents = Contents([], partitions)
@@ -47,7 +49,9 @@ def read(namespace: str, settings: Mapping[str, str]) -> Contents:
     contents.lows = _offsets(admin, namespace, places, EARLIEST, IsolationLevel.READ_UNCOMMITTED)
     contents.engine_offsets = {
         place[1]: offset
-        for place, offset in _committed(settings, namespace, f"{namespace}.engine", places_of(contents, ["commands"])).items()
+        for place, offset in _committed(
+            settings, namespace, f"{namespace}.engine", places_of(contents, ["commands"])
+        ).items()
     }
     for topic in partitions:
         if topic.startswith("tasks."):
@@ -60,11 +64,15 @@ def read(namespace: str, settings: Mapping[str, str]) -> Contents:
     if OFFSETS in found:
         contents.commits = _commits(settings, f"{namespace}.engine", len(found[OFFSETS].partitions))
     else:
-        contents.notes.append(f"{OFFSETS} is not there or may not be read: whether committed offsets went back cannot be told")
+        contents.notes.append(
+            f"{OFFSETS} is not there or may not be read: whether committed offsets went back cannot be told"
+        )
     return contents
 
 
-def _offsets(admin: Any, namespace: str, places: list[Place], spec: Any, isolation: IsolationLevel) -> dict[Place, int]:
+def _offsets(
+    admin: Any, namespace: str, places: list[Place], spec: Any, isolation: IsolationLevel
+) -> dict[Place, int]:
     asked = {TopicPartition(f"{namespace}.{topic}", partition): spec for topic, partition in places}
     answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ASK_S)
     return {
@@ -73,9 +81,14 @@ def _offsets(admin: Any, namespace: str, places: list[Place], spec: Any, isolati
     }
 
 
-def _committed(settings: Mapping[str, str], namespace: str, group: str, places: list[Place]) -> dict[Place, int]:
-    """Without the partitions that have no offset yet. Not asked of an admin client: `EngineClients.offsets` says why."""
-    consumer = Consumer({**settings, "group.id": group, "isolation.level": "read_committed", "enable.auto.commit": False})
+def _committed(
+    settings: Mapping[str, str], namespace: str, group: str, places: list[Place]
+) -> dict[Place, int]:
+    """Without the partitions that have no offset yet. Not asked of an admin client:
+    `EngineClients.offsets` says why."""
+    consumer = Consumer(
+        {**settings, "group.id": group, "isolation.level": "read_committed", "enable.auto.commit": False}
+    )
     try:
         found: list[Any] = consumer.committed(
             [TopicPartition(f"{namespace}.{topic}", each) for topic, each in places], timeout=ASK_S
@@ -84,7 +97,11 @@ def _committed(settings: Mapping[str, str], namespace: str, group: str, places: 
         consumer.close()
     if errors := [each.error for each in found if each.error is not None]:
         raise KafkaException(errors[0])
-    return {(each.topic.removeprefix(f"{namespace}."), each.partition): each.offset for each in found if each.offset >= 0}
+    return {
+        (each.topic.removeprefix(f"{namespace}."), each.partition): each.offset
+        for each in found
+        if each.offset >= 0
+    }
 
 
 def _records(namespace: str, settings: Mapping[str, str], places: list[Place]) -> list[Found]:
@@ -144,13 +161,16 @@ def _messages(settings: Mapping[str, str], wanted: list[TopicPartition]) -> list
 def _commits(settings: Mapping[str, str], group: str, partitions: int) -> list[Commit]:
     """Every commit of the group that has not been compacted away, in order."""
     place = abs(java_hash(group)) % partitions
-    found = (commit_of(group, each.key(), each.value()) for each in _messages(settings, [TopicPartition(OFFSETS, place, 0)]))
+    found = (
+        commit_of(group, each.key(), each.value())
+        for each in _messages(settings, [TopicPartition(OFFSETS, place, 0)])
+    )
     return [commit for commit in found if commit is not None]
 
 
 def commit_of(group: str, key: bytes | None, value: bytes | None) -> Commit | None:
-    """The commit in a record of the offsets topic (`OffsetCommitKey`, `OffsetCommitValue` of Kafka's group coordinator); None when it is
-    of something else.
+    """The commit in a record of the offsets topic (`OffsetCommitKey`, `OffsetCommitValue` of
+    Kafka's group coordinator); None when it is of something else.
     """
     if key is None or value is None or struct.unpack_from(">h", key)[0] not in (0, 1):
         return None

@@ -1,11 +1,13 @@
-"""The chaos run: orders on a real Kafka while its brokers, our engines and our workers are killed, stopped and frozen.
+"""The chaos run: orders on a real Kafka while its brokers, our engines and our workers are killed,
+stopped and frozen.
 
     python -m tests.chaos.run [--seed N] [--minutes 2] [--brokers 3] [--rate 8] [--folder DIR]
 
-Faults are made from the seed; then they stop, everything must come to rest within a bound, and the checker reads the topics. Every fault is
-in the log, with its time; what the processes wrote, the journal, the ledger and the topics are in the folder. Prints the verdict as JSON;
-exit code 1 when something that must hold does not. A failing seed gives the same load and the same faults at the same times again; what real
-processes make of them may differ.
+Faults are made from the seed; then they stop, everything must come to rest within a bound, and the
+checker reads the topics. Every fault is in the log, with its time; what the processes wrote, the
+journal, the ledger and the topics are in the folder. Prints the verdict as JSON; exit code 1 when
+something that must hold does not. A failing seed gives the same load and the same faults at the
+same times again; what real processes make of them may differ.
 """
 
 from __future__ import annotations
@@ -78,7 +80,13 @@ class Chaos:
     """
 
     def __init__(
-        self, cluster: Cluster, seed: int, seconds: float, rate: float, folder: Path, say: Callable[[str], None]
+        self,
+        cluster: Cluster,
+        seed: int,
+        seconds: float,
+        rate: float,
+        folder: Path,
+        say: Callable[[str], None],
     ) -> None:
         self._cluster = cluster
         self._seed = seed
@@ -88,10 +96,18 @@ class Chaos:
         self._say_line = say
         self._begun = time.monotonic()
         self._processes = {
-            Who.ENGINE: [self._process("engine", i, "--state-dir", str(folder / f"state-{i}")) for i in (1, 2)],
+            Who.ENGINE: [
+                self._process("engine", i, "--state-dir", str(folder / f"state-{i}")) for i in (1, 2)
+            ],
             Who.WORKER: [self._process("worker", i, "--concurrency", "50") for i in (1, 2)],
         }
-        load = [sys.executable, "-m", "tests.chaos.load", f"kafka://{cluster.bootstrap}/{NAMESPACE}", str(self._journal)]
+        load = [
+            sys.executable,
+            "-m",
+            "tests.chaos.load",
+            f"kafka://{cluster.bootstrap}/{NAMESPACE}",
+            str(self._journal),
+        ]
         self._load = Process("load", [*load, str(seed), str(seconds), str(rate)], {}, folder / "load.out")
         self._busy: set[tuple[Who, int]] = set()
         self._lock = threading.Lock()
@@ -103,7 +119,10 @@ class Chaos:
 
     def run(self) -> Outcome:
         """From the first process to the verdict."""
-        self.say(f"seed {self._seed}, {self._seconds:.0f} s, {len(self._cluster.brokers)} brokers at {self._cluster.bootstrap}")
+        self.say(
+            f"seed {self._seed}, {self._seconds:.0f} s, {len(self._cluster.brokers)} brokers at "
+            f"{self._cluster.bootstrap}"
+        )
         apply = [PERDURE, "topics", "apply", "--kafka", self._cluster.bootstrap, "--namespace", NAMESPACE]
         subprocess.run([*apply, "--partitions", str(PARTITIONS)], check=True, capture_output=True)
         everyone = [*self._processes[Who.ENGINE], *self._processes[Who.WORKER], self._load]
@@ -140,7 +159,9 @@ class Chaos:
         name = f"{what}-{index}"
         where = ["--kafka", self._cluster.bootstrap, "--namespace", NAMESPACE, "--instance", name]
         environment = {"LEDGER": str(self._folder / "ledger")}
-        return Process(name, [PERDURE, what, str(APP), *where, *options], environment, self._folder / f"{name}.out")
+        return Process(
+            name, [PERDURE, what, str(APP), *where, *options], environment, self._folder / f"{name}.out"
+        )
 
     # ---- faults
 
@@ -185,7 +206,11 @@ class Chaos:
         if fault.kind is Kind.KILL:
             process.kill()
         elif not process.terminate():
-            self._find("process", process.name, f"did not end well when told to: {process.exit_code}; {process.tail()}")
+            self._find(
+                "process",
+                process.name,
+                f"did not end well when told to: {process.exit_code}; {process.tail()}",
+            )
         time.sleep(fault.lasts_s)
         process.start()
         self.say(f"{process.name} is started again")
@@ -216,17 +241,26 @@ class Chaos:
             while not all(self._is_whole(each) for each in self._cluster.brokers):
                 if time.monotonic() - since > WHOLE_S:
                     self._find(
-                        "broker", str(broker.node_id), f"replicas are not in sync after {WHOLE_S:.0f} s: {broker.output()}"
+                        "broker",
+                        str(broker.node_id),
+                        f"replicas are not in sync after {WHOLE_S:.0f} s: {broker.output()}",
                     )
                     return
                 time.sleep(0.5)
-            self.say(f"all replicas are in sync, {time.monotonic() - since:.1f} s after broker {broker.node_id} was back")
+            self.say(
+                f"all replicas are in sync, {time.monotonic() - since:.1f} s after broker {broker.node_id} "
+                "was back"
+            )
         finally:
             self._brokers.release()
 
     def _is_whole(self, broker: Broker) -> bool:
         """As one of them knows it: they are not always of one mind."""
-        client: dict[str, Any] = {**self._cluster.client, "bootstrap.servers": broker.bootstrap, "log_level": "0"}
+        client: dict[str, Any] = {
+            **self._cluster.client,
+            "bootstrap.servers": broker.bootstrap,
+            "log_level": "0",
+        }
         try:
             found = AdminClient(client).list_topics(timeout=2)
         except KafkaException:
@@ -243,7 +277,8 @@ class Chaos:
     # ---- meanwhile
 
     def _watch(self) -> None:
-        """Processes that end by themselves are started again, as an orchestrator would, and are found."""
+        """Processes that end by themselves are started again, as an orchestrator would, and are
+        found."""
         while not self._over.wait(0.5):
             for process in [*self._processes[Who.ENGINE], *self._processes[Who.WORKER]]:
                 if process.is_meant_to_run and (code := process.exit_code) is not None:
@@ -275,7 +310,9 @@ class Chaos:
             time.sleep(2)
 
 
-def run_chaos(seed: int, minutes: float, brokers: int, rate: float, folder: Path, say: Callable[[str], None]) -> Outcome:
+def run_chaos(
+    seed: int, minutes: float, brokers: int, rate: float, folder: Path, say: Callable[[str], None]
+) -> Outcome:
     """A cluster, a run, a verdict.
 
     Raises:
@@ -287,13 +324,17 @@ def run_chaos(seed: int, minutes: float, brokers: int, rate: float, folder: Path
 
 def main() -> None:
     """Run, and print the verdict."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos.run", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--brokers", type=int, default=3)
     parser.add_argument("--rate", type=float, default=8.0, help="orders started a second")
     parser.add_argument(
-        "--folder", type=Path, help="for logs, journal, ledger and topics; kept. A temporary one by default, kept too"
+        "--folder",
+        type=Path,
+        help="for logs, journal, ledger and topics; kept. A temporary one by default, kept too",
     )
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="perdure-chaos-"))
@@ -306,7 +347,10 @@ def main() -> None:
 
         outcome = run_chaos(options.seed, options.minutes, options.brokers, options.rate, folder, say)
     print(json.dumps(outcome.as_json(), indent=2))
-    print(f"SEED={options.seed} {'good' if outcome.is_good else 'BAD'}; everything is in {folder}", file=sys.stderr)
+    print(
+        f"SEED={options.seed} {'good' if outcome.is_good else 'BAD'}; everything is in {folder}",
+        file=sys.stderr,
+    )
     sys.exit(not outcome.is_good)
 
 

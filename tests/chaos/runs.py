@@ -49,7 +49,9 @@ def check_runs(decoded: Decoded) -> Iterator[Violation]:
             yield Violation("I6", workflow_id, f"the state is of run {state.run_id}, which has no history")
 
 
-def _asserted(where: str, rule: Callable[[Sequence[EventRecord]], None], records: Sequence[EventRecord]) -> Iterator[Violation]:
+def _asserted(
+    where: str, rule: Callable[[Sequence[EventRecord]], None], records: Sequence[EventRecord]
+) -> Iterator[Violation]:
     try:
         rule(records)
     except AssertionError as error:
@@ -59,16 +61,23 @@ def _asserted(where: str, rule: Callable[[Sequence[EventRecord]], None], records
 
 def _check_place(where: str, events: Sequence[Event], count: int) -> Iterator[Violation]:
     for found, record in events:
-        place = partition_of(record.workflow_id.encode(errors="surrogatepass"), count) if count else found.partition
+        place = (
+            partition_of(record.workflow_id.encode(errors="surrogatepass"), count)
+            if count
+            else found.partition
+        )
         if found.partition != place:
-            yield Violation("I1", where, f"{found} lies on partition {found.partition}, its workflow id on {place}")
+            yield Violation(
+                "I1", where, f"{found} lies on partition {found.partition}, its workflow id on {place}"
+            )
         key = f"{record.workflow_id}/{record.run_id}/{record.first_event_id}".encode()
         if found.key != key:
             yield Violation("I1", where, f"{found} has the key {found.key!r}, which should be {key!r}")
 
 
 def _check_chain(where: str, events: Sequence[Event]) -> Iterator[Violation]:
-    """I1, over the Avro that lies in the topic, whether framed for a registry or not; and I4: no two records hold the same event."""
+    """I1, over the Avro that lies in the topic, whether framed for a registry or not; and I4: no
+    two records hold the same event."""
     next_id, previous = 1, b""
     for found, record in events:
         if not record.events:
@@ -76,13 +85,20 @@ def _check_chain(where: str, events: Sequence[Event]) -> Iterator[Violation]:
         if record.first_event_id < next_id:
             yield Violation("I4", where, f"{found} holds event {record.first_event_id} a second time")
         elif record.first_event_id > next_id:
-            yield Violation("I1", where, f"event {record.first_event_id} ({found}) follows event {next_id - 1}")
+            yield Violation(
+                "I1", where, f"event {record.first_event_id} ({found}) follows event {next_id - 1}"
+            )
         elif record.previous_hash != previous:
             yield Violation("I1", where, f"the hash chain breaks before event {next_id} ({found})")
-        next_id, previous = record.last_event_id + 1, hash_of(unframed(found.value or b"", found.schema or b"")[0])
+        next_id, previous = (
+            record.last_event_id + 1,
+            hash_of(unframed(found.value or b"", found.schema or b"")[0]),
+        )
 
 
-def _check_state(workflow_id: str, runs: dict[str, RunState], state: WorkflowState | None) -> Iterator[Violation]:
+def _check_state(
+    workflow_id: str, runs: dict[str, RunState], state: WorkflowState | None
+) -> Iterator[Violation]:
     """I6: the public state is what the events of the last run fold to."""
     still_open = [run_id for run_id, run in runs.items() if not run.phase.is_closed]
     if len(still_open) > 1:
@@ -99,7 +115,11 @@ def _check_state(workflow_id: str, runs: dict[str, RunState], state: WorkflowSta
     for name in ("type", "status", "started_at", "closed_at", "result", "failure"):
         if getattr(state, name) != getattr(run, name):
             yield Violation(
-                "I6", workflow_id, f"{name} is {getattr(state, name)!r} in the state, {getattr(run, name)!r} by the events"
+                "I6",
+                workflow_id,
+                f"{name} is {getattr(state, name)!r} in the state, {getattr(run, name)!r} by the events",
             )
     if run.reason and state.reason != run.reason:
-        yield Violation("I6", workflow_id, f"the reason is {state.reason!r} in the state, {run.reason!r} by the events")
+        yield Violation(
+            "I6", workflow_id, f"the reason is {state.reason!r} in the state, {run.reason!r} by the events"
+        )

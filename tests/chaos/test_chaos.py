@@ -1,6 +1,8 @@
-"""Orders on three brokers while brokers, engines and workers are killed, stopped and frozen: nothing is lost, nothing happens twice.
+"""Orders on three brokers while brokers, engines and workers are killed, stopped and frozen:
+nothing is lost, nothing happens twice.
 
-The seed is the day's; CHAOS_SEED gives another, CHAOS_MINUTES makes it longer. `make chaos SEED=…` runs one again.
+The seed is the day's; CHAOS_SEED gives another, CHAOS_MINUTES makes it longer. `make chaos SEED=…`
+runs one again.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ def test_nothing_is_lost_and_nothing_happens_twice(tmp_path: Path) -> None:
     print(f"SEED={SEED}; make chaos SEED={SEED} MINUTES={MINUTES:g}")
     with ExitStack() as stack:
         cluster = entered(stack, running(3))
-        outcome = Chaos(cluster, SEED, MINUTES * 60, RATE, tmp_path, lambda line: print(line, flush=True)).run()
+        outcome = Chaos(
+            cluster, SEED, MINUTES * 60, RATE, tmp_path, lambda line: print(line, flush=True)
+        ).run()
     verdict = outcome.as_json()
     print(json.dumps(verdict, indent=2))
     assert verdict["violations"] == []

@@ -1,4 +1,5 @@
-"""Topics as they must be pass the checker; each way in which they must not be is found, under its name."""
+"""Topics as they must be pass the checker; each way in which they must not be is found, under its
+name."""
 
 from __future__ import annotations
 
@@ -47,14 +48,20 @@ class Forge:
         self.partition = partition_of(ORDER.encode(), PARTITIONS)
         self.history: list[ev.EventRecord] = []
         self.at = AT
-        self.journal: list[Acknowledged] = [Acknowledged("start-1", ORDER, RUN), Acknowledged("signal-1", ORDER, RUN)]
+        self.journal: list[Acknowledged] = [
+            Acknowledged("start-1", ORDER, RUN),
+            Acknowledged("signal-1", ORDER, RUN),
+        ]
         self.commits: list[Commit] = [Commit(self.partition, 0, "a")]
         self.task_offset = 0
         self._offsets: dict[tuple[str, int], itertools.count[int]] = {}
         self._previous = b""
         options = ActivityOptions()
         self.command(cm.StartWorkflow(ORDER, request_id="start-1", reply_to="kafka:0:x", type="Order"))
-        self.event(ev.WorkflowStarted("Order", b"[]", 311, 7, "start-1"), ev.ActivityScheduled(1, "charge", b"[]", options, "t1"))
+        self.event(
+            ev.WorkflowStarted("Order", b"[]", 311, 7, "start-1"),
+            ev.ActivityScheduled(1, "charge", b"[]", options, "t1"),
+        )
         self.task("t1", 1)
         self.reply(Accepted("start-1", RUN))
         self.command(cm.SignalWorkflow(ORDER, request_id="signal-1", reply_to="kafka:0:x", name="confirm"))
@@ -69,9 +76,13 @@ class Forge:
 
     # ---- what an engine, a worker and a client write
 
-    def put(self, topic: str, partition: int, value: bytes | None, wire: Wire[Any], key: str | None = None) -> Found:
+    def put(
+        self, topic: str, partition: int, value: bytes | None, wire: Wire[Any], key: str | None = None
+    ) -> Found:
         offset = next(self._offsets.setdefault((topic, partition), itertools.count()))
-        found = Found(topic, partition, offset, key.encode() if key is not None else None, value, wire.header[1])
+        found = Found(
+            topic, partition, offset, key.encode() if key is not None else None, value, wire.header[1]
+        )
         self.records.append(found)
         return found
 
@@ -81,7 +92,9 @@ class Forge:
 
     @property
     def taken(self) -> int:
-        return max((each.offset for each in self.of("commands") if each.partition == self.partition), default=-1)
+        return max(
+            (each.offset for each in self.of("commands") if each.partition == self.partition), default=-1
+        )
 
     def event(self, *events: ev.AnyEvent, commit: bool = True, **fields: Any) -> None:
         """The next record of the order, in a transaction that has taken all commands so far."""
@@ -106,7 +119,9 @@ class Forge:
     def state(self, **fields: Any) -> None:
         run = fold([each for each in self.history if each.run_id == self.history[-1].run_id])
         state = public_state(run, b"{}")
-        self.put("state", self.partition, STATE.encode(msgspec.structs.replace(state, **fields)), STATE, ORDER)
+        self.put(
+            "state", self.partition, STATE.encode(msgspec.structs.replace(state, **fields)), STATE, ORDER
+        )
 
     def task(self, token: str, number: int) -> None:
         task = Task(ORDER, RUN, number, 1, token, "charge", "default", b"[]", 60 * SECOND, "key", self.at)
@@ -179,7 +194,9 @@ def changed_bytes(forge: Forge) -> None:
     first = forge.of("events")[0]
     record = EVENTS.decode(first.value or b"", first.schema)
     started: Any = record.events[0]
-    changed = msgspec.structs.replace(record, events=[msgspec.structs.replace(started, seed=8), *record.events[1:]])
+    changed = msgspec.structs.replace(
+        record, events=[msgspec.structs.replace(started, seed=8), *record.events[1:]]
+    )
     forge.replace(first, value=EVENTS.encode(changed))
 
 
@@ -291,7 +308,9 @@ def state_without_history(forge: Forge) -> None:
 
 def two_open_runs(forge: Forge) -> None:
     for run_id in ("run-2", "run-3"):
-        forge.event(ev.WorkflowStarted("Order", b"[]", 311, 7), run_id=run_id, first_event_id=1, previous_hash=b"")
+        forge.event(
+            ev.WorkflowStarted("Order", b"[]", 311, 7), run_id=run_id, first_event_id=1, previous_hash=b""
+        )
 
 
 def unfoldable(forge: Forge) -> None:
@@ -367,12 +386,16 @@ SPOILT: Sequence[tuple[str, Spoil, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("invariant", "spoil", "said"), SPOILT, ids=[spoil.__name__ for _, spoil, _ in SPOILT])
+@pytest.mark.parametrize(
+    ("invariant", "spoil", "said"), SPOILT, ids=[spoil.__name__ for _, spoil, _ in SPOILT]
+)
 def test_a_violation_is_found_by_its_name(invariant: str, spoil: Spoil, said: str) -> None:
     forge = Forge()
     spoil(forge)
     verdict = forge.check()
-    assert any(each.invariant == invariant and said in each.message for each in verdict.violations), verdict.violations
+    assert any(each.invariant == invariant and said in each.message for each in verdict.violations), (
+        verdict.violations
+    )
     assert not verdict.is_good
     assert invariant in verdict.broken
     assert verdict.as_json()["broken"][invariant] >= 1
@@ -486,7 +509,9 @@ def test_a_refused_or_buried_request_has_left_a_trace() -> None:
     forge.reply(Refused("refused", "closed", "a closed run takes no more messages"))
     offset = forge.command(cm.SignalWorkflow(ORDER, request_id="buried", reply_to="kafka:0:x", name="more"))
     forge.commits.append(Commit(forge.partition, forge.taken + 1, "a"))
-    letter = DeadLetter("ns.commands", forge.partition, offset, -1, "oversized", "too large", forge.at, None, b"")
+    letter = DeadLetter(
+        "ns.commands", forge.partition, offset, -1, "oversized", "too large", forge.at, None, b""
+    )
     assert forge.check().broken == {"I8"}
     forge.put("dead-letters", 0, DEAD_LETTERS.encode(letter), DEAD_LETTERS)
     assert forge.check().is_good, forge.check().violations
@@ -542,7 +567,9 @@ def test_committed_offsets_are_read_from_the_coordinators_topic() -> None:
     assert commit_of("ns.engine", key, None) is None
 
 
-@pytest.mark.parametrize(("value", "wanted"), [("", 0), ("a", 97), ("hello", 99162322), ("polygenelubricants", -(1 << 31))])
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("", 0), ("a", 97), ("hello", 99162322), ("polygenelubricants", -(1 << 31))]
+)
 def test_hashes_of_groups_are_javas(value: str, wanted: int) -> None:
     assert java_hash(value) == wanted
 

@@ -1,4 +1,5 @@
-"""The plan of faults is the seed's; the ledger finds what was done twice, not at all, or not undone."""
+"""The plan of faults is the seed's; the ledger finds what was done twice, not at all, or not
+undone."""
 
 from __future__ import annotations
 
@@ -44,19 +45,37 @@ CANCELLED = {"closed": "order-1", "run_id": "r", "status": "cancelled", "key": "
     [
         (COMPLETED, "charge order-1 r/1\ncharge order-1 r/1\ndeliver order-1 r/2\n", ""),
         (COMPLETED, "charge order-1 r/1\n", "deliver was done under 0 keys"),
-        (COMPLETED, "charge order-1 r/1\ncharge order-1 r/9\ndeliver order-1 r/2\n", "charge was done under 2 keys"),
+        (
+            COMPLETED,
+            "charge order-1 r/1\ncharge order-1 r/9\ndeliver order-1 r/2\n",
+            "charge was done under 2 keys",
+        ),
         (COMPLETED, "charge order-1 r/7\ndeliver order-1 r/2\n", "its result is 'r/1'"),
-        (COMPLETED, "charge order-1 r/1\ndeliver order-1 r/2\nrefund order-1 r/3\n", "refund was done under 1 keys"),
+        (
+            COMPLETED,
+            "charge order-1 r/1\ndeliver order-1 r/2\nrefund order-1 r/3\n",
+            "refund was done under 1 keys",
+        ),
         (CANCELLED, "charge order-1 r/1\nrefund order-1 r/2\n", ""),
         (CANCELLED, "", ""),
         (CANCELLED, "charge order-1 r/1\n", "never refunded"),
-        (CANCELLED, "charge order-1 r/1\nrefund order-1 r/2\nrefund order-1 r/3\n", "refund was done under 2 keys"),
+        (
+            CANCELLED,
+            "charge order-1 r/1\nrefund order-1 r/2\nrefund order-1 r/3\n",
+            "refund was done under 2 keys",
+        ),
         ({**COMPLETED, "status": "failed"}, "", "has ended as failed"),
-        ({"refused": "order-1/start", "code": "already_started", "message": "no"}, "", "was refused (already_started)"),
+        (
+            {"refused": "order-1/start", "code": "already_started", "message": "no"},
+            "",
+            "was refused (already_started)",
+        ),
         ({"refused": "order-1/confirm-1", "code": "closed", "message": "no"}, "", ""),
     ],
 )
-def test_what_was_done_outside_fits_what_the_order_came_to(tmp_path: Path, line: dict[str, str], ledger: str, said: str) -> None:
+def test_what_was_done_outside_fits_what_the_order_came_to(
+    tmp_path: Path, line: dict[str, str], ledger: str, said: str
+) -> None:
     (tmp_path / "ledger").write_text(ledger)
     (tmp_path / "journal").write_text(json.dumps(line) + "\n")
     violations, counts = check_ledger(tmp_path / "ledger", tmp_path / "journal")

@@ -2,7 +2,8 @@
 
     git -C <operator> show <tag>:<path of a CRD> | python -m tests.chart.crds "<operator> <tag>"
 
-Descriptions and the status are left out, and objects are closed: a field that the API server would prune is a fault here.
+Descriptions and the status are left out, and objects are closed: a field that the API server would
+prune is a fault here.
 """
 
 from __future__ import annotations

@@ -14,7 +14,10 @@ from helm_python import Chart
 
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "deploy/helm/perdure"
-EXTERNAL: Final[dict[str, Any]] = {"kafka": {"bootstrapServers": "broker:9092"}, "postgres": {"existingSecret": "tables"}}
+EXTERNAL: Final[dict[str, Any]] = {
+    "kafka": {"bootstrapServers": "broker:9092"},
+    "postgres": {"existingSecret": "tables"},
+}
 BUNDLED: Final[dict[str, Any]] = {"kafka": {"mode": "bundled"}, "postgres": {"mode": "bundled"}}
 GENERATED: Final[dict[str, Any]] = {"generateSecrets": True}
 EVERYTHING: Final[dict[str, Any]] = {
@@ -48,26 +51,44 @@ def merged(*values: dict[str, Any]) -> dict[str, Any]:
             below: Any = found.get(key)
             over: Any = value
             found[key] = (
-                merged(cast("Any", below), cast("Any", over)) if isinstance(over, dict) and isinstance(below, dict) else over
+                merged(cast("Any", below), cast("Any", over))
+                if isinstance(over, dict) and isinstance(below, dict)
+                else over
             )
     return found
 
 
 def text_of(
-    *values: dict[str, Any], path: Path = CHART, release: str = "shop", namespace: str = "prod", is_upgrade: bool = False
+    *values: dict[str, Any],
+    path: Path = CHART,
+    release: str = "shop",
+    namespace: str = "prod",
+    is_upgrade: bool = False,
 ) -> dict[str, str]:
     """The files of a release, NOTES among them."""
     given = merged(*values)
     chart(path).validate_schema(given)
-    return chart(path).render(given, name=release, namespace=namespace, is_install=not is_upgrade, is_upgrade=is_upgrade)
+    return chart(path).render(
+        given, name=release, namespace=namespace, is_install=not is_upgrade, is_upgrade=is_upgrade
+    )
 
 
 def render(
-    *values: dict[str, Any], path: Path = CHART, release: str = "shop", namespace: str = "prod", is_upgrade: bool = False
+    *values: dict[str, Any],
+    path: Path = CHART,
+    release: str = "shop",
+    namespace: str = "prod",
+    is_upgrade: bool = False,
 ) -> list[Manifest]:
     """The manifests of a release, hooks and tests among them."""
     files = text_of(*values, path=path, release=release, namespace=namespace, is_upgrade=is_upgrade)
-    return [each for name, text in files.items() if not name.endswith(".txt") for each in yaml.safe_load_all(text) if each]
+    return [
+        each
+        for name, text in files.items()
+        if not name.endswith(".txt")
+        for each in yaml.safe_load_all(text)
+        if each
+    ]
 
 
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:

@@ -30,7 +30,14 @@ def series() -> set[str]:
     engine, medium, ingest = measured._Engine().engine, measured._Medium(), measured._Ingest().ingest
     worker = Worker("w", attempts, lambda reports: None)
     everything = Observed(
-        engine, worker, None, attempts=attempts, medium=medium, kafka=Status(), projector=Progress(measured.untold), ingest=ingest
+        engine,
+        worker,
+        None,
+        attempts=attempts,
+        medium=medium,
+        kafka=Status(),
+        projector=Progress(measured.untold),
+        ingest=ingest,
     )
     registry = CollectorRegistry()
     registry.register(Metrics(everything))
@@ -51,7 +58,10 @@ def test_every_expression_asks_for_what_there_is() -> None:
         assert asked_for(alert["expr"]), alert["alert"]
         assert asked_for(alert["expr"]) <= known, alert["alert"]
     expressions = [
-        target["expr"] for path in DASHBOARDS for panel in json.loads(path.read_text())["panels"] for target in panel["targets"]
+        target["expr"]
+        for path in DASHBOARDS
+        for panel in json.loads(path.read_text())["panels"]
+        for target in panel["targets"]
     ]
     assert len(expressions) > 20
     for expression in expressions:
@@ -68,5 +78,7 @@ def test_alerts_are_those_of_the_release() -> None:
     (rule,) = [each for each in render(EVERYTHING, EXTERNAL) if each["kind"] == "PrometheusRule"]
     rules = rule["spec"]["groups"][0]["rules"]
     assert [each["alert"] for each in rules] == [alert["alert"] for alert in ALERTS]
-    assert all('release="shop",namespace="prod"' in each["expr"] and "$RELEASE" not in each["expr"] for each in rules)
+    assert all(
+        'release="shop",namespace="prod"' in each["expr"] and "$RELEASE" not in each["expr"] for each in rules
+    )
     assert rules[0]["annotations"]["runbook_url"].endswith("#perdurenotready")

@@ -1,4 +1,5 @@
-"""Values that are passed on: numbers, booleans and lists come out as they were meant, and beside ours."""
+"""Values that are passed on: numbers, booleans and lists come out as they were meant, and beside
+ours."""
 
 from __future__ import annotations
 
@@ -54,7 +55,9 @@ def test_a_setting_comes_out_as_it_was_written(value: object, text: str) -> None
 
 
 def test_a_setting_that_is_null_is_left_out() -> None:
-    assert "SOCKET_SEND" not in json.dumps(render(EXTERNAL, {"kafka": {"settings": {"socket.send.buffer.bytes": None}}}))
+    assert "SOCKET_SEND" not in json.dumps(
+        render(EXTERNAL, {"kafka": {"settings": {"socket.send.buffer.bytes": None}}})
+    )
 
 
 @pytest.mark.parametrize("value", [2**53, -(2**60), 1e30, [1], {"a": 1}])
@@ -63,7 +66,11 @@ def test_a_setting_that_helm_would_change_is_refused(value: object) -> None:
         render(EXTERNAL, {"kafka": {"settings": {"some.number": value}}})
 
 
-INTEGERS = [path for path, leaf in LEAVES.items() if isinstance(leaf.default, int) and not isinstance(leaf.default, bool)]
+INTEGERS = [
+    path
+    for path, leaf in LEAVES.items()
+    if isinstance(leaf.default, int) and not isinstance(leaf.default, bool)
+]
 PROPORTIONS = {"engine.processes": 1, "kafka.topics.partitions": 4_000_000}
 """What other values limit."""
 
@@ -71,7 +78,10 @@ PROPORTIONS = {"engine.processes": 1, "kafka.topics.partitions": 4_000_000}
 @pytest.mark.parametrize("postgres", ["bundled", "cnpg"])
 def test_a_large_number_is_written_in_full(postgres: str) -> None:
     """Where YAML reads 2e+06 Kubernetes refuses a float, and a command line a text."""
-    large = {path: PROPORTIONS.get(path, min(LEAVES[path].schema.get("maximum", 2_000_000), 2_000_000)) for path in INTEGERS}
+    large = {
+        path: PROPORTIONS.get(path, min(LEAVES[path].schema.get("maximum", 2_000_000), 2_000_000))
+        for path in INTEGERS
+    }
     scaling = {"api": {"autoscaling": {"enabled": postgres == "cnpg"}}}
     values = [nested(path, value) for path, value in large.items()]
     files = text_of(EVERYTHING, BUNDLED, {"postgres": {"mode": postgres}}, scaling, *values, is_upgrade=True)
@@ -83,9 +93,13 @@ def test_a_large_number_is_written_in_full(postgres: str) -> None:
 
 
 def test_numbers_of_a_workers_environment_are_text() -> None:
-    values = {"workerDefaults": {"env": [{"name": "BATCH", "value": 1048576}, {"name": "FAST", "value": True}]}}
+    values = {
+        "workerDefaults": {"env": [{"name": "BATCH", "value": 1048576}, {"name": "FAST", "value": True}]}
+    }
     worker = named(render(EXTERNAL, values), "Deployment", "shop-perdure-worker-default")
-    environment = {each["name"]: each.get("value") for each in worker["spec"]["template"]["spec"]["containers"][0]["env"]}
+    environment = {
+        each["name"]: each.get("value") for each in worker["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
     assert (environment["BATCH"], environment["FAST"]) == ("1048576", "true")
     assert fault_of(worker, "1.36") == ""
 
@@ -93,14 +107,20 @@ def test_numbers_of_a_workers_environment_are_text() -> None:
 def test_a_variable_of_ours_may_be_replaced_and_is_never_there_twice() -> None:
     """Helm 4 applies on the server, where a list with two items of one name is refused."""
     values = merged(
-        {"engine": {"env": [{"name": "PERDURE_LOG_FORMAT", "value": "console"}, {"name": "A", "value": "1"}]}},
+        {
+            "engine": {
+                "env": [{"name": "PERDURE_LOG_FORMAT", "value": "console"}, {"name": "A", "value": "1"}]
+            }
+        },
         {"kafka": {"settings": {"security.protocol": "SSL"}}},
     )
     for name, pod in pods(render(EXTERNAL, values)):
         for container in containers(pod):
             variables = [each["name"] for each in container["env"]]
             assert len(variables) == len(set(variables)), name
-    engine = named(render(EXTERNAL, values), "StatefulSet", "shop-perdure-engine")["spec"]["template"]["spec"]["containers"][0]
+    engine = named(render(EXTERNAL, values), "StatefulSet", "shop-perdure-engine")["spec"]["template"][
+        "spec"
+    ]["containers"][0]
     assert {"name": "PERDURE_LOG_FORMAT", "value": "console"} in engine["env"]
 
 
@@ -117,7 +137,10 @@ def of_ours(manifests: list[Manifest]) -> list[tuple[str, Manifest]]:
 
 
 def test_extra_containers_and_volumes_are_beside_ours() -> None:
-    before = {name.rsplit("-", 1)[0] if "setup" in name else name: pod for name, pod in of_ours(render(EXTERNAL, EVERYTHING))}
+    before = {
+        name.rsplit("-", 1)[0] if "setup" in name else name: pod
+        for name, pod in of_ours(render(EXTERNAL, EVERYTHING))
+    }
     after = of_ours(render(EXTERNAL, EVERYTHING, EXTRAS))
     for name, pod in after:
         old = before[name.rsplit("-", 1)[0] if "setup" in name else name]
@@ -128,7 +151,9 @@ def test_extra_containers_and_volumes_are_beside_ours() -> None:
             "token",
             *(each["name"] for each in old.get("initContainers", [])),
         ]
-        assert {each["name"] for each in pod["volumes"]} == {each["name"] for each in old["volumes"]} | {"token"}
+        assert {each["name"] for each in pod["volumes"]} == {each["name"] for each in old["volumes"]} | {
+            "token"
+        }
         for container in containers(pod):
             if container["name"] not in {"proxy", "token"}:
                 assert {"name": "token", "mountPath": "/token"} in container["volumeMounts"], name
@@ -137,7 +162,10 @@ def test_extra_containers_and_volumes_are_beside_ours() -> None:
 
 def test_init_containers_of_a_pod_template_do_not_replace_the_one_that_makes_topics() -> None:
     theirs: dict[str, Any] = {
-        "spec": {"initContainers": [{"name": "wait", "image": "wait:1"}], "volumes": [{"name": "wait", "emptyDir": {}}]}
+        "spec": {
+            "initContainers": [{"name": "wait", "image": "wait:1"}],
+            "volumes": [{"name": "wait", "emptyDir": {}}],
+        }
     }
     (setup,) = [pod for name, pod in pods(render(EXTERNAL, {"podTemplate": theirs})) if "setup" in name]
     assert [each["name"] for each in setup["initContainers"]] == ["topics", "wait"]
@@ -145,7 +173,9 @@ def test_init_containers_of_a_pod_template_do_not_replace_the_one_that_makes_top
 
 
 def test_a_container_of_a_pod_template_is_merged_into_ours_by_its_name() -> None:
-    ours = named(render(EXTERNAL), "StatefulSet", "shop-perdure-engine")["spec"]["template"]["spec"]["containers"][0]
+    ours = named(render(EXTERNAL), "StatefulSet", "shop-perdure-engine")["spec"]["template"]["spec"][
+        "containers"
+    ][0]
     mine = {
         "name": "perdure",
         "env": [{"name": "MINE", "value": "1"}, {"name": "PERDURE_INSTANCE", "value": "fixed"}],
@@ -153,17 +183,22 @@ def test_a_container_of_a_pod_template_is_merged_into_ours_by_its_name() -> None
         "resources": {"limits": {"memory": "4Gi"}},
     }
     template: dict[str, Any] = {
-        "spec": {"containers": [mine, {"name": "proxy", "image": "proxy:1"}], "volumes": [{"name": "mine", "emptyDir": {}}]}
+        "spec": {
+            "containers": [mine, {"name": "proxy", "image": "proxy:1"}],
+            "volumes": [{"name": "mine", "emptyDir": {}}],
+        }
     }
-    engine = named(render(EXTERNAL, {"engine": {"podTemplate": template}}), "StatefulSet", "shop-perdure-engine")
+    engine = named(
+        render(EXTERNAL, {"engine": {"podTemplate": template}}), "StatefulSet", "shop-perdure-engine"
+    )
     found, proxy = engine["spec"]["template"]["spec"]["containers"]
     assert proxy == {"name": "proxy", "image": "proxy:1"}
     assert (found["args"], found["livenessProbe"]) == (ours["args"], ours["livenessProbe"])
     assert {each["name"] for each in found["env"]} == {each["name"] for each in ours["env"]} | {"MINE"}
     assert {"name": "PERDURE_INSTANCE", "value": "fixed"} in found["env"]
-    assert {each["mountPath"] for each in found["volumeMounts"]} == {each["mountPath"] for each in ours["volumeMounts"]} | {
-        "/mine"
-    }
+    assert {each["mountPath"] for each in found["volumeMounts"]} == {
+        each["mountPath"] for each in ours["volumeMounts"]
+    } | {"/mine"}
     assert found["resources"]["limits"]["memory"] == "4Gi"
     assert found["resources"]["requests"] == ours["resources"]["requests"]
     assert fault_of(engine, "1.36") == ""

@@ -1,7 +1,8 @@
-"""The image has what the chart's processes need, and an image on top of it is built as the README prints it.
+"""The image has what the chart's processes need, and an image on top of it is built as the README
+prints it.
 
-There is no container engine here: the instructions are run on this machine, each as its user, on an environment that belongs to root as the
-image's does. `make e2e-k8s` builds the images themselves.
+There is no container engine here: the instructions are run on this machine, each as its user, on an
+environment that belongs to root as the image's does. `make e2e-k8s` builds the images themselves.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ NOT_IN_IMAGES = {"bench", "dev", "examples", "test"}
 
 def instructions(text: str) -> list[tuple[str, str]]:
     """Of a Containerfile: each with its argument, continued lines as one."""
-    lines = [line for line in text.replace("\\\n", " ").splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [
+        line
+        for line in text.replace("\\\n", " ").splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
     return [(line.split(None, 1)[0], line.split(None, 1)[1].strip()) for line in lines]
 
 
@@ -54,12 +59,15 @@ def test_every_extra_that_runs_is_in_the_image() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [printed(), (CONTAINER / "Containerfile").read_text(), (CONTAINER / "Containerfile.app").read_text()]
+    "text",
+    [printed(), (CONTAINER / "Containerfile").read_text(), (CONTAINER / "Containerfile.app").read_text()],
 )
 def test_an_image_does_not_run_as_root(text: str) -> None:
     users = [argument for name, argument in instructions(text) if name == "USER"]
     own = named(
-        render({"kafka": {"bootstrapServers": "b:1"}, "postgres": {"mode": "none"}}), "StatefulSet", "shop-perdure-engine"
+        render({"kafka": {"bootstrapServers": "b:1"}, "postgres": {"mode": "none"}}),
+        "StatefulSet",
+        "shop-perdure-engine",
     )
     security = own["spec"]["template"]["spec"]["securityContext"]
     assert [*users, "10001:10001"][-1] == f"{security['runAsUser']}:{security['runAsGroup']}"

@@ -1,4 +1,5 @@
-"""What the chart renders is what Kubernetes takes, for every combination of modes, under the restricted standard."""
+"""What the chart renders is what Kubernetes takes, for every combination of modes, under the
+restricted standard."""
 
 from __future__ import annotations
 
@@ -14,7 +15,19 @@ import pytest
 from helm_python.chart import lint
 
 from perdure.adapters.kafka.namespace.topics import topics_of
-from tests.chart.rendered import BUNDLED, CHART, EVERYTHING, EXTERNAL, Manifest, containers, merged, named, pods, render, text_of
+from tests.chart.rendered import (
+    BUNDLED,
+    CHART,
+    EVERYTHING,
+    EXTERNAL,
+    Manifest,
+    containers,
+    merged,
+    named,
+    pods,
+    render,
+    text_of,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its imports
@@ -62,7 +75,10 @@ def fault_of(manifest: Manifest, version: str) -> str:
         else:
             kubernetes_validate.validate(manifest, version, strict=True)
     except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
-        return f"{kind} {manifest['metadata']['name']}: {error.message} at {'/'.join(map(str, error.absolute_path))}"
+        return (
+            f"{kind} {manifest['metadata']['name']}: {error.message} at "
+            f"{'/'.join(map(str, error.absolute_path))}"
+        )
     return ""
 
 
@@ -94,7 +110,8 @@ def test_the_validation_finds_what_is_wrong() -> None:
 
 @pytest.mark.parametrize(("kafka", "postgres"), WAYS)
 def test_every_pod_is_allowed_where_the_standard_is_restricted(kafka: str, postgres: str) -> None:
-    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and a read-only root besides."""
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and a
+    read-only root besides."""
     seen = 0
     for name, pod in pods([*whole(kafka, postgres)]):
         security = pod["securityContext"]
@@ -104,7 +121,12 @@ def test_every_pod_is_allowed_where_the_standard_is_restricted(kafka: str, postg
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), name
         assert pod["automountServiceAccountToken"] is False, name
         assert pod["enableServiceLinks"] is False, name
-        assert {key for volume in pod["volumes"] for key in volume} <= {"name", "emptyDir", "secret", "configMap"}, name
+        assert {key for volume in pod["volumes"] for key in volume} <= {
+            "name",
+            "emptyDir",
+            "secret",
+            "configMap",
+        }, name
         for container in containers(pod):
             seen += 1
             assert container["securityContext"] == {
@@ -119,7 +141,9 @@ def test_every_pod_is_allowed_where_the_standard_is_restricted(kafka: str, postg
 
 def test_each_pod_that_serves_is_asked_whether_it_lives_and_is_ready() -> None:
     served = [
-        (name, pod) for name, pod in pods([*whole("external", "external")]) if name.startswith(("Deployment", "StatefulSet"))
+        (name, pod)
+        for name, pod in pods([*whole("external", "external")])
+        if name.startswith(("Deployment", "StatefulSet"))
     ]
     assert len(served) == 6
     for name, pod in served:
@@ -142,7 +166,8 @@ def test_an_engine_is_named_by_its_pod() -> None:
 
 
 def test_what_cannot_be_changed_does_not_change() -> None:
-    """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset: all of the spec but a few fields; selectors of everything."""
+    """https://kubernetes.io/docs/concepts/workloads/controllers/statefulset: all of the spec but a
+    few fields; selectors of everything."""
 
     def fixed(values: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -151,7 +176,10 @@ def test_what_cannot_be_changed_does_not_change() -> None:
             if each["kind"] in {"Deployment", "StatefulSet"}:
                 found[f"{name} selector"] = spec["selector"]
             if each["kind"] == "StatefulSet":
-                found[name] = {key: spec.get(key) for key in ("serviceName", "podManagementPolicy", "volumeClaimTemplates")}
+                found[name] = {
+                    key: spec.get(key)
+                    for key in ("serviceName", "podManagementPolicy", "volumeClaimTemplates")
+                }
             if each["kind"] == "Service":
                 found[name] = spec.get("clusterIP")
         return found
@@ -175,7 +203,12 @@ def test_an_upgrade_of_ours_does_not_restart_the_servers_that_are_bundled() -> N
             if each["metadata"]["name"].endswith(("-kafka", "-postgres")) and "spec" in each
         ]
 
-    news = {"image": {"tag": "9.9.9"}, "commonLabels": {"team": "orders"}, "podAnnotations": {"note": "x"}, "app": "app.py"}
+    news = {
+        "image": {"tag": "9.9.9"},
+        "commonLabels": {"team": "orders"},
+        "podAnnotations": {"note": "x"},
+        "app": "app.py",
+    }
     assert len(servers()) == 4
     assert servers(news) == servers()
     assert servers({"kafka": {"bundled": {"image": "other"}}}) != servers()
@@ -183,7 +216,11 @@ def test_an_upgrade_of_ours_does_not_restart_the_servers_that_are_bundled() -> N
 
 def test_the_setup_is_another_job_when_it_is_not_the_same() -> None:
     def name_of(values: dict[str, Any]) -> str:
-        (job,) = [each for each in render(EXTERNAL, values) if each["kind"] == "Job" and "setup" in each["metadata"]["name"]]
+        (job,) = [
+            each
+            for each in render(EXTERNAL, values)
+            if each["kind"] == "Job" and "setup" in each["metadata"]["name"]
+        ]
         assert len(job["metadata"]["name"]) <= 63
         return str(job["metadata"]["name"])
 
@@ -201,7 +238,10 @@ def test_who_is_scaled_by_another_says_no_number() -> None:
     assert sorted(targets) == ["shop-perdure-api", "shop-perdure-worker-gpu"]
     for name in targets:
         assert "replicas" not in named(manifests, "Deployment", name)["spec"]
-    assert "replicas" not in named(render(EXTERNAL, {"api": {"replicas": None}}), "Deployment", "shop-perdure-api")["spec"]
+    assert (
+        "replicas"
+        not in named(render(EXTERNAL, {"api": {"replicas": None}}), "Deployment", "shop-perdure-api")["spec"]
+    )
 
 
 def test_strimzi_makes_the_topics_that_the_platform_wants() -> None:
@@ -231,8 +271,16 @@ def test_hooks_come_before_the_release_only_when_what_they_need_is_there() -> No
     )
     gate = named(manifests, "Job", "shop-perdure-upgrade-gate")
     assert gate["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
-    assert gate["spec"]["template"]["spec"]["containers"][0]["args"][:3] == ["check", "perdure.echo", "--live"]
-    assert not [each for each in render(EXTERNAL, {"upgradeGate": {"overrule": True}}) if "gate" in each["metadata"]["name"]]
+    assert gate["spec"]["template"]["spec"]["containers"][0]["args"][:3] == [
+        "check",
+        "perdure.echo",
+        "--live",
+    ]
+    assert not [
+        each
+        for each in render(EXTERNAL, {"upgradeGate": {"overrule": True}})
+        if "gate" in each["metadata"]["name"]
+    ]
 
 
 def test_a_pod_template_is_merged_key_by_key() -> None:
@@ -240,7 +288,9 @@ def test_a_pod_template_is_merged_key_by_key() -> None:
         EXTERNAL,
         {
             "podTemplate": {"spec": {"nodeSelector": {"disk": "fast"}, "priorityClassName": "high"}},
-            "engine": {"podTemplate": {"metadata": {"labels": {"a": "b"}}, "spec": {"nodeSelector": {"zone": "x"}}}},
+            "engine": {
+                "podTemplate": {"metadata": {"labels": {"a": "b"}}, "spec": {"nodeSelector": {"zone": "x"}}}
+            },
         },
     )
     template = named(manifests, "StatefulSet", "shop-perdure-engine")["spec"]["template"]
@@ -261,4 +311,7 @@ def test_the_notes_say_how_to_ask_and_what_is_for_trying_only() -> None:
     assert "port-forward svc/shop-perdure-api" in notes
     assert "never for work that matters" in notes
     assert "never for work that matters" not in text_of(EXTERNAL)["perdure/templates/NOTES.txt"]
-    assert "suspended until code comes" in text_of(EXTERNAL, {"upgradeGate": {"overrule": True}})["perdure/templates/NOTES.txt"]
+    assert (
+        "suspended until code comes"
+        in text_of(EXTERNAL, {"upgradeGate": {"overrule": True}})["perdure/templates/NOTES.txt"]
+    )

@@ -1,6 +1,8 @@
-"""Whatever the chart says to the code, and the code to the chart, has the name that the other side knows.
+"""Whatever the chart says to the code, and the code to the chart, has the name that the other side
+knows.
 
-Commands are parsed as the pod would start them, and the values of the chart are compared with what the command got.
+Commands are parsed as the pod would start them, and the values of the chart are compared with what
+the command got.
 """
 
 from __future__ import annotations
@@ -78,9 +80,13 @@ def test_every_argument_and_variable_is_one_that_the_commands_know() -> None:
             known = {
                 variable
                 for parameter in command.params
-                for variable in ([parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or [])
+                for variable in (
+                    [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or []
+                )
             }
-            variables = {each["name"] for each in container["env"] if re.match("PERDURE_(?!KAFKA_)", each["name"])}
+            variables = {
+                each["name"] for each in container["env"] if re.match("PERDURE_(?!KAFKA_)", each["name"])
+            }
             common = {"PERDURE_NAMESPACE", "PERDURE_LOG_FORMAT"}
             assert variables <= known | taken_by_others | common, f"{name}: {container['args'][0]}"
             assert parsed(container), name
@@ -176,13 +182,16 @@ def test_a_pod_may_stop_for_as_long_as_its_process_does(seconds: int) -> None:
 def test_keda_looks_at_the_groups_and_topics_of_the_workers() -> None:
     manifests = render(EVERYTHING, EXTERNAL, {"namespace": "orders"})
     (scaled,) = [each for each in manifests if each["kind"] == "ScaledObject"]
-    looked_at = [(each["metadata"]["consumerGroup"], each["metadata"]["topic"]) for each in scaled["spec"]["triggers"]]
+    looked_at = [
+        (each["metadata"]["consumerGroup"], each["metadata"]["topic"]) for each in scaled["spec"]["triggers"]
+    ]
     clients = PlainClients("orders", "name")
     queues = parsed(main_container(manifests, "worker-gpu"))["queue"]
     assert looked_at == [(clients.group_of(queue), f"orders.{tasks_of(queue).part}") for queue in queues]
     assert LEAVES["workerDefaults.autoscaling.maxReplicas"].default == TASK_PARTITIONS
     assert (
-        scaled["spec"]["scaleTargetRef"]["name"] == named(manifests, "Deployment", "shop-perdure-worker-gpu")["metadata"]["name"]
+        scaled["spec"]["scaleTargetRef"]["name"]
+        == named(manifests, "Deployment", "shop-perdure-worker-gpu")["metadata"]["name"]
     )
 
 
@@ -206,7 +215,9 @@ def test_every_setting_of_kafka_is_one_that_its_client_takes(kafka: str) -> None
     """A name that librdkafka does not know ends the process."""
     from confluent_kafka import KafkaException, Producer
 
-    values = merged(KAFKA[kafka], POSTGRES["none"], {"kafka": {"settings": {"socket.send.buffer.bytes": 1048576}}})
+    values = merged(
+        KAFKA[kafka], POSTGRES["none"], {"kafka": {"settings": {"socket.send.buffer.bytes": 1048576}}}
+    )
     settings = checked(settings_of_environment(environment_of(main_container(render(values), "engine"))))
     assert settings["socket.send.buffer.bytes"] == "1048576"
     given = of_librdkafka(settings)
@@ -263,11 +274,19 @@ def test_the_store_is_on_the_volume() -> None:
 
 
 def test_the_setup_makes_the_topics_that_the_processes_use() -> None:
-    manifests = render(EVERYTHING, EXTERNAL, {"kafka": {"topics": {"partitions": 24, "replicationFactor": 2}, "takeOver": True}})
+    manifests = render(
+        EVERYTHING,
+        EXTERNAL,
+        {"kafka": {"topics": {"partitions": 24, "replicationFactor": 2}, "takeOver": True}},
+    )
     (setup,) = [pod for name, pod in pods(manifests) if "setup" in name]
     found = parsed(setup["initContainers"][0])
     assert (found["partitions"], found["replication"], found["take_over"]) == (24, 2, True)
-    queues = {queue for name in ("default", "gpu") for queue in parsed(main_container(manifests, f"worker-{name}"))["queue"]}
+    queues = {
+        queue
+        for name in ("default", "gpu")
+        for queue in parsed(main_container(manifests, f"worker-{name}"))["queue"]
+    }
     assert set(found["queue"]) == queues == set(parsed(main_container(manifests, "test"))["queue"])
     assert found["owner"] == parsed(main_container(manifests, "engine"))["owner"] == "prod/shop-perdure"
     assert LEAVES["kafka.topics.partitions"].default == DEFAULT_PARTITIONS
@@ -275,7 +294,9 @@ def test_the_setup_makes_the_topics_that_the_processes_use() -> None:
 
 def test_the_table_of_rights_names_every_topic() -> None:
     text = (ROOT / "docs/howto/kubernetes.md").read_text()
-    table = text[text.index("| component | reads | writes |") :].split("\n\n")[0]
+    header = re.search(r"^\| component +\| reads +\| writes +\|", text, re.MULTILINE)
+    assert header
+    table = text[header.start() :].split("\n\n")[0]
     for topic in topics_of([]):
         assert re.search(rf"\b{re.escape(topic.part)}\b", table), topic.part
     for group in (EngineClients("NS", "x").group, PlainClients("NS", "x").group_of("*")):

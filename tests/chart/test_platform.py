@@ -1,4 +1,5 @@
-"""What platform teams expect: hooks that work under Argo CD, spreading, disruption budgets, policies, storage limits, digests."""
+"""What platform teams expect: hooks that work under Argo CD, spreading, disruption budgets,
+policies, storage limits, digests."""
 
 from __future__ import annotations
 
@@ -7,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendered import BUNDLED, EVERYTHING, EXTERNAL, Manifest, containers, merged, named, pods, render, text_of
+from tests.chart.rendered import (
+    BUNDLED,
+    EVERYTHING,
+    EXTERNAL,
+    Manifest,
+    containers,
+    merged,
+    named,
+    pods,
+    render,
+    text_of,
+)
 from tests.chart.test_manifests import KAFKA, POSTGRES, fault_of
 
 STRIMZI = {"kafka": {"mode": "strimzi", "strimzi": {"cluster": "main"}}}
@@ -15,7 +27,8 @@ HOOK = "helm.sh/hook"
 
 
 def first_sync(manifests: list[Manifest]) -> list[Manifest]:
-    """What Argo CD runs before all else, at the first sync, too: https://argo-cd.readthedocs.io/en/stable/user-guide/helm/#helm-hooks."""
+    """What Argo CD runs before all else, at the first sync, too:
+    https://argo-cd.readthedocs.io/en/stable/user-guide/helm/#helm-hooks."""
     before = [each for each in manifests if {"pre-install", "pre-upgrade"} & set(hooks_of(each))]
     return sorted(before, key=lambda each: int(each["metadata"]["annotations"].get("helm.sh/hook-weight", 0)))
 
@@ -28,8 +41,11 @@ def hooks_of(manifest: Manifest) -> list[str]:
 @pytest.mark.parametrize("kafka", KAFKA)
 @pytest.mark.parametrize("postgres", POSTGRES)
 def test_hooks_need_nothing_that_the_release_brings(kafka: str, postgres: str) -> None:
-    """At Argo CD's first sync nothing of the release is there: no ServiceAccount, no Secret, no Kafka."""
-    setups = [False, True] if kafka in {"external", "secured"} and postgres in {"external", "none"} else [False]
+    """At Argo CD's first sync nothing of the release is there: no ServiceAccount, no Secret, no
+    Kafka."""
+    setups = (
+        [False, True] if kafka in {"external", "secured"} and postgres in {"external", "none"} else [False]
+    )
     for is_hook in setups:
         manifests = render(EVERYTHING, KAFKA[kafka], POSTGRES[postgres], {"setup": {"useHelmHooks": is_hook}})
         hooks = first_sync(manifests)
@@ -40,7 +56,9 @@ def test_hooks_need_nothing_that_the_release_brings(kafka: str, postgres: str) -
         for job in jobs:
             pod = job["spec"]["template"]["spec"]
             assert pod["serviceAccountName"] in accounts
-            assert hooks.index(job) > min(hooks.index(each) for each in hooks if each["kind"] == "ServiceAccount")
+            assert hooks.index(job) > min(
+                hooks.index(each) for each in hooks if each["kind"] == "ServiceAccount"
+            )
             for container in containers(pod):
                 for variable in container["env"]:
                     reference = variable.get("valueFrom", {}).get("secretKeyRef", {})
@@ -54,12 +72,16 @@ def test_hooks_need_nothing_that_the_release_brings(kafka: str, postgres: str) -
 def test_the_gate_passes_before_the_first_install() -> None:
     gate = named(render(EXTERNAL), "Job", "shop-perdure-upgrade-gate")
     assert "--allow-new" in gate["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert not [each for each in render(BUNDLED) if "gate" in each["metadata"]["name"]], "its Kafka comes with the release"
+    assert not [each for each in render(BUNDLED) if "gate" in each["metadata"]["name"]], (
+        "its Kafka comes with the release"
+    )
     assert named(render(BUNDLED, is_upgrade=True), "Job", "shop-perdure-upgrade-gate")
 
 
 def test_argo_cd_does_not_make_the_setup_again_when_it_has_expired() -> None:
-    (setup,) = [each for each in render(EXTERNAL) if each["kind"] == "Job" and "setup" in each["metadata"]["name"]]
+    (setup,) = [
+        each for each in render(EXTERNAL) if each["kind"] == "Job" and "setup" in each["metadata"]["name"]
+    ]
     assert setup["metadata"]["annotations"]["argocd.argoproj.io/hook"] == "Sync"
     assert HOOK not in setup["metadata"]["annotations"]
 
@@ -74,7 +96,8 @@ def serving(manifests: list[Manifest]) -> list[tuple[str, Manifest]]:
     return [
         (each["metadata"]["labels"]["app.kubernetes.io/component"], each)
         for each in manifests
-        if each["kind"] in {"Deployment", "StatefulSet"} and not each["metadata"]["name"].endswith(("-kafka", "-postgres"))
+        if each["kind"] in {"Deployment", "StatefulSet"}
+        and not each["metadata"]["name"].endswith(("-kafka", "-postgres"))
     ]
 
 
@@ -98,15 +121,21 @@ def test_pods_of_a_component_are_spread_over_hosts(how: str, key: str | None) ->
             assert term["labelSelector"]["matchLabels"] == each["spec"]["selector"]["matchLabels"], component
         assert fault_of(each, "1.36") == ""
     (default,) = {
-        str(each["spec"]["template"]["spec"].get("affinity")) for name, each in serving(render(EXTERNAL)) if name == "engine"
+        str(each["spec"]["template"]["spec"].get("affinity"))
+        for name, each in serving(render(EXTERNAL))
+        if name == "engine"
     }
     assert "preferred" in default
 
 
 def test_every_component_that_serves_has_a_disruption_budget() -> None:
     manifests = render(EVERYTHING, EXTERNAL)
-    budgets = [each["spec"]["selector"]["matchLabels"] for each in manifests if each["kind"] == "PodDisruptionBudget"]
-    assert sorted(map(str, budgets)) == sorted(str(each["spec"]["selector"]["matchLabels"]) for _, each in serving(manifests))
+    budgets = [
+        each["spec"]["selector"]["matchLabels"] for each in manifests if each["kind"] == "PodDisruptionBudget"
+    ]
+    assert sorted(map(str, budgets)) == sorted(
+        str(each["spec"]["selector"]["matchLabels"]) for _, each in serving(manifests)
+    )
 
 
 @pytest.mark.parametrize("modes", [EXTERNAL, BUNDLED])
@@ -121,9 +150,15 @@ def test_every_container_says_what_it_needs_since_a_quota_refuses_others(modes: 
 
 
 def test_a_store_on_a_temporary_volume_is_limited_by_the_volume() -> None:
-    engine = named(render(EXTERNAL, {"engine": {"persistence": {"enabled": False}}}), "StatefulSet", "shop-perdure-engine")
+    engine = named(
+        render(EXTERNAL, {"engine": {"persistence": {"enabled": False}}}),
+        "StatefulSet",
+        "shop-perdure-engine",
+    )
     pod = engine["spec"]["template"]["spec"]
-    assert "ephemeral-storage" not in pod["containers"][0]["resources"]["limits"], "a pod of 10 GiB would be evicted at 256 MiB"
+    assert "ephemeral-storage" not in pod["containers"][0]["resources"]["limits"], (
+        "a pod of 10 GiB would be evicted at 256 MiB"
+    )
     assert {"name": "state", "emptyDir": {"sizeLimit": "10Gi"}} in pod["volumes"]
 
 
@@ -142,7 +177,11 @@ def test_every_image_may_be_a_digest() -> None:
 
 def egress_of(manifests: list[Manifest], component: str) -> list[dict[str, Any]]:
     """The rules that let a component's pods out; every pod is one that some policy selects."""
-    labels = {"app.kubernetes.io/name": "perdure", "app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": component}
+    labels = {
+        "app.kubernetes.io/name": "perdure",
+        "app.kubernetes.io/instance": "shop",
+        "app.kubernetes.io/component": component,
+    }
     found: list[dict[str, Any]] = []
     is_isolated = False
     for each in manifests:
@@ -151,7 +190,9 @@ def egress_of(manifests: list[Manifest], component: str) -> list[dict[str, Any]]
         selector = each["spec"]["podSelector"]
         fits = selector["matchLabels"].items() <= labels.items()
         for expression in selector.get("matchExpressions", ()):
-            fits = fits and (labels[expression["key"]] in expression["values"]) == (expression["operator"] == "In")
+            fits = fits and (labels[expression["key"]] in expression["values"]) == (
+                expression["operator"] == "In"
+            )
         if fits:
             is_isolated = True
             found += each["spec"]["egress"]
@@ -185,15 +226,22 @@ def test_pods_get_out_to_what_they_need_and_no_further() -> None:
     assert ports_of(egress_of(manifests, "worker-gpu")) == common | {"any"}, "activities call other systems"
     limited = render(EVERYTHING, values, {"networkPolicy": {"egress": {"workers": []}}})
     assert ports_of(egress_of(limited, "worker-gpu")) == common
-    assert [fault for each in manifests if each["kind"] == "NetworkPolicy" and (fault := fault_of(each, "1.36"))] == []
+    assert [
+        fault for each in manifests if each["kind"] == "NetworkPolicy" and (fault := fault_of(each, "1.36"))
+    ] == []
 
 
 def test_servers_that_are_bundled_are_reached_by_the_release_only_and_reach_nobody() -> None:
     manifests = render(EVERYTHING, BUNDLED)
     for component in ("kafka", "postgres"):
         assert ports_of(egress_of(manifests, component)) == {53}
-        labels = named(manifests, "NetworkPolicy", f"shop-perdure-{component}")["spec"]["ingress"][0]["from"][0]["podSelector"]
-        assert labels["matchLabels"] == {"app.kubernetes.io/name": "perdure", "app.kubernetes.io/instance": "shop"}
+        labels = named(manifests, "NetworkPolicy", f"shop-perdure-{component}")["spec"]["ingress"][0]["from"][
+            0
+        ]["podSelector"]
+        assert labels["matchLabels"] == {
+            "app.kubernetes.io/name": "perdure",
+            "app.kubernetes.io/instance": "shop",
+        }
     kafka = [rule for rule in egress_of(manifests, "engine") if "to" in rule]
     assert [each["ports"][0]["port"] for each in kafka] == [9092]
 
@@ -204,7 +252,10 @@ def test_a_bundled_server_is_said_to_be_for_trying_only() -> None:
         (merged(EXTERNAL, {"postgres": {"mode": "bundled"}}), "PostgreSQL"),
     ):
         notes = text_of(values)["perdure/templates/NOTES.txt"]
-        assert re.search(rf"FOR TRYING ONLY, never for work that matters: the release runs its own {named_}, one replica", notes)
+        assert re.search(
+            rf"FOR TRYING ONLY, never for work that matters: the release runs its own {named_}, one replica",
+            notes,
+        )
     assert "TRYING" not in text_of(EXTERNAL)["perdure/templates/NOTES.txt"]
 
 

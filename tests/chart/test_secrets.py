@@ -7,29 +7,61 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendered import BUNDLED, EVERYTHING, EXTERNAL, GENERATED, Manifest, containers, merged, named, pods, render
+from tests.chart.rendered import (
+    BUNDLED,
+    EVERYTHING,
+    EXTERNAL,
+    GENERATED,
+    Manifest,
+    containers,
+    merged,
+    named,
+    pods,
+    render,
+)
 from tests.chart.test_manifests import CUSTOM, KAFKA, POSTGRES, fault_of
 
-KAFKA_USERS = {"api", "engine", "ingest", "projector", "setup/topics", "test", "upgrade-gate", "worker-default", "worker-gpu"}
+KAFKA_USERS = {
+    "api",
+    "engine",
+    "ingest",
+    "projector",
+    "setup/topics",
+    "test",
+    "upgrade-gate",
+    "worker-default",
+    "worker-gpu",
+}
 POSTGRES_USERS = {"api", "projector", "setup/perdure", "test"}
 SECURED: dict[str, Any] = {
     **KAFKA["secured"],
     "api": {"auth": {"existingSecret": "keys"}},
     "postgres": {"existingSecret": "tables"},
 }
-KEDAS_METADATA = {"bootstrapServers", "consumerGroup", "topic", "lagThreshold", "offsetResetPolicy", "tls", "sasl"}
+KEDAS_METADATA = {
+    "bootstrapServers",
+    "consumerGroup",
+    "topic",
+    "lagThreshold",
+    "offsetResetPolicy",
+    "tls",
+    "sasl",
+}
 KEDAS_PARAMETERS = {"ca", "cert", "key", "username", "password"}
 """Of the Kafka scaler of KEDA v2.20.2, as far as the chart uses them."""
 KEDAS_SASL = {"none", "plaintext", "scram_sha256", "scram_sha512", "oauthbearer", "gssapi"}
 
 
 def secrets_by_container(manifests: list[Manifest]) -> dict[str, set[str]]:
-    """The Secrets that each container reads, by "component" or "component/container"; a pod's own volumes only where it mounts them."""
+    """The Secrets that each container reads, by "component" or "component/container"; a pod's own
+    volumes only where it mounts them."""
     found: dict[str, set[str]] = {}
     for manifest in manifests:
         for _, pod in pods([manifest]):
             component = manifest["metadata"]["labels"]["app.kubernetes.io/component"]
-            volumes = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+            volumes = {
+                each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each
+            }
             mounted: set[str] = set()
             for container in containers(pod):
                 variables = {
@@ -37,11 +69,15 @@ def secrets_by_container(manifests: list[Manifest]) -> dict[str, set[str]]:
                     for each in container.get("env", ())
                     if "secretKeyRef" in each.get("valueFrom", {})
                 }
-                files = {volumes[each["name"]] for each in container["volumeMounts"] if each["name"] in volumes}
+                files = {
+                    volumes[each["name"]] for each in container["volumeMounts"] if each["name"] in volumes
+                }
                 mounted |= files
                 name = component if component != "setup" else f"setup/{container['name']}"
                 found[name] = variables | files
-            assert mounted == set(volumes.values()), f"{component} has a volume of a Secret that no container mounts"
+            assert mounted == set(volumes.values()), (
+                f"{component} has a volume of a Secret that no container mounts"
+            )
     return found
 
 
@@ -49,7 +85,9 @@ def test_each_container_has_the_secrets_that_it_needs_and_no_others() -> None:
     found = secrets_by_container(render(EVERYTHING, SECURED))
     kafka, postgres = {"user", "tls", "registry"}, {"tables"}
     for component, secrets in found.items():
-        expected = (kafka if component in KAFKA_USERS else set[str]()) | (postgres if component in POSTGRES_USERS else set[str]())
+        expected = (kafka if component in KAFKA_USERS else set[str]()) | (
+            postgres if component in POSTGRES_USERS else set[str]()
+        )
         expected |= {"api": {"keys"}, "test": {"shop-perdure-test"}}.get(component, set())
         assert secrets == expected, component
     assert found.keys() == KAFKA_USERS | POSTGRES_USERS
@@ -122,11 +160,15 @@ def test_keda_reads_the_lag_with_what_the_worker_has(kafka: str, mechanism: str)
     if protocol == "PLAINTEXT":
         assert not authentication
         return
-    parameters = {each["parameter"]: (each["name"], each["key"]) for each in authentication["spec"]["secretTargetRef"]}
+    parameters = {
+        each["parameter"]: (each["name"], each["key"]) for each in authentication["spec"]["secretTargetRef"]
+    }
     assert parameters.keys() <= KEDAS_PARAMETERS
     volumes = {each["name"]: each["secret"]["secretName"] for each in worker["volumes"] if "secret" in each}
     mounts = {
-        each["mountPath"]: volumes[each["name"]] for each in worker["containers"][0]["volumeMounts"] if each["name"] in volumes
+        each["mountPath"]: volumes[each["name"]]
+        for each in worker["containers"][0]["volumeMounts"]
+        if each["name"] in volumes
     }
     for parameter, variable in {"ca": "SSL_CA", "cert": "SSL_CERTIFICATE", "key": "SSL_KEY"}.items():
         folder, _, key = environment[f"PERDURE_KAFKA_{variable}_LOCATION"]["value"].rpartition("/")
@@ -146,7 +188,9 @@ def test_keda_may_log_in_in_another_way() -> None:
         "triggerMetadata": {"sasl": "oauthbearer", "allowIdleConsumers": True},
     }
     security = {"protocol": "SASL_SSL", "sasl": {"mechanism": "OAUTHBEARER"}}
-    manifests = render(EXTERNAL, {"kafka": {"security": security}, "workers": {"gpu": {"autoscaling": scaling}}})
+    manifests = render(
+        EXTERNAL, {"kafka": {"security": security}, "workers": {"gpu": {"autoscaling": scaling}}}
+    )
     authentication, scaled = keda(manifests)
     assert not authentication
     (trigger,) = scaled["spec"]["triggers"]
@@ -180,12 +224,20 @@ def test_secrets_of_a_kafka_in_another_namespace_are_copies_with_a_name() -> Non
 
 
 def test_a_strimzi_without_our_user_is_reached_as_kafka_security_says() -> None:
-    values = merged(STRIMZI, {"kafka": {"strimzi": {"createUser": False}, **SECURED["kafka"]}}, {"kafka": {"mode": "strimzi"}})
+    values = merged(
+        STRIMZI,
+        {"kafka": {"strimzi": {"createUser": False}, **SECURED["kafka"]}},
+        {"kafka": {"mode": "strimzi"}},
+    )
     values = merged(values, {"kafka": {"bootstrapServers": ""}})
     found = secrets_by_container(render(EVERYTHING, values, POSTGRES["none"]))
     assert found["engine"] == {"user", "tls"}
-    engine = named(render(values, POSTGRES["none"]), "StatefulSet", "shop-perdure-engine")["spec"]["template"]["spec"]
-    assert {"name": "PERDURE_KAFKA", "value": "main-kafka-bootstrap.prod:9093"} in engine["containers"][0]["env"]
+    engine = named(render(values, POSTGRES["none"]), "StatefulSet", "shop-perdure-engine")["spec"][
+        "template"
+    ]["spec"]
+    assert {"name": "PERDURE_KAFKA", "value": "main-kafka-bootstrap.prod:9093"} in engine["containers"][0][
+        "env"
+    ]
 
 
 @pytest.mark.parametrize(("kafka", "postgres"), [*itertools.product(KAFKA, POSTGRES)])
@@ -196,10 +248,23 @@ def test_nothing_is_random_unless_it_was_asked_for(kafka: str, postgres: str) ->
 
 
 def test_secrets_are_made_when_that_is_asked_for() -> None:
-    made = {each["metadata"]["name"]: each["data"] for each in render(BUNDLED, GENERATED) if each["kind"] == "Secret"}
+    made = {
+        each["metadata"]["name"]: each["data"]
+        for each in render(BUNDLED, GENERATED)
+        if each["kind"] == "Secret"
+    }
     assert made.keys() == {"shop-perdure-api-keys", "shop-perdure-postgres"}
-    assert made != {each["metadata"]["name"]: each["data"] for each in render(BUNDLED, GENERATED) if each["kind"] == "Secret"}
-    theirs = {"api": {"auth": {"existingSecret": "keys"}}, "postgres": {"bundled": {"existingSecret": "password"}}}
+    assert made != {
+        each["metadata"]["name"]: each["data"]
+        for each in render(BUNDLED, GENERATED)
+        if each["kind"] == "Secret"
+    }
+    theirs = {
+        "api": {"auth": {"existingSecret": "keys"}},
+        "postgres": {"bundled": {"existingSecret": "password"}},
+    }
     manifests = render(BUNDLED, GENERATED, theirs)
     assert not [each for each in manifests if each["kind"] == "Secret"]
-    assert secrets_by_container([named(manifests, "StatefulSet", "shop-perdure-postgres")])["postgres"] == {"password"}
+    assert secrets_by_container([named(manifests, "StatefulSet", "shop-perdure-postgres")])["postgres"] == {
+        "password"
+    }

@@ -1,4 +1,5 @@
-"""Several releases beside each other: two aliases in an umbrella chart, one name in two namespaces, long names. Nothing collides."""
+"""Several releases beside each other: two aliases in an umbrella chart, one name in two namespaces,
+long names. Nothing collides."""
 
 from __future__ import annotations
 
@@ -15,10 +16,23 @@ import pytest
 import yaml
 from helm_python.errors import HelmError
 
-from tests.chart.rendered import BUNDLED, CHART, EVERYTHING, EXTERNAL, GENERATED, Manifest, merged, pods, render
+from tests.chart.rendered import (
+    BUNDLED,
+    CHART,
+    EVERYTHING,
+    EXTERNAL,
+    GENERATED,
+    Manifest,
+    merged,
+    pods,
+    render,
+)
 
 SERVERS = ("Deployment", "StatefulSet", "Job")
-STRIMZI: dict[str, Any] = {"kafka": {"mode": "strimzi", "strimzi": {"cluster": "main"}}, "postgres": {"mode": "cnpg"}}
+STRIMZI: dict[str, Any] = {
+    "kafka": {"mode": "strimzi", "strimzi": {"cluster": "main"}},
+    "postgres": {"mode": "cnpg"},
+}
 
 
 @cache
@@ -27,7 +41,8 @@ def umbrella(aliases: tuple[str, ...]) -> Path:
     folder = Path(mkdtemp(prefix="umbrella-"))
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
     dependencies = [
-        {"name": "perdure", "version": about["version"], "alias": alias, "condition": f"{alias}.enabled"} for alias in aliases
+        {"name": "perdure", "version": about["version"], "alias": alias, "condition": f"{alias}.enabled"}
+        for alias in aliases
     ]
     chart = {"apiVersion": "v2", "name": "umbrella", "version": "1.0.0", "dependencies": dependencies}
     (folder / "Chart.yaml").write_text(yaml.safe_dump(chart))
@@ -88,13 +103,17 @@ def fits(selector: dict[str, str], labels: dict[str, str]) -> bool:
 
 
 @pytest.mark.parametrize(
-    "values", [merged(EVERYTHING, EXTERNAL), merged(EVERYTHING, BUNDLED, GENERATED), merged(EVERYTHING, STRIMZI)]
+    "values",
+    [merged(EVERYTHING, EXTERNAL), merged(EVERYTHING, BUNDLED, GENERATED), merged(EVERYTHING, STRIMZI)],
 )
 def test_two_aliases_in_one_release_share_nothing(values: dict[str, Any]) -> None:
     both = rendered(values, "orders", "payments")
-    assert [name for name, group in itertools.groupby(sorted(map(identity, both))) if len(list(group)) > 1] == []
+    assert [
+        name for name, group in itertools.groupby(sorted(map(identity, both))) if len(list(group)) > 1
+    ] == []
     theirs = {
-        alias: [each for each in both if alias in json.dumps(each["metadata"]["labels"])] for alias in ("orders", "payments")
+        alias: [each for each in both if alias in json.dumps(each["metadata"]["labels"])]
+        for alias in ("orders", "payments")
     }
     assert len(theirs["orders"]) == len(theirs["payments"]) == len(both) / 2
     for alias, other in (("orders", "payments"), ("payments", "orders")):
@@ -131,7 +150,11 @@ def test_alerts_metrics_and_dashboards_tell_the_aliases_apart() -> None:
     assert values_of("PrometheusRule", r'release=\\"([^"\\]+)\\"') == [{"shop-orders"}, {"shop-payments"}]
     groups = [each["spec"]["groups"][0]["name"] for each in both if each["kind"] == "PrometheusRule"]
     assert len(set(groups)) == 2
-    boards = [each["data"] for each in both if each["kind"] == "ConfigMap" and "dashboard" in each["metadata"]["name"]]
+    boards = [
+        each["data"]
+        for each in both
+        if each["kind"] == "ConfigMap" and "dashboard" in each["metadata"]["name"]
+    ]
     files = [name for data in boards for name in data]
     ids = [json.loads(text)["uid"] for data in boards for text in data.values()]
     assert len(set(files)) == len(set(ids)) == 2
@@ -142,10 +165,16 @@ def test_one_name_in_two_namespaces_shares_nothing_that_both_put_elsewhere() -> 
     values = merged(EVERYTHING, EXTERNAL, {"metrics": {"dashboards": {"namespace": "monitoring"}}})
     strimzi = {"cluster": "main", "namespace": "kafka", "userSecret": "user", "caSecret": "ca"}
     values = merged(values, {"kafka": {"mode": "strimzi", "bootstrapServers": "", "strimzi": strimzi}})
-    first = [identity(each) for each in render(values, namespace="prod") if each["metadata"]["namespace"] != "prod"]
-    second = [identity(each) for each in render(values, namespace="test") if each["metadata"]["namespace"] != "test"]
+    first = [
+        identity(each) for each in render(values, namespace="prod") if each["metadata"]["namespace"] != "prod"
+    ]
+    second = [
+        identity(each) for each in render(values, namespace="test") if each["metadata"]["namespace"] != "test"
+    ]
     same = set(first) & set(second)
-    assert {kind for kind, _, _ in same} == {"KafkaTopic"}, "those are one namespace of workflows; its owner decides"
+    assert {kind for kind, _, _ in same} == {"KafkaTopic"}, (
+        "those are one namespace of workflows; its owner decides"
+    )
     owners = {each: json.dumps(render(EXTERNAL, namespace=each)) for each in ("prod", "test")}
     assert '"PERDURE_OWNER", "value": "prod/shop-perdure"' in owners["prod"]
     assert '"PERDURE_OWNER", "value": "test/shop-perdure"' in owners["test"]
@@ -160,12 +189,19 @@ def test_names_of_a_long_release_are_short_enough(release: str) -> None:
         room = {"StatefulSet": 52, "Deployment": 54, "ScaledObject": 54}.get(kind, 63)
         assert len(name) <= room, f"{kind} {name}: pods and labels are named after it"
         for value in manifest["metadata"].get("labels", {}).values():
-            assert re.fullmatch("([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", value), f"{kind} {name}: {value}"
+            assert re.fullmatch("([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", value), (
+                f"{kind} {name}: {value}"
+            )
 
 
 def test_two_long_names_stay_different() -> None:
     long = "s" * 45
-    names = [{identity(each) for each in rendered({**EXTERNAL, "namespace": "x"}, "orders", "payments", release=long)}]
+    names = [
+        {
+            identity(each)
+            for each in rendered({**EXTERNAL, "namespace": "x"}, "orders", "payments", release=long)
+        }
+    ]
     assert len(names[0]) == 2 * len(render(EXTERNAL))
     first = {identity(each) for each in render(EXTERNAL, {"namespace": "x"}, release=f"{long}-a")}
     second = {identity(each) for each in render(EXTERNAL, {"namespace": "x"}, release=f"{long}-b")}
@@ -185,7 +221,9 @@ def test_two_long_names_stay_different() -> None:
         ("s" * 51, {}, "at most 50"),
     ],
 )
-def test_a_name_that_cannot_work_is_refused_with_the_reason(release: str, values: dict[str, Any], said: str) -> None:
+def test_a_name_that_cannot_work_is_refused_with_the_reason(
+    release: str, values: dict[str, Any], said: str
+) -> None:
     with pytest.raises(HelmError, match=re.escape(said)):
         render(EXTERNAL, values, release=release)
 
@@ -201,6 +239,8 @@ def test_nobody_selects_pods_of_another_component() -> None:
             continue
         selector = each["spec"]["selector"]
         selector = selector.get("matchLabels", selector)
-        chosen = {labels["app.kubernetes.io/component"] for labels in templates(manifests) if fits(selector, labels)}
+        chosen = {
+            labels["app.kubernetes.io/component"] for labels in templates(manifests) if fits(selector, labels)
+        }
         assert len(chosen) == 1, f"{identity(each)}: {chosen}"
     assert len([*pods(manifests)]) > 8

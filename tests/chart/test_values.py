@@ -1,4 +1,5 @@
-"""Every value is documented and does something; what is wrong is refused by its name, with what to do."""
+"""Every value is documented and does something; what is wrong is refused by its name, with what to
+do."""
 
 from __future__ import annotations
 
@@ -45,9 +46,15 @@ ALL: dict[str, Any] = merged(
         "api": {"auth": {"existingSecret": "keys", "oidc": {"issuer": "https://login"}}},
     },
 )
-INGRESS: dict[str, Any] = {"httpRoute": {"enabled": False}, "ingress": {"enabled": True, "host": "shop.example.com"}}
+INGRESS: dict[str, Any] = {
+    "httpRoute": {"enabled": False},
+    "ingress": {"enabled": True, "host": "shop.example.com"},
+}
 STRIMZI: dict[str, Any] = {
-    "kafka": {"mode": "strimzi", "strimzi": {"cluster": "main", "namespace": "kafka", "userSecret": "user", "caSecret": "ca"}}
+    "kafka": {
+        "mode": "strimzi",
+        "strimzi": {"cluster": "main", "namespace": "kafka", "userSecret": "user", "caSecret": "ca"},
+    }
 }
 CNPG: dict[str, Any] = {"postgres": {"mode": "cnpg"}}
 
@@ -55,7 +62,9 @@ WHERE: dict[str, dict[str, Any]] = {
     "ingress.": INGRESS,
     "generateSecrets": {"api": {"auth": {"existingSecret": "", "oidc": {"issuer": ""}}}},
     "traces.": {"traces": {"enabled": True}},
-    "workerDefaults.autoscaling.": {"workerDefaults": {"autoscaling": {"minReplicas": 2, "maxReplicas": 200}}},
+    "workerDefaults.autoscaling.": {
+        "workerDefaults": {"autoscaling": {"minReplicas": 2, "maxReplicas": 200}}
+    },
     "engine.processes": {"kafka": {"topics": {"partitions": 1000}}},
     "postgres.bundled.existingSecret": BUNDLED,
     "kafka.strimzi.": STRIMZI,
@@ -79,7 +88,9 @@ OTHERS: dict[str, Any] = {
     "workers": {"video": {}},
     "traces.enabled": False,
     "kafka.strimzi.namespace": "prod2",
-    "kafka.strimzi.extraAcls": [{"resource": {"type": "topic", "name": "shop.orders"}, "operations": ["Read"]}],
+    "kafka.strimzi.extraAcls": [
+        {"resource": {"type": "topic", "name": "shop.orders"}, "operations": ["Read"]}
+    ],
     "workerDefaults.autoscaling.authenticationRef": {"name": "mine"},
     "workerDefaults.autoscaling.minReplicas": 3,
     "networkPolicy.egress.kafkaPorts": [9999],
@@ -93,7 +104,9 @@ OTHERS: dict[str, Any] = {
     "extraInitContainers": [{"name": "wait", "image": "wait"}],
     "extraVolumes": [{"name": "app", "configMap": {"name": "app"}}],
     "extraVolumeMounts": [{"name": "app", "mountPath": "/app"}],
-    "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}}],
+    "extraObjects": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}}
+    ],
     "networkPolicy.apiFrom": [{"namespaceSelector": {}}],
     "networkPolicy.metricsFrom": [{"namespaceSelector": {}}],
     "httpRoute.parentRefs": [{"name": "other"}],
@@ -153,7 +166,9 @@ def test_every_value_does_something(path: str) -> None:
 
 
 def test_documents_and_schema_are_those_of_the_values() -> None:
-    assert json.loads((CHART / "values.schema.json").read_text()) == GENERATE.schema_of(VALUES), "run deploy/helm/generate.py"
+    assert json.loads((CHART / "values.schema.json").read_text()) == GENERATE.schema_of(VALUES), (
+        "run deploy/helm/generate.py"
+    )
     assert (CHART / "README.md").read_text() == GENERATE.readme_of(VALUES), "run deploy/helm/generate.py"
 
 
@@ -183,9 +198,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kafka": {"bootstrapServers": ""}}, "kafka.bootstrapServers is empty: name the brokers"),
     ({"kafka": {"mode": "strimzi"}}, "kafka.strimzi.cluster is empty"),
     ({"kafka": {"security": {"protocol": "SASL_SSL"}}}, "kafka.security.sasl.existingSecret is empty"),
-    ({"kafka": {"security": {"tls": {"existingSecret": "x", "certificateKey": "c"}}}}, "privateKeyKey is empty"),
+    (
+        {"kafka": {"security": {"tls": {"existingSecret": "x", "certificateKey": "c"}}}},
+        "privateKeyKey is empty",
+    ),
     ({"postgres": {"existingSecret": ""}}, "postgres.existingSecret is empty"),
-    (merged(EVERYTHING, {"ingress": {"enabled": True, "host": "x"}}), "httpRoute and ingress are both enabled"),
+    (
+        merged(EVERYTHING, {"ingress": {"enabled": True, "host": "x"}}),
+        "httpRoute and ingress are both enabled",
+    ),
     ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is empty"),
     ({"ingress": {"enabled": True}}, "ingress.host is empty"),
     ({"setup": {"useHelmHooks": True}, "postgres": {"mode": "bundled"}}, "setup.useHelmHooks needs"),
@@ -193,12 +214,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"engine": {"replicas": 13}}, "more engines than partitions do nothing"),
     ({"engine": {"replicas": 4, "processes": 4}}, "more engines than partitions do nothing"),
     ({"metrics": {"port": 8080}}, "metrics.port is 8080"),
-    ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "commonLabels has app.kubernetes.io/name, which is ours"),
+    (
+        {"commonLabels": {"app.kubernetes.io/name": "x"}},
+        "commonLabels has app.kubernetes.io/name, which is ours",
+    ),
     (
         {"workers": {"gpu": {"podTemplate": {"metadata": {"labels": {"app.kubernetes.io/component": "x"}}}}}},
         "workers.gpu.podTemplate has the label app.kubernetes.io/component, which is ours",
     ),
-    ({"podTemplate": {"spec": {"volumes": [{"emptyDir": {}}]}}}, "podTemplate.spec.volumes has an item without a name"),
+    (
+        {"podTemplate": {"spec": {"volumes": [{"emptyDir": {}}]}}},
+        "podTemplate.spec.volumes has an item without a name",
+    ),
     (
         {"kafka": {"settings": {"bootstrap.servers": "x:1"}}},
         "kafka.settings has bootstrap.servers, which kafka.bootstrapServers",
@@ -249,7 +276,10 @@ def test_umbrella_charts_may_say_what_is_theirs() -> None:
 
 
 def test_a_worker_that_is_null_is_gone() -> None:
-    names = [each["metadata"]["name"] for each in render(EXTERNAL, {"workers": {"default": None, "gpu": {"queues": ["gpu"]}}})]
+    names = [
+        each["metadata"]["name"]
+        for each in render(EXTERNAL, {"workers": {"default": None, "gpu": {"queues": ["gpu"]}}})
+    ]
     assert "shop-perdure-worker-gpu" in names
     assert "shop-perdure-worker-default" not in names
 

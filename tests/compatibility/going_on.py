@@ -41,7 +41,8 @@ class MovedClock:
         self._passed_us = 0
 
     def advance(self, microseconds: int) -> None:
-        """Time passes on both clocks, of the day and monotonic. An engine sees it with its next command."""
+        """Time passes on both clocks, of the day and monotonic. An engine sees it with its next
+        command."""
         self._ahead_us += microseconds
         self._passed_us += microseconds
 
@@ -64,7 +65,8 @@ class MovedClock:
 
 
 async def look(client: Client, release: Release, left: Left, changed: Registry) -> None:
-    """Two hours later, with the code of the engine that was killed: all runs are there, open ones replay."""
+    """Two hours later, with the code of the engine that was killed: all runs are there, open ones
+    replay."""
     for scenario in release.scenarios:
         if scenario.is_due:
             await until(partial(_has_closed, client, scenario), f"{scenario.id} ends")
@@ -93,7 +95,8 @@ async def look(client: Client, release: Release, left: Left, changed: Registry) 
 
 
 async def go_on(client: Client, clock: MovedClock, release: Release, *, is_one_process: bool) -> None:
-    """With code that is repaired, until every run has ended; time passes when nothing else can happen."""
+    """With code that is repaired, until every run has ended; time passes when nothing else can
+    happen."""
     for scenario in release.scenarios:
         if scenario.status == "suspended":
             await until(partial(_runs, client, scenario), f"{scenario.id} is resumed")
@@ -145,7 +148,8 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 
 
 async def _pass_time(client: Client, clock: MovedClock, scenarios: Sequence[Scenario], by_us: int) -> None:
-    """Step by step, until all of these have ended. No time passes while a worker is to do something."""
+    """Step by step, until all of these have ended. No time passes while a worker is to do
+    something."""
     deadline = time.monotonic() + PATIENCE_S
     while still := [each for each in scenarios if not await _has_closed(client, each)]:
         assert time.monotonic() < deadline, f"{[await client.describe(each.id) for each in still]}"

@@ -1,8 +1,9 @@
-"""Writes the data that later releases must be able to open: `python -m tests.compatibility.make DATE`.
+"""Writes the data that later releases must be able to open: `python -m tests.compatibility.make
+DATE`.
 
-It starts real processes: `perdure dev` on a file, then `perdure engine` and `perdure worker` on a Kafka of
-its own. It brings the runs of `scenarios.py` to their states, and kills the processes. This takes a minute.
-A folder that exists is never overwritten.
+It starts real processes: `perdure dev` on a file, then `perdure engine` and `perdure worker` on a
+Kafka of its own. It brings the runs of `scenarios.py` to their states, and kills the processes.
+This takes a minute. A folder that exists is never overwritten.
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ class _Copy:
 
 @contextmanager
 def restored(bootstrap: str, topics: Topics) -> Generator[str]:
-    """The namespace that the topics are restored to, under a fresh name. All of it is deleted at the end."""
+    """The namespace that the topics are restored to, under a fresh name. All of it is deleted at
+    the end."""
     namespace = f"old{uuid.uuid4().hex[:8]}"
     admin: Any = AdminClient({"bootstrap.servers": bootstrap})
     named = {**{f"{namespace}.{part}": topic for part, topic in topics.own.items()}, **topics.others}
@@ -74,7 +75,8 @@ def restored(bootstrap: str, topics: Topics) -> Generator[str]:
 
 
 def apply_present(namespace: str, bootstrap: str, topics: Topics) -> None:
-    """`perdure topics apply` at an upgrade: it accepts the topics of the old release, and adds its own."""
+    """`perdure topics apply` at an upgrade: it accepts the topics of the old release, and adds its
+    own."""
     present = TopicsOfNamespace(namespace, {"bootstrap.servers": bootstrap})
     queues = [part.removeprefix(QUEUE) for part in topics.own if part.startswith(QUEUE)]
     plan = present.plan(partitions=len(topics.own["commands"].ends), queues=queues)

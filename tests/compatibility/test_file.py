@@ -1,4 +1,5 @@
-"""The present code opens the file of every release's `perdure dev`, and brings its runs to their ends."""
+"""The present code opens the file of every release's `perdure dev`, and brings its runs to their
+ends."""
 
 from __future__ import annotations
 

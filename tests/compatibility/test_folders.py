@@ -15,7 +15,8 @@ def test_there_is_a_release() -> None:
 
 
 def test_this_version_has_left_its_data() -> None:
-    """A release adds its own: `python -m tests.compatibility.make DATE`, before its version is given to others."""
+    """A release adds its own: `python -m tests.compatibility.make DATE`, before its version is
+    given to others."""
     assert __version__ in {folder.release.version for folder in folders()}
 
 

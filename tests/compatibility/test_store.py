@@ -1,6 +1,8 @@
-"""The present code trusts the store of every release's Kafka engine, and brings its runs to their ends.
+"""The present code trusts the store of every release's Kafka engine, and brings its runs to their
+ends.
 
-There is no Kafka: events and tasks come from the topics that were left, commands and the time from the test.
+There is no Kafka: events and tasks come from the topics that were left, commands and the time from
+the test.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The workflows whose runs a release leaves behind for the next ones.
 
-`make.py` copies this file into the data of a release, and the copy never changes: it stands for code that
-somebody runs in production. This file may change; the next release records its own copy.
+`make.py` copies this file into the data of a release, and the copy never changes: it stands for
+code that somebody runs in production. This file may change; the next release records its own copy.
 
 COMPATIBILITY_CODE says which code is deployed:
 - `before`: what begins the runs;
@@ -116,7 +116,8 @@ if CODE == "repaired":
 
     @activity.defn(name="label")
     async def print_label(what: str) -> str:
-        """Nothing is counted here: the task may come twice, by its timer and to a worker that starts."""
+        """Nothing is counted here: the task may come twice, by its timer and to a worker that
+        starts."""
         return f"{what} is labelled"
 
 

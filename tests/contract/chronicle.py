@@ -1,4 +1,5 @@
-"""Histories such as an engine makes, move by move: every batch is what the core says the events in it lead to."""
+"""Histories such as an engine makes, move by move: every batch is what the core says the events in
+it lead to."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ class Chronicle:
         return int(workflow_id[2]) % self.partitions
 
     def batch(self, moves: Sequence[tuple[int, int]]) -> Batch:
-        """What the moves lead to, each a workflow and a choice among what can happen to it; written to the topic."""
+        """What the moves lead to, each a workflow and a choice among what can happen to it; written
+        to the topic."""
         self.at += 1_000
         outbox = BatchOutbox(NoSteps())
         outbox.begin(self.at)
@@ -77,7 +79,9 @@ class Chronicle:
             if run is None or run.phase.is_closed:
                 started = self._start(choice)
                 self._started += 1
-                run = self.runs[workflow_id] = start(workflow_id, f"run-{self._started:04}", started, self.at, outbox)
+                run = self.runs[workflow_id] = start(
+                    workflow_id, f"run-{self._started:04}", started, self.at, outbox
+                )
                 self.everyone.add((workflow_id, run.run_id))
                 touched[run.run_id] = (run, 1, [started])
                 continue
@@ -98,7 +102,9 @@ class Chronicle:
         offset = -1 if self._offset % 5 == 0 else self._offset
         for run, first, events in touched:
             partition = self.partition_of(run.workflow_id)
-            record = ev.EventRecord(run.workflow_id, run.run_id, first, self.at, partition, offset, b"", events)
+            record = ev.EventRecord(
+                run.workflow_id, run.run_id, first, self.at, partition, offset, b"", events
+            )
             batch.events.append((record, encode_event_record(record)))
             run.input_partition, run.input_offset = partition, offset
             batch.states[run.workflow_id] = public_state(self.runs[run.workflow_id], b"")
@@ -108,19 +114,28 @@ class Chronicle:
 
     def _start(self, choice: int) -> ev.WorkflowStarted:
         delayed = self.at + MONTH_US if choice % 5 == 0 else 0
-        return ev.WorkflowStarted("Order", b"[]", 311, choice, f"r-{self._started}", MONTH_US * (choice % 2), b"", delayed)
+        return ev.WorkflowStarted(
+            "Order", b"[]", 311, choice, f"r-{self._started}", MONTH_US * (choice % 2), b"", delayed
+        )
 
     def _possible(self, run: RunState, choice: int) -> Iterator[ev.AnyEvent]:
         if run.phase is Phase.DELAYED:
             yield from (ev.WorkflowBegun(), *_CLOSING[2:])
             return
         if run.phase is Phase.SUSPENDED:
-            yield from (ev.WorkflowResumed(), ev.WorkflowSuspended("again"), ev.SignalReceived("go", b""), *_CLOSING[3:])
+            yield from (
+                ev.WorkflowResumed(),
+                ev.WorkflowSuspended("again"),
+                ev.SignalReceived("go", b""),
+                *_CLOSING[3:],
+            )
             return
         number = run.last_event_id + 1
         retry = RetryPolicy(give_up_after_us=MONTH_US * (choice % 3))
         for queue in ("default", ""):
-            yield ev.ActivityScheduled(number, "charge", b"[1]", ActivityOptions(queue=queue, retry=retry), f"token-{number}")
+            yield ev.ActivityScheduled(
+                number, "charge", b"[1]", ActivityOptions(queue=queue, retry=retry), f"token-{number}"
+            )
         yield ev.TimerStarted(number, self.at + choice)
         for timer in run.timers:
             yield from (ev.TimerFired(timer), ev.TimerCancelled(timer))
@@ -138,7 +153,9 @@ class Chronicle:
             yield ev.ActivityRetried(number, attempt + 1)
             return
         yield ev.ActivityCompleted(number, b"3")
-        yield ev.ActivityAttemptFailed(number, attempt, _FAILURE, self.at + 500, f"token-{number}-{attempt + 1}")
+        yield ev.ActivityAttemptFailed(
+            number, attempt, _FAILURE, self.at + 500, f"token-{number}-{attempt + 1}"
+        )
         if status is ActivityStatus.DISPATCHED:
             yield ev.ActivityStarted(number, attempt, "worker")
             if activity.declined:

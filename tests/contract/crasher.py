@@ -1,9 +1,10 @@
-"""Run as a process of its own: takes commands from a SQLite file and commits batches until it is killed.
+"""Run as a process of its own: takes commands from a SQLite file and commits batches until it is
+killed.
 
     python -m tests.contract.crasher FILE [STATEMENT]
 
-For each command taken, a batch has an event record, a timer, a task, a state and a reply. With STATEMENT, the process kills itself
-before that statement of its first batch.
+For each command taken, a batch has an event record, a timer, a task, a state and a reply. With
+STATEMENT, the process kills itself before that statement of its first batch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What every reader promises of its list: the page that plain Python filters and sorts out of all workflows."""
+"""What every reader promises of its list: the page that plain Python filters and sorts out of all
+workflows."""
 
 from __future__ import annotations
 
@@ -76,7 +77,10 @@ FILTERS: list[tuple[dict[str, Any], Callable[[WorkflowState], bool]]] = [
     ({"closed_after": 0}, lambda each: each.closed_at > 0),
     ({"closed_before": 40}, lambda each: 0 < each.closed_at < 40),
     ({"attributes": (("city", "Bari"),)}, has_city),
-    ({"attributes": (("city", "L\u00fcbeck"),)}, lambda each: attributes_of(each).get("city") == "L\u00fcbeck"),
+    (
+        {"attributes": (("city", "L\u00fcbeck"),)},
+        lambda each: attributes_of(each).get("city") == "L\u00fcbeck",
+    ),
     ({"attributes": (("rush", True),)}, lambda each: attributes_of(each).get("rush") is True),
     ({"attributes": (("rush", 1),)}, lambda each: type(attributes_of(each).get("rush")) is int),
     ({"attributes": (("cents", 3.0), ("city", "Bari"))}, lambda each: attributes_of(each).get("cents") == 3),
@@ -128,7 +132,9 @@ class ListingContract(ABC):
         statuses: tuple[tuple[str, ...], ...] = ((), ("running",), ("failed", "running", "timed_out"))
         spans = ((None, None), (10, None), (None, 40), (10, 40))
         for kinds, wanted, (since, until) in product(types, statuses, spans):
-            query = ListQuery(types=kinds, statuses=wanted, started_after=since, started_before=until, order=order, limit=30)
+            query = ListQuery(
+                types=kinds, statuses=wanted, started_after=since, started_before=until, order=order, limit=30
+            )
             expected = [
                 each
                 for each in sorted(many(), key=query.key_of, reverse=order == "newest")
@@ -141,7 +147,9 @@ class ListingContract(ABC):
             assert sum(reader.counts(query).values()) == len(expected), query
 
     @pytest.mark.parametrize("sort", SORTS)
-    def test_every_filter_with_every_sort_gives_what_a_plain_filter_gives(self, reader: Reader, sort: Sort) -> None:
+    def test_every_filter_with_every_sort_gives_what_a_plain_filter_gives(
+        self, reader: Reader, sort: Sort
+    ) -> None:
         for number, (fields, holds) in enumerate(FILTERS):
             query = ListQuery(**fields, sort=sort, order="oldest" if number % 2 else "newest", limit=25)
             expected = sorted(filter(holds, many()), key=query.key_of, reverse=query.is_newest)
@@ -172,4 +180,6 @@ class ListingContract(ABC):
         for each in many():
             expected[each.type, str(each.status)] = expected.get((each.type, str(each.status)), 0) + 1
         assert reader.counts() == expected
-        assert reader.counts(ListQuery(types=("Order",))) == {kind: n for kind, n in expected.items() if kind[0] == "Order"}
+        assert reader.counts(ListQuery(types=("Order",))) == {
+            kind: n for kind, n in expected.items() if kind[0] == "Order"
+        }

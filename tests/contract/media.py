@@ -140,12 +140,16 @@ class SqliteMedia(Media):
     def append(self, commands: Sequence[AnyCommand]) -> None:
         with closing(connect(self.path, 5.0)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT INTO commands (record) VALUES (?)", [(encode_command(each),) for each in commands])
+            connection.executemany(
+                "INSERT INTO commands (record) VALUES (?)", [(encode_command(each),) for each in commands]
+            )
             connection.execute("COMMIT")
 
     def replies_to(self, address: str) -> list[AnyReply]:
         with closing(connect(self.path, 5.0)) as connection:
-            rows = connection.execute("SELECT record FROM replies WHERE reply_to = ? ORDER BY position", (address,)).fetchall()
+            rows = connection.execute(
+                "SELECT record FROM replies WHERE reply_to = ? ORDER BY position", (address,)
+            ).fetchall()
         return [decode_reply(row[0]) for row in rows]
 
     def _new_reader(self) -> Reader:

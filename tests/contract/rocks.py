@@ -28,7 +28,9 @@ NOW_US = 1_790_000_000_000_000
 class TopicLog(MemoryLog):
     """Brings a store to where a list of records is, as the Kafka log does with a topic."""
 
-    def __init__(self, channel: Channel, medium: MemoryMedium, topic: list[Record], restorer: PartitionRestorer) -> None:
+    def __init__(
+        self, channel: Channel, medium: MemoryMedium, topic: list[Record], restorer: PartitionRestorer
+    ) -> None:
         super().__init__(channel, medium)
         self._topic = topic
         self._restorer = restorer
@@ -88,7 +90,9 @@ def opened(
     return store, PartitionRestorer(store)
 
 
-def take_over(restorer: PartitionRestorer, partition: int, topic: list[Record], chunk: int = 7, again: int = 0) -> int:
+def take_over(
+    restorer: PartitionRestorer, partition: int, topic: list[Record], chunk: int = 7, again: int = 0
+) -> int:
     """Restore from where the store is, reading `again` records once more."""
     checkpoint = restorer.open(partition, len(topic))
     for first in range(max(0, (checkpoint or 0) - again), len(topic), chunk):

@@ -28,7 +28,9 @@ def names(taken: list[AnyCommand]) -> list[str]:
     return [command.name for command in taken if isinstance(command, SignalWorkflow)]
 
 
-def record(run_id: str = "run-1", first: int = 1, *events: AnyEvent, workflow_id: str = "w", at: int = 1) -> EventRecord:
+def record(
+    run_id: str = "run-1", first: int = 1, *events: AnyEvent, workflow_id: str = "w", at: int = 1
+) -> EventRecord:
     return EventRecord(
         workflow_id,
         run_id,
@@ -58,8 +60,12 @@ def state(
     return WorkflowState(workflow_id, run_id, type, status, started_at, started_at, 0, 2, view)
 
 
-def task(number: int = 1, *, run_id: str = "run-1", queue: str = "default", attempt: int = 1, at: int = 1) -> Task:
-    return Task("w", run_id, number, attempt, f"token-{number}-{attempt}", "charge", queue, b"[]", 1_000, "key", at)
+def task(
+    number: int = 1, *, run_id: str = "run-1", queue: str = "default", attempt: int = 1, at: int = 1
+) -> Task:
+    return Task(
+        "w", run_id, number, attempt, f"token-{number}-{attempt}", "charge", queue, b"[]", 1_000, "key", at
+    )
 
 
 def timer(fires_at: int, run_id: str = "run-1", number: int = 1, kind: TimerKind = TimerKind.CODE) -> Timer:

@@ -27,7 +27,8 @@ def served(media: Media, node: Node) -> Generator[str]:
     transport = LocalTransport(node.channel, media.reader())
     app = create_app(Backend("test", transport, LocalStateFeed(node.channel)), Unsecured())
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so for sockets that it makes itself
+        # asyncio does so for sockets that it makes itself
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = uvicorn.Config(
             app, log_level="critical", access_log=False, timeout_graceful_shutdown=0, lifespan="on", ws="none"
         )

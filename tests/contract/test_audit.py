@@ -69,7 +69,10 @@ def test_what_is_older_than_a_year_and_a_month_is_forgotten_with_the_next_start(
 
 
 def test_without_a_file_or_with_one_that_is_locked_it_says_so(media: SqliteMedia, tmp_path: Path) -> None:
-    with closing(SqliteAuditTrail(tmp_path / "none.db")) as trail, pytest.raises(InfrastructureError, match="no database"):
+    with (
+        closing(SqliteAuditTrail(tmp_path / "none.db")) as trail,
+        pytest.raises(InfrastructureError, match="no database"),
+    ):
         trail.append([entry(1)])
     with closing(SqliteAuditTrail(media.path)) as trail:
         trail.entries(1)

@@ -81,7 +81,9 @@ def test_abort_twice_hands_out_once(node: Node) -> None:
     assert names(node.log.take(10, 0.0)) == ["a", "b"]
 
 
-def test_what_other_processes_wrote_and_no_commit_covers_is_handed_out_after_a_crash(media: Media, node: Node) -> None:
+def test_what_other_processes_wrote_and_no_commit_covers_is_handed_out_after_a_crash(
+    media: Media, node: Node
+) -> None:
     media.append(commands("a", "b", "c"))
     assert names(node.log.take(2, 1.0)) == ["a", "b"]
     media.crash(node)
@@ -120,7 +122,9 @@ def test_many_commands_of_other_processes_all_arrive_in_order(media: Media, node
     assert found == sent
 
 
-def test_a_command_written_while_nobody_was_there_is_handed_out_to_the_next_owner(media: Media, node: Node) -> None:
+def test_a_command_written_while_nobody_was_there_is_handed_out_to_the_next_owner(
+    media: Media, node: Node
+) -> None:
     media.crash(node)
     media.append(commands("a"))
     assert names(media.node().open().log.take(10, 1.0)) == ["a"]
@@ -156,17 +160,25 @@ def test_commands_of_a_batch_end_the_wait_of_the_next_take(node: Node) -> None:
 
 
 def test_commands_of_a_batch_that_is_not_committed_are_not_sent(node: Node) -> None:
-    for damaged in (FireTimer("w", number=1 << 70), SignalWorkflow("\ud800", name="d"), SignalWorkflow("w", name="\ud800")):
+    for damaged in (
+        FireTimer("w", number=1 << 70),
+        SignalWorkflow("\ud800", name="d"),
+        SignalWorkflow("w", name="\ud800"),
+    ):
         with pytest.raises(Exception, match=r".") as failed:
             node.log.commit(sent(*commands("a"), damaged, *commands("b")))
-        assert not isinstance(failed.value, CommitAborted | InfrastructureError), "a command is to blame, not the log"
+        assert not isinstance(failed.value, CommitAborted | InfrastructureError), (
+            "a command is to blame, not the log"
+        )
         node.log.abort()
     assert node.log.take(10, 0.1) == []
     node.log.commit(sent(*commands("c")))
     assert taken(node, 1) == ["c"]
 
 
-def test_commands_that_were_sent_are_handed_out_again_after_an_abort_and_after_a_crash(media: Media, node: Node) -> None:
+def test_commands_that_were_sent_are_handed_out_again_after_an_abort_and_after_a_crash(
+    media: Media, node: Node
+) -> None:
     node.log.commit(sent(*commands("a", "b", "c")))
     assert taken(node, 3) == ["a", "b", "c"]
     node.log.abort()
@@ -175,7 +187,9 @@ def test_commands_that_were_sent_are_handed_out_again_after_an_abort_and_after_a
     assert taken(media.node().open(), 3) == ["a", "b", "c"]
 
 
-def test_commands_that_were_sent_and_a_commit_covers_are_done_with_after_a_crash(media: Media, node: Node) -> None:
+def test_commands_that_were_sent_and_a_commit_covers_are_done_with_after_a_crash(
+    media: Media, node: Node
+) -> None:
     node.log.commit(sent(*commands("a", "b")))
     assert taken(node, 2) == ["a", "b"]
     node.log.commit(sent(*commands("c")))
@@ -207,7 +221,8 @@ def test_the_same_command_twice_in_a_batch_is_two(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "workflow_id", ["a/b", " ", "é" * 127, "x" * 255, "'; DROP TABLE commands; --", "workflow:child/r/1/w", "\0", ""]
+    "workflow_id",
+    ["a/b", " ", "é" * 127, "x" * 255, "'; DROP TABLE commands; --", "workflow:child/r/1/w", "\0", ""],
 )
 def test_any_workflow_id_may_be_sent_to(node: Node, workflow_id: str) -> None:
     node.log.commit(sent(SignalWorkflow(workflow_id, name="a"), SignalWorkflow("w", name="b")))
@@ -293,7 +308,9 @@ def test_a_reply_to_nobody_is_dropped(node: Node) -> None:
     assert mine == []
 
 
-def test_a_subscriber_that_raises_does_not_hurt_the_commit(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_subscriber_that_raises_does_not_hurt_the_commit(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
     mine: list[list[AnyReply]] = []
 
     def broken(_: object) -> None:
@@ -406,7 +423,9 @@ def test_close_lets_another_open_and_may_be_repeated(media: Media, node: Node) -
     assert len(media.node().open().store.events("w", "run-1")) == 1
 
 
-def test_an_owner_that_closed_may_open_again_and_finds_once_what_it_had_taken(media: Media, node: Node) -> None:
+def test_an_owner_that_closed_may_open_again_and_finds_once_what_it_had_taken(
+    media: Media, node: Node
+) -> None:
     node.log.submit(commands("a"))
     media.append(commands("x", "y"))
     node.log.take(2, 1.0)

@@ -1,4 +1,5 @@
-"""Records of other systems on one machine: taken once, in order; what means nothing is a dead letter, and may be offered again."""
+"""Records of other systems on one machine: taken once, in order; what means nothing is a dead
+letter, and may be offered again."""
 
 from __future__ import annotations
 
@@ -118,7 +119,12 @@ def test_a_record_that_means_nothing_is_a_dead_letter_with_its_value_and_its_tim
     assert [each.workflow_id for each in shop.commands()] == ["o-1", "o-3"]
     (found,) = opened(SqliteDeadLetters(shop.url))
     ((at,),) = shop.rows("SELECT at FROM records WHERE position = 2")
-    assert (found.id, found.letter.topic, found.letter.offset, found.letter.value) == ("r2", "shop.orders", 2, b"{")
+    assert (found.id, found.letter.topic, found.letter.offset, found.letter.value) == (
+        "r2",
+        "shop.orders",
+        2,
+        b"{",
+    )
     assert found.letter.found_at == at
     assert "shop.orders, record 2" in shop.said[0]
 
@@ -132,7 +138,8 @@ def test_a_letter_that_is_retried_offers_the_record_again_under_its_first_place(
     letters.retry([found])
     assert opened(letters) == []
     topic, key, value, first_at, last_at = shop.rows(
-        "SELECT b.topic, b.key, b.value, a.at, b.at FROM records a, records b WHERE a.position = 1 AND b.position = 2"
+        "SELECT b.topic, b.key, b.value, a.at, b.at FROM records a, records b WHERE a.position = 1 AND "
+        "b.position = 2"
     )[0]
     assert (topic, key, value) == ("shop.orders", b"k", b"{")
     ((headers,),) = shop.rows("SELECT headers FROM records WHERE position = 2")
@@ -151,14 +158,20 @@ def test_a_letter_that_is_retried_offers_the_record_again_under_its_first_place(
 
 def test_a_row_that_is_no_command_is_a_letter_of_the_commands_until_it_is_dropped(shop: Shop) -> None:
     with closing(connect(shop.path, 5.0)) as connection:
-        connection.execute("INSERT INTO dead_letters VALUES (7, x'93a141a34f2d31c0', 'cut', 5), (3, x'c1', 'cut', 4)")
+        connection.execute(
+            "INSERT INTO dead_letters VALUES (7, x'93a141a34f2d31c0', 'cut', 5), (3, x'c1', 'cut', 4)"
+        )
     letters = SqliteDeadLetters(shop.url)
     first, second = opened(letters)
-    assert [(each.id, each.letter.topic, each.letter.offset, each.letter.found_at) for each in (first, second)] == [
+    assert [
+        (each.id, each.letter.topic, each.letter.offset, each.letter.found_at) for each in (first, second)
+    ] == [
         ("3", "commands", 3, 4),
         ("7", "commands", 7, 5),
     ]
-    assert (first.letter.key, second.letter.key) == (None, b"O-1"), "the workflow id, as far as it can be made out"
+    assert (first.letter.key, second.letter.key) == (None, b"O-1"), (
+        "the workflow id, as far as it can be made out"
+    )
     assert "still cannot be read" in letters.fault_of(first)
 
 
@@ -173,7 +186,13 @@ def test_what_an_engine_refuses_of_a_record_is_a_letter_of_the_record(media: Sql
         assert isinstance(command, Request)
         if code:
             replies.append((command.reply_to, Refused(command.request_id, code, "no")))  # type: ignore[arg-type]
-    node.write(Batch(9, replies=replies, records=[("w", RecordProduced(1, "own", b"k", b"v", (RecordHeader("a", b"b"),)))]))
+    node.write(
+        Batch(
+            9,
+            replies=replies,
+            records=[("w", RecordProduced(1, "own", b"k", b"v", (RecordHeader("a", b"b"),)))],
+        )
+    )
     (found,) = opened(SqliteDeadLetters(shop.url))
     assert (found.id, found.letter.value, found.letter.found_at) == ("r1", order(0), 9)
     assert "was refused: no" in found.letter.message

@@ -78,7 +78,11 @@ def test_any_thread_may_read_while_the_engine_writes(reader: Reader, node: Node)
     for thread in threads:
         thread.start()
     for number in range(1, 200):
-        node.write(with_record(states(state("w", view=b"%d" % number), at=number), record("run-1", number * 2, at=number)))
+        node.write(
+            with_record(
+                states(state("w", view=b"%d" % number), at=number), record("run-1", number * 2, at=number)
+            )
+        )
     has_ended.set()
     for thread in threads:
         thread.join()
@@ -108,7 +112,9 @@ def test_a_page_of_a_history_begins_with_the_record_that_holds_the_event(reader:
     for begin in range(1, 20):
         page = reader.history("w", "run-1", begin, 3)
         first = decode_event_record(page.records[0])
-        assert first.first_event_id <= min(begin, 18) <= first.last_event_id, "beyond the end it is the last one"
+        assert first.first_event_id <= min(begin, 18) <= first.last_event_id, (
+            "beyond the end it is the last one"
+        )
         last = decode_event_record(page.records[-1])
         assert page.next_event_id == (last.last_event_id + 1 if last.last_event_id < 18 else 0)
         assert last.last_event_id >= min(begin + 2, 18)

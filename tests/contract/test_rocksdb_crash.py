@@ -1,4 +1,5 @@
-"""Real processes, killed with SIGKILL between writes and within them: what is left is what some number of batches lead to."""
+"""Real processes, killed with SIGKILL between writes and within them: what is left is what some
+number of batches lead to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A directory that cannot be trusted is reported in words and begun anew; one that is not ours is left alone."""
+"""A directory that cannot be trusted is reported in words and begun anew; one that is not ours is
+left alone."""
 
 from __future__ import annotations
 
@@ -147,7 +148,9 @@ def test_a_store_that_nobody_has_used_for_long_is_begun_anew(directory: Path, ch
     restorer.close(0)
 
 
-def test_a_store_of_another_format_is_begun_anew(directory: Path, chronicle: Chronicle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_of_another_format_is_begun_anew(
+    directory: Path, chronicle: Chronicle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("perdure.adapters.rocksdb.directory.FORMAT", values.FORMAT + 1)
     told: list[str] = []
     _, restorer = opened(directory, chronicle, told.append)
@@ -171,7 +174,10 @@ def test_a_checkpoint_that_cannot_be_read_is_not_trusted(directory: Path, chroni
 @pytest.fixture
 def holder(directory: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that has partition 0 open."""
-    code = "import sys; from rocksdict import Rdict; held = Rdict(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    code = (
+        "import sys; from rocksdict import Rdict; held = Rdict(sys.argv[1]); print('open', flush=True); "
+        "sys.stdin.read()"
+    )
     command = [sys.executable, "-c", code, str(directory / "0")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -202,13 +208,17 @@ def test_when_too_many_hold_a_partition_somebody_has_to_act(tmp_path: Path, chro
     restorers = [opened(tmp_path, chronicle, lambda _: None)[1] for _ in range(BESIDE + 1)]
     for restorer in restorers[:-1]:
         assert restorer.open(0, 0) is None
-    with pytest.raises(InfrastructureError, match=r"8 processes use the stores of partition 0 .*end the hanging ones"):
+    with pytest.raises(
+        InfrastructureError, match=r"8 processes use the stores of partition 0 .*end the hanging ones"
+    ):
         restorers[-1].open(0, 0)
     for restorer in restorers:
         restorer.close(0)
 
 
-def test_a_directory_with_files_of_others_is_refused_and_left_alone(tmp_path: Path, chronicle: Chronicle) -> None:
+def test_a_directory_with_files_of_others_is_refused_and_left_alone(
+    tmp_path: Path, chronicle: Chronicle
+) -> None:
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "thesis.txt").write_text("all of it", encoding="utf-8")
     _, restorer = opened(tmp_path, chronicle)
@@ -221,7 +231,9 @@ def test_a_path_that_is_no_directory_says_what_to_do(tmp_path: Path, chronicle: 
     path = tmp_path / "file"
     path.write_text("hello", encoding="utf-8")
     _, restorer = opened(path, chronicle)
-    with pytest.raises(InfrastructureError, match=r"cannot be used: .*name another one, or fix its permissions"):
+    with pytest.raises(
+        InfrastructureError, match=r"cannot be used: .*name another one, or fix its permissions"
+    ):
         restorer.open(0, 0)
 
 
@@ -245,7 +257,9 @@ def test_damage_that_a_read_finds_is_an_error_never_a_shorter_answer_and_mended_
     store, restorer = opened(directory, chronicle)
     assert restorer.open(0, end) == end, "RocksDB does not look at every block when it opens"
     restorer.restored(0, end)
-    with pytest.raises(InfrastructureError, match=r"is damaged .*start again: it is rebuilt from the events topic"):
+    with pytest.raises(
+        InfrastructureError, match=r"is damaged .*start again: it is rebuilt from the events topic"
+    ):
         contents(store, chronicle)
     store.close()
     assert (directory / "0" / DAMAGED).exists()
@@ -260,8 +274,14 @@ def test_damage_that_a_read_finds_is_an_error_never_a_shorter_answer_and_mended_
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("IO error: No space left on device: While appending to file: /x/000009.log", "no space left on that disk; free some"),
-        ("IO error: While open a file for appending: /x/LOCK: Permission denied", "this user may not read and write it"),
+        (
+            "IO error: No space left on device: While appending to file: /x/000009.log",
+            "no space left on that disk; free some",
+        ),
+        (
+            "IO error: While open a file for appending: /x/LOCK: Permission denied",
+            "this user may not read and write it",
+        ),
         ("IO error: While open a file: Too many open files", "this user may not read and write it"),
     ],
 )

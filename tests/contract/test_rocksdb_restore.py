@@ -1,4 +1,5 @@
-"""The store is a cache of the events: whatever happened, what was applied, what is restored and what memory says are the same (I6)."""
+"""The store is a cache of the events: whatever happened, what was applied, what is restored and
+what memory says are the same (I6)."""
 
 from __future__ import annotations
 
@@ -31,7 +32,11 @@ def test_what_was_applied_and_what_is_restored_from_the_events_alone_are_what_me
     moves: list[list[tuple[int, int]]], partitions: int, chunk: int, size: int, cached: int
 ) -> None:
     chronicle = Chronicle(partitions)
-    with TemporaryDirectory() as folder, patch.object(rounds, "ROUND", size), patch.object(rounds, "CACHED", cached):
+    with (
+        TemporaryDirectory() as folder,
+        patch.object(rounds, "ROUND", size),
+        patch.object(rounds, "CACHED", cached),
+    ):
         store, restorer = opened(Path(folder, "applied"), chronicle)
         take_over_all(restorer, chronicle)
         batches: list[Batch] = []
@@ -44,7 +49,9 @@ def test_what_was_applied_and_what_is_restored_from_the_events_alone_are_what_me
         restored, restorer = opened(Path(folder, "restored"), chronicle)
         take_over_all(restorer, chronicle, chunk)
         assert contents(restored, chronicle) == expected
-        last = {(record.workflow_id, record.run_id): record for batch in batches for record, _ in batch.events}
+        last = {
+            (record.workflow_id, record.run_id): record for batch in batches for record, _ in batch.events
+        }
         for run, record in last.items():
             assert restored.last_hash(*run) == store.last_hash(*run) == hash_of(EVENTS.encode(record))
         restored.close()
@@ -93,7 +100,9 @@ def history(seed: int, batches: int) -> Chronicle:
 def test_the_highest_input_offset_is_known_after_a_restore_and_after_a_restart(tmp_path: Path) -> None:
     chronicle = history(1, 14)
     store, restorer = opened(tmp_path, chronicle)
-    highest = max(EVENTS.decode(value or b"", EVENTS.header[1]).input_offset for _, _, value, _ in chronicle.topic[0])
+    highest = max(
+        EVENTS.decode(value or b"", EVENTS.header[1]).input_offset for _, _, value, _ in chronicle.topic[0]
+    )
     assert take_over(restorer, 0, chronicle.topic[0]) == highest == 14
     store.close()
     store, restorer = opened(tmp_path, chronicle)
@@ -101,21 +110,29 @@ def test_the_highest_input_offset_is_known_after_a_restore_and_after_a_restart(t
     store.close()
 
 
-def written(run_id: str, first: int, offset: int, *events: AnyEvent, workflow_id: str = "w-0/x") -> rounds.Record:
+def written(
+    run_id: str, first: int, offset: int, *events: AnyEvent, workflow_id: str = "w-0/x"
+) -> rounds.Record:
     """A record of the topic; `offset` is the input's."""
     record = EventRecord(workflow_id, run_id, first, first, 0, offset, b"", list(events))
     return first, f"{workflow_id}/{run_id}/{first}".encode(), EVENTS.encode(record), HEADERS
 
 
 def test_the_input_offset_of_a_run_that_a_timer_ended_is_that_of_the_record_before(tmp_path: Path) -> None:
-    topic = [written("a", 1, 7, WorkflowStarted("Order", b"", 311, 7)), written("a", 2, -1, WorkflowTimedOut())]
+    topic = [
+        written("a", 1, 7, WorkflowStarted("Order", b"", 311, 7)),
+        written("a", 2, -1, WorkflowTimedOut()),
+    ]
     store, restorer = opened(tmp_path, Chronicle())
     assert take_over(restorer, 0, topic) == 7
     store.close()
 
 
 def test_a_new_run_outlives_the_tombstones_of_the_one_before(tmp_path: Path) -> None:
-    topic = [written("a", 1, 7, WorkflowStarted("Order", b"", 311, 7)), written("a", 2, -1, WorkflowTimedOut())]
+    topic = [
+        written("a", 1, 7, WorkflowStarted("Order", b"", 311, 7)),
+        written("a", 2, -1, WorkflowTimedOut()),
+    ]
     store, restorer = opened(tmp_path, Chronicle())
     take_over(restorer, 0, topic)
     store.close()
@@ -174,7 +191,9 @@ def test_a_run_that_was_deleted_leaves_nothing(tmp_path: Path) -> None:
     take_over(restorer, 0, chronicle.topic[0])
     assert store.timers(None, 1)
     store.close()
-    chronicle.topic[0] += [(len(chronicle.topic[0]) + n, key, None, None) for n, (_, key, _, _) in enumerate(chronicle.topic[0])]
+    chronicle.topic[0] += [
+        (len(chronicle.topic[0]) + n, key, None, None) for n, (_, key, _, _) in enumerate(chronicle.topic[0])
+    ]
     nothing: dict[str, object] = {"timers": [], "tasks": [], "suspended": []}
     for path in (tmp_path, tmp_path / "from the beginning"):
         store, restorer = opened(path, chronicle)
@@ -182,7 +201,8 @@ def test_a_run_that_was_deleted_leaves_nothing(tmp_path: Path) -> None:
         found = contents(store, chronicle)
         assert found | nothing == found
         assert not any(
-            store.state(workflow_id) or store.events(workflow_id, run_id) for workflow_id, run_id in chronicle.everyone
+            store.state(workflow_id) or store.events(workflow_id, run_id)
+            for workflow_id, run_id in chronicle.everyone
         )
         store.close()
 
@@ -235,7 +255,9 @@ HEADERS: list[tuple[str, bytes]] = [EVENTS.header]
         ((2, b"w-1/x/run-b/1", encoded(LATER), HEADERS), "w-1/x/run-b was not updated"),
     ],
 )
-def test_a_record_that_is_not_ours_is_reported_and_passed_over(tmp_path: Path, record: rounds.Record, said: str) -> None:
+def test_a_record_that_is_not_ours_is_reported_and_passed_over(
+    tmp_path: Path, record: rounds.Record, said: str
+) -> None:
     other = EventRecord("w-3/x", "run-c", 1, 9, 0, 3, b"", [WorkflowStarted("Order", b"[]", 311, 7)])
     topic: list[rounds.Record] = [
         (0, b"w-0/x/run-a/1", encoded(START), HEADERS),

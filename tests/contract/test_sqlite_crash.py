@@ -44,7 +44,10 @@ def counts(path: Path) -> dict[str, int]:
 
 def assert_whole(found: dict[str, int], total: int) -> None:
     done = found["events"]
-    assert found == {"commands": total - done, **dict.fromkeys(("events", "timers", "tasks", "workflows", "replies"), done)}
+    assert found == {
+        "commands": total - done,
+        **dict.fromkeys(("events", "timers", "tasks", "workflows", "replies"), done),
+    }
 
 
 def test_a_process_killed_before_any_statement_of_a_commit_leaves_all_or_nothing(tmp_path: Path) -> None:
@@ -52,7 +55,10 @@ def test_a_process_killed_before_any_statement_of_a_commit_leaves_all_or_nothing
     output, _ = whole.communicate(timeout=60)
     statements = int(output.split()[-1])
     assert statements > 15
-    running = {number: crasher(with_commands(tmp_path / f"{number}.db", 5), number) for number in range(1, statements + 1, 2)}
+    running = {
+        number: crasher(with_commands(tmp_path / f"{number}.db", 5), number)
+        for number in range(1, statements + 1, 2)
+    }
     for number, process in running.items():
         process.communicate(timeout=60)
         assert process.returncode == -9

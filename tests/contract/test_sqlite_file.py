@@ -21,7 +21,19 @@ from perdure.client.listing import ListQuery
 from perdure.engine.ports import Batch
 from perdure.errors import CommitAborted, InfrastructureError
 from tests.contract.media import SqliteMedia
-from tests.contract.samples import ELSEWHERE, commands, names, record, replies, state, states, task, tasks, timer, with_record
+from tests.contract.samples import (
+    ELSEWHERE,
+    commands,
+    names,
+    record,
+    replies,
+    state,
+    states,
+    task,
+    tasks,
+    timer,
+    with_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +103,9 @@ def test_the_next_format_is_refused(media: SqliteMedia, node: Node) -> None:
     node.close()
     with closing(sqlite3.connect(media.path)) as connection:
         connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    assert f"written by a newer perdure (format {FORMAT + 1}, this version knows {FORMAT})" in refused(media.path)
+    assert f"written by a newer perdure (format {FORMAT + 1}, this version knows {FORMAT})" in refused(
+        media.path
+    )
 
 
 def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
@@ -182,7 +196,9 @@ def count(path: Path, table: str) -> int:
     return found
 
 
-def test_a_full_disk_aborts_the_commit_whole_and_it_succeeds_once_there_is_space(media: SqliteMedia, node: Node) -> None:
+def test_a_full_disk_aborts_the_commit_whole_and_it_succeeds_once_there_is_space(
+    media: SqliteMedia, node: Node
+) -> None:
     media.append(commands("a"))
     assert names(node.log.take(10, 1.0)) == ["a"]
     connection = media._files[id(node)].connection
@@ -193,12 +209,24 @@ def test_a_full_disk_aborts_the_commit_whole_and_it_succeeds_once_there_is_space
         with_record(batch, record(f"run-{number + 2}"))
     with pytest.raises(CommitAborted, match="no space left"):
         node.log.commit(batch)
-    assert [count(media.path, table) for table in ("events", "workflows", "tasks", "timers", "commands")] == [0, 0, 0, 0, 1]
+    assert [count(media.path, table) for table in ("events", "workflows", "tasks", "timers", "commands")] == [
+        0,
+        0,
+        0,
+        0,
+        1,
+    ]
     connection.execute("PRAGMA max_page_count = 1000000")
     node.log.abort()
     assert names(node.log.take(10, 0.0)) == ["a"]
     node.log.commit(batch)
-    assert [count(media.path, table) for table in ("events", "workflows", "tasks", "timers", "commands")] == [501, 1, 1, 1, 0]
+    assert [count(media.path, table) for table in ("events", "workflows", "tasks", "timers", "commands")] == [
+        501,
+        1,
+        1,
+        1,
+        0,
+    ]
 
 
 def test_a_lock_of_another_process_aborts_the_commit(media: SqliteMedia, node: Node) -> None:

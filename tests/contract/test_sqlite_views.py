@@ -76,8 +76,14 @@ def test_what_runs_is_seen_in_the_view_of_its_type(tmp_path: Path) -> None:
                 await client.execute("p", Painted.run)
 
         asyncio.run(live())
-        found = select(path, "SELECT workflow_id, status, colour, view_status, is_gift, lines, weight FROM wf_painted")
-        times = select(path, "SELECT started_at <= updated_at, updated_at = closed_at, closed_at GLOB '20*T*Z' FROM wf_painted")
+        found = select(
+            path, "SELECT workflow_id, status, colour, view_status, is_gift, lines, weight FROM wf_painted"
+        )
+        times = select(
+            path,
+            "SELECT started_at <= updated_at, updated_at = closed_at, closed_at GLOB '20*T*Z' FROM "
+            "wf_painted",
+        )
     assert found == [("p", "completed", "red", "new", 1, '["a"]', None)]
     assert times == [(1, 1, 1)]
 
@@ -90,9 +96,14 @@ def test_a_state_that_changes_is_changed_in_its_columns(tmp_path: Path) -> None:
     for number, status in enumerate((Status.RUNNING, Status.RUNNING, Status.SUSPENDED, Status.COMPLETED), 1):
         closed = number if status.is_closed else 0
         log.commit(
-            states(replace(state("w"), status=status, updated_at=number, closed_at=closed, view=b"%d" % number), at=number)
+            states(
+                replace(state("w"), status=status, updated_at=number, closed_at=closed, view=b"%d" % number),
+                at=number,
+            )
         )
-        shown = select(path, "SELECT view, status, substr(updated_at, -7), substr(closed_at, -7) FROM wf_order")
+        shown = select(
+            path, "SELECT view, status, substr(updated_at, -7), substr(closed_at, -7) FROM wf_order"
+        )
         assert shown == [(number, str(status), f"00000{number}Z", f"00000{number}Z" if closed else None)]
     log.close()
 
@@ -149,7 +160,10 @@ def test_a_file_of_the_format_before_gets_the_columns_from_its_records(tmp_path:
             connection.execute(f"ALTER TABLE workflows DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 3")
     write(path, {"Order": shape_of(make_dataclass("One", [("a", int)]))})
-    assert select(path, "SELECT workflow_id, run_id, a FROM wf_order ORDER BY 1") == [("v", "run-1", None), ("w", "run-1", 1)]
+    assert select(path, "SELECT workflow_id, run_id, a FROM wf_order ORDER BY 1") == [
+        ("v", "run-1", None),
+        ("w", "run-1", 1),
+    ]
     assert select(path, "PRAGMA user_version") == [(FORMAT,)]
     reader = SqliteReader(path)
     assert reader.state("w") == replace(state("w"), view=b'{"a":1}')

@@ -45,7 +45,9 @@ def test_an_empty_store_holds_nothing(node: Node) -> None:
 @pytest.mark.parametrize("limit", [1, 2, 100])
 def test_runs_that_run_are_given_page_by_page(node: Node, limit: int) -> None:
     ids = ("a", "ab", "b/c", "\u00e9", "z")
-    node.write(states(*(state(each, f"run-{each}") for each in ids), state("s", status=Status.SUSPENDED), at=1))
+    node.write(
+        states(*(state(each, f"run-{each}") for each in ids), state("s", status=Status.SUSPENDED), at=1)
+    )
     node.write(states(state("k", status=Status.COMPLETED), state("m", status=Status.FAILED), at=2))
     found: list[tuple[str, str]] = []
     page, after = node.store.running(0, None, limit)
@@ -96,7 +98,10 @@ def test_many_records_of_a_run_stay_in_order(node: Node) -> None:
 
 
 def test_a_long_history_is_given_whole(node: Node) -> None:
-    records = [record("run-1"), *(record("run-1", first, SignalReceived("go", b"[]")) for first in range(3, 60))]
+    records = [
+        record("run-1"),
+        *(record("run-1", first, SignalReceived("go", b"[]")) for first in range(3, 60)),
+    ]
     for each in records:
         node.write(with_record(Batch(each.first_event_id), each))
         assert node.store.events("w", "run-1")[-1] == each
@@ -188,7 +193,9 @@ def test_tasks_come_oldest_first(node: Node) -> None:
 
 
 def test_suspended_runs_are_found_until_they_are_resumed(node: Node) -> None:
-    node.write(states(state("v", "run-v", status=Status.SUSPENDED), state("w"), state("u", status=Status.FAILED)))
+    node.write(
+        states(state("v", "run-v", status=Status.SUSPENDED), state("w"), state("u", status=Status.FAILED))
+    )
     assert node.store.suspended() == [("v", "run-v")]
     node.write(states(state("v", "run-v"), state("w", status=Status.SUSPENDED), at=2))
     assert node.store.suspended() == [("w", "run-1")]
@@ -226,7 +233,9 @@ def test_a_store_that_was_left_behind_is_where_the_log_is_after_open(media: Medi
     for each, _ in batch.events:
         assert store.events(each.workflow_id, each.run_id)[-1] == each
     assert set(batch.timers) <= set(store.timers(None, 10))
-    assert list(store.tasks()) == sorted(batch.tasks.values(), key=lambda task: (task.scheduled_at, task.run_id, task.number))
+    assert list(store.tasks()) == sorted(
+        batch.tasks.values(), key=lambda task: (task.scheduled_at, task.run_id, task.number)
+    )
     assert {workflow_id: store.state(workflow_id) for workflow_id in batch.states} == batch.states
     assert store.latest_at() == batch.at
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Echo:
-    """An engine that accepts every request but those to `silent`, and answers an AwaitWorkflow when it is told that all closed."""
+    """An engine that accepts every request but those to `silent`, and answers an AwaitWorkflow when
+    it is told that all closed."""
 
     node: Node
     taken: list[AnyCommand] = field(default_factory=list["AnyCommand"])
@@ -79,7 +80,8 @@ class Echo:
                 self._handle(command, batch)
             if self._are_closed:
                 batch.replies += [
-                    (each.reply_to, Closed(each.request_id, "run-1", Status.COMPLETED, b"7")) for each in self._waiting
+                    (each.reply_to, Closed(each.request_id, "run-1", Status.COMPLETED, b"7"))
+                    for each in self._waiting
                 ]
                 self._waiting.clear()
             self.node.write(batch)
@@ -94,7 +96,9 @@ class Echo:
         if isinstance(command, AwaitWorkflow):
             self._waiting.append(command)
         elif isinstance(command, Request) and command.workflow_id != "silent" and command.reply_to:
-            batch.replies.append((command.reply_to, Accepted(command.request_id, f"run of {command.workflow_id}")))
+            batch.replies.append(
+                (command.reply_to, Accepted(command.request_id, f"run of {command.workflow_id}"))
+            )
 
 
 @dataclass
@@ -113,11 +117,17 @@ def line(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Line]:
     node = media.node()
     echo = Echo(node).start()
     with ExitStack() as stack:
-        url = stack.enter_context(served(media, node)) if where == "http" else f"sqlite:///{tmp_path / 'app.db'}"
+        url = (
+            stack.enter_context(served(media, node))
+            if where == "http"
+            else f"sqlite:///{tmp_path / 'app.db'}"
+        )
         yield Line(
             media,
             echo,
-            (lambda: LocalTransport(node.channel, media.reader())) if where == "local" else (lambda: transport_of(url)),
+            (lambda: LocalTransport(node.channel, media.reader()))
+            if where == "local"
+            else (lambda: transport_of(url)),
         )
     echo.stop()
     media.close()
@@ -140,7 +150,9 @@ def test_a_request_gets_its_answer(line: Line) -> None:
 def test_each_of_many_requests_at_once_gets_its_own_answer(line: Line) -> None:
     async def main() -> None:
         transport = line.transport()
-        found = await asyncio.gather(*(transport.request(signal(f"w-{number}", f"r-{number}"), 10) for number in range(300)))
+        found = await asyncio.gather(
+            *(transport.request(signal(f"w-{number}", f"r-{number}"), 10) for number in range(300))
+        )
         assert found == [Accepted(f"r-{number}", f"run of w-{number}") for number in range(300)]
         await transport.close()
 
@@ -150,7 +162,9 @@ def test_each_of_many_requests_at_once_gets_its_own_answer(line: Line) -> None:
 def test_two_clients_do_not_get_each_others_answers(line: Line) -> None:
     async def main() -> None:
         one, two = line.transport(), line.transport()
-        found = await asyncio.gather(one.request(signal("a", "same"), 10), two.request(signal("b", "same"), 10))
+        found = await asyncio.gather(
+            one.request(signal("a", "same"), 10), two.request(signal("b", "same"), 10)
+        )
         assert [reply.run_id for reply in found if isinstance(reply, Accepted)] == ["run of a", "run of b"]
         await one.close()
         await two.close()
@@ -187,7 +201,10 @@ def test_a_start_arrives_whole_with_the_signal_that_it_brings(line: Line) -> Non
 
     asyncio.run(main())
     line.echo.wait_for(
-        lambda taken: any(type(each) is StartWorkflow and replace(each, reply_to="", request_id="r") == start for each in taken)
+        lambda taken: any(
+            type(each) is StartWorkflow and replace(each, reply_to="", request_id="r") == start
+            for each in taken
+        )
     )
 
 
@@ -234,7 +251,9 @@ def test_a_reader_reaches_the_position_of_what_was_answered(line: Line) -> None:
 def test_no_answer_in_time_is_engine_unavailable_and_later_requests_work(line: Line) -> None:
     async def main() -> None:
         transport = line.transport()
-        with pytest.raises(EngineUnavailable, match=r"did not answer SignalWorkflow within 0.1 s.*It is safe to retry"):
+        with pytest.raises(
+            EngineUnavailable, match=r"did not answer SignalWorkflow within 0.1 s.*It is safe to retry"
+        ):
             await transport.request(signal("silent"), 0.1)
         assert await transport.request(signal("w", "r-2"), 10) == Accepted("r-2", "run of w")
         await transport.close()
@@ -367,7 +386,8 @@ def test_a_start_while_nobody_runs_the_database_says_so_and_is_done_later(media:
         transport = SqliteTransport(media.path)
         with pytest.raises(
             EngineUnavailable,
-            match=r"no engine is running on the database .*start `perdure dev APP --db .*is stored and will be processed then",
+            match=r"no engine is running on the database .*start `perdure dev APP --db .*is stored and will "
+            r"be processed then",
         ):
             await transport.request(StartWorkflow("w", request_id="r", type="Order"), 0.2)
         await transport.close()
@@ -400,7 +420,9 @@ def test_a_wait_goes_on_over_a_restart_of_the_engine(media: SqliteMedia) -> None
         await asyncio.to_thread(first.wait_for, lambda taken: len(taken) == 1)
         first.stop()
         second = Echo(media.node()).start()
-        await asyncio.to_thread(second.wait_for, lambda taken: any(isinstance(each, AwaitWorkflow) for each in taken))
+        await asyncio.to_thread(
+            second.wait_for, lambda taken: any(isinstance(each, AwaitWorkflow) for each in taken)
+        )
         second.close_workflows()
         assert await task == Closed("r", "run-1", Status.COMPLETED, b"7")
         second.stop()
@@ -434,7 +456,9 @@ def test_answers_come_though_every_hint_is_lost(media: SqliteMedia) -> None:
     echo.stop()
 
 
-def test_a_lock_that_lasts_is_named_in_the_error_and_the_request_goes_through_later(media: SqliteMedia) -> None:
+def test_a_lock_that_lasts_is_named_in_the_error_and_the_request_goes_through_later(
+    media: SqliteMedia,
+) -> None:
     async def main() -> None:
         transport = SqliteTransport(media.path, busy_s=0.05)
         with closing(connect_file(media.path, 1.0)) as other:

@@ -49,7 +49,8 @@ def free_port() -> int:
 
 @dataclass
 class Kitchen:
-    """`perdure dev examples/food_delivery/app.py`, which can be killed and started again where it was.
+    """`perdure dev examples/food_delivery/app.py`, which can be killed and started again where it
+    was.
 
     On a file, or on the Kafka at `kafka`, not a line of the example changed.
     """
@@ -75,8 +76,23 @@ class Kitchen:
         assert perdure, "perdure is not installed beside this Python"
         where = ["--db", f"sqlite:///{self.directory}/food.db"]
         if self.kafka:
-            where = ["--kafka", self.kafka, "--namespace", self.namespace, "--state-dir", str(self.directory / "state")]
-        command = [perdure, "dev", "examples/food_delivery/app.py", *where, "--port", str(self.port), "--no-reload"]
+            where = [
+                "--kafka",
+                self.kafka,
+                "--namespace",
+                self.namespace,
+                "--state-dir",
+                str(self.directory / "state"),
+            ]
+        command = [
+            perdure,
+            "dev",
+            "examples/food_delivery/app.py",
+            *where,
+            "--port",
+            str(self.port),
+            "--no-reload",
+        ]
         with (self.directory / "output").open("ab") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         until(self._is_ready, "the server is up")
@@ -106,12 +122,15 @@ class Kitchen:
 
     def until_waiting(self, order_id: str) -> None:
         """A timer of its is recorded: asked as another process would ask."""
-        address = f"kafka://{self.kafka}/{self.namespace}" if self.kafka else f"sqlite:///{self.directory}/food.db"
+        address = (
+            f"kafka://{self.kafka}/{self.namespace}" if self.kafka else f"sqlite:///{self.directory}/food.db"
+        )
         with SyncClient.connect(address) as client:
             until(lambda: client.describe(order_id).timers, f"order {order_id} waits for a timer")
 
     def ledger(self, what: str) -> dict[str, list[str]]:
-        """What the card company was asked to do: for each order the keys it was asked under, one for each attempt that arrived."""
+        """What the card company was asked to do: for each order the keys it was asked under, one
+        for each attempt that arrived."""
         path, asked = self.directory / "ledger", dict[str, list[str]]()
         entries = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         for entry in entries:
@@ -148,7 +167,8 @@ class Kitchen:
 
 @pytest.fixture(scope="session")
 def kafka_of_kitchens() -> Iterator[str]:
-    """A Kafka, one for all; skipped with the reason where there is none, as the tests of tests/kafka are."""
+    """A Kafka, one for all; skipped with the reason where there is none, as the tests of
+    tests/kafka are."""
     with ExitStack() as stack:
         try:
             yield stack.enter_context(any_kafka()).bootstrap

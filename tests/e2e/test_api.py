@@ -1,4 +1,5 @@
-"""The HTTP API as it is served: in `perdure dev`, and in `perdure api` beside it; streams over a restart, and a stop that says so."""
+"""The HTTP API as it is served: in `perdure dev`, and in `perdure api` beside it; streams over a
+restart, and a stop that says so."""
 
 from __future__ import annotations
 
@@ -117,12 +118,17 @@ def dev(started: Callable[..., Process], port: int = 0) -> Process:
 def test_a_parcel_is_watched_over_a_restart_and_a_stop_is_told(started: Callable[..., Process]) -> None:
     api = dev(started)
     assert api.ask("POST", "/workflows", {"type": "Parcel", "id": "p/1"})[0] == 201
-    one, every = Stream(api.port, "/workflows/p%2F1/events"), Stream(api.port, "/workflows/events?status=running")
+    one, every = (
+        Stream(api.port, "/workflows/p%2F1/events"),
+        Stream(api.port, "/workflows/events?status=running"),
+    )
     until(lambda: one.places() == ["shop"], "the state is told")
     assert api.ask("POST", "/workflows/p%2F1/signals/move", {"args": ["van"]})[0] == 202
     until(lambda: one.places()[-1:] == every.places()[-1:] == ["van"], "the change is told")
     results: list[int] = []
-    waiting = threading.Thread(target=lambda: results.append(api.ask("GET", "/workflows/p%2F1/result?timeout=60s")[0]))
+    waiting = threading.Thread(
+        target=lambda: results.append(api.ask("GET", "/workflows/p%2F1/result?timeout=60s")[0])
+    )
     waiting.start()
     assert api.stop() == 0
     assert one.ended()[-1] == every.ended()[-1] == ("bye", {}), "streams are told before they end"
@@ -133,7 +139,10 @@ def test_a_parcel_is_watched_over_a_restart_and_a_stop_is_told(started: Callable
     assert again.ask("POST", "/workflows/p%2F1/signals/move", {"args": ["road"]})[0] == 202
     one = Stream(again.port, "/workflows/p%2F1/events", one.last)
     every = Stream(again.port, "/workflows/events?status=running", every.last)
-    until(lambda: one.places()[-1:] == every.places()[-1:] == ["road"], "what has changed meanwhile is told first")
+    until(
+        lambda: one.places()[-1:] == every.places()[-1:] == ["road"],
+        "what has changed meanwhile is told first",
+    )
     assert again.ask("POST", "/workflows/p%2F1/signals/sign", {})[0] == 202
     assert again.ask("GET", "/workflows/p%2F1/result?timeout=20s")[1]["result"] == "road"
     until(lambda: one.events[-1][1].get("status") == "completed", "the end is told")
@@ -144,7 +153,9 @@ def test_a_parcel_is_watched_over_a_restart_and_a_stop_is_told(started: Callable
     assert "Traceback" not in api.log.read_text() + again.log.read_text()
 
 
-def test_each_address_that_is_printed_answers_and_one_is_the_page_for_people(started: Callable[..., Process]) -> None:
+def test_each_address_that_is_printed_answers_and_one_is_the_page_for_people(
+    started: Callable[..., Process],
+) -> None:
     for process in (dev(started), started("api", str(APP), "--db", "app.db", "--insecure", "--port", "0")):
         (line,) = [each for each in process.log.read_text().splitlines() if "/api/v1" in each]
         paths = re.findall(rf"http://127\.0\.0\.1:{process.port}(/[\w/.]+)", line)
@@ -158,9 +169,13 @@ def test_an_api_of_its_own_beside_the_file(started: Callable[..., Process]) -> N
     served = dev(started)
     api = started("api", str(APP), "--db", "app.db", "--insecure", "--port", "0")
     stream = Stream(api.port, "/workflows/events?type=Parcel")
-    assert api.ask("POST", "/workflows", {"type": "Parcel", "id": "p-1", "args": [7]})[0] == 422, "the app says what it takes"
+    assert api.ask("POST", "/workflows", {"type": "Parcel", "id": "p-1", "args": [7]})[0] == 422, (
+        "the app says what it takes"
+    )
     assert api.ask("POST", "/workflows", {"type": "Parcel", "id": "p-1"})[0] == 201
-    assert served.ask("POST", "/workflows/p-1/signals/move", {"args": ["van"]})[0] == 202, "of the other process"
+    assert served.ask("POST", "/workflows/p-1/signals/move", {"args": ["van"]})[0] == 202, (
+        "of the other process"
+    )
     until(lambda: stream.places()[-1:] == ["van"], "what the other process does is told")
     assert served.stop() == 0
     assert api.ask("GET", "/workflows/p-1/view")[1] == "van", "it can be read while nobody runs it"

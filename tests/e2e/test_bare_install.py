@@ -1,6 +1,8 @@
-"""With only what one extra installs, everything it promises is there: an import of another extra's package would be a missing module.
+"""With only what one extra installs, everything it promises is there: an import of another extra's
+package would be a missing module.
 
-The tests run where every extra is installed, so the packages that an installation would not have are hidden from a process.
+The tests run where every extra is installed, so the packages that an installation would not have
+are hidden from a process.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ def _installed(distribution: str, extras: frozenset[str], found: set[str]) -> No
 
 
 def hiding(folder: Path, *extras: str) -> Path:
-    """A folder to put on PYTHONPATH: its processes have what `pip install perdure[extras]` brings, and no more."""
+    """A folder to put on PYTHONPATH: its processes have what `pip install perdure[extras]` brings,
+    and no more."""
     found = {"perdure", "pip"}
     _installed("perdure", frozenset(extras), found)
     hidden = {
@@ -95,7 +98,10 @@ def test_what_an_extra_promises_needs_no_other(extras: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("command", "missing"),
     [
-        ("engine app.py --kafka x:1 --namespace n", "Kafka needs the module confluent_kafka: pip install 'perdure[kafka]'"),
+        (
+            "engine app.py --kafka x:1 --namespace n",
+            "Kafka needs the module confluent_kafka: pip install 'perdure[kafka]'",
+        ),
         (
             "worker app.py --queue q --kafka x:1 --namespace n",
             "Kafka needs the module confluent_kafka: pip install 'perdure[kafka]'",
@@ -118,7 +124,9 @@ def test_a_command_without_its_extra_names_it(command: str, missing: str, tmp_pa
     assert (done.returncode, done.stderr.strip()) == (1, f"perdure: {missing}")
 
 
-def test_the_food_delivery_runs_on_what_make_run_installs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_food_delivery_runs_on_what_make_run_installs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(hiding(tmp_path / "hiding", "examples")))
     kitchen = Kitchen(tmp_path).start()
     try:
@@ -131,5 +139,10 @@ def test_the_food_delivery_runs_on_what_make_run_installs(tmp_path: Path, monkey
 
 def _python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments], env={"PYTHONPATH": str(folder)}, cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        env={"PYTHONPATH": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )

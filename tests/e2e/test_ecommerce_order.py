@@ -1,4 +1,5 @@
-"""The e-commerce order on real Kafka and PostgreSQL: each process is killed in turn while a shop sells, and every record is counted."""
+"""The e-commerce order on real Kafka and PostgreSQL: each process is killed in turn while a shop
+sells, and every record is counted."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ RATE = 12.0
 PROCESSES = ("engine", "worker", "ingest", "projector", "api")
 PATIENCE_S = 60.0
 KILLED = (("engine",), ("worker",), ("ingest", "projector"), ("api",))
-"""One after the other. The two whose partitions are free after six seconds only are waited for together."""
+"""One after the other. The two whose partitions are free after six seconds only are waited for
+together."""
 BAD = {"undecodable": 2, "tombstone": 1, "bad_id": 1}
 
 
@@ -61,7 +63,12 @@ class Company:
     def run(self, *command: str) -> None:
         """To its end."""
         done = subprocess.run(
-            self._command(*command), cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False
+            self._command(*command),
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -103,7 +110,9 @@ class Company:
 
     def said(self, *names: str) -> str:
         """The end of what processes printed, for a failure's message."""
-        return "\n".join(f"{name}:\n{(self.folder / name).read_text()[-1500:]}" for name in names or PROCESSES)
+        return "\n".join(
+            f"{name}:\n{(self.folder / name).read_text()[-1500:]}" for name in names or PROCESSES
+        )
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.url + path, timeout=10) as answer:
@@ -135,7 +144,16 @@ class Company:
             process.wait()
 
     def _command(self, *command: str) -> list[str]:
-        return [sys.executable, "-m", "perdure.cli", *command, "--kafka", self.kafka, "--namespace", self.namespace]
+        return [
+            sys.executable,
+            "-m",
+            "perdure.cli",
+            *command,
+            "--kafka",
+            self.kafka,
+            "--namespace",
+            self.namespace,
+        ]
 
 
 @pytest.fixture
@@ -162,8 +180,14 @@ class Reader:
         self._thread.join()
 
     def _run(self) -> None:
-        settings = {"group.id": self._topic, "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
-        consumer = Consumer({"bootstrap.servers": self._kafka, "topic.metadata.refresh.interval.ms": 500, **settings})
+        settings = {
+            "group.id": self._topic,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+        }
+        consumer = Consumer(
+            {"bootstrap.servers": self._kafka, "topic.metadata.refresh.interval.ms": 500, **settings}
+        )
         consumer.subscribe([self._topic])
         while not self._stopping.is_set():
             record = consumer.poll(0.1)
@@ -173,7 +197,8 @@ class Reader:
 
 
 class Watcher:
-    """Somebody who watches all orders over HTTP, and comes again where they were when the server is gone."""
+    """Somebody who watches all orders over HTTP, and comes again where they were when the server is
+    gone."""
 
     def __init__(self, company: Company) -> None:
         self.states: dict[str, str] = {}
@@ -195,7 +220,9 @@ class Watcher:
             self._stopping.wait(0.1)
 
     def _watch(self) -> None:
-        request = urllib.request.Request(self._url, headers={"Last-Event-ID": self._last} if self._last else {})
+        request = urllib.request.Request(
+            self._url, headers={"Last-Event-ID": self._last} if self._last else {}
+        )
         with urllib.request.urlopen(request, timeout=1) as stream:
             self.connections += 1
             for line in stream:
@@ -235,14 +262,22 @@ def test_every_order_is_shipped_or_undone_once_though_each_process_is_killed(com
             for name in names:
                 company.kill(name)
                 company.start(name)
-            until(lambda: is_shipped_and_known(company, reader, before), f"after {names}: a later order is shipped", PATIENCE_S)  # noqa: B023
+            until(
+                lambda: is_shipped_and_known(company, reader, before),  # noqa: B023
+                f"after {names}: a later order is shipped",
+                PATIENCE_S,
+            )
         until(lambda: watcher.connections > connections, "the API is watched again", PATIENCE_S)
         shop.send_signal(signal.SIGTERM)
         assert shop.wait(20) == 0
         orders = {each["order_id"]: each for each in company.sold()}
         closed = "SELECT count(*) FROM {s}.workflows WHERE closed_at IS NOT NULL"
         until(lambda: company.rows(closed) == [(len(orders),)], "all have closed", PATIENCE_S)
-        until(lambda: set(watcher.states.values()) == {"shipped", "failed"}, "they were seen to close", PATIENCE_S)
+        until(
+            lambda: set(watcher.states.values()) == {"shipped", "failed"},
+            "they were seen to close",
+            PATIENCE_S,
+        )
         until(lambda: len(watcher.states) == len(orders), "all were seen", PATIENCE_S)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{company.said()}") from error
@@ -260,21 +295,33 @@ def test_every_order_is_shipped_or_undone_once_though_each_process_is_killed(com
     assert Counter(each["order_id"] for each in topic) == dict.fromkeys(shipped, 1)
     assert Counter(reader.orders) == dict.fromkeys(shipped, 1)
 
-    # the world was asked for what it had to be asked for, under one key each; the card under the shop's
-    assert set(company.ledger("release")) == {order_id for order_id, step in refused.items() if step in {"charge", "ship"}}
+    # the world was asked for what it had to be asked for, under one key each; the card under the
+    # shop's
+    assert set(company.ledger("release")) == {
+        order_id for order_id, step in refused.items() if step in {"charge", "ship"}
+    }
     assert set(company.ledger("refund")) == {order_id for order_id, step in refused.items() if step == "ship"}
     assert set(company.ledger("ship")) == shipped
-    charged = {order_id: {order["payment_key"]} for order_id, order in orders.items() if refused[order_id] in {"", "ship"}}
+    charged = {
+        order_id: {order["payment_key"]}
+        for order_id, order in orders.items()
+        if refused[order_id] in {"", "ship"}
+    }
     assert company.ledger("charge") == charged
     for what in ("reserve", "release", "refund", "ship"):
         assert all(len(keys) == 1 for keys in company.ledger(what).values()), what
 
     # one run each, whoever is asked
-    started = company.rows("SELECT workflow_id, count(*) FROM {s}.events WHERE type = 'WorkflowStarted' GROUP BY workflow_id")
+    started = company.rows(
+        "SELECT workflow_id, count(*) FROM {s}.events WHERE type = 'WorkflowStarted' GROUP BY workflow_id"
+    )
     assert dict(started) == dict.fromkeys(orders, 1)
     wanted = {order_id: "shipped" if order_id in shipped else "failed" for order_id in orders}
     assert dict(company.rows("SELECT workflow_id, state FROM {s}.wf_order")) == wanted
-    of_topic = {key: json.loads(state["view"])["state"] for key, state in table(company.kafka, company.namespace).items()}
+    of_topic = {
+        key: json.loads(state["view"])["state"]
+        for key, state in table(company.kafka, company.namespace).items()
+    }
     assert of_topic == wanted
     assert watcher.states == wanted
     assert states_over_http(company) == wanted
@@ -302,7 +349,10 @@ def sell_badly(company: Company) -> None:
 def is_shipped_and_known(company: Company, reader: Reader, before: int) -> bool:
     """Whether an order that was sold later went the whole way: into the topic and into the table."""
     later = {each["order_id"] for each in company.sold()[before:]} & {*reader.orders}
-    return any(row[0] in later for row in company.rows("SELECT workflow_id FROM {s}.wf_order WHERE state = 'shipped'"))
+    return any(
+        row[0] in later
+        for row in company.rows("SELECT workflow_id FROM {s}.wf_order WHERE state = 'shipped'")
+    )
 
 
 def states_over_http(company: Company) -> dict[str, str]:
@@ -318,6 +368,8 @@ def states_over_http(company: Company) -> dict[str, str]:
 
 def again(company: Company, order: dict[str, Any]) -> None:
     body = {"type": "Order", "id": order["order_id"], "args": [order], "options": {"if_closed": "refuse"}}
-    request = urllib.request.Request(f"{company.url}/workflows", json.dumps(body).encode(), {"content-type": "application/json"})
+    request = urllib.request.Request(
+        f"{company.url}/workflows", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=10) as answer:
         raise AssertionError(answer.read())

@@ -1,4 +1,5 @@
-"""The food delivery as people see it: two pages in a real browser, and a server started as a user starts it."""
+"""The food delivery as people see it: two pages in a real browser, and a server started as a user
+starts it."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, kitchen: Kitchen) -> Iterator[Callable[[str], Page]]:
-    """Open a page of the kitchen, all in one person's browser; what its scripts complain about fails the test."""
+    """Open a page of the kitchen, all in one person's browser; what its scripts complain about
+    fails the test."""
     context, complaints = browser.new_context(), list[str]()
 
     def open_page(path: str) -> Page:
@@ -70,7 +72,9 @@ def chip(of: Locator) -> Locator:
     return of.locator(".chip")
 
 
-def test_an_order_is_paid_picked_up_and_delivered_on_both_pages_live(kitchen: Kitchen, visit: Callable[[str], Page]) -> None:
+def test_an_order_is_paid_picked_up_and_delivered_on_both_pages_live(
+    kitchen: Kitchen, visit: Callable[[str], Page]
+) -> None:
     kitchen.start()
     driver, menu = visit("/driver"), visit("/")
     expect(driver.locator('[data-note="empty"]')).to_contain_text("No open orders")
@@ -108,7 +112,9 @@ def test_a_declined_card_is_said_clearly_and_for_ever(kitchen: Kitchen, visit: C
     menu = visit("/")
     order = place(menu, "swordfish")
     expect(chip(order)).to_have_text("Failed")
-    expect(order.locator(".problem")).to_have_text("Your card was declined: insufficient funds. You have not been charged.")
+    expect(order.locator(".problem")).to_have_text(
+        "Your card was declined: insufficient funds. You have not been charged."
+    )
     assert kitchen.ledger("charge") == {}
 
     order_id = order.get_attribute("data-id") or ""
@@ -179,7 +185,9 @@ def test_a_driver_cannot_hurry_the_card_company(kitchen: Kitchen, visit: Callabl
     expect(chip(order)).to_have_text("Charging card")
 
 
-def test_nobody_picks_up_and_nobody_delivers_both_are_refunded(kitchen: Kitchen, visit: Callable[[str], Page]) -> None:
+def test_nobody_picks_up_and_nobody_delivers_both_are_refunded(
+    kitchen: Kitchen, visit: Callable[[str], Page]
+) -> None:
     kitchen.start(wait="3s")
     driver, menu = visit("/driver"), visit("/")
     lost = place(menu, "burrata")
@@ -189,9 +197,13 @@ def test_nobody_picks_up_and_nobody_delivers_both_are_refunded(kitchen: Kitchen,
     expect(chip(lost)).to_have_text("Picked up")
     left = place(menu, "poke")
     expect(chip(lost)).to_have_text("Failed")
-    expect(lost.locator(".problem")).to_have_text("Your order was not delivered in time. Your payment has been refunded.")
+    expect(lost.locator(".problem")).to_have_text(
+        "Your order was not delivered in time. Your payment has been refunded."
+    )
     expect(chip(left)).to_have_text("Failed")
-    expect(left.locator(".problem")).to_have_text("No driver picked your order up in time. Your payment has been refunded.")
+    expect(left.locator(".problem")).to_have_text(
+        "No driver picked your order up in time. Your payment has been refunded."
+    )
     expect(driver.locator('[data-note="empty"]')).to_be_visible()
     assert set(kitchen.ledger("refund")) == {order.get_attribute("data-id") for order in (lost, left)}
 
@@ -199,7 +211,9 @@ def test_nobody_picks_up_and_nobody_delivers_both_are_refunded(kitchen: Kitchen,
     expect(menu.locator(".order .chip")).to_have_text(["Failed", "Failed"])
 
 
-def test_after_the_meal_they_ask_how_it_was_and_the_status_stays(kitchen: Kitchen, visit: Callable[[str], Page]) -> None:
+def test_after_the_meal_they_ask_how_it_was_and_the_status_stays(
+    kitchen: Kitchen, visit: Callable[[str], Page]
+) -> None:
     kitchen.start(wait="3s")
     menu = visit("/")
     order = place(menu, "potato")
@@ -217,13 +231,17 @@ def test_after_the_meal_they_ask_how_it_was_and_the_status_stays(kitchen: Kitche
     assert kitchen.status(order_id)["delivered_at"]
 
 
-def test_with_seventy_percent_failing_every_attempt_is_seen_under_one_key(kitchen: Kitchen, visit: Callable[[str], Page]) -> None:
+def test_with_seventy_percent_failing_every_attempt_is_seen_under_one_key(
+    kitchen: Kitchen, visit: Callable[[str], Page]
+) -> None:
     kitchen.start(failure_rate=0.7)
     menu, driver = visit("/"), visit("/driver")
     orders = [place(menu, "poke") for _ in range(8)]
     expect(menu.locator('.order[data-tone="blue"]')).not_to_have_count(0)
     expect(menu.locator(".order", has=menu.locator(".dots li:nth-child(2)"))).not_to_have_count(0)
-    order_id = menu.locator(".order", has=menu.locator(".dots li:nth-child(2)")).first.get_attribute("data-id")
+    order_id = menu.locator(".order", has=menu.locator(".dots li:nth-child(2)")).first.get_attribute(
+        "data-id"
+    )
     retried = menu.locator(f'.order[data-id="{order_id}"]')
     retried.locator("summary").click()
     expect(retried.locator(".calls code").first).to_be_visible()
@@ -258,7 +276,9 @@ def test_an_answer_that_was_lost_is_asked_for_again_and_the_order_was_already_su
     assert [len(keys) for keys in kitchen.ledger("charge").values()] == [1]
 
 
-def test_the_button_spins_until_the_order_is_persisted(kitchen: Kitchen, visit: Callable[[str], Page]) -> None:
+def test_the_button_spins_until_the_order_is_persisted(
+    kitchen: Kitchen, visit: Callable[[str], Page]
+) -> None:
     kitchen.start()
     menu = visit("/")
     held: list[Route] = []
@@ -274,7 +294,9 @@ def test_the_button_spins_until_the_order_is_persisted(kitchen: Kitchen, visit: 
     expect(menu.locator(".order")).to_have_count(1)
 
 
-def test_two_windows_share_one_history_and_the_board_ends_after_thirty(kitchen: Kitchen, visit: Callable[[str], Page]) -> None:
+def test_two_windows_share_one_history_and_the_board_ends_after_thirty(
+    kitchen: Kitchen, visit: Callable[[str], Page]
+) -> None:
     kitchen.start()
     first, second = visit("/"), visit("/")
     expect(second.locator("#link")).to_have_text("Live")

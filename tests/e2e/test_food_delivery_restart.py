@@ -1,4 +1,5 @@
-"""The food delivery under kill -9: it goes on where it was, what was due meanwhile happens at once, and nobody pays twice."""
+"""The food delivery under kill -9: it goes on where it was, what was due meanwhile happens at once,
+and nobody pays twice."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ def test_killed_while_refunding_the_refund_is_asked_for_again_under_the_same_key
 
     kitchen.start(wait="2s", failure_rate=NOBODY)
     for order_id in orders:
-        assert kitchen.until_state(order_id, "Refunding")["problem"] == "No driver picked your order up in time."
+        assert (
+            kitchen.until_state(order_id, "Refunding")["problem"] == "No driver picked your order up in time."
+        )
     refunded = until_asked(kitchen, "refund", orders)
     kitchen.kill()
     before = len(kitchen.ledger("refund")[refunded])
@@ -70,7 +73,9 @@ def test_killed_while_refunding_the_refund_is_asked_for_again_under_the_same_key
     assert set(refunds) == set(orders)
     assert len(refunds[refunded]) > before, "the lost answer was not asked for again"
     assert all(len(set(keys)) == 1 for keys in refunds.values()), refunds
-    assert all(len(set(keys)) == 1 for keys in kitchen.ledger("charge").values()), "a refund does not charge again"
+    assert all(len(set(keys)) == 1 for keys in kitchen.ledger("charge").values()), (
+        "a refund does not charge again"
+    )
 
 
 def test_what_was_due_while_it_was_down_happens_at_once(kitchen: Kitchen) -> None:

@@ -57,7 +57,8 @@ async def patiently(ask: object) -> object:
 
 
 async def confirm(client: Client, workflow_id: str) -> None:
-    """Confirm an order that may have been confirmed before: the engine can die after it recorded the signal, before it answers.
+    """Confirm an order that may have been confirmed before: the engine can die after it recorded
+    the signal, before it answers.
 
     An order completes only after it is confirmed, so a completed one needs no other signal.
     """
@@ -102,7 +103,9 @@ def test_no_order_is_lost_and_no_charge_applied_twice(tmp_path: Path) -> None:
         async with Client.connect(f"sqlite:///{tmp_path}/app.db") as client:
             done = asyncio.Event()
             killing = asyncio.create_task(killer(dev, dice, done))
-            keys = await asyncio.gather(*[order(client, number, dice.uniform(0, 9)) for number in range(ORDERS)])
+            keys = await asyncio.gather(
+                *[order(client, number, dice.uniform(0, 9)) for number in range(ORDERS)]
+            )
             done.set()
             kills = await killing
             histories = {number: await client.history(f"order-{number}") for number in range(ORDERS)}
@@ -112,7 +115,9 @@ def test_no_order_is_lost_and_no_charge_applied_twice(tmp_path: Path) -> None:
         keys, kills, histories = asyncio.run(run())
     finally:
         dev.kill(signal.SIGTERM)
-    assert kills >= KILLS - 2, "the orders were done before it was killed often enough: the test proves too little"
+    assert kills >= KILLS - 2, (
+        "the orders were done before it was killed often enough: the test proves too little"
+    )
     assert len(set(keys)) == ORDERS
     check_ledger(tmp_path / "ledger", dict(enumerate(keys)))
     for records in histories.values():

@@ -1,4 +1,5 @@
-"""The file of a `perdure dev` copied while orders are in flight, lost, and restored elsewhere: the orders go on, and no charge is applied twice."""
+"""The file of a `perdure dev` copied while orders are in flight, lost, and restored elsewhere: the
+orders go on, and no charge is applied twice."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def test_orders_go_on_from_a_copy_that_was_made_while_they_ran(tmp_path: Path) -
             attached = client.options(if_running="attach", if_closed="refuse")
             for number in range(ORDERS):
                 name = f"order-{number}"
-                await patiently(lambda name=name, number=number: attached.start(name, LedgerOrder.process, number))
+                await patiently(
+                    lambda name=name, number=number: attached.start(name, LedgerOrder.process, number)
+                )
                 if number % 3 == 0:
                     await confirm(client, name)
                 if number == ORDERS - 1:
@@ -80,7 +83,9 @@ def test_orders_go_on_from_a_copy_that_was_made_while_they_ran(tmp_path: Path) -
     for line in ledger.read_text().splitlines():
         what, order, key, _ = line.split()
         applied[what, order].add(key)
-    assert {number: applied["charge", f"order-{number}"] for number in range(ORDERS)} == {n: {key} for n, key in keys.items()}
+    assert {number: applied["charge", f"order-{number}"] for number in range(ORDERS)} == {
+        n: {key} for n, key in keys.items()
+    }
     assert [len(applied["send", f"order-{number}"]) for number in range(ORDERS)] == [1] * ORDERS
 
 

@@ -1,4 +1,5 @@
-"""What README.md says about installing: the wheel of this clone, with an extra, in an environment of its own, makes and serves a project."""
+"""What README.md says about installing: the wheel of this clone, with an extra, in an environment
+of its own, makes and serves a project."""
 
 from __future__ import annotations
 
@@ -27,10 +28,23 @@ def test_a_project_is_made_and_served_by_what_is_installed_from_the_wheel(tmp_pa
     source, dist = tmp_path / "clone", tmp_path / "dist"
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=HOUSE).splitlines()
     for name in listed:
-        if (HOUSE / name).is_file() and not name.startswith(("tests/", "docs/", "bench/", "deploy/helm", "deploy/e2e")):
+        if (HOUSE / name).is_file() and not name.startswith(
+            ("tests/", "docs/", "bench/", "deploy/helm", "deploy/e2e")
+        ):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(HOUSE / name, source / name)
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", dist, source, cwd=tmp_path)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        dist,
+        source,
+        cwd=tmp_path,
+    )
     (wheel,) = dist.glob("perdure-*.whl")
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
@@ -41,7 +55,10 @@ def test_a_project_is_made_and_served_by_what_is_installed_from_the_wheel(tmp_pa
     run(*pip, "--no-index", f"{wheel}[kafka]", cwd=tmp_path)  # whatever the wheel asks for is there
     perdure = environment / "bin" / "perdure"
     version = run(
-        environment / "bin" / "python", "-c", "from perdure.version import __version__ as v; print(v)", cwd=tmp_path
+        environment / "bin" / "python",
+        "-c",
+        "from perdure.version import __version__ as v; print(v)",
+        cwd=tmp_path,
     ).strip()
     assert run(perdure, "--version", cwd=tmp_path).strip() == f"perdure {version}"
     run(perdure, "init", "hello", cwd=tmp_path)

@@ -1,4 +1,5 @@
-"""The workflows of the recorded histories. NEVER EDIT one that has a history: it stands for code that somebody runs in production.
+"""The workflows of the recorded histories. NEVER EDIT one that has a history: it stands for code
+that somebody runs in production.
 
 New ones go to the end, with a scenario in `record.py`.
 """
@@ -115,11 +116,15 @@ class Juggler:
         await asyncio.sleep(number)
 
     async def gather(self, number: int) -> list[Any]:
-        return await asyncio.gather(*(say(f"part {part}") for part in range(number % 4)), asyncio.sleep(number % 3, "slept"))
+        return await asyncio.gather(
+            *(say(f"part {part}") for part in range(number % 4)), asyncio.sleep(number % 3, "slept")
+        )
 
     async def race(self, number: int) -> int:
         rivals = [asyncio.create_task(asyncio.sleep(second)) for second in range(1, 2 + number % 4)]
-        done, pending = await asyncio.wait([*rivals, asyncio.create_task(self.hand_over(1))], return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait(
+            [*rivals, asyncio.create_task(self.hand_over(1))], return_when=asyncio.FIRST_COMPLETED
+        )
         for task in pending:
             task.cancel()
         return len(done)

@@ -1,4 +1,5 @@
-"""Records a history of each scenario that has none yet: `python -m tests.histories.record`. What is recorded stays as it is."""
+"""Records a history of each scenario that has none yet: `python -m tests.histories.record`. What is
+recorded stays as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Replays history files, prints what the code had written down by then: `python -m tests.histories.replay FILE…`."""
+"""Replays history files, prints what the code had written down by then: `python -m
+tests.histories.replay FILE…`."""
 
 from __future__ import annotations
 
@@ -24,7 +25,14 @@ def replayed(records: Sequence[EventRecord]) -> str:
     started = first.events[0]
     assert isinstance(started, WorkflowStarted)
     definition = REGISTRY.workflows[started.type]
-    live = LiveRun(definition, first.workflow_id, first.run_id, started=started, started_at=first.at, payloads=JsonPayloads())
+    live = LiveRun(
+        definition,
+        first.workflow_id,
+        first.run_id,
+        started=started,
+        started_at=first.at,
+        payloads=JsonPayloads(),
+    )
     try:
         wanted = live.replay(records)
         story = live.query("story", b"[]") if "story" in definition.queries else b""

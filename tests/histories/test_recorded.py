@@ -67,7 +67,12 @@ def test_they_replay_alike_in_a_fresh_process_with_another_hash_seed(hash_seed: 
     command = [sys.executable, "-m", "tests.histories.replay", *files]
     outputs = {
         subprocess.run(
-            command, cwd=HOUSE, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            command,
+            cwd=HOUSE,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("0", hash_seed)
     }

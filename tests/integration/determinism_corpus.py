@@ -1,7 +1,9 @@
-"""Programs over every helper of asyncio, run under several schedules; prints a digest of what each did, as JSON.
+"""Programs over every helper of asyncio, run under several schedules; prints a digest of what each
+did, as JSON.
 
-A script, for any Python: `python determinism_corpus.py [leak]`. Two processes must print the same, whatever their hash seed, their
-heap and the other runs they hold. `leak` adds a program that is not deterministic, to show that it would be seen.
+A script, for any Python: `python determinism_corpus.py [leak]`. Two processes must print the same,
+whatever their hash seed, their heap and the other runs they hold. `leak` adds a program that is not
+deterministic, to show that it would be seen.
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ async def wait_first_completed() -> None:
 
 
 async def wait_first_exception() -> None:
-    done, waiting = await asyncio.wait([*workers(), asyncio.create_task(fail("x"))], return_when=asyncio.FIRST_EXCEPTION)
+    done, waiting = await asyncio.wait(
+        [*workers(), asyncio.create_task(fail("x"))], return_when=asyncio.FIRST_EXCEPTION
+    )
     for task in (*done, *waiting):
         await act("seen", task.get_name(), task.done())
     await asyncio.wait(waiting or done)
@@ -333,14 +337,21 @@ def trace(program: Program, schedule: int) -> list[str]:
 def main() -> None:
     """Another heap and other runs in every process; the same digests."""
     eviction.install_hooks()
-    junk: list[Any] = [bytearray(os.urandom(1)[0] * 7) for _ in range(int.from_bytes(os.urandom(2), "little") // 8)]
+    junk: list[Any] = [
+        bytearray(os.urandom(1)[0] * 7) for _ in range(int.from_bytes(os.urandom(2), "little") // 8)
+    ]
     del junk[::3]
-    others = [new_run(all_tasks_are_cancelled, f"other {number}")[0] for number in range(os.urandom(1)[0] % LARGEST_SALT)]
+    others = [
+        new_run(all_tasks_are_cancelled, f"other {number}")[0]
+        for number in range(os.urandom(1)[0] % LARGEST_SALT)
+    ]
     for other in others:
         other.run()
     programs = (*PROGRAMS, leak) if "leak" in sys.argv else PROGRAMS
     digests = {
-        f"{program.__name__}/{schedule}": hashlib.sha256("\n".join(trace(program, schedule)).encode()).hexdigest()[:16]
+        f"{program.__name__}/{schedule}": hashlib.sha256(
+            "\n".join(trace(program, schedule)).encode()
+        ).hexdigest()[:16]
         for program in programs
         for schedule in range(SCHEDULES)
     }

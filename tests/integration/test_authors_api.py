@@ -1,4 +1,5 @@
-"""What an author writes, run on the whole platform in memory: values, failures, retries, methods, fakes, sagas."""
+"""What an author writes, run on the whole platform in memory: values, failures, retries, methods,
+fakes, sagas."""
 
 from __future__ import annotations
 
@@ -309,7 +310,9 @@ def test_a_result_that_does_not_fit_its_annotation_suspends_the_run_at_its_end()
             await liar.query(Liar.number)
         await env.settle()
         assert "expected int, got str" in (await env.client.describe("w")).reason
-        with pytest.raises(UsageError, match=r"suspended: .*the result of workflow 'Liar' expected int, got str"):
+        with pytest.raises(
+            UsageError, match=r"suspended: .*the result of workflow 'Liar' expected int, got str"
+        ):
             await liar.result()
 
     on_the_platform(program)
@@ -380,7 +383,9 @@ def test_an_attempt_whose_time_is_up_is_a_time_out() -> None:
 
 def test_a_result_that_is_not_what_was_annotated_suspends_the_run_and_names_the_activity() -> None:
     async def program(env: testing.Environment) -> None:
-        with pytest.raises(UsageError, match=r"'w' is suspended.*the result of activity 'lies' expected int, got str"):
+        with pytest.raises(
+            UsageError, match=r"'w' is suspended.*the result of activity 'lies' expected int, got str"
+        ):
             await env.client.execute("w", fails, "lies")
 
     on_the_platform(program)

@@ -1,4 +1,5 @@
-"""Code that blocks, leaks, diverges or is not there: its run is suspended or waits, visibly; the others go on, nothing is lost."""
+"""Code that blocks, leaks, diverges or is not there: its run is suspended or waits, visibly; the
+others go on, nothing is lost."""
 
 from __future__ import annotations
 
@@ -129,7 +130,9 @@ class Said:
         self.messages.append(message)
 
 
-def serve(tmp_path: Path, program: Callable[[Client], Coroutine[Any, Any, None]], registry: Registry = WHOLE) -> Said:
+def serve(
+    tmp_path: Path, program: Callable[[Client], Coroutine[Any, Any, None]], registry: Registry = WHOLE
+) -> Said:
     async def main(platform: Platform) -> None:
         async with asyncio.timeout(WITHIN_S), platform.client() as client:
             await program(client)
@@ -195,10 +198,14 @@ def test_a_query_that_blocks_is_interrupted_and_its_run_lives(tmp_path: Path) ->
     serve(tmp_path, program)
 
 
-def test_an_activity_that_nobody_serves_waits_with_the_reason_and_is_run_by_a_restart_that_has_it(tmp_path: Path) -> None:
+def test_an_activity_that_nobody_serves_waits_with_the_reason_and_is_run_by_a_restart_that_has_it(
+    tmp_path: Path,
+) -> None:
     async def nobody(client: Client) -> None:
         await client.start("w", needs_another)
-        description = await until(client, "w", lambda found: bool(found.activities and found.activities[0].reason))
+        description = await until(
+            client, "w", lambda found: bool(found.activities and found.activities[0].reason)
+        )
         (waiting,) = description.activities
         assert (waiting.name, waiting.doing) == ("another", "waiting for a worker")
         assert "has no activity 'another'; it has: runs_long, runs_long_in_a_thread, there" in waiting.reason
@@ -234,7 +241,8 @@ def test_cancelling_a_run_stops_the_activity_it_waits_for(tmp_path: Path, kind: 
     async def program(client: Client) -> None:
         run = await client.start("w", waits, kind)
         await until(client, "w", lambda found: bool(found.activities))
-        while not stopped:  # the attempt may not have begun yet: a task that is cancelled in the queue never runs
+        # the attempt may not have begun yet: a task that is cancelled in the queue never runs
+        while not stopped:
             if (await client.state("w")).status == "running":
                 await asyncio.sleep(0.1)
                 await run.cancel("enough")

@@ -1,4 +1,5 @@
-"""A database that cannot be used: everybody is told what to do, nothing hangs, and what was accepted is there afterwards."""
+"""A database that cannot be used: everybody is told what to do, nothing hangs, and what was
+accepted is there afterwards."""
 
 from __future__ import annotations
 
@@ -96,7 +97,9 @@ def test_a_file_that_will_not_do_is_told_by_platform_client_and_command_line(
             Platform(REGISTRY, f"sqlite:///{path}").start()
 
 
-def test_a_lock_of_another_process_is_told_waited_for_and_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_of_another_process_is_told_waited_for_and_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     no_settings: dict[str, str] = {}
     monkeypatch.setattr(SqliteFile.__init__, "__defaults__", (0.05, no_settings))
     said = Said()
@@ -128,7 +131,10 @@ def test_a_full_disk_is_told_waited_for_and_costs_nothing(tmp_path: Path) -> Non
             with closing(sqlite3.connect(file.path)) as shell:
                 (pages,) = shell.execute("PRAGMA page_count").fetchone()
             file.connection.execute(f"PRAGMA max_page_count = {pages}")  # as if the disk ended here
-            start = [asyncio.create_task(client.start(f"{number}{'x' * 200}", doubles, number)) for number in range(200)]
+            start = [
+                asyncio.create_task(client.start(f"{number}{'x' * 200}", doubles, number))
+                for number in range(200)
+            ]
             while not said.messages:
                 await asyncio.sleep(0.01)
             file.connection.execute("PRAGMA max_page_count = 1000000")

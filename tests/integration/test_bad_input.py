@@ -1,4 +1,5 @@
-"""Whatever is put in, there is an answer that says what to do; nothing hangs, nothing is lost, and the others go on."""
+"""Whatever is put in, there is an answer that says what to do; nothing hangs, nothing is lost, and
+the others go on."""
 
 from __future__ import annotations
 
@@ -143,7 +144,10 @@ class Place:
 
     def run(self, program: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
-            async with asyncio.timeout(WITHIN_S), self.platform.client() if self.is_near else Client.connect(self.url) as client:
+            async with (
+                asyncio.timeout(WITHIN_S),
+                self.platform.client() if self.is_near else Client.connect(self.url) as client,
+            ):
                 await program(client)
                 alive = await client.start("running the others", Bad.main, "wait")
                 await alive.signal(Bad.end)
@@ -154,7 +158,8 @@ class Place:
 
 @pytest.fixture(params=["same process", "through the file"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """With a client of the same process, and with one that only has the file, as those of other processes."""
+    """With a client of the same process, and with one that only has the file, as those of other
+    processes."""
     url = f"sqlite:///{tmp_path}/app.db"
     with Platform(REGISTRY, url) as platform:
         yield Place(platform, url, request.param == "same process")
@@ -185,7 +190,9 @@ def test_an_unknown_signal_or_query_is_refused_with_those_that_are_known(place: 
         by_name = client.get_by_name("w")
         with pytest.raises(RequestRefused, match="no signal 'shout'; it has: end, say, show, stumble"):
             await by_name.signal_by_name("shout")
-        with pytest.raises((RequestRefused, QueryFailed), match="no query 'age'; it has: large, raises, told, without_json"):
+        with pytest.raises(
+            (RequestRefused, QueryFailed), match="no query 'age'; it has: large, raises, told, without_json"
+        ):
             await by_name.query_by_name("age")
         await run.signal(Bad.end)
         assert await run.result() == "done"
@@ -234,13 +241,20 @@ def test_a_run_that_has_ended_takes_no_messages_but_answers(place: Place) -> Non
 
 def test_arguments_that_do_not_fit_are_refused_by_the_engine_too(place: Place) -> None:
     async def program(client: Client) -> None:
-        for arguments, said in (([3], "'what' expected str, got int"), ([], "what"), (["a", "b"], "argument"), ([None], "what")):
+        for arguments, said in (
+            ([3], "'what' expected str, got int"),
+            ([], "what"),
+            (["a", "b"], "argument"),
+            ([None], "what"),
+        ):
             with pytest.raises(RequestRefused, match=rf"workflow 'Bad'.*{said}"):
                 await client.start_by_name("w", "Bad", arguments)
         run = await client.start("w", Bad.main, "wait")
         with pytest.raises(RequestRefused, match=r"signal 'say'.*'text' expected str, got int"):
             await client.get_by_name("w").signal_by_name("say", [3])
-        with pytest.raises((RequestRefused, QueryFailed), match=r"query 'told'.*'prefix' expected str, got int"):
+        with pytest.raises(
+            (RequestRefused, QueryFailed), match=r"query 'told'.*'prefix' expected str, got int"
+        ):
             await client.get_by_name("w").query_by_name("told", [3])
         assert await run.query(Bad.told) == []
 
@@ -277,8 +291,11 @@ def test_arguments_without_json_are_refused_before_anything_is_sent(place: Place
         ("result without JSON", "the result of workflow 'Bad'.*object"),
     ],
 )
-def test_a_value_in_a_workflow_that_does_not_fit_suspends_the_run_and_names_it(place: Place, what: str, said: str) -> None:
-    """Other code, or another value of an activity's next version, cures it: the run is not failed for good."""
+def test_a_value_in_a_workflow_that_does_not_fit_suspends_the_run_and_names_it(
+    place: Place, what: str, said: str
+) -> None:
+    """Other code, or another value of an activity's next version, cures it: the run is not failed
+    for good."""
 
     async def program(client: Client) -> None:
         await client.start("w", Bad.main, what)
@@ -354,7 +371,9 @@ def test_a_handler_that_raises_fails_the_run_with_its_traceback(place: Place) ->
 
 
 @pytest.mark.parametrize(("kind", "said"), [("large", "limit is 1048576"), ("object", "object")])
-def test_a_view_that_cannot_be_kept_says_why_and_the_last_one_stays(place: Place, kind: str, said: str) -> None:
+def test_a_view_that_cannot_be_kept_says_why_and_the_last_one_stays(
+    place: Place, kind: str, said: str
+) -> None:
     async def program(client: Client) -> None:
         run = await client.start("w", Bad.main, "wait")
         await run.signal(Bad.show, "first")
@@ -431,7 +450,8 @@ def test_a_request_id_that_will_not_do_is_refused(place: Place, request_id: Any)
 
 
 @pytest.mark.parametrize(
-    "options", [{"if_running": "maybe"}, {"if_closed": "never"}, {"delay": "soon"}, {"delay": "-1s"}, {"timeout": "0s"}]
+    "options",
+    [{"if_running": "maybe"}, {"if_closed": "never"}, {"delay": "soon"}, {"delay": "-1s"}, {"timeout": "0s"}],
 )
 def test_an_option_that_makes_no_sense_is_refused(place: Place, options: Any) -> None:
     async def program(client: Client) -> None:

@@ -188,7 +188,9 @@ def test_a_new_project_runs_and_every_command_works_on_it(tmp_path: Path, devs: 
     assert dev.stop() == 0
 
 
-def test_an_app_that_imports_datetime_is_served_and_its_workflows_are_guarded(place: Path, devs: Callable[..., Dev]) -> None:
+def test_an_app_that_imports_datetime_is_served_and_its_workflows_are_guarded(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
     clocks = """
 import datetime
 
@@ -278,7 +280,9 @@ def test_the_answer_no_is_one_line_and_exit_code_1(place: Path, devs: Callable[.
     assert ask(place, "query", "a", "is_approved") == "false\n"
 
 
-def test_without_a_platform_what_is_recorded_can_be_read_and_nothing_hangs(place: Path, devs: Callable[..., Dev]) -> None:
+def test_without_a_platform_what_is_recorded_can_be_read_and_nothing_hangs(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
     assert "perdure.db" in refusal(place, "workflow", "list")
     dev = devs(place, "app.py")
     ask(place, "start", "a", "Greeting", "Ada")
@@ -288,7 +292,9 @@ def test_without_a_platform_what_is_recorded_can_be_read_and_nothing_hangs(place
     assert "perdure dev" in refusal(place, "workflow", "result", "a", "--no-wait")
 
 
-def test_recorded_histories_replay_and_an_edit_that_diverges_is_found(place: Path, devs: Callable[..., Dev]) -> None:
+def test_recorded_histories_replay_and_an_edit_that_diverges_is_found(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
     dev = devs(place, "app.py")
     ask(place, "start", "a", "Greeting", "Ada")
     ask(place, "signal", "a", "approve", "Grace")
@@ -307,12 +313,20 @@ def test_recorded_histories_replay_and_an_edit_that_diverges_is_found(place: Pat
     assert done.returncode == 1
     assert "a.json: " in done.stdout
     assert "event 3" in done.stdout or "event 4" in done.stdout
-    assert json.loads(perdure(place, "check", "app.py", "--histories", "histories", "-o", "json").stdout)["diverged"]
+    assert json.loads(perdure(place, "check", "app.py", "--histories", "histories", "-o", "json").stdout)[
+        "diverged"
+    ]
 
 
-def test_the_order_of_a_set_is_found_by_replaying_under_other_hash_seeds(place: Path, devs: Callable[..., Dev]) -> None:
-    hidden = "def names() -> object:\n    return {'a', 'b', 'c', 'd', 'e'}\n"  # the reader of code does not know what it gives
-    body = "@workflow.defn\nasync def unordered() -> None:\n    for name in names():\n        await greet(name)\n"
+def test_the_order_of_a_set_is_found_by_replaying_under_other_hash_seeds(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
+    # the reader of code does not know what it gives
+    hidden = "def names() -> object:\n    return {'a', 'b', 'c', 'd', 'e'}\n"
+    body = (
+        "@workflow.defn\nasync def unordered() -> None:\n    for name in names():\n        await "
+        "greet(name)\n"
+    )
     (place / "app.py").write_text(APP + hidden + body)
     dev = devs(place, "app.py")
     ask(place, "start", "a", "unordered")
@@ -324,7 +338,9 @@ def test_the_order_of_a_set_is_found_by_replaying_under_other_hash_seeds(place: 
     assert "no leaks in the code" in done.stdout
 
 
-def test_a_save_starts_the_new_code_in_the_same_process_and_runs_go_on(place: Path, devs: Callable[..., Dev]) -> None:
+def test_a_save_starts_the_new_code_in_the_same_process_and_runs_go_on(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
     dev = devs(place, "app.py")
     ask(place, "start", "a", "Greeting", "Ada")
     (place / "app.py").write_text(APP.replace("Hello, ", "Good morning, "))
@@ -335,7 +351,9 @@ def test_a_save_starts_the_new_code_in_the_same_process_and_runs_go_on(place: Pa
     assert dev.stop() == 0
 
 
-def test_a_broken_save_is_one_line_and_the_old_code_goes_on_until_it_is_mended(place: Path, devs: Callable[..., Dev]) -> None:
+def test_a_broken_save_is_one_line_and_the_old_code_goes_on_until_it_is_mended(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
     dev = devs(place, "app.py")
     (place / "app.py").write_text(APP + "\nnonsense\n")
     said = dev.wait_for("still serving the previous version")
@@ -350,7 +368,9 @@ def test_a_broken_save_is_one_line_and_the_old_code_goes_on_until_it_is_mended(p
     assert ask(place, "result", "b") == '"Mended, Bo! (Grace)"\n'
 
 
-def test_an_edit_that_diverges_suspends_the_run_visibly_until_it_is_mended(place: Path, devs: Callable[..., Dev]) -> None:
+def test_an_edit_that_diverges_suspends_the_run_visibly_until_it_is_mended(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
     two_greetings = APP.replace("        by = await", "        await greet('first')\n        by = await")
     (place / "app.py").write_text(two_greetings)
     dev = devs(place, "app.py")
@@ -358,15 +378,22 @@ def test_an_edit_that_diverges_suspends_the_run_visibly_until_it_is_mended(place
     (place / "app.py").write_text(APP)
     dev.wait_for("Ctrl-C stops", times=2)
     ask(place, "signal", "a", "approve", "Grace")
-    until_text(lambda: ask(place, "list", "--status", "suspended"), "history holds activity 1 'greet' scheduled")
+    until_text(
+        lambda: ask(place, "list", "--status", "suspended"), "history holds activity 1 'greet' scheduled"
+    )
     assert "history holds" in ask(place, "show", "a")
     (place / "app.py").write_text(two_greetings)
     dev.wait_for("Ctrl-C stops", times=3)
     assert ask(place, "result", "a") == '"Hello, Ada! (Grace)"\n'
 
 
-def test_an_activity_that_nobody_serves_is_shown_as_waiting_with_the_reason(place: Path, devs: Callable[..., Dev]) -> None:
-    elsewhere = "\n@workflow.defn\nasync def far() -> str:\n    return await activity.named('far_away', returns=str)()\n"
+def test_an_activity_that_nobody_serves_is_shown_as_waiting_with_the_reason(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
+    elsewhere = (
+        "\n@workflow.defn\nasync def far() -> str:\n    return await activity.named('far_away', "
+        "returns=str)()\n"
+    )
     (place / "app.py").write_text(APP + elsewhere)
     devs(place, "app.py")
     ask(place, "start", "a", "far")
@@ -446,10 +473,13 @@ def test_a_port_that_is_taken_is_one_line_and_exit_code_1(place: Path) -> None:
     assert "choose another with --port" in said
 
 
-def test_it_stops_while_an_activity_is_running_and_nothing_is_lost(place: Path, devs: Callable[..., Dev]) -> None:
+def test_it_stops_while_an_activity_is_running_and_nothing_is_lost(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
     slow = APP.replace(
         'return f"Hello',
-        'import asyncio, pathlib\n    pathlib.Path("reached").touch()\n    await asyncio.sleep(0.3)\n    return f"Hello',
+        'import asyncio, pathlib\n    pathlib.Path("reached").touch()\n    await asyncio.sleep(0.3)\n    '
+        'return f"Hello',
     )
     (place / "app.py").write_text(dedent(slow))
     dev = devs(place, "app.py")
@@ -546,7 +576,9 @@ async def keeps(text: str) -> str:
 """
 
 
-def test_a_provider_opens_a_client_on_the_new_file_that_it_serves_and_asks_it(place: Path, devs: Callable[..., Dev]) -> None:
+def test_a_provider_opens_a_client_on_the_new_file_that_it_serves_and_asks_it(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
     (place / "app.py").write_text(APP + ASKING)
     dev = devs(place, "app.py", "--db", "new.db")
     ask(place, "start", "a", "keeps", "then", "--db", "new.db")
@@ -612,7 +644,9 @@ async def part() -> AsyncIterator[Part]:
     assert dev.stop() == 0
 
 
-def test_an_app_opens_a_client_on_a_new_file_while_it_is_imported(place: Path, devs: Callable[..., Dev]) -> None:
+def test_an_app_opens_a_client_on_a_new_file_while_it_is_imported(
+    place: Path, devs: Callable[..., Dev]
+) -> None:
     early = """
 import os
 from perdure.client.sync import SyncClient

@@ -1,4 +1,5 @@
-"""What a client can ask for: starts with options, each request once, lists in pages, histories as JSON."""
+"""What a client can ask for: starts with options, each request once, lists in pages, histories as
+JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +13,14 @@ import pytest
 from perdure import testing, workflow
 from perdure.codec.history import history_from_json, history_to_json
 from perdure.core.run import fold
-from perdure.errors import Failure, RequestRefused, TimedOut, UsageError, WorkflowAlreadyStarted, WorkflowFailed
+from perdure.errors import (
+    Failure,
+    RequestRefused,
+    TimedOut,
+    UsageError,
+    WorkflowAlreadyStarted,
+    WorkflowFailed,
+)
 from perdure.model import commands as cm
 from perdure.model.events import SignalReceived
 from perdure.registry import Registry
@@ -108,7 +116,9 @@ def test_the_first_signal_through_with_start_starts_what_does_not_run() -> None:
         assert (await env.client.state("box")).run_id != first.run_id
         with pytest.raises(RequestRefused, match="nothing"):
             await env.client.with_start("other", Box.main).signal_by_name("nothing")
-        assert [state.workflow_id for state in await env.client.list()] == ["box"], "no run without its signal"
+        assert [state.workflow_id for state in await env.client.list()] == ["box"], (
+            "no run without its signal"
+        )
         with pytest.raises(UsageError, match=r"use start\(\) for that"):
             env.client.options(if_running="terminate").with_start("box", Box.main)
 
@@ -133,7 +143,9 @@ def test_the_same_start_sent_twice_acts_once_also_after_a_crash_and_after_the_en
 def test_the_same_message_sent_twice_acts_once(kind: Any) -> None:
     async def program(env: testing.Environment) -> None:
         await env.client.start("box", Box.main)
-        extra: dict[str, Any] = {"name": "put", "input": b'["a"]'} if kind is cm.SignalWorkflow else {"reason": "enough"}
+        extra: dict[str, Any] = (
+            {"name": "put", "input": b'["a"]'} if kind is cm.SignalWorkflow else {"reason": "enough"}
+        )
         transport = env.client._transport
         replies = [await transport.request(kind("box", "", "once", **extra), 10) for _ in range(2)]
         await env.restart()

@@ -104,7 +104,9 @@ def until(is_so: Callable[[], bool]) -> None:
 
 def set_aside(db: Path, position: int, record: bytes, reason: str = "ValueError: not yet") -> None:
     with sqlite3.connect(db, timeout=WITHIN_S) as connection:
-        connection.execute("INSERT INTO dead_letters VALUES (?, ?, ?, ?)", (position, record, reason, time_ns() // 1_000))
+        connection.execute(
+            "INSERT INTO dead_letters VALUES (?, ?, ?, ?)", (position, record, reason, time_ns() // 1_000)
+        )
     connection.close()
 
 
@@ -121,7 +123,9 @@ def test_each_is_given_once_page_by_page(platform: Platform, db: Path) -> None:
     assert (found, after) == (["1", "2", "3"], "")
 
 
-def test_what_cannot_be_read_is_listed_with_why_and_from_where(platform: Platform, db: Path, perdure: Perdure) -> None:
+def test_what_cannot_be_read_is_listed_with_why_and_from_where(
+    platform: Platform, db: Path, perdure: Perdure
+) -> None:
     put(db, b"\xff garbage", b"\x93\xa7Unknown\xa7order-1\xa0")
     until(lambda: count(db, "dead_letters") == 2)
     code, out, _ = perdure("list", "-o", "json")
@@ -163,7 +167,9 @@ def test_a_retried_command_acts_and_is_open_no_longer(platform: Platform, db: Pa
     assert asyncio.run(result()) == "Ada!"
 
 
-def test_what_still_cannot_be_read_stays_and_the_others_are_retried(platform: Platform, db: Path, perdure: Perdure) -> None:
+def test_what_still_cannot_be_read_stays_and_the_others_are_retried(
+    platform: Platform, db: Path, perdure: Perdure
+) -> None:
     set_aside(db, 70, b"\xff")
     set_aside(db, 71, encode_command(StartWorkflow("late", type="shouted", input=b'["Ada"]')))
     code, out, error = perdure("retry", "--all")
@@ -184,7 +190,9 @@ def test_a_drop_needs_a_yes(platform: Platform, db: Path, perdure: Perdure) -> N
     assert count(db, "commands") == 0
 
 
-def test_one_that_is_not_there_is_refused_and_nothing_else_is_done(platform: Platform, db: Path, perdure: Perdure) -> None:
+def test_one_that_is_not_there_is_refused_and_nothing_else_is_done(
+    platform: Platform, db: Path, perdure: Perdure
+) -> None:
     set_aside(db, 70, b"\xff")
     code, _, error = perdure("drop", "70", "99", "--yes")
     assert code == 1
@@ -193,11 +201,15 @@ def test_one_that_is_not_there_is_refused_and_nothing_else_is_done(platform: Pla
 
 
 @pytest.mark.parametrize("arguments", [("retry",), ("retry", "1", "--all"), ("drop", "--yes")])
-def test_which_ones_must_be_said_and_once(platform: Platform, perdure: Perdure, arguments: tuple[str, ...]) -> None:
+def test_which_ones_must_be_said_and_once(
+    platform: Platform, perdure: Perdure, arguments: tuple[str, ...]
+) -> None:
     assert perdure(*arguments)[0] == 2
 
 
-def test_a_file_of_the_first_format_can_be_read_and_is_upgraded_by_its_engine(db: Path, perdure: Perdure) -> None:
+def test_a_file_of_the_first_format_can_be_read_and_is_upgraded_by_its_engine(
+    db: Path, perdure: Perdure
+) -> None:
     connection = sqlite3.connect(db)
     connection.execute("PRAGMA journal_mode = WAL")
     for statement in SCHEMA:
@@ -219,7 +231,10 @@ def test_a_file_of_the_first_format_can_be_read_and_is_upgraded_by_its_engine(db
     connection = sqlite3.connect(db)
     assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT,)
     connection.close()
-    assert [each["found_at"] is None for each in json.loads(perdure("list", "-o", "json")[1])] == [True, False]
+    assert [each["found_at"] is None for each in json.loads(perdure("list", "-o", "json")[1])] == [
+        True,
+        False,
+    ]
 
 
 def test_a_record_whose_signal_was_refused_is_kept_and_delivered_when_it_is_retried(

@@ -1,4 +1,5 @@
-"""A plain decorator around an async function leaves it an activity whose result is awaited, in a run as outside."""
+"""A plain decorator around an async function leaves it an activity whose result is awaited, in a
+run as outside."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ async def calls_decorated() -> list[Any]:
 
 def test_the_result_of_a_decorated_async_function_is_awaited() -> None:
     async def program() -> list[Any]:
-        async with testing.Environment(Registry.of([calls_decorated], [decorated, decorated_step, hidden])) as env:
+        async with testing.Environment(
+            Registry.of([calls_decorated], [decorated, decorated_step, hidden])
+        ) as env:
             return await env.client.execute("w", calls_decorated)
 
     assert asyncio.run(program()) == [2, 3, 4]

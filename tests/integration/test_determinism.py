@@ -1,4 +1,5 @@
-"""I5: the code does the same again in a fresh process with another hash seed, another heap and other runs beside it."""
+"""I5: the code does the same again in a fresh process with another hash seed, another heap and
+other runs beside it."""
 
 from __future__ import annotations
 

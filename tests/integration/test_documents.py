@@ -1,7 +1,8 @@
-"""What the documents say can be done, done: every command and every program of README and howtos, as a reader would.
+"""What the documents say can be done, done: every command and every program of README and howtos,
+as a reader would.
 
-Fences say how: `python file=app.py` is written to that file, `python` is run, `python excerpt` is only parsed, of `sh` each line is run; a
-line that starts `perdure dev` goes on beside the others.
+Fences say how: `python file=app.py` is written to that file, `python` is run, `python excerpt` is
+only parsed, of `sh` each line is run; a line that starts `perdure dev` goes on beside the others.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ NOT_HERE = ("make ", "pip ", "export ", "docker ", "helm ", "kubectl ")
 
 
 def app_of(document: str) -> str:
-    (text,) = re.findall(r"^```python file=app\.py\n(.*?)^```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(
+        r"^```python file=app\.py\n(.*?)^```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL
+    )
     assert isinstance(text, str)
     return text
 
@@ -57,7 +60,13 @@ class Reader:
 
     def _run(self, command: list[str]) -> str:
         done = subprocess.run(
-            command, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=False, timeout=60
+            command,
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         assert done.returncode == 0, f"{command[-1]}\n{done.stdout}{done.stderr}"
         return done.stdout.rstrip()
@@ -110,7 +119,8 @@ def test_what_a_document_says_can_be_done(document: str, reader: Reader) -> None
 
 
 @pytest.mark.parametrize(
-    "document", sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+    "document",
+    sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]),
 )
 def test_links_between_documents_lead_somewhere(document: str) -> None:
     for target in LINK.findall((ROOT / document).read_text()):

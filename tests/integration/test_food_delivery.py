@@ -1,4 +1,5 @@
-"""The food delivery example without a browser: what becomes of an order, what the drivers see, and what attempts are written down."""
+"""The food delivery example without a browser: what becomes of an order, what the drivers see, and
+what attempts are written down."""
 
 from __future__ import annotations
 
@@ -90,7 +91,8 @@ def test_an_order_is_charged_once_and_goes_to_its_end(ledger: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_picked_up", "why"), [(False, "No driver picked your order up in time."), (True, "Your order was not delivered in time.")]
+    ("is_picked_up", "why"),
+    [(False, "No driver picked your order up in time."), (True, "Your order was not delivered in time.")],
 )
 def test_an_order_that_nobody_carries_is_refunded_once(ledger: Path, is_picked_up: bool, why: str) -> None:
     async def test(environment: testing.Environment, client: Client) -> None:
@@ -117,7 +119,9 @@ def test_a_cancelled_order_is_refunded(ledger: Path) -> None:
         await order.cancel("changed my mind")
         with pytest.raises(Exception, match=r"changed my mind|cancel"):
             await order.result()
-        assert (await status(client, "o-1")).problem == "Your order was cancelled. Your payment has been refunded."
+        assert (
+            await status(client, "o-1")
+        ).problem == "Your order was cancelled. Your payment has been refunded."
         assert booked(ledger) == [("charge", "o-1"), ("refund", "o-1")]
 
     run(test)
@@ -194,7 +198,9 @@ def test_the_board_has_the_open_orders_newest_first_and_says_why_it_cannot_be_re
         await client.start("declined", Order.process, "swordfish")
         await environment.settle()
         found = await read(client)
-        assert [(row.id, row.status.state) for row in found.orders] == [(f"o-{number}", State.PAID) for number in (2, 1, 0)]
+        assert [(row.id, row.status.state) for row in found.orders] == [
+            (f"o-{number}", State.PAID) for number in (2, 1, 0)
+        ]
         assert found.problem is None
 
     run(test)
@@ -258,7 +264,9 @@ def test_the_page_gets_what_it_asked_for_and_an_order_that_is_sent_again_starts_
             for nowhere in ("/order", "/pages/none.css"):
                 hint = await http.get(nowhere)
                 assert hint.status_code == 404
-                assert hint.json()["message"].startswith(f"There is nothing at {nowhere}: / is the menu, /driver ")
+                assert hint.json()["message"].startswith(
+                    f"There is nothing at {nowhere}: / is the menu, /driver "
+                )
             page = await http.get("/order", headers={"Accept": "text/html"})
             assert (page.status_code, "There is nothing here" in page.text) == (404, True)
             assert (await http.post("/orders", json={"id": "x", "product": "potato"})).status_code == 400

@@ -1,4 +1,5 @@
-"""What fails is in the log: each attempt a warning, each run an error, with type, message and the author's line; and the life-cycle."""
+"""What fails is in the log: each attempt a warning, each run an error, with type, message and the
+author's line; and the life-cycle."""
 
 from __future__ import annotations
 
@@ -101,7 +102,9 @@ def test_a_storm_of_failures_is_a_few_lines_that_say_how_many_are_left_out(lines
     assert len(lines(logging.WARNING)) == BURST + 1
     now[0] += EVERY_S
     log.failed("charge", failure, 1, "later")
-    assert lines(logging.WARNING)[-1].endswith(f"({1_000 - BURST} more failed attempts of charge were not logged)")
+    assert lines(logging.WARNING)[-1].endswith(
+        f"({1_000 - BURST} more failed attempts of charge were not logged)"
+    )
 
 
 def test_a_batch_that_is_done_again_logs_a_failure_once(lines: Lines) -> None:
@@ -112,7 +115,11 @@ def test_a_batch_that_is_done_again_logs_a_failure_once(lines: Lines) -> None:
         commit, aborts = log.commit, [1]
 
         def once_aborted(batch: Any) -> None:
-            if aborts and any(type(event).__name__ == "WorkflowFailed" for record, _ in batch.events for event in record.events):
+            if aborts and any(
+                type(event).__name__ == "WorkflowFailed"
+                for record, _ in batch.events
+                for event in record.events
+            ):
                 aborts.pop()
                 raise CommitAborted("partitions moved")
             commit(batch)

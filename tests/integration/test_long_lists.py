@@ -1,4 +1,5 @@
-"""Lists and histories that are longer than a page, as people read them: by the command line, the client and the HTTP API."""
+"""Lists and histories that are longer than a page, as people read them: by the command line, the
+client and the HTTP API."""
 
 from __future__ import annotations
 
@@ -33,13 +34,29 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("long") / "app.db"
     with Platform(Registry.of([]), f"sqlite:///{path}"):
         pass
-    states = [WorkflowState(f"w-{n:04}", f"r-{n}", "Order", Status.RUNNING, n // 7, n, 0, 2) for n in range(COUNT)]
+    states = [
+        WorkflowState(f"w-{n:04}", f"r-{n}", "Order", Status.RUNNING, n // 7, n, 0, 2) for n in range(COUNT)
+    ]
     states.append(WorkflowState("long", "run-1", "Long", Status.RUNNING, 1, 1, 0, 2_999))
     history = [record("run-1", 1, workflow_id="long")]
-    history += [record("run-1", first, *[SignalReceived("go", b"[]")] * 3, workflow_id="long") for first in range(3, 3_000, 3)]
+    history += [
+        record("run-1", first, *[SignalReceived("go", b"[]")] * 3, workflow_id="long")
+        for first in range(3, 3_000, 3)
+    ]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         rows = [
-            (s.workflow_id, s.type, str(s.status), s.started_at, encode_state(s), s.run_id, s.updated_at, 0, b"") for s in states
+            (
+                s.workflow_id,
+                s.type,
+                str(s.status),
+                s.started_at,
+                encode_state(s),
+                s.run_id,
+                s.updated_at,
+                0,
+                b"",
+            )
+            for s in states
         ]
         connection.executemany("INSERT INTO workflows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         events = [("run-1", each.first_event_id, encode_event_record(each)) for each in history]
@@ -59,7 +76,20 @@ def test_a_list_of_the_command_line_longer_than_a_page_has_each_workflow_once(
     path: Path, capsys: pytest.CaptureFixture[str], limit: int
 ) -> None:
     for sort in ("started_at", "workflow_id"):
-        found = perdure(capsys, path, "workflow", "list", "--type", "Order", "--limit", str(limit), "--sort", sort, "-o", "json")
+        found = perdure(
+            capsys,
+            path,
+            "workflow",
+            "list",
+            "--type",
+            "Order",
+            "--limit",
+            str(limit),
+            "--sort",
+            sort,
+            "-o",
+            "json",
+        )
         ids = [each["workflow_id"] for each in found]
         assert ids == [f"w-{n:04}" for n in reversed(range(COUNT))][:limit]
 
@@ -92,7 +122,13 @@ def test_the_api_refuses_what_no_workflow_can_have_and_gives_histories_by_pages(
             app._app.router.lifespan_context(app._app),
             httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1") as http,
         ):
-            for query in ("status=canceled", "status=running&status=foo", "status=", "limit=1&limit=2", "sort=x&sort=started_at"):
+            for query in (
+                "status=canceled",
+                "status=running&status=foo",
+                "status=",
+                "limit=1&limit=2",
+                "sort=x&sort=started_at",
+            ):
                 for what in ("/workflows", "/workflows/events"):
                     answer = await http.get(f"{what}?{query}")
                     assert answer.status_code == 422, (what, query, answer.text)

@@ -80,5 +80,7 @@ def test_each_module_gets_its_own_or_what_it_imports(modules: dict[str, Any], of
 
 
 def test_a_module_that_has_neither_is_told_what_to_do(modules: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"several workflow types have the name 'SharedNameOfTests'.*Registry\.of"):
+    with pytest.raises(
+        UsageError, match=r"several workflow types have the name 'SharedNameOfTests'.*Registry\.of"
+    ):
         asyncio.run(modules["stranger"].program())

@@ -62,7 +62,9 @@ class Watched:
         self.place = place
         self.dev = Dev(place, "app.py", "--no-reload", "--metrics-port", "0", *arguments)
         shown = self.dev.wait_for("metrics ")
-        self.url = next(word for word in shown.replace(",", " ").split() if word.endswith("/metrics")).removesuffix("/metrics")
+        self.url = next(
+            word for word in shown.replace(",", " ").split() if word.endswith("/metrics")
+        ).removesuffix("/metrics")
 
     def get(self, path: str) -> tuple[int, str]:
         try:
@@ -140,7 +142,9 @@ def test_what_an_order_did_is_counted(watched: Callable[..., Watched]) -> None:
     assert one.get("/nothing")[0] == 404
 
 
-def test_while_the_database_is_locked_it_is_alive_not_ready_and_says_why(watched: Callable[..., Watched]) -> None:
+def test_while_the_database_is_locked_it_is_alive_not_ready_and_says_why(
+    watched: Callable[..., Watched],
+) -> None:
     one = watched("--log-format", "json")
     assert one.health("ready") == (200, [])
     ask(one.place, "start", "sleeper-1", "sleeper", "1.5")
@@ -148,7 +152,9 @@ def test_while_the_database_is_locked_it_is_alive_not_ready_and_says_why(watched
         other.execute("BEGIN IMMEDIATE")  # a shell that was left open
         (first,) = until(lambda: one.health("ready")[1])
         assert first.startswith("a batch is being committed, for ")
-        locked = until(lambda: [each for each in one.health("ready")[1] if "is locked by another process" in each])
+        locked = until(
+            lambda: [each for each in one.health("ready")[1] if "is locked by another process" in each]
+        )
         assert one.health("ready")[0] == 503
         assert one.health("live") == (200, [])
         assert one.metrics()["perdure_ready"] == 0
@@ -159,7 +165,9 @@ def test_while_the_database_is_locked_it_is_alive_not_ready_and_says_why(watched
     ask(one.place, "result", "sleeper-1")
     seen = one.metrics()
     assert seen["perdure_batches_total{outcome=aborted}"] >= 1
-    assert seen["perdure_timer_lateness_seconds_bucket{le=1.0}"] < seen["perdure_timer_lateness_seconds_count"]
+    assert (
+        seen["perdure_timer_lateness_seconds_bucket{le=1.0}"] < seen["perdure_timer_lateness_seconds_count"]
+    )
     told = [line for line in one.lines() if "is locked by another process" in line["event"]]
     assert told
     assert {(line["logger"], line["level"]) for line in told} == {("perdure.engine", "warning")}
@@ -173,7 +181,10 @@ def test_a_line_says_which_run_and_attempt_wrote_it(watched: Callable[..., Watch
     (taken,) = [line for line in lines if line["event"] == "order taken"]
     assert (taken["workflow_id"], taken["workflow_type"], taken["logger"]) == ("order-1", "order", "shop")
     charged = [line for line in lines if line["event"] == "charging"]
-    assert [(line["activity"], line["attempt"], line["cents"]) for line in charged] == [("charge", 1, 995), ("charge", 2, 995)]
+    assert [(line["activity"], line["attempt"], line["cents"]) for line in charged] == [
+        ("charge", 1, 995),
+        ("charge", 2, 995),
+    ]
     assert {line["run_id"] for line in [taken, *charged]} == {taken["run_id"]}
     assert all(line["timestamp"].endswith("Z") for line in lines)
 

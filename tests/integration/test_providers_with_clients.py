@@ -38,5 +38,8 @@ def test_a_provider_connects_a_client_to_its_own_platform(is_there: bool, tmp_pa
         async with Client.connect(url) as client:
             yield Office(client)
 
-    with Platform(Registry.of([counts], [Office.count], [activity.Provider(office)]), url), SyncClient.connect(url) as client:
+    with (
+        Platform(Registry.of([counts], [Office.count], [activity.Provider(office)]), url),
+        SyncClient.connect(url) as client,
+    ):
         assert client.execute("counts-1", counts) == 1

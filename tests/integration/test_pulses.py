@@ -74,7 +74,8 @@ REGISTRY = Registry.of([threaded, held, Triggered], [on_a_thread, hold_the_loop]
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # A traceback formatted in a dying thread while another one parses breaks ast.parse in Python 3.11 (gh-106905).
+    # A traceback formatted in a dying thread while another one parses breaks ast.parse in Python
+    # 3.11 (gh-106905).
     monkeypatch.setattr(logging.getLogger("perdure.process"), "propagate", False)
     threads.forget()
     yield
@@ -88,8 +89,13 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 def running() -> dict[str, threading.Thread]:
-    """Our threads, by name; those of the pool that answers requests to `/metrics` are not, for any of them may answer."""
-    return {each.name: each for each in threading.enumerate() if each.name.startswith("perdure-") and "_" not in each.name}
+    """Our threads, by name; those of the pool that answers requests to `/metrics` are not, for any
+    of them may answer."""
+    return {
+        each.name: each
+        for each in threading.enumerate()
+        if each.name.startswith("perdure-") and "_" not in each.name
+    }
 
 
 @pytest.fixture
@@ -98,7 +104,9 @@ def everything(tmp_path: Path) -> Iterator[Platform]:
     with ExitStack() as stack:
         url = f"sqlite:///{tmp_path}/app.db"
         platform = stack.enter_context(Platform(REGISTRY, url))
-        server = ObservabilityServer(Observed(platform.engine, platform.worker, platform.steps, attempts=platform.attempts))
+        server = ObservabilityServer(
+            Observed(platform.engine, platform.worker, platform.steps, attempts=platform.attempts)
+        )
         server.start()
         stack.callback(server.stop)
         client = stack.enter_context(SyncClient.connect(url))
@@ -139,7 +147,9 @@ def test_every_thread_of_a_platform_is_watched_and_known_here(everything: Platfo
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_platform_that_has_lost_a_thread_is_not_live_and_can_still_be_stopped(name: str, everything: Platform) -> None:
+def test_a_platform_that_has_lost_a_thread_is_not_live_and_can_still_be_stopped(
+    name: str, everything: Platform
+) -> None:
     observed = Observed(everything.engine, everything.worker)
     assert is_live(observed).is_well
     kill(running()[name], everything)
@@ -178,7 +188,9 @@ def test_an_activity_that_blocks_the_loop_is_named_in_health_log_and_run(
         reason = until(lambda: [each for each in is_ready(observed).reasons if "is blocked" in each])[0]
         assert reason.startswith("perdure-side is blocked by activity hold_the_loop at ")
         assert where in reason
-        (pending,) = until(lambda: [each for each in client.describe("held").activities if each.doing == "running"])
+        (pending,) = until(
+            lambda: [each for each in client.describe("held").activities if each.doing == "running"]
+        )
         assert "is blocked by activity hold_the_loop" in pending.reason
         assert run.result() == "done"
         assert until(lambda: is_ready(observed).is_well)

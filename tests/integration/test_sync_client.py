@@ -20,18 +20,28 @@ PAIRS = [(Client, SyncClient), (Handle, SyncHandle)]
 
 
 def methods_of(kind: type[Any]) -> dict[str, Callable[..., Any]]:
-    return {name: getattr(kind, name) for name in vars(kind) if not name.startswith("_") and callable(getattr(kind, name))}
+    return {
+        name: getattr(kind, name)
+        for name in vars(kind)
+        if not name.startswith("_") and callable(getattr(kind, name))
+    }
 
 
 def translated(annotation: str) -> str:
     """What the synchronous face says instead."""
-    for one, other in (("AsyncIterator", "Iterator"), ("Handle[", "SyncHandle["), ("Connecting", "SyncClient")):
+    for one, other in (
+        ("AsyncIterator", "Iterator"),
+        ("Handle[", "SyncHandle["),
+        ("Connecting", "SyncClient"),
+    ):
         annotation = annotation.replace(one, other)
     return "SyncClient" if annotation == "Client" else annotation
 
 
 @pytest.mark.parametrize(("asynchronous", "synchronous"), PAIRS)
-def test_every_method_has_its_like_with_the_same_signature(asynchronous: type[Any], synchronous: type[Any]) -> None:
+def test_every_method_has_its_like_with_the_same_signature(
+    asynchronous: type[Any], synchronous: type[Any]
+) -> None:
     wanted, found = methods_of(asynchronous), methods_of(synchronous)
     assert set(found) == set(wanted)
     for name, method in wanted.items():

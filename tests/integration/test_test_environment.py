@@ -1,4 +1,5 @@
-"""The test environment is the platform: same guard, same eviction; its time passes in order, whatever activities do."""
+"""The test environment is the platform: same guard, same eviction; its time passes in order,
+whatever activities do."""
 
 from __future__ import annotations
 
@@ -64,7 +65,9 @@ async def hang_in_a_step() -> None:
 async def ticks(how: str) -> None:
     while True:
         await workflow.sleep("1m")
-        await {"note": note, "note_slowly": note_slowly, "note_async": note_async, "note_step": note_step}[how]("tick")
+        await {"note": note, "note_slowly": note_slowly, "note_async": note_async, "note_step": note_step}[
+            how
+        ]("tick")
 
 
 @workflow.defn
@@ -172,15 +175,20 @@ def test_a_finished_report_is_handled_before_time_passes(how: str) -> None:
 
 
 @pytest.mark.parametrize(("running", "is_reporting"), [([], True), ([], False), (["passed over"], True)])
-def test_time_does_not_pass_between_the_end_of_an_attempt_and_its_report(running: list[str], is_reporting: bool) -> None:
-    """The moment is short: an attempt is off the list of those that run, and its report is not in the channel yet."""
+def test_time_does_not_pass_between_the_end_of_an_attempt_and_its_report(
+    running: list[str], is_reporting: bool
+) -> None:
+    """The moment is short: an attempt is off the list of those that run, and its report is not in
+    the channel yet."""
 
     async def program() -> None:
         env: Any = testing.Environment(REGISTRY, patience="1h")
         env._moved = asyncio.Event()
         env._channel = SimpleNamespace(has_commands=False)
         env._worker = SimpleNamespace(running_tokens=running, is_reporting=is_reporting, is_idle=False)
-        env._wired = SimpleNamespace(steps=SimpleNamespace(running_tokens=[], is_reporting=False, is_idle=True))
+        env._wired = SimpleNamespace(
+            steps=SimpleNamespace(running_tokens=[], is_reporting=False, is_idle=True)
+        )
         env._passed_over = {"passed over"}
         env._sleepers = {asyncio.get_running_loop().create_future(): 1}
         asyncio.get_running_loop().call_soon(env._moved.set)  # here is the report
@@ -278,7 +286,9 @@ def test_chance_comes_from_the_run_also_after_a_crash() -> None:
     in_the_environment(program)
 
 
-@pytest.mark.parametrize(("type_", "says"), [(ReadsAClock.run, "datetime.now"), (spins, "blocked the engine")])
+@pytest.mark.parametrize(
+    ("type_", "says"), [(ReadsAClock.run, "datetime.now"), (spins, "blocked the engine")]
+)
 def test_code_that_cannot_be_trusted_is_suspended_as_on_a_platform(type_: Any, says: str) -> None:
     async def program(env: testing.Environment) -> None:
         await env.client.start("bad", type_)

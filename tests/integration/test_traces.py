@@ -1,4 +1,5 @@
-"""Traces go from the client through the engine to the workers, and cost nothing when nobody wants them."""
+"""Traces go from the client through the engine to the workers, and cost nothing when nobody wants
+them."""
 
 from __future__ import annotations
 
@@ -99,10 +100,16 @@ def id_of(span: ReadableSpan) -> int:
     return context.span_id
 
 
-def test_a_trace_goes_from_the_client_through_the_engine_to_the_workers(platform: Platform, traced: None) -> None:
+def test_a_trace_goes_from_the_client_through_the_engine_to_the_workers(
+    platform: Platform, traced: None
+) -> None:
     asyncio.run(order(platform.client()))
     found = spans()
-    (checkout,), (start,), (engine,) = found["checkout"], found["start TracedOrder"], found["workflow TracedOrder"]
+    (checkout,), (start,), (engine,) = (
+        found["checkout"],
+        found["start TracedOrder"],
+        found["workflow TracedOrder"],
+    )
     attempts, (printing,) = found["activity traced_charge"], found["activity traced_print"]
     assert parent_of(start) == id_of(checkout)
     assert parent_of(engine) == id_of(start)
@@ -113,7 +120,10 @@ def test_a_trace_goes_from_the_client_through_the_engine_to_the_workers(platform
     (signal,), (handling,) = found["signal approve"], found["handle signal approve"]
     assert parent_of(signal) == id_of(checkout)
     assert parent_of(handling) == id_of(signal)
-    assert len({span.context.trace_id for each in found.values() for span in each if span.context is not None}) == 1
+    assert (
+        len({span.context.trace_id for each in found.values() for span in each if span.context is not None})
+        == 1
+    )
     assert (start.kind, engine.kind, printing.kind) == (SpanKind.CLIENT, SpanKind.INTERNAL, SpanKind.CONSUMER)
 
 

@@ -1,4 +1,5 @@
-"""Whoever waits for a result learns what the run waits for: suspended, no engine, an activity that fails, a signal."""
+"""Whoever waits for a result learns what the run waits for: suspended, no engine, an activity that
+fails, a signal."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ class Waits:
 
 REGISTRY = Registry.of([Waits], [broken, endless])
 SAYS = {
-    "broken": r"it waits for activity broken, whose attempt 1 failed \(KeyError: .*missing.*\); the next attempt is at 20",
+    "broken": r"it waits for activity broken, whose attempt 1 failed \(KeyError: .*missing.*\); the next attempt "
+    r"is at 20",
     "endless": r"it waits for .*activity endless",
     "sleep": "it waits for a timer, until 20",
     "suspended": "it is suspended: .*test_waiting_for_results.py",
@@ -105,7 +107,9 @@ class Result:
 
     def wait_for(self, text: str) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: any(text in line for line in self.errors), WITHIN_S), self.errors
+            assert self._changed.wait_for(lambda: any(text in line for line in self.errors), WITHIN_S), (
+                self.errors
+            )
 
     def ended(self) -> tuple[int, str]:
         assert self._process.stdout is not None
@@ -125,7 +129,9 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("how", SAYS)
-def test_a_result_that_does_not_come_in_time_says_what_the_run_waits_for(how: str, client: SyncClient) -> None:
+def test_a_result_that_does_not_come_in_time_says_what_the_run_waits_for(
+    how: str, client: SyncClient
+) -> None:
     run = client.start(f"run-{how}", Waits.run, how)
     wanted = {"broken": "backing off", "endless": "waiting for a worker"}.get(how)
     if wanted:
@@ -185,4 +191,7 @@ def test_a_client_that_waits_for_long_logs_that_the_run_is_suspended(
     until(lambda: run.waits_for().startswith("it is suspended"))
     with pytest.raises(NotClosed):
         run.result(timeout="1s")
-    assert any("the result of workflow run is awaited: it is suspended" in each.getMessage() for each in caplog.records)
+    assert any(
+        "the result of workflow run is awaited: it is suspended" in each.getMessage()
+        for each in caplog.records
+    )

@@ -1,4 +1,5 @@
-"""A command of anybody's that cannot be handled, written or answered harms nobody else, and is not lost: it becomes a dead letter."""
+"""A command of anybody's that cannot be handled, written or answered harms nobody else, and is not
+lost: it becomes a dead letter."""
 
 from __future__ import annotations
 
@@ -142,7 +143,9 @@ def outside(world: World, *commands: Any) -> None:
     else:
         assert isinstance(world._medium, InFile)
         with closing(connect(world._medium.path, 5.0)) as connection:
-            connection.executemany("INSERT INTO commands (record) VALUES (?)", [(encode_command(each),) for each in commands])
+            connection.executemany(
+                "INSERT INTO commands (record) VALUES (?)", [(encode_command(each),) for each in commands]
+            )
     world.settle()
 
 
@@ -218,7 +221,9 @@ def test_a_waiter_that_cannot_be_answered_does_not_keep_a_run_from_closing(world
     ],
     ids=lambda each: each if isinstance(each, str) else type(each).__name__,
 )
-def test_a_change_that_is_refused_and_nobody_waits_for_is_a_dead_letter(world: World, command: Any, reason: str) -> None:
+def test_a_change_that_is_refused_and_nobody_waits_for_is_a_dead_letter(
+    world: World, command: Any, reason: str
+) -> None:
     outside(world, command)
     (found,) = letters(world)
     assert found.startswith("refused: ")
@@ -257,7 +262,8 @@ def test_a_refused_command_can_be_retried(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("x"), OverflowError(), RecursionError(), MemoryError(), AssertionError(), StopIteration()]
+    "error",
+    [ValueError("x"), OverflowError(), RecursionError(), MemoryError(), AssertionError(), StopIteration()],
 )
 def test_a_batch_that_cannot_be_written_costs_only_the_command_that_spoils_it(
     world: World, breaking: Breaking, error: Exception
@@ -280,13 +286,20 @@ def test_a_command_that_spoils_a_batch_is_one_dead_letter_though_its_answer_coul
     world: World, breaking: Breaking
 ) -> None:
     breaking.victims = {"bad"}
-    outside(world, cm.StartWorkflow("bad", type="Bystander", request_id="r", reply_to="workflow:novel/run-1/1/bystander"))
+    outside(
+        world,
+        cm.StartWorkflow(
+            "bad", type="Bystander", request_id="r", reply_to="workflow:novel/run-1/1/bystander"
+        ),
+    )
     (found,) = letters(world)
     assert found.startswith("poisoned: ")
 
 
 @pytest.mark.parametrize("fails", [1, 2])
-def test_a_dead_letter_that_cannot_be_written_is_written_with_less(world: World, breaking: Breaking, fails: int) -> None:
+def test_a_dead_letter_that_cannot_be_written_is_written_with_less(
+    world: World, breaking: Breaking, fails: int
+) -> None:
     breaking.victims, breaking.breaks_letters = {"bad"}, fails
     outside(world, cm.StartWorkflow("bad", type="Bystander"))
     (found,) = letters(world)
@@ -312,7 +325,10 @@ def test_a_crash_while_the_culprit_is_looked_for_loses_nothing(world: World, bre
             with closing(connect(world._medium.path, 5.0)) as connection:
                 connection.executemany(
                     "INSERT INTO commands (record) VALUES (?)",
-                    [(encode_command(cm.StartWorkflow(f"run-{batches}-{number}", type="Bystander")),) for number in range(4)],
+                    [
+                        (encode_command(cm.StartWorkflow(f"run-{batches}-{number}", type="Bystander")),)
+                        for number in range(4)
+                    ],
                 )
         bad = cm.StartWorkflow("bad", type="Bystander", request_id=f"bad-{batches}")
         if isinstance(world._medium, InMemory):
@@ -326,7 +342,9 @@ def test_a_crash_while_the_culprit_is_looked_for_loses_nothing(world: World, bre
         world.crash()
     world.settle()
     assert len(letters(world)) == 8
-    assert all(world.state(f"run-{batches}-{number}") is not None for batches in range(8) for number in range(4))
+    assert all(
+        world.state(f"run-{batches}-{number}") is not None for batches in range(8) for number in range(4)
+    )
 
 
 def test_a_timer_that_cannot_be_written_does_not_stop_the_others(world: World, breaking: Breaking) -> None:
@@ -349,14 +367,18 @@ def test_a_damaged_history_costs_only_its_own_run(world: World) -> None:
         pytest.skip("memory holds no bytes")
     world.start_workflow("damaged", "Bystander")
     with closing(connect(world._medium.path, 5.0)) as connection:
-        connection.execute("UPDATE events SET record = x'c1' WHERE run_id = ?", (world.state("damaged").run_id,))
+        connection.execute(
+            "UPDATE events SET record = x'c1' WHERE run_id = ?", (world.state("damaged").run_id,)
+        )
     world.crash()
     reply = world.signal("damaged", "add", 3)
     assert isinstance(reply, Refused)
     assert [each for each in letters(world) if "cannot be read" in each]
 
 
-def test_a_row_that_sqlite_does_not_take_is_about_its_command(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_sqlite_does_not_take_is_about_its_command(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not isinstance(world._medium, InFile):
         pytest.skip("of SQLite")
     encode: Any = encode_state
@@ -371,4 +393,6 @@ def test_a_row_that_sqlite_does_not_take_is_about_its_command(world: World, monk
 
 
 def test_settings_are_as_in_production() -> None:
-    assert replace(World(REGISTRY).settings).batch_limit > 100, "several commands share a batch in these tests"
+    assert replace(World(REGISTRY).settings).batch_limit > 100, (
+        "several commands share a batch in these tests"
+    )

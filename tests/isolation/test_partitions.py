@@ -1,4 +1,5 @@
-"""What an aborted batch has put back survives a change of partitions; only what belongs to those that are lost is dropped."""
+"""What an aborted batch has put back survives a change of partitions; only what belongs to those
+that are lost is dropped."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ REGISTRY = Registry.of([working, Changing], [work])
 
 
 class Partitioned:
-    """Around a log of one partition: two, by the last digit of the workflow id. Commits are aborted, partitions go and come."""
+    """Around a log of one partition: two, by the last digit of the workflow id. Commits are
+    aborted, partitions go and come."""
 
     def __init__(self) -> None:
         self._log: Any = None
@@ -126,7 +128,9 @@ def is_retried(world: World, workflow_id: str) -> bool:
     return bool(world.state(workflow_id).status is Status.COMPLETED)
 
 
-def test_a_lease_that_expired_in_an_aborted_batch_survives_a_loss_of_other_partitions(world: World, log: Partitioned) -> None:
+def test_a_lease_that_expired_in_an_aborted_batch_survives_a_loss_of_other_partitions(
+    world: World, log: Partitioned
+) -> None:
     dead_worker(world, STAYS)
     log.aborts = 1
     log.lose(1)
@@ -137,20 +141,26 @@ def test_a_lease_that_expired_in_an_aborted_batch_survives_a_loss_of_other_parti
 
 
 @pytest.mark.parametrize("aborts", [1, 2, 5])
-def test_it_survives_any_number_of_aborts_and_expires_once(world: World, log: Partitioned, aborts: int) -> None:
+def test_it_survives_any_number_of_aborts_and_expires_once(
+    world: World, log: Partitioned, aborts: int
+) -> None:
     dead_worker(world, STAYS)
     world.clock.at += LEASE_S * 1_000_000
     for _ in range(aborts):
         log.aborts = 1
         before = world.engine.counts.commands[cm.ExpireLease]
         assert world.engine.run_batch(0)
-        assert world.engine.counts.commands[cm.ExpireLease] == before + 1, "the same lease is not queued twice"
+        assert world.engine.counts.commands[cm.ExpireLease] == before + 1, (
+            "the same lease is not queued twice"
+        )
         log.lose(1)
     world.settle()
     assert is_retried(world, STAYS)
 
 
-def test_a_lease_of_a_lost_partition_is_dropped_and_starts_anew_when_it_comes_back(world: World, log: Partitioned) -> None:
+def test_a_lease_of_a_lost_partition_is_dropped_and_starts_anew_when_it_comes_back(
+    world: World, log: Partitioned
+) -> None:
     dead_worker(world, GOES)
     assert world.engine.leased == 1
     log.lose(1)
@@ -183,7 +193,9 @@ def test_a_suspended_run_is_resumed_though_its_batch_was_aborted_and_another_par
     world.start_workflow(STAYS, "Changing")
     Diverging.other = True
     world.crash()
-    world.log.submit([cm.CompleteActivity(STAYS, number=1, token="no-such", result=b"1"), cm.CancelWorkflow(STAYS)])
+    world.log.submit(
+        [cm.CompleteActivity(STAYS, number=1, token="no-such", result=b"1"), cm.CancelWorkflow(STAYS)]
+    )
     world.settle()
     assert world.state(STAYS).status is Status.SUSPENDED
     Diverging.other = False
@@ -194,7 +206,9 @@ def test_a_suspended_run_is_resumed_though_its_batch_was_aborted_and_another_par
     assert world.state(STAYS).status is not Status.SUSPENDED
 
 
-def test_due_timers_of_an_aborted_batch_fire_once_after_another_partition_went(world: World, log: Partitioned) -> None:
+def test_due_timers_of_an_aborted_batch_fire_once_after_another_partition_went(
+    world: World, log: Partitioned
+) -> None:
     world.start_workflow(STAYS, "working", delay_us=1_000_000)
     world.start_workflow(GOES, "working", delay_us=1_000_000)
     log.aborts = 2
@@ -205,7 +219,9 @@ def test_due_timers_of_an_aborted_batch_fire_once_after_another_partition_went(w
     assert world.state(STAYS).status is Status.COMPLETED
 
 
-def test_those_who_wait_are_told_to_ask_again_though_the_farewell_was_aborted(world: World, log: Partitioned) -> None:
+def test_those_who_wait_are_told_to_ask_again_though_the_farewell_was_aborted(
+    world: World, log: Partitioned
+) -> None:
     world.held.add("work")
     world.start_workflow(GOES, "working")
     request_id = world.ask(cm.AwaitWorkflow, GOES)
@@ -231,7 +247,9 @@ def test_a_poisoned_command_is_found_while_a_partition_moves(world: World, log: 
     assert world.state("bad-0") is None
 
 
-def test_what_is_condemned_on_a_lost_partition_is_left_to_its_next_owner(world: World, log: Partitioned) -> None:
+def test_what_is_condemned_on_a_lost_partition_is_left_to_its_next_owner(
+    world: World, log: Partitioned
+) -> None:
     log.raises.add("bad-1")
     world.ask(cm.StartWorkflow, "bad-1", type="working")
     world.engine.run_batch(0)

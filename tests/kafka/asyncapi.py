@@ -12,12 +12,17 @@ import yaml
 from perdure.adapters.kafka.admin.asyncapi import document
 
 TARGET = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
-HEAD = "# Made from the registry of topics by `python -m tests.kafka.asyncapi`; `perdure topics describe` prints that of your namespace.\n"
+HEAD = (
+    "# Made from the registry of topics by `python -m tests.kafka.asyncapi`; `perdure topics describe` "
+    "prints that of your namespace.\n"
+)
 
 
 def rendered() -> str:
     """The document of the namespace `shop`."""
-    return HEAD + yaml.safe_dump(document("shop", ["default"]), sort_keys=False, allow_unicode=True, width=120)
+    return HEAD + yaml.safe_dump(
+        document("shop", ["default"]), sort_keys=False, allow_unicode=True, width=120
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""A real Apache Kafka for tests and for people: one broker, or a cluster whose nodes can be killed, stopped and restarted.
+"""A real Apache Kafka for tests and for people: one broker, or a cluster whose nodes can be killed,
+stopped and restarted.
 
-The first of these that there is: the broker at `KAFKA_BOOTSTRAP`; a container (testcontainers, where Docker answers); a process of
-this machine, from Maven's jars. Processes listen on loopback only and end with the process that started them, whatever ends that.
+The first of these that there is: the broker at `KAFKA_BOOTSTRAP`; a container (testcontainers,
+where Docker answers); a process of this machine, from Maven's jars. Processes listen on loopback
+only and end with the process that started them, whatever ends that.
 
     python -m tests.kafka.broker [--brokers 3] [--port 9092]     until Ctrl-C
 """
@@ -50,7 +52,8 @@ ALONE: Final[Mapping[str, str]] = MappingProxyType(
         "group.initial.rebalance.delay.ms": "0",
     }
 )
-"""Settings of a broker without others, in a container too: Kafka wants three for transactions unless it is told."""
+"""Settings of a broker without others, in a container too: Kafka wants three for transactions
+unless it is told."""
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _LOG4J: Final = """\
@@ -71,7 +74,8 @@ if os.getppid() != parent:
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 _spawner: Final = ThreadPoolExecutor(1, "kafka-spawner")
-"""The parent-death signal is sent when the *thread* that made the child ends: this one lives as long as the process."""
+"""The parent-death signal is sent when the *thread* that made the child ends: this one lives as
+long as the process."""
 
 
 def spawned(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -112,9 +116,13 @@ class Broker:
         """Write the configuration and format the data folder; once."""
         self._folder.mkdir()
         own = {"node.id": str(self.node_id), "log.dirs": str(self._folder / "data")}
-        self._properties.write_text("".join(f"{key}={value}\n" for key, value in {**own, **properties}.items()))
+        self._properties.write_text(
+            "".join(f"{key}={value}\n" for key, value in {**own, **properties}.items())
+        )
         (self._folder / "log4j2.properties").write_text(_LOG4J)
-        self._run("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)).wait(READY_S)
+        self._run("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)).wait(
+            READY_S
+        )
 
     def start(self) -> None:
         """Start the process; see `Cluster.wait_until_ready`."""
@@ -197,7 +205,9 @@ class Cluster:
         deadline = time.monotonic() + timeout_s
         running = [broker for broker in self.brokers if broker.is_running]
         for broker in running:
-            while not _knows({**self.client, "bootstrap.servers": broker.bootstrap}, {peer.node_id for peer in running}):
+            while not _knows(
+                {**self.client, "bootstrap.servers": broker.bootstrap}, {peer.node_id for peer in running}
+            ):
                 if not broker.is_running or time.monotonic() > deadline:
                     raise KafkaUnavailable(f"broker {broker.node_id} is not ready: {broker.output()}")
 
@@ -230,7 +240,8 @@ def running(
     """
     free = free_ports(2 * count)
     ports = [port or free[0], *free[1:count]]
-    cluster_id = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]  # "-…" would be taken for an option
+    # "-…" would be taken for an option
+    cluster_id = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
     with tempfile.TemporaryDirectory(prefix="perdure-kafka-") as folder:
         brokers = [Broker(i + 1, ports[i], Path(folder) / f"node-{i + 1}", options) for i in range(count)]
         cluster = Cluster(",".join(broker.bootstrap for broker in brokers), brokers, client)
@@ -240,7 +251,10 @@ def running(
             with ThreadPoolExecutor(count) as starters:
                 for done in [
                     starters.submit(
-                        _begin, broker, {**_settings(broker, free[count + i], voters, count), **properties}, cluster_id
+                        _begin,
+                        broker,
+                        {**_settings(broker, free[count + i], voters, count), **properties},
+                        cluster_id,
                     )
                     for i, broker in enumerate(brokers)
                 ]:
@@ -329,12 +343,17 @@ def free_ports(count: int) -> list[int]:
 
 def main() -> None:
     """Run a Kafka until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m tests.kafka.broker", description="A Kafka until Ctrl-C; nothing is kept.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.kafka.broker", description="A Kafka until Ctrl-C; nothing is kept."
+    )
     parser.add_argument("--brokers", type=int, default=1)
     parser.add_argument("--port", type=int, default=9092)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), running(arguments.brokers, port=arguments.port, options=STEADY) as cluster:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        running(arguments.brokers, port=arguments.port, options=STEADY) as cluster,
+    ):
         print(f"Kafka is at {cluster.bootstrap}; Ctrl-C ends it and deletes its data.", flush=True)
         signal.pause()
 

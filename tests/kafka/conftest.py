@@ -1,4 +1,5 @@
-"""A Kafka for the tests of this folder: `kafka` one broker a session, `kafka_cluster` three of our own that a test may hurt.
+"""A Kafka for the tests of this folder: `kafka` one broker a session, `kafka_cluster` three of our
+own that a test may hurt.
 
 Without one, tests are skipped with the reason; with PERDURE_REQUIRE_KAFKA=1 they fail.
 """

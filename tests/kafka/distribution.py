@@ -74,13 +74,17 @@ def _install_missing(program: str) -> None:
     if shutil.which(program):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise KafkaUnavailable(f"{program} is missing, and only root on Debian may install it: install a JDK 17 and Maven")
+        raise KafkaUnavailable(
+            f"{program} is missing, and only root on Debian may install it: install a JDK 17 and Maven"
+        )
     _run(["apt-get", "update", "-qq"])
     _run([*APT, *PACKAGES])
 
 
 def _run(command: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=INSTALL_S, check=False
+    )
     if done.returncode:
         raise KafkaUnavailable(f"{' '.join(command)} failed: {(done.stdout + done.stderr).strip()[-1000:]}")

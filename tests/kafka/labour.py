@@ -57,7 +57,14 @@ class Labour:
     def process(self) -> subprocess.Popen[bytes]:
         """`perdure worker`, as a user starts it."""
         command = [sys.executable, "-m", "perdure.cli", "worker", APP]
-        where = ["--kafka", self.namespace.bootstrap, "--namespace", self.namespace.name, "--session-timeout-ms", "6000"]
+        where = [
+            "--kafka",
+            self.namespace.bootstrap,
+            "--namespace",
+            self.namespace.name,
+            "--session-timeout-ms",
+            "6000",
+        ]
         return subprocess.Popen([*command, *where], cwd=ROOT, env={**os.environ, "LABOUR": str(self.book)})
 
     @property
@@ -71,7 +78,10 @@ class Labour:
         return Counter(line.split()[1] for line in lines if line.split()[0] == what)
 
     def reports(self, kind: type[C]) -> list[C]:
-        found = [COMMANDS.decode(each.value(), dict(each.headers())[HEADER]) for each in self.namespace.read("commands")]
+        found = [
+            COMMANDS.decode(each.value(), dict(each.headers())[HEADER])
+            for each in self.namespace.read("commands")
+        ]
         return [command for command in found if isinstance(command, kind)]
 
     def committed(self, partition: int = 0) -> int:
@@ -79,7 +89,9 @@ class Labour:
         group = PlainClients(self.namespace.name, "", {}).group_of("default")
         consumer = Consumer({**config, "group.id": group})
         try:
-            return consumer.committed([TopicPartition(f"{self.namespace.name}.tasks.default", partition)], timeout=10)[0].offset
+            return consumer.committed(
+                [TopicPartition(f"{self.namespace.name}.tasks.default", partition)], timeout=10
+            )[0].offset
         finally:
             consumer.close()
 

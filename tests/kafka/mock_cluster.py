@@ -1,4 +1,5 @@
-"""librdkafka's mock cluster, which is in the wheel: brokers in this process that answer with the errors they are told to."""
+"""librdkafka's mock cluster, which is in the wheel: brokers in this process that answer with the
+errors they are told to."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ class Api(IntEnum):
 
 def library() -> Any:
     folder = Path(confluent_kafka.__file__).parent
-    found = sorted([*folder.parent.glob("confluent_kafka.libs/librdkafka*"), *folder.glob(".dylibs/librdkafka*")])
+    found = sorted(
+        [*folder.parent.glob("confluent_kafka.libs/librdkafka*"), *folder.glob(".dylibs/librdkafka*")]
+    )
     assert found, "the wheel holds a librdkafka"
     loaded = ctypes.CDLL(str(found[0]))
     for name, result, arguments in (
@@ -47,7 +50,11 @@ def library() -> Any:
             None,
             [ctypes.c_void_p, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int)],
         ),
-        ("rd_kafka_mock_topic_create", ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
+        (
+            "rd_kafka_mock_topic_create",
+            ctypes.c_int,
+            [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int],
+        ),
         ("rd_kafka_mock_broker_set_down", ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32]),
         ("rd_kafka_mock_broker_set_up", ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32]),
         ("rd_kafka_destroy", None, [ctypes.c_void_p]),
@@ -64,7 +71,9 @@ class MockCluster:
         self._library = library()
         message = ctypes.create_string_buffer(512)
         conf = self._library.rd_kafka_conf_new()
-        assert self._library.rd_kafka_conf_set(conf, b"log_level", b"0", message, len(message)) == 0, message.value
+        assert self._library.rd_kafka_conf_set(conf, b"log_level", b"0", message, len(message)) == 0, (
+            message.value
+        )
         self._client = self._library.rd_kafka_new(PRODUCER, conf, message, len(message))
         assert self._client, message.value
         self._cluster = self._library.rd_kafka_mock_cluster_new(self._client, brokers)
@@ -74,17 +83,26 @@ class MockCluster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)
         self._library.rd_kafka_destroy(self._client)
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
-        assert self._library.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, len(self._brokers)) == 0
+        assert (
+            self._library.rd_kafka_mock_topic_create(
+                self._cluster, name.encode(), partitions, len(self._brokers)
+            )
+            == 0
+        )
 
     def answer(self, api: Api, *errors: str) -> None:
         """The next requests of this kind get these errors, by `KafkaError`'s names."""
         codes = [getattr(KafkaError, name) for name in errors]
-        self._library.rd_kafka_mock_push_request_errors_array(self._cluster, api, len(codes), (ctypes.c_int * len(codes))(*codes))
+        self._library.rd_kafka_mock_push_request_errors_array(
+            self._cluster, api, len(codes), (ctypes.c_int * len(codes))(*codes)
+        )
 
     def answer_as_usual(self, api: Api) -> None:
         self._library.rd_kafka_mock_clear_request_errors(self._cluster, api)

@@ -1,4 +1,5 @@
-"""A namespace of topics of its own for a test: commands sent as another process would, and what came of them, read from the topics."""
+"""A namespace of topics of its own for a test: commands sent as another process would, and what
+came of them, read from the topics."""
 
 from __future__ import annotations
 
@@ -56,11 +57,19 @@ class Namespace:
         self.sent: list[str] = []
         self._tallies: list[Tally] = []
         self.admin: Any = AdminClient({"bootstrap.servers": bootstrap})
-        counts = {"commands": partitions, "events": partitions, "state": partitions, "replies": 2, "dead-letters": 1}
+        counts = {
+            "commands": partitions,
+            "events": partitions,
+            "state": partitions,
+            "replies": 2,
+            "dead-letters": 1,
+        }
         counts["tasks.default"] = 3
         counts["cancellations"] = counts["ingest"] = 1
         self.create({f"{self.name}.{topic}": count for topic, count in counts.items()}, settings)
-        self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "enable.idempotence": True})
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "linger.ms": 0, "enable.idempotence": True}
+        )
 
     def create(self, topics: dict[str, int], settings: dict[str, str] | None = None) -> None:
         new = [NewTopic(topic, count, config=settings or {}) for topic, count in topics.items()]
@@ -68,8 +77,13 @@ class Namespace:
             created.result(30)
 
     def configure(self, topic: str, **settings: str) -> None:
-        entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in settings.items()]
-        resource = ConfigResource(ConfigResource.Type.TOPIC, f"{self.name}.{topic}", incremental_configs=entries)
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in settings.items()
+        ]
+        resource = ConfigResource(
+            ConfigResource.Type.TOPIC, f"{self.name}.{topic}", incremental_configs=entries
+        )
         for changed in self.admin.incremental_alter_configs([resource]).values():
             changed.result(30)
 
@@ -83,14 +97,21 @@ class Namespace:
         for command in commands:
             if isinstance(command, SignalWorkflow):
                 self.sent.append(command.name)
-            self.put(COMMANDS.encode(command), command.workflow_id, self.place_of(command.workflow_id), [COMMANDS.header])
+            self.put(
+                COMMANDS.encode(command),
+                command.workflow_id,
+                self.place_of(command.workflow_id),
+                [COMMANDS.header],
+            )
         assert self._producer.flush(120) == 0
 
     def send_numbers(self, count: int, workflows: int = 20) -> None:
         begin = len(self.sent)
         self.send(signals([f"{begin + i}" for i in range(count)], workflows))
 
-    def put(self, value: bytes | None, key: Any, partition: int, headers: Any = None, topic: str = "commands") -> None:
+    def put(
+        self, value: bytes | None, key: Any, partition: int, headers: Any = None, topic: str = "commands"
+    ) -> None:
         """Any record whatever."""
         self._producer.produce(f"{self.name}.{topic}", value, key, partition, headers=headers or [])
         self._producer.poll(0)
@@ -122,7 +143,9 @@ class Namespace:
     # ---- engines
 
     def clients(self, instance: str = "", **fields: Any) -> EngineClients:
-        return EngineClients(self.name, instance or f"engine-{next(UNIQUE)}", {"bootstrap.servers": self.bootstrap}, **fields)
+        return EngineClients(
+            self.name, instance or f"engine-{next(UNIQUE)}", {"bootstrap.servers": self.bootstrap}, **fields
+        )
 
     def tally(self, instance: str = "", store: TallyStore | None = None, **fields: Any) -> Tally:
         """An engine in this process that has joined the group."""
@@ -174,10 +197,15 @@ class Namespace:
     def events(self) -> list[tuple[int, EventRecord]]:
         """Partition and record."""
         found = self.read("events")
-        return [(each.partition(), EVENTS.decode(each.value(), dict(each.headers())[HEADER])) for each in found]
+        return [
+            (each.partition(), EVENTS.decode(each.value(), dict(each.headers())[HEADER])) for each in found
+        ]
 
     def dead_letters(self) -> list[DeadLetter]:
-        return [DEAD_LETTERS.decode(each.value(), dict(each.headers())[HEADER]) for each in self.read("dead-letters")]
+        return [
+            DEAD_LETTERS.decode(each.value(), dict(each.headers())[HEADER])
+            for each in self.read("dead-letters")
+        ]
 
     def committed(self) -> dict[int, int]:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": f"{self.name}.engine"})
@@ -233,14 +261,18 @@ class Audit:
     def in_words(self) -> str:
         """For a failure's message."""
         missing = self.missing
-        return f"{len(missing)} of {self.sent.total()} are missing, from {missing[:3]} on; twice: {self.twice}; gaps: {self.gaps}"
+        return (
+            f"{len(missing)} of {self.sent.total()} are missing, from {missing[:3]} on; twice: "
+            f"{self.twice}; gaps: {self.gaps}"
+        )
 
     def assert_exactly_once(self) -> None:
         assert (self.missing, self.twice, self.gaps) == ([], [], []), f"of {self.sent.total()}"
 
 
 class EngineProcess:
-    """A tally in a process of its own, as `python -m tests.kafka.tally`; killed at the end of the block."""
+    """A tally in a process of its own, as `python -m tests.kafka.tally`; killed at the end of the
+    block."""
 
     def __init__(self, bootstrap: str, namespace: str, instance: str, settings: dict[str, Any]) -> None:
         self.lines: list[str] = []
@@ -309,7 +341,9 @@ class EngineProcess:
                 self._news.notify_all()
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30, show: Callable[[], str] = lambda: "") -> None:
+def wait_until(
+    condition: Callable[[], bool], timeout_s: float = 30, show: Callable[[], str] = lambda: ""
+) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, show()

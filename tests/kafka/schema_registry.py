@@ -1,4 +1,5 @@
-"""A real schema registry that speaks Confluent's API: Apicurio, from Maven Central, in memory, on loopback; ends with its starter."""
+"""A real schema registry that speaks Confluent's API: Apicurio, from Maven Central, in memory, on
+loopback; ends with its starter."""
 
 from __future__ import annotations
 
@@ -44,14 +45,18 @@ class SchemaRegistry:
         listen = ("-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={self._port}")
         command = [java(), "-Xmx384m", *QUICK, *listen, "-jar", str(_program())]
         with self._output.open("ab") as output:
-            self._process = spawned([sys.executable, "-c", BOUND_TO_PARENT, str(os.getpid()), *command], output)
+            self._process = spawned(
+                [sys.executable, "-c", BOUND_TO_PARENT, str(os.getpid()), *command], output
+            )
         deadline = time.monotonic() + READY_S
         while self._process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 self.ask("GET", "/subjects")
                 return
             threading.Event().wait(0.05)
-        raise KafkaUnavailable(f"the schema registry is not ready: {self._output.read_text(errors='replace')[-2000:]}")
+        raise KafkaUnavailable(
+            f"the schema registry is not ready: {self._output.read_text(errors='replace')[-2000:]}"
+        )
 
     def kill(self) -> None:
         """SIGKILL, and its end."""
@@ -64,7 +69,9 @@ class SchemaRegistry:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         try:
             data = None if body is None else json.dumps(body)
-            connection.request(method, API + path, data, {"Content-Type": "application/vnd.schemaregistry.v1+json"})
+            connection.request(
+                method, API + path, data, {"Content-Type": "application/vnd.schemaregistry.v1+json"}
+            )
             response = connection.getresponse()
             answer = json.loads(response.read())
         finally:

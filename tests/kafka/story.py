@@ -1,4 +1,5 @@
-"""A history of many workflows in the topics of a namespace, as an engine writes it, and what tables must be after it."""
+"""A history of many workflows in the topics of a namespace, as an engine writes it, and what tables
+must be after it."""
 
 from __future__ import annotations
 
@@ -47,11 +48,19 @@ class Story:
             for record, _ in batch.events:
                 key = f"{record.workflow_id}/{record.run_id}/{record.first_event_id}"
                 self._producer.produce(
-                    events, EVENTS.encode(record), key, self._chronicle.partition_of(record.workflow_id), headers=[EVENTS.header]
+                    events,
+                    EVENTS.encode(record),
+                    key,
+                    self._chronicle.partition_of(record.workflow_id),
+                    headers=[EVENTS.header],
                 )
             for workflow_id, state in batch.states.items():
                 self._producer.produce(
-                    states, STATE.encode(state), workflow_id, self._chronicle.partition_of(workflow_id), headers=[STATE.header]
+                    states,
+                    STATE.encode(state),
+                    workflow_id,
+                    self._chronicle.partition_of(workflow_id),
+                    headers=[STATE.header],
                 )
             self._producer.commit_transaction(30)
 
@@ -74,7 +83,9 @@ def differences(namespace: Namespace, database: Database) -> list[str]:
             database.sql("SELECT workflow_id, run_id, event_id, first_event_id, type, record FROM {s}.events")
         ).fetchall()
         states = connection.execute(
-            database.sql("SELECT workflow_id, run_id, type, status, history_length, record FROM {s}.workflows")
+            database.sql(
+                "SELECT workflow_id, run_id, type, status, history_length, record FROM {s}.workflows"
+            )
         ).fetchall()
     from perdure.codec.records import encode_state
 
@@ -83,7 +94,10 @@ def differences(namespace: Namespace, database: Database) -> list[str]:
     if {row[:3]: row[5] for row in rows if row[5] is not None} != wanted_records:
         found.append("records of events differ")
     shown = {row[0]: row[1:] for row in states}
-    folded = {w: (s.run_id, s.type, str(s.status), s.history_length, encode_state(s)) for w, s in wanted_states.items()}
+    folded = {
+        w: (s.run_id, s.type, str(s.status), s.history_length, encode_state(s))
+        for w, s in wanted_states.items()
+    }
     if shown != folded:
         found.append(f"states: {len(shown)} rows, {len(folded)} in the topic")
     return found

@@ -1,7 +1,9 @@
-"""The least engine there can be on a `KafkaLog`: it counts the signals of each workflow, one event for each.
+"""The least engine there can be on a `KafkaLog`: it counts the signals of each workflow, one event
+for each.
 
-A signal `NUMBER>WORKFLOW` sends the signal `NUMBER!` to that workflow. Its store is memory, restored from the events topic. So whether
-every command was applied exactly once can be read from the topic.
+A signal `NUMBER>WORKFLOW` sends the signal `NUMBER!` to that workflow. Its store is memory,
+restored from the events topic. So whether every command was applied exactly once can be read from
+the topic.
 
     python -m tests.kafka.tally BOOTSTRAP NAMESPACE INSTANCE [SETTING=VALUE ...]     until SIGTERM
 """
@@ -38,7 +40,8 @@ def decoded(record: Record) -> EventRecord:
 
 
 class TallyStore:
-    """`adapters.kafka.engine.ports.Restorer` in memory; nothing of a partition outlives its owner, unless `kept` is given."""
+    """`adapters.kafka.engine.ports.Restorer` in memory; nothing of a partition outlives its owner,
+    unless `kept` is given."""
 
     def __init__(self, kept: dict[int, tuple[int, dict[str, int], int]] | None = None) -> None:
         self.kept = kept if kept is not None else {}
@@ -79,7 +82,11 @@ class TallyStore:
     def close(self, partition: int) -> None:
         self.calls.append(f"close {partition}")
         if partition in self.checkpoint:
-            self.kept[partition] = (self.checkpoint.pop(partition), self.last[partition], self.caused_by[partition])
+            self.kept[partition] = (
+                self.checkpoint.pop(partition),
+                self.last[partition],
+                self.caused_by[partition],
+            )
         self.last.pop(partition, None)
 
     def apply(self, batch: Batch) -> None:
@@ -88,7 +95,11 @@ class TallyStore:
 
     def _add(self, partition: int, record: EventRecord) -> None:
         last = self.last[partition]
-        assert record.first_event_id == last.get(record.workflow_id, 0) + 1, (partition, record, last.get(record.workflow_id))
+        assert record.first_event_id == last.get(record.workflow_id, 0) + 1, (
+            partition,
+            record,
+            last.get(record.workflow_id),
+        )
         last[record.workflow_id] = record.last_event_id
         self.caused_by[partition] = max(self.caused_by[partition], record.input_offset)
 
@@ -97,7 +108,10 @@ class Tally:
     """Commands in, events out, as `engine.processor.Engine` does it."""
 
     def __init__(
-        self, clients: EngineClients, store: TallyStore | None = None, say: Callable[[str], None] = lambda _: None
+        self,
+        clients: EngineClients,
+        store: TallyStore | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.channel = Channel()
         self.store = store or TallyStore()
@@ -156,7 +170,11 @@ class Tally:
     def until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < deadline, (self.owned, self.log.status.waiting_for, self.log.status.counts)
+            assert time.monotonic() < deadline, (
+                self.owned,
+                self.log.status.waiting_for,
+                self.log.status.counts,
+            )
             self.step(0.02)
 
     def batch_of(self, commands: list[AnyCommand]) -> Batch:
@@ -198,7 +216,10 @@ def trap(signal_and_batch: str) -> Callable[[], None]:
 def main(bootstrap: str, namespace: str, instance: str, *settings: str) -> None:
     options = dict(each.split("=", 1) for each in settings)
     in_batch, in_transaction = options.pop("in_batch", ""), options.pop("in_transaction", "")
-    known: dict[str, Any] = {"is_static": options.pop("static", "") == "1", "protocol": options.pop("protocol", "classic")}
+    known: dict[str, Any] = {
+        "is_static": options.pop("static", "") == "1",
+        "protocol": options.pop("protocol", "classic"),
+    }
     for name in ("session_timeout_ms", "transaction_timeout_ms"):
         if name in options:
             known[name] = int(options.pop(name))

@@ -1,4 +1,5 @@
-"""The HTTP API on Kafka: what is asked goes through the topics, what changes is told as it is committed, and who serves the queues is known."""
+"""The HTTP API on Kafka: what is asked goes through the topics, what changes is told as it is
+committed, and who serves the queues is known."""
 
 from __future__ import annotations
 
@@ -26,11 +27,15 @@ from tests.kafka.apps import labour
 from tests.kafka.namespace import Namespace
 
 
-def test_a_day_over_http_on_kafka(namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_day_over_http_on_kafka(
+    namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LABOUR", str(tmp_path / "book"))
     registry = Registry.of([labour.Day], [labour.work])
     place = Place(namespace.name, {"bootstrap.servers": namespace.bootstrap})
-    platform = KafkaPlatform(registry, place, engine=EngineOptions(state_dir=tmp_path / "state"), worker=WorkerOptions())
+    platform = KafkaPlatform(
+        registry, place, engine=EngineOptions(state_dir=tmp_path / "state"), worker=WorkerOptions()
+    )
 
     async def live() -> None:
         backend, trail = on_kafka(place, registry)
@@ -43,19 +48,26 @@ def test_a_day_over_http_on_kafka(namespace: Namespace, tmp_path: Path, monkeypa
             api: Any = Caller(http, app, platform)  # type: ignore[arg-type]
             started = await api.post("/workflows", {"type": "Day", "id": "mon/day", "args": ["tidy up"]}, 201)
             assert await api.get("/workflows/mon%2Fday/view") == "going on", "what was answered can be read"
-            async with watching(api, "/workflows/mon%2Fday/events") as one, watching(api, "/workflows/events?type=Day") as every:
+            async with (
+                watching(api, "/workflows/mon%2Fday/events") as one,
+                watching(api, "/workflows/events?type=Day") as every,
+            ):
                 assert (await one.event())[2]["view"] == "going on"
                 await every.begun()
                 told = await api.post("/workflows/mon%2Fday/signals/end", {}, 202)
                 assert told["run_id"] == started["run_id"]
-                assert (await api.get("/workflows/mon%2Fday/result?timeout=30s"))["result"] == "tidy up is done"
+                assert (await api.get("/workflows/mon%2Fday/result?timeout=30s"))[
+                    "result"
+                ] == "tidy up is done"
                 for stream in (one, every):
                     while (await stream.event())[2]["status"] != "completed":
                         pass
             state = await api.get(f"/workflows/mon%2Fday?after={told['position']}")
             assert (state["status"], state["view"]) == ("completed", "over")
             history = await api.get("/workflows/mon%2Fday/history")
-            assert [event["event_id"] for event in history["events"]] == list(range(1, state["history_length"] + 1))
+            assert [event["event_id"] for event in history["events"]] == list(
+                range(1, state["history_length"] + 1)
+            )
             assert (await api.get("/queues"))["queues"] == [{"name": "default", "backlog": 0, "workers": 1}]
             (worker,) = (await api.get("/workers"))["workers"]
             assert worker["queues"] == ["default"]
@@ -91,7 +103,11 @@ def test_the_feed_begins_where_it_says_and_passes_over_what_it_cannot_read(names
         put(None, b"a")
         put(STATE.encode(state("c", 3)), b"c")
         async with asyncio.timeout(30):
-            assert [await told.get() for _ in range(3)] == [("a", state("a", 2)), ("a", None), ("c", state("c", 3))]
+            assert [await told.get() for _ in range(3)] == [
+                ("a", state("a", 2)),
+                ("a", None),
+                ("c", state("c", 3)),
+            ]
         assert "'b' cannot be read" in feed.trouble
         assert [each.partition for each in await feed.positions()] == list(range(len(await feed.positions())))
         await feed.close()

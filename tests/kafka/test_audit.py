@@ -28,7 +28,8 @@ def trail(namespace: Namespace) -> Iterator[KafkaAuditTrail]:
     topic = name_of(namespace.name, AUDIT)
     namespace.create({topic: 1})
     until = time.monotonic() + 10
-    while namespace.admin.list_topics(topic, 10).topics[topic].error is not None:  # made, and not yet told to everybody
+    # made, and not yet told to everybody
+    while namespace.admin.list_topics(topic, 10).topics[topic].error is not None:
         assert time.monotonic() < until
     trail = KafkaAuditTrail(namespace.name, {"bootstrap.servers": namespace.bootstrap})
     yield trail

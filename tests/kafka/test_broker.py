@@ -1,4 +1,5 @@
-"""The Kafka that the other tests stand on: it keeps its data through a kill, and it never outlives who started it."""
+"""The Kafka that the other tests stand on: it keeps its data through a kill, and it never outlives
+who started it."""
 
 from __future__ import annotations
 
@@ -76,7 +77,13 @@ def create_topic(bootstrap: str, name: str) -> None:
 
 
 def leader_of(bootstrap: str, topic: str) -> int:
-    return AdminClient({"bootstrap.servers": bootstrap}).list_topics(topic, 30).topics[topic].partitions[0].leader
+    return (
+        AdminClient({"bootstrap.servers": bootstrap})
+        .list_topics(topic, 30)
+        .topics[topic]
+        .partitions[0]
+        .leader
+    )
 
 
 def deliver(bootstrap: str, topic: str, value: bytes) -> None:
@@ -88,7 +95,9 @@ def deliver(bootstrap: str, topic: str, value: bytes) -> None:
 
 
 def read(bootstrap: str, topic: str, count: int) -> list[bytes | None]:
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "auto.offset.reset": "earliest"})
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "reader", "auto.offset.reset": "earliest"}
+    )
     consumer.assign([TopicPartition(topic, 0, 0)])
     values: list[bytes | None] = []
     deadline = time.monotonic() + 30

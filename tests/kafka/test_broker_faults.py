@@ -1,4 +1,5 @@
-"""Brokers die in the middle of commits: no transaction is split, nothing is lost, nothing is done twice (docs/internals/kafka.md).
+"""Brokers die in the middle of commits: no transaction is split, nothing is lost, nothing is done
+twice (docs/internals/kafka.md).
 
 Three brokers: a single one that is killed in mid-commit can hang for ever.
 """
@@ -35,7 +36,9 @@ def test_brokers_killed_in_turn_under_load_split_no_transaction(kafka_cluster: C
 
 
 @pytest.mark.timeout(240)
-def test_brokers_that_are_silent_are_waited_for_with_a_report_and_all_goes_on_when_they_answer(kafka_cluster: Cluster) -> None:
+def test_brokers_that_are_silent_are_waited_for_with_a_report_and_all_goes_on_when_they_answer(
+    kafka_cluster: Cluster,
+) -> None:
     namespace = Namespace(kafka_cluster.bootstrap)
     with namespace.process("a") as a:
         a.wait_for("gained")

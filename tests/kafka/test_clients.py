@@ -35,7 +35,9 @@ def url(namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def platform(namespace: Namespace, tmp_path: Path) -> KafkaPlatform:
     place = Place(namespace.name, {"bootstrap.servers": namespace.bootstrap})
     registry = Registry.of([labour.Day], [labour.work])
-    return KafkaPlatform(registry, place, engine=EngineOptions(state_dir=tmp_path / "state"), worker=WorkerOptions())
+    return KafkaPlatform(
+        registry, place, engine=EngineOptions(state_dir=tmp_path / "state"), worker=WorkerOptions()
+    )
 
 
 @pytest.fixture
@@ -47,7 +49,12 @@ def served(namespace: Namespace, tmp_path: Path, url: str) -> Iterator[str]:
 def perdure(*arguments: str) -> str:
     """From another process."""
     done = subprocess.run(
-        [sys.executable, "-m", "perdure.cli", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, "-m", "perdure.cli", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -76,7 +83,10 @@ def test_a_run_from_start_to_result_over_kafka(served: str) -> None:
 def test_another_process_starts_signals_lists_and_reads(served: str) -> None:
     perdure("workflow", "start", "tuesday", "Day", "sing", "--db", served)
     perdure("workflow", "signal", "tuesday", "end", "--db", served)
-    assert json.loads(perdure("workflow", "result", "tuesday", "--timeout", "60s", "--db", served)) == "sing is done"
+    assert (
+        json.loads(perdure("workflow", "result", "tuesday", "--timeout", "60s", "--db", served))
+        == "sing is done"
+    )
     listed = json.loads(perdure("workflow", "list", "--db", served, "-o", "json"))
     assert "tuesday" in json.dumps(listed)
     assert "WorkflowCompleted" in perdure("workflow", "history", "tuesday", "--db", served)
@@ -86,9 +96,13 @@ def test_what_is_asked_without_an_engine_is_kept_and_done_when_there_is_one(
     namespace: Namespace, tmp_path: Path, url: str
 ) -> None:
     async def ask() -> None:
-        transport = KafkaTransport(PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap}))
+        transport = KafkaTransport(
+            PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap})
+        )
         client = Client(transport, payloads=JsonPayloads())
-        with pytest.raises(EngineUnavailable, match=r"no engine has taken SignalWorkflow .* offset 0.*perdure engine APP"):
+        with pytest.raises(
+            EngineUnavailable, match=r"no engine has taken SignalWorkflow .* offset 0.*perdure engine APP"
+        ):
             await transport.request(SignalWorkflow("early", name="end", request_id="r-1"), 2.0)
         starting = asyncio.create_task(client.start("wednesday", labour.Day.live, "rest"))
         await asyncio.sleep(0)
@@ -99,7 +113,9 @@ def test_what_is_asked_without_an_engine_is_kept_and_done_when_there_is_one(
     asyncio.run(ask())
 
 
-def test_who_waits_for_a_result_is_told_though_the_engine_was_restarted(namespace: Namespace, tmp_path: Path, url: str) -> None:
+def test_who_waits_for_a_result_is_told_though_the_engine_was_restarted(
+    namespace: Namespace, tmp_path: Path, url: str
+) -> None:
     async def wait() -> None:
         clients = PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap})
         transport = KafkaTransport(clients, ask_again_s=0.5)
@@ -134,7 +150,9 @@ def test_who_waits_without_a_limit_gives_up_when_no_engine_takes_it(namespace: N
 def test_a_namespace_without_topics_is_said(namespace: Namespace) -> None:
     async def ask() -> None:
         async with Client.connect(f"kafka://{namespace.bootstrap}/nowhere{namespace.name}") as client:
-            with pytest.raises(InfrastructureError, match=r"replies does not exist: create it with `perdure topics apply`"):
+            with pytest.raises(
+                InfrastructureError, match=r"replies does not exist: create it with `perdure topics apply`"
+            ):
                 await client.start("x", labour.Day.live, "y")
 
     asyncio.run(ask())
@@ -159,7 +177,9 @@ def test_an_address_that_makes_no_sense_is_refused(url: str, said: str) -> None:
     asyncio.run(connect())
 
 
-def test_a_position_is_where_the_events_of_a_write_end(namespace: Namespace, tmp_path: Path, url: str) -> None:
+def test_a_position_is_where_the_events_of_a_write_end(
+    namespace: Namespace, tmp_path: Path, url: str
+) -> None:
     async def ask() -> None:
         async with Client.connect(url) as client:
             before = await client.position("thursday")

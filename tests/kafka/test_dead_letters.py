@@ -1,4 +1,5 @@
-"""What cannot be taken becomes a dead letter or goes where it belongs; no partition stops, no record vanishes."""
+"""What cannot be taken becomes a dead letter or goes where it belongs; no partition stops, no
+record vanishes."""
 
 from __future__ import annotations
 
@@ -28,13 +29,19 @@ BAD: dict[str, tuple[bytes | None, list[tuple[str, bytes]], str]] = {
     "empty": (b"", [COMMANDS.header], "undecodable"),
     "no header": (COMMANDS.encode(GOOD), [], "undecodable"),
     "unknown schema": (b"x", [(HEADER, b"commands/99/ffffffffffffffff")], "unknown_schema"),
-    "foreign record": (TASKS.encode(Task("w", "r", 1, 1, "t", "n", "q", b"", 1, "k", 1)), [TASKS.header], "unknown_schema"),
+    "foreign record": (
+        TASKS.encode(Task("w", "r", 1, 1, "t", "n", "q", b"", 1, "k", 1)),
+        [TASKS.header],
+        "unknown_schema",
+    ),
     "tombstone": (None, [COMMANDS.header], "undecodable"),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_what_cannot_be_read_is_a_dead_letter_with_its_reason_and_place(namespace: Namespace, tally: Tally, what: str) -> None:
+def test_what_cannot_be_read_is_a_dead_letter_with_its_reason_and_place(
+    namespace: Namespace, tally: Tally, what: str
+) -> None:
     value, headers, reason = BAD[what]
     namespace.send_numbers(3, workflows=1)
     place = namespace.place_of("w-0")
@@ -61,14 +68,18 @@ def test_a_dead_letter_alone_is_committed_without_any_command(namespace: Namespa
     assert [letter.key for letter in namespace.dead_letters()] == [None]
 
 
-def test_a_command_on_the_wrong_partition_goes_to_the_right_one_once(namespace: Namespace, tally: Tally) -> None:
+def test_a_command_on_the_wrong_partition_goes_to_the_right_one_once(
+    namespace: Namespace, tally: Tally
+) -> None:
     for i, command in enumerate(signals([f"{n}" for n in range(40)], 10)):
         assert isinstance(command, SignalWorkflow)
         namespace.sent.append(command.name)
         namespace.put(COMMANDS.encode(command), command.workflow_id, i % 4, [COMMANDS.header])
     namespace.flush()
     tally.until(lambda: tally.handled == 40)
-    assert tally.log.status.counts.rerouted == sum(namespace.place_of(f"w-{i % 10}") != i % 4 for i in range(40))
+    assert tally.log.status.counts.rerouted == sum(
+        namespace.place_of(f"w-{i % 10}") != i % 4 for i in range(40)
+    )
     assert namespace.dead_letters() == []
     audit = namespace.audit()
     assert (audit.missing, audit.twice, audit.gaps) == ([], [], [])
@@ -103,7 +114,9 @@ def test_what_a_batch_causes_may_be_too_large_for_a_record_then_commands_are_don
     names = [f"{n}" for n in range(30)]
     namespace.send(signals(names, 1, input=bytes(5_000)))
     tally.until(lambda: tally.handled == 30)
-    assert 1 <= tally.aborted <= 2, "a refused record may cost the next transaction, too: its sequence number is missing"
+    assert 1 <= tally.aborted <= 2, (
+        "a refused record may cost the next transaction, too: its sequence number is missing"
+    )
     assert namespace.dead_letters() == []
     namespace.audit().assert_exactly_once()
 
@@ -124,7 +137,9 @@ def test_a_command_whose_effect_alone_is_too_large_is_a_dead_letter_and_the_othe
     assert namespace.audit().gaps == []
 
 
-def test_a_dead_letter_that_is_itself_too_large_keeps_its_place_without_the_value(namespace: Namespace, tally: Tally) -> None:
+def test_a_dead_letter_that_is_itself_too_large_keeps_its_place_without_the_value(
+    namespace: Namespace, tally: Tally
+) -> None:
     namespace.configure("dead-letters", **{"max.message.bytes": "10000"})
     namespace.put(bytes(20_000), b"key", 1)
     namespace.flush()
@@ -148,7 +163,9 @@ def test_tasks_of_a_queue_that_has_no_topic_are_dead_letters_and_the_batch_is_co
     assert TASKS.decode(letter.value or b"", TASKS.header[1]) == task
 
 
-def test_a_reply_to_a_partition_that_does_not_exist_is_dropped_and_counted(namespace: Namespace, tally: Tally) -> None:
+def test_a_reply_to_a_partition_that_does_not_exist_is_dropped_and_counted(
+    namespace: Namespace, tally: Tally
+) -> None:
     namespace.send(signals(["a"], 1, reply_to="kafka:77:forged", request_id="1"))
     namespace.send(signals(["b"], 1, reply_to="kafka:1:real", request_id="2"))
     namespace.send(signals(["c"], 1, reply_to="nonsense", request_id="3"))
@@ -157,7 +174,9 @@ def test_a_reply_to_a_partition_that_does_not_exist_is_dropped_and_counted(names
     assert [each.key() for each in namespace.read("replies")] == [b"kafka:1:real"]
 
 
-def test_commands_of_this_process_for_partitions_of_others_are_sent_there(namespace: Namespace, tally: Tally) -> None:
+def test_commands_of_this_process_for_partitions_of_others_are_sent_there(
+    namespace: Namespace, tally: Tally
+) -> None:
     peer = namespace.tally()
     while not peer.owned or len(tally.owned) + len(peer.owned) != 4:
         tally.step(0.02)

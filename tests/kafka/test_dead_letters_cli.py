@@ -41,7 +41,11 @@ def perdure(letters: Namespace, capsys: pytest.CaptureFixture[str]) -> Perdure:
             main(["dead-letters", *arguments, "--kafka", letters.bootstrap, "--namespace", letters.name])
         said = capsys.readouterr()
         code: Any = ended.value.code
-        return (code or 0, said.out, said.err) if isinstance(code, int | None) else (1, said.out, said.err + code)
+        return (
+            (code or 0, said.out, said.err)
+            if isinstance(code, int | None)
+            else (1, said.out, said.err + code)
+        )
 
     return run
 
@@ -53,9 +57,24 @@ def bury(namespace: Namespace, *letters: DeadLetter) -> None:
 
 
 def letter(
-    namespace: Namespace, value: bytes | None, *, topic: str = "commands", headers: tuple[RecordHeader, ...] = OURS
+    namespace: Namespace,
+    value: bytes | None,
+    *,
+    topic: str = "commands",
+    headers: tuple[RecordHeader, ...] = OURS,
 ) -> DeadLetter:
-    return DeadLetter(f"{namespace.name}.{topic}", 2, 17, 1_000, "unknown_schema", "not known", 1_000_000, b"any", value, headers)
+    return DeadLetter(
+        f"{namespace.name}.{topic}",
+        2,
+        17,
+        1_000,
+        "unknown_schema",
+        "not known",
+        1_000_000,
+        b"any",
+        value,
+        headers,
+    )
 
 
 def listed(perdure: Perdure) -> list[dict[str, Any]]:
@@ -80,7 +99,9 @@ def test_letters_are_listed_with_coordinates_reason_key_and_age(letters: Namespa
     assert COMMANDS.header[1].decode() in out
 
 
-def test_a_retried_command_lies_under_its_workflow_id_and_is_open_no_longer(letters: Namespace, perdure: Perdure) -> None:
+def test_a_retried_command_lies_under_its_workflow_id_and_is_open_no_longer(
+    letters: Namespace, perdure: Perdure
+) -> None:
     bury(letters, letter(letters, COMMANDS.encode(SIGNAL)), letter(letters, b"\xff"))
     assert perdure("retry", "0/0") == (0, f"0/0: back in {letters.name}.commands\n", "")
     (record,) = letters.read("commands")
@@ -141,7 +162,9 @@ def test_a_drop_needs_a_yes_and_writes_nothing_but_that(letters: Namespace, perd
     assert letters.read("commands") == []
 
 
-def test_what_is_remembered_of_letters_that_are_gone_is_forgotten(letters: Namespace, perdure: Perdure) -> None:
+def test_what_is_remembered_of_letters_that_are_gone_is_forgotten(
+    letters: Namespace, perdure: Perdure
+) -> None:
     def remembered() -> set[str]:
         return set(read_facts({"bootstrap.servers": letters.bootstrap}, f"{letters.name}.meta"))
 
@@ -157,10 +180,14 @@ def test_what_is_remembered_of_letters_that_are_gone_is_forgotten(letters: Names
     assert remembered() == {"dead-letter/0/1"}
 
 
-def test_without_the_topics_it_says_how_to_make_them(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_topics_it_says_how_to_make_them(
+    namespace: Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["dead-letters", "list", "--kafka", namespace.bootstrap, "--namespace", "nobody"])
-    assert "topic nobody.dead-letters does not exist; create it with `perdure topics apply`" in str(ended.value.code)
+    assert "topic nobody.dead-letters does not exist; create it with `perdure topics apply`" in str(
+        ended.value.code
+    )
 
 
 def test_a_namespace_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,5 @@
-"""An engine that was stopped and goes on, or is replaced, commits nothing twice; nothing is missing."""
+"""An engine that was stopped and goes on, or is replaced, commits nothing twice; nothing is
+missing."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ QUICK = {"session_timeout_ms": 6000, "transaction_timeout_ms": 10_000}
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
-    ("where", "longer_than"), [("in_batch", "session"), ("in_transaction", "session"), ("in_transaction", "transaction")]
+    ("where", "longer_than"),
+    [("in_batch", "session"), ("in_transaction", "session"), ("in_transaction", "transaction")],
 )
 def test_an_engine_stopped_in_mid_batch_and_continued_commits_nothing_twice(
     namespace: Namespace, where: str, longer_than: str
@@ -44,7 +46,8 @@ def test_an_engine_stopped_in_mid_batch_and_continued_commits_nothing_twice(
 
 @pytest.mark.timeout(240)
 def test_the_older_of_two_engines_with_one_name_stops_and_says_why(namespace: Namespace) -> None:
-    """One is fenced for the fourth time within a minute; a rebalance between two fences may take a while on a busy machine."""
+    """One is fenced for the fourth time within a minute; a rebalance between two fences may take a
+    while on a busy machine."""
     with namespace.process("twin") as older, namespace.process("twin") as younger:
         older.wait_for("open")
         younger.wait_for("open")

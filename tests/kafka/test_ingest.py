@@ -1,4 +1,5 @@
-"""Records of other systems start and signal workflows exactly once, whoever partitioned them and whatever is killed."""
+"""Records of other systems start and signal workflows exactly once, whoever partitioned them and
+whatever is killed."""
 
 from __future__ import annotations
 
@@ -71,23 +72,33 @@ def send(namespace: Namespace, topic: str, values: list[Any], **settings: Any) -
     for value in values:
         found: Any = value
         key = str(found["order_id"]) if isinstance(value, dict) else None
-        producer.produce(topic, value if isinstance(value, bytes) or value is None else json.dumps(value), key)
+        producer.produce(
+            topic, value if isinstance(value, bytes) or value is None else json.dumps(value), key
+        )
     assert producer.flush(30) == 0
 
 
 def commands(namespace: Namespace) -> list[Any]:
     found = namespace.read("commands")
     for each in found:
-        assert each.partition() == namespace.place_of(each.key().decode()), "on the partition of its workflow id"
+        assert each.partition() == namespace.place_of(each.key().decode()), (
+            "on the partition of its workflow id"
+        )
     return [COMMANDS.decode(each.value(), dict(each.headers())[HEADER]) for each in found]
 
 
-def test_every_record_becomes_one_command_though_ingests_are_killed(namespace: Namespace, orders: str) -> None:
+def test_every_record_becomes_one_command_though_ingests_are_killed(
+    namespace: Namespace, orders: str
+) -> None:
     names = [f"o-{number}" for number in range(3_000)]
     mortals = {name: process(namespace, orders, name) for name in ("a", "b")}
     try:
         for begin in range(0, 3_000, 1_000):
-            send(namespace, f"{orders}.orders", [{"order_id": name, "cents": 5} for name in names[begin : begin + 1_000]])
+            send(
+                namespace,
+                f"{orders}.orders",
+                [{"order_id": name, "cents": 5} for name in names[begin : begin + 1_000]],
+            )
             until(lambda: len(namespace.read("commands")) > begin + 100, "it is at work")  # noqa: B023
             for name in ("a", "b") if begin else ("a",):
                 mortals[name].send_signal(signal.SIGKILL)
@@ -115,13 +126,21 @@ def test_the_order_of_a_key_is_kept(namespace: Namespace, orders: str) -> None:
     assert all(numbers == sorted(numbers) for numbers in seen.values())
 
 
-def test_bad_records_are_dead_letters_with_their_place_and_stop_nothing(namespace: Namespace, orders: str) -> None:
+def test_bad_records_are_dead_letters_with_their_place_and_stop_nothing(
+    namespace: Namespace, orders: str
+) -> None:
     good = {"order_id": "o-1", "cents": 5}
     with ingesting(namespace, orders) as ingest:
-        send(namespace, f"{orders}.orders", [b"{", {"order_id": 7, "cents": 1}, None, {"order_id": "", "cents": 1}, good])
+        send(
+            namespace,
+            f"{orders}.orders",
+            [b"{", {"order_id": 7, "cents": 1}, None, {"order_id": "", "cents": 1}, good],
+        )
         until(lambda: ingest.counts.records == 5, "all are read")
     letters = namespace.dead_letters()
-    assert Counter(letter.reason for letter in letters) == Counter({"undecodable": 2, "tombstone": 1, "bad_id": 1})
+    assert Counter(letter.reason for letter in letters) == Counter(
+        {"undecodable": 2, "tombstone": 1, "bad_id": 1}
+    )
     assert all(letter.topic == f"{orders}.orders" and letter.offset >= 0 for letter in letters)
     assert {letter.value for letter in letters} >= {b"{", None}
     assert [command.workflow_id for command in commands(namespace)] == ["o-1"]

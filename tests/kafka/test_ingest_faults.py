@@ -1,4 +1,5 @@
-"""Triggers on a bad day: partitions that move, an owner that dies within a transaction, a registry that is down, records that are refused."""
+"""Triggers on a bad day: partitions that move, an owner that dies within a transaction, a registry
+that is down, records that are refused."""
 
 from __future__ import annotations
 
@@ -76,8 +77,11 @@ def the_letter(namespace: Namespace) -> tuple[KafkaDeadLetters, OpenLetter]:
     return letters, found
 
 
-def test_every_record_becomes_one_command_though_partitions_move_all_the_time(namespace: Namespace, orders: str) -> None:
-    """They come to rest in the end: on a slow machine, a member that goes before it has come leaves nobody time to commit."""
+def test_every_record_becomes_one_command_though_partitions_move_all_the_time(
+    namespace: Namespace, orders: str
+) -> None:
+    """They come to rest in the end: on a slow machine, a member that goes before it has come leaves
+    nobody time to commit."""
     names = [f"o-{number}" for number in range(6_000)]
     is_over = threading.Event()
     came: list[str] = []
@@ -93,7 +97,11 @@ def test_every_record_becomes_one_command_though_partitions_move_all_the_time(na
         for other in others:
             other.start()
         for begin in range(0, len(names), 100):
-            send(namespace, f"{orders}.orders", [{"order_id": name, "cents": 5} for name in names[begin : begin + 100]])
+            send(
+                namespace,
+                f"{orders}.orders",
+                [{"order_id": name, "cents": 5} for name in names[begin : begin + 100]],
+            )
             is_over.wait(0.05)
         is_over.wait(MOVING_S)
         is_over.set()
@@ -104,15 +112,21 @@ def test_every_record_becomes_one_command_though_partitions_move_all_the_time(na
     assert Counter(command.workflow_id for command in commands(namespace)) == Counter(names)
 
 
-def test_an_owner_that_died_within_a_transaction_is_fenced_and_not_waited_for(namespace: Namespace, orders: str) -> None:
+def test_an_owner_that_died_within_a_transaction_is_fenced_and_not_waited_for(
+    namespace: Namespace, orders: str
+) -> None:
     send(namespace, f"{orders}.orders", [{"order_id": "o-1", "cents": 5}])
     with ingesting(namespace, shop.workflows_of(orders), "dead") as (ingest, _, _):
         until(lambda: ingest.counts.records == 1, "it has an offset with its id")
     group = f"{namespace.name}.ingest"
-    member = Consumer({"bootstrap.servers": namespace.bootstrap, "group.id": group, "auto.offset.reset": "earliest"})
+    member = Consumer(
+        {"bootstrap.servers": namespace.bootstrap, "group.id": group, "auto.offset.reset": "earliest"}
+    )
     member.subscribe([f"{orders}.orders"])
     until(lambda: member.poll(0.1) is None and member.assignment(), "it is a member")
-    dead = Producer({"bootstrap.servers": namespace.bootstrap, "transactional.id": f"{namespace.name}.ingest.dead"})
+    dead = Producer(
+        {"bootstrap.servers": namespace.bootstrap, "transactional.id": f"{namespace.name}.ingest.dead"}
+    )
     dead.init_transactions(20)
     dead.begin_transaction()
     dead.produce(f"{namespace.name}.commands", b"never", "o-1")
@@ -200,11 +214,18 @@ def test_a_registry_that_is_down_is_waited_for_and_what_needs_none_goes_on(names
     namespace.create({f"{namespace.name}.meta": 1})
     ids = {f"{SCHEMA_ID}{schema.header.decode()}": b"%d" % number for number, schema in OURS.items()}
     write_facts({"bootstrap.servers": namespace.bootstrap}, f"{namespace.name}.meta", ids)
-    with registrar() as url, ingesting(namespace, [Framed], **{"schema.registry.url": url}) as (ingest, status, _):
+    with (
+        registrar() as url,
+        ingesting(namespace, [Framed], **{"schema.registry.url": url}) as (ingest, status, _),
+    ):
         send(namespace, plain, [{"order_id": "p-1", "cents": 1}])
         until(lambda: ingest.counts.commands == 1, "it has begun")
         Registrar.is_down = True
-        send(namespace, avro, [framed(7, {"order_id": "a-1", "cents": 1}), framed(8, {"order_id": "a-2", "cents": 1})])
+        send(
+            namespace,
+            avro,
+            [framed(7, {"order_id": "a-1", "cents": 1}), framed(8, {"order_id": "a-2", "cents": 1})],
+        )
         until(lambda: "the schema registry" in status.waiting_for, "the reason is told")
         send(namespace, plain, [{"order_id": "p-2", "cents": 1}])
         until(lambda: ingest.counts.commands == 2, "what needs no registry is read")
@@ -212,10 +233,14 @@ def test_a_registry_that_is_down_is_waited_for_and_what_needs_none_goes_on(names
         until(lambda: ingest.counts.records == 4, "all are read")
         assert not status.waiting_for
     assert sorted(command.workflow_id for command in commands(namespace)) == ["a-1", "p-1", "p-2"]
-    assert [(letter.reason, letter.topic, letter.offset) for letter in namespace.dead_letters()] == [("unknown_schema", avro, 1)]
+    assert [(letter.reason, letter.topic, letter.offset) for letter in namespace.dead_letters()] == [
+        ("unknown_schema", avro, 1)
+    ]
 
 
-def test_a_trigger_that_raises_keeps_no_other_back_and_its_record_may_be_offered_again(namespace: Namespace) -> None:
+def test_a_trigger_that_raises_keeps_no_other_back_and_its_record_may_be_offered_again(
+    namespace: Namespace,
+) -> None:
     topic = f"{namespace.name}-orders"
     namespace.create({topic: 1, f"{namespace.name}.meta": 1})
 
@@ -256,12 +281,16 @@ def test_a_trigger_that_raises_keeps_no_other_back_and_its_record_may_be_offered
 
     with ingesting(namespace, workflows(mended)) as (ingest, _, _):
         until(lambda: ingest.counts.records == 1, "it is offered again")
-    assert len(namespace.read("commands")) == 4, "to all of them, under the same request ids: the engine does each once"
+    assert len(namespace.read("commands")) == 4, (
+        "to all of them, under the same request ids: the engine does each once"
+    )
     requests = Counter(command.request_id for command in commands(namespace))
     assert sorted(requests.values()) == [1, 1, 2]
     assert [each.id for each in letters.page().letters] == [found[1].id]
     high = Consumer({"bootstrap.servers": namespace.bootstrap, "group.id": "any"})
-    assert high.get_watermark_offsets(TopicPartition(topic, 0), 10)[1] == 2, "the topic of others is not written to"
+    assert high.get_watermark_offsets(TopicPartition(topic, 0), 10)[1] == 2, (
+        "the topic of others is not written to"
+    )
     high.close()
 
 
@@ -281,7 +310,9 @@ def test_a_signal_to_nobody_is_a_dead_letter_and_is_delivered_when_it_is_offered
         found = letter.letter
         assert (found.topic, found.offset, found.reason) == (f"{orders}.payments", 0, "refused")
         assert "no run with this id" in found.message
-        send(namespace, f"{orders}.orders", [{"order_id": "o-1", "cents": 7}, {"order_id": "o-1", "cents": 8}])
+        send(
+            namespace, f"{orders}.orders", [{"order_id": "o-1", "cents": 7}, {"order_id": "o-1", "cents": 8}]
+        )
         until(lambda: ingest.counts.records == 3, "it is started, and asked to start again")
         assert letters.fault_of(letter) == ""
         letters.retry([letter])

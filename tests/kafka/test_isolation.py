@@ -1,4 +1,5 @@
-"""Hostile records on Kafka: each costs its sender a dead letter, and nobody else anything. On a real broker, with a real engine."""
+"""Hostile records on Kafka: each costs its sender a dead letter, and nobody else anything. On a
+real broker, with a real engine."""
 
 from __future__ import annotations
 
@@ -92,7 +93,9 @@ REGISTRY = Registry.of([Box, ends], [in_thread, in_step, echo])
 @pytest.fixture
 def platform(namespace: Namespace, tmp_path: Path) -> Iterator[KafkaPlatform]:
     place = Place(namespace.name, {"bootstrap.servers": namespace.bootstrap})
-    with KafkaPlatform(REGISTRY, place, engine=EngineOptions(state_dir=tmp_path), worker=WorkerOptions()) as platform:
+    with KafkaPlatform(
+        REGISTRY, place, engine=EngineOptions(state_dir=tmp_path), worker=WorkerOptions()
+    ) as platform:
         yield platform
 
 
@@ -118,12 +121,22 @@ def letters(namespace: Namespace, count: int) -> list[DeadLetter]:
     return found
 
 
-def test_addresses_that_do_not_parse_and_refusals_that_nobody_hears_of(namespace: Namespace, platform: KafkaPlatform) -> None:
-    namespace.send([cm.StartWorkflow(f"w-{n}", type="NoSuchType", reply_to=each) for n, each in enumerate(ADDRESSES)])
+def test_addresses_that_do_not_parse_and_refusals_that_nobody_hears_of(
+    namespace: Namespace, platform: KafkaPlatform
+) -> None:
     namespace.send(
-        [cm.StartWorkflow("nobody", type="NoSuchType"), cm.SignalWorkflow("nobody", name="add"), cm.CancelWorkflow("nobody")]
+        [cm.StartWorkflow(f"w-{n}", type="NoSuchType", reply_to=each) for n, each in enumerate(ADDRESSES)]
     )
-    namespace.send([cm.AwaitWorkflow("other-0", request_id="r" * 500_000, reply_to=each) for each in ADDRESSES])
+    namespace.send(
+        [
+            cm.StartWorkflow("nobody", type="NoSuchType"),
+            cm.SignalWorkflow("nobody", name="add"),
+            cm.CancelWorkflow("nobody"),
+        ]
+    )
+    namespace.send(
+        [cm.AwaitWorkflow("other-0", request_id="r" * 500_000, reply_to=each) for each in ADDRESSES]
+    )
     others_go_on(namespace)
     found = letters(namespace, len(ADDRESSES) + 3)
     assert {each.reason for each in found} == {"refused"}
@@ -141,14 +154,20 @@ def test_a_value_that_cannot_be_written_costs_its_command_only(
         write(self, producer, batch)
 
     monkeypatch.setattr(Outgoing, "write", writing)
-    namespace.send([cm.StartWorkflow(f"{kind}-{n}", type="Box") for n in range(5) for kind in ("bad", "good")])
+    namespace.send(
+        [cm.StartWorkflow(f"{kind}-{n}", type="Box") for n in range(5) for kind in ("bad", "good")]
+    )
     others_go_on(namespace)
     found = letters(namespace, 5)
     assert {each.key for each in found} == {f"bad-{n}".encode() for n in range(5)}
-    assert {(each.reason, each.message) for each in found} == {("poisoned", "ValueError: a value that nobody can write")}
+    assert {(each.reason, each.message) for each in found} == {
+        ("poisoned", "ValueError: a value that nobody can write")
+    }
 
 
-def test_headers_that_no_client_can_read_are_undecodable(namespace: Namespace, platform: KafkaPlatform) -> None:
+def test_headers_that_no_client_can_read_are_undecodable(
+    namespace: Namespace, platform: KafkaPlatform
+) -> None:
     put_with_header_of_bytes(namespace, COMMANDS.encode(cm.StartWorkflow("w", type="Box")))
     others_go_on(namespace)
     (letter,) = letters(namespace, 1)
@@ -156,7 +175,9 @@ def test_headers_that_no_client_can_read_are_undecodable(namespace: Namespace, p
 
 
 @pytest.mark.parametrize("where", ["run", "thread", "step"])
-def test_what_would_end_a_program_ends_a_run_or_an_attempt(namespace: Namespace, platform: KafkaPlatform, where: str) -> None:
+def test_what_would_end_a_program_ends_a_run_or_an_attempt(
+    namespace: Namespace, platform: KafkaPlatform, where: str
+) -> None:
     async def main() -> None:
         async with Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client:
             for number in range(len(ENDS)):
@@ -169,7 +190,8 @@ def test_what_would_end_a_program_ends_a_run_or_an_attempt(namespace: Namespace,
 
 
 def put_with_header_of_bytes(namespace: Namespace, value: bytes) -> None:
-    """A record with a header's name that is no UTF-8: Python's client writes none, so librdkafka is asked without it."""
+    """A record with a header's name that is no UTF-8: Python's client writes none, so librdkafka is
+    asked without it."""
     kafka = ctypes.CDLL(_librdkafka())
     kafka.rd_kafka_conf_new.restype = ctypes.c_void_p
     kafka.rd_kafka_new.restype = ctypes.c_void_p
@@ -177,7 +199,9 @@ def put_with_header_of_bytes(namespace: Namespace, value: bytes) -> None:
     kafka.rd_kafka_headers_new.restype = ctypes.c_void_p
     conf = ctypes.c_void_p(kafka.rd_kafka_conf_new())
     error = ctypes.create_string_buffer(512)
-    kafka.rd_kafka_conf_set(conf, b"bootstrap.servers", namespace.bootstrap.encode(), error, ctypes.c_size_t(512))
+    kafka.rd_kafka_conf_set(
+        conf, b"bootstrap.servers", namespace.bootstrap.encode(), error, ctypes.c_size_t(512)
+    )
     producer = ctypes.c_void_p(kafka.rd_kafka_new(0, conf, error, ctypes.c_size_t(512)))
     assert producer.value, error.value
     V = kafka.rd_kafka_producev  # noqa: N806

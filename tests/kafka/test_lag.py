@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.kafka.namespace import Namespace
 
 
-def test_lag_is_what_was_sent_and_not_taken_and_is_looked_at_when_somebody_wants_it(namespace: Namespace) -> None:
+def test_lag_is_what_was_sent_and_not_taken_and_is_looked_at_when_somebody_wants_it(
+    namespace: Namespace,
+) -> None:
     tally = namespace.tally()
     tally.until(lambda: len(tally.owned) == namespace.partitions)
     status = tally.log.status

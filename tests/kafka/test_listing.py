@@ -20,7 +20,13 @@ class TestListOfKafka(ListingContract):
     def reader(cls, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         namespace = Namespace(kafka)
         for state in many():
-            namespace.put(STATE.encode(state), state.workflow_id, namespace.place_of(state.workflow_id), [STATE.header], "state")
+            namespace.put(
+                STATE.encode(state),
+                state.workflow_id,
+                namespace.place_of(state.workflow_id),
+                [STATE.header],
+                "state",
+            )
         namespace.flush()
         transport = connect(f"kafka://{kafka}/{namespace.name}")
         yield transport.reader

@@ -1,7 +1,8 @@
 """`tests/contract/test_log.py` on a real broker, as far as it applies.
 
-It does not where tasks are delivered within the process (they are records here, with a life of their own), where one owner has the whole
-log (here a second engine gets a part), and where a commit of nothing must be durable (here its offsets are owed).
+It does not where tasks are delivered within the process (they are records here, with a life of
+their own), where one owner has the whole log (here a second engine gets a part), and where a commit
+of nothing must be durable (here its offsets are owed).
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ PARTITIONS = frozenset(range(4))
 
 
 class Served(KafkaLog):
-    """Open once the partitions are its own; what was appended is in memory before `append` returns, as it is with a file."""
+    """Open once the partitions are its own; what was appended is in memory before `append` returns,
+    as it is with a file."""
 
     def __init__(self, namespace: Namespace) -> None:
         self.channel = Channel()
@@ -180,7 +182,9 @@ def test_many_commands_of_other_processes_all_arrive_in_order(media: Media, node
     assert found == sent
 
 
-def test_an_owner_that_closed_may_open_again_and_finds_once_what_it_had_taken(media: Media, node: Node) -> None:
+def test_an_owner_that_closed_may_open_again_and_finds_once_what_it_had_taken(
+    media: Media, node: Node
+) -> None:
     node.log.submit(commands("a"))
     media.append(commands("x", "y"))
     node.log.take(2, 1.0)
@@ -202,7 +206,9 @@ def test_a_command_names_its_partition_and_offset_and_an_abort_takes_them_back(
     node.log.take(2, 1.0)
     assert node.log.input_of("w") == (place, 1)
     node.log.abort()
-    assert node.log.input_of("w") == (place, -1), "a timer's events of now must not say that the commands are done with"
+    assert node.log.input_of("w") == (place, -1), (
+        "a timer's events of now must not say that the commands are done with"
+    )
     node.log.take(2, 1.0)
     node.log.commit(recorded(1))
     assert node.log.input_of("w") == (place, 1)

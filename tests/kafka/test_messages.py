@@ -1,4 +1,5 @@
-"""Commands that workflows send each other, and answers that outlive a batch, on a real broker: over partitions, engines, kills."""
+"""Commands that workflows send each other, and answers that outlive a batch, on a real broker: over
+partitions, engines, kills."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def assert_in_order(namespace: Namespace) -> None:
     assert all(numbers == sorted(numbers) for numbers in found.values())
 
 
-def test_commands_between_partitions_of_two_engines_arrive_once_when_one_is_killed_as_it_sends(namespace: Namespace) -> None:
+def test_commands_between_partitions_of_two_engines_arrive_once_when_one_is_killed_as_it_sends(
+    namespace: Namespace,
+) -> None:
     with namespace.process("dying", in_transaction="KILL@4") as dying, namespace.process("peer") as peer:
         wait_until(lambda: len(dying.owned()) == len(peer.owned()) == 2)
         numbers = iter(range(0, 20_000, 20))
@@ -122,7 +125,10 @@ def test_a_workflow_hears_once_how_others_ended_though_engines_are_killed_and_th
         return Counter(msgspec.json.decode(event.input)[0] for event in found if event.name == "put")
 
     async def ask() -> None:
-        async with Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client, asyncio.timeout(90):
+        async with (
+            Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client,
+            asyncio.timeout(90),
+        ):
             asker = await client.start("asker", Relay.run)
             for each in others:
                 await client.start(each, Relay.run)
@@ -131,7 +137,10 @@ def test_a_workflow_hears_once_how_others_ended_though_engines_are_killed_and_th
             )
 
     async def close(*workflow_ids: str) -> Any:
-        async with Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client, asyncio.timeout(90):
+        async with (
+            Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client,
+            asyncio.timeout(90),
+        ):
             for each in workflow_ids:
                 await client.get(each, Relay.run).signal(Relay.close)
             return await client.get(workflow_ids[-1], Relay.run).result()

@@ -1,4 +1,5 @@
-"""A namespace that is mirrored to another Kafka goes on there when the first is lost: nothing is lost or doubled, by counting."""
+"""A namespace that is mirrored to another Kafka goes on there when the first is lost: nothing is
+lost or doubled, by counting."""
 
 from __future__ import annotations
 
@@ -48,7 +49,12 @@ def other() -> Iterator[str]:
 
 
 def mirror_of(namespace: Namespace, other: str) -> Mirror:
-    return Mirror(namespace.name, {"bootstrap.servers": namespace.bootstrap}, {"bootstrap.servers": other}, report=to_stderr)
+    return Mirror(
+        namespace.name,
+        {"bootstrap.servers": namespace.bootstrap},
+        {"bootstrap.servers": other},
+        report=to_stderr,
+    )
 
 
 def there(namespace: Namespace, other: str) -> Namespace:
@@ -60,7 +66,9 @@ def there(namespace: Namespace, other: str) -> Namespace:
     mirrored._tallies = []
     mirrored.sent = []
     copied = [
-        COMMANDS.decode(each.value(), dict(each.headers())[HEADER]) for each in mirrored.read("commands") if not is_padding(each)
+        COMMANDS.decode(each.value(), dict(each.headers())[HEADER])
+        for each in mirrored.read("commands")
+        if not is_padding(each)
     ]
     names = {command.name for command in copied if isinstance(command, SignalWorkflow)}
     mirrored.sent = sorted(names | set(mirrored.audit().applied))
@@ -135,23 +143,34 @@ def test_a_mirror_that_was_killed_goes_on_without_a_loss_or_a_repeat(
         namespace.until_applied()
     round_of(mirror_of(namespace, other))
     mirrored = there(namespace, other)
-    assert Counter(_of(each) for each in mirrored.read("events")) == Counter(_of(each) for each in namespace.read("events"))
-    offsets = {(each.partition(), each.offset()): each.value() for each in mirrored.read("commands") if not is_padding(each)}
+    assert Counter(_of(each) for each in mirrored.read("events")) == Counter(
+        _of(each) for each in namespace.read("events")
+    )
+    offsets = {
+        (each.partition(), each.offset()): each.value()
+        for each in mirrored.read("commands")
+        if not is_padding(each)
+    }
     source = {(each.partition(), each.offset()): each.value() for each in namespace.read("commands")}
     assert offsets
     assert offsets.items() <= source.items(), "a command keeps its offset"
     assert mirrored.committed() == namespace.committed()
 
 
-def test_a_cluster_is_lost_and_orders_go_on_in_its_mirror(other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that wait, tasks that nobody has taken, runs that have ended: each activity ran once, each run ends once."""
+def test_a_cluster_is_lost_and_orders_go_on_in_its_mirror(
+    other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that wait, tasks that nobody has taken, runs that have ended: each activity ran once,
+    each run ends once."""
     monkeypatch.setenv("LABOUR", str(tmp_path / "book"))
     registry = Registry.of([labour.Day], [labour.work])
     ended, waiting, untaken = ([f"{kind}-{i}" for i in range(8)] for kind in ("ended", "waiting", "untaken"))
 
     def platform(bootstrap: str, worker: WorkerOptions | None) -> KafkaPlatform:
         engine = EngineOptions("engine-0", tmp_path / "state")
-        return KafkaPlatform(registry, Place("lost", {"bootstrap.servers": bootstrap}), engine=engine, worker=worker)
+        return KafkaPlatform(
+            registry, Place("lost", {"bootstrap.servers": bootstrap}), engine=engine, worker=worker
+        )
 
     def on(serving: KafkaPlatform, live: Callable[[Client], Any]) -> Any:
         async def run() -> Any:
@@ -208,11 +227,16 @@ def test_a_cluster_is_lost_and_orders_go_on_in_its_mirror(other: str, tmp_path: 
         assert serving.status.counts.dead_letters == 0
     assert results == [f"{name} is done" for name in (*ended, *waiting, *untaken)]
     book = (tmp_path / "book").read_text().splitlines()
-    assert Counter(book) == Counter(f"{what} {name}" for what in ("begin", "end") for name in (*ended, *waiting, *untaken))
+    assert Counter(book) == Counter(
+        f"{what} {name}" for what in ("begin", "end") for name in (*ended, *waiting, *untaken)
+    )
     namespace = Namespace.__new__(Namespace)
     namespace.name, namespace.bootstrap = "lost", other
     closed = [
-        record.workflow_id for _, record in namespace.events() for event in record.events if isinstance(event, WorkflowCompleted)
+        record.workflow_id
+        for _, record in namespace.events()
+        for event in record.events
+        if isinstance(event, WorkflowCompleted)
     ]
     assert sorted(closed) == sorted([*ended, *waiting, *untaken])
 
@@ -230,7 +254,9 @@ def test_a_mirror_in_use_is_not_written_to(namespace: Namespace, other: str) -> 
     mirrored.close()
 
 
-def test_the_command_copies_what_there_is_and_refuses_a_kafka_as_its_own_mirror(namespace: Namespace, other: str) -> None:
+def test_the_command_copies_what_there_is_and_refuses_a_kafka_as_its_own_mirror(
+    namespace: Namespace, other: str
+) -> None:
     namespace.send_numbers(20)
     with namespace.process():
         namespace.until_applied()

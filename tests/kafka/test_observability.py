@@ -72,7 +72,11 @@ class Watched:
         return status, said.get("waiting_for", [])
 
     def until_ready(self) -> None:
-        wait_until(lambda: self.health("ready")[0] == 200, 60, lambda: f"{self.health('ready')} {self.log.read_text()}")
+        wait_until(
+            lambda: self.health("ready")[0] == 200,
+            60,
+            lambda: f"{self.health('ready')} {self.log.read_text()}",
+        )
 
     def metrics(self) -> dict[str, float]:
         samples: dict[str, float] = {}
@@ -99,12 +103,18 @@ def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
         assert each.process.wait(30) == 0, each.log.read_text()
 
 
-def test_an_engine_says_what_it_waits_for_until_it_serves(kafka: str, watched: Callable[..., Watched]) -> None:
+def test_an_engine_says_what_it_waits_for_until_it_serves(
+    kafka: str, watched: Callable[..., Watched]
+) -> None:
     name = f"t{uuid.uuid4().hex[:8]}"
     where = ("--kafka", kafka, "--namespace", name)
     engine = watched("engine", "app.py", *where)
     waits = f"waiting for the broker: topic {name}.events, which does not exist (perdure topics apply)"
-    wait_until(lambda: waits in str(engine.health("ready")[1]), 30, lambda: f"{engine.health('ready')} {engine.log.read_text()}")
+    wait_until(
+        lambda: waits in str(engine.health("ready")[1]),
+        30,
+        lambda: f"{engine.health('ready')} {engine.log.read_text()}",
+    )
     assert engine.health("live") == (200, [])
     assert engine.health("ready")[0] == 503
 

@@ -1,4 +1,5 @@
-"""Two deployments that chose one namespace on one Kafka: the second is refused, until it takes the topics over on purpose."""
+"""Two deployments that chose one namespace on one Kafka: the second is refused, until it takes the
+topics over on purpose."""
 
 from __future__ import annotations
 
@@ -27,7 +28,12 @@ class Parcel:
 
 
 def run(kafka: str, namespace: str, *command: str, owner: str = "", timeout: float = 120) -> tuple[int, str]:
-    environment = {**os.environ, "PERDURE_KAFKA": kafka, "PERDURE_NAMESPACE": namespace, "PERDURE_OWNER": owner}
+    environment = {
+        **os.environ,
+        "PERDURE_KAFKA": kafka,
+        "PERDURE_NAMESPACE": namespace,
+        "PERDURE_OWNER": owner,
+    }
     done = subprocess.run(
         [sys.executable, "-m", "perdure.cli", *command],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=timeout,
@@ -63,10 +69,15 @@ def test_topics_of_another_deployment_are_refused_and_may_be_taken_over(kafka: s
         code, said = run(kafka, namespace, *command, owner="test/shop")
         assert (code, refused in said) == (1, True), f"{command}: {said}"
     assert run(kafka, namespace, *apply)[0] == 0, "an operator without a name adds a queue"
-    assert refused in run(kafka, namespace, "topics", "check", owner="test/shop")[1], "and has not removed the owner"
+    assert refused in run(kafka, namespace, "topics", "check", owner="test/shop")[1], (
+        "and has not removed the owner"
+    )
 
     code, said = run(kafka, namespace, *apply, "--take-over")
     assert (code, "--owner" in said) == (2, True), said
     assert run(kafka, namespace, *apply, "--take-over", owner="test/shop")[0] == 0
     assert run(kafka, namespace, "topics", "check", owner="test/shop")[0] == 0
-    assert "belong to test/shop, not to prod/shop" in run(kafka, namespace, "topics", "check", owner="prod/shop")[1]
+    assert (
+        "belong to test/shop, not to prod/shop"
+        in run(kafka, namespace, "topics", "check", owner="prod/shop")[1]
+    )

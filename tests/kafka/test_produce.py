@@ -1,4 +1,5 @@
-"""Records that workflow code produces lie in their topic exactly once, whatever is killed; one that cannot lie there stops nothing."""
+"""Records that workflow code produces lie in their topic exactly once, whatever is killed; one that
+cannot lie there stops nothing."""
 
 from __future__ import annotations
 
@@ -35,18 +36,31 @@ def topic(namespace: Namespace) -> str:
 
 
 def perdure(namespace: Namespace, *command: str) -> list[str]:
-    return [sys.executable, "-m", "perdure.cli", *command, "--kafka", namespace.bootstrap, "--namespace", namespace.name]
+    return [
+        sys.executable,
+        "-m",
+        "perdure.cli",
+        *command,
+        "--kafka",
+        namespace.bootstrap,
+        "--namespace",
+        namespace.name,
+    ]
 
 
 def engine_process(namespace: Namespace, folder: Path) -> subprocess.Popen[bytes]:
-    command = perdure(namespace, "engine", "tests/kafka/apps/parcels.py", "--state-dir", str(folder), "--instance", "mortal")
+    command = perdure(
+        namespace, "engine", "tests/kafka/apps/parcels.py", "--state-dir", str(folder), "--instance", "mortal"
+    )
     return subprocess.Popen(command, cwd=ROOT)
 
 
 @contextmanager
 def engine(namespace: Namespace, folder: Path) -> Generator[None]:
     place = Place(namespace.name, {"bootstrap.servers": namespace.bootstrap})
-    with KafkaPlatform(Registry.of([parcels.send], [parcels.pack]), place, engine=EngineOptions(state_dir=folder)):
+    with KafkaPlatform(
+        Registry.of([parcels.send], [parcels.pack]), place, engine=EngineOptions(state_dir=folder)
+    ):
         yield
 
 
@@ -66,10 +80,21 @@ def send(namespace: Namespace, names: list[str], topic: str, times: int) -> None
     asyncio.run(main())
 
 
-def test_every_record_is_there_once_though_engines_are_killed(namespace: Namespace, topic: str, tmp_path: Path) -> None:
+def test_every_record_is_there_once_though_engines_are_killed(
+    namespace: Namespace, topic: str, tmp_path: Path
+) -> None:
     names, times = [f"parcel-{number}" for number in range(60)], 5
     client = subprocess.Popen(
-        [sys.executable, "-m", "tests.kafka.test_produce", namespace.bootstrap, namespace.name, topic, str(times), *names],
+        [
+            sys.executable,
+            "-m",
+            "tests.kafka.test_produce",
+            namespace.bootstrap,
+            namespace.name,
+            topic,
+            str(times),
+            *names,
+        ],
         cwd=ROOT,
     )
     mortal = engine_process(namespace, tmp_path)
@@ -89,10 +114,16 @@ def test_every_record_is_there_once_though_engines_are_killed(namespace: Namespa
     assert Counter((each["parcel"], each["number"]) for each in told) == Counter(
         (name, n) for name in names for n in range(times)
     )
-    assert all(each.partition() == partition_of(each.key(), 3) for each in found), "where Java's clients would put them"
+    assert all(each.partition() == partition_of(each.key(), 3) for each in found), (
+        "where Java's clients would put them"
+    )
     for name in names:
-        assert [each["number"] for each in told if each["parcel"] == name] == list(range(times)), "in their order"
-    assert len({dict(each.headers())["ce_id"] for each in found}) == len(found), "each event has an id of its own"
+        assert [each["number"] for each in told if each["parcel"] == name] == list(range(times)), (
+            "in their order"
+        )
+    assert len({dict(each.headers())["ce_id"] for each in found}) == len(found), (
+        "each event has an id of its own"
+    )
 
 
 @pytest.mark.parametrize(("part", "reason"), [("nowhere", "no_topic"), ("state", "forbidden")])
@@ -102,7 +133,9 @@ def test_a_topic_that_is_missing_or_ours_makes_dead_letters_and_stops_nothing(
     with engine(namespace, tmp_path):
         send(namespace, ["p-1"], f"{namespace.name}.{part}", 2)
     letters = namespace.dead_letters()
-    assert [(each.topic, each.reason, each.key) for each in letters] == [(f"{namespace.name}.{part}", reason, b"p-1")] * 2
+    assert [(each.topic, each.reason, each.key) for each in letters] == [
+        (f"{namespace.name}.{part}", reason, b"p-1")
+    ] * 2
     assert [json.loads(each.value or b"")["number"] for each in letters] == [0, 1], "nothing is lost"
     assert "workflow 'p-1' produced it" in letters[0].message
 
@@ -118,12 +151,18 @@ def test_a_topic_that_refuses_a_record_makes_a_dead_letter_and_stops_nothing(
     assert namespace.read("parcels") == []
 
 
-def test_a_letter_that_is_retried_reaches_its_topic_under_its_key(namespace: Namespace, tmp_path: Path) -> None:
+def test_a_letter_that_is_retried_reaches_its_topic_under_its_key(
+    namespace: Namespace, tmp_path: Path
+) -> None:
     with engine(namespace, tmp_path):
         send(namespace, ["p-1"], f"{namespace.name}.late", 1)
     namespace.create({f"{namespace.name}.late": 2, f"{namespace.name}.meta": 1})
     done = subprocess.run(
-        perdure(namespace, "dead-letters", "retry", "--all"), cwd=ROOT, capture_output=True, text=True, check=False
+        perdure(namespace, "dead-letters", "retry", "--all"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     (record,) = namespace.read("late")

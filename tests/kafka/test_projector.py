@@ -1,4 +1,5 @@
-"""The projector on real Kafka and PostgreSQL: the tables are a fold of the topics, whatever is killed."""
+"""The projector on real Kafka and PostgreSQL: the tables are a fold of the topics, whatever is
+killed."""
 
 from __future__ import annotations
 
@@ -29,11 +30,24 @@ from tests.postgres.tables import rows, silent
 
 
 @contextmanager
-def projector(namespace: Namespace, dsn: str, *options: str, output: Path | None = None) -> Generator[subprocess.Popen[bytes]]:
+def projector(
+    namespace: Namespace, dsn: str, *options: str, output: Path | None = None
+) -> Generator[subprocess.Popen[bytes]]:
     """As a user starts it."""
-    command = ["projector", "--kafka", namespace.bootstrap, "--namespace", namespace.name, "--postgres", dsn, *options]
+    command = [
+        "projector",
+        "--kafka",
+        namespace.bootstrap,
+        "--namespace",
+        namespace.name,
+        "--postgres",
+        dsn,
+        *options,
+    ]
     with (output or Path("/dev/null")).open("ab") as out:
-        process = subprocess.Popen([sys.executable, "-m", "perdure.cli", *command], cwd=ROOT, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "perdure.cli", *command], cwd=ROOT, stdout=out, stderr=out
+        )
     try:
         yield process
     finally:
@@ -87,7 +101,9 @@ def test_the_tables_are_a_fold_of_the_topics_after_kills_of_projector_and_server
     assert differences(namespace, database) == []
 
 
-def test_two_projectors_share_the_partitions_and_one_takes_over(namespace: Namespace, database: Database, tmp_path: Path) -> None:
+def test_two_projectors_share_the_partitions_and_one_takes_over(
+    namespace: Namespace, database: Database, tmp_path: Path
+) -> None:
     story, logs = Story(namespace), [tmp_path / "one", tmp_path / "two"]
     story.go_on(50)
 
@@ -108,7 +124,9 @@ def test_two_projectors_share_the_partitions_and_one_takes_over(namespace: Names
     assert differences(namespace, database) == []
 
 
-def test_a_rebuild_swaps_the_tables_while_a_projector_runs(namespace: Namespace, database: Database, tmp_path: Path) -> None:
+def test_a_rebuild_swaps_the_tables_while_a_projector_runs(
+    namespace: Namespace, database: Database, tmp_path: Path
+) -> None:
     story, log, other = Story(namespace), tmp_path / "log", tmp_path / "rebuild"
     story.go_on(80)
     with projector(namespace, database.dsn, output=log) as running:
@@ -128,7 +146,9 @@ def test_a_rebuild_swaps_the_tables_while_a_projector_runs(namespace: Namespace,
     assert rows(database, left, f"{namespace.name}%") == [(namespace.name,)]
 
 
-def test_what_cannot_be_read_stops_nothing_and_is_read_once_its_schema_is_known(namespace: Namespace, database: Database) -> None:
+def test_what_cannot_be_read_stops_nothing_and_is_read_once_its_schema_is_known(
+    namespace: Namespace, database: Database
+) -> None:
     namespace.create({f"{namespace.name}.meta": 1})
     story = Story(namespace)
     story.go_on(5)
@@ -143,7 +163,9 @@ def test_what_cannot_be_read_stops_nothing_and_is_read_once_its_schema_is_known(
     namespace.put(EVENTS.encode(event), b"w-0/n/r/1", 0, [new], "events")
     namespace.flush()
     story.go_on(5)
-    source = ProjectedTopics(PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap}), lambda _: None)
+    source = ProjectedTopics(
+        PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap}), lambda _: None
+    )
     migrated(database)
     made = Projector(database, source, silent())
 
@@ -170,10 +192,14 @@ def test_what_cannot_be_read_stops_nothing_and_is_read_once_its_schema_is_known(
     reader.close()
 
 
-def test_a_topic_that_was_made_anew_is_not_taken_for_the_old_one(namespace: Namespace, database: Database) -> None:
+def test_a_topic_that_was_made_anew_is_not_taken_for_the_old_one(
+    namespace: Namespace, database: Database
+) -> None:
     story = Story(namespace)
     story.go_on(5)
-    source = ProjectedTopics(PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap}), lambda _: None)
+    source = ProjectedTopics(
+        PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap}), lambda _: None
+    )
     migrated(database)
     with database.connect() as connection:
         for topic in ("events", "state"):

@@ -1,4 +1,5 @@
-"""A Kafka that cannot be reached: every process and client says so in one line, with its address and the reason."""
+"""A Kafka that cannot be reached: every process and client says so in one line, with its address
+and the reason."""
 
 from __future__ import annotations
 
@@ -90,7 +91,9 @@ def web() -> Iterator[str]:
         ("no-such-host.invalid:9092", "check the host name"),
     ],
 )
-def test_the_line_has_the_address_and_the_reason(where: str, reason: str, request: pytest.FixtureRequest) -> None:
+def test_the_line_has_the_address_and_the_reason(
+    where: str, reason: str, request: pytest.FixtureRequest
+) -> None:
     address = where if ":" in where else request.getfixturevalue(where)
     said = Said()
     Watch({"bootstrap.servers": address}, said).look()
@@ -127,12 +130,16 @@ def test_nothing_is_said_of_a_cluster_that_answers() -> None:
 def test_a_broker_that_fails_beside_others_that_answer_is_named() -> None:
     with MockCluster() as cluster:
         said = Said()
-        Watch({"bootstrap.servers": cluster.bootstrap}, said).look("Connect to ipv4#10.0.0.3:9092 failed: Connection refused")
+        Watch({"bootstrap.servers": cluster.bootstrap}, said).look(
+            "Connect to ipv4#10.0.0.3:9092 failed: Connection refused"
+        )
         (line,) = said.wait(1)
         assert "responds, but one of its brokers does not: Connect to ipv4#10.0.0.3:9092" in line
 
 
-def test_clients_with_the_same_settings_share_a_watch_and_an_error_wakes_it(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_with_the_same_settings_share_a_watch_and_an_error_wakes_it(
+    nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks: list[str] = []
 
     def look(self: Watch, _failing: str = "") -> None:
@@ -161,7 +168,12 @@ def test_of_librdkafkas_lines_those_about_connections_are_left_to_the_watch_of_t
     logger, _other = (watched({"bootstrap.servers": each})["logger"] for each in ("of-lines:1", "another:1"))
     looks.clear()
     for _ in range(200):
-        logger.error("%s [%s] %s", "FAIL", "consumer-1", "[thrd:b:1/1]: b:1/1: Connect failed (after 0ms in state CONNECT)")
+        logger.error(
+            "%s [%s] %s",
+            "FAIL",
+            "consumer-1",
+            "[thrd:b:1/1]: b:1/1: Connect failed (after 0ms in state CONNECT)",
+        )
         logger.warning("%s [%s] %s", "MAXPOLL", "consumer-1", "application maximum poll interval exceeded")
     assert [record.getMessage() for record in caplog.records] == [
         "MAXPOLL [consumer-1] application maximum poll interval exceeded"
@@ -171,7 +183,8 @@ def test_of_librdkafkas_lines_those_about_connections_are_left_to_the_watch_of_t
 
 def test_a_line_of_librdkafka_loses_its_own_names_for_a_connection() -> None:
     text = (
-        "[thrd:b:1/bootstrap]: b:1/bootstrap: Connect to ipv4#1.2.3.4:1 failed: Connection refused (after 0ms in state CONNECT)"
+        "[thrd:b:1/bootstrap]: b:1/bootstrap: Connect to ipv4#1.2.3.4:1 failed: Connection refused (after "
+        "0ms in state CONNECT)"
     )
     assert cleaned(text) == "Connect to ipv4#1.2.3.4:1 failed: Connection refused"
 
@@ -208,7 +221,8 @@ def test_a_wait_for_a_kafka_that_is_away_is_not_said_twice(monkeypatch: pytest.M
 COMMANDS = {
     "engine": "engine {shop} --kafka {nobody} --namespace n --state-dir {folder}/state --log-format json",
     "worker": "worker {shop} --kafka {nobody} --namespace n --queue q --log-format json",
-    "dev": "dev {shop} --kafka {nobody} --namespace n --state-dir {folder}/dev --port 0 --api-port 0 --no-reload --log-format json",
+    "dev": "dev {shop} --kafka {nobody} --namespace n --state-dir {folder}/dev --port 0 --api-port 0 "
+    "--no-reload --log-format json",
     "ingest": "ingest {shop} --kafka {nobody} --namespace n --log-format json",
     "api": "api --kafka {nobody} --namespace n --insecure --port 0 --log-format json",
     "topics": "topics check --kafka {nobody} --namespace n",
@@ -226,13 +240,19 @@ def test_every_process_says_it_in_one_line_on_its_log(nobody: str, tmp_path: Pat
             arguments = command.format(shop=APPS / "shop.py", nobody=nobody, folder=tmp_path).split()
             with (tmp_path / name).open("wb") as output:
                 processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "perdure.cli", *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT
+                    [sys.executable, "-m", "perdure.cli", *arguments],
+                    env=environment,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
                 )
         for name, process in processes.items():
             output_of = tmp_path / name
             wait_until(partial(of_kafka, output_of), output_of.read_text)
             (line,) = of_kafka(output_of)
-            assert f"Kafka at {nobody} cannot be reached: Connect to ipv4#{nobody} failed: Connection refused" in line
+            assert (
+                f"Kafka at {nobody} cannot be reached: Connect to ipv4#{nobody} failed: Connection refused"
+                in line
+            )
             if "json" in COMMANDS[name]:
                 json.loads(line)
             assert process.poll() is None or name not in {"engine", "worker", "dev", "ingest", "api"}
@@ -245,7 +265,9 @@ def test_every_process_says_it_in_one_line_on_its_log(nobody: str, tmp_path: Pat
 def of_kafka(output: Path) -> list[str]:
     """The lines about the broker: ours, librdkafka's, and those of who waits."""
     return [
-        line for line in output.read_text().splitlines() if "cannot be reached" in line or "FAIL" in line or "waiting for" in line
+        line
+        for line in output.read_text().splitlines()
+        if "cannot be reached" in line or "FAIL" in line or "waiting for" in line
     ]
 
 

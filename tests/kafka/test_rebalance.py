@@ -1,4 +1,5 @@
-"""Partitions come and go under load: no command is lost, none is applied twice (docs/internals/kafka.md)."""
+"""Partitions come and go under load: no command is lost, none is applied twice
+(docs/internals/kafka.md)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from tests.kafka.tally import Tally
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("settings", [{}, {"static": 1}, {"protocol": "consumer"}], ids=["dynamic", "static", "kip-848"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"static": 1}, {"protocol": "consumer"}], ids=["dynamic", "static", "kip-848"]
+)
 def test_three_engines_joining_and_leaving_under_load_lose_nothing_and_repeat_nothing(
     namespace: Namespace, settings: dict[str, Any]
 ) -> None:
@@ -89,7 +92,8 @@ def test_events_of_timers_alone_are_fenced_like_any_others(namespace: Namespace)
         peer.step(0.01)
     mine = next(f"w-{i}" for i in range(20) if namespace.place_of(f"w-{i}") in tally.owned)
     tally._has_open_batch = True
-    tally.log._ownership.membership.member.metadata = stale  # as an engine has it that was asleep during the rebalance
+    # as an engine has it that was asleep during the rebalance
+    tally.log._ownership.membership.member.metadata = stale
     batch = tally.batch_of([])
     batch.events = tally.batch_of([SignalWorkflow(mine, name="late")]).events
     with pytest.raises(CommitAborted, match="ILLEGAL_GENERATION"):
@@ -101,7 +105,9 @@ def test_partitions_that_were_added_end_the_engine_with_what_to_do(namespace: Na
     tally = Tally(EngineClients(namespace.name, "one", settings)).open()
     try:
         tally.until(lambda: len(tally.owned) == 4)
-        for done in namespace.admin.create_partitions([NewPartitions(f"{namespace.name}.commands", 6)]).values():
+        for done in namespace.admin.create_partitions(
+            [NewPartitions(f"{namespace.name}.commands", 6)]
+        ).values():
             done.result(20)
         with pytest.raises(InfrastructureError, match="must never be added"):
             tally.until(lambda: False)

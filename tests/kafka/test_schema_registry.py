@@ -1,4 +1,5 @@
-"""Against Apicurio, which speaks Confluent's API (tests/kafka/schema_registry.py); a registry that misbehaves is in tests/unit."""
+"""Against Apicurio, which speaks Confluent's API (tests/kafka/schema_registry.py); a registry that
+misbehaves is in tests/unit."""
 
 from __future__ import annotations
 
@@ -100,11 +101,15 @@ class Space:
     def platform(self, settings: dict[str, str]) -> KafkaPlatform:
         """An engine and a worker, whose engine begins with an empty store."""
         engine = EngineOptions(f"engine-{next(_numbers)}", self._state_dir / str(next(_numbers)))
-        return KafkaPlatform(SERVED, Place(self.name, settings), engine=engine, worker=WorkerOptions(), report=silent)
+        return KafkaPlatform(
+            SERVED, Place(self.name, settings), engine=engine, worker=WorkerOptions(), report=silent
+        )
 
     def read(self, part: str) -> list[Any]:
         """Every record of a topic."""
-        consumer = Consumer({**self.plain, "group.id": "stranger", "enable.partition.eof": True, "fetch.wait.max.ms": 20})
+        consumer = Consumer(
+            {**self.plain, "group.id": "stranger", "enable.partition.eof": True, "fetch.wait.max.ms": 20}
+        )
         try:
             topic = f"{self.name}.{part}"
             partitions = consumer.list_topics(topic, 10).topics[topic].partitions
@@ -124,7 +129,9 @@ class Space:
         """As Confluent's AvroDeserializer does it: nothing of ours, neither code nor header."""
         value = message.value()
         assert value[0] == 0, value[:5]
-        schema = json.loads(self._registry.ask("GET", f"/schemas/ids/{int.from_bytes(value[1:5], 'big')}")["schema"])
+        schema = json.loads(
+            self._registry.ask("GET", f"/schemas/ids/{int.from_bytes(value[1:5], 'big')}")["schema"]
+        )
         data = io.BytesIO(value[5:])
         record = FASTAVRO.schemaless_reader(data, FASTAVRO.parse_schema(schema), None)
         assert not data.read()
@@ -138,7 +145,9 @@ def space(kafka: str, registry: SchemaRegistry, tmp_path: Path) -> Space:
 
 def is_framed(message: Any) -> bool:
     says_so: bool = dict(message.headers())[HEADER].endswith(FRAMED)
-    assert says_so == (message.value()[0] == 0 and len(message.value()) > 5 and message.value()[1:3] == b"\0\0")
+    assert says_so == (
+        message.value()[0] == 0 and len(message.value()) > 5 and message.value()[1:3] == b"\0\0"
+    )
     return says_so
 
 
@@ -164,7 +173,9 @@ def test_apply_registers_every_schema_and_records_its_id(space: Space, registry:
     subjects = registry.ask("GET", "/subjects")
     for part, name in {**{name: name for name in NAMES if name != "tasks"}, "tasks.default": "tasks"}.items():
         assert f"{space.name}.{part}-value" in subjects
-        found = json.loads(registry.ask("GET", f"/schemas/ids/{ids[current(name).header.decode()]}")["schema"])
+        found = json.loads(
+            registry.ask("GET", f"/schemas/ids/{ids[current(name).header.decode()]}")["schema"]
+        )
         assert found == current(name).parsed()
     assert space.apply() == ids
     assert Topics(space.name, space.settings).check() == []
@@ -194,7 +205,11 @@ def test_a_stranger_reads_states_and_events_by_the_registry_alone(space: Space) 
         assert {is_framed(message) for message in space.read(part)} == {True}, part
     states = [space.as_a_stranger(message) for message in space.read("state")]
     assert [state["workflow_id"] for state in states] == ["bread-1"] * len(states)
-    assert (states[0]["type"], states[-1]["status"], states[-1]["view"]) == ("Bakery", "completed", b'"collected"')
+    assert (states[0]["type"], states[-1]["status"], states[-1]["view"]) == (
+        "Bakery",
+        "completed",
+        b'"collected"',
+    )
     records = [space.as_a_stranger(message) for message in space.read("events")]
     ids = [record["first_event_id"] for record in records]
     assert ids[0] == 1
@@ -216,7 +231,12 @@ def test_other_headers_stay_and_nothing_is_framed_twice(space: Space) -> None:
     found = [(message.headers(), message.value()) for message in space.read("state")]
     assert found[0][0] == [trace, framed, trace]
     assert (found[0][1][0], found[0][1][5:]) == (0, b"\2avro")
-    assert found[1:5] == [([framed], b"\2avro"), ([theirs], b"\2avro"), ([trace], b"\2avro"), (None, b"\2avro")]
+    assert found[1:5] == [
+        ([framed], b"\2avro"),
+        ([theirs], b"\2avro"),
+        ([trace], b"\2avro"),
+        (None, b"\2avro"),
+    ]
     assert found[5] == ([STATE.header], None)
 
 
@@ -232,7 +252,9 @@ def test_it_is_switched_on_and_off_while_workflows_run(space: Space) -> None:
     chained = dict[str, bytes]()
     for message in events:  # the hash is of the Avro, framed or not
         avro = message.value()[5:] if is_framed(message) else message.value()
-        record = FASTAVRO.schemaless_reader(io.BytesIO(avro), FASTAVRO.parse_schema(current("events").parsed()), None)
+        record = FASTAVRO.schemaless_reader(
+            io.BytesIO(avro), FASTAVRO.parse_schema(current("events").parsed()), None
+        )
         assert record["previous_hash"] == chained.get(record["workflow_id"], b"")
         chained[record["workflow_id"]] = hash_of(avro)
     assert len(chained) == 4
@@ -248,7 +270,9 @@ def test_what_runs_never_asks_the_registry_and_what_starts_waits_for_it_with_the
         assert served(platform, "bread-1", is_new=False) == "bread, baked"
     assert {is_framed(message) for message in space.read("state")} == {True}
 
-    with pytest.raises(InfrastructureError, match=f"the schema registry at {registry.url} does not respond: Connection"):
+    with pytest.raises(
+        InfrastructureError, match=f"the schema registry at {registry.url} does not respond: Connection"
+    ):
         Topics(space.name, space.settings).check()
     clients, status = EngineClients(space.name, "e", space.settings), Status(silent)
     waits = list[str]()
@@ -258,7 +282,8 @@ def test_what_runs_never_asks_the_registry_and_what_starts_waits_for_it_with_the
         registry.start()
         return len(waits) > 1
 
-    # one that came back empty has other schemas under these ids: that is said, and does not pass by waiting
+    # one that came back empty has other schemas under these ids: that is said, and does not pass by
+    # waiting
     with pytest.raises(InfrastructureError, match="has no schema under") as caught:
         clients.framing.open(status, registry_comes_back)
     assert "does not respond: ConnectionRefusedError" in waits[0]
@@ -269,17 +294,24 @@ def test_what_runs_never_asks_the_registry_and_what_starts_waits_for_it_with_the
     assert clients.framing.framed(b"x", STATE.schema.header) is not None
 
 
-def test_without_ids_in_the_meta_topic_an_engine_waits_and_says_what_to_do(space: Space, registry: SchemaRegistry) -> None:
+def test_without_ids_in_the_meta_topic_an_engine_waits_and_says_what_to_do(
+    space: Space, registry: SchemaRegistry
+) -> None:
     plain = Topics(space.name, space.plain)
     plain.apply(plain.plan(partitions=1))
     status = Status(silent)
-    with pytest.raises(InfrastructureError, match=r"stopped while waiting: .*`perdure topics apply --set schema.registry.url=…`"):
+    with pytest.raises(
+        InfrastructureError,
+        match=r"stopped while waiting: .*`perdure topics apply --set schema.registry.url=…`",
+    ):
         EngineClients(space.name, "e", space.settings).framing.open(status, lambda _: True)
     (fault, *_) = Topics(space.name, space.settings).check()
     assert fault.endswith("is not registered: run `perdure topics apply`")
 
 
-def test_from_the_command_line(space: Space, registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(
+    space: Space, registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = ("--kafka", space.plain["bootstrap.servers"], "--namespace", space.name)
     for command in ("apply", "check"):
         with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,5 @@
-"""`<namespace>.state` as a stranger reads it: a plain consumer, the published Avro schema, and nothing of perdure."""
+"""`<namespace>.state` as a stranger reads it: a plain consumer, the published Avro schema, and
+nothing of perdure."""
 
 from __future__ import annotations
 
@@ -69,12 +70,17 @@ def records(namespace: Namespace) -> list[tuple[str, dict[str, Any] | None]]:
     return found
 
 
-def test_a_plain_consumer_sees_each_change_of_what_is_public_and_nothing_else(namespace: Namespace, tmp_path: Path) -> None:
+def test_a_plain_consumer_sees_each_change_of_what_is_public_and_nothing_else(
+    namespace: Namespace, tmp_path: Path
+) -> None:
     place = Place(namespace.name, {"bootstrap.servers": namespace.bootstrap})
     registry = Registry.of([Kettle], [boil])
 
     async def day() -> tuple[str, str]:
-        async with asyncio.timeout(90), Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client:
+        async with (
+            asyncio.timeout(90),
+            Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client,
+        ):
             small = await client.start("kettle/small", Kettle.run, 1.0)
             for _ in range(5):
                 await small.signal(Kettle.touch)
@@ -82,7 +88,9 @@ def test_a_plain_consumer_sees_each_change_of_what_is_public_and_nothing_else(na
             assert await small.result() == "hot"
             large = await client.start("kettle-large", Kettle.run, 3.0)
             await large.signal(Kettle.switch_on)
-            while not [wait for wait in (await client.state("kettle-large")).waits if wait.name and wait.due_at]:
+            while not [
+                wait for wait in (await client.state("kettle-large")).waits if wait.name and wait.due_at
+            ]:
                 await asyncio.sleep(0.05)
             return small.run_id, large.run_id
 
@@ -91,7 +99,10 @@ def test_a_plain_consumer_sees_each_change_of_what_is_public_and_nothing_else(na
 
     told = records(namespace)
     table = dict(told)
-    assert {key: state["run_id"] for key, state in table.items() if state} == {"kettle/small": small_id, "kettle-large": large_id}
+    assert {key: state["run_id"] for key, state in table.items() if state} == {
+        "kettle/small": small_id,
+        "kettle-large": large_id,
+    }
     small = [state for key, state in told if key == "kettle/small" and state]
     assert [(state["status"], json.loads(state["view"])) for state in small] == [
         ("running", {"water": "cold", "is_on": False}),
@@ -107,7 +118,9 @@ def test_a_plain_consumer_sees_each_change_of_what_is_public_and_nothing_else(na
     assert first["type"] == "Kettle"
     assert first["started_at"] == last["started_at"] <= last["updated_at"] == last["closed_at"]
     assert json.loads(last["result"]) == "hot"
-    assert last["history_length"] == sum(len(record.events) for _, record in namespace.events() if record.run_id == small_id)
+    assert last["history_length"] == sum(
+        len(record.events) for _, record in namespace.events() if record.run_id == small_id
+    )
     assert last["input_partition"] == namespace.place_of("kettle/small")
     assert last["input_offset"] > first["input_offset"] >= 0
 
@@ -115,4 +128,6 @@ def test_a_plain_consumer_sees_each_change_of_what_is_public_and_nothing_else(na
     assert large is not None
     (wait,) = large["waits"]
     assert (large["status"], wait["name"], wait["attempt"]) == ("running", "boil", 1)
-    assert 3500 < (wait["due_at"] - large["updated_at"]).total_seconds() <= 3600, "when the next attempt is made"
+    assert 3500 < (wait["due_at"] - large["updated_at"]).total_seconds() <= 3600, (
+        "when the next attempt is made"
+    )

@@ -1,4 +1,5 @@
-"""A new owner begins where the one before ended, whatever became of that one (docs/internals/kafka.md)."""
+"""A new owner begins where the one before ended, whatever became of that one
+(docs/internals/kafka.md)."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ def served_by(namespace: Namespace, *tallies: Tally) -> None:
 # ---- deaths
 
 
-def test_an_engine_killed_in_mid_transaction_is_fenced_and_its_partitions_are_served_by_the_peer(namespace: Namespace) -> None:
+def test_an_engine_killed_in_mid_transaction_is_fenced_and_its_partitions_are_served_by_the_peer(
+    namespace: Namespace,
+) -> None:
     with namespace.process("dying", in_transaction="KILL@30") as dying, namespace.process("peer") as peer:
         wait_until(lambda: len(dying.owned()) == len(peer.owned()) == 2)
         with namespace.load():
@@ -61,7 +64,9 @@ def test_an_engine_that_is_asked_to_stop_hands_over_at_once_and_is_not_fenced(na
 
 
 @pytest.mark.parametrize("left", ["offsets", "events"])
-def test_only_the_owner_that_is_stuck_is_fenced_not_those_of_the_other_partitions(namespace: Namespace, left: str) -> None:
+def test_only_the_owner_that_is_stuck_is_fenced_not_those_of_the_other_partitions(
+    namespace: Namespace, left: str
+) -> None:
     clients = namespace.clients()
     reader = clients.reader(lambda _: None)
 
@@ -86,7 +91,9 @@ def test_only_the_owner_that_is_stuck_is_fenced_not_those_of_the_other_partition
     tally = namespace.tally()
     tally.until(lambda: tally.owned == ALL)
     assert tally.log.status.counts.owners_fenced == 1
-    assert any(f"engine {namespace.name}.stuck has left a transaction open" in line for line in namespace.said)
+    assert any(
+        f"engine {namespace.name}.stuck has left a transaction open" in line for line in namespace.said
+    )
     alive.begin_transaction()
     alive.produce(f"{namespace.name}.replies", b"", b"", 0)
     alive.commit_transaction()
@@ -109,7 +116,9 @@ def test_an_engine_killed_and_started_again_under_its_name_goes_on_where_it_was(
 # ---- the store is brought to where the events are
 
 
-def test_a_store_that_has_seen_everything_reads_nothing_and_one_that_has_not_reads_the_rest(namespace: Namespace) -> None:
+def test_a_store_that_has_seen_everything_reads_nothing_and_one_that_has_not_reads_the_rest(
+    namespace: Namespace,
+) -> None:
     store = TallyStore()
     first = namespace.tally(store=store)
     served_by(namespace, first)
@@ -135,12 +144,16 @@ def test_a_store_that_has_seen_everything_reads_nothing_and_one_that_has_not_rea
 
 
 def test_a_restore_goes_to_the_end_that_an_open_transaction_still_hides(namespace: Namespace) -> None:
-    producer = Producer({"bootstrap.servers": namespace.bootstrap, "transactional.id": f"{namespace.name}.nobody"})
+    producer = Producer(
+        {"bootstrap.servers": namespace.bootstrap, "transactional.id": f"{namespace.name}.nobody"}
+    )
     producer.init_transactions(20)
     producer.begin_transaction()
     place = namespace.place_of("w")
     record = EventRecord("w", "run", 1, 1, place, -1, b"", [SignalReceived("hidden", b"")])
-    producer.produce(f"{namespace.name}.events", EVENTS.encode(record), b"w/run/1", place, headers=[EVENTS.header])
+    producer.produce(
+        f"{namespace.name}.events", EVENTS.encode(record), b"w/run/1", place, headers=[EVENTS.header]
+    )
     producer.flush()
     tally = namespace.tally()
     tally.until(lambda: tally.owned == ALL - {place})
@@ -206,7 +219,8 @@ def write_events(namespace: Namespace, workflow_id: str, first: int, count: int,
 def test_commands_whose_events_are_there_already_are_skipped_their_tasks_sent_again_and_an_alarm_raised(
     namespace: Namespace,
 ) -> None:
-    """As after an engine and a coordinator died together: the events were committed, the offsets were not."""
+    """As after an engine and a coordinator died together: the events were committed, the offsets
+    were not."""
     namespace.send_numbers(10, workflows=1)
     write_events(namespace, "w-0", 1, 7, caused_by=6)
     store = TallyStore()
@@ -218,12 +232,16 @@ def test_commands_whose_events_are_there_already_are_skipped_their_tasks_sent_ag
     namespace.audit().assert_exactly_once()
     assert tally.log.status.counts.events_ahead == 1
     assert any("ALARM" in line and "split" in line for line in namespace.said)
-    sent = [TASKS.decode(each.value(), dict(each.headers())[HEADER]) for each in namespace.read("tasks.default")]
+    sent = [
+        TASKS.decode(each.value(), dict(each.headers())[HEADER]) for each in namespace.read("tasks.default")
+    ]
     assert sent == [task]
 
 
 @pytest.mark.parametrize("ahead", [1, 2])
-def test_events_that_are_ahead_of_the_offset_by_a_single_command_are_noticed(namespace: Namespace, ahead: int) -> None:
+def test_events_that_are_ahead_of_the_offset_by_a_single_command_are_noticed(
+    namespace: Namespace, ahead: int
+) -> None:
     """The usual split: one command was handled in the transaction whose offset was lost."""
     namespace.send_numbers(4, workflows=1)
     write_events(namespace, "w-0", 1, ahead, caused_by=ahead - 1)
@@ -297,7 +315,9 @@ def test_a_broker_that_is_down_at_the_start_is_waited_for_with_a_reason_until_so
 
 
 def test_topics_that_do_not_exist_are_waited_for_by_name(kafka: str) -> None:
-    log = KafkaLog(EngineClients("nothing-here", "one", {"bootstrap.servers": kafka}), Channel(), TallyStore())
+    log = KafkaLog(
+        EngineClients("nothing-here", "one", {"bootstrap.servers": kafka}), Channel(), TallyStore()
+    )
 
     def run() -> None:
         with pytest.raises(InfrastructureError):
@@ -305,7 +325,9 @@ def test_topics_that_do_not_exist_are_waited_for_by_name(kafka: str) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    wait_until(lambda: "nothing-here.events" in log.status.waiting_for and "topics apply" in log.status.waiting_for)
+    wait_until(
+        lambda: "nothing-here.events" in log.status.waiting_for and "topics apply" in log.status.waiting_for
+    )
     log.wake()
     thread.join(20)
     assert not thread.is_alive()

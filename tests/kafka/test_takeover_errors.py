@@ -1,4 +1,5 @@
-"""An error of a question that a takeover asks is no sign of a stuck owner, and the question is asked anew (no Kafka needed)."""
+"""An error of a question that a takeover asks is no sign of a stuck owner, and the question is
+asked anew (no Kafka needed)."""
 
 from __future__ import annotations
 
@@ -45,7 +46,10 @@ class Reader:
     def committed(self, wanted: list[TopicPartition], timeout: float) -> list[Any]:
         if self._clients.trouble is not None and not self._clients.fenced:
             raise self._clients.trouble
-        return [SimpleNamespace(topic=each.topic, partition=each.partition, offset=5, error=None) for each in wanted]
+        return [
+            SimpleNamespace(topic=each.topic, partition=each.partition, offset=5, error=None)
+            for each in wanted
+        ]
 
     def close(self) -> None: ...
 
@@ -54,7 +58,10 @@ class Owners:
     """A peer has committed last."""
 
     def committed(self, wanted: list[TopicPartition], timeout: float) -> list[Any]:
-        return [SimpleNamespace(topic=each.topic, partition=each.partition, metadata="ns.peer", error=None) for each in wanted]
+        return [
+            SimpleNamespace(topic=each.topic, partition=each.partition, metadata="ns.peer", error=None)
+            for each in wanted
+        ]
 
     def close(self) -> None: ...
 

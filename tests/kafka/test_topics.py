@@ -40,11 +40,17 @@ class Space:
     def counts(self) -> dict[str, int]:
         found = self.admin.list_topics(timeout=10).topics
         prefix = f"{self.name}."
-        return {name.removeprefix(prefix): len(found[name].partitions) for name in found if name.startswith(prefix)}
+        return {
+            name.removeprefix(prefix): len(found[name].partitions)
+            for name in found
+            if name.startswith(prefix)
+        }
 
     def configure(self, part: str, name: str, value: str) -> None:
         entry = ADMIN.ConfigEntry(name, value, incremental_operation=ADMIN.AlterConfigOpType.SET)
-        resource = ADMIN.ConfigResource(ADMIN.ResourceType.TOPIC, f"{self.name}.{part}", incremental_configs=[entry])
+        resource = ADMIN.ConfigResource(
+            ADMIN.ResourceType.TOPIC, f"{self.name}.{part}", incremental_configs=[entry]
+        )
         self.settle(self.admin.incremental_alter_configs([resource]))
         self.wait(lambda: self.configuration(part)[name] == value)
 
@@ -88,7 +94,10 @@ def test_apply_makes_every_topic_and_check_finds_nothing_to_say(space: Space) ->
     ]
     space.apply(partitions=3, queues=["default", "gpu"])
     fixed = {"cancellations": 1, "replies": 4, "dead-letters": 1, "ingest": 1, "audit": 1, "meta": 1}
-    assert space.counts() == {"commands": 3, "events": 3, "state": 3, "tasks.default": 12, "tasks.gpu": 12} | fixed
+    assert (
+        space.counts()
+        == {"commands": 3, "events": 3, "state": 3, "tasks.default": 12, "tasks.gpu": 12} | fixed
+    )
     assert space.topics.check() == []
 
 
@@ -106,7 +115,9 @@ def test_topics_are_kept_as_the_registry_says(space: Space) -> None:
     space.apply(partitions=1)
     for topic in FIXED:
         found = space.configuration(topic.part)
-        assert {s.name: found[s.name] for s in topic.configuration} == {s.name: s.value for s in topic.configuration}
+        assert {s.name: found[s.name] for s in topic.configuration} == {
+            s.name: s.value for s in topic.configuration
+        }
         assert found["min.insync.replicas"] == "1"
 
 
@@ -117,7 +128,9 @@ def test_a_queue_that_is_added_later_keeps_what_was_recorded(space: Space) -> No
     assert {"tasks.first", "tasks.second"} <= set(space.counts())
     assert "tasks.default" not in space.counts()
     assert space.topics.check(["first"]) == []
-    assert space.topics.check(["third"]) == [f"{space.name}.tasks.third does not exist: create it with `perdure topics apply`"]
+    assert space.topics.check(["third"]) == [
+        f"{space.name}.tasks.third does not exist: create it with `perdure topics apply`"
+    ]
 
 
 def test_topics_made_by_others_are_taken_as_they_are_when_they_fit(space: Space) -> None:
@@ -150,7 +163,8 @@ def test_partitions_that_somebody_added_are_refused(space: Space) -> None:
     space.add_partitions("commands", 4)
     (fault,) = space.topics.check()
     assert fault.startswith(
-        f"{space.name}.commands has 4 partitions, not 2 as recorded when it was created: partitions must never be added"
+        f"{space.name}.commands has 4 partitions, not 2 as recorded when it was created: partitions must "
+        "never be added"
     )
     with pytest.raises(InfrastructureError, match="has 4 partitions, not 2"):
         space.apply()
@@ -160,7 +174,9 @@ def test_a_topic_that_was_deleted_is_not_made_anew_in_silence(space: Space) -> N
     space.apply(partitions=2)
     space.delete("events")
     assert [fault.partition(":")[0] for fault in space.topics.check()] == [f"{space.name}.events is missing"]
-    with pytest.raises(InfrastructureError, match="events is missing: it was created with 2 partitions and has been deleted"):
+    with pytest.raises(
+        InfrastructureError, match="events is missing: it was created with 2 partitions and has been deleted"
+    ):
         space.apply()
     assert "events" not in space.counts()
 
@@ -178,15 +194,32 @@ def test_a_topic_that_was_made_anew_is_told_by_its_id(space: Space) -> None:
 @pytest.mark.parametrize(
     ("part", "name", "value", "fault"),
     [
-        ("events", "cleanup.policy", "delete", "has cleanup.policy=delete, not compact: kafka-configs.sh --alter sets it"),
+        (
+            "events",
+            "cleanup.policy",
+            "delete",
+            "has cleanup.policy=delete, not compact: kafka-configs.sh --alter sets it",
+        ),
         ("commands", "cleanup.policy", "compact,delete", "has cleanup.policy=compact,delete, not delete"),
         ("commands", "retention.ms", "1000", "has retention.ms=1000, not at least 2592000000"),
         ("commands", "retention.bytes", "1000000", "has retention.bytes=1000000, not -1"),
-        ("tasks.default", "max.message.bytes", "1000000", "has max.message.bytes=1000000, not at least 17825792"),
-        ("state", "unclean.leader.election.enable", "true", "has unclean.leader.election.enable=true, not false"),
+        (
+            "tasks.default",
+            "max.message.bytes",
+            "1000000",
+            "has max.message.bytes=1000000, not at least 17825792",
+        ),
+        (
+            "state",
+            "unclean.leader.election.enable",
+            "true",
+            "has unclean.leader.election.enable=true, not false",
+        ),
     ],
 )
-def test_a_configuration_that_loses_records_is_refused(space: Space, part: str, name: str, value: str, fault: str) -> None:
+def test_a_configuration_that_loses_records_is_refused(
+    space: Space, part: str, name: str, value: str, fault: str
+) -> None:
     space.apply(partitions=1)
     space.configure(part, name, value)
     (found,) = space.topics.check()
@@ -235,12 +268,16 @@ def test_every_schema_that_is_written_is_found_in_the_meta_topic(space: Space) -
     assert made.topics["commands"].partitions == 1
 
 
-def test_a_wire_learns_from_the_meta_topic_what_a_newer_version_writes(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wire_learns_from_the_meta_topic_what_a_newer_version_writes(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wire: Wire[Any] = Wire("commands", *type_arguments())
     monkeypatch.setitem(WIRES, "commands", wire)
     space.apply(partitions=1)
     header = b"commands/2/00000000feedbeef"
-    write_facts(space.settings, f"{space.name}.meta", {f"schema/{header.decode()}": wire.schema.text.encode()})
+    write_facts(
+        space.settings, f"{space.name}.meta", {f"schema/{header.decode()}": wire.schema.text.encode()}
+    )
     assert not wire.knows(header)
     learn_schemas(read_facts(space.settings, f"{space.name}.meta"))
     timer = FireTimer("w", number=1)
@@ -267,7 +304,9 @@ def test_a_damaged_record_of_what_was_made_is_refused(space: Space) -> None:
 
 def test_a_broker_that_does_not_answer_is_named() -> None:
     topics = Topics("shop", {"bootstrap.servers": UNREACHABLE}, answer_s=0.5)
-    with pytest.raises(InfrastructureError, match=r"Kafka at 127\.0\.0\.1:1: .*(Connection refused|transport failure)"):
+    with pytest.raises(
+        InfrastructureError, match=r"Kafka at 127\.0\.0\.1:1: .*(Connection refused|transport failure)"
+    ):
         topics.check()
 
 
@@ -308,7 +347,9 @@ def test_plan_apply_check_as_a_person_types_them(space: Space) -> None:
 
 
 def test_a_setting_that_is_ours_is_refused_on_the_command_line() -> None:
-    result = CliRunner().invoke(app, ["topics", "check", "--kafka", "x:1", "--namespace", "n", "--set", "acks=0"])
+    result = CliRunner().invoke(
+        app, ["topics", "check", "--kafka", "x:1", "--namespace", "n", "--set", "acks=0"]
+    )
     assert isinstance(result.exception, UsageError)
     assert "acks (without it, retries would lose or repeat records)" in str(result.exception)
 

@@ -1,4 +1,5 @@
-"""What each error of the transaction API leads to, injected by librdkafka's mock cluster; and that an unknown outcome is never let go of."""
+"""What each error of the transaction API leads to, injected by librdkafka's mock cluster; and that
+an unknown outcome is never let go of."""
 
 from __future__ import annotations
 
@@ -116,14 +117,17 @@ def bench() -> Iterator[Bench]:
         bench.close()
 
 
-@pytest.mark.parametrize(("api", "error", "end"), TABLE, ids=[f"{api.name}-{error}" for api, error, _ in TABLE])
+@pytest.mark.parametrize(
+    ("api", "error", "end"), TABLE, ids=[f"{api.name}-{error}" for api, error, _ in TABLE]
+)
 def test_every_error_leads_to_one_definite_end_and_the_next_transaction_is_possible(
     bench: Bench, api: Api, error: str, end: str
 ) -> None:
     bench.cluster.answer(api, error)
     assert bench.run() == end
     bench.cluster.answer_as_usual(api)
-    ends = [bench.run() for _ in range(3)]  # after a refused record the mock's sequence numbers need a new producer
+    # after a refused record the mock's sequence numbers need a new producer
+    ends = [bench.run() for _ in range(3)]
     assert ends[-1] == COMMITTED
     if api is not Api.PRODUCE:
         assert ends[0] == COMMITTED

@@ -1,4 +1,5 @@
-"""Before and after an upgrade: `perdure check --live` and `perdure echo`, against a platform that runs."""
+"""Before and after an upgrade: `perdure check --live` and `perdure echo`, against a platform that
+runs."""
 
 from __future__ import annotations
 
@@ -64,21 +65,40 @@ def running(namespace: Namespace, *command: str) -> Generator[None]:
 
 
 def perdure(namespace: Namespace, *command: str) -> list[str]:
-    return [sys.executable, "-m", "perdure.cli", *command, "--kafka", namespace.bootstrap, "--namespace", namespace.name]
+    return [
+        sys.executable,
+        "-m",
+        "perdure.cli",
+        *command,
+        "--kafka",
+        namespace.bootstrap,
+        "--namespace",
+        namespace.name,
+    ]
 
 
 def check(namespace: Namespace, target: str, *options: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        perdure(namespace, "check", target, "--live", *options), cwd=ROOT, capture_output=True, text=True, check=False, timeout=90
+        perdure(namespace, "check", target, "--live", *options),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
     )
     return done.returncode, done.stdout, done.stderr
 
 
-def test_code_that_would_break_open_runs_is_found_before_it_runs(namespace: Namespace, tmp_path: Path) -> None:
+def test_code_that_would_break_open_runs_is_found_before_it_runs(
+    namespace: Namespace, tmp_path: Path
+) -> None:
     old = app(tmp_path / "old")
 
     async def begin() -> None:
-        async with asyncio.timeout(60), Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client:
+        async with (
+            asyncio.timeout(60),
+            Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client,
+        ):
             for number in range(5):
                 await client.start_by_name(f"parcel-{number}", "Parcel", ["a vase"])
             await client.start_by_name("other", "Other")
@@ -94,8 +114,13 @@ def test_code_that_would_break_open_runs_is_found_before_it_runs(namespace: Name
         code, said, _ = check(namespace, app(tmp_path / "new", AFTER), "-o", "json")
         assert code == 1
         found: dict[str, Any] = {each["type"]: each for each in json.loads(said)}
-        assert {name: (each["open"], each["replayed"]) for name, each in found.items()} == {"Other": (1, 1), "Parcel": (5, 5)}
-        assert [line.partition(":")[0] for line in found["Parcel"]["broken"]] == [f"parcel-{number}" for number in range(5)]
+        assert {name: (each["open"], each["replayed"]) for name, each in found.items()} == {
+            "Other": (1, 1),
+            "Parcel": (5, 5),
+        }
+        assert [line.partition(":")[0] for line in found["Parcel"]["broken"]] == [
+            f"parcel-{number}" for number in range(5)
+        ]
         assert not found["Other"]["broken"]
 
         code, said, _ = check(namespace, app(tmp_path / "sample", AFTER), "--limit", "2", "-o", "json")
@@ -109,7 +134,18 @@ def test_code_that_would_break_open_runs_is_found_before_it_runs(namespace: Name
 def test_a_gate_that_cannot_ask_says_so(kafka: str, tmp_path: Path) -> None:
     target = app(tmp_path / "old")
     done = subprocess.run(
-        [sys.executable, "-m", "perdure.cli", "check", target, "--live", "--kafka", kafka, "--namespace", "nowhere"],
+        [
+            sys.executable,
+            "-m",
+            "perdure.cli",
+            "check",
+            target,
+            "--live",
+            "--kafka",
+            kafka,
+            "--namespace",
+            "nowhere",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -119,7 +155,11 @@ def test_a_gate_that_cannot_ask_says_so(kafka: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "topics apply" in done.stderr
     nameless = subprocess.run(
-        [sys.executable, "-m", "perdure.cli", "check", target, "--live"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "perdure.cli", "check", target, "--live"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert nameless.returncode == 2
     assert "name the platform" in nameless.stderr

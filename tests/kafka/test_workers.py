@@ -31,7 +31,10 @@ def test_the_tasks_of_a_worker_that_was_killed_are_run_by_another(labour: Labour
         doomed.send_signal(signal.SIGKILL)
         doomed.wait()
     with labour.worker():
-        until(lambda: {each.token for each in labour.reports(CompleteActivity)} == {*quick, *slow}, "all are done")
+        until(
+            lambda: {each.token for each in labour.reports(CompleteActivity)} == {*quick, *slow},
+            "all are done",
+        )
     begun = labour.noted("begin")
     assert [begun[f"quick-{i}"] for i in range(20)] == [1] * 20, "what was committed is not done again"
     assert [begun[f"slow-{i}"] for i in range(5)] == [2] * 5, "what it had in flight is"

@@ -1,7 +1,9 @@
-"""Runs pytest in forks of a process that has imported what tests use of others: most of the time of a short test is imports.
+"""Runs pytest in forks of a process that has imported what tests use of others: most of the time of
+a short test is imports.
 
-Started in a checkout, by its path, so that it holds nothing of perdure and nothing of its tests. Reads a line of JSON for each run, the
-arguments of pytest and the file for what it prints; answers with two lines, the id of the process and, once that has ended, its exit code.
+Started in a checkout, by its path, so that it holds nothing of perdure and nothing of its tests.
+Reads a line of JSON for each run, the arguments of pytest and the file for what it prints; answers
+with two lines, the id of the process and, once that has ended, its exit code.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Plant random bugs in a folder and report which of them no test finds: where the tests look away.
 
-    python -m tests.mutants.sample platform/perdure/core --tests tests/unit tests/simulation --count 20 --seed 1
+    python -m tests.mutants.sample platform/perdure/core --tests tests/unit tests/simulation --count
+    20 --seed 1
 
-Each bug is one small change of the syntax tree: a comparison turned, a constant off by one, a condition negated, a statement left
-out, an operator exchanged. A survivor is either equivalent, or a rule that wants a test; a bug worth keeping goes into the catalogue.
+Each bug is one small change of the syntax tree: a comparison turned, a constant off by one, a
+condition negated, a statement left out, an operator exchanged. A survivor is either equivalent, or
+a rule that wants a test; a bug worth keeping goes into the catalogue.
 """
 
 from __future__ import annotations
@@ -78,7 +80,10 @@ def mutants_of(file: Path, tests: tuple[str, ...]) -> Iterator[Mutant]:
             for above in range(min(6, node.lineno)):
                 before = "".join(lines[node.lineno - 1 - above : node.lineno - 1])
                 if text.count(before + line) == 1:
-                    ident = f"{name}:{node.lineno}:{node.col_offset}:{number}: {line.strip()[:60]} -> {changed.strip()[:60]}"
+                    ident = (
+                        f"{name}:{node.lineno}:{node.col_offset}:{number}: {line.strip()[:60]} -> "
+                        f"{changed.strip()[:60]}"
+                    )
                     yield Mutant(ident, name, before + line, before + changed, tests)
                     break
 
@@ -89,14 +94,18 @@ def main() -> int:
     Returns:
         The process's exit code: 0, whatever survived.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("paths", nargs="+", type=Path, help="files or folders to plant bugs in")
     parser.add_argument("--tests", nargs="+", required=True, help="what pytest is given")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
-    files = [file for path in options.paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    files = [
+        file for path in options.paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
+    ]
     every = [mutant for file in files for mutant in mutants_of(file.resolve(), tuple(options.tests))]
     chosen = random.Random(options.seed).sample(every, min(options.count, len(every)))
     trials = attempt_all(chosen, options.jobs)

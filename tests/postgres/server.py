@@ -1,8 +1,9 @@
 """A real PostgreSQL for tests and for people: one that can be stopped, killed and started again.
 
-The first of these that there is: the server that `PERDURE_TEST_POSTGRES` names; a container (testcontainers, where Docker answers); a
-process of this machine, from Debian's package or from whatever `initdb` the path leads to. Processes listen on loopback only and end with the
-process that started them.
+The first of these that there is: the server that `PERDURE_TEST_POSTGRES` names; a container
+(testcontainers, where Docker answers); a process of this machine, from Debian's package or from
+whatever `initdb` the path leads to. Processes listen on loopback only and end with the process that
+started them.
 
     python -m tests.postgres.server [--port 5432]     until Ctrl-C
 """
@@ -49,7 +50,8 @@ class Server:
 
     Args:
         dsn: how to connect as its superuser.
-        folder: of the data and the output; None for a server that was there, which cannot be stopped.
+        folder: of the data and the output; None for a server that was there, which cannot be
+            stopped.
         command: starts it.
     """
 
@@ -104,7 +106,8 @@ class Server:
         process.send_signal(number)
         process.wait(READY_S)
         deadline = time.monotonic() + READY_S
-        while _is_alive(group) and time.monotonic() < deadline:  # sessions notice the death of their server a moment later
+        # sessions notice the death of their server a moment later
+        while _is_alive(group) and time.monotonic() < deadline:
             threading.Event().wait(0.01)
 
 
@@ -191,11 +194,14 @@ def _programs() -> Path:
             return folder
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
-    raise PostgresUnavailable("there is no PostgreSQL: apt-get install postgresql, or name a server in PERDURE_TEST_POSTGRES")
+    raise PostgresUnavailable(
+        "there is no PostgreSQL: apt-get install postgresql, or name a server in PERDURE_TEST_POSTGRES"
+    )
 
 
 def _as_owner(folder: Path) -> tuple[str, ...]:
-    """What a command begins with, so that it ends with us, and does not run as root, which the server refuses."""
+    """What a command begins with, so that it ends with us, and does not run as root, which the
+    server refuses."""
     if sys.platform != "linux" or shutil.which("setpriv") is None:
         return ()
     bound = ("setpriv", "--pdeathsig", "KILL")

@@ -40,7 +40,17 @@ class Painting:
 
 
 def migrate(dsn: str, namespace: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "perdure.cli", "migrate", "--postgres", dsn, "--namespace", namespace, *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "perdure.cli",
+        "migrate",
+        "--postgres",
+        dsn,
+        "--namespace",
+        namespace,
+        *arguments,
+    ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -85,9 +95,13 @@ def test_a_projector_waits_for_its_server_says_so_and_catches_up(postgres_server
     assert is_live(observed).is_well, "a restart would not help"
     assert "PostgreSQL" in is_ready(observed).reasons[0]
     postgres_server.start()
-    wait_until(lambda: projector.turn() and rows(database, "SELECT count(*) FROM {s}.workflows") == [(2,)], 20)
+    wait_until(
+        lambda: projector.turn() and rows(database, "SELECT count(*) FROM {s}.workflows") == [(2,)], 20
+    )
     assert is_ready(observed).is_well
-    text = {sample.name: sample.value for family in registry_of(observed).collect() for sample in family.samples}
+    text = {
+        sample.name: sample.value for family in registry_of(observed).collect() for sample in family.samples
+    }
     assert (text["perdure_projector_states_total"], text["perdure_projector_events_total"]) == (2, 2)
     assert text["perdure_projector_lag_records"] == 0
     projector.close()

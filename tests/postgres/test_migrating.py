@@ -31,7 +31,10 @@ def test_many_at_once_apply_each_migration_once(postgres: str) -> None:
 
 def test_a_schema_of_a_newer_version_is_refused_with_what_to_do(postgres: str) -> None:
     database = fresh(postgres)
-    rows(database, "INSERT INTO {s}.migrations (version, name) VALUES (999, 'from the future') RETURNING version")
+    rows(
+        database,
+        "INSERT INTO {s}.migrations (version, name) VALUES (999, 'from the future') RETURNING version",
+    )
     with pytest.raises(InfrastructureError, match=r"has version 999, but this perdure knows \d+.*upgrade"):
         migrated(database)
     projector = Projector(database, Script(Taken()), silent())

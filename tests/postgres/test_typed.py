@@ -90,26 +90,38 @@ def connection(database: Database) -> Iterator[Connection]:
 
 def put(database: Database, **views: bytes) -> None:
     with writer(database) as made:
-        made.write(page(replace(state(name, type="Order"), view=view) for name, view in views.items()), lambda partition: 0)
+        made.write(
+            page(replace(state(name, type="Order"), view=view) for name, view in views.items()),
+            lambda partition: 0,
+        )
 
 
-def test_the_view_of_an_app_has_typed_columns_with_comments(database: Database, connection: Connection) -> None:
-    shapes = shapes_of({name: each.view for name, each in Registry.of([TypedOrder, Viewless], []).workflows.items()})
+def test_the_view_of_an_app_has_typed_columns_with_comments(
+    database: Database, connection: Connection
+) -> None:
+    shapes = shapes_of(
+        {name: each.view for name, each in Registry.of([TypedOrder, Viewless], []).workflows.items()}
+    )
     assert [*shapes] == ["TypedOrder"]
     said = keep_in_step(connection, database, {"Order": shapes["TypedOrder"]})
     assert "wf_order of Order was created" in said[0]
     put(database, w=json.encode(FULL), none=b"", closed=b"\0aes\0x")
     found = rows(
         database,
-        "SELECT state, view_status, cents, weight, total, is_gift, since, day, takes, key, lines, status FROM {s}.wf_order WHERE workflow_id = 'w'",
+        "SELECT state, view_status, cents, weight, total, is_gift, since, day, takes, key, lines, status "
+        "FROM {s}.wf_order WHERE workflow_id = 'w'",
     )
     assert found == [
         (
             "paid", "on its way", 2**40, 1.5, Decimal("12.30"), True, FULL.since, FULL.day, FULL.takes, FULL.key, ["a", "b"], "running",
         )
     ]  # fmt: skip
-    assert rows(database, "SELECT workflow_id FROM {s}.wf_order WHERE state IS NULL ORDER BY 1") == [("closed",), ("none",)]
-    types = dict(rows(database, "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = %s AND table_name = %s", database.schema, "wf_order"))  # fmt: skip
+    assert rows(database, "SELECT workflow_id FROM {s}.wf_order WHERE state IS NULL ORDER BY 1") == [
+        ("closed",),
+        ("none",),
+    ]
+    types = dict(rows(database, "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = %s AND "
+        "table_name = %s", database.schema, "wf_order"))  # fmt: skip
     assert (types["cents"], types["weight"], types["total"]) == ("bigint", "double precision", "numeric")
     assert (types["since"], types["takes"], types["key"], types["lines"]) == (
         "timestamp with time zone",
@@ -117,13 +129,16 @@ def test_the_view_of_an_app_has_typed_columns_with_comments(database: Database, 
         "uuid",
         "jsonb",
     )
-    comment = "SELECT obj_description(c.oid), col_description(c.oid, a.attnum) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.oid = to_regclass(%s) AND a.attname = 'state'"  # fmt: skip
+    comment = ("SELECT obj_description(c.oid), col_description(c.oid, a.attnum) FROM pg_class c JOIN pg_attribute "
+        "a ON a.attrelid = c.oid WHERE c.oid = to_regclass(%s) AND a.attname = 'state'")  # fmt: skip
     assert rows(database, comment, f"{database.quoted}.wf_order") == [
         ("The order's status.\nWhere an order is.", "where it is.; one of paid, shipped")
     ]
 
 
-def test_one_row_with_values_of_another_time_takes_no_view_away(database: Database, connection: Connection) -> None:
+def test_one_row_with_values_of_another_time_takes_no_view_away(
+    database: Database, connection: Connection
+) -> None:
     keep_in_step(connection, database, {"Order": shape_of(OrderStatus)})
     wrong = {name: [1] for name in OrderStatus.__annotations__} | {
         "cents": "many",
@@ -140,15 +155,25 @@ def test_one_row_with_values_of_another_time_takes_no_view_away(database: Databa
         "since": "2026-13-01T00:00:00Z",
     }
     put(
-        database, w=json.encode(FULL), wrong=json.encode(wrong), odd=json.encode(odd), array=b"[1,2]", scalar=b'"x"', null=b"null"
+        database,
+        w=json.encode(FULL),
+        wrong=json.encode(wrong),
+        odd=json.encode(odd),
+        array=b"[1,2]",
+        scalar=b'"x"',
+        null=b"null",
     )
-    assert rows(database, "SELECT workflow_id, cents, since, key, takes FROM {s}.wf_order WHERE cents IS NOT NULL") == [
-        ("w", FULL.cents, FULL.since, FULL.key, FULL.takes)
+    assert rows(
+        database, "SELECT workflow_id, cents, since, key, takes FROM {s}.wf_order WHERE cents IS NOT NULL"
+    ) == [("w", FULL.cents, FULL.since, FULL.key, FULL.takes)]
+    assert rows(database, "SELECT count(*), count(day), count(is_gift), count(weight) FROM {s}.wf_order") == [
+        (6, 1, 1, 1)
     ]
-    assert rows(database, "SELECT count(*), count(day), count(is_gift), count(weight) FROM {s}.wf_order") == [(6, 1, 1, 1)]
 
 
-def test_a_view_follows_its_annotation_and_keeps_its_grants(database: Database, connection: Connection) -> None:
+def test_a_view_follows_its_annotation_and_keeps_its_grants(
+    database: Database, connection: Connection
+) -> None:
     put(database, w=b'{"a":1,"b":"x"}')
     role = f"reader_{database.schema}"
     connection.execute(f"CREATE ROLE {role}".encode())
@@ -164,9 +189,13 @@ def test_a_view_follows_its_annotation_and_keeps_its_grants(database: Database, 
         assert keep_in_step(connection, database, {"Order": shape})
         assert keep_in_step(connection, database, {"Order": shape}) == [], "nothing has changed"
         assert rows(database, f"SELECT {names} FROM {{s}}.wf_order") == expected
-        assert rows(database, "SELECT has_table_privilege(%s, %s, 'SELECT')", role, f"{database.quoted}.wf_order") == [(True,)]
+        assert rows(
+            database, "SELECT has_table_privilege(%s, %s, 'SELECT')", role, f"{database.quoted}.wf_order"
+        ) == [(True,)]
     connection.execute(database.sql("DROP VIEW {s}.wf_order"))
-    assert keep_in_step(connection, database, {"Order": shape_of(int)}), "what somebody has dropped is made again"
+    assert keep_in_step(connection, database, {"Order": shape_of(int)}), (
+        "what somebody has dropped is made again"
+    )
 
 
 def test_a_view_that_others_are_made_of_stays_and_says_so(database: Database, connection: Connection) -> None:
@@ -192,7 +221,9 @@ def test_names_and_comments_are_no_sql(database: Database, connection: Connectio
     names = [row[0] for row in rows(database, "SELECT name FROM {s}.typed_views ORDER BY 1")]
     assert len(names) == 2
     with writer(database) as made:
-        made.write(page([replace(state("w", type=HOSTILE), view=json.encode({HOSTILE: 7}))]), lambda partition: 0)
+        made.write(
+            page([replace(state("w", type=HOSTILE), view=json.encode({HOSTILE: 7}))]), lambda partition: 0
+        )
     (name,) = (row[0] for row in rows(database, "SELECT name FROM {s}.typed_views WHERE type = %s", HOSTILE))
     with psycopg.connect(database.dsn) as other:
         (row,) = other.execute(f'SELECT * FROM {database.quoted}."{name}"'.encode()).fetchall()

@@ -49,14 +49,26 @@ def write(database: Database, *pages: Taken) -> list[str]:
 
 
 def test_the_last_state_of_a_workflow_is_its_row_and_a_tombstone_ends_it(database: Database) -> None:
-    write(database, page([state("a"), state("b")]), page([state("a", status=Status.COMPLETED)]), Taken({"b": None}))
+    write(
+        database,
+        page([state("a"), state("b")]),
+        page([state("a", status=Status.COMPLETED)]),
+        Taken({"b": None}),
+    )
     assert rows(database, "SELECT workflow_id, status FROM {s}.workflows") == [("a", "completed")]
 
 
 def test_events_are_rows_and_a_tombstone_takes_those_of_its_record(database: Database) -> None:
-    records = [record("r", 1), record("r", 3, ev.TimerStarted(1, 5), ev.TimerFired(1)), record("q/1", 1, workflow_id="a/b")]
+    records = [
+        record("r", 1),
+        record("r", 3, ev.TimerStarted(1, 5), ev.TimerFired(1)),
+        record("q/1", 1, workflow_id="a/b"),
+    ]
     write(database, page(events=records))
-    assert rows(database, "SELECT event_id, first_event_id, type FROM {s}.events WHERE workflow_id = 'w' ORDER BY event_id") == [
+    assert rows(
+        database,
+        "SELECT event_id, first_event_id, type FROM {s}.events WHERE workflow_id = 'w' ORDER BY event_id",
+    ) == [
         (1, 1, "WorkflowStarted"),
         (2, 1, "SignalReceived"),
         (3, 3, "TimerStarted"),
@@ -72,14 +84,24 @@ def test_events_are_rows_and_a_tombstone_takes_those_of_its_record(database: Dat
 @pytest.mark.parametrize(
     ("fields", "column", "shown"),
     [
-        ({"view": b'{"a":"x\\u0000y","\\u0000":["\\\\u0000"]}'}, "view", {"a": f"x{SHOWN_NUL}y", SHOWN_NUL: ["\\u0000"]}),
+        (
+            {"view": b'{"a":"x\\u0000y","\\u0000":["\\\\u0000"]}'},
+            "view",
+            {"a": f"x{SHOWN_NUL}y", SHOWN_NUL: ["\\u0000"]},
+        ),
         ({"attributes": b'{"a":"\\u0000"}'}, "attributes", {"a": SHOWN_NUL}),
         ({"reason": "a\0b\tc\\d\ne"}, "reason", f"a{SHOWN_NUL}b\tc\\d\ne"),
         ({"type": "Or\0der"}, "type", f"Or{SHOWN_NUL}der"),
-        ({"failure": FailureInfo("app:No", "no\0pe")}, "failure", {"type": "app:No", "message": f"no{SHOWN_NUL}pe"}),
+        (
+            {"failure": FailureInfo("app:No", "no\0pe")},
+            "failure",
+            {"type": "app:No", "message": f"no{SHOWN_NUL}pe"},
+        ),
     ],
 )
-def test_a_nul_is_shown_and_flagged_and_not_lost(database: Database, fields: dict[str, Any], column: str, shown: object) -> None:
+def test_a_nul_is_shown_and_flagged_and_not_lost(
+    database: Database, fields: dict[str, Any], column: str, shown: object
+) -> None:
     whole = with_fields(state("w"), **fields)
     assert write(database, page([whole])) == []
     assert rows(database, f"SELECT {column}, is_exact FROM {{s}}.workflows") == [(shown, False)]
@@ -89,7 +111,9 @@ def test_a_nul_is_shown_and_flagged_and_not_lost(database: Database, fields: dic
 
 def test_a_backslash_is_no_nul(database: Database) -> None:
     write(database, page([with_fields(state("w"), view=b'"C:\\\\u0000\\t\\"\\n"', reason="\\N")]))
-    assert rows(database, "SELECT view, reason, is_exact FROM {s}.workflows") == [('C:\\u0000\t"\n', "\\N", True)]
+    assert rows(database, "SELECT view, reason, is_exact FROM {s}.workflows") == [
+        ('C:\\u0000\t"\n', "\\N", True)
+    ]
 
 
 def test_a_payload_that_a_codec_closed_has_no_view_and_says_so_in_events(database: Database) -> None:
@@ -98,7 +122,9 @@ def test_a_payload_that_a_codec_closed_has_no_view_and_says_so_in_events(databas
     events = record("r", 1, ev.SignalReceived("go", closed))
     write(database, page([whole], [events]))
     assert rows(database, "SELECT view, result FROM {s}.workflows") == [(None, None)]
-    assert rows(database, "SELECT data FROM {s}.events") == [({"name": "go", "input": {"codec": "aes", "bytes": len(closed)}},)]
+    assert rows(database, "SELECT data FROM {s}.events") == [
+        ({"name": "go", "input": {"codec": "aes", "bytes": len(closed)}},)
+    ]
     with reading(database) as reader:
         assert (reader.state("w"), reader.events("w", "r")) == (whole, [events])
 
@@ -152,10 +178,20 @@ def test_who_lost_a_partition_writes_nothing(database: Database) -> None:
 
 def test_what_cannot_be_read_is_kept_with_its_reason(database: Database) -> None:
     found = Unreadable(
-        "events", 3, 17, reason="undecodable", message="cut\0short", key=b"\0key", value=None, schema="events/9/ab"
+        "events",
+        3,
+        17,
+        reason="undecodable",
+        message="cut\0short",
+        key=b"\0key",
+        value=None,
+        schema="events/9/ab",
     )
     write(database, Taken(unreadable=[found, replace(found, offset=18)]))
-    assert rows(database, 'SELECT topic, partition, "offset", message, key, value, schema FROM {s}.unreadable ORDER BY 3') == [
+    assert rows(
+        database,
+        'SELECT topic, partition, "offset", message, key, value, schema FROM {s}.unreadable ORDER BY 3',
+    ) == [
         ("events", 3, 17, f"cut{SHOWN_NUL}short", b"\0key", None, "events/9/ab"),
         ("events", 3, 18, f"cut{SHOWN_NUL}short", b"\0key", None, "events/9/ab"),
     ]
@@ -170,11 +206,16 @@ class Learned(Script):
         return page([state(found.message, view=b'"old"')]) if self.is_known else None
 
 
-def test_a_record_of_an_unknown_schema_is_read_when_it_is_known_and_does_not_undo_what_followed(database: Database) -> None:
-    unknown = Unreadable("state", 0, 4, reason="unknown_schema", message="w", key=b"w", value=b"?", schema="state/9/ab")
+def test_a_record_of_an_unknown_schema_is_read_when_it_is_known_and_does_not_undo_what_followed(
+    database: Database,
+) -> None:
+    unknown = Unreadable(
+        "state", 0, 4, reason="unknown_schema", message="w", key=b"w", value=b"?", schema="state/9/ab"
+    )
     source = Learned(
         page(
-            [with_fields(state("w", view=b'"new"'), updated_at=9)], unreadable=[unknown, replace(unknown, offset=5, message="v")]
+            [with_fields(state("w", view=b'"new"'), updated_at=9)],
+            unreadable=[unknown, replace(unknown, offset=5, message="v")],
         )
     )
     projector = Projector(database, source, silent())
@@ -185,7 +226,10 @@ def test_a_record_of_an_unknown_schema_is_read_when_it_is_known_and_does_not_und
         source.is_known = True
         assert projector.retry_unreadable(other) == 2
     projector.close()
-    assert rows(database, "SELECT workflow_id, view FROM {s}.workflows ORDER BY 1") == [("v", "old"), ("w", "new")]
+    assert rows(database, "SELECT workflow_id, view FROM {s}.workflows ORDER BY 1") == [
+        ("v", "old"),
+        ("w", "new"),
+    ]
     assert rows(database, "SELECT count(*) FROM {s}.unreadable") == [(0,)]
 
 
@@ -195,7 +239,14 @@ def test_closed_workflows_leave_the_tables_when_their_time_has_come(database: Da
     states = [old, state("open"), with_fields(old, workflow_id="new", updated_at=now, closed_at=now)]
     write(
         database,
-        page(states, [record("r", 1, workflow_id="old"), record("q", 1, workflow_id="old"), record("r", 1, workflow_id="new")]),
+        page(
+            states,
+            [
+                record("r", 1, workflow_id="old"),
+                record("q", 1, workflow_id="old"),
+                record("r", 1, workflow_id="new"),
+            ],
+        ),
     )
     with database.connect() as connection:
         retention = Retention(3_600)
@@ -221,7 +272,10 @@ def test_a_broken_connection_is_replaced(database: Database) -> None:
     with reading(database) as reader:
         assert reader.state("w") == state("w")
         with database.connect() as connection:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'perdure reader'")
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'perdure "
+                "reader'"
+            )
         assert reader.state("w") == state("w")
 
 
@@ -237,7 +291,8 @@ def test_a_reader_cannot_write(database: Database) -> None:
 
 @pytest.fixture
 def frozen(database: Database) -> Generator[Writer]:
-    """An owner of both partitions whose process no longer runs, and whose connection the machine keeps open."""
+    """An owner of both partitions whose process no longer runs, and whose connection the machine
+    keeps open."""
     connection = database.connect(name=session_of("frozen"))
     made = Writer(database, connection, "frozen")
     made.claim([("state", 0), ("events", 0)])
@@ -264,7 +319,9 @@ def test_owner_frozen_within_a_transaction_does_not_keep_its_partitions(
         frozen.write(page([state("a")]), lambda _: 0)
 
 
-def test_owner_that_is_not_stuck_keeps_its_session_and_is_fenced_by_the_rows(database: Database, frozen: Writer) -> None:
+def test_owner_that_is_not_stuck_keeps_its_session_and_is_fenced_by_the_rows(
+    database: Database, frozen: Writer
+) -> None:
     with database.connect() as other:
         Writer(database, other, "heir").claim([("state", 0), ("events", 0)])
     with pytest.raises(Fenced):
@@ -278,7 +335,9 @@ def test_session_of_an_owner_of_other_partitions_is_not_ended(
     with database.connect(name=session_of("another")) as third, database.connect() as other:
         Writer(database, third, "another").claim([("events", 1)])
         frozen._connection.execute("BEGIN")
-        frozen._connection.execute(database.sql("UPDATE {s}.positions SET next_offset = 7 WHERE partition = 0"))
+        frozen._connection.execute(
+            database.sql("UPDATE {s}.positions SET next_offset = 7 WHERE partition = 0")
+        )
         Writer(database, other, "heir").claim([("events", 0)])
         assert third.execute("SELECT 1").fetchone() == (1,)
 

@@ -31,7 +31,9 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         size += len(message.get("body", b""))
         more = message.get("more_body", False)
     body = b"%d" % size
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}
+    )
     await send({"type": "http.response.body", "body": body})
 
 
@@ -60,7 +62,12 @@ def door(limits: ConnectionLimits | None = None, app: Any = echo) -> Generator[D
     port = listener.getsockname()[1]
     acceptor = Acceptor(listener, limits or ConnectionLimits())
     config = uvicorn.Config(
-        app, log_config=None, log_level="error", access_log=False, http="httptools", timeout_graceful_shutdown=1
+        app,
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        http="httptools",
+        timeout_graceful_shutdown=1,
     )
     server = LimitedServer(config, acceptor)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -98,7 +105,9 @@ class Knocker:
             if not part:
                 return data
         head, _, body = data.partition(b"\r\n\r\n")
-        length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+        length = next(
+            (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+        )
         while len(body) < length and (part := self.socket.recv(65_536)):
             body += part
         return head + b"\r\n\r\n" + body

@@ -1,4 +1,5 @@
-"""Rows that are damaged, or that another program wrote: each can be shown, and none hides the others. On a SQLite file."""
+"""Rows that are damaged, or that another program wrote: each can be shown, and none hides the
+others. On a SQLite file."""
 
 from __future__ import annotations
 
@@ -28,8 +29,20 @@ from perdure.ports.dead_letters import PREVIEW_BYTES, pages
 from perdure.registry import Registry
 from tests.contract.samples import record
 
-BAD: list[Any] = [b"", b"\xff", b"\x92\xa3Odd\xa2\xff\xfe", b"\x91" * 5_000, b"\xc1", "text", "\ud7ff", 7, 2.5, b"\x81\x80\x80"]
-"""Records: none, garbage, text that is no UTF-8, deep nesting, another type of SQLite's, a key that has no hash."""
+BAD: list[Any] = [
+    b"",
+    b"\xff",
+    b"\x92\xa3Odd\xa2\xff\xfe",
+    b"\x91" * 5_000,
+    b"\xc1",
+    "text",
+    "\ud7ff",
+    7,
+    2.5,
+    b"\x81\x80\x80",
+]
+"""Records: none, garbage, text that is no UTF-8, deep nesting, another type of SQLite's, a key that
+has no hash."""
 INVALID_TEXT = "CAST(x'ff41ff' AS TEXT)"
 
 
@@ -53,7 +66,10 @@ async def api(path: Path) -> AsyncGenerator[httpx.AsyncClient]:
     app = create_app(backend, Unsecured(), AuditLog(trail))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     base = "http://localhost/api/v1"
-    async with app._app.router.lifespan_context(app._app), httpx.AsyncClient(transport=transport, base_url=base) as http:
+    async with (
+        app._app.router.lifespan_context(app._app),
+        httpx.AsyncClient(transport=transport, base_url=base) as http,
+    ):
         yield http
 
 
@@ -67,7 +83,8 @@ def perdure(capsys: pytest.CaptureFixture[str], path: Path, *arguments: str) -> 
 def put_letters(connection: sqlite3.Connection) -> int:
     for number, bad in enumerate(BAD):
         connection.execute(
-            "INSERT INTO dead_letters VALUES (?, ?, 'why', ?)", (number + 1, bad, "yesterday" if number % 2 else 1)
+            "INSERT INTO dead_letters VALUES (?, ?, 'why', ?)",
+            (number + 1, bad, "yesterday" if number % 2 else 1),
         )
     for position in (-(2**40), -3, 2**40):
         connection.execute(f"INSERT INTO dead_letters VALUES ({position}, x'ff', {INVALID_TEXT}, -9e18)")
@@ -110,9 +127,13 @@ def test_every_dead_letter_is_listed_shown_and_dropped_whatever_it_is(
     assert perdure(capsys, path, "dead-letters", "list") == (0, "no dead letters\n")
 
 
-def test_a_list_of_letters_has_the_beginning_of_each_and_one_alone_has_all(path: Path, connection: sqlite3.Connection) -> None:
+def test_a_list_of_letters_has_the_beginning_of_each_and_one_alone_has_all(
+    path: Path, connection: sqlite3.Connection
+) -> None:
     large = encode_command(StartWorkflow("order-1", type="Order", input=b"x" * 1_000_000))
-    connection.executemany("INSERT INTO dead_letters VALUES (?, ?, ?, 1)", [(n, large, "y" * 100_000) for n in range(1, 31)])
+    connection.executemany(
+        "INSERT INTO dead_letters VALUES (?, ?, ?, 1)", [(n, large, "y" * 100_000) for n in range(1, 31)]
+    )
 
     async def ask() -> None:
         async with api(path) as http:
@@ -123,7 +144,10 @@ def test_a_list_of_letters_has_the_beginning_of_each_and_one_alone_has_all(path:
             first = page["dead_letters"][0]
             assert (first["size"], first["is_whole"], first["key"]) == (len(large), False, "b3JkZXItMQ==")
             rest = (await http.get(f"/dead-letters?cursor={page['next']}")).json()
-            assert ([each["id"] for each in rest["dead_letters"]], rest["next"]) == ([str(n) for n in range(26, 31)], None)
+            assert ([each["id"] for each in rest["dead_letters"]], rest["next"]) == (
+                [str(n) for n in range(26, 31)],
+                None,
+            )
             whole = (await http.get("/dead-letters/7")).json()
             assert whole["is_whole"]
             assert len(whole["value"]) > 1_300_000
@@ -131,7 +155,9 @@ def test_a_list_of_letters_has_the_beginning_of_each_and_one_alone_has_all(path:
     asyncio.run(ask())
 
 
-def test_letters_are_read_while_another_process_holds_the_write_lock(path: Path, connection: sqlite3.Connection) -> None:
+def test_letters_are_read_while_another_process_holds_the_write_lock(
+    path: Path, connection: sqlite3.Connection
+) -> None:
     connection.execute("INSERT INTO dead_letters VALUES (1, x'ff', 'no', 1)")
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
@@ -151,19 +177,37 @@ def test_many_letters_are_retried_and_dropped_in_batches(
     assert (code, out.count("back in commands")) == (1, 200)
     assert connection.execute("SELECT count(*) FROM commands").fetchone() == (200,)
     assert len(json.loads(perdure(capsys, path, "dead-letters", "list", "-o", "json")[1])) == 50
-    assert len(json.loads(perdure(capsys, path, "dead-letters", "list", "-o", "json", "--limit", "7", "--after", "100")[1])) == 7
-
-
-def put_state(
-    connection: sqlite3.Connection, workflow_id: str, encoded: Any, status: str = "'running'", started_at: int = 1
-) -> None:
-    connection.execute(
-        f"INSERT INTO workflows VALUES (?, 'Order', {status}, ?, ?, 'run-1', 5, 0, x'')", (workflow_id, started_at, encoded)
+    assert (
+        len(
+            json.loads(
+                perdure(capsys, path, "dead-letters", "list", "-o", "json", "--limit", "7", "--after", "100")[
+                    1
+                ]
+            )
+        )
+        == 7
     )
 
 
-def test_a_state_that_is_damaged_is_shown_with_why_among_the_others(path: Path, connection: sqlite3.Connection) -> None:
-    put_state(connection, "good", encode_state(WorkflowState("good", "run-1", "Order", Status.RUNNING, 1, 5, 0, 1)))
+def put_state(
+    connection: sqlite3.Connection,
+    workflow_id: str,
+    encoded: Any,
+    status: str = "'running'",
+    started_at: int = 1,
+) -> None:
+    connection.execute(
+        f"INSERT INTO workflows VALUES (?, 'Order', {status}, ?, ?, 'run-1', 5, 0, x'')",
+        (workflow_id, started_at, encoded),
+    )
+
+
+def test_a_state_that_is_damaged_is_shown_with_why_among_the_others(
+    path: Path, connection: sqlite3.Connection
+) -> None:
+    put_state(
+        connection, "good", encode_state(WorkflowState("good", "run-1", "Order", Status.RUNNING, 1, 5, 0, 1))
+    )
     for number, bad in enumerate(BAD):
         put_state(connection, f"bad-{number}", bad, INVALID_TEXT if number == 1 else "'running'", number)
 
@@ -175,7 +219,9 @@ def test_a_state_that_is_damaged_is_shown_with_why_among_the_others(path: Path, 
                 found = {each["id"]: each for each in answer.json()["workflows"]}
                 assert len(found) == 1 + len(BAD)
                 assert found["good"]["reason"] is None
-                assert all("cannot be read" in each["reason"] for name, each in found.items() if name != "good")
+                assert all(
+                    "cannot be read" in each["reason"] for name, each in found.items() if name != "good"
+                )
                 assert found["bad-0"]["type"] == "Order"
             assert (await http.get("/workflows?status=running")).status_code == 200
             assert (await http.get("/workflows/counts?id_prefix=bad")).status_code == 200
@@ -185,7 +231,9 @@ def test_a_state_that_is_damaged_is_shown_with_why_among_the_others(path: Path, 
     asyncio.run(ask())
 
 
-def test_a_record_of_a_history_that_is_damaged_is_shown_as_one_in_its_place(path: Path, connection: sqlite3.Connection) -> None:
+def test_a_record_of_a_history_that_is_damaged_is_shown_as_one_in_its_place(
+    path: Path, connection: sqlite3.Connection
+) -> None:
     put_state(connection, "w", encode_state(WorkflowState("w", "run-1", "Order", Status.RUNNING, 1, 5, 0, 6)))
     for first in (1, 3, 5):
         encoded: Any = encode_event_record(record("run-1", first)) if first != 3 else b"\x98\xa1w\xff"
@@ -202,7 +250,9 @@ def test_a_record_of_a_history_that_is_damaged_is_shown_as_one_in_its_place(path
     asyncio.run(ask())
 
 
-def test_an_entry_of_the_audit_trail_that_is_damaged_is_shown_as_one(path: Path, connection: sqlite3.Connection) -> None:
+def test_an_entry_of_the_audit_trail_that_is_damaged_is_shown_as_one(
+    path: Path, connection: sqlite3.Connection
+) -> None:
     SqliteAuditTrail(path).entries(1)
     for bad in (b"{", "text", b"[]", b"[" * 100_000, 5):
         connection.execute("INSERT INTO audit (at, record) VALUES (1, ?)", (bad,))

@@ -1,6 +1,8 @@
-"""Requests made from the OpenAPI document, wrong ones too, streams included: none is a fault of ours, and each answer is as the document says.
+"""Requests made from the OpenAPI document, wrong ones too, streams included: none is a fault of
+ours, and each answer is as the document says.
 
-Each operation is asked for at least once; after `SECONDS`, no more than that. The requests are the same in every run.
+Each operation is asked for at least once; after `SECONDS`, no more than that. The requests are the
+same in every run.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ def url() -> Iterator[str]:
     with Platform(registry, "memory://") as platform:
         feed = LocalStateFeed(platform._adapters.channel)
         backend = Backend("shop", platform.client()._transport, feed, reader=None, registry=registry)
-        server = ApiServer(create_app(backend, Unsecured(), AuditLog(MemoryAuditTrail())), "127.0.0.1", 0, grace_s=1)
+        server = ApiServer(
+            create_app(backend, Unsecured(), AuditLog(MemoryAuditTrail())), "127.0.0.1", 0, grace_s=1
+        )
         server.start()
         for number in range(5):
             body = {"type": "Parcel", "id": f"p-{number}", "args": ["box"]}
@@ -60,7 +64,11 @@ def url() -> Iterator[str]:
 def begun(url: str, case: Any) -> tuple[int, str, bytes]:
     """Status, media type and the first bytes of an answer that need not end."""
     with requests.request(**case.as_transport_kwargs(base_url=url), stream=True, timeout=20) as answer:
-        return answer.status_code, answer.headers["content-type"].partition(";")[0], next(answer.iter_content(None), b"")
+        return (
+            answer.status_code,
+            answer.headers["content-type"].partition(";")[0],
+            next(answer.iter_content(None), b""),
+        )
 
 
 def try_out(url: str, operation: Any, ends: float) -> int:

@@ -1,4 +1,5 @@
-"""One Idempotency-Key is for one request: repeated it acts once, with another content it is refused, elsewhere it is another key."""
+"""One Idempotency-Key is for one request: repeated it acts once, with another content it is
+refused, elsewhere it is another key."""
 
 from __future__ import annotations
 
@@ -50,7 +51,10 @@ def test_a_start_is_repeated_and_another_one_with_its_key_is_refused() -> None:
 def test_a_signal_with_the_key_of_a_start_is_sent() -> None:
     async def test(api: Caller) -> None:
         await api.post("/workflows", parcel(), 201, headers=KEY)
-        told = [await api.post("/workflows/p-1/signals/move", {"args": ["van"]}, 202, headers=KEY) for _ in range(2)]
+        told = [
+            await api.post("/workflows/p-1/signals/move", {"args": ["van"]}, 202, headers=KEY)
+            for _ in range(2)
+        ]
         assert [each["is_new"] for each in told] == [True, False]
         problem = await api.post("/workflows/p-1/signals/move", {"args": ["elsewhere"]}, 422, headers=KEY)
         assert "another signal" in problem["detail"]
@@ -108,7 +112,9 @@ def test_two_callers_may_choose_one_key() -> None:
     async def test(api: Caller) -> None:
         await api.start("p-1")
         for who, place in (("one", "van"), ("two", "van"), ("two", "van")):
-            await api.post("/workflows/p-1/signals/move", {"args": [place]}, 202, headers={**KEY, "x-who": who})
+            await api.post(
+                "/workflows/p-1/signals/move", {"args": [place]}, 202, headers={**KEY, "x-who": who}
+            )
         assert await _signals(api) == ["move", "move"]
 
     run(test, security=Two())
@@ -122,7 +128,9 @@ def test_what_is_no_traceparent_is_not_recorded(trace: str) -> None:
         await api.post("/workflows", parcel("p-1"), 201, headers={"traceparent": trace})
         good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         await api.post("/workflows", parcel("p-2"), 201, headers={"traceparent": good})
-        first, second = [(await api.get(f"/workflows/{name}/history"))["events"][0] for name in ("p-1", "p-2")]
+        first, second = [
+            (await api.get(f"/workflows/{name}/history"))["events"][0] for name in ("p-1", "p-2")
+        ]
         assert trace not in str(first)
         assert good in str(second)
 

@@ -11,13 +11,19 @@ import pytest
 DOCUMENT = Path(__file__).parents[2] / "docs/howto/limits.md"
 UNITS = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024 * 1024}
 ROW = re.compile(
-    r"^\| (?P<what>.+?) \| (?P<default>[\d,.]+) ?(?P<unit>[A-Za-z]*) \| .* \| `(?P<code>perdure\.[\w.]+)` \|$", re.MULTILINE
+    r"^\| (?P<what>.+?) \| (?P<default>[\d,.]+) ?(?P<unit>[A-Za-z]*) \| .* \| `(?P<code>perdure\.[\w.]+)` "
+    r"\|$",
+    re.MULTILINE,
 )
 ROWS = [(found["code"], found["default"], found["unit"]) for found in ROW.finditer(DOCUMENT.read_text())]
 
 
 def test_every_row_of_the_document_is_compared() -> None:
-    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ") and not line.startswith("| limit |")]
+    rows = [
+        line
+        for line in DOCUMENT.read_text().splitlines()
+        if line.startswith("| ") and not line.startswith("| limit |")
+    ]
     assert len(rows) == len(ROWS) > 30
 
 

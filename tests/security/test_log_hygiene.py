@@ -1,4 +1,5 @@
-"""No line of a log shows a local variable, an argument or a credential, and every line has the chosen format."""
+"""No line of a log shows a local variable, an argument or a credential, and every line has the
+chosen format."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from tests.api.served import Parcel, weigh
 from tests.security.doors import Knocker
 
 SECRET = "sk-live-4711-9d1f"
-"""The scripts put it together at run time: the lines of source that a traceback shows do not have it."""
+"""The scripts put it together at run time: the lines of source that a traceback shows do not have
+it."""
 
 KINDS = """
 import asyncio, gc, logging, sys, threading, warnings
@@ -172,7 +174,12 @@ def _stderr_of(script: str, log_format: str, tmp_path: Path) -> tuple[int, str]:
     file = tmp_path / "app.py"
     file.write_text(script)
     ended = subprocess.run(
-        [sys.executable, str(file), log_format], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+        [sys.executable, str(file), log_format],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
     )
     return ended.returncode, ended.stderr
 
@@ -213,11 +220,21 @@ def test_the_command_line_renders_no_local_variables() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_a_client_that_goes_away_leaves_no_error_and_no_key_in_the_log(log_format: str, tmp_path: Path) -> None:
+def test_a_client_that_goes_away_leaves_no_error_and_no_key_in_the_log(
+    log_format: str, tmp_path: Path
+) -> None:
     key, _ = create_key(tmp_path / "keys.toml", "one", Role.OPERATOR, ["dev"])
     with Platform(Registry.of([Parcel], [weigh]), f"sqlite:///{tmp_path}/app.db"):
         pass  # makes the file
-    command = ["api", "--db", f"sqlite:///{tmp_path}/app.db", "--port", "0", "--keys", str(tmp_path / "keys.toml")]
+    command = [
+        "api",
+        "--db",
+        f"sqlite:///{tmp_path}/app.db",
+        "--port",
+        "0",
+        "--keys",
+        str(tmp_path / "keys.toml"),
+    ]
     api = subprocess.Popen(
         [sys.executable, "-m", "perdure.cli", *command, "--log-format", log_format],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
@@ -227,10 +244,14 @@ def test_a_client_that_goes_away_leaves_no_error_and_no_key_in_the_log(log_forma
         port = int(api.stdout.readline().partition("127.0.0.1:")[2].partition("/")[0])
         head = f"Host: localhost\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
         for _ in range(5):
-            with Knocker(port, f"POST /api/v1/workflows HTTP/1.1\r\n{head}Content-Length: 99\r\n\r\n{{".encode()):
+            with Knocker(
+                port, f"POST /api/v1/workflows HTTP/1.1\r\n{head}Content-Length: 99\r\n\r\n{{".encode()
+            ):
                 pass
         with Knocker(port, f"GET /api/v1/audit HTTP/1.1\r\n{head}\r\n".encode()) as knocker:
-            assert knocker.answer().startswith(b"HTTP/1.1 403"), "the others were handled before, or are while it stops"
+            assert knocker.answer().startswith(b"HTTP/1.1 403"), (
+                "the others were handled before, or are while it stops"
+            )
         api.send_signal(signal.SIGTERM)
         _, log = api.communicate(timeout=30)
     finally:

@@ -1,4 +1,5 @@
-"""What readers cost the API's process is bounded, however many read and however slowly. In a process of its own, whose memory is measured."""
+"""What readers cost the API's process is bounded, however many read and however slowly. In a
+process of its own, whose memory is measured."""
 
 from __future__ import annotations
 
@@ -97,7 +98,9 @@ BUDGET_MB = 200.0
 
 
 @pytest.mark.parametrize(("rounds", "workflows"), [(30, 1), (12, 300)])
-def test_three_hundred_slow_readers_of_streams_cost_less_than_their_budget(rounds: int, workflows: int) -> None:
+def test_three_hundred_slow_readers_of_streams_cost_less_than_their_budget(
+    rounds: int, workflows: int
+) -> None:
     command = [sys.executable, "-c", STREAMS, str(rounds), str(workflows)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

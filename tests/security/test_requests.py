@@ -1,4 +1,5 @@
-"""What somebody may send of whom nothing is known: sizes and times of headers and bodies, and who gives way when there are too many."""
+"""What somebody may send of whom nothing is known: sizes and times of headers and bodies, and who
+gives way when there are too many."""
 
 from __future__ import annotations
 
@@ -55,7 +56,10 @@ def test_a_head_without_end_is_refused_and_costs_next_to_nothing(endless: bytes)
 
 def test_many_small_headers_are_counted_together() -> None:
     header = b"X-A: b\r\n"
-    with door() as at, at.knock(b"GET / HTTP/1.1\r\n" + header * (HEADER_BYTES // len(header) + 1)) as knocker:
+    with (
+        door() as at,
+        at.knock(b"GET / HTTP/1.1\r\n" + header * (HEADER_BYTES // len(header) + 1)) as knocker,
+    ):
         assert status_of(knocker.answer()) == 431
 
 

@@ -1,4 +1,5 @@
-"""Who fails to sign in is counted and logged without what they tried, and who asks too often is told when to ask again."""
+"""Who fails to sign in is counted and logged without what they tried, and who asks too often is
+told when to ask again."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ def test_a_failed_sign_in_is_logged_without_what_was_tried(
             answer = await api.http.get("/workflows", headers={"Authorization": f"Bearer {each}"})
             assert answer.status_code == 401
         assert (await api.http.get("/workflows")).status_code == 401
-        assert (await api.http.get("/workflows", headers={"Authorization": f"Bearer {key}"})).status_code == 200
+        assert (
+            await api.http.get("/workflows", headers={"Authorization": f"Bearer {key}"})
+        ).status_code == 200
 
     with caplog.at_level(logging.DEBUG):
         run(test, security=security)
@@ -106,7 +109,9 @@ class Named:
         return Principal(headers.get("x-who", "one"), Role.ADMIN, (EVERY_NAMESPACE,))
 
 
-def test_who_asks_too_often_is_told_when_to_ask_again_and_nobody_else_is(monkeypatch: pytest.MonkeyPatch, measures: Any) -> None:
+def test_who_asks_too_often_is_told_when_to_ask_again_and_nobody_else_is(
+    monkeypatch: pytest.MonkeyPatch, measures: Any
+) -> None:
     def two_a_second(_: float) -> RateLimit:
         return RateLimit(2, now=lambda: 0.0)
 

@@ -1,4 +1,5 @@
-"""A viewer sees which workflows there are and what state they are in, and nothing that anyone has put into them."""
+"""A viewer sees which workflows there are and what state they are in, and nothing that anyone has
+put into them."""
 
 from __future__ import annotations
 
@@ -83,7 +84,12 @@ async def payments(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Caller]:
     monkeypatch.setattr(served, "weigh", charge)
     async with asyncio.timeout(60), api(security=Roles()) as caller:
         for how in HOW:
-            body = {"type": "Payment", "id": how, "args": [{"number": SECRET}, how], "options": {"attributes": {"card": SECRET}}}
+            body = {
+                "type": "Payment",
+                "id": how,
+                "args": [{"number": SECRET}, how],
+                "options": {"attributes": {"card": SECRET}},
+            }
             await caller.post("/workflows", body, 201)
         await caller.post("/workflows/wait/signals/change", {"args": [{"number": SECRET}]}, 202)
         await caller.post("/workflows/cancel/cancel", {"reason": f"stolen {SECRET}"}, 202)
@@ -104,7 +110,11 @@ def run(test: Callable[[Caller], Awaitable[None]]) -> None:
         asyncio.run(main())
 
 
-READ = ["/workflows", "/workflows/counts", *(f"/workflows/{how}{more}" for how in HOW for more in ("", "/describe"))]
+READ = [
+    "/workflows",
+    "/workflows/counts",
+    *(f"/workflows/{how}{more}" for how in HOW for more in ("", "/describe")),
+]
 
 
 def test_what_a_viewer_reads_has_no_payload_and_a_reader_sees_them_all() -> None:
@@ -189,7 +199,8 @@ def test_streams_tell_a_viewer_no_payload() -> None:
                 for number in count():
                     if watching.done():
                         break
-                    card = {"number": f"{SECRET}-{role}-{number}"}  # a state that stays the same is not told again
+                    # a state that stays the same is not told again
+                    card = {"number": f"{SECRET}-{role}-{number}"}
                     await caller.post("/workflows/wait/signals/change", {"args": [card]}, 202)
                     await asyncio.wait([watching], timeout=0.05)
                 told = await watching

@@ -27,7 +27,8 @@ ENDS_TIMER = (ev.TimerFired, ev.TimerCancelled)
 
 
 def check_history(records: Sequence[ev.EventRecord], *, is_of_this_version: bool = True) -> None:
-    """I1 to I4, of one run. The hashes are of the bytes as they were written: a version that adds a field writes others."""
+    """I1 to I4, of one run. The hashes are of the bytes as they were written: a version that adds a
+    field writes others."""
     assert_gapless(records)
     if is_of_this_version:
         assert_chained(records)
@@ -42,7 +43,9 @@ def assert_gapless(records: Sequence[ev.EventRecord]) -> None:
     next_id = 1
     for record in records:
         assert record.events, "I1: a record without events"
-        assert record.first_event_id == next_id, f"I1: event {record.first_event_id} after event {next_id - 1}"
+        assert record.first_event_id == next_id, (
+            f"I1: event {record.first_event_id} after event {next_id - 1}"
+        )
         next_id += len(record.events)
 
 
@@ -50,7 +53,9 @@ def assert_chained(records: Sequence[ev.EventRecord]) -> None:
     """I1: each record names the hash of the one before."""
     previous = b""
     for record in records:
-        assert record.previous_hash == previous, f"I1: the hash chain breaks before event {record.first_event_id}"
+        assert record.previous_hash == previous, (
+            f"I1: the hash chain breaks before event {record.first_event_id}"
+        )
         previous = hash_of_record(record)
 
 
@@ -95,7 +100,9 @@ def assert_timers_fire_once_and_never_early(records: Sequence[ev.EventRecord]) -
             case ev.TimerFired() | ev.TimerCancelled():
                 assert event.number in armed, f"I3: timer {event.number} ends and was never started"
                 assert event.number not in ended, f"I3: timer {event.number} ends twice"
-                assert isinstance(event, ev.TimerCancelled) or at >= armed[event.number], f"I3: timer {event.number} fired early"
+                assert isinstance(event, ev.TimerCancelled) or at >= armed[event.number], (
+                    f"I3: timer {event.number} fired early"
+                )
                 ended.add(event.number)
             case ev.ActivityAttemptFailed() | ev.ActivityDeclined():
                 retry_at[event.number] = event.retry_at
@@ -120,7 +127,9 @@ def assert_replays(records: Sequence[ev.EventRecord], definition: Definition, pa
     first = records[0]
     started = first.events[0]
     assert isinstance(started, ev.WorkflowStarted)
-    live = LiveRun(definition, first.workflow_id, first.run_id, started=started, started_at=first.at, payloads=payloads)
+    live = LiveRun(
+        definition, first.workflow_id, first.run_id, started=started, started_at=first.at, payloads=payloads
+    )
     try:
         live.replay(records)
     finally:
@@ -128,7 +137,10 @@ def assert_replays(records: Sequence[ev.EventRecord], definition: Definition, pa
 
 
 def assert_fold_is_stored(
-    records: Sequence[ev.EventRecord], state: WorkflowState | None, timers: Sequence[Timer], tasks: Sequence[Task]
+    records: Sequence[ev.EventRecord],
+    state: WorkflowState | None,
+    timers: Sequence[Timer],
+    tasks: Sequence[Task],
 ) -> None:
     """I6: the store holds what the events say.
 
@@ -153,8 +165,17 @@ def assert_fold_is_stored(
     assert stored.keys() == tasks_of(run).keys(), "I6: tasks"
     for number, task in tasks_of(run).items():
         found = stored[number]
-        assert (found.token, found.attempt, found.name, found.input) == (task.token, task.attempt, task.name, task.input)
-        assert (found.queue, found.idempotency_key, found.timeout_us) == (task.queue, task.idempotency_key, task.timeout_us)
+        assert (found.token, found.attempt, found.name, found.input) == (
+            task.token,
+            task.attempt,
+            task.name,
+            task.input,
+        )
+        assert (found.queue, found.idempotency_key, found.timeout_us) == (
+            task.queue,
+            task.idempotency_key,
+            task.timeout_us,
+        )
 
 
 def timers_of(run: RunState) -> set[Timer]:
@@ -179,7 +200,11 @@ def timers_of(run: RunState) -> set[Timer]:
 def tasks_of(run: RunState) -> dict[int, Task]:
     """The tasks that a run must have in the store, by number."""
     out = (ActivityStatus.DISPATCHED, ActivityStatus.STARTED)
-    return {number: task_of(run, activity) for number, activity in run.activities.items() if activity.status in out}
+    return {
+        number: task_of(run, activity)
+        for number, activity in run.activities.items()
+        if activity.status in out
+    }
 
 
 def assert_live_is_folded(active: ActiveRun, store: Store) -> None:
@@ -187,7 +212,9 @@ def assert_live_is_folded(active: ActiveRun, store: Store) -> None:
     state = active.state
     again = fold(store.events(state.workflow_id, state.run_id))
     again.last_hash = store.last_hash(state.workflow_id, state.run_id)
-    assert as_data(state) == as_data(again), f"the live state of {state.workflow_id} is not what its history folds to"
+    assert as_data(state) == as_data(again), (
+        f"the live state of {state.workflow_id} is not what its history folds to"
+    )
 
 
 def as_data(state: RunState) -> dict[str, Any]:
@@ -222,21 +249,30 @@ def check_everything(
 
 
 def assert_records_lie_where_histories_say(
-    histories: Mapping[tuple[str, str], Sequence[ev.EventRecord]], records: Sequence[tuple[str, bytes | None, bytes | None]]
+    histories: Mapping[tuple[str, str], Sequence[ev.EventRecord]],
+    records: Sequence[tuple[str, bytes | None, bytes | None]],
 ) -> None:
     """Each record that a history holds was written once, in the order of its run, and no other."""
     told = {
-        run: [(event.topic, event.key, event.value) for _, event in _events(history) if isinstance(event, ev.RecordProduced)]
+        run: [
+            (event.topic, event.key, event.value)
+            for _, event in _events(history)
+            if isinstance(event, ev.RecordProduced)
+        ]
         for run, history in histories.items()
     }
     assert Counter(records) == Counter(record for records in told.values() for record in records)
     for run, wanted in told.items():
-        assert [record for record in records if record in wanted] == wanted, f"the records of {run} are out of order"
+        assert [record for record in records if record in wanted] == wanted, (
+            f"the records of {run} are out of order"
+        )
 
 
 def was_suspended_last(records: Sequence[ev.EventRecord]) -> bool:
     """Whether the code could not be trusted when the run was last heard of, or closed."""
-    marks = [event for _, event in _events(records) if isinstance(event, ev.WorkflowSuspended | ev.WorkflowResumed)]
+    marks = [
+        event for _, event in _events(records) if isinstance(event, ev.WorkflowSuspended | ev.WorkflowResumed)
+    ]
     return bool(marks) and isinstance(marks[-1], ev.WorkflowSuspended)
 
 

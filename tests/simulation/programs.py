@@ -1,6 +1,7 @@
 """Workflows and activities for scripts, sweeps and properties: each shows one thing.
 
-What an activity does depends only on its arguments and the attempt's number, so that a crash changes nothing.
+What an activity does depends only on its arguments and the attempt's number, so that a crash
+changes nothing.
 """
 
 from __future__ import annotations
@@ -309,7 +310,11 @@ class Race:
 
     @workflow.run
     async def run(self, seconds: int) -> str:
-        return "signal" if await workflow.wait_until(lambda: self.is_called, timeout=f"{seconds}s") else "timeout"
+        return (
+            "signal"
+            if await workflow.wait_until(lambda: self.is_called, timeout=f"{seconds}s")
+            else "timeout"
+        )
 
     @workflow.signal
     def call(self) -> None:
@@ -378,7 +383,9 @@ async def tell_others(order_id: str) -> str:
     await workflow.produce("orders", {"order": order_id, "is": "accepted"}, key=order_id)
     receipt = await charge(order_id, 1)
     await quick(1)
-    await workflow.produce("orders", {"order": order_id, "is": receipt}, key=order_id, cloudevent="shop.charged")
+    await workflow.produce(
+        "orders", {"order": order_id, "is": receipt}, key=order_id, cloudevent="shop.charged"
+    )
     await asyncio.sleep(5)
     await workflow.produce("orders", None, key=order_id)
     return receipt
@@ -430,7 +437,10 @@ async def time_limited() -> str:
 @workflow.defn
 async def first_of_two() -> str:
     """The slower one is cancelled."""
-    slow, fast = asyncio.ensure_future(asyncio.sleep(60, "slow")), asyncio.ensure_future(asyncio.sleep(5, "fast"))
+    slow, fast = (
+        asyncio.ensure_future(asyncio.sleep(60, "slow")),
+        asyncio.ensure_future(asyncio.sleep(5, "fast")),
+    )
     done, pending = await asyncio.wait({slow, fast}, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()

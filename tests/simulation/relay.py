@@ -1,6 +1,8 @@
-"""A toy machine that sends commands to other workflows and takes answers, and a workflow that shows what came of them.
+"""A toy machine that sends commands to other workflows and takes answers, and a workflow that shows
+what came of them.
 
-Nothing that it sends has an id by which a repeated one would be known: what is sent twice arrives twice.
+Nothing that it sends has an id by which a repeated one would be known: what is sent twice arrives
+twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What clients do, for sweeps: each scenario is a list of actions that a crash may interrupt and that are then taken up again.
+"""What clients do, for sweeps: each scenario is a list of actions that a crash may interrupt and
+that are then taken up again.
 
 A request that was not answered is sent again with the same id, as a client would after a reconnect.
 """
@@ -18,7 +19,8 @@ from tests.simulation.world import START, World
 
 @dataclass(frozen=True)
 class Requests:
-    """Sent together; a client waits for all answers. Each is a command type, a workflow id, and its fields."""
+    """Sent together; a client waits for all answers. Each is a command type, a workflow id, and its
+    fields."""
 
     requests: tuple[tuple[Any, str, dict[str, Any]], ...]
 
@@ -54,7 +56,13 @@ def with_signal(workflow_id: str, type: str, name: str, *args: Any) -> Request:
     return (
         cm.StartWorkflow,
         workflow_id,
-        {"type": type, "args": (), "if_running": "attach", "signal_name": name, "signal_input": json.encode(list(args))},
+        {
+            "type": type,
+            "args": (),
+            "if_running": "attach",
+            "signal_name": name,
+            "signal_input": json.encode(list(args)),
+        },
     )
 
 
@@ -211,7 +219,8 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
 
 @dataclass
 class Play:
-    """One scenario in one world; `step` may raise whatever the world's ports raise, and is then called again.
+    """One scenario in one world; `step` may raise whatever the world's ports raise, and is then
+    called again.
 
     Attributes:
         answers: request ids in the order of their sending.
@@ -255,7 +264,9 @@ class Play:
                     given["input"] = self.world.encoded(given.pop("args"))
                 self.world.ask(kind, workflow_id, request_id=request_id, **given)
         self.world.settle()
-        assert all(request_id in self.world.replies for request_id in self.request_ids), "a request was not answered"
+        assert all(request_id in self.world.replies for request_id in self.request_ids), (
+            "a request was not answered"
+        )
 
 
 def play(world: World, actions: list[Action], recover: Callable[[BaseException], None] | None = None) -> Play:
@@ -278,7 +289,8 @@ def play(world: World, actions: list[Action], recover: Callable[[BaseException],
 
 
 def outcome(story: Play) -> tuple[list[tuple[str, str]], dict[str, list[Any]]]:
-    """What clients were told, and how each run of each workflow id ended: must not depend on crashes."""
+    """What clients were told, and how each run of each workflow id ended: must not depend on
+    crashes."""
     world = story.world
     told = [(request_id, type(world.replies[request_id]).__name__) for request_id in story.request_ids]
     ends: dict[str, list[Any]] = {}

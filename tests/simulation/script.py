@@ -21,7 +21,8 @@ Commands:
     guard                 from here on the determinism guard looks at the workflows
     together ... end      the lines between reach the engine in one batch
 
-Arguments are JSON where they can be read as JSON, else text. What an operator is told comes as `report: …`.
+Arguments are JSON where they can be read as JSON, else text. What an operator is told comes as
+`report: …`.
 """
 
 from __future__ import annotations
@@ -81,7 +82,11 @@ class Story:
     def tell(self, line: str) -> list[str]:
         """Do what a line says; what came of it."""
         words = shlex.split(line)
-        options = {key: value for key, found, value in (word.partition("=") for word in words) if found and key in _OPTIONS}
+        options = {
+            key: value
+            for key, found, value in (word.partition("=") for word in words)
+            if found and key in _OPTIONS
+        }
         words = [word for word in words if word.partition("=")[0] not in _OPTIONS or "=" not in word]
         shown = list(getattr(self, _METHODS.get(words[0], f"_{words[0]}"))(*words[1:], **options) or ())
         return [_without_chance(line) for line in (*shown, *self._new_reports(), *self._new_replies())]
@@ -90,7 +95,9 @@ class Story:
 
     def _start(self, workflow_id: str, type: str, *args: str, **options: str) -> None:
         fields: dict[str, Any] = {key: options[key] for key in ("if_running", "if_closed") if key in options}
-        fields |= {f"{key}_us": round(float(options[key]) * 1e6) for key in ("delay", "timeout") if key in options}
+        fields |= {
+            f"{key}_us": round(float(options[key]) * 1e6) for key in ("delay", "timeout") if key in options
+        }
         self._ask(cm.StartWorkflow, workflow_id, options, type=type, input=self._encoded(args), **fields)
 
     def _signal(self, workflow_id: str, name: str, *args: str, **options: str) -> None:
@@ -132,7 +139,11 @@ class Story:
         self._move()
 
     def _complete(self, token: str, workflow_id: str, number: str, value: str = "null") -> None:
-        self._report(cm.CompleteActivity(workflow_id, number=int(number), token=token, result=json.dumps(_value(value)).encode()))
+        self._report(
+            cm.CompleteActivity(
+                workflow_id, number=int(number), token=token, result=json.dumps(_value(value)).encode()
+            )
+        )
 
     def _fail(self, token: str, workflow_id: str, number: str, text: str = "failed") -> None:
         failure = FailureInfo("builtins:RuntimeError", text)
@@ -209,7 +220,9 @@ class Story:
         if state is None:
             yield "none"
             return
-        yield f"{state.run_id} {state.type} {state.status}" + (f" view={state.view.decode()}" if state.view else "")
+        yield f"{state.run_id} {state.type} {state.status}" + (
+            f" view={state.view.decode()}" if state.view else ""
+        )
         if state.reason:
             yield f"  reason: {state.reason}"
 
@@ -310,7 +323,11 @@ def answer(reply: AnyReply) -> str:
         case QueryRaised():
             return f"raised {failure(reply.failure)}"
         case Closed():
-            how = failure(reply.failure) if reply.failure is not None else reply.result.decode() or reply.reason or "-"
+            how = (
+                failure(reply.failure)
+                if reply.failure is not None
+                else reply.result.decode() or reply.reason or "-"
+            )
             return f"closed, {reply.status}: {how}"
         case _:
             return type(reply).__name__
@@ -327,7 +344,12 @@ def in_words(event: ev.AnyEvent) -> str:
             return f"{name} {cut(event.result)}"
         case ev.WorkflowFailed():
             return f"{name} {failure(event.failure)}"
-        case ev.WorkflowCancelled() | ev.WorkflowTerminated() | ev.WorkflowCancelRequested() | ev.WorkflowSuspended():
+        case (
+            ev.WorkflowCancelled()
+            | ev.WorkflowTerminated()
+            | ev.WorkflowCancelRequested()
+            | ev.WorkflowSuspended()
+        ):
             return f"{name} {event.reason}".rstrip()
         case ev.SignalReceived():
             return f"{name} {event.name} {cut(event.input)}"
@@ -337,14 +359,20 @@ def in_words(event: ev.AnyEvent) -> str:
         case ev.ActivityCompleted():
             return f"{name} {event.number} {cut(event.result)}"
         case ev.ActivityAttemptFailed():
-            return f"{name} {event.number} attempt {event.attempt}, next at {seconds(event.retry_at)}: {failure(event.failure)}"
+            return (
+                f"{name} {event.number} attempt {event.attempt}, next at {seconds(event.retry_at)}: "
+                f"{failure(event.failure)}"
+            )
         case ev.ActivityFailed():
             timed_out = ", timed out" if event.timed_out else ""
             return f"{name} {event.number} attempts {event.attempts}{timed_out}: {failure(event.failure)}"
         case ev.ActivityStarted():
             return f"{name} {event.number} attempt {event.attempt} by {event.worker}"
         case ev.ActivityDeclined():
-            return f"{name} {event.number} attempt {event.attempt}, again at {seconds(event.retry_at)}: {event.reason}"
+            return (
+                f"{name} {event.number} attempt {event.attempt}, again at {seconds(event.retry_at)}: "
+                f"{event.reason}"
+            )
         case ev.ActivityRetried():
             return f"{name} {event.number} attempt {event.attempt}"
         case ev.ActivityCancelRequested() | ev.TimerFired() | ev.TimerCancelled():
@@ -364,7 +392,8 @@ def cut(payload: bytes, limit: int = 60) -> str:
 
 
 def run(text: str, evicts: Callable[[], bool] | None = None) -> tuple[str, World]:
-    """A script with what came of each command put in the place of what was expected; and the world as it was left."""
+    """A script with what came of each command put in the place of what was expected; and the world
+    as it was left."""
     story = Story(evicts)
     out: list[str] = []
     lines = iter(text.splitlines())

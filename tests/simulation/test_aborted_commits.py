@@ -1,4 +1,5 @@
-"""A commit that is aborted is done again: nothing is lost, nothing happens twice, and clients notice nothing."""
+"""A commit that is aborted is done again: nothing is lost, nothing happens twice, and clients
+notice nothing."""
 
 from __future__ import annotations
 

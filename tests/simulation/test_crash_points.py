@@ -1,4 +1,5 @@
-"""Every scenario is crashed before and after calls of its ports, started again on what is durable, and must end as if nothing had been.
+"""Every scenario is crashed before and after calls of its ports, started again on what is durable,
+and must end as if nothing had been.
 
 `make test` takes a sample of the points; `SWEEP=full` takes all of them.
 """
@@ -104,7 +105,9 @@ def run(
 ) -> tuple[Play, Faults]:
     """Play a scenario, crashing at some points; perhaps the store's disk is gone each time."""
     faults = Faults(crash_at)
-    world = World(DEPLOYMENTS["first"], SETTINGS, faults.wrap, medium, joins_steps=joins_steps, checks_fold=checks_fold)
+    world = World(
+        DEPLOYMENTS["first"], SETTINGS, faults.wrap, medium, joins_steps=joins_steps, checks_fold=checks_fold
+    )
     faults.is_armed = True
 
     def recover(error: BaseException) -> None:
@@ -149,7 +152,9 @@ def test_without_a_crash_every_invariant_holds(name: str) -> None:
     story, faults = run(name, checks_fold=True)
     check(story)
     assert len(faults.points) > 10
-    assert {"before log.commit", "after log.commit", "before store.apply", "before channel.deliver"} <= set(faults.points)
+    assert {"before log.commit", "after log.commit", "before store.apply", "before channel.deliver"} <= set(
+        faults.points
+    )
 
 
 @pytest.mark.timeout(1800 if IS_FULL else 60)
@@ -200,6 +205,8 @@ def test_a_crash_at_any_call_of_a_port_changes_nothing_in_a_file(name: str, tmp_
             check(story)
             assert outcome(story) == expected
         except Exception as error:
-            raise AssertionError(f"{name!r} crashed at point {point}, {faults.points[point - 1]}: {error}") from error
+            raise AssertionError(
+                f"{name!r} crashed at point {point}, {faults.points[point - 1]}: {error}"
+            ) from error
         finally:
             story.world.close()

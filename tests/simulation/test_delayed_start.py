@@ -1,4 +1,5 @@
-"""What comes before a delayed start is there when the code begins: signals are handled first, in their order."""
+"""What comes before a delayed start is there when the code begins: signals are handled first, in
+their order."""
 
 from __future__ import annotations
 

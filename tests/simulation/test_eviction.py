@@ -1,4 +1,5 @@
-"""A run that was forgotten and brought back is the one it was: histories are the same byte for byte."""
+"""A run that was forgotten and brought back is the one it was: histories are the same byte for
+byte."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ def history_bytes(
 ) -> dict[tuple[str, str], list[bytes]]:
     world = World(DEPLOYMENTS["first"], settings, checks_fold=True, evicts=evicts)
     play(world, SCENARIOS[name])
-    return {key: [encode_event_record(record) for record in records] for key, records in world.histories().items()}
+    return {
+        key: [encode_event_record(record) for record in records] for key, records in world.histories().items()
+    }
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -1,4 +1,5 @@
-"""Whatever authors and clients send: each mistake hits its own run or request, and the engine and everybody else go on."""
+"""Whatever authors and clients send: each mistake hits its own run or request, and the engine and
+everybody else go on."""
 
 from __future__ import annotations
 
@@ -77,7 +78,9 @@ async def plain(value: Any) -> Any:
     return value
 
 
-@activity.defn(timeout=timedelta.max, retry=activity.Retry(give_up_after=timedelta.max, maximum_interval=timedelta.max))
+@activity.defn(
+    timeout=timedelta.max, retry=activity.Retry(give_up_after=timedelta.max, maximum_interval=timedelta.max)
+)
 async def everlasting() -> str:
     if activity.info().attempt == 1:
         raise ConnectionError
@@ -214,7 +217,8 @@ async def odd_options() -> str:
 
 
 REGISTRY = Registry.of(
-    [Hostile, Decoding, Background, sour, long_lasting, long_sleep, odd_text, odd_options], [plain, in_thread, give, everlasting]
+    [Hostile, Decoding, Background, sour, long_lasting, long_sleep, odd_text, odd_options],
+    [plain, in_thread, give, everlasting],
 )
 
 
@@ -284,7 +288,9 @@ def test_whatever_a_query_raises_is_answered(world: World, what: type[BaseExcept
     assert not world.reports
 
 
-@pytest.mark.parametrize("what", [*RAISED, Unmentionable], ids=lambda what: type.__dict__["__name__"].__get__(what))
+@pytest.mark.parametrize(
+    "what", [*RAISED, Unmentionable], ids=lambda what: type.__dict__["__name__"].__get__(what)
+)
 @pytest.mark.parametrize("where", ["argument", "signalled", "asked", "result"])
 def test_whatever_is_raised_while_a_value_is_read_hits_the_one_who_sent_it(
     world: World, where: str, what: type[BaseException]
@@ -296,7 +302,9 @@ def test_whatever_is_raised_while_a_value_is_read_hits_the_one_who_sent_it(
         return
     assert isinstance(started, Accepted)
     if where == "result":
-        assert world.state("w").status in {Status.FAILED, Status.SUSPENDED}, "suspended, if it says that it is no such value"
+        assert world.state("w").status in {Status.FAILED, Status.SUSPENDED}, (
+            "suspended, if it says that it is no such value"
+        )
         return
     if where == "signalled":
         assert isinstance(world.signal("w", "put", {"where": where}), Refused)
@@ -323,7 +331,9 @@ def test_what_would_end_a_program_ends_its_run_even_from_a_callback_that_nobody_
 
 
 @pytest.mark.parametrize("what", RAISED, ids=lambda what: what.__name__)
-def test_what_escapes_where_no_code_can_catch_it_suspends_its_run(world: World, what: type[BaseException]) -> None:
+def test_what_escapes_where_no_code_can_catch_it_suspends_its_run(
+    world: World, what: type[BaseException]
+) -> None:
     world.start_workflow("w", "sour")
     Raiser.where, Raiser.what = "cancel", what
     request_id = world.ask(cm.CancelWorkflow, "w")
@@ -333,7 +343,9 @@ def test_what_escapes_where_no_code_can_catch_it_suspends_its_run(world: World, 
     assert what.__name__ in world.state("w").reason
 
 
-@pytest.mark.parametrize("fields", [{"delay_us": HUGE}, {"timeout_us": HUGE}, {"delay_us": -HUGE}, {"timeout_us": -1}], ids=str)
+@pytest.mark.parametrize(
+    "fields", [{"delay_us": HUGE}, {"timeout_us": HUGE}, {"delay_us": -HUGE}, {"timeout_us": -1}], ids=str
+)
 def test_a_start_with_times_out_of_this_world_is_refused(world: World, fields: dict[str, int]) -> None:
     reply = world.start_workflow("w", "Hostile", **fields)
     assert isinstance(reply, Refused)
@@ -385,7 +397,15 @@ def test_a_workflow_type_that_is_no_unicode_is_unknown(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"{", b"\xff", b"[" * 50_000, b"[1e999]", b'["' + SURROGATE.encode("utf-8", "surrogatepass") + b'"]']
+    "payload",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[" * 50_000,
+        b"[1e999]",
+        b'["' + SURROGATE.encode("utf-8", "surrogatepass") + b'"]',
+    ],
 )
 def test_arguments_that_are_no_json_are_refused(world: World, payload: bytes) -> None:
     request_id = world.ask(cm.StartWorkflow, "w", type="odd_text", input=payload)

@@ -1,4 +1,5 @@
-"""Whatever order signals, results, timers, cancellations and crashes come in: it replays alike, and every invariant holds."""
+"""Whatever order signals, results, timers, cancellations and crashes come in: it replays alike, and
+every invariant holds."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ MOVES = st.one_of(
     st.tuples(st.sampled_from(["complete", "fail", "fail for good", "repeat"]), st.just(""), NUMBERS),
     st.tuples(st.sampled_from(["pass", "pass", "step back"]), st.just(""), NUMBERS),
     st.tuples(
-        st.sampled_from(["together", "cancel", "end", "evict", "crash", "abort", "undeploy", "deploy"]), st.just(""), st.just(0)
+        st.sampled_from(["together", "cancel", "end", "evict", "crash", "abort", "undeploy", "deploy"]),
+        st.just(""),
+        st.just(0),
     ),
 )
 WITHOUT_CODE = Registry.of([], [charge, refund, say, note])
@@ -120,14 +123,19 @@ def test_any_interleaving_replays_alike_and_ends(moves: list[tuple[str, str, int
     world.engine.runs.clear()
     assert story_of(world) == before, "the code came back as another"
     records = juggling.end()
-    check_everything({("w", records[0].run_id): records}, world.store_port, REGISTRY.workflows, world.payloads)
+    check_everything(
+        {("w", records[0].run_id): records}, world.store_port, REGISTRY.workflows, world.payloads
+    )
     assert world.state("w").status in {Status.COMPLETED, Status.CANCELLED}, "I9"
-    expected = ("unknown workflow type", "this machine's clock")  # the moves take types away and turn the clock back
+    # the moves take types away and turn the clock back
+    expected = ("unknown workflow type", "this machine's clock")
     assert [report for report in world.reports if not any(words in report for words in expected)] == []
 
 
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(MOVES.filter(lambda move: move[0] not in {"crash", "abort", "deploy", "undeploy"}), max_size=40))
+@given(
+    st.lists(MOVES.filter(lambda move: move[0] not in {"crash", "abort", "deploy", "undeploy"}), max_size=40)
+)
 def test_any_interleaving_gives_the_same_history_when_every_run_is_evicted_after_every_batch(
     moves: list[tuple[str, str, int]],
 ) -> None:

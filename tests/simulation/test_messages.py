@@ -1,4 +1,5 @@
-"""Commands that workflows send each other, and answers that outlive a batch: on memory and in a file, by a toy machine."""
+"""Commands that workflows send each other, and answers that outlive a batch: on memory and in a
+file, by a toy machine."""
 
 from __future__ import annotations
 
@@ -170,7 +171,9 @@ def test_an_aborted_batch_that_closes_a_run_answers_once(world: World, disk: Dis
     assert got(world, "a") == ["completed"]
 
 
-@pytest.mark.parametrize(("end", "said"), [(cm.TerminateWorkflow, "terminated"), (cm.CancelWorkflow, "cancelled")])
+@pytest.mark.parametrize(
+    ("end", "said"), [(cm.TerminateWorkflow, "terminated"), (cm.CancelWorkflow, "cancelled")]
+)
 def test_every_end_is_told(world: World, end: Any, said: str) -> None:
     send(world, "a", ["await", "b"], ["await", "b"])
     world.ask(end, "b", reason="enough")
@@ -198,9 +201,17 @@ def test_a_workflow_that_waits_for_itself_hears_nothing_and_harms_nobody(world: 
 
 
 @pytest.mark.parametrize(
-    "reply_to", ["workflow:novel/run-1/1/a", "workflow:novel/run-1/1/" + "x" * 300, "workflow:", "workflow:toy/r/1/\ud800"]
+    "reply_to",
+    [
+        "workflow:novel/run-1/1/a",
+        "workflow:novel/run-1/1/" + "x" * 300,
+        "workflow:",
+        "workflow:toy/r/1/\ud800",
+    ],
 )
-def test_an_answer_that_nothing_here_takes_is_a_dead_letter_and_stops_no_other(world: World, reply_to: str) -> None:
+def test_an_answer_that_nothing_here_takes_is_a_dead_letter_and_stops_no_other(
+    world: World, reply_to: str
+) -> None:
     world.log.submit(
         [
             cm.StartWorkflow("c", type="Relay", request_id="r1", reply_to=reply_to),
@@ -244,5 +255,12 @@ def test_a_client_and_a_workflow_wait_for_the_same_run(world: World) -> None:
 def test_the_scenario_of_the_sweeps_is_about_messages_that_arrive() -> None:
     story = play(World(DEPLOYMENTS["first"]), SCENARIOS["messages between workflows"])
     results = {workflow_id: story.world.value(workflow_id) for workflow_id in "abcd"}
-    assert results == {"a": [3, "Refused", 7, "completed", "completed"], "b": [1, 5, 8], "c": [2, "completed"], "d": [6]}
-    assert len(story.world.medium.letters) == 3, "for a workflow that is not there, and for two that have just closed"
+    assert results == {
+        "a": [3, "Refused", 7, "completed", "completed"],
+        "b": [1, 5, 8],
+        "c": [2, "completed"],
+        "d": [6],
+    }
+    assert len(story.world.medium.letters) == 3, (
+        "for a workflow that is not there, and for two that have just closed"
+    )

@@ -36,7 +36,9 @@ def test_runs_of_a_partition_that_is_gained_go_on() -> None:
 
 @pytest.mark.parametrize("joins_steps", [True, False], ids=["steps-join", "steps-do-not-join"])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_partition_that_goes_and_comes_back_between_actions_changes_nothing(name: str, joins_steps: bool) -> None:
+def test_a_partition_that_goes_and_comes_back_between_actions_changes_nothing(
+    name: str, joins_steps: bool
+) -> None:
     world = World(DEPLOYMENTS["first"], joins_steps=joins_steps, checks_fold=True)
     story = Play(world, SCENARIOS[name])
     while not story.is_over:

@@ -1,4 +1,5 @@
-"""A store that was restored from events alone has no views (docs/decisions.md); what is told of a run still has its last one."""
+"""A store that was restored from events alone has no views (docs/decisions.md); what is told of a
+run still has its last one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""After a start, open runs are replayed ahead of need: those that diverge are suspended now, and nobody else waits for that."""
+"""After a start, open runs are replayed ahead of need: those that diverge are suspended now, and
+nobody else waits for that."""
 
 from __future__ import annotations
 
@@ -127,7 +128,9 @@ class Store:
 
     def running(self, partition: int, after: Any, limit: int) -> tuple[list[tuple[str, str]], Any]:
         begin = after or 0
-        page = [(f"{partition}-{number}", "run") for number in range(len(self.lengths[partition]))][begin : begin + limit]
+        page = [(f"{partition}-{number}", "run") for number in range(len(self.lengths[partition]))][
+            begin : begin + limit
+        ]
         return page, begin + limit if len(page) == limit else None
 
     def events(self, workflow_id: str, run_id: str) -> list[Any]:

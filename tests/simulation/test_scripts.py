@@ -1,4 +1,5 @@
-"""The scripts in `scripts/`, each a story that ends as it is written. `UPDATE_SCRIPTS=1` writes what came of it instead."""
+"""The scripts in `scripts/`, each a story that ends as it is written. `UPDATE_SCRIPTS=1` writes
+what came of it instead."""
 
 from __future__ import annotations
 

@@ -187,10 +187,17 @@ def test_readers_are_told_of_what_a_run_waits_for_though_nothing_else_has_change
 
 def test_readers_are_told_why_a_view_cannot_be_taken_and_when_it_can_again(world: World) -> None:
     world.start_workflow("s", "Shown")
-    for text, reason in [("broken one", "ValueError: broken one"), ("broken two", "ValueError: broken two"), ("", "")]:
+    for text, reason in [
+        ("broken one", "ValueError: broken one"),
+        ("broken two", "ValueError: broken two"),
+        ("", ""),
+    ]:
         world.signal("s", "put", text)
         state = world.state("s")
-        assert (state.view, state.reason.removeprefix("the view could not be taken: ")) == (b'"whole"', reason)
+        assert (state.view, state.reason.removeprefix("the view could not be taken: ")) == (
+            b'"whole"',
+            reason,
+        )
 
 
 def test_a_view_that_cannot_be_taken_still_says_why_after_a_restart(world: World) -> None:
@@ -403,7 +410,11 @@ def test_a_run_is_suspended_once_for_each_reason(world: World) -> None:
     world.start_workflow("w", "Waiting")
     world.signal("w", "put", "sleep")
     reasons: list[str] = []
-    for registry in (Registry.of([Shown], [charge]), Registry.of([], [charge]), Registry.of([Changed], [charge])):
+    for registry in (
+        Registry.of([Shown], [charge]),
+        Registry.of([], [charge]),
+        Registry.of([Changed], [charge]),
+    ):
         world.deploy(registry)
         world.settle()
         for _ in range(2):

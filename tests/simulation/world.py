@@ -1,6 +1,8 @@
-"""A whole platform in one thread, with its own clock and dice: the same script gives the same history, always.
+"""A whole platform in one thread, with its own clock and dice: the same script gives the same
+history, always.
 
-Activities and steps run between batches, in the order of their dispatch. `crash` forgets everything but the medium.
+Activities and steps run between batches, in the order of their dispatch. `crash` forgets everything
+but the medium.
 """
 
 from __future__ import annotations
@@ -137,9 +139,11 @@ class World:
     Args:
         registry: what is served.
         settings: of the engine.
-        wrap: put around the log and the store, given their names (to inject faults); by default nothing.
+        wrap: put around the log and the store, given their names (to inject faults); by default
+            nothing.
         medium: by default memory.
-        joins_steps: a step ends in the batch that starts it; else between batches, like an activity.
+        joins_steps: a step ends in the batch that starts it; else between batches, like an
+            activity.
         checks_fold: after each batch the cached runs are compared with the fold of their histories.
         evicts: asked after each batch whether all runs are to be forgotten.
 
@@ -308,7 +312,8 @@ class World:
         return self.ask(cm.SignalWorkflow, workflow_id, name=name, input=self.encoded(args), **fields)
 
     def encoded(self, args: Collection[Any]) -> bytes:
-        """Arguments as a client of another language would encode them: without a look at what is allowed."""
+        """Arguments as a client of another language would encode them: without a look at what is
+        allowed."""
         from perdure.codec.values import to_json
 
         return to_json(list(args))
@@ -387,7 +392,11 @@ class World:
             if not task.queue:
                 return unknown_step(task)
             return cm.DeclineActivity(
-                task.workflow_id, task.run_id, number=task.number, token=task.token, reason=f"nobody knows {task.name!r}"
+                task.workflow_id,
+                task.run_id,
+                number=task.number,
+                token=task.token,
+                reason=f"nobody knows {task.name!r}",
             )
         return run_attempt(self.attempts, task)
 

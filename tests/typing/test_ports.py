@@ -36,7 +36,15 @@ def bad_lines(checker: str) -> Lines:
 
 
 def run_mypy(tmp_path: Path) -> Findings:
-    command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--no-error-summary", *map(str, PORTS)]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file",
+        "pyproject.toml",
+        "--no-error-summary",
+        *map(str, PORTS),
+    ]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert not output.stderr, output.stderr
     findings: Findings = defaultdict(list)
@@ -54,7 +62,16 @@ def run_pyright(tmp_path: Path) -> Findings:
         "extraPaths": [str(ROOT / "platform"), str(ROOT / "workers")],
     }
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pyright",
+        "--outputjson",
+        "--pythonpath",
+        sys.executable,
+        "-p",
+        str(tmp_path),
+    ]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     findings: Findings = defaultdict(list)
     for found in json.loads(output.stdout)["generalDiagnostics"]:
@@ -64,7 +81,9 @@ def run_pyright(tmp_path: Path) -> Findings:
 
 
 @pytest.mark.parametrize(("checker", "run"), [("mypy", run_mypy), ("pyright", run_pyright)])
-def test_exactly_the_bad_lines_are_rejected(checker: str, run: Callable[[Path], Findings], tmp_path: Path) -> None:
+def test_exactly_the_bad_lines_are_rejected(
+    checker: str, run: Callable[[Path], Findings], tmp_path: Path
+) -> None:
     findings = run(tmp_path)
     wanted = bad_lines(checker)
     assert len(wanted) > 40

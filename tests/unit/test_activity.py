@@ -62,7 +62,8 @@ class Counter:
 
 
 class RecordingLoop(asyncio.SelectorEventLoop, WorkflowLoop, WorkflowRuntime):
-    """A run as far as activities can tell: what is scheduled is noted, and answered with its arguments."""
+    """A run as far as activities can tell: what is scheduled is noted, and answered with its
+    arguments."""
 
     reads_only = False
 
@@ -79,7 +80,11 @@ class RecordingLoop(asyncio.SelectorEventLoop, WorkflowLoop, WorkflowRuntime):
         self.scheduled: list[tuple[ActivitySpec, tuple[Any, ...], Mapping[str, Any], ActivityOptions]] = []
 
     def schedule_activity(
-        self, activity: ActivitySpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
+        self,
+        activity: ActivitySpec,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: ActivityOptions,
     ) -> Awaitable[Any]:
         self.scheduled.append((activity, args, kwargs, options))
         answer: asyncio.Future[Any] = self.create_future()
@@ -124,7 +129,9 @@ def test_a_method_called_on_the_class_outside_workflows_is_refused() -> None:
 
 
 def test_an_activity_called_inside_another_is_refused_with_advice() -> None:
-    with pytest.raises(UsageError, match=r"test_activity\.py:\d+: .*'join' is called inside another activity.*join\.fn"):
+    with pytest.raises(
+        UsageError, match=r"test_activity\.py:\d+: .*'join' is called inside another activity.*join\.fn"
+    ):
         asyncio.run(calls_another())
 
 
@@ -151,7 +158,10 @@ def test_in_a_workflow_a_method_is_scheduled_without_self(loop: RecordingLoop) -
         await Counter(10).add(2)
 
     loop.run_until_complete(code())
-    assert [(called, args) for called, args, _, _ in loop.scheduled] == [(Counter.add, (1,)), (Counter.add, (2,))]
+    assert [(called, args) for called, args, _, _ in loop.scheduled] == [
+        (Counter.add, (1,)),
+        (Counter.add, (2,)),
+    ]
 
 
 def test_options_of_a_call_are_those_it_is_scheduled_with(loop: RecordingLoop) -> None:
@@ -207,7 +217,9 @@ async def by_as_completed() -> Any:
 
 
 @pytest.mark.parametrize("code", [by_task, by_gather, by_group, by_wait_for, by_shield, by_as_completed])
-def test_asyncio_takes_a_call_for_a_coroutine(code: Callable[[], Coroutine[Any, Any, Any]], loop: RecordingLoop) -> None:
+def test_asyncio_takes_a_call_for_a_coroutine(
+    code: Callable[[], Coroutine[Any, Any, Any]], loop: RecordingLoop
+) -> None:
     assert loop.run_until_complete(code()) == ("a", "b")
 
 
@@ -372,7 +384,13 @@ def test_a_fake_within_a_fake_gives_way_to_the_outer_one_also_after_an_error() -
 
 
 def test_an_activity_knows_what_its_author_wrote() -> None:
-    assert (join.name, join.is_local, join.is_async, join.owner, join.returns) == ("join", False, True, None, str)
+    assert (join.name, join.is_local, join.is_async, join.owner, join.returns) == (
+        "join",
+        False,
+        True,
+        None,
+        str,
+    )
     assert (key.name, key.is_local, key.is_async, key.defaults.queue) == ("key", True, False, "")
     assert (Counter.add.name, Counter.add.owner, Counter.add.attribute) == ("Counter.add", Counter, "add")
     assert (Counter.subtract.name, Counter.subtract.attribute) == ("minus", "subtract")
@@ -454,7 +472,10 @@ A_QUEUE: Any = {"queue": "q"}
         (lambda: activity.defn(timeout="0s")(valid), "timeout must be positive"),
         (lambda: activity.defn(timeout="soon")(valid), "cannot read the duration 'soon'"),
         (lambda: activity.defn(queue="x" * 300)(valid), "the queue is 300 bytes long"),
-        (lambda: activity.defn(**AN_UNKNOWN_OPTION)(valid), "unknown option 'local'; known: name, timeout, retry, queue"),
+        (
+            lambda: activity.defn(**AN_UNKNOWN_OPTION)(valid),
+            "unknown option 'local'; known: name, timeout, retry, queue",
+        ),
         (lambda: activity.step(**A_QUEUE)(valid), "unknown option 'queue'; known: name, timeout, retry"),
         (lambda: key.options(queue="q"), "has no queue"),
         (lambda: join.options(idempotency_key=3), "idempotency_key must be text"),  # type: ignore[arg-type]
@@ -497,7 +518,9 @@ def test_intervals_are_capped_at_a_hundred_times_the_first_by_default() -> None:
 
 
 def test_intervals_that_stay_the_same_are_a_retry() -> None:
-    assert join.options(retry=activity.Retry(first_interval="2s", coefficient=1)).defaults.retry.coefficient == 1
+    assert (
+        join.options(retry=activity.Retry(first_interval="2s", coefficient=1)).defaults.retry.coefficient == 1
+    )
 
 
 def test_an_activity_known_by_name_is_scheduled_by_it(loop: RecordingLoop) -> None:

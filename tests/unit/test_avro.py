@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 
 from perdure import schemas
 from perdure.adapters.rocksdb.values import of_topic
-from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS, WIRES, Wire
+from perdure.codec.avro import (
+    CANCELLATIONS,
+    COMMANDS,
+    DEAD_LETTERS,
+    EVENTS,
+    REPLIES,
+    STATE,
+    TASKS,
+    WIRES,
+    Wire,
+)
 from perdure.codec.avro_compiler import Compiler
 from perdure.codec.frames import FRAMED, frame
 from perdure.errors import UndecodableRecord
@@ -48,7 +58,9 @@ def values_of(annotation: Any, depth: int = 2) -> st.SearchStrategy[Any]:
         return st.sampled_from(list(annotation))
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         hints = typing.get_type_hints(annotation)
-        return st.builds(annotation, **{field: values_of(hints[field], depth) for field in annotation.__struct_fields__})
+        return st.builds(
+            annotation, **{field: values_of(hints[field], depth) for field in annotation.__struct_fields__}
+        )
     if typing.get_origin(annotation) is typing.Literal:
         return st.sampled_from(arguments)
     if typing.get_origin(annotation) in (list, tuple):
@@ -100,7 +112,14 @@ def test_damaged_bytes_are_undecodable_or_another_record_and_nothing_else(
     good = wire.encode(value)
     at = data.draw(st.integers(0, len(good)))
     bad = data.draw(
-        st.sampled_from([good[:at], good + b"\0", good[:at] + b"\xff" + good[at + 1 :], good[:at] + b"\x80" * 12 + good[at:]])
+        st.sampled_from(
+            [
+                good[:at],
+                good + b"\0",
+                good[:at] + b"\xff" + good[at + 1 :],
+                good[:at] + b"\x80" * 12 + good[at:],
+            ]
+        )
     )
     with contextlib.suppress(UndecodableRecord):
         back = wire.decode(bad, wire.header[1])
@@ -164,13 +183,17 @@ def test_a_struct_that_its_schema_does_not_describe_is_refused_at_once() -> None
 def test_old_bytes_are_read_with_a_new_schema(record: tuple[Wire[Any], Any]) -> None:
     wire, value = record
     newer = without_logical_types(evolved(wire.schema.parsed()))
-    read = FASTAVRO.schemaless_reader(io.BytesIO(wire.encode(value)), without_logical_types(wire.schema.parsed()), newer)
+    read = FASTAVRO.schemaless_reader(
+        io.BytesIO(wire.encode(value)), without_logical_types(wire.schema.parsed()), newer
+    )
     assert "added in 2" in json.dumps(read, default=repr)
 
 
 @given(RECORDS)
 @settings(max_examples=75, deadline=None)
-def test_new_bytes_are_read_with_the_old_schema_once_the_new_one_is_learned(record: tuple[Wire[Any], Any]) -> None:
+def test_new_bytes_are_read_with_the_old_schema_once_the_new_one_is_learned(
+    record: tuple[Wire[Any], Any],
+) -> None:
     wire, value = record
     newer = evolved(wire.schema.parsed())
     new_bytes = io.BytesIO()
@@ -192,14 +215,18 @@ def test_a_kind_that_only_the_newer_schema_has_is_undecodable() -> None:
 
 
 def evolved(schema: Any) -> Any:
-    """What the next version may look like: a field more in every record, a kind more in every union of kinds."""
+    """What the next version may look like: a field more in every record, a kind more in every union
+    of kinds."""
     match schema:
         case [*branches] if "null" not in branches:
             future = {"type": "record", "name": "OfTheFuture", "fields": [{"name": "depth", "type": "long"}]}
             return [*(evolved(branch) for branch in branches), future]
         case {"type": "record", "fields": fields}:
             more = {"name": "of_version_2", "type": "string", "default": "added in 2"}
-            return {**schema, "fields": [*({**field, "type": evolved(field["type"])} for field in fields), more]}
+            return {
+                **schema,
+                "fields": [*({**field, "type": evolved(field["type"])} for field in fields), more],
+            }
         case {"items": items}:
             return {**schema, "items": evolved(items)}
         case [*branches]:
@@ -226,14 +253,19 @@ def named(wire: Wire[Any], value: Any) -> Any:
         kind = type(value).__name__
         is_shared = kind in {"FailureInfo", "ActivityOptions", "RetryPolicy"}
         namespace = "perdure" if is_shared else f"perdure.{wire.schema.name.replace('-', '_')}"
-        return {"-type": f"{namespace}.{kind}", **{name: named(wire, getattr(value, name)) for name in value.__struct_fields__}}
+        return {
+            "-type": f"{namespace}.{kind}",
+            **{name: named(wire, getattr(value, name)) for name in value.__struct_fields__},
+        }
     if isinstance(value, (list, tuple)):
         return [named(wire, each) for each in cast("list[Any]", value)]
     return value
 
 
 def without_logical_types(schema: Any) -> Any:
-    return json.loads(json.dumps(schema).replace('{"type": "long", "logicalType": "timestamp-micros"}', '"long"'))
+    return json.loads(
+        json.dumps(schema).replace('{"type": "long", "logicalType": "timestamp-micros"}', '"long"')
+    )
 
 
 def test_the_wires_are_those_of_the_topics() -> None:
@@ -249,7 +281,10 @@ def test_the_wires_are_those_of_the_topics() -> None:
 def test_a_framed_record_reads_as_the_same_value_whatever_its_id() -> None:
     value = SignalWorkflow("w", name="paid", request_id="r")
     for schema_id in (1, 70_000, 2**31 - 1):
-        assert COMMANDS.decode(frame(schema_id) + COMMANDS.encode(value), COMMANDS.schema.header + FRAMED) == value
+        assert (
+            COMMANDS.decode(frame(schema_id) + COMMANDS.encode(value), COMMANDS.schema.header + FRAMED)
+            == value
+        )
     assert frame(258) == b"\0\0\0\1\2"
     assert COMMANDS.knows(COMMANDS.schema.header + FRAMED)
 
@@ -257,7 +292,9 @@ def test_a_framed_record_reads_as_the_same_value_whatever_its_id() -> None:
 def test_a_framed_record_of_another_version_is_resolved_as_without_a_frame() -> None:
     wire: Wire[AnyCommand] = Wire("commands", *typing.get_args(AnyCommand))
     wire.learn(b"commands/2/feed", wire.schema.text)
-    assert wire.decode(frame(9) + wire.encode(FireTimer("w", number=1)), b"commands/2/feed/confluent") == FireTimer("w", number=1)
+    assert wire.decode(
+        frame(9) + wire.encode(FireTimer("w", number=1)), b"commands/2/feed/confluent"
+    ) == FireTimer("w", number=1)
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0\0\1", b"\1\0\0\0\1", frame(1)])
@@ -267,7 +304,9 @@ def test_a_header_that_promises_a_frame_and_a_record_without_one_are_undecodable
 
 
 def test_a_framed_event_is_stored_as_one_without_a_frame() -> None:
-    assert of_topic(frame(7) + b"avro", EVENTS.schema.header + FRAMED) == of_topic(b"avro", EVENTS.schema.header)
+    assert of_topic(frame(7) + b"avro", EVENTS.schema.header + FRAMED) == of_topic(
+        b"avro", EVENTS.schema.header
+    )
 
 
 def test_events_that_the_first_version_wrote_are_read() -> None:

@@ -45,7 +45,8 @@ def test_what_is_ready_does_not_count_as_more() -> None:
 
 
 def test_waits_of_any_length_end_while_others_submit() -> None:
-    """Two threads submit as fast as they can; the waits are as short as the engine's, and shorter than a turn of the processor."""
+    """Two threads submit as fast as they can; the waits are as short as the engine's, and shorter
+    than a turn of the processor."""
     channel, sent = Channel(), commands(MANY)
 
     def submit(mine: list[AnyCommand]) -> None:

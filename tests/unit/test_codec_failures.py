@@ -119,7 +119,10 @@ def again(error: BaseException) -> Any:
 # ---- failures arrive as themselves
 
 
-@given(st.text(st.characters(codec="utf-8")), st.none() | st.builds(Money, st.decimals(allow_nan=False, allow_infinity=False)))
+@given(
+    st.text(st.characters(codec="utf-8")),
+    st.none() | st.builds(Money, st.decimals(allow_nan=False, allow_infinity=False)),
+)
 def test_the_fields_of_a_failure_come_back(reason: str, asked: Money | None) -> None:
     error = again(UnluckyCard(reason, asked))
     assert type(error) is UnluckyCard
@@ -236,7 +239,12 @@ def test_built_in_exceptions_come_back(made: BaseException) -> None:
 
 def test_what_built_in_exceptions_keep_outside_their_arguments_comes_back() -> None:
     missing = again(FileNotFoundError(2, "No such file or directory", "a.txt", None, "b.txt"))
-    assert (type(missing), missing.errno, missing.filename, missing.filename2) == (FileNotFoundError, 2, "a.txt", "b.txt")
+    assert (type(missing), missing.errno, missing.filename, missing.filename2) == (
+        FileNotFoundError,
+        2,
+        "a.txt",
+        "b.txt",
+    )
     assert again(PermissionError(13, "denied", Path("x"))).filename == Path("x")
     assert again(OSError(2, "gone", "caf\udce9")).filename == "caf\udce9"
     unimported = again(ImportError("no", name="n", path="/p"))
@@ -251,7 +259,12 @@ def test_exceptions_of_the_standard_library_come_back() -> None:
     with pytest.raises(json.JSONDecodeError) as caught:
         json.loads("{")
     error = again(caught.value)
-    assert (type(error), str(error), error.pos, error.doc) == (json.JSONDecodeError, str(caught.value), caught.value.pos, "{")
+    assert (type(error), str(error), error.pos, error.doc) == (
+        json.JSONDecodeError,
+        str(caught.value),
+        caught.value.pos,
+        "{",
+    )
     called = again(subprocess.CalledProcessError(2, ["a", "b"], b"out", b"err"))
     assert (called.returncode, called.cmd, called.output, called.stderr) == (2, ["a", "b"], b"out", b"err")
     assert type(again(asyncio.QueueEmpty())) is asyncio.QueueEmpty
@@ -263,7 +276,10 @@ def test_exceptions_of_other_libraries_are_remote_and_keep_their_notes() -> None
     caught.value.add_note("while the order was read")
     error = again(caught.value)
     assert isinstance(error, RemoteException)
-    assert (error.type_name.endswith("ValidationError"), error.__notes__[0]) == (True, "while the order was read")
+    assert (error.type_name.endswith("ValidationError"), error.__notes__[0]) == (
+        True,
+        "while the order was read",
+    )
     assert str(caught.value) in str(error)
 
 
@@ -374,8 +390,12 @@ def test_a_failure_that_fits_is_not_cut() -> None:
 @given(st.integers(1024, 9000), st.lists(st.integers(0, 4000), min_size=6, max_size=6), st.text(max_size=5))
 def test_a_failure_is_cut_to_any_limit(limit: int, sizes: list[int], text: str) -> None:
     parts = [(text or "x") * size for size in sizes]
-    inner = FailureInfo("a:B", parts[0], parts[1].encode(), traceback=parts[2], notes=(parts[3],), bases=(parts[4],))
-    info = FailureInfo("a:C", parts[5], cause=inner, exceptions=(inner, inner, msgspec.structs.replace(inner, cause=inner)))
+    inner = FailureInfo(
+        "a:B", parts[0], parts[1].encode(), traceback=parts[2], notes=(parts[3],), bases=(parts[4],)
+    )
+    info = FailureInfo(
+        "a:C", parts[5], cause=inner, exceptions=(inner, inner, msgspec.structs.replace(inner, cause=inner))
+    )
     cut = bounded(info, limit)
     assert size_of(cut) <= limit
     assert len(msgspec.msgpack.encode(cut)) <= size_of(cut)
@@ -494,7 +514,10 @@ def test_a_group_with_a_failure_in_it_is_final() -> None:
 
 
 def test_a_group_asks_for_the_longest_delay_of_its_members() -> None:
-    assert recorded(ExceptionGroup("a", [RetryAfter("1s"), RetryAfter("2s"), ValueError()])).retry_after_us == 2_000_000
+    assert (
+        recorded(ExceptionGroup("a", [RetryAfter("1s"), RetryAfter("2s"), ValueError()])).retry_after_us
+        == 2_000_000
+    )
 
 
 def test_of_a_large_group_the_first_members_come_back_and_a_note_counts_the_others() -> None:

@@ -220,7 +220,11 @@ def test_the_argument_is_named_that_would_change() -> None:
     def buy(items: list[Base], note: Any = None, *, rest: Any = None) -> None: ...
 
     cases: list[tuple[Any, Any, str]] = [
-        (([Special("x")],), {}, r"activity 'buy': argument 'items' is of type .*Special, its annotation says .*Base, at \[0\]"),
+        (
+            ([Special("x")],),
+            {},
+            r"activity 'buy': argument 'items' is of type .*Special, its annotation says .*Base, at \[0\]",
+        ),
         (([], (1,)), {}, "argument 'note' is of type tuple"),
         (([],), {"rest": {1: 1}}, "argument 'rest' has the key 1"),
         ((["x"],), {}, "argument 'items' expected object, got str"),
@@ -240,7 +244,9 @@ def test_an_annotation_that_has_no_hash_is_checked_like_others() -> None:
 
 
 def test_where_the_annotation_is_not_known_only_what_json_cannot_show_is_refused() -> None:
-    assert payloads.encode([Base("x"), (1,), {Level.LOW: UUID(int=1)}], what="it").startswith(b'[{"name":"x"},[1],{"1":"0000')
+    assert payloads.encode([Base("x"), (1,), {Level.LOW: UUID(int=1)}], what="it").startswith(
+        b'[{"name":"x"},[1],{"1":"0000'
+    )
     for value in ({1: "a", "1": "b"}, [NO_NUMBER], {"a": Bag(maybe=NO_NUMBER)}):
         with pytest.raises(PayloadError):
             payloads.encode(value, UNKNOWN, what="it")
@@ -303,7 +309,10 @@ def depth_of(text: bytes) -> int:
 
 
 STRANGE = st.text(st.sampled_from('[]{}"\\a, :'), max_size=6)
-JSON = st.recursive(STRANGE | st.none(), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(STRANGE, inner, max_size=3))
+JSON = st.recursive(
+    STRANGE | st.none(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(STRANGE, inner, max_size=3),
+)
 
 
 @given(JSON, st.integers(0, 2 * DEPTH), st.integers(0, 200))
@@ -400,7 +409,9 @@ def test_any_value_by_any_annotation_comes_back_or_is_refused(annotation: Any, v
 
 @given(st.data(), st.sampled_from(COME_BACK + [each[:2] for each in REFUSED]), any_annotation(1))
 @settings(max_examples=100, deadline=None)
-def test_pairs_that_nearly_fit_come_back_or_are_refused(data: st.DataObject, pair: tuple[Any, Any], other: Any) -> None:
+def test_pairs_that_nearly_fit_come_back_or_are_refused(
+    data: st.DataObject, pair: tuple[Any, Any], other: Any
+) -> None:
     annotation, value = pair
     wrapped, inside = data.draw(
         st.sampled_from([(LIST[annotation], [value]), (annotation | other if annotation is not other else other, value), (other, value), (TUPLE[annotation], (value,))])
@@ -418,7 +429,11 @@ def came_back_or_refused(annotation: Any, value: Any) -> None:
         return
     back = payloads.decode(payload, annotation, what="it")
     change = difference(value, back)
-    assert change is None or "int and would come back as of type float" in change.fault, (annotation, value, back)
+    assert change is None or "int and would come back as of type float" in change.fault, (
+        annotation,
+        value,
+        back,
+    )
 
 
 OrderId = NewType("OrderId", str)
@@ -445,7 +460,9 @@ def test_a_value_of_an_exact_type_passes_the_check_in_full(annotation: Any, valu
 
 @given(st.lists(st.tuples(any_annotation(1), VALUES), max_size=4))
 @settings(max_examples=100, deadline=None)
-def test_the_check_of_a_call_accepts_what_the_checks_of_its_arguments_accept(pairs: list[tuple[Any, Any]]) -> None:
+def test_the_check_of_a_call_accepts_what_the_checks_of_its_arguments_accept(
+    pairs: list[tuple[Any, Any]],
+) -> None:
     def raises(check: Callable[[Any], object], value: Any) -> bool:
         try:
             check(value)
@@ -454,11 +471,15 @@ def test_the_check_of_a_call_accepts_what_the_checks_of_its_arguments_accept(pai
         return False
 
     call = check_of_call([(exact_types(annotation), check_for(annotation)) for annotation, _ in pairs])
-    assert raises(call, [value for _, value in pairs]) == any(raises(check_for(annotation), value) for annotation, value in pairs)
+    assert raises(call, [value for _, value in pairs]) == any(
+        raises(check_for(annotation), value) for annotation, value in pairs
+    )
 
 
 @pytest.mark.parametrize("arguments", [(), (1,), (1, 2, 3)])
-def test_the_check_of_a_call_takes_exactly_as_many_arguments_as_there_are_parameters(arguments: tuple[int, ...]) -> None:
+def test_the_check_of_a_call_takes_exactly_as_many_arguments_as_there_are_parameters(
+    arguments: tuple[int, ...],
+) -> None:
     call = check_of_call([(frozenset({int}), exactly(int))] * 2)
     with pytest.raises(ValueError, match="unpack"):
         call(arguments)
@@ -542,7 +563,15 @@ class Rounding(pydantic.BaseModel):
     ("annotation", "value"),
     [
         (Aliased, Aliased.model_validate({"amountInCents": 5, "r": 3})),
-        (Strict, Strict(at=datetime(2026, 1, 1, tzinfo=UTC), ids={UUID(int=1)}, pair=(1, Decimal("1.10")), colour=Colour.RED)),
+        (
+            Strict,
+            Strict(
+                at=datetime(2026, 1, 1, tzinfo=UTC),
+                ids={UUID(int=1)},
+                pair=(1, Decimal("1.10")),
+                colour=Colour.RED,
+            ),
+        ),
         (Owner, Owner(pet=Dog())),
         (Ids, Ids({"a": UUID(int=1)})),
         (Page[int], Page[int](items=[1])),
@@ -562,15 +591,25 @@ def test_a_pydantic_model_comes_back_equal(annotation: Any, value: Any) -> None:
 @pytest.mark.parametrize(
     ("annotation", "value", "message"),
     [
-        (WithSecret, WithSecret(user="u", key=pydantic.SecretStr("k")), r"is a secret, which would be recorded.* at \.key"),
-        (WithSecret, WithSecret(user="u", key=pydantic.SecretStr(""), raw=pydantic.SecretBytes(b"k")), r"at \.raw"),
+        (
+            WithSecret,
+            WithSecret(user="u", key=pydantic.SecretStr("k")),
+            r"is a secret, which would be recorded.* at \.key",
+        ),
+        (
+            WithSecret,
+            WithSecret(user="u", key=pydantic.SecretStr(""), raw=pydantic.SecretBytes(b"k")),
+            r"at \.raw",
+        ),
         (list[WithSecret], [WithSecret(user="u", key=pydantic.SecretStr("k"))], r"at \[0\]\.key"),
         (Excluding, Excluding(kept=1, left=2), r"at \.left"),
         (Private, Private(shown=1).hide(3), "private attributes"),
         (Rounding, Rounding(cents=2.4), r"at \.cents"),
     ],
 )
-def test_a_pydantic_model_that_would_change_is_refused_by_field(annotation: Any, value: Any, message: str) -> None:
+def test_a_pydantic_model_that_would_change_is_refused_by_field(
+    annotation: Any, value: Any, message: str
+) -> None:
     with warnings.catch_warnings(), pytest.raises(PayloadError, match=message):
         payloads.encode(value, annotation, what="it")
 

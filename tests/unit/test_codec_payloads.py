@@ -245,14 +245,28 @@ def test_what_cannot_be_encoded_is_named(value: object, message: str) -> None:
         (b"{}", Address, "^the result object missing required field street$"),
         (b"[1", list[int], "truncated"),
         (b'"green"', Colour, "invalid enum value 'green'"),
-        (b"null", float, r"^the result expected float, got null \(what NaN and infinity become: they have no JSON\)$"),
+        (
+            b"null",
+            float,
+            r"^the result expected float, got null \(what NaN and infinity become: they have no JSON\)$",
+        ),
         (b"{}", Opaque, "^the result is of type Opaque, which cannot be decoded from JSON; use a dataclass"),
         (
             b"{}",
             Address | Order,
-            r"^the result is of type .*Address \| .*Order, whose alternatives JSON cannot distinguish: its alternatives look alike",
+            (
+                r"^the result is of type .*Address \| .*Order, whose alternatives JSON cannot distinguish: its "
+                r"alternatives look alike"
+            ),
         ),
-        (b"1", {}, "^the result is of type {}, whose alternatives JSON cannot distinguish: Type '{}' is not supported"),
+        (
+            b"1",
+            {},
+            (
+                "^the result is of type {}, whose alternatives JSON cannot distinguish: Type '{}' is not "
+                "supported"
+            ),
+        ),
     ],
 )
 def test_what_does_not_fit_its_annotation_is_named(payload: bytes, annotation: Any, message: str) -> None:
@@ -262,7 +276,9 @@ def test_what_does_not_fit_its_annotation_is_named(payload: bytes, annotation: A
 
 def test_a_value_over_the_limit_is_refused_with_advice() -> None:
     assert payloads.encode("x" * (1024 * 1024 - 2), what="the result")
-    with pytest.raises(PayloadError, match=r"the result is 1048577 bytes long, the limit is 1048576\. Store large data"):
+    with pytest.raises(
+        PayloadError, match=r"the result is 1048577 bytes long, the limit is 1048576\. Store large data"
+    ):
         payloads.encode("x" * (1024 * 1024 - 1), what="the result")
 
 
@@ -318,7 +334,12 @@ def call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[bytes, tupl
     [
         (call(plain, "o", 1, None, 2), b'["o",1,null,2]', ("o", 1, None, 2), {}),
         (call(plain, cents=1, order="o", tip=3), b'["o",1,null,3]', ("o", 1, None, 3), {}),
-        (call(plain, "o", 1, Address("s")), b'["o",1,{"street":"s","number":null},5]', ("o", 1, Address("s"), 5), {}),
+        (
+            call(plain, "o", 1, Address("s")),
+            b'["o",1,{"street":"s","number":null},5]',
+            ("o", 1, Address("s"), 5),
+            {},
+        ),
         (
             call(by_name, "o", colour=Colour.RED),
             b'{"args":["o"],"kwargs":{"loud":false,"colour":"red"}}',
@@ -327,7 +348,12 @@ def call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[bytes, tupl
         ),
         (call(variadic, 1), b"[1]", (1,), {}),
         (call(variadic, 1, Colour.RED, Colour.BLUE), b'[1,"red","blue"]', (1, Colour.RED, Colour.BLUE), {}),
-        (call(variadic, 1, x=Decimal("1.0")), b'{"args":[1],"kwargs":{"x":"1.0"}}', (1,), {"x": Decimal("1.0")}),
+        (
+            call(variadic, 1, x=Decimal("1.0")),
+            b'{"args":[1],"kwargs":{"x":"1.0"}}',
+            (1,),
+            {"x": Decimal("1.0")},
+        ),
         (call(positional_only, 1, c=5), b"[1,2,5]", (1, 2, 5), {}),
         (call(nothing), b"[]", (), {}),
         (call(UNANNOTATED, {"x": 1}), b'[{"x":1},1]', ({"x": 1}, 1), {}),
@@ -339,7 +365,10 @@ def call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[bytes, tupl
     ],
 )
 def test_arguments_travel_in_the_order_of_the_signature(
-    made: tuple[bytes, tuple[Any, ...], dict[str, Any]], payload: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]
+    made: tuple[bytes, tuple[Any, ...], dict[str, Any]],
+    payload: bytes,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> None:
     assert made == (payload, args, kwargs)
 
@@ -357,7 +386,12 @@ def test_arguments_travel_in_the_order_of_the_signature(
         (plain, ("o",), {}, "^activity 'charge': missing a required argument: 'cents'$"),
         (plain, ("o", 1, None, 2, 3), {}, "^activity 'charge': too many positional arguments$"),
         (plain, ("o", 1), {"tips": 3}, "^activity 'charge': got an unexpected keyword argument 'tips'$"),
-        (plain, ("o", Opaque()), {}, "^activity 'charge': argument 'cents' cannot be encoded: a value of type .*Opaque"),
+        (
+            plain,
+            ("o", Opaque()),
+            {},
+            "^activity 'charge': argument 'cents' cannot be encoded: a value of type .*Opaque",
+        ),
         (plain, ("o", 1), {"tip": Opaque()}, "argument 'tip' cannot be encoded"),
         (by_name, ("o",), {}, "missing a required (keyword-only )?argument: 'colour'"),
         (by_name, ("o",), {"colour": "green"}, "argument 'colour' invalid enum value 'green'"),
@@ -368,7 +402,10 @@ def test_arguments_travel_in_the_order_of_the_signature(
             plain,
             ("o" * 2_000_000, 1),
             {},
-            r"the arguments are 2000013 bytes long, the limit is 1048576 \(the largest is 'order' with 2000002\)\.",
+            (
+                r"the arguments are 2000013 bytes long, the limit is 1048576 \(the largest is 'order' with "
+                r"2000002\)\."
+            ),
         ),
     ],
 )
@@ -396,7 +433,9 @@ def test_arguments_that_do_not_fit_are_named_where_they_are_given(
         (variadic, b"[]", "argument 'first' is missing"),
     ],
 )
-def test_arguments_that_do_not_fit_are_named_where_they_arrive(fn: Callable[..., Any], payload: bytes, message: str) -> None:
+def test_arguments_that_do_not_fit_are_named_where_they_arrive(
+    fn: Callable[..., Any], payload: bytes, message: str
+) -> None:
     with pytest.raises(PayloadError, match=message):
         payloads.decode_arguments(fn, payload, what="activity 'charge'")
 
@@ -406,11 +445,18 @@ def test_a_parameter_with_a_default_may_be_added_later() -> None:
 
 
 def test_the_engine_does_not_look_at_types_where_it_encodes() -> None:
-    assert JsonPayloads(validate_on_encode=False).encode_arguments(plain, ("o", "x"), {}, what="it") == b'["o","x",null,5]'
+    assert (
+        JsonPayloads(validate_on_encode=False).encode_arguments(plain, ("o", "x"), {}, what="it")
+        == b'["o","x",null,5]'
+    )
 
 
-@given(st.text(st.characters(codec="utf-8")), st.integers(), st.none() | st.builds(Address, TEXT), st.integers())
-def test_arguments_come_back_however_they_are_given(order: str, cents: int, address: Address | None, tip: int) -> None:
+@given(
+    st.text(st.characters(codec="utf-8")), st.integers(), st.none() | st.builds(Address, TEXT), st.integers()
+)
+def test_arguments_come_back_however_they_are_given(
+    order: str, cents: int, address: Address | None, tip: int
+) -> None:
     expected: tuple[Any, dict[str, Any]] = ((order, cents, address, tip), {})
     assert call(plain, order, cents, address, tip)[1:] == expected
     assert call(plain, order, cents, tip=tip, address=address)[1:] == expected
@@ -429,7 +475,8 @@ def test_an_annotation_that_is_not_there_at_run_time_is_refused_with_its_line() 
     def lost(x: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable, reportUnknownParameterType]
 
     with pytest.raises(
-        UsageError, match=r"test_codec_payloads\.py:\d+: an annotation of .*lost cannot be resolved.*TYPE_CHECKING"
+        UsageError,
+        match=r"test_codec_payloads\.py:\d+: an annotation of .*lost cannot be resolved.*TYPE_CHECKING",
     ):
         payloads.encode_arguments(cast("Any", lost), (1,), {}, what="it")
 
@@ -475,7 +522,9 @@ def test_what_was_written_before_there_was_a_codec_is_read() -> None:
 
 
 def test_what_another_codec_made_is_refused() -> None:
-    with pytest.raises(PayloadError, match="the payload was made by the codec 'zip', which is not configured here"):
+    with pytest.raises(
+        PayloadError, match="the payload was made by the codec 'zip', which is not configured here"
+    ):
         payloads.decode(zipped.encode(1, what="it"), int, what="it")
 
 
@@ -492,16 +541,22 @@ class Twice(Zip):
 
 
 def test_what_one_codec_made_is_not_given_to_another() -> None:
-    with pytest.raises(PayloadError, match="the payload was made by the codec 'zip', which is not configured here"):
+    with pytest.raises(
+        PayloadError, match="the payload was made by the codec 'zip', which is not configured here"
+    ):
         JsonPayloads(Twice()).decode(zipped.encode(1, what="it"), int, what="it")
 
 
 def test_the_limit_holds_for_what_a_codec_makes_of_a_value() -> None:
     larger = JsonPayloads(Twice(), limit_bytes=207)
     assert len(larger.encode("x" * 98, what="it")) == 207
-    with pytest.raises(PayloadError, match=r"it is 209 bytes long, the limit is 207 \(as the codec 'twice' made it\)"):
+    with pytest.raises(
+        PayloadError, match=r"it is 209 bytes long, the limit is 207 \(as the codec 'twice' made it\)"
+    ):
         larger.encode("x" * 99, what="it")
-    with pytest.raises(PayloadError, match=r"it is 213 bytes long, the limit is 207 \(as the codec 'twice' made it\)"):
+    with pytest.raises(
+        PayloadError, match=r"it is 213 bytes long, the limit is 207 \(as the codec 'twice' made it\)"
+    ):
         larger.encode_arguments(plain, ("o" * 90, 1), {}, what="it")
 
 
@@ -520,7 +575,8 @@ def test_pydantic_is_not_imported_for_those_who_do_not_use_it() -> None:
     import subprocess
 
     code = (
-        "import sys\nfrom perdure.codec.payloads import JsonPayloads as P\nP().decode(P().encode([1], what=''), list[int], what='')\n"
+        "import sys\nfrom perdure.codec.payloads import JsonPayloads as P\nP().decode(P().encode([1], "
+        "what=''), list[int], what='')\n"
         "assert 'pydantic' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -528,7 +584,11 @@ def test_pydantic_is_not_imported_for_those_who_do_not_use_it() -> None:
 
 def test_a_list_passes_beside_a_literal_and_another_value_is_refused_in_words() -> None:
     payloads = JsonPayloads()
-    for annotation in (Literal["all"] | list[int], list[int] | Literal["all"], Literal["y"] | dict[str, int] | None):
+    for annotation in (
+        Literal["all"] | list[int],
+        list[int] | Literal["all"],
+        Literal["y"] | dict[str, int] | None,
+    ):
         value: Any = {"a": 1} if "dict" in str(annotation) else [1]
         assert payloads.decode(payloads.encode(value, annotation, what="it"), annotation, what="it") == value
     with pytest.raises(PayloadError, match="expected str, got array"):

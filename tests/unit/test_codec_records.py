@@ -40,10 +40,27 @@ PAYLOADS = st.one_of(
     JSON_VALUES.map(msgspec.json.encode),
     JSON_VALUES.map(lambda value: json.dumps(value, indent=1).encode()),
     st.binary(max_size=20),
-    st.sampled_from([b'{"base64":"eA=="}', b'{"base64":3}', b"1.50", b"1e5", b'"\\u00e9"', b"NaN", b"[1, 2]", b'{"a":1,"a":2}']),
+    st.sampled_from(
+        [
+            b'{"base64":"eA=="}',
+            b'{"base64":3}',
+            b"1.50",
+            b"1e5",
+            b'"\\u00e9"',
+            b"NaN",
+            b"[1, 2]",
+            b'{"a":1,"a":2}',
+        ]
+    ),
 )
 POLICIES = st.builds(
-    RetryPolicy, NUMBERS, st.floats(1, 10), NUMBERS, NUMBERS, NUMBERS, st.lists(TEXT, max_size=2).map(lambda names: tuple(names))
+    RetryPolicy,
+    NUMBERS,
+    st.floats(1, 10),
+    NUMBERS,
+    NUMBERS,
+    NUMBERS,
+    st.lists(TEXT, max_size=2).map(lambda names: tuple(names)),
 )
 OPTIONS = st.builds(ActivityOptions, TEXT, NUMBERS, POLICIES, TEXT, TEXT)
 FAILURES: st.SearchStrategy[FailureInfo] = st.deferred(
@@ -141,7 +158,13 @@ def test_a_hash_is_sixteen_bytes_that_any_change_changes() -> None:
 
 @pytest.mark.parametrize(
     "decode",
-    [records.decode_event_record, records.decode_command, records.decode_reply, records.decode_task, records.decode_state],
+    [
+        records.decode_event_record,
+        records.decode_command,
+        records.decode_reply,
+        records.decode_task,
+        records.decode_state,
+    ],
 )
 @pytest.mark.parametrize("data", [b"", b"rubbish", b"\x90", b"\xc1"])
 def test_what_is_damaged_is_for_the_operator(decode: Any, data: bytes) -> None:
@@ -176,7 +199,9 @@ def test_a_history_comes_back_from_json_as_it_was(lists: list[list[Any]], at: in
 def test_a_history_is_json_that_people_can_read() -> None:
     started = WorkflowStarted("Order", b'["burrata",{"cents":2000}]', 311, 5)
     history = history_of(
-        [[started], [SignalReceived("picked_up", b"[]"), TimerStarted(1, 1_900_000_000_000_000)]], 1_800_000_000_000_000, b""
+        [[started], [SignalReceived("picked_up", b"[]"), TimerStarted(1, 1_900_000_000_000_000)]],
+        1_800_000_000_000_000,
+        b"",
     )
     top = json.loads(history_to_json(history))
     assert (top["workflow_id"], top["run_id"]) == ("w", "r")
@@ -227,7 +252,10 @@ GOOD = history_to_json(history_of([[TimerStarted(1, 5)]], 0, b""))
         ("", "this is not a perdure history"),
         ("[]", "this is not a perdure history"),
         ("{}", "this is not a perdure history"),
-        (GOOD.replace("perdure history 1", "perdure history 9"), "'perdure history 9', not 'perdure history 1'"),
+        (
+            GOOD.replace("perdure history 1", "perdure history 9"),
+            "'perdure history 9', not 'perdure history 1'",
+        ),
         (GOOD.replace('"TimerStarted"', '"TimerInvented"'), "TimerInvented"),
         (GOOD.replace('"number": 1', '"number": "one"'), "Expected `int`, got `str`"),
         (GOOD.replace('"number"', '"numbers"'), "numbers"),

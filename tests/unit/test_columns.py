@@ -167,7 +167,9 @@ def test_a_dataclass_is_a_column_a_field() -> None:
         (Cents, {"": Kind.INTEGER}),
     ],
 )
-def test_other_structures_and_single_values_are_columns_too(annotation: Any, expected: dict[str, Kind]) -> None:
+def test_other_structures_and_single_values_are_columns_too(
+    annotation: Any, expected: dict[str, Kind]
+) -> None:
     shape = shape_of(annotation)
     assert (kinds(shape), shape.reason) == (expected, "")
 

@@ -48,7 +48,9 @@ def test_a_duration_is_the_sum_of_its_parts_rounded_up_and_capped(duration: Dura
     assert microseconds(duration) == length_us
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "-1s", "1 month", "1 year", "1s later", "1s5", "1e3s", "\u0661s"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "s", "-1s", "1 month", "1 year", "1s later", "1s5", "1e3s", "\u0661s"]
+)
 def test_what_is_no_duration_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(UsageError, match='write a number and a unit, such as "500ms"'):
         microseconds(text)

@@ -44,7 +44,9 @@ def test_time_outs_are_time_outs_of_python_too() -> None:
     assert issubclass(errors.TimedOut, TimeoutError)
 
 
-@pytest.mark.parametrize("error", [WorkflowFailed("m", ValueError("x")), ActivityFailed("m", ValueError("x"), 2)])
+@pytest.mark.parametrize(
+    "error", [WorkflowFailed("m", ValueError("x")), ActivityFailed("m", ValueError("x"), 2)]
+)
 def test_a_cause_is_shown_as_one(error: WorkflowFailed | ActivityFailed) -> None:
     assert error.__cause__ is error.cause
     assert str(error) == "m"
@@ -52,7 +54,9 @@ def test_a_cause_is_shown_as_one(error: WorkflowFailed | ActivityFailed) -> None
 
 def test_a_replay_error_says_what_was_expected_and_what_was_found() -> None:
     error = ReplayError("r-1", 7, "ActivityScheduled charge", "started a timer")
-    assert str(error).startswith("run r-1, event 7: the history holds ActivityScheduled charge, but the code started a timer.")
+    assert str(error).startswith(
+        "run r-1, event 7: the history holds ActivityScheduled charge, but the code started a timer."
+    )
     assert (error.run_id, error.event_id, error.expected, error.found) == (
         "r-1",
         7,

@@ -1,4 +1,5 @@
-"""Members that a workflow class has from a generic base class take and give what its type arguments say."""
+"""Members that a workflow class has from a generic base class take and give what its type arguments
+say."""
 
 from __future__ import annotations
 
@@ -65,15 +66,24 @@ class Open(Base[Any]): ...
 
 
 @pytest.mark.parametrize(
-    ("cls", "value"), [(Direct, Item("a")), (Nested, Box(Item("b"))), (Swapped, Item("c")), (Open, {"name": "d"})]
+    ("cls", "value"),
+    [(Direct, Item("a")), (Nested, Box(Item("b"))), (Swapped, Item("c")), (Open, {"name": "d"})],
 )
 def test_a_value_of_a_type_variable_comes_back_as_what_the_subclass_says(cls: Any, value: object) -> None:
     payloads = JsonPayloads()
     definition = definition_of(cls)
-    for fn, given in ((definition.run_fn, value), (definition.signals["put"], [value]), (cls.put.fn, [value])):
+    for fn, given in (
+        (definition.run_fn, value),
+        (definition.signals["put"], [value]),
+        (cls.put.fn, [value]),
+    ):
         data = payloads.encode_arguments(fn, (given,), {}, what="the value")
         assert payloads.decode_arguments(fn, data, what="the value") == ((given,), {})
-    for annotation, given in ((definition.returns, {"value": value}), (cls.find.returns, value), (cls.all.returns, [value])):
+    for annotation, given in (
+        (definition.returns, {"value": value}),
+        (cls.find.returns, value),
+        (cls.all.returns, [value]),
+    ):
         data = payloads.encode(given, annotation, what="the value")
         assert payloads.decode(data, annotation, what="the value") == given
 

@@ -1,4 +1,5 @@
-"""Annotations that a class inherits from a generic one mean what the class says: values are decoded, checked and shown by that."""
+"""Annotations that a class inherits from a generic one mean what the class says: values are
+decoded, checked and shown by that."""
 
 # pyright: reportInvalidTypeVarUse=false, reportGeneralTypeIssues=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false
@@ -137,14 +138,21 @@ def test_each_derived_class_has_its_own_types() -> None:
         definition = workflow.definition_of(cls)
         assert hints(definition.run_fn) == {"value": of, "return": of}
         assert definition.returns == of
-        assert hints(definition.signals["tell"]) == {"value": of, "more": of, "page": Page[of] | None, "return": type(None)}  # type: ignore[valid-type]
+        assert hints(definition.signals["tell"]) == {
+            "value": of,
+            "more": of,
+            "page": Page[of] | None,  # type: ignore[valid-type]
+            "return": type(None),
+        }
         assert hints(definition.queries["ask"]) == {"values": list[of], "return": dict[str, of | None]}  # type: ignore[valid-type]
         assert definition.view is not None
         assert hints(definition.view) == {"return": Page[of]}  # type: ignore[valid-type]
         member: Any = cls
         assert member.ask.returns == dict[str, of | None]  # type: ignore[valid-type]
         assert member.status.returns == Page[of]  # type: ignore[valid-type]
-        assert member.tell.fn is definition.signals["tell"], "one function a class, which payloads know by its identity"
+        assert member.tell.fn is definition.signals["tell"], (
+            "one function a class, which payloads know by its identity"
+        )
         check_registered([definition], [], None)
     assert hints(TwoLevels.other.fn) == {"value": Bill, "same": Order, "return": Bill}
 
@@ -178,7 +186,9 @@ def test_a_type_that_cannot_be_decoded_is_refused_at_load_for_the_class_that_nam
     class Missing(Base["Nowhere"]):  # type: ignore[name-defined]
         pass
 
-    with pytest.raises(UsageError, match=r"test_generics.py:\d+: an annotation of Base.run cannot be resolved: .*'Nowhere'"):
+    with pytest.raises(
+        UsageError, match=r"test_generics.py:\d+: an annotation of Base.run cannot be resolved: .*'Nowhere'"
+    ):
         check_registered([_defined(Missing)], [], None)
 
 
@@ -276,7 +286,9 @@ class OrderBox(Box[Order]):
         (Row[Order], {"it": Order("a"), "other": []}),
     ],
 )
-def test_fields_that_are_inherited_from_a_generic_class_come_back_as_they_are(annotation: Any, value: Any) -> None:
+def test_fields_that_are_inherited_from_a_generic_class_come_back_as_they_are(
+    annotation: Any, value: Any
+) -> None:
     data = payloads.encode(value, annotation, what="it")
     assert payloads.decode(data, annotation, what="it") == value
     with pytest.raises(PayloadError, match="expected str, got int"):
@@ -301,7 +313,10 @@ def test_the_columns_of_a_view_are_those_of_the_class_that_is_meant() -> None:
 
     (column,) = shapes_of({"IntSums": _defined(IntSums).view})["IntSums"].columns
     assert (column.name, column.kind) == ("it", Kind.INTEGER)
-    assert [(each.name, each.kind) for each in shape_of(Page[int]).columns] == [("items", Kind.JSON), ("first", Kind.INTEGER)]
+    assert [(each.name, each.kind) for each in shape_of(Page[int]).columns] == [
+        ("items", Kind.JSON),
+        ("first", Kind.INTEGER),
+    ]
     assert shape_of(OrderPage).columns[2].kind is Kind.INTEGER
     assert shape_of(Page[int]).comment == shape_of(Page).comment
 

@@ -121,7 +121,9 @@ def test_arguments_and_results_of_workflow_code_can_be_changed_also_on_replay(re
 
 
 def test_what_workflow_code_asks_passes_an_outbound_of_every_kind() -> None:
-    assert {name for name in vars(WorkflowRuntime) if not name.startswith("__")} - {"records"} <= set(vars(Outbound))
+    assert {name for name in vars(WorkflowRuntime) if not name.startswith("__")} - {"records"} <= set(
+        vars(Outbound)
+    )
 
 
 class Raising(Interceptor):
@@ -153,13 +155,17 @@ class Raising(Interceptor):
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_an_interceptor_that_raises_stops_neither_the_run_nor_the_others(after: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_interceptor_that_raises_stops_neither_the_run_nor_the_others(
+    after: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     notes: list[str] = []
     raising = Raising(after=after)
     with caplog.at_level(logging.WARNING, "perdure.interceptor"):
         assert run(Recorder("outer", notes), raising, Recorder("inner", notes)) == "hello Adahello Bob"
     assert raising.count > 6
-    assert notes.count("outer attempt intercepted_greet") == notes.count("inner attempt intercepted_greet") == 2
+    assert (
+        notes.count("outer attempt intercepted_greet") == notes.count("inner attempt intercepted_greet") == 2
+    )
     said = [record.getMessage() for record in caplog.records if record.name == "perdure.interceptor"]
     assert said
     assert len(said) < raising.count, "not every exception is logged"

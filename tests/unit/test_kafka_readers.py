@@ -18,7 +18,9 @@ from perdure.ports.projection import Taken
 class Record:
     """A message of the Kafka client."""
 
-    def __init__(self, topic: str, offset: int, key: str, value: bytes | None = None, header: Any = None) -> None:
+    def __init__(
+        self, topic: str, offset: int, key: str, value: bytes | None = None, header: Any = None
+    ) -> None:
         self._topic, self._offset, self._key, self._value, self._header = topic, offset, key, value, header
 
     def error(self) -> KafkaError | None:
@@ -122,7 +124,12 @@ def test_a_tombstone_removes_a_workflow_from_the_clients_table() -> None:
         table._positions.setdefault(0, 0)
         table._take(messages)
 
-    put(*(Record("shop.state", n, each, STATE.encode(running(each)), STATE.header) for n, each in enumerate("abc")))
+    put(
+        *(
+            Record("shop.state", n, each, STATE.encode(running(each)), STATE.header)
+            for n, each in enumerate("abc")
+        )
+    )
     assert table.counts(ListQuery()) == {("Order", "running"): 3}
     put(Record("shop.state", 3, "b"), Record("shop.state", 4, "never-seen"))
     assert table.get("b") is None

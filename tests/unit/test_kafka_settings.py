@@ -41,7 +41,9 @@ def test_a_setting_of_topics_is_found_where_it_hides() -> None:
         checked({"default.topic.config": {"partitioner": "random"}})
 
 
-@pytest.mark.parametrize("name", sorted(set(OURS) - {"logger", "on_commit", "dr_cb", "error_cb", "dr_msg_cb", "partitioner_cb"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(OURS) - {"logger", "on_commit", "dr_cb", "error_cb", "dr_msg_cb", "partitioner_cb"})
+)
 def test_every_setting_that_is_ours_is_one_that_librdkafka_knows(name: str) -> None:
     fault = ""
     try:

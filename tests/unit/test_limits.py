@@ -10,7 +10,9 @@ TWO_BYTES = "é"
 FOUR_BYTES = "𝄞"
 
 
-@pytest.mark.parametrize("value", ["x", "x" * 255, TWO_BYTES * 127 + "x", FOUR_BYTES * 63 + "xyz", "with space/and:signs"])
+@pytest.mark.parametrize(
+    "value", ["x", "x" * 255, TWO_BYTES * 127 + "x", FOUR_BYTES * 63 + "xyz", "with space/and:signs"]
+)
 def test_an_id_may_be_as_long_as_the_limit(value: str) -> None:
     assert ID_BYTES == 255
     assert fault_of_id(value) == ""
@@ -28,7 +30,10 @@ def test_an_id_one_byte_longer_is_refused_with_its_size(value: str) -> None:
         (None, "the workflow id must be text, not NoneType"),
         ("", "the workflow id must not be empty"),
         ("a\nb", "the workflow id 'a\\nb' contains the character U+000A; use printable characters only"),
-        ("a\ud800", "the workflow id 'a\\ud800' contains the character U+D800; use printable characters only"),
+        (
+            "a\ud800",
+            "the workflow id 'a\\ud800' contains the character U+D800; use printable characters only",
+        ),
     ],
 )
 def test_what_cannot_be_an_id_is_refused_with_the_reason(value: object, fault: str) -> None:

@@ -65,7 +65,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     path = tmp_path_factory.mktemp("project")
     (path / "adding.py").write_text("def add(a, b):\n    return a + b\n")
     (path / "test_adding.py").write_text(
-        "import sys; sys.path.insert(0, '.')\nfrom adding import add\n\ndef test_two(): assert add(2, 2) == 4\n"
+        "import sys; sys.path.insert(0, '.')\nfrom adding import add\n\ndef test_two(): assert add(2, 2) == "
+        "4\n"
     )
     checkout = Checkout(path)
     yield checkout

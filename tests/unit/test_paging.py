@@ -19,7 +19,16 @@ def rows(count: int, size: int = 10) -> Iterator[tuple[int, bytes]]:
 
 @pytest.mark.parametrize(
     ("begin", "limit", "records", "following"),
-    [(1, 1, 1, 3), (1, 2, 1, 3), (1, 3, 2, 5), (2, 1, 1, 3), (2, 2, 2, 5), (1, 200, 100, 0), (1, 199, 100, 0), (1, 198, 99, 199)],
+    [
+        (1, 1, 1, 3),
+        (1, 2, 1, 3),
+        (1, 3, 2, 5),
+        (2, 1, 1, 3),
+        (2, 2, 2, 5),
+        (1, 200, 100, 0),
+        (1, 199, 100, 0),
+        (1, 198, 99, 199),
+    ],
 )
 def test_a_page_has_the_records_of_its_events_and_says_where_the_next_one_begins(
     begin: int, limit: int, records: int, following: int
@@ -28,7 +37,9 @@ def test_a_page_has_the_records_of_its_events_and_says_where_the_next_one_begins
     assert (len(page.records), page.next_event_id) == (records, following)
 
 
-def test_a_page_ends_before_it_is_too_large_but_has_one_record_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_ends_before_it_is_too_large_but_has_one_record_at_least(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(paging, "PAGE_BYTES", 100)
     assert (page_of(rows(100, 30), 1).next_event_id, len(page_of(rows(100, 30), 1).records)) == (7, 3)
     assert len(page_of(rows(100, 500), 1).records) == 1

@@ -33,14 +33,16 @@ def test_every_requirement_is_pinned_at_a_version_that_it_allows(extra: str) -> 
 
 @pytest.mark.parametrize("extra", sorted({"", *EXTRAS, "dev"}))
 def test_the_pins_of_an_extra_are_all_that_its_packages_require(extra: str) -> None:
-    """By the metadata of what is installed here: pip refuses an installation with hashes when one package is missing."""
+    """By the metadata of what is installed here: pip refuses an installation with hashes when one
+    package is missing."""
     found = closure(direct(set(filter(None, [extra]))), PINS)
     missing = {
         f"{name} needs {wanted.name}"
         for name in found
         if PINS[name].version == _installed_version(name)
         for wanted in map(Requirement, metadata.requires(name) or ())
-        if (wanted.marker is None or wanted.marker.evaluate({"extra": ""})) and normal(wanted.name) not in found
+        if (wanted.marker is None or wanted.marker.evaluate({"extra": ""}))
+        and normal(wanted.name) not in found
     }
     assert not missing
 
@@ -75,16 +77,29 @@ def test_an_extra_that_does_not_exist_is_refused_by_name() -> None:
 
 
 def test_the_list_of_licences_agrees_with_the_pins() -> None:
-    """A new or another version may have another licence: `make licences`, and read what has changed."""
-    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in LICENCES.splitlines() if line.startswith("| ")][
-        1:
-    ]
+    """A new or another version may have another licence: `make licences`, and read what has
+    changed."""
+    rows = [
+        [cell.strip() for cell in line.strip("|\n").split("|")]
+        for line in LICENCES.splitlines()
+        if line.startswith("| ")
+    ][1:]
     listed = {name: version for name, version, _, _ in rows}
-    shipped = {name for name in closure(direct(set(SHIPPED)), PINS) if "sys_platform == 'win32'" not in PINS[name].text}
+    shipped = {
+        name
+        for name in closure(direct(set(SHIPPED)), PINS)
+        if "sys_platform == 'win32'" not in PINS[name].text
+    }
     assert listed == {name: PINS[name].version for name in shipped}
     assert not [name for name, _, licence, _ in rows if licence in {"", "unknown", "UNKNOWN"}]
-    assert not [name for name, _, licence, _ in rows if re.search(r"(?<!L)GPL", licence)], "Apache-2.0 does not go with it"
-    others = [name for name, version, licence, _ in rows if _installed_version(name) == version and licence_of(name) != licence]
+    assert not [name for name, _, licence, _ in rows if re.search(r"(?<!L)GPL", licence)], (
+        "Apache-2.0 does not go with it"
+    )
+    others = [
+        name
+        for name, version, licence, _ in rows
+        if _installed_version(name) == version and licence_of(name) != licence
+    ]
     assert not others, "metadata say something else"
 
 

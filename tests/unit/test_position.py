@@ -17,7 +17,20 @@ def test_a_position_comes_back_from_its_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "3", "-", "3-", "-3", "3--4", "a-b", "3-4-5", "²-1", "1-99999999999999999999", "9223372036854775808-1"]
+    "text",
+    [
+        "",
+        "3",
+        "-",
+        "3-",
+        "-3",
+        "3--4",
+        "a-b",
+        "3-4-5",
+        "²-1",
+        "1-99999999999999999999",
+        "9223372036854775808-1",
+    ],
 )
 def test_what_is_no_position_is_refused(text: str) -> None:
     with pytest.raises(RequestRefused, match="pass one returned by a write"):

@@ -1,4 +1,5 @@
-"""The life of a process that serves: what is opened is drained within the grace that was given, and closed."""
+"""The life of a process that serves: what is opened is drained within the grace that was given, and
+closed."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from perdure.replay.runtime import RunRuntime
 
 fastavro: Any = _fastavro
 SCHEMA = (
-    '{"type": "record", "name": "Shipped", "fields": [{"name": "order", "type": "string"}, {"name": "boxes", "type": "int"}]}'
+    '{"type": "record", "name": "Shipped", "fields": [{"name": "order", "type": "string"}, {"name": '
+    '"boxes", "type": "int"}]}'
 )
 INFO = workflow.Info("order-1", "run-1", "Order", datetime(2030, 1, 1, tzinfo=UTC), 1)
 
@@ -61,7 +62,11 @@ def test_a_value_is_sent_as_json_under_its_key(loop: RunLoop) -> None:
         "shop.shipped",
         b"order-1",
         b'{"order":"order-1","boxes":1}',
-        (RecordHeader("tenant", b"a"), RecordHeader("raw", b"\xff"), RecordHeader("content-type", b"application/json")),
+        (
+            RecordHeader("tenant", b"a"),
+            RecordHeader("raw", b"\xff"),
+            RecordHeader("content-type", b"application/json"),
+        ),
     )
     assert produced(loop, value=b"\x00\x01").value == b"\x00\x01", "bytes are sent as they are"
 
@@ -102,7 +107,10 @@ def test_a_cloudevent_says_what_happened_and_has_an_id_of_its_own(loop: RunLoop)
 def test_the_source_of_a_cloudevent_is_a_path_whatever_the_workflow_is_called() -> None:
     loop = RunLoop("run-1")
     RunRuntime(loop, 7, JsonPayloads(), lambda: replace(INFO, type="Shop/Order é"))
-    assert RecordHeader("ce_source", b"/perdure/Shop%2FOrder%20%C3%A9") in produced(loop, value=1, cloudevent="t").headers
+    assert (
+        RecordHeader("ce_source", b"/perdure/Shop%2FOrder%20%C3%A9")
+        in produced(loop, value=1, cloudevent="t").headers
+    )
 
 
 @pytest.mark.parametrize(

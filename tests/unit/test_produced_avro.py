@@ -75,7 +75,12 @@ ORDER = {
         {
             "name": "total",
             "type": of(
-                {"type": "fixed", "name": "Money", "size": 8}["type"], "decimal", name="Money", size=8, precision=10, scale=2
+                {"type": "fixed", "name": "Money", "size": 8}["type"],
+                "decimal",
+                name="Money",
+                size=8,
+                precision=10,
+                scale=2,
             ),
         },
         {"name": "colour", "type": {"type": "enum", "name": "Colour", "symbols": ["RED"]}},
@@ -119,7 +124,9 @@ def test_a_dataclass_is_written_with_logical_types_at_every_depth() -> None:
         ],
         "prices": {"x": Decimal("0.01")},
     }
-    assert written({**vars(value), "lines": [vars(line) for line in value.lines]}, ORDER) == back, "a dict is written alike"
+    assert written({**vars(value), "lines": [vars(line) for line in value.lines]}, ORDER) == back, (
+        "a dict is written alike"
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +138,11 @@ def test_a_dataclass_is_written_with_logical_types_at_every_depth() -> None:
         (UUID(int=1), ["null", "string"], str(UUID(int=1))),
         (timedelta(seconds=1), "string", "PT1S"),
         (datetime(2026, 1, 2), of("long", "local-timestamp-micros"), datetime(2026, 1, 2)),
-        (datetime(2026, 1, 2, tzinfo=UTC), ["null", of("long", "timestamp-millis")], datetime(2026, 1, 2, tzinfo=UTC)),
+        (
+            datetime(2026, 1, 2, tzinfo=UTC),
+            ["null", of("long", "timestamp-millis")],
+            datetime(2026, 1, 2, tzinfo=UTC),
+        ),
         (Decimal("1.5"), ["null", "string", DECIMAL], Decimal("1.50")),
         (3, DECIMAL, Decimal("3.00")),
         (time(1, 2), of("int", "time-millis"), time(1, 2)),

@@ -74,5 +74,7 @@ def test_continuous_integration_requires_every_python_where_pyenv_is(
     environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     if given is not None:
         environment["PERDURE_REQUIRE_PYTHONS"] = given
-    said = subprocess.run([HOUSE / ".ci" / "run"], env=environment, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [HOUSE / ".ci" / "run"], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     assert said == f"test|{required}"

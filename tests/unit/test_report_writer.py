@@ -1,4 +1,5 @@
-"""A report whose delivery fails is written again, until it is durable; one that cannot be written does not hold up the others."""
+"""A report whose delivery fails is written again, until it is durable; one that cannot be written
+does not hold up the others."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ class FakeProducer:
         self.refuses: list[KafkaError] = []
         self._pending: list[tuple[bytes, Callable[..., None]]] = []
 
-    def produce(self, topic: str, value: bytes, key: Any, *, on_delivery: Callable[..., None], headers: Any) -> None:
+    def produce(
+        self, topic: str, value: bytes, key: Any, *, on_delivery: Callable[..., None], headers: Any
+    ) -> None:
         if self.refuses:
             raise KafkaException(self.refuses.pop(0))
         self._pending.append((value, on_delivery))
@@ -98,7 +101,9 @@ def test_a_failed_delivery_is_tried_again_until_it_is_durable(writing: Writing, 
     writing.clients.producers[-1].fails = [NOT_THERE] * failures
     reports = [report(number) for number in range(3)]
     found = writing.write(*reports)
-    assert sorted(found, key=str) == sorted(reports, key=str), "each once: those that were delivered are not written again"
+    assert sorted(found, key=str) == sorted(reports, key=str), (
+        "each once: those that were delivered are not written again"
+    )
     assert writing.durable == reports, "told of in the end, and once"
 
 
@@ -107,7 +112,9 @@ def test_what_the_client_refuses_for_now_is_tried_again(writing: Writing) -> Non
     assert writing.write(report(1), report(2), report(3)) == [report(3), report(1), report(2)]
 
 
-def test_a_report_that_cannot_be_encoded_is_a_failed_attempt_and_the_others_are_written(writing: Writing) -> None:
+def test_a_report_that_cannot_be_encoded_is_a_failed_attempt_and_the_others_are_written(
+    writing: Writing,
+) -> None:
     bad = cm.CompleteActivity("w-2", number=2, token="t-2", result=cast("Any", object()))
     found = writing.write(report(1), bad, report(3))
     assert [type(each) for each in found] == [cm.CompleteActivity, cm.FailActivity, cm.CompleteActivity]

@@ -35,7 +35,9 @@ class Undone:
         raise ValueError(name)
 
 
-def test_compensations_run_newest_first_and_one_that_fails_stops_none(caplog: pytest.LogCaptureFixture) -> None:
+def test_compensations_run_newest_first_and_one_that_fails_stops_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     undone = Undone()
 
     async def code() -> None:
@@ -48,7 +50,9 @@ def test_compensations_run_newest_first_and_one_that_fails_stops_none(caplog: py
     with pytest.raises(Failure, match="original"):
         asyncio.run(code())
     assert undone.order == ["3", "2", "1"]
-    assert [record.getMessage() for record in caplog.records] == ["the compensation failing failed; running the others"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the compensation failing failed; running the others"
+    ]
 
 
 @pytest.mark.parametrize(("is_replaying", "lines"), [(False, 1), (True, 0)])

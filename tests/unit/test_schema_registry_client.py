@@ -1,4 +1,5 @@
-"""The client against a server that misbehaves on purpose: a fake, which gives the answers of Confluent's documentation.
+"""The client against a server that misbehaves on purpose: a fake, which gives the answers of
+Confluent's documentation.
 
 The real thing is in tests/kafka/test_schema_registry.py.
 """
@@ -17,7 +18,13 @@ from typing import Any, cast
 
 import pytest
 
-from perdure.adapters.kafka.schema_registry.client import Registry, RegistryAddress, RegistryDown, differences, registry_of
+from perdure.adapters.kafka.schema_registry.client import (
+    Registry,
+    RegistryAddress,
+    RegistryDown,
+    differences,
+    registry_of,
+)
 from perdure.adapters.kafka.settings import checked, of_librdkafka
 from perdure.errors import InfrastructureError, UsageError
 
@@ -89,7 +96,9 @@ def test_a_schema_is_registered_as_the_api_says(fake: FakeRegistry) -> None:
     assert "Authorization" not in headers
 
 
-@pytest.mark.parametrize("trouble", [None, (500, {"error_code": 50001, "message": "store"}), (503, "busy"), (429, "slowly")])
+@pytest.mark.parametrize(
+    "trouble", [None, (500, {"error_code": 50001, "message": "store"}), (503, "busy"), (429, "slowly")]
+)
 def test_what_may_pass_is_asked_again(fake: FakeRegistry, trouble: Any) -> None:
     fake.answers = [trouble, trouble, ID]
     assert fake.client().register("s", SCHEMA) == 7
@@ -98,14 +107,19 @@ def test_what_may_pass_is_asked_again(fake: FakeRegistry, trouble: Any) -> None:
 @pytest.mark.parametrize("trouble", [None, (500, {"error_code": 50001, "message": "the store is away"})])
 def test_what_does_not_pass_is_said_with_its_reason(fake: FakeRegistry, trouble: Any) -> None:
     fake.answers = [trouble] * 4
-    with pytest.raises(RegistryDown, match=r"does not respond: (RemoteDisconnected|.*500: the store is away)"):
+    with pytest.raises(
+        RegistryDown, match=r"does not respond: (RemoteDisconnected|.*500: the store is away)"
+    ):
         fake.client().register("s", SCHEMA)
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((401, {"error_code": 401, "message": "Unauthorized"}), "401: Unauthorized; see schema.registry.username"),
+        (
+            (401, {"error_code": 401, "message": "Unauthorized"}),
+            "401: Unauthorized; see schema.registry.username",
+        ),
         ((403, "no"), "403: no; this user lacks the permission"),
         ((404, "<html>"), "404: <html>; is the path of schema.registry.url right"),
         (
@@ -115,7 +129,9 @@ def test_what_does_not_pass_is_said_with_its_reason(fake: FakeRegistry, trouble:
         ((200, "<html>a login page</html>"), "with 200: <html>a login page"),
     ],
 )
-def test_a_refusal_is_final_and_says_what_to_look_at(fake: FakeRegistry, answer: tuple[int, Any], said: str) -> None:
+def test_a_refusal_is_final_and_says_what_to_look_at(
+    fake: FakeRegistry, answer: tuple[int, Any], said: str
+) -> None:
     fake.answers = [answer]
     with pytest.raises(InfrastructureError) as caught:
         fake.client().register("s", SCHEMA)
@@ -125,9 +141,14 @@ def test_a_refusal_is_final_and_says_what_to_look_at(fake: FakeRegistry, answer:
 
 def test_a_conflict_on_registering_names_the_difference(fake: FakeRegistry) -> None:
     theirs = '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "long"}]}'
-    fake.answers = [(409, {"message": "incompatible"}), (200, {"is_compatible": False}), (200, {"version": 3, "schema": theirs})]
+    fake.answers = [
+        (409, {"message": "incompatible"}),
+        (200, {"is_compatible": False}),
+        (200, {"version": 3, "schema": theirs}),
+    ]
     with pytest.raises(
-        InfrastructureError, match=r"has version 3, with which this version's schema is not compatible: R\.a was removed"
+        InfrastructureError,
+        match=r"has version 3, with which this version's schema is not compatible: R\.a was removed",
     ):
         fake.client().register("s", SCHEMA)
 
@@ -147,7 +168,9 @@ def test_a_redirect_is_not_followed_so_that_no_password_goes_elsewhere(fake: Fak
         fake.client(username="u", password="p").schema_of(1)
 
 
-def test_a_certificate_is_verified_against_the_authority_that_was_named(fake: FakeRegistry, tmp_path: Path) -> None:
+def test_a_certificate_is_verified_against_the_authority_that_was_named(
+    fake: FakeRegistry, tmp_path: Path
+) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=registry"]
     files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
@@ -183,7 +206,13 @@ def test_differences_are_named_down_to_the_field() -> None:
 
 
 def test_settings_of_the_registry_are_beside_those_of_librdkafka_and_kept_from_it() -> None:
-    settings = checked({"bootstrap.servers": "a:1", "schema.registry.url": "https://r:8081/x", "schema.registry.password": "p"})
+    settings = checked(
+        {
+            "bootstrap.servers": "a:1",
+            "schema.registry.url": "https://r:8081/x",
+            "schema.registry.password": "p",
+        }
+    )
     assert of_librdkafka(settings) == {"bootstrap.servers": "a:1"}
     assert registry_of(settings) == RegistryAddress("https://r:8081/x", password="p")
     assert registry_of({"bootstrap.servers": "a:1"}) is None

@@ -55,7 +55,8 @@ def described(schema: Any, namespace: str = "", field: str = "") -> Any:
         case {"type": "record"}:
             namespace = schema.get("namespace", namespace)
             fields = [
-                (f["name"], described(f["type"], namespace, f["name"]), f.get("default", "required")) for f in schema["fields"]
+                (f["name"], described(f["type"], namespace, f["name"]), f.get("default", "required"))
+                for f in schema["fields"]
             ]
             return (f"{namespace}.{schema['name']}", fields)
         case {"type": "enum"}:
@@ -82,7 +83,10 @@ def wanted(annotation: Any, namespace: str, seen: set[type], field: str = "") ->
         hints = typing.get_type_hints(annotation)
         return (
             full,
-            [(f.name, wanted(hints[f.name], namespace, seen, f.name), default(f)) for f in msgspec.structs.fields(annotation)],
+            [
+                (f.name, wanted(hints[f.name], namespace, seen, f.name), default(f))
+                for f in msgspec.structs.fields(annotation)
+            ],
         )
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return (f"perdure.{annotation.__name__}", [each.value for each in annotation])
@@ -151,7 +155,11 @@ def test_what_several_schemas_define_they_define_alike() -> None:
 def test_a_released_version_is_never_edited(name: str) -> None:
     for schema in schemas.released(name):
         recorded = dict(
-            line.split() for line in files(schemas).joinpath(f"v{schema.version}", "fingerprints.txt").read_text().splitlines()
+            line.split()
+            for line in files(schemas)
+            .joinpath(f"v{schema.version}", "fingerprints.txt")
+            .read_text()
+            .splitlines()
         )
         assert schema.fingerprint == recorded[name], f"{name} {schema.version}: see docs/internals/schemas.md"
 
@@ -173,7 +181,11 @@ def faults(old: Any, new: Any, where: str = "") -> list[str]:
             found = [] if old["name"] == new["name"] else [f"{where}: renamed"]
             if [f["name"] for f in after[: len(before)]] != [f["name"] for f in before]:
                 return [*found, f"{where}: a field was removed, renamed or moved"]
-            found += [f"{where}.{f['name']}: a new field has no default" for f in after[len(before) :] if "default" not in f]
+            found += [
+                f"{where}.{f['name']}: a new field has no default"
+                for f in after[len(before) :]
+                if "default" not in f
+            ]
             found += [
                 f"{where}.{b['name']}: its default changed"
                 for b, a in zip(before, after, strict=False)

@@ -1,4 +1,5 @@
-"""Kafka and PostgreSQL of the tests: a server that is named, then a container, then a process of this machine."""
+"""Kafka and PostgreSQL of the tests: a server that is named, then a container, then a process of
+this machine."""
 
 from __future__ import annotations
 
@@ -114,7 +115,9 @@ def test_the_first_source_that_there_is_wins(
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_docker_answers_when_its_client_reaches_the_daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int) -> None:
+def test_docker_answers_when_its_client_reaches_the_daemon(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int
+) -> None:
     docker = tmp_path / "docker"
     docker.write_text(f'#!/bin/sh\n[ "$1" = info ] && exit {status}\nexit 1\n')
     docker.chmod(0o755)
@@ -129,7 +132,10 @@ def test_without_a_docker_client_nothing_answers(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("enter", "variable", "address"),
-    [(broker.any_kafka, "KAFKA_BOOTSTRAP", "bootstrap"), (server.any_postgres, "PERDURE_TEST_POSTGRES", "dsn")],
+    [
+        (broker.any_kafka, "KAFKA_BOOTSTRAP", "bootstrap"),
+        (server.any_postgres, "PERDURE_TEST_POSTGRES", "dsn"),
+    ],
 )
 def test_a_named_server_is_used_and_nothing_is_started(
     machine: Callable[[bool, bool], Containers],
@@ -158,7 +164,9 @@ def test_kafka_in_a_container_has_what_transactions_need_and_ends_with_the_tests
     assert not containers.is_running
 
 
-def test_postgres_in_a_container_is_named_without_a_driver(machine: Callable[[bool, bool], Containers]) -> None:
+def test_postgres_in_a_container_is_named_without_a_driver(
+    machine: Callable[[bool, bool], Containers],
+) -> None:
     containers = machine(True, True)
     with server.any_postgres() as found:
         assert (found.dsn, found.is_ours) == ("postgresql://container", False)
@@ -182,5 +190,7 @@ def test_the_modules_of_testcontainers_exist_and_are_not_deprecated() -> None:
     from testcontainers.community.kafka import KafkaContainer
     from testcontainers.community.postgres import PostgresContainer
 
-    assert all(callable(getattr(KafkaContainer, name)) for name in ("with_kraft", "with_env", "get_bootstrap_server"))
+    assert all(
+        callable(getattr(KafkaContainer, name)) for name in ("with_kraft", "with_env", "get_bootstrap_server")
+    )
     assert callable(PostgresContainer.get_connection_url)

@@ -97,7 +97,12 @@ REFS: Final[dict[str, Any]] = {
     "run": Order.process,
     "class": Order,
 }
-OTHERS: Final[dict[str, Any]] = {"signal": Other.tell, "query": Other.ask, "view": Other.status, "watch": Other.status}
+OTHERS: Final[dict[str, Any]] = {
+    "signal": Other.tell,
+    "query": Other.ask,
+    "view": Other.status,
+    "watch": Other.status,
+}
 
 
 def run(made: Any) -> None:
@@ -121,7 +126,9 @@ def test_what_is_no_member_of_its_kind_is_refused_with_advice(entry: str, odd: s
     kind = "view" if entry == "watch" else entry
     if odd == kind:
         return
-    with pytest.raises(UsageError, match=rf"{Path(__file__).name}:\d+: .* is not a {kind}: give one seen from its class"):
+    with pytest.raises(
+        UsageError, match=rf"{Path(__file__).name}:\d+: .* is not a {kind}: give one seen from its class"
+    ):
         run(MEMBERS[entry]({**ODD, **REFS}[odd]))
 
 

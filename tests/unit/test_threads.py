@@ -1,4 +1,5 @@
-"""A thread that dies is noticed; a loop that stands still is, too, with the activity that holds it; sync activities begin with a thread."""
+"""A thread that dies is noticed; a loop that stands still is, too, with the activity that holds it;
+sync activities begin with a thread."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ REQUESTS = ("observability", "server.py")
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # A traceback formatted in a dying thread while another one parses breaks ast.parse in Python 3.11 (gh-106905).
+    # A traceback formatted in a dying thread while another one parses breaks ast.parse in Python
+    # 3.11 (gh-106905).
     monkeypatch.setattr(logging.getLogger("perdure.process"), "propagate", False)
     threads.forget()
     yield
@@ -84,7 +86,9 @@ def test_a_task_that_raises_has_died_and_one_that_is_cancelled_has_not() -> None
     assert threads.dead() == ["task feed has died of OSError: no disk"]
 
 
-def test_the_loop_of_activities_survives_a_stop_and_an_exit_and_its_death_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_of_activities_survives_a_stop_and_an_exit_and_its_death_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     side = SideLoop("perdure-side")
     side.start()
 
@@ -141,7 +145,9 @@ def test_a_function_begins_with_its_thread() -> None:
     async def main() -> None:
         pool = ActivityThreads(2)
         runs = [
-            asyncio.create_task(pool.run(lambda n=number: (released.wait(), n)[1], lambda n=number: begun.append(n)))  # type: ignore[misc]
+            asyncio.create_task(
+                pool.run(lambda n=number: (released.wait(), n)[1], lambda n=number: begun.append(n))  # type: ignore[misc]
+            )
             for number in range(5)
         ]
         await asyncio.sleep(0)
@@ -166,7 +172,11 @@ def test_a_function_begins_with_its_thread() -> None:
 def test_what_a_function_raises_is_raised_whatever_it_is() -> None:
     async def main() -> None:
         pool = ActivityThreads(1)
-        for raised, seen in ((KeyError("x"), KeyError), (SystemExit(3), SystemExit), (StopIteration(), RuntimeError)):
+        for raised, seen in (
+            (KeyError("x"), KeyError),
+            (SystemExit(3), SystemExit),
+            (StopIteration(), RuntimeError),
+        ):
 
             def fail(error: BaseException = raised) -> None:
                 raise error

@@ -43,8 +43,16 @@ def start(**more: Any) -> cm.StartWorkflow:
 BAD: Final[dict[str, tuple[cm.Request, str, str]]] = {
     "id": (cm.StartWorkflow("a\nb", type="Safe"), "bad_input", "U+000A"),
     "request id": (start(request_id="r" * (ID_BYTES + 1)), "bad_input", "the request id is 256 bytes long"),
-    "attributes": (start(attributes=b"{" + b" " * ATTRIBUTES_BYTES), "limit", "the attributes are 16385 bytes long"),
-    "input": (start(input=text_of(PAYLOAD_BYTES + 1)), "limit", "the arguments of workflow 'Safe' are 1048577 bytes long"),
+    "attributes": (
+        start(attributes=b"{" + b" " * ATTRIBUTES_BYTES),
+        "limit",
+        "the attributes are 16385 bytes long",
+    ),
+    "input": (
+        start(input=text_of(PAYLOAD_BYTES + 1)),
+        "limit",
+        "the arguments of workflow 'Safe' are 1048577 bytes long",
+    ),
     "delay": (start(delay_us=LONGEST_US + 1), "bad_input", "delay and timeout must be between"),
     "timeout": (start(timeout_us=-1), "bad_input", "delay and timeout must be between"),
     "first signal": (
@@ -62,8 +70,16 @@ BAD: Final[dict[str, tuple[cm.Request, str, str]]] = {
         "limit",
         "the arguments of query 'holds' are 1048577 bytes long",
     ),
-    "wait": (cm.AwaitWorkflow("open", "", "r" * (ID_BYTES + 1)), "limit", "the request id is 256 characters long"),
-    "cancel": (cm.CancelWorkflow("open", reason="r" * (REASON_BYTES + 1)), "limit", "the reason is 16385 bytes long"),
+    "wait": (
+        cm.AwaitWorkflow("open", "", "r" * (ID_BYTES + 1)),
+        "limit",
+        "the request id is 256 characters long",
+    ),
+    "cancel": (
+        cm.CancelWorkflow("open", reason="r" * (REASON_BYTES + 1)),
+        "limit",
+        "the reason is 16385 bytes long",
+    ),
     "terminate": (cm.TerminateWorkflow("open", reason="\udc80"), "limit", "the reason is not valid Unicode"),
 }
 
@@ -83,7 +99,12 @@ def test_a_value_over_its_limit_is_named_with_its_size(what: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        start(request_id="r" * ID_BYTES, attributes=b"x" * ATTRIBUTES_BYTES, delay_us=LONGEST_US, timeout_us=LONGEST_US),
+        start(
+            request_id="r" * ID_BYTES,
+            attributes=b"x" * ATTRIBUTES_BYTES,
+            delay_us=LONGEST_US,
+            timeout_us=LONGEST_US,
+        ),
         start(input=text_of(PAYLOAD_BYTES), signal_name="put", signal_input=text_of(PAYLOAD_BYTES)),
         cm.SignalWorkflow("open", name="put", input=text_of(PAYLOAD_BYTES)),
         cm.QueryWorkflow("open", name="holds", input=text_of(PAYLOAD_BYTES)),

@@ -1,4 +1,5 @@
-"""`with_start`: the start goes with the first signal that is answered, whatever became of those before."""
+"""`with_start`: the start goes with the first signal that is answered, whatever became of those
+before."""
 
 from __future__ import annotations
 
@@ -57,7 +58,12 @@ def test_a_first_signal_that_fails_leaves_the_start_to_the_next_one(first: Any) 
         await basket.signal(Basket.add, "olives")
 
     asyncio.run(main())
-    assert [type(each) for each in answers.asked] == [StartWorkflow, StartWorkflow, StartWorkflow, SignalWorkflow]
+    assert [type(each) for each in answers.asked] == [
+        StartWorkflow,
+        StartWorkflow,
+        StartWorkflow,
+        SignalWorkflow,
+    ]
     assert {each.input for each in answers.asked[:3]} == {b'["Ada"]'}
     assert answers.asked[2].signal_name == "add"
     assert answers.asked[3].run_id == "run-1"

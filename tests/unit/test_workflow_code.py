@@ -210,7 +210,9 @@ def test_a_condition_that_is_no_function_is_refused(loop: FrozenLoop) -> None:
 NOT_A_FUNCTION: Any = True
 
 
-def test_the_logger_names_the_run_and_is_silent_while_replaying(loop: FrozenLoop, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_logger_names_the_run_and_is_silent_while_replaying(
+    loop: FrozenLoop, caplog: pytest.LogCaptureFixture
+) -> None:
     async def code() -> None:
         workflow.logger.info("first", extra={"more": 1})
         loop.replaying = True

@@ -79,7 +79,12 @@ async def hello(name: str) -> str:
 
 def test_a_definition_holds_what_the_class_says() -> None:
     definition = workflow.definition_of(Order)
-    assert (definition.name, definition.cls, definition.returns, definition.init_takes_arguments) == ("Order", Order, int, True)
+    assert (definition.name, definition.cls, definition.returns, definition.init_takes_arguments) == (
+        "Order",
+        Order,
+        int,
+        True,
+    )
     assert set(definition.signals) == {"picked_up", "noted"}
     assert set(definition.queries) == {"remaining"}
     assert set(definition.views) == {"status"}
@@ -98,7 +103,11 @@ def test_members_of_a_definition_are_the_authors_functions() -> None:
 
 def test_a_run_leads_to_the_definition_of_the_class_it_was_taken_from() -> None:
     assert Order.process.definition is workflow.definition_of(Order)
-    assert Express.process.definition is workflow.definition_of(Express) is workflow.definition_of(Express.process)
+    assert (
+        Express.process.definition
+        is workflow.definition_of(Express)
+        is workflow.definition_of(Express.process)
+    )
     assert Express.process.definition.name == "express order"
 
 
@@ -328,7 +337,13 @@ def define_not_async() -> None:
         (two_runs, r"has more than one run: first \(.*\) and second \(.*\); keep one"),
         (two_views, "has more than one view: first and second; return everything in one"),
         (no_run, r"the workflow Without has no run: put @workflow\.run above"),
-        (init_differs, r"takes \(product: '?str'?\); it must take nothing, or exactly what the run takes: \(product: '?int'?\)"),
+        (
+            init_differs,
+            (
+                r"takes \(product: '?str'?\); it must take nothing, or exactly what the run takes: \(product: "
+                r"'?int'?\)"
+            ),
+        ),
         (init_takes_more, r"exactly what the run takes: \(\)"),
         (sync_run, "the run of a workflow is an `async def`; Sync.main is not"),
         (signal_answers, "a signal has no result: Answers.ask must return None"),
@@ -346,7 +361,9 @@ def define_not_async() -> None:
         (signal_of_no_method, "is for methods"),
     ],
 )
-def test_what_cannot_be_a_workflow_is_refused_with_its_line(define: Callable[[], object], message: str) -> None:
+def test_what_cannot_be_a_workflow_is_refused_with_its_line(
+    define: Callable[[], object], message: str
+) -> None:
     known = len(workflow.DEFINED)
     with pytest.raises(UsageError, match=rf"test_workflow_definitions\.py:\d+: .*{message}"):
         define()

@@ -38,14 +38,23 @@ _log: Final = logging.getLogger("perdure.api")
 THREADS: Final = 32
 """For what waits: readers of Kafka and PostgreSQL, dead letters, the audit trail."""
 READY_S: Final = 5.0
-ROUTES: Final[list[Route]] = [*streams.routes.all, *reading.routes.all, *asking.routes.all, *operating.routes.all]
+ROUTES: Final[list[Route]] = [
+    *streams.routes.all,
+    *reading.routes.all,
+    *asking.routes.all,
+    *operating.routes.all,
+]
 """Every route but health and the document; the first that matches answers."""
 
 _PROBLEM: Final = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
     "properties": {
-        "type": {"type": "string", "format": "uri", "examples": ["https://perdure.dev/problems/workflow-not-found"]},
+        "type": {
+            "type": "string",
+            "format": "uri",
+            "examples": ["https://perdure.dev/problems/workflow-not-found"],
+        },
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What is wrong, and what to do."},
@@ -98,7 +107,13 @@ def create_app(
     app.state.rates = RateLimit(rate_limit)
     app.state.sign_ins = FailedSignIns(measures)
     app.state.answers = Budget()
-    install(app, _ordered([*ROUTES, *(auditing.routes_of(audit) if audit is not None else [])]), backend, security, audit)
+    install(
+        app,
+        _ordered([*ROUTES, *(auditing.routes_of(audit) if audit is not None else [])]),
+        backend,
+        security,
+        audit,
+    )
     _add_health(app, backend)
     _add_refusals(app)
     plain = app.openapi
@@ -139,7 +154,13 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
         except (InfrastructureError, ClientError) as error:
             return json({"is_ready": False, "reason": str(error)}, 503)
         except TimeoutError:
-            return json({"is_ready": False, "reason": f"the database behind this API does not answer within {READY_S:g} s"}, 503)
+            return json(
+                {
+                    "is_ready": False,
+                    "reason": f"the database behind this API does not answer within {READY_S:g} s",
+                },
+                503,
+            )
         return json({"is_ready": True})
 
 
@@ -167,7 +188,9 @@ def _add_refusals(app: FastAPI) -> None:
         if error.status_code == 405:
             takes = ", ".join(_methods_of(app, request)) or "another one"
             return problem(
-                "method-not-allowed", f"{request.method} is not allowed on this route; use {takes}", {"Allow": takes}
+                "method-not-allowed",
+                f"{request.method} is not allowed on this route; use {takes}",
+                {"Allow": takes},
             ).response()
         if error.status_code == 404:
             places = f"{DOCUMENT} lists all routes, {PAGE} shows them as a page"
@@ -188,7 +211,9 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def of_a_client_that_left(request: Request, _: ClientDisconnect) -> Response:
-        _log.debug("%s %s: the client disconnected before its request was complete", request.method, request.url.path)
+        _log.debug(
+            "%s %s: the client disconnected before its request was complete", request.method, request.url.path
+        )
         return Response(status_code=400)  # nobody reads it
 
     @app.exception_handler(Exception)

@@ -52,7 +52,8 @@ _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "maxLength": 255},
-    "description": "A request repeated with the same key by the same caller, for the same operation and workflow, has no second effect and gets the same answer; with different content it is rejected (422).",
+    "description": "A request repeated with the same key by the same caller, for the same operation and workflow, has "
+    "no second effect and gets the same answer; with different content it is rejected (422).",
 }
 _OPTIONS: Final = {
     "type": "object",
@@ -71,7 +72,8 @@ _SIGNAL: Final = {
     "additionalProperties": False,
     "required": ["name"],
     "properties": {"name": {"type": "string"}, "args": _ARGS},
-    "description": "Signal-with-start, with if_running=attach: signals the open run or, if there is none, starts one with the signal, atomically.",
+    "description": "Signal-with-start, with if_running=attach: signals the open run or, if there is none, starts one "
+    "with the signal, atomically.",
 }
 
 
@@ -97,12 +99,16 @@ async def start_workflow(asked: Asked) -> Response:
     if options.timeout is not None and not duration_us("timeout", options.timeout):
         raise refused("timeout must be positive; omit it for no timeout")
     attributes = msgspec.json.encode(options.attributes) if options.attributes else b""
-    if asked.backend.registry is not None and (definition := asked.backend.registry.workflows.get(body.type)) is not None:
+    if (
+        asked.backend.registry is not None
+        and (definition := asked.backend.registry.workflows.get(body.type)) is not None
+    ):
         _check(definition.run_fn, given, f"workflow {body.type!r}")
     if body.signal is not None:
         if options.if_running != "attach":
             raise refused(
-                'a start with a signal requires if_running="attach": the signal goes to the open run, or to the new one'
+                'a start with a signal requires if_running="attach": the signal goes to the open run, or to '
+                "the new one"
             )
         if fault := fault_of_id(body.signal.name, "signal's name"):
             raise refused(fault)
@@ -135,7 +141,9 @@ async def signal_workflow(asked: Asked) -> Response:
     asked.about(workflow_id, name)
     body = await body_of(asked.request, Arguments, is_needed=False)
     run_id = checked_id(body.run_id, "run id")
-    command = SignalWorkflow(workflow_id, run_id, _request_id(asked), name=name, input=body.payload, trace=_trace(asked))
+    command = SignalWorkflow(
+        workflow_id, run_id, _request_id(asked), name=name, input=body.payload, trace=_trace(asked)
+    )
     return await _accepted(asked, command)
 
 
@@ -150,9 +158,13 @@ async def query_workflow(asked: Asked) -> Response:
     workflow_id, name = _id(asked), segment(asked.request.path_params["name"], "query's name")
     body = await body_of(asked.request, Arguments, is_needed=False)
     run_id = checked_id(body.run_id, "run id")
-    reply = await _reply(asked, QueryWorkflow(workflow_id, run_id, fresh_request_id(), name=name, input=body.payload))
+    reply = await _reply(
+        asked, QueryWorkflow(workflow_id, run_id, fresh_request_id(), name=name, input=body.payload)
+    )
     if isinstance(reply, QueryRaised):
-        raised = problem("query-failed", f"{reply.failure.type}: {reply.failure.message}", failure=failure(reply.failure))
+        raised = problem(
+            "query-failed", f"{reply.failure.type}: {reply.failure.message}", failure=failure(reply.failure)
+        )
         return record_of(reply, raised.status) if wants_record(asked) else raised.response()
     if not isinstance(reply, Answered):
         return _refused(asked, reply)
@@ -187,7 +199,12 @@ async def _accepted(asked: Asked, command: Request, new_status: int = 202) -> Re
     if wants_record(asked):
         return record_of(reply, status)
     position = await asked.backend.transport.position(command.workflow_id)
-    told = {"id": command.workflow_id, "run_id": reply.run_id, "is_new": reply.is_new, "position": str(position)}
+    told = {
+        "id": command.workflow_id,
+        "run_id": reply.run_id,
+        "is_new": reply.is_new,
+        "position": str(position),
+    }
     return json(told, status, {"Perdure-Position": str(position)})
 
 
@@ -216,9 +233,11 @@ def wants_record(asked: Asked) -> bool:
 
 
 def _request_id(asked: Asked) -> str:
-    """A fresh id, or one for the caller's key, which is percent-decoded, so that any text may be one.
+    """A fresh id, or one for the caller's key, which is percent-decoded, so that any text may be
+    one.
 
-    Keys of different callers, and for different operations, do not meet: two callers may choose the same.
+    Keys of different callers, and for different operations, do not meet: two callers may choose the
+    same.
     """
     key = asked.request.headers.get("idempotency-key")
     if key is None:

@@ -66,7 +66,10 @@ async def audited(log: AuditLog, action: str, request: Request) -> AsyncGenerato
     finally:
         asked = record.asked
         if asked is not None:
-            who, held = asked.principal.name, asked.principal.role.value if asked.principal.role is not None else ""
+            who, held = (
+                asked.principal.name,
+                asked.principal.role.value if asked.principal.role is not None else "",
+            )
         if who:
             await log.record(
                 who=who,
@@ -75,7 +78,11 @@ async def audited(log: AuditLog, action: str, request: Request) -> AsyncGenerato
                 target=asked.target
                 if asked is not None and asked.target
                 else unquote(next(iter(request.path_params.values()), "")),
-                outcome="done" if status < _LEAST_REFUSAL else "refused" if status < _LEAST_FAULT else "failed",
+                outcome="done"
+                if status < _LEAST_REFUSAL
+                else "refused"
+                if status < _LEAST_FAULT
+                else "failed",
                 status=status,
                 detail=": ".join(filter(None, (why, asked.detail if asked is not None else ""))),
                 request_id=asked.request_id if asked is not None else "",

@@ -41,9 +41,17 @@ def routes_of(log: AuditLog) -> list[Route]:
         """List audit entries."""
         parameters = asked.request.query_params
         only(parameters, "limit", "before")
-        limit, before = whole(parameters, "limit", 100, 1, PAGE_LIMIT), whole(parameters, "before", 0, 0, 2**62)
+        limit, before = (
+            whole(parameters, "limit", 100, 1, PAGE_LIMIT),
+            whole(parameters, "before", 0, 0, 2**62),
+        )
         found = await log.entries(limit, before or None)
-        return json({"entries": [_shown(each) for each in found], "next": found[-1].number if len(found) == limit else None})
+        return json(
+            {
+                "entries": [_shown(each) for each in found],
+                "next": found[-1].number if len(found) == limit else None,
+            }
+        )
 
     return routes.all
 

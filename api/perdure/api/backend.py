@@ -1,4 +1,6 @@
-"""Backend of the API: the transport that carries its requests, and the reader that serves its reads."""
+"""Backend of the API: the transport that carries its requests, and the reader that serves its
+reads.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Operations(Protocol):
     """Task queues and who serves them. May wait: it is asked off the loop."""
 
     def queues(self) -> list[dict[str, Any]]:
-        """One entry a task queue: `name`, `backlog` (tasks that no worker has ended; null: not known), `workers`."""
+        """One entry a task queue: `name`, `backlog` (tasks that no worker has ended; null: not
+        known), `workers`.
+        """
         ...
 
     def workers(self) -> list[dict[str, Any]]:
@@ -107,7 +111,9 @@ class Backend:
         return await self.read(lambda reader: reader.state(workflow_id))
 
     async def read_large(self, question: Callable[[Reader], T]) -> T:
-        """As `read`, for what may be large. What the question makes of it, it makes `with backend.large.turn()`."""
+        """As `read`, for what may be large. What the question makes of it, it makes `with
+        backend.large.turn()`.
+        """
         return await self.large.run(question, self.reader or self.transport.reader)
 
     async def reached(self, position: Position, seconds: float) -> bool:
@@ -134,10 +140,15 @@ class Backend:
         """
         if self.reader is None:
             return  # the transport's own always has
-        positions = [await self.transport.position(workflow_id)] if workflow_id else await self.feed.positions()
+        positions = (
+            [await self.transport.position(workflow_id)] if workflow_id else await self.feed.positions()
+        )
         for position in positions:
             if not await self.reached(position, seconds):
-                raise ReadLags(f"reads are still behind position {position} after {seconds:g} s; check `perdure projector`")
+                raise ReadLags(
+                    f"reads are still behind position {position} after {seconds:g} s; check `perdure "
+                    "projector`"
+                )
 
     async def close(self) -> None:
         """Close all parts."""

@@ -103,7 +103,9 @@ async def body_of(request: Request, kind: type[B], *, is_needed: bool = True) ->
         async with asyncio.timeout(BODY_S):
             data = await request.body()
     except TimeoutError:
-        raise problem("request-timeout", f"the body was not complete within {BODY_S:g} s", {"Connection": "close"}) from None
+        raise problem(
+            "request-timeout", f"the body was not complete within {BODY_S:g} s", {"Connection": "close"}
+        ) from None
     if not data and not is_needed:
         return kind()
     content_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()

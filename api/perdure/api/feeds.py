@@ -1,4 +1,6 @@
-"""Feeds: which states have changed, for the streams of server-sent events. One a process, however many watch."""
+"""Feeds: which states have changed, for the streams of server-sent events. One a process, however
+many watch.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,17 @@ _log: Final = logging.getLogger("perdure.api")
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """Of states that are read at a time."""
 SHARE: Final = 10
-"""Between two looks it rests so many times as long as the last one took: on a large file, which is read through, it costs a tenth of a processor."""
+"""Between two looks it rests so many times as long as the last one took: on a large file, which is
+read through, it costs a tenth of a processor."""
 
 
 class Feed(Protocol):
     """Belongs to one asyncio loop."""
 
     def start(self, listener: Listener) -> None:
-        """Tell the listener, on this loop, of every change from now on, those of a workflow in order; until `close`."""
+        """Tell the listener, on this loop, of every change from now on, those of a workflow in
+        order; until `close`.
+        """
 
     async def begun(self) -> None:
         """Wait until it does.
@@ -125,7 +130,13 @@ class PollingFeed:
 
     async def _look(self, listener: Listener) -> None:
         """Tell what was written since, page by page; of one moment, what was not seen."""
-        query = ListQuery(updated_after=self._since, sort="updated_at", order="oldest", limit=PAGE_LIMIT, max_bytes=PAGE_BYTES)
+        query = ListQuery(
+            updated_after=self._since,
+            sort="updated_at",
+            order="oldest",
+            limit=PAGE_LIMIT,
+            max_bytes=PAGE_BYTES,
+        )
         while True:
             page = await asyncio.to_thread(self._reader.list, query)
             if news := [each for each in page if self._told.get(each.workflow_id) != version_of(each)]:

@@ -5,8 +5,8 @@ cheap: of one reader's queue, and of all bytes that wait in the process; beyond 
 is furthest behind is cut. No data is lost by that: `Last-Event-ID` says where they were.
 
 An event's id is `<moment>-<epoch>-<number>`: of the change, microseconds since 1970; of this hub;
-and the change's number. A client that reconnects with it gets exactly what changed since, as long as
-the hub remembers; what another process has told is found by the moment (`streams.py`).
+and the change's number. A client that reconnects with it gets exactly what changed since, as long
+as the hub remembers; what another process has told is found by the moment (`streams.py`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ one a change.
 """
 HEARTBEAT_S: Final = 15.0
 CUT: Final = (
-    b'event: cut\ndata: {"reason":"you read too slowly: connect again with the id of the last event as Last-Event-ID, '
+    b'event: cut\ndata: {"reason":"you read too slowly: connect again with the id of the last event as '
+    b"Last-Event-ID, "
     b'and what has changed since is told"}\n\n'
 )
 BYE: Final = b"event: bye\ndata: {}\n\n"
@@ -161,7 +162,9 @@ class Hub:
                 for watch in watches:
                     watch.put(data, workflow_id, version)
 
-    def event(self, number: int, workflow_id: str, state: WorkflowState | None, query: ListQuery | None = None) -> Told:
+    def event(
+        self, number: int, workflow_id: str, state: WorkflowState | None, query: ListQuery | None = None
+    ) -> Told:
         """Encode one event: the workflow's state, that it was deleted, or that it no longer matches
         the query's filters.
 
@@ -187,7 +190,9 @@ class Hub:
         return Told(b"id: %b\n\n" % self._id(max(self._moment, time.time_ns() // 1_000), number))
 
     def hold(self, told: Told) -> None:
-        """It waits for one reader more. When that is too much, those who are furthest behind are cut."""
+        """It waits for one reader more. When that is too much, those who are furthest behind are
+        cut.
+        """
         told.holders += 1
         if told.holders == 1:
             self.waiting += len(told.data)
@@ -213,7 +218,9 @@ class Hub:
         return found.state if found is not None else None
 
     def since(self, last: EventId) -> list[tuple[int, str, WorkflowState | None]] | None:
-        """Number, id and state of each workflow that has changed since, in that order; None: the hub cannot say."""
+        """Number, id and state of each workflow that has changed since, in that order; None: the
+        hub cannot say.
+        """
         if last.epoch != self.epoch or not self._forgotten <= last.number <= self.number:
             return None
         return self._after(last.number)
@@ -303,7 +310,9 @@ def _id_of(told: bytes) -> bytes:
 
 def lasting_of(query: ListQuery) -> ListQuery:
     """The filters that hold for ever when they hold once."""
-    return replace(query, statuses=(), updated_after=None, updated_before=None, closed_after=None, closed_before=None)
+    return replace(
+        query, statuses=(), updated_after=None, updated_before=None, closed_after=None, closed_before=None
+    )
 
 
 class Watch:
@@ -359,7 +368,9 @@ class Watch:
             self._hold(told)
 
     def cut(self) -> None:
-        """The reader is too slow: what waits is dropped. An event of which a part was sent is not ended, so no reader takes it for one."""
+        """The reader is too slow: what waits is dropped. An event of which a part was sent is not
+        ended, so no reader takes it for one.
+        """
         self.is_cut = True
         self.drop()
         self._wake()
@@ -390,7 +401,9 @@ class Watch:
         return data
 
     async def next(self) -> bytes:
-        """The next bytes to send, a slice at most; empty after a quiet while. See `is_over` for the end."""
+        """The next bytes to send, a slice at most; empty after a quiet while. See `is_over` for the
+        end.
+        """
         if data := self.piece():
             return data
         if not self._waiting and not self._is_ending:

@@ -1,4 +1,6 @@
-"""Two hubs: of whole states, and of their outlines for those who may see no payloads. What is encoded once is shared by all who may see it."""
+"""Two hubs: of whole states, and of their outlines for those who may see no payloads. What is
+encoded once is shared by all who may see it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Hubs:
     def publish(self, changes: Sequence[Change]) -> None:
         """Tell of changes."""
         self.whole.publish(changes)
-        self.outlines.publish([(each, outline(state) if state is not None else None) for each, state in changes])
+        self.outlines.publish(
+            [(each, outline(state) if state is not None else None) for each, state in changes]
+        )
 
     def say_goodbye(self) -> None:
         """Tell all who watch that the server stops."""

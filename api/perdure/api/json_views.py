@@ -39,7 +39,9 @@ def moment(at: int) -> str | None:
 
 
 def payload(data: bytes) -> Any:
-    """The JSON of a payload, as it is; of one that a codec has made, which only its owner can read, its codec and base64."""
+    """The JSON of a payload, as it is; of one that a codec has made, which only its owner can read,
+    its codec and base64.
+    """
     if not data:
         return None
     if data.startswith(_NUL):
@@ -91,7 +93,8 @@ def failure(found: FailureInfo | None) -> dict[str, Any] | None:
         "notes": found.notes,
         "fields": msgspec.Raw(found.fields) if found.fields else None,
         "cause": failure(found.cause),
-        "exceptions": None if found.exceptions is None else [failure(each) for each in found.exceptions],  # of a group
+        # of a group
+        "exceptions": None if found.exceptions is None else [failure(each) for each in found.exceptions],
     }
 
 
@@ -107,7 +110,8 @@ def _wait(found: Wait) -> dict[str, Any]:
 
 
 def history_page(run_id: str, page: History, begin: int, limit: int) -> bytes:
-    """Events as `perdure workflow history -o json` shows them: `limit` at most from the event `begin` on, fewer where they are large.
+    """Events as `perdure workflow history -o json` shows them: `limit` at most from the event
+    `begin` on, fewer where they are large.
 
     Args:
         run_id: of the run.
@@ -132,7 +136,9 @@ def history_page(run_id: str, page: History, begin: int, limit: int) -> bytes:
 
 
 def _events_of(page: History, begin: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Id and JSON of each event from `begin` on; a record that cannot be read is shown as one, with why."""
+    """Id and JSON of each event from `begin` on; a record that cannot be read is shown as one, with
+    why.
+    """
     following = 0
     for encoded in page.records:
         try:
@@ -141,7 +147,13 @@ def _events_of(page: History, begin: int) -> Iterator[tuple[int, dict[str, Any]]
             following = max(following, begin)
             yield (
                 following,
-                {"event_id": following, "at": None, "type": "Unreadable", "message": str(error), "bytes": len(encoded)},
+                {
+                    "event_id": following,
+                    "at": None,
+                    "type": "Unreadable",
+                    "message": str(error),
+                    "bytes": len(encoded),
+                },
             )
             continue
         following = record.last_event_id + 1

@@ -1,4 +1,6 @@
-"""Middleware: rejects oversized requests before reading them, and keeps percent-encoded slashes in ids."""
+"""Middleware: rejects oversized requests before reading them, and keeps percent-encoded slashes in
+ids.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class TooLarge(Exception):
 class Limits:
     """Around the application.
 
-    The path that routes match is the one that was sent, percent-encoding and all, so that an id with a slash stays one segment, and `%2e%2e` is no step.
+    The path that routes match is the one that was sent, percent-encoding and all, so that an id
+    with a slash stays one segment, and `%2e%2e` is no step.
 
     Args:
         app: inside.

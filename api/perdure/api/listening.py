@@ -9,7 +9,8 @@ from perdure.errors import InfrastructureError
 
 BACKLOG: Final = 2_048
 UNHEARD_MS: Final = 60_000
-"""A reader whose machine takes nothing for so long is gone: else what is meant for it would be kept for ever."""
+"""A reader whose machine takes nothing for so long is gone: else what is meant for it would be kept
+for ever."""
 
 
 def listening(host: str, port: int, advice: str = "choose another port") -> socket.socket:
@@ -24,10 +25,13 @@ def listening(host: str, port: int, advice: str = "choose another port") -> sock
         InfrastructureError: the port is taken, or the host is not this machine's.
     """
     try:
-        found = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG)
+        found = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
+        )
     except OSError as error:
         raise InfrastructureError(f"cannot listen at {host}:{port}: {error.strerror}; {advice}") from error
-    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so only for sockets that it makes: 40 ms
+    # asyncio does so only for sockets that it makes: 40 ms
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)

@@ -43,7 +43,10 @@ class Measures(Collector):
             registry=self._registry,
         )
         self._refusals = Counter(
-            "perdure_api_refusals", "Responses with status 400 and above, by status.", ("status",), registry=self._registry
+            "perdure_api_refusals",
+            "Responses with status 400 and above, by status.",
+            ("status",),
+            registry=self._registry,
         )
         self._sign_ins = Counter(
             "perdure_api_failed_sign_ins",
@@ -84,12 +87,16 @@ class Measures(Collector):
             return
         open_ = sum(each.open for each in self._acceptors)
         waiting = sum(each.waiting for each in self._acceptors)
-        connections = GaugeMetricFamily("perdure_api_connections", "Open connections by state.", labels=("state",))
+        connections = GaugeMetricFamily(
+            "perdure_api_connections", "Open connections by state.", labels=("state",)
+        )
         connections.add_metric(("waiting",), waiting)
         connections.add_metric(("working",), open_ - waiting)
         yield connections
         ended = CounterMetricFamily(
-            "perdure_api_connections_ended", "Connections closed or refused by this server.", labels=("reason",)
+            "perdure_api_connections_ended",
+            "Connections closed or refused by this server.",
+            labels=("reason",),
         )
         for reason in ("refused", "gave_way", "timed_out", "too_large"):
             ended.add_metric((reason,), sum(getattr(each.counts, reason) for each in self._acceptors))

@@ -52,7 +52,9 @@ async def list_workers(asked: Asked) -> Response:
     responses={"200": {"description": "A page", "content": {"application/json": {"example": {"dead_letters": [_LETTER], "next": None}}}}},
 )  # fmt: skip
 async def list_dead_letters(asked: Asked) -> Response:
-    """Records that could not be taken, oldest first. Of each part of a letter a page has the beginning; one letter alone has all."""
+    """Records that could not be taken, oldest first. Of each part of a letter a page has the
+    beginning; one letter alone has all.
+    """
     parameters = asked.request.query_params
     only(parameters, "limit", "cursor")
     limit, after = whole(parameters, "limit", 100, 1, PAGE_LIMIT), parameters.get("cursor", "")
@@ -60,7 +62,9 @@ async def list_dead_letters(asked: Asked) -> Response:
     def read(letters: DeadLetters) -> bytes:
         page = letters.page(limit, after)
         with asked.backend.large.turn():
-            return ENCODER.encode({"dead_letters": [letter(each) for each in page.letters], "next": page.next or None})
+            return ENCODER.encode(
+                {"dead_letters": [letter(each) for each in page.letters], "next": page.next or None}
+            )
 
     return encoded(await _letters(asked, read))
 

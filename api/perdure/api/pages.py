@@ -1,4 +1,6 @@
-"""For people who look at the API with a browser: where what is, and a page of all routes. No script, nothing from elsewhere."""
+"""For people who look at the API with a browser: where what is, and a page of all routes. No
+script, nothing from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 DOCUMENT: Final = "/openapi.json"
 PAGE: Final = "/docs"
 LOOKS: Final = ["GET", "HEAD"]
-"""Methods of what anyone may read: a check that wants no body asks with HEAD. `/openapi.json` takes both already."""
+"""Methods of what anyone may read: a check that wants no body asks with HEAD. `/openapi.json` takes
+both already."""
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
@@ -46,7 +49,12 @@ def add_pages(app: FastAPI, namespace: str, document: Callable[[], dict[str, Any
 
     async def index() -> Response:
         """Index of the API, with links to its parts."""
-        places = {"openapi": DOCUMENT, "docs": PAGE, "workflows": f"{BASE}/workflows", "ready": "/health/ready"}
+        places = {
+            "openapi": DOCUMENT,
+            "docs": PAGE,
+            "workflows": f"{BASE}/workflows",
+            "ready": "/health/ready",
+        }
         return json({"name": "perdure", "namespace": namespace, "version": app.version, **places})
 
     async def docs() -> Response:
@@ -69,22 +77,33 @@ def page_of(document: dict[str, Any]) -> str:
     title = escape(f"{document['info']['title']} {document['info']['version']}")
     intro = f'<p>Machine-readable: <a href="{DOCUMENT}">{DOCUMENT}</a>.</p>'
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{title}</h1>{intro}{"".join(operations)}</body></html>'
+    return (
+        "<!doctype html><html "
+        f'lang="en"><head>{head}</head><body><h1>{title}</h1>{intro}{"".join(operations)}</body></html>'
+    )
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     parts = [
         f"<h2><code>{method.upper()} {escape(path)}</code> {escape(operation.get('summary', ''))}</h2>",
-        f"<p>{escape(operation.get('description', ''))} <small>role: {escape(operation.get('x-perdure-role', '-'))}</small></p>",
+        (
+            f"<p>{escape(operation.get('description', ''))} <small>role: "
+            f"{escape(operation.get('x-perdure-role', '-'))}</small></p>"
+        ),
     ]
     if parameters := operation.get("parameters", []):
         rows = (_row(f"{each['name']} ({each['in']})", each.get("description", "")) for each in parameters)
         parts.append(f"<dl>{''.join(rows)}</dl>")
     for content in operation.get("requestBody", {}).get("content", {}).values():
         properties = content.get("schema", {}).get("properties", {})
-        rows = (_row(f"{name} (body)", each.get("description", each.get("type", ""))) for name, each in properties.items())
+        rows = (
+            _row(f"{name} (body)", each.get("description", each.get("type", "")))
+            for name, each in properties.items()
+        )
         parts.append(f"<dl>{''.join(rows)}</dl>")
-    rows = (_row(status, each.get("description", "")) for status, each in operation.get("responses", {}).items())
+    rows = (
+        _row(status, each.get("description", "")) for status, each in operation.get("responses", {}).items()
+    )
     parts.append(f"<dl>{''.join(rows)}</dl>")
     return f"<article>{''.join(parts)}</article>"
 

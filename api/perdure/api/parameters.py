@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from perdure.client.listing import Key
 
 FILTERS: Final = ("type", "status", "id_prefix", "attribute")
-MOMENTS: Final = tuple(f"{what}_{side}" for what in ("started", "updated", "closed") for side in ("after", "before"))
+MOMENTS: Final = tuple(
+    f"{what}_{side}" for what in ("started", "updated", "closed") for side in ("after", "before")
+)
 REPEATED: Final = ("type", "status", "attribute")
 """Filters that may be given often: any of the types, any of the statuses, all of the attributes."""
 PAGING: Final = ("sort", "order", "limit", "cursor")
@@ -55,7 +57,8 @@ def refused(detail: str) -> Problem:
 
 
 def only(parameters: QueryParams, *known: str) -> None:
-    """See that nothing else is asked for, and nothing twice: a filter with a slip in its name must not give everything.
+    """See that nothing else is asked for, and nothing twice: a filter with a slip in its name must
+    not give everything.
 
     Raises:
         Problem: it is.
@@ -134,7 +137,12 @@ def list_query(parameters: QueryParams, *, is_paged: bool = True) -> ListQuery:
             if order is None:
                 raise refused(f"order={parameters['order'][:40]!r} must be asc or desc")
             after = cursor_key(sort, parameters["cursor"]) if parameters.get("cursor") else None
-            fields |= {"sort": sort, "order": order, "limit": whole(parameters, "limit", 100, 1, 1000), "after": after}
+            fields |= {
+                "sort": sort,
+                "order": order,
+                "limit": whole(parameters, "limit", 100, 1, 1000),
+                "after": after,
+            }
         return ListQuery(**fields)
     except RequestRefused as error:
         raise refused(str(error)) from None
@@ -153,7 +161,9 @@ def cursor_key(sort: str, cursor: str) -> Key:
     except (ValueError, msgspec.MsgspecError):
         raise refused("invalid cursor: pass `next` of the previous page unchanged") from None
     if found[0] != sort:
-        raise refused(f"invalid cursor: it belongs to a list sorted by {found[0][:40]!r}, not by {sort[:40]!r}")
+        raise refused(
+            f"invalid cursor: it belongs to a list sorted by {found[0][:40]!r}, not by {sort[:40]!r}"
+        )
     return found[1], found[2]
 
 

@@ -32,7 +32,13 @@ class Problem(Exception):
     """
 
     def __init__(
-        self, status: int, slug: str, title: str, detail: str, headers: dict[str, str] | None = None, **more: Any
+        self,
+        status: int,
+        slug: str,
+        title: str,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        **more: Any,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -44,7 +50,13 @@ class Problem(Exception):
 
     def body(self) -> bytes:
         """The JSON."""
-        told = {"type": f"{PROBLEMS}{self.slug}", "title": self.title, "status": self.status, "detail": self.detail, **self.more}
+        told = {
+            "type": f"{PROBLEMS}{self.slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.more,
+        }
         return msgspec.json.encode(told)
 
     def response(self) -> Response:

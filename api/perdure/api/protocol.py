@@ -120,7 +120,10 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
 
     def on_headers_complete(self) -> None:
         """Answer the request, unless it was pipelined and is too large."""
-        if max(self._received, self._chunk) > self._limits.header_bytes and self._head_bytes() > self._limits.header_bytes:
+        if (
+            max(self._received, self._chunk) > self._limits.header_bytes
+            and self._head_bytes() > self._limits.header_bytes
+        ):
             self._refuse_headers()
         if self._is_draining:
             raise ValueError("no further request")  # ends the parser, which is not fed any more
@@ -130,7 +133,8 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         self._acceptor.works(self)
         if self._is_upgraded():
             return
-        # Until the body has come, an answer says that the connection is closed after it: nobody reads the rest.
+        # Until the body has come, an answer says that the connection is closed after it: nobody
+        # reads the rest.
         self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
 
     def on_body(self, body: bytes) -> None:
@@ -206,7 +210,8 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         """Answer without asking the application, and close."""
         self._is_reading = True
         cycle: Any = self.cycle  # None before the first request
-        if cycle is not None and not cycle.response_complete:  # an earlier request is being answered, or this one's headers came
+        # an earlier request is being answered, or this one's headers came
+        if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
             if cycle.response_started:
@@ -216,7 +221,8 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         body = found.body()
         head = (
             *(b"%b: %b\r\n" % header for header in self.server_state.default_headers),
-            b"content-type: application/problem+json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body),
+            b"content-type: application/problem+json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+            % len(body),
         )
         self.transport.write(b"".join((STATUS_LINE[found.status], *head, body)))
         self.transport.close()
@@ -225,7 +231,8 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
 class _Lingering:
     """A transport whose `close` lets a client that is still sending read what was answered.
 
-    A socket that is closed while there is something to read from it resets the connection, and the client may lose the answer.
+    A socket that is closed while there is something to read from it resets the connection, and the
+    client may lose the answer.
     """
 
     def __init__(self, transport: Any, protocol: LimitedProtocol) -> None:

@@ -98,7 +98,9 @@ async def list_workflows(asked: Asked) -> Response:
             found = [asked.shown(each) for each in page]
             if is_record:
                 return encode_records([encode_state(each) for each in found]), following
-            return ENCODER.encode({"workflows": [state(each) for each in found], "next": following}), following
+            return ENCODER.encode(
+                {"workflows": [state(each) for each in found], "next": following}
+            ), following
 
     body, following = await asked.backend.read_large(read)
     headers = {NEXT: following} if following is not None else None
@@ -113,10 +115,19 @@ async def count_workflows(asked: Asked) -> Response:
     """Count workflows by type and status."""
     query = asked.query(is_paged=False)
     found = await asked.backend.read_large(lambda reader: reader.counts(query))
-    return json({"counts": [{"type": kind, "status": status, "count": count} for (kind, status), count in sorted(found.items())]})
+    return json(
+        {
+            "counts": [
+                {"type": kind, "status": status, "count": count}
+                for (kind, status), count in sorted(found.items())
+            ]
+        }
+    )
 
 
-@routes.add("GET", "/workflows/{id}", Role.VIEWER, "The state of a workflow", parameters=_AFTER, responses=_ok(_STATE))
+@routes.add(
+    "GET", "/workflows/{id}", Role.VIEWER, "The state of a workflow", parameters=_AFTER, responses=_ok(_STATE)
+)
 async def read_workflow(asked: Asked) -> Response:
     """Kept by the platform; for ever, and without an engine."""
     found = await _state(asked)
@@ -124,7 +135,12 @@ async def read_workflow(asked: Asked) -> Response:
 
 
 @routes.add(
-    "GET", "/workflows/{id}/view", Role.READER, "The view of a workflow", parameters=_AFTER, responses=_ok({"state": "paid"})
+    "GET",
+    "/workflows/{id}/view",
+    Role.READER,
+    "The view of a workflow",
+    parameters=_AFTER,
+    responses=_ok({"state": "paid"}),
 )
 async def read_view(asked: Asked) -> Response:
     """The last result of `@workflow.view`."""
@@ -136,7 +152,11 @@ async def read_view(asked: Asked) -> Response:
 
 
 @routes.add(
-    "GET", "/workflows/{id}/describe", Role.VIEWER, "Describe a workflow: what it waits for", responses=_ok({"workflow": _STATE})
+    "GET",
+    "/workflows/{id}/describe",
+    Role.VIEWER,
+    "Describe a workflow: what it waits for",
+    responses=_ok({"workflow": _STATE}),
 )
 async def describe_workflow(asked: Asked) -> Response:
     """Folded from its history: activities with their attempts, timers, pending reasons."""
@@ -145,10 +165,16 @@ async def describe_workflow(asked: Asked) -> Response:
     run = await asked.backend.read_large(lambda reader: run_of(found, reader, asked.backend.large.turn))
     told = describe(found, run, None, {})
     if not asked.has_payloads:
-        told = replace(told, reason="", activities=tuple(replace(each, reason="") for each in told.activities))
-    activities = [{**asdict(each), "retry_at": each.retry_at and each.retry_at.isoformat()} for each in told.activities]
+        told = replace(
+            told, reason="", activities=tuple(replace(each, reason="") for each in told.activities)
+        )
+    activities = [
+        {**asdict(each), "retry_at": each.retry_at and each.retry_at.isoformat()} for each in told.activities
+    ]
     timers = [{**asdict(each), "fires_at": each.fires_at.isoformat()} for each in told.timers]
-    return json({"workflow": state(found), "activities": activities, "timers": timers, "reason": told.reason or None})
+    return json(
+        {"workflow": state(found), "activities": activities, "timers": timers, "reason": told.reason or None}
+    )
 
 
 @routes.add(
@@ -161,7 +187,10 @@ async def read_history(asked: Asked) -> Response:
     parameters = asked.request.query_params
     only(parameters, "run_id", "from", "limit")
     workflow_id, run_id = _id(asked), parameters.get("run_id", "")
-    begin, limit = whole(parameters, "from", 1, 1, 2**62), whole(parameters, "limit", EVENTS_LIMIT, 1, EVENTS_LIMIT)
+    begin, limit = (
+        whole(parameters, "from", 1, 1, 2**62),
+        whole(parameters, "limit", EVENTS_LIMIT, 1, EVENTS_LIMIT),
+    )
     wanted = run_id or (await _state(asked)).run_id
     is_record = wants_record(asked)
 
@@ -200,7 +229,9 @@ async def await_result(asked: Asked) -> Response:
         if not found.status.is_closed or run_id not in {"", found.run_id}:
             reply = AskAgain(command.request_id)
         else:
-            reply = Closed(command.request_id, found.run_id, found.status, found.result, found.failure, found.reason)
+            reply = Closed(
+                command.request_id, found.run_id, found.status, found.result, found.failure, found.reason
+            )
     if isinstance(reply, Refused):
         refusal = of_refusal(reply)
         return record_of(reply, refusal.status) if wants_record(asked) else refusal.response()
@@ -270,7 +301,10 @@ async def _state(asked: Asked) -> WorkflowState:
     if after is not None:
         seconds = timeout_s(parameters, WAIT_S)
         if not await asked.backend.reached(after, seconds):
-            raise problem("read-lags", f"reads are still behind position {after} after {seconds:g} s; retry, or wait longer")
+            raise problem(
+                "read-lags",
+                f"reads are still behind position {after} after {seconds:g} s; retry, or wait longer",
+            )
     found = await asked.backend.state(workflow_id)
     if found is None:
         raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}")

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 Handler = Callable[["Asked"], Awaitable[Response]]
 ENCODER: Final = msgspec.json.Encoder()
 ANSWER_S: Final = 90.0
-"""No answer takes longer; the longest wait that may be asked for is a minute. What is streamed begins within it."""
+"""No answer takes longer; the longest wait that may be asked for is a minute. What is streamed
+begins within it."""
 
 
 class Admission(Protocol):
@@ -82,7 +83,10 @@ class Asked:
         if found.attributes and not self.has_payloads:
             who = self.principal.name
             raise Forbidden(
-                f"filtering by attribute requires the role reader, but {who} is viewer", who=who, held="viewer", wanted="reader"
+                f"filtering by attribute requires the role reader, but {who} is viewer",
+                who=who,
+                held="viewer",
+                wanted="reader",
             )
         return found
 
@@ -139,13 +143,17 @@ class Routes:
         """Makes a function the handler of a route; `extra` is of its OpenAPI operation."""
 
         def added(handler: Handler) -> Handler:
-            self.all.append(Route(method, path, role, handler=handler, summary=summary, extra=extra, action=action))
+            self.all.append(
+                Route(method, path, role, handler=handler, summary=summary, extra=extra, action=action)
+            )
             return handler
 
         return added
 
 
-def install(app: FastAPI, routes: list[Route], backend: Backend, security: Admission, audit: AuditLog | None) -> None:
+def install(
+    app: FastAPI, routes: list[Route], backend: Backend, security: Admission, audit: AuditLog | None
+) -> None:
     """Put routes into an application."""
     for route in routes:
         app.add_api_route(
@@ -214,7 +222,8 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "x-perdure-role": route.role.value,
         "security": [{"token": []}],
-        "parameters": [_path_parameter(name) for name in _names(route.path)] + route.extra.get("parameters", []),
+        "parameters": [_path_parameter(name) for name in _names(route.path)]
+        + route.extra.get("parameters", []),
         "responses": {"default": problems, **route.extra.get("responses", {})},
     }
     if body := route.extra.get("body"):

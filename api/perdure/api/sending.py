@@ -21,7 +21,8 @@ of unsent data.
 STUCK_S: Final = 30.0
 """A reader that accepts no slice for this long is cut off, seconds."""
 BUDGET_BYTES: Final = 64 * 1024 * 1024
-"""Of all answers that are being sent; beyond it, the one that has stood still the longest is cut off."""
+"""Of all answers that are being sent; beyond it, the one that has stood still the longest is cut
+off."""
 ABORT: Final = "perdure.abort"
 """The extension of an ASGI scope that ends its connection immediately, unsent data included: see
 `server.py`.
@@ -60,7 +61,9 @@ class Budget:
 
 
 class Large(Response):
-    """A response of more than one slice. A reader that is too slow loses the connection, and may retry."""
+    """A response of more than one slice. A reader that is too slow loses the connection, and may
+    retry.
+    """
 
     _scope: Scope | None = None
     _is_cut = False
@@ -72,7 +75,9 @@ class Large(Response):
         size = len(self.body)
         budget.hold(self, size)
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
             for begin in range(0, size, SLICE):
                 if self._is_cut:
                     break

@@ -1,4 +1,6 @@
-"""uvicorn around the application: accepts within limits, and ends streams before it closes connections."""
+"""uvicorn around the application: accepts within limits, and ends streams before it closes
+connections.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger("perdure.api")
 GRACE_S: Final = 10
 KEPT_S: Final = 75
-"""An idle connection; longer than load balancers keep theirs, else they would send on one that is just being closed."""
+"""An idle connection; longer than load balancers keep theirs, else they would send on one that is
+just being closed."""
 
 
 class ApiServer:
@@ -103,7 +106,9 @@ class LimitedServer(uvicorn.Server):
         say_goodbye: called before connections are shut down.
     """
 
-    def __init__(self, config: uvicorn.Config, acceptor: Acceptor, say_goodbye: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, acceptor: Acceptor, say_goodbye: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(config)
         self._acceptor = acceptor
         self._say_goodbye = say_goodbye
@@ -127,5 +132,9 @@ class LimitedServer(uvicorn.Server):
 
     def _protocol(self, address: str) -> LimitedProtocol:
         return LimitedProtocol(
-            self._acceptor, address, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            self._acceptor,
+            address,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
         )

@@ -47,11 +47,13 @@ routes = Routes()
 
 _RESPONSES: Final = {
     "200": {
-        "description": "Events until the client disconnects: `state`; `left` (no longer matches the filter); `deleted`; `cut` (client read too slowly); `bye` (server stops).",
+        "description": "Events until the client disconnects: `state`; `left` (no longer matches the filter); "
+        "`deleted`; `cut` (client read too slowly); `bye` (server stops).",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},
-                "example": 'id: 1801396800000000-5f0c2b9a-1042\nevent: state\ndata: {"id":"order-1","status":"running"}\n\n',
+                "example": "id: 1801396800000000-5f0c2b9a-1042\nevent: state\ndata: "
+                '{"id":"order-1","status":"running"}\n\n',
             }
         },
     }
@@ -64,7 +66,9 @@ _LAST: Final = {
 }
 
 
-@routes.add("GET", "/workflows/{id}/events", Role.VIEWER, "Watch a workflow", parameters=[_LAST], responses=_RESPONSES)
+@routes.add(
+    "GET", "/workflows/{id}/events", Role.VIEWER, "Watch a workflow", parameters=[_LAST], responses=_RESPONSES
+)
 async def watch_workflow(asked: Asked) -> Response:
     """Its state now, and after each change."""
     only(asked.request.query_params)
@@ -80,7 +84,12 @@ async def watch_workflow(asked: Asked) -> Response:
 
 
 @routes.add(
-    "GET", "/workflows/events", Role.VIEWER, "Watch workflows", parameters=[*FILTER_PARAMETERS, _LAST], responses=_RESPONSES
+    "GET",
+    "/workflows/events",
+    Role.VIEWER,
+    "Watch workflows",
+    parameters=[*FILTER_PARAMETERS, _LAST],
+    responses=_RESPONSES,
 )
 async def watch_workflows(asked: Asked) -> Response:
     """Each that the filter lets through, after each change; from now on, or from `Last-Event-ID`."""
@@ -144,7 +153,9 @@ async def _hub(asked: Asked) -> Hub:
     hubs: Hubs = asked.request.app.state.hubs
     hub = hubs.whole if asked.has_payloads else hubs.outlines
     if len(hubs) >= WATCHERS:
-        raise problem("unavailable", f"this process already has {WATCHERS} streams; retry to reach another process")
+        raise problem(
+            "unavailable", f"this process already has {WATCHERS} streams; retry to reach another process"
+        )
     await asked.backend.feed.begun()
     return hub
 
@@ -178,10 +189,14 @@ async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -
     return hub.event(number, workflow_id, found)
 
 
-async def _missed(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId | None) -> AsyncIterator[Told]:
+async def _missed(
+    asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId | None
+) -> AsyncIterator[Told]:
     """Changes since the reader's position, and the reader's position after them."""
     number = hub.number
-    if last is None:  # a list that was read just now, of tables that are behind, may not have what was told just before
+    # a list that was read just now, of tables that are behind, may not have what was told just
+    # before
+    if last is None:
         return _found(hub, query, hub.lately() if asked.backend.reader is not None else [], number)
     changed = hub.since(last)
     if changed is None:

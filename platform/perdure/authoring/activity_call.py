@@ -56,7 +56,9 @@ class ActivityCall(Coroutine[object, None, R]):
     def __await__(self) -> Generator[Any, Any, R]:
         runtime = self._runtime
         if runtime is None:
-            raise misuse(f"cannot reuse an awaited call of the activity {self._activity.name!r}: call it again")
+            raise misuse(
+                f"cannot reuse an awaited call of the activity {self._activity.name!r}: call it again"
+            )
         self._runtime = None
         waiter: Generator[Any, Any, R] = runtime.schedule_activity(
             self._activity, self._args, self._kwargs, self._options

@@ -65,7 +65,9 @@ def current_attempt() -> Attempt | None:
 
 @contextmanager
 def running(attempt: Attempt) -> Generator[None]:
-    """Code inside is part of this attempt; threads that are given the context, too (`asyncio.to_thread`)."""
+    """Code inside is part of this attempt; threads that are given the context, too
+    (`asyncio.to_thread`).
+    """
     token = _current.set(attempt)
     try:
         yield
@@ -100,7 +102,8 @@ def heartbeat(*details: object) -> None:
         details: JSON values.
 
     Raises:
-        asyncio.CancelledError: the activity was asked to stop (an async function is cancelled where it waits).
+        asyncio.CancelledError: the activity was asked to stop (an async function is cancelled where
+            it waits).
         UsageError: called in workflow code; or, as a PayloadError, the details are over the limit.
     """
     attempt = _current.get()

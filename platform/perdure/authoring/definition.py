@@ -123,11 +123,16 @@ def definition_of(target: object) -> Definition:
         found = vars(target).get(_ATTRIBUTE)
         if isinstance(found, Definition):
             return found
-        raise UsageError(f"the class {target.__module__}.{target.__qualname__} is not a workflow: put @workflow.defn above it.")
+        raise UsageError(
+            f"the class {target.__module__}.{target.__qualname__} is not a workflow: put @workflow.defn "
+            "above it."
+        )
     for definition in reversed(DEFINED):
         if definition.run_fn is target:
             return definition
-    raise UsageError(f"{target!r} is not a workflow: give a class or a function that is marked with @workflow.defn.")
+    raise UsageError(
+        f"{target!r} is not a workflow: give a class or a function that is marked with @workflow.defn."
+    )
 
 
 def _define(target: Any, name: str | None, place: str) -> Any:
@@ -147,7 +152,8 @@ def _of_function(fn: Any, name: str | None, place: str) -> Definition:
         raise UsageError(f"{place}: a workflow is a class or an `async def`, not {fn!r}.")
     if takes_self(fn):
         raise UsageError(
-            f"{place_of(fn)}: {fn.__qualname__} is a method: put @workflow.defn on the class and @workflow.run here."
+            f"{place_of(fn)}: {fn.__qualname__} is a method: put @workflow.defn on the class and "
+            "@workflow.run here."
         )
     remember_local_names(fn)
     return Definition(name or fn.__name__, None, fn)
@@ -157,16 +163,23 @@ def _of_class(cls: type[Any], name: str, place: str) -> Definition:
     members = _members(cls)
     runs: list[Member] = [m for m in members.values() if isinstance(m, Run)]
     if not runs:
-        raise UsageError(f"{place}: the workflow {cls.__name__} has no run: put @workflow.run above its main method.")
+        raise UsageError(
+            f"{place}: the workflow {cls.__name__} has no run: put @workflow.run above its main method."
+        )
     if len(runs) > 1:
         names = " and ".join(f"{m.name} ({place_of(m.fn)})" for m in runs)
         raise UsageError(f"{place}: the workflow {cls.__name__} has more than one run: {names}; keep one.")
     views = {n: m.of_class(cls) for n, m in members.items() if isinstance(m, View)}
     if len(views) > 1:
         raise UsageError(
-            f"{place}: the workflow {cls.__name__} has more than one view: {' and '.join(views)}; return everything in one."
+            f"{place}: the workflow {cls.__name__} has more than one view: {' and '.join(views)}; return "
+            "everything in one."
         )
-    triggers = [(spec, m.name if isinstance(m, Signal) else "") for m in members.values() for spec in getattr(m, "_triggers", ())]
+    triggers = [
+        (spec, m.name if isinstance(m, Signal) else "")
+        for m in members.values()
+        for spec in getattr(m, "_triggers", ())
+    ]
     run_fn = runs[0].of_class(cls)
     _see_that_a_start_fits(cls, triggers, run_fn)
     return Definition(
@@ -181,14 +194,17 @@ def _of_class(cls: type[Any], name: str, place: str) -> Definition:
     )
 
 
-def _see_that_a_start_fits(cls: type[Any], triggers: list[tuple[Any, str]], run_fn: Callable[..., Any]) -> None:
+def _see_that_a_start_fits(
+    cls: type[Any], triggers: list[tuple[Any, str]], run_fn: Callable[..., Any]
+) -> None:
     """A signal that starts gives the run nothing, or its own value."""
     if len([each for each in _parameters(run_fn) if each.default is each.empty]) <= 1:
         return
     for spec, signal in triggers:
         if spec.starts:
             raise UsageError(
-                f"{spec.place}: workflow.trigger: start=True on {cls.__name__}.{signal} would start a run that takes more than one argument."
+                f"{spec.place}: workflow.trigger: start=True on {cls.__name__}.{signal} would start a run "
+                "that takes more than one argument."
             )
 
 
@@ -200,15 +216,20 @@ def _members(cls: type[Any]) -> dict[str, Member]:
             if not isinstance(value, Member):
                 if before is not None:
                     raise UsageError(
-                        f"{place_of(value)}: {base.__name__}.{name} replaces a {before.kind}: put @workflow.{before.kind} above it."
+                        f"{place_of(value)}: {base.__name__}.{name} replaces a {before.kind}: put "
+                        f"@workflow.{before.kind} above it."
                     )
                 continue
             if before is not None and type(before) is not type(value):
                 raise UsageError(
-                    f"{place_of(value.fn)}: {base.__name__}.{name} is a {value.kind}, but a {before.kind} in a base class."
+                    f"{place_of(value.fn)}: {base.__name__}.{name} is a {value.kind}, but a {before.kind} "
+                    "in a base class."
                 )
             if value.name != name:
-                raise UsageError(f"{place_of(value.fn)}: one {value.kind} has two names, {name} and {value.name}; keep one.")
+                raise UsageError(
+                    f"{place_of(value.fn)}: one {value.kind} has two names, {name} and {value.name}; keep "
+                    "one."
+                )
             members[name] = value
     return members
 
@@ -221,7 +242,8 @@ def _init_takes_arguments(cls: type[Any], run_fn: Callable[..., Any]) -> bool:
         return False
     if own != runs and not _mean_the_same(cls, own, run_fn, runs):
         raise UsageError(
-            f"{place_of(cls.__init__)}: __init__ of the workflow {cls.__name__} takes ({_in_words(own)}); it must take nothing, or "
+            f"{place_of(cls.__init__)}: __init__ of the workflow {cls.__name__} takes ({_in_words(own)}); "
+            "it must take nothing, or "
             f"exactly what the run takes: ({_in_words(runs)})."
         )
     return True
@@ -230,9 +252,13 @@ def _init_takes_arguments(cls: type[Any], run_fn: Callable[..., Any]) -> bool:
 def _mean_the_same(
     cls: type[Any], own: list[inspect.Parameter], run_fn: Callable[..., Any], runs: list[inspect.Parameter]
 ) -> bool:
-    """Whether `__init__` and the run take the same, though one says `T` where the other says `Order`."""
+    """Whether `__init__` and the run take the same, though one says `T` where the other says
+    `Order`.
+    """
     init = specialised(cls.__init__, cls, home_of(cls.__init__, cls))
-    if [each.replace(annotation=each.empty) for each in own] != [each.replace(annotation=each.empty) for each in runs]:
+    if [each.replace(annotation=each.empty) for each in own] != [
+        each.replace(annotation=each.empty) for each in runs
+    ]:
         return False
     try:
         by_init, by_run = hints_of(init), hints_of(run_fn)

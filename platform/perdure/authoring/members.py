@@ -1,4 +1,6 @@
-"""The members of a workflow class: on an instance they are the method, on the class a reference that knows its owner."""
+"""The members of a workflow class: on an instance they are the method, on the class a reference
+that knows its owner.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class RunRef(Generic[S_co, P, R_co]):
     Calling a function workflow runs the function.
     """
 
-    def __init__(self, owner: type[Any] | None, fn: Callable[..., Any], definition: Definition | None = None) -> None:
+    def __init__(
+        self, owner: type[Any] | None, fn: Callable[..., Any], definition: Definition | None = None
+    ) -> None:
         functools.update_wrapper(self, fn)
         self._owner = owner
         self._fn = fn
@@ -40,7 +44,9 @@ class RunRef(Generic[S_co, P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         if self._owner is not None:
-            raise misuse(f"{self!r} is called on the class. Start it with a client, or call it on an instance.")
+            raise misuse(
+                f"{self!r} is called on the class. Start it with a client, or call it on an instance."
+            )
         coroutine: Coroutine[Any, Any, R_co] = self._fn(*args, **kwargs)
         return coroutine
 
@@ -54,7 +60,10 @@ class RunRef(Generic[S_co, P, R_co]):
         return self._definition or _definition_of(self._owner)
 
     def __repr__(self) -> str:
-        return f"<run {self._fn.__qualname__ if self._owner is None else f'{self._owner.__name__}.{self._fn.__name__}'}>"
+        return (
+            "<run "
+            f"{self._fn.__qualname__ if self._owner is None else f'{self._owner.__name__}.{self._fn.__name__}'}>"
+        )
 
 
 class _MemberRef:
@@ -136,7 +145,9 @@ class Member:
         self._home = owner
 
     def of_class(self, cls: type[Any]) -> Callable[..., Any]:
-        """The function as a class has it, which may be derived from a generic one that has the member."""
+        """The function as a class has it, which may be derived from a generic one that has the
+        member.
+        """
         return specialised(self.fn, cls, self._home)
 
     def _bound(self, instance: object) -> Any:
@@ -153,7 +164,9 @@ class Run(Member, Generic[P, R]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return RunRef[Any, Any, Any](owner, self.of_class(owner)) if instance is None else self._bound(instance)
+        return (
+            RunRef[Any, Any, Any](owner, self.of_class(owner)) if instance is None else self._bound(instance)
+        )
 
 
 class Signal(Member, Generic[P, X]):
@@ -166,7 +179,11 @@ class Signal(Member, Generic[P, X]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[P, X]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return SignalRef[Any, Any](owner, self.name, self.of_class(owner)) if instance is None else self._bound(instance)
+        return (
+            SignalRef[Any, Any](owner, self.name, self.of_class(owner))
+            if instance is None
+            else self._bound(instance)
+        )
 
 
 class Query(Member, Generic[P, R]):
@@ -179,7 +196,11 @@ class Query(Member, Generic[P, R]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[P, R]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return QueryRef[Any, Any, Any](owner, self.name, self.of_class(owner)) if instance is None else self._bound(instance)
+        return (
+            QueryRef[Any, Any, Any](owner, self.name, self.of_class(owner))
+            if instance is None
+            else self._bound(instance)
+        )
 
 
 class View(Member, Generic[R]):
@@ -192,7 +213,11 @@ class View(Member, Generic[R]):
     @overload
     def __get__(self, instance: object, owner: type[Any], /) -> Callable[[], R]: ...
     def __get__(self, instance: object, owner: type[Any], /) -> Any:
-        return ViewRef[Any, Any](owner, self.name, self.of_class(owner)) if instance is None else self._bound(instance)
+        return (
+            ViewRef[Any, Any](owner, self.name, self.of_class(owner))
+            if instance is None
+            else self._bound(instance)
+        )
 
 
 def run(fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Run[P, R]:
@@ -207,7 +232,9 @@ def run(fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Run[P, 
 
 
 @overload
-def signal(fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, None]], /) -> Signal[P, Coroutine[Any, Any, None]]: ...
+def signal(
+    fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, None]], /
+) -> Signal[P, Coroutine[Any, Any, None]]: ...
 @overload
 def signal(fn: Callable[Concatenate[Any, P], None], /) -> Signal[P, None]: ...
 def signal(fn: Any, /) -> Any:
@@ -232,7 +259,8 @@ def query(fn: Callable[Concatenate[Any, P], R], /) -> Query[P, R]:
 
 
 def view(fn: Callable[[Any], R], /) -> View[R]:
-    """Marks the method that makes the public state: pure, no arguments, evaluated after each change; if it raises, the last one stays.
+    """Marks the method that makes the public state: pure, no arguments, evaluated after each
+    change; if it raises, the last one stays.
 
     Raises:
         UsageError: it cannot be one; the message names the line.
@@ -244,7 +272,9 @@ def view(fn: Callable[[Any], R], /) -> View[R]:
 
 def _plain(fn: Callable[..., Any], what: str) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(_checked(fn, what)):
-        raise UsageError(f"{place_of(fn)}: {what} is for a plain `def`; {_called(fn)} is async, but reads cannot wait.")
+        raise UsageError(
+            f"{place_of(fn)}: {what} is for a plain `def`; {_called(fn)} is async, but reads cannot wait."
+        )
     return fn
 
 
@@ -255,7 +285,8 @@ def _checked(fn: object, what: str) -> Callable[..., Any]:
         raise UsageError(f"{place_of(fn)}: @{what}: {_called(fn)} yields; it must return.")
     if not takes_self(fn):
         raise UsageError(
-            f"{place_of(fn)}: @{what} is for methods of a workflow class, with `self` first; {_called(fn)} is not one."
+            f"{place_of(fn)}: @{what} is for methods of a workflow class, with `self` first; {_called(fn)} "
+            "is not one."
         )
     return fn
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from perdure.model.runtime import WorkflowRuntime
 
 TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-"""https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java"""
+"""https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java
+"""
 KEY_BYTES: Final = 64 * 1024
 HEADERS_BYTES: Final = 16 * 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +29,8 @@ class Avro:
 
     Attributes:
         schema: JSON text.
-        id: which a schema registry has given to it: the value is then framed as Confluent's clients do it.
+        id: which a schema registry has given to it: the value is then framed as Confluent's clients
+            do it.
     """
 
     schema: str
@@ -91,7 +93,9 @@ def _fault(topic: Any, value: object, key: object, cloudevent: object) -> str:
         return "the key is not valid Unicode"
     if key is not None and (size := len(key.encode() if isinstance(key, str) else key)) > KEY_BYTES:
         return f"the key is {size} bytes long, the limit is {KEY_BYTES}"
-    if cloudevent is not None and (not isinstance(cloudevent, str) or not cloudevent or not _is_text(cloudevent)):
+    if cloudevent is not None and (
+        not isinstance(cloudevent, str) or not cloudevent or not _is_text(cloudevent)
+    ):
         return f"the type of a CloudEvent is text, such as 'com.shop.order.shipped', not {cloudevent!r}"
     return ""
 
@@ -100,7 +104,9 @@ def _own(headers: Mapping[str, str | bytes]) -> list[RecordHeader]:
     found: list[RecordHeader] = []
     for name, value in headers.items():
         if not _is_header(name, value):
-            raise misuse(f"workflow.produce: the header {name!r} must be text, with text or bytes, not {value!r}.")
+            raise misuse(
+                f"workflow.produce: the header {name!r} must be text, with text or bytes, not {value!r}."
+            )
         found.append(RecordHeader(name, value.encode() if isinstance(value, str) else value))
     if (size := sum(len(each.name.encode()) + len(each.value or b"") for each in found)) > HEADERS_BYTES:
         raise misuse(f"workflow.produce: the headers are {size} bytes long, the limit is {HEADERS_BYTES}.")
@@ -108,7 +114,9 @@ def _own(headers: Mapping[str, str | bytes]) -> list[RecordHeader]:
 
 
 def _cloudevent(runtime: WorkflowRuntime, type: str) -> list[RecordHeader]:
-    """https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md, binary content mode."""
+    """https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md,
+    binary content mode.
+    """
     info = runtime.info()
     attributes = {
         "specversion": "1.0",
@@ -122,7 +130,11 @@ def _cloudevent(runtime: WorkflowRuntime, type: str) -> list[RecordHeader]:
 
 
 def _is_header(name: object, value: object) -> bool:
-    return isinstance(name, str) and _is_text(name) and (isinstance(value, bytes) or (isinstance(value, str) and _is_text(value)))
+    return (
+        isinstance(name, str)
+        and _is_text(name)
+        and (isinstance(value, bytes) or (isinstance(value, str) and _is_text(value)))
+    )
 
 
 def _is_text(text: str) -> bool:

@@ -46,13 +46,16 @@ PROVIDERS: Final[list[Provider]] = []
 
 
 def provide(factory: Callable[[], AsyncIterator[T]], /) -> Callable[[], AsyncIterator[T]]:
-    """Marks `async def billing() -> AsyncIterator[Billing]` as what workers run once and keep open to get the instance of Billing.
+    """Marks `async def billing() -> AsyncIterator[Billing]` as what workers run once and keep open
+    to get the instance of Billing.
 
     Raises:
         UsageError: it is not an async generator function without parameters.
     """
     if not inspect.isasyncgenfunction(factory):
-        raise UsageError(f"{place_of(factory)}: activity.provide is for an `async def` that yields the instance once.")
+        raise UsageError(
+            f"{place_of(factory)}: activity.provide is for an `async def` that yields the instance once."
+        )
     if inspect.signature(factory).parameters:
         raise UsageError(f"{place_of(factory)}: a function marked with activity.provide takes no arguments.")
     remember_local_names(factory)

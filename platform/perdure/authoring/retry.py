@@ -57,9 +57,13 @@ def policy_of(retry: Retry) -> RetryPolicy:
     return RetryPolicy(
         first_interval_us=first,
         coefficient=_coefficient(retry.coefficient),
-        maximum_interval_us=_cap(first) if retry.maximum_interval is None else microseconds(retry.maximum_interval),
+        maximum_interval_us=_cap(first)
+        if retry.maximum_interval is None
+        else microseconds(retry.maximum_interval),
         maximum_attempts=_attempts(retry.maximum_attempts),
-        give_up_after_us=0 if retry.give_up_after is None else _positive(retry.give_up_after, "give_up_after"),
+        give_up_after_us=0
+        if retry.give_up_after is None
+        else _positive(retry.give_up_after, "give_up_after"),
         never=_names(retry.never),
     )
 
@@ -78,7 +82,9 @@ def _attempts(value: object) -> int:
     if value is None:
         return 0
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"maximum_attempts must be a whole number of at least 1, or None for no limit, not {value!r}")
+        raise UsageError(
+            f"maximum_attempts must be a whole number of at least 1, or None for no limit, not {value!r}"
+        )
     return value
 
 

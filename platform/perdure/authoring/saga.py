@@ -26,7 +26,8 @@ class Saga:
         self._compensations: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
 
     def compensate(self, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call this when the block fails or is cancelled. Register it BEFORE what it undoes: the answer of that may be lost.
+        """Call this when the block fails or is cancelled. Register it BEFORE what it undoes: the
+        answer of that may be lost.
 
         Args:
             fn: an activity, or a function or method, async or not.
@@ -37,13 +38,18 @@ class Saga:
             UsageError: `fn` cannot be called.
         """
         if not callable(fn):
-            raise misuse(f"compensate takes a function and its arguments, saga.compensate(refund, receipt), not {fn!r}.")
+            raise misuse(
+                "compensate takes a function and its arguments, saga.compensate(refund, receipt), not "
+                f"{fn!r}."
+            )
         self._compensations.append((fn, args, kwargs))
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         # Other BaseExceptions (the run is evicted or suspended) are not your: nothing is undone.
         if not isinstance(error, (Exception, asyncio.CancelledError)) or not self._compensations:
             return

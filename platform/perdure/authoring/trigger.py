@@ -63,7 +63,8 @@ class Trigger(Generic[T]):
             _see_that_it_takes_one(member.fn, spec, skip=1)
             if spec.starts and not isinstance(member, Signal):
                 raise UsageError(
-                    f"{spec.place}: workflow.trigger: start=True is for signals; a trigger on a run always starts one."
+                    f"{spec.place}: workflow.trigger: start=True is for signals; a trigger on a run always "
+                    "starts one."
                 )
             _add(triggers_of(cast("Member", member)), spec)
         elif isinstance(member, RunRef) and not spec.starts:
@@ -73,7 +74,8 @@ class Trigger(Generic[T]):
             definition.triggers.append((spec, ""))
         else:
             raise UsageError(
-                f"{spec.place}: workflow.trigger goes above @workflow.run, @workflow.signal, or @workflow.defn of a function, not above "
+                f"{spec.place}: workflow.trigger goes above @workflow.run, @workflow.signal, or "
+                "@workflow.defn of a function, not above "
                 f"{target!r}."
             )
         return target
@@ -113,10 +115,18 @@ def trigger(
         raise UsageError(f"{place}: workflow.trigger: {topic!r} cannot be a topic.")
     functions: Any = (id, when)
     if not callable(functions[0]) or (functions[1] is not None and not callable(functions[1])):
-        raise UsageError(f"{place}: workflow.trigger: id and when are functions of a value: id=lambda order: order.id.")
+        raise UsageError(
+            f"{place}: workflow.trigger: id and when are functions of a value: id=lambda order: order.id."
+        )
     if format is not None and format not in FORMATS:
-        raise UsageError(f"{place}: workflow.trigger: invalid format={format!r}: must be one of {', '.join(FORMATS)}.")
-    return Trigger(TriggerSpec(topic, value, id, when=when, starts=start, format=format or "", schema=schema, place=place))
+        raise UsageError(
+            f"{place}: workflow.trigger: invalid format={format!r}: must be one of {', '.join(FORMATS)}."
+        )
+    return Trigger(
+        TriggerSpec(
+            topic, value, id, when=when, starts=start, format=format or "", schema=schema, place=place
+        )
+    )
 
 
 def triggers_of(member: Member) -> list[TriggerSpec]:
@@ -128,7 +138,8 @@ def triggers_of(member: Member) -> list[TriggerSpec]:
 def _add(known: list[TriggerSpec], spec: TriggerSpec) -> None:
     if any(each.topic == spec.topic for each in known):
         raise UsageError(
-            f"{spec.place}: workflow.trigger: topic {spec.topic!r} is already bound here; put both conditions in one `when`."
+            f"{spec.place}: workflow.trigger: topic {spec.topic!r} is already bound here; put both "
+            "conditions in one `when`."
         )
     known.append(spec)
 
@@ -137,5 +148,6 @@ def _see_that_it_takes_one(fn: Callable[..., Any], spec: TriggerSpec, skip: int)
     parameters = list(inspect.signature(fn).parameters.values())[skip:]
     if not parameters or any(each.default is each.empty for each in parameters[1:]):
         raise UsageError(
-            f"{spec.place}: workflow.trigger: {fn.__qualname__} ({place_of(fn)}) must take one argument, the value of the record."
+            f"{spec.place}: workflow.trigger: {fn.__qualname__} ({place_of(fn)}) must take one argument, "
+            "the value of the record."
         )

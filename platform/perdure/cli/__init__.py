@@ -1,9 +1,11 @@
 """The command line: `perdure dev`, `init`, `workflow …`, `check`.
 
-The top layer: may import everything below, but only inside the functions that need it, so that `perdure --help` stays quick. One file a
-command (`dev.py`, `init.py`, `check.py`, `workflow.py`), each thin over the library. Start reading at `app.py`.
+The top layer: may import everything below, but only inside the functions that need it, so that
+`perdure --help` stays quick. One file a command (`dev.py`, `init.py`, `check.py`, `workflow.py`),
+each thin over the library. Start reading at `app.py`.
 
-Exit codes: 0 done; 1 the answer is no, or the app is bad, with one line on stderr that says what to do; 2 the command line is wrong.
+Exit codes: 0 done; 1 the answer is no, or the app is bad, with one line on stderr that says what to
+do; 2 the command line is wrong.
 """
 
 from __future__ import annotations
@@ -46,5 +48,7 @@ def _exit(message: str) -> NoReturn:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message without line breaks, files named from where the reader is; its class's name when there is no message."""
+    """The error's message without line breaks, files named from where the reader is; its class's
+    name when there is no message.
+    """
     return " ".join(str(error).split()).replace(f"{Path.cwd()}{os.sep}", "") or type(error).__name__

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perdure.cli.kafka_options import OwnerOption, SettingOption
-from perdure.cli.metrics_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.metrics_options import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    MetricsHostOption,
+    MetricsPortOption,
+)
 
 if TYPE_CHECKING:
     from perdure.api.backend import Backend
@@ -22,28 +29,50 @@ def api(
     app: Annotated[
         str,
         typer.Argument(
-            help="App (file or module) whose signatures are used to validate arguments before sending.", metavar="APP"
+            help="App (file or module) whose signatures are used to validate arguments before sending.",
+            metavar="APP",
         ),
     ] = "",
-    kafka: Annotated[str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")] = "",
-    namespace: Annotated[str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")] = "",
+    kafka: Annotated[
+        str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+    ] = "",
+    namespace: Annotated[
+        str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")
+    ] = "",
     settings: SettingOption = None,
-    db: Annotated[str, typer.Option("--db", help="Database of a `perdure dev`, instead of Kafka.", metavar="URL")] = "",
+    db: Annotated[
+        str, typer.Option("--db", help="Database of a `perdure dev`, instead of Kafka.", metavar="URL")
+    ] = "",
     postgres: Annotated[
         str,
         typer.Option(
-            help="Read from the tables written by `perdure projector`, not from Kafka.", metavar="DSN", envvar="PERDURE_POSTGRES"
+            help="Read from the tables written by `perdure projector`, not from Kafka.",
+            metavar="DSN",
+            envvar="PERDURE_POSTGRES",
         ),
     ] = "",
     host: Annotated[str, typer.Option(help="Address to listen on.", envvar="PERDURE_API_HOST")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 for any free port.", envvar="PERDURE_API_PORT", min=0, max=65535)
+        int,
+        typer.Option(
+            help="Port to listen on; 0 for any free port.", envvar="PERDURE_API_PORT", min=0, max=65535
+        ),
     ] = 8080,
     keys: Annotated[
-        str, typer.Option(help="File of API keys, as written by `perdure api-keys`.", metavar="FILE", envvar="PERDURE_API_KEYS")
+        str,
+        typer.Option(
+            help="File of API keys, as written by `perdure api-keys`.",
+            metavar="FILE",
+            envvar="PERDURE_API_KEYS",
+        ),
     ] = "",
     oidc_issuer: Annotated[
-        str, typer.Option(help="Accept tokens of this OpenID provider (issuer URL).", metavar="URL", envvar="PERDURE_OIDC_ISSUER")
+        str,
+        typer.Option(
+            help="Accept tokens of this OpenID provider (issuer URL).",
+            metavar="URL",
+            envvar="PERDURE_OIDC_ISSUER",
+        ),
     ] = "",
     oidc_audience: Annotated[
         str, typer.Option(help="Audience that tokens must have.", envvar="PERDURE_OIDC_AUDIENCE")
@@ -56,26 +85,40 @@ def api(
             envvar="PERDURE_OIDC_JWKS",
         ),
     ] = "",
-    oidc_roles_claim: Annotated[str, typer.Option(help="Claim with the roles.", envvar="PERDURE_OIDC_ROLES_CLAIM")] = "roles",
+    oidc_roles_claim: Annotated[
+        str, typer.Option(help="Claim with the roles.", envvar="PERDURE_OIDC_ROLES_CLAIM")
+    ] = "roles",
     oidc_namespaces_claim: Annotated[
         str,
         typer.Option(
-            help="Claim with the namespaces; empty: tokens are valid in all namespaces.", envvar="PERDURE_OIDC_NAMESPACES_CLAIM"
+            help="Claim with the namespaces; empty: tokens are valid in all namespaces.",
+            envvar="PERDURE_OIDC_NAMESPACES_CLAIM",
         ),
     ] = "namespaces",
-    insecure: Annotated[bool, typer.Option("--insecure", help="Disable authentication (loopback only).")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Disable authentication (loopback only).")
+    ] = False,
     grace: Annotated[
-        int, typer.Option(help="On shutdown, seconds that open requests get to complete.", envvar="PERDURE_GRACE", min=0)
+        int,
+        typer.Option(
+            help="On shutdown, seconds that open requests get to complete.", envvar="PERDURE_GRACE", min=0
+        ),
     ] = 10,
     owner: OwnerOption = "",
     rate_limit: Annotated[
         float,
-        typer.Option(help="Requests per second of one key or subject; 0 for no limit.", envvar="PERDURE_API_RATE_LIMIT", min=0),
+        typer.Option(
+            help="Requests per second of one key or subject; 0 for no limit.",
+            envvar="PERDURE_API_RATE_LIMIT",
+            min=0,
+        ),
     ] = 1_000.0,
     connections: Annotated[
         int,
         typer.Option(
-            help="Maximum number of connections; lowered if file descriptors are scarce.", envvar="PERDURE_API_CONNECTIONS", min=1
+            help="Maximum number of connections; lowered if file descriptors are scarce.",
+            envvar="PERDURE_API_CONNECTIONS",
+            min=1,
         ),
     ] = 10_000,
     connections_per_address: Annotated[
@@ -91,7 +134,9 @@ def api(
     log_format: LogFormatOption = LogFormat.CONSOLE,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Serve workflows over HTTP: start, signal, query, read, watch. /docs and /openapi.json describe it."""
+    """Serve workflows over HTTP: start, signal, query, read, watch. /docs and /openapi.json
+    describe it.
+    """
     from perdure.cli.extras import require_api
     from perdure.cli.metrics_options import Observing
 
@@ -153,12 +198,14 @@ def _security(
             raise UsageError("--insecure disables authentication: omit it, or omit --keys and --oidc-issuer")
         if not is_loopback(host):
             raise UsageError(
-                f"--insecure is for loopback only, but {host} is reachable from other machines: give --keys FILE or --oidc-issuer URL"
+                f"--insecure is for loopback only, but {host} is reachable from other machines: give --keys "
+                "FILE or --oidc-issuer URL"
             )
         return Unsecured()
     if not keys and not issuer:
         raise UsageError(
-            "no authentication is configured: give --keys FILE (`perdure api-keys create NAME --namespace …` makes one) or --oidc-issuer URL; "
+            "no authentication is configured: give --keys FILE (`perdure api-keys create NAME --namespace "
+            "…` makes one) or --oidc-issuer URL; "
             "on loopback, --insecure disables authentication"
         )
     tokens = None

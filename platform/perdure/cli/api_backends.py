@@ -68,7 +68,12 @@ def on_file(url: str, registry: Registry | None) -> tuple[Backend, AuditTrail]:
     path = path_of(url)
     feed = PollingFeed(SqliteReader(path))
     backend = Backend(
-        ONE_MACHINE, transport_of(url), feed, reader=None, registry=registry, dead_letters=lambda: SqliteDeadLetters(url)
+        ONE_MACHINE,
+        transport_of(url),
+        feed,
+        reader=None,
+        registry=registry,
+        dead_letters=lambda: SqliteDeadLetters(url),
     )
     return backend, SqliteAuditTrail(path)
 
@@ -98,12 +103,17 @@ class OneMachine:
 
     def __init__(self, platform: Platform, registry: Registry) -> None:
         self._worker = platform.worker
-        self._queues = sorted({each.defaults.queue for each in registry.activities.values() if not each.is_local})
+        self._queues = sorted(
+            {each.defaults.queue for each in registry.activities.values() if not each.is_local}
+        )
 
     def queues(self) -> list[dict[str, Any]]:
         """Each with the tasks that have not ended."""
         backlog = Counter(task.queue for task in self._worker.held)
-        return [{"name": queue, "backlog": backlog[queue], "workers": 1} for queue in sorted({*self._queues, *backlog})]
+        return [
+            {"name": queue, "backlog": backlog[queue], "workers": 1}
+            for queue in sorted({*self._queues, *backlog})
+        ]
 
     def workers(self) -> list[dict[str, Any]]:
         """The one."""

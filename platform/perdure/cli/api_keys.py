@@ -27,22 +27,29 @@ class RoleName(StrEnum):
     ADMIN = "admin"
 
 
-KeysOption = Annotated[str, typer.Option("--keys", help="File of API keys.", metavar="FILE", envvar="PERDURE_API_KEYS")]
+KeysOption = Annotated[
+    str, typer.Option("--keys", help="File of API keys.", metavar="FILE", envvar="PERDURE_API_KEYS")
+]
 
 
 @commands.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Name of the key's holder, as shown in the audit log.", metavar="NAME")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the key's holder, as shown in the audit log.", metavar="NAME")
+    ],
     role: Annotated[
         RoleName,
         typer.Option(
-            help="viewer: states without payloads; reader: also views, histories and queries; operator: also starts, signals and ends workflows; admin: also retries and drops dead letters."
+            help="viewer: states without payloads; reader: also views, histories and queries; operator: also "
+            "starts, signals and ends workflows; admin: also retries and drops dead letters."
         ),
     ] = RoleName.READER,
     namespace: Annotated[
         list[str] | None, typer.Option(help="Namespace the key is valid in; may be repeated. * for all.")
     ] = None,
-    expires: Annotated[str, typer.Option(help='Expires after this time, such as "90 days". Never by default.')] = "",
+    expires: Annotated[
+        str, typer.Option(help='Expires after this time, such as "90 days". Never by default.')
+    ] = "",
     keys: KeysOption = "keys.toml",
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -53,13 +60,17 @@ def create(
     from perdure.api.roles import Role
 
     if not namespace:
-        raise typer.BadParameter("name the namespaces the key is valid in, or '*' for all", param_hint="--namespace")
+        raise typer.BadParameter(
+            "name the namespaces the key is valid in, or '*' for all", param_hint="--namespace"
+        )
     key, stored = create_key(Path(keys), name, Role(role.value), namespace, _expiry(expires))
     if output is Format.JSON:
         print_json({**_shown(stored), "key": key})
         return
     typer.echo(
-        f"made key {stored.id} for {name}, {role.value} in {', '.join(namespace)}; keep it now, it is not shown again:", err=True
+        f"made key {stored.id} for {name}, {role.value} in {', '.join(namespace)}; keep it now, it is not "
+        "shown again:",
+        err=True,
     )
     typer.echo(key)
 
@@ -118,7 +129,9 @@ def _expiry(text: str) -> datetime | None:
     try:
         return datetime.now(UTC).replace(microsecond=0) + timedelta(microseconds=microseconds(text))
     except OverflowError:
-        raise UsageError(f"{text!r} is too far in the future; omit --expires for a key that never expires") from None
+        raise UsageError(
+            f"{text!r} is too far in the future; omit --expires for a key that never expires"
+        ) from None
 
 
 def _shown(key: StoredKey) -> dict[str, object]:

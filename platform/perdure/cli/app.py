@@ -63,7 +63,8 @@ def root(
         ),
     ] = "",
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Durable workflows: code that survives crashes and continues where it was."""

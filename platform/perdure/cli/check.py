@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 
 
 def check(
-    app: Annotated[str, typer.Argument(help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP")],
+    app: Annotated[
+        str,
+        typer.Argument(
+            help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP"
+        ),
+    ],
     histories: Annotated[
         Path | None,
-        typer.Option(help="Replay the recorded histories in this directory (made by `perdure workflow history -o json`)."),
+        typer.Option(
+            help="Replay the recorded histories in this directory (made by `perdure workflow history -o "
+            "json`)."
+        ),
     ] = None,
     db: Annotated[str, typer.Option(help="Replay every run of this database: sqlite:///perdure.db.")] = "",
     live: Annotated[
@@ -32,26 +40,38 @@ def check(
         ),
     ] = False,
     kafka: Annotated[
-        str, typer.Option(help="With --live: bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+        str,
+        typer.Option(
+            help="With --live: bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA"
+        ),
     ] = "",
     namespace: Annotated[
-        str, typer.Option(help="With --kafka: namespace (prefix of the topics' names).", envvar="PERDURE_NAMESPACE")
+        str,
+        typer.Option(
+            help="With --kafka: namespace (prefix of the topics' names).", envvar="PERDURE_NAMESPACE"
+        ),
     ] = "",
     settings: SettingOption = None,
     limit: Annotated[
-        int, typer.Option(help="With --live: maximum number of runs per type, half of them its oldest; 0 for all.", min=0)
+        int,
+        typer.Option(
+            help="With --live: maximum number of runs per type, half of them its oldest; 0 for all.", min=0
+        ),
     ] = 1_000,
     allow_new: Annotated[
         bool,
         typer.Option(
             "--allow-new",
-            help="With --live on Kafka: succeed if the namespace has no topics yet, or the certificate files do not exist "
+            help="With --live on Kafka: succeed if the namespace has no topics yet, or the certificate files "
+            "do not exist "
             "yet, as before a first install.",
         ),
     ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Find what would come out otherwise on a replay: read the code, and replay recorded histories under several hash seeds."""
+    """Find what would come out otherwise on a replay: read the code, and replay recorded histories
+    under several hash seeds.
+    """
     if live:
         if allow_new and not db and (reason := _nothing_yet(kafka, namespace, settings)):
             typer.echo(f"{reason}: no run can be open")
@@ -79,7 +99,9 @@ def check(
             for message in replayed.diverged:
                 typer.echo(message)
             counted = f"{replayed.runs} {'history' if replayed.runs == 1 else 'histories'}"
-            typer.echo(f"{counted} replayed under {replayed.seeds} hash seeds, {len(replayed.diverged)} diverged")
+            typer.echo(
+                f"{counted} replayed under {replayed.seeds} hash seeds, {len(replayed.diverged)} diverged"
+            )
         if not leaks:
             typer.echo("no leaks in the code")
     if leaks or (replayed and replayed.diverged):
@@ -96,7 +118,9 @@ def _address(db: str, kafka: str, namespace: str, settings: list[str] | None) ->
 
         return url_of(place(kafka, namespace, settings))
     if not (url := os.environ.get("PERDURE_URL", "")):
-        raise typer.BadParameter("name the platform: --kafka and --namespace, --db, or PERDURE_URL", param_hint="--live")
+        raise typer.BadParameter(
+            "name the platform: --kafka and --namespace, --db, or PERDURE_URL", param_hint="--live"
+        )
     return url
 
 
@@ -125,13 +149,20 @@ def _check_live(app: str, url: str, limit: int, output: Format) -> None:
     else:
         print_table(
             ("TYPE", "OPEN", "REPLAYED", "WOULD BREAK", "STAY SUSPENDED"),
-            [(each.type, *map(str, (each.open, each.replayed, len(each.broken), len(each.stuck)))) for each in found],
+            [
+                (each.type, *map(str, (each.open, each.replayed, len(each.broken), len(each.stuck))))
+                for each in found
+            ],
         )
         for line in broken:
             typer.echo(f"would break: {line}")
         for line in (line for each in found for line in each.stuck):
             typer.echo(f"stays suspended: {line}")
-        typer.echo("this code would break running workflows" if broken else "every replayed run continues with this code")
+        typer.echo(
+            "this code would break running workflows"
+            if broken
+            else "every replayed run continues with this code"
+        )
     if broken:
         raise typer.Exit(1)
 
@@ -141,4 +172,6 @@ def _leaks(app: App) -> list[Leak]:
     from perdure.cli.loading import shown
 
     files = {module.__name__: Path(module.__file__ or "") for module in app.modules()}
-    return find_leaks({name: (shown(str(file)), file.read_text()) for name, file in files.items() if file.suffix == ".py"})
+    return find_leaks(
+        {name: (shown(str(file)), file.read_text()) for name, file in files.items() if file.suffix == ".py"}
+    )

@@ -9,7 +9,8 @@
     [worker]
     concurrency = 50
 
-An option counts more than the environment (`PERDURE_…`), the environment more than the file, and the file more than the defaults.
+An option counts more than the environment (`PERDURE_…`), the environment more than the file, and
+the file more than the defaults.
 """
 
 from __future__ import annotations
@@ -53,12 +54,16 @@ def defaults_of(path: Path, root: click.Group) -> dict[str, Any]:
 
 def _map(path: Path, group: click.Group, shared: dict[str, Any], tables: dict[str, Any]) -> dict[str, Any]:
     if unknown := sorted(set(tables) - set(group.commands)):
-        raise UsageError(f"{path}: unknown command {unknown[0]!r}; known: {', '.join(sorted(group.commands))}")
+        raise UsageError(
+            f"{path}: unknown command {unknown[0]!r}; known: {', '.join(sorted(group.commands))}"
+        )
     result: dict[str, Any] = {}
     for name, command in group.commands.items():
         own: dict[str, Any] = tables.get(name, {})
         if inner := getattr(command, "commands", None):
-            inner_tables: dict[str, Any] = {key: value for key, value in own.items() if key in inner and isinstance(value, dict)}
+            inner_tables: dict[str, Any] = {
+                key: value for key, value in own.items() if key in inner and isinstance(value, dict)
+            }
             rest = {key: value for key, value in own.items() if key not in inner_tables}
             result[name] = _map(path, cast("click.Group", command), {**shared, **rest}, inner_tables)
             continue

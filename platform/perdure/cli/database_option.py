@@ -9,7 +9,10 @@ import typer
 DEFAULT_DB: Final = "sqlite:///perdure.db"
 
 DatabaseOption = Annotated[
-    str, typer.Option("--db", envvar="PERDURE_URL", help="The database: sqlite:///file, or just the file.", metavar="URL")
+    str,
+    typer.Option(
+        "--db", envvar="PERDURE_URL", help="The database: sqlite:///file, or just the file.", metavar="URL"
+    ),
 ]
 
 

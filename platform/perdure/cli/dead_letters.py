@@ -11,7 +11,15 @@ import typer
 
 from perdure.cli.database_option import DEFAULT_DB, DatabaseOption, database_url
 from perdure.cli.kafka_options import SettingOption
-from perdure.cli.output import Format, FormatOption, local_time, print_facts, print_json, print_table, utc_time
+from perdure.cli.output import (
+    Format,
+    FormatOption,
+    local_time,
+    print_facts,
+    print_json,
+    print_table,
+    utc_time,
+)
 from perdure.cli.tree import group
 
 if TYPE_CHECKING:
@@ -22,7 +30,12 @@ if TYPE_CHECKING:
 commands = group("List, retry and drop dead letters: records that could not be processed.")
 
 KafkaOption = Annotated[
-    str, typer.Option(help="Bootstrap servers, HOST:PORT,…, instead of a database.", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+    str,
+    typer.Option(
+        help="Bootstrap servers, HOST:PORT,…, instead of a database.",
+        metavar="BOOTSTRAP",
+        envvar="PERDURE_KAFKA",
+    ),
 ]
 NamespaceOption = Annotated[
     str, typer.Option(help="On Kafka: namespace (prefix of the topics' names).", envvar="PERDURE_NAMESPACE")
@@ -48,7 +61,9 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number to show.")] = 1_000,
     after: Annotated[str, typer.Option(help="Start after this id.", metavar="ID")] = "",
 ) -> None:
-    """List those that are neither retried nor dropped, oldest first; of a value the beginning, `show` has all of it."""
+    """List those that are neither retried nor dropped, oldest first; of a value the beginning,
+    `show` has all of it.
+    """
     letters = _dead_letters(kafka, namespace, settings, db)
     found: list[OpenLetter] = []
     while len(found) < limit:
@@ -65,7 +80,15 @@ def list_(
         typer.echo("no dead letters")
     else:
         rows = [
-            (each.id, each.letter.topic, _place(each), each.letter.reason, _key(each), _age(each), each.letter.message)
+            (
+                each.id,
+                each.letter.topic,
+                _place(each),
+                each.letter.reason,
+                _key(each),
+                _age(each),
+                each.letter.message,
+            )
             for each in found
         ]
         print_table(("ID", "TOPIC", "PLACE", "REASON", "KEY", "AGE", "MESSAGE"), rows)
@@ -139,7 +162,9 @@ def retry(
 def drop(
     ids: IdsArgument = None,
     all_: AllOption = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Confirm: the dropped requests will never be executed.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Confirm: the dropped requests will never be executed.")
+    ] = False,
     kafka: KafkaOption = "",
     namespace: NamespaceOption = "",
     settings: SettingOption = None,
@@ -149,7 +174,9 @@ def drop(
     letters = _dead_letters(kafka, namespace, settings, db)
     named = _named(letters, ids, is_all=all_)
     if not yes:
-        raise typer.BadParameter(f"{len(named)} would be dropped permanently; add --yes to confirm", param_hint="--yes")
+        raise typer.BadParameter(
+            f"{len(named)} would be dropped permanently; add --yes to confirm", param_hint="--yes"
+        )
     for begin in range(0, len(named), PAGE):
         some = named[begin : begin + PAGE]
         letters.drop(some)
@@ -165,7 +192,9 @@ def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: st
     from perdure.cli.kafka_options import place
 
     if not namespace:
-        raise typer.BadParameter("name the namespace: the prefix of the topics' names", param_hint="--namespace")
+        raise typer.BadParameter(
+            "name the namespace: the prefix of the topics' names", param_hint="--namespace"
+        )
     where = place(kafka, namespace, settings)
     from perdure.adapters.kafka.admin.dead_letters import KafkaDeadLetters
 

@@ -30,22 +30,35 @@ if TYPE_CHECKING:
 
 
 def dev(
-    app: Annotated[str, typer.Argument(help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP")],
+    app: Annotated[
+        str,
+        typer.Argument(
+            help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP"
+        ),
+    ],
     db: DatabaseOption = DEFAULT_DB,
     kafka: Annotated[
         str,
         typer.Option(
-            help="Run on this Kafka cluster instead of a file: HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA"
+            help="Run on this Kafka cluster instead of a file: HOST:PORT,…",
+            metavar="BOOTSTRAP",
+            envvar="PERDURE_KAFKA",
         ),
     ] = "",
-    namespace: Annotated[str, typer.Option(help="Topic name prefix on that cluster.", envvar="PERDURE_NAMESPACE")] = "dev",
+    namespace: Annotated[
+        str, typer.Option(help="Topic name prefix on that cluster.", envvar="PERDURE_NAMESPACE")
+    ] = "dev",
     settings: SettingOption = None,
     state_dir: StateDirOption = "perdure-state",
     host: Annotated[str, typer.Option(help="Address of the app's own web app, if it has one.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of that web app; 0 for any free port.", min=0, max=65535)] = 8000,
+    port: Annotated[
+        int, typer.Option(help="Port of that web app; 0 for any free port.", min=0, max=65535)
+    ] = 8000,
     api_port: Annotated[
         int | None,
-        typer.Option(help="Port of the HTTP API, on loopback; 8080 by default, or any free port.", min=0, max=65535),
+        typer.Option(
+            help="Port of the HTTP API, on loopback; 8080 by default, or any free port.", min=0, max=65535
+        ),
     ] = None,
     reload: Annotated[bool, typer.Option(help="Restart when the app's files change.")] = True,
     metrics_port: MetricsPortOption = None,
@@ -54,7 +67,8 @@ def dev(
     log_level: LogLevelOption = LogLevel.INFO,
     traces: TracesOption = False,
 ) -> None:
-    """Serve an app: engine, worker and HTTP API in one process, on one file or on Kafka; started again when you save.
+    """Serve an app: engine, worker and HTTP API in one process, on one file or on Kafka; started
+    again when you save.
 
     An attribute `web` of the app, an ASGI application, is served too.
     """
@@ -66,7 +80,14 @@ def dev(
         url = database_url(db)
         serve(
             Served(
-                app, url, host, port=port, is_reloaded=reload, observing=observing, api=_api_in_process(url), api_port=api_port
+                app,
+                url,
+                host,
+                port=port,
+                is_reloaded=reload,
+                observing=observing,
+                api=_api_in_process(url),
+                api_port=api_port,
             )
         )
         return
@@ -110,8 +131,8 @@ def _api_on_kafka(where: Place) -> Callable[[Any, Registry], tuple[Backend, Audi
 def _on_kafka(where: Place, state_dir: str) -> Callable[[Registry, Report], OnKafka]:
     """Engine and worker in one process, the topics made when they are missing.
 
-    It keeps its partitions over a restart, since it is started again with every save: so there is one `perdure dev` a host and
-    namespace, and a second one ends the first.
+    It keeps its partitions over a restart, since it is started again with every save: so there is
+    one `perdure dev` a host and namespace, and a second one ends the first.
     """
 
     def make(registry: Registry, report: Report) -> OnKafka:
@@ -127,7 +148,9 @@ def _on_kafka(where: Place, state_dir: str) -> Callable[[Registry, Report], OnKa
         topics.apply(topics.plan(queues=queues))
         name = f"dev-{socket.gethostname()}"
         engine = EngineOptions(name, Path(state_dir), is_static=True)
-        served = OnKafka.of(registry, where, report, engine, WorkerOptions(queues, instance=name, is_static=True))
+        served = OnKafka.of(
+            registry, where, report, engine, WorkerOptions(queues, instance=name, is_static=True)
+        )
         if not any(each.triggers for each in registry.workflows.values()):
             return served
         from perdure.distributed.ingesting import ingest_of

@@ -21,19 +21,27 @@ def echo(
     api: Annotated[
         str,
         typer.Option(
-            help="Platform to test: https://host, with PERDURE_TOKEN; or kafka://broker/namespace.", envvar="PERDURE_URL"
+            help="Platform to test: https://host, with PERDURE_TOKEN; or kafka://broker/namespace.",
+            envvar="PERDURE_URL",
         ),
     ],
     namespace: NamespaceOption = "",
-    kafka: Annotated[str, typer.Option(help="Also read its state from the topic: HOST:PORT,…", envvar="PERDURE_KAFKA")] = "",
+    kafka: Annotated[
+        str, typer.Option(help="Also read its state from the topic: HOST:PORT,…", envvar="PERDURE_KAFKA")
+    ] = "",
     settings: SettingOption = None,
-    postgres: Annotated[str, typer.Option(help="Also read it from the tables: postgresql://…", envvar="PERDURE_POSTGRES")] = "",
+    postgres: Annotated[
+        str, typer.Option(help="Also read it from the tables: postgresql://…", envvar="PERDURE_POSTGRES")
+    ] = "",
     queue: Annotated[
-        list[str] | None, typer.Option("--queue", help="Have a worker of this task queue repeat the text; may be repeated.")
+        list[str] | None,
+        typer.Option("--queue", help="Have a worker of this task queue repeat the text; may be repeated."),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Give up after this many seconds.", min=1)] = 60.0,
 ) -> None:
-    """Start the workflow that comes with perdure, wait for its result, and read its state wherever it is kept."""
+    """Start the workflow that comes with perdure, wait for its result, and read its state wherever
+    it is kept.
+    """
     from uuid import uuid4
 
     from perdure.client import SyncClient
@@ -55,12 +63,18 @@ def echo(
         position = str(handle.position())
         _same(handle.view(Echo.show, after=position, within=f"{READ_S:g}s"), text, queues, api)
     if kafka:
-        _same(_in_topic(kafka, namespace, settings, workflow_id, position), text, queues, f"{namespace}.state")
+        _same(
+            _in_topic(kafka, namespace, settings, workflow_id, position), text, queues, f"{namespace}.state"
+        )
     if postgres:
-        _same(_in_tables(postgres, namespace, workflow_id, position), text, queues, f"the tables of {namespace}")
+        _same(
+            _in_tables(postgres, namespace, workflow_id, position), text, queues, f"the tables of {namespace}"
+        )
 
 
-def _started(client: SyncClient, id: str, text: str, queues: list[str], until: float) -> SyncHandle[Echo, str]:
+def _started(
+    client: SyncClient, id: str, text: str, queues: list[str], until: float
+) -> SyncHandle[Echo, str]:
     """Retry until the platform responds."""
     from time import sleep
 
@@ -99,11 +113,14 @@ def _in_tables(postgres: str, namespace: str, id: str, position: str) -> Heard:
     try:
         if not reader.wait_for(Position.parse(position), READ_S):
             raise InfrastructureError(
-                f"the tables of {namespace} have not reached {position} after {READ_S:g} s; is a projector running?"
+                f"the tables of {namespace} have not reached {position} after {READ_S:g} s; is a projector "
+                "running?"
             )
         state = reader.state(id)
         if state is None:
-            raise InfrastructureError(f"the tables of {namespace} have reached {position}, but do not have {id}")
+            raise InfrastructureError(
+                f"the tables of {namespace} have reached {position}, but do not have {id}"
+            )
         heard: Heard = JsonPayloads().decode(state.view, Heard, what="the view")
         return heard
     finally:

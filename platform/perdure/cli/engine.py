@@ -34,18 +34,28 @@ if TYPE_CHECKING:
 
 
 def engine(
-    app: Annotated[str, typer.Argument(help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP")],
+    app: Annotated[
+        str,
+        typer.Argument(
+            help="The file (app.py) or module (shop.app) that defines the workflows.", metavar="APP"
+        ),
+    ],
     kafka: KafkaOption,
     namespace: NamespaceOption,
     settings: SettingOption = None,
     processes: Annotated[
-        int, typer.Option(help="Number of engine processes; one per core is recommended.", envvar="PERDURE_PROCESSES", min=1)
+        int,
+        typer.Option(
+            help="Number of engine processes; one per core is recommended.", envvar="PERDURE_PROCESSES", min=1
+        ),
     ] = 1,
     state_dir: StateDirOption = "perdure-state",
     instance: InstanceOption = "",
     static: StaticOption = False,
     owner: OwnerOption = "",
-    protocol: Annotated[str, typer.Option(help="Group protocol of the engines: classic, or consumer (KIP-848).")] = "classic",
+    protocol: Annotated[
+        str, typer.Option(help="Group protocol of the engines: classic, or consumer (KIP-848).")
+    ] = "classic",
     session_timeout_ms: SessionOption = 6_000,
     grace: GraceOption = 10.0,
     metrics_port: MetricsPortOption = None,
@@ -62,7 +72,9 @@ def engine(
     from perdure.cli.processes import run_several
 
     if protocol not in {"classic", "consumer"}:
-        raise typer.BadParameter(f"invalid protocol {protocol!r}: must be classic or consumer", param_hint="--protocol")
+        raise typer.BadParameter(
+            f"invalid protocol {protocol!r}: must be classic or consumer", param_hint="--protocol"
+        )
     where = place(kafka, namespace, settings)
     see_owner(where, owner)
     observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)

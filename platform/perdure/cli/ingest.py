@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perdure.cli.kafka_options import InstanceOption, KafkaOption, NamespaceOption, OwnerOption, SettingOption
-from perdure.cli.metrics_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.metrics_options import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    MetricsHostOption,
+    MetricsPortOption,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,12 +25,20 @@ if TYPE_CHECKING:
 
 
 def ingest(
-    app: Annotated[str, typer.Argument(help="The file (app.py) or module (shop.app) that defines the triggers.", metavar="APP")],
+    app: Annotated[
+        str,
+        typer.Argument(
+            help="The file (app.py) or module (shop.app) that defines the triggers.", metavar="APP"
+        ),
+    ],
     kafka: KafkaOption,
     namespace: NamespaceOption,
     settings: SettingOption = None,
     begin: Annotated[
-        str, typer.Option("--from", help="Where to start reading a topic without committed offsets: earliest or latest.")
+        str,
+        typer.Option(
+            "--from", help="Where to start reading a topic without committed offsets: earliest or latest."
+        ),
     ] = "earliest",
     instance: InstanceOption = "",
     owner: OwnerOption = "",
@@ -32,7 +47,9 @@ def ingest(
     log_format: LogFormatOption = LogFormat.CONSOLE,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Turn the records that an app's triggers name into starts and signals, each exactly once. As many as you like share the partitions."""
+    """Turn the records that an app's triggers name into starts and signals, each exactly once. As
+    many as you like share the partitions.
+    """
     from perdure.cli.kafka_options import place, see_owner, url_of
     from perdure.cli.metrics_options import Observing
     from perdure.cli.serving import Served, serve
@@ -50,7 +67,11 @@ def ingest(
 
     serve(
         Served(
-            app, url_of(where), observing=Observing(metrics_port, metrics_host, log_format, log_level), make=make, has_web=False
+            app,
+            url_of(where),
+            observing=Observing(metrics_port, metrics_host, log_format, log_level),
+            make=make,
+            has_web=False,
         )
     )
 

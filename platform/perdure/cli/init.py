@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="Directory to create; its last part becomes the project's name.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Directory to create; its last part becomes the project's name.", metavar="NAME"),
+    ],
 ) -> None:
     """Make a new project that runs: a workflow, an activity, a test."""
     from importlib.resources import files

@@ -14,25 +14,35 @@ if TYPE_CHECKING:
     from perdure.observability.observed import Observed
     from perdure.registry import Registry
 
-KafkaOption = Annotated[str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")]
-NamespaceOption = Annotated[str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")]
+KafkaOption = Annotated[
+    str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+]
+NamespaceOption = Annotated[
+    str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")
+]
 SettingOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="A librdkafka setting, such as security.protocol=SASL_SSL; may be repeated. PERDURE_KAFKA_SASL_PASSWORD in the "
+        help="A librdkafka setting, such as security.protocol=SASL_SSL; may be repeated. "
+        "PERDURE_KAFKA_SASL_PASSWORD in the "
         "environment sets sasl.password.",
         metavar="NAME=VALUE",
     ),
 ]
 InstanceOption = Annotated[
     str,
-    typer.Option(help="Process name, unique among running processes. Host and process id by default.", envvar="PERDURE_INSTANCE"),
+    typer.Option(
+        help="Process name, unique among running processes. Host and process id by default.",
+        envvar="PERDURE_INSTANCE",
+    ),
 ]
 StaticOption = Annotated[
     bool,
     typer.Option(
-        "--static/--dynamic", help="Keep the partitions across a restart under the same --instance.", envvar="PERDURE_STATIC"
+        "--static/--dynamic",
+        help="Keep the partitions across a restart under the same --instance.",
+        envvar="PERDURE_STATIC",
     ),
 ]
 SessionOption = Annotated[
@@ -44,19 +54,28 @@ SessionOption = Annotated[
     ),
 ]
 GraceOption = Annotated[
-    float, typer.Option(help="On shutdown, seconds that running attempts get to complete.", envvar="PERDURE_GRACE", min=0)
+    float,
+    typer.Option(
+        help="On shutdown, seconds that running attempts get to complete.", envvar="PERDURE_GRACE", min=0
+    ),
 ]
 StateDirOption = Annotated[
-    str, typer.Option(help="Directory of the engine's stores (a cache).", metavar="DIR", envvar="PERDURE_STATE_DIR")
+    str,
+    typer.Option(
+        help="Directory of the engine's stores (a cache).", metavar="DIR", envvar="PERDURE_STATE_DIR"
+    ),
 ]
 QueueOption = Annotated[
     list[str] | None,
-    typer.Option("--queue", help="Task queue to serve; may be repeated. By default those of the app's activities."),
+    typer.Option(
+        "--queue", help="Task queue to serve; may be repeated. By default those of the app's activities."
+    ),
 ]
 OwnerOption = Annotated[
     str,
     typer.Option(
-        help="This deployment's name: reject topics that belong to another owner (`perdure topics apply --owner`).",
+        help="This deployment's name: reject topics that belong to another owner (`perdure topics apply "
+        "--owner`).",
         envvar="PERDURE_OWNER",
     ),
 ]
@@ -90,7 +109,8 @@ def place(kafka: str, namespace: str, settings: list[str] | None) -> Place:
 
 
 def see_owner(place: Place, owner: str) -> None:
-    """Refuse topics of another owner: now, or as soon as they can be read. Then the process stops, and does not start again.
+    """Refuse topics of another owner: now, or as soon as they can be read. Then the process stops,
+    and does not start again.
 
     Args:
         place: where the topics are.
@@ -139,7 +159,12 @@ class OnKafka:
 
     @classmethod
     def of(
-        cls, registry: Registry, place: Place, report: Report, engine: EngineOptions | None, worker: WorkerOptions | None
+        cls,
+        registry: Registry,
+        place: Place,
+        report: Report,
+        engine: EngineOptions | None,
+        worker: WorkerOptions | None,
     ) -> OnKafka:
         """Wired, not started."""
         from perdure.distributed import KafkaPlatform

@@ -21,7 +21,13 @@ CONSOLE: Final = "waits for the terminal: ask in an activity, or wait for a sign
 
 CALLS: Final = {
     **dict.fromkeys(
-        ("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today", "datetime.date.today"), CLOCK
+        (
+            "datetime.datetime.now",
+            "datetime.datetime.utcnow",
+            "datetime.datetime.today",
+            "datetime.date.today",
+        ),
+        CLOCK,
     ),
     **dict.fromkeys(
         [
@@ -35,17 +41,41 @@ CALLS: Final = {
     "time.sleep": BLOCK,
     **dict.fromkeys(("uuid.uuid1", "uuid.uuid6", "uuid.uuid7", "uuid.getnode"), UUID),
     **dict.fromkeys(
-        ("open", "io.open", "os.open", "os.listdir", "os.scandir", "os.walk", "os.stat", "os.remove", "os.rename"), FILES
+        (
+            "open",
+            "io.open",
+            "os.open",
+            "os.listdir",
+            "os.scandir",
+            "os.walk",
+            "os.stat",
+            "os.remove",
+            "os.rename",
+        ),
+        FILES,
     ),
-    **dict.fromkeys(("os.path.exists", "os.path.isfile", "os.path.isdir", "os.path.getmtime", "os.path.getsize"), FILES),
     **dict.fromkeys(
-        ("os.environ", "os.getenv", "os.getpid", "os.getcwd", "os.cpu_count", "platform.node", "socket.gethostname"), PROCESS
+        ("os.path.exists", "os.path.isfile", "os.path.isdir", "os.path.getmtime", "os.path.getsize"), FILES
+    ),
+    **dict.fromkeys(
+        (
+            "os.environ",
+            "os.getenv",
+            "os.getpid",
+            "os.getcwd",
+            "os.cpu_count",
+            "platform.node",
+            "socket.gethostname",
+        ),
+        PROCESS,
     ),
     **dict.fromkeys(("os.system", "os.popen", "os.fork", "os.spawnv", "os.execv"), RUN),
     **dict.fromkeys(("asyncio.create_subprocess_exec", "asyncio.create_subprocess_shell"), RUN),
     **dict.fromkeys(("os.urandom", "random.SystemRandom"), CREDENTIAL),
     **dict.fromkeys(("asyncio.to_thread", "asyncio.run_coroutine_threadsafe"), THREADS),
-    **dict.fromkeys(("asyncio.open_connection", "asyncio.start_server", "asyncio.open_unix_connection"), NETWORK),
+    **dict.fromkeys(
+        ("asyncio.open_connection", "asyncio.start_server", "asyncio.open_unix_connection"), NETWORK
+    ),
     "hash": HASH,
     "id": HASH,
     "input": CONSOLE,
@@ -85,7 +115,10 @@ MODULES: Final = {
         ),
         NETWORK,
     ),
-    **dict.fromkeys(("sqlite3", "psycopg", "psycopg2", "asyncpg", "pymongo", "redis", "sqlalchemy.create_engine"), DATABASE),
+    **dict.fromkeys(
+        ("sqlite3", "psycopg", "psycopg2", "asyncpg", "pymongo", "redis", "sqlalchemy.create_engine"),
+        DATABASE,
+    ),
 }
 """Modules that leak whatever is called of them, but for `HARMLESS`."""
 

@@ -1,7 +1,8 @@
-"""Read workflow code for what would come out otherwise on a replay: clocks, chance, files, network, threads, the order of sets.
+"""Read workflow code for what would come out otherwise on a replay: clocks, chance, files, network,
+threads, the order of sets.
 
-Pure: source text in, findings out. What is read: classes and functions decorated with `workflow.defn`, and from there every function of
-the app that they call, but for activities.
+Pure: source text in, findings out. What is read: classes and functions decorated with
+`workflow.defn`, and from there every function of the app that they call, but for activities.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 WORKFLOW = "perdure.workflow.defn"
-IGNORED_TIME = "the result of wait_until(timeout=...) is ignored: on a timeout it is falsy and nothing is raised; check it, or write `_ = await ...`"
+IGNORED_TIME = (
+    "the result of wait_until(timeout=...) is ignored: on a timeout it is falsy and nothing is raised; "
+    "check it, or write `_ = await ...`"
+)
 ACTIVITY = ("perdure.activity.defn", "perdure.activity.step")
 
 
@@ -63,7 +67,9 @@ class Source:
                 self.defined[statement.name] = statement
 
     def dotted(self, node: ast.expr) -> str | None:
-        """The full name of `a.b.c`: imports followed, what the module defines under the module's name, builtins bare."""
+        """The full name of `a.b.c`: imports followed, what the module defines under the module's
+        name, builtins bare.
+        """
         if isinstance(node, ast.Attribute):
             owner = self.dotted(node.value)
             return f"{owner}.{node.attr}" if owner else None
@@ -135,7 +141,9 @@ class _Scan:
         for node in _inside(source, root):
             if isinstance(node, ast.Call):
                 self._follow(source, node.func)
-            if isinstance(node, ast.Attribute | ast.Name) and (what := advice(source.dotted(node), _call_of(source, node))):
+            if isinstance(node, ast.Attribute | ast.Name) and (
+                what := advice(source.dotted(node), _call_of(source, node))
+            ):
                 yield Leak(source.file, node.lineno, what)
             if isinstance(node, ast.Expr) and _ignores_the_time(source, node):
                 yield Leak(source.file, node.lineno, IGNORED_TIME)
@@ -143,7 +151,8 @@ class _Scan:
                 yield Leak(
                     source.file,
                     iterated.lineno,
-                    "the order of a set differs in each process: iterate over sorted(...), or use a list or a dict",
+                    "the order of a set differs in each process: iterate over sorted(...), or use a list or "
+                    "a dict",
                 )
 
     def _follow(self, source: Source, called: ast.expr) -> None:
@@ -164,17 +173,24 @@ def _ignores_the_time(source: Source, node: ast.Expr) -> bool:
     """Whether it is a statement `await workflow.wait_until(..., timeout=...)`."""
     match node:
         case ast.Expr(value=ast.Await(value=ast.Call(func=func, keywords=keywords))):
-            return source.dotted(func) == "perdure.workflow.wait_until" and any(each.arg == "timeout" for each in keywords)
+            return source.dotted(func) == "perdure.workflow.wait_until" and any(
+                each.arg == "timeout" for each in keywords
+            )
         case _:
             return False
 
 
 def _is_decorated(source: Source, node: ast.ClassDef | Function, names: tuple[str, ...]) -> bool:
-    return any(source.dotted(mark.func if isinstance(mark, ast.Call) else mark) in names for mark in node.decorator_list)
+    return any(
+        source.dotted(mark.func if isinstance(mark, ast.Call) else mark) in names
+        for mark in node.decorator_list
+    )
 
 
 def _inside(source: Source, root: ast.stmt) -> Iterator[ast.AST]:
-    """Everything that runs when the workflow runs: not decorators, annotations, nor activities defined inside."""
+    """Everything that runs when the workflow runs: not decorators, annotations, nor activities
+    defined inside.
+    """
     stack: list[ast.AST] = [root]
     while stack:
         node = stack.pop()

@@ -33,7 +33,9 @@ class App:
     directory: Path
 
     def modules(self) -> list[ModuleType]:
-        """Its own modules that are imported: those whose file is below its directory, packages installed there excepted."""
+        """Its own modules that are imported: those whose file is below its directory, packages
+        installed there excepted.
+        """
         found: list[ModuleType] = []
         for module in list(sys.modules.values()):
             file = getattr(module, "__file__", None)
@@ -62,11 +64,15 @@ def load(target: str) -> App:
     importlib.invalidate_caches()
     module = _import(target, name, search)
     if file is not None and Path(module.__file__ or "").resolve() != file:
-        raise UsageError(f"{target}: another module named {name!r} is found first, {module.__file__}; rename the file")
+        raise UsageError(
+            f"{target}: another module named {name!r} is found first, {module.__file__}; rename the file"
+        )
     return App(target, module, _home_of(module, search))
 
 
-def load_and_register(target: str, *, needs_workflows: bool = True, runs_activities: bool = False) -> tuple[App, Registry]:
+def load_and_register(
+    target: str, *, needs_workflows: bool = True, runs_activities: bool = False
+) -> tuple[App, Registry]:
     """Import an app and check what it defines.
 
     Args:
@@ -75,13 +81,16 @@ def load_and_register(target: str, *, needs_workflows: bool = True, runs_activit
         runs_activities: this process runs them: the instances of methods must be provided.
 
     Raises:
-        UsageError: it does not import, defines no workflow, or what it defines cannot work; with file and line.
+        UsageError: it does not import, defines no workflow, or what it defines cannot work; with
+            file and line.
     """
     app, registry = load_and_check(target, runs_activities=runs_activities)
     if not registry.workflows and not needs_workflows and not registry.activities:
         raise UsageError(f"{target} defines no activity: decorate a function with @activity.defn")
     if not registry.workflows and needs_workflows:
-        raise UsageError(f"{target} defines no workflow: decorate a class or a coroutine function with @workflow.defn")
+        raise UsageError(
+            f"{target} defines no workflow: decorate a class or a coroutine function with @workflow.defn"
+        )
     return app, registry
 
 
@@ -98,18 +107,26 @@ def load_and_check(target: str, *, runs_activities: bool) -> tuple[App, Registry
 
 
 def _locate(path: Path) -> tuple[Path, str, Path]:
-    """The directory to import from, the module's name, the file. A file inside a package is imported as part of it."""
+    """The directory to import from, the module's name, the file. A file inside a package is
+    imported as part of it.
+    """
     if not path.exists():
         raise UsageError(f"{path}: no such file; name the file or the module that defines the workflows")
     if path.is_dir():
-        raise UsageError(f"{path} is a directory; name the file in it that defines the workflows, such as {path / 'app.py'}")
+        raise UsageError(
+            f"{path} is a directory; name the file in it that defines the workflows, such as "
+            f"{path / 'app.py'}"
+        )
     file = path.resolve()
     parts, directory = [file.stem], file.parent
     while (directory / "__init__.py").exists():
         parts.insert(0, directory.name)
         directory = directory.parent
     if not all(part.isidentifier() for part in parts):
-        raise UsageError(f"{path}: {'.'.join(parts)!r} is not a name that Python can import; use letters, digits and underscores")
+        raise UsageError(
+            f"{path}: {'.'.join(parts)!r} is not a name that Python can import; use letters, digits and "
+            "underscores"
+        )
     if parts[0] in sys.stdlib_module_names:
         raise UsageError(f"{path}: Python already has a module named {parts[0]!r}; rename the file")
     return directory, ".".join(parts), file
@@ -121,9 +138,14 @@ def _import(target: str, name: str, directory: Path) -> ModuleType:
     except SyntaxError as error:
         raise UsageError(f"{shown(error.filename or target)}:{error.lineno}: {error.msg}") from error
     except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and (name == error.name or name.startswith(error.name + ".")):
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and (name == error.name or name.startswith(error.name + "."))
+        ):
             raise UsageError(
-                f"{target}: no module named {error.name!r} here; name the file or the module that defines the workflows"
+                f"{target}: no module named {error.name!r} here; name the file or the module that defines "
+                "the workflows"
             ) from error
         if isinstance(error, UsageError):  # names its own place
             raise
@@ -143,7 +165,11 @@ def is_of_author(error: BaseException, directory: Path) -> bool:
 
 
 def _frames_of_author(error: BaseException, directory: Path) -> list[traceback.FrameSummary]:
-    return [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename), directory)]
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if _is_own(Path(frame.filename), directory)
+    ]
 
 
 def _home_of(module: ModuleType, otherwise: Path) -> Path:

@@ -40,17 +40,24 @@ MetricsPortOption = Annotated[
     ),
 ]
 MetricsHostOption = Annotated[
-    str, typer.Option(help="Address of these; 0.0.0.0 to be reachable from other machines.", envvar="PERDURE_METRICS_HOST")
+    str,
+    typer.Option(
+        help="Address of these; 0.0.0.0 to be reachable from other machines.", envvar="PERDURE_METRICS_HOST"
+    ),
 ]
 LogFormatOption = Annotated[
-    LogFormat, typer.Option(help="Log format: text, or one JSON object per line.", envvar="PERDURE_LOG_FORMAT")
+    LogFormat,
+    typer.Option(help="Log format: text, or one JSON object per line.", envvar="PERDURE_LOG_FORMAT"),
 ]
-LogLevelOption = Annotated[LogLevel, typer.Option(help="Minimum level of log lines.", envvar="PERDURE_LOG_LEVEL")]
+LogLevelOption = Annotated[
+    LogLevel, typer.Option(help="Minimum level of log lines.", envvar="PERDURE_LOG_LEVEL")
+]
 TracesOption = Annotated[
     bool,
     typer.Option(
         "--traces",
-        help="Export traces by OTLP, configured by OpenTelemetry's variables (OTEL_EXPORTER_OTLP_ENDPOINT, …); needs 'perdure[otel]'.",
+        help="Export traces by OTLP, configured by OpenTelemetry's variables (OTEL_EXPORTER_OTLP_ENDPOINT, "
+        "…); needs 'perdure[otel]'.",
         envvar="PERDURE_TRACES",
     ),
 ]
@@ -100,7 +107,9 @@ class Observing:
 
         from perdure.observability.logs import configure
 
-        configure(is_json=self.log_format is LogFormat.JSON, level=getLevelNamesMapping()[self.log_level.upper()])
+        configure(
+            is_json=self.log_format is LogFormat.JSON, level=getLevelNamesMapping()[self.log_level.upper()]
+        )
 
     def report(self, name: str) -> Report:
         """Callback for operator messages: writes them to the log, under the name."""

@@ -9,7 +9,9 @@ from perdure.cli.postgres_options import AppArgument, PostgresOption
 
 
 def migrate(namespace: NamespaceOption, postgres: PostgresOption, app: AppArgument = "") -> None:
-    """Make or upgrade the tables of a namespace; with an app, its SQL views too. Safe to repeat, and beside one that does the same."""
+    """Make or upgrade the tables of a namespace; with an app, its SQL views too. Safe to repeat,
+    and beside one that does the same.
+    """
     from perdure.cli.postgres_options import database_of, shapes_of_app
 
     database, shapes = database_of(postgres, namespace), shapes_of_app(app)

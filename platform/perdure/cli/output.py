@@ -58,7 +58,9 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 def local_time(at_us: int) -> str:
     """Microseconds since 1970 as the local time of day; empty for 0."""
-    return f"{datetime.fromtimestamp(_shown(at_us) / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S}" if at_us else ""
+    return (
+        f"{datetime.fromtimestamp(_shown(at_us) / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S}" if at_us else ""
+    )
 
 
 def utc_time(at_us: int) -> str | None:

@@ -19,7 +19,10 @@ PostgresOption = Annotated[
     ),
 ]
 AppArgument = Annotated[
-    str, typer.Argument(help="The file (app.py) or module (shop.app) whose workflows' views become SQL views.", metavar="APP")
+    str,
+    typer.Argument(
+        help="The file (app.py) or module (shop.app) whose workflows' views become SQL views.", metavar="APP"
+    ),
 ]
 
 
@@ -27,14 +30,17 @@ def database_of(dsn: str, namespace: str) -> Database:
     """The schema of a namespace.
 
     Raises:
-        UsageError: psycopg is not installed, the address is not understood, or the namespace cannot name a schema.
+        UsageError: psycopg is not installed, the address is not understood, or the namespace cannot
+            name a schema.
     """
     from perdure.errors import UsageError
 
     try:
         from perdure.adapters.postgres.database import Database
     except ModuleNotFoundError as error:
-        raise UsageError(f"PostgreSQL needs the module {error.name}: pip install 'perdure[postgres]'") from None
+        raise UsageError(
+            f"PostgreSQL needs the module {error.name}: pip install 'perdure[postgres]'"
+        ) from None
     return Database(dsn, namespace)
 
 

@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from perdure.cli.kafka_options import KafkaOption, NamespaceOption, OwnerOption, SessionOption, SettingOption
-from perdure.cli.metrics_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption, MetricsHostOption, MetricsPortOption
+from perdure.cli.metrics_options import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    MetricsHostOption,
+    MetricsPortOption,
+)
 from perdure.cli.postgres_options import AppArgument, PostgresOption
 
 
@@ -18,12 +25,14 @@ def projector(
     app: AppArgument = "",
     settings: SettingOption = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Rebuild all tables beside the current ones, swap them, and exit.")
+        bool,
+        typer.Option("--rebuild", help="Rebuild all tables beside the current ones, swap them, and exit."),
     ] = False,
     retention: Annotated[
         str,
         typer.Option(
-            help='Delete workflows from the tables this long after they closed: "90 days". Topics are not affected.',
+            help='Delete workflows from the tables this long after they closed: "90 days". Topics are not '
+            "affected.",
             envvar="PERDURE_RETENTION",
         ),
     ] = "",
@@ -34,7 +43,9 @@ def projector(
     log_format: LogFormatOption = LogFormat.CONSOLE,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Keep the tables of a namespace in PostgreSQL: workflows, events and, with an app, an SQL view for each workflow type."""
+    """Keep the tables of a namespace in PostgreSQL: workflows, events and, with an app, an SQL view
+    for each workflow type.
+    """
     from perdure.cli.kafka_options import place, see_owner
     from perdure.cli.metrics_options import Observing
     from perdure.cli.postgres_options import database_of, shapes_of_app
@@ -65,7 +76,9 @@ def projector(
     if metrics:
         metrics.start()
     try:
-        projecting.run_forever(lambda: typer.echo(f"projecting {namespace} into {database.shown}, schema {database.schema}"))
+        projecting.run_forever(
+            lambda: typer.echo(f"projecting {namespace} into {database.shown}, schema {database.schema}")
+        )
         lost.check()
     finally:
         if metrics:

@@ -12,19 +12,28 @@ from perdure.cli.kafka_options import SettingOption
 
 def publish(
     topic: Annotated[str, typer.Argument(help="The topic.", metavar="TOPIC")],
-    value: Annotated[str, typer.Argument(help="JSON; anything that does not look like JSON is text.", metavar="VALUE")],
+    value: Annotated[
+        str, typer.Argument(help="JSON; anything that does not look like JSON is text.", metavar="VALUE")
+    ],
     key: Annotated[str, typer.Option(help="The record's key.")] = "",
     header: Annotated[list[str] | None, typer.Option(help="Header, NAME=VALUE; may be repeated.")] = None,
     kafka: Annotated[
         str,
-        typer.Option(help="Bootstrap servers, HOST:PORT,…, instead of a database.", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA"),
+        typer.Option(
+            help="Bootstrap servers, HOST:PORT,…, instead of a database.",
+            metavar="BOOTSTRAP",
+            envvar="PERDURE_KAFKA",
+        ),
     ] = "",
     settings: SettingOption = None,
     db: Annotated[
-        str, typer.Option("--db", help="The database: sqlite:///file, or just the file.", envvar="PERDURE_URL")
+        str,
+        typer.Option("--db", help="The database: sqlite:///file, or just the file.", envvar="PERDURE_URL"),
     ] = DEFAULT_DB,
 ) -> None:
-    """Send a record to a topic: of Kafka, or of the file of a `perdure dev`, whose triggers take it."""
+    """Send a record to a topic: of Kafka, or of the file of a `perdure dev`, whose triggers take
+    it.
+    """
     import msgspec
 
     from perdure.errors import UsageError

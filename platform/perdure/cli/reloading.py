@@ -1,4 +1,6 @@
-"""Watch an app's files, try the new code in a process of its own, and ask for a restart if it is good."""
+"""Watch an app's files, try the new code in a process of its own, and ask for a restart if it is
+good.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,13 @@ class Reloader:
         directory: whose Python files are watched.
         stop: called once when the new code is good; `is_wanted` is true from then on.
         files: that have been loaded.
-        since_ns: when loading them began, nanoseconds since 1970: what was saved since then is new code too.
+        since_ns: when loading them began, nanoseconds since 1970: what was saved since then is new
+            code too.
     """
 
-    def __init__(self, target: str, directory: Path, stop: Callable[[], None], files: Iterable[Path], since_ns: int) -> None:
+    def __init__(
+        self, target: str, directory: Path, stop: Callable[[], None], files: Iterable[Path], since_ns: int
+    ) -> None:
         self.is_wanted = False
         self._target = target
         self._directory = directory
@@ -72,7 +77,9 @@ class Reloader:
 
     def _saved_since(self) -> set[str]:
         """Files saved between loading and watching."""
-        return {str(file) for file in self._files if file.exists() and file.stat().st_mtime_ns > self._since_ns}
+        return {
+            str(file) for file in self._files if file.exists() and file.stat().st_mtime_ns > self._since_ns
+        }
 
     def _is_good(self, paths: Iterable[str]) -> bool:
         names = ", ".join(sorted({Path(path).name for path in paths}))
@@ -85,14 +92,19 @@ class Reloader:
         )
         if tried.returncode:
             said = tried.stderr.strip().splitlines()
-            say(f"perdure: {said[-1] if said else 'the app does not load'} (still serving the previous version)")
+            say(
+                f"perdure: {said[-1] if said else 'the app does not load'} (still serving the previous "
+                "version)"
+            )
             return False
         say(f"perdure: {names} changed, restarting")
         return True
 
 
 def changes(directory: Path, closing: threading.Event) -> Iterator[set[str]]:
-    """The Python files below a directory that change, set by set; empty sets in between, the first as soon as none is missed."""
+    """The Python files below a directory that change, set by set; empty sets in between, the first
+    as soon as none is missed.
+    """
     from watchfiles import PythonFilter, watch
 
     for changed in watch(

@@ -49,7 +49,14 @@ def print_description(description: Description, state: WorkflowState, output: Fo
     """Print what one workflow is doing."""
     if output is Format.JSON:
         waits_for: dict[str, Any] = {"activities": description.activities, "timers": description.timers}
-        print_json({**_state(state), "history_length": description.history_length, "reason": description.reason, **waits_for})
+        print_json(
+            {
+                **_state(state),
+                "history_length": description.history_length,
+                "reason": description.reason,
+                **waits_for,
+            }
+        )
         return
     print_facts(
         [
@@ -75,7 +82,9 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         doing = f"{activity.doing}, attempt {activity.attempt}"
         if activity.retry_at:
             doing += f", next at {_shown(activity.retry_at)}"
-        typer.echo(f"waits for activity {activity.name}: {doing}{f' ({activity.reason})' if activity.reason else ''}")
+        typer.echo(
+            f"waits for activity {activity.name}: {doing}{f' ({activity.reason})' if activity.reason else ''}"
+        )
     for timer in description.timers:
         typer.echo(f"waits for timer {timer.number}: fires at {_shown(timer.fires_at)}")
 
@@ -98,7 +107,9 @@ def print_history(records: Sequence[EventRecord], output: Format) -> None:
 
 
 def print_failure(error: BaseException) -> None:
-    """Print to standard error where an exception of another process was raised, and what it was raised from."""
+    """Print to standard error where an exception of another process was raised, and what it was
+    raised from.
+    """
     from perdure.codec.failures import recorded_of
 
     recorded = recorded_of(error)
@@ -136,11 +147,17 @@ def _failure_json(failure: FailureInfo) -> dict[str, Any]:
         "cause": _failure_json(failure.cause) if failure.cause is not None else None,
         "exceptions": [_failure_json(each) for each in failure.exceptions or ()],
     }
-    return {"type": failure.type, "message": failure.message, **{name: value for name, value in others.items() if value}}
+    return {
+        "type": failure.type,
+        "message": failure.message,
+        **{name: value for name, value in others.items() if value},
+    }
 
 
 def _chain(failure: FailureInfo) -> str:
-    """One line: type, message and place, then the same of what it was raised from, and of the members of a group."""
+    """One line: type, message and place, then the same of what it was raised from, and of the
+    members of a group.
+    """
     text = described(msgspec.structs.replace(failure, message=_cut(failure.message)))
     if failure.exceptions:
         text += f" [{'; '.join(map(_chain, failure.exceptions))}]"

@@ -104,11 +104,18 @@ def _compared(outcomes: dict[str, Outcome]) -> Iterator[str]:
         if outcome.fault:
             faults.setdefault(f"{outcome.name}: {outcome.fault}", []).append(seed)
     for fault, seeds in faults.items():
-        yield fault if len(seeds) == len(outcomes) else f"{fault} (only under PYTHONHASHSEED={','.join(seeds)})"
+        yield (
+            fault if len(seeds) == len(outcomes) else f"{fault} (only under PYTHONHASHSEED={','.join(seeds)})"
+        )
     if faults:
         return
-    for wanted in zip_longest(*(outcome.did for outcome in outcomes.values()), fillvalue=("nothing more", "")):
-        by_words = {words: f"PYTHONHASHSEED={seed}" for seed, (words, _) in reversed(list(zip(outcomes, wanted, strict=True)))}
+    for wanted in zip_longest(
+        *(outcome.did for outcome in outcomes.values()), fillvalue=("nothing more", "")
+    ):
+        by_words = {
+            words: f"PYTHONHASHSEED={seed}"
+            for seed, (words, _) in reversed(list(zip(outcomes, wanted, strict=True)))
+        }
         if len(set(wanted)) > 1:
             yield f"{outcomes[SEEDS[0]].name}: has a different result in another process: " + "; ".join(
                 f"{words} under {seed}" for words, seed in by_words.items()
@@ -117,7 +124,9 @@ def _compared(outcomes: dict[str, Outcome]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Replay in this process; the report goes to standard output, what is wrong with the input to standard error."""
+    """Replay in this process; the report goes to standard output, what is wrong with the input to
+    standard error.
+    """
     target, directory, db = sys.argv[1:]
     out = os.dup(1)
     os.dup2(2, 1)  # what the app prints is not the report
@@ -151,7 +160,9 @@ async def _in_database(url: str) -> list[tuple[str, Sequence[EventRecord]]]:
     async with Client.connect(url) as client:
         page = await client.list(limit=PAGE)
         while page:
-            histories += [(state.workflow_id, await client.history(state.workflow_id, state.run_id)) for state in page]
+            histories += [
+                (state.workflow_id, await client.history(state.workflow_id, state.run_id)) for state in page
+            ]
             page = await client.list(limit=PAGE, after=page[-1])
     return histories
 
@@ -191,7 +202,9 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
 
 
 class _TracedRun(LiveRun):
-    """Remembers what the code wanted, arguments included; a replay compares kinds, numbers and names only."""
+    """Remembers what the code wanted, arguments included; a replay compares kinds, numbers and
+    names only.
+    """
 
     did: list[tuple[str, str]]
 

@@ -86,7 +86,8 @@ class Running(Protocol):
 
 
 def serve(served: Served) -> None:
-    """Serve until SIGINT or SIGTERM; does not return when the process is replaced by one with the new code.
+    """Serve until SIGINT or SIGTERM; does not return when the process is replaced by one with the
+    new code.
 
     Raises:
         UsageError: the app is bad.
@@ -97,7 +98,8 @@ def serve(served: Served) -> None:
     os.environ["PERDURE_URL"] = served.db  # for the app's own clients
     since_ns = time.time_ns()
     if served.make is None and served.db.startswith("sqlite:"):
-        announce(path_of(served.db))  # a client that the app opens while it is imported is earlier than the engine
+        # a client that the app opens while it is imported is earlier than the engine
+        announce(path_of(served.db))
     app, registry = _load(served, since_ns)
     web = WebServer.of(app.module, served.host, served.port) if served.has_web else None
     platform = (served.make or _embedded(served))(registry, served.observing.report("perdure.engine"))
@@ -136,7 +138,8 @@ def serve(served: Served) -> None:
     except Exception as error:
         if is_ready or not is_of_author(error, app.directory):
             raise
-        raise UsageError(blamed(error, served.target, app.directory)) from error  # what the app provides cannot be opened
+        # what the app provides cannot be opened
+        raise UsageError(blamed(error, served.target, app.directory)) from error
     finally:
         for each in (web, api):
             if each:
@@ -168,7 +171,9 @@ class _Embedded:
         platform = self.platform
         reader = platform.reader()
         medium = reader if isinstance(reader, Medium) else None
-        return Observed(platform.engine, platform.worker, platform.steps, attempts=platform.attempts, medium=medium)
+        return Observed(
+            platform.engine, platform.worker, platform.steps, attempts=platform.attempts, medium=medium
+        )
 
 
 def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
@@ -176,7 +181,9 @@ def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
     is_restarted = bool(os.environ.pop(RESTARTED, ""))
     try:
         runs_activities = served.make is None or not served.needs_workflows
-        return load_and_register(served.target, needs_workflows=served.needs_workflows, runs_activities=runs_activities)
+        return load_and_register(
+            served.target, needs_workflows=served.needs_workflows, runs_activities=runs_activities
+        )
     except UsageError as error:
         if not is_restarted:
             raise
@@ -191,10 +198,15 @@ def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
     return start_again()
 
 
-def _print_banner(served: Served, app: App, registry: Registry, web: WebServer | None, api: DevApi | None, metrics: str) -> None:
+def _print_banner(
+    served: Served, app: App, registry: Registry, web: WebServer | None, api: DevApi | None, metrics: str
+) -> None:
     from perdure.cli.output import print_facts
 
-    activities = [f"{name} (step)" if registry.activities[name].is_local else name for name in sorted(registry.activities)]
+    activities = [
+        f"{name} (step)" if registry.activities[name].is_local else name
+        for name in sorted(registry.activities)
+    ]
     print_facts(
         [
             ("perdure", f"serving {served.target}"),
@@ -206,7 +218,10 @@ def _print_banner(served: Served, app: App, registry: Registry, web: WebServer |
             ("api", _api_in_words(served, api)),
             ("metrics", metrics and f"{metrics}/metrics, {metrics}/health/ready"),
             ("try", _first_command(registry, served.db)),
-            ("reload", f"when a file in {app.directory} is saved; Ctrl-C stops" if served.is_reloaded else ""),
+            (
+                "reload",
+                f"when a file in {app.directory} is saved; Ctrl-C stops" if served.is_reloaded else "",
+            ),
         ]
     )
     sys.stdout.flush()

@@ -1,4 +1,6 @@
-"""SIGINT and SIGTERM, for every command that runs until it is stopped; and the loss of a thread, which stops a process too."""
+"""SIGINT and SIGTERM, for every command that runs until it is stopped; and the loss of a thread,
+which stops a process too.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,8 @@ def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
 
     def handle(number: int) -> None:
         is_signalled.set()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C does not wait, and is raised in no author's code
+        # a second Ctrl-C does not wait, and is raised in no author's code
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         Watched(target=end, args=(number,), name="perdure-stop").start()
 
     on_signals(handle)

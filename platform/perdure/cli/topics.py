@@ -1,4 +1,6 @@
-"""`perdure topics …`: make the topics of a namespace on Kafka, and see that they are as they must be."""
+"""`perdure topics …`: make the topics of a namespace on Kafka, and see that they are as they must
+be.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,18 @@ if TYPE_CHECKING:
 
 commands = group("Create and verify the topics of a namespace on Kafka.")
 
-KafkaOption = Annotated[str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")]
-NamespaceOption = Annotated[str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")]
+KafkaOption = Annotated[
+    str, typer.Option(help="Bootstrap servers, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_KAFKA")
+]
+NamespaceOption = Annotated[
+    str, typer.Option(help="Namespace: the prefix of the topics' names.", envvar="PERDURE_NAMESPACE")
+]
 SettingOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="A librdkafka setting, such as security.protocol=SASL_SSL, or schema.registry.url; may be repeated. "
+        help="A librdkafka setting, such as security.protocol=SASL_SSL, or schema.registry.url; may be "
+        "repeated. "
         "PERDURE_KAFKA_SASL_PASSWORD in the environment sets sasl.password.",
         metavar="NAME=VALUE",
     ),
@@ -29,11 +36,18 @@ SettingOption = Annotated[
 PartitionsOption = Annotated[
     int,
     typer.Option(
-        min=0, show_default=False, help="Number of partitions of commands, events and state; can never change. 12 by default."
+        min=0,
+        show_default=False,
+        help="Number of partitions of commands, events and state; can never change. 12 by default.",
     ),
 ]
 ReplicationOption = Annotated[
-    int, typer.Option(min=0, show_default=False, help="Replicas of every topic; 3 by default, or as many as there are brokers.")
+    int,
+    typer.Option(
+        min=0,
+        show_default=False,
+        help="Replicas of every topic; 3 by default, or as many as there are brokers.",
+    ),
 ]
 QueueOption = Annotated[list[str] | None, typer.Option("--queue", help="Task queue; may be repeated.")]
 OwnerOption = Annotated[
@@ -72,11 +86,18 @@ def apply(
     replication: ReplicationOption = 0,
     queue: QueueOption = None,
     existing: Annotated[
-        bool, typer.Option("--existing", help="Create no topics (Strimzi or others do): verify them, and record what was found.")
+        bool,
+        typer.Option(
+            "--existing",
+            help="Create no topics (Strimzi or others do): verify them, and record what was found.",
+        ),
     ] = False,
     owner: OwnerOption = "",
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="Record --owner in place of another one. Stop that deployment first.")
+        bool,
+        typer.Option(
+            "--take-over", help="Record --owner in place of another one. Stop that deployment first."
+        ),
     ] = False,
     settings: SettingOption = None,
 ) -> None:
@@ -84,9 +105,17 @@ def apply(
     if take_over and not owner:
         raise typer.BadParameter("name the new owner by --owner", param_hint="--take-over")
     topics = _topics(kafka, namespace, settings)
-    made = topics.plan(partitions=partitions, replication=replication, queues=queue or (), owner=owner, is_taken_over=take_over)
+    made = topics.plan(
+        partitions=partitions,
+        replication=replication,
+        queues=queue or (),
+        owner=owner,
+        is_taken_over=take_over,
+    )
     if existing and made.missing:
-        _print_faults([f"{name} does not exist yet; with --existing it is not created here" for name in made.missing])
+        _print_faults(
+            [f"{name} does not exist yet; with --existing it is not created here" for name in made.missing]
+        )
         raise typer.Exit(1)
     topics.apply(made)
     _print(made, done=True)
@@ -113,17 +142,26 @@ def mirror(
     kafka: KafkaOption,
     namespace: NamespaceOption,
     to: Annotated[
-        str, typer.Option(help="Bootstrap servers of the other Kafka, HOST:PORT,…", metavar="BOOTSTRAP", envvar="PERDURE_MIRROR")
+        str,
+        typer.Option(
+            help="Bootstrap servers of the other Kafka, HOST:PORT,…",
+            metavar="BOOTSTRAP",
+            envvar="PERDURE_MIRROR",
+        ),
     ],
     settings: SettingOption = None,
     to_settings: Annotated[
         list[str] | None,
-        typer.Option("--to-set", help="A librdkafka setting for the other Kafka; may be repeated.", metavar="NAME=VALUE"),
+        typer.Option(
+            "--to-set",
+            help="A librdkafka setting for the other Kafka; may be repeated.",
+            metavar="NAME=VALUE",
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Copy the records that exist now, then exit.")] = False,
 ) -> None:
-    """Copy a namespace to another Kafka until it is stopped, so that engines can continue there if this one
-    is lost.
+    """Copy a namespace to another Kafka until it is stopped, so that engines can continue there if
+    this one is lost.
 
     No process of the namespace may run on the other Kafka in the meantime.
     """
@@ -142,7 +180,8 @@ def mirror(
         rounds += 1
         if rounds == 1:
             typer.echo(
-                f"mirrored {each.copied} records to {to} in {each.took_s:.1f} s" + ("" if once else "; continuing, Ctrl-C stops")
+                f"mirrored {each.copied} records to {to} in {each.took_s:.1f} s"
+                + ("" if once else "; continuing, Ctrl-C stops")
             )
 
     on_signals(lambda _: made.request_stop())
@@ -168,7 +207,8 @@ def _topics(kafka: str, namespace: str, settings: list[str] | None) -> Topics:
         from perdure.adapters.kafka.clients.address import settings_of_environment
     except ModuleNotFoundError as error:
         raise UsageError(f"Kafka needs the module {error.name}: pip install 'perdure[kafka]'") from None
-    logging.getLogger("perdure.kafka.client").addHandler(logging.NullHandler())  # what matters comes as an error
+    # what matters comes as an error
+    logging.getLogger("perdure.kafka.client").addHandler(logging.NullHandler())
     pairs = [setting.partition("=") for setting in settings or ()]
     if bad := [name for name, equals, _ in pairs if not equals]:
         raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--set")

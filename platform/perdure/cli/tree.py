@@ -16,17 +16,22 @@ _NUMBER: Final = re.compile(r"-(\d|\.\d|Infinity$)")
 
 
 class WholeSentences(TyperGroup):
-    """A group whose list of commands has each one's whole first sentence, on as many lines as it takes."""
+    """A group whose list of commands has each one's whole first sentence, on as many lines as it
+    takes.
+    """
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The part of the help that lists the commands."""
-        rows = [(name, self.commands[name].get_short_help_str(limit=1_000)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, self.commands[name].get_short_help_str(limit=1_000)) for name in self.list_commands(ctx)
+        ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
 class TakesNumbers(TyperCommand):
-    """A command that takes a negative number for an argument: `perdure workflow start order-1 Refund -5`.
+    """A command that takes a negative number for an argument: `perdure workflow start order-1
+    Refund -5`.
 
     An option that does not exist is refused, as everywhere, unless `--` stands before it.
     """
@@ -41,7 +46,10 @@ class TakesNumbers(TyperCommand):
         ctx.ignore_unknown_options = True
         rest = super().parse_args(ctx, args)
         given = [
-            value for each in self.params if each.param_type_name == "argument" for value in _texts(ctx.params.get(each.name))
+            value
+            for each in self.params
+            if each.param_type_name == "argument"
+            for value in _texts(ctx.params.get(each.name))
         ]
         for value in given[: len(given) - after_dashes]:
             if value.startswith("-") and value != "-" and not _NUMBER.match(value):
@@ -52,7 +60,11 @@ class TakesNumbers(TyperCommand):
 def group(summary: str) -> typer.Typer:
     """A group of commands with this summary."""
     return typer.Typer(
-        cls=WholeSentences, help=summary, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+        cls=WholeSentences,
+        help=summary,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
     )
 
 

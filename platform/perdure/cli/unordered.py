@@ -21,7 +21,9 @@ SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 class UnorderedNames:
-    """Knows the names that hold sets of what is hashed differently in each process, text first of all."""
+    """Knows the names that hold sets of what is hashed differently in each process, text first of
+    all.
+    """
 
     def __init__(self, root: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> None:
         self.parents = parents
@@ -43,7 +45,9 @@ class UnorderedNames:
                 candidates = [shown]
             case ast.comprehension(iter=shown) if not self._is_order_lost(self.parents[node]):
                 candidates = [shown]
-            case ast.Call(func=ast.Name(id=name), args=args) if name in ORDER_SHOWN and not self._is_order_lost(node):
+            case ast.Call(func=ast.Name(id=name), args=args) if (
+                name in ORDER_SHOWN and not self._is_order_lost(node)
+            ):
                 candidates = args
             case ast.Call(func=ast.Attribute(attr="join" | "extend"), args=args):
                 candidates = args
@@ -57,7 +61,9 @@ class UnorderedNames:
         """Whether the expression is a set of anything but numbers, as far as one sees."""
         match node:
             case ast.Set(elts=items):
-                return not all(isinstance(item, ast.Constant) and isinstance(item.value, int | float) for item in items)
+                return not all(
+                    isinstance(item, ast.Constant) and isinstance(item.value, int | float) for item in items
+                )
             case ast.SetComp():
                 return True
             case ast.Call(func=ast.Name(id=name), args=args) if name in SET_CALLS:
@@ -73,7 +79,9 @@ class UnorderedNames:
 
     def _declare(self, target: ast.expr | ast.arg, annotation: ast.expr) -> None:
         outer, items = (
-            (annotation.value, ast.unparse(annotation.slice)) if isinstance(annotation, ast.Subscript) else (annotation, "")
+            (annotation.value, ast.unparse(annotation.slice))
+            if isinstance(annotation, ast.Subscript)
+            else (annotation, "")
         )
         is_set = ast.unparse(outer).rpartition(".")[2] in SET_TYPES
         key = self._key(target)
@@ -104,8 +112,12 @@ class UnorderedNames:
         return above
 
     def _is_order_lost(self, node: ast.AST) -> bool:
-        """Whether the expression's result goes directly to a function for which order does not count."""
+        """Whether the expression's result goes directly to a function for which order does not
+        count.
+        """
         if isinstance(node, ast.SetComp):
             return True
         above = self.parents.get(node)
-        return isinstance(above, ast.Call) and isinstance(above.func, ast.Name) and above.func.id in ORDER_LOST
+        return (
+            isinstance(above, ast.Call) and isinstance(above.func, ast.Name) and above.func.id in ORDER_LOST
+        )

@@ -51,7 +51,8 @@ def replay_open_runs(target: str, url: str, limit: int) -> list[OfType]:
     Args:
         target: the app, a file or a module.
         url: of the platform.
-        limit: replay so many runs of a type at most, one half its oldest, the other its newest; 0: all of them.
+        limit: replay so many runs of a type at most, one half its oldest, the other its newest; 0:
+            all of them.
 
     Raises:
         UsageError: the app is bad, or the address.
@@ -105,11 +106,17 @@ async def _chosen(client: Client, found: OfType, limit: int) -> list[WorkflowSta
     return list({state.workflow_id: state for state in (*oldest, *newest)}.values())
 
 
-async def _listed(client: Client, type: str, order: Literal["oldest", "newest"], limit: int) -> list[WorkflowState]:
+async def _listed(
+    client: Client, type: str, order: Literal["oldest", "newest"], limit: int
+) -> list[WorkflowState]:
     listed: list[WorkflowState] = []
     while len(listed) < limit:
         page = await client.list(
-            type=type, status=OPEN, order=order, limit=min(PAGE, limit - len(listed)), after=listed[-1] if listed else None
+            type=type,
+            status=OPEN,
+            order=order,
+            limit=min(PAGE, limit - len(listed)),
+            after=listed[-1] if listed else None,
         )
         if not page:
             break

@@ -38,11 +38,17 @@ class WebServer:
             from perdure.api.server import LimitedServer
         except ImportError as error:
             raise UsageError(
-                f"the app has a web app (its attribute `web`), but {error.name} is not installed: pip install uvicorn httptools"
+                f"the app has a web app (its attribute `web`), but {error.name} is not installed: pip "
+                "install uvicorn httptools"
             ) from None
         self._socket = listening(host, port, "choose another with --port")
         config = uvicorn.Config(
-            asgi, log_config=None, log_level="error", access_log=False, http="httptools", timeout_graceful_shutdown=GRACE_S
+            asgi,
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            http="httptools",
+            timeout_graceful_shutdown=GRACE_S,
         )
         self._server = LimitedServer(config, Acceptor(self._socket, ConnectionLimits(body_s=BODY_S)))
         self._thread = Watched(target=self._server.run, name="perdure-web")
@@ -56,7 +62,8 @@ class WebServer:
             return None
         if not callable(asgi):
             raise UsageError(
-                f"{module.__name__}.web is {type(asgi).__name__}, not an ASGI application; give it another name if it is not meant to be"
+                f"{module.__name__}.web is {type(asgi).__name__}, not an ASGI application; give it another "
+                "name if it is not meant to be"
             )
         return cls(asgi, host, port)
 

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 def worker(
     app: Annotated[
-        str, typer.Argument(help="The file (app.py) or module (shop.app) that defines the activities.", metavar="APP")
+        str,
+        typer.Argument(
+            help="The file (app.py) or module (shop.app) that defines the activities.", metavar="APP"
+        ),
     ],
     kafka: KafkaOption,
     namespace: NamespaceOption,
@@ -72,5 +75,13 @@ def worker(
         return OnKafka.of(with_echo(registry), where, report, None, options)
 
     observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
-    served = Served(app, url_of(where), observing=observing, make=make, has_web=False, needs_workflows=False, grace_s=grace)
+    served = Served(
+        app,
+        url_of(where),
+        observing=observing,
+        make=make,
+        has_web=False,
+        needs_workflows=False,
+        grace_s=grace,
+    )
     serve(served)

@@ -1,4 +1,6 @@
-"""`perdure workflow …`: talk to a running `perdure dev` from another terminal, and read what it has recorded."""
+"""`perdure workflow …`: talk to a running `perdure dev` from another terminal, and read what it has
+recorded.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,17 @@ DatabaseOption = Annotated[
     typer.Option(
         "--db",
         envvar="PERDURE_URL",
-        help="Platform: sqlite:///file, or just the file; kafka://broker/namespace; https://host, with PERDURE_TOKEN.",
+        help="Platform: sqlite:///file, or just the file; kafka://broker/namespace; https://host, with "
+        "PERDURE_TOKEN.",
         metavar="URL",
     ),
 ]
 IdArgument = Annotated[str, typer.Argument(help="The workflow's id.", metavar="ID")]
 ValuesArgument = Annotated[
-    list[str] | None, typer.Argument(help="Arguments, each JSON; anything that does not look like JSON is text.", metavar="VALUE")
+    list[str] | None,
+    typer.Argument(
+        help="Arguments, each JSON; anything that does not look like JSON is text.", metavar="VALUE"
+    ),
 ]
 ReasonOption = Annotated[str, typer.Option(help="Reason, recorded in the history.")]
 
@@ -41,8 +47,12 @@ def start(
     id: Annotated[str, typer.Argument(help="Id of the new workflow, chosen by you.", metavar="ID")],
     type: Annotated[str, typer.Argument(help="Workflow type, as listed by `perdure dev`.", metavar="TYPE")],
     values: ValuesArgument = None,
-    if_running: Annotated[str, typer.Option(help="If a run with this id is open: refuse, attach or terminate.")] = "refuse",
-    if_closed: Annotated[str, typer.Option(help="If a run with this id has closed: start, refuse or after_failure.")] = "start",
+    if_running: Annotated[
+        str, typer.Option(help="If a run with this id is open: refuse, attach or terminate.")
+    ] = "refuse",
+    if_closed: Annotated[
+        str, typer.Option(help="If a run with this id has closed: start, refuse or after_failure.")
+    ] = "start",
     delay: Annotated[str, typer.Option(help='Delay before the run begins: "30s", "2 days".')] = "",
     timeout: Annotated[str, typer.Option(help="Timeout of the whole run.")] = "",
     db: DatabaseOption = DEFAULT_DB,
@@ -51,7 +61,12 @@ def start(
     """Start a workflow; returns when that is durable."""
     _one_of("--if-running", if_running, ("refuse", "attach", "terminate"))
     _one_of("--if-closed", if_closed, ("start", "refuse", "after_failure"))
-    options: Any = {"if_running": if_running, "if_closed": if_closed, "delay": delay or None, "timeout": timeout or None}
+    options: Any = {
+        "if_running": if_running,
+        "if_closed": if_closed,
+        "delay": delay or None,
+        "timeout": timeout or None,
+    }
     arguments = _values(values)
     handle = _ask(db, lambda client: client.options(**options).start_by_name(id, type, arguments))
     if output is Format.JSON:
@@ -65,14 +80,20 @@ def list_(
     type: Annotated[list[str] | None, typer.Option(help="Workflow type; may be repeated.")] = None,
     status: Annotated[
         list[str] | None,
-        typer.Option(help="running, suspended, completed, failed, cancelled, terminated or timed_out; may be repeated."),
+        typer.Option(
+            help="running, suspended, completed, failed, cancelled, terminated or timed_out; may be repeated."
+        ),
     ] = None,
     prefix: Annotated[str, typer.Option(help="Prefix of the workflow id.")] = "",
     attribute: Annotated[
         list[str] | None,
-        typer.Option(help="Attribute NAME=VALUE; the value is JSON or text. May be repeated.", metavar="NAME=VALUE"),
+        typer.Option(
+            help="Attribute NAME=VALUE; the value is JSON or text. May be repeated.", metavar="NAME=VALUE"
+        ),
     ] = None,
-    sort: Annotated[str, typer.Option(help="Sort key: started_at, updated_at, closed_at or workflow_id.")] = "started_at",
+    sort: Annotated[
+        str, typer.Option(help="Sort key: started_at, updated_at, closed_at or workflow_id.")
+    ] = "started_at",
     order: Annotated[str, typer.Option(help="newest (greatest first), or oldest.")] = "newest",
     limit: Annotated[int, typer.Option(min=1, help="Maximum number to show.")] = 100,
     db: DatabaseOption = DEFAULT_DB,
@@ -94,7 +115,9 @@ def list_(
         found: list[WorkflowState] = []
         while len(found) < limit:
             size = min(limit - len(found), PAGE_LIMIT)
-            page = await client.list(replace(query, limit=size, after=query.key_of(found[-1]) if found else None))
+            page = await client.list(
+                replace(query, limit=size, after=query.key_of(found[-1]) if found else None)
+            )
             found += page
             if len(page) < size:
                 break
@@ -122,7 +145,9 @@ def history(
     db: DatabaseOption = DEFAULT_DB,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Show what has happened to a workflow; with -o json loss-free, for `perdure check --histories`."""
+    """Show what has happened to a workflow; with -o json loss-free, for `perdure check
+    --histories`.
+    """
     from perdure.cli.rendering import print_history
 
     print_history(_ask(db, lambda client: client.history(id, run)), output)
@@ -157,7 +182,9 @@ def query(
 def result(
     id: IdArgument,
     timeout: Annotated[str, typer.Option(help='Maximum time to wait: "30s". Unlimited by default.')] = "",
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="If it is still open, show what it waits for and fail.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="If it is still open, show what it waits for and fail.")
+    ] = False,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Wait for a workflow to end; prints its result as JSON, or fails with why there is none.
@@ -234,4 +261,6 @@ def _pairs(texts: list[str] | None) -> dict[str, Any]:
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise typer.BadParameter(f"invalid value {value!r}: must be one of {', '.join(allowed)}", param_hint=option)
+        raise typer.BadParameter(
+            f"invalid value {value!r}: must be one of {', '.join(allowed)}", param_hint=option
+        )

@@ -5,8 +5,8 @@
         await order.signal(Order.picked_up)
         print(await order.view(Order.status), await order.result())
 
-May import `codec`, `core` and what is below; adapters are found by the address's scheme (`address.py`). Start reading at `client.py`;
-`sync.py` is the same without asyncio.
+May import `codec`, `core` and what is below; adapters are found by the address's scheme
+(`address.py`). Start reading at `client.py`; `sync.py` is the same without asyncio.
 """
 
 from perdure.client.address import Connecting
@@ -15,4 +15,13 @@ from perdure.client.description import Description, PendingActivity, PendingTime
 from perdure.client.handle import Handle
 from perdure.client.sync import SyncClient, SyncHandle
 
-__all__ = ["Client", "Connecting", "Description", "Handle", "PendingActivity", "PendingTimer", "SyncClient", "SyncHandle"]
+__all__ = [
+    "Client",
+    "Connecting",
+    "Description",
+    "Handle",
+    "PendingActivity",
+    "PendingTimer",
+    "SyncClient",
+    "SyncHandle",
+]

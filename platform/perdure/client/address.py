@@ -30,7 +30,8 @@ def transport_of(url: str, token: Token | None = None) -> Transport:
     """Connect to the platform at a URL.
 
     Args:
-        url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `kafka://host:9092,other:9092/namespace`, `https://host`.
+        url: `sqlite:///relative.db`, `sqlite:////absolute.db`,
+            `kafka://host:9092,other:9092/namespace`, `https://host`.
         token: of an HTTP API.
 
     Raises:
@@ -41,7 +42,9 @@ def transport_of(url: str, token: Token | None = None) -> Transport:
     target = _SCHEMES.get(scheme)
     if target is None or "://" not in url:
         known = ", ".join(f"{each}://" for each in _SCHEMES)
-        raise UsageError(f'unsupported address {url!r}; expected one of {known} (for example "sqlite:///app.db")')
+        raise UsageError(
+            f'unsupported address {url!r}; expected one of {known} (for example "sqlite:///app.db")'
+        )
     module, _, function = target.partition(":")
     options = {}
     if scheme in {"http", "https"}:
@@ -51,7 +54,9 @@ def transport_of(url: str, token: Token | None = None) -> Transport:
     try:
         connect = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
-        raise UsageError(f"{scheme}:// needs the module {error.name}: pip install 'perdure[{scheme.rstrip('s')}]'") from None
+        raise UsageError(
+            f"{scheme}:// needs the module {error.name}: pip install 'perdure[{scheme.rstrip('s')}]'"
+        ) from None
     transport: Transport = connect(url, **options)
     return transport
 
@@ -61,7 +66,9 @@ class Connecting:
 
     __slots__ = ("_client", "_codec", "_interceptors", "_token", "_url")
 
-    def __init__(self, url: str, codec: Any, token: Token | None = None, interceptors: Sequence[Interceptor] = ()) -> None:
+    def __init__(
+        self, url: str, codec: Any, token: Token | None = None, interceptors: Sequence[Interceptor] = ()
+    ) -> None:
         self._url = url
         self._token = token
         self._codec = codec

@@ -55,7 +55,9 @@ class Client:
         interceptors: around its requests, outermost first.
     """
 
-    def __init__(self, transport: Transport, *, payloads: Payloads, interceptors: Sequence[Interceptor] = ()) -> None:
+    def __init__(
+        self, transport: Transport, *, payloads: Payloads, interceptors: Sequence[Interceptor] = ()
+    ) -> None:
         self._transport = InterceptedTransport(transport, tuple(interceptors))
         self._payloads = payloads
         self._start_options: dict[str, Any] = {}
@@ -73,9 +75,11 @@ class Client:
         """Connect to the platform at a URL; `await` it, or `async with` it.
 
         Args:
-            url: `sqlite:///app.db` for the database of a `perdure dev`; `kafka://broker:9092/shop`; `https://perdure.shop.example`.
+            url: `sqlite:///app.db` for the database of a `perdure dev`; `kafka://broker:9092/shop`;
+                `https://perdure.shop.example`.
             codec: encrypts or compresses payloads.
-            token: for the HTTP API: an API key or a token, or what gives the one that holds now. PERDURE_TOKEN by default.
+            token: for the HTTP API: an API key or a token, or what gives the one that holds now.
+                PERDURE_TOKEN by default.
             interceptors: around the client's requests, outermost first; see `perdure.interceptor`.
 
         Raises:
@@ -97,12 +101,15 @@ class Client:
         """The same client, with options for the starts made through it.
 
         Args:
-            if_running: a run with this workflow id is open: refuse, give that one, or terminate it and start.
-            if_closed: a run with this workflow id has closed: start another, refuse, or start only if it did not complete.
+            if_running: a run with this workflow id is open: refuse, give that one, or terminate it
+                and start.
+            if_closed: a run with this workflow id has closed: start another, refuse, or start only
+                if it did not complete.
             delay: the code begins so much later.
             timeout: of the whole run; then it is `timed_out`.
             attributes: JSON values to find it by.
-            request_id: a second start with the same one acts once; by default every call is a request of its own.
+            request_id: a second start with the same one acts once; by default every call is a
+                request of its own.
 
         Raises:
             errors.UsageError: an option that makes no sense.
@@ -126,7 +133,9 @@ class Client:
         client._start_options = start_options  # noqa: SLF001 - of our own copy
         return client
 
-    async def start(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[S, R]:
+    async def start(
+        self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Handle[S, R]:
         """Start a run; returns when that is durable.
 
         Args:
@@ -141,7 +150,9 @@ class Client:
             errors.EngineUnavailable: no engine answered in time.
         """
         definition = definition_for(run)
-        payload = self._payloads.encode_arguments(definition.run_fn, args, kwargs, what=f"workflow {definition.name!r}")
+        payload = self._payloads.encode_arguments(
+            definition.run_fn, args, kwargs, what=f"workflow {definition.name!r}"
+        )
         run_id = await self._start(id, definition.name, payload)
         return Handle(self._transport, self._payloads, id, run_id, definition)
 
@@ -151,8 +162,10 @@ class Client:
         return await handle.result()
 
     def with_start(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[S, R]:
-        """A workflow whose first signal through this handle starts it when it does not run: signal and start are one command, so that there never is one
-        without the other. Until that signal nothing is asked. A run that is open takes the signal, and its arguments stay what they were.
+        """A workflow whose first signal through this handle starts it when it does not run: signal
+        and start are one command, so that there never is one without the other. Until that signal
+        nothing is asked. A run that is open takes the signal, and its arguments stay what they
+        were.
 
         Args:
             id: the workflow id, its address.
@@ -166,12 +179,15 @@ class Client:
         """
         _check_id(id)
         definition = definition_for(run)
-        payload = self._payloads.encode_arguments(definition.run_fn, args, kwargs, what=f"workflow {definition.name!r}")
+        payload = self._payloads.encode_arguments(
+            definition.run_fn, args, kwargs, what=f"workflow {definition.name!r}"
+        )
         options = {**self._start_options}
         request_id: str = options.pop("request_id", "")
         if options.get("if_running") == "terminate":
             raise errors.UsageError(
-                'with_start signals the open run; if_running="terminate" would end it first: use start() for that'
+                'with_start signals the open run; if_running="terminate" would end it first: use start() '
+                "for that"
             )
         options["if_running"] = "attach"
         start = cm.StartWorkflow(id, request_id=request_id, type=definition.name, input=payload, **options)
@@ -182,7 +198,9 @@ class Client:
         return Handle(self._transport, self._payloads, id, "", definition_for(run))
 
     async def start_by_name(self, id: str, type: str, args: Sequence[object] = ()) -> Handle[Any, Any]:
-        """Start a run of a type that is not imported here; arguments are JSON values. Raises as `start`."""
+        """Start a run of a type that is not imported here; arguments are JSON values. Raises as
+        `start`.
+        """
         payload = self._payloads.encode(list(args), what=f"the arguments of workflow {type!r}")
         run_id = await self._start(id, type, payload)
         return Handle(self._transport, self._payloads, id, run_id, None)
@@ -191,12 +209,15 @@ class Client:
         """A run of any type; values come as JSON values."""
         return Handle(self._transport, self._payloads, id, "", None)
 
-    async def state(self, id: str, *, after: Position | str | None = None, within: Duration = "10s") -> WorkflowState:
+    async def state(
+        self, id: str, *, after: Position | str | None = None, within: Duration = "10s"
+    ) -> WorkflowState:
         """The public state of a workflow id.
 
         Args:
             id: the workflow id.
-            after: read what reflects this position, that of a write; by default whatever the reader has.
+            after: read what reflects this position, that of a write; by default whatever the reader
+                has.
             within: how long to wait for that.
 
         Raises:
@@ -223,10 +244,13 @@ class Client:
         state = await self._state(id)
         view = self._payloads.decode(state.view, Any, what="the view") if state.view else None
         attributes: dict[str, Any] = json.decode(state.attributes) if state.attributes else {}
-        return await self._transport.read(lambda reader: describe(state, run_of(state, reader), view, attributes))
+        return await self._transport.read(
+            lambda reader: describe(state, run_of(state, reader), view, attributes)
+        )
 
     async def history(self, id: str, run_id: str = "") -> list[EventRecord]:
-        """The events of a run; of the current or last one by default. `perdure.codec.history` turns them into JSON and back.
+        """The events of a run; of the current or last one by default. `perdure.codec.history` turns
+        them into JSON and back.
 
         Raises:
             errors.WorkflowNotFound: there is no such run.
@@ -238,7 +262,9 @@ class Client:
             raise errors.WorkflowNotFound(f"workflow {id!r} has no run {run_id!r}")
         return records
 
-    async def list(self, query: ListQuery | None = None, /, **options: Unpack[ListOptions]) -> list[WorkflowState]:
+    async def list(
+        self, query: ListQuery | None = None, /, **options: Unpack[ListOptions]
+    ) -> list[WorkflowState]:
         """Workflows by their last run, newest first unless asked for otherwise.
 
         Args:
@@ -252,7 +278,10 @@ class Client:
         return await self._transport.read(lambda reader: reader.list(page))
 
     async def counts(
-        self, *, type: str | Sequence[str] | None = None, status: Status | str | Sequence[Status | str] | None = None
+        self,
+        *,
+        type: str | Sequence[str] | None = None,
+        status: Status | str | Sequence[Status | str] | None = None,
     ) -> dict[tuple[str, str], int]:
         """Number of workflows by type and status.
 
@@ -311,7 +340,8 @@ def _encoded(attributes: dict[str, Any]) -> bytes:
         raise errors.PayloadError(f"the attributes {error}") from None
     if len(encoded) > ATTRIBUTES_BYTES:
         raise errors.PayloadError(
-            f"the attributes are {len(encoded)} bytes long, the limit is {ATTRIBUTES_BYTES}; attributes are for finding a workflow, "
+            f"the attributes are {len(encoded)} bytes long, the limit is {ATTRIBUTES_BYTES}; attributes are "
+            "for finding a workflow, "
             "pass its data as arguments"
         )
     return encoded

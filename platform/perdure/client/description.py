@@ -33,7 +33,8 @@ class PendingActivity:
         attempt: the current one, or the one that failed last while `retry_at` is set.
         doing: "waiting for a worker", "running" or "backing off".
         retry_at: when the next attempt begins; None unless it backs off.
-        reason: why no worker takes it, what holds up the worker that runs it, or why the last attempt failed; empty when there is nothing to say.
+        reason: why no worker takes it, what holds up the worker that runs it, or why the last
+            attempt failed; empty when there is nothing to say.
     """
 
     number: int
@@ -61,7 +62,8 @@ class Description:
     Attributes:
         view: what `@workflow.view` returned last, as JSON values; None when there is none.
         attributes: as given at the start.
-        reason: why it is suspended, was cancelled or terminated, has failed; or why the view could not be kept.
+        reason: why it is suspended, was cancelled or terminated, has failed; or why the view could
+            not be kept.
         activities: what it waits for.
         timers: the same.
     """
@@ -88,8 +90,8 @@ def moment(at: int) -> datetime:
 
 
 def needs_history(state: WorkflowState) -> bool:
-    """Whether the public state alone does not say what the run waits for: of activities it names the attempt only, and of many waits the
-    first ones.
+    """Whether the public state alone does not say what the run waits for: of activities it names
+    the attempt only, and of many waits the first ones.
     """
     return any(each.kind == "activity" for each in state.waits) or len(state.waits) >= WAITS_TOLD
 
@@ -117,7 +119,9 @@ def run_of(
     return run
 
 
-def describe(state: WorkflowState, run: RunState | None, view: Any, attributes: dict[str, Any]) -> Description:
+def describe(
+    state: WorkflowState, run: RunState | None, view: Any, attributes: dict[str, Any]
+) -> Description:
     """Describe a run.
 
     Args:
@@ -146,7 +150,10 @@ def describe(state: WorkflowState, run: RunState | None, view: Any, attributes: 
         attributes=attributes,
         reason=reason,
         activities=activities,
-        timers=tuple(PendingTimer(number, moment(at)) for number, at in sorted(timers.items(), key=lambda each: each[1])),
+        timers=tuple(
+            PendingTimer(number, moment(at))
+            for number, at in sorted(timers.items(), key=lambda each: each[1])
+        ),
     )
 
 
@@ -159,7 +166,9 @@ def _pending(activity: ActivityState) -> PendingActivity:
     else:
         doing = "waiting for a worker"
     failure = activity.failure
-    reason = activity.declined or trouble_of_worker(activity.worker) or (described(failure) if failure else "")
+    reason = (
+        activity.declined or trouble_of_worker(activity.worker) or (described(failure) if failure else "")
+    )
     return PendingActivity(
         activity.number,
         activity.name,

@@ -92,7 +92,8 @@ class Handle(Generic[S_co, R_co]):
         if closed is None:
             reply = await self._awaited(None if timeout is None else microseconds(timeout) / 1e6)
             if not isinstance(reply, Closed):
-                closed = await self._closed()  # it closed, and was followed by another run, before it was asked for
+                # it closed, and was followed by another run, before it was asked for
+                closed = await self._closed()
                 if closed is None:
                     accepted(reply)
                     raise errors.InfrastructureError(f"the engine answered with {type(reply).__name__}")
@@ -124,16 +125,22 @@ class Handle(Generic[S_co, R_co]):
         target = member_for(target, QueryRef, self._definition)
         what = f"query {target.name!r}"
         payload = self._payloads.encode_arguments(target.fn, args, kwargs, what=what)
-        reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, fresh_request_id(), name=target.name, input=payload))
+        reply = await self._request(
+            cm.QueryWorkflow(self.id, self.run_id, fresh_request_id(), name=target.name, input=payload)
+        )
         value: T = answered(reply, self._payloads, target.returns, what)
         return value
 
-    async def view(self, target: ViewRef[S_co, T], /, *, after: Position | str | None = None, within: Duration = "10s") -> T:
-        """The view that the platform keeps; for ever, also after the run has closed, and without an engine.
+    async def view(
+        self, target: ViewRef[S_co, T], /, *, after: Position | str | None = None, within: Duration = "10s"
+    ) -> T:
+        """The view that the platform keeps; for ever, also after the run has closed, and without an
+        engine.
 
         Args:
             target: `Order.status`.
-            after: read what reflects this position, that of a write (`position`); by default whatever the reader has.
+            after: read what reflects this position, that of a write (`position`); by default
+                whatever the reader has.
             within: how long to wait for that.
 
         Raises:
@@ -145,7 +152,9 @@ class Handle(Generic[S_co, R_co]):
             await reached(self._transport, after, within)
         state = await self._state()
         if not state.view:
-            raise errors.WorkflowNotFound(f"workflow {self.id!r} has no view yet: {state.reason or 'its code has not run'}")
+            raise errors.WorkflowNotFound(
+                f"workflow {self.id!r} has no view yet: {state.reason or 'its code has not run'}"
+            )
         value: T = self._payloads.decode(state.view, target.returns, what=f"the view {target.name!r}")
         return value
 
@@ -176,21 +185,33 @@ class Handle(Generic[S_co, R_co]):
                 await asyncio.sleep(WATCH_S)
 
     async def cancel(self, reason: str = "") -> None:
-        """Ask the run to end: its code gets an `asyncio.CancelledError` and may clean up. Raises as `signal`."""
-        accepted(await self._request(cm.CancelWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason)))
+        """Ask the run to end: its code gets an `asyncio.CancelledError` and may clean up. Raises as
+        `signal`.
+        """
+        accepted(
+            await self._request(cm.CancelWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason))
+        )
 
     async def terminate(self, reason: str = "") -> None:
         """End the run; none of its code runs. Raises as `signal`."""
-        accepted(await self._request(cm.TerminateWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason)))
+        accepted(
+            await self._request(cm.TerminateWorkflow(self.id, self.run_id, fresh_request_id(), reason=reason))
+        )
 
     async def signal_by_name(self, name: str, args: Sequence[object] = ()) -> None:
-        """Send a signal of a type that is not imported here; arguments are JSON values. Raises as `signal`."""
+        """Send a signal of a type that is not imported here; arguments are JSON values. Raises as
+        `signal`.
+        """
         await self._signal(name, self._payloads.encode(list(args), what=f"the arguments of signal {name!r}"))
 
     async def query_by_name(self, name: str, args: Sequence[object] = ()) -> Any:
-        """Query a run of a type that is not imported here; values are JSON values. Raises as `query`."""
+        """Query a run of a type that is not imported here; values are JSON values. Raises as
+        `query`.
+        """
         payload = self._payloads.encode(list(args), what=f"the arguments of query {name!r}")
-        reply = await self._request(cm.QueryWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload))
+        reply = await self._request(
+            cm.QueryWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload)
+        )
         return answered(reply, self._payloads, Any, f"query {name!r}")
 
     async def waits_for(self) -> str:

@@ -51,7 +51,9 @@ class InterceptedTransport:
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
         """See `Transport`."""
         if found := interceptor.at("request", self._interceptors):
-            return await interceptor.around_request(found, lambda sent: self._transport.request(sent, timeout_s))(command)
+            return await interceptor.around_request(
+                found, lambda sent: self._transport.request(sent, timeout_s)
+            )(command)
         return await self._transport.request(command, timeout_s)
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:

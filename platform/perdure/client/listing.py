@@ -23,7 +23,9 @@ Key: TypeAlias = tuple[int | str, str]
 PAGE_LIMIT: Final = 1_000
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 STATUSES: Final[tuple[str, ...]] = tuple(map(str, Status))
-MOMENTS: Final = tuple(f"{name}_{side}" for name in ("started", "closed", "updated") for side in ("after", "before"))
+MOMENTS: Final = tuple(
+    f"{name}_{side}" for name in ("started", "closed", "updated") for side in ("after", "before")
+)
 """The filters by time."""
 _INT64: Final = range(-(2**63), 2**63)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,7 +38,8 @@ class ListOptions(TypedDict, total=False):
         type: of this type, or of one of these.
         status: in this status, or in one of these.
         id_prefix: with an id that begins so.
-        started_after: at or after; the same for `closed_after`, which leaves out open runs, and `updated_after`.
+        started_after: at or after; the same for `closed_after`, which leaves out open runs, and
+            `updated_after`.
         started_before: before; the same.
         closed_after: see `started_after`.
         closed_before: see `started_before`.
@@ -66,7 +69,8 @@ class ListOptions(TypedDict, total=False):
 
 
 class ListQuery(Struct, frozen=True, kw_only=True):
-    """A page of workflows, each by its last run. Filters that are given must all hold; the empty query is every workflow, newest first.
+    """A page of workflows, each by its last run. Filters that are given must all hold; the empty
+    query is every workflow, newest first.
 
     Attributes:
         types: of one of these.
@@ -74,15 +78,19 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         id_prefix: with an id that begins so.
         started_after: at or after, microseconds.
         started_before: before, microseconds.
-        closed_after: at or after, microseconds; open runs are left out. The same for `closed_before`.
+        closed_after: at or after, microseconds; open runs are left out. The same for
+            `closed_before`.
         closed_before: before, microseconds.
         updated_after: at or after, microseconds.
         updated_before: before, microseconds.
-        attributes: names and values that its attributes have, each as JSON has it: 1 and 1.0 are equal, 1 and true are not.
-        sort: what it is sorted by, then by id in the same direction. Open runs count as closed in 1970.
+        attributes: names and values that its attributes have, each as JSON has it: 1 and 1.0 are
+            equal, 1 and true are not.
+        sort: what it is sorted by, then by id in the same direction. Open runs count as closed in
+            1970.
         order: newest, or the greatest, first; or the other way round.
         limit: of the page, from 1 to 1000.
-        max_bytes: the page ends with the state that makes it larger than this; 0: it may be of any size. See `is_cut`.
+        max_bytes: the page ends with the state that makes it larger than this; 0: it may be of any
+            size. See `is_cut`.
         after: the key of the last one of the page before; see `key_of`.
 
     Raises:
@@ -137,7 +145,9 @@ class ListQuery(Struct, frozen=True, kw_only=True):
     @property
     def has_filters(self) -> bool:
         """Whether anything is left out."""
-        unfiltered = ListQuery(sort=self.sort, order=self.order, limit=self.limit, after=self.after, max_bytes=self.max_bytes)
+        unfiltered = ListQuery(
+            sort=self.sort, order=self.order, limit=self.limit, after=self.after, max_bytes=self.max_bytes
+        )
         return self != unfiltered
 
     def key_of(self, state: WorkflowState) -> Key:
@@ -145,7 +155,9 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         return getattr(state, self.sort), state.workflow_id
 
     def within(self, states: Iterable[WorkflowState]) -> list[WorkflowState]:
-        """The first ones of what the filters let through: as many as the page holds, by number and by size; reads no further."""
+        """The first ones of what the filters let through: as many as the page holds, by number and
+        by size; reads no further.
+        """
         found: list[WorkflowState] = []
         size = 0
         for state in states:
@@ -180,7 +192,10 @@ class ListQuery(Struct, frozen=True, kw_only=True):
             and _is_within(state.updated_at, self.updated_after, self.updated_before)
             and (
                 (self.closed_after is None and self.closed_before is None)
-                or (bool(state.closed_at) and _is_within(state.closed_at, self.closed_after, self.closed_before))
+                or (
+                    bool(state.closed_at)
+                    and _is_within(state.closed_at, self.closed_after, self.closed_before)
+                )
             )
             and (not self.attributes or self._has_attributes(state.attributes))
         )
@@ -203,7 +218,12 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         for status in self.statuses:
             if status not in STATUSES:
                 return f"invalid status={status!r}: must be one of {', '.join(STATUSES)}"
-        texts = [*self.types, *self.statuses, self.id_prefix, *(part for pair in self.attributes for part in pair)]
+        texts = [
+            *self.types,
+            *self.statuses,
+            self.id_prefix,
+            *(part for pair in self.attributes for part in pair),
+        ]
         texts += self.after or ()
         for text in texts:
             if isinstance(text, str) and not is_unicode(text):
@@ -218,13 +238,16 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         return ""
 
 
-def select(query: ListQuery, states: Iterable[WorkflowState], matches: Callable[[WorkflowState], bool]) -> list[WorkflowState]:
+def select(
+    query: ListQuery, states: Iterable[WorkflowState], matches: Callable[[WorkflowState], bool]
+) -> list[WorkflowState]:
     """The page, from any order.
 
     Args:
         query: of the page.
         states: all of them.
-        matches: whether the filters let one through: `query.matches`, or `query.has_rest` where the kinds were looked at.
+        matches: whether the filters let one through: `query.matches`, or `query.has_rest` where the
+            kinds were looked at.
     """
     key: Any = query.key_of
     wanted = (state for state in states if matches(state) and query.is_after(query.key_of(state)))
@@ -234,7 +257,12 @@ def select(query: ListQuery, states: Iterable[WorkflowState], matches: Callable[
 def size_of(state: WorkflowState) -> int:
     """Bytes of what may be large in a state."""
     failure = state.failure
-    return len(state.view) + len(state.result) + len(state.attributes) + (len(failure.fields) if failure is not None else 0)
+    return (
+        len(state.view)
+        + len(state.result)
+        + len(state.attributes)
+        + (len(failure.fields) if failure is not None else 0)
+    )
 
 
 def count(states: Iterable[WorkflowState], query: ListQuery) -> dict[tuple[str, str], int]:
@@ -275,7 +303,8 @@ def _microseconds(when: datetime | None) -> int | None:
         return None
     if when.tzinfo is None:
         raise UsageError(f"{when!r} has no time zone; write datetime.now(UTC), or datetime(…, tzinfo=UTC)")
-    return (when - _EPOCH) // timedelta(microseconds=1)  # a float of seconds is not exact to the microsecond from 2038 on
+    # a float of seconds is not exact to the microsecond from 2038 on
+    return (when - _EPOCH) // timedelta(microseconds=1)
 
 
 def _is_within(moment: int, after: int | None, before: int | None) -> bool:

@@ -1,4 +1,6 @@
-"""The ports of the client: who carries its requests, and what it reads. The adapters are in `perdure.adapters`."""
+"""The ports of the client: who carries its requests, and what it reads. The adapters are in
+`perdure.adapters`.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +39,20 @@ class Reader(Protocol):
         """The history of a run, in order; empty when there is none."""
         ...
 
-    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
-        """A page of the history of a run, cut where it is stored: it costs what the page costs, however long the history is.
+    def history(
+        self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS
+    ) -> History:
+        """A page of the history of a run, cut where it is stored: it costs what the page costs,
+        however long the history is.
 
         Args:
             workflow_id: of the workflow.
             run_id: of the run.
-            from_event_id: the page begins with the record that holds this event, or with the last record; at least 1.
-            limit: of events, from that one on. Records are not divided, so the page may hold some more; large ones make
-                it end sooner. `next_event_id` says where the next page begins.
+            from_event_id: the page begins with the record that holds this event, or with the last
+                record; at least 1.
+            limit: of events, from that one on. Records are not divided, so the page may hold some
+                more; large ones make it end sooner. `next_event_id` says where the next page
+                begins.
 
         Returns:
             Encoded records, none when there is no such run.
@@ -78,7 +85,9 @@ class Reader(Protocol):
 
 
 class Transport(Protocol):
-    """Carries requests to the engine and answers back. Belongs to one asyncio loop: that of the first request."""
+    """Carries requests to the engine and answers back. Belongs to one asyncio loop: that of the
+    first request.
+    """
 
     @property
     def reader(self) -> Reader:
@@ -87,7 +96,9 @@ class Transport(Protocol):
 
     @property
     def is_reader_near(self) -> bool:
-        """Whether reading one state is a look-up, cheaper than asking the engine for it: a loop may do it by `reader`, without `read`."""
+        """Whether reading one state is a look-up, cheaper than asking the engine for it: a loop may
+        do it by `reader`, without `read`.
+        """
         ...
 
     async def read(self, question: Callable[[Reader], T]) -> T:

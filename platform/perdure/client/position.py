@@ -33,7 +33,9 @@ class Position(Struct, frozen=True, order=True):
         """Raises RequestRefused when it is none."""
         partition, dash, offset = text.partition("-")
         if not (dash and _is_number(partition) and _is_number(offset)):
-            raise RequestRefused(f"{text[:60]!r} is not a position: pass one returned by a write, such as 3-1042")
+            raise RequestRefused(
+                f"{text[:60]!r} is not a position: pass one returned by a write, such as 3-1042"
+            )
         return cls(int(partition), int(offset))
 
 

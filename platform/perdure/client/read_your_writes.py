@@ -27,4 +27,6 @@ async def reached(transport: Transport, after: Position | str, within: Duration)
     position = Position.parse(after) if isinstance(after, str) else after
     seconds = microseconds(within) / 1e6
     if not await transport.read(lambda reader: reader.wait_for(position, seconds)):
-        raise ReadLags(f"reads were still behind position {position} after {seconds:g} s; retry, or wait longer")
+        raise ReadLags(
+            f"reads were still behind position {position} after {seconds:g} s; retry, or wait longer"
+        )

@@ -70,10 +70,14 @@ def result_of(closed: Closed, payloads: Payloads, annotation: Any, workflow_id: 
         case _:
             cause = payloads.decode_failure(closed.failure) if closed.failure else errors.Failure("failed")
     said = f": {described(closed.failure)}" if closed.failure else f": {cause}" if str(cause) else ""
-    raise errors.WorkflowFailed(f"workflow {workflow_id!r} {closed.status.value.replace('_', ' ')}{said}", cause)
+    raise errors.WorkflowFailed(
+        f"workflow {workflow_id!r} {closed.status.value.replace('_', ' ')}{said}", cause
+    )
 
 
 def _refused(reply: AnyReply) -> Exception:
     if isinstance(reply, Refused):
         return _REFUSALS[reply.code](reply.message)
-    return errors.InfrastructureError(f"the engine sent {type(reply).__name__}, which does not answer this request")
+    return errors.InfrastructureError(
+        f"the engine sent {type(reply).__name__}, which does not answer this request"
+    )

@@ -1,4 +1,6 @@
-"""The client without asyncio: the same methods, each waits. `tests/integration/test_sync_client.py` keeps the two alike."""
+"""The client without asyncio: the same methods, each waits. `tests/integration/test_sync_client.py`
+keeps the two alike.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ class SyncHandle(Generic[S_co, R_co]):
         """See `Handle.query`."""
         return self._thread.wait(self._handle.query(target, *args, **kwargs))
 
-    def view(self, target: ViewRef[S_co, T], /, *, after: Position | str | None = None, within: Duration = "10s") -> T:
+    def view(
+        self, target: ViewRef[S_co, T], /, *, after: Position | str | None = None, within: Duration = "10s"
+    ) -> T:
         """See `Handle.view`."""
         return self._thread.wait(self._handle.view(target, after=after, within=within))
 
@@ -159,7 +163,12 @@ class SyncClient:
     ) -> SyncClient:
         """See `Client.options`."""
         client = self._client.options(
-            if_running=if_running, if_closed=if_closed, delay=delay, timeout=timeout, attributes=attributes, request_id=request_id
+            if_running=if_running,
+            if_closed=if_closed,
+            delay=delay,
+            timeout=timeout,
+            attributes=attributes,
+            request_id=request_id,
         )
         return SyncClient(client, self._thread)
 
@@ -171,7 +180,9 @@ class SyncClient:
         """See `Client.execute`."""
         return self._thread.wait(self._client.execute(id, run, *args, **kwargs))
 
-    def with_start(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> SyncHandle[S, R]:
+    def with_start(
+        self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SyncHandle[S, R]:
         """See `Client.with_start`."""
         return SyncHandle(self._client.with_start(id, run, *args, **kwargs), self._thread)
 
@@ -187,7 +198,9 @@ class SyncClient:
         """See `Client.get_by_name`."""
         return SyncHandle(self._client.get_by_name(id), self._thread)
 
-    def state(self, id: str, *, after: Position | str | None = None, within: Duration = "10s") -> WorkflowState:
+    def state(
+        self, id: str, *, after: Position | str | None = None, within: Duration = "10s"
+    ) -> WorkflowState:
         """See `Client.state`."""
         return self._thread.wait(self._client.state(id, after=after, within=within))
 
@@ -204,7 +217,10 @@ class SyncClient:
         return self._thread.wait(self._client.history(id, run_id))
 
     def counts(
-        self, *, type: str | Sequence[str] | None = None, status: Status | str | Sequence[Status | str] | None = None
+        self,
+        *,
+        type: str | Sequence[str] | None = None,
+        status: Status | str | Sequence[Status | str] | None = None,
     ) -> dict[tuple[str, str], int]:
         """See `Client.counts`."""
         return self._thread.wait(self._client.counts(type=type, status=status))
@@ -231,7 +247,9 @@ class SyncClient:
         return self._thread.wait(self._client.list(query, **options))
 
 
-async def _connect(url: str, codec: PayloadCodec | None, token: Token | None, interceptors: Sequence[Interceptor]) -> Client:
+async def _connect(
+    url: str, codec: PayloadCodec | None, token: Token | None, interceptors: Sequence[Interceptor]
+) -> Client:
     from perdure.client.client import Client
     from perdure.codec.payloads import JsonPayloads
 

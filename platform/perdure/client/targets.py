@@ -31,9 +31,14 @@ def definition_for(run: object) -> Definition:
     advice = "give the run of a workflow seen from its class, such as Order.process, or a function workflow"
     if isinstance(run, type):
         name = definition_of(run).run_fn.__name__  # raises what is wrong with a class that is no workflow
-        raise UsageError(f"{calling_place()}: {run.__name__} is the class of a workflow: give its run, {run.__name__}.{name}")
+        raise UsageError(
+            f"{calling_place()}: {run.__name__} is the class of a workflow: give its run, "
+            f"{run.__name__}.{name}"
+        )
     if isinstance(run, str):
-        raise UsageError(f"{calling_place()}: {run!r} is text: {advice}; by name: start_by_name() and get_by_name()")
+        raise UsageError(
+            f"{calling_place()}: {run!r} is text: {advice}; by name: start_by_name() and get_by_name()"
+        )
     raise UsageError(f"{calling_place()}: {_shown(run)} is not a run: {advice}")
 
 
@@ -52,13 +57,15 @@ def member_for(target: object, kind: type[M], definition: Definition | None) -> 
     if not isinstance(target, kind):
         by_name = f"; by name: {_BY_NAME[kind]}" if isinstance(target, str) and kind in _BY_NAME else ""
         raise UsageError(
-            f"{calling_place()}: {_shown(target)} is not a {word}: give one seen from its class, such as Order.{word}_name{by_name}"
+            f"{calling_place()}: {_shown(target)} is not a {word}: give one seen from its class, such as "
+            f"Order.{word}_name{by_name}"
         )
     cls = None if definition is None else definition.cls
     owner: Any = target.owner
     if definition is not None and (cls is None or not (issubclass(cls, owner) or issubclass(owner, cls))):
         raise UsageError(f"{calling_place()}: {target!r} is not a {word} of workflow {definition.name!r}")
-    if cls is not None and owner is not cls and issubclass(cls, owner):  # as the class has it: overridden, or of known types
+    # as the class has it: overridden, or of known types
+    if cls is not None and owner is not cls and issubclass(cls, owner):
         found: object = getattr(cls, target.name)
         return found if isinstance(found, kind) else target
     return target

@@ -65,7 +65,11 @@ def _in_words(found: Description) -> str:
         return ""
     waits = [_activity(each, found.updated_at) for each in found.activities]
     waits += [f"a timer, until {timer.fires_at.isoformat(' ', 'seconds')}" for timer in found.timers[:1]]
-    return f"it waits for {'; and for '.join(waits)}" if waits else "it waits for a signal, or for a condition in its code"
+    return (
+        f"it waits for {'; and for '.join(waits)}"
+        if waits
+        else "it waits for a signal, or for a condition in its code"
+    )
 
 
 def _activity(activity: PendingActivity, since: datetime) -> str:
@@ -77,5 +81,9 @@ def _activity(activity: PendingActivity, since: datetime) -> str:
     if activity.doing != "waiting for a worker":
         return f"{what}, running in attempt {activity.attempt}{reason}"
     waited_s = (datetime.now(UTC) - since).total_seconds()
-    serves = f"; no worker has taken it for {waited_s:.0f} s: is one serving this queue?" if waited_s > UNSERVED_S else ""
+    serves = (
+        f"; no worker has taken it for {waited_s:.0f} s: is one serving this queue?"
+        if waited_s > UNSERVED_S
+        else ""
+    )
     return f"a worker of queue {activity.queue!r} to take {what}{reason}{serves}"

@@ -67,7 +67,9 @@ class Arguments:
         self._array: msgspec.json.Decoder[Any] | None = None
         self._check_all: Callable[[Sequence[Any]], None] = self._first_check
 
-    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str, *, is_checked: bool = True) -> bytes:
+    def encode(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str, *, is_checked: bool = True
+    ) -> bytes:
         """JSON of the arguments.
 
         Args:
@@ -160,7 +162,9 @@ class Arguments:
                 except PayloadError as error:
                     raise PayloadError(f"{what}: argument {name!r} {error}") from None
 
-    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str) -> tuple[list[Any], dict[str, Any]]:
+    def _bind(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str
+    ) -> tuple[list[Any], dict[str, Any]]:
         try:
             given = self._signature.bind(*args, **kwargs).arguments
         except TypeError as error:
@@ -197,14 +201,24 @@ class Arguments:
         fields: list[Any] = []
         for i, parameter in enumerate(self._positional):
             annotation = self._hint(parameter)
-            fields.append((f"a{i}", annotation) if parameter.default is Parameter.empty else (f"a{i}", annotation, UNSET))
-        return decoder_of(msgspec.defstruct(self._fn.__name__, fields, array_like=True, forbid_unknown_fields=True, gc=False))
+            fields.append(
+                (f"a{i}", annotation)
+                if parameter.default is Parameter.empty
+                else (f"a{i}", annotation, UNSET)
+            )
+        return decoder_of(
+            msgspec.defstruct(
+                self._fn.__name__, fields, array_like=True, forbid_unknown_fields=True, gc=False
+            )
+        )
 
     def _decode_each(self, data: bytes, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         try:
             call = _Call(_raw_array.decode(data), {}) if data[:1] == b"[" else _raw_call.decode(data)
         except msgspec.MsgspecError as error:
-            raise PayloadError(f"{what}: the arguments must be an array, or an object of args and kwargs: {error}") from None
+            raise PayloadError(
+                f"{what}: the arguments must be an array, or an object of args and kwargs: {error}"
+            ) from None
         self._check_count(len(call.args), what)
         self._missing_keyword(call.kwargs, what)
         args: list[Any] = []
@@ -247,7 +261,9 @@ class Arguments:
             if parameter.default is Parameter.empty and name not in given:
                 raise PayloadError(f"{what}: argument {name!r} is missing")
 
-    def _blame(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str, fault: PayloadError) -> None:
+    def _blame(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str, fault: PayloadError
+    ) -> None:
         positional, named = self._bind(args, kwargs, what)
         for name, value in [*((self._name(i), v) for i, v in enumerate(positional)), *named.items()]:
             try:
@@ -257,7 +273,9 @@ class Arguments:
 
 
 def _encodable(defaults: list[Any]) -> list[Any]:
-    """Those before the first that is missing, or has no JSON (a sentinel): the function itself must put that in."""
+    """Those before the first that is missing, or has no JSON (a sentinel): the function itself must
+    put that in.
+    """
     for i, default in enumerate(defaults):
         try:
             to_json(default)

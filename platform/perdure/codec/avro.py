@@ -1,11 +1,12 @@
 """The platform's own records as Avro, for Kafka.
 
-A `Wire` a topic. What it writes is the current version of its schema, which the record's header `perdure-schema` names as
-`name/version/fingerprint`; what it reads may be any version it knows, those of `perdure.schemas` and those it was taught
-(`Wire.learn`), by Avro's rules of resolution.
+A `Wire` a topic. What it writes is the current version of its schema, which the record's header
+`perdure-schema` names as `name/version/fingerprint`; what it reads may be any version it knows,
+those of `perdure.schemas` and those it was taught (`Wire.learn`), by Avro's rules of resolution.
 
-A record may be framed as Confluent's clients do it: a NUL and the id that a schema registry gave to the schema, four bytes, before the
-Avro. Its header then ends with `/confluent`. Every reader takes both.
+A record may be framed as Confluent's clients do it: a NUL and the id that a schema registry gave to
+the schema, four bytes, before the Avro. Its header then ends with `/confluent`. Every reader takes
+both.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from perdure.model.tasks import Cancellation, Task
 T = TypeVar("T")
 
 HEADER: Final = "perdure-schema"
-"""The name of the header; its value is `name/version/fingerprint`, and `/confluent` when the record is framed."""
+"""The name of the header; its value is `name/version/fingerprint`, and `/confluent` when the record
+is framed."""
 
 
 class Wire(Generic[T]):
@@ -69,7 +71,8 @@ class Wire(Generic[T]):
             header: the value of its header `perdure-schema`; None when it has none.
 
         Raises:
-            UndecodableRecord: there is no header, it names a schema that is not known here, or the bytes do not fit.
+            UndecodableRecord: there is no header, it names a schema that is not known here, or the
+                bytes do not fit.
         """
         try:
             if header != self._current:
@@ -101,7 +104,10 @@ class Wire(Generic[T]):
     def _resolved(self, data: bytes, header: bytes | None) -> bytes:
         """The bytes that the current version would have."""
         fastavro: Any = importlib.import_module("fastavro")
-        writer, reader = _without_logical_types(json.loads(self._text_of(header))), _without_logical_types(self.schema.parsed())
+        writer, reader = (
+            _without_logical_types(json.loads(self._text_of(header))),
+            _without_logical_types(self.schema.parsed()),
+        )
         source, target = io.BytesIO(data), io.BytesIO()
         try:
             value: Any = fastavro.schemaless_reader(source, writer, reader, return_record_name=True)
@@ -120,11 +126,15 @@ class Wire(Generic[T]):
         text = self._older.get(header)
         if text is None:
             theirs, ours = header.decode(errors="replace"), self._current.decode()
-            raise UndecodableRecord("unknown_schema", f"its schema {theirs!r} is unknown; this version's is {ours!r}")
+            raise UndecodableRecord(
+                "unknown_schema", f"its schema {theirs!r} is unknown; this version's is {ours!r}"
+            )
         return text
 
     def _undecodable(self, data: bytes, fault: str) -> UndecodableRecord:
-        return UndecodableRecord("undecodable", f"{len(data)} bytes are not a {self.schema.name} record: {fault}")
+        return UndecodableRecord(
+            "undecodable", f"{len(data)} bytes are not a {self.schema.name} record: {fault}"
+        )
 
 
 def _without_logical_types(schema: Any) -> Any:

@@ -1,8 +1,9 @@
 """Writes Python for one Avro schema: structs of the model straight to bytes and back.
 
-A function a record, the fields inline, for one version of a schema and the structs that have its records' names; fastavro, which goes
-through a dict a record and searches unions by name, takes five times as long. It stays the judge: tests compare every byte with it,
-and what another version wrote is read through it (`avro.py`). Rules of the encoding: Avro 1.12, "Binary Encoding".
+A function a record, the fields inline, for one version of a schema and the structs that have its
+records' names; fastavro, which goes through a dict a record and searches unions by name, takes five
+times as long. It stays the judge: tests compare every byte with it, and what another version wrote
+is read through it (`avro.py`). Rules of the encoding: Avro 1.12, "Binary Encoding".
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Compiler:
 
     Args:
         schema: as JSON.
-        structs: by the full name of their record. A record without one is an envelope: it has one field, and stands for its value.
+        structs: by the full name of their record. A record without one is an envelope: it has one
+            field, and stands for its value.
     """
 
     def __init__(self, schema: Any, structs: Mapping[str, type[Struct]]) -> None:
@@ -44,9 +46,11 @@ class Compiler:
         write, read = self._writer(root), self._reader(root)
         exec(compile("\n".join(self._lines), f"<avro {root}>", "exec"), self._scope)  # noqa: S102  our own text, as dataclasses do
         self.write: Callable[[Any], bytes] = self._scope[write]
-        """Bytes of a value. Raises OverflowError for an integer of more than 64 bits, KeyError for a struct that is not in the schema."""
+        """Bytes of a value. Raises OverflowError for an integer of more than 64 bits, KeyError for
+        a struct that is not in the schema."""
         self.read: Callable[[bytes, int], tuple[Any, int]] = self._scope[read]
-        """The value at a position, and the position after it. Bytes that are damaged give any of `DAMAGE`, or a position behind their end."""
+        """The value at a position, and the position after it. Bytes that are damaged give any of
+        `DAMAGE`, or a position behind their end."""
 
     # ---- names
 
@@ -113,25 +117,39 @@ class Compiler:
                 return [f"pack_double({local})"]
             case str():
                 symbols = self._named[schema]["symbols"]
-                return [f"{self._constant({symbol: long_bytes(i) for i, symbol in enumerate(symbols)})}[{local}]"]
+                return [
+                    f"{self._constant({symbol: long_bytes(i) for i, symbol in enumerate(symbols)})}[{local}]"
+                ]
             case {"items": items}:
                 item_lines: list[str] = []
                 parts = self._write(items, "x", "x", item_lines)
-                written = f"{local}_items"  # the parts are joined at the end of the record, which may have several arrays
-                lines += [f"{written} = []", f"for x in {local}:", *(f"    {line}" for line in item_lines if line != "x = x")]
+                # the parts are joined at the end of the record, which may have several arrays
+                written = f"{local}_items"
+                lines += [
+                    f"{written} = []",
+                    f"for x in {local}:",
+                    *(f"    {line}" for line in item_lines if line != "x = x"),
+                ]
                 lines += [f"    {written}.append({part})" for part in parts]
                 return [rf'join((long_bytes(len({local})), *{written}, b"\0")) if {written} else b"\0"']
             case ["null", only]:
                 inner: list[str] = []
                 parts = self._write(only, local, local, inner)
-                lines += [f"if {local} is not None:", *(f"    {line}" for line in inner if line != f"{local} = {local}")]
+                lines += [
+                    f"if {local} is not None:",
+                    *(f"    {line}" for line in inner if line != f"{local} = {local}"),
+                ]
                 lines += [f"    {local} = join((b'\\2', {', '.join(parts)}))"]
                 lines += ["else:", rf'    {local} = b"\0"']
                 return [local]
             case [*branches]:
                 table = self._constant({})
-                writers = {self._structs[name]: self._writer(name, long_bytes(i)) for i, name in enumerate(branches)}
-                self._lines.append(f"{table}.update({{{', '.join(f'{self._constant(c)}: {w}' for c, w in writers.items())}}})")
+                writers = {
+                    self._structs[name]: self._writer(name, long_bytes(i)) for i, name in enumerate(branches)
+                }
+                self._lines.append(
+                    f"{table}.update({{{', '.join(f'{self._constant(c)}: {w}' for c, w in writers.items())}}})"
+                )
                 return [f"{table}[type({local})]({local})"]
             case _:
                 raise TypeError(f"no rule for {schema}")
@@ -139,7 +157,9 @@ class Compiler:
     # ---- reading
 
     def _reader(self, name: str) -> str:
-        """The name of the function that takes bytes and a position, and gives a record and the position after it."""
+        """The name of the function that takes bytes and a position, and gives a record and the
+        position after it.
+        """
         if name not in self._readers:
             function = self._readers[name] = f"read_{len(self._readers)}"
             lines: list[str] = []
@@ -148,15 +168,23 @@ class Compiler:
             for index, (field, schema) in enumerate(self._named[name]["fields"]):
                 self._read_into(f"v{index}", schema, hints.get(field), lines)
             result = f"{self._constant(made)}({self._arguments(name, made)})" if made else "v0"
-            self._lines += [f"def {function}(d, i):", *(f"    {line}" for line in lines), f"    return {result}, i"]
+            self._lines += [
+                f"def {function}(d, i):",
+                *(f"    {line}" for line in lines),
+                f"    return {result}, i",
+            ]
         return self._readers[name]
 
     def _arguments(self, name: str, made: type[Struct]) -> str:
         fields = tuple(field for field, _ in self._named[name]["fields"])
         if fields != made.__struct_fields__:
-            raise TypeError(f"the schema of {name} has the fields {fields}, its struct {made.__struct_fields__}")
+            raise TypeError(
+                f"the schema of {name} has the fields {fields}, its struct {made.__struct_fields__}"
+            )
         kinds = [parameter.kind for parameter in inspect.signature(made).parameters.values()]
-        return ", ".join(f"{f}=v{i}" if kinds[i] is Parameter.KEYWORD_ONLY else f"v{i}" for i, f in enumerate(fields))
+        return ", ".join(
+            f"{f}=v{i}" if kinds[i] is Parameter.KEYWORD_ONLY else f"v{i}" for i, f in enumerate(fields)
+        )
 
     def _read_into(self, local: str, schema: Any, hint: Any, lines: list[str]) -> None:
         """Appends lines that set `local` and move `i` behind it."""
@@ -166,7 +194,13 @@ class Compiler:
                 lines += ["else:", f"    {local}, i = read_long(d, i)"]
             case "string" | "bytes":
                 text = ".decode()" if schema == "string" else ""
-                lines += ["e = i + spans[d[i]]", "if e > i:", "    i += 1", "else:", "    i, e = read_span(d, i)"]
+                lines += [
+                    "e = i + spans[d[i]]",
+                    "if e > i:",
+                    "    i += 1",
+                    "else:",
+                    "    i, e = read_span(d, i)",
+                ]
                 lines += [f"{local} = d[i:e]{text}", "i = e"]
             case "boolean":
                 lines += [f"{local} = {self._constant((False, True))}[d[i]]", "i += 1"]
@@ -184,7 +218,11 @@ class Compiler:
                 self._read_into("x", items, None, inner)
                 lines += [f"{local} = []", "n, i = read_long(d, i)", "while n:"]
                 lines += ["    if n < 0:", "        _, i = read_long(d, i)"]
-                lines += ["    for _ in range(abs(n)):", *(f"        {line}" for line in inner), f"        {local}.append(x)"]
+                lines += [
+                    "    for _ in range(abs(n)):",
+                    *(f"        {line}" for line in inner),
+                    f"        {local}.append(x)",
+                ]
                 lines += ["    n, i = read_long(d, i)"]
                 if get_origin(hint) is tuple:
                     lines.append(f"{local} = tuple({local})")

@@ -136,7 +136,9 @@ def shapes_of(views: Mapping[str, Callable[..., Any] | None]) -> dict[str, Shape
 
 
 def view_names(types_: typing.Iterable[str]) -> dict[str, str]:
-    """`wf_order` for `Order`: the name of each type's SQL view, unique, at most 60 ASCII characters."""
+    """`wf_order` for `Order`: the name of each type's SQL view, unique, at most 60 ASCII
+    characters.
+    """
     names: dict[str, str] = {}
     for type_ in sorted(types_):
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type_)
@@ -173,17 +175,23 @@ def _digest(text: str) -> str:
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, str]:
-    """Without `Optional`, `Annotated`, aliases and new types; and what an `Annotated` says about it."""
+    """Without `Optional`, `Annotated`, aliases and new types; and what an `Annotated` says about
+    it.
+    """
     said = ""
     while True:
         origin = typing.get_origin(annotation)
         if origin is typing.Annotated:
             annotation, *metadata = typing.get_args(annotation)
-            said = next((str(note) for each in metadata if (note := getattr(each, "description", None))), said)
+            said = next(
+                (str(note) for each in metadata if (note := getattr(each, "description", None))), said
+            )
         elif origin in {typing.Required, typing.NotRequired, typing.ClassVar, typing.Final}:
             (annotation,) = typing.get_args(annotation)
         elif origin in {typing.Union, types.UnionType}:
-            left = [each for each in typing.get_args(annotation) if each not in {type(None), msgspec.UnsetType}]
+            left = [
+                each for each in typing.get_args(annotation) if each not in {type(None), msgspec.UnsetType}
+            ]
             if len(left) != 1:
                 return annotation, said
             (annotation,) = left
@@ -244,10 +252,15 @@ def _fields_of_class(kind: type[Any], annotation: Any) -> tuple[dict[str, tuple[
         if kind.__struct_config__.array_like:
             return None, f"{kind.__name__} is an array in JSON"
         hints = class_hints(annotation)
-        return {each.encode_name: (hints.get(each.name, each.type), "") for each in msgspec.structs.fields(kind)}, ""
+        return {
+            each.encode_name: (hints.get(each.name, each.type), "") for each in msgspec.structs.fields(kind)
+        }, ""
     if dataclasses.is_dataclass(kind):
         hints = class_hints(annotation)
-        return {each.name: (hints[each.name], str(each.metadata.get("doc", ""))) for each in dataclasses.fields(kind)}, ""
+        return {
+            each.name: (hints[each.name], str(each.metadata.get("doc", "")))
+            for each in dataclasses.fields(kind)
+        }, ""
     if typing.is_typeddict(kind):
         return {name: (hint, "") for name, hint in class_hints(annotation).items()}, ""
     models = getattr(kind, "model_fields", None)  # a pydantic model, which we do not import
@@ -296,5 +309,7 @@ def _summary(annotation: Any) -> str:
 
 def _name(annotation: Any) -> str:
     return (
-        str(annotation) if typing.get_origin(annotation) is not None else getattr(annotation, "__name__", "") or str(annotation)
+        str(annotation)
+        if typing.get_origin(annotation) is not None
+        else getattr(annotation, "__name__", "") or str(annotation)
     )

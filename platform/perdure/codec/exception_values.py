@@ -1,7 +1,8 @@
 """The arguments and attributes of exceptions as JSON that keeps their types.
 
-They have no annotations, and `KeyError(("a", 1))` must not come back as `KeyError(["a", 1])`. So what JSON has is written as it is, and
-everything else as an object with one key that begins with "$": `{"$tuple": ["a", 1]}`.
+They have no annotations, and `KeyError(("a", 1))` must not come back as `KeyError(["a", 1])`. So
+what JSON has is written as it is, and everything else as an object with one key that begins with
+"$": `{"$tuple": ["a", 1]}`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     if kind is dict:
         if all(type(key) is str and key[:1] != "$" and is_unicode(key) for key in value):
             return {key: to_plain(item, depth + 1) for key, item in value.items()}
-        return {"$dict": [[to_plain(key, depth + 1), to_plain(item, depth + 1)] for key, item in value.items()]}
+        return {
+            "$dict": [[to_plain(key, depth + 1), to_plain(item, depth + 1)] for key, item in value.items()]
+        }
     if isinstance(value, PurePath):
         return {"$path": to_plain(str(value))}
     raise TypeError(f"{kind.__qualname__} has no JSON")

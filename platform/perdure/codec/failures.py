@@ -44,7 +44,8 @@ _RECORDED: Final = "_perdure_recorded"
 _SUFFIX: Final = re.compile(r" \(\d+ sub-exceptions?\)\Z")
 _REMOTE: Final = "Remote traceback (most recent call last):\n"
 _BUILTIN_ATTRIBUTES: Final[Mapping[type[BaseException], tuple[str, ...]]] = {
-    AttributeError: ("name",),  # not `obj`: it may be anything, secrets too; Python's own pickle leaves it out as well
+    # not `obj`: it may be anything, secrets too; Python's own pickle leaves it out as well
+    AttributeError: ("name",),
     ImportError: ("msg", "name", "path"),
     NameError: ("name",),
 }
@@ -100,7 +101,9 @@ def _info_of(error: BaseException, depth: int, count: _Count) -> FailureInfo:
         return _described(error, depth, count)
     except BaseException:  # noqa: BLE001  an author's class may raise anything from anywhere
         name = type.__getattribute__(type(error), "__qualname__")
-        return FailureInfo(_clean(f"unknown:{name}", _NAME_BYTES), _text(error), is_final=isinstance(error, Failure))
+        return FailureInfo(
+            _clean(f"unknown:{name}", _NAME_BYTES), _text(error), is_final=isinstance(error, Failure)
+        )
 
 
 def _described(error: BaseException, depth: int, count: _Count) -> FailureInfo:
@@ -120,15 +123,21 @@ def _described(error: BaseException, depth: int, count: _Count) -> FailureInfo:
         fields=_fields_of(error),
         is_final=isinstance(error, Failure | UsageError) or any(member.is_final for member in members),
         traceback=_traceback_of(error),
-        cause=_info_of(cause, depth - 1, count) if cause is not None and depth > 1 and count.left > 0 else None,
+        cause=_info_of(cause, depth - 1, count)
+        if cause is not None and depth > 1 and count.left > 0
+        else None,
         retry_after_us=max([_retry_after(error), *(member.retry_after_us for member in members)]),
         attempts=error.attempts if isinstance(error, ActivityFailed) else 0,
-        bases=tuple(_type_name(base) for base in type(error).__mro__[1:] if base not in _EVERYTHINGS_BASES)[:_BASES],
+        bases=tuple(_type_name(base) for base in type(error).__mro__[1:] if base not in _EVERYTHINGS_BASES)[
+            :_BASES
+        ],
         notes=_notes_of(error),
         exceptions=tuple(members) if is_group else None,
     )
     if left_out:
-        described = replace(described, notes=(*described.notes, f"{left_out} more exceptions were not recorded"))
+        described = replace(
+            described, notes=(*described.notes, f"{left_out} more exceptions were not recorded")
+        )
     return described
 
 
@@ -147,7 +156,10 @@ def _text(error: BaseException) -> str:
     try:
         return _clean(str.__str__(str(error)))
     except BaseException:  # noqa: BLE001  an author's __str__ may raise anything
-        return f"<the message of {_clean(type.__getattribute__(type(error), '__qualname__'), _NAME_BYTES)} cannot be read>"
+        return (
+            f"<the message of {_clean(type.__getattribute__(type(error), '__qualname__'), _NAME_BYTES)} "
+            "cannot be read>"
+        )
 
 
 def _cause_of(error: BaseException) -> BaseException | None:
@@ -167,18 +179,26 @@ def _notes_of(error: BaseException) -> tuple[str, ...]:
 
 
 def _fields_of(error: BaseException) -> bytes:
-    """Empty where there is nothing that the message does not say, and where it has no JSON: the class and the message remain."""
+    """Empty where there is nothing that the message does not say, and where it has no JSON: the
+    class and the message remain.
+    """
     if isinstance(error, ActivityFailed | RetryAfter) or type(error) in _GROUPS:
         return b""
     if (fields := _dataclass_fields(type(error))) is not None:
         parts = {field.name: part for field in fields if (part := _json_of(error, field.name)) is not None}
-        return to_json({name: msgspec.Raw(part) for name, part in parts.items()}) if parts or not fields else b""
-    attributes = {name: part for name in _attributes_of(error) if (part := _plain_of(error, name)) is not None}
+        return (
+            to_json({name: msgspec.Raw(part) for name, part in parts.items()}) if parts or not fields else b""
+        )
+    attributes = {
+        name: part for name in _attributes_of(error) if (part := _plain_of(error, name)) is not None
+    }
     try:
         args = to_plain(list(_args_of(error)))
     except Exception:  # noqa: BLE001  an author's values may raise anything
         args = None
-    if args is None or (not attributes and len(args) == 1 and type(args[0]) is str and args[0] and args[0] == str(error)):
+    if args is None or (
+        not attributes and len(args) == 1 and type(args[0]) is str and args[0] and args[0] == str(error)
+    ):
         return to_json(_Made([_text(error)], attributes)) if attributes else b""
     return to_json(_Made(args, attributes) if attributes else args)
 
@@ -210,8 +230,15 @@ def _attributes_of(error: BaseException) -> list[str]:
     names = [name for name in vars(error) if not name.startswith(("__", "_perdure"))]
     if _is_authors(error):
         slots = [vars(base).get("__slots__", ()) for base in kind.__mro__]
-        names += [name for slot in slots for name in ([slot] if isinstance(slot, str) else slot) if not name.startswith("__")]
-    names += [name for base, extra in _BUILTIN_ATTRIBUTES.items() if isinstance(error, base) for name in extra]
+        names += [
+            name
+            for slot in slots
+            for name in ([slot] if isinstance(slot, str) else slot)
+            if not name.startswith("__")
+        ]
+    names += [
+        name for base, extra in _BUILTIN_ATTRIBUTES.items() if isinstance(error, base) for name in extra
+    ]
     return names
 
 
@@ -238,7 +265,9 @@ def _retry_after(error: BaseException) -> int:
 
 def _traceback_of(error: BaseException) -> str:
     """Your frames, then, of an exception that has crossed before, those of the other process."""
-    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _is_platforms(frame)]
+    frames = [
+        (frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _is_platforms(frame)
+    ]
     text = "".join(traceback.StackSummary.extract(iter(frames)).format()) if frames else ""
     return tail(text.encode("utf-8", "replace").decode() + _recorded_traceback(error), FAILURE_BYTES)
 
@@ -260,7 +289,9 @@ def _failure_of(info: FailureInfo, depth: int) -> BaseException:
     members = [_failure_of(member, depth - 1) for member in info.exceptions or ()] if depth > 1 else []
     error = _known(info, cause, members)
     if error is None:
-        error = RemoteException(info.type.replace(":", ".").removeprefix("builtins."), info.message, info.traceback)
+        error = RemoteException(
+            info.type.replace(":", ".").removeprefix("builtins."), info.message, info.traceback
+        )
     own: dict[str, Any] = object.__getattribute__(error, "__dict__")
     own[_RECORDED] = info
     notes = [*info.notes, *([_remote_note(info.traceback)] if info.traceback else [])]
@@ -275,7 +306,9 @@ def _remote_note(text: str) -> str:
     return f"{_REMOTE}{text.rstrip()}"
 
 
-def _known(info: FailureInfo, cause: BaseException | None, members: list[BaseException]) -> BaseException | None:
+def _known(
+    info: FailureInfo, cause: BaseException | None, members: list[BaseException]
+) -> BaseException | None:
     kind = _class_of(info.type)
     if members and (kind is None or not _is_group(kind)):
         kind = _GROUPS[0]  # a group whose class is not known here is still a group, for `except*`
@@ -329,7 +362,11 @@ def _made_again(
 
 def _without_fields(kind: type[BaseException], info: FailureInfo) -> BaseException:
     args = [info.message] if info.message else []
-    if kind.__module__ != "builtins" and not issubclass(kind, Failure) and kind.__init__ is not BaseException.__init__:
+    if (
+        kind.__module__ != "builtins"
+        and not issubclass(kind, Failure)
+        and kind.__init__ is not BaseException.__init__
+    ):
         return kind(*args)  # of the standard library: as a whole or not at all
     return _without_init(kind, args, {})
 
@@ -350,7 +387,9 @@ def _group(kind: type[BaseException], info: FailureInfo, members: list[BaseExcep
 
 def _from_fields(kind: Any, fields: tuple[dataclasses.Field[Any], ...], info: FailureInfo) -> BaseException:
     hints: Mapping[str, Any] = {}
-    with suppress(UsageError):  # a name that is imported for type checkers only: plain JSON values are better than another class
+    # a name that is imported for type checkers only: plain JSON values are better than another
+    # class
+    with suppress(UsageError):
         hints = hints_of(kind)
     raw: dict[str, msgspec.Raw] = from_json(info.fields, dict[str, msgspec.Raw])
     if raw and not any(f.name in raw for f in fields):
@@ -398,8 +437,16 @@ def _set_args(error: BaseException, args: tuple[Any, ...]) -> None:
 def _class_of(name: str) -> type[BaseException] | None:
     module, _, qualname = name.partition(":")
     if module in {"builtins", errors.__name__} or module.partition(".")[0] in sys.stdlib_module_names:
-        found = vars(builtins).get(qualname) if module == "builtins" else _attribute(sys.modules.get(module), qualname)
-        return found if isinstance(found, type) and issubclass(found, BaseException) else _failure_class(name, qualname)
+        found = (
+            vars(builtins).get(qualname)
+            if module == "builtins"
+            else _attribute(sys.modules.get(module), qualname)
+        )
+        return (
+            found
+            if isinstance(found, type) and issubclass(found, BaseException)
+            else _failure_class(name, qualname)
+        )
     return _failure_class(name, qualname)
 
 
@@ -411,7 +458,9 @@ def _attribute(module: object, qualname: str) -> object:
 
 
 def _failure_class(name: str, qualname: str) -> type[Failure] | None:
-    """By its full name; else, where that is clear, by its own: `__main__:Declined` is `app:Declined` elsewhere."""
+    """By its full name; else, where that is clear, by its own: `__main__:Declined` is
+    `app:Declined` elsewhere.
+    """
     known = list(_subclasses(Failure))
     same = [k for k in known if _type_name(k) == name] or [k for k in known if k.__qualname__ == qualname]
     if not same or len({_type_name(k) for k in same}) > 1:

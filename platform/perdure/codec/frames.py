@@ -1,4 +1,6 @@
-"""The frame of Confluent's clients before a record's bytes: a NUL and the id that a schema registry gave to its schema, four bytes."""
+"""The frame of Confluent's clients before a record's bytes: a NUL and the id that a schema registry
+gave to its schema, four bytes.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +33,7 @@ def unframed(data: bytes, header: bytes) -> tuple[bytes, bytes]:
         return data, header
     if len(data) < FRAME_BYTES or data[0]:
         raise UndecodableRecord(
-            "undecodable", f"its header {header!r} says that it is framed, but it begins with {data[:FRAME_BYTES]!r}"
+            "undecodable",
+            f"its header {header!r} says that it is framed, but it begins with {data[:FRAME_BYTES]!r}",
         )
     return data[FRAME_BYTES:], header.removesuffix(FRAMED)

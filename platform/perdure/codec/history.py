@@ -1,8 +1,10 @@
 """A history as JSON, for people and tools, and back without loss.
 
-One object an event, with `type`, `event_id`, `at`, and its fields that are not at their defaults. What one command caused is one
-record: its first event has `record`, which says where the command came from and the hash of the record before. Payloads that are
-compact JSON stand there as JSON; others (encrypted ones) as `{"base64": "…"}`, and so does JSON that looks like that.
+One object an event, with `type`, `event_id`, `at`, and its fields that are not at their defaults.
+What one command caused is one
+record: its first event has `record`, which says where the command came from and the hash of the
+record before. Payloads that are compact JSON stand there as JSON; others (encrypted ones) as
+`{"base64": "…"}`, and so does JSON that looks like that.
 """
 
 from __future__ import annotations
@@ -51,8 +53,13 @@ def history_to_json(records: Sequence[EventRecord]) -> str:
     if not records:
         raise UsageError("there is no history without events")
     first = records[0]
-    head = f'{{\n"format": {json.dumps(FORMAT)},\n"workflow_id": {json.dumps(first.workflow_id)},\n"run_id": {json.dumps(first.run_id)},'
-    lines = ",\n".join(json.dumps(event, ensure_ascii=False) for record in records for event in events_to_json(record))
+    head = (
+        f'{{\n"format": {json.dumps(FORMAT)},\n"workflow_id": {json.dumps(first.workflow_id)},\n"run_id": '
+        f"{json.dumps(first.run_id)},"
+    )
+    lines = ",\n".join(
+        json.dumps(event, ensure_ascii=False) for record in records for event in events_to_json(record)
+    )
     return f'{head}\n"events": [\n{lines}\n]\n}}\n'
 
 
@@ -65,7 +72,9 @@ def history_from_json(text: str | bytes) -> list[EventRecord]:
     try:
         top = json.loads(text)
         if top["format"] != FORMAT:
-            raise UsageError(f"this is {top['format']!r}, not {FORMAT!r}; use the version of perdure that wrote it.")
+            raise UsageError(
+                f"this is {top['format']!r}, not {FORMAT!r}; use the version of perdure that wrote it."
+            )
         return msgspec.msgpack.decode(msgspec.msgpack.encode(_records(top)), type=list[EventRecord])
     except (ValueError, KeyError, TypeError, LookupError, msgspec.MsgspecError) as error:
         raise UsageError(f"this is not a perdure history: {type(error).__name__}: {error}") from None
@@ -76,7 +85,9 @@ def history_from_json(text: str | bytes) -> list[EventRecord]:
 
 def events_to_json(record: EventRecord) -> list[dict[str, Any]]:
     """The events of one record, each as an object of JSON."""
-    return [event_to_json(record, event_id) for event_id in range(record.first_event_id, record.last_event_id + 1)]
+    return [
+        event_to_json(record, event_id) for event_id in range(record.first_event_id, record.last_event_id + 1)
+    ]
 
 
 def event_to_json(record: EventRecord, event_id: int) -> dict[str, Any]:
@@ -97,7 +108,9 @@ def _shown(struct: msgspec.Struct) -> dict[str, Any]:
     for name, default in _fields(type(struct)):
         value = getattr(struct, name)
         if value != default:
-            shown[_RENAMED.get(name, name) if type(struct).__name__ in _TYPES else name] = _shown_value(name, value)
+            shown[_RENAMED.get(name, name) if type(struct).__name__ in _TYPES else name] = _shown_value(
+                name, value
+            )
     return shown
 
 
@@ -133,7 +146,11 @@ def _compact(value: object) -> bytes:
 
 def _time(microseconds: int) -> str | int:
     try:
-        return (_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return (
+            (_EPOCH + timedelta(microseconds=microseconds))
+            .isoformat(timespec="microseconds")
+            .replace("+00:00", "Z")
+        )
     except OverflowError:  # after the year 9999
         return microseconds
 
@@ -158,7 +175,10 @@ def _records(top: dict[str, Any]) -> list[EventRecord]:
                 )
             )
         records[-1].events.append(
-            cast("AnyEvent", _restored(_TYPES[shown["type"]], {k: v for k, v in shown.items() if k not in _OURS}))
+            cast(
+                "AnyEvent",
+                _restored(_TYPES[shown["type"]], {k: v for k, v in shown.items() if k not in _OURS}),
+            )
         )
     return records
 
@@ -167,7 +187,9 @@ def _restored(kind: type[msgspec.Struct], shown: dict[str, Any]) -> msgspec.Stru
     original = {v: k for k, v in _RENAMED.items()} if kind.__name__ in _TYPES else {}
     values = {original.get(k, k): v for k, v in shown.items()}
     payloads = _payload_fields(kind)
-    return kind(**{name: _restored_value(name, value, is_payload=name in payloads) for name, value in values.items()})
+    return kind(
+        **{name: _restored_value(name, value, is_payload=name in payloads) for name, value in values.items()}
+    )
 
 
 def _restored_value(name: str, value: Any, *, is_payload: bool) -> Any:

@@ -31,7 +31,9 @@ class _Head(msgspec.Struct, array_like=True, gc=False):
 _head: Final = msgspec.msgpack.Decoder(_Head)
 
 
-def page_of(rows: Iterable[tuple[int, bytes]], from_event_id: int, limit: int = PAGE_EVENTS, *, request_id: str = "") -> History:
+def page_of(
+    rows: Iterable[tuple[int, bytes]], from_event_id: int, limit: int = PAGE_EVENTS, *, request_id: str = ""
+) -> History:
     """The page that begins with the first row, which should hold the event `from_event_id`.
 
     Args:
@@ -59,7 +61,11 @@ def is_of(encoded: bytes, workflow_id: str) -> bool:
 
 
 def page_from(records: Sequence[EventRecord], from_event_id: int, limit: int = PAGE_EVENTS) -> History:
-    """As `page_of`, from a history in memory: from the record that holds the event, or from the last one."""
-    first = next((n for n, each in enumerate(records) if each.last_event_id >= from_event_id), max(0, len(records) - 1))
+    """As `page_of`, from a history in memory: from the record that holds the event, or from the
+    last one.
+    """
+    first = next(
+        (n for n, each in enumerate(records) if each.last_event_id >= from_event_id), max(0, len(records) - 1)
+    )
     wanted = ((each.first_event_id, encode_event_record(each)) for each in records[first:])
     return page_of(wanted, from_event_id, limit)

@@ -36,13 +36,19 @@ class JsonPayloads:
     """The implementation of `perdure.model.payloads.Payloads`.
 
     Args:
-        codec: encrypts or compresses what is written; payloads without it are read as they are. Failures are not passed through it.
-        validate_on_encode: refuse values that would not come back as they are. False is for tools that trust them.
+        codec: encrypts or compresses what is written; payloads without it are read as they are.
+            Failures are not passed through it.
+        validate_on_encode: refuse values that would not come back as they are. False is for tools
+            that trust them.
         limit_bytes: of one payload.
     """
 
     def __init__(
-        self, codec: PayloadCodec | None = None, *, validate_on_encode: bool = True, limit_bytes: int = PAYLOAD_BYTES
+        self,
+        codec: PayloadCodec | None = None,
+        *,
+        validate_on_encode: bool = True,
+        limit_bytes: int = PAYLOAD_BYTES,
     ) -> None:
         self._codec = codec
         self._validates = validate_on_encode
@@ -57,7 +63,9 @@ class JsonPayloads:
         """
         self._of(fn).check(what)
 
-    def encode_arguments(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, what: str) -> bytes:
+    def encode_arguments(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, what: str
+    ) -> bytes:
         """See the port."""
         arguments = self._arguments.get(fn) or self._of(fn)
         data = arguments.encode(args, kwargs, what, is_checked=self._validates)
@@ -65,11 +73,16 @@ class JsonPayloads:
             sizes = arguments.sizes(args, kwargs)
             largest = max(sizes, key=sizes.__getitem__)
             raise _too_large(
-                f"{what}: the arguments are", len(data), self._limit, f"the largest is {largest!r} with {sizes[largest]}"
+                f"{what}: the arguments are",
+                len(data),
+                self._limit,
+                f"the largest is {largest!r} with {sizes[largest]}",
             )
         return data if self._codec is None else self._wrap(data, self._codec, what)
 
-    def decode_arguments(self, fn: Callable[..., Any], payload: bytes, *, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def decode_arguments(
+        self, fn: Callable[..., Any], payload: bytes, *, what: str
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """See the port."""
         arguments = self._arguments.get(fn) or self._of(fn)
         try:
@@ -100,7 +113,9 @@ class JsonPayloads:
         except (UnicodeDecodeError, RecursionError) as error:
             raise PayloadError(f"{what} is not valid JSON: {error}") from None
 
-    def encode_record(self, value: object, avro: AvroSchema | None, *, what: str) -> tuple[bytes | None, bytes]:
+    def encode_record(
+        self, value: object, avro: AvroSchema | None, *, what: str
+    ) -> tuple[bytes | None, bytes]:
         """See the port."""
         try:
             data, content_type = encoded(value, *(avro or (None, None)))
@@ -143,13 +158,16 @@ class JsonPayloads:
         codec = self._codec
         if codec is None or codec.name.encode("ascii") != name:
             raise PayloadError(
-                f"{what}: the payload was made by the codec {name.decode('ascii', 'replace')!r}, which is not configured here. "
+                f"{what}: the payload was made by the codec {name.decode('ascii', 'replace')!r}, which is "
+                "not configured here. "
                 "Give every client, worker and engine of a namespace the same codec."
             )
         try:
             return codec.decode(data)
         except Exception as error:
-            raise PayloadError(f"{what}: the codec {codec.name!r} cannot read its payload: {error!r}") from error
+            raise PayloadError(
+                f"{what}: the codec {codec.name!r} cannot read its payload: {error!r}"
+            ) from error
 
 
 def _too_large(subject: str, size: int, limit: int, detail: str) -> PayloadError:

@@ -57,20 +57,29 @@ def _to_avro(value: object, schema: str) -> bytes:
 
 
 def _fitted(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
-    """The value as fastavro wants it for this schema: a date where there is a logical type for it, text where there is a string."""
+    """The value as fastavro wants it for this schema: a date where there is a logical type for it,
+    text where there is a string.
+    """
     plain: Any = value
     branches: Any = schema
     if isinstance(schema, list):
         return _fitted_to_one(plain, branches, named)
     if isinstance(schema, str):
-        return _fitted(value, named[schema], named) if schema in named else _fitted(value, {"type": schema}, named)
+        return (
+            _fitted(value, named[schema], named)
+            if schema in named
+            else _fitted(value, {"type": schema}, named)
+        )
     kind, logical = schema["type"], schema.get("logicalType")
     if not isinstance(kind, str) or kind in named:
         return _fitted(value, kind, named)
     match kind:
         case "record" | "error" if isinstance(value, dict):
             types = {field["name"]: field["type"] for field in schema["fields"]}
-            return {name: _fitted(each, types[name], named) if name in types else each for name, each in plain.items()}
+            return {
+                name: _fitted(each, types[name], named) if name in types else each
+                for name, each in plain.items()
+            }
         case "array" if isinstance(value, list | tuple | set | frozenset):
             return [_fitted(each, schema["items"], named) for each in plain]
         case "map" if isinstance(value, dict):
@@ -92,11 +101,15 @@ def _fitted(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
 
 
 def _fitted_to_one(value: Any, branches: list[Any], named: Mapping[str, Any]) -> Any:
-    """By the first branch of a union that takes it; one with a logical type before a string, which takes any date as text."""
+    """By the first branch of a union that takes it; one with a logical type before a string, which
+    takes any date as text.
+    """
     if value is None:
         return None
     validate: Any = importlib.import_module("fastavro.validation").validate
-    for branch in sorted(branches, key=lambda each: 0 if isinstance(each, dict) and "logicalType" in each else 1):
+    for branch in sorted(
+        branches, key=lambda each: 0 if isinstance(each, dict) and "logicalType" in each else 1
+    ):
         try:
             fitted = _fitted(value, branch, named)
             resolved = named.get(branch, branch) if isinstance(branch, str) else branch

@@ -1,6 +1,7 @@
 """The platform's own records as msgpack.
 
-Every struct of the model that is stored or sent has a pair of functions here; encoders and decoders are made once.
+Every struct of the model that is stored or sent has a pair of functions here; encoders and decoders
+are made once.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _event_record: Final = msgspec.msgpack.Decoder(EventRecord)
 _command: Final[msgspec.msgpack.Decoder[AnyCommand]] = msgspec.msgpack.Decoder(AnyCommand)
 _reply: Final[msgspec.msgpack.Decoder[AnyReply]] = msgspec.msgpack.Decoder(AnyReply)
 _task: Final = msgspec.msgpack.Decoder(Task)
-_headers: Final[msgspec.msgpack.Decoder[tuple[RecordHeader, ...]]] = msgspec.msgpack.Decoder(tuple[RecordHeader, ...])
+_headers: Final[msgspec.msgpack.Decoder[tuple[RecordHeader, ...]]] = msgspec.msgpack.Decoder(
+    tuple[RecordHeader, ...]
+)
 _state: Final = msgspec.msgpack.Decoder(WorkflowState)
 
 encode_event_record: Final[Callable[[EventRecord], bytes]] = _encoder.encode
@@ -91,6 +94,7 @@ def _decoded(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
         size = f"{len(found)} bytes" if isinstance(found, bytes) else f"type {type(found).__name__}"
         raise UndecodableRecord(
             "undecodable",
-            f"a stored {what} of {size} cannot be read: {error}. It is damaged, or was written by a newer version; "
+            f"a stored {what} of {size} cannot be read: {error}. It is damaged, or was written by a newer "
+            "version; "
             "restore the database from a backup, or upgrade.",
         ) from None

@@ -18,7 +18,9 @@ from perdure.workflow import Definition
 
 
 def check_registered(
-    workflows: Iterable[Definition], activities: Iterable[Activity[..., Any]], provided: Iterable[type[Any]] | None
+    workflows: Iterable[Definition],
+    activities: Iterable[Activity[..., Any]],
+    provided: Iterable[type[Any]] | None,
 ) -> None:
     """Check the annotations of workflows and activities, and that every activity method has a
     provider.
@@ -39,7 +41,8 @@ def check_registered(
         if classes is not None and activity.owner is not None and activity.owner not in classes:
             owner = activity.owner.__name__
             raise UsageError(
-                f"{place_of(activity.fn)}: activity {activity.name!r} is a method of {owner}, but no provider yields one: "
+                f"{place_of(activity.fn)}: activity {activity.name!r} is a method of {owner}, but no "
+                "provider yields one: "
                 f"write `@activity.provide async def name() -> AsyncIterator[{owner}]: yield ...`"
             )
 
@@ -57,7 +60,11 @@ def _check_workflow(definition: Definition) -> None:
             _check_function(fn, f"{kind} {name!r} of {what}", returns=kind != "signal")
     for spec, _ in definition.triggers:
         arguments = typing.get_args(spec.value)
-        _check(arguments[0] if _is_cloud_event(spec.value) and arguments else spec.value, spec.place, "the value of the trigger")
+        _check(
+            arguments[0] if _is_cloud_event(spec.value) and arguments else spec.value,
+            spec.place,
+            "the value of the trigger",
+        )
 
 
 def _check_function(fn: Callable[..., Any], what: str, *, returns: bool) -> None:
@@ -76,7 +83,8 @@ def _check(annotation: Any, place: str, what: str) -> None:
         raise UsageError(f"{place}: {what} {error}") from None
     if (odd := _undecodable(annotation)) is not None:
         raise UsageError(
-            f"{place}: {what} is of type {shown(odd)}, which cannot be decoded from JSON; use a dataclass, an enum, or a built-in type"
+            f"{place}: {what} is of type {shown(odd)}, which cannot be decoded from JSON; use a dataclass, "
+            "an enum, or a built-in type"
         )
 
 

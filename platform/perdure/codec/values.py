@@ -27,7 +27,8 @@ _PLAIN: Final = (str, int, float)
 T = TypeVar("T")
 
 DEPTH: Final = 100
-"""Levels of arrays and objects in a payload; Python's own limits depend on its version and on where it is called."""
+"""Levels of arrays and objects in a payload; Python's own limits depend on its version and on where
+it is called."""
 _SHALLOW_BYTES: Final = 2 * DEPTH
 """JSON up to this length cannot be deeper than `DEPTH`."""
 _ROOM: Final = 20 * DEPTH
@@ -58,7 +59,8 @@ def to_json_as(value: object, annotation: Any) -> bytes:
     """Compact JSON of a value that comes back as it is by this annotation.
 
     Raises:
-        PayloadError: it would not, or cannot be encoded; the message is what is wrong with it, without a subject.
+        PayloadError: it would not, or cannot be encoded; the message is what is wrong with it,
+            without a subject.
     """
     data = to_json(value)
     try:
@@ -69,7 +71,8 @@ def to_json_as(value: object, annotation: Any) -> bytes:
 
 
 def to_json_of_unknown(value: object) -> bytes:
-    """Compact JSON of a value whose annotation is not known here: what JSON cannot even show is refused.
+    """Compact JSON of a value whose annotation is not known here: what JSON cannot even show is
+    refused.
 
     Raises:
         PayloadError: the same.
@@ -148,9 +151,11 @@ def from_json(data: bytes | msgspec.Raw, annotation: Any) -> Any:
 
 
 def check_depth(data: bytes) -> None:
-    """See that JSON is not nested deeper than `DEPTH`, the same on every Python and however deep the caller is.
+    """See that JSON is not nested deeper than `DEPTH`, the same on every Python and however deep
+    the caller is.
 
-    Strings and everything else that is not a bracket are taken away, then pairs of brackets, innermost first, until nothing is left.
+    Strings and everything else that is not a bracket are taken away, then pairs of brackets,
+    innermost first, until nothing is left.
 
     Args:
         data: JSON; what is none is found by the decoder.
@@ -168,20 +173,27 @@ def check_depth(data: bytes) -> None:
             return
         brackets = brackets.replace(b"[]", b"")
     if brackets:
-        raise PayloadError(f"is nested deeper than {DEPTH} levels; keep such data as text, or in a list with ids")
+        raise PayloadError(
+            f"is nested deeper than {DEPTH} levels; keep such data as text, or in a list with ids"
+        )
 
 
 def confuses_msgspec(annotation: Any) -> bool:
     """Whether a union has a constraint (`msgspec.Meta`) and a tuple of fixed length.
 
-    msgspec 0.22 reads the constraint of such a union where its tuple is described: a segmentation fault.
+    msgspec 0.22 reads the constraint of such a union where its tuple is described: a segmentation
+    fault.
     """
     alternatives = get_args(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
         has_constraint = any(
-            isinstance(said, msgspec.Meta) for each in alternatives for said in getattr(each, "__metadata__", ())
+            isinstance(said, msgspec.Meta)
+            for each in alternatives
+            for said in getattr(each, "__metadata__", ())
         )
-        if has_constraint and any(get_origin(each) is tuple and Ellipsis not in get_args(each) for each in alternatives):
+        if has_constraint and any(
+            get_origin(each) is tuple and Ellipsis not in get_args(each) for each in alternatives
+        ):
             return True
     return any(map(confuses_msgspec, alternatives))
 
@@ -199,11 +211,14 @@ def decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
             return _decoder_of.__wrapped__(annotation)
         except TypeError as error:
             fault = str(error)
-    raise PayloadError(f"is of type {shown(annotation)}, whose alternatives JSON cannot distinguish: {_advice(fault)}")
+    raise PayloadError(
+        f"is of type {shown(annotation)}, whose alternatives JSON cannot distinguish: {_advice(fault)}"
+    )
 
 
 def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
-    """The index of the array element it is about, if it is, and the fault: "expected int, got str at .cents".
+    """The index of the array element it is about, if it is, and the fault: "expected int, got str
+    at .cents".
 
     Args:
         error: of a decoder.
@@ -225,7 +240,10 @@ def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
 @lru_cache(maxsize=4096)
 def _decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
     if confuses_msgspec(annotation):
-        raise TypeError("a constraint (msgspec.Meta) and a tuple of fixed length in one union; put the tuple into a dataclass")
+        raise TypeError(
+            "a constraint (msgspec.Meta) and a tuple of fixed length in one union; put the tuple into a "
+            "dataclass"
+        )
     if annotation in _AS_ANY or isinstance(annotation, TypeVar):
         annotation = Any
     return msgspec.json.Decoder(type(None) if annotation is None else annotation, dec_hook=decode_foreign)
@@ -239,7 +257,8 @@ def _checked(check: Callable[[Any], object], value: object) -> None:
 
 
 def _with_room(function: Callable[[Any], T], value: Any) -> T:
-    """Call it again with room on the stack: how deep its caller is must make no difference, for a replay may begin elsewhere.
+    """Call it again with room on the stack: how deep its caller is must make no difference, for a
+    replay may begin elsewhere.
 
     Raises:
         PayloadError: it contains itself, or is nested far deeper than `DEPTH`.
@@ -249,7 +268,9 @@ def _with_room(function: Callable[[Any], T], value: Any) -> T:
     try:
         return function(value)
     except RecursionError:
-        raise PayloadError(f"cannot be encoded: it contains itself, or is nested deeper than {DEPTH} levels") from None
+        raise PayloadError(
+            f"cannot be encoded: it contains itself, or is nested deeper than {DEPTH} levels"
+        ) from None
     except msgspec.MsgspecError as error:
         raise PayloadError(fault_in_words(error)[1]) from None
     except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
@@ -269,9 +290,12 @@ def encode_foreign(value: Any) -> Any:
             return plain(value)
     if issubclass(kind, deque):
         return list(value)
-    if issubclass(kind, (tuple, frozenset)) or hasattr(kind, "__dataclass_fields__"):  # on their own these have a JSON form
+    # on their own these have a JSON form
+    if issubclass(kind, (tuple, frozenset)) or hasattr(kind, "__dataclass_fields__"):
         raise TypeError(f"a dict with keys of type {kind.__qualname__}; keys are text, numbers or enums")
-    raise TypeError(f"a value of type {kind.__module__}.{kind.__qualname__}; use a dataclass, an enum, or a built-in type")
+    raise TypeError(
+        f"a value of type {kind.__module__}.{kind.__qualname__}; use a dataclass, an enum, or a built-in type"
+    )
 
 
 def decode_foreign(kind: Any, value: Any) -> Any:
@@ -288,12 +312,17 @@ def decode_foreign(kind: Any, value: Any) -> Any:
             return deque(msgspec.convert(value, types.GenericAlias(list, item), dec_hook=decode_foreign))
         if issubclass(origin, _PLAIN) and isinstance(value, _PLAIN):
             return origin(value)
-    raise TypeError(f"is of type {shown(kind)}, which cannot be decoded from JSON; use a dataclass, an enum, or a built-in type")
+    raise TypeError(
+        f"is of type {shown(kind)}, which cannot be decoded from JSON; use a dataclass, an enum, or a "
+        "built-in type"
+    )
 
 
 @cache
 def _by_name(pydantic: Any) -> dict[str, bool]:
-    """Models are written by the names of their fields, which are theirs alone; aliases are read, too."""
+    """Models are written by the names of their fields, which are theirs alone; aliases are read,
+    too.
+    """
     is_known = tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 11)
     return {"by_alias": True, "by_name": True} if is_known else {}
 
@@ -315,7 +344,10 @@ def shown(annotation: Any) -> str:
 
 def _advice(fault: str) -> str:
     if "union" in fault:
-        return "its alternatives look alike there. Use one dataclass with an enum field, or msgspec Structs with `tag=True`"
+        return (
+            "its alternatives look alike there. Use one dataclass with an enum field, or msgspec Structs "
+            "with `tag=True`"
+        )
     return fault
 
 

@@ -1,4 +1,6 @@
-"""Actions of workflow code and the events that record them, both ways, by the rules of the machines."""
+"""Actions of workflow code and the events that record them, both ways, by the rules of the
+machines.
+"""
 
 from __future__ import annotations
 

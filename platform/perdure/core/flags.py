@@ -1,12 +1,16 @@
-"""Engine flags: the rules of the engine that a run began under, numbered and recorded in its WorkflowStarted.
+"""Engine flags: the rules of the engine that a run began under, numbered and recorded in its
+WorkflowStarted.
 
-A run must replay under the rules that it began under, for as long as it lives. So a release that changes what the core or the replay
-does with a history adds a flag here and asks for it where the rule applies:
+A run must replay under the rules that it began under, for as long as it lives. So a release that
+changes what the core or the replay does with a history adds a flag here and asks for it where the
+rule applies:
 
     if flags.has(run.started.flags, Flag.SOME_RULE): ...
 
-New runs have all flags of the process that starts them. A run that has a flag which this process does not know was started by a newer
-version: it is suspended until that version runs, since its history may mean something else. A number is never used twice.
+New runs have all flags of the process that starts them. A run that has a flag which this process
+does not know was started by a newer
+version: it is suspended until that version runs, since its history may mean something else. A
+number is never used twice.
 
 The idea is that of Temporal's sdk-core (`internal_flags.rs`).
 """
@@ -22,7 +26,8 @@ class Flag(IntEnum):
     """All flags, by number; 1 to 63."""
 
     RECORDED = 1
-    """The run records its flags. One without it began on 2026-11-30 or before, and has no other flag."""
+    """The run records its flags. One without it began on 2026-11-30 or before, and has no other
+    flag."""
 
 
 def bits_of(flags: Iterable[Flag]) -> int:
@@ -60,6 +65,7 @@ def check(recorded: int) -> None:
     if unknown := recorded & ~CURRENT:
         numbers = [number for number in range(1, 64) if unknown >> (number - 1) & 1]
         raise UnknownFlagsError(
-            f"the run was started by a newer version of perdure, under engine rules that this version does not know (flags "
+            "the run was started by a newer version of perdure, under engine rules that this version does "
+            "not know (flags "
             f"{', '.join(map(str, numbers))}); run the newer version again, or terminate the run"
         )

@@ -1,7 +1,8 @@
-"""The form of a machine: the rules of one capability, each keyed by the command, event or action that it is about.
+"""The form of a machine: the rules of one capability, each keyed by the command, event or action
+that it is about.
 
-Machines are in `machines`, one a file; `registry` merges them. The functions of a machine read and write the `RunState` they are given
-and nothing else: no clock, no I/O.
+Machines are in `machines`, one a file; `registry` merges them. The functions of a machine read and
+write the `RunState` they are given and nothing else: no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -40,16 +41,20 @@ class Outbox(Protocol):
         """Write a record to one of your topics."""
 
     def send(self, command: cm.AnyCommand) -> None:
-        """Send a command to a workflow, of any partition: it is taken once, after those that were sent to it before.
+        """Send a command to a workflow, of any partition: it is taken once, after those that were
+        sent to it before.
 
-        A sender keeps within its limits: what cannot be written, or is too large, costs the command that caused it.
+        A sender keeps within its limits: what cannot be written, or is too large, costs the command
+        that caused it.
         """
 
     def reply(self, request: cm.Request, reply: AnyReply) -> None:
         """Answer a request that was taken before."""
 
     def answered(self, run_id: str, subject: str, reply: AnyReply) -> None:
-        """Answer the clients that wait for the answer about a subject, each under the id of its request."""
+        """Answer the clients that wait for the answer about a subject, each under the id of its
+        request.
+        """
 
     def failed(self, run: RunState, event: ev.AnyEvent, activity: str = "") -> None:
         """Tell the operator that the run, or an attempt of the activity of this name, has failed."""
@@ -84,7 +89,8 @@ Decide = Callable[[RunState, Any, Stamp], Decision]
 """(run, command, stamp): only reads the run."""
 
 Record = Callable[[RunState, Any, "Outbox | None"], None]
-"""(run, event, outbox): changes the run, and writes what must happen then; None: the event is only read again."""
+"""(run, event, outbox): changes the run, and writes what must happen then; None: the event is only
+read again."""
 
 
 Answer = Callable[[addresses.Workflow, AnyReply], cm.AnyCommand]
@@ -128,7 +134,8 @@ class Machine:
     Attributes:
         name: of the machine, for documents.
         states: the enumeration of its states; None: it has none.
-        transitions: (state, class of event) to the next state; drawn in `docs/internals/machines.md`.
+        transitions: (state, class of event) to the next state; drawn in
+            `docs/internals/machines.md`.
         decide: what a command causes in an open run.
         handled_elsewhere: commands that cause no event by themselves: `engine` handles them.
         record: what an event changes and causes.
@@ -139,8 +146,8 @@ class Machine:
         waits: (run, limit) to what an open run waits for, at most `limit` of them.
         close: (run, outbox): stop what is open, since the run is going to end.
         ended: (run, outbox): the run has ended, and its state says how.
-        answers: the command that an answer to one of our requests becomes, by the `kind` of its address; no request, since nobody
-            waits for the answer to an answer.
+        answers: the command that an answer to one of our requests becomes, by the `kind` of its
+            address; no request, since nobody waits for the answer to an answer.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""All machines, merged into one table for each question; a command, event, action or timer without a machine stops the import.
+"""All machines, merged into one table for each question; a command, event, action or timer without
+a machine stops the import.
 
 A new capability is one more file in `machines` and one more name in `MACHINES`.
 """
@@ -50,15 +51,20 @@ def merged(tables: Iterable[tuple[str, Mapping[_K, _V]]], every: Iterable[Any], 
     for name, table in tables:
         for key, value in table.items():
             if key in found:
-                raise IncompleteError(f"{what} {_name(key)} belongs to two machines, {owners[key]} and {name}")
+                raise IncompleteError(
+                    f"{what} {_name(key)} belongs to two machines, {owners[key]} and {name}"
+                )
             found[key], owners[key] = value, name
     wanted = set(every)
     if missing := wanted - found.keys():
         raise IncompleteError(
-            f"no machine of perdure.core.registry.MACHINES has the {what} {', '.join(sorted(map(_name, missing)))}"
+            f"no machine of perdure.core.registry.MACHINES has the {what} "
+            f"{', '.join(sorted(map(_name, missing)))}"
         )
     if foreign := found.keys() - wanted:
-        raise IncompleteError(f"the {what} {', '.join(sorted(map(_name, foreign)))} is not in the union of the model")
+        raise IncompleteError(
+            f"the {what} {', '.join(sorted(map(_name, foreign)))} is not in the union of the model"
+        )
     return found
 
 
@@ -67,7 +73,9 @@ def _name(key: Any) -> str:
 
 
 def _closing(end: Record, machines: Iterable[Machine]) -> Record:
-    """The record of an event that ends the run: first stops what is open, then answers those who wait."""
+    """The record of an event that ends the run: first stops what is open, then answers those who
+    wait.
+    """
     closers = [machine.close for machine in machines if machine.close is not None]
     enders = [machine.ended for machine in machines if machine.ended is not None]
 
@@ -86,20 +94,28 @@ def _decides(machine: Machine) -> Iterator[tuple[type[cm.Command], Decide | None
     yield from ((command, None) for command in machine.handled_elsewhere)
 
 
-COMMANDS: Final = merged(((each.name, dict(_decides(each))) for each in MACHINES), get_args(cm.AnyCommand), "command")
-DECIDE: Final[dict[type[cm.Command], Decide]] = {kind: decide for kind, decide in COMMANDS.items() if decide is not None}
+COMMANDS: Final = merged(
+    ((each.name, dict(_decides(each))) for each in MACHINES), get_args(cm.AnyCommand), "command"
+)
+DECIDE: Final[dict[type[cm.Command], Decide]] = {
+    kind: decide for kind, decide in COMMANDS.items() if decide is not None
+}
 """Decision of each command; commands that the engine handles without a decision are left out."""
 
 RECORD: Final[dict[type[ev.Event], Record]] = {
     kind: _closing(record, MACHINES) if kind in ev.TERMINAL else record
-    for kind, record in merged(((each.name, each.record) for each in MACHINES), get_args(ev.AnyEvent), "event").items()
+    for kind, record in merged(
+        ((each.name, each.record) for each in MACHINES), get_args(ev.AnyEvent), "event"
+    ).items()
 }
 """Changes and effects of each event."""
 
 ACTIONS: Final[dict[type[ac.Action], ActionRule]] = merged(
     ((each.name, each.actions) for each in MACHINES), get_args(ac.AnyAction), "action"
 )
-RECORDED_AS: Final[dict[type[ev.Event], type[ac.Action]]] = {rule.event: action for action, rule in ACTIONS.items()}
+RECORDED_AS: Final[dict[type[ev.Event], type[ac.Action]]] = {
+    rule.event: action for action, rule in ACTIONS.items()
+}
 """The events that record an action; all others come from outside the code."""
 
 DUE: Final[dict[TimerKind, Callable[[Timer], cm.AnyCommand]]] = merged(
@@ -111,14 +127,18 @@ WAITS: Final = tuple(each.waits for each in MACHINES if each.waits is not None)
 """What an open run waits for, in the order of the machines."""
 
 ANSWERS: Final[dict[str, Answer]] = merged(
-    ((each.name, each.answers) for each in MACHINES), {kind for each in MACHINES for kind in each.answers}, "answers of kind"
+    ((each.name, each.answers) for each in MACHINES),
+    {kind for each in MACHINES for kind in each.answers},
+    "answers of kind",
 )
 """The command for each kind of answer to a workflow."""
 
 WAKES: Final[frozenset[type[ev.Event]]] = frozenset(event for each in MACHINES for event in each.wakes)
 """The events that workflow code can notice."""
 
-CANCELS: Final[frozenset[type[ac.Action]]] = frozenset(action for each in MACHINES for action in each.cancelling)
+CANCELS: Final[frozenset[type[ac.Action]]] = frozenset(
+    action for each in MACHINES for action in each.cancelling
+)
 """The actions that cancel something."""
 OPENS: Final[dict[type[ev.Event], type[ac.Action]]] = {
     rule.opened_by: action for each in MACHINES for action, rule in each.cancelling.items()

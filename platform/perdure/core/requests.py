@@ -1,7 +1,8 @@
 """Tells a repeated request from another one that has the same id.
 
-A caller repeats a request that may have been lost, with the id that it chose. What was recorded of the first one says whether the
-second is the same: a run remembers, for each kind of request and id, a hash of the content. Ids of different kinds do not meet.
+A caller repeats a request that may have been lost, with the id that it chose. What was recorded of
+the first one says whether the second is the same: a run remembers, for each kind of request and id,
+a hash of the content. Ids of different kinds do not meet.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def content_of(command: cm.Request) -> int:
 
 
 def repeated(seen: dict[Key, int], command: cm.Request, run_id: str) -> Accepted | Refused | None:
-    """The answer to a request that the run has taken before, or to another one with the same id; None: it is new.
+    """The answer to a request that the run has taken before, or to another one with the same id;
+    None: it is new.
 
     Args:
         seen: of the run (`RunState.requests`).

@@ -14,7 +14,9 @@ from perdure.model.replies import Refused
 from perdure.model.states import WAITS_TOLD, Wait, WorkflowState
 
 
-def start(workflow_id: str, run_id: str, started: ev.WorkflowStarted, at: int, outbox: Outbox | None = None) -> RunState:
+def start(
+    workflow_id: str, run_id: str, started: ev.WorkflowStarted, at: int, outbox: Outbox | None = None
+) -> RunState:
     """A new run, of which WorkflowStarted is recorded.
 
     Args:
@@ -46,13 +48,15 @@ def decide(run: RunState, command: cm.AnyCommand, stamp: Stamp) -> Decision:
 
 
 def record(run: RunState, event: ev.AnyEvent, at: int, outbox: Outbox | None = None) -> None:
-    """Take over one event, whose id is `run.last_event_id + 1`, and write what must happen once it is durable.
+    """Take over one event, whose id is `run.last_event_id + 1`, and write what must happen once it
+    is durable.
 
     Args:
         run: written.
         event: any but WorkflowStarted, which makes the run (`start`).
         at: of the event's record, microseconds.
-        outbox: written: tasks, timers, records; None: the event is only read again, and has had its effects.
+        outbox: written: tasks, timers, records; None: the event is only read again, and has had its
+            effects.
 
     Raises:
         KeyError: a machine's table has no such row: a bug of ours.
@@ -85,7 +89,8 @@ def take_over(run: RunState | None, recorded: ev.EventRecord, outbox: Outbox | N
         events = recorded.events[1:]
     elif recorded.first_event_id != run.last_event_id + 1:
         raise ValueError(
-            f"the history of run {recorded.run_id} has a gap after event {run.last_event_id}: {recorded.first_event_id} is the next"
+            f"the history of run {recorded.run_id} has a gap after event {run.last_event_id}: "
+            f"{recorded.first_event_id} is the next"
         )
     for event in events:
         record(run, event, recorded.at, outbox)
@@ -98,7 +103,8 @@ def fold(records: Iterable[ev.EventRecord], run: RunState | None = None) -> RunS
 
     Args:
         records: at least one, in order. `last_hash`, which is of bytes, stays empty.
-        run: what the records before have led to; it is changed. None: they begin with the first one.
+        run: what the records before have led to; it is changed. None: they begin with the first
+            one.
 
     Raises:
         ValueError: the history has a gap, or does not begin with WorkflowStarted.

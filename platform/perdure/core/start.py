@@ -37,7 +37,8 @@ def decide_start(current: RunState | None, command: cm.StartWorkflow) -> StartDe
     """Decide a start.
 
     Args:
-        current: the open run of the workflow id, or its last closed one; None when there never was one. Only read.
+        current: the open run of the workflow id, or its last closed one; None when there never was
+            one. Only read.
         command: the start.
     """
     if current is None:
@@ -49,7 +50,9 @@ def decide_start(current: RunState | None, command: cm.StartWorkflow) -> StartDe
         return _after_closed(current, command)
     if command.if_running == "attach":
         if current.type != command.type:
-            return _refused(current, command, f"is running as another type, {current.type!r}: cannot attach to it")
+            return _refused(
+                current, command, f"is running as another type, {current.type!r}: cannot attach to it"
+            )
         if command.signal_name:
             return StartDecision(Outcome.SIGNAL)
         return StartDecision(Outcome.ANSWER, Accepted(command.request_id, current.run_id, is_new=False))
@@ -93,11 +96,19 @@ def _is_repeated(current: RunState, command: cm.StartWorkflow) -> bool | None:
 
 
 def _after_closed(current: RunState, command: cm.StartWorkflow) -> StartDecision:
-    if command.if_closed == "start" or (command.if_closed == "after_failure" and current.status is not Status.COMPLETED):
+    if command.if_closed == "start" or (
+        command.if_closed == "after_failure" and current.status is not Status.COMPLETED
+    ):
         return StartDecision(Outcome.START)
-    return _refused(current, command, f"is {current.status.value}, and if_closed={command.if_closed!r} forbids another run")
+    return _refused(
+        current,
+        command,
+        f"is {current.status.value}, and if_closed={command.if_closed!r} forbids another run",
+    )
 
 
 def _refused(current: RunState, command: cm.StartWorkflow, why: str) -> StartDecision:
     message = f"workflow {command.workflow_id!r} {why}"
-    return StartDecision(Outcome.ANSWER, Refused(command.request_id, "already_started", message, current.run_id))
+    return StartDecision(
+        Outcome.ANSWER, Refused(command.request_id, "already_started", message, current.run_id)
+    )

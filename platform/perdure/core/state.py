@@ -100,14 +100,16 @@ class ActivityState:
 
 
 class RunState:
-    """A run. Mutable and slotted: a batch that aborts drops it, and it is folded again from its events.
+    """A run. Mutable and slotted: a batch that aborts drops it, and it is folded again from its
+    events.
 
     Attributes:
         activities: the open ones, by number.
         timers: the armed ones, number to `fires_at`.
-        requests: kind and id of each recorded request but the start, to a hash of its content (`core.requests`) that only this
-            process understands.
-        promises: the answers that the run owes to workflows: by subject, the address and the id of each request.
+        requests: kind and id of each recorded request but the start, to a hash of its content
+            (`core.requests`) that only this process understands.
+        promises: the answers that the run owes to workflows: by subject, the address and the id of
+            each request.
         last_hash: of the last record; empty before the first.
         input_partition: of the last command that a record covers; -1 when there is none.
         input_offset: the same.

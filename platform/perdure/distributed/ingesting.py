@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def ingest_of(
-    registry: Registry, place: Place, instance: str, report: Report, begin: str = "earliest", codec: PayloadCodec | None = None
+    registry: Registry,
+    place: Place,
+    instance: str,
+    report: Report,
+    begin: str = "earliest",
+    codec: PayloadCodec | None = None,
 ) -> tuple[Ingest, Status]:
     """Create the ingest of an app's triggers, and the status of its clients.
 

@@ -45,7 +45,8 @@ class KafkaPlatform(Process):
         worker: run a worker, so.
         codec: encrypts or compresses payloads.
         report: gets messages for the operator.
-        interceptors: around commands, workflow code, attempts and the requests of its clients, outermost first.
+        interceptors: around commands, workflow code, attempts and the requests of its clients,
+            outermost first.
 
     Attributes:
         status: how the Kafka clients are doing.
@@ -84,7 +85,11 @@ class KafkaPlatform(Process):
             if engine
             else None
         )
-        self._working = Working(place, worker, self._activities, self.status, has_engine=engine is not None) if worker else None
+        self._working = (
+            Working(place, worker, self._activities, self.status, has_engine=engine is not None)
+            if worker
+            else None
+        )
 
     # ---- for those who look
 
@@ -121,7 +126,8 @@ class KafkaPlatform(Process):
     # ---- runtime.Process
 
     def _open(self) -> None:
-        # An engine answers what a provider asks while it opens; steps and tasks wait until all are open.
+        # An engine answers what a provider asks while it opens; steps and tasks wait until all are
+        # open.
         self._activities.start()
         if self._deciding is not None:
             self._deciding.steps.hold()

@@ -56,7 +56,9 @@ class Projecting:
         self._database = database
         self._shapes = shapes
         self._retention_s = retention_s
-        clients = PlainClients(place.namespace, f"projector-{unique_name()}", place.settings, session_timeout_ms)
+        clients = PlainClients(
+            place.namespace, f"projector-{unique_name()}", place.settings, session_timeout_ms
+        )
         self._source = ProjectedTopics(clients, self.progress.troubled, is_member=not is_rebuild)
         self._is_rebuild = is_rebuild
         self._stopping = threading.Event()

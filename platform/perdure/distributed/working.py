@@ -35,7 +35,13 @@ class Working:
     """
 
     def __init__(
-        self, place: Place, options: WorkerOptions, activities: SideActivities, status: Status, *, has_engine: bool
+        self,
+        place: Place,
+        options: WorkerOptions,
+        activities: SideActivities,
+        status: Status,
+        *,
+        has_engine: bool,
     ) -> None:
         self._side = activities.side
         clients = PlainClients(
@@ -46,7 +52,9 @@ class Working:
             options.instance if options.is_static else "",
         )
         log = None if has_engine else AttemptLog(logging.getLogger("perdure.worker"))
-        self.worker = Worker(options.instance, activities.attempts, self._submit, options.concurrency, attempt_log=log)
+        self.worker = Worker(
+            options.instance, activities.attempts, self._submit, options.concurrency, attempt_log=log
+        )
         self._side.watch.on_blocked = self.worker.blocked
         self._source = TaskSource(
             clients,
@@ -66,7 +74,8 @@ class Working:
         """Take nothing more; what runs may end, and is reported.
 
         Args:
-            grace_s: for that, seconds. What still runs then is cut short, and its tasks go to other workers.
+            grace_s: for that, seconds. What still runs then is cut short, and its tasks go to other
+                workers.
         """
         self._source.pause()
         self._side.call(self._drain(grace_s))

@@ -72,7 +72,9 @@ class Platform(Process):
         self._ingest: EmbeddedIngest | None = None
         self._codec = codec
         self._interceptors = interceptors = tuple(interceptors)
-        self._adapters = adapters_of(url, shapes_of({name: each.view for name, each in registry.workflows.items()}))
+        self._adapters = adapters_of(
+            url, shapes_of({name: each.view for name, each in registry.workflows.items()})
+        )
         self._activities = SideActivities(registry, codec, concurrency, interceptors=interceptors)
         self.attempts = self._activities.attempts
         self._wired = WiredEngine(
@@ -106,7 +108,9 @@ class Platform(Process):
 
     def client(self) -> Client:
         """A client in this process, for one asyncio loop."""
-        return Client(self.transport(), payloads=JsonPayloads(codec=self._codec), interceptors=self._interceptors)
+        return Client(
+            self.transport(), payloads=JsonPayloads(codec=self._codec), interceptors=self._interceptors
+        )
 
     def transport(self) -> LocalTransport:
         """The transport of a client's requests, for one asyncio loop."""
@@ -119,7 +123,8 @@ class Platform(Process):
     # ---- on the engine's thread
 
     def _open(self) -> None:
-        # The file exists and is owned before a provider connects to it. Tasks wait in the channel, steps are held.
+        # The file exists and is owned before a provider connects to it. Tasks wait in the channel,
+        # steps are held.
         self._activities.start()
         self.steps.hold()
         self._wired.open()
@@ -130,7 +135,9 @@ class Platform(Process):
 
     def _begin_ingest(self) -> EmbeddedIngest | None:
         """Triggers take the records of the file."""
-        if not self._url.startswith("sqlite:") or not any(each.triggers for each in self._registry.workflows.values()):
+        if not self._url.startswith("sqlite:") or not any(
+            each.triggers for each in self._registry.workflows.values()
+        ):
             return None
         ingest = EmbeddedIngest(
             Path(path_of(self._url)).absolute(), self._registry, JsonPayloads(codec=self._codec), self._report

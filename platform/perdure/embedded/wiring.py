@@ -38,7 +38,8 @@ def path_of(url: str) -> str:
     path = unquote(url.removeprefix("sqlite:///"))
     if not url.startswith("sqlite:///") or not path:
         raise UsageError(
-            f'the address {url!r} does not name a file; write "sqlite:///app.db", or "sqlite:////var/lib/app.db" for an absolute path'
+            f'the address {url!r} does not name a file; write "sqlite:///app.db", or '
+            '"sqlite:////var/lib/app.db" for an absolute path'
         )
     return path
 
@@ -61,7 +62,9 @@ def adapters_of(url: str, shapes: Mapping[str, Shape] = NO_SHAPES) -> Adapters:
         from perdure.adapters.memory.store import MemoryStore
 
         medium = MemoryMedium()
-        return Adapters(MemoryLog(channel, medium), MemoryStore(medium), channel, lambda: MemoryReader(medium))
+        return Adapters(
+            MemoryLog(channel, medium), MemoryStore(medium), channel, lambda: MemoryReader(medium)
+        )
     from perdure.adapters.sqlite.file import SqliteFile
     from perdure.adapters.sqlite.log import SqliteLog
     from perdure.adapters.sqlite.reader import SqliteReader

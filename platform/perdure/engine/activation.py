@@ -1,4 +1,5 @@
-"""Activation: one run in an open batch. Finds it, brings its code to where its history is, records events, and shows them to the code.
+"""Activation: one run in an open batch. Finds it, brings its code to where its history is, records
+events, and shows them to the code.
 
 The use cases (`starting`, `messages`, `reads`) stand on it and not on each other's parts.
 """
@@ -50,7 +51,17 @@ class Activation:
         stamp: of the open batch.
     """
 
-    __slots__ = ("_can_answer", "_payloads", "_quarantine", "_report", "ids", "outbox", "runs", "stamp", "touched")
+    __slots__ = (
+        "_can_answer",
+        "_payloads",
+        "_quarantine",
+        "_report",
+        "ids",
+        "outbox",
+        "runs",
+        "stamp",
+        "touched",
+    )
 
     def __init__(
         self,
@@ -85,9 +96,15 @@ class Activation:
         if active is not None and command.run_id in ("", active.state.run_id):
             return active
         if isinstance(command, cm.Request):
-            whom = f"workflow {command.workflow_id!r}" + (f", run {command.run_id!r}" if command.run_id else "")
+            whom = f"workflow {command.workflow_id!r}" + (
+                f", run {command.run_id!r}" if command.run_id else ""
+            )
             code: Refusal = "closed" if active is not None else "not_found"
-            self.refuse(command, code, f"{whom} is not running: no run with this id" + (" is open" if active is not None else ""))
+            self.refuse(
+                command,
+                code,
+                f"{whom} is not running: no run with this id" + (" is open" if active is not None else ""),
+            )
         return None
 
     def refuse(self, command: cm.Request, code: Refusal, message: str) -> None:
@@ -97,7 +114,8 @@ class Activation:
     def answer(self, command: cm.Request, reply: AnyReply | None) -> None:
         """Answer a request.
 
-        A refused change that nobody hears of would be lost in silence: it becomes a dead letter. A refused read loses nothing.
+        A refused change that nobody hears of would be lost in silence: it becomes a dead letter. A
+        refused read loses nothing.
         """
         self.outbox.reply(command, reply)
         if type(reply) is Refused and isinstance(command, CHANGES) and not self._can_answer(command.reply_to):
@@ -130,7 +148,9 @@ class Activation:
         return None
 
     def show(self, active: ActiveRun, event: Any) -> None:
-        """Let the code continue with an event that was just recorded, and record what it wants then."""
+        """Let the code continue with an event that was just recorded, and record what it wants
+        then.
+        """
         live = active.live
         if live is None or active.state.phase is not Phase.RUNNING:
             return

@@ -1,4 +1,6 @@
-"""Active runs: their state and, where it is needed, their live code, cached; a miss folds and replays."""
+"""Active runs: their state and, where it is needed, their live code, cached; a miss folds and
+replays.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,9 @@ class ActiveRuns:
         return active is not None and active.live is not None and active.state.run_id == run_id
 
     def can_replay(self, records: list[ev.EventRecord]) -> bool:
-        """Whether the code of this process can be brought to where a history is; the cache is left as it is."""
+        """Whether the code of this process can be brought to where a history is; the cache is left
+        as it is.
+        """
         try:
             live = self.create_live(ActiveRun(fold(records), None))
         except LookupError:

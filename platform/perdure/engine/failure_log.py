@@ -90,7 +90,13 @@ class AttemptLog:
             return
         more = f" ({left_out} more failed attempts of {name} were not logged)" if left_out else ""
         self._logger.warning(
-            "activity %s failed in attempt %d: %s; %s%s", name, attempt, in_words(failure), next_, more, extra=where
+            "activity %s failed in attempt %d: %s; %s%s",
+            name,
+            attempt,
+            in_words(failure),
+            next_,
+            more,
+            extra=where,
         )
 
 

@@ -1,4 +1,6 @@
-"""Checks a command against the code that is deployed. Its limits, which need no code, are checked by `model.validation`."""
+"""Checks a command against the code that is deployed. Its limits, which need no code, are checked
+by `model.validation`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
     from perdure.workflow import Definition
 
 
-def fault_of_signal(definition: Definition | None, payloads: Payloads, name: str, payload: bytes) -> Fault | None:
+def fault_of_signal(
+    definition: Definition | None, payloads: Payloads, name: str, payload: bytes
+) -> Fault | None:
     """Why a signal cannot be taken.
 
     Args:
@@ -27,7 +31,9 @@ def fault_of_signal(definition: Definition | None, payloads: Payloads, name: str
     fn = definition.signals.get(name)
     if fn is None:
         known = ", ".join(sorted(definition.signals)) or "none"
-        return Fault("unknown_name", f"workflow type {definition.name!r} has no signal {name!r}; it has: {known}")
+        return Fault(
+            "unknown_name", f"workflow type {definition.name!r} has no signal {name!r}; it has: {known}"
+        )
     try:
         payloads.decode_arguments(fn, payload, what=f"signal {name!r}")
     except PayloadError as error:

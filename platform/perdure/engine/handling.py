@@ -25,7 +25,8 @@ class Handler:
 
     Args:
         starting: handles starts.
-        messages: handles what is for a run that is there; every command that is in no other's table.
+        messages: handles what is for a run that is there; every command that is in no other's
+            table.
         reads: handles what leaves no event.
     """
 

@@ -3,18 +3,18 @@
 `at` must never go back (invariant I4), and a timer must not wait for a clock that went back to pass
 its old maximum. So:
 
-- **Behind**: the time of day is before the last stamp (it was ahead once, here or in another process that
-stamped what we own). Time
-  continues from the last stamp, as fast as the monotonic clock does. Timers that were set meanwhile fire
-  after the time asked for.
-- **A jump ahead**: the time of day has gained more than `JUMP_US` on the monotonic clock since the last
-stamp. It is not followed immediately: each timer would fire early by that much, and a stamp cannot be taken
-back. It is followed when
+- **Behind**: the time of day is before the last stamp (it was ahead once, here or in another
+  process that stamped what we own). Time
+  continues from the last stamp, as fast as the monotonic clock does. Timers that were set meanwhile
+  fire after the time asked for.
+- **A jump ahead**: the time of day has gained more than `JUMP_US` on the monotonic clock since the
+  last stamp. It is not followed immediately: each timer would fire early by that much, and a stamp
+  cannot be taken back. It is followed when
       it has lasted for
-  `BELIEVED_AFTER_US`; a clock that was wrong for a moment leaves no trace. Smaller steps, as of NTP, are
-  followed.
-- **At the start** there is nothing to compare the time of day with but the last stamp on record. It is
-believed.
+  `BELIEVED_AFTER_US`; a clock that was wrong for a moment leaves no trace. Smaller steps, as of
+  NTP, are followed.
+- **At the start** there is nothing to compare the time of day with but the last stamp on record. It
+  is believed.
 
 A machine that sleeps is no jump: `Clock.elapsed` continues meanwhile.
 """
@@ -110,12 +110,16 @@ class HybridClock:
         seconds = abs(self.ahead_us) / 1e6
         if self.ahead_us > 0:
             self._report(
-                f"this machine's clock is {seconds:,.0f} s behind the last recorded time: it was ahead before, here or on another "
-                "machine that ran an engine, or it is slow now. Timers continue by the monotonic clock from the last recorded time; "
+                f"this machine's clock is {seconds:,.0f} s behind the last recorded time: it was ahead "
+                "before, here or on another "
+                "machine that ran an engine, or it is slow now. Timers continue by the monotonic clock from "
+                "the last recorded time; "
                 "nothing stops. Check that the clocks of all machines are synchronised."
             )
         else:
             self._report(
-                f"this machine's clock has jumped ahead by {seconds:,.0f} s. The engine follows it once it has stayed there for "
-                f"{BELIEVED_AFTER_US // 1_000_000} s; until then timers use the monotonic clock. Check that it is synchronised."
+                f"this machine's clock has jumped ahead by {seconds:,.0f} s. The engine follows it once it "
+                "has stayed there for "
+                f"{BELIEVED_AFTER_US // 1_000_000} s; until then timers use the monotonic clock. Check that "
+                "it is synchronised."
             )

@@ -40,15 +40,16 @@ class _Lease(NamedTuple):
 class Leases:
     """The leased attempts, by token. All times are microseconds of `Clock.elapsed`.
 
-    A batch ends and expires leases. When it is aborted, `restore` puts them back; when it is committed, `settle` forgets them.
+    A batch ends and expires leases. When it is aborted, `restore` puts them back; when it is
+    committed, `settle` forgets them.
     """
 
     __slots__ = ("_heap", "_leases", "_next_look_at", "_removed")
 
     def __init__(self) -> None:
         self._leases: dict[str, _Lease] = {}
-        # Every lease has an entry that is not later than its end. A renewed lease keeps its old entry, which is moved when its time
-        # comes: a heartbeat costs no more than a look-up.
+        # Every lease has an entry that is not later than its end. A renewed lease keeps its old
+        # entry, which is moved when its time comes: a heartbeat costs no more than a look-up.
         self._heap: list[tuple[int, str]] = []
         self._removed: list[tuple[str, _Lease]] = []
         self._next_look_at = 0
@@ -62,7 +63,9 @@ class Leases:
         self._put(command.token, _Lease(now + LEASE_US, command.workflow_id, run_id, command.number))
 
     def expect(self, task: Task, now: int) -> None:
-        """An attempt is out, and may have been leased by the engine before. To expire it changes nothing if it has not started."""
+        """An attempt is out, and may have been leased by the engine before. To expire it changes
+        nothing if it has not started.
+        """
         if task.token not in self._leases:
             self._put(task.token, _Lease(now + EXPECTED_US, task.workflow_id, task.run_id, task.number))
 
@@ -112,7 +115,9 @@ class Leases:
 
     def drop_where(self, is_gone: Callable[[str], bool]) -> None:
         """Drop the leases of these workflow ids: their new owner leases them again."""
-        self._leases = {token: lease for token, lease in self._leases.items() if not is_gone(lease.workflow_id)}
+        self._leases = {
+            token: lease for token, lease in self._leases.items() if not is_gone(lease.workflow_id)
+        }
         self._rebuild()
 
     def _rebuild(self) -> None:

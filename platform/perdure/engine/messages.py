@@ -60,11 +60,15 @@ class Messages:
         self._handle(command)
 
     def attach(self, signal: cm.SignalWorkflow) -> None:
-        """Handle a signal that came with a start and goes to the run that is open: the answer says that no run is new."""
+        """Handle a signal that came with a start and goes to the run that is open: the answer says
+        that no run is new.
+        """
         self._handle(signal, is_attached=True)
 
     def resume(self, command: cm.ResumeWorkflow) -> None:
-        """Try again to bring the code of a suspended run to where its history is, or check that of a running one."""
+        """Try again to bring the code of a suspended run to where its history is, or check that of
+        a running one.
+        """
         activation = self._activation
         active = activation.runs.find(command.workflow_id)
         if active is None or active.state.run_id != command.run_id:

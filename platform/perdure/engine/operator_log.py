@@ -24,7 +24,8 @@ SPARING_S: Final = 1.0
 
 
 class Sparing:
-    """A report of what may come in floods, as dead letters do: a line a second at most, which says how many it stands for.
+    """A report of what may come in floods, as dead letters do: a line a second at most, which says
+    how many it stands for.
 
     Args:
         report: takes the lines.
@@ -43,7 +44,11 @@ class Sparing:
         if now < self._quiet_until:
             self._unsaid += 1
             return
-        more = f" (and {self._unsaid} more since the last such line; `perdure dead-letters list`)" if self._unsaid else ""
+        more = (
+            f" (and {self._unsaid} more since the last such line; `perdure dead-letters list`)"
+            if self._unsaid
+            else ""
+        )
         self._quiet_until, self._unsaid = now + SPARING_S, 0
         self._report(message + more, **where)
 

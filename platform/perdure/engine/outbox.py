@@ -1,4 +1,6 @@
-"""Collects the effects of a batch and nets them out: what begins and ends within one batch never happened."""
+"""Collects the effects of a batch and nets them out: what begins and ends within one batch never
+happened.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class BatchOutbox:
 
     Attributes:
         failures: what failed in this batch: the run, the event, the name of the activity.
-        awaited: steps started in this batch that the batch is held open for, by (run id, activity number).
+        awaited: steps started in this batch that the batch is held open for, by (run id, activity
+            number).
     """
 
     __slots__ = ("_details", "_slow", "_steps", "_to_start", "_waiters", "awaited", "batch", "failures")
@@ -60,7 +63,9 @@ class BatchOutbox:
         """Start what was dispatched to this process since the last call."""
         if self._to_start:
             self.awaited.update(
-                (task.run_id, task.number) for task in self._to_start if not self._slow or self._is_quick(task.name)
+                (task.run_id, task.number)
+                for task in self._to_start
+                if not self._slow or self._is_quick(task.name)
             )
             self._steps.start(self._to_start)
             self._to_start = []
@@ -90,14 +95,18 @@ class BatchOutbox:
     def _tell(self, request: Request, reply: AnyReply) -> None:
         """An answer to a workflow is a command for it.
 
-        Nothing may be raised here: the batch may close a run, which does not depend on who waits for that.
+        Nothing may be raised here: the batch may close a run, which does not depend on who waits
+        for that.
         """
         address = addresses.parse(request.reply_to)
         if not isinstance(address, addresses.Workflow):
             return  # hostile text: there is nobody to answer
         make = ANSWERS.get(address.kind)
         if make is None:
-            fault = f"nothing here takes answers of kind {address.kind!r}; was the workflow started by a newer version?"
+            fault = (
+                f"nothing here takes answers of kind {address.kind!r}; was the workflow started by a newer "
+                "version?"
+            )
         else:
             try:
                 self.batch.commands.append(make(address, reply))
@@ -177,7 +186,9 @@ class BatchOutbox:
 
 
 def can_reply(address: str) -> bool:
-    """Whether an answer is no more trouble than the request was: it is for nobody, for a client, or for a workflow that takes it."""
+    """Whether an answer is no more trouble than the request was: it is for nobody, for a client, or
+    for a workflow that takes it.
+    """
     if not address.startswith(addresses.WORKFLOW):
         return True
     found = addresses.parse(address)

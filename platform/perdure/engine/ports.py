@@ -1,8 +1,8 @@
 """The ports of the engine: what it needs of a log, a store and a clock. The adapters are in
 `perdure.adapters`.
 
-Ownership: an engine has one of each and calls them from its own thread only, but for `Log.submit` and
-    `Log.wake`, which any
+Ownership: an engine has one of each and calls them from its own thread only, but for `Log.submit`
+    and `Log.wake`, which any
 thread may call.
 
 The contract of a batch, in this order :
@@ -99,11 +99,15 @@ class Owner(Protocol):
 
     @property
     def has_open_batch(self) -> bool:
-        """Whether what was taken is being handled: ownership stays as it is until the batch is committed or aborted."""
+        """Whether what was taken is being handled: ownership stays as it is until the batch is
+        committed or aborted.
+        """
         ...
 
     def partitions_gained(self, partitions: Collection[int]) -> None:
-        """These are ours from now on; the store has been brought to where the log is, and their commands follow."""
+        """These are ours from now on; the store has been brought to where the log is, and their
+        commands follow.
+        """
 
     def partitions_lost(self, partitions: Collection[int]) -> None:
         """Forget these partitions: another engine owns them now. The store has released them."""
@@ -113,21 +117,25 @@ class Log(Protocol):
     """Commands in, batches out; exactly once."""
 
     def open(self, owner: Owner | None = None) -> None:
-        """Take ownership of what can be owned now, and tell the owner of partitions as they come and go; a log of one partition
-        that is owned as a whole has told when this returns. Tasks of a crashed owner that have not ended are delivered again.
+        """Take ownership of what can be owned now, and tell the owner of partitions as they come
+        and go; a log of one partition that is owned as a whole has told when this returns. Tasks of
+        a crashed owner that have not ended are delivered again.
 
         Args:
             owner: told.
 
         Raises:
-            InfrastructureError: another process owns it, or it cannot be read or written; the message says what to do.
+            InfrastructureError: another process owns it, or it cannot be read or written; the
+                message says what to do.
         """
 
     def take(self, limit: int, timeout_s: float) -> list[AnyCommand]:
-        """The next commands: waits for the first up to `timeout_s`, then adds what is already there, at most `limit`.
+        """The next commands: waits for the first up to `timeout_s`, then adds what is already
+        there, at most `limit`.
 
-        A command is handed out once, unless `abort` is called before the commit that covers it. May be called several times
-        before a commit. Returns early, perhaps with nothing, when `wake` was called.
+        A command is handed out once, unless `abort` is called before the commit that covers it. May
+        be called several times before a commit. Returns early, perhaps with nothing, when `wake`
+        was called.
         """
         ...
 
@@ -141,22 +149,26 @@ class Log(Protocol):
         ...
 
     def commit(self, batch: Batch) -> None:
-        """Make the batch durable together with the fact that all commands handed out so far are done with. All or nothing.
+        """Make the batch durable together with the fact that all commands handed out so far are
+        done with. All or nothing.
 
         Afterwards replies and tasks are delivered. The batch is not kept.
 
-        A reply to an address that does not parse is dropped: there is nobody to answer. Replies to workflows are not replies any
+        A reply to an address that does not parse is dropped: there is nobody to answer. Replies to
+        workflows are not replies any
         more: the engine has made commands of them.
 
         Raises:
             CommitAborted: nothing was recorded; call `abort`.
             InfrastructureError: trying again now is useless; the message says what to do.
-            Exception: anything else says that the batch cannot be written. Nothing was recorded; call `abort`. Nothing else is
-                raised once the batch is durable.
+            Exception: anything else says that the batch cannot be written. Nothing was recorded;
+                call `abort`. Nothing else is raised once the batch is durable.
         """
 
     def can_answer(self, address: str) -> bool:
-        """Whether a reply to the address would reach a client, as far as this log knows; never raises."""
+        """Whether a reply to the address would reach a client, as far as this log knows; never
+        raises.
+        """
         ...
 
     def abort(self) -> None:
@@ -187,7 +199,9 @@ class Store(Protocol):
         """
 
     def apply(self, batch: Batch) -> None:
-        """Take over a batch that the log has committed, in one write. Applying the same batch twice changes nothing."""
+        """Take over a batch that the log has committed, in one write. Applying the same batch twice
+        changes nothing.
+        """
 
     def state(self, workflow_id: str) -> WorkflowState | None:
         """The state of the workflow id."""
@@ -198,14 +212,16 @@ class Store(Protocol):
         ...
 
     def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
-        """A page of the history: `codec.paging.page_of` from the record that holds the event, or from the last one.
+        """A page of the history: `codec.paging.page_of` from the record that holds the event, or
+        from the last one.
 
         Costs what the page costs, however long the history is.
         """
         ...
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:
-        """`codec.records.hash_of` the bytes of the run's last record, as they were written; empty when there is none.
+        """`codec.records.hash_of` the bytes of the run's last record, as they were written; empty
+        when there is none.
 
         Of the bytes, not of the record: a newer version of its schema may encode it otherwise.
         """
@@ -224,7 +240,8 @@ class Store(Protocol):
         ...
 
     def running(self, partition: int, after: object, limit: int) -> tuple[list[tuple[str, str]], object]:
-        """(workflow id, run id) of runs of a partition that are open and not suspended, page by page.
+        """(workflow id, run id) of runs of a partition that are open and not suspended, page by
+        page.
 
         Args:
             partition: one that is owned.
@@ -237,7 +254,9 @@ class Store(Protocol):
         ...
 
     def latest_at(self) -> int:
-        """The `at` of the last batch, 0 when there was none: the engine's time never goes back before it."""
+        """The `at` of the last batch, 0 when there was none: the engine's time never goes back
+        before it.
+        """
         ...
 
     def close(self) -> None:
@@ -273,7 +292,9 @@ class Ids(Protocol):
 
 
 class Steps(Protocol):
-    """Runs local activities beside the engine's thread; each ends as a command given to `Log.submit`."""
+    """Runs local activities beside the engine's thread; each ends as a command given to
+    `Log.submit`.
+    """
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Start these steps; returns immediately."""

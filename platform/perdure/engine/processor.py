@@ -109,7 +109,9 @@ class Engine:
         self._waiters = Waiters()
         self._outbox = BatchOutbox(steps, self._waiters)
         self._failure_log = FailureLog()
-        self._runs = ActiveRuns(store, definitions, payloads, capacity=settings.cached_runs, interceptors=interceptors)
+        self._runs = ActiveRuns(
+            store, definitions, payloads, capacity=settings.cached_runs, interceptors=interceptors
+        )
         self._reviewer = Reviewer(store, self._runs)
         self._timers = TimerQueue(store)
         self._leases = Leases()
@@ -131,7 +133,9 @@ class Engine:
             report=self._report,
         )
         self._touched = self._activation.touched
-        self._handler = handler_of(self._activation, self._leases, self._waiters, clock, definitions, payloads)
+        self._handler = handler_of(
+            self._activation, self._leases, self._waiters, clock, definitions, payloads
+        )
         self.batches = 0
 
     @property
@@ -181,7 +185,8 @@ class Engine:
             Whether there was something to do.
 
         Raises:
-            errors.InfrastructureError: the log cannot be used any more; the message says what to do.
+            errors.InfrastructureError: the log cannot be used any more; the message says what to
+                do.
         """
         pulse, quarantine = self.pulse, self._quarantine
         pulse.turn(Doing.TAKING, timeout_s)
@@ -216,7 +221,9 @@ class Engine:
         return True
 
     def _review(self) -> bool:
-        """Replay one of the open runs that this process has not replayed yet; whether there was one."""
+        """Replay one of the open runs that this process has not replayed yet; whether there was
+        one.
+        """
         if self._reviewer.is_done:
             return False
         broken = self._reviewer.look()
@@ -232,7 +239,9 @@ class Engine:
         return self._has_open_batch
 
     def partitions_gained(self, partitions: Collection[int]) -> None:
-        """Load the timers, suspended runs and unfinished steps there, and watch attempts whose worker may have died meanwhile."""
+        """Load the timers, suspended runs and unfinished steps there, and watch attempts whose
+        worker may have died meanwhile.
+        """
         self._owned |= set(partitions)
         self._time.raise_to(self._store.latest_at())
         self._timers.load()
@@ -249,7 +258,9 @@ class Engine:
         self._outbox.start_steps()
 
     def partitions_lost(self, partitions: Collection[int]) -> None:
-        """Forget what belongs to these, and only that: what an aborted batch has put back for others is still to be done."""
+        """Forget what belongs to these, and only that: what an aborted batch has put back for
+        others is still to be done.
+        """
         self._owned -= set(partitions)
         self._reviewer.remove(partitions)
 
@@ -277,7 +288,9 @@ class Engine:
             wait_us = min(wait_us, max(0, at - self._time.now()))
         if (at := self._leases.next_at()) is not None:
             wait_us = min(wait_us, max(0, at - self._clock.elapsed()))
-        return self._log.take(1 if self._quarantine.is_one_by_one else self._settings.batch_limit, wait_us / 1e6)
+        return self._log.take(
+            1 if self._quarantine.is_one_by_one else self._settings.batch_limit, wait_us / 1e6
+        )
 
     def _take_own(self) -> list[cm.AnyCommand]:
         count = 1 if self._quarantine.is_one_by_one else len(self._own)
@@ -285,7 +298,9 @@ class Engine:
         return list(self._taken_own)
 
     def _one_of(self, commands: list[cm.AnyCommand], at: int) -> list[cm.AnyCommand]:
-        """After a batch that could not be written: the next command alone, to find the one that does it."""
+        """After a batch that could not be written: the next command alone, to find the one that
+        does it.
+        """
         self._quarantine.count_down()
         return commands or self._due(at, 1)
 
@@ -379,7 +394,9 @@ class Engine:
         self.batches += 1
         for spoilt in batch.letters:
             self.counts.letters[spoilt.reason] += 1
-            self._report_letter(_notice(spoilt), workflow_id=spoilt.command.workflow_id, run_id=spoilt.command.run_id)
+            self._report_letter(
+                _notice(spoilt), workflow_id=spoilt.command.workflow_id, run_id=spoilt.command.run_id
+            )
 
     def _abort(self, message: str, **where: str) -> None:
         self._has_open_batch = False
@@ -399,10 +416,19 @@ class Engine:
         self._taken_own.clear()
 
     def _goes_on_after(self, error: Exception) -> bool:
-        """Abort the batch, and see to it that the next one avoids the error; False: it has to be raised."""
-        if self._farewells and self._quarantine.stage is Stage.WRITING and not isinstance(error, errors.InfrastructureError):
+        """Abort the batch, and see to it that the next one avoids the error; False: it has to be
+        raised.
+        """
+        if (
+            self._farewells
+            and self._quarantine.stage is Stage.WRITING
+            and not isinstance(error, errors.InfrastructureError)
+        ):
             self._farewells.clear()  # they are to blame, perhaps; who waits asks again by itself
-            self._abort(f"a batch cannot be written: {described(error)}; retrying it without replies to waiting clients")
+            self._abort(
+                f"a batch cannot be written: {described(error)}; retrying it without replies to waiting "
+                "clients"
+            )
             return True
         verdict = self._quarantine.blame(error)
         match verdict:
@@ -410,32 +436,46 @@ class Engine:
                 self._abort(f"{error}; no data lost, retrying")
                 self._log.take(0, self._settings.retry_s)
             case Way.ONE_BY_ONE:
-                self._abort(f"a batch cannot be written: {described(error)}; retrying its commands one by one")
+                self._abort(
+                    f"a batch cannot be written: {described(error)}; retrying its commands one by one"
+                )
             case Way.RAISE:
                 self._abort("")
             case Poison(command, message, strikes):
                 self.counts.poisoned += strikes == 1
-                self._abort(_condemnation(command, message), workflow_id=command.workflow_id, run_id=command.run_id)
+                self._abort(
+                    _condemnation(command, message), workflow_id=command.workflow_id, run_id=command.run_id
+                )
         return verdict is not Way.RAISE
 
     def _bury(self, command: cm.AnyCommand, poison: Poison) -> None:
-        """A command that spoilt a batch becomes a dead letter; with fewer parts each time that this cannot be written."""
-        self._outbox.batch.letters.append(Spoilt(command, "poisoned", poison.message, is_bare=poison.strikes >= BARE))
+        """A command that spoilt a batch becomes a dead letter; with fewer parts each time that this
+        cannot be written.
+        """
+        self._outbox.batch.letters.append(
+            Spoilt(command, "poisoned", poison.message, is_bare=poison.strikes >= BARE)
+        )
         if poison.strikes == 1 and isinstance(command, cm.Request) and can_reply(command.reply_to):
-            message = f"{type(command).__name__} cannot be handled ({poison.message}); it has become a dead letter"
+            message = (
+                f"{type(command).__name__} cannot be handled ({poison.message}); it has become a dead letter"
+            )
             self._outbox.reply(command, Refused(command.request_id, "bad_input", message))
 
 
 def _condemnation(command: cm.AnyCommand, message: str) -> str:
     return (
-        f"{type(command).__name__} for workflow {command.workflow_id!r} cannot be handled: {message}. It becomes a dead letter; the "
+        f"{type(command).__name__} for workflow {command.workflow_id!r} cannot be handled: {message}. It "
+        "becomes a dead letter; the "
         "others continue. Unless your code or codec raised this, it is a bug in perdure: please report it"
     )
 
 
 def _notice(spoilt: Spoilt) -> str:
     command = spoilt.command
-    about = f"{type(command).__name__} for workflow {command.workflow_id!r} has become a dead letter ({spoilt.reason})"
+    about = (
+        f"{type(command).__name__} for workflow {command.workflow_id!r} has become a dead letter "
+        f"({spoilt.reason})"
+    )
     return f"{about}: {spoilt.message}"
 
 

@@ -73,7 +73,8 @@ class Quarantine:
     """Of one engine.
 
     Attributes:
-        current: the command that is being handled; None between commands. The engine's loop sets it.
+        current: the command that is being handled; None between commands. The engine's loop sets
+            it.
         stage: what the engine's loop is doing.
     """
 
@@ -100,7 +101,8 @@ class Quarantine:
         """These commands are handled now; after others of the same batch, perhaps.
 
         Returns:
-            Whether some command must not be handled: then ask `found` about each. None is condemned while others are handled.
+            Whether some command must not be handled: then ask `found` about each. None is condemned
+                while others are handled.
         """
         self.stage = Stage.HANDLING
         if commands:
@@ -138,7 +140,9 @@ class Quarantine:
         """
         if isinstance(error, CommitAborted):
             return Way.RETRY
-        if self.stage is Stage.TAKING or (isinstance(error, InfrastructureError) and not isinstance(error, UndecodableRecord)):
+        if self.stage is Stage.TAKING or (
+            isinstance(error, InfrastructureError) and not isinstance(error, UndecodableRecord)
+        ):
             return Way.RAISE
         culprit = self.current
         if self.stage is Stage.WRITING:
@@ -175,4 +179,6 @@ class Quarantine:
 
     def drop_where(self, is_gone: Callable[[str], bool]) -> None:
         """Forget the commands for these workflow ids: their new owner checks them itself."""
-        self._condemned = {command: each for command, each in self._condemned.items() if not is_gone(command.workflow_id)}
+        self._condemned = {
+            command: each for command, each in self._condemned.items() if not is_gone(command.workflow_id)
+        }

@@ -49,7 +49,8 @@ class Reads:
             return
         active = activation.runs.find(command.workflow_id)
         if command.run_id and active is not None and active.state.run_id != command.run_id:
-            # Another run followed it, so it has closed: in an earlier batch, or in the one that is open.
+            # Another run followed it, so it has closed: in an earlier batch, or in the one that is
+            # open.
             if (before := activation.touched.get(command.run_id)) is not None:
                 reply(command, closed_reply(before.state, command.request_id))
                 return
@@ -71,7 +72,9 @@ class Reads:
         """A workflow waits: that is recorded, since it does not ask again."""
         activation = self._activation
         if not can_reply(command.reply_to):
-            activation.refuse(command, "bad_input", f"no answer can be sent to {command.reply_to[: addresses.LONGEST]!r}")
+            activation.refuse(
+                command, "bad_input", f"no answer can be sent to {command.reply_to[: addresses.LONGEST]!r}"
+            )
             return
         decision = decide(active.state, command, activation.stamp)
         for event in decision.events:

@@ -1,4 +1,6 @@
-"""Replays open runs ahead of need, so that code which diverges from them is found now and not when they wake, perhaps in a month."""
+"""Replays open runs ahead of need, so that code which diverges from them is found now and not when
+they wake, perhaps in a month.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ process get the interpreter.
 
 
 class Reviewer:
-    """Goes once in the life of a process through the open runs of each partition, one run at a call.
+    """Goes once in the life of a process through the open runs of each partition, one run at a
+    call.
 
     Args:
         store: has the open runs and their histories.
@@ -59,7 +62,9 @@ class Reviewer:
         self._partitions.extend(new)
 
     def remove(self, partitions: Collection[int]) -> None:
-        """These are owned no longer; one that was not reviewed to its end is reviewed from its beginning when it comes back."""
+        """These are owned no longer; one that was not reviewed to its end is reviewed from its
+        beginning when it comes back.
+        """
         lost = set(partitions)
         if self._page and self._page_of in lost:
             self._begun.discard(self._page_of)

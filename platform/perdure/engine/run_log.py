@@ -12,10 +12,14 @@ _logger: Final = logging.getLogger("perdure.engine.runs")
 
 
 def explain(batch: Batch) -> None:
-    """Log the events of a batch that was committed, one line a run; one look at the logger when nobody wants them."""
+    """Log the events of a batch that was committed, one line a run; one look at the logger when
+    nobody wants them.
+    """
     if not _logger.isEnabledFor(logging.DEBUG):
         return
     for record, _ in batch.events:
         kinds = ", ".join(type(event).__name__ for event in record.events)
         about = {"workflow_id": record.workflow_id, "run_id": record.run_id}
-        _logger.debug("workflow %s, from event %d: %s", record.workflow_id, record.first_event_id, kinds, extra=about)
+        _logger.debug(
+            "workflow %s, from event %d: %s", record.workflow_id, record.first_event_id, kinds, extra=about
+        )

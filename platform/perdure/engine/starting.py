@@ -41,7 +41,11 @@ class Starting:
     __slots__ = ("_activation", "_definitions", "_messages", "_payloads")
 
     def __init__(
-        self, activation: Activation, messages: Messages, definitions: Mapping[str, Definition], payloads: Payloads
+        self,
+        activation: Activation,
+        messages: Messages,
+        definitions: Mapping[str, Definition],
+        payloads: Payloads,
     ) -> None:
         self._activation = activation
         self._messages = messages
@@ -94,7 +98,9 @@ class Starting:
             known = ", ".join(sorted(self._definitions)) or "none"
             return Fault("unknown_type", f"unknown workflow type {command.type!r}; known: {known}")
         try:
-            self._payloads.decode_arguments(definition.run_fn, command.input, what=f"workflow {command.type!r}")
+            self._payloads.decode_arguments(
+                definition.run_fn, command.input, what=f"workflow {command.type!r}"
+            )
         except errors.PayloadError as error:
             return Fault("bad_input", str(error))
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
@@ -107,5 +113,11 @@ class Starting:
 def _signal_of(command: cm.StartWorkflow, request_id: str, reply_to: str) -> cm.SignalWorkflow:
     """The signal that comes with a start."""
     return cm.SignalWorkflow(
-        command.workflow_id, "", request_id, reply_to, name=command.signal_name, input=command.signal_input, trace=command.trace
+        command.workflow_id,
+        "",
+        request_id,
+        reply_to,
+        name=command.signal_name,
+        input=command.signal_input,
+        trace=command.trace,
     )

@@ -47,7 +47,9 @@ class TimerQueue:
         return self._heap[0].fires_at if self._heap else None
 
     def due(self, at: int, limit: int | None = None) -> list[Timer]:
-        """Take those that fire at `at` or before, in their order; at most `limit`, by default a page."""
+        """Take those that fire at `at` or before, in their order; at most `limit`, by default a
+        page.
+        """
         taken: list[Timer] = []
         limit = limit or self._page
         while (first := self.next_at()) is not None and first <= at and len(taken) < limit:

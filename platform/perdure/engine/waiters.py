@@ -1,4 +1,5 @@
-"""Clients that wait for an answer which a later batch has. Soft state: after a restart they ask again.
+"""Clients that wait for an answer which a later batch has. Soft state: after a restart they ask
+again.
 
 What a workflow waits for is recorded instead (`core.machines.promise`).
 """
@@ -23,7 +24,9 @@ _Requests = dict[tuple[str, str], "Request"]
 
 
 class Waiters:
-    """Requests that wait, by run id and subject: what the answer is about, as of `core.machines.promise`."""
+    """Requests that wait, by run id and subject: what the answer is about, as of
+    `core.machines.promise`.
+    """
 
     __slots__ = ("_answered", "_by_run")
 
@@ -37,7 +40,9 @@ class Waiters:
         subjects.setdefault(subject, {})[request.reply_to, request.request_id] = request
 
     def answer(self, run_id: str, subject: str) -> Iterable[Request]:
-        """The requests that wait for the answer about a subject, which the open batch has. `settle` forgets them, once it is durable."""
+        """The requests that wait for the answer about a subject, which the open batch has. `settle`
+        forgets them, once it is durable.
+        """
         requests = self._by_run.get(run_id, _NONE).get(subject)
         if requests is None:
             return ()
@@ -45,14 +50,19 @@ class Waiters:
         return requests.values()
 
     def close(self, run: RunState, outbox: BatchOutbox) -> None:
-        """The run has closed: answer how, and let the others ask again. `forget` forgets them, once that is durable."""
+        """The run has closed: answer how, and let the others ask again. `forget` forgets them, once
+        that is durable.
+        """
         answered = self._answered
         for subject, requests in self._by_run.get(run.run_id, _NONE).items():
             if (run.run_id, subject) in answered:
                 continue
             for request in requests.values():
                 outbox.reply(
-                    request, closed_reply(run, request.request_id) if subject == CLOSED else AskAgain(request.request_id)
+                    request,
+                    closed_reply(run, request.request_id)
+                    if subject == CLOSED
+                    else AskAgain(request.request_id),
                 )
 
     def settle(self) -> None:

@@ -1,4 +1,6 @@
-"""Actions: what workflow code wants next. On replay they are matched against the recorded events by kind and number."""
+"""Actions: what workflow code wants next. On replay they are matched against the recorded events by
+kind and number.
+"""
 
 from __future__ import annotations
 
@@ -60,5 +62,12 @@ class EndCancelled(Action, frozen=True):
 
 
 AnyAction = (
-    ScheduleActivity | CancelActivity | StartTimer | CancelTimer | CompleteWorkflow | FailWorkflow | EndCancelled | ProduceRecord
+    ScheduleActivity
+    | CancelActivity
+    | StartTimer
+    | CancelTimer
+    | CompleteWorkflow
+    | FailWorkflow
+    | EndCancelled
+    | ProduceRecord
 )

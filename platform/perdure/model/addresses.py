@@ -1,10 +1,9 @@
 """Addresses: where the answer to a request goes.
 
-A request carries its address as text, `Request.reply_to`, and the writer of a record chooses that text. So
-nothing is assumed about it:
-one that does not parse has nobody to answer. Text that parses may still differ from `str` of what it parses
-to (`udp:07:me`); a record
-of an answer is written under the text as it came.
+A request carries its address as text, `Request.reply_to`, and the writer of a record chooses that
+text. So nothing is assumed about it: one that does not parse has nobody to answer. Text that parses
+may still differ from `str` of what it parses to (`udp:07:me`); a record of an answer is written
+under the text as it came.
 
     local:<name>                                            a subscriber in the engine's process
     udp:<port>:<name>                                       another process of this machine
@@ -28,7 +27,8 @@ from perdure.model.limits import fault_of_id
 ADDRESS_BYTES: Final = 255
 """The longest address of a client; ours are much shorter."""
 LONGEST: Final = 400
-"""Characters of the longest address of any kind: that of a workflow, whose parts have limits of their own."""
+"""Characters of the longest address of any kind: that of a workflow, whose parts have limits of
+their own."""
 WORKFLOW: Final = "workflow:"
 """Prefix of a workflow's address."""
 
@@ -36,7 +36,9 @@ _PORTS: Final = 65_536
 _PARTITIONS: Final = 2**31
 _NUMBERS: Final = 2**63
 _TOPIC_CHARACTERS: Final = 255
-_OF_WORKFLOW: Final = re.compile(r"([a-z][a-z0-9_-]{0,39})/([0-9a-z-]{0,40})/([0-9]{1,19})/(.+)", re.ASCII | re.DOTALL)
+_OF_WORKFLOW: Final = re.compile(
+    r"([a-z][a-z0-9_-]{0,39})/([0-9a-z-]{0,40})/([0-9]{1,19})/(.+)", re.ASCII | re.DOTALL
+)
 
 
 class Local(Struct, frozen=True, gc=False):
@@ -66,7 +68,9 @@ class Process(Struct, frozen=True, gc=False):
 
 
 class Caller(Struct, frozen=True, gc=False):
-    """A caller that tails a partition of `<namespace>.replies`; the key of the record is the address."""
+    """A caller that tails a partition of `<namespace>.replies`; the key of the record is the
+    address.
+    """
 
     partition: int
     name: str
@@ -98,7 +102,8 @@ class Workflow(Struct, frozen=True, gc=False):
     """A workflow: the answer becomes a command for it (`core.registry.ANSWERS`).
 
     Attributes:
-        kind: of the request; says which command its answer becomes. Of a-z, 0-9, `_` and `-`, at most 40.
+        kind: of the request; says which command its answer becomes. Of a-z, 0-9, `_` and `-`, at
+            most 40.
         workflow_id: who asked.
         run_id: its run; empty: the current one.
         number: counts the run's requests of this kind.
@@ -149,7 +154,11 @@ def _dead_letter(rest: str, length: int) -> DeadLetter | None:
     topic, _, place = rest.partition("/")
     partition, _, offset = place.partition("/")
     number, position = _number(partition, _PARTITIONS), _number(offset, _NUMBERS)
-    if number is None or position is None or not (topic and topic.isprintable() and len(topic) <= _TOPIC_CHARACTERS):
+    if (
+        number is None
+        or position is None
+        or not (topic and topic.isprintable() and len(topic) <= _TOPIC_CHARACTERS)
+    ):
         return None
     return DeadLetter(topic, number, position)
 
@@ -160,7 +169,11 @@ def _workflow(rest: str, length: int) -> Workflow | None:
         return None
     kind, run_id, digits, workflow_id = found.groups()
     number = _number(digits, _NUMBERS)
-    return Workflow(kind, workflow_id, run_id, number) if number is not None and not fault_of_id(workflow_id) else None
+    return (
+        Workflow(kind, workflow_id, run_id, number)
+        if number is not None and not fault_of_id(workflow_id)
+        else None
+    )
 
 
 _READERS: Final[dict[str, Callable[[str, int], Address | None]]] = {
@@ -174,7 +187,8 @@ _READERS: Final[dict[str, Callable[[str, int], Address | None]]] = {
 
 def _number(text: str, below: int) -> int | None:
     """A number that is written with ASCII digits; None when it is none, or not below `below`."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):  # `int` itself refuses thousands of digits
+    # `int` itself refuses thousands of digits
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
         return None
     number = int(text)
     return number if number < below else None

@@ -1,7 +1,7 @@
 """Commands: what is asked of a workflow, imperative. A command may be refused.
 
-Everything that happens to a run comes in as one of these, also what the engine tells itself (a timer is due, a step has
-ended): there is no second way into a run.
+Everything that happens to a run comes in as one of these, also what the engine tells itself (a
+timer is due, a step has ended): there is no second way into a run.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class Request(Command, frozen=True):
 
 
 class StartWorkflow(Request, frozen=True, kw_only=True):
-    """`input` is recorded; `attributes` is JSON of an object, or empty; `trace` as in `perdure.tracing`. With a `signal_name` it is signal-with-start: the
-    run that was started, or that was open and is attached to, gets the signal, in the same command.
+    """`input` is recorded; `attributes` is JSON of an object, or empty; `trace` as in
+    `perdure.tracing`. With a `signal_name` it is signal-with-start: the run that was started, or
+    that was open and is attached to, gets the signal, in the same command.
     """
 
     type: str
@@ -115,7 +116,9 @@ class StartActivity(Command, frozen=True, kw_only=True):
 
 
 class DeclineActivity(Command, frozen=True, kw_only=True):
-    """The worker does not know the activity. The attempt is still out: another worker, or the same one with other code, may take it."""
+    """The worker does not know the activity. The attempt is still out: another worker, or the same
+    one with other code, may take it.
+    """
 
     number: int
     token: str
@@ -164,7 +167,9 @@ class BeginWorkflow(Command, frozen=True):
 
 
 class ResumeWorkflow(Command, frozen=True):
-    """The engine has started, perhaps with other code: try again to bring a suspended run back, or see that a running one can be."""
+    """The engine has started, perhaps with other code: try again to bring a suspended run back, or
+    see that a running one can be.
+    """
 
 
 AnyCommand = (

@@ -1,4 +1,6 @@
-"""Dead letters: records that could not be taken, with why and from where. None is lost, none stops a partition."""
+"""Dead letters: records that could not be taken, with why and from where. None is lost, none stops
+a partition.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ class DeadLetter(Struct, array_like=True, frozen=True):
         partition: the same.
         offset: the same.
         timestamp_ms: of the record, milliseconds; -1 when it has none.
-        reason: one word of "undecodable", "unknown_schema", "misrouted", "oversized", "unknown_kind"; more may come.
+        reason: one word of "undecodable", "unknown_schema", "misrouted", "oversized",
+            "unknown_kind"; more may come.
         message: what is wrong, for people.
         found_at: microseconds.
         key: as found.

@@ -30,8 +30,8 @@ def microseconds(duration: Duration) -> int:
     """The duration in microseconds, rounded up; at most 10,000 years, which counts as for ever.
 
     Args:
-        duration: a `timedelta`, or parts of a number and a unit: "500ms", "1m 30s", "30 days". Years and months are refused:
-            they have no fixed length.
+        duration: a `timedelta`, or parts of a number and a unit: "500ms", "1m 30s", "30 days".
+            Years and months are refused: they have no fixed length.
 
     Raises:
         UsageError: not a duration, or negative.
@@ -58,7 +58,8 @@ def _parse(text: str) -> int:
         position = match.end()
     if not position or position != len(text):
         raise UsageError(
-            f'cannot read the duration {text!r}: write a number and a unit, such as "500ms", "30s", "1m 30s", "2h", "30 days"'
+            f'cannot read the duration {text!r}: write a number and a unit, such as "500ms", "30s", "1m '
+            '30s", "2h", "30 days"'
         )
     whole = int(min(total, LONGEST_US))
     return whole if whole == total else whole + 1

@@ -1,7 +1,7 @@
 """Events: the recorded facts of a run, past tense, `event_id` gapless from 1, never edited.
 
-New fields go to the end and have a default; a field is never removed or given another meaning. A record holds all the events
-of one run in one batch, with the hash of the record before.
+New fields go to the end and have a default; a field is never removed or given another meaning. A
+record holds all the events of one run in one batch, with the hash of the record before.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ class Event(Struct, array_like=True, frozen=True, tag=True, tag_field="kind", om
 
 
 class WorkflowStarted(Event, frozen=True):
-    """`python` is the minor version (311, 312 …) the first activation ran on; `seed` feeds the run's random numbers; `trace` is that
-    of the start, as in `perdure.tracing`; `flags` are the engine's rules that the run began under (`perdure.core.flags`).
+    """`python` is the minor version (311, 312 …) the first activation ran on; `seed` feeds the
+    run's random numbers; `trace` is that of the start, as in `perdure.tracing`; `flags` are the
+    engine's rules that the run began under (`perdure.core.flags`).
     """
 
     type: str
@@ -105,7 +106,9 @@ class ActivityStarted(Event, frozen=True):
 
 
 class ActivityDeclined(Event, frozen=True):
-    """A worker has got the task and does not know the activity: it is dispatched again at `retry_at`, to find one that does."""
+    """A worker has got the task and does not know the activity: it is dispatched again at
+    `retry_at`, to find one that does.
+    """
 
     number: int
     attempt: int
@@ -114,8 +117,8 @@ class ActivityDeclined(Event, frozen=True):
 
 
 class ActivityAttemptFailed(Event, frozen=True, gc=True):
-    """Another attempt follows at `retry_at`, under `token`. `same_as`: the attempt that failed in the same way; `failure` has only the type
-    then. 0: none did.
+    """Another attempt follows at `retry_at`, under `token`. `same_as`: the attempt that failed in
+    the same way; `failure` has only the type then. 0: none did.
     """
 
     number: int
@@ -127,8 +130,8 @@ class ActivityAttemptFailed(Event, frozen=True, gc=True):
 
 
 class ActivityRetried(Event, frozen=True):
-    """The interval has passed: attempt `attempt` was dispatched, under the token of the failure before; or the same attempt again,
-    which a worker had declined.
+    """The interval has passed: attempt `attempt` was dispatched, under the token of the failure
+    before; or the same attempt again, which a worker had declined.
     """
 
     number: int
@@ -150,7 +153,9 @@ class ActivityFailed(Event, frozen=True, gc=True):
 
 
 class ActivityCancelRequested(Event, frozen=True):
-    """The code no longer waits for the activity: an attempt that runs is asked to stop, no other follows."""
+    """The code no longer waits for the activity: an attempt that runs is asked to stop, no other
+    follows.
+    """
 
     number: int
 
@@ -190,7 +195,8 @@ class RecordProduced(Event, frozen=True, gc=True):
 
 
 class AnswerPromised(Event, frozen=True):
-    """A workflow waits for an answer, which is sent when there is one: with the events that cause it. Ignored by replay.
+    """A workflow waits for an answer, which is sent when there is one: with the events that cause
+    it. Ignored by replay.
 
     `subject` says what the answer is about; empty: how the run ends.
     """

@@ -10,7 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 FAILURE_BYTES: Final = 8 * 1024
-"""Of one recorded exception with everything in it: message, fields, notes, tracebacks, causes, members of a group."""
+"""Of one recorded exception with everything in it: message, fields, notes, tracebacks, causes,
+members of a group."""
 BRIEF_BYTES: Final = 1024
 """The same, of the attempts of an activity after the tenth, each of which fails in another way."""
 
@@ -79,9 +80,9 @@ def size_of(failure: FailureInfo) -> int:
 def bounded(failure: FailureInfo, limit: int = FAILURE_BYTES) -> FailureInfo:
     """The failure, cut where it is larger than the limit.
 
-    Half of the room is for the exception itself and half for its cause and members, unless one half needs less. Of an exception, the
-    type, its bases and the beginning of the message come first; fields are kept whole or not at all; a traceback keeps its end, where the
-    exception was raised.
+    Half of the room is for the exception itself and half for its cause and members, unless one half
+    needs less. Of an exception, the type, its bases and the beginning of the message come first;
+    fields are kept whole or not at all; a traceback keeps its end, where the exception was raised.
 
     Args:
         failure: any.
@@ -112,7 +113,8 @@ def described(failure: FailureInfo) -> str:
 
 
 def explained(failure: FailureInfo) -> Iterator[str]:
-    """Lines for people: what was raised and where, notes, members of a group, the traceback, then the same of what it was raised from.
+    """Lines for people: what was raised and where, notes, members of a group, the traceback, then
+    the same of what it was raised from.
 
     Args:
         failure: any.
@@ -220,7 +222,12 @@ def _those_that_fit(texts: tuple[str, ...], limit: int) -> tuple[str, ...]:
 
 def _own_size(failure: FailureInfo) -> int:
     texts = (failure.type, failure.message, failure.traceback)
-    return _OWN_BYTES + _TEXT_BYTES + len(failure.fields) + sum(map(_size_of_texts, (texts, failure.bases, failure.notes)))
+    return (
+        _OWN_BYTES
+        + _TEXT_BYTES
+        + len(failure.fields)
+        + sum(map(_size_of_texts, (texts, failure.bases, failure.notes)))
+    )
 
 
 def _size_of_texts(texts: tuple[str, ...]) -> int:

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _BOUND: Final = "__perdure_bound__"
-"""The attribute of a copy that `specialised` made: the function, the class it was made for, and the one that it is written in."""
-_copies: Final[WeakKeyDictionary[type[Any], dict[Callable[..., Any], Callable[..., Any]]]] = WeakKeyDictionary()
+"""The attribute of a copy that `specialised` made: the function, the class it was made for, and the
+one that it is written in."""
+_copies: Final[WeakKeyDictionary[type[Any], dict[Callable[..., Any], Callable[..., Any]]]] = (
+    WeakKeyDictionary()
+)
 
 
 def specialised(fn: Callable[..., Any], cls: type[Any], home: type[Any] | None) -> Callable[..., Any]:
@@ -35,7 +38,12 @@ def specialised(fn: Callable[..., Any], cls: type[Any], home: type[Any] | None) 
     Returns:
         The function itself where its annotations mean the same in both.
     """
-    if home is None or home is cls or not getattr(home, "__parameters__", ()) or not isinstance(fn, FunctionType):
+    if (
+        home is None
+        or home is cls
+        or not getattr(home, "__parameters__", ())
+        or not isinstance(fn, FunctionType)
+    ):
         return fn
     copies = _copies.setdefault(cls, {})
     copy = copies.get(fn)
@@ -85,7 +93,9 @@ def class_hints(kind: Any) -> dict[str, Any]:
     if not any(getattr(hint, "__parameters__", ()) or isinstance(hint, TypeVar) for hint in hints.values()):
         return hints
     meanings = _meanings_in(kind)
-    return {name: _substituted(hint, meanings.get(_owner_of(name, origin), {})) for name, hint in hints.items()}
+    return {
+        name: _substituted(hint, meanings.get(_owner_of(name, origin), {})) for name, hint in hints.items()
+    }
 
 
 def _owner_of(name: str, origin: Any) -> Any:
@@ -117,14 +127,18 @@ def _follow(cls: Any, arguments: tuple[Any, ...], found: dict[type[Any], dict[An
         if origin is None and base is not object and isinstance(base, type):
             _follow(base, (), found)
         elif isinstance(origin, type) and origin not in _NOT_BASES:
-            _follow(origin, tuple(_substituted(_named(each, cls), own) for each in typing.get_args(base)), found)
+            _follow(
+                origin, tuple(_substituted(_named(each, cls), own) for each in typing.get_args(base)), found
+            )
 
 
 _NOT_BASES: Final = cast("tuple[Any, ...]", (Generic, Protocol))
 
 
 def _substituted(hint: Any, meanings: Mapping[Any, Any]) -> Any:
-    """An annotation with what its type variables stand for; those of unknown meaning get their default, their bound, or Any."""
+    """An annotation with what its type variables stand for; those of unknown meaning get their
+    default, their bound, or Any.
+    """
     if isinstance(hint, TypeVar):
         return meanings[hint] if hint in meanings else _unbound(hint)
     parameters = getattr(hint, "__parameters__", ())
@@ -162,7 +176,8 @@ def _named(annotation: Any, where: Any) -> Any:
     """An annotation whose names are resolved.
 
     Args:
-        annotation: an argument of a base class, or the bound of a type variable; the names in it may be text.
+        annotation: an argument of a base class, or the bound of a type variable; the names in it
+            may be text.
         where: the class or the variable in whose module they are.
     """
     if annotation is None:

@@ -21,7 +21,9 @@ AvroSchema = tuple[str, int | None]
 class Payloads(Protocol):
     """Values to payloads and back."""
 
-    def encode_arguments(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, what: str) -> bytes:
+    def encode_arguments(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, what: str
+    ) -> bytes:
         """Bind the arguments to the signature of `fn` (without its `self`) and encode them.
 
         Args:
@@ -36,7 +38,9 @@ class Payloads(Protocol):
         """
         ...
 
-    def decode_arguments(self, fn: Callable[..., Any], payload: bytes, *, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def decode_arguments(
+        self, fn: Callable[..., Any], payload: bytes, *, what: str
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments by the annotations of `fn`.
 
         Raises:
@@ -66,8 +70,11 @@ class Payloads(Protocol):
         """
         ...
 
-    def encode_record(self, value: object, avro: AvroSchema | None, *, what: str) -> tuple[bytes | None, bytes]:
-        """The bytes of a record for others, which no codec of the user's has touched, and their content type.
+    def encode_record(
+        self, value: object, avro: AvroSchema | None, *, what: str
+    ) -> tuple[bytes | None, bytes]:
+        """The bytes of a record for others, which no codec of the user's has touched, and their
+        content type.
 
         Args:
             value: anything with a JSON form; bytes as they are; None: a tombstone.

@@ -17,13 +17,24 @@ class Reply(Struct, array_like=True, frozen=True, tag=True, tag_field="kind", om
 
 
 class Accepted(Reply, frozen=True):
-    """Done, and durable. `is_new` is false when the same request had been done before, or a start attached to an open run."""
+    """Done, and durable. `is_new` is false when the same request had been done before, or a start
+    attached to an open run.
+    """
 
     run_id: str
     is_new: bool = True
 
 
-Refusal = Literal["already_started", "not_found", "closed", "unknown_type", "unknown_name", "bad_input", "limit", "suspended"]
+Refusal = Literal[
+    "already_started",
+    "not_found",
+    "closed",
+    "unknown_type",
+    "unknown_name",
+    "bad_input",
+    "limit",
+    "suspended",
+]
 
 
 class Refused(Reply, frozen=True):

@@ -55,14 +55,18 @@ class WorkflowRuntime:
 
     @property
     def is_read_only(self) -> bool:
-        """True while a query, a view, a validator or a condition is evaluated: nothing may be scheduled."""
+        """True while a query, a view, a validator or a condition is evaluated: nothing may be
+        scheduled.
+        """
         raise NotImplementedError
 
     records: int
     """Number of records the run has produced."""
 
     def suspend_for(self, error: BaseException) -> None:
-        """Suspend the run when this activation ends, whatever the code makes of the error that is raised to it."""
+        """Suspend the run when this activation ends, whatever the code makes of the error that is
+        raised to it.
+        """
         raise NotImplementedError
 
     def misuse(self, error: UsageError) -> UsageError:
@@ -70,7 +74,11 @@ class WorkflowRuntime:
         return type(error)(f"{calling_place()}: {error}")
 
     def schedule_activity(
-        self, activity: ActivitySpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
+        self,
+        activity: ActivitySpec,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: ActivityOptions,
     ) -> Awaitable[Any]:
         """Schedule it now; the future of its result.
 
@@ -80,10 +88,19 @@ class WorkflowRuntime:
         raise NotImplementedError
 
     def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Awaitable[Any]:
-        """A coroutine of what the condition returned once truthy; of its last falsy value when `timeout_us` has passed."""
+        """A coroutine of what the condition returned once truthy; of its last falsy value when
+        `timeout_us` has passed.
+        """
         raise NotImplementedError
 
-    def produce(self, topic: str, key: bytes | None, value: object, headers: list[RecordHeader], avro: AvroSchema | None) -> None:
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: object,
+        headers: list[RecordHeader],
+        avro: AvroSchema | None,
+    ) -> None:
         """Write a record to one of your topics, in the transaction that records it.
 
         Args:
@@ -127,7 +144,11 @@ def misuse(message: str) -> UsageError:
         message: what is wrong and what to do; your line is put before it.
     """
     runtime = current()
-    return UsageError(f"{calling_place()}: {message}") if runtime is None else runtime.misuse(UsageError(message))
+    return (
+        UsageError(f"{calling_place()}: {message}")
+        if runtime is None
+        else runtime.misuse(UsageError(message))
+    )
 
 
 def current() -> WorkflowRuntime | None:

@@ -60,16 +60,22 @@ def positional_counts(signature: inspect.Signature) -> tuple[int, int]:
 
 
 def remember_local_names(fn: Callable[..., Any]) -> None:
-    """Called by decorators: keeps what the annotations of a function that is written in a function mean.
+    """Called by decorators: keeps what the annotations of a function that is written in a function
+    mean.
 
-    Annotations are text that is resolved late, when the names of an enclosing function (a test, mostly) are out of reach.
+    Annotations are text that is resolved late, when the names of an enclosing function (a test,
+    mostly) are out of reach.
     """
     if not isinstance(fn, FunctionType) or "<locals>" not in fn.__qualname__:
         return
-    wanted = {name for text in fn.__annotations__.values() if isinstance(text, str) for name in _NAME.findall(text)}
+    wanted = {
+        name for text in fn.__annotations__.values() if isinstance(text, str) for name in _NAME.findall(text)
+    }
     found: dict[str, Any] = {}
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  the documented way that needs no import
-    while frame is not None and (is_ours(frame.f_globals.get("__name__", "")) or frame.f_globals is fn.__globals__):
+    while frame is not None and (
+        is_ours(frame.f_globals.get("__name__", "")) or frame.f_globals is fn.__globals__
+    ):
         if frame.f_globals is fn.__globals__ and frame.f_locals is not frame.f_globals:
             found = {name: frame.f_locals[name] for name in wanted if name in frame.f_locals} | found
         frame = frame.f_back
@@ -96,7 +102,8 @@ def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
         name = getattr(fn, "__qualname__", repr(fn)).rpartition("<locals>.")[2]
         if isinstance(error, NameError | AttributeError):
             raise UsageError(
-                f"{place_of(fn)}: an annotation of {name} cannot be resolved: {error}. Values are encoded by annotation: "
+                f"{place_of(fn)}: an annotation of {name} cannot be resolved: {error}. Values are encoded "
+                "by annotation: "
                 "import it outside `if TYPE_CHECKING:`, or define it at the top level of the module."
             ) from None
         raise UsageError(f"{place_of(fn)}: an annotation of {name} is not a type: {error}") from None

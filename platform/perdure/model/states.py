@@ -66,7 +66,8 @@ class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
         result: payload, once completed.
         failure: once failed.
         reason: why it is suspended, was cancelled or terminated; or why the view could not be kept.
-        waits: what it waits for: activities by number, then timers by their time; the first `WAITS_TOLD` of them.
+        waits: what it waits for: activities by number, then timers by their time; the first
+            `WAITS_TOLD` of them.
         input_partition: where the last command that it reflects came from; -1: nowhere.
         input_offset: the same.
     """

@@ -1,7 +1,8 @@
-"""What is wrong with a command, whatever code is deployed: the one place that checks commands against the limits.
+"""What is wrong with a command, whatever code is deployed: the one place that checks commands
+against the limits.
 
-A client checks before it sends, the HTTP API before it asks, and the engine what comes from anywhere: a record of a command may be
-written by other programs.
+A client checks before it sends, the HTTP API before it asks, and the engine what comes from
+anywhere: a record of a command may be written by other programs.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def require_valid(command: cm.Request) -> None:
 
 
 def _of_start(command: cm.StartWorkflow) -> Fault | None:
-    if text := fault_of_id(command.workflow_id) or (command.request_id and fault_of_id(command.request_id, "request id")):
+    if text := fault_of_id(command.workflow_id) or (
+        command.request_id and fault_of_id(command.request_id, "request id")
+    ):
         return Fault("bad_input", text)
     if (size := len(command.attributes)) > ATTRIBUTES_BYTES:
         return Fault("limit", f"the attributes are {size} bytes long, the limit is {ATTRIBUTES_BYTES}")
@@ -73,9 +76,12 @@ def _of_query(command: cm.QueryWorkflow) -> Fault | None:
 
 
 def _of_wait(command: cm.AwaitWorkflow) -> Fault | None:
-    if len(command.request_id) <= ID_BYTES:  # the answer is part of another command's batch, and might not fit into it
+    # the answer is part of another command's batch, and might not fit into it
+    if len(command.request_id) <= ID_BYTES:
         return None
-    return Fault("limit", f"the request id is {len(command.request_id)} characters long, the limit is {ID_BYTES}")
+    return Fault(
+        "limit", f"the request id is {len(command.request_id)} characters long, the limit is {ID_BYTES}"
+    )
 
 
 def _of_end(command: cm.CancelWorkflow | cm.TerminateWorkflow) -> Fault | None:

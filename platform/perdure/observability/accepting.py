@@ -43,14 +43,17 @@ LINGER_BYTES: Final = 256 * 1024
 """So much of it at most."""
 SWEEP_S: Final = 0.5
 RESERVED: Final = 128
-"""Descriptors that connections leave to the rest of the process: logs, databases, brokers, the port of health."""
+"""Descriptors that connections leave to the rest of the process: logs, databases, brokers, the port
+of health."""
 FEWEST: Final = 16
 _BATCH: Final = 64
 """Connections that are accepted before others have their turn on the loop."""
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 1.0
 _NOTICE_S: Final = 60.0
-_FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,8 @@ class Acceptor:
         self._make: Callable[[str], Connection] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open: dict[Connection, None] = {}
-        self._waiting: dict[Connection, None] = {}  # without a request under way, the one that is so for the longest time first
+        # without a request under way, the one that is so for the longest time first
+        self._waiting: dict[Connection, None] = {}
         self._peers: dict[str, _Peer] = {}
         self._making: set[asyncio.Task[None]] = set()
         self._pause_s = _FIRST_PAUSE_S
@@ -162,7 +166,8 @@ class Acceptor:
         """Accept from here on, on the running loop.
 
         Args:
-            make: a connection, given its address; calls `waits` and `works` as its requests come and go, and `closed`.
+            make: a connection, given its address; calls `waits` and `works` as its requests come
+                and go, and `closed`.
         """
         self._make = make
         self._loop = asyncio.get_running_loop()
@@ -188,7 +193,9 @@ class Acceptor:
             self._peers[connection.address].waiting[connection] = None
 
     def works(self, connection: Connection) -> None:
-        """It has one: it may not. The values of `_open` and `_waiting` are None; `self` stands for "was not there"."""
+        """It has one: it may not. The values of `_open` and `_waiting` are None; `self` stands for
+        "was not there".
+        """
         if self._waiting.pop(connection, self) is None:
             del self._peers[connection.address].waiting[connection]
 
@@ -316,7 +323,9 @@ def free_descriptors() -> int:
 
 
 def raise_descriptor_limit() -> None:
-    """Use all descriptors that this process may have: the limit that it is started with is for programs that use `select`."""
+    """Use all descriptors that this process may have: the limit that it is started with is for
+    programs that use `select`.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else max(soft, 2 * CONNECTIONS)
     if wanted > soft:

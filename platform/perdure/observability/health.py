@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from perdure.worker.worker import Worker
 
 HANGS_S: Final = 60.0
-"""A batch that has been handled for so long will not end. Code that blocks is interrupted after two seconds a run."""
+"""A batch that has been handled for so long will not end. Code that blocks is interrupted after two
+seconds a run."""
 PROJECTOR_HANGS_S: Final = 180.0
-"""A transaction with PostgreSQL is given up long before: no connection, or none that answers, for 30 s."""
+"""A transaction with PostgreSQL is given up long before: no connection, or none that answers, for
+30 s."""
 STARVES_S: Final = 60.0
 """Tasks wait and none has begun for so long: the worker is stuck, or far too small."""
 COMMIT_S: Final = 1.0
@@ -65,7 +67,9 @@ def _because(pulse: threads.Pulse) -> str:
 
 def _of_main_loop(observed: Observed) -> Health:
     if observed.projector is not None and 0 < observed.projector.pulse < monotonic() - PROJECTOR_HANGS_S:
-        return Health((f"the projector's loop hangs: no iteration for {monotonic() - observed.projector.pulse:.0f} s",))
+        return Health(
+            (f"the projector's loop hangs: no iteration for {monotonic() - observed.projector.pulse:.0f} s",)
+        )
     if observed.engine is None:
         return Health()
     pulse = observed.engine.pulse
@@ -97,7 +101,10 @@ def _of_worker(worker: Worker) -> list[str]:
         return []
     waiting, running = worker.waiting, worker.running
     return [
-        f"{waiting} tasks are waiting and none has started for {waits_s:.0f} s: {running} running attempts occupy all slots or threads"
+        (
+            f"{waiting} tasks are waiting and none has started for {waits_s:.0f} s: {running} running attempts "
+            "occupy all slots or threads"
+        )
     ]
 
 
@@ -124,7 +131,8 @@ def _of_kafka(status: Status, *, has_engine: bool) -> list[str]:
     trouble = f" ({status.trouble})" if status.trouble else ""
     if joining := status.joining.copy():
         reasons.append(
-            f"waiting for the broker: the workers of {', '.join(sorted(joining))} have not admitted this one yet{trouble}"
+            f"waiting for the broker: the workers of {', '.join(sorted(joining))} have not admitted this "
+            f"one yet{trouble}"
         )
     if has_engine and not (reasons or status.owned):
         reasons.append(f"no partition is assigned to this engine{trouble}")

@@ -5,9 +5,8 @@ A line says which run and which attempt it is about: both are known from the con
 written in.
 
 No line shows the value of a local variable or of an argument, whichever code raised or logged it:
-request handlers hold
-credentials, activities hold what customers gave. A traceback names files, lines and functions, and the
-exception's message.
+request handlers hold credentials, activities hold what customers gave. A traceback names files,
+lines and functions, and the exception's message.
 """
 
 from __future__ import annotations
@@ -43,7 +42,8 @@ writes_json = False
 
 
 def configure(*, is_json: bool, level: int = logging.INFO) -> None:
-    """The whole process logs to standard error from here, uncaught exceptions of all threads and loops included.
+    """The whole process logs to standard error from here, uncaught exceptions of all threads and
+    loops included.
 
     Args:
         is_json: one JSON object a line; else a line for people.
@@ -68,12 +68,17 @@ def configure(*, is_json: bool, level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
         ]
         if is_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     handler = _Handler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown]
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown],
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -110,12 +115,16 @@ class _Handler(logging.StreamHandler[Any]):
     """Writes lines; one that cannot be written is reported in the same format."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """The standard library would print the record's arguments, whatever they are, past the format."""
+        """The standard library would print the record's arguments, whatever they are, past the
+        format.
+        """
         error = sys.exc_info()[1]
         if isinstance(error, OSError | RecursionError):
             return  # nobody reads standard error any more, or there is no stack left to say so with
         message = f"a line of {record.pathname}:{record.lineno} could not be written: {type(error).__name__}"
-        told = logging.LogRecord(record.name, logging.ERROR, record.pathname, record.lineno, message, (), None)
+        told = logging.LogRecord(
+            record.name, logging.ERROR, record.pathname, record.lineno, message, (), None
+        )
         try:
             self.stream.write(self.format(told) + self.terminator)
             self.flush()
@@ -178,7 +187,9 @@ def _catch_the_uncaught() -> None:
         where = getattr(caught.object, "__qualname__", type(caught.object).__qualname__)
         error = caught.exc_value or caught.exc_type()
         logger.error(
-            "exception that cannot be raised", exc_info=(caught.exc_type, error, caught.exc_traceback), extra={"where": where}
+            "exception that cannot be raised",
+            exc_info=(caught.exc_type, error, caught.exc_traceback),
+            extra={"where": where},
         )
 
     sys.excepthook = of_main

@@ -1,4 +1,6 @@
-"""Metrics for Prometheus, made from the counters when they are asked for. docs/howto/observe.md explains each."""
+"""Metrics for Prometheus, made from the counters when they are asked for. docs/howto/observe.md
+explains each.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from perdure.observability.observed import Medium, Observed
 
 SHARE: Final = 100
-"""Share of the time that counting workflows may take (one hundredth); between counts, the last result is
-served.
+"""Share of the time that counting workflows may take (one hundredth); between counts, the last
+result is served.
 """
 
 KAFKA: Final = (
@@ -85,11 +87,19 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All of them, as they are now."""
         observed = self._observed
-        yield _gauge("perdure_live", "Whether the process's loop is making progress.", is_live(observed).is_well)
+        yield _gauge(
+            "perdure_live", "Whether the process's loop is making progress.", is_live(observed).is_well
+        )
         yield _gauge("perdure_ready", "Whether the process is ready for work.", is_ready(observed).is_well)
-        yield _gauge("perdure_dead_threads", "Threads and tasks of this process that died.", len(threads.dead()))
+        yield _gauge(
+            "perdure_dead_threads", "Threads and tasks of this process that died.", len(threads.dead())
+        )
         help_ = "Seconds since the last iteration of the slowest asyncio loop."
-        yield _gauge("perdure_loop_blocked_seconds", help_, max((each.silent_s for each in threads.pulses()), default=0.0))
+        yield _gauge(
+            "perdure_loop_blocked_seconds",
+            help_,
+            max((each.silent_s for each in threads.pulses()), default=0.0),
+        )
         if observed.engine is not None:
             yield from _of_engine(observed.engine)
         yield from self._of_attempts()
@@ -124,7 +134,9 @@ class Metrics(Collector):
             help_ = "Tasks in this process waiting for a slot or a thread."
             yield _gauge("perdure_tasks_waiting", help_, observed.worker.waiting)
             help_ = "Waiting time of the oldest waiting task in this process."
-            yield _gauge("perdure_worker_oldest_waiting_task_seconds", help_, observed.worker.oldest_waiting_s)
+            yield _gauge(
+                "perdure_worker_oldest_waiting_task_seconds", help_, observed.worker.oldest_waiting_s
+            )
 
     def _of_medium(self, medium: Medium) -> Iterator[Metric]:
         try:
@@ -138,7 +150,9 @@ class Metrics(Collector):
         for (type_, status), count in sorted(self._workflows.items()):
             family.add_metric((type_, status), count)
         yield family
-        yield _gauge("perdure_dead_letters_open", "Open dead letters: neither retried nor dropped yet.", letters)
+        yield _gauge(
+            "perdure_dead_letters_open", "Open dead letters: neither retried nor dropped yet.", letters
+        )
 
     def _count(self, medium: Medium) -> None:
         begun = monotonic()
@@ -156,14 +170,31 @@ def _of_engine(engine: Engine) -> Iterator[Metric]:
     batches.add_metric(("aborted",), counts.aborted)
     yield batches
     yield _buckets("perdure_batch_commands", "Commands per committed batch.", counts.batch_commands)
-    yield _buckets("perdure_batch_seconds", "Time from a batch's first command to the end of its commit.", counts.batch_us, 1e6)
+    yield _buckets(
+        "perdure_batch_seconds",
+        "Time from a batch's first command to the end of its commit.",
+        counts.batch_us,
+        1e6,
+    )
     yield _buckets("perdure_transaction_seconds", "Time to commit a batch.", counts.transaction_us, 1e6)
-    yield _buckets("perdure_timer_lateness_seconds", "Delay of timers: time fired minus time due.", counts.lateness_us, 1e6)
+    yield _buckets(
+        "perdure_timer_lateness_seconds",
+        "Delay of timers: time fired minus time due.",
+        counts.lateness_us,
+        1e6,
+    )
     yield _kinds("perdure_commands", "Commands handled.", counts.commands)
     yield _kinds("perdure_events", "Events recorded.", counts.events)
     yield _counter("perdure_tasks_dispatched", "Attempts dispatched.", counts.tasks)
-    yield _counter("perdure_poisoned_commands", "Commands that failed their batch and became dead letters.", counts.poisoned)
-    help_ = "Commands that became dead letters, by reason: poisoned, refused while nobody waited for the answer, or unanswerable."
+    yield _counter(
+        "perdure_poisoned_commands",
+        "Commands that failed their batch and became dead letters.",
+        counts.poisoned,
+    )
+    help_ = (
+        "Commands that became dead letters, by reason: poisoned, refused while nobody waited for the "
+        "answer, or unanswerable."
+    )
     letters = CounterMetricFamily("perdure_commands_dead_lettered", help_, labels=("reason",))
     for reason in ("poisoned", "refused", "unanswerable"):
         letters.add_metric((reason,), counts.letters[reason])
@@ -172,7 +203,11 @@ def _of_engine(engine: Engine) -> Iterator[Metric]:
     yield _gauge("perdure_clock_ahead_seconds", help_, engine.clock_ahead_us / 1e6)
     yield _counter("perdure_replays", "Runs restored by replaying their history.", engine.runs.replays)
     yield _gauge("perdure_cached_runs", "Runs in memory.", len(engine.runs))
-    yield _gauge("perdure_leased_attempts", "Attempts running for over two seconds, tracked by heartbeats.", engine.leased)
+    yield _gauge(
+        "perdure_leased_attempts",
+        "Attempts running for over two seconds, tracked by heartbeats.",
+        engine.leased,
+    )
 
 
 def _of_kafka(status: Status) -> Iterator[Metric]:
@@ -188,7 +223,9 @@ def _of_projector(progress: Progress) -> Iterator[Metric]:
     for name, help_ in PROJECTOR:
         yield _counter(f"perdure_projector_{name}", help_, getattr(progress.counts, name))
     lag = GaugeMetricFamily(
-        "perdure_projector_lag_records", "Records of a partition not yet in the tables.", labels=("topic", "partition")
+        "perdure_projector_lag_records",
+        "Records of a partition not yet in the tables.",
+        labels=("topic", "partition"),
     )
     for (topic, partition), records in sorted(progress.lag.copy().items()):
         lag.add_metric((topic, str(partition)), records)
@@ -199,7 +236,9 @@ def _of_ingest(ingest: Ingest) -> Iterator[Metric]:
     for name, help_ in INGEST:
         yield _counter(f"perdure_ingest_{name}", help_, getattr(ingest.counts, name))
     lag = GaugeMetricFamily(
-        "perdure_ingest_lag_records", "Records of a partition not yet processed by triggers.", labels=("topic", "partition")
+        "perdure_ingest_lag_records",
+        "Records of a partition not yet processed by triggers.",
+        labels=("topic", "partition"),
     )
     for (topic, partition), records in sorted(ingest.lag.copy().items()):
         lag.add_metric((topic, str(partition)), records)
@@ -233,7 +272,10 @@ def _buckets(name: str, help_: str, buckets: Buckets, divisor: float = 1.0) -> M
     counts = buckets.counts.copy()
     bounds = [*(str(float(bound / divisor)) for bound in buckets.bounds), "+Inf"]
     return HistogramMetricFamily(
-        name, help_, buckets=list(zip(bounds, _running(counts), strict=True)), sum_value=buckets.total / divisor
+        name,
+        help_,
+        buckets=list(zip(bounds, _running(counts), strict=True)),
+        sum_value=buckets.total / divisor,
     )
 
 

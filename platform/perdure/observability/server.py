@@ -1,6 +1,7 @@
 """`/metrics`, `/health/live` and `/health/ready`, on a port of their own.
 
-Its connections have limits of their own, and its loop and thread too: whatever other ports of the process are doing, health answers.
+Its connections have limits of their own, and its loop and thread too: whatever other ports of the
+process are doing, health answers.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ class ObservabilityServer:
             ) from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._acceptor = Acceptor(
-            self._socket, ConnectionLimits(connections=CONNECTIONS, per_address=0, header_bytes=HEAD_BYTES, header_s=REQUEST_S)
+            self._socket,
+            ConnectionLimits(
+                connections=CONNECTIONS, per_address=0, header_bytes=HEAD_BYTES, header_s=REQUEST_S
+            ),
         )
         self._loop = asyncio.new_event_loop()
         self._pool = ThreadPoolExecutor(_THREADS, "perdure-metrics")
@@ -138,7 +142,9 @@ def _of_health(health: Health) -> _Answer:
 class _Connection(Connection):
     """GET and HEAD, one after the other; nothing else that HTTP has."""
 
-    def __init__(self, server: ObservabilityServer, acceptor: Acceptor, address: str, open_: set[_Connection]) -> None:
+    def __init__(
+        self, server: ObservabilityServer, acceptor: Acceptor, address: str, open_: set[_Connection]
+    ) -> None:
         self.address = address
         self._server = server
         self._acceptor = acceptor
@@ -199,10 +205,15 @@ class _Connection(Connection):
         if parts[0] not in {"GET", "HEAD"}:
             self._end(HTTPStatus.METHOD_NOT_ALLOWED)
             return
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        headers = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines[1:])
+        }
         self._acceptor.works(self)
         self._deadline = float("inf")
-        self._task = asyncio.get_running_loop().create_task(self._answer(parts[0], parts[1], parts[2], headers))
+        self._task = asyncio.get_running_loop().create_task(
+            self._answer(parts[0], parts[1], parts[2], headers)
+        )
 
     async def _answer(self, method: str, target: str, version: str, headers: dict[str, str]) -> None:
         try:
@@ -220,14 +231,19 @@ class _Connection(Connection):
             self._next()
 
     def _end(self, status: HTTPStatus) -> None:
-        self._write(_Answer(status, "text/plain; charset=utf-8", status.phrase.encode() + b"\n"), is_last=True)
+        self._write(
+            _Answer(status, "text/plain; charset=utf-8", status.phrase.encode() + b"\n"), is_last=True
+        )
 
     def _write(self, answer: _Answer, *, is_last: bool, has_body: bool = True) -> None:
         if self._transport.is_closing():
             return
         head = (
-            f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\nContent-Type: {answer.content_type}\r\n"
-            f"Content-Length: {len(answer.body)}\r\nCache-Control: no-store\r\n" + ("Connection: close\r\n" * is_last) + "\r\n"
+            f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\nContent-Type: "
+            f"{answer.content_type}\r\n"
+            f"Content-Length: {len(answer.body)}\r\nCache-Control: no-store\r\n"
+            + ("Connection: close\r\n" * is_last)
+            + "\r\n"
         )
         self._transport.write(head.encode() + (answer.body if has_body else b""))
         if is_last:

@@ -39,7 +39,8 @@ def install(provider: TracerProvider | None = None) -> None:
 
 
 def export(service: str) -> None:
-    """Trace, and send spans by OTLP over HTTP, as OpenTelemetry's own variables say (OTEL_EXPORTER_OTLP_ENDPOINT, …).
+    """Trace, and send spans by OTLP over HTTP, as OpenTelemetry's own variables say
+    (OTEL_EXPORTER_OTLP_ENDPOINT, …).
 
     Args:
         service: the name of the process, unless OTEL_SERVICE_NAME has one.
@@ -91,7 +92,11 @@ class _Tracer:
 
         self._tracer = tracer
         self._propagator = TraceContextTextMapPropagator()
-        self._kinds = {"client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL, "consumer": SpanKind.CONSUMER}
+        self._kinds = {
+            "client": SpanKind.CLIENT,
+            "internal": SpanKind.INTERNAL,
+            "consumer": SpanKind.CONSUMER,
+        }
 
     @contextmanager
     def span(

@@ -1,7 +1,8 @@
-"""The audit trail: what people and programs did to workflows through the HTTP API, kept as long as the platform's own records.
+"""The audit trail: what people and programs did to workflows through the HTTP API, kept as long as
+the platform's own records.
 
-It is stored beside the platform's records: in a table of the SQLite file (`adapters/sqlite/audit.py`), or in the topic
-`<namespace>.audit` (`adapters/kafka/admin/audit.py`).
+It is stored beside the platform's records: in a table of the SQLite file
+(`adapters/sqlite/audit.py`), or in the topic `<namespace>.audit` (`adapters/kafka/admin/audit.py`).
 """
 
 from __future__ import annotations
@@ -89,5 +90,12 @@ def read_entry(record: Any) -> AuditEntry:
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         detail = f"this entry cannot be read: {error}"
         return AuditEntry(
-            at=0, who="", role="", action="unreadable", target="", outcome="unreadable", status=0, detail=detail[:1_000]
+            at=0,
+            who="",
+            role="",
+            action="unreadable",
+            target="",
+            outcome="unreadable",
+            status=0,
+            detail=detail[:1_000],
         )

@@ -1,6 +1,7 @@
 """Dead letters, for operators: which records could not be taken, and what becomes of them.
 
-`perdure dead-letters` is thin over this. The adapters are `adapters/sqlite/dead_letters.py` and `adapters/kafka/admin/dead_letters.py`.
+`perdure dead-letters` is thin over this. The adapters are `adapters/sqlite/dead_letters.py` and
+`adapters/kafka/admin/dead_letters.py`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class LetterPage:
 
 
 class DeadLetters(Protocol):
-    """Those of one platform. Each can be read, whatever is wrong with it. Reading keeps no writer waiting."""
+    """Those of one platform. Each can be read, whatever is wrong with it. Reading keeps no writer
+    waiting.
+    """
 
     def page(self, limit: int = 100, after: str = "") -> LetterPage:
         """Those that are neither retried nor dropped, oldest first, as previews.
@@ -93,7 +96,9 @@ class DeadLetters(Protocol):
 
 
 def pages(letters: DeadLetters, limit: int = 100) -> Iterator[list[OpenLetter]]:
-    """All that are open, page by page; those of a page may be retried or dropped before the next one is read."""
+    """All that are open, page by page; those of a page may be retried or dropped before the next
+    one is read.
+    """
     after, is_last = "", False
     while not is_last:
         page = letters.page(limit, after)

@@ -1,5 +1,5 @@
-"""The port of the projector (`adapters.postgres.projector`) to its source: states and events, in order,
-each partition from a given position.
+"""The port of the projector (`adapters.postgres.projector`) to its source: states and events, in
+order, each partition from a given position.
 """
 
 from __future__ import annotations

@@ -11,13 +11,20 @@ from typing import Any
 running_loop: Callable[[], Any] = _get_running_loop
 """The loop of this thread, or None; `asyncio.get_running_loop` without the exception."""
 
-_swap_current_task: Any = getattr(_tasks, "_swap_current_task", None)  # from 3.12; 3.14 keeps the current task by thread
+# from 3.12; 3.14 keeps the current task by thread
+_swap_current_task: Any = getattr(_tasks, "_swap_current_task", None)
 
 
 def enter(loop: Any) -> tuple[Any, Any, bool]:
-    """Make it the running loop. No garbage collection inside: no `__del__` or weakref callback runs at a random place."""
+    """Make it the running loop. No garbage collection inside: no `__del__` or weakref callback runs
+    at a random place.
+    """
     previous = running_loop()
-    current = _swap_current_task(previous, None) if _swap_current_task is not None and previous is not None else None
+    current = (
+        _swap_current_task(previous, None)
+        if _swap_current_task is not None and previous is not None
+        else None
+    )
     collects = gc.isenabled()
     gc.disable()
     _set_running_loop(loop)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class NonDeterministic(BaseException):
-    """Workflow code did what a replay could not repeat; its run is suspended until the code is changed."""
+    """Workflow code did what a replay could not repeat; its run is suspended until the code is
+    changed.
+    """
 
 
 ENTRY_POINTS: Final[set[CodeType]] = set()
@@ -102,7 +104,9 @@ def waiting_place(loop: RefusingLoop) -> str:
 
 def direct_author(frame: FrameType | None, passing: frozenset[str] = frozenset()) -> FrameType | None:
     """The frame if it is workflow code, not an import; frames of the modules `passing` are skipped."""
-    while frame is not None and (frame.f_code.co_filename == GENERATED or frame.f_globals.get("__name__") in passing):
+    while frame is not None and (
+        frame.f_code.co_filename == GENERATED or frame.f_globals.get("__name__") in passing
+    ):
         frame = frame.f_back
     return frame if frame is not None and is_author(frame) and not is_importing(frame) else None
 
@@ -141,7 +145,9 @@ def is_of_author(file: str) -> None:
 
 
 def position(frame: FrameType) -> str:
-    """File and line; of who called it, where the frame's own code was generated (the `__init__` of a dataclass)."""
+    """File and line; of who called it, where the frame's own code was generated (the `__init__` of
+    a dataclass).
+    """
     while frame.f_code.co_filename == GENERATED and frame.f_back is not None:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

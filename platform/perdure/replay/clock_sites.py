@@ -27,7 +27,10 @@ _LARGEST_INDEX: Final = 127  # of a global whose load needs no EXTENDED_ARG
 
 
 def guard_module(
-    names: dict[str, Any], functions: Iterable[FunctionType], classes: Iterable[type], called: Callable[[str], None]
+    names: dict[str, Any],
+    functions: Iterable[FunctionType],
+    classes: Iterable[type],
+    called: Callable[[str], None],
 ) -> None:
     """Guard the clocks of a module; guarding it again changes nothing.
 
@@ -64,7 +67,9 @@ def guard_sites(function: FunctionType, called: Callable[[str], None]) -> None:
     if function.__defaults__:
         function.__defaults__ = tuple(guarded(value) for value in function.__defaults__)
     if function.__kwdefaults__:
-        function.__kwdefaults__.update({name: guarded(value) for name, value in function.__kwdefaults__.items()})
+        function.__kwdefaults__.update(
+            {name: guarded(value) for name, value in function.__kwdefaults__.items()}
+        )
     for cell in function.__closure__ or ():
         try:
             value = cell.cell_contents
@@ -79,7 +84,9 @@ def guard_sites(function: FunctionType, called: Callable[[str], None]) -> None:
 
 
 def clock_name(value: Any) -> str | None:
-    """The name of the datetime clock that the value is, bound by `functools.partial` or not; None when it is not one."""
+    """The name of the datetime clock that the value is, bound by `functools.partial` or not; None
+    when it is not one.
+    """
     while type(value) is functools.partial:
         value = value.func
     if type(value) is BuiltinMethodType and value.__name__ in CLOCKS:
@@ -94,12 +101,15 @@ def _is_date_type(value: Any) -> bool:
 
 
 def _guarded(code: CodeType, names: dict[str, Any], called: Callable[[str], None]) -> CodeType:
-    constants = tuple(_guarded(each, names, called) if isinstance(each, CodeType) else each for each in code.co_consts)
+    constants = tuple(
+        _guarded(each, names, called) if isinstance(each, CodeType) else each for each in code.co_consts
+    )
     if any(new is not old for new, old in zip(constants, code.co_consts, strict=True)):
         code = code.replace(co_consts=constants)
     for offset, name in _sites(code, names):
         original = names[name]
-        stand_in = _STAND_IN.format(name, id(original))  # by identity: a reloaded module may give the name to something else
+        # by identity: a reloaded module may give the name to something else
+        stand_in = _STAND_IN.format(name, id(original))
         names[stand_in] = StandIn(original, called)
         code = _load_instead(code, offset, stand_in)
     return code
@@ -169,7 +179,8 @@ class StandIn:
 
 
 class GuardedClock:
-    """A clock that an author's module keeps as a value: asks the guard, then is the original. Equal to it, and pickled as it.
+    """A clock that an author's module keeps as a value: asks the guard, then is the original. Equal
+    to it, and pickled as it.
 
     Args:
         original: the clock, a method or a `partial` of one.

@@ -34,13 +34,18 @@ class Condition:
         if value is not True and isinstance(value, Coroutine):
             value.close()
             raise loop.misuse(
-                UsageError("the condition of wait_until() must be a plain function that reads state, not a coroutine function")
+                UsageError(
+                    "the condition of wait_until() must be a plain function that reads state, not a "
+                    "coroutine function"
+                )
             )
         self.last = value
         return value
 
     def is_met(self, loop: RunLoop) -> bool:
-        """Evaluate, and wake who waits if there is something to wake for: what it waits for, or an exception."""
+        """Evaluate, and wake who waits if there is something to wake for: what it waits for, or an
+        exception.
+        """
         try:
             value = self.context.run(self.evaluate, loop)
             if not value:

@@ -1,4 +1,6 @@
-"""From asyncio's seconds, which are floats, to the integer microseconds of durable timers: rounded up, never early."""
+"""From asyncio's seconds, which are floats, to the integer microseconds of durable timers: rounded
+up, never early.
+"""
 
 from __future__ import annotations
 

@@ -2,16 +2,13 @@
 """Drops a run without running any of its code.
 
 Closing a suspended coroutine, or just dropping it, throws GeneratorExit into it: your `finally` and
-`except` blocks would
-run, compensations of a saga among them, although the run has not ended. So each suspended coroutine is
-first marked as already
-finalised: one bit that CPython keeps in front of the object so that a finaliser runs once. An object
-    that carries it is freed
-without a word. `gc.is_finalized` is the public way to read the bit; that setting it works is tried out when
-this module is
-imported. Where it does not (free-threaded builds, another Python), coroutines are closed on an inert loop:
-their blocks run, but
-nothing they do has any effect.
+`except` blocks would run, compensations of a saga among them, although the run has not ended. So
+each suspended coroutine is first marked as already
+finalised: one bit that CPython keeps in front of the object so that a finaliser runs once. An
+    object that carries it is freed
+without a word. `gc.is_finalized` is the public way to read the bit; that setting it works is tried
+out when this module is imported. Where it does not (free-threaded builds, another Python),
+coroutines are closed on an inert loop: their blocks run, but nothing they do has any effect.
 """
 
 from __future__ import annotations
@@ -70,8 +67,8 @@ def evict(loop: RunLoop) -> None:
 def _end(task: Any, loop: Any) -> None:
     """Free the coroutine of the task.
 
-    Initialising a future or a task again drops its callbacks and its coroutine, so that no reference cycle is left which would
-    wait for the garbage collector.
+    Initialising a future or a task again drops its callbacks and its coroutine, so that no
+    reference cycle is left which would wait for the garbage collector.
     """
     coroutine = task.get_coro()
     if not _CAN_MARK:
@@ -86,7 +83,9 @@ def _end(task: Any, loop: Any) -> None:
 
 
 def _mark_all(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Mark the coroutine and all that can be suspended within it: what it awaits, generators and context managers in its frames."""
+    """Mark the coroutine and all that can be suspended within it: what it awaits, generators and
+    context managers in its frames.
+    """
     seen: set[int] = set()
     todo: list[Any] = [coroutine]
     while todo and len(seen) < _MOST_OBJECTS:
@@ -115,11 +114,12 @@ def _ignore(*_: object) -> None:
 
 
 def install_hooks() -> None:
-    """See to the async generators of workflow code; once per engine thread, after its own loop, if it has one, has started.
+    """See to the async generators of workflow code; once per engine thread, after its own loop, if
+    it has one, has started.
 
-    One that is dropped within an activation is closed by a task of its run, as asyncio does it: within an activation objects go
-    by reference count alone, so that happens at the same place on replay. One that is dropped outside belongs to an evicted run:
-    its code does not run.
+    One that is dropped within an activation is closed by a task of its run, as asyncio does it:
+    within an activation objects go by reference count alone, so that happens at the same place on
+    replay. One that is dropped outside belongs to an evicted run: its code does not run.
     """
     first_elsewhere, last_elsewhere = sys.get_asyncgen_hooks()
 
@@ -139,7 +139,9 @@ def install_hooks() -> None:
 
 
 async def _make_awaitables() -> frozenset[type]:
-    """The types that CPython puts between a coroutine and what it awaits; they have no public names."""
+    """The types that CPython puts between a coroutine and what it awaits; they have no public
+    names.
+    """
 
     async def generate() -> AsyncGenerator[None]:
         yield

@@ -1,4 +1,6 @@
-"""Tasks, futures and handles of a run: asyncio's own in C, with a hash that is the same in every process."""
+"""Tasks, futures and handles of a run: asyncio's own in C, with a hash that is the same in every
+process.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,13 @@ class RunTask(asyncio.Task[Any]):
     __slots__ = ("_hash",)
 
     def __init__(
-        self, coroutine: Coroutine[Any, Any, Any], loop: RunLoop, hash_: int, name: str, context: Context | None, **options: Any
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        loop: RunLoop,
+        hash_: int,
+        name: str,
+        context: Context | None,
+        **options: Any,
     ) -> None:
         self._hash = hash_  # first: the C constructor puts the task into a set
         super().__init__(coroutine, loop=loop, name=name, context=context, **options)  # type: ignore[arg-type]
@@ -42,7 +50,9 @@ class RunFuture(asyncio.Future[Any]):
 
 
 class ActionFuture(RunFuture):
-    """The outcome of an action. Cancelling it cancels the action, and the code continues without waiting for that."""
+    """The outcome of an action. Cancelling it cancels the action, and the code continues without
+    waiting for that.
+    """
 
     __slots__ = ("_number", "_pending")
 
@@ -76,7 +86,9 @@ _PATIENCE = 100
 
 
 def reject(future: RunFuture, error: BaseException) -> None:
-    """Let a future end with any exception. `StopIteration` is none that a future takes; as in a coroutine, it becomes a RuntimeError."""
+    """Let a future end with any exception. `StopIteration` is none that a future takes; as in a
+    coroutine, it becomes a RuntimeError.
+    """
     if isinstance(error, StopIteration):
         replaced = RuntimeError(f"{type(error).__name__} was raised where a future cannot hold it")
         replaced.__cause__ = error

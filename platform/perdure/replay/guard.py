@@ -46,7 +46,9 @@ def install() -> None:
 
 
 def watch(code: CodeType) -> None:
-    """Guard the calls made by this code and by the functions and classes within it, wherever its file lies."""
+    """Guard the calls made by this code and by the functions and classes within it, wherever its
+    file lies.
+    """
     from perdure.replay import guard_calls
 
     blame.is_of_author(code.co_filename)
@@ -68,12 +70,16 @@ def guard_has_monitoring() -> bool:
 
 
 def functions_of(module: ModuleType) -> list[FunctionType]:
-    """The functions whose globals are the module's: plain ones, methods, and those inside perdure's own descriptors."""
+    """The functions whose globals are the module's: plain ones, methods, and those inside perdure's
+    own descriptors.
+    """
     return members_of(module)[0]
 
 
 def members_of(module: ModuleType) -> tuple[list[FunctionType], list[type]]:
-    """The functions whose globals are the module's, wherever they are kept, and the classes that it defines."""
+    """The functions whose globals are the module's, wherever they are kept, and the classes that it
+    defines.
+    """
     names = vars(module)
     functions: list[FunctionType] = []
     classes: list[type] = []
@@ -84,7 +90,8 @@ def members_of(module: ModuleType) -> tuple[list[FunctionType], list[type]]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        kind = cast("Any", type(thing))  # not isinstance(): it asks the thing itself, and an author's proxy may raise
+        # not isinstance(): it asks the thing itself, and an author's proxy may raise
+        kind = cast("Any", type(thing))
         if issubclass(kind, FunctionType):
             if thing.__globals__ is names:
                 functions.append(thing)
@@ -144,7 +151,9 @@ def _attributes(thing: Any) -> list[Any]:
     found: list[Any] = []
     for kind in type(thing).__mro__:
         for name, member in vars(kind).items():
-            if type(member) is MemberDescriptorType or (name == "__dict__" and type(member) is GetSetDescriptorType):
+            if type(member) is MemberDescriptorType or (
+                name == "__dict__" and type(member) is GetSetDescriptorType
+            ):
                 with suppress(AttributeError):  # an empty slot
                     value = member.__get__(thing)
                     found += value.values() if name == "__dict__" else [value]
@@ -153,24 +162,40 @@ def _attributes(thing: Any) -> list[Any]:
 
 _STAND_INS: Final = (clock_sites.StandIn, clock_sites.GuardedClock)
 CLOCK: Final = "a replay would see a different time. Use workflow.now()."
-SLEEP: Final = "it blocks the engine and all its runs. Use `await workflow.sleep(...)` or `await asyncio.sleep(...)`."
+SLEEP: Final = (
+    "it blocks the engine and all its runs. Use `await workflow.sleep(...)` or `await asyncio.sleep(...)`."
+)
 NO_SECRETS: Final = (
-    "a replay would see a different value. Create it in an activity, or use workflow.random() and workflow.uuid4()."
+    "a replay would see a different value. Create it in an activity, or use workflow.random() and "
+    "workflow.uuid4()."
 )
 UNSEEDED: Final = "without a seed it differs on replay. Use workflow.random(), or give a seed."
-ENVIRONMENT: Final = "another process may have a different environment. Read it in an activity, or pass it to the workflow."
+ENVIRONMENT: Final = (
+    "another process may have a different environment. Read it in an activity, or pass it to the workflow."
+)
 THREAD: Final = "its effect is not recorded. Use an activity, or asyncio.create_task()."
 _FILES: Final = "its result is not recorded. Use files in an activity."
 _NETWORK: Final = "its result is not recorded. Use the network in an activity."
 _PROGRAM: Final = "its effect is not recorded. Run programs in an activity."
 _EVENTS: Final[dict[str, str]] = {
-    **dict.fromkeys(("open", "os.listdir", "os.scandir", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.link"), _FILES),
-    **dict.fromkeys(("os.symlink", "os.truncate", "os.chmod", "shutil.rmtree", "tempfile.mkstemp", "tempfile.mkdtemp"), _FILES),
-    **dict.fromkeys(("sqlite3.connect", "sqlite3.connect/handle", "mmap.__new__"), _FILES),
-    **dict.fromkeys(("socket.__new__", "socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"), _NETWORK),
-    **dict.fromkeys(("socket.gethostbyname", "socket.gethostname", "urllib.Request", "http.client.connect"), _NETWORK),
     **dict.fromkeys(
-        ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn"), _PROGRAM
+        ("open", "os.listdir", "os.scandir", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.link"),
+        _FILES,
+    ),
+    **dict.fromkeys(
+        ("os.symlink", "os.truncate", "os.chmod", "shutil.rmtree", "tempfile.mkstemp", "tempfile.mkdtemp"),
+        _FILES,
+    ),
+    **dict.fromkeys(("sqlite3.connect", "sqlite3.connect/handle", "mmap.__new__"), _FILES),
+    **dict.fromkeys(
+        ("socket.__new__", "socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"), _NETWORK
+    ),
+    **dict.fromkeys(
+        ("socket.gethostbyname", "socket.gethostname", "urllib.Request", "http.client.connect"), _NETWORK
+    ),
+    **dict.fromkeys(
+        ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn"),
+        _PROGRAM,
     ),
     **dict.fromkeys(("_thread.start_new_thread", "_thread.start_joinable_thread"), THREAD),
 }

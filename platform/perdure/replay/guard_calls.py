@@ -1,4 +1,6 @@
-"""The calls that the determinism guard sees or replaces: clocks, `random`, `uuid`, `os.environ`, `os.urandom`, threads."""
+"""The calls that the determinism guard sees or replaces: clocks, `random`, `uuid`, `os.environ`,
+`os.urandom`, threads.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ _RANDOM_SHOWN: Final = {"__init__": "random.Random()", "seed": "Random.seed"}
 _ENVIRONMENT_MODULES: Final = frozenset(("os", "collections.abc", __name__))
 _URANDOM_MODULES: Final = frozenset(("random", "secrets", "uuid", __name__))
 _originals: dict[Any, tuple[str, str]] = {}
-"""Callables that `sys.monitoring` watches for: the callable, its display name, and what to use instead."""
+"""Callables that `sys.monitoring` watches for: the callable, its display name, and what to use
+instead."""
 
 
 def install() -> None:
@@ -51,7 +54,13 @@ def install() -> None:
     _refuse(uuid, "uuid1", guard.NO_SECRETS)
     for module, name in ((os, "urandom"), (random, "_urandom")):
         _refuse(module, name, guard.NO_SECRETS, shown="os.urandom", passing=_URANDOM_MODULES)
-    _refuse(threading.Thread, "start", guard.THREAD, shown="Thread.start", passing=frozenset(("concurrent.futures.thread",)))
+    _refuse(
+        threading.Thread,
+        "start",
+        guard.THREAD,
+        shown="Thread.start",
+        passing=frozenset(("concurrent.futures.thread",)),
+    )
     environment: Any = type(os.environ)
     for name in ("__getitem__", "__iter__", "__setitem__", "__delitem__"):
         _refuse(environment, name, guard.ENVIRONMENT, shown="os.environ", passing=_ENVIRONMENT_MODULES)
@@ -79,7 +88,10 @@ def _suspend_for_unawaited() -> None:
         if type(loop) is RunLoop and blame.is_author(frame) and drops_a_result(frame):
             name = coroutine.__qualname__.rpartition("<locals>.")[2]
             loop.misuse(
-                UsageError(f"the coroutine {name}() was never awaited, so it did not run. Write `await` before the call.")
+                UsageError(
+                    f"the coroutine {name}() was never awaited, so it did not run. Write `await` before the "
+                    "call."
+                )
             )
         else:
             warn(coroutine)
@@ -99,7 +111,10 @@ def _note_clocks() -> None:
         _originals[getattr(secrets, name)] = f"secrets.{name}", guard.NO_SECRETS
     for name in _RANDOM:
         if hasattr(random, name):  # imported by name before the guard was there
-            _originals[getattr(random, name)] = f"random.{name}", "import perdure before `random`, or use workflow.random()."
+            _originals[getattr(random, name)] = (
+                f"random.{name}",
+                "import perdure before `random`, or use workflow.random().",
+            )
     _originals[uuid.uuid4] = "uuid.uuid4", "import perdure before `uuid`, or use workflow.uuid4()."
 
 

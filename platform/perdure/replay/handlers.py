@@ -1,4 +1,6 @@
-"""The handlers of accepted messages: they run as tasks beside the main coroutine, and the run closes when they have ended."""
+"""The handlers of accepted messages: they run as tasks beside the main coroutine, and the run
+closes when they have ended.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ class Handlers:
 
     Attributes:
         fault: what the first handler that failed raised; it fails the run.
-        are_cancelled: they were cancelled, which is done once: their cleaning up is not interrupted.
+        are_cancelled: they were cancelled, which is done once: their cleaning up is not
+            interrupted.
     """
 
     __slots__ = ("_tasks", "are_cancelled", "fault")
@@ -75,7 +78,9 @@ def fault_of(task: asyncio.Task[Any]) -> BaseException | None:
     return error
 
 
-async def handle(fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+async def handle(
+    fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
     """Call a handler, which is a function or a coroutine function."""
     result = fn(instance, *args, **kwargs)
     if result is not None:

@@ -1,4 +1,6 @@
-"""Put in place what lets workflow code be trusted: hooks, guard and watchdog. Every platform does it here, in the same way."""
+"""Put in place what lets workflow code be trusted: hooks, guard and watchdog. Every platform does
+it here, in the same way.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def install(definitions: Iterable[Definition], block_limit_s: float) -> Watchdog
 
     Args:
         definitions: the workflow types that will run; the functions of their modules are guarded.
-        block_limit_s: workflow code that runs longer without giving way is interrupted, seconds; 0: never.
+        block_limit_s: workflow code that runs longer without giving way is interrupted, seconds; 0:
+            never.
 
     Returns:
         The watchdog of this thread, to be stopped on it; None without a limit.

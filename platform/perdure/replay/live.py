@@ -133,7 +133,8 @@ class LiveRun:
             history_length: the event's id, for `workflow.info()`.
 
         Raises:
-            UsageError, NonDeterministic, Spinning, Blocked: the run must be suspended and this object dropped.
+            UsageError, NonDeterministic, Spinning, Blocked: the run must be suspended and this
+                object dropped.
         """
         if self._ended:
             return []
@@ -153,7 +154,9 @@ class LiveRun:
             raise
         except BaseException as error:
             # `cancel()` of a future of yours own class, for one, is called by us
-            raise Escaped(f"an exception was raised where workflow code cannot catch it: {described(error)}") from error
+            raise Escaped(
+                f"an exception was raised where workflow code cannot catch it: {described(error)}"
+            ) from error
         return loop.actions.take()
 
     def replay(self, records: Iterable[ev.EventRecord]) -> list[ac.AnyAction]:
@@ -166,8 +169,8 @@ class LiveRun:
             What the code wants beyond the history: only a run that was suspended wants something.
 
         Raises:
-            errors.ReplayError: the code does not do what is recorded.
-            UsageError, NonDeterministic, Spinning, Blocked: the run must be suspended and this object dropped.
+            errors.ReplayError: the code does not do what is recorded. UsageError, NonDeterministic,
+                Spinning, Blocked: the run must be suspended and this object dropped.
         """
         self.loop.replaying = True
         matching = Matching(self.run_id)
@@ -198,7 +201,9 @@ class LiveRun:
         fn = self._definition.queries.get(name)
         if fn is None:
             known = ", ".join(sorted(self._definition.queries)) or "none"
-            raise errors.UsageError(f"workflow type {self._definition.name!r} has no query {name!r}; it has: {known}")
+            raise errors.UsageError(
+                f"workflow type {self._definition.name!r} has no query {name!r}; it has: {known}"
+            )
         args, kwargs = self._payloads.decode_arguments(fn, payload, what=f"query {name!r}")
         if self._instance is None:
             raise errors.UsageError("the run has not started: its start is delayed, or its __init__ raised")
@@ -274,7 +279,9 @@ class LiveRun:
             return
         fn = self._definition.signals.get(event.name)
         if fn is None:
-            raise errors.ReplayError(self.run_id, self._history_length, f"signal {event.name!r}", "has no such handler")
+            raise errors.ReplayError(
+                self.run_id, self._history_length, f"signal {event.name!r}", "has no such handler"
+            )
         try:
             args, kwargs = self._payloads.decode_arguments(fn, event.input, what=f"signal {event.name!r}")
         except errors.UsageError:
@@ -291,7 +298,9 @@ class LiveRun:
             return
         activity = waiting[0]
         try:
-            value = self._payloads.decode(event.result, activity.returns, what=f"the result of activity {activity.name!r}")
+            value = self._payloads.decode(
+                event.result, activity.returns, what=f"the result of activity {activity.name!r}"
+            )
         except errors.UsageError:
             raise
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec
@@ -309,7 +318,10 @@ class LiveRun:
             return
         kind = errors.ActivityTimedOut if event.timed_out else errors.ActivityFailed
         attempts = "1 attempt" if event.attempts == 1 else f"{event.attempts} attempts"
-        message = f"activity {waiting[0].name!r} failed after {attempts}: {event.failure.message or event.failure.type}"
+        message = (
+            f"activity {waiting[0].name!r} failed after {attempts}: "
+            f"{event.failure.message or event.failure.type}"
+        )
         self._runtime.reject_activity(event.number, kind(message, cause, event.attempts))
 
     def on_timer_fired(self, event: ev.TimerFired) -> None:
@@ -349,7 +361,8 @@ class LiveRun:
     def _fault_of_main(self, main: asyncio.Task[Any]) -> BaseException | None:
         fault = fault_of(main)
         if isinstance(fault, asyncio.CancelledError):
-            # A task gives the exception that you raised only once, and afterwards one without its message.
+            # A task gives the exception that you raised only once, and afterwards one without its
+            # message.
             self._main_cancelled = self._main_cancelled or fault
             return self._main_cancelled
         return fault
@@ -366,15 +379,19 @@ class LiveRun:
         if isinstance(fault, asyncio.CancelledError):
             if self._cancel_requested:
                 return ac.EndCancelled()
-            fault = errors.Cancelled(str(fault) or "the workflow raised CancelledError without having been cancelled")
+            fault = errors.Cancelled(
+                str(fault) or "the workflow raised CancelledError without having been cancelled"
+            )
         return ac.FailWorkflow(self._payloads.encode_failure(fault))
 
     def _encoded_result(self, result: object) -> bytes:
         what = f"the result of workflow {self._definition.name!r}"
-        if hasattr(type(result), "__await__"):  # what `isinstance(result, Awaitable)` finds, at a quarter of its cost
+        # what `isinstance(result, Awaitable)` finds, at a quarter of its cost
+        if hasattr(type(result), "__await__"):
             shown = _class_name(result)
             raise errors.UsageError(
-                f"{self._definition.place}: {what} is a {shown} that was not awaited: write `return await ...`"
+                f"{self._definition.place}: {what} is a {shown} that was not awaited: write `return await "
+                "...`"
             )
         try:
             return self._payloads.encode(result, self._definition.returns, what=what)
@@ -412,7 +429,9 @@ def _main_of(
 ) -> Coroutine[Any, Any, Any]:
     """The main coroutine of a run."""
     if found := interceptor.at("workflow", interceptors):
-        return _intercepted(found, WorkflowCall("run", definition.name, args, kwargs), definition.run_fn, first)
+        return _intercepted(
+            found, WorkflowCall("run", definition.name, args, kwargs), definition.run_fn, first
+        )
     try:
         coroutine: Coroutine[Any, Any, Any] = definition.run_fn(*first, *args, **kwargs)
     except CURABLE:
@@ -436,7 +455,9 @@ def _handler_of(
     return handle(fn, instance, args, kwargs)
 
 
-async def _intercepted(found: Sequence[Interceptor], call: WorkflowCall, fn: Callable[..., Any], first: tuple[Any, ...]) -> Any:
+async def _intercepted(
+    found: Sequence[Interceptor], call: WorkflowCall, fn: Callable[..., Any], first: tuple[Any, ...]
+) -> Any:
     """Call your function through interceptors."""
 
     async def proceed(asked: WorkflowCall) -> Any:

@@ -1,8 +1,9 @@
 """The event loop of one run: deterministic, without a clock, a thread or I/O.
 
-Its driver follows one rule: **drain to quiescence after every recorded event**. Set `now`, put one outcome in place (the result of an
-activity, a timer that fires, or a task for a signal's handler), call `run()`, take `actions`. Then the boundaries of activations need
-not be recorded: history alone decides what the code sees, and in which order.
+Its driver follows one rule: **drain to quiescence after every recorded event**. Set `now`, put one
+outcome in place (the result of an activity, a timer that fires, or a task for a signal's handler),
+call `run()`, take `actions`. Then the boundaries of activations need not be recorded: history alone
+decides what the code sees, and in which order.
 
 What workflow code asks of its run (activities, conditions, random numbers) is in `runtime.py`.
 """
@@ -37,7 +38,8 @@ class RunLoop(RefusingLoop):
 
     Args:
         run_id: salts the hashes of tasks and futures.
-        log: gets what asyncio reports of callbacks that raised and of exceptions that nobody retrieved; not while replaying.
+        log: gets what asyncio reports of callbacks that raised and of exceptions that nobody
+            retrieved; not while replaying.
 
     Attributes:
         runtime: what workflow code asks of its run.
@@ -46,10 +48,13 @@ class RunLoop(RefusingLoop):
         timers: those that the code waits for.
         conditions: those that `wait_until` waits for, oldest first.
         replaying: recorded events are being repeated.
-        exit: a `KeyboardInterrupt` or `SystemExit` that no task holds: it ends the run, as asyncio would end the program.
-        fault: what the run is suspended for when the activation ends, whatever the code makes of the exception.
+        exit: a `KeyboardInterrupt` or `SystemExit` that no task holds: it ends the run, as asyncio
+            would end the program.
+        fault: what the run is suspended for when the activation ends, whatever the code makes of
+            the exception.
         is_evicted: forgotten; its code is not run again.
-        is_spoilt: an evaluation woke a future, and its waiters are lost: evict the run, a replay brings them back.
+        is_spoilt: an evaluation woke a future, and its waiters are lost: evict the run, a replay
+            brings them back.
     """
 
     __slots__ = (
@@ -89,7 +94,8 @@ class RunLoop(RefusingLoop):
         self._context = Context()
         self._ready: deque[Handle] = deque()
         self.conditions: list[Condition] = []
-        self._tasks: list[RunTask] = []  # strong: a task that nobody holds must not end when the garbage collector pleases
+        # strong: a task that nobody holds must not end when the garbage collector pleases
+        self._tasks: list[RunTask] = []
         self._prune_at = 16
         self._salt = order.hash_salt(run_id)
         self._hashes = 0
@@ -124,11 +130,16 @@ class RunLoop(RefusingLoop):
             try:
                 handle.context.run(callback, *handle.args)
             except (KeyboardInterrupt, SystemExit) as error:
-                # asyncio ends the program. A task that raised it holds it: then its run fails where the task is awaited.
-                if not any(task.done() and not task.cancelled() and task.exception() is error for task in self._tasks):
+                # asyncio ends the program. A task that raised it holds it: then its run fails where
+                # the task is awaited.
+                if not any(
+                    task.done() and not task.cancelled() and task.exception() is error for task in self._tasks
+                ):
                     self.exit = self.exit or error
             except BaseException as error:  # noqa: BLE001 - as asyncio does
-                self.call_exception_handler({"message": "exception in callback", "callback": callback, "exception": error})
+                self.call_exception_handler(
+                    {"message": "exception in callback", "callback": callback, "exception": error}
+                )
             if steps > MAX_STEPS:
                 raise self.fault or Spinning(
                     f"run {self.run_id}: more than {MAX_STEPS:,} steps without waiting for anything recorded"
@@ -136,7 +147,9 @@ class RunLoop(RefusingLoop):
         return steps
 
     def _wake_one(self) -> bool:
-        """Wake the oldest whose condition holds: only one, so that it still holds when the code resumes."""
+        """Wake the oldest whose condition holds: only one, so that it still holds when the code
+        resumes.
+        """
         for condition in self.conditions:
             if not condition.future.done() and condition.is_met(self):
                 break
@@ -192,7 +205,9 @@ class RunLoop(RefusingLoop):
         self._ready.append(handle)
         return True
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
         """As `asyncio.AbstractEventLoop.call_soon`."""
         if self.is_read_only:
             self.is_spoilt = True
@@ -209,12 +224,21 @@ class RunLoop(RefusingLoop):
         deadline = min(self.now + microseconds(delay), LATEST)
         return self.start_timer(deadline, self.time() + delay, callback, args, context)
 
-    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> TimerHandle:
-        """A durable timer at a loop time in seconds; microseconds are rounded up, see `deadlines.py`."""
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> TimerHandle:
+        """A durable timer at a loop time in seconds; microseconds are rounded up, see
+        `deadlines.py`.
+        """
         return self.start_timer(microseconds(when, surplus=CLOCK_SURPLUS), when, callback, args, context)
 
     def start_timer(
-        self, deadline: int, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+        self,
+        deadline: int,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context | None,
     ) -> TimerHandle:
         """A durable timer.
 
@@ -233,7 +257,9 @@ class RunLoop(RefusingLoop):
             return TimerHandle(callback, args, context, timers, number=0, when=when)
         timers.count = number = timers.count + 1
         self.actions.items.append(StartTimer(number, max(deadline, self.now)))
-        timers.waiting[number] = handle = TimerHandle(callback, args, context, timers, number=number, when=when)
+        timers.waiting[number] = handle = TimerHandle(
+            callback, args, context, timers, number=number, when=when
+        )
         return handle
 
     def create_future(self) -> RunFuture:
@@ -246,9 +272,16 @@ class RunLoop(RefusingLoop):
         return self._salt + count
 
     def create_task(
-        self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None, **options: Any
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: object = None,
+        context: Context | None = None,
+        **options: Any,
     ) -> asyncio.Task[Any]:
-        """A task with a stable hash and, unless it is given one, a name that counts from the run's first task."""
+        """A task with a stable hash and, unless it is given one, a name that counts from the run's
+        first task.
+        """
         if self.is_evicted or self.is_read_only:
             coro.close()
             self.refuse_if_read_only("start a task")

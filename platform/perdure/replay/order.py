@@ -1,10 +1,11 @@
 """The places where asyncio iterates a set hashed by address, given an order.
 
-Most of asyncio is deterministic already: gather, locks, queues, timeouts. What is not: `wait`, the abort of a `TaskGroup`,
-`as_completed` and `all_tasks` iterate sets. Tasks and futures get a stable hash (`futures.py`), which settles the first two. Here
-are the other two: up to 3.13 `as_completed` makes a `set` of what it was given before there are tasks, and `all_tasks` walks the
-tasks of the whole process, whose order depends on other runs. Both look up the names `set` and `list` in the module
-`asyncio.tasks`; these are replaced by functions that differ only while workflow code runs.
+Most of asyncio is deterministic already: gather, locks, queues, timeouts. What is not: `wait`, the
+abort of a `TaskGroup`, `as_completed` and `all_tasks` iterate sets. Tasks and futures get a stable
+hash (`futures.py`), which settles the first two. Here are the other two: up to 3.13 `as_completed`
+makes a `set` of what it was given before there are tasks, and `all_tasks` walks the tasks of the
+whole process, whose order depends on other runs. Both look up the names `set` and `list` in the
+module `asyncio.tasks`; these are replaced by functions that differ only while workflow code runs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def hash_salt(run_id: str) -> int:
     would collide with those of all other runs: 40 us instead of 4 to make one among 4,000 runs.
     """
     name = run_id.encode(errors="surrogatepass")
-    return ((zlib.crc32(name) << 29) ^ (zlib.crc32(name[::-1]) << _COUNTER_BITS)) & ~((1 << _COUNTER_BITS) - 1)
+    return ((zlib.crc32(name) << 29) ^ (zlib.crc32(name[::-1]) << _COUNTER_BITS)) & ~(
+        (1 << _COUNTER_BITS) - 1
+    )
 
 
 def install(live_tasks: Callable[[Any], list[Any]]) -> None:
@@ -42,8 +45,11 @@ def install(live_tasks: Callable[[Any], list[Any]]) -> None:
     """
 
     def ordered_set(*items: Iterable[Any]) -> Any:
-        # One made of nothing is a result that asyncio fills with tasks and hands to its caller: that must be a real set.
-        make: Callable[..., Any] = dict.fromkeys if items and isinstance(running_loop(), WorkflowLoop) else set[Any]
+        # One made of nothing is a result that asyncio fills with tasks and hands to its caller:
+        # that must be a real set.
+        make: Callable[..., Any] = (
+            dict.fromkeys if items and isinstance(running_loop(), WorkflowLoop) else set[Any]
+        )
         return make(*items)
 
     def ordered_list(items: Iterable[Any] = ()) -> list[Any]:

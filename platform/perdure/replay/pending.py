@@ -57,6 +57,8 @@ class Pending(Generic[W]):
         self.waiting: dict[int, W] = {}
 
     def cancelled(self, number: int) -> None:
-        """Nothing waits for it any more. One that was asked for in this activation leaves no action, but keeps its number."""
+        """Nothing waits for it any more. One that was asked for in this activation leaves no
+        action, but keeps its number.
+        """
         if self.waiting.pop(number, None) is not None and not self._actions.withdraw(self._kind, number):
             self._actions.items.append(self._cancel(number))

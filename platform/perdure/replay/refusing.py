@@ -60,7 +60,8 @@ class RefusingLoop(WorkflowLoop):
         return self.is_evicted
 
     def refuse_if_read_only(self, wish: str) -> None:
-        """Refuse what changes something while a query, a view, a validator or a condition is evaluated.
+        """Refuse what changes something while a query, a view, a validator or a condition is
+        evaluated.
 
         Args:
             wish: what the code tried, after "this one tried to".
@@ -71,17 +72,25 @@ class RefusingLoop(WorkflowLoop):
         if self.is_read_only:
             raise self.misuse(
                 UsageError(
-                    f"a query, a view, a validator and the condition of wait_until() may only read; this one tried to {wish}"
+                    "a query, a view, a validator and the condition of wait_until() may only read; this "
+                    f"one tried to {wish}"
                 )
             )
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
-        """Stands for the methods of asyncio's loops that a run's loop does not provide: calling one suspends the run."""
+        """Stands for the methods of asyncio's loops that a run's loop does not provide: calling one
+        suspends the run.
+        """
         if not (hasattr(asyncio.AbstractEventLoop, name) or hasattr(asyncio.BaseEventLoop, name)):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
         def refused(*args: Any, **kwargs: Any) -> NoReturn:
             where = blame.author_line(self, blame.caller())
-            blame.deny(self, f"loop.{name}()", "its effect would not be repeated on replay. Put it in an activity.", where)
+            blame.deny(
+                self,
+                f"loop.{name}()",
+                "its effect would not be repeated on replay. Put it in an activity.",
+                where,
+            )
 
         return refused

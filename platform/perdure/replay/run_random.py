@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 class RunRandom(Random):
-    """A `Random` that code may keep. A query that drew from it would change what the run draws next, and replays know no queries.
+    """A `Random` that code may keep. A query that drew from it would change what the run draws
+    next, and replays know no queries.
 
     Args:
         refuse_if_read_only: raises when the code that runs may only read.

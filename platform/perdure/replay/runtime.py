@@ -50,7 +50,9 @@ class RunRuntime(WorkflowRuntime):
         self._payloads = payloads
         self._info = info
         self._random: Random | None = None
-        self.activities: Pending[tuple[ActivitySpec, ActionFuture]] = Pending(loop.actions, ScheduleActivity, CancelActivity)
+        self.activities: Pending[tuple[ActivitySpec, ActionFuture]] = Pending(
+            loop.actions, ScheduleActivity, CancelActivity
+        )
         self.records = 0
         loop.runtime = self
 
@@ -70,7 +72,11 @@ class RunRuntime(WorkflowRuntime):
     # ---- asked by workflow code
 
     def schedule_activity(
-        self, activity: ActivitySpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: ActivityOptions
+        self,
+        activity: ActivitySpec,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: ActivityOptions,
     ) -> RunFuture:
         """Schedule it now; the future of its result. See `WorkflowRuntime`."""
         loop = self._loop
@@ -78,7 +84,9 @@ class RunRuntime(WorkflowRuntime):
         if loop.is_evicted:
             return InertFuture(loop, 0)
         try:
-            payload = self._payloads.encode_arguments(activity.fn, args, kwargs, what=f"activity {activity.name!r}")
+            payload = self._payloads.encode_arguments(
+                activity.fn, args, kwargs, what=f"activity {activity.name!r}"
+            )
         except UsageError as error:
             raise loop.misuse(error) from None
         pending = self.activities
@@ -101,7 +109,9 @@ class RunRuntime(WorkflowRuntime):
         loop.conditions.append(waiter)
         timer: TimerHandle | None = None
         if timeout_us is not None:
-            timer = loop.start_timer(min(loop.now + timeout_us, LATEST), 0.0, waiter.give_up, (), waiter.context)
+            timer = loop.start_timer(
+                min(loop.now + timeout_us, LATEST), 0.0, waiter.give_up, (), waiter.context
+            )
         try:
             return await waiter.future
         finally:
@@ -109,14 +119,23 @@ class RunRuntime(WorkflowRuntime):
             if timer is not None:
                 timer.cancel()
 
-    def produce(self, topic: str, key: bytes | None, value: object, headers: list[RecordHeader], avro: AvroSchema | None) -> None:
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: object,
+        headers: list[RecordHeader],
+        avro: AvroSchema | None,
+    ) -> None:
         """Have a record written. See `WorkflowRuntime`."""
         loop = self._loop
         loop.refuse_if_read_only("produce a record")
         if loop.is_evicted:
             return
         try:
-            data, content_type = self._payloads.encode_record(value, avro, what=f"the record for topic {topic!r}")
+            data, content_type = self._payloads.encode_record(
+                value, avro, what=f"the record for topic {topic!r}"
+            )
         except UsageError as error:
             raise loop.misuse(error) from None
         typed = (*headers, RecordHeader("content-type", content_type)) if content_type else tuple(headers)

@@ -8,4 +8,6 @@ MAX_STEPS: Final = 100_000
 
 
 class Spinning(BaseException):
-    """The code took 100,000 steps in one activation without waiting for anything that is recorded; the run is suspended."""
+    """The code took 100,000 steps in one activation without waiting for anything that is recorded;
+    the run is suspended.
+    """

@@ -1,4 +1,6 @@
-"""The exceptions that suspend a run: its code cannot be trusted, and a change of the code cures it. None of them fails the run."""
+"""The exceptions that suspend a run: its code cannot be trusted, and a change of the code cures it.
+None of them fails the run.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from perdure.replay.watchdog import Blocked
 
 
 class Escaped(Exception):
-    """Something that the code did raised where the code cannot catch it and where it is not the run's result."""
+    """Something that the code did raised where the code cannot catch it and where it is not the
+    run's result.
+    """
 
 
 SUSPENDING: Final = (NonDeterministic, Spinning, Blocked, Escaped)

@@ -40,7 +40,8 @@ class Blocked(BaseException):
     """
 
     latest: ClassVar[tuple[str, str]] = ("workflow code was interrupted", "")
-    """Message and place for the exception that Python makes of the bare class, in the thread that is interrupted."""
+    """Message and place for the exception that Python makes of the bare class, in the thread that
+    is interrupted."""
 
     where: str
 
@@ -56,7 +57,8 @@ class Watchdog:
 
     Args:
         limit_s: how long an activation may take, seconds.
-        report: gets one sentence when the limit has passed, from the watchdog's thread, before the interruption.
+        report: gets one sentence when the limit has passed, from the watchdog's thread, before the
+            interruption.
 
     Use:
         watchdog.enter(run_id)
@@ -66,7 +68,17 @@ class Watchdog:
             watchdog.leave()        # raises Blocked when the activation was interrupted, whatever the code made of it
     """
 
-    __slots__ = ("_activation", "_fired_in", "_handler", "_limit_s", "_lock", "_report", "_stopped", "_thread", "_thread_id")
+    __slots__ = (
+        "_activation",
+        "_fired_in",
+        "_handler",
+        "_limit_s",
+        "_lock",
+        "_report",
+        "_stopped",
+        "_thread",
+        "_thread_id",
+    )
 
     def __init__(self, limit_s: float = DEFAULT_LIMIT_S, report: Callable[[str], None] | None = None) -> None:
         self._limit_s = limit_s
@@ -134,7 +146,8 @@ class Watchdog:
             if self._report is not None:
                 self._report(Blocked.latest[0])
         with self._lock:
-            # First say so, then look, then fire: whoever leaves meanwhile either is seen to have left, or sees that it was fired.
+            # First say so, then look, then fire: whoever leaves meanwhile either is seen to have
+            # left, or sees that it was fired.
             self._fired_in = current
             if self._activation is not current:
                 self._fired_in = None
@@ -146,7 +159,8 @@ class Watchdog:
 
     def _sentence(self, where: str, run_id: str) -> str:
         return (
-            f"{where}: run {run_id} blocked the engine for more than {self._limit_s:g} s. Workflow code must only decide; put anything that "
+            f"{where}: run {run_id} blocked the engine for more than {self._limit_s:g} s. Workflow code "
+            "must only decide; put anything that "
             "computes or waits for long into an activity."
         )
 

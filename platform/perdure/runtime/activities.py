@@ -90,8 +90,8 @@ class SideActivities(Activities):
     def provide(self, engine: Engine | None, wake: Callable[[], None], is_stopping: threading.Event) -> None:
         """Open the providers.
 
-        The engine is open by then, and runs batches meanwhile: a provider may open a client on the very database that this
-        process serves, and ask it something.
+        The engine is open by then, and runs batches meanwhile: a provider may open a client on the
+        very database that this process serves, and ask it something.
 
         Args:
             engine: of this process, open; None when it has none.
@@ -115,7 +115,9 @@ class SideActivities(Activities):
         opening.result(0.0)
 
     def close(self) -> None:
-        """Close what is provided and end the loop. Idempotent. Sync functions that still run are left behind."""
+        """Close what is provided and end the loop. Idempotent. Sync functions that still run are
+        left behind.
+        """
         try:
             if self.side.is_running:
                 self.side.call(self.provided.close(), CLOSE_S)

@@ -30,7 +30,8 @@ def interrupt_as_stop(request_stop: Callable[[], None]) -> Generator[None]:
         KeyboardInterrupt: SIGINT came.
     """
     is_ours = (
-        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
     if not is_ours:
         yield
@@ -39,8 +40,10 @@ def interrupt_as_stop(request_stop: Callable[[], None]) -> Generator[None]:
 
     def on_interrupt(number: int, _: object) -> None:
         came.append(number)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one does not wait: like any kill, it costs nothing
-        Watched(target=request_stop, name="perdure-stop").start()  # the main thread may hold any lock just now
+        # a second one does not wait: like any kill, it costs nothing
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # the main thread may hold any lock just now
+        Watched(target=request_stop, name="perdure-stop").start()
 
     signal.signal(signal.SIGINT, on_interrupt)
     try:

@@ -20,14 +20,15 @@ _logger: Final = logging.getLogger("perdure.process")
 
 GRACE_S: Final = 10.0
 DRAIN_S: Final = 0.1
-"""The longest wait for commands while running attempts end: the end of the last one wakes the engine anyway."""
+"""The longest wait for commands while running attempts end: the end of the last one wakes the
+engine anyway."""
 
 
 class Process(ABC):
     """An engine, a worker, or both, in this process.
 
-    A subclass says what is opened, drained and closed. All of it happens on one thread: the caller's (`run_forever`) or one of its
-    own (`start`).
+    A subclass says what is opened, drained and closed. All of it happens on one thread: the
+    caller's (`run_forever`) or one of its own (`start`).
 
     Args:
         parts: what serves here, for the log: "engine", "worker".
@@ -55,14 +56,17 @@ class Process(ABC):
             raise self._fault
 
     def run_forever(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve on this thread until `stop`. Prefer the main thread: there, workflow code that blocks can always be interrupted.
+        """Serve on this thread until `stop`. Prefer the main thread: there, workflow code that
+        blocks can always be interrupted.
 
         Args:
             ready: called once it has opened.
 
         Raises:
-            InfrastructureError: the database or Kafka cannot be used (any more); the message says what to do.
-            KeyboardInterrupt: the process was interrupted, and has drained and closed. Not where the caller handles SIGINT itself.
+            InfrastructureError: the database or Kafka cannot be used (any more); the message says
+                what to do.
+            KeyboardInterrupt: the process was interrupted, and has drained and closed. Not where
+                the caller handles SIGINT itself.
         """
         with interrupt_as_stop(self.request_stop):
             self._serve(ready)
@@ -70,7 +74,8 @@ class Process(ABC):
             raise self._fault
 
     def stop(self, grace_s: float = GRACE_S) -> None:
-        """Stop: running attempts may end within the grace, then the engine closes. From any thread but the engine's. Idempotent.
+        """Stop: running attempts may end within the grace, then the engine closes. From any thread
+        but the engine's. Idempotent.
 
         Args:
             grace_s: seconds.
@@ -94,7 +99,9 @@ class Process(ABC):
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     # ---- what a subclass adds

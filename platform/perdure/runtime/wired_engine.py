@@ -1,4 +1,6 @@
-"""An engine with its steps, guard and watchdog, wired in the same way whatever log and store it runs on."""
+"""An engine with its steps, guard and watchdog, wired in the same way whatever log and store it
+runs on.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,9 @@ class WiredEngine:
         self.engine.open()
 
     def close(self) -> None:
-        """Evict all runs without running a line of their code, and give up log and store. Idempotent."""
+        """Evict all runs without running a line of their code, and give up log and store.
+        Idempotent.
+        """
         if self._watchdog is not None:
             self._watchdog.stop()
             self._watchdog = None

@@ -1,7 +1,8 @@
 """For tests of workflows and activities.
 
-`environment.py` is a platform in memory that skips time; `activities.py` puts fakes in the place of activities and gives a function
-the attempt it asks about. May import everything but the command line and the wiring. Start reading at `environment.py`.
+`environment.py` is a platform in memory that skips time; `activities.py` puts fakes in the place of
+activities and gives a function the attempt it asks about. May import everything but the command
+line and the wiring. Start reading at `environment.py`.
 """
 
 from perdure.testing.activities import attempt, fake

@@ -18,7 +18,8 @@ def fake(target: Activity[P, R], fn: Callable[P, R | Awaitable[R]], /) -> Genera
 
         with testing.fake(charge, lambda order_id, cents: "receipt"):
 
-    Inside it is what runs, in every thread: when the activity is called outside workflows, and in a worker of this process.
+    Inside it is what runs, in every thread: when the activity is called outside workflows, and in a
+    worker of this process.
 
     Args:
         target: the activity; of a method take it from the class.

@@ -5,11 +5,13 @@
         await env.sleep("30 days")
         assert await order.result() == "delivered"
 
-When nothing can happen now and somebody waits (for a result, or in `env.sleep`), the clock jumps to the next timer: ten years pass
-in no time. Activities and steps are the real ones, unless `testing.fake` replaces them.
+When nothing can happen now and somebody waits (for a result, or in `env.sleep`), the clock jumps to
+the next timer: ten years pass in no time. Activities and steps are the real ones, unless
+`testing.fake` replaces them.
 
-Time stands still while an activity runs, until the activity seems to hang: `env.sleep` then passes time, so that its time limit is
-reached. What an activity has reported is always handled before time passes.
+Time stands still while an activity runs, until the activity seems to hang: `env.sleep` then passes
+time, so that its time limit is reached. What an activity has reported is always handled before time
+passes.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ patience before a timer fires.
 """
 POLL_S: Final = 0.01
 WAKE_TURNS: Final = 10
-"""Turns of the loop for those that were woken, tasks of the test or of activities, to say what they want next."""
+"""Turns of the loop for those that were woken, tasks of the test or of activities, to say what they
+want next."""
 THREADS: Final = 200
 """For sync activities, as many as a platform has."""
 
@@ -112,11 +115,11 @@ class Environment:
     """Engine, worker and client in memory, with their own time.
 
     Args:
-        registry: what is served; by default all that has been imported, where one name that has several meanings means what the
-            calling module defines or imports.
+        registry: what is served; by default all that has been imported, where one name that has
+            several meanings means what the calling module defines or imports.
         begin: the time at which it begins; has a time zone.
-        patience: how long, in real time, `env.sleep` lets running activities finish before time passes over them. Make it longer
-            for activities that do real and slow work.
+        patience: how long, in real time, `env.sleep` lets running activities finish before time
+            passes over them. Make it longer for activities that do real and slow work.
         interceptors: around requests, commands, workflow code and attempts, outermost first.
     """
 
@@ -133,7 +136,9 @@ class Environment:
         self._time = SkippedTime(int(begin.timestamp() * 1_000_000))
         self._patience_s = microseconds(patience) / 1e6
         self._medium = MemoryMedium()
-        self._activities = Activities(self._registry, None, THREADS, alarm=self._time.call_later, interceptors=interceptors)
+        self._activities = Activities(
+            self._registry, None, THREADS, alarm=self._time.call_later, interceptors=interceptors
+        )
         self._awaited: dict[asyncio.Future[None], str] = {}
         self._passed_over: set[str] = set()
         self._sleepers: dict[asyncio.Future[None], int] = {}
@@ -265,23 +270,29 @@ class Environment:
         return self._worker.is_idle and self._wired.steps.is_idle
 
     def _next_at(self) -> int | None:
-        """The time at which something happens next, microseconds; None when nobody waits for it, or nothing will."""
+        """The time at which something happens next, microseconds; None when nobody waits for it, or
+        nothing will.
+        """
         if not self._sleepers and not self._awaited:
             return None
         fires_at, alarm_at = self._wired.engine.next_timer_at(), self._time.next_at()
-        return min((at for at in (*self._sleepers.values(), fires_at, alarm_at) if at is not None), default=None)
+        return min(
+            (at for at in (*self._sleepers.values(), fires_at, alarm_at) if at is not None), default=None
+        )
 
     async def _are_passed_over(self, until: int) -> bool:
         """Wait for the activities that run; whether time may pass although they have not ended.
 
-        The wait is counted in turns of the loop, so that a busy machine, which slows activities down, makes it longer.
+        The wait is counted in turns of the loop, so that a busy machine, which slows activities
+        down, makes it longer.
         """
         running = {*self._worker.running_tokens, *self._wired.steps.running_tokens}
         is_reporting = self._worker.is_reporting or self._wired.steps.is_reporting
         if self._sleepers and running and running <= self._passed_over and not is_reporting:
             return True  # none has just ended: what it reports is handled before time passes
         wait_s = self._patience_s
-        if not self._sleepers:  # a result is awaited: an activity that takes real time is no reason for a timeout
+        # a result is awaited: an activity that takes real time is no reason for a timeout
+        if not self._sleepers:
             wait_s = max(wait_s, min((until - self._time.at) / 1e6, RESULT_PATIENCE * wait_s))
         for _ in range(ceil(wait_s / POLL_S)):
             with suppress(TimeoutError):
@@ -309,7 +320,9 @@ class Environment:
         return self._registry.ambiguous
 
     def awaits(self, workflow_id: str) -> asyncio.Future[None]:
-        """Somebody begins to wait for a result; the future raises if the run is suspended, which no code of the test will change."""
+        """Somebody begins to wait for a result; the future raises if the run is suspended, which no
+        code of the test will change.
+        """
         stuck: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._awaited[stuck] = workflow_id
         self._moved.set()

@@ -1,5 +1,5 @@
-"""Decodes records of other systems into values, and the commands they trigger. Pure: nothing here reads a
-topic.
+"""Decodes records of other systems into values, and the commands they trigger. Pure: nothing here
+reads a topic.
 
     CloudEvent: what a trigger may ask for as its value
 

@@ -76,7 +76,8 @@ class Bindings:
     def in_words(self) -> list[str]:
         """One line a binding."""
         return [
-            f"{topic} {'signals' if bound.signal else 'starts'} {bound.definition.name}{f'.{bound.signal}' if bound.signal else ''}"
+            f"{topic} {'signals' if bound.signal else 'starts'} "
+            f"{bound.definition.name}{f'.{bound.signal}' if bound.signal else ''}"
             for topic, each in sorted(self._by_topic.items())
             for bound in each
         ]
@@ -119,7 +120,9 @@ class Bindings:
         except _Passing as passing:
             raise passing.error from None
         except BaseException as error:
-            raise BadRecord("trigger_failed", f"{spec.place}: the trigger raised {described(error)}") from error
+            raise BadRecord(
+                "trigger_failed", f"{spec.place}: the trigger raised {described(error)}"
+            ) from error
         if fault:
             raise BadRecord("bad_id", f"{spec.place}: {fault}")
         place = f"{source.topic}/{source.partition}/{source.offset}"
@@ -128,10 +131,19 @@ class Bindings:
         if signal and not spec.starts:
             payload = self._encoded(definition.signals[signal], value, f"signal {signal!r}")
             return SignalWorkflow(workflow_id, "", request_id, reply_to, name=signal, input=payload)
-        given = self._encoded(definition.run_fn, value, f"workflow {definition.name!r}") if _takes_value(bound) else b"[]"
+        given = (
+            self._encoded(definition.run_fn, value, f"workflow {definition.name!r}")
+            if _takes_value(bound)
+            else b"[]"
+        )
         if not signal:
             return StartWorkflow(
-                workflow_id, request_id=request_id, reply_to=reply_to, type=definition.name, input=given, if_closed="refuse"
+                workflow_id,
+                request_id=request_id,
+                reply_to=reply_to,
+                type=definition.name,
+                input=given,
+                if_closed="refuse",
             )
         return StartWorkflow(
             workflow_id,
@@ -146,12 +158,15 @@ class Bindings:
 
     def _encoded(self, fn: Any, value: Any, what: str) -> bytes:
         try:
-            payload = self._payloads.encode([value], what=what)  # of the record's types, not yet of those of the function
+            # of the record's types, not yet of those of the function
+            payload = self._payloads.encode([value], what=what)
             self._payloads.decode_arguments(fn, payload, what=what)
         except (PayloadError, UsageError) as error:
             raise BadRecord("undecodable", str(error)) from None
         except BaseException as error:
-            raise BadRecord("undecodable", f"{what}: its arguments cannot be written: {described(error)}") from error
+            raise BadRecord(
+                "undecodable", f"{what}: its arguments cannot be written: {described(error)}"
+            ) from error
         return payload
 
 
@@ -171,7 +186,9 @@ def _ask(schema_of: SchemaOf, number: int) -> str | None:
 
 
 def _request_id(text: str) -> str:
-    """It fits, and is of this record and this trigger alone: each part may be so long that the others would be cut off."""
+    """It fits, and is of this record and this trigger alone: each part may be so long that the
+    others would be cut off.
+    """
     if len(text) <= ID_BYTES:
         return text
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -81,12 +81,22 @@ def parts_of(value: bytes | None, headers: Mapping[str, bytes]) -> Parts | None:
         except msgspec.MsgspecError as error:
             raise ValueError(f"it is not a structured CloudEvent: {error}") from None
         data = b64decode(found.data_base64) if found.data_base64 is not None else bytes(found.data)
-        kept = {"id": found.id, "source": found.source, "type": found.type, "subject": found.subject, "time": found.time}
-        return Parts(kept, found.datacontenttype if found.data_base64 is not None else "application/json", data)
+        kept = {
+            "id": found.id,
+            "source": found.source,
+            "type": found.type,
+            "subject": found.subject,
+            "time": found.time,
+        }
+        return Parts(
+            kept, found.datacontenttype if found.data_base64 is not None else "application/json", data
+        )
     if f"{PREFIX}specversion" not in headers:
         return None
     attributes: dict[str, Any] = {
-        name.removeprefix(PREFIX): text.decode(errors="replace") for name, text in headers.items() if name.startswith(PREFIX)
+        name.removeprefix(PREFIX): text.decode(errors="replace")
+        for name, text in headers.items()
+        if name.startswith(PREFIX)
     }
     if missing := [name for name in ("id", "source", "type") if not attributes.get(name)]:
         raise ValueError(f"it is a CloudEvent without {PREFIX}{missing[0]}")

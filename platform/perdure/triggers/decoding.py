@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     from perdure.model.commands import AnyCommand
 
 SchemaOf = Callable[[int], str | None]
-"""The schema of an id of a registry; None: it knows none. Raises when the registry is down, which is waited for."""
+"""The schema of an id of a registry; None: it knows none. Raises when the registry is down, which
+is waited for."""
 
-AVRO: Final = ("application/avro", "application/vnd.apache.avro", "avro/binary", "application/vnd.confluent.avro")
+AVRO: Final = (
+    "application/avro",
+    "application/vnd.apache.avro",
+    "avro/binary",
+    "application/vnd.confluent.avro",
+)
 TOMBSTONE: Final = "tombstone"
 """Reason of a dead letter: a record without a value."""
 _MAGIC: Final = 0
@@ -44,7 +50,10 @@ class BadRecord(Exception):
 
 
 def value_of(
-    spec: TriggerSpec, value: bytes | None, headers: Sequence[tuple[str, bytes | None]], schema_of: SchemaOf | None
+    spec: TriggerSpec,
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes | None]],
+    schema_of: SchemaOf | None,
 ) -> Any:
     """Decode the value of a record.
 
@@ -66,7 +75,9 @@ def value_of(
     if parts is None:
         if spec.format == "cloudevents" or is_wrapped:
             raise BadRecord(
-                "undecodable", "it is not a CloudEvent: it has no header ce_specversion, and is not application/cloudevents+json"
+                "undecodable",
+                "it is not a CloudEvent: it has no header ce_specversion, and is not "
+                "application/cloudevents+json",
             )
         return _decoded(spec, value, _content_type(named), spec.value, schema_of)
     wanted = (getattr(spec.value, "__args__", None) or (Any,))[0] if is_wrapped else spec.value
@@ -76,7 +87,9 @@ def value_of(
     attributes = {name: parts.attributes.get(name) for name in ("id", "source", "type", "subject", "time")}
     try:
         event: Any = msgspec.convert(
-            {**attributes, "subject": attributes["subject"] or "", "data": None}, CloudEvent[Any], strict=False
+            {**attributes, "subject": attributes["subject"] or "", "data": None},
+            CloudEvent[Any],
+            strict=False,
         )
     except msgspec.ValidationError as error:
         raise BadRecord("undecodable", f"the CloudEvent: {error}") from None
@@ -87,7 +100,9 @@ def _content_type(headers: Mapping[str, bytes]) -> str:
     return headers.get("content-type", b"").decode(errors="replace").partition(";")[0].strip().lower()
 
 
-def _decoded(spec: TriggerSpec, data: bytes | None, content_type: str, wanted: Any, schema_of: SchemaOf | None) -> Any:
+def _decoded(
+    spec: TriggerSpec, data: bytes | None, content_type: str, wanted: Any, schema_of: SchemaOf | None
+) -> Any:
     if data is None:
         raise BadRecord(TOMBSTONE, "it has no value")
     if spec.format == "avro" or spec.schema or content_type in AVRO:
@@ -105,7 +120,10 @@ def _of_avro(spec: TriggerSpec, data: bytes, wanted: Any, schema_of: SchemaOf | 
         if len(data) < _FRAME or data[0] != _MAGIC:
             raise BadRecord("undecodable", "it is Avro without a frame, and the trigger has no schema=")
         if schema_of is None:
-            raise BadRecord("unknown_schema", "it is framed by a schema registry, but none is configured (schema.registry.url)")
+            raise BadRecord(
+                "unknown_schema",
+                "it is framed by a schema registry, but none is configured (schema.registry.url)",
+            )
         schema_id = int.from_bytes(data[1:_FRAME], "big")
         found = schema_of(schema_id)
         if found is None:
@@ -115,7 +133,9 @@ def _of_avro(spec: TriggerSpec, data: bytes, wanted: Any, schema_of: SchemaOf | 
     try:
         plain = fastavro.schemaless_reader(source, _parsed(schema), None)
     except Exception as error:  # noqa: BLE001  fastavro promises nothing about what it raises
-        raise BadRecord("undecodable", f"it does not match its Avro schema: {type(error).__name__}: {error}") from None
+        raise BadRecord(
+            "undecodable", f"it does not match its Avro schema: {type(error).__name__}: {error}"
+        ) from None
     if source.read(1):
         raise BadRecord("undecodable", f"its Avro schema takes {source.tell() - 1} of its {len(data)} bytes")
     try:

@@ -1,4 +1,6 @@
-"""Records that are offered to the triggers once more: they keep their first place, so that what they have led to already is not done again."""
+"""Records that are offered to the triggers once more: they keep their first place, so that what
+they have led to already is not done again.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ FIRST_PLACE: Final = "perdure-first-place"
 def offered_headers(source: Source) -> list[tuple[str, bytes | None]]:
     """The headers of a record that is offered once more."""
     kept = [(name, value) for name, value in source.headers if name != FIRST_PLACE]
-    return [*kept, (FIRST_PLACE, f"{source.topic}/{source.partition}/{source.offset}".encode(errors="surrogatepass"))]
+    return [
+        *kept,
+        (FIRST_PLACE, f"{source.topic}/{source.partition}/{source.offset}".encode(errors="surrogatepass")),
+    ]
 
 
 def first_source(source: Source) -> Source:

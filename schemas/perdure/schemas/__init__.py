@@ -33,9 +33,11 @@ class Schema:
 
     @property
     def fingerprint(self) -> str:
-        """CRC-64-AVRO of the parsing canonical form, in the byte order of Avro's single-object encoding, 16 hexadecimal digits.
+        """CRC-64-AVRO of the parsing canonical form, in the byte order of Avro's single-object
+        encoding, 16 hexadecimal digits.
 
-        Two schemas that write the same bytes have the same one: documentation, defaults and logical types do not count.
+        Two schemas that write the same bytes have the same one: documentation, defaults and logical
+        types do not count.
         """
         return _fingerprint(self.text)
 

@@ -1,6 +1,8 @@
-"""Orders that make use of everything: activities, short, long and failing; a step; timers; signals; a saga that a cancellation undoes.
+"""Orders that make use of everything: activities, short, long and failing; a step; timers; signals;
+a saga that a cancellation undoes.
 
-What is done outside is written down in a ledger, by idempotency key, as a payment service would keep it.
+What is done outside is written down in a ledger, by idempotency key, as a payment service would
+keep it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Orders whose charges are written down outside, by idempotency key; served by `perdure dev` and killed at random."""
+"""Orders whose charges are written down outside, by idempotency key; served by `perdure dev` and
+killed at random."""
 
 from __future__ import annotations
 

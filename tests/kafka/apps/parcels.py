@@ -14,5 +14,7 @@ async def pack(parcel: str) -> str:
 async def send(parcel: str, topic: str, times: int) -> str:
     for number in range(times):
         await pack(parcel)
-        await workflow.produce(topic, {"parcel": parcel, "number": number}, key=parcel, cloudevent="parcel.packed")
+        await workflow.produce(
+            topic, {"parcel": parcel, "number": number}, key=parcel, cloudevent="parcel.packed"
+        )
     return parcel

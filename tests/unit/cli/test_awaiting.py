@@ -13,7 +13,8 @@ from perdure.errors import NotClosed
 
 
 class Handle:
-    """Of a run that ends at the given look at what it waits for; the looks follow each other without a pause.
+    """Of a run that ends at the given look at what it waits for; the looks follow each other
+    without a pause.
 
     Args:
         ends_at: number of the look, from 1.

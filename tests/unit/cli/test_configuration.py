@@ -31,9 +31,14 @@ def test_what_stands_on_top_is_for_every_command(tmp_path: Path) -> None:
 def test_a_table_is_for_its_command_and_counts_more(tmp_path: Path) -> None:
     found = read(
         tmp_path,
-        'namespace = "shop"\n[worker]\nnamespace = "other"\nconcurrency = 5\nqueue = ["a", "b"]\n[engine]\nstate-dir = "/x"\n',
+        'namespace = "shop"\n[worker]\nnamespace = "other"\nconcurrency = 5\nqueue = ["a", '
+        '"b"]\n[engine]\nstate-dir = "/x"\n',
     )
-    assert (found["worker"]["namespace"], found["worker"]["concurrency"], found["worker"]["queue"]) == ("other", 5, ["a", "b"])
+    assert (found["worker"]["namespace"], found["worker"]["concurrency"], found["worker"]["queue"]) == (
+        "other",
+        5,
+        ["a", "b"],
+    )
     assert (found["engine"]["namespace"], found["engine"]["state_dir"]) == ("shop", "/x")
 
 

@@ -40,11 +40,16 @@ def test_type_message_and_place_are_in_one_line() -> None:
 
 
 def test_the_place_is_where_it_was_raised_and_a_message_is_never_one() -> None:
-    traceback = '  File "/a/app.py", line 3, in run\n    await f()\n  File "C:\\b\\deep.py", line 31, in f\n    raise Odd\n'
+    traceback = (
+        '  File "/a/app.py", line 3, in run\n    await f()\n  File "C:\\b\\deep.py", line 31, in f\n    '
+        "raise Odd\n"
+    )
     assert place_of(FailureInfo("app:Odd", '  File "x.py", line 9', traceback=traceback)) == "deep.py:31"
 
 
-def test_a_failed_run_is_explained_with_traceback_notes_members_and_cause(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_is_explained_with_traceback_notes_members_and_cause(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     print_failure(failure_of(FAILURE))
     shown = capsys.readouterr().err
     for part in (
@@ -58,7 +63,9 @@ def test_a_failed_run_is_explained_with_traceback_notes_members_and_cause(capsys
     assert "sk-123" not in shown
 
 
-def test_a_history_shows_the_chain_in_one_line_and_comes_back_from_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_history_shows_the_chain_in_one_line_and_comes_back_from_json(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     records = [EventRecord("w", "r", 1, 7, 0, 0, b"", [WorkflowFailed(FAILURE)])]
     print_history(records, Format.TABLE)
     shown = capsys.readouterr().out
@@ -71,5 +78,8 @@ def test_programs_get_the_failure_as_json(capsys: pytest.CaptureFixture[str]) ->
     print_states([WorkflowState("w", "r", "Order", Status.FAILED, 1, 1, 1, 1, failure=FAILURE)], Format.JSON)
     failure = json.loads(capsys.readouterr().out)[0]["failure"]
     assert (failure["type"], failure["place"]) == ("builtins:ExceptionGroup", place_of(FAILURE))
-    assert [each["type"] for each in failure["exceptions"]] == ["builtins:ValueError", "builtins:FileNotFoundError"]
+    assert [each["type"] for each in failure["exceptions"]] == [
+        "builtins:ValueError",
+        "builtins:FileNotFoundError",
+    ]
     assert failure["cause"]["message"] == "1"

@@ -1,4 +1,5 @@
-"""`--help` of every command is whole on a terminal of 80 columns, and values may begin with a minus."""
+"""`--help` of every command is whole on a terminal of 80 columns, and values may begin with a
+minus."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ def _packed(text: str) -> str:
 
 @functools.cache
 def _help(path: tuple[str, ...]) -> str:
-    said = CliRunner().invoke(app, [*path, "--help"], prog_name="perdure", env={"COLUMNS": "80", "TERM": "dumb"})
+    said = CliRunner().invoke(
+        app, [*path, "--help"], prog_name="perdure", env={"COLUMNS": "80", "TERM": "dumb"}
+    )
     assert said.exit_code == 0
     return said.output
 
@@ -77,13 +80,16 @@ def test_a_default_is_said_once() -> None:
         (path, option.name)
         for path, option in OPTIONS
         if re.search(r"\bby default\b", option.help or "")
-        if option.param_type_name == "option" and option.show_default and option.default not in (None, "", (), [])
+        if option.param_type_name == "option"
+        and option.show_default
+        and option.default not in (None, "", (), [])
     ]
     assert not twice
 
 
 @pytest.mark.parametrize(
-    "command", ["workflow start order-1 Refund", "workflow signal order-1 add", "workflow query order-1 total"]
+    "command",
+    ["workflow start order-1 Refund", "workflow signal order-1 add", "workflow query order-1 total"],
 )
 @pytest.mark.parametrize("value", ["-5", "-0.5", "-.5", "-1e3", "-Infinity"])
 def test_a_negative_number_is_a_value(command: str, value: str, tmp_path: Any) -> None:
@@ -120,7 +126,8 @@ def test_what_a_developer_may_try_is_a_workflow_of_the_app_and_not_ours() -> Non
     registry = Registry.of([Echo, Greeting], activities)
     assert _of_the_app(registry) == ["Greeting"]
     assert (
-        _first_command(registry, "kafka://broker/ns") == "perdure workflow start greeting-1 Greeting NAME --db kafka://broker/ns"
+        _first_command(registry, "kafka://broker/ns")
+        == "perdure workflow start greeting-1 Greeting NAME --db kafka://broker/ns"
     )
     assert not _first_command(Registry.of([Echo], activities), "kafka://broker/ns")
 

@@ -13,7 +13,10 @@ HEAD = "import asyncio\nfrom perdure import activity, workflow\n"
 
 def in_workflow(statements: str, imports: str = "") -> list[tuple[int, str]]:
     """Line numbers count from the first statement."""
-    head = f"{HEAD}{imports}\n@workflow.defn\nclass W:\n    @workflow.run\n    async def run(self, given: set[str], numbers: set[int]) -> None:\n"
+    head = (
+        f"{HEAD}{imports}\n@workflow.defn\nclass W:\n    @workflow.run\n    async def run(self, given: "
+        "set[str], numbers: set[int]) -> None:\n"
+    )
     text = head + indent(dedent(statements).strip(), " " * 8) + "\n"
     return [(leak.line - head.count("\n"), leak.what) for leak in find_leaks({"app": ("app.py", text)})]
 
@@ -176,13 +179,26 @@ def test_functions_and_classes_that_a_workflow_uses_are_read_too_in_other_module
             "shop.prices": ("shop/prices.py", "from .chance import roll\ndef of(x): return roll()\n"),
             "shop.chance": (
                 "shop/chance.py",
-                "import secrets\ndef roll(): return secrets.randbits(3)\ndef other(): return secrets.randbits(3)\n",
+                (
+                    "import secrets\ndef roll(): return secrets.randbits(3)\ndef other(): return "
+                    "secrets.randbits(3)\n"
+                ),
             ),
-            "shop.clock": ("shop/clock.py", "import time\nclass Clock:\n    def __init__(self): self.at = time.time()\n"),
-            "shop.parent": ("shop/parent.py", "import os\nclass Parent:\n    def where(self): return os.getcwd()\n"),
+            "shop.clock": (
+                "shop/clock.py",
+                "import time\nclass Clock:\n    def __init__(self): self.at = time.time()\n",
+            ),
+            "shop.parent": (
+                "shop/parent.py",
+                "import os\nclass Parent:\n    def where(self): return os.getcwd()\n",
+            ),
         }
     )
-    assert [(leak.file, leak.line) for leak in found] == [("shop/chance.py", 2), ("shop/clock.py", 3), ("shop/parent.py", 3)]
+    assert [(leak.file, leak.line) for leak in found] == [
+        ("shop/chance.py", 2),
+        ("shop/clock.py", 3),
+        ("shop/parent.py", 3),
+    ]
 
 
 def test_a_function_workflow_is_read() -> None:

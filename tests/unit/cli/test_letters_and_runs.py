@@ -28,7 +28,10 @@ class Letters:
 
     def __init__(self, *ids: str, size: int = 1) -> None:
         self.there = {
-            each: OpenLetter(each, DeadLetter("ns.commands", 2, 17, -1, "undecodable", "no", 1, b"k", b"v"), size) for each in ids
+            each: OpenLetter(
+                each, DeadLetter("ns.commands", 2, 17, -1, "undecodable", "no", 1, b"k", b"v"), size
+            )
+            for each in ids
         }
         self.retried: list[list[str]] = []
         self.dropped: list[list[str]] = []
@@ -36,7 +39,8 @@ class Letters:
     def page(self, limit: int = 100, after: str = "") -> Any:
         ids = [each for each in self.there if not after or each > after]
         return SimpleNamespace(
-            letters=[self.there[each] for each in ids[:limit]], next=ids[limit - 1] if len(ids) > limit else ""
+            letters=[self.there[each] for each in ids[:limit]],
+            next=ids[limit - 1] if len(ids) > limit else "",
         )
 
     def get(self, ids: Sequence[str]) -> list[OpenLetter]:
@@ -67,7 +71,9 @@ def invoke(letters: Letters, monkeypatch: pytest.MonkeyPatch, *arguments: str) -
     return done.exit_code, done.output
 
 
-def test_all_that_are_open_are_retried_in_batches_but_those_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_that_are_open_are_retried_in_batches_but_those_of_no_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(dead_letters, "PAGE", 2)
     letters = Letters("a", "b", "cx", "d", "ex")
     code, said = invoke(letters, monkeypatch, "retry", "--all")
@@ -75,7 +81,10 @@ def test_all_that_are_open_are_retried_in_batches_but_those_of_no_use(monkeypatc
     assert letters.retried == [["a", "b"], ["d"]], "a batch of nothing is none"
     assert said.splitlines()[-2:] == ["cx: of no use", "ex: of no use"]
     letters = Letters("a", "b", "c")
-    assert invoke(letters, monkeypatch, "retry", "c", "a", "c") == (0, "c: back in ns.commands\na: back in ns.commands\n")
+    assert invoke(letters, monkeypatch, "retry", "c", "a", "c") == (
+        0,
+        "c: back in ns.commands\na: back in ns.commands\n",
+    )
     assert letters.retried == [["c", "a"]]
 
 
@@ -92,18 +101,24 @@ def test_all_that_are_open_are_dropped_in_batches_and_only_on_a_yes(monkeypatch:
     code, said = invoke(letters, monkeypatch, "drop", "--all")
     assert (code, letters.dropped) == (2, [])
     assert "3 would be dropped" in said
-    assert invoke(letters, monkeypatch, "drop", "--all", "--yes") == (0, "a: dropped\nb: dropped\nc: dropped\n")
+    assert invoke(letters, monkeypatch, "drop", "--all", "--yes") == (
+        0,
+        "a: dropped\nb: dropped\nc: dropped\n",
+    )
     assert letters.dropped == [["a", "b"], ["c"]]
     assert invoke(letters, monkeypatch, "drop", "a", "--all", "--yes")[0] == 2
 
 
 @pytest.mark.parametrize(
-    ("ago_s", "age"), [(0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (3_600, "1h"), (86_399, "23h"), (172_800, "2d")]
+    ("ago_s", "age"),
+    [(0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (3_600, "1h"), (86_399, "23h"), (172_800, "2d")],
 )
 def test_the_age_of_a_letter_is_in_whole_units(monkeypatch: pytest.MonkeyPatch, ago_s: int, age: str) -> None:
     now_us = 1_800_000_000_000_000
     monkeypatch.setattr(time, "time_ns", lambda: now_us * 1_000 + 999)
-    found = OpenLetter("1", DeadLetter("t", 0, 0, -1, "undecodable", "m", now_us - ago_s * 1_000_000, None, None), 0)
+    found = OpenLetter(
+        "1", DeadLetter("t", 0, 0, -1, "undecodable", "m", now_us - ago_s * 1_000_000, None, None), 0
+    )
     assert dead_letters._age(found) == age
 
 
@@ -121,7 +136,9 @@ def test_bytes_are_shown_as_text_only_where_they_are_some() -> None:
 
 def test_all_of_a_letter_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     letters = Letters("1/2")
-    letter = DeadLetter("ns.commands", 2, 17, 1_000, "undecodable", "no", 1, b"key", b"value", (RecordHeader("h", b"x"),))
+    letter = DeadLetter(
+        "ns.commands", 2, 17, 1_000, "undecodable", "no", 1, b"key", b"value", (RecordHeader("h", b"x"),)
+    )
     letters.there["1/2"] = OpenLetter("1/2", letter, 5)
     code, said = invoke(letters, monkeypatch, "show", "1/2")
     assert code == 0
@@ -155,7 +172,13 @@ class Platform:
 
 @pytest.mark.parametrize(
     ("limit", "numbers"),
-    [(0, [0, 1, 2, 3, 4, 5, 6]), (7, [0, 1, 2, 3, 4, 5, 6]), (5, [0, 1, 2, 6, 5]), (4, [0, 1, 6, 5]), (1, [0])],
+    [
+        (0, [0, 1, 2, 3, 4, 5, 6]),
+        (7, [0, 1, 2, 3, 4, 5, 6]),
+        (5, [0, 1, 2, 6, 5]),
+        (4, [0, 1, 6, 5]),
+        (1, [0]),
+    ],
 )
 def test_of_many_open_runs_the_oldest_and_the_newest_are_replayed(
     monkeypatch: pytest.MonkeyPatch, limit: int, numbers: list[int]
@@ -216,7 +239,9 @@ class Awaited:
         return "an engine"
 
 
-def test_a_result_is_waited_for_while_no_engine_answers_and_a_failure_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_is_waited_for_while_no_engine_answers_and_a_failure_ends_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(awaiting, "SOON_S", 0.001)
     away = EngineUnavailable("nobody answers")
 

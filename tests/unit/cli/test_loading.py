@@ -23,8 +23,11 @@ else:
 
 
 def load(target: str, cwd: Path) -> str:
-    """In a process of its own, as the command does it: `sys.path` and `sys.modules` are the process's."""
-    done = subprocess.run([sys.executable, "-P", "-c", SHOW, target], cwd=cwd, capture_output=True, text=True, check=True)
+    """In a process of its own, as the command does it: `sys.path` and `sys.modules` are the
+    process's."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", SHOW, target], cwd=cwd, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -59,17 +62,35 @@ def test_what_is_installed_below_the_app_is_not_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "text", "said"),
     [
-        ("nowhere.py", "", "nowhere.py: no such file; name the file or the module that defines the workflows"),
+        (
+            "nowhere.py",
+            "",
+            "nowhere.py: no such file; name the file or the module that defines the workflows",
+        ),
         (
             "nowhere.app",
             "",
-            "nowhere.app: no module named 'nowhere' here; name the file or the module that defines the workflows",
+            (
+                "nowhere.app: no module named 'nowhere' here; name the file or the module that defines the "
+                "workflows"
+            ),
         ),
         ("./", "", ". is a directory; name the file in it that defines the workflows, such as app.py"),
-        ("bad-name.py", "", "bad-name.py: 'bad-name' is not a name that Python can import; use letters, digits and underscores"),
+        (
+            "bad-name.py",
+            "",
+            (
+                "bad-name.py: 'bad-name' is not a name that Python can import; use letters, digits and "
+                "underscores"
+            ),
+        ),
         ("string.py", "", "string.py: Python already has a module named 'string'; rename the file"),
         ("app.py", "x = (\n", "app.py:1: '(' was never closed"),
-        ("app.py", "import os\nimport missing_thing\n", "app.py:2: ModuleNotFoundError: No module named 'missing_thing'"),
+        (
+            "app.py",
+            "import os\nimport missing_thing\n",
+            "app.py:2: ModuleNotFoundError: No module named 'missing_thing'",
+        ),
         ("app.py", "def f():\n    return 1 / 0\nf()\n", "app.py:2: ZeroDivisionError: division by zero"),
         (
             "app.py",
@@ -87,5 +108,10 @@ def test_a_bad_app_is_one_line(target: str, text: str, said: str, tmp_path: Path
 
 
 def test_a_mistake_that_perdure_finds_names_its_own_line(tmp_path: Path) -> None:
-    write(tmp_path, {"app.py": "from perdure import activity\n\n\n@activity.defn(timeout='soon')\ndef f() -> None: ...\n"})
+    write(
+        tmp_path,
+        {
+            "app.py": "from perdure import activity\n\n\n@activity.defn(timeout='soon')\ndef f() -> None: ...\n"
+        },
+    )
     assert load("app.py", tmp_path).startswith("UsageError app.py:")

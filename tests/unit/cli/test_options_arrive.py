@@ -71,7 +71,17 @@ def wired(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def test_an_engine_is_as_it_was_asked_for(served: list[Any], wired: list[tuple[Any, ...]]) -> None:
-    own = ["--state-dir", "s", "--instance", "i", "--static", "--session-timeout-ms", "7000", "--protocol", "consumer"]
+    own = [
+        "--state-dir",
+        "s",
+        "--instance",
+        "i",
+        "--static",
+        "--session-timeout-ms",
+        "7000",
+        "--protocol",
+        "consumer",
+    ]
     invoke("engine", "app.py", *KAFKA, *own, "--owner", "o", "--grace", "3", "--traces", *WATCHED)
     owner, found = served
     assert owner == ("ns", "o")
@@ -87,11 +97,28 @@ def test_an_engine_is_as_it_was_asked_for(served: list[Any], wired: list[tuple[A
 
 
 def test_a_worker_is_as_it_was_asked_for(served: list[Any], wired: list[tuple[Any, ...]]) -> None:
-    own = ["--queue", "a", "--queue", "b", "--concurrency", "5", "--instance", "i", "--static", "--session-timeout-ms", "7000"]
+    own = [
+        "--queue",
+        "a",
+        "--queue",
+        "b",
+        "--concurrency",
+        "5",
+        "--instance",
+        "i",
+        "--static",
+        "--session-timeout-ms",
+        "7000",
+    ]
     invoke("worker", "app.py", *KAFKA, *own, "--owner", "o", "--grace", "3", "--set", "linger.ms=9", *WATCHED)
     owner, found = served
     assert owner == ("ns", "o")
-    assert (found.grace_s, found.has_web, found.needs_workflows, found.observing) == (3.0, False, False, OBSERVED)
+    assert (found.grace_s, found.has_web, found.needs_workflows, found.observing) == (
+        3.0,
+        False,
+        False,
+        OBSERVED,
+    )
     found.make(Registry.of([]), None)
     ((_, place, _, engine, worker),) = wired
     assert place.settings["linger.ms"] == "9"
@@ -111,7 +138,9 @@ def test_without_a_queue_a_worker_serves_those_of_its_activities_each_once() -> 
     assert queues_of(SimpleNamespace(activities={"d": of("own", is_local=True)}), None) == ("default",)  # type: ignore[arg-type]
 
 
-def test_a_setting_of_the_command_line_counts_more_than_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_of_the_command_line_counts_more_than_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PERDURE_KAFKA_LINGER_MS", "5")
     monkeypatch.setenv("PERDURE_KAFKA_BATCH_SIZE", "6")
     settings = kafka_options.place("b:1", "ns", ["linger.ms=9"]).settings
@@ -150,16 +179,30 @@ def test_a_projector_is_as_it_was_asked_for(served: list[Any], monkeypatch: pyte
     monkeypatch.setattr("perdure.distributed.projecting.Projecting", Projecting)
     monkeypatch.setattr("perdure.cli.signals.stop_on_signal", giving(None))
     monkeypatch.setattr(Observing, "begin", giving(None))
-    postgres = ["--postgres", "postgresql://h/d", "--retention", "90 days", "--rebuild", "--session-timeout-ms", "7000"]
+    postgres = [
+        "--postgres",
+        "postgresql://h/d",
+        "--retention",
+        "90 days",
+        "--rebuild",
+        "--session-timeout-ms",
+        "7000",
+    ]
     invoke("projector", *KAFKA, *postgres, "--owner", "o")
     assert served == [("ns", "o")]
-    assert (given["retention_s"], given["is_rebuild"], given["session_timeout_ms"]) == (90 * 86_400, True, 7_000)
+    assert (given["retention_s"], given["is_rebuild"], given["session_timeout_ms"]) == (
+        90 * 86_400,
+        True,
+        7_000,
+    )
     assert given["where"] == "ns"
     invoke("projector", *KAFKA, "--postgres", "postgresql://h/d")
     assert (given["retention_s"], given["is_rebuild"]) == (None, False)
 
 
-def test_an_api_is_as_it_was_asked_for(served: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_api_is_as_it_was_asked_for(
+    served: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     given: list[Any] = []
 
     def serve(*values: Any, **named: Any) -> None:
@@ -220,7 +263,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Process], list[list[i
     return made, ends
 
 
-def test_each_of_several_engines_has_a_name_and_a_port_of_its_own_after_it_was_started_again_too(started: Any) -> None:
+def test_each_of_several_engines_has_a_name_and_a_port_of_its_own_after_it_was_started_again_too(
+    started: Any,
+) -> None:
     made, ends = started
     ends += [[], [1], [None, None, 2]]
     with pytest.raises(SystemExit) as ended:
@@ -316,14 +361,41 @@ def test_a_start_has_its_options_and_values(client: FakeClient) -> None:
         (["history", "o-1", "--run", "r-2"], ("o-1", "r-2")),
     ],
 )
-def test_a_workflow_is_asked_for_what_was_said(client: FakeClient, command: list[str], asked: tuple[Any, ...]) -> None:
+def test_a_workflow_is_asked_for_what_was_said(
+    client: FakeClient, command: list[str], asked: tuple[Any, ...]
+) -> None:
     invoke("workflow", *command, "--db", "http://host")
     assert client.asked == ["http://host", asked]
 
 
 def test_a_list_has_its_filters(client: FakeClient) -> None:
-    filters = ["--type", "A", "--type", "B", "--status", "failed", "--prefix", "o-", "--attribute", "n=1", "--attribute", "t=a=b"]
-    invoke("workflow", "list", *filters, "--sort", "closed_at", "--order", "oldest", "--limit", "7", "--db", "a.db")
+    filters = [
+        "--type",
+        "A",
+        "--type",
+        "B",
+        "--status",
+        "failed",
+        "--prefix",
+        "o-",
+        "--attribute",
+        "n=1",
+        "--attribute",
+        "t=a=b",
+    ]
+    invoke(
+        "workflow",
+        "list",
+        *filters,
+        "--sort",
+        "closed_at",
+        "--order",
+        "oldest",
+        "--limit",
+        "7",
+        "--db",
+        "a.db",
+    )
     assert client.asked[1:] == [
         ListQuery(
             types=("A", "B"),

@@ -31,18 +31,24 @@ BAD: Final = {
     "a result of a run": FLOW + "    @workflow.run\n    async def run(self) -> set | list: ...\n",
     "a function workflow": "@workflow.defn\nasync def flow(x: Plain) -> None: ...\n",
     "a constructor": FLOW
-    + "    def __init__(self, x: Plain) -> None: ...\n    @workflow.run\n    async def run(self, x: Plain) -> None: ...\n",
+    + "    def __init__(self, x: Plain) -> None: ...\n    @workflow.run\n    async def run(self, x: Plain) "
+    "-> None: ...\n",
     "a signal": FLOW + RUN + "    @workflow.signal\n    def tell(self, x: A | B) -> None: ...\n",
-    "an argument of a query": FLOW + RUN + "    @workflow.query\n    def ask(self, x: missing.Thing) -> int: ...\n",
+    "an argument of a query": FLOW
+    + RUN
+    + "    @workflow.query\n    def ask(self, x: missing.Thing) -> int: ...\n",
     "a result of a query": FLOW + RUN + "    @workflow.query\n    def ask(self) -> list[Plain]: ...\n",
     "a view": FLOW + RUN + "    @workflow.view\n    def status(self) -> dict[str, Holder]: ...\n",
     "a trigger": FLOW
-    + '    @workflow.trigger("orders", Plain, id=str)\n    @workflow.run\n    async def run(self, x: Plain) -> None: ...\n',
+    + '    @workflow.trigger("orders", Plain, id=str)\n    @workflow.run\n    async def run(self, x: Plain) '
+    "-> None: ...\n",
     "the value of a trigger": FLOW
-    + '    @workflow.trigger("orders", Plain, id=str)\n    @workflow.run\n    async def run(self, x: Any) -> None: ...\n',
+    + '    @workflow.trigger("orders", Plain, id=str)\n    @workflow.run\n    async def run(self, x: Any) '
+    "-> None: ...\n",
     "the data of a CloudEvent": "from perdure.triggers import CloudEvent\n"
     + FLOW
-    + '    @workflow.trigger("orders", CloudEvent[Plain], id=str)\n    @workflow.run\n    async def run(self, x: Any) -> None: ...\n',
+    + '    @workflow.trigger("orders", CloudEvent[Plain], id=str)\n    @workflow.run\n    async def '
+    "run(self, x: Any) -> None: ...\n",
     "the value of a second trigger": FLOW
     + '    @workflow.trigger("more", Plain, id=str)\n    @workflow.trigger("orders", A, id=str)\n'
     + "    @workflow.run\n    async def run(self, x: Any) -> None: ...\n",
@@ -52,15 +58,19 @@ BAD: Final = {
     "a rest of arguments": "@activity.defn\ndef act(*rest: Plain) -> None: ...\n",
     "a keyword argument": "@activity.defn\ndef act(*, x: Plain) -> None: ...\n",
     "an annotation that is a value": "@activity.defn\ndef act(x: 5) -> None: ...\n",
-    "a provider": "class Bank:\n    @activity.defn\n    async def pay(self) -> None: ...\n@activity.provide\nasync def bank() -> AsyncIterator[Bnk]: yield Bank()\n",
-    "two activities of one name": "@activity.defn(name='a')\ndef one() -> None: ...\n@activity.defn(name='a')\ndef two() -> None: ...\n",
-    "two workflows of one name": "@workflow.defn(name='a')\nasync def one() -> None: ...\n@workflow.defn(name='a')\nasync def two() -> None: ...\n",
+    "a provider": "class Bank:\n    @activity.defn\n    async def pay(self) -> None: ...\n@activity.provide\nasync "
+    "def bank() -> AsyncIterator[Bnk]: yield Bank()\n",
+    "two activities of one name": "@activity.defn(name='a')\ndef one() -> None: ...\n@activity.defn(name='a')\ndef two() -> None: "
+    "...\n",
+    "two workflows of one name": "@workflow.defn(name='a')\nasync def one() -> None: ...\n@workflow.defn(name='a')\nasync def two() "
+    "-> None: ...\n",
 }
 NOT_PROVIDED: Final = "class Bank:\n    @activity.defn\n    async def pay(self) -> None: ...\n"
 GOOD: Final = (
     "class Pair(NamedTuple):\n    a: int\n    b: A\nclass Row(TypedDict):\n    a: int\n"
     "@dataclass\nclass Tree:\n    left: Tree | None = None\n    rest: list[Tree] | None = None\n"
-    "@activity.defn\ndef act(a: A, b: list[B], c: Any, d: object, e: Pair, f: Row, g: Tree, h=3, *r: int, k: str | None = None, **w: float) -> "
+    "@activity.defn\ndef act(a: A, b: list[B], c: Any, d: object, e: Pair, f: Row, g: Tree, h=3, *r: int, "
+    "k: str | None = None, **w: float) -> "
     "dict[str, tuple[A, ...]]: ...\n"
 )
 SHOW: Final = """
@@ -108,7 +118,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     apps |= {"app_method": NOT_PROVIDED, "app_method_runs": NOT_PROVIDED}
     for name, text in apps.items():
         (place / f"{name}.py").write_text(HEAD + text)
-    done = subprocess.run([sys.executable, "-P", "-c", SHOW], cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", SHOW], cwd=place, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout)
     return found
@@ -134,7 +146,12 @@ def test_a_method_that_nobody_provides_is_refused_where_activities_run(said: dic
 def test_every_command_refuses_it(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(HEAD + BAD["a signal"])
     done = subprocess.run(
-        [sys.executable, "-P", "-c", COMMANDS], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-P", "-c", COMMANDS],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     said = done.stderr.split("perdure: ")[1:]
     assert len(said) == len(COMMANDED), done.stderr

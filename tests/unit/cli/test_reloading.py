@@ -36,7 +36,9 @@ def test_nothing_happens_without_a_save(tmp_path: Path) -> None:
     assert not stopped.is_set()
 
 
-def test_a_directory_that_is_gone_is_said_and_served_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_that_is_gone_is_said_and_served_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stopped = threading.Event()
     reloader = reloader_of(tmp_path / "gone" / "app.py", stopped, 0)
     reloader.start()

@@ -23,7 +23,9 @@ def module(**attributes: object) -> ModuleType:
 def test_an_app_without_a_web_app_needs_no_uvicorn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert WebServer.of(module(), "127.0.0.1", 0) is None
-    assert WebServer.of(module(web=ModuleType("web")), "127.0.0.1", 0) is None, "a submodule that is called web is not a web app"
+    assert WebServer.of(module(web=ModuleType("web")), "127.0.0.1", 0) is None, (
+        "a submodule that is called web is not a web app"
+    )
 
 
 def test_without_uvicorn_a_web_app_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

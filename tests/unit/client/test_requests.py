@@ -1,4 +1,5 @@
-"""What callers ask for is what the platform is asked: every option, of the run that the handle is of; and what they are told of the answer."""
+"""What callers ask for is what the platform is asked: every option, of the run that the handle is
+of; and what they are told of the answer."""
 
 from __future__ import annotations
 
@@ -78,7 +79,11 @@ class Platform:
     """
 
     def __init__(
-        self, *answers: Any, states: list[WorkflowState | None] | None = None, reached: int = 0, is_reader_near: bool = False
+        self,
+        *answers: Any,
+        states: list[WorkflowState | None] | None = None,
+        reached: int = 0,
+        is_reader_near: bool = False,
     ) -> None:
         self.answers = list(answers)
         self.states = states or [None]
@@ -122,8 +127,12 @@ class Platform:
         return position.offset <= self.reached
 
 
-def state(status: Status = Status.RUNNING, run_id: str = "run-1", view: bytes = b"", **fields: Any) -> WorkflowState:
-    return WorkflowState("p-1", run_id, "Parcel", status, 10, 20, 20 if status.is_closed else 0, 2, view, **fields)
+def state(
+    status: Status = Status.RUNNING, run_id: str = "run-1", view: bytes = b"", **fields: Any
+) -> WorkflowState:
+    return WorkflowState(
+        "p-1", run_id, "Parcel", status, 10, 20, 20 if status.is_closed else 0, 2, view, **fields
+    )
 
 
 def client_of(platform: Platform) -> Client:
@@ -146,7 +155,12 @@ def one_of(platform: Platform) -> Any:
 def test_a_start_asks_for_all_that_its_options_say() -> None:
     platform = Platform()
     client = client_of(platform).options(
-        if_running="attach", if_closed="after_failure", delay="2s", timeout="3h", attributes={"city": "Bari"}, request_id="r-1"
+        if_running="attach",
+        if_closed="after_failure",
+        delay="2s",
+        timeout="3h",
+        attributes={"city": "Bari"},
+        request_id="r-1",
     )
     handle = run(client.start("p-1", Parcel.main, "Via Sparano"))
     assert one_of(platform) == cm.StartWorkflow(
@@ -165,7 +179,9 @@ def test_a_start_asks_for_all_that_its_options_say() -> None:
 
 def test_a_signal_that_starts_asks_for_the_same() -> None:
     platform = Platform()
-    client = client_of(platform).options(if_closed="refuse", delay="2s", timeout="3s", attributes={"a": 1}, request_id="r-1")
+    client = client_of(platform).options(
+        if_closed="refuse", delay="2s", timeout="3s", attributes={"a": 1}, request_id="r-1"
+    )
     run(client.with_start("p-1", Parcel.main, "Via Sparano").signal(Parcel.weigh, 7))
     assert one_of(platform) == cm.StartWorkflow(
         "p-1",
@@ -182,7 +198,9 @@ def test_a_signal_that_starts_asks_for_the_same() -> None:
     )
 
 
-def test_without_options_a_start_refuses_an_open_run_follows_a_closed_one_and_is_a_request_of_its_own() -> None:
+def test_without_options_a_start_refuses_an_open_run_follows_a_closed_one_and_is_a_request_of_its_own() -> (
+    None
+):
     platform = Platform()
     for _ in range(2):
         run(client_of(platform).start_by_name("p-1", "Parcel", ["Via Sparano"]))
@@ -223,11 +241,17 @@ WANTED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("what", ASK)
 @pytest.mark.parametrize("run_id", ["run-7", ""])
 def test_a_handle_asks_about_its_own_run_or_about_the_current_one(what: str, run_id: str) -> None:
-    platform = Platform(*([Accepted("", "run-7")] if run_id else []), ANSWERS.get(what, Accepted("", "run-7")))
+    platform = Platform(
+        *([Accepted("", "run-7")] if run_id else []), ANSWERS.get(what, Accepted("", "run-7"))
+    )
     client = client_of(platform)
 
     async def program() -> Any:
-        handle = await client.start("p-1", Parcel.main, "Via Sparano") if run_id else client.get("p-1", Parcel.main)
+        handle = (
+            await client.start("p-1", Parcel.main, "Via Sparano")
+            if run_id
+            else client.get("p-1", Parcel.main)
+        )
         return await ASK[what](handle)
 
     answer = run(program())
@@ -261,7 +285,9 @@ ENDS: list[tuple[Closed, type[BaseException], str]] = [
 
 
 @pytest.mark.parametrize(("closed", "cause", "said"), ENDS)
-def test_a_run_that_ended_without_a_result_says_how_and_why(closed: Closed, cause: type[BaseException], said: str) -> None:
+def test_a_run_that_ended_without_a_result_says_how_and_why(
+    closed: Closed, cause: type[BaseException], said: str
+) -> None:
     with pytest.raises(WorkflowFailed, match=f"workflow 'p-1' {said}$") as caught:
         run(client_of(Platform(closed)).get("p-1", Parcel.main).result())
     assert type(caught.value.cause) is cause
@@ -282,14 +308,22 @@ def test_a_run_that_ended_without_a_result_says_how_and_why(closed: Closed, caus
 )
 def test_a_refusal_is_raised_as_what_it_is(code: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="not today") as caught:
-        run(client_of(Platform(Refused("", code, "not today"))).get("p-1", Parcel.main).signal(Parcel.weigh, 7))
+        run(
+            client_of(Platform(Refused("", code, "not today")))
+            .get("p-1", Parcel.main)
+            .signal(Parcel.weigh, 7)
+        )
     assert type(caught.value) is error
 
 
 @pytest.mark.parametrize("code", ["bad_input", "suspended"])
 def test_a_query_that_cannot_be_answered_has_failed(code: Any) -> None:
     with pytest.raises(QueryFailed, match="not today"):
-        run(client_of(Platform(Refused("", code, "not today"))).get("p-1", Parcel.main).query(Parcel.is_heavier, 7))
+        run(
+            client_of(Platform(Refused("", code, "not today")))
+            .get("p-1", Parcel.main)
+            .query(Parcel.is_heavier, 7)
+        )
 
 
 def test_a_query_that_raised_has_the_authors_exception_as_its_cause() -> None:
@@ -301,7 +335,12 @@ def test_a_query_that_raised_has_the_authors_exception_as_its_cause() -> None:
 
 def test_a_near_reader_that_knows_the_end_is_believed_only_about_the_run_of_the_handle() -> None:
     later = state(Status.COMPLETED, run_id="run-2", result=b"5")
-    platform = Platform(Accepted("", "run-1"), Closed("", "run-1", Status.COMPLETED, b"3"), states=[later], is_reader_near=True)
+    platform = Platform(
+        Accepted("", "run-1"),
+        Closed("", "run-1", Status.COMPLETED, b"3"),
+        states=[later],
+        is_reader_near=True,
+    )
     client = client_of(platform)
 
     async def program() -> tuple[int, int]:
@@ -360,7 +399,9 @@ def test_moments_are_asked_for_to_the_microsecond() -> None:
     platform = Platform()
     for number in range(100):
         run(client_of(platform).list(started_after=at(number)))
-    assert [query.started_after for query in platform.queries] == [microseconds(at(number)) for number in range(100)]
+    assert [query.started_after for query in platform.queries] == [
+        microseconds(at(number)) for number in range(100)
+    ]
 
 
 def test_without_filters_a_list_is_the_hundred_newest() -> None:
@@ -395,14 +436,23 @@ def test_a_watched_view_is_given_once_a_change_and_the_last_one_though_the_run_h
     states = [state(view=b"10"), state(view=b"10"), state(view=b"20"), state(Status.COMPLETED, view=b"30")]
 
     async def program() -> list[int]:
-        return [view async for view in client_of(Platform(states=[*states])).get("p-1", Parcel.main).watch(Parcel.shown)]
+        return [
+            view
+            async for view in client_of(Platform(states=[*states]))
+            .get("p-1", Parcel.main)
+            .watch(Parcel.shown)
+        ]
 
     assert run(program()) == [10, 20, 30]
 
 
 def test_a_view_that_is_not_there_says_why() -> None:
     with pytest.raises(WorkflowNotFound, match="has no view yet: it is broken"):
-        run(client_of(Platform(states=[state(reason="it is broken")])).get("p-1", Parcel.main).view(Parcel.shown))
+        run(
+            client_of(Platform(states=[state(reason="it is broken")]))
+            .get("p-1", Parcel.main)
+            .view(Parcel.shown)
+        )
     with pytest.raises(WorkflowNotFound, match="no workflow has the id 'p-1'"):
         run(client_of(Platform()).get("p-1", Parcel.main).view(Parcel.shown))
 
@@ -410,17 +460,27 @@ def test_a_view_that_is_not_there_says_why() -> None:
 def test_a_description_says_why_a_run_stands_still_and_which_timer_fires_next() -> None:
     waits = (Wait("timer", "", 1, due_at=50), Wait("timer", "", 2, due_at=40))
     found = describe(state(Status.SUSPENDED, reason="it diverged", waits=waits), None, 7, {"city": "Bari"})
-    assert (found.reason, found.view, found.attributes, found.closed_at) == ("it diverged", 7, {"city": "Bari"}, None)
+    assert (found.reason, found.view, found.attributes, found.closed_at) == (
+        "it diverged",
+        7,
+        {"city": "Bari"},
+        None,
+    )
     assert [(timer.number, timer.fires_at) for timer in found.timers] == [(2, moment(40)), (1, moment(50))]
 
 
 def test_a_description_of_a_closed_run_says_when_it_ended_and_of_what() -> None:
-    found = describe(state(Status.FAILED, failure=FailureInfo("builtins:KeyError", "no oven")), None, None, {})
+    found = describe(
+        state(Status.FAILED, failure=FailureInfo("builtins:KeyError", "no oven")), None, None, {}
+    )
     assert (found.reason, found.started_at, found.closed_at) == ("KeyError: no oven", moment(10), moment(20))
 
 
 def test_a_description_has_the_activities_of_every_page_of_the_history() -> None:
-    scheduled = [ActivityScheduled(number, name, b"[]", ActivityOptions(), "t") for number, name in ((1, "weigh"), (2, "seal"))]
+    scheduled = [
+        ActivityScheduled(number, name, b"[]", ActivityOptions(), "t")
+        for number, name in ((1, "weigh"), (2, "seal"))
+    ]
     records = [record(), *(record("run-1", 3 + number, each) for number, each in enumerate(scheduled))]
 
     class Paged:
@@ -435,7 +495,9 @@ def test_a_description_has_the_activities_of_every_page_of_the_history() -> None
 
 
 @pytest.mark.parametrize(("run_id", "is_ended"), [("", True), ("run-2", True), ("run-1", False)])
-def test_who_waits_for_another_run_than_the_one_that_closed_learns_that_no_engine_answers(run_id: str, is_ended: bool) -> None:
+def test_who_waits_for_another_run_than_the_one_that_closed_learns_that_no_engine_answers(
+    run_id: str, is_ended: bool
+) -> None:
     """Only an engine knows how the other one ended."""
 
     class Unserved(Platform):

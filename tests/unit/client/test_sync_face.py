@@ -1,4 +1,5 @@
-"""What a program without asyncio asks for reaches the asynchronous client whole: no option is left out, none is another's."""
+"""What a program without asyncio asks for reaches the asynchronous client whole: no option is left
+out, none is another's."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ CASES = [(Client, SyncClient, name) for name in methods_of(SyncClient)] + [
     [case for case in CASES if case[2] not in NOT_ASKED],
     ids=lambda each: each if isinstance(each, str) else each.__name__,
 )
-def test_every_argument_is_passed_on_as_what_it_is(asynchronous: type[Any], synchronous: type[Any], name: str) -> None:
+def test_every_argument_is_passed_on_as_what_it_is(
+    asynchronous: type[Any], synchronous: type[Any], name: str
+) -> None:
     remembers = Remembers(asynchronous)
     thread = _LoopThread()
     given: dict[str, Any] = {}
@@ -78,4 +81,6 @@ def test_every_argument_is_passed_on_as_what_it_is(asynchronous: type[Any], sync
         thread.stop()
     assert remembers.asked == [(name, given)]
     inner = getattr(answer, "_handle", getattr(answer, "_client", answer))
-    assert inner is (None if inspect.signature(getattr(asynchronous, name)).return_annotation == "None" else ANSWER)
+    assert inner is (
+        None if inspect.signature(getattr(asynchronous, name)).return_annotation == "None" else ANSWER
+    )

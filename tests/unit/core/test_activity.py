@@ -39,13 +39,22 @@ def expire_lease(run: Driven, token: str = "first-1") -> list[object]:
 
 def test_a_scheduled_activity_is_dispatched_at_once(run: Driven) -> None:
     task = run.written.tasks["run-1", 1]
-    assert (task.attempt, task.token, task.idempotency_key, task.workflow_type) == (1, "first-1", "run-1/1", "Order")
+    assert (task.attempt, task.token, task.idempotency_key, task.workflow_type) == (
+        1,
+        "first-1",
+        "run-1/1",
+        "Order",
+    )
     assert run.state.activities[1].status is ActivityStatus.DISPATCHED
 
 
 def test_all_attempts_have_the_idempotency_key_that_the_author_chose() -> None:
     run = Driven()
-    run.record(ev.ActivityScheduled(1, "charge", b"[1]", ActivityOptions(idempotency_key="order-1/charge"), "first-1"))
+    run.record(
+        ev.ActivityScheduled(
+            1, "charge", b"[1]", ActivityOptions(idempotency_key="order-1/charge"), "first-1"
+        )
+    )
     assert run.written.tasks["run-1", 1].idempotency_key == "order-1/charge"
     run.fail("first-1")
     run.at += SECOND
@@ -230,7 +239,9 @@ def test_a_heartbeat_leaves_no_event(run: Driven) -> None:
 def test_give_up_after_ends_an_attempt_that_is_out() -> None:
     run = Driven()
     run.schedule(give_up_after_us=5 * SECOND)
-    assert {(timer.kind, timer.fires_at) for timer in run.written.timers} == {(TimerKind.GIVE_UP, NOW + 5 * SECOND)}
+    assert {(timer.kind, timer.fires_at) for timer in run.written.timers} == {
+        (TimerKind.GIVE_UP, NOW + 5 * SECOND)
+    }
     run.at += 5 * SECOND
     (event,) = run.events(cm.ExpireActivity, number=1)
     assert isinstance(event, ev.ActivityFailed)

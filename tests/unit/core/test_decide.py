@@ -29,7 +29,9 @@ def test_a_request_is_recorded_and_accepted(kind: Any, fields: dict[str, Any], e
 
 
 @pytest.mark.parametrize(("kind", "fields", "event"), REQUESTS)
-def test_the_same_request_again_acts_once_and_gets_the_same_answer(kind: Any, fields: dict[str, Any], event: type[Any]) -> None:
+def test_the_same_request_again_acts_once_and_gets_the_same_answer(
+    kind: Any, fields: dict[str, Any], event: type[Any]
+) -> None:
     run = Driven()
     run.ask(kind, request_id="r-1", **fields)
     for _ in range(2):
@@ -55,7 +57,9 @@ def test_a_request_repeated_after_the_end_gets_its_answer() -> None:
     run = Driven()
     run.ask(cm.SignalWorkflow, name="poke", request_id="r-1")
     run.record(ev.WorkflowCompleted(b"1"))
-    assert run.ask(cm.SignalWorkflow, name="poke", request_id="r-1").reply == Accepted("r-1", "run-1", is_new=False)
+    assert run.ask(cm.SignalWorkflow, name="poke", request_id="r-1").reply == Accepted(
+        "r-1", "run-1", is_new=False
+    )
 
 
 def test_a_new_request_after_the_end_is_refused_with_the_status() -> None:
@@ -83,7 +87,9 @@ STARTED = ev.WorkflowStarted("Order", b"[]", 311, 7)
 
 
 def test_a_history_folds_to_the_state_that_lived_it() -> None:
-    state = fold([record(1, STARTED, ev.SignalReceived("poke", b"[]", "r-1")), record(3, ev.WorkflowCompleted(b"1"))])
+    state = fold(
+        [record(1, STARTED, ev.SignalReceived("poke", b"[]", "r-1")), record(3, ev.WorkflowCompleted(b"1"))]
+    )
     assert (state.last_event_id, state.started_at, state.closed_at) == (3, NOW + 1, NOW + 3)
     assert (state.result, list(state.requests)) == (b"1", [("signal", "r-1")])
 

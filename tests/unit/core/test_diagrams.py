@@ -15,6 +15,7 @@ def test_every_transition_of_every_machine_is_drawn() -> None:
     for machine in MACHINES:
         for (before, event), after in machine.transitions.items():
             assert any(
-                line.startswith(f"    {before.name.lower()} --> {after.name.lower()}: ") and event.__name__ in line
+                line.startswith(f"    {before.name.lower()} --> {after.name.lower()}: ")
+                and event.__name__ in line
                 for line in drawn.splitlines()
             )

@@ -1,4 +1,5 @@
-"""Engine flags: recorded at the start, and a run with one that is not known here waits for the version that knows it."""
+"""Engine flags: recorded at the start, and a run with one that is not known here waits for the
+version that knows it."""
 
 from __future__ import annotations
 

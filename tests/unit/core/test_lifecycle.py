@@ -72,7 +72,10 @@ def test_a_delayed_run_begins_when_its_time_has_come() -> None:
 
 def test_a_delayed_run_that_is_cancelled_ends_without_a_line_of_code() -> None:
     run = delayed()
-    assert run.events(cm.CancelWorkflow, reason="no") == [ev.WorkflowCancelRequested("no"), ev.WorkflowCancelled("no")]
+    assert run.events(cm.CancelWorkflow, reason="no") == [
+        ev.WorkflowCancelRequested("no"),
+        ev.WorkflowCancelled("no"),
+    ]
     assert run.state.phase is Phase.CANCELLED
     assert not run.written.timers
 

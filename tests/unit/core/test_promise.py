@@ -1,4 +1,5 @@
-"""Answers that a run owes to workflows: recorded, kept, and sent once, with the events that cause them."""
+"""Answers that a run owes to workflows: recorded, kept, and sent once, with the events that cause
+them."""
 
 from __future__ import annotations
 
@@ -42,7 +43,11 @@ def test_a_request_that_is_repeated_is_promised_once() -> None:
     assert waiting(run, "r-2")
     assert waiting(run, "r-1", OTHER)
     run.record(ev.WorkflowCompleted(b"1"))
-    assert [(to, reply.request_id) for to, reply in run.written.replies] == [(PARENT, "r-1"), (PARENT, "r-2"), (OTHER, "r-1")]
+    assert [(to, reply.request_id) for to, reply in run.written.replies] == [
+        (PARENT, "r-1"),
+        (PARENT, "r-2"),
+        (OTHER, "r-1"),
+    ]
 
 
 @pytest.mark.parametrize(("end", "status"), ENDS, ids=[status.value for _, status in ENDS])
@@ -85,7 +90,10 @@ def test_an_answer_about_a_subject_is_sent_to_those_who_wait_for_that_one() -> N
     assert run.written.replies == [(PARENT, Accepted("r-1", "run-1"))]
     assert run.written.subjects == [("run-1", "update/1")] * 2, "clients that wait for it are answered, too"
     run.record(ev.WorkflowCompleted(b"1"))
-    assert [(type(reply), reply.request_id) for _, reply in run.written.replies[1:]] == [(Closed, "r-2"), (Closed, "r-3")]
+    assert [(type(reply), reply.request_id) for _, reply in run.written.replies[1:]] == [
+        (Closed, "r-2"),
+        (Closed, "r-3"),
+    ]
 
 
 def test_an_answer_that_is_only_read_again_is_not_sent_again() -> None:

@@ -46,13 +46,28 @@ def test_it_says_when_the_run_started_moved_last_and_ended_and_how() -> None:
     run.at += SECOND
     run.ask(cm.SignalWorkflow, name="poke")
     open_ = public_state(run.state, b"7")
-    assert (open_.type, open_.status, open_.view, open_.attributes) == ("Order", Status.RUNNING, b"7", b'{"city":"Bari"}')
-    assert (open_.started_at, open_.updated_at, open_.closed_at, open_.history_length) == (NOW, NOW + SECOND, 0, 2)
+    assert (open_.type, open_.status, open_.view, open_.attributes) == (
+        "Order",
+        Status.RUNNING,
+        b"7",
+        b'{"city":"Bari"}',
+    )
+    assert (open_.started_at, open_.updated_at, open_.closed_at, open_.history_length) == (
+        NOW,
+        NOW + SECOND,
+        0,
+        2,
+    )
     run.at += SECOND
     failure = FailureInfo("builtins:KeyError", "no oven")
     run.record(ev.WorkflowFailed(failure))
     closed = public_state(run.state, b"7")
-    assert (closed.status, closed.failure, closed.closed_at, closed.history_length) == (Status.FAILED, failure, run.at, 3)
+    assert (closed.status, closed.failure, closed.closed_at, closed.history_length) == (
+        Status.FAILED,
+        failure,
+        run.at,
+        3,
+    )
 
 
 def test_why_a_run_is_suspended_counts_for_more_than_what_is_wrong_with_its_view() -> None:

@@ -33,7 +33,9 @@ def test_a_part_of_the_model_without_a_machine_is_named() -> None:
 
 def test_a_part_of_the_model_with_two_machines_is_named_with_both() -> None:
     tables = [table("timer", ev.TimerFired), table("alarm", ev.TimerFired)]
-    with pytest.raises(registry.IncompleteError, match=r"event TimerFired belongs to two machines, timer and alarm"):
+    with pytest.raises(
+        registry.IncompleteError, match=r"event TimerFired belongs to two machines, timer and alarm"
+    ):
         registry.merged(tables, [ev.TimerFired], "event")
 
 

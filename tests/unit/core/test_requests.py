@@ -1,4 +1,5 @@
-"""A request id repeats one request; for another one it is refused, and ids of different kinds do not meet."""
+"""A request id repeats one request; for another one it is refused, and ids of different kinds do
+not meet."""
 
 from __future__ import annotations
 
@@ -23,7 +24,14 @@ def start(**changes: Any) -> cm.StartWorkflow:
 
 
 def run_of(*events: ev.AnyEvent, **started: Any) -> RunState:
-    fields: dict[str, Any] = {"type": "Order", "input": b'["burrata"]', "python": 311, "seed": 1, "request_id": "r-1", **started}
+    fields: dict[str, Any] = {
+        "type": "Order",
+        "input": b'["burrata"]',
+        "python": 311,
+        "seed": 1,
+        "request_id": "r-1",
+        **started,
+    }
     first: ev.AnyEvent = ev.WorkflowStarted(**fields)
     return fold([ev.EventRecord("order-1", "run-1", 1, 1_000, -1, -1, b"", [first, *events])])
 
@@ -41,7 +49,9 @@ def _is_refused(decision: StartDecision) -> bool:
     ids=lambda changes: next(iter(changes)),
 )
 @pytest.mark.parametrize("end", [(), (ev.WorkflowCompleted(b"1"),)], ids=["open", "closed"])
-def test_a_start_with_the_id_of_another_start_is_refused(changes: dict[str, Any], end: tuple[Any, ...]) -> None:
+def test_a_start_with_the_id_of_another_start_is_refused(
+    changes: dict[str, Any], end: tuple[Any, ...]
+) -> None:
     run = run_of(*end)
     assert decide_start(run, start()).reply == Accepted("r-1", "run-1", is_new=False)
     assert _is_refused(decide_start(run, start(**changes)))
@@ -64,7 +74,10 @@ def test_a_start_that_was_attached_is_known_by_its_signal() -> None:
 
 
 SENT = [
-    (ev.SignalReceived("add", b"[1]", "r-2"), cm.SignalWorkflow("order-1", "", "r-2", name="add", input=b"[1]")),
+    (
+        ev.SignalReceived("add", b"[1]", "r-2"),
+        cm.SignalWorkflow("order-1", "", "r-2", name="add", input=b"[1]"),
+    ),
     (ev.WorkflowCancelRequested("late", "r-2"), cm.CancelWorkflow("order-1", "", "r-2", reason="late")),
 ]
 OTHER = [
@@ -73,9 +86,13 @@ OTHER = [
 ]
 
 
-@pytest.mark.parametrize(("event", "command", "other"), [(*sent, other) for sent, other in zip(SENT, OTHER, strict=True)])
+@pytest.mark.parametrize(
+    ("event", "command", "other"), [(*sent, other) for sent, other in zip(SENT, OTHER, strict=True)]
+)
 @pytest.mark.parametrize("end", [(), (ev.WorkflowCompleted(b"1"),)], ids=["open", "closed"])
-def test_a_request_is_repeated_by_its_id_and_content(event: Any, command: Any, other: Any, end: tuple[Any, ...]) -> None:
+def test_a_request_is_repeated_by_its_id_and_content(
+    event: Any, command: Any, other: Any, end: tuple[Any, ...]
+) -> None:
     run = run_of(event, *end)
     repeated = decide(run, command, STAMP)
     assert (repeated.events, repeated.reply) == ((), Accepted("r-2", "run-1", is_new=False))
@@ -93,7 +110,10 @@ def test_ids_of_different_kinds_do_not_meet() -> None:
     run = run_of(ev.SignalReceived("add", b"[1]", "r-2"))
     cancel = decide(run, cm.CancelWorkflow("order-1", "", "r-2", reason="late"), STAMP)
     assert cancel.events == (ev.WorkflowCancelRequested("late", "r-2"),)
-    assert decide_start(run, start(request_id="r-2", if_running="terminate")).outcome is Outcome.TERMINATE_AND_START
+    assert (
+        decide_start(run, start(request_id="r-2", if_running="terminate")).outcome
+        is Outcome.TERMINATE_AND_START
+    )
 
 
 def test_what_a_codec_has_made_is_not_compared_since_it_may_differ_each_time() -> None:

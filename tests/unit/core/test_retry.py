@@ -42,7 +42,9 @@ def test_by_default_there_is_no_last_attempt() -> None:
 
 
 @given(st.integers(0, 10**12), st.floats(1, 1e300), st.integers(0, 10**15), st.integers(1, 10**9))
-def test_no_interval_is_longer_than_the_longest_or_negative(first: int, coefficient: float, longest: int, attempt: int) -> None:
+def test_no_interval_is_longer_than_the_longest_or_negative(
+    first: int, coefficient: float, longest: int, attempt: int
+) -> None:
     policy = RetryPolicy(first, coefficient, longest)
     assert 0 <= interval_us(policy, attempt, -1) <= longest
     assert interval_us(policy, attempt, -1) <= interval_us(policy, attempt + 1, -1)
@@ -87,13 +89,19 @@ def test_the_authors_mistakes_are_final(kind: str) -> None:
         ((BrokenPipeError,), True),
     ],
 )
-def test_never_is_by_class_and_base_class_below_exception(never: tuple[type[Exception], ...], retried: bool) -> None:
+def test_never_is_by_class_and_base_class_below_exception(
+    never: tuple[type[Exception], ...], retried: bool
+) -> None:
     policy = policy_of(activity.Retry(never=never))
     assert is_retried(policy, info_of(ConnectionRefusedError("no"))) is retried
 
 
-@pytest.mark.parametrize(("passed_us", "retried"), [(0, True), (9 * SECOND - 1, True), (9 * SECOND, False), (20 * SECOND, False)])
-def test_an_attempt_that_would_begin_at_give_up_after_or_later_is_not_made(passed_us: int, retried: bool) -> None:
+@pytest.mark.parametrize(
+    ("passed_us", "retried"), [(0, True), (9 * SECOND - 1, True), (9 * SECOND, False), (20 * SECOND, False)]
+)
+def test_an_attempt_that_would_begin_at_give_up_after_or_later_is_not_made(
+    passed_us: int, retried: bool
+) -> None:
     assert is_retried(RetryPolicy(give_up_after_us=10 * SECOND), at=NOW + passed_us) is retried
 
 
@@ -146,7 +154,10 @@ def test_a_week_of_failures_that_all_differ_takes_a_kilobyte_an_attempt(run: Dri
 
 def test_a_week_of_one_failure_takes_a_hundred_bytes_an_attempt(run: Driven) -> None:
     failure = FailureInfo("app:Broken", "x" * 30_000, b"y" * 30_000, traceback="z" * 30_000)
-    assert sum(len(msgspec.msgpack.encode(fail(run, failure))) for _ in range(6_000)) < FAILURE_BYTES + 100 * 6_000
+    assert (
+        sum(len(msgspec.msgpack.encode(fail(run, failure))) for _ in range(6_000))
+        < FAILURE_BYTES + 100 * 6_000
+    )
 
 
 def test_a_report_of_a_worker_that_cuts_nothing_is_cut_when_it_is_recorded(run: Driven) -> None:
@@ -158,7 +169,8 @@ def test_a_report_of_a_worker_that_cuts_nothing_is_cut_when_it_is_recorded(run: 
 def test_a_group_with_a_member_that_is_never_retried_is_not_retried() -> None:
     inner = FailureInfo("app:Odd", bases=("builtins:LookupError",))
     group = FailureInfo(
-        "builtins:ExceptionGroup", exceptions=(BROKEN, FailureInfo("builtins:ExceptionGroup", exceptions=(inner,)))
+        "builtins:ExceptionGroup",
+        exceptions=(BROKEN, FailureInfo("builtins:ExceptionGroup", exceptions=(inner,))),
     )
     assert is_retried(RetryPolicy(), group)
     assert not is_retried(RetryPolicy(never=("builtins:LookupError",)), group)

@@ -43,8 +43,12 @@ def test_an_id_that_was_never_used_is_free() -> None:
 
 @pytest.mark.parametrize("if_closed", ["start", "refuse", "after_failure"])
 @pytest.mark.parametrize("how", ["running", "delayed", "suspended"])
-@pytest.mark.parametrize(("if_running", "outcome"), [("refuse", ANSWER), ("attach", ANSWER), ("terminate", REPLACE)])
-def test_of_an_open_run_if_running_decides_alone(how: str, if_running: Any, if_closed: Any, outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("if_running", "outcome"), [("refuse", ANSWER), ("attach", ANSWER), ("terminate", REPLACE)]
+)
+def test_of_an_open_run_if_running_decides_alone(
+    how: str, if_running: Any, if_closed: Any, outcome: Outcome
+) -> None:
     decision = decide_start(there(how), start(if_running=if_running, if_closed=if_closed))
     assert decision.outcome is outcome
     if if_running == "refuse":
@@ -71,7 +75,9 @@ def test_of_a_closed_run_if_closed_decides_alone(how: str, if_running: Any, if_c
 @pytest.mark.parametrize("how", ["running", "delayed", "suspended", *ENDS])
 @pytest.mark.parametrize("if_running", ["refuse", "attach", "terminate"])
 @pytest.mark.parametrize("if_closed", ["start", "refuse", "after_failure"])
-def test_the_same_request_acts_once_whatever_the_options_say(how: str, if_running: Any, if_closed: Any) -> None:
+def test_the_same_request_acts_once_whatever_the_options_say(
+    how: str, if_running: Any, if_closed: Any
+) -> None:
     again = start(request_id="start-1", if_running=if_running, if_closed=if_closed)
     decision = decide_start(there(how), again)
     assert decision.outcome is ANSWER

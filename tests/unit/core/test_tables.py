@@ -9,14 +9,18 @@ import pytest
 from tests.unit.core.conftest import HERE, MACHINES, Recorded
 
 
-def test_every_row_of_every_table_was_taken(request: pytest.FixtureRequest, tables: dict[str, Recorded]) -> None:
+def test_every_row_of_every_table_was_taken(
+    request: pytest.FixtureRequest, tables: dict[str, Recorded]
+) -> None:
     config = request.config
     collected = {item.path for item in request.session.items}
     if config.option.keyword or config.option.markexpr or any("::" in str(arg) for arg in config.args):
         pytest.skip("only some tests were asked for")
     if not set(HERE.glob("test_*.py")) <= collected:
         pytest.skip("only some files were asked for")
-    missing = [f"{name}: {in_words(row)}" for name, table in tables.items() for row in table.keys() - table.taken]
+    missing = [
+        f"{name}: {in_words(row)}" for name, table in tables.items() for row in table.keys() - table.taken
+    ]
     print("\n".join(missing))
     assert not missing, "no test takes these rows"
 

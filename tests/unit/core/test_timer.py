@@ -46,6 +46,8 @@ def test_one_that_is_due_after_it_was_cancelled_is_ignored(run: Driven) -> None:
 
 
 @pytest.mark.parametrize("event", [ev.TimerFired(1), ev.TimerCancelled(1)])
-def test_an_end_of_a_timer_that_is_not_armed_is_a_bug_and_raises(event: ev.TimerFired | ev.TimerCancelled) -> None:
+def test_an_end_of_a_timer_that_is_not_armed_is_a_bug_and_raises(
+    event: ev.TimerFired | ev.TimerCancelled,
+) -> None:
     with pytest.raises(KeyError):
         Driven().record(event)

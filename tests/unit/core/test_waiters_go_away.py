@@ -1,4 +1,5 @@
-"""A run whose engine gives it up: whoever awaits it is told to ask again, at once and not when it has lost patience."""
+"""A run whose engine gives it up: whoever awaits it is told to ask again, at once and not when it
+has lost patience."""
 
 from __future__ import annotations
 

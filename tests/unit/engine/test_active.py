@@ -27,10 +27,16 @@ class Store:
         if workflow_id == "nobody":
             return None
         reason = self.reasons.get(workflow_id, "")
-        return WorkflowState(workflow_id, "run-1", "Order", Status.RUNNING, 1, 1, 0, 1, b'"paid"', reason=reason)
+        return WorkflowState(
+            workflow_id, "run-1", "Order", Status.RUNNING, 1, 1, 0, 1, b'"paid"', reason=reason
+        )
 
     def events(self, workflow_id: str, run_id: str) -> list[ev.EventRecord]:
-        return [ev.EventRecord(workflow_id, run_id, 1, 1, -1, -1, b"", [ev.WorkflowStarted("Order", b"[]", 311, 7)])]
+        return [
+            ev.EventRecord(
+                workflow_id, run_id, 1, 1, -1, -1, b"", [ev.WorkflowStarted("Order", b"[]", 311, 7)]
+            )
+        ]
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:
         return b"hash"

@@ -30,10 +30,16 @@ def test_a_committed_batch_is_counted_with_its_events_tasks_and_times() -> None:
     assert counts.commands == {cm.ResumeWorkflow: 2}
     assert counts.events == {ev.WorkflowBegun: 1, ev.TimerFired: 2}
     assert counts.tasks == 1
-    assert (counts.batch_commands.total, counts.batch_us.total, counts.transaction_us.total) == (2, 7_000, 3_000)
+    assert (counts.batch_commands.total, counts.batch_us.total, counts.transaction_us.total) == (
+        2,
+        7_000,
+        3_000,
+    )
 
 
-def test_a_pulse_says_what_the_loop_does_since_when_and_for_how_long_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pulse_says_what_the_loop_does_since_when_and_for_how_long_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now_ns = [5_000_000]
     monkeypatch.setattr(module, "monotonic_ns", lambda: now_ns[0])
     pulse = Pulse()

@@ -57,7 +57,9 @@ def test_after_a_restart_an_attempt_that_is_not_heard_of_expires_later(leases: L
     leases.expect(task, NOW)
     leases.renew(HeartbeatActivity("order-1", number=1, token="t-1"), "run-1", NOW + EXPECTED_US)
     assert leases.expired(NOW + EXPECTED_US - 1) == []
-    assert leases.expired(NOW + EXPECTED_US + 1_000_000) == [ExpireLease("order-2", "run-2", number=3, token="t-2")]
+    assert leases.expired(NOW + EXPECTED_US + 1_000_000) == [
+        ExpireLease("order-2", "run-2", number=3, token="t-2")
+    ]
 
 
 def test_a_heartbeat_counts_for_more_than_what_was_expected(leases: Leases) -> None:
@@ -67,7 +69,9 @@ def test_a_heartbeat_counts_for_more_than_what_was_expected(leases: Leases) -> N
 
 def test_many_expire_little_by_little(leases: Leases) -> None:
     for number in range(AT_ONCE + 5):
-        leases.expect(Task("w", "run", number, 1, f"many-{number}", "charge", "default", b"[]", 1, "key", 0), NOW)
+        leases.expect(
+            Task("w", "run", number, 1, f"many-{number}", "charge", "default", b"[]", 1, "key", 0), NOW
+        )
     leases.end("t-1")
     assert len(leases.expired(NOW + EXPECTED_US)) == AT_ONCE
     assert len(leases.expired(NOW + EXPECTED_US + 1_000_000)) == 5

@@ -33,7 +33,9 @@ class Steps:
 
 
 def task(attempt: int = 1, queue: str = "default", scheduled_at: int = 7) -> Task:
-    return Task("order-1", "run-1", 1, attempt, f"token-{attempt}", "charge", queue, b"[]", 1, "key", scheduled_at)
+    return Task(
+        "order-1", "run-1", 1, attempt, f"token-{attempt}", "charge", queue, b"[]", 1, "key", scheduled_at
+    )
 
 
 @pytest.fixture
@@ -73,7 +75,9 @@ def test_an_attempt_that_replaces_one_of_an_earlier_batch_is_in_tasks_only(outbo
     assert not outbox.batch.tasks_ended
 
 
-def test_a_second_attempt_that_ends_in_its_batch_ends_what_an_earlier_batch_may_have_left(outbox: BatchOutbox) -> None:
+def test_a_second_attempt_that_ends_in_its_batch_ends_what_an_earlier_batch_may_have_left(
+    outbox: BatchOutbox,
+) -> None:
     outbox.end_task(KEY, is_step=False)
     outbox.dispatch(task(2))
     outbox.end_task(KEY, is_step=False)
@@ -81,7 +85,9 @@ def test_a_second_attempt_that_ends_in_its_batch_ends_what_an_earlier_batch_may_
     assert outbox.batch.tasks_ended == {KEY}
 
 
-def test_the_first_attempt_dispatched_again_and_ended_in_one_batch_ends_what_an_earlier_batch_left(outbox: BatchOutbox) -> None:
+def test_the_first_attempt_dispatched_again_and_ended_in_one_batch_ends_what_an_earlier_batch_left(
+    outbox: BatchOutbox,
+) -> None:
     outbox.dispatch(task(scheduled_at=0))  # scheduled at 0, the batch is stamped 7: it had been declined
     outbox.end_task(KEY, is_step=False)
     assert outbox.batch.tasks_ended == {KEY}
@@ -179,7 +185,9 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that takes answers of kind `toy` as signals."""
 
     def answered(address: Workflow, reply: AnyReply) -> AnyCommand:
-        return SignalWorkflow(address.workflow_id, address.run_id, name=f"{type(reply).__name__} {address.number}")
+        return SignalWorkflow(
+            address.workflow_id, address.run_id, name=f"{type(reply).__name__} {address.number}"
+        )
 
     monkeypatch.setitem(ANSWERS, "toy", answered)
 
@@ -227,7 +235,8 @@ def test_an_answer_that_cannot_be_made_is_a_dead_letter_and_stops_no_other(
 
 
 @pytest.mark.parametrize(
-    "address", ["workflow:", "workflow:toy/r/1/\ud800", "workflow:toy/r/-1/w", "workflow:toy/r/1/" + "w" * 1_000]
+    "address",
+    ["workflow:", "workflow:toy/r/1/\ud800", "workflow:toy/r/-1/w", "workflow:toy/r/1/" + "w" * 1_000],
 )
 @pytest.mark.usefixtures("toy")
 def test_text_that_only_looks_like_a_workflow_has_nobody_to_answer(outbox: BatchOutbox, address: str) -> None:

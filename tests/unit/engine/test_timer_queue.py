@@ -1,4 +1,5 @@
-"""The queue gives what a sorted list of all timers would give, though it holds a page or two of them."""
+"""The queue gives what a sorted list of all timers would give, though it holds a page or two of
+them."""
 
 from __future__ import annotations
 
@@ -121,7 +122,9 @@ MOVES = st.one_of(
 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.lists(MOVES, max_size=60), st.integers(1, 4), st.lists(st.integers(0, 40), max_size=12))
-def test_it_is_as_a_sorted_list_whatever_happens(moves: list[tuple[str, int]], page: int, held: list[int]) -> None:
+def test_it_is_as_a_sorted_list_whatever_happens(
+    moves: list[tuple[str, int]], page: int, held: list[int]
+) -> None:
     model = sorted({timer(at, number) for number, at in enumerate(held)})
     store = Timers(*model)
     queue = queue_of(store, page)

@@ -1,4 +1,5 @@
-"""What a client writes into the file of another process: synced when nobody awaits an answer that would prove it."""
+"""What a client writes into the file of another process: synced when nobody awaits an answer that
+would prove it."""
 
 from __future__ import annotations
 
@@ -29,7 +30,12 @@ def path(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     ("commands", "synced"),
-    [([AWAITED], "NORMAL"), ([HANDED_OVER], "FULL"), ([AWAITED, HANDED_OVER], "FULL"), ([HANDED_OVER, AWAITED], "FULL")],
+    [
+        ([AWAITED], "NORMAL"),
+        ([HANDED_OVER], "FULL"),
+        ([AWAITED, HANDED_OVER], "FULL"),
+        ([HANDED_OVER, AWAITED], "FULL"),
+    ],
 )
 def test_what_nobody_awaits_is_synced(
     path: Path, monkeypatch: pytest.MonkeyPatch, commands: list[AnyCommand], synced: str

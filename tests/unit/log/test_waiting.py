@@ -19,7 +19,9 @@ def test_every_future_of_a_request_gets_its_answer_and_no_other_does() -> None:
         waiting = Waiting()
         first, second, other = waiting.add("a"), waiting.add("a"), waiting.add("b")
         first.cancel()
-        threading.Thread(target=waiting.resolve_from_thread, args=([Accepted("a", "run"), Accepted("c", "run")],)).start()
+        threading.Thread(
+            target=waiting.resolve_from_thread, args=([Accepted("a", "run"), Accepted("c", "run")],)
+        ).start()
         assert await second == Accepted("a", "run")
         assert not other.done()
         waiting.remove("a", first)
@@ -102,7 +104,9 @@ def test_tasks_go_to_workers_that_are_left_and_every_worker_hears_what_to_stop()
 
     channel.subscribe_tasks(take_first, lambda tokens: stopped.extend(f"1{each}" for each in tokens))
     channel.subscribe_tasks(broken, None)
-    channel.subscribe_tasks(lambda _: second.append(1), lambda tokens: stopped.extend(f"2{each}" for each in tokens))
+    channel.subscribe_tasks(
+        lambda _: second.append(1), lambda tokens: stopped.extend(f"2{each}" for each in tokens)
+    )
     for number in range(4):
         channel.deliver_tasks([task(number)])
     assert (len(first), len(second)) == (2, 2), "the task of the one that raised went to the next"

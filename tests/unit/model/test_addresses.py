@@ -64,7 +64,8 @@ def test_the_longest_address_of_a_workflow_is_read() -> None:
 
 
 @given(
-    st.text(max_size=40), st.sampled_from(["local:", "udp:", "udp:1:", "kafka:0:", "dead-letter:t/", "workflow:child/r/1/", ""])
+    st.text(max_size=40),
+    st.sampled_from(["local:", "udp:", "udp:1:", "kafka:0:", "dead-letter:t/", "workflow:child/r/1/", ""]),
 )
 def test_no_text_raises_and_what_is_read_reads_back(rest: str, prefix: str) -> None:
     address = parse(prefix + rest)

@@ -64,12 +64,16 @@ def test_a_broker_that_is_down_for_ten_minutes_is_no_reason_to_restart() -> None
 
 def test_an_engine_that_is_not_open_yet_is_not_ready() -> None:
     assert is_ready(Observed(engine=engine(Doing.CLOSED))).reasons == ("the engine is not open",)
-    assert is_ready(Observed(engine=engine(Doing.OPENING, 2))).reasons == ("the engine is opening its log, for 2.0 s",)
+    assert is_ready(Observed(engine=engine(Doing.OPENING, 2))).reasons == (
+        "the engine is opening its log, for 2.0 s",
+    )
 
 
 def test_a_commit_that_takes_long_is_told() -> None:
     assert is_ready(Observed(engine=engine(Doing.COMMITTING, COMMIT_S / 2))).is_well
-    assert is_ready(Observed(engine=engine(Doing.COMMITTING, COMMIT_S * 2))).reasons == ("a batch is being committed, for 2.0 s",)
+    assert is_ready(Observed(engine=engine(Doing.COMMITTING, COMMIT_S * 2))).reasons == (
+        "a batch is being committed, for 2.0 s",
+    )
 
 
 def test_why_the_last_batch_was_aborted_is_told() -> None:

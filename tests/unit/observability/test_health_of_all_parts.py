@@ -1,4 +1,5 @@
-"""What each part of a process says of its health, to the second; what connections may do; what a span and a log line carry."""
+"""What each part of a process says of its health, to the second; what connections may do; what a
+span and a log line carry."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ def test_a_projector_that_waits_is_alive_not_ready_and_says_for_what_and_why() -
         (90.0, 70.0, False),
     ],
 )
-def test_a_worker_starves_when_tasks_wait_and_none_begins(oldest_s: float, since_s: float, is_well: bool) -> None:
+def test_a_worker_starves_when_tasks_wait_and_none_begins(
+    oldest_s: float, since_s: float, is_well: bool
+) -> None:
     worker: Any = SimpleNamespace(oldest_waiting_s=oldest_s, since_last_begin_s=since_s, waiting=5, running=3)
     found = is_ready(seen(worker=worker))
     assert found.is_well is is_well
@@ -67,9 +70,13 @@ def test_a_worker_starves_when_tasks_wait_and_none_begins(oldest_s: float, since
         )
 
 
-def test_a_loop_that_is_silent_for_too_long_is_dead_and_one_in_trouble_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_is_silent_for_too_long_is_dead_and_one_in_trouble_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def beating(silent_s: float, trouble: str = "") -> None:
-        monkeypatch.setattr(threads, "pulses", lambda: [SimpleNamespace(name="reader", silent_s=silent_s, trouble=trouble)])
+        monkeypatch.setattr(
+            threads, "pulses", lambda: [SimpleNamespace(name="reader", silent_s=silent_s, trouble=trouble)]
+        )
 
     beating(HANGS_S)
     assert is_ready(seen()).is_well
@@ -181,7 +188,9 @@ def test_descriptors_are_left_to_the_rest_of_the_process(monkeypatch: pytest.Mon
 
 def test_a_line_of_json_has_its_logger_level_and_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=written.append, flush=lambda: None, isatty=lambda: False))
+    monkeypatch.setattr(
+        sys, "stderr", SimpleNamespace(write=written.append, flush=lambda: None, isatty=lambda: False)
+    )
     root = logging.getLogger()
     before, level, json_before = root.handlers[:], root.level, logs.writes_json
     hooks = sys.excepthook, sys.unraisablehook
@@ -198,6 +207,11 @@ def test_a_line_of_json_has_its_logger_level_and_fields(monkeypatch: pytest.Monk
         sys.excepthook, sys.unraisablehook = hooks
         logging.captureWarnings(False)
     first, second = [json.loads(line) for line in "".join(written).splitlines()]
-    assert (first["event"], first["logger"], first["level"], first["order"]) == ("late: o-1", "shop", "warning", "o-1")
+    assert (first["event"], first["logger"], first["level"], first["order"]) == (
+        "late: o-1",
+        "shop",
+        "warning",
+        "o-1",
+    )
     assert first["timestamp"].endswith("Z"), "in UTC"
     assert (second["event"], second["level"]) == ("served", "info")

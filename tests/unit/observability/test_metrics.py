@@ -83,7 +83,9 @@ class _Medium:
 
 
 def families_of(observed: Observed) -> set[str]:
-    return {family.name + ("_total" if family.type == "counter" else "") for family in Metrics(observed).collect()}
+    return {
+        family.name + ("_total" if family.type == "counter" else "") for family in Metrics(observed).collect()
+    }
 
 
 def scraped(observed: Observed) -> dict[str, float]:
@@ -108,8 +110,14 @@ def test_a_value_on_a_bound_belongs_to_the_bucket_below_it() -> None:
 
 def test_batches_commands_and_events_are_counted() -> None:
     one = _Engine()
-    commands = [cm.StartWorkflow("a", type="Order"), cm.StartWorkflow("b", type="Order"), cm.BeginWorkflow("c")]
-    record = ev.EventRecord("a", "r", 1, 0, -1, -1, b"", [ev.WorkflowStarted("Order", b"[]", 311, 1), ev.WorkflowBegun()])
+    commands = [
+        cm.StartWorkflow("a", type="Order"),
+        cm.StartWorkflow("b", type="Order"),
+        cm.BeginWorkflow("c"),
+    ]
+    record = ev.EventRecord(
+        "a", "r", 1, 0, -1, -1, b"", [ev.WorkflowStarted("Order", b"[]", 311, 1), ev.WorkflowBegun()]
+    )
     one.counts.took(commands)
     one.counts.committed(Batch(events=[(record, b"")]), len(commands), 700, 4_000)
     one.counts.aborted += 4
@@ -138,7 +146,13 @@ def test_buckets_are_cumulative_and_end_with_all() -> None:
         one.counts.lateness_us.add(late_us)
     samples = scraped(Observed(engine=one.engine))
     name = "perdure_timer_lateness_seconds_bucket"
-    assert [samples[f"{name}{{le={le}}}"] for le in ("0.001", "0.003", "1.0", "5.0", "+Inf")] == [1, 2, 2, 3, 4]
+    assert [samples[f"{name}{{le={le}}}"] for le in ("0.001", "0.003", "1.0", "5.0", "+Inf")] == [
+        1,
+        2,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_workflows_are_not_counted_more_often_than_it_costs() -> None:

@@ -276,7 +276,9 @@ def noise(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_no_line_runs_nothing_is_said_and_nothing_is_left(driven: Driven, program: Program, noise: list[Any]) -> None:
+def test_no_line_runs_nothing_is_said_and_nothing_is_left(
+    driven: Driven, program: Program, noise: list[Any]
+) -> None:
     task = driven.begin(program)
     driven.loop.run()
     before = list(RAN)
@@ -350,8 +352,13 @@ def test_eviction_under_pressure_of_the_collector_leaves_nothing(new_run: Callab
         gc.set_threshold(*thresholds)
     del driven
     gc.collect()
-    # By file, not by name: `Event.wait` of another test's loop in this process has the name of a program.
-    left = [each for each in gc.get_objects() if type(each) is CoroutineType and each.cr_code.co_filename == __file__]
+    # By file, not by name: `Event.wait` of another test's loop in this process has the name of a
+    # program.
+    left = [
+        each
+        for each in gc.get_objects()
+        if type(each) is CoroutineType and each.cr_code.co_filename == __file__
+    ]
     assert left == []
 
 

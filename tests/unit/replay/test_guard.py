@@ -1,4 +1,5 @@
-"""The determinism guard: what would not happen again on replay names the author's line and suspends the run."""
+"""The determinism guard: what would not happen again on replay names the author's line and suspends
+the run."""
 
 from __future__ import annotations
 
@@ -186,7 +187,10 @@ def test_it_suspends_the_run_and_names_the_authors_line(driven: Driven, author: 
 @pytest.mark.parametrize("expression", ALLOWED)
 def test_what_happens_again_is_let_through(driven: Driven, author: Any, expression: str) -> None:
     sys.modules.pop("perdure_lazy_module", None)
-    assert driven.begin(getattr(author, f"program_{len(FORBIDDEN) + ALLOWED.index(expression)}")).exception() is None
+    assert (
+        driven.begin(getattr(author, f"program_{len(FORBIDDEN) + ALLOWED.index(expression)}")).exception()
+        is None
+    )
 
 
 def test_methods_and_nested_functions_are_seen(driven: Driven, author: Any) -> None:
@@ -216,7 +220,13 @@ def test_a_second_run_of_the_same_line_is_caught_again(driven: Driven, author: A
 
 def test_random_and_uuid_come_from_the_stream_of_the_run(driven: Driven) -> None:
     async def program() -> tuple[Any, ...]:
-        return random.random(), random.randint(1, 10**9), uuid.uuid4(), random.choice(range(10**6)), random.getrandbits(64)
+        return (
+            random.random(),
+            random.randint(1, 10**9),
+            uuid.uuid4(),
+            random.choice(range(10**6)),
+            random.getrandbits(64),
+        )
 
     stream = random.Random(7)
     assert driven.begin(program).result() == (
@@ -307,7 +317,8 @@ def test_call_sites_of_datetime_are_guarded_and_nothing_else_of_it() -> None:
     called: list[str] = []
     names: dict[str, Any] = {"datetime": dt.datetime, "module": dt}
     exec(
-        "def sites(): return datetime.now() < datetime.max, module.date.today() < module.date.max, isinstance(datetime.now(), datetime)\n"
+        "def sites(): return datetime.now() < datetime.max, module.date.today() < module.date.max, "
+        "isinstance(datetime.now(), datetime)\n"
         "def none(): return datetime.max\n",
         names,
     )

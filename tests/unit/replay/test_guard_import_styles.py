@@ -1,4 +1,5 @@
-"""A module is guarded however it imports its clocks, however often it is watched, and works as before outside workflows."""
+"""A module is guarded however it imports its clocks, however often it is watched, and works as
+before outside workflows."""
 
 from __future__ import annotations
 
@@ -23,7 +24,10 @@ STYLES: Final = {
     "import datetime": ("import datetime", "return datetime.datetime.now()"),
     "import datetime, type of a date": ("import datetime", "return datetime.date.today()"),
     "import datetime as": ("import datetime as dt", "return dt.datetime.now(dt.timezone.utc)"),
-    "from datetime import": ("from datetime import datetime, timezone", "return datetime.now(tz=timezone.utc)"),
+    "from datetime import": (
+        "from datetime import datetime, timezone",
+        "return datetime.now(tz=timezone.utc)",
+    ),
     "from datetime import as": ("from datetime import datetime as d", "return d.utcnow()"),
     "from datetime import *": ("from datetime import *", "return datetime.now(), date.today()"),
     "the module and the type": (
@@ -49,11 +53,17 @@ STYLES: Final = {
         "return utc()",
     ),
     "a default argument": (
-        "import datetime\ndef stamped(clock=datetime.datetime.now, *, other=datetime.datetime.utcnow): return other(), clock()",
+        (
+            "import datetime\ndef stamped(clock=datetime.datetime.now, *, other=datetime.datetime.utcnow): "
+            "return other(), clock()"
+        ),
         "return stamped()",
     ),
     "a closure": (
-        "import datetime\ndef make(clock):\n    def stamped(): return clock()\n    return stamped\nstamped = make(datetime.datetime.now)",
+        (
+            "import datetime\ndef make(clock):\n    def stamped(): return clock()\n    return stamped\nstamped "
+            "= make(datetime.datetime.now)"
+        ),
         "return stamped()",
     ),
     "a factory of a dataclass": (
@@ -69,7 +79,10 @@ STYLES: Final = {
         "def inner(): return [datetime.datetime.now() for _ in range(2)]\n    return inner()",
     ),
     "an imported name of an activity": (
-        "import datetime\nfrom perdure import activity\n@activity.defn\ndef stamp() -> str: return str(datetime.datetime.now())",
+        (
+            "import datetime\nfrom perdure import activity\n@activity.defn\ndef stamp() -> str: return "
+            "str(datetime.datetime.now())"
+        ),
         "return stamp.fn()",
     ),
 }
@@ -115,7 +128,9 @@ def refused(driven: Driven, module: Any) -> str:
 
 
 @pytest.mark.parametrize("author", STYLES, indirect=True)
-def test_a_module_that_is_watched_twice_is_guarded_and_works_outside_workflows(author: Any, driven: Driven) -> None:
+def test_a_module_that_is_watched_twice_is_guarded_and_works_outside_workflows(
+    author: Any, driven: Driven
+) -> None:
     guard.watch_module(author)
     guard.watch_module(author)
     assert author.work() is not None

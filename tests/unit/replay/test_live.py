@@ -101,7 +101,14 @@ class Played:
 
     def __init__(self, target: Any, **started: Any) -> None:
         self.started = ev.WorkflowStarted("type", b"[]", 311, 7, **started)
-        self.live = LiveRun(workflow.definition_of(target), "w", "run-1", started=self.started, started_at=NOW, payloads=PAYLOADS)
+        self.live = LiveRun(
+            workflow.definition_of(target),
+            "w",
+            "run-1",
+            started=self.started,
+            started_at=NOW,
+            payloads=PAYLOADS,
+        )
         self.length = 0
         self.events: list[ev.AnyEvent] = []
 

@@ -1,4 +1,5 @@
-"""Mistakes in calls of perdure suspend the run with the author's line, whatever the code catches: a change of the code cures them."""
+"""Mistakes in calls of perdure suspend the run with the author's line, whatever the code catches: a
+change of the code cures them."""
 
 from __future__ import annotations
 
@@ -98,13 +99,19 @@ MISTAKES: Final[dict[str, tuple[Callable[[], Coroutine[Any, Any, Any]], str]]] =
     "an argument twice": (lambda: untyped("a", order="b"), "multiple values for argument 'order'"),
     "too many arguments to a method": (lambda: untyped_keep("a", "b"), "keep.*too many positional"),
     "an argument without JSON": (lambda: untyped(object()), "cannot be encoded"),
-    "an option that makes no sense": (lambda: untyped.options(timeout="soon")("a"), "cannot read the duration"),
+    "an option that makes no sense": (
+        lambda: untyped.options(timeout="soon")("a"),
+        "cannot read the duration",
+    ),
     "a queue that makes no sense": (lambda: untyped.options(queue="")("a"), "queue"),
     "a sleep that is no duration": (lambda: any_workflow.sleep(5), "a duration is a timedelta or text"),
     "a sleep until a time without zone": (lambda: workflow.sleep(datetime(2030, 1, 1)), "time zone"),
     "a condition that is no function": (lambda: any_workflow.wait_until(True), "takes a function"),
     "a condition that is async": (lambda: any_workflow.wait_until(helper), "plain function"),
-    "a timeout that is no duration": (lambda: workflow.wait_until(lambda: False, timeout="soon"), "cannot read the duration"),
+    "a timeout that is no duration": (
+        lambda: workflow.wait_until(lambda: False, timeout="soon"),
+        "cannot read the duration",
+    ),
     "a topic that cannot be": (lambda: workflow.produce("no topic", 1), "topic"),
     "a record without JSON": (lambda: workflow.produce("topic", object()), "cannot be encoded"),
     "a compensation that cannot be called": (compensates_a_class_member, "compensate takes a function"),

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from tests.unit.replay.conftest import Driven
 
 
-def test_tasks_and_futures_hash_the_same_in_every_process_and_differ_between_runs(new_run: Callable[..., Driven]) -> None:
+def test_tasks_and_futures_hash_the_same_in_every_process_and_differ_between_runs(
+    new_run: Callable[..., Driven],
+) -> None:
     def hashes(run_id: str) -> list[int]:
         loop = new_run(run_id).loop
         return [hash(loop.create_future()) for _ in range(3)]

@@ -26,7 +26,9 @@ REFUSED = (
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_would_not_happen_again_is_refused_by_name_at_the_authors_line(driven: Driven, name: str) -> None:
+def test_what_would_not_happen_again_is_refused_by_name_at_the_authors_line(
+    driven: Driven, name: str
+) -> None:
     async def program() -> None:
         getattr(asyncio.get_running_loop(), name)(1, 2, three=3)
 
@@ -90,7 +92,8 @@ async def fetch() -> None:
 _names: dict[str, Any] = {"httpx": httpx}
 exec(
     compile(
-        "async def library_fetch():\n    async with httpx.AsyncClient(verify=False, trust_env=False) as http:\n"
+        "async def library_fetch():\n    async with httpx.AsyncClient(verify=False, trust_env=False) as "
+        "http:\n"
         "        await http.get('http://localhost:1/')\n",
         f"{Path(asyncio.__file__).parent}/of_a_library.py",
         "exec",
@@ -102,7 +105,9 @@ _library_fetch: Callable[[], Coroutine[Any, Any, None]] = _names["library_fetch"
 
 @pytest.mark.parametrize("swallowed", [(), Exception, BaseException])
 @pytest.mark.parametrize("door", DOORS)
-def test_asyncios_own_doors_suspend_the_run_whatever_the_code_catches(driven: Driven, door: str, swallowed: Any) -> None:
+def test_asyncios_own_doors_suspend_the_run_whatever_the_code_catches(
+    driven: Driven, door: str, swallowed: Any
+) -> None:
     async def program() -> str:
         try:
             entered = DOORS[door]()
@@ -111,7 +116,9 @@ def test_asyncios_own_doors_suspend_the_run_whatever_the_code_catches(driven: Dr
             await asyncio.sleep(0)
         return "went on"
 
-    with pytest.raises(NonDeterministic, match=r"^.*test_refusals\.py:\d+: .*cannot be used in a workflow") as caught:
+    with pytest.raises(
+        NonDeterministic, match=r"^.*test_refusals\.py:\d+: .*cannot be used in a workflow"
+    ) as caught:
         driven.begin(program)
     assert driven.loop.fault is caught.value
 
@@ -226,7 +233,9 @@ def test_evaluation_returns_what_the_function_returns_in_the_context_of_the_run(
     assert current() is None
 
 
-@pytest.mark.parametrize("what", ["an activity", "a task", "a timer", "a sleep", "a wake-up", "a random number", "a uuid"])
+@pytest.mark.parametrize(
+    "what", ["an activity", "a task", "a timer", "a sleep", "a wake-up", "a random number", "a uuid"]
+)
 def test_evaluation_leaves_no_trace(driven: Driven, what: str) -> None:
     future = driven.loop.create_future()
     future.add_done_callback(print)

@@ -85,7 +85,9 @@ def test_blocking_code_is_interrupted_with_the_authors_line(
 
 
 @pytest.mark.parametrize("program", [compute_for_ever, swallow])
-def test_it_works_in_a_thread_that_is_not_the_main_one(new_run: Callable[..., Driven], program: Program) -> None:
+def test_it_works_in_a_thread_that_is_not_the_main_one(
+    new_run: Callable[..., Driven], program: Program
+) -> None:
     results: list[Any] = []
 
     def engine() -> None:
@@ -128,7 +130,9 @@ def test_the_engine_itself_is_never_interrupted(watchdog: Watchdog, told: list[s
     assert told == []
 
 
-def test_many_short_activations_are_not_one_long_one(watchdog: Watchdog, told: list[str], driven: Driven) -> None:
+def test_many_short_activations_are_not_one_long_one(
+    watchdog: Watchdog, told: list[str], driven: Driven
+) -> None:
     until = time.monotonic() + 3 * LIMIT_S
     while time.monotonic() < until:
         watchdog.enter("run")

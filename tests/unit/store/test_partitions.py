@@ -30,7 +30,9 @@ def place_of(workflow_id: str) -> int:
     return int(workflow_id.partition("-")[0])
 
 
-def opened(path: Path, now: int = NOW_US, said: list[str] | None = None) -> tuple[PartitionedStore, dict[int, int | None]]:
+def opened(
+    path: Path, now: int = NOW_US, said: list[str] | None = None
+) -> tuple[PartitionedStore, dict[int, int | None]]:
     """A store that owns partitions 0 and 1, and from where each would be restored."""
     store = PartitionedStore(path, "topic", place_of, (said if said is not None else []).append, lambda: now)
     restorer = PartitionRestorer(store)
@@ -47,9 +49,13 @@ def store(tmp_path: Path) -> Iterator[PartitionedStore]:
     store.close()
 
 
-def event(workflow_id: str, first: int = 1, input_partition: int = -1, input_offset: int = -1, at: int = 1) -> EventRecord:
+def event(
+    workflow_id: str, first: int = 1, input_partition: int = -1, input_offset: int = -1, at: int = 1
+) -> EventRecord:
     events = [WorkflowStarted("Order", b"[]", 311, 7)] if first == 1 else [SignalReceived("go", b"[]")] * 2
-    return EventRecord(workflow_id, f"run-{workflow_id}", first, at, input_partition, input_offset, b"", [*events])
+    return EventRecord(
+        workflow_id, f"run-{workflow_id}", first, at, input_partition, input_offset, b"", [*events]
+    )
 
 
 def batch(at: int, *records: EventRecord) -> Batch:
@@ -67,7 +73,9 @@ def test_timers_of_all_partitions_are_given_in_one_order(store: PartitionedStore
     assert store.timers(None, 2) == sorted(timers)[:2]
     assert store.timers(sorted(timers)[1], 10) == sorted(timers)[2:]
     store.apply(Batch(2, timers={timer("0-c", 0)}, timers_ended={timers[1]}))
-    assert [each.fires_at for each in store.timers(None, 10)] == [0, 1, 5, 9], "one that is armed earlier is found"
+    assert [each.fires_at for each in store.timers(None, 10)] == [0, 1, 5, 9], (
+        "one that is armed earlier is found"
+    )
 
 
 def test_events_of_a_timer_lie_where_their_workflow_does(store: PartitionedStore) -> None:
@@ -100,7 +108,13 @@ def test_suspended_runs_are_those_of_the_partitions_that_were_asked_for(store: P
 def test_a_run_that_goes_on_is_not_suspended_after_a_restart_either(tmp_path: Path) -> None:
     store, _ = opened(tmp_path)
     store.apply(
-        Batch(1, states={"0-a": state("0-a", "r", status=Status.SUSPENDED), "0-b": state("0-b", "r", status=Status.SUSPENDED)})
+        Batch(
+            1,
+            states={
+                "0-a": state("0-a", "r", status=Status.SUSPENDED),
+                "0-b": state("0-b", "r", status=Status.SUSPENDED),
+            },
+        )
     )
     store.apply(Batch(2, states={"0-a": state("0-a", "r")}))
     store.close()
@@ -109,7 +123,9 @@ def test_a_run_that_goes_on_is_not_suspended_after_a_restart_either(tmp_path: Pa
     again.close()
 
 
-def test_the_chain_goes_on_from_the_last_record_though_the_history_was_read_before(store: PartitionedStore) -> None:
+def test_the_chain_goes_on_from_the_last_record_though_the_history_was_read_before(
+    store: PartitionedStore,
+) -> None:
     first, second = event("0-a"), event("0-a", 2)
     store.apply(batch(1, first))
     store.events("0-a", "run-0-a")
@@ -164,7 +180,9 @@ def test_a_partition_knows_the_last_of_its_own_commands(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize(("age_us", "is_trusted"), [(DAY_US // 2, True), (DAY_US // 2 + 1, False), (-DAY_US, True)])
+@pytest.mark.parametrize(
+    ("age_us", "is_trusted"), [(DAY_US // 2, True), (DAY_US // 2 + 1, False), (-DAY_US, True)]
+)
 def test_a_store_is_trusted_for_half_a_day(tmp_path: Path, age_us: int, is_trusted: bool) -> None:
     """Kafka forgets tombstones after a day (`delete.retention.ms`)."""
     store, _ = opened(tmp_path)
@@ -183,7 +201,9 @@ def firsts(records: tuple[bytes, ...]) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["rocksdb", "memory"])
-def test_a_page_of_a_history_begins_with_the_record_that_holds_its_first_event(store: PartitionedStore, kind: str) -> None:
+def test_a_page_of_a_history_begins_with_the_record_that_holds_its_first_event(
+    store: PartitionedStore, kind: str
+) -> None:
     records = [event("1-a"), event("1-a", 2), event("1-a", 4)]
     found: PartitionedStore | MemoryStore = store
     if kind == "memory":

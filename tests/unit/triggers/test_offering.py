@@ -34,11 +34,15 @@ def test_a_record_that_is_offered_again_is_the_one_that_was_found_first() -> Non
 @pytest.mark.parametrize("place", [b"elsewhere/0/1", b"no place", b"", None])
 def test_a_record_that_came_with_a_place_of_its_own_is_offered_with_the_true_one(place: bytes | None) -> None:
     source = replace(FIRST, headers=[(FIRST_PLACE, place), *FIRST.headers])
-    assert [value for name, value in offered(source, 3).headers if name == FIRST_PLACE] == [b"shop.orders/2/41"]
+    assert [value for name, value in offered(source, 3).headers if name == FIRST_PLACE] == [
+        b"shop.orders/2/41"
+    ]
     assert first_source(offered(source, 3)) == FIRST
 
 
-@pytest.mark.parametrize("place", [None, b"", b"shop.orders", b"shop.orders/x/1", b"shop.orders/1/", b"/1/2", b"t/-1/2"])
+@pytest.mark.parametrize(
+    "place", [None, b"", b"shop.orders", b"shop.orders/x/1", b"shop.orders/1/", b"/1/2", b"t/-1/2"]
+)
 def test_a_record_that_does_not_say_where_it_was_found_is_itself(place: bytes | None) -> None:
     source = replace(FIRST, headers=[(FIRST_PLACE, place)])
     assert first_source(source) is source
@@ -83,7 +87,11 @@ def test_one_method_may_be_bound_to_several_topics() -> None:
 
     bound = bindings(sell)
     assert bound.topics == ["old.orders", "shop.orders"]
-    ids = [each.workflow_id for topic in bound.topics for each in bound.commands_of(record({"id": "1"}, topic=topic))]
+    ids = [
+        each.workflow_id
+        for topic in bound.topics
+        for each in bound.commands_of(record({"id": "1"}, topic=topic))
+    ]
     assert ids == ["old-1", "1"]
 
 
@@ -191,7 +199,9 @@ def test_a_cloudevent_in_headers_has_its_content_type_beside_it() -> None:
 
 def test_avro_without_a_frame_is_not_read_as_if_it_had_one() -> None:
     with pytest.raises(BadRecord, match="without a frame"):
-        bindings(sale(format="avro")).commands_of(record(b"\1\0\0\0\7" + avro({"id": "o", "cents": 1})), lambda _: SCHEMA)
+        bindings(sale(format="avro")).commands_of(
+            record(b"\1\0\0\0\7" + avro({"id": "o", "cents": 1})), lambda _: SCHEMA
+        )
     with pytest.raises(BadRecord, match="does not match its Avro schema"):
         bindings(sale(format="avro")).commands_of(record(b"\0\0\0\0\7"), lambda _: SCHEMA)
     with pytest.raises(BadRecord, match="has no schema 256"):

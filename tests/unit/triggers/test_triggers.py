@@ -21,7 +21,10 @@ from perdure.triggers import CloudEvent
 from perdure.triggers.binding import Bindings, Source
 from perdure.triggers.decoding import BadRecord
 
-SCHEMA = '{"type": "record", "name": "Order", "fields": [{"name": "id", "type": "string"}, {"name": "cents", "type": "long"}]}'
+SCHEMA = (
+    '{"type": "record", "name": "Order", "fields": [{"name": "id", "type": "string"}, {"name": "cents", '
+    '"type": "long"}]}'
+)
 CONTEXT = [
     ("ce_specversion", b"1.0"),
     ("ce_id", b"e-1"),
@@ -128,7 +131,12 @@ def test_every_trigger_of_a_topic_is_offered_the_record_and_when_decides() -> No
     first, second = bound.commands_of(record({"id": "o-1", "cents": 5}))
     assert isinstance(first, StartWorkflow)
     assert isinstance(second, StartWorkflow)
-    assert (second.workflow_id, second.if_running, second.signal_name, second.input) == ("tally", "attach", "count", b"[]")
+    assert (second.workflow_id, second.if_running, second.signal_name, second.input) == (
+        "tally",
+        "attach",
+        "count",
+        b"[]",
+    )
     assert second.signal_input == b'[{"id":"o-1","cents":5}]'
     assert first.request_id != second.request_id
     assert len(bound.commands_of(record({"id": "o-1", "cents": 0}))) == 1
@@ -149,7 +157,10 @@ def test_avro_is_decoded_with_a_schema_or_by_the_registry() -> None:
 
     (command,) = bindings(sale(format="avro")).commands_of(record(framed), schema_of)
     assert (command.workflow_id, asked) == ("o-1", [7])
-    assert len(bindings(sale()).commands_of(record(framed, ("Content-Type", b"application/avro")), schema_of)) == 1
+    assert (
+        len(bindings(sale()).commands_of(record(framed, ("Content-Type", b"application/avro")), schema_of))
+        == 1
+    )
 
 
 @pytest.mark.parametrize("is_wrapped", [False, True])
@@ -182,7 +193,12 @@ BAD: list[tuple[dict[str, Any], Source, str, str]] = [
     ({"id": nul}, record({"id": "o", "cents": 1}), "bad_id", "U+0000"),
     ({"format": "cloudevents"}, record({"id": "o", "cents": 1}), "undecodable", "not a CloudEvent"),
     ({}, record({}, *CONTEXT[:1]), "undecodable", "without ce_id"),
-    ({}, record(b"{", ("content-type", b"application/cloudevents+json")), "undecodable", "not a structured CloudEvent"),
+    (
+        {},
+        record(b"{", ("content-type", b"application/cloudevents+json")),
+        "undecodable",
+        "not a structured CloudEvent",
+    ),
     ({"format": "avro"}, record(b"x"), "undecodable", "without a frame"),
     ({"format": "avro"}, record(b"\0\0\0\0\7x"), "unknown_schema", "none is configured"),
     ({"schema": SCHEMA}, record(b"\xff"), "undecodable", "does not match its Avro schema"),
@@ -190,8 +206,12 @@ BAD: list[tuple[dict[str, Any], Source, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "source", "reason", "said"), BAD, ids=[f"{case[2]}-{case[3]}" for case in BAD])
-def test_a_record_that_means_nothing_says_why(options: dict[str, Any], source: Source, reason: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "source", "reason", "said"), BAD, ids=[f"{case[2]}-{case[3]}" for case in BAD]
+)
+def test_a_record_that_means_nothing_says_why(
+    options: dict[str, Any], source: Source, reason: str, said: str
+) -> None:
     with pytest.raises(BadRecord) as caught:
         bindings(sale(**dict(options))).commands_of(source)
     assert caught.value.reason == reason

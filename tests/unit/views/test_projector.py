@@ -80,7 +80,9 @@ def page(**fields: Any) -> Taken:
     return Taken({"w": state("w"), "v": None}, [record("r")], **fields)
 
 
-UNREADABLE = Unreadable("events", 0, 4, reason="undecodable", message="cut short", key=b"k", value=b"v", schema="")
+UNREADABLE = Unreadable(
+    "events", 0, 4, reason="undecodable", message="cut short", key=b"k", value=b"v", schema=""
+)
 
 
 def test_what_is_taken_is_written_counted_and_its_lag_told() -> None:
@@ -90,7 +92,13 @@ def test_what_is_taken_is_written_counted_and_its_lag_told() -> None:
     projector.tables.faults = ["a value"]
     assert projector.turn(0)
     counts = projector._progress.counts
-    assert (counts.transactions, counts.states, counts.events, counts.unreadable, counts.rows_without_values) == (1, 2, 2, 1, 1)
+    assert (
+        counts.transactions,
+        counts.states,
+        counts.events,
+        counts.unreadable,
+        counts.rows_without_values,
+    ) == (1, 2, 2, 1, 1)
     assert any("cut short" in each for each in said)
     assert projector._progress.lag == {("events", 0): 2, ("state", 0): 2}
     assert projector.tables.kept == [{("events", 0), ("state", 0)}]
@@ -193,7 +201,9 @@ def test_retention_goes_on_at_once_while_there_is_more_and_then_waits() -> None:
     assert connection.asked == [(3_600.0, SLICE)] * 3
 
 
-def test_a_wait_is_reported_once_it_lasts_again_after_a_while_and_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_is_reported_once_it_lasts_again_after_a_while_and_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = 1_000.0
     monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: now))
     said: list[str] = []
@@ -259,5 +269,8 @@ def test_where_the_database_is_is_shown_without_its_password() -> None:
 def test_an_error_of_postgres_says_what_to_do_in_one_line() -> None:
     assert "perdure migrate" in str(DATABASE.fault(errors.UndefinedTable("no\nLINE 1")))
     assert "grant it" in str(DATABASE.fault(errors.InsufficientPrivilege("no")))
-    assert str(DATABASE.fault(errors.UniqueViolation("twice\nDETAIL"))) == "PostgreSQL at db.example:6432/shop: twice"
+    assert (
+        str(DATABASE.fault(errors.UniqueViolation("twice\nDETAIL")))
+        == "PostgreSQL at db.example:6432/shop: twice"
+    )
     assert one_line(ValueError("")) == "ValueError"

@@ -1,4 +1,5 @@
-"""States and events as rows of PostgreSQL: what readers see in which column, and what they never see."""
+"""States and events as rows of PostgreSQL: what readers see in which column, and what they never
+see."""
 
 from __future__ import annotations
 
@@ -100,7 +101,9 @@ def test_a_row_whose_values_postgres_does_not_take_keeps_its_times_and_its_recor
 
 
 def test_events_of_a_record_are_rows_and_the_first_has_the_record() -> None:
-    each = EventRecord("w", "r", 3, YEAR_2030_US, 0, 7, b"", [ev.TimerStarted(1, YEAR_2030_US), ev.TimerFired(1)])
+    each = EventRecord(
+        "w", "r", 3, YEAR_2030_US, 0, 7, b"", [ev.TimerStarted(1, YEAR_2030_US), ev.TimerFired(1)]
+    )
     first, second = (columns(line, EVENT_COLUMNS) for line in event_lines(each))
     assert [(row["event_id"], row["first_event_id"], row["type"], row["at"]) for row in (first, second)] == [
         ("3", "3", "TimerStarted", "2030-01-01T00:00:00+00:00"),
@@ -137,7 +140,9 @@ def test_nobody_reads_a_token_or_a_seed() -> None:
         (b"\0zip\0\x01\x02", b'{"codec":"zip","bytes":7}'),
     ],
 )
-def test_a_payload_is_shown_as_json_and_of_a_closed_one_only_how_large_it_is(payload: bytes, seen: bytes) -> None:
+def test_a_payload_is_shown_as_json_and_of_a_closed_one_only_how_large_it_is(
+    payload: bytes, seen: bytes
+) -> None:
     assert payload_json(payload) == seen
 
 
@@ -153,7 +158,9 @@ def test_a_payload_is_shown_as_json_and_of_a_closed_one_only_how_large_it_is(pay
         ({"view": b"\0zip\0x", "result": b"\0zip\0x"}, "view", "\\N", "t"),
     ],
 )
-def test_what_postgres_has_no_text_for_is_shown_and_said(fields: dict[str, Any], column: str, text: str, is_exact: str) -> None:
+def test_what_postgres_has_no_text_for_is_shown_and_said(
+    fields: dict[str, Any], column: str, text: str, is_exact: str
+) -> None:
     row = columns(state_line(replace(WHOLE, **fields)))
     assert (row[column], row["is_exact"]) == (text, is_exact)
 

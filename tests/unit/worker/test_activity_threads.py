@@ -74,7 +74,11 @@ def test_a_thread_that_is_busy_at_the_close_ends_after_its_function() -> None:
         await running
 
     run(program)
-    ours = [thread for thread in threading.enumerate() if thread not in before and thread.name == "perdure-activity"]
+    ours = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and thread.name == "perdure-activity"
+    ]
     for thread in ours:
         thread.join(20)
     assert not [thread for thread in ours if thread.is_alive()]

@@ -1,4 +1,5 @@
-"""One attempt: whose fault its end is, how long it may take, what it is told, and how it is counted."""
+"""One attempt: whose fault its end is, how long it may take, what it is told, and how it is
+counted."""
 
 from __future__ import annotations
 
@@ -86,13 +87,22 @@ def _stage() -> None:
 
 
 def attempts(threads: int = 1, alarm: Alarm | None = None) -> Attempts:
-    return Attempts({each.name: each for each in ALL}, JsonPayloads(), ActivityThreads(threads), instances={}, alarm=alarm)
+    return Attempts(
+        {each.name: each for each in ALL}, JsonPayloads(), ActivityThreads(threads), instances={}, alarm=alarm
+    )
 
 
 def task(
-    of: Activity[..., Any], number: int = 1, *, queue: str = "default", timeout_us: int = 60_000_000, details: bytes = b""
+    of: Activity[..., Any],
+    number: int = 1,
+    *,
+    queue: str = "default",
+    timeout_us: int = 60_000_000,
+    details: bytes = b"",
 ) -> Task:
-    return Task("w", "run-1", number, 2, f"token-{number}", of.name, queue, b"[]", timeout_us, "key-1", 0, details)
+    return Task(
+        "w", "run-1", number, 2, f"token-{number}", of.name, queue, b"[]", timeout_us, "key-1", 0, details
+    )
 
 
 def run(program: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -124,7 +134,9 @@ def test_a_cancelled_error_that_nobody_asked_for_is_a_failure() -> None:
 
 def test_an_attempt_is_told_its_number_its_key_and_what_the_one_before_left() -> None:
     report = run(lambda: attempt(attempts(), task(tells_what_it_heard, details=b'["half",7]')))
-    assert report == cm.CompleteActivity("w", "run-1", number=1, token="token-1", result=b'["half",7,2,"key-1"]')
+    assert report == cm.CompleteActivity(
+        "w", "run-1", number=1, token="token-1", result=b'["half",7,2,"key-1"]'
+    )
 
 
 def test_the_time_of_a_sync_function_does_not_run_while_it_waits_for_a_thread() -> None:

@@ -23,7 +23,15 @@ class Odd:
 def test_of_a_detail_without_json_only_that_one_becomes_text() -> None:
     details = (1, {"a": [2]}, Odd(), Unspeakable(), float("nan"), {1: "a", "1": "b"}, None)
     shown = json.loads(encoded(details, "import"))
-    assert shown == [1, {"a": [2]}, "<odd ?>", "<a Unspeakable that cannot be shown>", "nan", "{1: 'a', '1': 'b'}", None]
+    assert shown == [
+        1,
+        {"a": [2]},
+        "<odd ?>",
+        "<a Unspeakable that cannot be shown>",
+        "nan",
+        "{1: 'a', '1': 'b'}",
+        None,
+    ]
 
 
 def test_details_over_the_limit_are_refused() -> None:

@@ -1,4 +1,5 @@
-"""Whatever a function raises is a failed attempt, at once: no exception is lost in a future, and none is taken for the platform's own."""
+"""Whatever a function raises is a failed attempt, at once: no exception is lost in a future, and
+none is taken for the platform's own."""
 
 from __future__ import annotations
 
@@ -130,7 +131,9 @@ def side() -> Iterator[SideLoop]:
 
 
 def attempt_of(name: str, side: SideLoop) -> Any:
-    attempts = Attempts({each.name: each for each in ACTIVITIES}, JsonPayloads(), ActivityThreads(4), instances={})
+    attempts = Attempts(
+        {each.name: each for each in ACTIVITIES}, JsonPayloads(), ActivityThreads(4), instances={}
+    )
     reports: SimpleQueue[Any] = SimpleQueue()
     is_step = name.startswith("step")
     task = Task("w", "run", 1, 1, "token", name, "" if is_step else "default", b"[]", 3_600_000_000, "key", 0)
@@ -142,7 +145,9 @@ def attempt_of(name: str, side: SideLoop) -> Any:
     return report
 
 
-@pytest.mark.parametrize("name", ["in_thread", "on_loop", "in_background", "step_in_thread", "step_in_background"])
+@pytest.mark.parametrize(
+    "name", ["in_thread", "on_loop", "in_background", "step_in_thread", "step_in_background"]
+)
 @pytest.mark.parametrize("what", RAISED.values(), ids=RAISED)
 def test_it_is_a_failed_attempt_at_once(side: SideLoop, name: str, what: Any) -> None:
     Raise.what = what
@@ -151,7 +156,9 @@ def test_it_is_a_failed_attempt_at_once(side: SideLoop, name: str, what: Any) ->
     assert not report.timed_out, "an author's own TimeoutError is not the attempt's timeout"
     kind = what if isinstance(what, type) else type(what)
     if name == "in_thread":
-        assert report.failure.type.endswith(f":{kind.__qualname__}"), "as itself, not as what a future makes of it"
+        assert report.failure.type.endswith(f":{kind.__qualname__}"), (
+            "as itself, not as what a future makes of it"
+        )
 
 
 def test_a_timeout_within_the_function_is_not_that_of_the_attempt(side: SideLoop) -> None:
@@ -186,7 +193,9 @@ def test_an_attempt_that_the_platform_stops_leaves_no_report(side: SideLoop) -> 
 
 
 @pytest.mark.parametrize("what", [KeyboardInterrupt, SystemExit])
-def test_a_callback_that_nobody_awaits_does_not_end_the_loop(side: SideLoop, what: type[BaseException]) -> None:
+def test_a_callback_that_nobody_awaits_does_not_end_the_loop(
+    side: SideLoop, what: type[BaseException]
+) -> None:
     gone = threading.Event()
 
     def raises() -> None:

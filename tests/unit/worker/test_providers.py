@@ -34,7 +34,9 @@ def provider_of(kind: type[Any], said: list[str], fails: bool = False, times: in
     return Provider(factory)
 
 
-def provided(said: list[str], *kinds: type[Any], failing: type[Any] | None = None, times: int = 1) -> Provided:
+def provided(
+    said: list[str], *kinds: type[Any], failing: type[Any] | None = None, times: int = 1
+) -> Provided:
     return Provided({kind: provider_of(kind, said, kind is failing, times) for kind in kinds})
 
 

@@ -1,4 +1,5 @@
-"""A worker runs many attempts at once, reports what ended, and holds nothing for what was cancelled."""
+"""A worker runs many attempts at once, reports what ended, and holds nothing for what was
+cancelled."""
 
 from __future__ import annotations
 
@@ -66,12 +67,24 @@ async def leave(number: int) -> None:
     raise SystemExit(number)
 
 
-ACTIVITIES: dict[str, Activity[..., Any]] = {each.name: each for each in (wait, fail, hang, on_a_thread, leave)}
+ACTIVITIES: dict[str, Activity[..., Any]] = {
+    each.name: each for each in (wait, fail, hang, on_a_thread, leave)
+}
 
 
 def task(name: str, number: int = 1, attempt: int = 1, timeout_us: int = 10_000_000) -> Task:
     return Task(
-        "w", "run-1", number, attempt, f"token-{number}-{attempt}", name, "default", f"[{number}]".encode(), timeout_us, "key", 0
+        "w",
+        "run-1",
+        number,
+        attempt,
+        f"token-{number}-{attempt}",
+        name,
+        "default",
+        f"[{number}]".encode(),
+        timeout_us,
+        "key",
+        0,
     )
 
 
@@ -133,7 +146,10 @@ async def test_what_ends_in_one_turn_is_reported_at_once(worker: Worker, reports
     Gate.opened.set()
     await idle(worker)
     (call,) = reports.calls
-    assert call == [cm.CompleteActivity("w", "run-1", number=n, token=f"token-{n}-1", result=str(n).encode()) for n in (1, 2)]
+    assert call == [
+        cm.CompleteActivity("w", "run-1", number=n, token=f"token-{n}-1", result=str(n).encode())
+        for n in (1, 2)
+    ]
 
 
 @on_a_loop
@@ -148,7 +164,9 @@ async def test_more_tasks_than_may_run_at_once_wait_in_their_order(worker: Worke
 
 
 @on_a_loop
-async def test_a_task_that_is_delivered_again_while_it_runs_runs_once(worker: Worker, reports: Reports) -> None:
+async def test_a_task_that_is_delivered_again_while_it_runs_runs_once(
+    worker: Worker, reports: Reports
+) -> None:
     worker.deliver([task("wait")])
     worker.deliver([task("wait")])
     await turns()
@@ -159,7 +177,9 @@ async def test_a_task_that_is_delivered_again_while_it_runs_runs_once(worker: Wo
 
 
 @on_a_loop
-async def test_an_attempt_that_is_cancelled_stops_and_reports_nothing(worker: Worker, reports: Reports) -> None:
+async def test_an_attempt_that_is_cancelled_stops_and_reports_nothing(
+    worker: Worker, reports: Reports
+) -> None:
     worker.deliver([task("wait", 1), task("wait", 2), task("wait", 3)])
     await turns()
     worker.cancel(["token-1-1", "token-3-1", "never-heard-of"])
@@ -182,7 +202,9 @@ async def test_an_attempt_that_is_cancelled_before_its_first_line_leaves_its_pla
 
 
 @on_a_loop
-async def test_a_task_of_an_unknown_activity_is_declined_with_what_is_known(worker: Worker, reports: Reports) -> None:
+async def test_a_task_of_an_unknown_activity_is_declined_with_what_is_known(
+    worker: Worker, reports: Reports
+) -> None:
     worker.deliver([task("fly")])
     (declined,) = reports.all
     assert isinstance(declined, cm.DeclineActivity)
@@ -191,7 +213,9 @@ async def test_a_task_of_an_unknown_activity_is_declined_with_what_is_known(work
 
 
 @on_a_loop
-async def test_a_failure_comes_after_the_heartbeat_that_the_next_attempt_is_to_hear_of(worker: Worker, reports: Reports) -> None:
+async def test_a_failure_comes_after_the_heartbeat_that_the_next_attempt_is_to_hear_of(
+    worker: Worker, reports: Reports
+) -> None:
     worker.deliver([task("fail")])
     await idle(worker)
     beat, failed = reports.all
@@ -220,7 +244,9 @@ async def test_a_sync_function_runs_in_a_thread(worker: Worker, reports: Reports
 
 
 @on_a_loop
-async def test_an_activity_that_calls_exit_fails_and_the_worker_goes_on(worker: Worker, reports: Reports) -> None:
+async def test_an_activity_that_calls_exit_fails_and_the_worker_goes_on(
+    worker: Worker, reports: Reports
+) -> None:
     worker.deliver([task("leave", 1), task("fail", 2)])
     await idle(worker)
     assert {command.number for command in reports.all if isinstance(command, cm.FailActivity)} == {1, 2}
@@ -280,7 +306,9 @@ async def test_steps_that_end_in_one_turn_are_reported_at_once(reports: Reports)
 
 
 @on_a_loop
-async def test_steps_that_are_held_start_when_they_are_released_but_for_cancelled_ones(reports: Reports) -> None:
+async def test_steps_that_are_held_start_when_they_are_released_but_for_cancelled_ones(
+    reports: Reports,
+) -> None:
     steps = steps_of(reports)
     steps.hold()
     steps.start([task("wait", 1), task("wait", 2)])

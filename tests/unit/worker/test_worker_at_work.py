@@ -46,7 +46,17 @@ ALL: dict[str, Activity[..., Any]] = {each.name: each for each in (hold, hold_a_
 
 def task(number: int, of: Activity[..., Any] = hold) -> Task:
     return Task(
-        "w", "run-1", number, 1, f"token-{number}", of.name, "default", f"[{number}]".encode(), 60_000_000, f"key-{number}", 0
+        "w",
+        "run-1",
+        number,
+        1,
+        f"token-{number}",
+        of.name,
+        "default",
+        f"[{number}]".encode(),
+        60_000_000,
+        f"key-{number}",
+        0,
     )
 
 
@@ -69,7 +79,9 @@ def said() -> Said:
 
 
 def worker_of(said: Said, *, concurrency: int = 10, threads: int = 1) -> Worker:
-    return Worker("worker-1", Attempts(ALL, JsonPayloads(), ActivityThreads(threads), instances={}), said, concurrency)
+    return Worker(
+        "worker-1", Attempts(ALL, JsonPayloads(), ActivityThreads(threads), instances={}), said, concurrency
+    )
 
 
 def run(program: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -95,7 +107,9 @@ async def end(worker: Worker) -> None:
     await until(lambda: worker.is_idle)
 
 
-def test_a_long_attempt_is_leased_also_after_a_time_in_which_nothing_ran(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_attempt_is_leased_also_after_a_time_in_which_nothing_ran(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "STARTED_AFTER_S", 0.002)
 
     async def program() -> None:

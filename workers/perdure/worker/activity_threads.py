@@ -1,8 +1,9 @@
 """Threads for sync activities.
 
-Not `concurrent.futures`: there a function counts as begun when it is queued, and the interpreter waits for its threads at exit. Here
-an attempt begins with its thread, so that waiting for one costs none of its time, and a function that hangs for ever cannot hold up
-the end of the process: its thread is a daemon.
+Not `concurrent.futures`: there a function counts as begun when it is queued, and the interpreter
+waits for its threads at exit. Here an attempt begins with its thread, so that waiting for one costs
+none of its time, and a function that hangs for ever cannot hold up the end of the process: its
+thread is a daemon.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ class Attempts:
 
     Attributes:
         threads: for sync functions.
-        outcomes: attempts that have ended, by ("step" or "activity", how: completed, failed, timed_out, cancelled).
+        outcomes: attempts that have ended, by ("step" or "activity", how: completed, failed,
+            timed_out, cancelled).
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class Attempts:
         self, found: Sequence[Interceptor], task: Task, heartbeat: Heartbeat, begin: Callable[[], None]
     ) -> Report:
         try:
-            return await interceptor.around_attempt(found, lambda tried: self._counted(tried, heartbeat, begin))(task)
+            return await interceptor.around_attempt(
+                found, lambda tried: self._counted(tried, heartbeat, begin)
+            )(task)
         except asyncio.CancelledError as error:
             me = asyncio.current_task()
             if me is None or was_asked_to_stop(me):
@@ -110,7 +113,13 @@ class Attempts:
             outcome = _outcome(report)
         finally:
             self.outcomes["activity" if task.queue else "step", outcome] += 1
-            _logger.debug("activity %s of workflow %s: attempt %d %s", task.name, task.workflow_id, task.attempt, outcome)
+            _logger.debug(
+                "activity %s of workflow %s: attempt %d %s",
+                task.name,
+                task.workflow_id,
+                task.attempt,
+                outcome,
+            )
         return report
 
     async def _report(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> Report:
@@ -133,7 +142,9 @@ class Attempts:
             return self.failed(task, error)
         finally:
             timeout.end()
-        return cm.CompleteActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, result=result)
+        return cm.CompleteActivity(
+            task.workflow_id, task.run_id, number=task.number, token=task.token, result=result
+        )
 
     async def _result(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> bytes:
         what = f"activity {task.name!r}"
@@ -142,9 +153,12 @@ class Attempts:
         called = self._activities[task.name]
         args, kwargs = self._payloads.decode_arguments(called.fn, task.input, what=what)
         try:
-            value = await self._call(called, partial(called.faked_by or self._bound(called), *args, **kwargs), attempt, begin)
+            value = await self._call(
+                called, partial(called.faked_by or self._bound(called), *args, **kwargs), attempt, begin
+            )
         except asyncio.CancelledError:
-            attempt.is_cancelled = True  # a sync function goes on in its thread: it is told at its next heartbeat
+            # a sync function goes on in its thread: it is told at its next heartbeat
+            attempt.is_cancelled = True
             raise
         return self._payloads.encode(value, called.returns, what=f"the result of {what}")
 
@@ -154,13 +168,17 @@ class Attempts:
         instance = self._instances.get(called.owner)
         if instance is None:
             raise errors.UsageError(
-                f"activity {called.name!r} is a method of {called.owner.__name__}, but no provider yields one: "
-                f"write `@activity.provide async def name() -> AsyncIterator[{called.owner.__name__}]: yield …`"
+                f"activity {called.name!r} is a method of {called.owner.__name__}, but no provider yields "
+                "one: "
+                f"write `@activity.provide async def name() -> AsyncIterator[{called.owner.__name__}]: "
+                "yield …`"
             )
         bound: Callable[..., Any] = called.fn.__get__(instance)
         return bound
 
-    async def _call(self, called: Activity[..., Any], fn: Callable[[], Any], attempt: Attempt, begin: Callable[[], None]) -> Any:
+    async def _call(
+        self, called: Activity[..., Any], fn: Callable[[], Any], attempt: Attempt, begin: Callable[[], None]
+    ) -> Any:
         with activity.running(attempt):
             if called.is_async or called.faked_by is not None:
                 begin()
@@ -175,17 +193,25 @@ class Attempts:
     def failed(self, task: Task, error: BaseException) -> cm.FailActivity:
         """The report of an attempt whose function has raised.
 
-        The coroutine that an asyncio task runs has to call this, too: `GeneratorExit`, when it was raised by another task that the
-        function awaits, is thrown past all that is awaited in between, whatever that makes of it.
+        The coroutine that an asyncio task runs has to call this, too: `GeneratorExit`, when it was
+        raised by another task that the function awaits, is thrown past all that is awaited in
+        between, whatever that makes of it.
         """
         failure = self._payloads.encode_failure(error)
-        return cm.FailActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure)
+        return cm.FailActivity(
+            task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure
+        )
 
     def _timed_out(self, task: Task) -> cm.FailActivity:
         seconds = task.timeout_us / 1_000_000
         failure = FailureInfo(_TIMED_OUT, f"attempt {task.attempt} had no result within timeout={seconds:g}s")
         return cm.FailActivity(
-            task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure, timed_out=True
+            task.workflow_id,
+            task.run_id,
+            number=task.number,
+            token=task.token,
+            failure=failure,
+            timed_out=True,
         )
 
 

@@ -1,7 +1,7 @@
 """Notices from another thread that an asyncio loop stands still, and which activity holds it.
 
-An `async def` activity that computes, or calls something that blocks, holds up everything else on its loop: other activities, heartbeats,
-timeouts. No code on the loop can say so.
+An `async def` activity that computes, or calls something that blocks, holds up everything else on
+its loop: other activities, heartbeats, timeouts. No code on the loop can say so.
 """
 
 from __future__ import annotations
@@ -40,10 +40,13 @@ class LoopWatch:
     Attributes:
         name: for people.
         trouble: what holds the loop up; empty when nothing does.
-        on_blocked: called with the attempt that holds the loop up and with `trouble`, on the watch's thread.
+        on_blocked: called with the attempt that holds the loop up and with `trouble`, on the
+            watch's thread.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, thread_id: Callable[[], int | None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, name: str, thread_id: Callable[[], int | None]
+    ) -> None:
         self.name = name
         self.trouble = ""
         self.on_blocked: Callable[[Info, str], None] = _nothing
@@ -96,7 +99,8 @@ class LoopWatch:
         at = f" at {where}" if where else ""
         self.trouble = f"{self.name} is blocked by {what}{at}"
         _logger.warning(
-            "%s, for %.1f s; nothing else runs there. Await long operations, or make the activity a plain function, which runs in a thread",
+            "%s, for %.1f s; nothing else runs there. Await long operations, or make the activity a plain "
+            "function, which runs in a thread",
             self.trouble,
             self.silent_s,
             extra={"workflow_id": info.workflow_id, "run_id": info.run_id} if info else {},

@@ -50,7 +50,9 @@ async def _first(cls: type[Any], yielding: AsyncIterator[Any]) -> Any:
     try:
         return await anext(yielding)
     except StopAsyncIteration:
-        raise UsageError(f"the provider of {cls.__name__} (activity.provide) yields nothing; it must yield once") from None
+        raise UsageError(
+            f"the provider of {cls.__name__} (activity.provide) yields nothing; it must yield once"
+        ) from None
     except (Exception, asyncio.CancelledError):
         raise
     except BaseException as error:

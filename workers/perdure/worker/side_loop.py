@@ -90,7 +90,8 @@ class SideLoop:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            while not self._is_stopping:  # an activity may have called loop.stop(), or raised what ends a loop
+            # an activity may have called loop.stop(), or raised what ends a loop
+            while not self._is_stopping:
                 self._run_a_while()
         finally:  # whoever waits for something here is told, also when the loop dies
             try:
@@ -108,7 +109,10 @@ class SideLoop:
         try:
             self.loop.run_forever()
         except (KeyboardInterrupt, SystemExit):
-            _logger.exception("the background of an activity raised an exception that ends programs; other attempts continue")
+            _logger.exception(
+                "the background of an activity raised an exception that ends programs; other attempts "
+                "continue"
+            )
 
     def _cancel_all(self) -> None:
         tasks = asyncio.all_tasks(self.loop)

@@ -34,7 +34,10 @@ class LocalSteps:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, attempts: Attempts, submit: Callable[[Sequence[cm.AnyCommand]], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        attempts: Attempts,
+        submit: Callable[[Sequence[cm.AnyCommand]], None],
     ) -> None:
         self._loop = loop
         self._attempts = attempts
@@ -52,7 +55,9 @@ class LocalSteps:
 
     @property
     def is_reporting(self) -> bool:
-        """A step was asked for that has not begun, or one has ended whose report is not handed over yet."""
+        """A step was asked for that has not begun, or one has ended whose report is not handed over
+        yet.
+        """
         return bool(self._asked or self._reports)
 
     @property
@@ -152,14 +157,16 @@ class LocalSteps:
         self._reports.append(report)
 
     def _keep(self, key: tuple[str, int], details: bytes) -> None:
-        """Remember the details of a heartbeat for the next attempt: it runs here, and a restart forgets those of workers, too."""
+        """Remember the details of a heartbeat for the next attempt: it runs here, and a restart
+        forgets those of workers, too.
+        """
         self._details[key] = details
         if len(self._details) > DETAILS_KEPT:
             del self._details[next(iter(self._details))]
 
     def _forget(self, key: tuple[str, int], ended: asyncio.Task[Any]) -> None:
-        """It has ended; called again when it is done, for one that is cancelled before its first line has no `finally`. After an
-        aborted batch another may have its key.
+        """It has ended; called again when it is done, for one that is cancelled before its first
+        line has no `finally`. After an aborted batch another may have its key.
         """
         if (running := self._running.get(key)) and running[1] is ended:
             del self._running[key]
@@ -178,4 +185,6 @@ def _unknown(task: Task) -> cm.FailActivity:
         f"{LookupError.__module__}:{LookupError.__name__}",
         f"unknown step {task.name!r}; deploy the code that defines it",
     )
-    return cm.FailActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure)
+    return cm.FailActivity(
+        task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure
+    )

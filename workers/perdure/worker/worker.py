@@ -194,18 +194,27 @@ class Worker:
         """
         for running in list(self._running.values()):
             task = running.task
-            if task.run_id == info.run_id and task.idempotency_key == info.idempotency_key and not running.is_leased:
+            if (
+                task.run_id == info.run_id
+                and task.idempotency_key == info.idempotency_key
+                and not running.is_leased
+            ):
                 running.is_leased = True
                 worker = blocked_worker(self._name, trouble)
                 self._submit(
-                    [cm.StartActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, worker=worker)]
+                    [
+                        cm.StartActivity(
+                            task.workflow_id, task.run_id, number=task.number, token=task.token, worker=worker
+                        )
+                    ]
                 )
 
     async def drain(self, grace_s: float) -> int:
         """Take nothing new, let what runs end.
 
         Args:
-            grace_s: how long, seconds; what still runs then is cancelled, and dispatched again after the restart.
+            grace_s: how long, seconds; what still runs then is cancelled, and dispatched again
+                after the restart.
 
         Returns:
             How many attempts were cut short.
@@ -219,8 +228,12 @@ class Worker:
             for task in late:
                 stop(task, "the worker stops")
             if late:
-                names = ", ".join(sorted({each.task.name for each in self._running.values() if each.asyncio_task in late}))
-                _logger.warning("%d attempts were cut short after %g s and will run again: %s", len(late), grace_s, names)
+                names = ", ".join(
+                    sorted({each.task.name for each in self._running.values() if each.asyncio_task in late})
+                )
+                _logger.warning(
+                    "%d attempts were cut short after %g s and will run again: %s", len(late), grace_s, names
+                )
                 await asyncio.wait(late, timeout=1.0)
             self._flush()
             return len(late)
@@ -242,7 +255,9 @@ class Worker:
             if task.token in running:
                 self._waiting_since.pop(task.token, None)
                 continue
-            attempt = running[task.token] = Running(task, self._waiting_since.pop(task.token, 0.0) or monotonic())
+            attempt = running[task.token] = Running(
+                task, self._waiting_since.pop(task.token, 0.0) or monotonic()
+            )
             attempt.asyncio_task = loop.create_task(self._run(attempt))
             attempt.asyncio_task.add_done_callback(partial(self._forget, attempt))
         if running and self._beating is None and self._is_leasing:
@@ -251,8 +266,13 @@ class Worker:
 
     def _declined(self, task: Task) -> cm.DeclineActivity:
         known = ", ".join(sorted(self._attempts.names())) or "none"
-        reason = f"worker {self._name} has no activity {task.name!r}; it has: {known}. Waiting for a worker that has it."
-        return cm.DeclineActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, reason=reason)
+        reason = (
+            f"worker {self._name} has no activity {task.name!r}; it has: {known}. Waiting for a worker that "
+            "has it."
+        )
+        return cm.DeclineActivity(
+            task.workflow_id, task.run_id, number=task.number, token=task.token, reason=reason
+        )
 
     async def _run(self, running: Running) -> None:
         task = running.task
@@ -278,11 +298,19 @@ class Worker:
             self._reports.append(self._heartbeat(running))  # the next attempt is to hear of it
         self._reports.append(report)
         if self._attempt_log is not None and isinstance(report, cm.FailActivity):
-            where = {"workflow_id": task.workflow_id, "run_id": task.run_id, "workflow_type": task.workflow_type}
-            self._attempt_log.failed(task.name, report.failure, task.attempt, "the engine decides about the next one", **where)
+            where = {
+                "workflow_id": task.workflow_id,
+                "run_id": task.run_id,
+                "workflow_type": task.workflow_type,
+            }
+            self._attempt_log.failed(
+                task.name, report.failure, task.attempt, "the engine decides about the next one", **where
+            )
 
     def _forget(self, running: Running, _: object = None) -> None:
-        """It has ended; called again when its asyncio task is done, for one that is cancelled before its first line has no `finally`."""
+        """It has ended; called again when its asyncio task is done, for one that is cancelled
+        before its first line has no `finally`.
+        """
         if self._running.get(running.task.token) is running:
             del self._running[running.task.token]
             if self._waiting:
@@ -298,7 +326,11 @@ class Worker:
         while self._running:
             await asyncio.sleep(min(1.0, STARTED_AFTER_S / 2))
             now = monotonic()
-            commands = [beat for running in self._running.values() if (beat := self._beat_of(running, now)) is not None]
+            commands = [
+                beat
+                for running in self._running.values()
+                if (beat := self._beat_of(running, now)) is not None
+            ]
             if commands:
                 self._submit(commands)
         self._beating = None
@@ -315,9 +347,13 @@ class Worker:
     def _started(self, running: Running) -> cm.StartActivity:
         task = running.task
         running.is_leased = True
-        return cm.StartActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, worker=self._name)
+        return cm.StartActivity(
+            task.workflow_id, task.run_id, number=task.number, token=task.token, worker=self._name
+        )
 
     def _heartbeat(self, running: Running) -> cm.HeartbeatActivity:
         task = running.task
         details, running.details = running.details, b""
-        return cm.HeartbeatActivity(task.workflow_id, task.run_id, number=task.number, token=task.token, details=details)
+        return cm.HeartbeatActivity(
+            task.workflow_id, task.run_id, number=task.number, token=task.token, details=details
+        )

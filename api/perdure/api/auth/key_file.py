@@ -1,7 +1,8 @@
 """The file of API keys: what it holds, and how it is changed.
 
-A key is shown once, when it is made; the file has its SHA-256. That suffices: a key holds 256 random bits, so that there is nothing to guess
-from a hash, and a slow one would only slow every request down. The file may be read by anybody, and be written by its owner only.
+A key is shown once, when it is made; the file has its SHA-256. That suffices: a key holds 256
+random bits, so that there is nothing to guess from a hash, and a slow one would only slow every
+request down. The file may be read by anybody, and be written by its owner only.
 """
 
 from __future__ import annotations
@@ -83,19 +84,24 @@ def read_keys(path: Path) -> tuple[StoredKey, ...]:
     """The keys of a file.
 
     Raises:
-        UsageError: it cannot be read, others may write it, or it makes no sense; the message says what to do.
+        UsageError: it cannot be read, others may write it, or it makes no sense; the message says
+            what to do.
     """
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o002:
-                raise UsageError(f"{path} is writable by everyone, so anyone could add a key: chmod 600 {path}")
+                raise UsageError(
+                    f"{path} is writable by everyone, so anyone could add a key: chmod 600 {path}"
+                )
             data = file.read()
     except OSError as error:
         raise UnreadableKeys(f"the API keys in {path} cannot be read: {error.strerror}") from error
     try:
         keys = msgspec.toml.decode(data, type=_Contents).keys
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a file of API keys: {error}. `perdure api-keys create` writes one.") from None
+        raise UsageError(
+            f"{path} is not a file of API keys: {error}. `perdure api-keys create` writes one."
+        ) from None
     if len({key.id for key in keys}) < len(keys):
         raise UsageError(f"{path} has two keys with the same id; remove one of them")
     return keys
@@ -126,7 +132,9 @@ def create_key(
     key_id = secrets.token_hex(_ID_BYTES)
     key = f"{PREFIX}{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     now = datetime.now(UTC).replace(microsecond=0)
-    stored = StoredKey(key_id, name, role, namespaces=tuple(namespaces), hash=hash_of(key), created=now, expires=expires)
+    stored = StoredKey(
+        key_id, name, role, namespaces=tuple(namespaces), hash=hash_of(key), created=now, expires=expires
+    )
     if stored.has_expired(now):
         raise UsageError(f"the expiry {expires} is in the past")
     _change(path, lambda keys: (*keys, stored), is_made=True)
@@ -151,7 +159,9 @@ def revoke_key(path: Path, key_id: str) -> StoredKey:
     return found[0]
 
 
-def _change(path: Path, change: Callable[[tuple[StoredKey, ...]], tuple[StoredKey, ...]], *, is_made: bool = False) -> None:
+def _change(
+    path: Path, change: Callable[[tuple[StoredKey, ...]], tuple[StoredKey, ...]], *, is_made: bool = False
+) -> None:
     """Read, change and atomically replace the file, under an exclusive lock."""
     try:
         with _alone(path.parent):

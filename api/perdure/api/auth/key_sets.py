@@ -1,4 +1,6 @@
-"""The public keys of an identity provider: from a file, or from its URL, kept and fetched again when they change."""
+"""The public keys of an identity provider: from a file, or from its URL, kept and fetched again
+when they change.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,14 @@ PublicKey = RSAKey | ECKey | OKPKey
 FRESH_S: Final = 3600.0
 """Keys are fetched again after so long, so that one that was withdrawn ends to hold."""
 PAUSE_S: Final = 30.0
-"""Between two fetches at least, whatever key ids tokens name: a stranger's tokens must not have us flood the provider."""
+"""Between two fetches at least, whatever key ids tokens name: a stranger's tokens must not have us
+flood the provider."""
 _FETCH_S: Final = 5.0
 _LARGEST: Final = 256 * 1024
 _LEAST_RSA_BITS: Final = 2048
 _KINDS: Final[dict[str, type[PublicKey]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
-"""Key types by `kty`. Symmetric types are excluded: anyone who can read a public key could sign with it."""
+"""Key types by `kty`. Symmetric types are excluded: anyone who can read a public key could sign
+with it."""
 
 Fetch = Callable[[], Coroutine[Any, Any, bytes]]
 
@@ -56,7 +60,8 @@ class KeySet:
         self._fetching = asyncio.Lock()
 
     async def key(self, key_id: str | None, key_type: str) -> PublicKey | None:
-        """The key that a token names; one that names none gets the only one of its type. None: there is none.
+        """The key that a token names; one that names none gets the only one of its type. None:
+        there is none.
 
         Raises:
             CannotAuthenticate: the keys could never be fetched so far.
@@ -77,14 +82,20 @@ class KeySet:
                     self._keys = keys_of(await self._fetch())
                     self._fetched_at = now
                 except (OSError, UsageError) as error:
-                    self._report(f"the identity provider's keys cannot be fetched: {error}. The keys fetched before stay valid.")
+                    self._report(
+                        f"the identity provider's keys cannot be fetched: {error}. The keys fetched before "
+                        "stay valid."
+                    )
         if self._keys is None:
-            raise CannotAuthenticate("the identity provider's keys could not be fetched; see the API server's log")
+            raise CannotAuthenticate(
+                "the identity provider's keys could not be fetched; see the API server's log"
+            )
         return self._keys
 
 
 def keys_of(document: bytes) -> tuple[PublicKey, ...]:
-    """The keys of a JWKS document that verify signatures; others in it, and secret ones, are passed over.
+    """The keys of a JWKS document that verify signatures; others in it, and secret ones, are passed
+    over.
 
     Raises:
         UsageError: it is no such document, or has none.
@@ -95,7 +106,9 @@ def keys_of(document: bytes) -> tuple[PublicKey, ...]:
         raise UsageError(f"it is not a JWKS document: {error}") from None
     keys = tuple(key for entry in entries if (key := _public_key(entry)) is not None)
     if not keys:
-        raise UsageError("the JWKS document has no public key for verifying signatures (RSA of 2048 bits, P-256, Ed25519)")
+        raise UsageError(
+            "the JWKS document has no public key for verifying signatures (RSA of 2048 bits, P-256, Ed25519)"
+        )
     return keys
 
 
@@ -134,7 +147,9 @@ def of_issuer(issuer: str) -> Fetch:
         except msgspec.MsgspecError as error:
             raise UsageError(f"{where} is not an OpenID provider configuration: {error}") from None
         if found.issuer != issuer:
-            raise UsageError(f"{where} describes the issuer {found.issuer!r}, but the configured issuer is {issuer!r}")
+            raise UsageError(
+                f"{where} describes the issuer {found.issuer!r}, but the configured issuer is {issuer!r}"
+            )
         _check(found.jwks_uri)
         return await _got(found.jwks_uri)
 
@@ -178,14 +193,18 @@ class _Document(msgspec.Struct):
 
 
 def _public_key(entry: dict[str, Any]) -> PublicKey | None:
-    """The key; None when it is secret, weak, for something else or not understood (RFC 7517, 5: such a key is ignored)."""
+    """The key; None when it is secret, weak, for something else or not understood (RFC 7517, 5:
+    such a key is ignored).
+    """
     kind = _KINDS.get(str(entry.get("kty")))
     if kind is None or entry.get("use", "sig") != "sig":
         return None
     if kind is RSAKey and len(str(entry.get("n"))) * 6 < _LEAST_RSA_BITS:  # of base64, six bits a character
         return None
     try:
-        return kind.import_key({name: value for name, value in entry.items() if isinstance(value, str | list)})
+        return kind.import_key(
+            {name: value for name, value in entry.items() if isinstance(value, str | list)}
+        )
     except (JoseError, ValueError, TypeError):
         return None
 

@@ -51,6 +51,8 @@ class RateLimit:
         return 0
 
     def _forget(self, now: float) -> None:
-        full = [who for who, (left, at) in self._left.items() if left + (now - at) * self._per_s >= self._most]
+        full = [
+            who for who, (left, at) in self._left.items() if left + (now - at) * self._per_s >= self._most
+        ]
         for who in full or list(self._left)[: KNOWN // 10]:
             del self._left[who]

@@ -22,7 +22,9 @@ class AccessRefused(Exception):
     slug: ClassVar[str]
     title: ClassVar[str]
 
-    def __init__(self, detail: str, *, who: str = "", held: str = "", headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, detail: str, *, who: str = "", held: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.who = who
@@ -58,7 +60,9 @@ class Forbidden(AccessRefused):
 
     def __init__(self, detail: str, *, who: str = "", held: str = "", wanted: str = "") -> None:
         scope = f', scope="perdure:{wanted}"' if wanted else ""
-        headers = {"WWW-Authenticate": f'Bearer realm="perdure", error="insufficient_scope"{scope}'} if who else {}
+        headers = (
+            {"WWW-Authenticate": f'Bearer realm="perdure", error="insufficient_scope"{scope}'} if who else {}
+        )
         super().__init__(detail, who=who, held=held, headers=headers)
 
 

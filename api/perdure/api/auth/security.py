@@ -30,7 +30,9 @@ class Security:
         UsageError: neither.
     """
 
-    def __init__(self, namespace: str, *, api_keys: ApiKeys | None = None, tokens: Tokens | None = None) -> None:
+    def __init__(
+        self, namespace: str, *, api_keys: ApiKeys | None = None, tokens: Tokens | None = None
+    ) -> None:
         if api_keys is None and tokens is None:
             raise UsageError("no authentication is configured: give API keys or an identity provider")
         self._namespace = namespace
@@ -55,18 +57,24 @@ class Security:
             raise Forbidden(f"{who} has no role in this namespace", who=who, held=held)
         if principal.role is None or principal.role < role:
             has = f"is {held}" if held else "has none"
-            raise Forbidden(f"this requires the role {role.value}, but {who} {has}", who=who, held=held, wanted=role.value)
+            raise Forbidden(
+                f"this requires the role {role.value}, but {who} {has}", who=who, held=held, wanted=role.value
+            )
         return principal
 
     async def _authenticated(self, authorization: str) -> Principal:
         scheme, _, credential = authorization.strip().partition(" ")
         credential = credential.strip()
         if scheme.lower() != _SCHEME or not credential:
-            raise Unauthenticated("send `Authorization: Bearer` with an API key or a token", is_given=bool(authorization))
+            raise Unauthenticated(
+                "send `Authorization: Bearer` with an API key or a token", is_given=bool(authorization)
+            )
         if self._api_keys is not None and self._api_keys.is_meant(credential):
             return self._api_keys.verify(credential)
         if self._tokens is None:
-            raise Unauthenticated("this is not an API key, and this server does not accept tokens", is_given=True)
+            raise Unauthenticated(
+                "this is not an API key, and this server does not accept tokens", is_given=True
+            )
         return await self._tokens.verify(credential)
 
 

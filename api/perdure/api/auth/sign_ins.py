@@ -1,4 +1,6 @@
-"""Sign-ins that fail are counted and logged: whose attempts they may be, never what they have tried."""
+"""Sign-ins that fail are counted and logged: whose attempts they may be, never what they have
+tried.
+"""
 
 from __future__ import annotations
 
@@ -42,4 +44,8 @@ class FailedSignIns:
         self._said_at = now
         address = request.client.host if request.client is not None else ""
         count, self._unsaid = self._unsaid, 0
-        _log.warning("failed sign-in: %s", refusal.detail, extra={"address": address, "failed_sign_ins_since_last_line": count})
+        _log.warning(
+            "failed sign-in: %s",
+            refusal.detail,
+            extra={"address": address, "failed_sign_ins_since_last_line": count},
+        )

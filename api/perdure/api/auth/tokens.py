@@ -1,7 +1,9 @@
-"""Tokens of an identity provider: JWTs (RFC 7519) that an OpenID provider has signed, verified as RFC 8725 advises.
+"""Tokens of an identity provider: JWTs (RFC 7519) that an OpenID provider has signed, verified as
+RFC 8725 advises.
 
-The algorithms are pinned: those of RSA, of P-256 and of Ed25519, and a key verifies tokens of its own type only. Thus neither `alg: none` nor an HMAC
-under a public key as its secret has a way in. Keys that a token brings along (`jwk`, `jku`, `x5u`) are not looked at.
+The algorithms are pinned: those of RSA, of P-256 and of Ed25519, and a key verifies tokens of its
+own type only. Thus neither `alg: none` nor an HMAC under a public key as its secret has a way in.
+Keys that a token brings along (`jwk`, `jku`, `x5u`) are not looked at.
 """
 
 from __future__ import annotations
@@ -122,7 +124,9 @@ class Tokens:
 
 
 class _Registry(JWSRegistry):
-    """Without joserfc's warning about the name EdDSA: most providers still sign under it, and its curve is pinned here."""
+    """Without joserfc's warning about the name EdDSA: most providers still sign under it, and its
+    curve is pinned here.
+    """
 
     def get_alg(self, name: str) -> JWSAlgModel:
         """The algorithm."""

@@ -71,7 +71,8 @@ class _Problem(msgspec.Struct):
 
 
 def fault_of(answer: Answer, url: str) -> Exception:
-    """The error that an answer is which is neither a record nor a yes; the same that other transports raise.
+    """The error that an answer is which is neither a record nor a yes; the same that other
+    transports raise.
 
     Args:
         answer: of the API.

@@ -41,7 +41,8 @@ class Connection:
 
     Args:
         url: `http://host:8000`, `https://…`; a path is what the API's begin with.
-        token: an API key or a token, or what gives the one that holds now; PERDURE_TOKEN by default.
+        token: an API key or a token, or what gives the one that holds now; PERDURE_TOKEN by
+            default.
         unreachable_s: see `UNREACHABLE_S`.
 
     Raises:
@@ -103,7 +104,8 @@ class Connection:
 
     def _unreachable(self, error: httpx.TransportError) -> InfrastructureError:
         return InfrastructureError(
-            f"the API at {self.url} cannot be reached ({str(error) or type(error).__name__}): check that `perdure api` runs there, or "
+            f"the API at {self.url} cannot be reached ({str(error) or type(error).__name__}): check that "
+            "`perdure api` runs there, or "
             "`perdure dev`. It is safe to retry."
         )
 
@@ -139,7 +141,13 @@ class Connection:
         )
         content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         retry_after_s = _seconds(response.headers.get("retry-after", ""))
-        return Answer(response.status_code, content_type, response.content, retry_after_s, response.headers.get(NEXT, ""))
+        return Answer(
+            response.status_code,
+            content_type,
+            response.content,
+            retry_after_s,
+            response.headers.get(NEXT, ""),
+        )
 
     def _credentials(self) -> dict[str, str]:
         given = self._token if self._token is not None else os.environ.get(TOKEN_VARIABLE, "")
@@ -152,11 +160,17 @@ def _checked(url: str) -> str:
         parts = urlsplit(url)
         is_good = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        raise UsageError(f'invalid address {url!r}; write "http://localhost:8080" or "https://perdure.shop.example"') from None
+        raise UsageError(
+            f'invalid address {url!r}; write "http://localhost:8080" or "https://perdure.shop.example"'
+        ) from None
     if not is_good or parts.query or parts.fragment:
-        raise UsageError(f'invalid address {url!r}; write "http://localhost:8080" or "https://perdure.shop.example"')
+        raise UsageError(
+            f'invalid address {url!r}; write "http://localhost:8080" or "https://perdure.shop.example"'
+        )
     if parts.username is not None or parts.password is not None:
-        raise UsageError(f"do not put secrets into an address: pass the token by {TOKEN_VARIABLE}, or connect(…, token=…)")
+        raise UsageError(
+            f"do not put secrets into an address: pass the token by {TOKEN_VARIABLE}, or connect(…, token=…)"
+        )
     return url.rstrip("/")
 
 

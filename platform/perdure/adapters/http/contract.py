@@ -27,7 +27,8 @@ RESULT_S: Final = 20.0
 """How long our client lets one request for a result wait, seconds, before it repeats it."""
 
 NEXT: Final = "perdure-next"
-"""Header of a list that was cut before its limit, by size or by number: the cursor of the next page."""
+"""Header of a list that was cut before its limit, by size or by number: the cursor of the next
+page."""
 EVENTS_LIMIT: Final = 1_000
 """The most events that a page of a history may be asked for."""
 

@@ -57,14 +57,18 @@ class HttpReader:
             next_event_id = page.next_event_id
         return found
 
-    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+    def history(
+        self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS
+    ) -> History:
         """A page of the history."""
         answer = self._connection.ask(history(workflow_id, run_id, from_event_id, min(limit, EVENTS_LIMIT)))
         if answer.status == HTTPStatus.NOT_FOUND and (answer.is_record or answer.slug == _NOT_FOUND):
             return History("", ())
         page = decode_reply(self._record(answer))
         if not isinstance(page, History):
-            raise InfrastructureError(f"{self._connection.url} answered with {type(page).__name__} for a history")
+            raise InfrastructureError(
+                f"{self._connection.url} answered with {type(page).__name__} for a history"
+            )
         return page
 
     def list(self, query: ListQuery) -> builtins.list[WorkflowState]:
@@ -89,7 +93,9 @@ class HttpReader:
         left_s = timeout_s
         while True:
             step_s = min(left_s, RESULT_S)
-            answer = self._connection.ask(get(f"{BASE}/positions/{position}", timeout=f"{int(step_s * 1e6)}us"))
+            answer = self._connection.ask(
+                get(f"{BASE}/positions/{position}", timeout=f"{int(step_s * 1e6)}us")
+            )
             left_s -= step_s
             is_reached = self._json(answer, _Reached).is_reached
             if is_reached or left_s <= 0:

@@ -105,7 +105,9 @@ def path_of(workflow_id: str) -> str:
 
 
 def _segment(text: str) -> str:
-    """Encoded as one segment; wholly where it would be taken for something else: for steps by whatever lies between, for routes by the API."""
+    """Encoded as one segment; wholly where it would be taken for something else: for steps by
+    whatever lies between, for routes by the API.
+    """
     encoded = quote(text, safe="", errors="surrogatepass")
     return f"%{ord(text[0]):02X}{encoded[1:]}".replace(".", "%2E") if encoded in _TAKEN else encoded
 
@@ -115,11 +117,20 @@ def _filters(query: ListQuery) -> list[tuple[str, str]]:
     found += [("status", each) for each in query.statuses]
     if query.id_prefix:
         found.append(("id_prefix", query.id_prefix))
-    for name in ("started_after", "started_before", "closed_after", "closed_before", "updated_after", "updated_before"):
+    for name in (
+        "started_after",
+        "started_before",
+        "closed_after",
+        "closed_before",
+        "updated_after",
+        "updated_before",
+    ):
         if (at := getattr(query, name)) is not None:
             found.append((name, time_of(at)))
     if odd := next((name for name, _ in query.attributes if ":" in name), ""):
-        raise RequestRefused(f"over HTTP, filtering by an attribute whose name contains a colon ({odd!r}) is not supported")
+        raise RequestRefused(
+            f"over HTTP, filtering by an attribute whose name contains a colon ({odd!r}) is not supported"
+        )
     return found + [("attribute", f"{name}:{_json(value)}") for name, value in query.attributes]
 
 
@@ -131,7 +142,12 @@ def _started(command: StartWorkflow) -> dict[str, Any]:
         options["timeout"] = f"{command.timeout_us}us"
     if command.attributes:
         options["attributes"] = msgspec.Raw(command.attributes)
-    body: dict[str, Any] = {"type": command.type, "id": command.workflow_id, "input": _base64(command.input), "options": options}
+    body: dict[str, Any] = {
+        "type": command.type,
+        "id": command.workflow_id,
+        "input": _base64(command.input),
+        "options": options,
+    }
     if command.signal_name:
         body["signal"] = {"name": command.signal_name, "input": _base64(command.signal_input)}
     return body
@@ -143,7 +159,13 @@ def _post(command: Request, path: str, body: dict[str, Any], trace: str = "") ->
         headers["idempotency-key"] = quote(command.request_id, safe=" !#$&'()*+,/:;=?@[]-._~")
     if trace:
         headers["traceparent"] = trace
-    return Call("POST", path, (), msgspec.json.encode({name: value for name, value in body.items() if value != ""}), headers)
+    return Call(
+        "POST",
+        path,
+        (),
+        msgspec.json.encode({name: value for name, value in body.items() if value != ""}),
+        headers,
+    )
 
 
 def _base64(payload: bytes) -> str:

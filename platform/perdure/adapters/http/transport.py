@@ -42,7 +42,8 @@ def connect(url: str, token: Token | None = None) -> HttpTransport:
 
     Args:
         url: of the API, without `/api/v1`.
-        token: an API key or a token, or what gives the one that holds now; PERDURE_TOKEN by default.
+        token: an API key or a token, or what gives the one that holds now; PERDURE_TOKEN by
+            default.
 
     Raises:
         UsageError: the address is not understood.
@@ -99,7 +100,8 @@ class HttpTransport:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise EngineUnavailable(
-                f"the API at {self._connection.url} did not answer {type(command).__name__} within {timeout_s:g} s: it, or the engine "
+                f"the API at {self._connection.url} did not answer {type(command).__name__} within "
+                f"{timeout_s:g} s: it, or the engine "
                 "behind it, is busy or stopped; look at their logs. It is safe to retry."
             ) from None
         except asyncio.CancelledError:
@@ -141,7 +143,9 @@ class HttpTransport:
             except InfrastructureError as error:
                 fault = error
             if fault is not None:
-                _logger.warning("a request submitted without waiting (%s %s) was lost: %s", call.method, call.path, fault)
+                _logger.warning(
+                    "a request submitted without waiting (%s %s) was lost: %s", call.method, call.path, fault
+                )
 
     def _see_that_the_loop_is_one(self) -> None:
         loop = asyncio.get_running_loop()

@@ -16,7 +16,8 @@ class Verdict(Enum):
     ABORT = auto()
     """Nothing was recorded; the transaction has to be aborted, the producer lives on."""
     FENCED = auto()
-    """The producer is of no more use, and what became of the transaction is what the committed offset says."""
+    """The producer is of no more use, and what became of the transaction is what the committed
+    offset says."""
 
 
 def error_of(exception: KafkaException) -> KafkaError:
@@ -27,10 +28,8 @@ def error_of(exception: KafkaException) -> KafkaError:
 def verdict_of(error: KafkaError) -> Verdict:
     """Classify an error. The order matters: an error may be both fatal and abortable.
 
-    An error that is not one of the three is about our use of the client. It says nothing about the outcome,
-    so
-    that the producer
-    is given up as if it were fenced.
+    An error that is not one of the three is about our use of the client. It says nothing about the
+    outcome, so that the producer is given up as if it were fenced.
     """
     if error.fatal():
         return Verdict.FENCED

@@ -1,8 +1,10 @@
 """The headers of a record, read so that no record can end the process.
 
-Anybody may write a header whose name is no UTF-8. confluent-kafka 2.16 then returns a list with a hole in it and leaves an exception set:
-where Python's interpreter has specialised the call, nothing looks, and the first use of the hole is a segmentation fault, on each engine
-that takes the partition. A call by `methodcaller` is always checked: it raises SystemError. A second call returns the list with the hole.
+Anybody may write a header whose name is no UTF-8. confluent-kafka 2.16 then returns a list with a
+hole in it and leaves an exception set: where Python's interpreter has specialised the call, nothing
+looks, and the first use of the hole is a segmentation fault, on each engine that takes the
+partition. A call by `methodcaller` is always checked: it raises SystemError. A second call returns
+the list with the hole.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ _read: Final = methodcaller("headers")
 
 
 def headers_of(record: object) -> Headers:
-    """The headers of a record whose headers are asked for the first time, in their order; names may repeat.
+    """The headers of a record whose headers are asked for the first time, in their order; names may
+    repeat.
 
     Raises:
         UndecodableRecord: a name is no UTF-8.
@@ -38,5 +41,6 @@ def headers_left(record: object) -> Headers:
         found: list[Any] = _read(record) or []
     except (SystemError, UnicodeDecodeError):
         return []
-    is_whole = all(len(gc.get_referents(each)) == 2 for each in found)  # looks into a tuple without touching a hole
+    # looks into a tuple without touching a hole
+    is_whole = all(len(gc.get_referents(each)) == 2 for each in found)
     return cast("Headers", found) if is_whole else []

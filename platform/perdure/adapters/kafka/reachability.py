@@ -1,11 +1,10 @@
-"""Watches whether Kafka is reachable, and reports an outage in one line with its reason, repeated every
-half minute.
+"""Watches whether Kafka is reachable, and reports an outage in one line with its reason, repeated
+every half minute.
 
-librdkafka writes a line for each client and each try to connect, some two hundred in ten seconds, and only
-when the client is polled; a call
-that blocks says nothing at all. So each process has a watch for each cluster. It looks with a client of its
-own when the first client is
-made and whenever one of them fails, and ends when Kafka answers.
+librdkafka writes a line for each client and each try to connect, some two hundred in ten seconds,
+and only when the client is polled; a call that blocks says nothing at all. So each process has a
+watch for each cluster. It looks with a client of its own when the first client is made and whenever
+one of them fails, and ends when Kafka answers.
 """
 
 from __future__ import annotations
@@ -24,15 +23,16 @@ from perdure.adapters.kafka.settings import of_librdkafka
 from perdure.threads import Watched
 
 LOOK_S: Final = 1.5
-"""Kafka is away when it has not answered for this long: a broker that fails is replaced sooner by its peers, seconds."""
+"""Kafka is away when it has not answered for this long: a broker that fails is replaced sooner by
+its peers, seconds."""
 AGAIN_S: Final = 30.0
 """A lasting outage is reported again after this time, seconds."""
 PAUSE_S: Final = 1.0
 """Between two looks at a Kafka that answers, seconds."""
 ASK_S: Final = 0.5
 UNWANTED_S: Final = 60.0
-"""Clients that cannot connect report it every few seconds; after this long without a report, all are closed
-and the watch ends, seconds.
+"""Clients that cannot connect report it every few seconds; after this long without a report, all
+are closed and the watch ends, seconds.
 """
 _PROBED: Final = "perdure.probe"
 
@@ -103,7 +103,8 @@ class Watch:
                     self._thread = None
                     return
                 self._is_wanted = False
-            time.sleep(max(0.0, self._answered_at + PAUSE_S - time.monotonic()))  # a broker that is down wakes us all the time
+            # a broker that is down wakes us all the time
+            time.sleep(max(0.0, self._answered_at + PAUSE_S - time.monotonic()))
             try:
                 self._until_it_answers()
             except KafkaException:
@@ -124,7 +125,9 @@ class Watch:
                 continue
             said_at = now
             self.is_away = True
-            self._say(f"Kafka at {self._where} cannot be reached: {probe.reason}; retrying for {now - since:.0f} s")
+            self._say(
+                f"Kafka at {self._where} cannot be reached: {probe.reason}; retrying for {now - since:.0f} s"
+            )
         if said_at:
             self._say(f"Kafka at {self._where} responds again after {time.monotonic() - since:.0f} s")
         elif self._failing and time.monotonic() - self._failing_said_at > AGAIN_S:
@@ -176,7 +179,8 @@ class _Probe:
 
 
 class _Quiet(logging.Filter):
-    """Of librdkafka's lines, those about connections go to the watch of their cluster; of the others, one of a kind in half a minute.
+    """Of librdkafka's lines, those about connections go to the watch of their cluster; of the
+    others, one of a kind in half a minute.
 
     Args:
         watch: of the cluster; None: it is not known, and the lines are left out.
@@ -234,7 +238,8 @@ def is_away(settings: Mapping[str, Any]) -> bool:
     """Whether this process has said that a cluster cannot be reached, and still looks for it.
 
     Args:
-        settings: of librdkafka, as its clients were made with; those of a schema registry are passed over.
+        settings: of librdkafka, as its clients were made with; those of a schema registry are
+            passed over.
     """
     return _watch_of(of_librdkafka(settings)).is_away
 
@@ -249,7 +254,16 @@ def _watch_of(settings: Mapping[str, Any]) -> Watch:
         name: value
         for name, value in settings.items()
         if name.startswith(
-            ("bootstrap.", "metadata.broker.", "broker.address.", "client.dns.", "security.", "sasl.", "ssl.", "enable.ssl.")
+            (
+                "bootstrap.",
+                "metadata.broker.",
+                "broker.address.",
+                "client.dns.",
+                "security.",
+                "sasl.",
+                "ssl.",
+                "enable.ssl.",
+            )
         )
     }
     key = tuple(sorted((name, str(value)) for name, value in of_connection.items()))

@@ -1,4 +1,5 @@
-"""Settings of librdkafka from outside: whatever its documentation lists, but for those that exactly-once rests on.
+"""Settings of librdkafka from outside: whatever its documentation lists, but for those that
+exactly-once rests on.
 
 Beside them, under names that librdkafka does not have, those of an optional schema registry.
 """
@@ -14,7 +15,9 @@ from perdure.errors import UsageError
 _OFFSETS: Final = "offsets are committed only in the engine's transactions"
 _TRANSACTIONS: Final = "each engine has its own, which fences the previous one"
 _BACKOFF: Final = "with the default, consecutive transactions take 100 ms instead of 5"
-_GROUP: Final = "partition ownership is decided by a group that perdure names and tunes; see the engine's settings"
+_GROUP: Final = (
+    "partition ownership is decided by a group that perdure names and tunes; see the engine's settings"
+)
 _IDEMPOTENCE: Final = "without it, retries would lose or repeat records"
 
 OURS: Final[Mapping[str, str]] = MappingProxyType(
@@ -77,10 +80,12 @@ def checked(settings: Mapping[str, object]) -> dict[str, object]:
     """The settings, when they may be set from outside.
 
     Args:
-        settings: as in librdkafka's configuration reference: `bootstrap.servers`, `security.protocol`, `sasl.mechanisms`, `ssl.ca.location` …
+        settings: as in librdkafka's configuration reference: `bootstrap.servers`,
+            `security.protocol`, `sasl.mechanisms`, `ssl.ca.location` …
 
     Raises:
-        UsageError: some are ours; all of them are named, with the reasons. Or one is not a setting of a schema registry.
+        UsageError: some are ours; all of them are named, with the reasons. Or one is not a setting
+            of a schema registry.
     """
     of_topics = settings.get("default.topic.config")
     names = [*settings, *(cast("Mapping[str, object]", of_topics) if isinstance(of_topics, Mapping) else ())]

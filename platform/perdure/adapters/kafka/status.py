@@ -47,7 +47,8 @@ class Counts:
         fenced: lost to another producer, partitions given up.
         claimed: partitions that were taken over.
         owners_fenced: owners that were stuck and stopped from outside.
-        events_ahead: partitions whose events were ahead of the committed offset. An alarm: a transaction was split.
+        events_ahead: partitions whose events were ahead of the committed offset. An alarm: a
+            transaction was split.
         dead_letters: records that could not be taken.
         rerouted: commands that were found on the wrong partition.
         forwarded: commands of this process for partitions of other engines.
@@ -72,8 +73,8 @@ class Stall:
 
     Attributes:
         report: called with what an operator should know.
-        is_away: whether the cluster of these clients cannot be reached: that is reported once for all
-            clients of the process.
+        is_away: whether the cluster of these clients cannot be reached: that is reported once for
+            all clients of the process.
         waiting_for: as text; empty: nothing.
         since: monotonic, seconds.
     """
@@ -112,7 +113,8 @@ class Status:
 
     Args:
         report: called with what an operator should know.
-        is_away: whether the cluster of the clients cannot be reached (`EngineClients.is_away`); their waits are not reported then.
+        is_away: whether the cluster of the clients cannot be reached (`EngineClients.is_away`);
+            their waits are not reported then.
 
     Attributes:
         report_letter: the same, about dead letters: a line a second at most.
@@ -149,12 +151,18 @@ class Status:
         self.owned = frozenset(partitions)
         for word, changed in (("gained", gained), ("released", lost)):
             if changed:
-                _engine.info("%s partitions %s; %d are owned now", word, ", ".join(map(str, changed)), len(self.owned))
+                _engine.info(
+                    "%s partitions %s; %d are owned now", word, ", ".join(map(str, changed)), len(self.owned)
+                )
 
     def joined(self, queue: str, partitions: Collection[int]) -> None:
         """The workers of a task queue have taken this one in."""
         self.joining.discard(queue)
-        _worker.info("joined queue %s; gained partitions %s", queue, ", ".join(map(str, sorted(partitions))) or "none yet")
+        _worker.info(
+            "joined queue %s; gained partitions %s",
+            queue,
+            ", ".join(map(str, sorted(partitions))) or "none yet",
+        )
 
     def waits(self, for_what: str) -> None:
         """The engine's thread waits; called again and again while it lasts."""

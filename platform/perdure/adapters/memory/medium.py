@@ -26,8 +26,8 @@ class MemoryMedium:
 
     Attributes:
         batches: what was committed, in order.
-        commands: appended by "other processes", or sent by batches, and not yet done with, each with
-            its position.
+        commands: appended by "other processes", or sent by batches, and not yet done with, each
+            with its position.
         replies: to "other processes".
         records: for your topics, in order.
         letters: commands that became dead letters.
@@ -83,9 +83,16 @@ class MemoryMedium:
         with self.lock:
             return [each for each in self.commands if each[0] > position][:limit]
 
-    def write(self, batch: Batch, consumed: int, replies: list[tuple[str, AnyReply]], letters: Sequence[DeadLetter] = ()) -> None:
+    def write(
+        self,
+        batch: Batch,
+        consumed: int,
+        replies: list[tuple[str, AnyReply]],
+        letters: Sequence[DeadLetter] = (),
+    ) -> None:
         """Record a batch, and that the commands up to the position `consumed` are done with."""
-        sent = [decode_command(encode_command(command)) for command in batch.commands]  # fails as a real log does
+        # fails as a real log does
+        sent = [decode_command(encode_command(command)) for command in batch.commands]
         kept = replace(
             batch,
             events=list(batch.events),

@@ -30,9 +30,13 @@ class MemoryReader:
     def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:
         """The history of a run."""
         with self._medium.lock:
-            return [record for record in self._medium.written.events(run_id) if record.workflow_id == workflow_id]
+            return [
+                record for record in self._medium.written.events(run_id) if record.workflow_id == workflow_id
+            ]
 
-    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+    def history(
+        self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS
+    ) -> History:
         """A page of the history."""
         return page_from(self.events(workflow_id, run_id), from_event_id, limit)
 

@@ -1,4 +1,6 @@
-"""The store in memory: apart from its log, and behind it after a crash between commit and apply, as a real one may be."""
+"""The store in memory: apart from its log, and behind it after a crash between commit and apply, as
+a real one may be.
+"""
 
 from __future__ import annotations
 
@@ -58,17 +60,23 @@ class MemoryStore:
 
     def tasks(self, partitions: Collection[int] = (0,)) -> list[Task]:
         """Tasks that have not ended, oldest first."""
-        return sorted(self._medium.stored.tasks.values(), key=lambda task: (task.scheduled_at, task.run_id, task.number))
+        return sorted(
+            self._medium.stored.tasks.values(), key=lambda task: (task.scheduled_at, task.run_id, task.number)
+        )
 
     def suspended(self, partitions: Collection[int] = (0,)) -> list[tuple[str, str]]:
         """Runs that are suspended."""
         states = self._medium.stored.states.values()
-        return sorted((state.workflow_id, state.run_id) for state in states if state.status is Status.SUSPENDED)
+        return sorted(
+            (state.workflow_id, state.run_id) for state in states if state.status is Status.SUSPENDED
+        )
 
     def running(self, partition: int, after: object, limit: int) -> tuple[list[tuple[str, str]], object]:
         """Runs that run, by workflow id."""
         states = self._medium.stored.states
-        ids = sorted(workflow_id for workflow_id in states if after is None or workflow_id > str(after))[:limit]
+        ids = sorted(workflow_id for workflow_id in states if after is None or workflow_id > str(after))[
+            :limit
+        ]
         found = [(each, states[each].run_id) for each in ids if states[each].status is Status.RUNNING]
         return found, ids[-1] if len(ids) == limit else None
 

@@ -1,1 +1,3 @@
-"""Materialised views in PostgreSQL: tables of workflows and events, typed views, their readers and writers."""
+"""Materialised views in PostgreSQL: tables of workflows and events, typed views, their readers and
+writers.
+"""

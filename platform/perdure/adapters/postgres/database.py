@@ -35,12 +35,15 @@ class Database(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.schema) or len(self.schema) > NAME_BYTES:
             raise UsageError(
-                f"the namespace {self.schema!r} is not a valid SQL schema name: use letters, digits, '_' and '-', at most {NAME_BYTES}"
+                f"the namespace {self.schema!r} is not a valid SQL schema name: use letters, digits, '_' "
+                f"and '-', at most {NAME_BYTES}"
             )
         try:
             conninfo_to_dict(self.dsn)
         except psycopg.ProgrammingError as error:
-            raise UsageError(f"invalid PostgreSQL address: {one_line(error)}; write postgresql://user@host/database") from None
+            raise UsageError(
+                f"invalid PostgreSQL address: {one_line(error)}; write postgresql://user@host/database"
+            ) from None
 
     @property
     def quoted(self) -> str:
@@ -100,11 +103,13 @@ class Database(Struct, frozen=True):
         match error:
             case errors.UndefinedTable() | errors.InvalidSchemaName():
                 return InfrastructureError(
-                    f"{where} has no tables of the namespace {self.schema}: `perdure migrate` creates them, `perdure projector` fills them"
+                    f"{where} has no tables of the namespace {self.schema}: `perdure migrate` creates them, "
+                    "`perdure projector` fills them"
                 )
             case errors.InsufficientPrivilege():
                 return InfrastructureError(
-                    f"{where} denied access: {one_line(error)}; grant it, or run `perdure migrate` as the owner"
+                    f"{where} denied access: {one_line(error)}; grant it, or run `perdure migrate` as the "
+                    "owner"
                 )
             case psycopg.OperationalError() if error.sqlstate is None:
                 return InfrastructureError(f"{where} cannot be reached: {one_line(error)}")

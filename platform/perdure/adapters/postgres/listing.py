@@ -1,4 +1,6 @@
-"""One page of the list of workflows, in SQL. Every value is a parameter; names of columns come from the table here."""
+"""One page of the list of workflows, in SQL. Every value is a parameter; names of columns come from
+the table here.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ _COLUMNS: Final[Mapping[Sort, str]] = MappingProxyType(
 )
 _ROW: Final = "w.record, w.workflow_id, w.run_id, w.type, w.status, " + ", ".join(
     # times that PostgreSQL has no room for are kept as infinity, which no bigint is
-    f"CASE WHEN w.{each}_at IS NULL THEN 0 WHEN isfinite(w.{each}_at) THEN (extract(epoch FROM w.{each}_at) * 1000000)::bigint "
+    f"CASE WHEN w.{each}_at IS NULL THEN 0 WHEN isfinite(w.{each}_at) THEN (extract(epoch FROM w.{each}_at) "
+    "* 1000000)::bigint "
     f"WHEN w.{each}_at > 'epoch' THEN 9223372036854775807 ELSE -9223372036854775807 END"
     for each in ("started", "updated", "closed")
 )
@@ -40,23 +43,30 @@ _KINDS: Final = """WITH RECURSIVE kinds AS (
 def listed(connection: Connection, database: Database, query: ListQuery) -> list[WorkflowState]:
     """The page.
 
-    For each type and status that the filters allow, the head of their index; of all of them, the first ones.
+    For each type and status that the filters allow, the head of their index; of all of them, the
+    first ones.
     """
     values: dict[str, Any] = {"limit": query.limit}
     key, direction = _COLUMNS[query.sort], "DESC" if query.is_newest else "ASC"
     conditions = _conditions(query, values)
     if query.after is not None:
         values["after"], values["after_id"] = _key(query.after[0]), _text(query.after[1])
-        conditions.append(f"({key}, w.workflow_id) {'<' if query.is_newest else '>'} (%(after)s, %(after_id)s)")
+        conditions.append(
+            f"({key}, w.workflow_id) {'<' if query.is_newest else '>'} (%(after)s, %(after_id)s)"
+        )
     order = f"{direction}, workflow_id {direction}"
     if query.sort == "workflow_id":
         order = direction
         conditions += _kinds(query, "w", values)
-        text = f"SELECT {_ROW} FROM {{s}}.workflows w WHERE {' AND '.join(conditions)} ORDER BY w.workflow_id {order} LIMIT %(limit)s"  # noqa: S608 - values are parameters
+        text = (
+            f"SELECT {_ROW} FROM {{s}}.workflows w "  # noqa: S608 - values are parameters
+            f"WHERE {' AND '.join(conditions)} ORDER BY w.workflow_id {order} LIMIT %(limit)s"
+        )
     else:
         page = (
             f"SELECT {key} AS key, w.workflow_id FROM {{s}}.workflows w "  # noqa: S608
-            f"WHERE {' AND '.join(['w.type = kinds.type', 'w.status = kinds.status', *conditions])} ORDER BY key {order} LIMIT %(limit)s"
+            f"WHERE {' AND '.join(['w.type = kinds.type', 'w.status = kinds.status', *conditions])} ORDER "
+            f"BY key {order} LIMIT %(limit)s"
         )
         text = (
             f"{_KINDS}, page AS MATERIALIZED (SELECT p.key, p.workflow_id FROM kinds, LATERAL ({page}) p "  # noqa: S608
@@ -77,7 +87,9 @@ def state_of(connection: Connection, database: Database, workflow_id: str) -> Wo
 
 
 def _state(row: tuple[Any, ...]) -> WorkflowState:
-    """Of a row; where its record cannot be read, what the other columns say, with why as its reason."""
+    """Of a row; where its record cannot be read, what the other columns say, with why as its
+    reason.
+    """
     try:
         return decode_state(row[0])
     except InfrastructureError as error:
@@ -96,7 +108,9 @@ def _state(row: tuple[Any, ...]) -> WorkflowState:
         )
 
 
-def counted(connection: Connection, database: Database, query: ListQuery | None) -> dict[tuple[str, str], int]:
+def counted(
+    connection: Connection, database: Database, query: ListQuery | None
+) -> dict[tuple[str, str], int]:
     """Number of workflows, by (type, status)."""
     values: dict[str, Any] = {}
     conditions = [] if query is None else [*_conditions(query, values), *_kinds(query, "w", values)]

@@ -53,14 +53,19 @@ def migrate(connection: Connection, database: Database) -> list[str]:
         for version, name, text in migrations():
             if version > found:
                 connection.execute(database.sql(text))
-                connection.execute(database.sql("INSERT INTO {s}.migrations (version, name) VALUES (%s, %s)"), (version, name))
+                connection.execute(
+                    database.sql("INSERT INTO {s}.migrations (version, name) VALUES (%s, %s)"),
+                    (version, name),
+                )
                 applied.append(f"{version:04}_{name}")
     return applied
 
 
 def version_of(connection: Connection, database: Database) -> int:
     """Of the schema as it is; 0: there is none."""
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{database.quoted}.migrations",)).fetchone()
+    row = connection.execute(
+        "SELECT to_regclass(%s) IS NOT NULL", (f"{database.quoted}.migrations",)
+    ).fetchone()
     if row is None or not row[0]:
         return 0
     row = connection.execute(database.sql("SELECT coalesce(max(version), 0) FROM {s}.migrations")).fetchone()
@@ -76,7 +81,8 @@ def check(database: Database, found: int, *, is_older_fine: bool = False) -> Non
     where = f"the schema {database.schema} of PostgreSQL at {database.shown}"
     if found > latest():
         raise InfrastructureError(
-            f"{where} has version {found}, but this perdure knows {latest()}: a newer one migrated it; upgrade this process"
+            f"{where} has version {found}, but this perdure knows {latest()}: a newer one migrated it; "
+            "upgrade this process"
         )
     if found < latest() and not is_older_fine:
         have = f"has version {found}, but {latest()} is required" if found else "has no perdure tables"

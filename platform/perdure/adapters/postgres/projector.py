@@ -53,7 +53,12 @@ class Projector:
     """
 
     def __init__(
-        self, database: Database, source: Source, progress: Progress, retention: Retention | None = None, batch: int = BATCH
+        self,
+        database: Database,
+        source: Source,
+        progress: Progress,
+        retention: Retention | None = None,
+        batch: int = BATCH,
     ) -> None:
         self._database = database
         self._source = source
@@ -107,17 +112,22 @@ class Projector:
         try:
             writer = self._connected()
             if writer is None:
-                self._source.take(0, timeout_s)  # a member of a group asks for what is new, or it is one no longer
+                # a member of a group asks for what is new, or it is one no longer
+                self._source.take(0, timeout_s)
                 return False
             if gained := self._source.gained:
-                _logger.info("gained partitions %s", ", ".join(f"{topic} {number}" for topic, number in sorted(gained)))
+                _logger.info(
+                    "gained partitions %s", ", ".join(f"{topic} {number}" for topic, number in sorted(gained))
+                )
                 self._source.begin(writer.claim(gained))
             taken = self._source.take(self._batch, timeout_s)
             self._write(writer, taken)
             self._keep_house(writer)
         except Fenced:
             self._progress.counts.fenced += 1
-            self._progress.report("another projector has taken over partitions of this one; rejoining the group's assignment")
+            self._progress.report(
+                "another projector has taken over partitions of this one; rejoining the group's assignment"
+            )
             self._begin_again()
         except NotThereYet as error:
             self._progress.waits(str(error))
@@ -137,7 +147,11 @@ class Projector:
 
     def _write(self, writer: Writer, taken: Taken) -> None:
         now = time.monotonic()
-        if not taken.next_offsets and not taken.reflected and (now - self._said_at < SAY_S or not writer.positions):
+        if (
+            not taken.next_offsets
+            and not taken.reflected
+            and (now - self._said_at < SAY_S or not writer.positions)
+        ):
             return
         writer.keep_only(self._source.owned)
         faults = writer.write(taken, self._source.end_of)
@@ -150,7 +164,9 @@ class Projector:
             self._progress.report(fault)
         for each in taken.unreadable:
             where = {"topic": each.topic, "partition": each.partition, "offset": each.offset}
-            self._progress.report(f"a record cannot be read and is stored unreadable: {each.message}", **where)
+            self._progress.report(
+                f"a record cannot be read and is stored unreadable: {each.message}", **where
+            )
 
     def _count(self, taken: Taken) -> None:
         counts = self._progress.counts
@@ -158,7 +174,9 @@ class Projector:
         counts.states += len(taken.states)
         counts.events += sum(len(record.events) for record in taken.events)
         counts.unreadable += len(taken.unreadable)
-        self._progress.lag = {each: max(0, self._source.end_of(each) - at) for each, at in self.positions.items()}
+        self._progress.lag = {
+            each: max(0, self._source.end_of(each) - at) for each, at in self.positions.items()
+        }
 
     # ---- PostgreSQL comes and goes
 
@@ -204,4 +222,8 @@ class Projector:
 
     def retry_unreadable(self, writer: Writer) -> int:
         """Try the records once more whose schema was not known; how many could be read."""
-        return sum(writer.put_again(each, taken) for each in writer.unread(RETRIED) if (taken := self._source.decode(each)))
+        return sum(
+            writer.put_again(each, taken)
+            for each in writer.unread(RETRIED)
+            if (taken := self._source.decode(each))
+        )

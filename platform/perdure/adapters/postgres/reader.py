@@ -35,7 +35,10 @@ LOOK_S: Final = 0.005
 LONGEST_LOOK_S: Final = 0.1
 """Between two looks at a position; each is half as long again as the one before."""
 
-_EVENTS: Final = "SELECT record FROM {s}.events WHERE workflow_id = %s AND run_id = %s AND record IS NOT NULL ORDER BY workflow_id, run_id, event_id"
+_EVENTS: Final = (
+    "SELECT record FROM {s}.events WHERE workflow_id = %s AND run_id = %s AND record IS NOT NULL ORDER BY "
+    "workflow_id, run_id, event_id"
+)
 _PAGE: Final = """SELECT event_id, record FROM {s}.events
     WHERE workflow_id = %(workflow_id)s AND run_id = %(run_id)s AND record IS NOT NULL AND event_id >= coalesce(
         (SELECT e.event_id FROM {s}.events e WHERE e.workflow_id = %(workflow_id)s AND e.run_id = %(run_id)s
@@ -43,7 +46,8 @@ _PAGE: Final = """SELECT event_id, record FROM {s}.events
     ORDER BY event_id LIMIT %(rows)s"""
 _REFLECTED: Final = "SELECT reflected_offset FROM {s}.positions WHERE topic = 'events' AND partition = %s"
 _LAG: Final = (
-    "SELECT topic, partition, records, extract(epoch FROM silent_for)::float8 FROM {s}.projector_lag ORDER BY topic, partition"
+    "SELECT topic, partition, records, extract(epoch FROM silent_for)::float8 FROM {s}.projector_lag ORDER "
+    "BY topic, partition"
 )
 
 
@@ -74,10 +78,17 @@ class PostgresReader:
         rows = self._read(lambda connection: connection.execute(self._sql(_EVENTS), values).fetchall())
         return [decode_event_record(row[0]) for row in rows]
 
-    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+    def history(
+        self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS
+    ) -> History:
         """A page of the history."""
         limit = min(limit, ROWS)
-        values = {"workflow_id": _text(workflow_id), "run_id": _text(run_id), "from": from_event_id, "rows": limit + 1}
+        values = {
+            "workflow_id": _text(workflow_id),
+            "run_id": _text(run_id),
+            "from": from_event_id,
+            "rows": limit + 1,
+        }
 
         def read(connection: Connection) -> History:
             with connection.cursor() as cursor:
@@ -106,7 +117,9 @@ class PostgresReader:
         return True
 
     def lag(self) -> builtins.list[tuple[str, int, int, float]]:
-        """Of each partition: topic, number, records that are not in the tables, and for how many seconds no projector said anything."""
+        """Of each partition: topic, number, records that are not in the tables, and for how many
+        seconds no projector said anything.
+        """
         return self._read(lambda connection: connection.execute(self._sql(_LAG)).fetchall())
 
     def close(self) -> None:
@@ -118,7 +131,9 @@ class PostgresReader:
             connection.close()
 
     def _has_reached(self, position: Position) -> bool:
-        row = self._read(lambda connection: connection.execute(self._sql(_REFLECTED), (position.partition,)).fetchone())
+        row = self._read(
+            lambda connection: connection.execute(self._sql(_REFLECTED), (position.partition,)).fetchone()
+        )
         return row is not None and row[0] >= position.offset
 
     def _sql(self, text: str) -> bytes:
@@ -171,7 +186,8 @@ class PostgresReader:
         if row is not None and (row[0] or 0) < latest():
             connection.close()
             raise InfrastructureError(
-                f"the schema {self._database.schema} has version {row[0]}, but {latest()} is required: run `perdure migrate`"
+                f"the schema {self._database.schema} has version {row[0]}, but {latest()} is required: run "
+                "`perdure migrate`"
             )
         return connection
 

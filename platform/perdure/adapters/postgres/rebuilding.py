@@ -52,7 +52,9 @@ class Rebuild:
         shapes: what the views of workflow types look like.
     """
 
-    def __init__(self, database: Database, source: Source, progress: Progress, shapes: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, database: Database, source: Source, progress: Progress, shapes: Mapping[str, Shape]
+    ) -> None:
         self._database = database
         self._new = database.beside(NEW)
         self._source = source
@@ -94,15 +96,19 @@ class Rebuild:
         Raises:
             InfrastructureError: something would be.
         """
-        row = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (self._database.beside(OLD).quoted,)).fetchone()
+        row = connection.execute(
+            "SELECT to_regnamespace(%s) IS NOT NULL", (self._database.beside(OLD).quoted,)
+        ).fetchone()
         if row == (True,):
             raise InfrastructureError(
-                f"the schema {self._database.beside(OLD).quoted} of the last rebuild still exists: drop it once it is no longer read"
+                f"the schema {self._database.beside(OLD).quoted} of the last rebuild still exists: drop it "
+                "once it is no longer read"
             )
         made = {row[0] for row in connection.execute(self._database.sql("SELECT type FROM {s}.typed_views"))}
         if lacking := sorted(made - self._shapes.keys()):
             raise InfrastructureError(
-                f"the SQL views of {', '.join(lacking)} would be lost: name the app that defines them, `perdure projector APP --rebuild`"
+                f"the SQL views of {', '.join(lacking)} would be lost: name the app that defines them, "
+                "`perdure projector APP --rebuild`"
             )
 
     def _is_near(self) -> bool:
@@ -111,7 +117,10 @@ class Rebuild:
         if not positions or self._source.gained:
             return False
         ends = {partition: self._source.end_of(partition) for partition in positions}
-        return all(end >= 0 for end in ends.values()) and sum(max(0, ends[each] - at) for each, at in positions.items()) < NEAR
+        return (
+            all(end >= 0 for end in ends.values())
+            and sum(max(0, ends[each] - at) for each, at in positions.items()) < NEAR
+        )
 
     def _swap(self) -> None:
         old = self._database.beside(OLD)
@@ -129,9 +138,15 @@ class Rebuild:
                             "SELECT to_regclass(%s) IS NOT NULL", (f'{self._new.quoted}."{table}"',)
                         ).fetchone()
                         if row == (True,):
-                            connection.execute(self._new.sql(f'GRANT {privilege} ON {{s}}."{table}" TO {grantee}'))
-                    connection.execute(f"ALTER SCHEMA {self._database.quoted} RENAME TO {old.quoted}".encode())
-                    connection.execute(f"ALTER SCHEMA {self._new.quoted} RENAME TO {self._database.quoted}".encode())
+                            connection.execute(
+                                self._new.sql(f'GRANT {privilege} ON {{s}}."{table}" TO {grantee}')
+                            )
+                    connection.execute(
+                        f"ALTER SCHEMA {self._database.quoted} RENAME TO {old.quoted}".encode()
+                    )
+                    connection.execute(
+                        f"ALTER SCHEMA {self._new.quoted} RENAME TO {self._database.quoted}".encode()
+                    )
                 keep_in_step(connection, self._database, self._shapes)
                 readers = [row[0] for row in connection.execute(old.sql(_READERS), (old.schema,))]
                 if not readers:
@@ -141,5 +156,6 @@ class Rebuild:
         self._progress.report(f"the schema {self._database.schema} was rebuilt and swapped in")
         if readers:
             self._progress.report(
-                f"{', '.join(readers)} still read the old tables: create them again, then DROP SCHEMA {old.quoted} CASCADE"
+                f"{', '.join(readers)} still read the old tables: create them again, then DROP SCHEMA "
+                f"{old.quoted} CASCADE"
             )

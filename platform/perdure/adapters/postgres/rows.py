@@ -1,6 +1,7 @@
 r"""States and events as rows: lines of COPY's text format, columns in the order of the tables.
 
-https://www.postgresql.org/docs/current/sql-copy.html: tabs between columns, a backslash before what means something, `\N` for NULL.
+https://www.postgresql.org/docs/current/sql-copy.html: tabs between columns, a backslash before what
+means something, `\N` for NULL.
 """
 
 from __future__ import annotations
@@ -21,14 +22,26 @@ STATE_COLUMNS: Final = (
     "workflow_id", "run_id", "type", "status", "started_at", "updated_at", "closed_at", "history_length", "view", "attributes", "waits",
     "result", "failure", "reason", "input_partition", "input_offset", "is_exact", "record",
 )  # fmt: skip
-EVENT_COLUMNS: Final = ("workflow_id", "run_id", "event_id", "first_event_id", "at", "type", "data", "is_exact", "record")
+EVENT_COLUMNS: Final = (
+    "workflow_id",
+    "run_id",
+    "event_id",
+    "first_event_id",
+    "at",
+    "type",
+    "data",
+    "is_exact",
+    "record",
+)
 
 NUL_SHOWN: Final = "\N{SYMBOL FOR NULL}"
 """Replaces a NUL, which PostgreSQL cannot store."""
 
 _NULL: Final = b"\\N"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMES: Final = frozenset({"fires_at", "retry_at", "delayed_until", "since", "until", "scheduled_at", "due_at"})
+_TIMES: Final = frozenset(
+    {"fires_at", "retry_at", "delayed_until", "since", "until", "scheduled_at", "due_at"}
+)
 _SECRET: Final = frozenset({"token", "seed"})
 """Fields hidden from readers: anyone who knows a token may end the attempt."""
 _ESCAPED_NUL: Final = b"\\u0000"
@@ -38,7 +51,9 @@ _raw: Final = msgspec.json.Decoder(msgspec.Raw)
 
 def state_line(state: WorkflowState) -> bytes:
     """A row of `workflows`."""
-    texts = [_text(each) for each in (state.workflow_id, state.run_id, state.type, str(state.status), state.reason)]
+    texts = [
+        _text(each) for each in (state.workflow_id, state.run_id, state.type, str(state.status), state.reason)
+    ]
     values = [
         _json(payload_json(state.view), is_null=_is_closed(state.view)),
         _json(state.attributes or b"{}"),
@@ -75,7 +90,9 @@ def state_line(state: WorkflowState) -> bytes:
 
 def plain_state_line(state: WorkflowState) -> bytes:
     """The same for a state whose values PostgreSQL does not take: they are left to `record`."""
-    bare = msgspec.structs.replace(state, view=b"", attributes=b"", waits=(), result=b"", failure=None, reason="")
+    bare = msgspec.structs.replace(
+        state, view=b"", attributes=b"", waits=(), result=b"", failure=None, reason=""
+    )
     line = state_line(bare).split(b"\t")
     line[-2:] = [b"f", _bytea(encode_state(state))]
     return b"\t".join(line)
@@ -212,7 +229,9 @@ def _json(text: bytes, *, is_null: bool = False) -> tuple[bytes, bool]:
         except ValueError:  # no JSON: PostgreSQL says so
             found = None
         else:
-            text = json.dumps(_without_nul(found), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+            text = json.dumps(_without_nul(found), ensure_ascii=False, separators=(",", ":")).encode(
+                "utf-8", "replace"
+            )
             is_exact = _has_no_nul(found)
     return text.replace(b"\\", b"\\\\"), is_exact
 
@@ -244,7 +263,13 @@ def _text(value: str) -> tuple[bytes, bool]:
     if value.isprintable() and "\\" not in value:
         return value.encode("utf-8", "replace"), True
     is_exact = "\0" not in value
-    escaped = value.replace("\0", NUL_SHOWN).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    escaped = (
+        value.replace("\0", NUL_SHOWN)
+        .replace("\\", "\\\\")
+        .replace("\t", "\\t")
+        .replace("\n", "\\n")
+        .replace("\r", "\\r")
+    )
     return escaped.encode("utf-8", "replace"), is_exact
 
 

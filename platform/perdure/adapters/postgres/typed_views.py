@@ -1,4 +1,6 @@
-"""One SQL view a workflow type, typed by what its `@workflow.view` returns, and kept in step with the code."""
+"""One SQL view a workflow type, typed by what its `@workflow.view` returns, and kept in step with
+the code.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +53,15 @@ def keep_in_step(connection: Connection, database: Database, shapes: Mapping[str
         statements = _statements(database, name, type_, shape)
         definition = ";\n".join(statements)
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"perdure.views.{database.schema}",))
-            row = connection.execute(database.sql("SELECT definition FROM {s}.typed_views WHERE name = %s"), (name,)).fetchone()
-            exists = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{database.quoted}.{name}",)).fetchone()
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"perdure.views.{database.schema}",)
+            )
+            row = connection.execute(
+                database.sql("SELECT definition FROM {s}.typed_views WHERE name = %s"), (name,)
+            ).fetchone()
+            exists = connection.execute(
+                "SELECT to_regclass(%s) IS NOT NULL", (f"{database.quoted}.{name}",)
+            ).fetchone()
             if row is not None and row[0] == definition and exists == (True,):
                 continue
             if fault := _make(connection, database, name, statements):
@@ -80,7 +88,10 @@ def _make(connection: Connection, database: Database, name: str, statements: Ite
                 connection.execute(f"DROP VIEW {where}".encode())
                 connection.execute(create)
         except errors.DependentObjectsStillExist as error:
-            return f"other objects depend on it ({one_line(error)}; {error.diag.message_detail}); drop them, then run `perdure migrate APP`"
+            return (
+                f"other objects depend on it ({one_line(error)}; {error.diag.message_detail}); drop them, "
+                "then run `perdure migrate APP`"
+            )
         for grantee, privilege in grants:
             connection.execute(f"GRANT {privilege} ON {where} TO {grantee}".encode())
     except errors.WrongObjectType as error:
@@ -102,10 +113,14 @@ def _statements(database: Database, name: str, type_: str, shape: Shape) -> list
             columns.append(f"{database.quoted}.{FUNCTIONS[column.kind]}({value}) AS {_identifier(called)}")
     selected = ",\n    ".join(columns)
     return [
-        f"CREATE OR REPLACE VIEW {where} AS SELECT\n    {selected}\nFROM {database.quoted}.workflows w WHERE w.type = {_literal(type_)}",
+        (
+            f"CREATE OR REPLACE VIEW {where} AS SELECT\n    {selected}\nFROM {database.quoted}.workflows w "
+            f"WHERE w.type = {_literal(type_)}"
+        ),
         f"COMMENT ON VIEW {where} IS {_literal(shape.comment or f'Workflows of the type {type_}.')}",
         *(
-            f"COMMENT ON COLUMN {where}.{_identifier(called)} IS {_literal(column.comment) if column.comment else 'NULL'}"
+            f"COMMENT ON COLUMN {where}.{_identifier(called)} IS "
+            f"{_literal(column.comment) if column.comment else 'NULL'}"
             for column, called in zip(shape.columns, names, strict=True)
         ),
     ]

@@ -10,7 +10,14 @@ import psycopg
 from psycopg import errors
 
 from perdure.adapters.postgres.database import Connection, Database, is_outage, one_line
-from perdure.adapters.postgres.rows import EVENT_COLUMNS, NUL_SHOWN, STATE_COLUMNS, event_lines, plain_state_line, state_line
+from perdure.adapters.postgres.rows import (
+    EVENT_COLUMNS,
+    NUL_SHOWN,
+    STATE_COLUMNS,
+    event_lines,
+    plain_state_line,
+    state_line,
+)
 from perdure.ports.projection import Unreadable
 
 if TYPE_CHECKING:
@@ -35,11 +42,13 @@ _MOVE: Final = """UPDATE {s}.positions p SET next_offset = n.following, end_offs
 _STAGE: Final = "CREATE TEMP TABLE {name} (LIKE {{s}}.{table}) ON COMMIT DELETE ROWS"
 _PUT_STATES: Final = (
     f"INSERT INTO {{s}}.workflows SELECT {', '.join(STATE_COLUMNS)} FROM pg_temp.incoming_states "  # noqa: S608 - names of ours
-    f"ON CONFLICT (workflow_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in STATE_COLUMNS[1:])}"
+    "ON CONFLICT (workflow_id) DO UPDATE SET "
+    f"{', '.join(f'{name} = excluded.{name}' for name in STATE_COLUMNS[1:])}"
 )
 _PUT_EVENTS: Final = (
     f"INSERT INTO {{s}}.events SELECT {', '.join(EVENT_COLUMNS)} FROM pg_temp.incoming_events "  # noqa: S608 - names of ours
-    f"ON CONFLICT (workflow_id, run_id, event_id) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in EVENT_COLUMNS[3:])}"
+    "ON CONFLICT (workflow_id, run_id, event_id) DO UPDATE SET "
+    f"{', '.join(f'{n} = excluded.{n}' for n in EVENT_COLUMNS[3:])}"
 )
 _DROP_STATES: Final = "DELETE FROM {s}.workflows WHERE workflow_id = ANY(%s)"
 _DROP_EVENTS: Final = """DELETE FROM {s}.events e
@@ -52,16 +61,19 @@ _UNREAD: Final = """SELECT u.topic, u.partition, u."offset", u.reason, u.message
     FROM {s}.unreadable u JOIN unnest(%s::text[], %s::integer[]) AS n (topic, partition) USING (topic, partition)
     WHERE u.reason = 'unknown_schema' ORDER BY u.topic, u.partition, u."offset" LIMIT %s"""
 _FORGET_UNREADABLE: Final = 'DELETE FROM {s}.unreadable WHERE topic = %s AND partition = %s AND "offset" = %s'
-_UPDATED: Final = "SELECT (extract(epoch FROM updated_at) * 1000000)::bigint FROM {s}.workflows WHERE workflow_id = %s"
+_UPDATED: Final = (
+    "SELECT (extract(epoch FROM updated_at) * 1000000)::bigint FROM {s}.workflows WHERE workflow_id = %s"
+)
 
 
 SESSION: Final = "perdure projector "
-"""Name of a projector's PostgreSQL session, followed by its owner's name: the next owner finds the session
-by it.
+"""Name of a projector's PostgreSQL session, followed by its owner's name: the next owner finds the
+session by it.
 """
 
 STUCK_AFTER_MS: Final = 2_000
-"""A projector whose transaction holds the position of a partition for so long is stuck. A write takes 0.1 s."""
+"""A projector whose transaction holds the position of a partition for so long is stuck. A write
+takes 0.1 s."""
 
 
 def session_of(owner: str) -> str:
@@ -113,7 +125,8 @@ class Writer:
 
     def _end_sessions(self, partitions: Collection[Partition]) -> None:
         topics, numbers = [topic for topic, _ in partitions], [number for _, number in partitions]
-        # A session of another role may not be ended by us: then PostgreSQL ends it, after a minute without a statement.
+        # A session of another role may not be ended by us: then PostgreSQL ends it, after a minute
+        # without a statement.
         with contextlib.suppress(errors.InsufficientPrivilege):
             self._execute(_END_SESSIONS, (SESSION, topics, numbers, self._owner))
 
@@ -181,7 +194,11 @@ class Writer:
 
     @staticmethod
     def _columns(ended: Sequence[tuple[str, str, int]]) -> list[list[Any]]:
-        return [[_storable(w) for w, _, _ in ended], [_storable(r) for _, r, _ in ended], [first for _, _, first in ended]]
+        return [
+            [_storable(w) for w, _, _ in ended],
+            [_storable(r) for _, r, _ in ended],
+            [first for _, _, first in ended],
+        ]
 
     def put_unreadable(self, found: Iterable[Unreadable]) -> None:
         """Within a transaction."""
@@ -190,7 +207,9 @@ class Writer:
             said = (_storable(each.reason), _storable(each.message))
             self._execute(_PUT_UNREADABLE, (*where, *said, each.key, each.value, _storable(each.schema)))
 
-    def _move(self, moved: Mapping[Partition, int], reflected: Mapping[int, int], end_of: Callable[[Partition], int]) -> None:
+    def _move(
+        self, moved: Mapping[Partition, int], reflected: Mapping[int, int], end_of: Callable[[Partition], int]
+    ) -> None:
         if not moved:
             return
         keys = sorted(moved)
@@ -209,14 +228,19 @@ class Writer:
 
     def unread(self, limit: int) -> list[Unreadable]:
         """Records whose schema was not known, of the partitions that are ours."""
-        rows = self._execute(_UNREAD, ([t for t, _ in self._positions], [n for _, n in self._positions], limit)).fetchall()
+        rows = self._execute(
+            _UNREAD, ([t for t, _ in self._positions], [n for _, n in self._positions], limit)
+        ).fetchall()
         return [
-            Unreadable(topic, partition, offset, reason=reason, message=message, key=key, value=value, schema=schema)
+            Unreadable(
+                topic, partition, offset, reason=reason, message=message, key=key, value=value, schema=schema
+            )
             for topic, partition, offset, reason, message, key, value, schema in rows
         ]
 
     def put_again(self, found: Unreadable, taken: Taken) -> bool:
-        """Write what can be read now, unless what followed it has been written already; whether it could be.
+        """Write what can be read now, unless what followed it has been written already; whether it
+        could be.
 
         Raises:
             psycopg.Error: nothing was written, or it is not known.
@@ -250,13 +274,20 @@ class Writer:
 
     def _put_events(self, records: Sequence[EventRecord], faults: list[str], *, is_careful: bool) -> None:
         def put(some: Sequence[EventRecord]) -> None:
-            self._copy("pg_temp.incoming_events", EVENT_COLUMNS, (line for each in some for line in event_lines(each)))
+            self._copy(
+                "pg_temp.incoming_events",
+                EVENT_COLUMNS,
+                (line for each in some for line in event_lines(each)),
+            )
             self._execute(_PUT_EVENTS)
 
         def put_plain(record: EventRecord) -> str:
             self._copy("pg_temp.incoming_events", EVENT_COLUMNS, event_lines(record, is_plain=True))
             self._execute(_PUT_EVENTS)
-            return f"the events {record.first_event_id} to {record.last_event_id} of {record.workflow_id!r} are stored only in their record"
+            return (
+                f"the events {record.first_event_id} to {record.last_event_id} of {record.workflow_id!r} "
+                "are stored only in their record"
+            )
 
         if is_careful:
             self._carefully(records, put, put_plain, "pg_temp.incoming_events", faults)

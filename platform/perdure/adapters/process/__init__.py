@@ -1,1 +1,3 @@
-"""Parts that all platforms share inside one process: the exchange between engine, clients and workers."""
+"""Parts that all platforms share inside one process: the exchange between engine, clients and
+workers.
+"""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from perdure.model.commands import AnyCommand
 
 ANSWERED: Final = frozenset({addresses.Process, addresses.DeadLetter, addresses.Workflow})
-"""The kinds of addresses that a log of one machine answers, beside those that its channel has subscribers for."""
+"""The kinds of addresses that a log of one machine answers, beside those that its channel has
+subscribers for."""
 
 
 class Outside:
@@ -39,7 +40,8 @@ class Outside:
         if not commands:
             return
         for position, command in commands:
-            self._positions[id(command)] = position  # the channel keeps the object, and so its id, until it is settled
+            # the channel keeps the object, and so its id, until it is settled
+            self._positions[id(command)] = position
             self.position = position
         self._waiting += len(commands)
         self._channel.submit([command for _, command in commands])
@@ -58,7 +60,9 @@ class Outside:
         self._channel.abort()
 
     def consumed(self) -> int:
-        """The position up to which commands were taken and are done with by the next commit; 0 when there are none."""
+        """The position up to which commands were taken and are done with by the next commit; 0 when
+        there are none.
+        """
         positions = self._positions
         if not positions:
             return 0

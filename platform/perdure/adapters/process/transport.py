@@ -76,7 +76,8 @@ class LocalTransport:
                 return await future
         except TimeoutError:
             raise EngineUnavailable(
-                f"the engine of this process did not answer {type(command).__name__} within {timeout_s:g} s: it has stopped, or it is "
+                f"the engine of this process did not answer {type(command).__name__} within {timeout_s:g} "
+                "s: it has stopped, or it is "
                 "busy; look at its log. It is safe to retry."
             ) from None
         finally:

@@ -17,7 +17,9 @@ T = TypeVar("T")
 
 
 class Waiting:
-    """The futures of an asyncio loop that wait for replies, by request id. Belongs to the loop's thread."""
+    """The futures of an asyncio loop that wait for replies, by request id. Belongs to the loop's
+    thread.
+    """
 
     __slots__ = ("_futures", "_loop")
 
@@ -57,7 +59,9 @@ class Waiting:
             for future in futures:
                 if not future.done():
                     future.set_exception(error)
-                    future.exception()  # seen: a request that was cancelled just now reads it no more, and asyncio would complain
+                    # seen: a request that was cancelled just now reads it no more, and asyncio
+                    # would complain
+                    future.exception()
 
     def resolve_from_thread(self, replies: Sequence[AnyReply]) -> None:
         """`resolve`, from any thread; one call for the loop."""

@@ -55,7 +55,12 @@ class Directory:
     """
 
     def __init__(
-        self, path: Path, identity: str, report: Callable[[str], None], now: Callable[[], int], cache_bytes: int
+        self,
+        path: Path,
+        identity: str,
+        report: Callable[[str], None],
+        now: Callable[[], int],
+        cache_bytes: int,
     ) -> None:
         self.path = path
         self._identity = identity
@@ -84,10 +89,12 @@ class Directory:
                 return self._opened(path, number, end)
             except _LockedError:
                 self._report(
-                    f"the store in {path} is in use by another process: partition {number} gets a second store beside it"
+                    f"the store in {path} is in use by another process: partition {number} gets a second "
+                    "store beside it"
                 )
         raise InfrastructureError(
-            f"{BESIDE} processes use the stores of partition {number} in {self.path}; end the hanging ones, or name another directory"
+            f"{BESIDE} processes use the stores of partition {number} in {self.path}; end the hanging ones, "
+            "or name another directory"
         )
 
     def _claim(self) -> None:
@@ -96,12 +103,18 @@ class Directory:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not marker.exists():
-                if any(self.path.iterdir()) and not marker.exists():  # another process of ours may have just made it
-                    raise InfrastructureError(f"{self.path} contains other files; name an empty directory for the engine's store")
-                marker.write_text("A cache of perdure. It may be deleted while no engine is running.\n", encoding="utf-8")
+                # another process of ours may have just made it
+                if any(self.path.iterdir()) and not marker.exists():
+                    raise InfrastructureError(
+                        f"{self.path} contains other files; name an empty directory for the engine's store"
+                    )
+                marker.write_text(
+                    "A cache of perdure. It may be deleted while no engine is running.\n", encoding="utf-8"
+                )
         except OSError as error:
             raise InfrastructureError(
-                f"the directory {self.path} of the engine's store cannot be used: {error}; name another one, or fix its permissions"
+                f"the directory {self.path} of the engine's store cannot be used: {error}; name another "
+                "one, or fix its permissions"
             ) from error
 
     def _opened(self, path: Path, number: int, end: int) -> Partition:
@@ -134,7 +147,9 @@ class Directory:
                 raise _LockedError from error
             if trouble is Trouble.DAMAGED:
                 raise _DamagedError(str(error)) from error
-            raise InfrastructureError(f"the store in {path} cannot be opened: {trouble.value} ({error})") from error
+            raise InfrastructureError(
+                f"the store in {path} cannot be opened: {trouble.value} ({error})"
+            ) from error
 
     def _anew(self, path: Path) -> Rdict:
         try:
@@ -170,10 +185,16 @@ class Directory:
         if found.partition != number:
             return f"it belongs to partition {found.partition}"
         if found.offset > end:
-            return f"it contains the events up to offset {found.offset}, but the topic ends at {end}: it belongs to another topic"
+            return (
+                f"it contains the events up to offset {found.offset}, but the topic ends at {end}: it "
+                "belongs to another topic"
+            )
         age_us = self._now() - found.written_at
         if age_us > TRUSTED_US:
-            return f"it was last written {age_us / 3.6e9:.0f} hours ago, and the topic may have dropped deletions since then"
+            return (
+                f"it was last written {age_us / 3.6e9:.0f} hours ago, and the topic may have dropped "
+                "deletions since then"
+            )
         return ""
 
 
@@ -186,14 +207,17 @@ class _DamagedError(Exception):
 
 
 def _options(cache_bytes: int) -> Options:
-    """One cache and one budget of buffers for all partitions: memory does not grow with their number."""
+    """One cache and one budget of buffers for all partitions: memory does not grow with their
+    number.
+    """
     blocks = BlockBasedOptions()
     cache = Cache(cache_bytes)
     blocks.set_block_cache(cache)
     blocks.set_cache_index_and_filter_blocks(True)
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
     blocks.set_bloom_filter(10, False)
-    # A file's whole filter does not fit into a shard of the cache: every look would read it again, 0.7 ms of CPU on a million runs.
+    # A file's whole filter does not fit into a shard of the cache: every look would read it again,
+    # 0.7 ms of CPU on a million runs.
     blocks.set_index_type(BlockBasedIndexType.two_level_index_search())
     blocks.set_partition_filters(True)
     blocks.set_metadata_block_size(4_096)

@@ -29,7 +29,11 @@ class Trouble(Enum):
 def trouble_of(error: Exception) -> Trouble:
     """By its text."""
     text = str(error).lower()
-    if "lock hold by current process" in text or "resource temporarily unavailable" in text or "no locks available" in text:
+    if (
+        "lock hold by current process" in text
+        or "resource temporarily unavailable" in text
+        or "no locks available" in text
+    ):
         return Trouble.LOCKED
     if "no space left" in text or "quota exceeded" in text:
         return Trouble.FULL
@@ -49,4 +53,6 @@ def fault(error: Exception, path: Path) -> InfrastructureError:
         return InfrastructureError(
             f"the store in {path} is damaged ({error}); delete the directory ({unwritable}) and start again"
         )
-    return InfrastructureError(f"the store in {path} is damaged ({error}); start again: it is rebuilt from the events topic")
+    return InfrastructureError(
+        f"the store in {path} is damaged ({error}); start again: it is rebuilt from the events topic"
+    )

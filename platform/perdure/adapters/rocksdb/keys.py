@@ -1,4 +1,5 @@
-"""The keys of a partition's RocksDB: a letter for the table, then what orders it; numbers are big-endian.
+"""The keys of a partition's RocksDB: a letter for the table, then what orders it; numbers are
+big-endian.
 
 | table | key after the letter | value |
 |---|---|---|

@@ -1,4 +1,6 @@
-"""The effects of a run's records in a round, netted out: what begins and ends within it never happened."""
+"""The effects of a run's records in a round, netted out: what begins and ends within it never
+happened.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,13 @@ class Partition:
     """
 
     def __init__(
-        self, number: int, path: Path, db: Rdict, identity: str, checkpoint: Checkpoint | None, now: Callable[[], int]
+        self,
+        number: int,
+        path: Path,
+        db: Rdict,
+        identity: str,
+        checkpoint: Checkpoint | None,
+        now: Callable[[], int],
     ) -> None:
         self.number = number
         self.path = path
@@ -61,7 +67,8 @@ class Partition:
         self.timers_from = checkpoint.timers_from if checkpoint else keys.TIMERS
         self._last_read = "", b""
         self.suspended = {
-            key[1:].decode(): run_id.decode() for key, run_id in self._scan(keys.SUSPENDED, keys.after_all(keys.SUSPENDED))
+            key[1:].decode(): run_id.decode()
+            for key, run_id in self._scan(keys.SUSPENDED, keys.after_all(keys.SUSPENDED))
         }
 
     def write(self, changes: Changes, offset: int | None, at: int) -> None:
@@ -101,8 +108,9 @@ class Partition:
         return self._get(keys.event(run_id, first_event_id)) is not None
 
     def events(self, run_id: str) -> list[EventRecord]:
-        """The history of a run. A record says where the next one begins: asking for it by its key takes one look into one file, where
-        a scan looks into all of them; only a long history is scanned.
+        """The history of a run. A record says where the next one begins: asking for it by its key
+        takes one look into one file, where a scan looks into all of them; only a long history is
+        scanned.
         """
         records: list[EventRecord] = []
         event_id = 1
@@ -121,7 +129,9 @@ class Partition:
         return records
 
     def records_from(self, run_id: str, event_id: int) -> Iterator[tuple[int, bytes]]:
-        """First event id and record, as `codec.records` encodes it, from the one that holds the event on, or the last one."""
+        """First event id and record, as `codec.records` encodes it, from the one that holds the
+        event on, or the last one.
+        """
         first = keys.events(run_id)
         begin = keys.event(run_id, event_id)
         try:
@@ -166,7 +176,9 @@ class Partition:
         return public_state(fold(self.events(found)), b"") if isinstance(found, str) else found
 
     def running(self, after: str, limit: int) -> tuple[list[tuple[str, str]], str | None]:
-        """Workflow and run ids of what runs among the next `limit` states, and the last workflow id of them; None at the end."""
+        """Workflow and run ids of what runs among the next `limit` states, and the last workflow id
+        of them; None at the end.
+        """
         rows = list(islice(self._scan(keys.state(after) + b"\0", keys.after_all(keys.state(""))), limit))
         found: list[tuple[str, str]] = []
         for key, stored in rows:
@@ -212,7 +224,9 @@ class Partition:
         return (key for key, _ in self._scan(first, keys.TIMERS_END))
 
     def _scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The `items` of rocksdict ends without a word at a block that is damaged; here the status is asked."""
+        """The `items` of rocksdict ends without a word at a block that is damaged; here the status
+        is asked.
+        """
         options = ReadOptions()
         options.set_iterate_upper_bound(end)
         try:

@@ -26,7 +26,9 @@ class PartitionRestorer:
         self._restorations: dict[int, Restoration] = {}
 
     def open(self, partition: int, end: int) -> int | None:
-        """The offset of the events partition, which ends at `end`, from where to restore; None: from its beginning."""
+        """The offset of the events partition, which ends at `end`, from where to restore; None:
+        from its beginning.
+        """
         self.close(partition)
         opened = self._store.directory.open(partition, end)
         self._restorations[partition] = Restoration(opened, self._store.report)
@@ -37,7 +39,9 @@ class PartitionRestorer:
         self._restorations[partition].add(records)
 
     def restored(self, partition: int, offset: int) -> int:
-        """All records before `offset` have been taken over: the highest input offset that any record names."""
+        """All records before `offset` have been taken over: the highest input offset that any
+        record names.
+        """
         restoration = self._restorations[partition]
         restoration.finish(offset)
         del self._restorations[partition]

@@ -167,7 +167,9 @@ class Restoration:
         return fold(stored) if stored else None
 
     def _closing(self, workflow_id: str, run_id: str, entries: list[_Entry]) -> EventRecord | None:
-        """The last record of a run that the store has nothing of; None when it cannot be read, or others are needed to judge."""
+        """The last record of a run that the store has nothing of; None when it cannot be read, or
+        others are needed to judge.
+        """
         first_event_id, stored = entries[-1]
         if entries[0][0] != 1 or stored is None:
             return None
@@ -241,5 +243,8 @@ def _schema(headers: list[tuple[str, bytes]] | None) -> bytes | None:
 def _record(stored: bytes, workflow_id: str, run_id: str, first_event_id: int) -> EventRecord:
     record = values.record_of(stored)
     if (record.workflow_id, record.run_id, record.first_event_id) != (workflow_id, run_id, first_event_id):
-        raise ValueError(f"its key has event {first_event_id} of run {run_id}, the record has event {record.first_event_id}")
+        raise ValueError(
+            f"its key has event {first_event_id} of run {run_id}, the record has event "
+            f"{record.first_event_id}"
+        )
     return record

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from perdure.model.timers import Timer
 
 CACHE_BYTES: Final = 64 << 20
-"""Of memory for blocks that were read, and as much again for what was written, whatever the number of partitions."""
+"""Of memory for blocks that were read, and as much again for what was written, whatever the number
+of partitions."""
 
 PLACED: Final = 50_000
 """Workflow ids whose partition is remembered."""
@@ -96,7 +97,9 @@ class PartitionedStore:
         changes: dict[int, Changes] = {}
         runs: dict[str, int] = {}
         for record, encoded in batch.events:
-            partition = record.input_partition if record.input_partition >= 0 else self._place(record.workflow_id)
+            partition = (
+                record.input_partition if record.input_partition >= 0 else self._place(record.workflow_id)
+            )
             runs[record.run_id] = partition
             if (to := self._changes(changes, partition)) is not None:
                 to.put_event(record.run_id, record.first_event_id, values.of_batch(encoded))
@@ -125,7 +128,11 @@ class PartitionedStore:
     def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
         """A page of the history."""
         partition = self.owned.get(self._place(workflow_id))
-        page = page_of(partition.records_from(run_id, from_event_id), from_event_id) if partition is not None else History("", ())
+        page = (
+            page_of(partition.records_from(run_id, from_event_id), from_event_id)
+            if partition is not None
+            else History("", ())
+        )
         return page if not page.records or is_of(page.records[0], workflow_id) else History("", ())
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:
@@ -137,7 +144,10 @@ class PartitionedStore:
     def timers(self, after: Timer | None, limit: int) -> list[Timer]:
         """Those of all partitions, in their order."""
         found = [partition.timer_keys(after) for partition in self.owned.values()]
-        return [keys.timer_of(key) for key in islice(merge(*found) if len(found) > 1 else found[0] if found else (), limit)]
+        return [
+            keys.timer_of(key)
+            for key in islice(merge(*found) if len(found) > 1 else found[0] if found else (), limit)
+        ]
 
     def tasks(self, partitions: Collection[int] = (0,)) -> list[Task]:
         """Tasks that have not ended, oldest first."""

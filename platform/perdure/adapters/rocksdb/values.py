@@ -61,7 +61,8 @@ def of_batch(encoded: bytes) -> bytes:
 
 
 def of_topic(value: bytes, header: bytes | None) -> bytes:
-    """A record of the events topic, without its frame if it has one: it is the Avro that is chained. Not decoded.
+    """A record of the events topic, without its frame if it has one: it is the Avro that is
+    chained. Not decoded.
 
     Raises:
         UndecodableRecord: it says that it is none, or of a version that is not known here.

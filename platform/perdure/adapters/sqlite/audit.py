@@ -51,7 +51,8 @@ class SqliteAuditTrail:
                 rows = (
                     self._opened()
                     .execute(
-                        "SELECT position, record FROM audit WHERE position < ? ORDER BY position DESC LIMIT ?",
+                        "SELECT position, record FROM audit WHERE position < ? ORDER BY position DESC LIMIT "
+                        "?",
                         (before if before is not None else 2**63 - 1, limit),
                     )
                     .fetchall()

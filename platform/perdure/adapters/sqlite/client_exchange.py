@@ -118,7 +118,9 @@ class Courier:
             check_format(connection, self._path)
             connection.execute("PRAGMA wal_autocheckpoint = 0")  # the engine's business
             (self._epoch,) = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-            (self._position,) = connection.execute("SELECT coalesce(max(position), 0) FROM replies").fetchone()
+            (self._position,) = connection.execute(
+                "SELECT coalesce(max(position), 0) FROM replies"
+            ).fetchone()
         except BaseException:
             connection.close()
             raise
@@ -133,7 +135,8 @@ class Courier:
             connection.execute(f"PRAGMA synchronous = {'NORMAL' if is_awaited else 'FULL'}")
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
-                "INSERT INTO commands (record) VALUES (?)", [(encode_command(command),) for command in commands]
+                "INSERT INTO commands (record) VALUES (?)",
+                [(encode_command(command),) for command in commands],
             )
             connection.execute("COMMIT")
             (port,) = connection.execute("SELECT value FROM meta WHERE key = 'port'").fetchone()

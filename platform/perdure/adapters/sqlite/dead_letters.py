@@ -73,7 +73,9 @@ class SqliteDeadLetters:
         try:
             decode_command(letter.letter.value or b"")
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
-            return f"it still cannot be read ({error}); deploy the version of perdure that wrote it, or drop it"
+            return (
+                f"it still cannot be read ({error}); deploy the version of perdure that wrote it, or drop it"
+            )
         return ""
 
     def retry(self, letters: Sequence[OpenLetter]) -> None:
@@ -115,12 +117,16 @@ def _id_of(position: int) -> str:
 def _position_of(letter_id: str) -> int:
     """Raises UsageError when it is no letter's id."""
     if not _ID.fullmatch(letter_id):
-        raise UsageError(f"{letter_id[:60]!r} is not the id of a dead letter; see `perdure dead-letters list`")
+        raise UsageError(
+            f"{letter_id[:60]!r} is not the id of a dead letter; see `perdure dead-letters list`"
+        )
     return -int(letter_id[1:]) if letter_id.startswith("r") else int(letter_id)
 
 
 def _rows(connection: sqlite3.Connection, where: str, *values: int) -> Iterator[tuple[int, Any, Any, Any]]:
-    """Position, record, reason and time; one by one, and as bytes, so that text that is damaged can be read, too."""
+    """Position, record, reason and time; one by one, and as bytes, so that text that is damaged can
+    be read, too.
+    """
     has_time = any(row[1] == "found_at" for row in connection.execute("PRAGMA table_info(dead_letters)"))
     columns = f"position, CAST(record AS BLOB), CAST(reason AS BLOB), {'found_at' if has_time else '0'}"
     yield from connection.execute(f"SELECT {columns} FROM dead_letters WHERE {where}", values)  # noqa: S608 - ours
@@ -132,7 +138,9 @@ def _end(connection: sqlite3.Connection, letters: Sequence[OpenLetter], *, is_re
             "DELETE FROM dead_letters WHERE position = ? RETURNING record", (_position_of(letter.id),)
         ).fetchone()
         if row is None:
-            raise UsageError(f"dead letter {letter.id} no longer exists; another process has retried or dropped it")
+            raise UsageError(
+                f"dead letter {letter.id} no longer exists; another process has retried or dropped it"
+            )
         if is_retried and _position_of(letter.id) < 0:
             _offer(connection, -_position_of(letter.id))
         elif is_retried:
@@ -140,12 +148,18 @@ def _end(connection: sqlite3.Connection, letters: Sequence[OpenLetter], *, is_re
 
 
 def _offer(connection: sqlite3.Connection, position: int) -> None:
-    """Offer a record to the triggers once more, under its first place: what it has led to already is not done again."""
-    found = connection.execute("SELECT topic, key, value, headers FROM records WHERE position = ?", (position,)).fetchone()
+    """Offer a record to the triggers once more, under its first place: what it has led to already
+    is not done again.
+    """
+    found = connection.execute(
+        "SELECT topic, key, value, headers FROM records WHERE position = ?", (position,)
+    ).fetchone()
     if found is None:
         raise UsageError(f"record {position} no longer exists: drop its dead letter")
     topic, key, value, headers = found
-    source = first_source(Source(topic, 0, position, key, value, [(each.name, each.value) for each in decode_headers(headers)]))
+    source = first_source(
+        Source(topic, 0, position, key, value, [(each.name, each.value) for each in decode_headers(headers)])
+    )
     kept = [RecordHeader(name, text) for name, text in offered_headers(source)]
     insert_record(connection, topic, key, value, kept, time.time_ns() // 1_000)
 
@@ -156,13 +170,29 @@ def _letter(position: int, record: bytes | None, reason: bytes | None, found_at:
     if position < 0:  # of a trigger; its message begins with the topic
         topic = message.partition(", record ")[0]
         return DeadLetter(
-            topic, 0, -position, timestamp_ms=-1, reason="refused", message=message, found_at=at, key=None, value=record
+            topic,
+            0,
+            -position,
+            timestamp_ms=-1,
+            reason="refused",
+            message=message,
+            found_at=at,
+            key=None,
+            value=record,
         )
     code, _, rest = message.partition(": ")
     if code not in {"refused", "unanswerable", "poisoned"}:
         code, rest = "undecodable", message
     return DeadLetter(
-        "commands", 0, position, timestamp_ms=-1, reason=code, message=rest, found_at=at, key=_key_of(record or b""), value=record
+        "commands",
+        0,
+        position,
+        timestamp_ms=-1,
+        reason=code,
+        message=rest,
+        found_at=at,
+        key=_key_of(record or b""),
+        value=record,
     )
 
 

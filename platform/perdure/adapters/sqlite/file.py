@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 NO_SHAPES: Final[Mapping[str, Shape]] = MappingProxyType({})
 BUSY_S: Final = 5.0
-"""How long a writer waits for another one, seconds; clients hold the lock for a fraction of a millisecond."""
+"""How long a writer waits for another one, seconds; clients hold the lock for a fraction of a
+millisecond."""
 _announced: Final = set[Path]()
 """Files that an engine of this process is going to open."""
 
 
 class SqliteFile:
-    """The engine's connection, shared by its log and its store; the process that opens it owns the file.
+    """The engine's connection, shared by its log and its store; the process that opens it owns the
+    file.
 
     Belongs to the engine's thread. Opened by each that uses it and closed with the last.
 
@@ -40,7 +42,9 @@ class SqliteFile:
         shapes: what the views of workflow types look like, which become SQL views.
     """
 
-    def __init__(self, path: str | Path, busy_s: float = BUSY_S, shapes: Mapping[str, Shape] = NO_SHAPES) -> None:
+    def __init__(
+        self, path: str | Path, busy_s: float = BUSY_S, shapes: Mapping[str, Shape] = NO_SHAPES
+    ) -> None:
         self.path = Path(path).absolute()
         self.epoch = 0
         self.latest_at = 0
@@ -61,7 +65,8 @@ class SqliteFile:
         """Own the file; once more when it is open already.
 
         Raises:
-            InfrastructureError: another process owns it, or it cannot be used; the message says what to do.
+            InfrastructureError: another process owns it, or it cannot be used; the message says
+                what to do.
         """
         if self._users == 0:
             self._ownership.take()
@@ -127,7 +132,9 @@ class SqliteFile:
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file that only its owner may read: what callers hand over is in it. SQLite gives its other files the same mode."""
+    """Make an empty file that only its owner may read: what callers hand over is in it. SQLite
+    gives its other files the same mode.
+    """
     with suppress(OSError):  # SQLite says why it cannot be opened
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
@@ -141,13 +148,15 @@ def path_of(url: str) -> Path:
     name = unquote(url.removeprefix("sqlite:///"))
     if not url.startswith("sqlite:///") or not name:
         raise UsageError(
-            f'the address {url!r} does not name a file; write "sqlite:///app.db", or "sqlite:////var/lib/app.db" for an absolute path'
+            f'the address {url!r} does not name a file; write "sqlite:///app.db", or '
+            '"sqlite:////var/lib/app.db" for an absolute path'
         )
     return Path(name).absolute()
 
 
 def announce(path: Path) -> None:
-    """Say that an engine of this process is going to open the file: a client that is earlier makes it, if it is new.
+    """Say that an engine of this process is going to open the file: a client that is earlier makes
+    it, if it is new.
 
     Args:
         path: absolute.
@@ -166,7 +175,9 @@ def see_that_it_exists(path: Path) -> None:
         file.open()
         file.close()
     elif not path.exists():
-        raise InfrastructureError(f"no database {path}; start `perdure dev APP --db {path}`, or name an existing database")
+        raise InfrastructureError(
+            f"no database {path}; start `perdure dev APP --db {path}`, or name an existing database"
+        )
 
 
 def connect(path: Path, busy_s: float, *, mode: str = "rwc") -> sqlite3.Connection:
@@ -178,14 +189,22 @@ def connect(path: Path, busy_s: float, *, mode: str = "rwc") -> sqlite3.Connecti
         mode: `ro`, `rw` or `rwc`, as in https://sqlite.org/uri.html.
     """
     return sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}", timeout=busy_s, isolation_level=None, check_same_thread=False, uri=True
+        f"{path.as_uri()}?mode={mode}",
+        timeout=busy_s,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=True,
     )
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
     """Whether the file has no tables yet."""
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return tables == 0 and _pragma(connection, "application_id") == 0 and _pragma(connection, "user_version") == 0
+    return (
+        tables == 0
+        and _pragma(connection, "application_id") == 0
+        and _pragma(connection, "user_version") == 0
+    )
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> None:
@@ -198,7 +217,8 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
         raise InfrastructureError(f"{path} is a database of another program; name another file")
     if (found := _pragma(connection, "user_version")) > FORMAT:
         raise InfrastructureError(
-            f"{path} was written by a newer perdure (format {found}, this version knows {FORMAT}); upgrade perdure, or name another file"
+            f"{path} was written by a newer perdure (format {found}, this version knows {FORMAT}); upgrade "
+            "perdure, or name another file"
         )
 
 
@@ -239,7 +259,8 @@ def _tune(connection: sqlite3.Connection, path: Path) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise InfrastructureError(
-            f"{path} is stored where SQLite cannot use a write-ahead log (a network drive?); name a file on a local disk"
+            f"{path} is stored where SQLite cannot use a write-ahead log (a network drive?); name a file on "
+            "a local disk"
         )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")

@@ -15,7 +15,9 @@ _PAGE: Final = """SELECT first_event_id, record FROM events WHERE run_id = :run 
     ORDER BY first_event_id"""
 
 
-def history_page(connection: Connection, workflow_id: str, run_id: str, from_event_id: int, limit: int = PAGE_EVENTS) -> History:
+def history_page(
+    connection: Connection, workflow_id: str, run_id: str, from_event_id: int, limit: int = PAGE_EVENTS
+) -> History:
     """The page; rows are read one by one, and no further than it goes.
 
     Raises:

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from perdure.client.listing import ListQuery
     from perdure.model.states import WorkflowState
 
-_PAIRS: Final = "SELECT status, type FROM workflows WHERE (status, type) > (?, ?) ORDER BY status, type LIMIT 1"
+_PAIRS: Final = (
+    "SELECT status, type FROM workflows WHERE (status, type) > (?, ?) ORDER BY status, type LIMIT 1"
+)
 
 
 def listed(connection: Connection, query: ListQuery) -> list[WorkflowState]:
     """The page.
 
-    By start, a filter by type or by status reads the head of the index for each (status, type) that it allows, and merges. By id the table is
-    in order. By update or by end there is no index, which every update would have to change: all that the filters allow is read.
+    By start, a filter by type or by status reads the head of the index for each (status, type) that
+    it allows, and merges. By id the table is in order. By update or by end there is no index, which
+    every update would have to change: all that the filters allow is read.
     """
     rows: Iterator[tuple[int, str, bytes]]
     match query.sort:
@@ -33,7 +36,9 @@ def listed(connection: Connection, query: ListQuery) -> list[WorkflowState]:
             rows = _rows(connection, query, query.sort, None)
         case _ if query.max_bytes:  # only keys are held until it is known what the page is
             found = (
-                state for state in _decoded(connection, query) if query.matches(state) and query.is_after(query.key_of(state))
+                state
+                for state in _decoded(connection, query)
+                if query.matches(state) and query.is_after(query.key_of(state))
             )
             keys: Iterator[Any] = map(query.key_of, found)
             page = (nlargest if query.is_newest else nsmallest)(query.limit, keys)
@@ -70,13 +75,21 @@ def _pairs(connection: Connection, query: ListQuery) -> list[tuple[str, str]]:
         before, pair = pair, connection.execute(_PAIRS, pair).fetchone()
         if pair == before:  # damaged text, which is not what is shown of it: seeking goes no further
             return found
-        if pair is not None and (not query.statuses or pair[0] in query.statuses) and (not query.types or pair[1] in query.types):
+        if (
+            pair is not None
+            and (not query.statuses or pair[0] in query.statuses)
+            and (not query.types or pair[1] in query.types)
+        ):
             found.append(pair)
     return found
 
 
-def _rows(connection: Connection, query: ListQuery, sort: str, pair: tuple[str, str] | None) -> Iterator[tuple[int, str, bytes]]:
-    """Start, id and record of what the columns allow; in order, and from the page's begin, when that is by a column."""
+def _rows(
+    connection: Connection, query: ListQuery, sort: str, pair: tuple[str, str] | None
+) -> Iterator[tuple[int, str, bytes]]:
+    """Start, id and record of what the columns allow; in order, and from the page's begin, when
+    that is by a column.
+    """
     conditions = ["1"]
     values: list[Any] = []
 

@@ -98,7 +98,14 @@ class SqliteLog:
         if consumed or elsewhere or _keeps_anything(batch):
             with self._file.transaction() as connection:
                 letters = [(self._outside.position_of(each.command), each) for each in batch.letters]
-                write_batch(connection, batch, consumed, elsewhere, self._stale_before(batch.at) if elsewhere else 0, letters)
+                write_batch(
+                    connection,
+                    batch,
+                    consumed,
+                    elsewhere,
+                    self._stale_before(batch.at) if elsewhere else 0,
+                    letters,
+                )
             self._file.latest_at = max(self._file.latest_at, batch.at)
         if batch.commands:
             self._has_more = True  # the data version tells of other connections' writes only
@@ -161,7 +168,9 @@ class SqliteLog:
         if unreadable:
             with self._file.transaction() as connection:
                 connection.executemany(_SET_ASIDE, unreadable)
-                connection.executemany("DELETE FROM commands WHERE position = ?", [(position,) for _, _, position in unreadable])
+                connection.executemany(
+                    "DELETE FROM commands WHERE position = ?", [(position,) for _, _, position in unreadable]
+                )
         return commands
 
     def _stale_before(self, at: int) -> int:

@@ -13,7 +13,8 @@ from typing import Final
 from perdure.errors import InfrastructureError
 
 _PROBED_FOR_S: Final = 0.3
-"""Clients look whether there is an owner by taking the lock for an instant; an owner to be tries for longer than that."""
+"""Clients look whether there is an owner by taking the lock for an instant; an owner to be tries
+for longer than that."""
 
 _held: Final = set[int]()
 
@@ -54,7 +55,8 @@ class Ownership:
             ) from None
         except OSError as error:
             raise InfrastructureError(
-                f"cannot write {self._path} ({error.strerror}); give this user write access to it and its directory"
+                f"cannot write {self._path} ({error.strerror}); give this user write access to it and its "
+                "directory"
             ) from None
         until = time.monotonic() + _PROBED_FOR_S
         while True:
@@ -66,7 +68,8 @@ class Ownership:
                     continue
                 os.close(file)
                 raise InfrastructureError(
-                    f"the database {self._database} is in use by {_named(owner_of(self._database))}; stop that process, or name another file"
+                    f"the database {self._database} is in use by {_named(owner_of(self._database))}; stop "
+                    "that process, or name another file"
                 ) from None
             break
         os.ftruncate(file, 0)

@@ -31,7 +31,9 @@ TAKEN: Final = "records_taken"
 BATCH: Final = 500
 
 
-def publish_record(url: str, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+def publish_record(
+    url: str, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]]
+) -> None:
     """Write a record durably.
 
     Args:
@@ -104,7 +106,8 @@ class PublishedRecords:
     def _take(self, connection: sqlite3.Connection) -> int:
         (taken,) = connection.execute("SELECT value FROM meta WHERE key = ?", (TAKEN,)).fetchone()
         rows = connection.execute(
-            "SELECT position, topic, key, value, headers, at FROM records WHERE position > ? ORDER BY position LIMIT ?",
+            "SELECT position, topic, key, value, headers, at FROM records WHERE position > ? ORDER BY "
+            "position LIMIT ?",
             (taken, BATCH),
         ).fetchall()
         if not rows:
@@ -122,13 +125,22 @@ class PublishedRecords:
             source = first_source(replace(source, headers=_pairs(headers)))
             commands = self._bindings.commands_of(source)
         except BadRecord as bad:
-            self._report(f"{source.topic}, record {source.offset}: {bad}; it has become a dead letter ({bad.reason})")
+            self._report(
+                f"{source.topic}, record {source.offset}: {bad}; it has become a dead letter ({bad.reason})"
+            )
             connection.execute(
                 "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?)",
-                (-source.offset, source.value or b"", clean(f"{source.topic}, record {source.offset}: {bad}"), at),
+                (
+                    -source.offset,
+                    source.value or b"",
+                    clean(f"{source.topic}, record {source.offset}: {bad}"),
+                    at,
+                ),
             )
             commands = bad.commands
-        connection.executemany("INSERT INTO commands (record) VALUES (?)", [(encode_command(each),) for each in commands])
+        connection.executemany(
+            "INSERT INTO commands (record) VALUES (?)", [(encode_command(each),) for each in commands]
+        )
 
 
 def _pairs(headers: bytes) -> list[tuple[str, bytes | None]]:

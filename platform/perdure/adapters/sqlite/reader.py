@@ -53,12 +53,16 @@ class SqliteReader:
     def events(self, workflow_id: str, run_id: str) -> builtins.list[EventRecord]:
         """The history of a run."""
         rows = self._read(
-            lambda c: c.execute("SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id", (run_id,)).fetchall()
+            lambda c: c.execute(
+                "SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id", (run_id,)
+            ).fetchall()
         )
         records = [decode_event_record(row[0]) for row in rows]
         return records if records and records[0].workflow_id == workflow_id else []
 
-    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+    def history(
+        self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS
+    ) -> History:
         """A page of the history."""
         return self._read(lambda c: history_page(c, workflow_id, run_id, from_event_id, limit))
 

@@ -26,9 +26,14 @@ _CHANGE_STATE = """UPDATE workflows SET record = ?, updated_at = ?, view = ?
 _PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)"
 _END_TASK = "DELETE FROM tasks WHERE run_id = ? AND number = ?"
 _PUT_TIMER = "INSERT OR IGNORE INTO timers VALUES (?, ?, ?, ?, ?)"
-_END_TIMER = "DELETE FROM timers WHERE fires_at = ? AND run_id = ? AND kind = ? AND number = ? AND workflow_id = ?"
+_END_TIMER = (
+    "DELETE FROM timers WHERE fires_at = ? AND run_id = ? AND kind = ? AND number = ? AND workflow_id = ?"
+)
 _PUT_RECORD = "INSERT INTO records (topic, key, value, headers, at) VALUES (?, ?, ?, ?, ?)"
-_PUT_REFUSAL = "INSERT OR REPLACE INTO dead_letters SELECT -position, coalesce(value, x''), ?, ? FROM records WHERE position = ?"
+_PUT_REFUSAL = (
+    "INSERT OR REPLACE INTO dead_letters SELECT -position, coalesce(value, x''), ?, ? FROM records WHERE "
+    "position = ?"
+)
 _BURY = "INSERT OR REPLACE INTO dead_letters SELECT position, record, ?, ? FROM commands WHERE position = ?"
 _PUT_COMMAND = "INSERT INTO commands (record) VALUES (?)"
 _PUT_REPLY = "INSERT INTO replies (reply_to, at, record) VALUES (?, ?, ?)"
@@ -50,24 +55,38 @@ def write_batch(
         consumed: commands of other processes up to this position are done with; 0: none.
         replies: those to other processes.
         replies_stale_before: older ones are deleted, microseconds.
-        letters: commands that become dead letters, each with its position; 0: it is of this process.
+        letters: commands that become dead letters, each with its position; 0: it is of this
+            process.
     """
     many = connection.executemany
     if batch.events:
-        many(_PUT_EVENT, [(record.run_id, record.first_event_id, encoded) for record, encoded in batch.events])
+        many(
+            _PUT_EVENT, [(record.run_id, record.first_event_id, encoded) for record, encoded in batch.events]
+        )
     if batch.states:
         started = {record.run_id for record, _ in batch.events if record.first_event_id == 1}
         _write_states(connection, batch.states.values(), started)
     if batch.tasks_ended:
         many(_END_TASK, batch.tasks_ended)
     if batch.tasks:
-        many(_PUT_TASK, [(run_id, number, encode_task(task)) for (run_id, number), task in batch.tasks.items()])
+        many(
+            _PUT_TASK, [(run_id, number, encode_task(task)) for (run_id, number), task in batch.tasks.items()]
+        )
     if batch.timers_ended:
-        many(_END_TIMER, [(t.fires_at, t.run_id, int(t.kind), t.number, t.workflow_id) for t in batch.timers_ended])
+        many(
+            _END_TIMER,
+            [(t.fires_at, t.run_id, int(t.kind), t.number, t.workflow_id) for t in batch.timers_ended],
+        )
     if batch.timers:
         many(_PUT_TIMER, [(t.fires_at, t.run_id, int(t.kind), t.number, t.workflow_id) for t in batch.timers])
     if batch.records:
-        many(_PUT_RECORD, [record_row(each.topic, each.key, each.value, each.headers, batch.at) for _, each in batch.records])
+        many(
+            _PUT_RECORD,
+            [
+                record_row(each.topic, each.key, each.value, each.headers, batch.at)
+                for _, each in batch.records
+            ],
+        )
     for position, spoilt in letters:  # before their rows are deleted
         _write_letter(connection, position, spoilt, batch.at)
     if consumed:
@@ -80,11 +99,18 @@ def write_batch(
         many(_PUT_REFUSAL, refusals)
     if replies_stale_before:
         connection.execute("DELETE FROM replies WHERE at < ?", (replies_stale_before,))
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'latest_at' AND value < ?", (batch.at, batch.at))
+    connection.execute(
+        "UPDATE meta SET value = ? WHERE key = 'latest_at' AND value < ?", (batch.at, batch.at)
+    )
 
 
 def insert_record(
-    connection: Connection, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[RecordHeader], at: int
+    connection: Connection,
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Sequence[RecordHeader],
+    at: int,
 ) -> None:
     """Write one record of an author's topic."""
     connection.execute(_PUT_RECORD, record_row(topic, key, value, headers, at))
@@ -131,7 +157,8 @@ def _write_states(connection: Connection, states: Iterable[WorkflowState], start
         (same if is_same else whole).append(state)
     if same:
         changed = connection.executemany(
-            _CHANGE_STATE, [(encode_state(s), s.updated_at, s.view, s.workflow_id, s.started_at, s.type) for s in same]
+            _CHANGE_STATE,
+            [(encode_state(s), s.updated_at, s.view, s.workflow_id, s.started_at, s.type) for s in same],
         ).rowcount
         if changed != len(same):
             whole += same
@@ -139,7 +166,17 @@ def _write_states(connection: Connection, states: Iterable[WorkflowState], start
         connection.executemany(
             _PUT_STATE,
             [
-                (s.workflow_id, s.type, str(s.status), s.started_at, encode_state(s), s.run_id, s.updated_at, s.closed_at, s.view)
+                (
+                    s.workflow_id,
+                    s.type,
+                    str(s.status),
+                    s.started_at,
+                    encode_state(s),
+                    s.run_id,
+                    s.updated_at,
+                    s.closed_at,
+                    s.view,
+                )
                 for s in whole
             ],
         )

@@ -31,7 +31,10 @@ SCHEMA: Final = (
         closed_at INTEGER NOT NULL, view BLOB NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX workflows_by_start ON workflows (started_at, workflow_id)",
     "CREATE INDEX workflows_by_status ON workflows (status, type, started_at, workflow_id)",
-    "CREATE TABLE tasks (run_id TEXT NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY (run_id, number)) WITHOUT ROWID",
+    (
+        "CREATE TABLE tasks (run_id TEXT NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY "
+        "(run_id, number)) WITHOUT ROWID"
+    ),
     """CREATE TABLE timers (fires_at INTEGER NOT NULL, run_id TEXT NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL,
         workflow_id TEXT NOT NULL, PRIMARY KEY (fires_at, run_id, kind, number, workflow_id)) WITHOUT ROWID""",
     """CREATE TABLE replies (position INTEGER PRIMARY KEY AUTOINCREMENT, reply_to TEXT NOT NULL, at INTEGER NOT NULL,

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
 
 def read_state(connection: Connection, workflow_id: str, record: Any) -> WorkflowState:
-    """The state in a row; where its record cannot be read, what the other columns say, with why as its reason."""
+    """The state in a row; where its record cannot be read, what the other columns say, with why as
+    its reason.
+    """
     try:
         return decode_state(record)
     except InfrastructureError as error:
         cursor = connection.execute("SELECT * FROM workflows WHERE workflow_id = ?", (workflow_id,))
         names = [each[0] for each in cursor.description]
-        return state_of_columns(workflow_id, dict(zip(names, cursor.fetchone() or (), strict=False)), str(error))
+        return state_of_columns(
+            workflow_id, dict(zip(names, cursor.fetchone() or (), strict=False)), str(error)
+        )
 
 
 def state_of_columns(workflow_id: str, columns: dict[str, Any], reason: str) -> WorkflowState:

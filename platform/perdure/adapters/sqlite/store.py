@@ -1,4 +1,6 @@
-"""The store of one machine: the same file as the log, written in the same transaction, so never behind it."""
+"""The store of one machine: the same file as the log, written in the same transaction, so never
+behind it.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ class SqliteStore:
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:
         """Of the run's last record."""
-        rows = self._rows("SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id DESC LIMIT 1", (run_id,))
+        rows = self._rows(
+            "SELECT record FROM events WHERE run_id = ? ORDER BY first_event_id DESC LIMIT 1", (run_id,)
+        )
         return hash_of(rows[0][0]) if rows else b""
 
     def timers(self, after: Timer | None, limit: int) -> list[Timer]:
@@ -83,7 +87,8 @@ class SqliteStore:
         )
         rows = self._rows(_TIMERS, (*key, limit))
         return [
-            Timer(fires_at, run_id, TimerKind(kind), number, workflow_id) for fires_at, run_id, kind, number, workflow_id in rows
+            Timer(fires_at, run_id, TimerKind(kind), number, workflow_id)
+            for fires_at, run_id, kind, number, workflow_id in rows
         ]
 
     def tasks(self, partitions: Collection[int] = (0,)) -> list[Task]:
@@ -93,7 +98,10 @@ class SqliteStore:
 
     def suspended(self, partitions: Collection[int] = (0,)) -> list[tuple[str, str]]:
         """Runs that are suspended."""
-        states = [decode_state(row[0]) for row in self._rows("SELECT record FROM workflows WHERE status = 'suspended'", ())]
+        states = [
+            decode_state(row[0])
+            for row in self._rows("SELECT record FROM workflows WHERE status = 'suspended'", ())
+        ]
         return sorted((state.workflow_id, state.run_id) for state in states)
 
     def running(self, partition: int, after: object, limit: int) -> tuple[list[tuple[str, str]], object]:
@@ -101,7 +109,9 @@ class SqliteStore:
         place: Any = after  # what the last page gave; None for the first
         begin: Any = place or ("", _FIRST, "")
         rows = self._rows(_RUNNING, (*begin, limit))
-        return [(row[0], row[1]) for row in rows], (rows[-1][2], rows[-1][3], rows[-1][0]) if len(rows) == limit else None
+        return [(row[0], row[1]) for row in rows], (rows[-1][2], rows[-1][3], rows[-1][0]) if len(
+            rows
+        ) == limit else None
 
     def latest_at(self) -> int:
         """The `at` of the last batch."""

@@ -150,12 +150,15 @@ class SqliteTransport:
             kept = (
                 ""
                 if only_asks
-                else f"; {type(command).__name__} for {command.workflow_id!r} is stored and will be processed then"
+                else f"; {type(command).__name__} for {command.workflow_id!r} is stored and will be "
+                "processed then"
             )
             return EngineUnavailable(
-                f"no engine is running on the database {self._path}: start `perdure dev APP --db {self._path}`{kept}"
+                f"no engine is running on the database {self._path}: start `perdure dev APP --db "
+                f"{self._path}`{kept}"
             )
         return EngineUnavailable(
-            f"the engine of {self._path} (process {owner_of(self._path)}) did not answer {type(command).__name__} within "
+            f"the engine of {self._path} (process {owner_of(self._path)}) did not answer "
+            f"{type(command).__name__} within "
             f"{timeout_s:g} s: it is busy or stopped; see its log. It is safe to retry."
         )

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 OURS: Final = ("workflow_id", "run_id", "status", "started_at", "updated_at", "closed_at")
 _TIME: Final = "strftime('%Y-%m-%dT%H:%M:%S', {0} / 1000000, 'unixepoch') || printf('.%06dZ', {0} % 1000000)"
-_JSON: Final = "CASE WHEN substr(view, 1, 1) <> x'00' AND json_valid(CAST(view AS TEXT)) THEN CAST(view AS TEXT) END"
+_JSON: Final = (
+    "CASE WHEN substr(view, 1, 1) <> x'00' AND json_valid(CAST(view AS TEXT)) THEN CAST(view AS TEXT) END"
+)
 """None where a payload codec closed it."""
 
 
@@ -43,11 +45,18 @@ def keep_in_step(connection: Connection, shapes: Mapping[str, Shape]) -> None:
 
 
 def _statement(name: str, type_: str, shape: Shape) -> str:
-    columns = ["workflow_id", "run_id", "status", f"{_time('started_at')} AS started_at", f"{_time('updated_at')} AS updated_at"]
+    columns = [
+        "workflow_id",
+        "run_id",
+        "status",
+        f"{_time('started_at')} AS started_at",
+        f"{_time('updated_at')} AS updated_at",
+    ]
     columns.append(f"CASE WHEN closed_at THEN {_time('closed_at')} END AS closed_at")
     for column, called in zip(shape.columns, column_names(shape, OURS), strict=True):
         columns.append(f"{_value(column.name)} AS {_identifier(called)}")
-    selected, rows = ", ".join(columns), f"FROM (SELECT *, {_JSON} AS view_json FROM workflows WHERE type = {_literal(type_)})"  # noqa: S608
+    selected = ", ".join(columns)
+    rows = f"FROM (SELECT *, {_JSON} AS view_json FROM workflows WHERE type = {_literal(type_)})"  # noqa: S608
     return f"CREATE VIEW {name} AS SELECT {selected} {rows}"
 
 

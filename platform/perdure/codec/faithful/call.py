@@ -1,6 +1,7 @@
 """Generates one function that checks all positional arguments of a call.
 
-Most arguments are text, numbers or None. For these the function only compares types, without a call or a loop for each argument.
+Most arguments are text, numbers or None. For these the function only compares types, without a call
+or a loop for each argument.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from typing import Any
 from perdure.codec.faithful.scalars import Check
 
 
-def check_of_call(parameters: Sequence[tuple[frozenset[type[Any]], Check]]) -> Callable[[Sequence[Any]], None]:
+def check_of_call(
+    parameters: Sequence[tuple[frozenset[type[Any]], Check]],
+) -> Callable[[Sequence[Any]], None]:
     """The function that checks the arguments.
 
     Args:
-        parameters: of each, the types that need no check (see `exact_types`), and the check of all others.
+        parameters: of each, the types that need no check (see `exact_types`), and the check of all
+            others.
 
     Returns:
-        A function that takes as many arguments as there are parameters. It raises Changed when an argument would not come back as it is,
-        ValueError when there are more arguments or fewer.
+        A function that takes as many arguments as there are parameters. It raises Changed when an
+        argument would not come back as it is, ValueError when there are more arguments or fewer.
     """
     scope: dict[str, Any] = {}
     lines = ["def check(arguments):"]

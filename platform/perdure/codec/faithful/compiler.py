@@ -28,7 +28,9 @@ from perdure.model.generics import class_hints
 _ANY: Final = (Any, object, Parameter.empty, NoReturn, typing.Never)
 _PLAIN: Final[frozenset[type[Any]]] = frozenset({str, int, bool, type(None)})
 """Every value of these types passes `check_json`."""
-_LISTS: Final = frozenset({list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable, abc.Container, abc.Reversible})
+_LISTS: Final = frozenset(
+    {list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable, abc.Container, abc.Reversible}
+)
 _SETS: Final = frozenset({set, abc.Set, abc.MutableSet})
 _DICTS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
 _UNIONS: Final = (typing.Union, types.UnionType)
@@ -39,7 +41,8 @@ def check_of(annotation: Any, again: Again) -> Check:
 
     Args:
         annotation: resolved, and one that can be decoded.
-        again: encodes a value and decodes it by an annotation. Raises PayloadError when that does not work.
+        again: encodes a value and decodes it by an annotation. Raises PayloadError when that does
+            not work.
     """
     return _Compiler(again).compile(annotation)
 
@@ -47,7 +50,8 @@ def check_of(annotation: Any, again: Again) -> Check:
 def exact_types(annotation: Any) -> frozenset[type[Any]]:
     """The types whose every value passes the check of an annotation: such a value needs no check.
 
-    Only a value of exactly this type, none of a subclass. Values of other types may pass the check, too.
+    Only a value of exactly this type, none of a subclass. Values of other types may pass the check,
+    too.
     """
     if annotation is None or annotation is type(None):
         return frozenset({type(None)})
@@ -140,14 +144,18 @@ class _Compiler:
 
     def _typed_dict(self, kind: Any) -> Check:
         try:
-            hints = typing.get_type_hints(kind)  # the decoder does not know what variables of a base stand for, either
+            # the decoder does not know what variables of a base stand for, either
+            hints = typing.get_type_hints(kind)
         except (NameError, TypeError):  # msgspec says what is wrong
             return decoded_again(kind, self._again)
-        return typed_dict_of(kind, {name: self.compile(_unwrapped(hint)) for name, hint in hints.items()}, self._again)
+        return typed_dict_of(
+            kind, {name: self.compile(_unwrapped(hint)) for name, hint in hints.items()}, self._again
+        )
 
     def _union(self, annotation: Any, members: tuple[Any, ...]) -> Check:
         checks = [self.compile(each) for each in members]
-        if check_json in checks:  # beside Any, the other members say nothing: the decoder does not look at them
+        # beside Any, the other members say nothing: the decoder does not look at them
+        if check_json in checks:
             return check_json
         return union_of(annotation, members, checks)
 

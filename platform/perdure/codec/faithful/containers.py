@@ -60,7 +60,9 @@ def tuple_of(checks: list[Check]) -> Check:
     return check
 
 
-def dict_of(item: Check, key: Check | None, read_keys: Callable[[dict[Any, None]], Mapping[Any, None]] | None) -> Check:
+def dict_of(
+    item: Check, key: Check | None, read_keys: Callable[[dict[Any, None]], Mapping[Any, None]] | None
+) -> Check:
     """The check of a dict.
 
     Args:
@@ -86,7 +88,10 @@ def dict_of(item: Check, key: Check | None, read_keys: Callable[[dict[Any, None]
         if read_keys is not None and named:
             keys = read_keys(dict.fromkeys(named, None))
             if list(map(typed, keys)) != list(map(typed, named)):
-                raise Changed(f"has keys that would come back changed, or have the same text in JSON: {short(list(named))}")
+                raise Changed(
+                    "has keys that would come back changed, or have the same text in JSON: "
+                    f"{short(list(named))}"
+                )
 
     return check
 
@@ -129,7 +134,9 @@ def typed_dict_of(kind: type, checks: Mapping[str, Check], again: Again) -> Chec
             again(named, kind)
         for key, item in named.items():
             if key not in checks:
-                raise Changed(f"has the key {short(key)}, which {kind.__qualname__} does not have: it would be lost")
+                raise Changed(
+                    f"has the key {short(key)}, which {kind.__qualname__} does not have: it would be lost"
+                )
             try:
                 checks[key](item)
             except Changed as error:
@@ -174,7 +181,9 @@ def union_of(annotation: Any, members: Iterable[Any], checks: list[Check]) -> Ch
 
 
 def decoded_again(annotation: Any, again: Again) -> Check:
-    """The check that encodes a value, decodes it and compares: for types that cannot be checked in advance."""
+    """The check that encodes a value, decodes it and compares: for types that cannot be checked in
+    advance.
+    """
 
     def check(value: Any) -> None:
         if getattr(value, "maxlen", None) is not None and isinstance(value, deque):

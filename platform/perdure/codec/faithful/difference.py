@@ -36,7 +36,9 @@ def difference(before: Any, after: Any) -> Changed | None:
     elif (pydantic := sys.modules.get("pydantic")) is not None and isinstance(before, pydantic.BaseModel):
         if before == after:
             return None
-        return _difference_of(before, after, _model_fields(before)) or Changed("has private attributes that would be lost")
+        return _difference_of(before, after, _model_fields(before)) or Changed(
+            "has private attributes that would be lost"
+        )
     else:
         same = before is after or (before == after and repr(before) == repr(after))
         return None if same else other_value(before, after)

@@ -85,7 +85,8 @@ def _check_zone(value: Any) -> None:
     zone = value.tzinfo
     if zone is not None and type(zone) is not timezone and str(zone) != "UTC":
         raise Changed(
-            f"is in the time zone {zone}, of which only the offset would come back; pass .astimezone(UTC), and the name beside it"
+            f"is in the time zone {zone}, of which only the offset would come back; pass .astimezone(UTC), "
+            "and the name beside it"
         )
     if value.fold:
         raise Changed("has fold=1, which would be lost; pass a time in UTC")

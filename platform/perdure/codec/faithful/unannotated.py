@@ -30,7 +30,8 @@ def check_json(value: Any) -> None:
         for key, item in value.items():
             if type(key) is not str:
                 raise Changed(
-                    f"has the key {short(key)}, which would come back as text; annotate it as dict[{name_of(type(key))}, …]"
+                    f"has the key {short(key)}, which would come back as text; annotate it as "
+                    f"dict[{name_of(type(key))}, …]"
                 )
             try:
                 check_json(item)
@@ -38,7 +39,8 @@ def check_json(value: Any) -> None:
                 raise error.within(f"[{key!r}]") from None
     else:
         raise Changed(
-            f"is of type {name_of(kind)}, and its annotation does not say so: it would come back as something else; annotate it"
+            f"is of type {name_of(kind)}, and its annotation does not say so: it would come back as "
+            "something else; annotate it"
         )
 
 

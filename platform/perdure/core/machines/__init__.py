@@ -1,1 +1,3 @@
-"""The machines, one a file: transition table, rules, and `MACHINE`, which `core.registry` merges with the others."""
+"""The machines, one a file: transition table, rules, and `MACHINE`, which `core.registry` merges
+with the others.
+"""

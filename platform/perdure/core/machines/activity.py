@@ -11,7 +11,16 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
 
-from perdure.core.machine import NOTHING, ActionRule, Cancelling, Decision, Machine, Outbox, Stamp, same_number
+from perdure.core.machine import (
+    NOTHING,
+    ActionRule,
+    Cancelling,
+    Decision,
+    Machine,
+    Outbox,
+    Stamp,
+    same_number,
+)
 from perdure.core.state import ActivityState, ActivityStatus, RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
@@ -43,7 +52,8 @@ TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] 
 }
 
 DECLINED_US: Final = 10_000_000
-"""The shortest time before a declined task is dispatched again; the longest is a hundred times this."""
+"""The shortest time before a declined task is dispatched again; the longest is a hundred times
+this."""
 FULL_FAILURES: Final = 10
 """So many attempts have their failures recorded in full; later ones that differ are cut to a
 kilobyte. An activity that fails for a week makes 6,000 of them.
@@ -156,17 +166,25 @@ def after_failure(
     return ev.ActivityFailed(activity.number, failure, activity.attempt, timed_out)
 
 
-def _attempt_failed(activity: ActivityState, failure: FailureInfo, retry_at: int, token: str) -> ev.ActivityAttemptFailed:
-    """The event. A failure that is recorded already is not repeated, so the history of a long outage stays small."""
+def _attempt_failed(
+    activity: ActivityState, failure: FailureInfo, retry_at: int, token: str
+) -> ev.ActivityAttemptFailed:
+    """The event. A failure that is recorded already is not repeated, so the history of a long
+    outage stays small.
+    """
     number, attempt = activity.number, activity.attempt
     recorded = failure if attempt <= FULL_FAILURES else bounded(failure, BRIEF_BYTES)
     if activity.failed and activity.failure in (failure, recorded):
-        return ev.ActivityAttemptFailed(number, attempt, FailureInfo(failure.type), retry_at, token, activity.failed)
+        return ev.ActivityAttemptFailed(
+            number, attempt, FailureInfo(failure.type), retry_at, token, activity.failed
+        )
     return ev.ActivityAttemptFailed(number, attempt, recorded, retry_at, token)
 
 
 def redispatch_at(activity: ActivityState, at: int) -> int:
-    """When to dispatch a declined task again. The pause grows with the time waited, so the history grows by a few events only."""
+    """When to dispatch a declined task again. The pause grows with the time waited, so the history
+    grows by a few events only.
+    """
     return at + min(max(at - activity.scheduled_at, DECLINED_US), 100 * DECLINED_US)
 
 
@@ -180,7 +198,9 @@ def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:
     if not policy.first_interval_us:
         return 0
     try:
-        return int(min(policy.first_interval_us * policy.coefficient ** (attempt - 1), policy.maximum_interval_us))
+        return int(
+            min(policy.first_interval_us * policy.coefficient ** (attempt - 1), policy.maximum_interval_us)
+        )
     except OverflowError:  # the power is too large for a float: the cap was reached long before
         return policy.maximum_interval_us
 
@@ -189,7 +209,9 @@ def _is_final(policy: RetryPolicy, failure: FailureInfo, attempt: int) -> bool:
     if failure.is_final:
         return True
     for member in members_of(failure):  # one member of a group that another attempt cannot cure is enough
-        if member.type in NEVER_RETRIED or (policy.never and not {member.type, *member.bases}.isdisjoint(policy.never)):
+        if member.type in NEVER_RETRIED or (
+            policy.never and not {member.type, *member.bases}.isdisjoint(policy.never)
+        ):
             return True
     return bool(policy.maximum_attempts) and attempt >= policy.maximum_attempts
 
@@ -406,7 +428,9 @@ MACHINE: Final = Machine(
     wakes=frozenset({ev.ActivityCompleted, ev.ActivityFailed}),
     due={
         TimerKind.RETRY: lambda timer: cm.RetryActivity(timer.workflow_id, timer.run_id, number=timer.number),
-        TimerKind.GIVE_UP: lambda timer: cm.ExpireActivity(timer.workflow_id, timer.run_id, number=timer.number),
+        TimerKind.GIVE_UP: lambda timer: cm.ExpireActivity(
+            timer.workflow_id, timer.run_id, number=timer.number
+        ),
     },
     waits=_waits,
     close=_close,

@@ -1,7 +1,7 @@
 """The machine of a run as a whole: delayed, running, suspended, closed.
 
-Suspended: the code cannot be brought to where the history is. No data is lost; the run resumes when its
-    code fits again.
+Suspended: the code cannot be brought to where the history is. No data is lost; the run resumes when
+    its code fits again.
 """
 
 from __future__ import annotations

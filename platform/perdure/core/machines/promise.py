@@ -1,9 +1,11 @@
 """The machine of promises: answers that the run owes to other workflows. It has no states.
 
-A client that waits asks again after a restart of the engine, so the engine remembers it in memory only (`engine.waiters`). A workflow
-does not ask again: that it waits is an event of the run, and the answer goes out with the events that cause it.
+A client that waits asks again after a restart of the engine, so the engine remembers it in memory
+only (`engine.waiters`). A workflow does not ask again: that it waits is an event of the run, and
+the answer goes out with the events that cause it.
 
-A request that is repeated while its answer is owed leaves no event; one that is repeated after it was sent is answered again.
+A request that is repeated while its answer is owed leaves no event; one that is repeated after it
+was sent is answered again.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def promised(run: RunState, request: cm.Request, subject: str) -> Decision:
     if (request.reply_to, request.request_id) in run.promises.get(subject, ()):
         return NOTHING
     if sum(map(len, run.promises.values())) >= PROMISES:
-        message = f"workflow {run.workflow_id!r} owes answers to {PROMISES} requests already, which is the limit"
+        message = (
+            f"workflow {run.workflow_id!r} owes answers to {PROMISES} requests already, which is the limit"
+        )
         return Decision(reply=Refused(request.request_id, "limit", message, run.run_id))
     return Decision((ev.AnswerPromised(request.request_id, request.reply_to, subject),))
 

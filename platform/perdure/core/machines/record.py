@@ -1,4 +1,6 @@
-"""The machine of records that the code produces to topics: written in the transaction that records them. It has no states."""
+"""The machine of records that the code produces to topics: written in the transaction that records
+them. It has no states.
+"""
 
 from __future__ import annotations
 

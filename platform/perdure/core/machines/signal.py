@@ -26,7 +26,9 @@ def _on_received(run: RunState, event: ev.SignalReceived, outbox: Outbox | None)
     if event.request_id:
         run.requests["signal", event.request_id] = requests.of_signal(event.name, event.input)
     elif run.started.request_id:  # the first signal without an id came with the start, if one did
-        run.requests.setdefault((requests.WITH_START, run.started.request_id), requests.of_signal(event.name, event.input))
+        run.requests.setdefault(
+            (requests.WITH_START, run.started.request_id), requests.of_signal(event.name, event.input)
+        )
 
 
 MACHINE: Final = Machine(

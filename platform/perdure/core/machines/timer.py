@@ -1,7 +1,7 @@
 """The machine of one timer of the code: armed, then fired or cancelled, once.
 
-A timer that is started and cancelled in one activation never happened and leaves no event. One that fires after it was cancelled, or
-a second time, is ignored.
+A timer that is started and cancelled in one activation never happened and leaves no event. One that
+fires after it was cancelled, or a second time, is ignored.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ from enum import IntEnum
 from heapq import nsmallest
 from typing import Any, Final
 
-from perdure.core.machine import NOTHING, ActionRule, Cancelling, Decision, Machine, Outbox, Stamp, same_number
+from perdure.core.machine import (
+    NOTHING,
+    ActionRule,
+    Cancelling,
+    Decision,
+    Machine,
+    Outbox,
+    Stamp,
+    same_number,
+)
 from perdure.core.state import RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
@@ -48,7 +57,8 @@ def _on_started(run: RunState, event: ev.TimerStarted, outbox: Outbox | None) ->
 
 
 def _on_ended(run: RunState, event: ev.TimerFired | ev.TimerCancelled, outbox: Outbox | None) -> None:
-    # A run keeps no timer that has ended; one that is not there takes the row that the table does not have.
+    # A run keeps no timer that has ended; one that is not there takes the row that the table does
+    # not have.
     status = TimerStatus.ARMED if event.number in run.timers else TimerStatus.FIRED
     TRANSITIONS[status, type(event)]
     fires_at = run.timers.pop(event.number)

@@ -62,7 +62,11 @@ def test_a_signal_goes_to_one_run_under_the_id_of_its_request() -> None:
 )
 def test_who_ends_a_run_says_which_and_why(command: cm.AnyCommand, end: str) -> None:
     call = call_of(command)
-    assert (call.method, call.path, body(call)) == ("POST", f"{API}/workflows/w/{end}", {"reason": "why", "run_id": "r"})
+    assert (call.method, call.path, body(call)) == (
+        "POST",
+        f"{API}/workflows/w/{end}",
+        {"reason": "why", "run_id": "r"},
+    )
     assert call.headers["idempotency-key"] == "q"
 
 
@@ -88,7 +92,13 @@ def test_a_start_brings_all_its_options() -> None:
         signal_input=b"[2]",
     )
     found = body(call_of(start))
-    options = {"if_running": "attach", "if_closed": "refuse", "delay": "7us", "timeout": "8us", "attributes": {"a": 1}}
+    options = {
+        "if_running": "attach",
+        "if_closed": "refuse",
+        "delay": "7us",
+        "timeout": "8us",
+        "attributes": {"a": 1},
+    }
     assert found["options"] == options
     assert (found["id"], found["type"], b64decode(found["input"])) == ("w", "Order", b"[1]")
     assert (found["signal"]["name"], b64decode(found["signal"]["input"])) == ("go", b"[2]")
@@ -104,7 +114,11 @@ def test_a_result_and_a_history_are_of_the_run_that_was_named() -> None:
     )
     history = call_of(cm.ReadHistory("w", "r", from_event_id=12))
     parameters = dict(history.parameters)
-    assert (history.path, parameters["run_id"], parameters["from"]) == (f"{API}/workflows/w/history", "r", "12")
+    assert (history.path, parameters["run_id"], parameters["from"]) == (
+        f"{API}/workflows/w/history",
+        "r",
+        "12",
+    )
 
 
 def test_what_is_a_workers_cannot_be_asked() -> None:
@@ -114,7 +128,14 @@ def test_what_is_a_workers_cannot_be_asked() -> None:
 
 @pytest.mark.parametrize(
     ("workflow_id", "segment"),
-    [(".", "%2E"), ("..", "%2E%2E"), ("counts", "%63ounts"), ("events", "%65vents"), ("a b?", "a%20b%3F"), ("\u00fc", "%C3%BC")],
+    [
+        (".", "%2E"),
+        ("..", "%2E%2E"),
+        ("counts", "%63ounts"),
+        ("events", "%65vents"),
+        ("a b?", "a%20b%3F"),
+        ("\u00fc", "%C3%BC"),
+    ],
 )
 def test_every_id_is_one_segment_that_means_nothing_else(workflow_id: str, segment: str) -> None:
     assert path_of(workflow_id) == f"{API}/workflows/{segment}"
@@ -253,7 +274,9 @@ def test_a_history_is_read_page_by_page_to_its_end() -> None:
 
 
 def test_what_is_not_there_is_nothing_and_what_cannot_be_answered_is_an_error() -> None:
-    found, _ = reader(problem(404, "workflow-not-found"), problem(404, "workflow-not-found"), problem(404, "no-such-route"))
+    found, _ = reader(
+        problem(404, "workflow-not-found"), problem(404, "workflow-not-found"), problem(404, "no-such-route")
+    )
     assert found.events("w", "r") == []
     assert found.state("w") is None
     with pytest.raises(InfrastructureError):
@@ -286,7 +309,9 @@ def test_states_and_lists_are_records() -> None:
 def test_a_long_wait_for_a_position_is_asked_in_steps_until_its_time_has_passed(
     answers: list[bool], is_reached: bool, waits: list[str]
 ) -> None:
-    found, script = reader(*(Answer(200, "application/json", json.encode({"is_reached": each})) for each in answers))
+    found, script = reader(
+        *(Answer(200, "application/json", json.encode({"is_reached": each})) for each in answers)
+    )
     assert found.wait_for(Position(3, 17), 45.0) is is_reached
     assert script.parameters("timeout") == waits
     assert {call.path for call in script.asked} == {f"{API}/positions/{Position(3, 17)}"}
@@ -297,7 +322,9 @@ def test_a_long_wait_for_a_position_is_asked_in_steps_until_its_time_has_passed(
 CALL = Call("GET", f"{API}/workflows/w")
 
 
-def answered(connection: Connection, handle: Callable[[httpx.Request], httpx.Response], call: Call = CALL) -> Answer:
+def answered(
+    connection: Connection, handle: Callable[[httpx.Request], httpx.Response], call: Call = CALL
+) -> Answer:
     async def ask() -> Answer:
         async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as http:
             connection._http = http
@@ -335,7 +362,11 @@ def test_a_path_of_the_address_and_parameters_are_kept() -> None:
         seen.append(str(request.url))
         return httpx.Response(404, headers={"content-type": "Application/Problem+JSON; charset=utf-8"})
 
-    answer = answered(Connection("http://here/perdure/"), handle, Call("GET", f"{API}/workflows", (("type", "A"), ("type", "B"))))
+    answer = answered(
+        Connection("http://here/perdure/"),
+        handle,
+        Call("GET", f"{API}/workflows", (("type", "A"), ("type", "B"))),
+    )
     assert seen == ["http://here/perdure/api/v1/workflows?type=A&type=B"]
     assert (answer.status, answer.content_type, answer.retry_after_s) == (404, PROBLEM, -1)
 
@@ -351,7 +382,9 @@ def test_a_path_of_the_address_and_parameters_are_kept() -> None:
         (httpx.ConnectError("refused"), 2),
     ],
 )
-def test_what_is_not_ready_is_asked_again_when_it_says_so_and_in_time(first: httpx.Response | Exception, asked: int) -> None:
+def test_what_is_not_ready_is_asked_again_when_it_says_so_and_in_time(
+    first: httpx.Response | Exception, asked: int
+) -> None:
     answers: list[httpx.Response | Exception] = [first, httpx.Response(200)]
     count = 0
 

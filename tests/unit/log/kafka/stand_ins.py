@@ -1,5 +1,6 @@
-"""What stands for Kafka's client where only our own bookkeeping is looked at: records as they are found, and a producer that keeps
-what it is given. What Kafka itself does with it is tested on real brokers (tests/kafka).
+"""What stands for Kafka's client where only our own bookkeeping is looked at: records as they are
+found, and a producer that keeps what it is given. What Kafka itself does with it is tested on real
+brokers (tests/kafka).
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ class Sent:
 
 @dataclass
 class Recorder:
-    """A producer: `faults` are what the delivery of each record in turn meets; None, or none left, is a success."""
+    """A producer: `faults` are what the delivery of each record in turn meets; None, or none left,
+    is a success."""
 
     sent: list[Sent] = field(default_factory=list[Sent])
     faults: list[KafkaError | None] = field(default_factory=list["KafkaError | None"])
@@ -127,7 +129,14 @@ class Recorder:
     offset: int = 100
 
     def produce(
-        self, topic: str, value: Any = None, key: Any = None, partition: int = -1, on_delivery: Any = None, *, headers: Any = None
+        self,
+        topic: str,
+        value: Any = None,
+        key: Any = None,
+        partition: int = -1,
+        on_delivery: Any = None,
+        *,
+        headers: Any = None,
     ) -> None:
         self.sent.append(Sent(topic, value, key, partition, headers))
         self.offset += 1
@@ -149,7 +158,8 @@ class Recorder:
 
 
 def layout(**counts: int) -> Any:
-    """`Layout` of a namespace `ns` with four partitions; other topics as given, by the part after the namespace, `_` for a dot."""
+    """`Layout` of a namespace `ns` with four partitions; other topics as given, by the part after
+    the namespace, `_` for a dot."""
     known = {f"ns.{part.replace('_', '.')}": count for part, count in counts.items()}
     known = {"ns.replies": 2, "ns.cancellations": 1} | known
 

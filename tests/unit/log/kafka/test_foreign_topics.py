@@ -17,7 +17,8 @@ ORDERS, PAYMENTS = ("shop.orders", 0), ("shop.payments", 1)
 
 
 class Topics:
-    """A consumer of topics that begin at 10 and end at 20, on which `committed` was committed, by `owner`."""
+    """A consumer of topics that begin at 10 and end at 20, on which `committed` was committed, by
+    `owner`."""
 
     def __init__(self, committed: int = -1001, owner: str = "") -> None:
         self.committed_at = committed
@@ -41,7 +42,10 @@ class Topics:
         assert group == "ns.ingest"
 
         def committed(wanted: list[TopicPartition], timeout: float) -> list[Any]:
-            return [SimpleNamespace(topic=e.topic, partition=e.partition, metadata=self.owner, error=None) for e in wanted]
+            return [
+                SimpleNamespace(topic=e.topic, partition=e.partition, metadata=self.owner, error=None)
+                for e in wanted
+            ]
 
         return SimpleNamespace(committed=committed, close=lambda: None)
 
@@ -74,9 +78,14 @@ class Topics:
     def committed(self, wanted: list[TopicPartition], timeout: float) -> list[Any]:
         if self.is_pending:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return [SimpleNamespace(topic=e.topic, partition=e.partition, offset=self.committed_at, error=None) for e in wanted]
+        return [
+            SimpleNamespace(topic=e.topic, partition=e.partition, offset=self.committed_at, error=None)
+            for e in wanted
+        ]
 
-    def get_watermark_offsets(self, _place: TopicPartition, _timeout_s: float = 0, cached: bool = False) -> tuple[int, int]:
+    def get_watermark_offsets(
+        self, _place: TopicPartition, _timeout_s: float = 0, cached: bool = False
+    ) -> tuple[int, int]:
         return 10, 20
 
     def memberid(self) -> str:
@@ -93,13 +102,17 @@ class Topics:
         return taken
 
 
-def joined(consumer: Topics, *places: tuple[str, int], begin: str = "earliest", said: list[str] | None = None) -> ForeignTopics:
+def joined(
+    consumer: Topics, *places: tuple[str, int], begin: str = "earliest", said: list[str] | None = None
+) -> ForeignTopics:
     def report(message: str, /, **_where: str | int) -> None:
         if said is not None:
             said.append(message)
 
     made: Any = consumer
-    topics = ForeignTopics(made, ["shop.orders", "shop.payments"], "ns.ingest", begin=begin, status=Status(report))
+    topics = ForeignTopics(
+        made, ["shop.orders", "shop.payments"], "ns.ingest", begin=begin, status=Status(report)
+    )
     topics.join()
     topics._member._assign(made, [TopicPartition(*each) for each in places])
     return topics

@@ -9,7 +9,12 @@ from confluent_kafka import TopicPartition
 
 from perdure.adapters.kafka.clients import partition_state
 from perdure.adapters.kafka.clients.group_member import GroupMember
-from perdure.adapters.kafka.clients.partition_state import TRANSITIONS, Assignment, PartitionEvent, PartitionState
+from perdure.adapters.kafka.clients.partition_state import (
+    TRANSITIONS,
+    Assignment,
+    PartitionEvent,
+    PartitionState,
+)
 from tests.unit.log.kafka.stand_ins import Member
 
 A, B = ("shop.orders", 0), ("shop.orders", 1)
@@ -21,7 +26,8 @@ def partitions(*places: tuple[str, int]) -> list[TopicPartition]:
 
 
 class Joined:
-    """A member, its consumer, and what it noted: state and generation of each assignment when it was called."""
+    """A member, its consumer, and what it noted: state and generation of each assignment when it
+    was called."""
 
     def __init__(self, *places: tuple[str, int], **options: Any) -> None:
         self.consumer: Any = Member()
@@ -41,7 +47,9 @@ class Joined:
         self.consumer.on_lost(self.consumer, partitions(*places))
 
     def _on_revoked(self, assignments: list[Assignment]) -> None:
-        assert all(each.place in self.member.partitions.owned for each in assignments), "so that their offsets can be committed"
+        assert all(each.place in self.member.partitions.owned for each in assignments), (
+            "so that their offsets can be committed"
+        )
         self.revoked += [(each.state, each.generation) for each in assignments]
 
     def _on_lost(self, assignments: list[Assignment]) -> None:
@@ -56,9 +64,13 @@ class Joined:
 
 
 def test_new_partition_is_assigned_from_offset_zero_and_then_paused() -> None:
-    """From its committed offset the client would wait for a dead owner's transaction; a pause before the assignment does nothing."""
+    """From its committed offset the client would wait for a dead owner's transaction; a pause
+    before the assignment does nothing."""
     joined = Joined(A, B)
-    assert joined.consumer.calls == [("incremental_assign", [(0, 0), (1, 0)]), ("pause", [(0, -1001), (1, -1001)])]
+    assert joined.consumer.calls == [
+        ("incremental_assign", [(0, 0), (1, 0)]),
+        ("pause", [(0, -1001), (1, -1001)]),
+    ]
     assert set(joined.member.partitions.assigned) == {A, B}
 
 
@@ -75,7 +87,9 @@ def test_partition_that_was_held_when_it_went_is_resumed_when_it_comes_back() ->
     joined.member.hold([A])
     joined.revoke(A)
     joined.assign(A)
-    assert joined.calls[-2:] == ["incremental_unassign", "incremental_assign"], "the client still has it paused"
+    assert joined.calls[-2:] == ["incremental_unassign", "incremental_assign"], (
+        "the client still has it paused"
+    )
     joined.member.resume([A])
     assert joined.calls[-1] == "resume"
 
@@ -160,7 +174,10 @@ def test_event_that_cannot_happen_in_a_state_is_an_error_and_changes_nothing() -
     joined = Joined(A)
     with pytest.raises(KeyError):
         joined.member.partitions.note(A, E.RESTORED)
-    assert (joined.member.partitions.state_of(A), joined.member.partitions.in_state(S.ASSIGNED)) == (S.ASSIGNED, [A])
+    assert (joined.member.partitions.state_of(A), joined.member.partitions.in_state(S.ASSIGNED)) == (
+        S.ASSIGNED,
+        [A],
+    )
 
 
 WAYS: dict[PartitionState, list[PartitionEvent]] = {
@@ -174,7 +191,8 @@ WAYS: dict[PartitionState, list[PartitionEvent]] = {
 
 @pytest.mark.parametrize(("state", "event"), TRANSITIONS, ids=lambda each: each.name)
 def test_row_of_the_table(state: PartitionState, event: PartitionEvent) -> None:
-    """Each row, by the method that takes it: where it leads, what the client does, and that a revocation ends the assignment."""
+    """Each row, by the method that takes it: where it leads, what the client does, and that a
+    revocation ends the assignment."""
     joined = Joined(A)
     member = joined.member
     for each in WAYS[state]:

@@ -70,7 +70,9 @@ def test_a_commit_covers_what_was_taken_and_nothing_behind_it(intake: Intake) ->
     assert (intake.offset_of(OURS), intake.last_offset(OURS)) == (8, 7), "it is committed"
 
 
-def test_an_abort_takes_the_offsets_back_and_hands_out_again_in_order_before_what_is_newer(intake: Intake) -> None:
+def test_an_abort_takes_the_offsets_back_and_hands_out_again_in_order_before_what_is_newer(
+    intake: Intake,
+) -> None:
     intake.put_records([found(5), found(6)])
     intake.put_local([signal("0-w", "local")])
     assert names(intake.take(10)) == ["s5", "s6", "local"]
@@ -86,7 +88,9 @@ def test_a_lost_partition_takes_its_records_along_and_leaves_the_others(intake: 
     intake.lose([OURS])
     assert set(intake.partitions) == {ALSO_OURS}
     intake.put_records([found(6)])
-    assert names(intake.take(10)) == ["other"], "what is of this process goes to the engine that has the partition now"
+    assert names(intake.take(10)) == ["other"], (
+        "what is of this process goes to the engine that has the partition now"
+    )
     assert intake.asides == [(Forwarded(signal("0-w", "local"), OURS), -1, -1, None)]
     assert intake.last_offset(OURS) == -1
 
@@ -96,26 +100,39 @@ def test_what_cannot_be_taken_is_put_aside_with_its_reason_and_covered_all_the_s
     tombstone = Found("ns.commands", OURS, 6, key=b"0-w")
     padding = Found("ns.commands", OURS, 7, key=KEY)
     bare = Found("ns.commands", OURS, 8, key=b"0-w", value=b"{}")
-    newer = Found("ns.commands", OURS, 9, key=b"0-w", value=b"?", headers=[("perdure-schema", b"commands/9/ab")])
+    newer = Found(
+        "ns.commands", OURS, 9, key=b"0-w", value=b"?", headers=[("perdure-schema", b"commands/9/ab")]
+    )
     intake.put_records([misplaced, tombstone, padding, bare, newer, found(10)])
     assert names(intake.take(10)) == ["s10"]
     asides = [entry[0] for entry in intake.asides]
     assert [type(each) for each in asides] == [Rerouted, DeadLettered, Padding, DeadLettered, DeadLettered]
     assert asides[0] == Rerouted("1-w", ALSO_OURS)
-    assert [each.reason for each in asides if isinstance(each, DeadLettered)] == ["undecodable", "undecodable", "unknown_schema"]
-    assert [(entry[1], entry[2], entry[3]) for entry in intake.asides[:2]] == [(OURS, 5, misplaced), (OURS, 6, tombstone)]
+    assert [each.reason for each in asides if isinstance(each, DeadLettered)] == [
+        "undecodable",
+        "undecodable",
+        "unknown_schema",
+    ]
+    assert [(entry[1], entry[2], entry[3]) for entry in intake.asides[:2]] == [
+        (OURS, 5, misplaced),
+        (OURS, 6, tombstone),
+    ]
     assert intake.covered == {OURS: 11}
     intake.settle()
     assert intake.asides == []
 
 
 def test_the_header_of_the_schema_is_found_behind_others(intake: Intake) -> None:
-    record = Found("ns.commands", OURS, 5, value=COMMANDS.encode(signal("0-w")), headers=[("a", b"b"), COMMANDS.header])
+    record = Found(
+        "ns.commands", OURS, 5, value=COMMANDS.encode(signal("0-w")), headers=[("a", b"b"), COMMANDS.header]
+    )
     intake.put_records([record])
     assert names(intake.take(1)) == ["go"]
 
 
-def test_a_batch_holds_so_many_bytes_and_the_next_one_the_rest(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_holds_so_many_bytes_and_the_next_one_the_rest(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records = [found(offset) for offset in (5, 6, 7, 8)]
     monkeypatch.setattr(module, "BATCH_BYTES", len(records[0]) + 1)
     intake.put_records(records)
@@ -125,7 +142,9 @@ def test_a_batch_holds_so_many_bytes_and_the_next_one_the_rest(intake: Intake, m
     assert names(intake.take(10)) == ["s7", "s8"]
 
 
-def test_after_a_batch_that_was_too_large_commands_are_taken_one_by_one_as_many_as_it_had(intake: Intake) -> None:
+def test_after_a_batch_that_was_too_large_commands_are_taken_one_by_one_as_many_as_it_had(
+    intake: Intake,
+) -> None:
     intake.put_records([found(offset) for offset in (5, 6, 7, 8)])
     assert len(intake.take(3)) == 3
     too_large(intake)
@@ -137,7 +156,9 @@ def test_after_a_batch_that_was_too_large_commands_are_taken_one_by_one_as_many_
     assert names(intake.take(10)) == ["s8", "s9"]
 
 
-def test_the_command_that_is_too_large_by_itself_becomes_a_dead_letter_and_the_next_one_is_taken(intake: Intake) -> None:
+def test_the_command_that_is_too_large_by_itself_becomes_a_dead_letter_and_the_next_one_is_taken(
+    intake: Intake,
+) -> None:
     intake.put_records([found(5), found(6)])
     intake.take(10)
     too_large(intake)
@@ -146,7 +167,13 @@ def test_the_command_that_is_too_large_by_itself_becomes_a_dead_letter_and_the_n
     assert names(intake.take(10)) == ["s6"]
     record: Any
     ((letter, partition, offset, record),) = intake.asides
-    assert (letter.reason, letter.is_cut, partition, offset, record.offset()) == ("oversized", False, OURS, 5, 5)
+    assert (letter.reason, letter.is_cut, partition, offset, record.offset()) == (
+        "oversized",
+        False,
+        OURS,
+        5,
+        5,
+    )
     assert intake.covered == {OURS: 7}
 
 

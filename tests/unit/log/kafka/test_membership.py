@@ -42,7 +42,9 @@ def served(membership: Membership, partition: int, generation: int, offset: int 
     membership.serve(partition, offset)
 
 
-def test_new_partition_is_handed_over_once_and_live_when_it_is_served(membership: Membership, consumer: Any) -> None:
+def test_new_partition_is_handed_over_once_and_live_when_it_is_served(
+    membership: Membership, consumer: Any
+) -> None:
     news = [membership.has_news]
     assert membership.hand_over() == ([], [(0, 1), (1, 2)])
     assert [*news, membership.has_news] == [True, False]
@@ -66,14 +68,18 @@ def test_partition_that_comes_back_has_another_generation_and_its_first_restore_
     assert membership.is_restored(0, 3)
 
 
-def test_partition_revoked_before_it_was_handed_over_is_not_restored(membership: Membership, consumer: Any) -> None:
+def test_partition_revoked_before_it_was_handed_over_is_not_restored(
+    membership: Membership, consumer: Any
+) -> None:
     revoked(consumer, 0, 1)
     assert not membership.has_news
     assigned(consumer, 1)
     assert membership.hand_over() == ([], [(1, 3)])
 
 
-def test_engine_hears_of_a_live_partition_that_went_and_takeover_of_one_it_has(membership: Membership, consumer: Any) -> None:
+def test_engine_hears_of_a_live_partition_that_went_and_takeover_of_one_it_has(
+    membership: Membership, consumer: Any
+) -> None:
     membership.hand_over()
     served(membership, 0, 1)
     revoked(consumer, 0, 1)

@@ -46,10 +46,15 @@ def event(workflow_id: str, first: int, partition: int) -> tuple[EventRecord, by
 
 
 def letters(recorder: Recorder) -> list[DeadLetter]:
-    return [DEAD_LETTERS.decode(each.value, dict(each.headers)["perdure-schema"]) for each in recorder.of("ns.dead-letters")]
+    return [
+        DEAD_LETTERS.decode(each.value, dict(each.headers)["perdure-schema"])
+        for each in recorder.of("ns.dead-letters")
+    ]
 
 
-def test_events_lie_on_the_partition_of_their_command_and_those_of_a_timer_where_their_workflow_lies(status: Status) -> None:
+def test_events_lie_on_the_partition_of_their_command_and_those_of_a_timer_where_their_workflow_lies(
+    status: Status,
+) -> None:
     batch = Batch(1, events=[event("w", 3, 2), event("w/1", 1, -1), event("w", 4, 2)])
     _, recorder = written(batch, status)
     assert [(each.key, each.partition) for each in recorder.of("ns.events")] == [
@@ -88,7 +93,9 @@ def test_states_lie_under_their_workflow_id(status: Status) -> None:
     assert STATE.decode(sent.value, STATE.header[1]) == state("w")
 
 
-def test_replies_go_to_the_partition_that_the_caller_tails_and_those_to_nowhere_are_counted(status: Status) -> None:
+def test_replies_go_to_the_partition_that_the_caller_tails_and_those_to_nowhere_are_counted(
+    status: Status,
+) -> None:
     replies: list[Any] = [(f"kafka:{n}:me", Accepted(f"r{n}", "run")) for n in (0, 1, 2)]
     _, recorder = written(Batch(1, replies=[*replies, ("local:me", Accepted("here", "run"))]), status)
     assert [(each.topic, each.key, each.partition) for each in recorder.sent] == [
@@ -125,17 +132,28 @@ def test_a_task_without_a_topic_is_a_dead_letter_that_can_be_read_again(status: 
 def test_what_is_to_be_cancelled_is_told_in_one_record_when_there_is_the_topic(status: Status) -> None:
     _, recorder = written(Batch(1, cancelled=["a", "b"]), status)
     (sent,) = recorder.sent
-    assert (sent.topic, CANCELLATIONS.decode(sent.value, CANCELLATIONS.header[1]).tokens) == ("ns.cancellations", ("a", "b"))
+    assert (sent.topic, CANCELLATIONS.decode(sent.value, CANCELLATIONS.header[1]).tokens) == (
+        "ns.cancellations",
+        ("a", "b"),
+    )
     _, recorder = written(Batch(1, cancelled=["a"]), status, cancellations=0)
     assert recorder.sent == []
 
 
 def test_a_record_of_the_author_goes_out_as_it_is(status: Status) -> None:
     headers = (RecordHeader("trace", b"7"), RecordHeader("none", None))
-    keyed, bare = RecordProduced(1, "shop.paid", b"k", b"v", headers), RecordProduced(2, "shop.paid", None, None)
+    keyed, bare = (
+        RecordProduced(1, "shop.paid", b"k", b"v", headers),
+        RecordProduced(2, "shop.paid", None, None),
+    )
     _, recorder = written(Batch(1, records=[("w", keyed), ("w", bare)]), status)
     first, second = recorder.of("shop.paid")
-    assert (first.key, first.value, first.partition, first.headers) == (b"k", b"v", -1, [("trace", b"7"), ("none", None)])
+    assert (first.key, first.value, first.partition, first.headers) == (
+        b"k",
+        b"v",
+        -1,
+        [("trace", b"7"), ("none", None)],
+    )
     assert (second.key, second.value, second.headers) == (None, None, [])
     assert 0 <= second.partition < 3, "one partition a transaction, for records that have no key"
 

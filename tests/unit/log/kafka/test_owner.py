@@ -33,12 +33,16 @@ def test_the_recorded_owner_may_start() -> None:
 
 
 def test_another_owner_is_refused_with_both_names_and_what_to_do() -> None:
-    with pytest.raises(InfrastructureError, match=r"topics of orders belong to test/shop, not to prod/shop.*--take-over"):
+    with pytest.raises(
+        InfrastructureError, match=r"topics of orders belong to test/shop, not to prod/shop.*--take-over"
+    ):
         check({"owner": b"test/shop"}).is_settled()
 
 
 @pytest.mark.parametrize("answer", [NOTHING, InfrastructureError("the broker is down")])
-def test_a_namespace_without_topics_or_owner_is_looked_at_again(answer: Mapping[str, bytes] | Exception) -> None:
+def test_a_namespace_without_topics_or_owner_is_looked_at_again(
+    answer: Mapping[str, bytes] | Exception,
+) -> None:
     assert not check(answer).is_settled()
 
 

@@ -40,7 +40,10 @@ class Broker:
         def committed(wanted: list[TopicPartition], timeout: float) -> list[Any]:
             places = [(each.topic, each.partition) for each in wanted]
             self.looked_for_owners.append(places)
-            return [SimpleNamespace(topic=t, partition=n, metadata=self.owner[t, n], error=None) for t, n in places]
+            return [
+                SimpleNamespace(topic=t, partition=n, metadata=self.owner[t, n], error=None)
+                for t, n in places
+            ]
 
         return SimpleNamespace(committed=committed, close=lambda: None)
 

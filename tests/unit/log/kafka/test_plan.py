@@ -14,7 +14,15 @@ from perdure.adapters.kafka.admin.plan import Plan, plan_of
 from perdure.adapters.kafka.clients.address import address_of, parsed, settings_of_environment
 from perdure.adapters.kafka.engine.author_records import REFUSED_FOR_S, AuthorRecords
 from perdure.adapters.kafka.engine.lag import lag_of
-from perdure.adapters.kafka.namespace.metadata import Made, MadeTopic, facts_of, facts_of_ids, ids_of, made_of, owner_of
+from perdure.adapters.kafka.namespace.metadata import (
+    Made,
+    MadeTopic,
+    facts_of,
+    facts_of_ids,
+    ids_of,
+    made_of,
+    owner_of,
+)
 from perdure.adapters.kafka.namespace.topics import Setting, topics_of
 from perdure.errors import UsageError
 from tests.unit.log.kafka.stand_ins import EOF, Found
@@ -24,14 +32,20 @@ def existing(plan: Plan) -> dict[str, Existing]:
     """The topics as the plan makes them."""
     return {
         each.name: Existing(
-            f"id-{each.name}", each.partitions, each.replication, {setting.name: setting.value for setting in each.configuration}
+            f"id-{each.name}",
+            each.partitions,
+            each.replication,
+            {setting.name: setting.value for setting in each.configuration},
         )
         for each in plan.wanted
     }
 
 
 def recorded(found: dict[str, Existing], replication: int = 1) -> Made:
-    return Made(replication, {name.removeprefix("ns."): MadeTopic(each.partitions, each.id) for name, each in found.items()})
+    return Made(
+        replication,
+        {name.removeprefix("ns."): MadeTopic(each.partitions, each.id) for name, each in found.items()},
+    )
 
 
 def counts(plan: Plan) -> dict[str, int]:
@@ -46,7 +60,12 @@ def test_a_new_namespace_gets_every_topic_with_three_replicas_where_there_are_br
         "commands": 6, "events": 6, "state": 6, "replies": 4, "cancellations": 1, "dead-letters": 1, "ingest": 1, "audit": 1,
         "meta": 1, "tasks.slow": 12,
     }  # fmt: skip
-    in_sync = {each.value for wanted in plan.wanted for each in wanted.configuration if each.name == "min.insync.replicas"}
+    in_sync = {
+        each.value
+        for wanted in plan.wanted
+        for each in wanted.configuration
+        if each.name == "min.insync.replicas"
+    }
     assert in_sync == {"2"}
     small = plan_of("ns", {}, None, 2)
     assert (small.replication, counts(small)["commands"]) == (2, 12)
@@ -74,7 +93,9 @@ def test_what_differs_is_said_and_nothing_is_done(change: dict[str, Any], said: 
     found = existing(plan_of("ns", {}, None, 1, partitions=6))
     made = recorded(found)
     old = found["ns.commands"]
-    fields: dict[str, Any] = {name: getattr(old, name) for name in ("id", "partitions", "replication", "configuration")}
+    fields: dict[str, Any] = {
+        name: getattr(old, name) for name in ("id", "partitions", "replication", "configuration")
+    }
     fields |= {**change, "configuration": {**old.configuration, **change.get("configuration", {})}}
     (fault,) = plan_of("ns", found | {"ns.commands": Existing(**fields)}, made, 1).faults
     assert said in fault
@@ -134,7 +155,9 @@ def test_facts_come_back_as_they_were_written() -> None:
     assert "owner" not in facts_of(made)
 
 
-def test_an_address_means_brokers_a_namespace_and_settings_that_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_means_brokers_a_namespace_and_settings_that_win_over_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PERDURE_KAFKA_SASL_PASSWORD", "secret")
     monkeypatch.setenv("PERDURE_KAFKA_SECURITY_PROTOCOL", "SSL")
     monkeypatch.setenv("PERDURE_KAFKA_SASL_USERNAME", "")
@@ -149,7 +172,9 @@ def test_an_address_means_brokers_a_namespace_and_settings_that_win_over_the_env
     assert address_of("a:9092", "shop", settings) == (
         "kafka://a:9092/shop?security.protocol=SASL_SSL&client.rack=&bootstrap.servers=a%3A9092%2Cb%3A9092"
     )
-    assert settings_of_environment({"PERDURE_KAFKA_SSL_CA_LOCATION": "/ca", "OTHER": "x"}) == {"ssl.ca.location": "/ca"}
+    assert settings_of_environment({"PERDURE_KAFKA_SSL_CA_LOCATION": "/ca", "OTHER": "x"}) == {
+        "ssl.ca.location": "/ca"
+    }
     for bad in (
         "kafka:///shop",
         "kafka://a:9092",
@@ -163,7 +188,12 @@ def test_an_address_means_brokers_a_namespace_and_settings_that_win_over_the_env
 
 
 def test_lag_is_what_lies_behind_the_last_command_taken() -> None:
-    ends: dict[int, Any] = {0: (0, 10), 1: (0, 4), 2: (0, -1001), 3: KafkaException(KafkaError(KafkaError._TIMED_OUT))}
+    ends: dict[int, Any] = {
+        0: (0, 10),
+        1: (0, 4),
+        2: (0, -1001),
+        3: KafkaException(KafkaError(KafkaError._TIMED_OUT)),
+    }
 
     def watermarks(place: TopicPartition, cached: bool) -> tuple[int, int]:
         assert cached
@@ -202,7 +232,10 @@ def test_a_topic_that_refused_a_record_is_tried_again_after_a_while() -> None:
 
 def test_a_mirror_reads_up_to_the_ends_and_keeps_what_came_early_for_the_next_round() -> None:
     place = ("ns.commands", 0)
-    left = [[Found(*place, 5), Found(*place, 6), Found(*place, 8)], [Found(*place, 9), Found(*place, 12, error=EOF)]]
+    left = [
+        [Found(*place, 5), Found(*place, 6), Found(*place, 8)],
+        [Found(*place, 9), Found(*place, 12, error=EOF)],
+    ]
     assigned: list[Any] = []
 
     def consume(limit: int, timeout_s: float) -> Any:
@@ -212,7 +245,9 @@ def test_a_mirror_reads_up_to_the_ends_and_keeps_what_came_early_for_the_next_ro
     reader = BoundedReader(consumer, lambda: False)
     reader.read_from({place: 5})
     reader.read_from({place: 9})
-    assert [[each.offset for each in places] for places in assigned] == [[5]], "where it is, it goes on by itself"
+    assert [[each.offset for each in places] for places in assigned] == [[5]], (
+        "where it is, it goes on by itself"
+    )
     written: list[int] = []
 
     def write(records: Any) -> None:
@@ -234,10 +269,14 @@ class Target:
         self.sent: list[tuple[Any, ...]] = []
         self.offsets: list[tuple[int, int]] = []
 
-    def produce(self, topic: str, value: Any, key: Any, partition: int, *, headers: Any = None, timestamp: int = 0) -> None:
+    def produce(
+        self, topic: str, value: Any, key: Any, partition: int, *, headers: Any = None, timestamp: int = 0
+    ) -> None:
         self.sent.append((topic, value, key, partition, headers, timestamp))
 
-    def send_offsets_to_transaction(self, offsets: list[TopicPartition], _group: Any, _timeout_s: float) -> None:
+    def send_offsets_to_transaction(
+        self, offsets: list[TopicPartition], _group: Any, _timeout_s: float
+    ) -> None:
         self.offsets += [(each.partition, each.offset) for each in offsets]
 
     def __getattr__(self, name: str) -> Any:
@@ -253,7 +292,11 @@ def test_records_of_a_mirror_lie_at_the_offsets_of_the_source() -> None:
     writer = ExactWriter(target, [])
     writer.positions[place] = 5
     writer.write(
-        [Found(*place, 4, value=b"old"), Found(*place, 5, value=b"a"), Found(*place, 8, value=b"b", headers=[("h", b"1")])]
+        [
+            Found(*place, 4, value=b"old"),
+            Found(*place, 5, value=b"a"),
+            Found(*place, 8, value=b"b", headers=[("h", b"1")]),
+        ]
     )
     assert [each[1] for each in target.sent] == [b"a", None, None, b"b"]
     assert target.sent[-1] == ("ns.commands", b"b", None, 1, [("h", b"1")], 1_700)
@@ -267,7 +310,11 @@ def test_a_copy_says_how_far_it_has_read_also_what_it_left_out() -> None:
     target: Any = Target()
     group: Any = SimpleNamespace(consumer_group_metadata=lambda: "group")
     writer = CopyWriter(target, group, lambda record: record.key() == b"own")
-    records: Any = [Found("ns.meta", 0, 3, key=b"k"), Found("ns.meta", 0, 4, key=b"own"), Found("ns.state", 2, 9, key=b"w")]
+    records: Any = [
+        Found("ns.meta", 0, 3, key=b"k"),
+        Found("ns.meta", 0, 4, key=b"own"),
+        Found("ns.state", 2, 9, key=b"w"),
+    ]
     writer.write(records)
     assert [each[2] for each in target.sent] == [b"k", b"w"]
     assert (target.offsets, writer.copied) == ([(0, 5), (2, 10)], 2)

@@ -109,7 +109,9 @@ def never(_header: bytes | None) -> bool:
 
 def event(offset: int, first: int = 1) -> Any:
     each = record("r", first)
-    return Found("ns.events", 0, offset, key=b"w/r/1", value=EVENTS.encode(each), headers=schema(EVENTS.header))
+    return Found(
+        "ns.events", 0, offset, key=b"w/r/1", value=EVENTS.encode(each), headers=schema(EVENTS.header)
+    )
 
 
 def state_of(offset: int, workflow_id: str = "w") -> Any:
@@ -122,9 +124,15 @@ def taken(source: ProjectedTopics, reader: Any, *records: Any) -> Taken:
     return source.take(100, 0)
 
 
-def test_a_partition_is_read_from_where_the_tables_are_and_not_before(source: ProjectedTopics, reader: Any) -> None:
+def test_a_partition_is_read_from_where_the_tables_are_and_not_before(
+    source: ProjectedTopics, reader: Any
+) -> None:
     assert reader.sought == [("ns.events", 0, 5), ("ns.state", 0, 3)]
-    assert (reader.paused, set(source.gained), set(source.owned)) == (set(), set(), {("events", 0), ("state", 0)})
+    assert (reader.paused, set(source.gained), set(source.owned)) == (
+        set(),
+        set(),
+        {("events", 0), ("state", 0)},
+    )
     found = taken(source, reader, event(4), event(5, 3), event(5, 3), state_of(2, "early"), state_of(3))
     assert [each.first_event_id for each in found.events] == [3]
     assert list(found.states) == ["w"]
@@ -149,26 +157,36 @@ def test_events_count_as_reflected_once_the_states_are_read_to_where_they_ended_
     assert taken(source, reader, event(5)).reflected == {}, "states 3 and 4 are to come"
     ends.end = 9
     assert taken(source, reader, state_of(3)).reflected == {}
-    assert taken(source, reader, event(6), state_of(4)).reflected == {0: 6}, "what was known of when the barrier was set, no more"
+    assert taken(source, reader, event(6), state_of(4)).reflected == {0: 6}, (
+        "what was known of when the barrier was set, no more"
+    )
     assert taken(source, reader, state_of(5)).reflected == {}
     assert taken(source, reader, Found("ns.state", 0, 9, error=EOF)).reflected == {0: 7}
 
 
-def test_without_an_answer_about_the_states_nothing_counts_as_reflected(source: ProjectedTopics, reader: Any, ends: Any) -> None:
+def test_without_an_answer_about_the_states_nothing_counts_as_reflected(
+    source: ProjectedTopics, reader: Any, ends: Any
+) -> None:
     ends.is_down = True
     assert taken(source, reader, event(5)).reflected == {}
     ends.is_down, ends.end = False, 3
     assert taken(source, reader).reflected == {0: 6}
 
 
-def test_an_end_that_was_reached_moves_the_position_over_the_markers(source: ProjectedTopics, reader: Any) -> None:
-    found = taken(source, reader, event(5), Found("ns.events", 0, 8, error=EOF), Found("ns.state", 0, 2, error=EOF))
+def test_an_end_that_was_reached_moves_the_position_over_the_markers(
+    source: ProjectedTopics, reader: Any
+) -> None:
+    found = taken(
+        source, reader, event(5), Found("ns.events", 0, 8, error=EOF), Found("ns.state", 0, 2, error=EOF)
+    )
     assert found.next_offsets == {("events", 0): 8, ("state", 0): 3}
     assert found.count == 1
 
 
 def test_tombstones_take_states_and_records_of_events_away(source: ProjectedTopics, reader: Any) -> None:
-    found = taken(source, reader, Found("ns.state", 0, 3, key=b"a/b"), Found("ns.events", 0, 5, key=b"a/b/run-1/12"))
+    found = taken(
+        source, reader, Found("ns.state", 0, 3, key=b"a/b"), Found("ns.events", 0, 5, key=b"a/b/run-1/12")
+    )
     assert found.states == {"a/b": None}
     assert found.ended == [("a/b", "run-1", 12)]
 
@@ -196,14 +214,30 @@ def test_what_cannot_be_read_is_kept_with_its_place_and_stops_nothing(
     assert found.next_offsets[kept.topic, 0] == (7 if kept.topic == "events" else 5)
 
 
-def test_a_record_is_read_again_once_its_schema_is_known(source: ProjectedTopics, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_is_read_again_once_its_schema_is_known(
+    source: ProjectedTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(source, "_has_learned", never)
     each, header = record("r"), EVENTS.header[1].decode()
     unknown = Unreadable(
-        "events", 0, 5, reason="unknown_schema", message="", key=b"w/r/1", value=EVENTS.encode(each), schema="events/9/ab"
+        "events",
+        0,
+        5,
+        reason="unknown_schema",
+        message="",
+        key=b"w/r/1",
+        value=EVENTS.encode(each),
+        schema="events/9/ab",
     )
     known = Unreadable(
-        "events", 0, 5, reason="unknown_schema", message="", key=b"w/r/1", value=EVENTS.encode(each), schema=header
+        "events",
+        0,
+        5,
+        reason="unknown_schema",
+        message="",
+        key=b"w/r/1",
+        value=EVENTS.encode(each),
+        schema=header,
     )
     assert source.decode(unknown) is None
     again = source.decode(known)
@@ -211,7 +245,9 @@ def test_a_record_is_read_again_once_its_schema_is_known(source: ProjectedTopics
     assert again.events == [each]
 
 
-def test_a_topic_that_does_not_go_on_where_the_tables_are_ends_it(source: ProjectedTopics, reader: Any) -> None:
+def test_a_topic_that_does_not_go_on_where_the_tables_are_ends_it(
+    source: ProjectedTopics, reader: Any
+) -> None:
     lost = KafkaError(KafkaError._AUTO_OFFSET_RESET)
     with pytest.raises(InfrastructureError, match="does not continue at offset 5"):
         taken(source, reader, Found("ns.events", 0, 0, error=lost))

@@ -49,7 +49,9 @@ class Desk:
         def topic(part: str) -> str:
             return f"ns.{part}"
 
-        clients: Any = SimpleNamespace(topic=topic, producer=producer, framing=SimpleNamespace(load_or_tell=_unheard))
+        clients: Any = SimpleNamespace(
+            topic=topic, producer=producer, framing=SimpleNamespace(load_or_tell=_unheard)
+        )
         self.writer = ReportWriter(clients, self.told, Status(_unheard))
 
     def told(self, items: Sequence[Item]) -> None:

@@ -33,7 +33,9 @@ def table() -> StateTable:
 
 def put(each: WorkflowState, offset: int = 0, partition: int = 0) -> Any:
     key = each.workflow_id.encode()
-    return Found("ns.state", partition, offset, key=key, value=STATE.encode(each), headers=schema(STATE.header))
+    return Found(
+        "ns.state", partition, offset, key=key, value=STATE.encode(each), headers=schema(STATE.header)
+    )
 
 
 def gone(workflow_id: str, offset: int = 0) -> Any:
@@ -48,7 +50,9 @@ def ids(found: list[WorkflowState]) -> list[str]:
     return sorted(each.workflow_id for each in found)
 
 
-def test_the_last_state_of_a_workflow_counts_and_a_tombstone_removes_it_from_every_list(table: StateTable) -> None:
+def test_the_last_state_of_a_workflow_counts_and_a_tombstone_removes_it_from_every_list(
+    table: StateTable,
+) -> None:
     done = state("a", status=Status.COMPLETED)
     table._take([put(state("a")), put(state("b"), 1), put(done, 2)])
     assert table.get("a") == done
@@ -64,10 +68,15 @@ def test_lists_and_counts_are_by_type_and_status(table: StateTable) -> None:
     table._take([put(state("a")), put(state("b", type="Refund")), put(state("c", status=Status.FAILED))])
     assert ids(table.select(ListQuery(types=("Refund",)))) == ["b"]
     assert ids(table.select(ListQuery(types=("Order",), statuses=("running",)))) == ["a"]
-    assert table.counts(ListQuery(statuses=("running",))) == {("Order", "running"): 1, ("Refund", "running"): 1}
+    assert table.counts(ListQuery(statuses=("running",))) == {
+        ("Order", "running"): 1,
+        ("Refund", "running"): 1,
+    }
 
 
-def test_a_state_that_cannot_be_read_leaves_what_was_known_says_why_and_the_table_goes_on(table: StateTable) -> None:
+def test_a_state_that_cannot_be_read_leaves_what_was_known_says_why_and_the_table_goes_on(
+    table: StateTable,
+) -> None:
     bad = Found("ns.state", 0, 1, key=b"a", value=b"?", headers=[("perdure-schema", b"state/9/ab")])
     table._take([put(state("a")), bad, Found("ns.state", 0, 2, value=b"no key"), put(state("b"), 3)])
     shown = table.get("a")
@@ -79,7 +88,9 @@ def test_a_state_that_cannot_be_read_leaves_what_was_known_says_why_and_the_tabl
     assert table._positions[0] == 4
 
 
-def test_a_read_waits_for_what_lies_before_the_end_of_its_partition_and_for_no_other(table: StateTable) -> None:
+def test_a_read_waits_for_what_lies_before_the_end_of_its_partition_and_for_no_other(
+    table: StateTable,
+) -> None:
     assert table._behind({0: 0, 1: 0}) == []
     assert table._behind({0: 2, 1: 1}) == [0, 1]
     table._take([put(state("a"), 0)])
@@ -93,7 +104,9 @@ def test_an_end_that_is_told_late_takes_no_position_back(table: StateTable) -> N
     assert table._positions[0] == 8
 
 
-def test_a_partition_that_an_open_transaction_holds_is_waited_for_again_once_it_has_moved(table: StateTable) -> None:
+def test_a_partition_that_an_open_transaction_holds_is_waited_for_again_once_it_has_moved(
+    table: StateTable,
+) -> None:
     table._stuck[0] = 0
     assert table._behind({0: 5, 1: 5}) == [1]
     table._take([put(state("a"), 0)])

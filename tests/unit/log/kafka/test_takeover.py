@@ -1,4 +1,5 @@
-"""Where the commands of a partition begin that was taken over: what the events say they were caused by against what was committed."""
+"""Where the commands of a partition begin that was taken over: what the events say they were caused
+by against what was committed."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ class Restorer:
         return self.caused_by
 
 
-def finished(committed: int, caused_by: int, low: int = 10, high: int = 50) -> tuple[Restored, Takeover, list[str]]:
+def finished(
+    committed: int, caused_by: int, low: int = 10, high: int = 50
+) -> tuple[Restored, Takeover, list[str]]:
     said: list[str] = []
 
     def report(message: str, /, **_where: str | int) -> None:

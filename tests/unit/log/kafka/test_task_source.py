@@ -1,4 +1,5 @@
-"""Tasks that a worker takes: which it runs, whose offsets it commits, and what happens when partitions go."""
+"""Tasks that a worker takes: which it runs, whose offsets it commits, and what happens when
+partitions go."""
 
 from __future__ import annotations
 
@@ -69,7 +70,12 @@ class Bench:
     """A queue without its thread; what it handed on."""
 
     def __init__(self, limit: int = 10) -> None:
-        self.held, self.buried, self.delivered, self.released = HeldTasks(), list[Any](), list[Task](), list[str]()
+        self.held, self.buried, self.delivered, self.released = (
+            HeldTasks(),
+            list[Any](),
+            list[Task](),
+            list[str](),
+        )
         self.status = Status(_unheard)
         clients: Any = SimpleNamespace(topic=_topic)
         writer: Any = SimpleNamespace(put=self.buried.extend)
@@ -151,7 +157,12 @@ def test_what_is_no_task_is_buried_with_all_it_had_and_holds_its_offset_until_th
     (buried,) = bench.buried
     letter = buried.letter
     assert (letter.topic, letter.partition, letter.offset, letter.timestamp_ms) == (TOPIC, 0, 5, 77)
-    assert (letter.key, letter.value, letter.headers[0].name, letter.headers[0].value) == (b"k", b"?", "a", b"b")
+    assert (letter.key, letter.value, letter.headers[0].name, letter.headers[0].value) == (
+        b"k",
+        b"?",
+        "a",
+        b"b",
+    )
     assert letter.reason == "undecodable"
     assert bench.status.counts.dead_letters == 1
     bench.held.end(["token-6-1"])
@@ -184,7 +195,9 @@ def test_a_partition_that_was_lost_is_not_committed(bench: Bench) -> None:
     assert bench.made.committed == []
 
 
-def test_a_worker_takes_what_there_is_room_for_and_is_paused_while_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_takes_what_there_is_room_for_and_is_paused_while_it_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "PAUSE_AFTER_S", 0.01)
     bench = Bench(limit=3)
     bench.take(found(5))
@@ -213,7 +226,8 @@ def test_a_queue_without_a_topic_says_how_to_make_it(bench: Bench) -> None:
 
 
 def test_what_a_report_does_to_its_task() -> None:
-    """A start releases the offset; an end settles the token; a refusal does not, for the task comes again under it."""
+    """A start releases the offset; an end settles the token; a refusal does not, for the task comes
+    again under it."""
     source = TaskSource.__new__(TaskSource)
     source._held = held = HeldTasks()
     held.gain([(TOPIC, 0)])
@@ -231,7 +245,10 @@ def test_what_a_report_does_to_its_task() -> None:
     )
     assert held.held([(TOPIC, 0)]) == ["beating"]
     assert len(held) == 2, "what was leased and what beats still runs"
-    again = [held.take((TOPIC, 0), 10 + n, token) for n, token in enumerate(("done", "failed", "declined", "leased"))]
+    again = [
+        held.take((TOPIC, 0), 10 + n, token)
+        for n, token in enumerate(("done", "failed", "declined", "leased"))
+    ]
     assert again == [False, False, True, False]
     letter: Any = None
     held.take((TOPIC, 0), 20, "buried")
@@ -249,7 +266,11 @@ def test_cancellations_are_told_and_what_cannot_be_read_is_passed_over() -> None
         value = CANCELLATIONS.encode(Cancellation(tokens))
         return Found("ns.cancellations", 0, offset, value=value, headers=schema(CANCELLATIONS.header))
 
-    records: Any = [cancellation(0, "a", "b"), Found("ns.cancellations", 0, 1, error=EOF), cancellation(2, "c")]
+    records: Any = [
+        cancellation(0, "a", "b"),
+        Found("ns.cancellations", 0, 1, error=EOF),
+        cancellation(2, "c"),
+    ]
     tail._take(records)
     assert (told, status.trouble) == (["a", "b", "c"], "")
     bad: Any = [Found("ns.cancellations", 0, 3, value=b"?"), cancellation(4, "d")]

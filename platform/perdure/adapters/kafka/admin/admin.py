@@ -44,8 +44,8 @@ class Topics:
 
     Args:
         namespace: the prefix.
-        settings: of librdkafka: `bootstrap.servers`, security and what else is not ours; and of a schema registry, in which `apply`
-            registers the schemas.
+        settings: of librdkafka: `bootstrap.servers`, security and what else is not ours; and of a
+            schema registry, in which `apply` registers the schemas.
         answer_s: how long to wait for Kafka.
 
     Raises:
@@ -73,7 +73,9 @@ class Topics:
             InfrastructureError: Kafka does not answer, or refuses.
         """
         try:
-            return name_of(self._namespace, COMMANDS) in self._admin.list_topics(timeout=self._answer_s).topics
+            return (
+                name_of(self._namespace, COMMANDS) in self._admin.list_topics(timeout=self._answer_s).topics
+            )
         except KafkaException as error:
             raise self._refused(error) from None
 
@@ -122,26 +124,35 @@ class Topics:
         """Make what is missing, and record what was made. Doing it again changes nothing.
 
         Raises:
-            InfrastructureError: something differs, or Kafka refuses; the message says what. What was made stays.
+            InfrastructureError: something differs, or Kafka refuses; the message says what. What
+                was made stays.
         """
         if plan.faults:
             raise InfrastructureError(in_one_message(plan.faults))
         subjects = subjects_of(plan)
-        if self._registry and (faults := [fault for s, schema in subjects if (fault := self._registry.fault_of(s, schema.text))]):
+        if self._registry and (
+            faults := [fault for s, schema in subjects if (fault := self._registry.fault_of(s, schema.text))]
+        ):
             raise InfrastructureError(f"the registry would reject schemas: {'; '.join(faults)}.")
         try:
             self._create(plan)
             found = self._wait_for(plan)
         except KafkaException as error:
             raise self._refused(error) from None
-        made = Made(plan.replication, {w.topic.part: MadeTopic(found[w.name].partitions, found[w.name].id) for w in plan.wanted})
+        made = Made(
+            plan.replication,
+            {w.topic.part: MadeTopic(found[w.name].partitions, found[w.name].id) for w in plan.wanted},
+        )
         recorded = read_facts(self._settings, self._meta)
         facts = {**facts_of(made, plan.owner), **facts_of_ids(self._registered(subjects))}
         news = {name: fact for name, fact in facts.items() if recorded.get(name) != fact}
         if news:
             write_facts(self._settings, self._meta, news)
-        # Of two that apply for the first time immediately, the later record counts: the other one has to learn it.
-        if OWNER in news and (fault := fault_of(self._namespace, owner_of(read_facts(self._settings, self._meta)), plan.owner)):
+        # Of two that apply for the first time immediately, the later record counts: the other one
+        # has to learn it.
+        if OWNER in news and (
+            fault := fault_of(self._namespace, owner_of(read_facts(self._settings, self._meta)), plan.owner)
+        ):
             raise InfrastructureError(fault)
 
     def check(self, queues: Sequence[str] = (), owner: str = "") -> list[str]:
@@ -158,7 +169,11 @@ class Topics:
         lost = {fault.partition(" ")[0] for fault in plan.faults}
         return [
             *plan.faults,
-            *(f"{name} does not exist: create it with `perdure topics apply`" for name in plan.missing if name not in lost),
+            *(
+                f"{name} does not exist: create it with `perdure topics apply`"
+                for name in plan.missing
+                if name not in lost
+            ),
             *([] if plan.missing else self._registry_faults()),
         ]
 
@@ -171,7 +186,8 @@ class Topics:
             number = self._registry.register(subject, schema.text)
             if ids.setdefault(schema.header.decode(), number) != number:
                 raise InfrastructureError(
-                    f"the registry at {self._registry.url} gave the schema {schema.name} two ids, {ids[schema.header.decode()]} and "
+                    f"the registry at {self._registry.url} gave the schema {schema.name} two ids, "
+                    f"{ids[schema.header.decode()]} and "
                     f"{number} ({subject}): ids must be global per schema, as in Confluent's registry"
                 )
         return ids
@@ -182,7 +198,9 @@ class Topics:
         ids = ids_of(read_facts(self._settings, self._meta))
         headers = [schemas.current(name).header.decode() for name in schemas.NAMES]
         missing = [
-            f"the schema {header} is not registered: run `perdure topics apply`" for header in headers if header not in ids
+            f"the schema {header} is not registered: run `perdure topics apply`"
+            for header in headers
+            if header not in ids
         ]
         return missing or faults_of(self._registry, ids)
 
@@ -190,7 +208,8 @@ class Topics:
         if not names:
             return {}
         resources = self._admin.describe_configs(
-            [_kafka.ConfigResource(_kafka.ResourceType.TOPIC, name) for name in names], request_timeout=self._answer_s
+            [_kafka.ConfigResource(_kafka.ResourceType.TOPIC, name) for name in names],
+            request_timeout=self._answer_s,
         )
         configurations = {resource.name: future.result() for resource, future in resources.items()}
         described = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=self._answer_s)
@@ -201,14 +220,19 @@ class Topics:
                 id=str(topic.topic_id),
                 partitions=len(topic.partitions),
                 replication=min(len(partition.replicas) for partition in topic.partitions),
-                configuration={key: entry.value for key, entry in configurations[name].items() if entry.value is not None},
+                configuration={
+                    key: entry.value for key, entry in configurations[name].items() if entry.value is not None
+                },
             )
         return found
 
     def _create(self, plan: Plan) -> None:
         new = [
             _kafka.NewTopic(
-                w.name, w.partitions, w.replication, config={setting.name: setting.value for setting in w.configuration}
+                w.name,
+                w.partitions,
+                w.replication,
+                config={setting.name: setting.value for setting in w.configuration},
             )
             for w in plan.wanted
             if w.name in plan.missing
@@ -220,7 +244,8 @@ class Topics:
             try:
                 future.result()
             except KafkaException as error:
-                if _error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker; verified below
+                # somebody else was quicker; verified below
+                if _error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
 
     def _wait_for(self, plan: Plan) -> dict[str, Found]:
@@ -236,7 +261,9 @@ class Topics:
                 if _error(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
                     raise
                 self._admin.poll(0.05)
-        if faults := [fault for wanted in plan.wanted for fault in differences(wanted, found[wanted.name], None)]:
+        if faults := [
+            fault for wanted in plan.wanted for fault in differences(wanted, found[wanted.name], None)
+        ]:
             raise InfrastructureError(in_one_message(faults))
         return found
 
@@ -246,12 +273,18 @@ class Topics:
     def _refused(self, exception: KafkaException) -> InfrastructureError:
         self._admin.poll(0)
         trouble = f" ({self._trouble})" if self._trouble else ""
-        return InfrastructureError(f"Kafka at {self._settings.get('bootstrap.servers')}: {_words(exception)}{trouble}")
+        return InfrastructureError(
+            f"Kafka at {self._settings.get('bootstrap.servers')}: {_words(exception)}{trouble}"
+        )
 
 
 def subjects_of(plan: Plan) -> list[tuple[str, Schema]]:
     """Subjects for a registry: that of each topic's values, with the current schema."""
-    return [(f"{each.name}-value", schemas.current(each.topic.schema)) for each in plan.wanted if each.topic.schema]
+    return [
+        (f"{each.name}-value", schemas.current(each.topic.schema))
+        for each in plan.wanted
+        if each.topic.schema
+    ]
 
 
 def in_one_message(faults: Sequence[str]) -> str:

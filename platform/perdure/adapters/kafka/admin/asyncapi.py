@@ -1,4 +1,6 @@
-"""The topics of a namespace as an AsyncAPI 3 document, made from their registry and their schemas, for who reads or writes them."""
+"""The topics of a namespace as an AsyncAPI 3 document, made from their registry and their schemas,
+for who reads or writes them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _TITLE: Final = "perdure"
 _JSON: Final = {META: "fact", AUDIT: "audit-entry"}
 _FOREIGN: Final = {INGEST: "record"}
 _FORMS: Final = (
-    "With /confluent, five bytes precede the Avro: a NUL, and the id of the schema in the registry. Readers accept both."
+    "With /confluent, five bytes precede the Avro: a NUL, and the id of the schema in the registry. Readers "
+    "accept both."
 )
 
 
@@ -36,15 +39,21 @@ def document(namespace: str, queues: Sequence[str]) -> dict[str, Any]:
         "info": {
             "title": f"{_TITLE}: {namespace}",
             "version": str(max(schemas.current(name).version for name in used)),
-            "description": "Records are written in transactions: read committed. Keys are partitioned by Kafka's murmur2.",
+            "description": "Records are written in transactions: read committed. Keys are partitioned by Kafka's "
+            "murmur2.",
         },
         "defaultContentType": AVRO,
         "channels": {_id(topic): _channel(namespace, topic) for topic in topics},
-        "operations": {f"{_verb(topic)}-{_id(topic)}": _operation(topic) for topic in topics if topic.is_public},
+        "operations": {
+            f"{_verb(topic)}-{_id(topic)}": _operation(topic) for topic in topics if topic.is_public
+        },
         "components": {
             "messages": {
                 **{name: _message(name) for name in used},
-                **{name: {"contentType": "application/json", "summary": topic.title} for topic, name in _JSON.items()},
+                **{
+                    name: {"contentType": "application/json", "summary": topic.title}
+                    for topic, name in _JSON.items()
+                },
                 **{name: {"summary": topic.title} for topic, name in _FOREIGN.items()},
             },
         },
@@ -91,7 +100,9 @@ def _message(name: str) -> dict[str, Any]:
         "headers": {
             "type": "object",
             "required": [HEADER],
-            "properties": {HEADER: {"type": "string", "enum": [header, header + FRAMED.decode()], "description": _FORMS}},
+            "properties": {
+                HEADER: {"type": "string", "enum": [header, header + FRAMED.decode()], "description": _FORMS}
+            },
         },
         "payload": {"schemaFormat": AVRO, "schema": schema.parsed()},
         "bindings": {"kafka": {"bindingVersion": "0.5.0", "key": {"type": "string"}}},

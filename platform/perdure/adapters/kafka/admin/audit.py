@@ -1,4 +1,6 @@
-"""The audit trail of a namespace: `ports.audit.AuditTrail` on `<namespace>.audit`, JSON on one partition."""
+"""The audit trail of a namespace: `ports.audit.AuditTrail` on `<namespace>.audit`, JSON on one
+partition.
+"""
 
 from __future__ import annotations
 
@@ -70,13 +72,16 @@ class KafkaAuditTrail:
         """Latest first; `number` is the offset."""
         with self._lock:
             try:
-                self._consumer = self._consumer or Consumer({**self._settings, **_READING, "group.id": self._topic})
+                self._consumer = self._consumer or Consumer(
+                    {**self._settings, **_READING, "group.id": self._topic}
+                )
                 low, high = self._ends(self._consumer)
                 end = min(high, before) if before is not None else high
                 return self._read(self._consumer, max(low, end - limit), end)[::-1]
             except KafkaException as exception:
                 raise InfrastructureError(
-                    f"the audit trail, {self._topic}, cannot be read: {_said(exception)}; create it with `perdure topics apply`"
+                    f"the audit trail, {self._topic}, cannot be read: {_said(exception)}; create it with "
+                    "`perdure topics apply`"
                 ) from None
 
     def _ends(self, consumer: Consumer) -> tuple[int, int]:
@@ -85,7 +90,10 @@ class KafkaAuditTrail:
             try:
                 return consumer.get_watermark_offsets(TopicPartition(self._topic, 0), ANSWER_S)
             except KafkaException as exception:  # a topic that has just been made has no leader for a moment
-                if exception.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > until:
+                if (
+                    exception.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION
+                    or time.monotonic() > until
+                ):
                     raise
                 time.sleep(0.1)
 
@@ -117,7 +125,9 @@ class KafkaAuditTrail:
                 found.append(KeptEntry(record.offset(), read_entry(record.value() or b"")))
             if record.offset() >= end - 1:
                 return found
-        raise InfrastructureError(f"the audit trail, {self._topic}, could not be read within {ANSWER_S:.0f} s")
+        raise InfrastructureError(
+            f"the audit trail, {self._topic}, could not be read within {ANSWER_S:.0f} s"
+        )
 
 
 def _said(exception: KafkaException | BufferError) -> str:

@@ -1,10 +1,12 @@
 """Dead letters of a namespace: `ports.dead_letters.DeadLetters` on `<namespace>.dead-letters`.
 
-The topic itself is never edited. Which letters are done with is a fact of the namespace: `<namespace>.meta` has the key
-`dead-letter/<partition>/<offset>` with what became of it. A retried record and its fact are written in one transaction.
+The topic itself is never edited. Which letters are done with is a fact of the namespace:
+`<namespace>.meta` has the key `dead-letter/<partition>/<offset>` with what became of it. A retried
+record and its fact are written in one transaction.
 
-A record of another system's topic is not written there again, where others read it, too: it goes to `<namespace>.ingest`, with its first place in a header, and is
-offered to the triggers once more. When the letter does not have its value, it is read where it was found, as long as it is there.
+A record of another system's topic is not written there again, where others read it, too: it goes to
+`<namespace>.ingest`, with its first place in a header, and is offered to the triggers once more.
+When the letter does not have its value, it is read where it was found, as long as it is there.
 """
 
 from __future__ import annotations
@@ -102,7 +104,10 @@ class KafkaDeadLetters:
                 if each in done or not _ID.fullmatch(each):
                     continue
                 partition, offset = _place_of(each)
-                if partition < partitions and (record := _record_at(consumer, self._topic, partition, offset)) is not None:
+                if (
+                    partition < partitions
+                    and (record := _record_at(consumer, self._topic, partition, offset)) is not None
+                ):
                     letter = _opened(self._topic, partition, record)
                     found.append(OpenLetter(each, letter, size_of(letter)))
         return found
@@ -120,7 +125,9 @@ class KafkaDeadLetters:
         try:
             yield consumer
         except KafkaException as exception:
-            raise InfrastructureError(f"topic {self._topic} cannot be read: {in_words(error_of(exception))}") from None
+            raise InfrastructureError(
+                f"topic {self._topic} cannot be read: {in_words(error_of(exception))}"
+            ) from None
         finally:
             consumer.close()
 
@@ -138,11 +145,16 @@ class KafkaDeadLetters:
                 _command_of(found)
             except UndecodableRecord as error:
                 return (
-                    f"it still cannot be read ({error}); `perdure topics apply` of the version that wrote it may help, or drop it"
+                    f"it still cannot be read ({error}); `perdure topics apply` of the version that wrote "
+                    "it may help, or drop it"
                 )
             return ""
         if is_produced:
-            return "" if self._count_of(found.topic, is_needed=False) else f"topic {found.topic} does not exist: create it"
+            return (
+                ""
+                if self._count_of(found.topic, is_needed=False)
+                else f"topic {found.topic} does not exist: create it"
+            )
         if found.reason == FORBIDDEN:
             return f"workflow code may not write to {found.topic}; it can only be dropped"
         if not is_task:
@@ -152,8 +164,8 @@ class KafkaDeadLetters:
         return ""
 
     def retry(self, letters: Sequence[OpenLetter]) -> None:
-        """Back to their topic: commands under the key and on the partition of their workflow id, whatever they had; others
-        under the key that they had.
+        """Back to their topic: commands under the key and on the partition of their workflow id,
+        whatever they had; others under the key that they had.
         """
         partitions = self._count_of(self._commands)
         records: list[_Record] = []
@@ -193,12 +205,18 @@ class KafkaDeadLetters:
         place = TopicPartition(letter.topic, letter.partition, letter.offset)
         consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
         try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(letter.topic, letter.partition), ANSWER_S)
+            low, high = consumer.get_watermark_offsets(
+                TopicPartition(letter.topic, letter.partition), ANSWER_S
+            )
             if not low <= letter.offset < high:
                 return None
             consumer.assign([place])
             record: Any = consumer.poll(ANSWER_S)
-            return record if record is not None and record.error() is None and record.offset() == letter.offset else None
+            return (
+                record
+                if record is not None and record.error() is None and record.offset() == letter.offset
+                else None
+            )
         except KafkaException:
             return None
         finally:
@@ -211,7 +229,8 @@ class KafkaDeadLetters:
     def _write(self, records: Sequence[_Record], letters: Sequence[OpenLetter], became: str) -> None:
         fact = msgspec.json.encode({"became": became, "at_ms": time.time_ns() // 1_000_000})
         facts: list[_Record] = [(self._meta, fact, f"{FACT}{letter.id}", 0, []) for letter in letters]
-        swept: list[_Record] = [(self._meta, None, name, 0, []) for name in self._stale]  # their letters' retention has ended
+        # their letters' retention has ended
+        swept: list[_Record] = [(self._meta, None, name, 0, []) for name in self._stale]
         producer = Producer({**self._settings, **_WRITING, "transactional.id": f"{self._topic}.cli"})
         written: list[int] = []
 
@@ -332,7 +351,9 @@ def _place_of(letter_id: str) -> tuple[int, int]:
     """
     found = _ID.fullmatch(letter_id)
     if found is None:
-        raise UsageError(f"{letter_id[:60]!r} is not the id of a dead letter; see `perdure dead-letters list`")
+        raise UsageError(
+            f"{letter_id[:60]!r} is not the id of a dead letter; see `perdure dead-letters list`"
+        )
     return int(found[1]), int(found[2])
 
 

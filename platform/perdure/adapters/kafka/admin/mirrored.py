@@ -21,7 +21,8 @@ ASK_S: Final = 10.0
 WRITE_S: Final = 30.0
 CONSUMED: Final = 2_000
 PATIENCE_S: Final = 60.0
-"""For the records of a partition up to its end: a transaction that is open ends, or is aborted by the broker, within 45 s."""
+"""For the records of a partition up to its end: a transaction that is open ends, or is aborted by
+the broker, within 45 s."""
 _EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001  so named by the client
 _TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001
 
@@ -48,13 +49,16 @@ class BoundedReader:
         self._assigned = dict(positions)
         self._reached.clear()
         self._early.clear()
-        self._consumer.assign([TopicPartition(*place, offset or OFFSET_BEGINNING) for place, offset in positions.items()])
+        self._consumer.assign(
+            [TopicPartition(*place, offset or OFFSET_BEGINNING) for place, offset in positions.items()]
+        )
 
     def until(self, ends: Mapping[Place, int], write: Callable[[list[Message]], None]) -> None:
         """Hand out everything before the ends.
 
         Args:
-            ends: offsets after the last record; what transactions hold that are open by now is waited for.
+            ends: offsets after the last record; what transactions hold that are open by now is
+                waited for.
             write: given records of several partitions, in their order.
 
         Raises:
@@ -137,7 +141,9 @@ class CopyWriter:
         is_left_out: whether a record has no place in the mirror.
     """
 
-    def __init__(self, producer: Producer, positions_of: Consumer, is_left_out: Callable[[Message], bool]) -> None:
+    def __init__(
+        self, producer: Producer, positions_of: Consumer, is_left_out: Callable[[Message], bool]
+    ) -> None:
         self._producer = producer
         self._group: Any = positions_of.consumer_group_metadata()
         self._is_left_out = is_left_out

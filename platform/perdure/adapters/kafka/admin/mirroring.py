@@ -1,26 +1,25 @@
-"""A namespace mirrored to another Kafka, so that engines can continue there when the first one is lost:
-`perdure topics mirror`.
+"""A namespace mirrored to another Kafka, so that engines can continue there when the first one is
+lost: `perdure topics mirror`.
 
-A copy of records alone is not enough. Events name the offset of the command that caused them, and what
-engines have committed are offsets of
-commands: a takeover compares the two. So commands and tasks keep their offsets: where the source has no
-    record (markers of transactions,
-aborted records, what was deleted by age) the mirror has padding, which engines and workers skip. The other
-topics are copied record by record,
-in transactions with the position in the source, so that a mirror that is killed continues without a loss or
-a repeat.
+A copy of records alone is not enough. Events name the offset of the command that caused them, and
+what engines have committed are offsets of
+commands: a takeover compares the two. So commands and tasks keep their offsets: where the source
+    has no record (markers of transactions,
+aborted records, what was deleted by age) the mirror has padding, which engines and workers skip.
+The other topics are copied record by record, in transactions with the position in the source, so
+that a mirror that is killed continues without a loss or a repeat.
 
 The source may be lost at any moment of a round, so a round has an order:
-1. read what engines and workers have committed, then where events and the like end, then where the commands
-end;
-2. copy the commands: the mirror has the command of every event that follows. Without it, its offset would
-be given to another command, which
+1. read what engines and workers have committed, then where events and the like end, then where the
+commands end;
+2. copy the commands: the mirror has the command of every event that follows. Without it, its offset
+would be given to another command, which
    engines would take for one that is done;
 3. copy events, states and the like, up to the ends of step 1 and no further;
-4. copy the tasks. A task without its events would be run in vain; events without their task are repaired by
-step 5;
-5. write what was committed. Until then events are ahead of the committed offset, which engines take for a
-transaction that was split: they
+4. copy the tasks. A task without its events would be run in vain; events without their task are
+repaired by step 5;
+5. write what was committed. Until then events are ahead of the committed offset, which engines take
+for a transaction that was split: they
    pass over its commands and dispatch its tasks again (`takeover.py`).
 """
 
@@ -36,7 +35,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from perdure.adapters.kafka.admin.admin import Topics
-from perdure.adapters.kafka.admin.mirrored import ASK_S, WRITE_S, BoundedReader, CopyWriter, ExactWriter, Place
+from perdure.adapters.kafka.admin.mirrored import (
+    ASK_S,
+    WRITE_S,
+    BoundedReader,
+    CopyWriter,
+    ExactWriter,
+    Place,
+)
 from perdure.adapters.kafka.clients.plain import PlainClients
 from perdure.adapters.kafka.clients.transactional import EngineClients
 from perdure.adapters.kafka.error_classes import error_of, in_words
@@ -54,7 +60,8 @@ COPIED: Final = tuple(topic.part for topic in (META, EVENTS, STATE, DEAD_LETTERS
 TASKS: Final = "tasks."
 AGAIN_S: Final = 1.0
 PATIENCE_S: Final = 60.0
-"""A single round is tried again this long: topics that were just made have no leader for a moment, seconds."""
+"""A single round is tried again this long: topics that were just made have no leader for a moment,
+seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +92,18 @@ class Mirror:
         UsageError: a setting is ours.
     """
 
-    def __init__(self, namespace: str, source: Mapping[str, object], target: Mapping[str, object], *, report: Report) -> None:
+    def __init__(
+        self, namespace: str, source: Mapping[str, object], target: Mapping[str, object], *, report: Report
+    ) -> None:
         self._namespace = namespace
         self._source = of_librdkafka(checked(source))
         self._target = of_librdkafka(checked(target))
         self._report = report
         self._stopping = threading.Event()
 
-    def run(self, every_s: float = AGAIN_S, *, once: bool = False, done: Callable[[Round], None] = lambda _: None) -> None:
+    def run(
+        self, every_s: float = AGAIN_S, *, once: bool = False, done: Callable[[Round], None] = lambda _: None
+    ) -> None:
         """Run round after round; after a failure it resumes from the mirror's position.
 
         Args:
@@ -101,14 +112,16 @@ class Mirror:
             done: called after each round.
 
         Raises:
-            InfrastructureError: the mirror cannot work, or the only round fails again and again; the
-                message says what to do.
+            InfrastructureError: the mirror cannot work, or the only round fails again and again;
+                the message says what to do.
             UsageError: both are the same Kafka.
         """
         began = time.monotonic()
         while not self._stopping.is_set():
             try:
-                with _Session(self._namespace, self._source, self._target, is_stopping=self._stopping.is_set) as session:
+                with _Session(
+                    self._namespace, self._source, self._target, is_stopping=self._stopping.is_set
+                ) as session:
                     while True:
                         done(session.round())
                         if once or self._stopping.wait(every_s):
@@ -131,7 +144,12 @@ class _Session:
     """The clients of both sides, from a start to the first failure."""
 
     def __init__(
-        self, namespace: str, source: Mapping[str, Any], target: Mapping[str, Any], *, is_stopping: Callable[[], bool]
+        self,
+        namespace: str,
+        source: Mapping[str, Any],
+        target: Mapping[str, Any],
+        *,
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._namespace = namespace
         self._target = target
@@ -147,11 +165,15 @@ class _Session:
             self._ends = self._closed(stack, self._theirs.tail(_nobody, isolation="read_uncommitted"))
             self._positions = self._closed(stack, self._group(self._target, f"{self._namespace}.mirror"))
             readers = [self._closed(stack, self._theirs.tail(_nobody)) for _ in range(3)]
-            self._commands, self._others, self._tasks = (BoundedReader(each, self._is_stopping) for each in readers)
+            self._commands, self._others, self._tasks = (
+                BoundedReader(each, self._is_stopping) for each in readers
+            )
             faults: list[KafkaError] = []
             exact = self._ours.producer(_nobody, lambda error, _: faults.append(error) if error else None)
             self._exact = ExactWriter(exact, faults)
-            copier = EngineClients(self._namespace, "mirror", self._target).producer(_nobody, f"{self._namespace}.mirror")
+            copier = EngineClients(self._namespace, "mirror", self._target).producer(
+                _nobody, f"{self._namespace}.mirror"
+            )
             copier.init_transactions(WRITE_S)
             self._copies = CopyWriter(copier, self._positions, self._is_own_fact)
             self._stack = stack.pop_all()
@@ -191,7 +213,9 @@ class _Session:
         admins: list[Any] = [self._theirs.admin(_nobody), self._ours.admin(_nobody)]
         ids = {each.describe_cluster(request_timeout=ASK_S).result(ASK_S).cluster_id for each in admins}
         if len(ids) == 1:
-            raise UsageError(f"both addresses belong to the same Kafka cluster, {ids.pop()}: mirror to another one")
+            raise UsageError(
+                f"both addresses belong to the same Kafka cluster, {ids.pop()}: mirror to another one"
+            )
 
     def _topics(self) -> list[Place]:
         """The partitions that are mirrored; topics that the mirror does not have are made."""
@@ -201,9 +225,15 @@ class _Session:
             for name, topic in found.items()
             if name.startswith(f"{self._namespace}.")
         }
-        wanted = {part: count for part, count in parts.items() if part in (*COPIED, COMMANDS.part) or part.startswith(TASKS)}
+        wanted = {
+            part: count
+            for part, count in parts.items()
+            if part in (*COPIED, COMMANDS.part) or part.startswith(TASKS)
+        }
         if not {COMMANDS.part, EVENTS.part} <= wanted.keys():
-            raise InfrastructureError(f"the source has no namespace {self._namespace}: it lacks the commands and events topics")
+            raise InfrastructureError(
+                f"the source has no namespace {self._namespace}: it lacks the commands and events topics"
+            )
         there: Any = self._positions.list_topics(timeout=ASK_S).topics
         if any(f"{self._namespace}.{part}" not in there for part in wanted):
             topics = Topics(self._namespace, self._target)
@@ -212,8 +242,12 @@ class _Session:
             there = self._positions.list_topics(timeout=ASK_S).topics
         for part, count in wanted.items():
             if len(there[f"{self._namespace}.{part}"].partitions) < count:
-                raise InfrastructureError(f"topic {self._namespace}.{part} has {count} partitions, but fewer in the mirror")
-        return [(f"{self._namespace}.{part}", number) for part, count in wanted.items() for number in range(count)]
+                raise InfrastructureError(
+                    f"topic {self._namespace}.{part} has {count} partitions, but fewer in the mirror"
+                )
+        return [
+            (f"{self._namespace}.{part}", number) for part, count in wanted.items() for number in range(count)
+        ]
 
     def _ends_of(self, places: Sequence[Place]) -> dict[Place, int]:
         return {place: self._ends.get_watermark_offsets(TopicPartition(*place), ASK_S)[1] for place in places}
@@ -232,8 +266,12 @@ class _Session:
         found = self._positions.committed([TopicPartition(*place) for place in places], timeout=ASK_S)
         return {(each.topic, each.partition): max(each.offset, 0) for each in found}
 
-    def _begin_exactly(self, topics: Sequence[Place], committed: Mapping[str, Sequence[TopicPartition]]) -> None:
-        """A partition of the mirror ends where it was copied to. An empty one begins where engines and workers are: padded, then trimmed."""
+    def _begin_exactly(
+        self, topics: Sequence[Place], committed: Mapping[str, Sequence[TopicPartition]]
+    ) -> None:
+        """A partition of the mirror ends where it was copied to. An empty one begins where engines
+        and workers are: padded, then trimmed.
+        """
         done = {(each.topic, each.partition): each.offset for places in committed.values() for each in places}
         for place in topics:
             if place in self._exact.positions or self._part(place) in COPIED:
@@ -246,7 +284,9 @@ class _Session:
                 self._exact.pad(place, first)
                 self._exact.flush()
                 admin: Any = self._ours.admin(_nobody)
-                for deleted in admin.delete_records([TopicPartition(*place, first)], request_timeout=ASK_S).values():
+                for deleted in admin.delete_records(
+                    [TopicPartition(*place, first)], request_timeout=ASK_S
+                ).values():
                     deleted.result(ASK_S)
 
     def _groups(self, topics: Sequence[Place]) -> dict[str, list[Place]]:
@@ -272,7 +312,8 @@ class _Session:
 
     def _commit(self, committed: Mapping[str, Sequence[TopicPartition]]) -> None:
         for group, places in committed.items():
-            offsets = [TopicPartition(each.topic, each.partition, each.offset) for each in places]  # the owner stays behind
+            # the owner stays behind
+            offsets = [TopicPartition(each.topic, each.partition, each.offset) for each in places]
             with ExitStack() as stack:
                 tells = self._closed(stack, self._group(self._target, group))
                 try:
@@ -282,12 +323,20 @@ class _Session:
                     if error_of(exception).code() != KafkaError.UNKNOWN_MEMBER_ID:
                         raise
                     raise InfrastructureError(
-                        f"the group {group} is active in the mirror: the mirror is in use, so nothing may be copied to it any more"
+                        f"the group {group} is active in the mirror: the mirror is in use, so nothing may "
+                        "be copied to it any more"
                     ) from None
 
     def _group(self, settings: Mapping[str, Any], group: str) -> Consumer:
         """A consumer that asks for the group's offsets, or tells them, and is no member."""
-        return Consumer({**settings, "group.id": group, "enable.auto.commit": False, "isolation.level": "read_uncommitted"})
+        return Consumer(
+            {
+                **settings,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "isolation.level": "read_uncommitted",
+            }
+        )
 
     def _closed(self, stack: ExitStack, consumer: Consumer) -> Consumer:
         stack.callback(consumer.close)

@@ -37,7 +37,9 @@ class KafkaOperations:
         """
         try:
             topics = self._clients.admin(_nobody).list_topics(timeout=ASK_S).topics
-            members = self._members([name.removeprefix(self._prefix) for name in topics if name.startswith(self._prefix)])
+            members = self._members(
+                [name.removeprefix(self._prefix) for name in topics if name.startswith(self._prefix)]
+            )
             return [
                 {
                     "name": queue,
@@ -59,14 +61,18 @@ class KafkaOperations:
         hosts: dict[str, str] = {}
         try:
             topics = self._clients.admin(_nobody).list_topics(timeout=ASK_S).topics
-            members = self._members([name.removeprefix(self._prefix) for name in topics if name.startswith(self._prefix)])
+            members = self._members(
+                [name.removeprefix(self._prefix) for name in topics if name.startswith(self._prefix)]
+            )
         except KafkaException as exception:
             raise InfrastructureError(f"Kafka does not respond: {in_words(error_of(exception))}") from None
         for queue, found in members.items():
             for name, host in found:
                 queues.setdefault(name, set()).add(queue)
                 hosts[name] = host
-        return [{"name": name, "queues": sorted(queues[name]), "host": hosts[name]} for name in sorted(queues)]
+        return [
+            {"name": name, "queues": sorted(queues[name]), "host": hosts[name]} for name in sorted(queues)
+        ]
 
     def _members(self, queues: list[str]) -> dict[str, list[tuple[str, str]]]:
         if not queues:
@@ -80,7 +86,9 @@ class KafkaOperations:
                 described = answer.result(2 * ASK_S)
             except KafkaException:
                 continue  # nobody has served it yet
-            found[groups[group]] = [(member.client_id, member.host.lstrip("/")) for member in described.members]
+            found[groups[group]] = [
+                (member.client_id, member.host.lstrip("/")) for member in described.members
+            ]
         return found
 
     def _backlog(self, queue: str, partitions: int) -> int:
@@ -89,8 +97,14 @@ class KafkaOperations:
         ends = Ends(self._clients, topic, _nobody)
         try:
             last = ends.of(range(partitions))
-            committed = consumer.committed([TopicPartition(topic, each) for each in range(partitions)], timeout=ASK_S)
-            begins = {each.partition: max(each.offset, 0) for each in committed if last[each.partition] > max(each.offset, 0)}
+            committed = consumer.committed(
+                [TopicPartition(topic, each) for each in range(partitions)], timeout=ASK_S
+            )
+            begins = {
+                each.partition: max(each.offset, 0)
+                for each in committed
+                if last[each.partition] > max(each.offset, 0)
+            }
             behind = sum(last[partition] - offset for partition, offset in begins.items())
             return behind if behind > COUNTED or not begins else self._count(topic, begins)
         finally:
@@ -102,7 +116,9 @@ class KafkaOperations:
         consumer = self._clients.tail(_nobody, 10)
         count, open_ends = 0, set(begins)
         try:
-            consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in begins.items()])
+            consumer.assign(
+                [TopicPartition(topic, partition, offset) for partition, offset in begins.items()]
+            )
             while open_ends and (message := consumer.poll(ASK_S)) is not None:
                 if (error := message.error()) is None:
                     count += 1

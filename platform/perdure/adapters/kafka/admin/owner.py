@@ -1,7 +1,9 @@
-"""The owner of a namespace: one deployment's name, recorded in the meta topic by `perdure topics apply --owner`.
+"""The owner of a namespace: one deployment's name, recorded in the meta topic by `perdure topics
+apply --owner`.
 
-Two deployments that chose the same namespace on one Kafka would share every topic and consumer group, and run each other's workflows with
-their own code. The setup and every process of the second one refuse instead.
+Two deployments that chose the same namespace on one Kafka would share every topic and consumer
+group, and run each other's workflows with their own code. The setup and every process of the second
+one refuse instead.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ def fault_of(namespace: str, recorded: str, owner: str) -> str:
     if recorded in {"", owner}:
         return ""
     return (
-        f"the topics of {namespace} belong to {recorded}, not to {owner}: use another namespace. To take them over on purpose, stop "
-        f"{recorded} and run `perdure topics apply --owner {owner} --take-over` (in the chart: kafka.takeOver=true)"
+        f"the topics of {namespace} belong to {recorded}, not to {owner}: use another namespace. To take "
+        "them over on purpose, stop "
+        f"{recorded} and run `perdure topics apply --owner {owner} --take-over` (in the chart: "
+        "kafka.takeOver=true)"
     )
 
 
@@ -56,7 +60,8 @@ class OwnerCheck:
         self._settings: dict[str, Any] = of_librdkafka(settings)
 
     def is_settled(self) -> bool:
-        """Whether an owner is recorded, and it is this deployment. False: the topics cannot be read yet, or have no owner yet.
+        """Whether an owner is recorded, and it is this deployment. False: the topics cannot be read
+        yet, or have no owner yet.
 
         Raises:
             InfrastructureError: the topics belong to another owner.
@@ -92,4 +97,6 @@ class OwnerCheck:
         Watched(target=self.watch, args=(refused, wait), name="perdure-owner").start()
 
     def _read_facts(self) -> Mapping[str, bytes]:
-        return read_facts({**self._settings, **watched(self._settings)}, name_of(self._namespace, META), ANSWER_S)
+        return read_facts(
+            {**self._settings, **watched(self._settings)}, name_of(self._namespace, META), ANSWER_S
+        )

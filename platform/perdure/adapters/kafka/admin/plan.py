@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perdure.adapters.kafka.namespace.metadata import Made
-from perdure.adapters.kafka.namespace.topics import COMMANDS, DEFAULT_PARTITIONS, META, Setting, Topic, name_of, topics_of
+from perdure.adapters.kafka.namespace.topics import (
+    COMMANDS,
+    DEFAULT_PARTITIONS,
+    META,
+    Setting,
+    Topic,
+    name_of,
+    topics_of,
+)
 from perdure.model.options import DEFAULT_QUEUE
 
 _TASKS = "tasks."
@@ -89,10 +97,18 @@ def plan_of(
     known_queues = [part.removeprefix(_TASKS) for part in recorded if part.startswith(_TASKS)]
     topics = topics_of([*known_queues, *queues] or [DEFAULT_QUEUE])
     commands = found.get(name_of(namespace, COMMANDS))
-    kept = recorded[COMMANDS.part].partitions if COMMANDS.part in recorded else commands.partitions if commands else 0
+    kept = (
+        recorded[COMMANDS.part].partitions
+        if COMMANDS.part in recorded
+        else commands.partitions
+        if commands
+        else 0
+    )
     replicas = replication or (made.replication if made else 0) or min(3, brokers)
     wanted = tuple(
-        _wanted(topic, name_of(namespace, topic), kept or partitions or DEFAULT_PARTITIONS, replicas, found, made)
+        _wanted(
+            topic, name_of(namespace, topic), kept or partitions or DEFAULT_PARTITIONS, replicas, found, made
+        )
         for topic in topics
     )
     missing = [each.name for each in wanted if each.name not in found]
@@ -102,7 +118,9 @@ def plan_of(
     return Plan(namespace, replicas, wanted, tuple(missing), tuple(faults))
 
 
-def _wanted(topic: Topic, name: str, partitions: int, replicas: int, found: Mapping[str, Found], made: Made | None) -> Wanted:
+def _wanted(
+    topic: Topic, name: str, partitions: int, replicas: int, found: Mapping[str, Found], made: Made | None
+) -> Wanted:
     if topic.partitions:
         recorded = made.topics.get(topic.part) if made else None
         there = found.get(name) if topic is not META else None
@@ -115,17 +133,22 @@ def _limits(partitions: int, kept: int, replicas: int, brokers: int, *, is_recor
     if partitions and kept and partitions != kept:
         how = "recorded" if is_recorded else "found"
         yield (
-            f"--partitions {partitions}: the number is fixed at {kept} ({how}), because with another one workflow ids would map to other partitions. "
+            f"--partitions {partitions}: the number is fixed at {kept} ({how}), because with another one "
+            "workflow ids would map to other partitions. "
             "Omit the option, or use another namespace"
         )
     if replicas > brokers:
-        yield f"{replicas} replicas need as many brokers, there are {brokers}: add brokers, or start with --replication {brokers}"
+        yield (
+            f"{replicas} replicas need as many brokers, there are {brokers}: add brokers, or start with "
+            f"--replication {brokers}"
+        )
 
 
 def _lost(wanted: Wanted, made: Made | None) -> Iterator[str]:
     if made and wanted.topic.part in made.topics:
         yield (
-            f"{wanted.name} is missing: it was created with {made.topics[wanted.topic.part].partitions} partitions and has been deleted. "
+            f"{wanted.name} is missing: it was created with {made.topics[wanted.topic.part].partitions} "
+            "partitions and has been deleted. "
             "Restore it; or, to start over without its data, delete all topics of the namespace"
         )
 
@@ -137,17 +160,27 @@ def differences(wanted: Wanted, found: Found, made: Made | None) -> Iterator[str
         yield (
             f"{wanted.name} has {found.partitions} partitions, not {wanted.partitions}"
             + (
-                " as recorded when it was created: partitions must never be added, workflow ids would map to other partitions"
+                " as recorded when it was created: partitions must never be added, workflow ids would map "
+                "to other partitions"
                 if recorded
                 else ""
             )
         )
     elif recorded and recorded.id != found.id:
-        yield f"{wanted.name} was deleted and created again (its id is {found.id}, recorded is {recorded.id}): its data is lost"
+        yield (
+            f"{wanted.name} was deleted and created again (its id is {found.id}, recorded is "
+            f"{recorded.id}): its data is lost"
+        )
     if found.replication < wanted.replication:
-        yield f"{wanted.name} has {found.replication} replicas, not {wanted.replication}: kafka-reassign-partitions.sh adds some"
+        yield (
+            f"{wanted.name} has {found.replication} replicas, not {wanted.replication}: "
+            "kafka-reassign-partitions.sh adds some"
+        )
     for setting in wanted.configuration:
         value = found.configuration.get(setting.name)
         if value is None or not setting.fits(value):
             least = "at least " if setting.is_minimum else ""
-            yield f"{wanted.name} has {setting.name}={value}, not {least}{setting.value}: kafka-configs.sh --alter sets it"
+            yield (
+                f"{wanted.name} has {setting.name}={value}, not {least}{setting.value}: kafka-configs.sh "
+                "--alter sets it"
+            )

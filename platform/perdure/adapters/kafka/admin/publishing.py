@@ -16,7 +16,11 @@ ANSWER_S: Final = 30.0
 
 
 def publish_record(
-    settings: Mapping[str, Any], topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]]
+    settings: Mapping[str, Any],
+    topic: str,
+    key: bytes | None,
+    value: bytes,
+    headers: Sequence[tuple[str, bytes]],
 ) -> None:
     """Write it, with Java's partitioner.
 
@@ -32,11 +36,20 @@ def publish_record(
     """
     faults: list[Any] = []
     producer = Producer(
-        {**of_librdkafka(checked(settings)), "enable.idempotence": True, "partitioner": "murmur2", **watched(settings)}
+        {
+            **of_librdkafka(checked(settings)),
+            "enable.idempotence": True,
+            "partitioner": "murmur2",
+            **watched(settings),
+        }
     )
     try:
         producer.produce(
-            topic, value, key, headers=list(headers), on_delivery=lambda error, _: faults.append(error) if error else None
+            topic,
+            value,
+            key,
+            headers=list(headers),
+            on_delivery=lambda error, _: faults.append(error) if error else None,
         )
         left = producer.flush(ANSWER_S)
     except KafkaException as exception:

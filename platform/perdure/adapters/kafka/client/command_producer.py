@@ -87,13 +87,17 @@ class Postbox:
             except KafkaException as exception:
                 error = error_of(exception)
                 if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                    raise RequestRefused(f"the command is {len(value)} bytes long, more than Kafka accepts") from None
+                    raise RequestRefused(
+                        f"the command is {len(value)} bytes long, more than Kafka accepts"
+                    ) from None
                 told(error, None)
                 return
             else:
                 return
 
-    def _not_written(self, command: AnyCommand, error: KafkaError, written: Callable[[Place], None] | None) -> None:
+    def _not_written(
+        self, command: AnyCommand, error: KafkaError, written: Callable[[Place], None] | None
+    ) -> None:
         """The client has given up after minutes, or its producer has failed; waiting callers were
         told that it may have been done.
         """

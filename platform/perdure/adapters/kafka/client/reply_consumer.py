@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 ASK_S: Final = 5.0
 AGAIN_S: Final = 0.5
 MISSING_S: Final = 5.0
-"""A topic that still does not exist after this time is an error: it may be being made just now, seconds."""
+"""A topic that still does not exist after this time is an error: it may be being made just now,
+seconds."""
 
 
 class Mailbox:
@@ -43,7 +44,12 @@ class Mailbox:
         address: resolved when replies to it are heard; fails when there is no such topic.
     """
 
-    def __init__(self, clients: PlainClients, deliver: Callable[[Sequence[AnyReply]], None], told: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        clients: PlainClients,
+        deliver: Callable[[Sequence[AnyReply]], None],
+        told: Callable[[str], None],
+    ) -> None:
         self.address: Future[str] = Future()
         self._clients = clients
         self._deliver = deliver

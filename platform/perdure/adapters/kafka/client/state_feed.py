@@ -71,7 +71,9 @@ class StateFeed:
             raise InfrastructureError(f"{self._topic} cannot be followed yet{said}: retry") from None
 
     async def positions(self) -> list[Position]:
-        """The ends of the events, by partition: a reader that has reached them has all published states."""
+        """The ends of the events, by partition: a reader that has reached them has all published
+        states.
+        """
         return await asyncio.to_thread(self._positions)
 
     async def close(self) -> None:
@@ -96,7 +98,11 @@ class StateFeed:
                 message = consumer.poll(0.1)
                 if message is None:
                     continue
-                changes = [each for found in (message, *consumer.consume(5_000, 0)) if (each := self._change(found)) is not None]
+                changes = [
+                    each
+                    for found in (message, *consumer.consume(5_000, 0))
+                    if (each := self._change(found)) is not None
+                ]
                 if changes:
                     on_loop(listener, changes)
         finally:
@@ -110,7 +116,9 @@ class StateFeed:
         except InfrastructureError as fault:
             self._troubled(str(fault))
             return False
-        consumer.assign([TopicPartition(self._topic, partition, offset) for partition, offset in ends.items()])
+        consumer.assign(
+            [TopicPartition(self._topic, partition, offset) for partition, offset in ends.items()]
+        )
         return True
 
     def _change(self, message: Any) -> Change | None:

@@ -30,8 +30,9 @@ HISTORY_S: Final = 15.0
 
 
 class StateReader:
-    """`client.ports.Reader`. The table is loaded with the first read, which takes about 10 us a workflow. Every read waits until it is
-    where the topic ended when it was asked, so that it sees all that was answered before.
+    """`client.ports.Reader`. The table is loaded with the first read, which takes about 10 us a
+    workflow. Every read waits until it is where the topic ended when it was asked, so that it sees
+    all that was answered before.
 
     Args:
         clients: makes Kafka clients.
@@ -57,7 +58,9 @@ class StateReader:
             next_event_id = page.next_event_id
         return records
 
-    def history(self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS) -> History:
+    def history(
+        self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS
+    ) -> History:
         """A page of the history, as its owner cuts it: by size. `limit` does not matter."""
         command = ReadHistory(workflow_id, run_id, fresh_request_id(), from_event_id=from_event_id)
         try:
@@ -65,7 +68,9 @@ class StateReader:
         except EngineUnavailable as error:
             raise InfrastructureError(f"histories are served by the engines. {error}") from error
         if not isinstance(reply, History):
-            raise InfrastructureError(f"the engine sent {type(reply).__name__} for a history: does it run an older version?")
+            raise InfrastructureError(
+                f"the engine sent {type(reply).__name__} for a history: does it run an older version?"
+            )
         return reply
 
     def list(self, query: ListQuery) -> builtins.list[WorkflowState]:

@@ -36,8 +36,8 @@ for longer; then the table is read as it is, table is read as it is, and that pa
 waited for again until it moves; seconds.
 """
 WAIT_MS: Final = 10
-"""A read that follows a write waits so much longer: a transaction ends with a marker that is no record, and that it has been passed is
-known with the next answer of the broker.
+"""A read that follows a write waits so much longer: a transaction ends with a marker that is no
+record, and that it has been passed is known with the next answer of the broker.
 """
 IDLE_S: Final = 5.0
 """Without a read for this long nothing is fetched, seconds."""
@@ -98,7 +98,11 @@ class StateTable:
         types, statuses = query.types, query.statuses
         if not types and not statuses:
             return self._states.values()
-        kinds = [kind for kind in self._by_kind if (not types or kind[0] in types) and (not statuses or kind[1] in statuses)]
+        kinds = [
+            kind
+            for kind in self._by_kind
+            if (not types or kind[0] in types) and (not statuses or kind[1] in statuses)
+        ]
         return (self._states[each] for kind in kinds for each in self._by_kind[kind])
 
     # ---- being where the topic is
@@ -126,7 +130,8 @@ class StateTable:
                     still_s = now - max(since, self._moved_at)
                     if still_s > STILL_S:
                         raise InfrastructureError(
-                            f"the states in {self._topic} cannot be read{self._said}; no data for {still_s:.0f} s"
+                            f"the states in {self._topic} cannot be read{self._said}; no data for "
+                            f"{still_s:.0f} s"
                         )
                 elif now - since > OPEN_S:
                     self._stuck.update((partition, self._positions[partition]) for partition in behind)
@@ -143,7 +148,11 @@ class StateTable:
     def _ends(self, workflow_id: str) -> dict[int, int]:
         if not self._positions:
             self._wait_for_partitions()
-        wanted = [partition_of(workflow_id.encode(), len(self._positions))] if workflow_id else list(self._positions)
+        wanted = (
+            [partition_of(workflow_id.encode(), len(self._positions))]
+            if workflow_id
+            else list(self._positions)
+        )
         return self._topic_ends.of(wanted)
 
     def _wait_for_partitions(self) -> None:
@@ -154,7 +163,8 @@ class StateTable:
                 raise self._fault
             if not self._positions:
                 raise InfrastructureError(
-                    f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not respond{self._said}: check that it runs and is "
+                    f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not "
+                    f"respond{self._said}: check that it runs and is "
                     "reached"
                 )
 
@@ -180,7 +190,9 @@ class StateTable:
                     message = consumer.poll(0.02)
                     if message is not None:
                         self._take([message, *consumer.consume(5_000, 0)])
-                    is_idle = time.monotonic() - self._asked_at > IDLE_S and len(self._loaded) == len(self._positions)
+                    is_idle = time.monotonic() - self._asked_at > IDLE_S and len(self._loaded) == len(
+                        self._positions
+                    )
                     if is_idle != is_paused:
                         is_paused = is_idle
                         (consumer.pause if is_idle else consumer.resume)(consumer.assignment())
@@ -200,7 +212,8 @@ class StateTable:
                 continue
             if found.error is not None or not found.partitions:
                 raise InfrastructureError(
-                    f"topic {self._topic} does not exist: create it with `perdure topics apply`; check the namespace"
+                    f"topic {self._topic} does not exist: create it with `perdure topics apply`; check the "
+                    "namespace"
                 )
             consumer.assign([TopicPartition(self._topic, partition, 0) for partition in found.partitions])
             with self._lock:
@@ -253,6 +266,14 @@ def _unreadable(workflow_id: str, before: WorkflowState | None, reason: str) -> 
     """The state shown for a record that cannot be read: that fact, plus the last known state."""
     if before is None:
         return WorkflowState(
-            workflow_id, "", "", status=Status.SUSPENDED, started_at=0, updated_at=0, closed_at=0, history_length=0, reason=reason
+            workflow_id,
+            "",
+            "",
+            status=Status.SUSPENDED,
+            started_at=0,
+            updated_at=0,
+            closed_at=0,
+            history_length=0,
+            reason=reason,
         )
     return replace(before, reason=reason)

@@ -52,7 +52,8 @@ CLOSED: Final = "this client is closed: connect again"
 
 
 def connect(url: str) -> KafkaTransport:
-    """A transport to the engines at `kafka://host:9092/namespace`; `client.address` names this function.
+    """A transport to the engines at `kafka://host:9092/namespace`; `client.address` names this
+    function.
 
     Raises:
         UsageError: the address is not understood.
@@ -73,7 +74,9 @@ class KafkaTransport:
         abandoned_s: see `ABANDONED_S`.
     """
 
-    def __init__(self, clients: PlainClients, ask_again_s: float = ASK_AGAIN_S, abandoned_s: float = ABANDONED_S) -> None:
+    def __init__(
+        self, clients: PlainClients, ask_again_s: float = ASK_AGAIN_S, abandoned_s: float = ABANDONED_S
+    ) -> None:
         self._clients = clients
         self._ask_again_s = ask_again_s
         self._abandoned_s = abandoned_s
@@ -106,7 +109,9 @@ class KafkaTransport:
         return await asyncio.to_thread(question, self._reader)
 
     async def position(self, workflow_id: str) -> Position:
-        """The end of the events on the workflow id's partition: its answers were committed with them."""
+        """The end of the events on the workflow id's partition: its answers were committed with
+        them.
+        """
         return await asyncio.to_thread(self._position, workflow_id)
 
     def _position(self, workflow_id: str) -> Position:
@@ -232,19 +237,23 @@ class KafkaTransport:
             return EngineUnavailable(self._no_answer(command, timeout_s))
         if taken:
             return EngineUnavailable(
-                f"the engine took {type(command).__name__} for {command.workflow_id!r} ({where}) but did not answer within "
+                f"the engine took {type(command).__name__} for {command.workflow_id!r} ({where}) but did "
+                "not answer within "
                 f"{timeout_s:g} s: it is busy or was restarted; see its log. It is safe to retry."
             )
         return EngineUnavailable(
-            f"no engine has taken {type(command).__name__} for {command.workflow_id!r} ({where}) within {timeout_s:g} s: start one with "
-            f"`perdure engine APP --namespace {self._clients.namespace}`. The request is stored and will be processed then."
+            f"no engine has taken {type(command).__name__} for {command.workflow_id!r} ({where}) within "
+            f"{timeout_s:g} s: start one with "
+            f"`perdure engine APP --namespace {self._clients.namespace}`. The request is stored and will be "
+            "processed then."
         )
 
     def _no_answer(self, command: Request, timeout_s: float) -> str:
         said = f" ({self._trouble})" if self._trouble else ""
         brokers = self._clients.settings.get("bootstrap.servers", "")
         return (
-            f"{type(command).__name__} for {command.workflow_id!r} had no answer within {timeout_s:g} s from Kafka at {brokers}{said}: see "
+            f"{type(command).__name__} for {command.workflow_id!r} had no answer within {timeout_s:g} s "
+            f"from Kafka at {brokers}{said}: see "
             "that it runs and is reachable, and that an engine runs. It is safe to retry."
         )
 

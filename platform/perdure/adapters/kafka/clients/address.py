@@ -1,4 +1,6 @@
-"""The address of a namespace on Kafka: `kafka://host:9092,other:9092/namespace?security.protocol=SASL_SSL`."""
+"""The address of a namespace on Kafka:
+`kafka://host:9092,other:9092/namespace?security.protocol=SASL_SSL`.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ from perdure.adapters.kafka.settings import checked
 from perdure.errors import UsageError
 
 PREFIX: Final = "PERDURE_KAFKA_"
-"""Of environment variables that are settings of librdkafka: `PERDURE_KAFKA_SASL_PASSWORD` is `sasl.password`. What the address says
-counts for more; a password is better kept in the environment than in an address.
+"""Of environment variables that are settings of librdkafka: `PERDURE_KAFKA_SASL_PASSWORD` is
+`sasl.password`. What the address says counts for more; a password is better kept in the environment
+than in an address.
 """
 
 
@@ -35,9 +38,14 @@ def parsed(url: str) -> tuple[str, dict[str, Any]]:
     parts = urlsplit(url)
     namespace = unquote(parts.path.strip("/"))
     if parts.scheme != "kafka" or not parts.netloc or not namespace:
-        raise UsageError(f'invalid address {url!r}; write "kafka://localhost:9092/shop": brokers, then the namespace')
+        raise UsageError(
+            f'invalid address {url!r}; write "kafka://localhost:9092/shop": brokers, then the namespace'
+        )
     if "@" in parts.netloc:
-        raise UsageError("keep the password out of the address: set PERDURE_KAFKA_SASL_USERNAME and PERDURE_KAFKA_SASL_PASSWORD")
+        raise UsageError(
+            "keep the password out of the address: set PERDURE_KAFKA_SASL_USERNAME and "
+            "PERDURE_KAFKA_SASL_PASSWORD"
+        )
     topics.name_of(namespace, topics.COMMANDS)
     try:
         given = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
@@ -48,7 +56,11 @@ def parsed(url: str) -> tuple[str, dict[str, Any]]:
 
 def address_of(bootstrap: str, namespace: str, settings: dict[str, Any] | None = None) -> str:
     """The address that means these; secrets are left to the environment."""
-    shown = {name: value for name, value in (settings or {}).items() if "password" not in name and "secret" not in name}
+    shown = {
+        name: value
+        for name, value in (settings or {}).items()
+        if "password" not in name and "secret" not in name
+    }
     return f"kafka://{bootstrap}/{quote(namespace)}" + (f"?{urlencode(shown)}" if shown else "")
 
 

@@ -49,7 +49,9 @@ class Ends:
             consumer = self._opened()
             try:
                 wanted = [TopicPartition(self._topic, each, OFFSET_END) for each in partitions]
-                return {each.partition: each.offset for each in consumer.offsets_for_times(wanted, timeout=ASK_S)}
+                return {
+                    each.partition: each.offset for each in consumer.offsets_for_times(wanted, timeout=ASK_S)
+                }
             except KafkaException as error:
                 raise self._unknown(error) from None
 
@@ -66,7 +68,8 @@ class Ends:
                 raise self._unknown(error) from None
         if found.error is not None or not found.partitions:
             raise InfrastructureError(
-                f"topic {self._topic} does not exist: create it with `perdure topics apply`; check the namespace"
+                f"topic {self._topic} does not exist: create it with `perdure topics apply`; check the "
+                "namespace"
             )
         return len(found.partitions)
 
@@ -85,6 +88,7 @@ class Ends:
         said = in_words(error_of(exception))
         self._troubled(said)
         return InfrastructureError(
-            f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not report the end of {self._topic} ({said}): check that it "
+            f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not report the end of "
+            f"{self._topic} ({said}): check that it "
             "runs and is reachable"
         )

@@ -1,16 +1,20 @@
 """One member of a consumer group, whichever topics it reads.
 
-librdkafka calls the rebalance callbacks inside `poll`, `consume` and `close`, perhaps while a batch is being collected. They assign,
-pause, note what happened and take the group's metadata of that moment; the consumer's owner acts on the notes when it is ready.
+librdkafka calls the rebalance callbacks inside `poll`, `consume` and `close`, perhaps while a batch
+is being collected. They assign, pause, note what happened and take the group's metadata of that
+moment; the consumer's owner acts on the notes when it is ready.
 
 Four rules of the protocol are kept here, and nowhere else:
 
-- A partition is assigned first and paused then. A pause of a partition that is not assigned yet is accepted and does nothing.
-- It is resumed first and sought then. The other way round it sometimes takes a second until the first record arrives.
-- It is resumed even if this assignment was never paused. The client remembers a pause across a revocation, so that a partition that
-  comes back is still paused.
-- The group metadata that fences a transaction is that of the last rebalance, read inside its callback. Read at the commit, it may
-  already be that of a generation in which the partitions belong to another member, whose commits it would not fence.
+- A partition is assigned first and paused then. A pause of a partition that is not assigned yet is
+  accepted and does nothing.
+- It is resumed first and sought then. The other way round it sometimes takes a second until the
+  first record arrives.
+- It is resumed even if this assignment was never paused. The client remembers a pause across a
+  revocation, so that a partition that comes back is still paused.
+- The group metadata that fences a transaction is that of the last rebalance, read inside its
+  callback. Read at the commit, it may already be that of a generation in which the partitions
+  belong to another member, whose commits it would not fence.
 """
 
 from __future__ import annotations
@@ -20,7 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import TopicPartition
 
-from perdure.adapters.kafka.clients.partition_state import Assignment, Assignments, Noted, PartitionEvent, Place
+from perdure.adapters.kafka.clients.partition_state import (
+    Assignment,
+    Assignments,
+    Noted,
+    PartitionEvent,
+    Place,
+)
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -35,10 +45,13 @@ class GroupMember:
 
     Args:
         on_assigned: called inside the rebalance, after new partitions were assigned.
-        on_revoked: called inside the rebalance, while the partitions are still ours: their offsets can be committed.
+        on_revoked: called inside the rebalance, while the partitions are still ours: their offsets
+            can be committed.
         on_lost: called when they are another member's already; like `on_revoked` by default.
-        is_cooperative: only partitions that change hands are revoked; else all are, in each rebalance.
-        is_paused_at_first: partitions come paused, until `begin` says from which offset to read them.
+        is_cooperative: only partitions that change hands are revoked; else all are, in each
+            rebalance.
+        is_paused_at_first: partitions come paused, until `begin` says from which offset to read
+            them.
             False: they are read from their committed offsets immediately, and `on_assigned` has to
                 resume or hold them.
 
@@ -83,10 +96,13 @@ class GroupMember:
         self._consumer = None
 
     def refresh_metadata(self) -> None:
-        """Take the group's metadata of this moment: inside a rebalance, or after an abort when no rebalance waits to be served."""
+        """Take the group's metadata of this moment: inside a rebalance, or after an abort when no
+        rebalance waits to be served.
+        """
         consumer = self._joined
         metadata = consumer.consumer_group_metadata()
-        # Asked afterwards: a member that was thrown out has no id, and a broker takes metadata without one from anybody.
+        # Asked afterwards: a member that was thrown out has no id, and a broker takes metadata
+        # without one from anybody.
         self.metadata = metadata if consumer.memberid() else None
 
     # ---- partitions
@@ -130,7 +146,8 @@ class GroupMember:
         if not self._is_cooperative:
             self.partitions.end(list(self.partitions.owned), self._on_revoked)
         if self._is_paused_at_first:
-            # From offset 0: for the committed offset the client would wait, as long as a dead owner's transaction holds it.
+            # From offset 0: for the committed offset the client would wait, as long as a dead
+            # owner's transaction holds it.
             partitions = [TopicPartition(each.topic, each.partition, 0) for each in partitions]
         if self._is_cooperative:
             consumer.incremental_assign(list(partitions))

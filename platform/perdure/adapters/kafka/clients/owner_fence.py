@@ -1,12 +1,11 @@
 """First offsets of a group's partitions, and the fence against a stuck previous owner.
 
-An owner that dies within a transaction leaves the transaction open, and the broker looks for such ones
-every 10 s only. Until then
-its partitions' committed offsets are pending and cannot be read. So every owner writes its transactional id
-into the metadata of the
-offsets it commits, and a new owner ends the open transaction itself: a producer that is initialised with
-that id fences the old one.
-An owner whose transactions end is never fenced: in a planned move it is alive, and serves other partitions.
+An owner that dies within a transaction leaves the transaction open, and the broker looks for such
+ones every 10 s only. Until then its partitions' committed offsets are pending and cannot be read.
+So every owner writes its transactional id into the metadata of the offsets it commits, and a new
+owner ends the open transaction itself: a producer that is initialised with that id fences the old
+one. An owner whose transactions end is never fenced: in a planned move it is alive, and serves
+other partitions.
 """
 
 from __future__ import annotations
@@ -52,7 +51,9 @@ class OwnerFence:
         role: of the owners, in messages.
     """
 
-    def __init__(self, clients: EngineClients, status: Status, group: str = "", *, role: str = "engine") -> None:
+    def __init__(
+        self, clients: EngineClients, status: Status, group: str = "", *, role: str = "engine"
+    ) -> None:
         self._clients = clients
         self._status = status
         self._group = group
@@ -73,31 +74,36 @@ class OwnerFence:
             hidden: those of them where records of an open transaction hide what follows.
 
         Raises:
-            KafkaException: the broker gives no answer. That says nothing about any owner: ask again.
+            KafkaException: the broker gives no answer. That says nothing about any owner: ask
+                again.
         """
         offsets = self._unless_pending(reader, places, STUCK_AFTER_S)
         stuck = hidden(places)
         if offsets is not None and not stuck:
             return offsets
         if offsets is None:  # Of which of them? The owners of the others may well be alive.
-            stuck |= {each for each in places if self._unless_pending(reader, [each], STUCK_AFTER_S / 3) is None}
+            stuck |= {
+                each for each in places if self._unless_pending(reader, [each], STUCK_AFTER_S / 3) is None
+            }
         for owner in sorted(set(self.owners(stuck).values())):
             self._fence(owner)
         return committed(reader, places, REQUEST_TIMEOUT_S)
 
     def owners(self, places: Collection[Place]) -> dict[Place, str]:
-        """Previous owner of each partition, by the id written with its offset; omitted where that is our
-        own.
+        """Previous owner of each partition, by the id written with its offset; omitted where that
+        is our own.
 
-        Of a consumer that does not wait for open transactions: their offsets, and the ids in them, are not
-        there yet. That loses
-        nothing, for an owner commits its id alone, in a claim, before it begins anything else.
+        Of a consumer that does not wait for open transactions: their offsets, and the ids in them,
+        are not there yet. That loses nothing, for an owner commits its id alone, in a claim, before
+        it begins anything else.
         """
         if not places:
             return {}
         if self._offsets is None:
             self._offsets = self._clients.offsets(self._on_error, self._group)
-        found: list[Any] = self._offsets.committed([TopicPartition(*place) for place in places], timeout=REQUEST_TIMEOUT_S)
+        found: list[Any] = self._offsets.committed(
+            [TopicPartition(*place) for place in places], timeout=REQUEST_TIMEOUT_S
+        )
         if errors := [each.error for each in found if each.error is not None]:
             raise KafkaException(errors[0])
         nobody = {None, "", self._clients.transactional_id}
@@ -109,7 +115,9 @@ class OwnerFence:
         if offsets is not None:
             offsets.close()
 
-    def _unless_pending(self, reader: Consumer, places: Collection[Place], timeout_s: float) -> dict[Place, int] | None:
+    def _unless_pending(
+        self, reader: Consumer, places: Collection[Place], timeout_s: float
+    ) -> dict[Place, int] | None:
         """The committed offsets; None when an open transaction holds some of them."""
         try:
             return committed(reader, places, timeout_s)
@@ -119,7 +127,9 @@ class OwnerFence:
             return None
 
     def _fence(self, owner: str) -> None:
-        """End the open transaction of an owner: the broker aborts it when another producer is initialised with its id."""
+        """End the open transaction of an owner: the broker aborts it when another producer is
+        initialised with its id.
+        """
         self._status.report(f"{self._role} {owner} has left a transaction open; fencing it")
         self._status.counts.owners_fenced += 1
         self._clients.producer(self._on_error, owner).init_transactions(FENCE_TIMEOUT_S)
@@ -129,7 +139,8 @@ class OwnerFence:
 
 
 def committed(reader: Consumer, places: Collection[Place], timeout_s: float) -> dict[Place, int]:
-    """The committed offsets, -1 where there is none. Repeated to the deadline; an error never means that they have not moved.
+    """The committed offsets, -1 where there is none. Repeated to the deadline; an error never means
+    that they have not moved.
 
     Raises:
         KafkaException: what was answered last.
@@ -138,7 +149,9 @@ def committed(reader: Consumer, places: Collection[Place], timeout_s: float) -> 
     while True:
         left_s = deadline - time.monotonic()
         try:
-            found: list[Any] = reader.committed([TopicPartition(*place) for place in places], timeout=max(0.05, left_s))
+            found: list[Any] = reader.committed(
+                [TopicPartition(*place) for place in places], timeout=max(0.05, left_s)
+            )
         except KafkaException:
             if left_s <= 0:
                 raise

@@ -1,13 +1,16 @@
 """The life of a partition in the hands of one group member.
 
-    ASSIGNED ──handed over──> RESTORING ──restored──> RESTORED ──resumed──> LIVE ──revoked──> REVOKED
+    ASSIGNED ──handed over──> RESTORING ──restored──> RESTORED ──resumed──> LIVE ──revoked──>
+    REVOKED
         └──────────────────────────────resumed──────────────────────────────┘ │
         └────────────────held──────────────> HELD <──────held / resumed───────┘
 
-Only an engine restores: its store has to be where the events are before it may decide about commands, and RESTORED ends with the
-claim, a transaction. Other consumers go from ASSIGNED to LIVE once they know where to begin. Every state but LIVE is paused at the
-client, and every state can end by a revocation. Nothing leads out of REVOKED: a partition that comes back is another assignment,
-with a generation of its own, so that what a side thread did for the one before is recognised as stale.
+Only an engine restores: its store has to be where the events are before it may decide about
+commands, and RESTORED ends with the claim, a transaction. Other consumers go from ASSIGNED to LIVE
+once they know where to begin. Every state but LIVE is paused at the client, and every state can end
+by a revocation. Nothing leads out of REVOKED: a partition that comes back is another assignment,
+with a generation of its own, so that what a side thread did for the one before is recognised as
+stale.
 """
 
 from __future__ import annotations
@@ -82,7 +85,8 @@ class Assignment:
 
     Attributes:
         place: topic and partition.
-        generation: counts the assignments of this member. What was done for another generation is stale.
+        generation: counts the assignments of this member. What was done for another generation is
+            stale.
         state: where it is in its life.
     """
 
@@ -152,7 +156,8 @@ class Assignments:
 
         Args:
             places: the partitions.
-            noted: called with their assignments, in the states that they leave, while they are still ours.
+            noted: called with their assignments, in the states that they leave, while they are
+                still ours.
         """
         ended = [self._by_place[place] for place in places if place in self._by_place]
         if not ended:

@@ -29,7 +29,8 @@ class PlainClients:
     Attributes:
         namespace: prefix of the topics and of the workers' groups.
         name: of this process, for the broker's logs.
-        settings: of librdkafka, for every client, checked (`settings.checked`): bootstrap.servers, security and what else is not ours.
+        settings: of librdkafka, for every client, checked (`settings.checked`): bootstrap.servers,
+            security and what else is not ours.
         session_timeout_ms: after which the tasks of a silent worker are delivered to others.
         static_name: of a worker that keeps its partitions over a restart; empty: it does not.
         framing: of what is produced; off without a registry.
@@ -115,8 +116,13 @@ class PlainClients:
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
     def engine_offsets(self, on_error: Told) -> Consumer:
-        """Of what the engines have committed; never a member of their group. Why no admin: see `EngineClients.offsets`."""
-        config: dict[str, Any] = {"group.id": f"{self.namespace}.engine", "isolation.level": "read_uncommitted"}
+        """Of what the engines have committed; never a member of their group. Why no admin: see
+        `EngineClients.offsets`.
+        """
+        config: dict[str, Any] = {
+            "group.id": f"{self.namespace}.engine",
+            "isolation.level": "read_uncommitted",
+        }
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
     def queue_offsets(self, queue: str, on_error: Told) -> Consumer:

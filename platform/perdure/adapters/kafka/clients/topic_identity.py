@@ -1,4 +1,6 @@
-"""Identity of a topic: a name may be reused when a topic is deleted and created again, an id may not."""
+"""Identity of a topic: a name may be reused when a topic is deleted and created again, an id may
+not.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def identity_of_events(clients: EngineClients, status: Status, is_given_up: Call
     while True:
         try:
             cluster = admin.describe_cluster(request_timeout=ASK_S).result(ASK_S).cluster_id
-            found = admin.describe_topics(TopicCollection([topic]), request_timeout=ASK_S)[topic].result(ASK_S)
+            found = admin.describe_topics(TopicCollection([topic]), request_timeout=ASK_S)[topic].result(
+                ASK_S
+            )
         except (KafkaException, TimeoutError) as error:
             waits_for = f"an answer about topic {topic}"
             if isinstance(error, KafkaException):

@@ -1,4 +1,6 @@
-"""The Kafka clients of an engine, and the settings of librdkafka that are ours because exactly-once rests on them."""
+"""The Kafka clients of an engine, and the settings of librdkafka that are ours because exactly-once
+rests on them.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,12 @@ class EngineClients:
 
     def reader(self, on_error: Callable[[str], None]) -> Consumer:
         """Of events and of committed offsets; never a member of the group."""
-        config = {**self._reading(), "group.id": self.group, "enable.partition.eof": True, "fetch.wait.max.ms": 20}
+        config = {
+            **self._reading(),
+            "group.id": self.group,
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+        }
         return Consumer(self._with_settings(config, on_error))
 
     def offsets(self, on_error: Callable[[str], None], group: str = "") -> Consumer:
@@ -118,14 +125,15 @@ class EngineClients:
             on_error: receives errors as text.
             group: whose; the engines' by default.
 
-        `AdminClient.list_consumer_group_offsets` would say the same, and ends the whole process when the
-        coordinator moves while it is
-        asked: an assertion of librdkafka's, https://github.com/confluentinc/librdkafka/issues/3663 and
-            4605.
+        `AdminClient.list_consumer_group_offsets` would say the same, and ends the whole process
+        when the coordinator moves while it is
+        asked: an assertion of librdkafka's, https://github.com/confluentinc/librdkafka/issues/3663
+            and 4605.
         """
         return Consumer(
             self._with_settings(
-                {**self._reading(), "group.id": group or self.group, "isolation.level": "read_uncommitted"}, on_error
+                {**self._reading(), "group.id": group or self.group, "isolation.level": "read_uncommitted"},
+                on_error,
             )
         )
 

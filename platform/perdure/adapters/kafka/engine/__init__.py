@@ -1,3 +1,3 @@
-"""The engine's log on Kafka: commands in, one transaction a batch out, exactly once; and how partitions change
-owners.
+"""The engine's log on Kafka: commands in, one transaction a batch out, exactly once; and how
+partitions change owners.
 """

@@ -1,9 +1,9 @@
-"""Your topics, which workflow code writes to: a missing topic, or one that rejects records, must not block
-a partition.
+"""Your topics, which workflow code writes to: a missing topic, or one that rejects records, must
+not block a partition.
 
-What cannot be stored in its topic has to be known before a transaction begins. So a delivery that fails
-aborts its transaction once; when the
-batch is done again, records for that topic are dead letters.
+What cannot be stored in its topic has to be known before a transaction begins. So a delivery that
+fails aborts its transaction once; when the batch is done again, records for that topic are dead
+letters.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ class AuthorRecords:
         if topic in self._refused:
             since, why = self._refused[topic]
             if time.monotonic() - since < REFUSED_FOR_S:
-                return REFUSED, f"its topic rejects records ({why}): fix that, then `perdure dead-letters retry`"
+                return (
+                    REFUSED,
+                    f"its topic rejects records ({why}): fix that, then `perdure dead-letters retry`",
+                )
             del self._refused[topic]
         return None
 

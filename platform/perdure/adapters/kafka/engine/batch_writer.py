@@ -46,7 +46,8 @@ class Outgoing:
         status: counts.
 
     Attributes:
-        ends: by partition, the offset after the last event record of the transaction that was written last.
+        ends: by partition, the offset after the last event record of the transaction that was
+            written last.
     """
 
     def __init__(self, layout: Layout, status: Status) -> None:
@@ -61,7 +62,8 @@ class Outgoing:
         self.ends: dict[int, int] = {}
 
     def prepare(self, batch: Batch, places: Mapping[int, Entry] = NOWHERE) -> None:
-        """Before the transaction begins: find the topics that it concerns. One partition a queue and transaction.
+        """Before the transaction begins: find the topics that it concerns. One partition a queue
+        and transaction.
 
         Args:
             batch: what the transaction holds.
@@ -87,7 +89,8 @@ class Outgoing:
         produce = self._produce
         for spoilt in batch.letters:
             self._write_letter(
-                producer, _letter_of(self._layout.commands, spoilt, self._places.get(id(spoilt.command)), batch.at)
+                producer,
+                _letter_of(self._layout.commands, spoilt, self._places.get(id(spoilt.command)), batch.at),
             )
         self._write_events(producer, batch.events)
         for task in batch.tasks.values():
@@ -125,7 +128,8 @@ class Outgoing:
             return
         self._status.counts.undeliverable += 1
         self._status.report_letter(
-            f"task queue {task.queue!r} has no topic {topic} (perdure topics apply): its tasks become dead letters"
+            f"task queue {task.queue!r} has no topic {topic} (perdure topics apply): its tasks become dead "
+            "letters"
         )
         header = RecordHeader(*TASKS.header)
         message = f"topic {topic} does not exist"
@@ -144,11 +148,21 @@ class Outgoing:
         self._write_letter(producer, letter)
 
     def _write_author(self, producer: Producer, workflow_id: str, record: RecordProduced) -> None:
-        """Write a record of workflow code to its topic, or a dead letter if the topic cannot accept it."""
+        """Write a record of workflow code to its topic, or a dead letter if the topic cannot accept
+        it.
+        """
         headers: Any = [(each.name, each.value) for each in record.headers]
         if not (fault := self._author.fault_of(record.topic)):
             partition = -1 if record.key is not None else self._author.any_partition(record.topic)
-            self._produce(producer, record.topic, record.value, record.key, partition, headers, self._author.on_delivered)
+            self._produce(
+                producer,
+                record.topic,
+                record.value,
+                record.key,
+                partition,
+                headers,
+                self._author.on_delivered,
+            )
             return
         reason, message = fault
         message = f"workflow {workflow_id!r} produced it; {message}"
@@ -171,13 +185,16 @@ class Outgoing:
         self._write_letter(producer, letter)
 
     def _write_refusal(self, producer: Producer, place: addresses.DeadLetter, refused: Refused) -> None:
-        """A record of a trigger has led to a command that cannot be done. A start that was done before is no fault."""
+        """A record of a trigger has led to a command that cannot be done. A start that was done
+        before is no fault.
+        """
         if refused.code == "already_started":
             return
         topic, partition, offset = place.topic, place.partition, place.offset
         message = f"the resulting command was refused: {refused.message}"
         self._status.report_letter(
-            f"{topic}, partition {partition}, offset {offset}: {message}; it is in {self._layout.dead_letters}"
+            f"{topic}, partition {partition}, offset {offset}: {message}; it is in "
+            f"{self._layout.dead_letters}"
         )
         letter = DeadLetter(
             topic,
@@ -198,7 +215,9 @@ class Outgoing:
         for what, partition, offset, record in asides:
             match what:
                 case Rerouted(workflow_id, place):
-                    self._produce(producer, commands, _any(record).value(), workflow_id, place, _any(record).headers())
+                    self._produce(
+                        producer, commands, _any(record).value(), workflow_id, place, _any(record).headers()
+                    )
                 case Forwarded(command, place):
                     self._write_forwarded(producer, command, place)
                 case DeadLettered():
@@ -213,7 +232,9 @@ class Outgoing:
             value, key = COMMANDS.encode(command), command.workflow_id.encode()
         except Exception as error:  # noqa: BLE001 - of this process, which may put anything into a command
             spoilt = Spoilt(command, "poisoned", described(error), is_bare=True)
-            self._write_letter(producer, _letter_of(self._layout.commands, spoilt, None, time.time_ns() // 1000))
+            self._write_letter(
+                producer, _letter_of(self._layout.commands, spoilt, None, time.time_ns() // 1000)
+            )
             return
         self._produce(producer, self._layout.commands, value, key, place, [COMMANDS.header])
 
@@ -228,7 +249,8 @@ class Outgoing:
             elif type(what) is DeadLettered:
                 counts.dead_letters += 1
                 self._status.report_letter(
-                    f"{self._layout.commands}, partition {partition}, offset {offset}: {what.message}; it is in "
+                    f"{self._layout.commands}, partition {partition}, offset {offset}: {what.message}; it "
+                    "is in "
                     f"{self._layout.dead_letters} ({what.reason})",
                     topic=self._layout.commands,
                     partition=partition,
@@ -255,7 +277,9 @@ class Outgoing:
         try:
             value = DEAD_LETTERS.encode(letter)
         except Exception:  # noqa: BLE001 - headers of anybody's: without them, the place and the reason are left
-            letter = replace(letter, topic=clean(letter.topic), message=clean(letter.message), headers=(), value=None)
+            letter = replace(
+                letter, topic=clean(letter.topic), message=clean(letter.message), headers=(), value=None
+            )
             value = DEAD_LETTERS.encode(letter)
         self._produce(producer, self._layout.dead_letters, value, letter.key, -1, [DEAD_LETTERS.header])
 
@@ -286,7 +310,9 @@ def _letter_of(commands: str, spoilt: Spoilt, entry: Entry | None, at: int) -> D
     """The letter of a command; as the record it was, when it was one."""
     if entry is not None and entry[3] is not None:
         _, partition, offset, record = entry
-        return _letter(commands, partition, offset, DeadLettered(spoilt.reason, spoilt.message, spoilt.is_bare), record)
+        return _letter(
+            commands, partition, offset, DeadLettered(spoilt.reason, spoilt.message, spoilt.is_bare), record
+        )
     value: bytes | None = None
     if not spoilt.is_bare:
         with suppress(Exception):  # of this process, which may put anything into a command

@@ -23,10 +23,12 @@ POLL_S: Final = 0.05
 """Maximum delay of an in-process command after a quiet while, seconds."""
 
 TURN_LENGTH_S: Final = 0.000_5
-"""While commands of this process are expected, Kafka and they are looked at in turns of this length, seconds."""
+"""While commands of this process are expected, Kafka and they are looked at in turns of this
+length, seconds."""
 
 JOIN_S: Final = 0.005
-"""How often Kafka is polled while a batch waits for steps, seconds: longer than the engine lets it wait."""
+"""How often Kafka is polled while a batch waits for steps, seconds: longer than the engine lets it
+wait."""
 
 FAST_POLL_FOR_S: Final = 1.0
 """After a command of this process, others are expected for this time, seconds."""
@@ -51,7 +53,9 @@ class Inlet:
         steps: that are out, by (run id, activity number): their reports are looked for more often.
     """
 
-    def __init__(self, clients: EngineClients, topic: str, channel: Channel, *, intake: Intake, status: Status) -> None:
+    def __init__(
+        self, clients: EngineClients, topic: str, channel: Channel, *, intake: Intake, status: Status
+    ) -> None:
         self.was_woken = False
         self.steps: set[tuple[str, int]] = set()
         self._clients = clients
@@ -83,7 +87,9 @@ class Inlet:
         """Take in what Kafka and this process have."""
         if records:
             self._erred_at = 0.0
-            self._intake.put_records(record for record in records if record.error() is None or self._note_error(record.error()))
+            self._intake.put_records(
+                record for record in records if record.error() is None or self._note_error(record.error())
+            )
         channel = self._channel
         if channel.wait(0):
             self.was_woken = True
@@ -119,7 +125,8 @@ class Inlet:
         """
         if error.fatal():
             raise InfrastructureError(
-                f"this engine's membership of group {self._clients.group} has ended ({in_words(error)}); if another process runs as "
+                f"this engine's membership of group {self._clients.group} has ended ({in_words(error)}); if "
+                "another process runs as "
                 f"{self._clients.instance!r}, give each its own name"
             )
         self._status.trouble = in_words(error)

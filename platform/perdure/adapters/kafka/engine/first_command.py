@@ -1,5 +1,5 @@
-"""Finds a partition's first command for its new owner, from the committed offset and the partition's
-events.
+"""Finds a partition's first command for its new owner, from the committed offset and the
+partition's events.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class Bounds:
 NOTHING_KNOWN: Final = Bounds(-1, 0, 0)
 
 
-def first_command(partition: int, bounds: Bounds, caused_by: int, *, layout: Layout, status: Status) -> tuple[int, bool]:
+def first_command(
+    partition: int, bounds: Bounds, caused_by: int, *, layout: Layout, status: Status
+) -> tuple[int, bool]:
     """The first command to hand out. Problems are reported to the operator.
 
     Args:
@@ -41,15 +43,15 @@ def first_command(partition: int, bounds: Bounds, caused_by: int, *, layout: Lay
         status: for reports and counts.
 
     Returns:
-        The offset of the first command to hand out; and whether events were ahead of the committed offset,
-        so that tasks have to be
-        sent again.
+        The offset of the first command to hand out; and whether events were ahead of the committed
+        offset, so that tasks have to be sent again.
     """
     offset = bounds.committed if bounds.committed >= 0 else bounds.low
     if offset < bounds.low:
         _report_deleted(partition, offset, bounds.low, layout, status)
         offset = bounds.low
-    # Offset and events are committed in one transaction: events are ahead only of a transaction that was split.
+    # Offset and events are committed in one transaction: events are ahead only of a transaction
+    # that was split.
     is_ahead = caused_by >= offset
     if is_ahead and caused_by >= bounds.high:
         _report_recreated(partition, caused_by, bounds.high, layout, status)
@@ -63,7 +65,8 @@ def first_command(partition: int, bounds: Bounds, caused_by: int, *, layout: Lay
 
 def _report_deleted(partition: int, offset: int, low: int, layout: Layout, status: Status) -> None:
     status.report(
-        f"{layout.commands}, partition {partition}: the commands from offset {offset} to {low} were deleted before anybody took them. "
+        f"{layout.commands}, partition {partition}: the commands from offset {offset} to {low} were deleted "
+        "before anybody took them. "
         "Give the topic a longer retention.",
         topic=layout.commands,
         partition=partition,
@@ -73,8 +76,10 @@ def _report_deleted(partition: int, offset: int, low: int, layout: Layout, statu
 
 def _report_recreated(partition: int, caused_by: int, high: int, layout: Layout, status: Status) -> None:
     status.report(
-        f"ALARM: {layout.events}, partition {partition}, holds events of a command at offset {caused_by}, where {layout.commands} ends "
-        f"at {high}: the commands topic was created again. Its commands are processed from its current beginning.",
+        f"ALARM: {layout.events}, partition {partition}, holds events of a command at offset {caused_by}, "
+        f"where {layout.commands} ends "
+        f"at {high}: the commands topic was created again. Its commands are processed from its current "
+        "beginning.",
         topic=layout.events,
         partition=partition,
     )
@@ -82,8 +87,10 @@ def _report_recreated(partition: int, caused_by: int, high: int, layout: Layout,
 
 def _report_split(partition: int, caused_by: int, offset: int, layout: Layout, status: Status) -> None:
     status.report(
-        f"ALARM: {layout.events}, partition {partition}, is ahead of the committed offset {offset}: a transaction was split when an "
-        f"engine and a broker died together. The commands up to {caused_by} are skipped, because they are in the history; tasks that have "
+        f"ALARM: {layout.events}, partition {partition}, is ahead of the committed offset {offset}: a "
+        "transaction was split when an "
+        f"engine and a broker died together. The commands up to {caused_by} are skipped, because they are "
+        "in the history; tasks that have "
         "not ended are sent again under the same tokens.",
         topic=layout.events,
         partition=partition,

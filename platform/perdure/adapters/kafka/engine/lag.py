@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
 
-def lag_of(consumer: Consumer, topic: str, partitions: Collection[int], last_offset: Callable[[int], int]) -> dict[int, int]:
+def lag_of(
+    consumer: Consumer, topic: str, partitions: Collection[int], last_offset: Callable[[int], int]
+) -> dict[int, int]:
     """Records after the last taken command, by partition, from the client's fetch state: no broker
     is asked.
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from perdure.model.commands import AnyCommand
 
 IDLE_COMMIT_AFTER_S: Final = 1.0
-"""Offsets of commands that left nothing to record are committed with the next transaction, or when idle after this time, seconds."""
+"""Offsets of commands that left nothing to record are committed with the next transaction, or when
+idle after this time, seconds."""
 
 
 class KafkaLog:
@@ -47,7 +48,9 @@ class KafkaLog:
         status: how it is doing; for health checks and metrics.
     """
 
-    def __init__(self, clients: EngineClients, channel: Channel, restorer: Restorer, *, status: Status | None = None) -> None:
+    def __init__(
+        self, clients: EngineClients, channel: Channel, restorer: Restorer, *, status: Status | None = None
+    ) -> None:
         self.status = status or Status(is_away=clients.is_away)
         self._clients = clients
         self._channel = channel
@@ -76,10 +79,12 @@ class KafkaLog:
     # ---- engine.ports.Log
 
     def open(self, owner: Owner | None = None) -> None:
-        """Join the group; partitions come while `take` is called. Waits for the broker and the topics, and says why.
+        """Join the group; partitions come while `take` is called. Waits for the broker and the
+        topics, and says why.
 
         Raises:
-            InfrastructureError: the topics do not fit, or Kafka refuses us; the message says what to do.
+            InfrastructureError: the topics do not fit, or Kafka refuses us; the message says what
+                to do.
         """
         if self._ownership.is_joined:
             return
@@ -120,8 +125,8 @@ class KafkaLog:
     def commit(self, batch: Batch) -> None:
         """One transaction; none when there is nothing to record.
 
-        Commands that left nothing at all (a wait for the end of a run, a heartbeat) may be handed out again after a crash: their
-        offsets go with the next transaction.
+        Commands that left nothing at all (a wait for the end of a run, a heartbeat) may be handed
+        out again after a crash: their offsets go with the next transaction.
         """
         intake = self._intake
         if batch.events or intake.asides or _has_records(batch):
@@ -149,7 +154,9 @@ class KafkaLog:
         self._intake.abort()
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """From any thread. What is for a partition of another engine is sent there, with the next transaction."""
+        """From any thread. What is for a partition of another engine is sent there, with the next
+        transaction.
+        """
         self._channel.submit(commands)
 
     def wake(self) -> None:
@@ -199,14 +206,17 @@ class KafkaLog:
     def _commit(self, batch: Batch) -> None:
         intake, outgoing = self._intake, self._outgoing
         place_of = self._layout.place_of
-        # Every partition that the batch concerns, also one from which no command was taken (a timer fired there): its offset is what
-        # the group's generation fences.
+        # Every partition that the batch concerns, also one from which no command was taken (a timer
+        # fired there): its offset is what the group's generation fences.
         concerned = self._uncommitted | intake.covered.keys()
         concerned.update(
-            record.input_partition if record.input_partition >= 0 else place_of(record.workflow_id) for record, _ in batch.events
+            record.input_partition if record.input_partition >= 0 else place_of(record.workflow_id)
+            for record, _ in batch.events
         )
         self._ownership.check(concerned)
-        outgoing.prepare(batch, intake.places_of([each.command for each in batch.letters]) if batch.letters else NOWHERE)
+        outgoing.prepare(
+            batch, intake.places_of([each.command for each in batch.letters]) if batch.letters else NOWHERE
+        )
 
         def write(producer: Producer) -> None:
             outgoing.write(producer, batch)
@@ -232,7 +242,9 @@ class KafkaLog:
                 self.status.clear_wait()
             if self.status.is_lag_wanted:
                 last_offset = self._intake.last_offset
-                self.status.lag = lag_of(ownership.consumer, self._layout.commands, ownership.live, last_offset)
+                self.status.lag = lag_of(
+                    ownership.consumer, self._layout.commands, ownership.live, last_offset
+                )
         ownership.settle()
 
     def _on_gained(self, partitions: list[Restored]) -> None:

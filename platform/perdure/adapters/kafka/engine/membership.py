@@ -1,6 +1,8 @@
-"""The engine's part in its consumer group: what changed in a rebalance, for the engine and for the takeover to learn between two batches.
+"""The engine's part in its consumer group: what changed in a rebalance, for the engine and for the
+takeover to learn between two batches.
 
-The callbacks run inside the consumer's `poll` and `consume`, perhaps while a batch is open. What they note is read when none is.
+The callbacks run inside the consumer's `poll` and `consume`, perhaps while a batch is open. What
+they note is read when none is.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ class Membership:
 
     @property
     def metadata(self) -> Any:
-        """Of the group as it was in the last rebalance: it fences a batch. None: this engine is no member."""
+        """Of the group as it was in the last rebalance: it fences a batch. None: this engine is no
+        member.
+        """
         return self.member.metadata
 
     @property
@@ -64,7 +68,9 @@ class Membership:
         return gone
 
     def hand_over(self) -> tuple[list[Generation], list[Generation]]:
-        """For the takeover: partitions that it has and that are not wanted any more, and those to restore from now on."""
+        """For the takeover: partitions that it has and that are not wanted any more, and those to
+        restore from now on.
+        """
         dropped, self._dropped = self._dropped, list[Generation]()
         fresh = self.member.partitions.in_state(PartitionState.ASSIGNED)
         for place in fresh:
@@ -80,7 +86,9 @@ class Membership:
         )
 
     def note_restored(self, restored: Iterable[Generation]) -> None:
-        """The takeover has restored these. A restore for an earlier generation is stale, and ignored."""
+        """The takeover has restored these. A restore for an earlier generation is stale, and
+        ignored.
+        """
         for partition, generation in restored:
             place = (self._topic, partition)
             if self.member.partitions.generation_of(place) == generation:
@@ -99,4 +107,5 @@ class Membership:
                 self.gone.add(partition)
             elif each.state in _AT_THE_TAKEOVER:
                 self._dropped.append((partition, each.generation))
-            # One that was only assigned is known to nobody else: handed over, it would be restored for nothing.
+            # One that was only assigned is known to nobody else: handed over, it would be restored
+            # for nothing.

@@ -1,7 +1,8 @@
 """Which partitions an engine serves: from the group's word to the claim, and back.
 
-Everything here happens on the engine's thread, between two batches. In the rebalance itself things are only noted (`membership.py`),
-and the stores of new partitions are restored on a thread of their own (`takeover.py`).
+Everything here happens on the engine's thread, between two batches. In the rebalance itself things
+are only noted (`membership.py`), and the stores of new partitions are restored on a thread of their
+own (`takeover.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.status import Status
 
 HEARTBEAT_WAKE_S: Final = 0.1
-"""librdkafka looks whether a heartbeat is due when its main thread wakes, by itself once a second: it is woken this often, seconds."""
+"""librdkafka looks whether a heartbeat is due when its main thread wakes, by itself once a second:
+it is woken this often, seconds."""
 
 Write = Callable[["Producer"], None]
 
@@ -40,13 +42,15 @@ class Standing(Enum):
 
     MEMBER = auto()
     SUSPECT = auto()
-    """A transaction was aborted, perhaps for the group metadata: they are read again, when no rebalance waits to be served."""
+    """A transaction was aborted, perhaps for the group metadata: they are read again, when no
+    rebalance waits to be served."""
     FENCED = auto()
     """Another producer has our id: all partitions are given up."""
 
 
 class Ownership:
-    """The engine's partitions, its consumer, and the transactions that only the owner of the partitions can commit.
+    """The engine's partitions, its consumer, and the transactions that only the owner of the
+    partitions can commit.
 
     Args:
         clients: makes Kafka clients.
@@ -103,7 +107,9 @@ class Ownership:
 
     def join(self) -> None:
         """Join the group; partitions come while the consumer is polled, and `settle` is called."""
-        self.takeover = Takeover(self._clients, self._layout, self._restorer, status=self._status, wake=self._wake)
+        self.takeover = Takeover(
+            self._clients, self._layout, self._restorer, status=self._status, wake=self._wake
+        )
         self.takeover.start()
         self._subscribe()
 
@@ -153,10 +159,12 @@ class Ownership:
 
         Args:
             write: produces its records.
-            offsets: by partition, all that it concerns: the group's generation fences offsets, and nothing else of a transaction.
+            offsets: by partition, all that it concerns: the group's generation fences offsets, and
+                nothing else of a transaction.
 
         Raises:
-            CommitAborted: nothing was recorded, or we were fenced; `settle` does what has to be done about it.
+            CommitAborted: nothing was recorded, or we were fenced; `settle` does what has to be
+                done about it.
         """
         metadata = self.membership.metadata
         if metadata is None:
@@ -180,7 +188,9 @@ class Ownership:
     def _with_our_id(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
         """The next owner finds in the metadata whom to fence."""
         topic, owner = self._layout.commands, self._clients.transactional_id
-        return [TopicPartition(topic, partition, offset, metadata=owner) for partition, offset in offsets.items()]
+        return [
+            TopicPartition(topic, partition, offset, metadata=owner) for partition, offset in offsets.items()
+        ]
 
     # ---- between two batches
 
@@ -222,8 +232,10 @@ class Ownership:
     def _check_count(self, fresh: Iterable[int]) -> None:
         if added := sorted(partition for partition in fresh if partition >= self._layout.partitions):
             raise InfrastructureError(
-                f"topic {self._layout.commands} had {self._layout.partitions} partitions, and now partitions {added} were added: "
-                "workflow ids would map to other partitions. Partitions must never be added; see `perdure topics check`."
+                f"topic {self._layout.commands} had {self._layout.partitions} partitions, and now "
+                f"partitions {added} were added: "
+                "workflow ids would map to other partitions. Partitions must never be added; see `perdure "
+                "topics check`."
             )
 
     def _release(self) -> None:
@@ -238,10 +250,13 @@ class Ownership:
     def _claim(self) -> None:
         """Write our id into the committed offsets of partitions that are restored.
 
-        From then on we are who would be fenced. The offsets stay as they are, so that a claim that is aborted changes nothing.
+        From then on we are who would be fenced. The offsets stay as they are, so that a claim that
+        is aborted changes nothing.
         """
         is_restored = self.membership.is_restored
-        mine = self._to_claim = [each for each in self._to_claim if is_restored(each.partition, each.generation)]
+        mine = self._to_claim = [
+            each for each in self._to_claim if is_restored(each.partition, each.generation)
+        ]
         if not mine:
             return
         ahead = [each.partition for each in mine if each.is_ahead]
@@ -274,7 +289,9 @@ class Ownership:
     def _rejoin(self) -> None:
         """We were fenced: give all partitions up. The committed offsets say what was recorded."""
         assert self.takeover is not None
-        self._status.report("this engine was fenced: it gives its partitions up and joins the group again; no data lost")
+        self._status.report(
+            "this engine was fenced: it gives its partitions up and joins the group again; no data lost"
+        )
         self._standing = Standing.MEMBER
         self.consumer.close()
         self.membership.forget()

@@ -62,7 +62,8 @@ class Forwarded:
 
 Aside = DeadLettered | Padding | Rerouted | Forwarded
 Entry = tuple[Any, int, int, "Message | None"]
-"""A command or an `Aside`; the partition and the offset where it was found, -1 for one of this process; its record."""
+"""A command or an `Aside`; the partition and the offset where it was found, -1 for one of this
+process; its record."""
 
 _ASIDES: Final = frozenset({DeadLettered, Padding, Rerouted})
 
@@ -123,8 +124,15 @@ class Intake:
     # ---- in
 
     def put_records(self, records: Iterable[Message]) -> None:
-        """Records of the commands topic, without errors. Those of partitions that are not ours (yet) or come twice are dropped."""
-        expected, partition_of, put, decode = self._expected, self._partition_of, self._ready.append, COMMANDS.decode
+        """Records of the commands topic, without errors. Those of partitions that are not ours
+        (yet) or come twice are dropped.
+        """
+        expected, partition_of, put, decode = (
+            self._expected,
+            self._partition_of,
+            self._ready.append,
+            COMMANDS.decode,
+        )
         for record in records:
             partition: Any = record.partition()
             offset: Any = record.offset()
@@ -166,7 +174,9 @@ class Intake:
         return bool(self._taken)
 
     def take(self, limit: int) -> list[AnyCommand]:
-        """The next ones, at most `limit`, within what one transaction should hold. Asides go to `asides`."""
+        """The next ones, at most `limit`, within what one transaction should hold. Asides go to
+        `asides`.
+        """
         ready, taken, covered = self._ready, self._taken, self.covered
         commands: list[AnyCommand] = []
         if self._careful_left:
@@ -218,7 +228,9 @@ class Intake:
         self.lose([*self._expected])
 
     def note_too_large(self) -> None:
-        """The commands' results are larger than Kafka accepts: after `abort` they are handled one by one."""
+        """The commands' results are larger than Kafka accepts: after `abort` they are handled one
+        by one.
+        """
         self._is_too_large = True
 
     def _take_care(self) -> None:
@@ -227,7 +239,9 @@ class Intake:
             what, partition, offset, record = self._taken[0]
             why = DeadLettered("oversized", "its results exceed the maximum record size")
             if type(what) is DeadLettered:
-                why = DeadLettered(what.reason, f"{what.message}; the value is too large to be stored here", is_cut=True)
+                why = DeadLettered(
+                    what.reason, f"{what.message}; the value is too large to be stored here", is_cut=True
+                )
             self._taken[:] = [(why, partition, offset, record)] if record is not None else []
         else:
             self._careful_left = len(self._taken)

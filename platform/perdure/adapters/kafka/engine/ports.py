@@ -30,14 +30,16 @@ class Restorer(Protocol):
 
         Args:
             partition: its number, of commands and events alike.
-            end: the offset after the last record of the events partition. A store that is further than that is of another topic:
-                it is deleted.
+            end: the offset after the last record of the events partition. A store that is further
+                than that is of another topic: it is deleted.
 
         Returns:
-            The offset of the events partition from where to restore; None: from its beginning, with an empty store.
+            The offset of the events partition from where to restore; None: from its beginning, with
+            an empty store.
 
         Raises:
-            InfrastructureError: it cannot be opened; the message says what to do. What is merely damaged or foreign is deleted.
+            InfrastructureError: it cannot be opened; the message says what to do. What is merely
+                damaged or foreign is deleted.
         """
         ...
 
@@ -48,17 +50,20 @@ class Restorer(Protocol):
         """All records before `offset` have been taken over.
 
         Returns:
-            The highest `input_offset` of the partition's records that were ever taken over or applied; -1 when there is none.
+            The highest `input_offset` of the partition's records that were ever taken over or
+            applied; -1 when there is none.
         """
         ...
 
     def reached(self, ends: Mapping[int, int]) -> None:
-        """A batch was committed: by partition, the offset after the last of its records. Called before `Store.apply` of the batch,
-        which writes them down with it.
+        """A batch was committed: by partition, the offset after the last of its records. Called
+        before `Store.apply` of the batch, which writes them down with it.
         """
 
     def tasks(self, partitions: Collection[int]) -> Iterable[Task]:
-        """Tasks of these partitions that have not ended, steps included (`engine.ports.Store.tasks`)."""
+        """Tasks of these partitions that have not ended, steps included
+        (`engine.ports.Store.tasks`).
+        """
         ...
 
     def close(self, partition: int) -> None:

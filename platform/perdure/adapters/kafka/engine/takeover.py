@@ -1,9 +1,10 @@
 """A new owner's way to a partition, off the engine's thread.
 
-For partitions that were just assigned, and are paused: read the committed offsets, and fence the owner before if it left a
-transaction open; bring the store to the READ_UNCOMMITTED end of the events, reading committed records only, for now and then an
-offset is visible before the last events are; compare the commands that the events name with the committed offset. Claiming the
-partitions is the engine's thread's.
+For partitions that were just assigned, and are paused: read the committed offsets, and fence the
+owner before if it left a transaction open; bring the store to the READ_UNCOMMITTED end of the
+events, reading committed records only, for now and then an offset is visible before the last events
+are; compare the commands that the events name with the committed offset. Claiming the partitions is
+the engine's thread's.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import confluent_kafka.admin as kafka_admin
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 
-from perdure.adapters.kafka.clients.owner_fence import FENCE_TIMEOUT_S, REQUEST_TIMEOUT_S, STUCK_AFTER_S, OwnerFence
+from perdure.adapters.kafka.clients.owner_fence import (
+    FENCE_TIMEOUT_S,
+    REQUEST_TIMEOUT_S,
+    STUCK_AFTER_S,
+    OwnerFence,
+)
 from perdure.adapters.kafka.engine.first_command import NOTHING_KNOWN, Bounds, first_command
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.headers import headers_left
@@ -41,7 +47,8 @@ LATEST: Final = cast("Any", kafka_admin).OffsetSpec.latest()
 END_OF_PARTITION: Final = cast("Any", KafkaError)._PARTITION_EOF  # noqa: SLF001 - its public name
 
 ANSWER_TIMEOUT_S: Final = 2 * REQUEST_TIMEOUT_S
-"""The client itself ends a request after `REQUEST_TIMEOUT_S`, with an error of Kafka's; this only keeps a bug from hanging us."""
+"""The client itself ends a request after `REQUEST_TIMEOUT_S`, with an error of Kafka's; this only
+keeps a bug from hanging us."""
 
 BATCH_RECORDS: Final = 5_000
 POLL_TIMEOUT_S: Final = 0.1
@@ -57,8 +64,8 @@ class Restored:
         partition: its number.
         generation: of the assignment it was restored for.
         offset: of the first command that is to be handed out.
-        is_ahead: events were ahead of the committed offset: the commands in between are skipped, and tasks that have not ended
-            have to be sent again.
+        is_ahead: events were ahead of the committed offset: the commands in between are skipped,
+            and tasks that have not ended have to be sent again.
     """
 
     partition: int
@@ -73,7 +80,8 @@ class _Phase(Enum):
     READING = auto()
     """The store is open, and behind the events."""
     RESTORED = auto()
-    """The store is open, and the engine's thread knows it. It closes the store of a partition that is live."""
+    """The store is open, and the engine's thread knows it. It closes the store of a partition that
+    is live."""
 
 
 @dataclass(slots=True)
@@ -99,7 +107,13 @@ class Takeover:
     """
 
     def __init__(
-        self, clients: EngineClients, layout: Layout, restorer: Restorer, *, status: Status, wake: Callable[[], None]
+        self,
+        clients: EngineClients,
+        layout: Layout,
+        restorer: Restorer,
+        *,
+        status: Status,
+        wake: Callable[[], None],
     ) -> None:
         self._clients = clients
         self._layout = layout
@@ -128,7 +142,8 @@ class Takeover:
         return not self._done.empty()
 
     def done(self) -> list[Restored]:
-        """The restores finished since the last call. The caller must check that the generation is current.
+        """The restores finished since the last call. The caller must check that the generation is
+        current.
 
         Raises:
             InfrastructureError: the store cannot be opened or written; the message says what to do.
@@ -162,9 +177,12 @@ class Takeover:
                     self._status.clear_takeover_wait()
                 except KafkaException as exception:
                     waiting = sorted({*self._in_phase(_Phase.WAITING), *self._in_phase(_Phase.READING)})
-                    self._status.waits_to_take_over(f"partitions {waiting} to be taken over ({in_words(error_of(exception))})")
+                    self._status.waits_to_take_over(
+                        f"partitions {waiting} to be taken over ({in_words(error_of(exception))})"
+                    )
                     time.sleep(RETRY_AFTER_S)
-                    # An admin that has asked before a broker failed continues asking with the leader's old epoch, and is refused for ever.
+                    # An admin that has asked before a broker failed continues asking with the
+                    # leader's old epoch, and is refused for ever.
                     admin = self._clients.admin(self._on_error)
         except BaseException as error:
             self._done.put(error)
@@ -181,7 +199,9 @@ class Takeover:
         return {partition: restore for partition, restore in self._restores.items() if restore.phase is phase}
 
     def _next_jobs(self, reader: Consumer) -> bool:
-        """Do what the engine's thread says; False: stop. Waits for a job when there is nothing to restore."""
+        """Do what the engine's thread says; False: stop. Waits for a job when there is nothing to
+        restore.
+        """
         is_idle = all(restore.phase is _Phase.RESTORED for restore in self._restores.values())
         while True:
             try:
@@ -231,21 +251,27 @@ class Takeover:
             reader.incremental_assign(assigned)
 
     def _stable_offsets(self, reader: Consumer, admin: Any, partitions: Iterable[int]) -> dict[int, int]:
-        """The committed offsets, once no transaction is open on them or on the events: -1 where there is none."""
+        """The committed offsets, once no transaction is open on them or on the events: -1 where
+        there is none.
+        """
 
         def hidden(places: Collection[Place]) -> set[Place]:
             numbers = self._hidden(admin, [partition for _, partition in places])
             return {(self._layout.commands, partition) for partition in numbers}
 
         wanted = [(self._layout.commands, partition) for partition in partitions]
-        return {place[1]: offset for place, offset in self._fence.stable_offsets(reader, wanted, hidden).items()}
+        return {
+            place[1]: offset for place, offset in self._fence.stable_offsets(reader, wanted, hidden).items()
+        }
 
     def _hidden(self, admin: Any, partitions: Collection[int]) -> set[int]:
         """Partitions whose events committed readers cannot read to the end: a transaction is open."""
         ends = self._ends(admin, self._layout.events, partitions, LATEST)[0]
         deadline = time.monotonic() + STUCK_AFTER_S
         while True:
-            stable = self._ends(admin, self._layout.events, partitions, LATEST, isolation=IsolationLevel.READ_COMMITTED)[0]
+            stable = self._ends(
+                admin, self._layout.events, partitions, LATEST, isolation=IsolationLevel.READ_COMMITTED
+            )[0]
             hidden = {partition for partition in partitions if stable[partition] < ends[partition]}
             if not hidden or time.monotonic() > deadline:
                 return hidden
@@ -267,7 +293,10 @@ class Takeover:
             )
             for spec in specs
         ]
-        return [{each.partition: future.result(ANSWER_TIMEOUT_S).offset for each, future in answer.items()} for answer in asked]
+        return [
+            {each.partition: future.result(ANSWER_TIMEOUT_S).offset for each, future in answer.items()}
+            for answer in asked
+        ]
 
     # ---- the events
 
@@ -286,7 +315,8 @@ class Takeover:
                     (message.offset(), message.key(), message.value(), cast("Any", headers_left(message)))
                 )
             elif error.code() == END_OF_PARTITION:
-                # Where the consumer's end is counts transaction markers and aborted records, which no record stands for.
+                # Where the consumer's end is counts transaction markers and aborted records, which
+                # no record stands for.
                 self._restore(message.partition(), restore, found.pop(message.partition(), []))
                 restore.position = message.offset()
             elif not error.retriable():
@@ -307,7 +337,9 @@ class Takeover:
     def _finish(self, partition: int, restore: _Restore) -> None:
         """The store is where the events are: where do the commands begin?"""
         caused_by = self._restorer.restored(partition, max(restore.end, restore.position))
-        offset, is_ahead = first_command(partition, restore.bounds, caused_by, layout=self._layout, status=self._status)
+        offset, is_ahead = first_command(
+            partition, restore.bounds, caused_by, layout=self._layout, status=self._status
+        )
         restore.phase = _Phase.RESTORED
         self._status.restoring.pop(partition, None)
         self._done.put(Restored(partition, restore.generation, offset, is_ahead))

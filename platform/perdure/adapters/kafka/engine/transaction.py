@@ -1,8 +1,7 @@
 """One transaction at a time, each with one of three definite ends: committed, aborted, fenced.
 
-A commit whose outcome is not known is repeated until it is, and nothing else is done meanwhile: asking the
-committed offset instead
-split one transaction in ten when a broker crashed.
+A commit whose outcome is not known is repeated until it is, and nothing else is done meanwhile:
+asking the committed offset instead split one transaction in ten when a broker crashed.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ FENCES_WITHIN_S: Final = 60.0
 
 
 class Fenced(CommitAborted):
-    """Another producer has our id, or the broker has given us up: what was recorded is what the committed offsets say, and the
-    partitions have to be given up.
+    """Another producer has our id, or the broker has given us up: what was recorded is what the
+    committed offsets say, and the partitions have to be given up.
     """
 
 
@@ -47,12 +46,14 @@ class TooLarge(CommitAborted):
 
 
 class Transactions:
-    """The producer of an engine, and a warm spare: with the same id, connected, not yet initialised.
+    """The producer of an engine, and a warm spare: with the same id, connected, not yet
+    initialised.
 
     Args:
         clients: makes producers.
         status: shows what is waited for.
-        is_given_up: asked now and then while a new producer waits for the broker; True ends the wait.
+        is_given_up: asked now and then while a new producer waits for the broker; True ends the
+            wait.
     """
 
     def __init__(self, clients: EngineClients, status: Status, is_given_up: Callable[[], bool]) -> None:
@@ -148,7 +149,8 @@ class Transactions:
     def _end(self, producer: Producer, exception: KafkaException) -> None:
         error = error_of(exception)
         is_too_large = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
-        if verdict_of(error) is Verdict.FENCED and not is_too_large:  # which `produce` says without asking for an abort
+        # which `produce` says without asking for an abort
+        if verdict_of(error) is Verdict.FENCED and not is_too_large:
             self._replace_fenced(in_words(error))
             raise Fenced(f"the transaction's producer is no longer usable ({in_words(error)})") from exception
         self._abort(producer)
@@ -168,16 +170,20 @@ class Transactions:
             if verdict_of(error) is not Verdict.AGAIN:
                 self._replace_fenced(in_words(error))
                 raise Fenced(f"a transaction could not be aborted ({in_words(error)})") from exception
-            self._initialise(self._take_spare())  # which aborts it, too: nothing was committed, and nothing can be
+            # which aborts it, too: nothing was committed, and nothing can be
+            self._initialise(self._take_spare())
         else:
             if len(producer):
                 self._initialise(self._take_spare())
 
     def _leave(self, what: str) -> None:
-        """The client hangs: leave it where it is. Another one with the same id ends what it has begun."""
+        """The client hangs: leave it where it is. Another one with the same id ends what it has
+        begun.
+        """
         self._status.counts.fenced += 1
         self._status.report(
-            f"the Kafka client {what} and has not returned {HANG_S:.0f} s after its deadline: abandoning it, a new one takes "
+            f"the Kafka client {what} and has not returned {HANG_S:.0f} s after its deadline: abandoning "
+            "it, a new one takes "
             "over; no data lost"
         )
         self._initialise(self._take_spare())
@@ -188,8 +194,10 @@ class Transactions:
         self._fenced_at = [*(at for at in self._fenced_at if now - at < FENCES_WITHIN_S), now]
         if len(self._fenced_at) >= FENCES:
             raise InfrastructureError(
-                f"this engine was fenced {FENCES} times within {FENCES_WITHIN_S:.0f} s ({why}). Another process may run as "
-                f"{self._clients.instance!r} in namespace {self._clients.namespace!r}: give each engine its own instance name."
+                f"this engine was fenced {FENCES} times within {FENCES_WITHIN_S:.0f} s ({why}). Another "
+                "process may run as "
+                f"{self._clients.instance!r} in namespace {self._clients.namespace!r}: give each engine its "
+                "own instance name."
             )
         self._initialise(self._take_spare())
 
@@ -235,6 +243,7 @@ class Transactions:
 
 def _refused(error: Any, transactional_id: str) -> str:
     return (
-        f"Kafka refuses the transactional id {transactional_id!r} ({in_words(error)}); check that the user may Write and Describe it, "
+        f"Kafka refuses the transactional id {transactional_id!r} ({in_words(error)}); check that the user "
+        "may Write and Describe it, "
         "and that transaction.timeout.ms is not above the broker's transaction.max.timeout.ms"
     )

@@ -1,10 +1,13 @@
-"""Topics of others become commands, exactly once: read, and written to `<namespace>.commands` in one transaction with the offsets.
+"""Topics of others become commands, exactly once: read, and written to `<namespace>.commands` in
+one transaction with the offsets.
 
-The commands are keyed by workflow id with Java's partitioner, whatever partitioner the producer of the records used. Records of a partition are taken in their order,
-so that the order of a key is kept. What means nothing becomes a dead letter in the same transaction. Which process reads which partition is the group's to say
-(`trigger_source.py`).
+The commands are keyed by workflow id with Java's partitioner, whatever partitioner the producer of
+the records used. Records of a partition are taken in their order, so that the order of a key is
+kept. What means nothing becomes a dead letter in the same transaction. Which process reads which
+partition is the group's to say (`trigger_source.py`).
 
-`<namespace>.ingest` is read, too: records that `perdure dead-letters retry` offers to the triggers once more, each with its first place in a header.
+`<namespace>.ingest` is read, too: records that `perdure dead-letters retry` offers to the triggers
+once more, each with its first place in a header.
 """
 
 from __future__ import annotations
@@ -47,7 +50,8 @@ POLL_S: Final = 0.1
 PAUSE_S: Final = 1.0
 AGAIN_S: Final = 0.2
 KEPT_BYTES: Final = 8 * 1024 * 1024
-"""A dead letter with more than this is more than a record may hold: its value stays where it was found."""
+"""A dead letter with more than this is more than a record may hold: its value stays where it was
+found."""
 
 
 @dataclass(slots=True)
@@ -91,7 +95,9 @@ class Ingest:
         lag: records that are not taken yet, by topic and partition.
     """
 
-    def __init__(self, clients: EngineClients, bindings: Bindings, status: Status, *, begin: str = "earliest") -> None:
+    def __init__(
+        self, clients: EngineClients, bindings: Bindings, status: Status, *, begin: str = "earliest"
+    ) -> None:
         self.counts = IngestCounts()
         self.lag: dict[Place, int] = {}
         self._clients = clients
@@ -162,8 +168,8 @@ class Ingest:
             self._count(batch)
 
     def _batch_of(self, records: list[Any]) -> _Batch:
-        """Decode the records into commands. If the schema registry must be asked and does not respond, the
-        partition waits; the others continue.
+        """Decode the records into commands. If the schema registry must be asked and does not
+        respond, the partition waits; the others continue.
         """
         batch = _Batch()
         waiting: set[Place] = set()
@@ -174,7 +180,9 @@ class Ingest:
             source = Source(*place, record.offset(), record.key(), record.value(), ())
             try:
                 source = self._read(source, record)
-                commands = self._bindings.commands_of(source, self._schema_of if self._registry is not None else None)
+                commands = self._bindings.commands_of(
+                    source, self._schema_of if self._registry is not None else None
+                )
             except RegistryDown as error:
                 self._status.trouble = str(error)
                 self._status.waits("the schema registry")
@@ -209,9 +217,17 @@ class Ingest:
 
         def write(producer: Producer) -> None:
             for command in batch.commands:
-                _produce(producer, self._commands, COMMANDS.encode(command), command.workflow_id, [COMMANDS.header])
+                _produce(
+                    producer, self._commands, COMMANDS.encode(command), command.workflow_id, [COMMANDS.header]
+                )
             for letter in batch.letters:
-                _produce(producer, self._dead_letters, DEAD_LETTERS.encode(letter), letter.key, [DEAD_LETTERS.header])
+                _produce(
+                    producer,
+                    self._dead_letters,
+                    DEAD_LETTERS.encode(letter),
+                    letter.key,
+                    [DEAD_LETTERS.header],
+                )
 
         self._transactions.run(write, self._topics.offsets(batch.ends), metadata)
 
@@ -223,7 +239,8 @@ class Ingest:
         counts.skipped += batch.skipped
         for letter in batch.letters:
             self._status.report_letter(
-                f"{letter.topic}, partition {letter.partition}, offset {letter.offset}: {letter.message}; it is in {self._dead_letters} "
+                f"{letter.topic}, partition {letter.partition}, offset {letter.offset}: {letter.message}; "
+                f"it is in {self._dead_letters} "
                 f"({letter.reason})",
                 topic=letter.topic,
                 partition=letter.partition,

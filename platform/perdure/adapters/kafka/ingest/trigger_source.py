@@ -1,7 +1,9 @@
-"""Topics of others, shared with other processes of ours by a consumer group: which partitions are ours, and from where on.
+"""Topics of others, shared with other processes of ours by a consumer group: which partitions are
+ours, and from where on.
 
-A record is written as a command in one transaction with the offset after it. What fences that transaction is the group metadata of
-the last rebalance (`group_member.py`): else two processes would write the same record.
+A record is written as a command in one transaction with the offset after it. What fences that
+transaction is the group metadata of the last rebalance (`group_member.py`): else two processes
+would write the same record.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class ForeignTopics:
         status: shows what is waited for.
     """
 
-    def __init__(self, clients: EngineClients, topics: Sequence[str], group: str, *, begin: str, status: Status) -> None:
+    def __init__(
+        self, clients: EngineClients, topics: Sequence[str], group: str, *, begin: str, status: Status
+    ) -> None:
         self._clients = clients
         self._topics = list(topics)
         self._group = group
@@ -98,7 +102,8 @@ class ForeignTopics:
     def offsets(self, ends: Mapping[Place, int]) -> list[TopicPartition]:
         """What a transaction commits, with our id: the next owner finds in it whom to fence."""
         return [
-            TopicPartition(topic, number, end, metadata=self._clients.transactional_id) for (topic, number), end in ends.items()
+            TopicPartition(topic, number, end, metadata=self._clients.transactional_id)
+            for (topic, number), end in ends.items()
         ]
 
     def rewind(self, firsts: Mapping[Place, int]) -> None:
@@ -118,7 +123,9 @@ class ForeignTopics:
         self._held_until[place] = time.monotonic() + seconds
 
     def refresh(self) -> None:
-        """After an abort: take the group's metadata of the moment, when we are a member and no rebalance waits to be served."""
+        """After an abort: take the group's metadata of the moment, when we are a member and no
+        rebalance waits to be served.
+        """
         self._member.refresh_metadata()
 
     def lag(self) -> dict[Place, int]:
@@ -177,7 +184,8 @@ class ForeignTopics:
             if committed < low:
                 topic, number = place
                 self._status.report(
-                    f"{topic}, partition {number}: the records from offset {committed} to {low} were deleted before they were processed",
+                    f"{topic}, partition {number}: the records from offset {committed} to {low} were "
+                    "deleted before they were processed",
                     topic=topic,
                     partition=number,
                     offset=committed,
@@ -217,7 +225,8 @@ _ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_A
 
 
 class MissingTopics:
-    """Topics that do not exist, or may not be read. They are looked for now and then, while the others are read.
+    """Topics that do not exist, or may not be read. They are looked for now and then, while the
+    others are read.
 
     Args:
         status: told what is waited for.
@@ -249,6 +258,8 @@ class MissingTopics:
             else:
                 self._status.trouble = in_words(found.error)
         if self._names:
-            self._status.waits(f"the topic{'s' if len(self._names) > 1 else ''} {', '.join(sorted(self._names))}")
+            self._status.waits(
+                f"the topic{'s' if len(self._names) > 1 else ''} {', '.join(sorted(self._names))}"
+            )
         else:
             self._status.clear_wait()

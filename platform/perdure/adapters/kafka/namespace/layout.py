@@ -1,4 +1,6 @@
-"""The topics of a namespace as an engine finds them: names, partition counts, and where a workflow id lies."""
+"""The topics of a namespace as an engine finds them: names, partition counts, and where a workflow
+id lies.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,8 @@ class Layout:
             admin: to ask.
 
         Raises:
-            InfrastructureError: it was given up, or the topics do not fit; the message says what to do.
+            InfrastructureError: it was given up, or the topics do not fit; the message says what to
+                do.
         """
         self._admin = admin
         while missing := [name for name in self._needed if not self.count_of(name, again=True)]:
@@ -73,8 +76,10 @@ class Layout:
         self.partitions = self._counts[self.commands]
         if self._counts[self.events] != self.partitions:
             raise InfrastructureError(
-                f"topic {self.commands} has {self.partitions} partitions and {self.events} {self._counts[self.events]}: they must "
-                "have the same number, and must never be given more. Create them again with `perdure topics apply`."
+                f"topic {self.commands} has {self.partitions} partitions and {self.events} "
+                f"{self._counts[self.events]}: they must "
+                "have the same number, and must never be given more. Create them again with `perdure topics "
+                "apply`."
             )
 
     def place_of(self, workflow_id: str) -> int:
@@ -83,7 +88,9 @@ class Layout:
         if place is None:
             if len(self._places) >= REMEMBERED:
                 self._places.clear()
-            place = self._places[workflow_id] = partition_of(workflow_id.encode(errors="surrogatepass"), self.partitions)
+            place = self._places[workflow_id] = partition_of(
+                workflow_id.encode(errors="surrogatepass"), self.partitions
+            )
         return place
 
     def tasks(self, queue: str) -> str:
@@ -107,7 +114,9 @@ class Layout:
             InfrastructureError: it was given up.
         """
         count = self._counts.get(topic, 0)
-        if count or (not again and time.monotonic() - self._missing.get(topic, -MISSING_FOR_S) < MISSING_FOR_S):
+        if count or (
+            not again and time.monotonic() - self._missing.get(topic, -MISSING_FOR_S) < MISSING_FOR_S
+        ):
             return count
         found = self._described(topic)
         if found.error is not None or not found.partitions:

@@ -126,7 +126,9 @@ def made_of(facts: Mapping[str, bytes]) -> Made | None:
     try:
         return None if fact is None else msgspec.json.decode(fact, type=Made)
     except msgspec.MsgspecError as error:
-        raise InfrastructureError(f"the fact {TOPICS!r} of the namespace's meta topic cannot be read: {error}") from None
+        raise InfrastructureError(
+            f"the fact {TOPICS!r} of the namespace's meta topic cannot be read: {error}"
+        ) from None
 
 
 def owner_of(facts: Mapping[str, bytes]) -> str:
@@ -136,7 +138,10 @@ def owner_of(facts: Mapping[str, bytes]) -> str:
 
 def facts_of(made: Made, owner: str = "") -> dict[str, bytes]:
     """The facts that the meta topic should hold: topics, owner if any, and this version's schemas."""
-    written = {SCHEMA + schema.header.decode(): schema.text.encode() for schema in map(schemas.current, schemas.NAMES)}
+    written = {
+        SCHEMA + schema.header.decode(): schema.text.encode()
+        for schema in map(schemas.current, schemas.NAMES)
+    }
     owned = {OWNER: owner.encode()} if owner else {}
     return {TOPICS: msgspec.json.format(msgspec.json.encode(made)), **owned, **written}
 
@@ -153,7 +158,9 @@ def facts_of_ids(ids: Mapping[str, int]) -> dict[str, bytes]:
 def ids_of(facts: Mapping[str, bytes]) -> dict[str, int]:
     """By header, the ids that are recorded."""
     return {
-        name.removeprefix(SCHEMA_ID): int(fact) for name, fact in facts.items() if name.startswith(SCHEMA_ID) and fact.isdigit()
+        name.removeprefix(SCHEMA_ID): int(fact)
+        for name, fact in facts.items()
+        if name.startswith(SCHEMA_ID) and fact.isdigit()
     }
 
 

@@ -13,7 +13,8 @@ _32_BITS: Final = 0xFFFFFFFF
 
 
 def partition_of(key: bytes, count: int) -> int:
-    """The partition of a key: `toPositive(murmur2(key)) % count` of `org.apache.kafka.clients.producer.internals.BuiltInPartitioner`.
+    """The partition of a key: `toPositive(murmur2(key)) % count` of
+    `org.apache.kafka.clients.producer.internals.BuiltInPartitioner`.
 
     Args:
         key: as it is on the wire.
@@ -23,7 +24,9 @@ def partition_of(key: bytes, count: int) -> int:
 
 
 def murmur2(data: bytes) -> int:
-    """MurmurHash2 with Kafka's seed, 32 bits, not negative (`org.apache.kafka.common.utils.Utils.murmur2` is the same, signed)."""
+    """MurmurHash2 with Kafka's seed, 32 bits, not negative
+    (`org.apache.kafka.common.utils.Utils.murmur2` is the same, signed).
+    """
     size = len(data)
     whole = size & ~3
     h = _SEED ^ size

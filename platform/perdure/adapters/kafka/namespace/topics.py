@@ -1,4 +1,5 @@
-"""The topics of a namespace: names, keys, schemas, and how Kafka must keep them. The one place that says so.
+"""The topics of a namespace: names, keys, schemas, and how Kafka must keep them. The one place that
+says so.
 
 No Kafka client here: `admin.py` creates and verifies them, `asyncapi.py` describes them to others.
 """
@@ -14,7 +15,8 @@ from perdure.errors import UsageError
 from perdure.model.options import DEFAULT_QUEUE
 
 DEFAULT_PARTITIONS: Final = 12
-"""Of commands, events and state: as many engines can share the work, never more. Divisible by 2, 3, 4 and 6."""
+"""Of commands, events and state: as many engines can share the work, never more. Divisible by 2, 3,
+4 and 6."""
 RECORD_BYTES: Final = 17 * 1024 * 1024
 """The largest record a topic takes: above what our producers send."""
 
@@ -76,7 +78,10 @@ class Topic:
     def configuration(self) -> tuple[Setting, ...]:
         """Required configuration, except for what depends on the number of replicas."""
         kept = (
-            (Setting("retention.ms", str(self.retention_ms), is_minimum=True), Setting("retention.bytes", "-1"))
+            (
+                Setting("retention.ms", str(self.retention_ms), is_minimum=True),
+                Setting("retention.bytes", "-1"),
+            )
             if self.cleanup == "delete"
             else ()
         )
@@ -186,7 +191,8 @@ def tasks_of(queue: str) -> Topic:
     """
     if not _QUEUE.fullmatch(queue):
         raise UsageError(
-            f"the task queue {queue!r} is not valid in a topic name: use up to 100 letters, digits, '.', '_' and '-'"
+            f"the task queue {queue!r} is not valid in a topic name: use up to 100 letters, digits, '.', "
+            "'_' and '-'"
         )
     return Topic(
         f"tasks.{queue}",
@@ -212,8 +218,11 @@ def name_of(namespace: str, topic: Topic) -> str:
     """The name of a topic.
 
     Raises:
-        UsageError: the namespace cannot be part of it. A dot is refused, too: `a.tasks` would have topics that are queues of `a`.
+        UsageError: the namespace cannot be part of it. A dot is refused, too: `a.tasks` would have
+            topics that are queues of `a`.
     """
     if not _NAMESPACE.fullmatch(namespace):
-        raise UsageError(f"the namespace {namespace!r} must be letters, digits, '_' and '-', at most 100, no '.'")
+        raise UsageError(
+            f"the namespace {namespace!r} must be letters, digits, '_' and '-', at most 100, no '.'"
+        )
     return f"{namespace}.{topic.part}"

@@ -1,7 +1,7 @@
 """States and events for a projector: `ports.projection.Source` on a namespace's topics.
 
-Where each partition continues is the projector's to say, from its own tables; offsets are not committed to
-Kafka.
+Where each partition continues is the projector's to say, from its own tables; offsets are not
+committed to Kafka.
 """
 
 from __future__ import annotations
@@ -47,14 +47,17 @@ class ProjectedTopics:
         is_member: share the partitions with the other projectors.
     """
 
-    def __init__(self, clients: PlainClients, on_error: Callable[[str], None], *, is_member: bool = True) -> None:
+    def __init__(
+        self, clients: PlainClients, on_error: Callable[[str], None], *, is_member: bool = True
+    ) -> None:
         self._clients = clients
         self._on_error = on_error
         self._is_member = is_member
         self._topics: dict[str, Topic] = {clients.topic(part): part for part in TOPICS}
         self._state_ends = Ends(clients, clients.topic("state"), on_error)
         self._consumer: Consumer | None = None
-        # All partitions are revoked in each rebalance: what a member has read of the states belongs to its events of the same numbers.
+        # All partitions are revoked in each rebalance: what a member has read of the states belongs
+        # to its events of the same numbers.
         self._member = GroupMember(on_assigned=self._changed, on_revoked=self._changed, is_cooperative=False)
         self._read_to: dict[Partition, int] = {}
         self._reflected: dict[int, int] = {}
@@ -99,7 +102,9 @@ class ProjectedTopics:
     def end_of(self, partition: Partition) -> int:
         """The end of a partition, from the client's fetch state; no broker is asked."""
         try:
-            _, high = self._opened().get_watermark_offsets(TopicPartition(*self._place(partition)), cached=True)
+            _, high = self._opened().get_watermark_offsets(
+                TopicPartition(*self._place(partition)), cached=True
+            )
         except KafkaException:
             return -1
         return int(high)
@@ -107,7 +112,15 @@ class ProjectedTopics:
     def decode(self, found: Unreadable) -> Taken | None:
         """Try a record once more; its schema may be known by now."""
         taken = Taken()
-        self._put(found.topic, found.partition, found.offset, found.key, found.value, found.schema.encode() or None, taken)
+        self._put(
+            found.topic,
+            found.partition,
+            found.offset,
+            found.key,
+            found.value,
+            found.schema.encode() or None,
+            taken,
+        )
         return None if taken.unreadable else taken
 
     def close(self) -> None:
@@ -128,7 +141,9 @@ class ProjectedTopics:
             if self._is_member:
                 self._member.subscribe(consumer, [*self._topics])
             else:
-                everything = [TopicPartition(topic, n) for topic, count in found.items() for n in range(count)]
+                everything = [
+                    TopicPartition(topic, n) for topic, count in found.items() for n in range(count)
+                ]
                 self._member.adopt(consumer, everything)
             self._consumer = consumer
         return self._consumer
@@ -141,7 +156,9 @@ class ProjectedTopics:
             raise NotThereYet(f"Kafka does not describe {topic}: {in_words(error_of(exception))}") from None
         if found.error is not None or not found.partitions:
             consumer.close()
-            raise NotThereYet(f"topic {topic} does not exist: create it with `perdure topics apply`; check the namespace")
+            raise NotThereYet(
+                f"topic {topic} does not exist: create it with `perdure topics apply`; check the namespace"
+            )
         return len(found.partitions)
 
     def _changed(self, _assignments: list[Assignment]) -> None:
@@ -162,10 +179,16 @@ class ProjectedTopics:
 
     def _take(self, message: Message, taken: Taken) -> None:
         error = message.error()
-        topic, number, offset = self._topics.get(message.topic() or ""), message.partition() or 0, message.offset() or 0
+        topic, number, offset = (
+            self._topics.get(message.topic() or ""),
+            message.partition() or 0,
+            message.offset() or 0,
+        )
         if topic is None or (error is not None and error.code() not in {_EOF, _RESET}):
             if error is not None and error.code() in _REFUSALS:
-                raise InfrastructureError(f"Kafka denies reading {message.topic() or 'the topics'}: {error.str()}")
+                raise InfrastructureError(
+                    f"Kafka denies reading {message.topic() or 'the topics'}: {error.str()}"
+                )
             self._on_error(in_words(error) if error is not None else "")
             return
         partition = (topic, number)
@@ -175,7 +198,8 @@ class ProjectedTopics:
         if error is not None:
             if error.code() == _RESET:
                 raise InfrastructureError(
-                    f"{message.topic()}, partition {number}, does not continue at offset {expected}, the tables' position: was it created again? "
+                    f"{message.topic()}, partition {number}, does not continue at offset {expected}, the "
+                    "tables' position: was it created again? "
                     "`perdure projector --rebuild` reads it from the beginning"
                 )
             taken.next_offsets[partition] = max(offset, expected)
@@ -184,10 +208,25 @@ class ProjectedTopics:
             return
         taken.next_offsets[partition] = offset + 1
         taken.count += 1
-        self._put(topic, number, offset, cast("Any", message).key(), cast("Any", message).value(), header_of(message), taken)
+        self._put(
+            topic,
+            number,
+            offset,
+            cast("Any", message).key(),
+            cast("Any", message).value(),
+            header_of(message),
+            taken,
+        )
 
     def _put(
-        self, topic: Topic, number: int, offset: int, key: bytes | None, value: bytes | None, header: bytes | None, taken: Taken
+        self,
+        topic: Topic,
+        number: int,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        header: bytes | None,
+        taken: Taken,
     ) -> None:
         try:
             self._decode(topic, key, value, header, taken)
@@ -197,10 +236,21 @@ class ProjectedTopics:
                 return
             schema = (header or b"").decode(errors="replace")
             taken.unreadable.append(
-                Unreadable(topic, number, offset, reason=fault.reason, message=str(fault), key=key, value=value, schema=schema)
+                Unreadable(
+                    topic,
+                    number,
+                    offset,
+                    reason=fault.reason,
+                    message=str(fault),
+                    key=key,
+                    value=value,
+                    schema=schema,
+                )
             )
 
-    def _decode(self, topic: Topic, key: bytes | None, value: bytes | None, header: bytes | None, taken: Taken) -> None:
+    def _decode(
+        self, topic: Topic, key: bytes | None, value: bytes | None, header: bytes | None, taken: Taken
+    ) -> None:
         if topic == "events" and value is not None:
             taken.events.append(EVENTS.decode(value, header))
             return
@@ -211,7 +261,9 @@ class ProjectedTopics:
         if topic == "state":
             state = STATE.decode(value, header) if value is not None else None
             if state is not None and state.workflow_id != name:
-                raise UndecodableRecord("undecodable", f"it belongs to {state.workflow_id!r}, but its key to {name!r}")
+                raise UndecodableRecord(
+                    "undecodable", f"it belongs to {state.workflow_id!r}, but its key to {name!r}"
+                )
             taken.states[name] = state
             return
         parts = name.rsplit("/", 2)
@@ -226,14 +278,23 @@ class ProjectedTopics:
             return False
         self._learned_at = now
         try:
-            learn_schemas(read_facts(of_librdkafka(self._clients.settings), self._clients.topic("meta"), REQUEST_TIMEOUT_S))
+            learn_schemas(
+                read_facts(
+                    of_librdkafka(self._clients.settings), self._clients.topic("meta"), REQUEST_TIMEOUT_S
+                )
+            )
         except (InfrastructureError, KafkaException) as error:
-            self._on_error(f"the schema {header.decode(errors='replace')} could not be looked up in the meta topic: {error}")
+            self._on_error(
+                f"the schema {header.decode(errors='replace')} could not be looked up in the meta topic: "
+                f"{error}"
+            )
             return False
         return EVENTS.knows(header) or STATE.knows(header)
 
     def _reflect(self, taken: Taken) -> None:
-        """A place in the events counts as read once the states have been read to where they ended after it was reached."""
+        """A place in the events counts as read once the states have been read to where they ended
+        after it was reached.
+        """
         wanted = [
             number
             for (topic, number), offset in self._read_to.items()
@@ -244,7 +305,9 @@ class ProjectedTopics:
                 ends = self._state_ends.of(wanted)
             except InfrastructureError:
                 return  # `on_error` was called
-            self._barriers.update({number: (self._read_to["events", number], ends[number]) for number in wanted})
+            self._barriers.update(
+                {number: (self._read_to["events", number], ends[number]) for number in wanted}
+            )
         for number, (offset, end) in [*self._barriers.items()]:
             if self._read_to.get(("state", number), -1) >= end:
                 del self._barriers[number]

@@ -1,7 +1,8 @@
-"""A schema registry, by the HTTP API of Confluent's, which Apicurio, Karapace and Redpanda speak, too.
+"""A schema registry, by the HTTP API of Confluent's, which Apicurio, Karapace and Redpanda speak,
+too.
 
-It is asked by `perdure topics apply`, and by an engine when it starts; never while records are written.
-https://docs.confluent.io/platform/current/schema-registry/develop/api.html
+It is asked by `perdure topics apply`, and by an engine when it starts; never while records are
+written. https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class RegistryAddress:
 
 
 def registry_of(settings: Mapping[str, Any]) -> RegistryAddress | None:
-    """The registry that settings name (`schema.registry.url` and others); None: none, records are not framed.
+    """The registry that settings name (`schema.registry.url` and others); None: none, records are
+    not framed.
 
     Raises:
         UsageError: the address is not understood.
@@ -68,7 +70,8 @@ def registry_of(settings: Mapping[str, Any]) -> RegistryAddress | None:
         raise UsageError(f"invalid schema.registry.url {given['url']!r}; write http://host:8081")
     if parts.username or parts.password:
         raise UsageError(
-            "keep the password out of schema.registry.url: set schema.registry.username and schema.registry.password"
+            "keep the password out of schema.registry.url: set schema.registry.username and "
+            "schema.registry.password"
         )
     return RegistryAddress(**given)
 
@@ -85,7 +88,9 @@ class Registry:
         InfrastructureError: a certificate cannot be used.
     """
 
-    def __init__(self, address: RegistryAddress, *, tries: int = TRIES, pause: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self, address: RegistryAddress, *, tries: int = TRIES, pause: Callable[[float], object] = time.sleep
+    ) -> None:
         parts = urlsplit(address.url)
         self.url = address.url.rstrip("/")
         self._host, self._port, self._path = parts.hostname or "", parts.port, parts.path.rstrip("/")
@@ -105,7 +110,9 @@ class Registry:
         """
         status, answer = self._ask("POST", f"/subjects/{quote(subject, '')}/versions", {"schema": schema})
         if status == _CONFLICT:
-            raise InfrastructureError(self.fault_of(subject, schema) or self._words(status, answer, f"to register {subject}"))
+            raise InfrastructureError(
+                self.fault_of(subject, schema) or self._words(status, answer, f"to register {subject}")
+            )
         return int(self._checked(status, answer, f"to register {subject}")["id"])
 
     def fault_of(self, subject: str, schema: str) -> str:
@@ -124,14 +131,20 @@ class Registry:
             map(str, answer.get("messages", ()))
         )
         return (
-            f"{subject}: the registry at {self.url} has version {latest.get('version')}, with which this version's schema is not compatible: {news}. "
-            "Another system has registered it, or its subject has stricter rules than those of docs/internals/schemas.md"
+            f"{subject}: the registry at {self.url} has version {latest.get('version')}, with which this "
+            f"version's schema is not compatible: {news}. "
+            "Another system has registered it, or its subject has stricter rules than those of "
+            "docs/internals/schemas.md"
         )
 
     def schema_of(self, schema_id: int) -> str | None:
         """The schema that has the id; None: there is none."""
         status, answer = self._ask("GET", f"/schemas/ids/{schema_id}")
-        return None if status == _NOT_FOUND else str(self._checked(status, answer, f"for schema {schema_id}")["schema"])
+        return (
+            None
+            if status == _NOT_FOUND
+            else str(self._checked(status, answer, f"for schema {schema_id}")["schema"])
+        )
 
     def _latest(self, subject: str) -> dict[str, Any]:
         status, answer = self._ask("GET", f"/subjects/{quote(subject, '')}/versions/latest")
@@ -144,7 +157,9 @@ class Registry:
             if index:
                 self._pause(FIRST_PAUSE_S * 2 ** (index - 1))
             try:
-                status, answer = self._asked_once(method, path, json.dumps(body) if body is not None else None)
+                status, answer = self._asked_once(
+                    method, path, json.dumps(body) if body is not None else None
+                )
             except (OSError, http.client.HTTPException) as error:
                 if isinstance(error, ssl.SSLCertVerificationError):
                     raise InfrastructureError(
@@ -181,9 +196,10 @@ class Registry:
 
     def _words(self, status: int, answer: Any, what: str) -> str:
         said = cast("dict[str, Any]", answer).get("message", answer) if isinstance(answer, dict) else answer
-        hint = {401: "; see schema.registry.username and schema.registry.password", 403: "; this user lacks the permission"}.get(
-            status, ""
-        )
+        hint = {
+            401: "; see schema.registry.username and schema.registry.password",
+            403: "; this user lacks the permission",
+        }.get(status, "")
         hint = hint or ("; is the path of schema.registry.url right?" if status == _NOT_FOUND else "")
         return f"the schema registry at {self.url} responded to a request {what} with {status}: {said}{hint}"
 

@@ -1,8 +1,10 @@
-"""Records framed by the id of their schema, for readers that know a schema registry and not us (`codec.frames`).
+"""Records framed by the id of their schema, for readers that know a schema registry and not us
+(`codec.frames`).
 
-Which ids is in `<namespace>.meta`, since `perdure topics apply` has registered the schemas. Producers frame; what is read may be framed
-or not, always, so that it can be switched on and off while everything runs. Without the setting `schema.registry.url` there is no
-`FramingProducer`, and nothing here is called.
+Which ids is in `<namespace>.meta`, since `perdure topics apply` has registered the schemas.
+Producers frame; what is read may be framed or not, always, so that it can be switched on and off
+while everything runs. Without the setting `schema.registry.url` there is no `FramingProducer`, and
+nothing here is called.
 """
 
 from __future__ import annotations
@@ -110,12 +112,16 @@ class Framing:
             raise InfrastructureError(f"topic {topic} cannot be read: {error}") from None
         if missing := sorted(_headers() - ids.keys()):
             raise InfrastructureError(
-                f"topic {topic} has no id for {', '.join(missing)}: `perdure topics apply --set schema.registry.url=…` registers them"
+                f"topic {topic} has no id for {', '.join(missing)}: `perdure topics apply --set "
+                "schema.registry.url=…` registers them"
             )
         return ids
 
     def _take(self, ids: Mapping[str, int]) -> None:
-        self._frames = {header.encode(): (frame(number), (HEADER, header.encode() + FRAMED)) for header, number in ids.items()}
+        self._frames = {
+            header.encode(): (frame(number), (HEADER, header.encode() + FRAMED))
+            for header, number in ids.items()
+        }
 
 
 class FramingProducer(Producer):
@@ -166,7 +172,8 @@ def faults_of(registry: Registry, ids: Mapping[str, int]) -> list[str]:
         if found is None or schemas.Schema(name, int(version), found).fingerprint != fingerprint:
             which = "no schema" if found is None else "another schema"
             faults.append(
-                f"the registry at {registry.url} has {which} under {ids[header]}, the id of {header}: is it the registry that "
+                f"the registry at {registry.url} has {which} under {ids[header]}, the id of {header}: is it "
+                "the registry that "
                 "`perdure topics apply` used? Apply again to register there"
             )
     return faults

@@ -25,8 +25,8 @@ AGAIN_S: Final = 1.0
 
 
 class CancellationTail:
-    """A thread that follows `<namespace>.cancellations` from its end, outside any group: every worker
-    receives everything.
+    """A thread that follows `<namespace>.cancellations` from its end, outside any group: every
+    worker receives everything.
 
     What it misses does no harm: an attempt that nobody wants is cancelled by the reply to its next
     heartbeat.
@@ -40,7 +40,9 @@ class CancellationTail:
         ready: set when nothing is missed any more.
     """
 
-    def __init__(self, clients: PlainClients, cancel: Callable[[Sequence[str]], None], status: Status) -> None:
+    def __init__(
+        self, clients: PlainClients, cancel: Callable[[Sequence[str]], None], status: Status
+    ) -> None:
         self._clients = clients
         self._cancel = cancel
         self._status = status
@@ -83,7 +85,8 @@ class CancellationTail:
                     self.ready.set()
                     return True
                 self._on_error(
-                    f"topic {topic} does not exist (perdure topics apply): attempts learn of cancellation only by their heartbeats"
+                    f"topic {topic} does not exist (perdure topics apply): attempts learn of cancellation "
+                    "only by their heartbeats"
                 )
             except KafkaException as exception:
                 self._on_error(in_words(error_of(exception)))

@@ -32,8 +32,9 @@ class _Partition:
 class HeldTasks:
     """A task's offset is held from `take` to `release`. Any thread may call anything.
 
-    A task is *out* until it has ended, also when its offset was released early because the attempt is leased. Of one that has ended
-    the token is remembered for a while: delivered once more, it is not run once more.
+    A task is *out* until it has ended, also when its offset was released early because the attempt
+    is leased. Of one that has ended the token is remembered for a while: delivered once more, it is
+    not run once more.
     """
 
     def __init__(self) -> None:
@@ -58,8 +59,8 @@ class HeldTasks:
         """A task was found.
 
         Returns:
-            Whether it is to be run. It is not when its partition is not ours (any more), when it has ended, or when it is out already: then its offset is held until that
-            one has ended.
+            Whether it is to be run. It is not when its partition is not ours (any more), when it
+            has ended, or when it is out already: then its offset is held until that one has ended.
         """
         with self._lock:
             partition = self._partitions.get(place)
@@ -102,7 +103,9 @@ class HeldTasks:
             self._lock.notify_all()
 
     def drop(self, tokens: Iterable[str]) -> None:
-        """They will not be run here, and others will: they are not out any more, and their offsets stay held."""
+        """They will not be run here, and others will: they are not out any more, and their offsets
+        stay held.
+        """
         with self._lock:
             self._out.difference_update(tokens)
             self._lock.notify_all()
@@ -134,18 +137,24 @@ class HeldTasks:
     def held(self, places: Collection[Place]) -> list[str]:
         """The tokens whose offsets are held there."""
         with self._lock:
-            return [token for place in places if (found := self._partitions.get(place)) for token in found.open.values()]
+            return [
+                token
+                for place in places
+                if (found := self._partitions.get(place))
+                for token in found.open.values()
+            ]
 
     def wait_until_released(self, places: Collection[Place], timeout_s: float) -> bool:
         """Wait until no offset is held there; False when the time has passed."""
         with self._lock:
             return self._lock.wait_for(
-                lambda: not any(found.open for place in places if (found := self._partitions.get(place))), timeout_s
+                lambda: not any(found.open for place in places if (found := self._partitions.get(place))),
+                timeout_s,
             )
 
     def due(self, topic: str) -> list[tuple[Place, int]]:
-        """Offsets that may be committed and are not yet: by partition, the offset before which every task
-        is finished.
+        """Offsets that may be committed and are not yet: by partition, the offset before which
+        every task is finished.
         """
         with self._lock:
             found: list[tuple[Place, int]] = []

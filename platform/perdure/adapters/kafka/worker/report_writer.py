@@ -45,7 +45,9 @@ class ReportWriter:
         status: shows what is waited for.
     """
 
-    def __init__(self, clients: PlainClients, durable: Callable[[Sequence[Item]], None], status: Status) -> None:
+    def __init__(
+        self, clients: PlainClients, durable: Callable[[Sequence[Item]], None], status: Status
+    ) -> None:
         self._clients = clients
         self._durable = durable
         self._status = status
@@ -137,7 +139,9 @@ class ReportWriter:
         except Exception as fault:  # noqa: BLE001 - one report must not end the thread that writes the others
             failed = _unwritable(item, fault)
             if failed is None:
-                self._status.report(f"an activity's report cannot be written and was dropped: {described(fault)}")
+                self._status.report(
+                    f"an activity's report cannot be written and was dropped: {described(fault)}"
+                )
                 return
             self._produce(producer, index, failed)
             return
@@ -158,7 +162,12 @@ class ReportWriter:
 
     def _record(self, item: Item) -> tuple[str, bytes, Any, tuple[str, bytes]]:
         if isinstance(item, Buried):
-            return self._clients.topic("dead-letters"), DEAD_LETTERS.encode(item.letter), item.letter.key, DEAD_LETTERS.header
+            return (
+                self._clients.topic("dead-letters"),
+                DEAD_LETTERS.encode(item.letter),
+                item.letter.key,
+                DEAD_LETTERS.header,
+            )
         return self._clients.topic("commands"), COMMANDS.encode(item), item.workflow_id, COMMANDS.header
 
     def _not_written(self, index: int, error: KafkaError) -> None:
@@ -178,10 +187,17 @@ def _unwritable(item: Item, error: Exception) -> Item | None:
     if not isinstance(item, cm.CompleteActivity):
         return None
     failure = FailureInfo("perdure.errors:PayloadError", f"the result cannot be written: {described(error)}")
-    return cm.FailActivity(item.workflow_id, item.run_id, number=item.number, token=item.token, failure=failure)
+    return cm.FailActivity(
+        item.workflow_id, item.run_id, number=item.number, token=item.token, failure=failure
+    )
 
 
 def _too_large(report: cm.CompleteActivity, size: int) -> cm.FailActivity:
-    message = f"the result is larger than Kafka accepts ({size} bytes); store large data elsewhere and return its address"
+    message = (
+        f"the result is larger than Kafka accepts ({size} bytes); store large data elsewhere and return its "
+        "address"
+    )
     failure = FailureInfo("perdure.errors:PayloadError", message)
-    return cm.FailActivity(report.workflow_id, report.run_id, number=report.number, token=report.token, failure=failure)
+    return cm.FailActivity(
+        report.workflow_id, report.run_id, number=report.number, token=report.token, failure=failure
+    )

@@ -1,8 +1,9 @@
 """Tasks from Kafka to the worker of this process, and its reports back.
 
-A task's offset is held until its report is durable, or until the attempt is leased; what is committed is the contiguous prefix. So the
-tasks of a worker that dies are delivered again by Kafka itself. Of each queue one thread polls (`_Queue`), one thread writes reports
-(`report_writer.py`), one follows the cancellations; the worker's asyncio loop runs attempts.
+A task's offset is held until its report is durable, or until the attempt is leased; what is
+committed is the contiguous prefix. So the tasks of a worker that dies are delivered again by Kafka
+itself. Of each queue one thread polls (`_Queue`), one thread writes reports (`report_writer.py`),
+one follows the cancellations; the worker's asyncio loop runs attempts.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ COMMIT_S: Final = 0.1
 END_WITHIN_S: Final = 0.5
 """How long attempts of a revoked partition get to end, seconds."""
 LEASE_WITHIN_S: Final = 3.0
-"""And then, to be leased, which takes as long as a report takes to be written. Both together are shorter than any lease."""
+"""And then, to be leased, which takes as long as a report takes to be written. Both together are
+shorter than any lease."""
 PAUSE_AFTER_S: Final = 0.5
 """A worker that is full for longer tells Kafka to wait."""
 POLL_S: Final = 0.05
@@ -62,11 +64,10 @@ class TaskSource:
         queues: whose tasks are taken.
         deliver: takes tasks.
         cancel: takes the tokens of attempts, of any worker, that are to stop.
-        release: takes the tokens of attempts whose tasks are about to go to another worker: those that
-            wait are dropped, those that run
-            are reported as started, so that they are leased and no other worker runs them too. Answered by
-            `dropped`. All three are
-            called on threads of the source, and hand over to the worker's loop.
+        release: takes the tokens of attempts whose tasks are about to go to another worker: those
+            that wait are dropped, those that run are reported as started, so that they are leased
+            and no other worker runs them too. Answered by `dropped`. All three are called on
+            threads of the source, and hand over to the worker's loop.
         limit: unfinished tasks; more stay in Kafka.
         status: shows what is waited for.
     """
@@ -87,7 +88,16 @@ class TaskSource:
         self._worker_cancel = cancel
         self._cancellations = CancellationTail(clients, self._cancel, status)
         self._queues = [
-            _Queue(clients, queue, self._held, writer=self._writer, deliver=deliver, release=release, limit=limit, status=status)
+            _Queue(
+                clients,
+                queue,
+                self._held,
+                writer=self._writer,
+                deliver=deliver,
+                release=release,
+                limit=limit,
+                status=status,
+            )
             for queue in dict.fromkeys(queues)
         ]
 
@@ -105,7 +115,9 @@ class TaskSource:
             queue.start()
 
     def submit(self, reports: Sequence[cm.AnyCommand]) -> None:
-        """From any thread: reports, which are written soon; then the offsets of their tasks are released."""
+        """From any thread: reports, which are written soon; then the offsets of their tasks are
+        released.
+        """
         self._writer.put(reports)
 
     def dropped(self, tokens: Sequence[str]) -> None:
@@ -118,8 +130,8 @@ class TaskSource:
             queue.stopping.set()
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Write remaining reports, commit, and leave the groups: other workers get the remaining tasks
-        immediately.
+        """Write remaining reports, commit, and leave the groups: other workers get the remaining
+        tasks immediately.
 
         Args:
             timeout_s: for what is left to be written, while the broker does not answer.
@@ -136,7 +148,8 @@ class TaskSource:
                 case cm.CompleteActivity() | cm.FailActivity() | Buried():
                     self._held.end((item.token,))
                 case cm.DeclineActivity():
-                    self._held.end((item.token,), is_settled=False)  # the engine dispatches it again under the same token
+                    # the engine dispatches it again under the same token
+                    self._held.end((item.token,), is_settled=False)
                 case cm.StartActivity():
                     self._held.release((item.token,))
                 case _:
@@ -231,8 +244,8 @@ class _Queue:
             self._member.hold(list(self._member.partitions.owned))
 
     def _see_to_others(self, message: Message | None) -> None:
-        """Poll a paused consumer for errors only; a task that slips through is taken, since it would not be
-        fetched again.
+        """Poll a paused consumer for errors only; a task that slips through is taken, since it
+        would not be fetched again.
         """
         if message is not None:
             self._take([message])
@@ -278,7 +291,10 @@ class _Queue:
     def _note_error(self, error: KafkaError) -> None:
         said = in_words(error)
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            said = f"task queue {self._queue!r} has no topic {self._topic}: perdure topics apply --queue {self._queue}"
+            said = (
+                f"task queue {self._queue!r} has no topic {self._topic}: perdure topics apply --queue "
+                f"{self._queue}"
+            )
         self._on_error(said)
         self._status.report(said)
 
@@ -322,8 +338,8 @@ class _Queue:
             self._member.resume(places)
 
     def _revoked(self, assignments: list[Assignment]) -> None:
-        """On revocation: wait for the attempts of these partitions to end, lease those that do not, and
-        commit, so that no attempt runs twice.
+        """On revocation: wait for the attempts of these partitions to end, lease those that do not,
+        and commit, so that no attempt runs twice.
         """
         assert self._consumer is not None
         places = [each.place for each in assignments]
