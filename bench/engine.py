@@ -59,7 +59,7 @@ class NullLog:
     def submit(self, commands: Sequence[cm.AnyCommand]) -> None:
         self._inbox.extend(commands)
 
-    def can_answer(self, address: str) -> bool:
+    def can_answer(self, address: str, command: cm.AnyCommand) -> bool:
         return True
 
     def wake(self) -> None: ...

@@ -6,6 +6,8 @@ import asyncio
 import json
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, time_ns
@@ -256,3 +258,34 @@ def test_a_record_whose_signal_was_refused_is_kept_and_delivered_when_it_is_retr
 
     asyncio.run(main())
     assert json.loads(perdure("list", "-o", "json")[1]) == []
+
+
+STORED = """
+import asyncio, sys
+from perdure.client import Client
+
+async def main():
+    async with Client.connect(sys.argv[1]) as client:
+        asyncio.get_running_loop().create_task(client.get_by_name("p-1").signal_by_name("seen", "sea"))
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_a_change_that_a_client_stored_before_it_was_killed_and_that_is_refused_is_a_dead_letter(
+    db: Path, perdure: Perdure
+) -> None:
+    with Platform(Registry.of([shouted, Parcel]), f"sqlite:///{db}"):
+        pass
+    client = subprocess.Popen([sys.executable, "-c", STORED, f"sqlite:///{db}"])
+    try:
+        until(lambda: count(db, "commands") == 1)
+    finally:
+        client.kill()
+        client.wait()
+    with Platform(Registry.of([shouted, Parcel]), f"sqlite:///{db}"):
+        until(lambda: count(db, "dead_letters") == 1)
+    (letter,) = json.loads(perdure("list", "-o", "json")[1])
+    assert (letter["reason"], letter["key"]) == ("refused", "cC0x")  # p-1
+    assert "workflow 'p-1' is not running" in letter["message"]

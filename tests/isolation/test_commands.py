@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as addressed
 
 from perdure import activity, workflow
 from perdure.adapters.sqlite import rows
 from perdure.adapters.sqlite.dead_letters import SqliteDeadLetters
 from perdure.adapters.sqlite.file import connect
+from perdure.adapters.sqlite.hints import Hints
 from perdure.codec.records import encode_command, encode_state
 from perdure.errors import CommitAborted
 from perdure.model import commands as cm
@@ -191,6 +193,54 @@ def test_an_address_that_does_not_parse_has_nobody_to_answer(world: World, addre
     assert "NoSuchType" in found[0]
     assert commands_left(world) == 0
     assert not [report for report in world.reports if "bug" in report]
+
+
+CHANGES: list[Any] = [
+    cm.StartWorkflow("w", type="NoSuchType", request_id="r"),
+    cm.SignalWorkflow("bystander", name="no such signal", request_id="r"),
+    cm.SignalWorkflow("bystander", name="add", input=b'["text"]', request_id="r"),
+    cm.SignalWorkflow("nobody", name="add", request_id="r"),
+    cm.CancelWorkflow("nobody", request_id="r"),
+    cm.TerminateWorkflow("nobody", request_id="r"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: type(change).__name__)
+def test_a_refused_change_whose_client_has_died_is_a_dead_letter(world: World, change: Any) -> None:
+    client = Hints()
+    client.close()
+    outside(world, addressed(change, reply_to=f"udp:{client.port}:gone"))
+    (letter,) = letters(world)
+    assert letter.startswith("refused: ")
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: type(change).__name__)
+def test_a_refused_change_whose_client_hears_it_is_logged_with_its_client_workflow_and_reason(
+    world: World, change: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Hints()
+    address = f"udp:{client.port}:here"
+    if isinstance(world._medium, InMemory):  # no other process sees it
+        address = "local:here"
+        world.channel.subscribe_replies(address, lambda _: None)
+    world.log.submit([addressed(change, reply_to=address)])
+    world.settle()
+    client.close()
+    assert letters(world) == []
+    (line,) = [each for each in caplog.records if each.name == "perdure.engine"]
+    said = line.getMessage()
+    for part in (type(change).__name__, change.workflow_id, address, "was refused ("):
+        assert part in said
+    assert vars(line)["workflow_id"] == change.workflow_id
+
+
+def test_a_refused_command_of_a_record_that_is_not_there_is_a_dead_letter_by_itself(world: World) -> None:
+    outside(
+        world,
+        cm.SignalWorkflow("nobody", name="add", reply_to="dead-letter:seen/0/77"),
+        cm.SignalWorkflow("nobody", name="add", reply_to="dead-letter:seen/0/0"),
+    )
+    assert len(letters(world)) == 2
 
 
 def test_a_waiter_that_cannot_be_answered_does_not_keep_a_run_from_closing(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,27 @@ async def box(client: Client, workflow_id: str) -> None:
     handle = await client.start(workflow_id, Box.run)
     await handle.signal(Box.add, 3)
     assert await asyncio.wait_for(handle.result(), 60) == 3
+
+
+def test_a_refused_change_is_a_dead_letter_when_its_client_no_longer_waits_and_else_logged(
+    namespace: Namespace, platform: KafkaPlatform, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = int(time.time() * 1_000) - 60_000
+    for number, at_ms in enumerate((old, 0)):
+        signal = cm.SignalWorkflow("nobody", name=f"add-{number}", reply_to="kafka:0:client", request_id="r")
+        namespace._producer.produce(
+            f"{namespace.name}.commands",
+            COMMANDS.encode(signal),
+            "nobody",
+            namespace.place_of("nobody"),
+            headers=[COMMANDS.header],
+            timestamp=at_ms,
+        )
+    namespace.flush()
+    (letter,) = letters(namespace, 1)
+    assert letter.reason == "refused"
+    assert COMMANDS.decode(letter.value or b"", COMMANDS.header[1]).name == "add-0"  # type: ignore[union-attr]
+    wait_until(lambda: "SignalWorkflow 'add-1' of kafka:0:client for workflow nobody" in caplog.text)
 
 
 def others_go_on(namespace: Namespace) -> None:

@@ -43,7 +43,7 @@ class Activation:
         ids: fresh ids.
         payloads: encodes failures.
         quarantine: knows the command as it was taken.
-        can_answer: whether a reply to an address reaches anybody.
+        can_answer: whether somebody hears the reply to an address; see `engine.ports.Log`.
         report: takes what an operator should know.
 
     Attributes:
@@ -71,7 +71,7 @@ class Activation:
         *,
         payloads: Payloads,
         quarantine: Quarantine,
-        can_answer: Callable[[str], bool],
+        can_answer: Callable[[str, cm.AnyCommand], bool],
         report: Report,
     ) -> None:
         self.runs = runs
@@ -114,12 +114,16 @@ class Activation:
     def answer(self, command: cm.Request, reply: AnyReply | None) -> None:
         """Answer a request.
 
-        A refused change that nobody hears of would be lost in silence: it becomes a dead letter. A
-        refused read loses nothing.
+        A refused change that nobody hears of would be lost in silence: it becomes a dead letter. Any
+        other is logged: its client may die before it hears. A refused read loses nothing.
         """
         self.outbox.reply(command, reply)
-        if type(reply) is Refused and isinstance(command, CHANGES) and not self._can_answer(command.reply_to):
-            taken = self._quarantine.current or command
+        if type(reply) is not Refused or not isinstance(command, CHANGES):
+            return
+        taken = self._quarantine.current or command
+        if self._can_answer(command.reply_to, taken):
+            self.outbox.refused.append((command, reply))
+        else:
             self.outbox.batch.letters.append(Spoilt(taken, "refused", f"{reply.message} ({reply.code})"))
 
     # ---- the history

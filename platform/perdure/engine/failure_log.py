@@ -1,8 +1,9 @@
-"""Logs failures of workflow and activity code: a warning for each failed attempt, an error for each
-failed run.
+"""Logs failures of workflow and activity code, and refused requests: a warning for each failed
+attempt and each refused change, an error for each failed run.
 
-An outage makes thousands of attempts fail alike. Of each activity and workflow type a few lines are
-written immediately, then one in a while, with the number of those that were left out.
+An outage makes thousands of attempts fail alike. Of each activity, workflow type and kind of
+refusal a few lines are written immediately, then one in a while, with the number of those that were
+left out.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from perdure.model import commands as cm
 from perdure.model import events as ev
 
 if TYPE_CHECKING:
     from perdure.core.state import RunState
+    from perdure.model.commands import Request
     from perdure.model.failure import FailureInfo
+    from perdure.model.replies import Refused
 
 BURST: Final = 5
 EVERY_S: Final = 10.0
 """After a burst, one line in so many seconds about an activity."""
 RUNS_BURST: Final = 100
 RUNS_EVERY_S: Final = 1.0
+"""Of failed runs, and of refused changes."""
 MESSAGE: Final = 300
 """Characters of an exception's message that are shown."""
 TYPES: Final = 1_000
@@ -107,13 +112,22 @@ class FailureLog:
         self._logger = logging.getLogger("perdure.engine")
         self._attempts = AttemptLog(self._logger)
         self._runs = Sparse(RUNS_BURST, RUNS_EVERY_S)
+        self._refusals = Sparse(RUNS_BURST, RUNS_EVERY_S)
 
-    def write(self, failures: Iterable[tuple[RunState, ev.AnyEvent, str]]) -> None:
+    def write(
+        self,
+        failures: Iterable[tuple[RunState, ev.AnyEvent, str]],
+        refused: Iterable[tuple[Request, Refused]] = (),
+    ) -> None:
         """Log them.
 
         Args:
             failures: the run, the event, and the name of the activity, if it is about one.
+            refused: changes, each with the answer that its client gets.
         """
+        for request, reply in refused:
+            with suppress(Exception):  # as below
+                self._refuse(request, reply)
         for run, event, activity in failures:
             with suppress(
                 Exception
@@ -135,6 +149,32 @@ class FailureLog:
             case _:
                 pass
 
+    def _refuse(self, request: Request, reply: Refused) -> None:
+        """That a workflow is there already is no fault: many clients start one for each record."""
+        kind = type(request).__name__
+        if (
+            reply.code == "already_started"
+            or (left_out := self._refusals.passes(f"{kind} {reply.code}")) is None
+        ):
+            return
+        more = f" ({left_out} more of this kind were not logged)" if left_out else ""
+        name = f" {request.name!r}" if isinstance(request, cm.SignalWorkflow) else ""
+        self._logger.warning(
+            "%s%s of %s for workflow %s was refused (%s): %s%s",
+            kind,
+            name,
+            request.reply_to,
+            request.workflow_id,
+            reply.code,
+            _shown(reply.message),
+            more,
+            extra={
+                "workflow_id": request.workflow_id,
+                "run_id": request.run_id,
+                "request_id": request.request_id,
+            },
+        )
+
     def _failed(self, run: RunState, why: str, where: dict[str, str]) -> None:
         if (left_out := self._runs.passes(run.type)) is None:
             return
@@ -147,14 +187,18 @@ def in_words(failure: FailureInfo) -> str:
     causes.
     """
     kind = failure.type.rpartition(":")[2]
-    message = " ".join(failure.message.split())
-    if len(message) > MESSAGE:
-        message = f"{message[:MESSAGE]}…"
+    message = _shown(failure.message)
     text = f"{kind}: {message}" if message else kind
     if lines := _FRAME.findall(failure.traceback):
         file, line = lines[-1]
         text += f" ({file}:{line})"
     return f"{text}, caused by {in_words(failure.cause)}" if failure.cause is not None else text
+
+
+def _shown(message: str) -> str:
+    """On one line, and no longer than a line should be."""
+    text = " ".join(message.split())
+    return f"{text[:MESSAGE]}…" if len(text) > MESSAGE else text
 
 
 def _moment(at: int) -> str:

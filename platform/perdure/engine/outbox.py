@@ -16,7 +16,7 @@ from perdure.model import addresses
 from perdure.model.commands import AnyCommand, Request
 from perdure.model.described import described
 from perdure.model.events import AnyEvent, RecordProduced
-from perdure.model.replies import AnyReply
+from perdure.model.replies import AnyReply, Refused
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer
 
@@ -36,11 +36,23 @@ class BatchOutbox:
 
     Attributes:
         failures: what failed in this batch: the run, the event, the name of the activity.
+        refused: the changes that were refused in this batch, each with the answer that its client
+            gets.
         awaited: steps started in this batch that the batch is held open for, by (run id, activity
             number).
     """
 
-    __slots__ = ("_details", "_slow", "_steps", "_to_start", "_waiters", "awaited", "batch", "failures")
+    __slots__ = (
+        "_details",
+        "_slow",
+        "_steps",
+        "_to_start",
+        "_waiters",
+        "awaited",
+        "batch",
+        "failures",
+        "refused",
+    )
 
     def __init__(self, steps: Steps, waiters: Waiters | None = None) -> None:
         self._steps = steps
@@ -50,6 +62,7 @@ class BatchOutbox:
         self.batch = Batch()
         self._slow: dict[str, int] = {}
         self.failures: list[tuple[RunState, AnyEvent, str]] = []
+        self.refused: list[tuple[Request, Refused]] = []
         self.awaited: set[tuple[str, int]] = set()
 
     def begin(self, at: int) -> None:
@@ -57,6 +70,7 @@ class BatchOutbox:
         self.batch = Batch(at)
         self._to_start.clear()
         self.failures.clear()
+        self.refused.clear()
         self.awaited.clear()
 
     def start_steps(self) -> None:

@@ -165,9 +165,14 @@ class Log(Protocol):
                 call `abort`. Nothing else is raised once the batch is durable.
         """
 
-    def can_answer(self, address: str) -> bool:
-        """Whether a reply to the address would reach a client, as far as this log knows; never
-        raises.
+    def can_answer(self, address: str, command: AnyCommand) -> bool:
+        """Whether somebody hears a reply to the address, as far as this log knows; never raises.
+
+        A client that has died, or that no longer waits, hears nothing.
+
+        Args:
+            address: where the reply goes.
+            command: as `take` gave it; its age may say that nobody waits any more.
         """
         ...
 

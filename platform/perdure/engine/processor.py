@@ -389,7 +389,7 @@ class Engine:
         self._leases.settle()
         self._taken_own.clear()
         self._farewells.clear()
-        self._failure_log.write(self._outbox.failures)
+        self._failure_log.write(self._outbox.failures, self._outbox.refused)
         self._runs.trim()
         self.batches += 1
         for spoilt in batch.letters:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from perdure.engine.failure_log import MESSAGE, Sparse, in_words
+import pytest
+
+from perdure.engine.failure_log import MESSAGE, RUNS_BURST, FailureLog, Sparse, in_words
+from perdure.model.commands import SignalWorkflow, StartWorkflow
 from perdure.model.failure import FailureInfo
+from perdure.model.replies import Refused
 
 TRACEBACK = """  File "app.py", line 7, in charge
     pay()
@@ -22,6 +26,31 @@ def test_a_failure_without_a_message_is_told_by_its_class_and_a_long_one_in_part
     assert in_words(FailureInfo("builtins:TimeoutError")) == "TimeoutError"
     assert in_words(FailureInfo("builtins:OSError", "x" * MESSAGE)) == f"OSError: {'x' * MESSAGE}"
     assert in_words(FailureInfo("builtins:OSError", "x" * (MESSAGE + 1))) == f"OSError: {'x' * MESSAGE}…"
+
+
+def test_a_refused_change_is_one_line_and_a_start_of_what_is_there_is_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    signal = SignalWorkflow("order-1", "", "r-1", "udp:9:shop", name="pay")
+    start = StartWorkflow("order-1", "", "r-2", "udp:9:shop", type="Order")
+    log = FailureLog()
+    log.write(
+        [],
+        [
+            (signal, Refused("r-1", "unknown_name", "it has\nno such signal")),
+            (start, Refused("r-2", "already_started", "it runs")),
+        ],
+    )
+    assert [each.getMessage() for each in caplog.records] == [
+        "SignalWorkflow 'pay' of udp:9:shop for workflow order-1 was refused (unknown_name): it has no such signal"
+    ]
+
+
+def test_refusals_in_floods_are_lines_in_part(caplog: pytest.LogCaptureFixture) -> None:
+    signal = SignalWorkflow("order-1", name="pay", reply_to="udp:9:shop")
+    refused = Refused("r-1", "unknown_name", "no")
+    FailureLog().write([], [(signal, refused)] * (RUNS_BURST + 50))
+    assert RUNS_BURST <= len(caplog.records) < RUNS_BURST + 50
 
 
 def test_after_a_burst_one_line_in_a_while_says_how_many_were_left_out() -> None:

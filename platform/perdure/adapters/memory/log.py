@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.adapters.process.external_commands import ANSWERED, Outside, record_of
+from perdure.adapters.process.external_commands import Outside, record_of
 from perdure.errors import InfrastructureError
 from perdure.model import addresses
 from perdure.model.dead_letters import DeadLetter
@@ -70,9 +70,9 @@ class MemoryLog:
         self._outside.settle()
         self._channel.deliver(batch)
 
-    def can_answer(self, address: str) -> bool:
-        """Whether a client receives replies to the address."""
-        return self._channel.has_subscriber(address) or type(addresses.parse(address)) in ANSWERED
+    def can_answer(self, address: str, command: AnyCommand) -> bool:
+        """Whether somebody hears replies to the address. No other process sees this memory."""
+        return self._channel.has_subscriber(address) or type(addresses.parse(address)) is addresses.Workflow
 
     def _letter(self, spoilt: Spoilt, at: int) -> DeadLetter:
         position = self._outside.position_of(spoilt.command)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from perdure.codec.records import encode_command
-from perdure.model import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from perdure.adapters.process.channel import Channel
     from perdure.model.commands import AnyCommand
-
-ANSWERED: Final = frozenset({addresses.Process, addresses.DeadLetter, addresses.Workflow})
-"""The kinds of addresses that a log of one machine answers, beside those that its channel has
-subscribers for."""
 
 
 class Outside:

@@ -5,6 +5,7 @@ Nothing depends on them: waiting processes poll anyway, and a foreign datagram d
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from contextlib import suppress
@@ -44,6 +45,18 @@ class Hints:
     def close(self) -> None:
         """Idempotent."""
         self._socket.close()
+
+
+def is_heard(port: int) -> bool:
+    """Whether some process of this machine listens to the port: that of a process that has died is
+    free again.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 class HintListener:

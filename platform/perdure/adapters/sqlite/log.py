@@ -6,9 +6,9 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Final
 
-from perdure.adapters.process.external_commands import ANSWERED, Outside
+from perdure.adapters.process.external_commands import Outside
 from perdure.adapters.sqlite.faults import fault
-from perdure.adapters.sqlite.hints import HintListener
+from perdure.adapters.sqlite.hints import HintListener, is_heard
 from perdure.adapters.sqlite.rows import write_batch
 from perdure.codec.records import decode_command, decode_task
 from perdure.errors import CommitAborted
@@ -30,6 +30,7 @@ REPLIES_KEPT_US: Final = 600_000_000
 """How long a reply to another process is kept, microseconds."""
 
 _COMMANDS: Final = "SELECT position, record FROM commands WHERE position > ? ORDER BY position LIMIT ?"
+_RECORD: Final = "SELECT 1 FROM records WHERE position = ? AND topic = ?"
 _SET_ASIDE: Final = "INSERT INTO dead_letters SELECT position, record, ?, ? FROM commands WHERE position = ?"
 
 
@@ -114,9 +115,25 @@ class SqliteLog:
         if elsewhere:
             self._hint(elsewhere)
 
-    def can_answer(self, address: str) -> bool:
-        """Whether a client receives replies to the address."""
-        return self._channel.has_subscriber(address) or type(addresses.parse(address)) in ANSWERED
+    def can_answer(self, address: str, command: AnyCommand) -> bool:
+        """Whether somebody hears replies to the address."""
+        match addresses.parse(address):
+            case addresses.Process(port):
+                return is_heard(port)
+            case addresses.DeadLetter(topic, _, offset):
+                return self._has_record(topic, offset)
+            case addresses.Workflow():
+                return True
+            case _:
+                return self._channel.has_subscriber(address)
+
+    def _has_record(self, topic: str, position: int) -> bool:
+        """Whether the record is there whose dead letter a refusal becomes."""
+        try:
+            found = self._file.connection.execute(_RECORD, (position, topic)).fetchone()
+        except sqlite3.Error:
+            return True  # the commit, which follows, says what is wrong with the file
+        return found is not None
 
     def abort(self) -> None:
         """Hand out again what was taken."""

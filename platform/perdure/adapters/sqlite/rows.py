@@ -32,7 +32,7 @@ _END_TIMER = (
 _PUT_RECORD = "INSERT INTO records (topic, key, value, headers, at) VALUES (?, ?, ?, ?, ?)"
 _PUT_REFUSAL = (
     "INSERT OR REPLACE INTO dead_letters SELECT -position, coalesce(value, x''), ?, ? FROM records WHERE "
-    "position = ?"
+    "position = ? AND topic = ?"
 )
 _BURY = "INSERT OR REPLACE INTO dead_letters SELECT position, record, ?, ? FROM commands WHERE position = ?"
 _PUT_COMMAND = "INSERT INTO commands (record) VALUES (?)"
@@ -133,7 +133,7 @@ def _write_letter(connection: Connection, position: int, spoilt: Spoilt, at: int
     connection.execute("DELETE FROM commands WHERE position = ?", (fresh,))
 
 
-def _refusal_row(address: str, reply: AnyReply, at: int) -> tuple[str, int, int] | None:
+def _refusal_row(address: str, reply: AnyReply, at: int) -> tuple[str, int, int, str] | None:
     """That a trigger's command was refused; None for any other reply.
 
     That the workflow is there already is no fault: a record that comes twice leads to it.
@@ -143,7 +143,7 @@ def _refusal_row(address: str, reply: AnyReply, at: int) -> tuple[str, int, int]
     if not isinstance(place := addresses.parse(address), addresses.DeadLetter):
         return None
     message = f"{place.topic}, record {place.offset}: the resulting command was refused: {reply.message}"
-    return message, at, place.offset
+    return message, at, place.offset, place.topic
 
 
 def _write_states(connection: Connection, states: Iterable[WorkflowState], started: set[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -51,6 +52,14 @@ def too_large(intake: Intake) -> None:
 def test_records_before_the_committed_offset_and_those_that_come_twice_are_dropped(intake: Intake) -> None:
     intake.put_records([found(4), found(5), found(6), found(5), found(6), found(7)])
     assert names(intake.take(10)) == ["s5", "s6", "s7"]
+
+
+def test_the_age_of_a_command_is_that_of_its_record(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 41.7)
+    intake.put_records([found(5)])  # written at 1.7 s
+    (old,) = intake.take(10)
+    assert intake.age_s(old) == 40.0
+    assert intake.age_s(signal("0-w")) == 0.0, "of this process: not known"
 
 
 def test_records_of_a_partition_that_is_not_ours_are_dropped(intake: Intake) -> None:

@@ -33,6 +33,10 @@ IDLE_COMMIT_AFTER_S: Final = 1.0
 """Offsets of commands that left nothing to record are committed with the next transaction, or when
 idle after this time, seconds."""
 
+GIVEN_UP_S: Final = 30.0
+"""The client of a change has stopped waiting after this time, seconds: twice its time limit
+(`client.handle.REQUEST_TIMEOUT_S`), since the clocks of two machines are compared."""
+
 
 class KafkaLog:
     """`engine.ports.Log` on a namespace of Kafka topics.
@@ -139,11 +143,14 @@ class KafkaLog:
         if local := [each for each in batch.replies if type(addresses.parse(each[0])) is addresses.Local]:
             self._channel.deliver(Batch(replies=local))
 
-    def can_answer(self, address: str) -> bool:
-        """Whether a client receives replies to the address."""
+    def can_answer(self, address: str, command: AnyCommand) -> bool:
+        """Whether somebody hears replies to the address. Kafka does not say who reads a partition:
+        the age of the command says whether its client still waits.
+        """
         match addresses.parse(address):
             case addresses.Caller(partition):
-                return partition < self._layout.count_of(self._layout.replies)
+                is_old = self._intake.age_s(command) > GIVEN_UP_S
+                return not is_old and partition < self._layout.count_of(self._layout.replies)
             case addresses.DeadLetter() | addresses.Workflow():
                 return True
             case _:

@@ -4,10 +4,13 @@ elsewhere in the same transaction.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
+
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
 
 from perdure.adapters.kafka.headers import headers_of
 from perdure.adapters.kafka.padding import is_padding
@@ -201,6 +204,16 @@ class Intake:
         """The entries of commands that were taken, by their object's `id`."""
         wanted = {id(command) for command in commands}
         return {id(entry[0]): entry for entry in self._taken if id(entry[0]) in wanted}
+
+    def age_s(self, command: AnyCommand) -> float:
+        """Time since the record of a command that was taken was written, seconds, by the clocks of
+        two machines; 0 when that is not known.
+        """
+        for what, _, _, record in self._taken:
+            if what is command and record is not None:
+                kind, at_ms = record.timestamp()
+                return time.time() - at_ms / 1_000 if kind != TIMESTAMP_NOT_AVAILABLE else 0.0
+        return 0.0
 
     def settle(self) -> None:
         """The taken commands are committed."""
