@@ -261,7 +261,7 @@ class Story:
 
     def _infect(self) -> None:
         engine: Any = self.world.engine
-        engine._handler = Infected(self, engine._handler)
+        engine._batch_handler.handler = Infected(self, engine._batch_handler.handler)
 
 
 class Infected:

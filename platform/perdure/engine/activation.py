@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from perdure.engine.outbox import BatchOutbox
     from perdure.engine.ports import Ids
     from perdure.engine.quarantine import Quarantine
+    from perdure.engine.waiters import Waiters
     from perdure.model.payloads import Payloads
 
 CHANGES: Final = (cm.StartWorkflow, cm.SignalWorkflow, cm.CancelWorkflow, cm.TerminateWorkflow)
@@ -87,6 +88,23 @@ class Activation:
     def begin(self, at: int) -> None:
         """Begin a batch, stamped `at`."""
         self.stamp = Stamp(at, self.ids.token)
+
+    def settle(self, waiters: Waiters) -> None:
+        """The batch is committed: the runs of it that have closed are forgotten, and who waits for
+        them.
+        """
+        for active in self.touched.values():
+            active.events = []
+            if active.state.phase.is_closed:
+                waiters.forget(active.state.run_id)
+                self.runs.drop_if(active)
+        self.touched.clear()
+
+    def abort(self) -> None:
+        """The batch was aborted: its runs hold events that were not recorded."""
+        for active in self.touched.values():
+            self.runs.drop_if(active)
+        self.touched.clear()
 
     # ---- find and answer
 

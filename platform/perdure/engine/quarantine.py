@@ -48,6 +48,9 @@ class Way(Enum):
 
     RETRY = auto()
     """The same again: nothing is wrong with the batch."""
+    WITHOUT_FAREWELLS = auto()
+    """The batch again, without replies to the clients of runs that are given up: they may be to
+    blame, and those clients ask again by themselves."""
     ONE_BY_ONE = auto()
     """The batch again, command by command: one of them spoils it."""
     RAISE = auto()
@@ -132,12 +135,16 @@ class Quarantine:
 
     # ---- blame
 
-    def blame(self, error: Exception) -> Way | Poison:
+    def blame(self, error: Exception, *, has_farewells: bool = False) -> Way | Poison:
         """Find out which command caused an error. The batch must be aborted in any case.
 
         Args:
             error: raised while commands were taken, handled or written.
+            has_farewells: whether the batch also holds replies to the clients of runs that are
+                given up.
         """
+        if has_farewells and self.stage is Stage.WRITING and not isinstance(error, InfrastructureError):
+            return Way.WITHOUT_FAREWELLS
         if isinstance(error, CommitAborted):
             return Way.RETRY
         if self.stage is Stage.TAKING or (

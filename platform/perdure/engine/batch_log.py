@@ -1,0 +1,94 @@
+"""Tells the operator how batches end: failures and dead letters of committed ones, and why one was
+aborted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.engine.failure_log import FailureLog
+from perdure.engine.operator_log import Report, Sparing
+from perdure.engine.quarantine import Poison, Way
+from perdure.engine.run_log import explain
+from perdure.model.described import described
+
+if TYPE_CHECKING:
+    from perdure.engine.counts import Counts
+    from perdure.engine.outbox import BatchOutbox
+    from perdure.engine.ports import Spoilt
+    from perdure.model.commands import AnyCommand
+
+
+class BatchLog:
+    """Reports of one engine.
+
+    Args:
+        report: takes messages.
+        counts: of dead letters.
+    """
+
+    __slots__ = ("_counts", "_failures", "_report", "_report_letter")
+
+    def __init__(self, report: Report, counts: Counts) -> None:
+        self._report = report
+        self._report_letter = Sparing(report)
+        self._counts = counts
+        self._failures = FailureLog()
+
+    def committed(self, outbox: BatchOutbox) -> None:
+        """A batch is durable: what it recorded, what failed in it, and its dead letters."""
+        batch = outbox.batch
+        explain(batch)
+        self._failures.write(outbox.failures, outbox.refused)
+        for spoilt in batch.letters:
+            self._counts.letters[spoilt.reason] += 1
+            self._report_letter(
+                _notice(spoilt), workflow_id=spoilt.command.workflow_id, run_id=spoilt.command.run_id
+            )
+
+    def aborted(self, verdict: Way | Poison, error: Exception) -> str:
+        """A batch was aborted.
+
+        Args:
+            verdict: what the engine does next.
+            error: that aborted it.
+
+        Returns:
+            The message; empty when the error itself is raised.
+        """
+        where: dict[str, str] = {}
+        message: str
+        match verdict:
+            case Way.RETRY:
+                message = f"{error}; no data lost, retrying"
+            case Way.WITHOUT_FAREWELLS:
+                message = (
+                    f"a batch cannot be written: {described(error)}; retrying it without replies to waiting "
+                    "clients"
+                )
+            case Way.ONE_BY_ONE:
+                message = f"a batch cannot be written: {described(error)}; retrying its commands one by one"
+            case Poison(command, fault, _):
+                message = _condemnation(command, fault)
+                where = {"workflow_id": command.workflow_id, "run_id": command.run_id}
+            case Way.RAISE:
+                return ""
+        self._report(message, **where)
+        return message
+
+
+def _condemnation(command: AnyCommand, message: str) -> str:
+    return (
+        f"{type(command).__name__} for workflow {command.workflow_id!r} cannot be handled: {message}. It "
+        "becomes a dead letter; the others continue. Unless your code or codec raised this, it is a bug in "
+        "perdure: please report it"
+    )
+
+
+def _notice(spoilt: Spoilt) -> str:
+    command = spoilt.command
+    about = (
+        f"{type(command).__name__} for workflow {command.workflow_id!r} has become a dead letter "
+        f"({spoilt.reason})"
+    )
+    return f"{about}: {spoilt.message}"

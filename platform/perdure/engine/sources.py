@@ -1,0 +1,172 @@
+"""Where a batch gets its commands: from the log, from due timers and expired leases, and from the
+engine itself, which resumes suspended runs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from perdure.core.registry import DUE
+from perdure.engine.leases import AT_ONCE, Leases
+from perdure.engine.review import PAUSE_S
+from perdure.engine.timers import TimerQueue
+from perdure.model import commands as cm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from perdure.engine.counts import Buckets
+    from perdure.engine.hybrid_clock import HybridClock
+    from perdure.engine.ports import Batch, Clock, Log, Store
+    from perdure.engine.quarantine import Quarantine
+    from perdure.engine.review import Reviewer
+
+
+class CommandSources:
+    """The sources of one engine. What an aborted batch took from them is handed out again, except
+    what the log repeats itself.
+
+    Args:
+        log: commands from outside.
+        store: has the timers and the suspended runs.
+        clock: measures leases.
+        time: the engine's, which timers fire by.
+        quarantine: says whether a batch may hold one command only.
+        reviewer: has runs to replay while nothing else is to be done.
+        batch_limit: commands in one transaction.
+        lateness_us: counts how late timers fired.
+
+    Attributes:
+        leases: of the attempts that are out.
+    """
+
+    __slots__ = (
+        "_batch_limit",
+        "_clock",
+        "_lateness_us",
+        "_log",
+        "_own",
+        "_quarantine",
+        "_reviewer",
+        "_store",
+        "_taken_own",
+        "_time",
+        "_timers",
+        "leases",
+    )
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        clock: Clock,
+        *,
+        time: HybridClock,
+        quarantine: Quarantine,
+        reviewer: Reviewer,
+        batch_limit: int,
+        lateness_us: Buckets,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._clock = clock
+        self._time = time
+        self._quarantine = quarantine
+        self._reviewer = reviewer
+        self._batch_limit = batch_limit
+        self._lateness_us = lateness_us
+        self._timers = TimerQueue(store)
+        self.leases = Leases()
+        self._own: deque[cm.AnyCommand] = deque()
+        self._taken_own: list[cm.AnyCommand] = []
+
+    def load(self, partitions: Collection[int]) -> None:
+        """Load the timers, and resume the suspended runs of these partitions."""
+        self._timers.load()
+        self._reviewer.add(partitions)
+        for workflow_id, run_id in self._store.suspended(partitions):
+            self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
+
+    def drop(self, partitions: Collection[int], is_gone: Callable[[str], bool]) -> None:
+        """Forget what belongs to these partitions, and only that: what an aborted batch has put
+        back for others is still to be done.
+
+        Args:
+            partitions: that are lost.
+            is_gone: says of a workflow id whether it is in one of them.
+        """
+        self._reviewer.remove(partitions)
+        self._own = deque(command for command in self._own if not is_gone(command.workflow_id))
+        self.leases.drop_where(is_gone)
+        self._timers.load()
+
+    def next_timer_at(self) -> int | None:
+        """When the next timer fires, microseconds, or would if it were not cancelled; None: never."""
+        return self._timers.next_at()
+
+    def take(self, timeout_s: float) -> list[cm.AnyCommand]:
+        """The engine's own commands, or else those of the log.
+
+        Args:
+            timeout_s: how long to wait for one, seconds; less if a timer or a lease ends before.
+        """
+        if self._own:
+            return self._take_own()
+        wait_us = timeout_s * 1e6 if self._reviewer.is_done else min(timeout_s, PAUSE_S) * 1e6
+        if (at := self._timers.next_at()) is not None:
+            wait_us = min(wait_us, max(0, at - self._time.now()))
+        if (at := self.leases.next_at()) is not None:
+            wait_us = min(wait_us, max(0, at - self._clock.elapsed()))
+        return self._log.take(1 if self._quarantine.is_one_by_one else self._batch_limit, wait_us / 1e6)
+
+    def with_due(self, commands: list[cm.AnyCommand], at: int) -> list[cm.AnyCommand]:
+        """Add the timers and leases that are due at `at`.
+
+        After a batch that could not be written, the next command stands alone, to find the one
+        that fails it.
+        """
+        if self._quarantine.is_one_by_one:
+            self._quarantine.count_down()
+            return commands or self._due(at, 1)
+        return commands + self._due(at)
+
+    def review(self) -> bool:
+        """Replay one of the open runs that this process has not replayed yet; whether there was
+        one.
+        """
+        if self._reviewer.is_done:
+            return False
+        broken = self._reviewer.look()
+        if broken is not None:
+            self._own.append(cm.ResumeWorkflow(*broken))
+        return True
+
+    def settle(self, batch: Batch) -> None:
+        """The batch is committed."""
+        self._timers.disarm(batch.timers_ended)
+        self._timers.arm(batch.timers)
+        self.leases.settle()
+        self._taken_own.clear()
+
+    def abort(self) -> None:
+        """The batch was aborted: hand out again what it took."""
+        self._timers.load()
+        self.leases.restore()
+        self._own.extendleft(reversed(self._taken_own))
+        self._taken_own.clear()
+
+    def _take_own(self) -> list[cm.AnyCommand]:
+        count = 1 if self._quarantine.is_one_by_one else len(self._own)
+        self._taken_own = [self._own.popleft() for _ in range(count)]
+        return list(self._taken_own)
+
+    def _due(self, at: int, limit: int = AT_ONCE) -> list[cm.AnyCommand]:
+        """Timers and leases; an aborted batch puts both back."""
+        due: list[cm.AnyCommand] = []
+        for timer in self._timers.due(at, None if limit == AT_ONCE else limit):
+            due.append(DUE[timer.kind](timer))
+            self._lateness_us.add(at - timer.fires_at)
+        if len(due) < limit:
+            due += self.leases.expired(self._clock.elapsed(), limit)
+        return due
