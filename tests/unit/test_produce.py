@@ -18,6 +18,7 @@ from perdure.codec.payloads import JsonPayloads
 from perdure.errors import PayloadError, UsageError
 from perdure.model.actions import ProduceRecord
 from perdure.model.dead_letters import RecordHeader
+from perdure.replay.calls import evaluate
 from perdure.replay.loop import RunLoop
 from perdure.replay.runtime import RunRuntime
 
@@ -168,4 +169,4 @@ def test_it_is_for_workflow_code_that_may_change_something(loop: RunLoop) -> Non
         asyncio.run(workflow.produce("t", 1))
     wanted = workflow.produce("t", 1)
     with pytest.raises(UsageError, match="may only read"):
-        loop.evaluate(wanted.send, None)
+        evaluate(loop, wanted.send, None)

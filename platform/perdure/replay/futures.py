@@ -32,6 +32,10 @@ class RunTask(asyncio.Task[Any]):
         self._hash = hash_  # first: the C constructor puts the task into a set
         super().__init__(coroutine, loop=loop, name=name, context=context, **options)  # type: ignore[arg-type]
 
+    def holds(self, error: BaseException) -> bool:
+        """Whether the task ended by this exception."""
+        return self.done() and not self.cancelled() and self.exception() is error
+
     def __hash__(self) -> int:
         return self._hash
 

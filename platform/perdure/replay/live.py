@@ -7,7 +7,6 @@ number.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, Final, Protocol
@@ -22,18 +21,16 @@ from perdure.model.described import described
 from perdure.model.info import Info
 from perdure.model.payloads import Payloads
 from perdure.model.signature import hints_of
+from perdure.replay import outcomes
+from perdure.replay.calls import call, evaluate
 from perdure.replay.eviction import evict
-from perdure.replay.handlers import Handlers, fault_of, handle, raising
+from perdure.replay.execution import Execution
+from perdure.replay.handlers import handle, raising
 from perdure.replay.loop import RunLoop
 from perdure.replay.matching import Matching
 from perdure.replay.runtime import RunRuntime
 from perdure.replay.suspensions import CURABLE, Escaped
 from perdure.workflow import Definition
-
-_OF_THE_LOOP: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit, StopIteration)
-"""Exceptions that tasks and coroutines use themselves: as an activity's failure they arrive only as
-a cause.
-"""
 
 
 class Watch(Protocol):
@@ -68,16 +65,12 @@ class LiveRun:
     """
 
     __slots__ = (
-        "_cancel_requested",
         "_definition",
-        "_ended",
-        "_handlers",
+        "_execution",
         "_has_begun",
         "_history_length",
         "_instance",
         "_interceptors",
-        "_main",
-        "_main_cancelled",
         "_payloads",
         "_runtime",
         "_started",
@@ -111,16 +104,12 @@ class LiveRun:
         self._payloads = payloads
         self._instance: Any = None
         self._interceptors = interceptors
-        self._main: asyncio.Task[Any] | None = None
-        self._handlers = Handlers()
         self._waiting_signals: list[ev.SignalReceived] = []
-        self._main_cancelled: asyncio.CancelledError | None = None
-        self._cancel_requested = False
-        self._ended = False
         self._has_begun = False
         self._history_length = 0
         self.loop = RunLoop(run_id)
         self._runtime = RunRuntime(self.loop, started.seed, payloads, self._info)
+        self._execution = Execution(self.loop, definition, payloads)
 
     # ---- driven by the engine
 
@@ -136,7 +125,7 @@ class LiveRun:
             UsageError, NonDeterministic, Spinning, Blocked: the run must be suspended and this
                 object dropped.
         """
-        if self._ended:
+        if self._execution.has_ended:
             return []
         loop = self.loop
         loop.now = at
@@ -183,7 +172,7 @@ class LiveRun:
                     matching.before(event_id, event)
                     matching.wants(self.apply(event, record.at, event_id))
                 elif kind in RECORDED_AS:
-                    if self._main is not None or self._ended:
+                    if self._execution.main is not None or self._execution.has_ended:
                         matching.recorded(event_id, event)
                 elif kind is ev.WorkflowSuspended or kind is ev.WorkflowResumed:
                     matching.suspended(is_suspended=kind is ev.WorkflowSuspended)
@@ -233,16 +222,16 @@ class LiveRun:
 
     def _activate(self, event: ev.AnyEvent) -> None:
         _APPLY[type(event)](self, event)
-        if self._main is not None:
+        if self._execution.main is not None:
             self.loop.run()
-            self._settle()
+            self._execution.settle()
 
     def _evaluate(self, fn: Callable[..., Any], *args: Any) -> Any:
         if self._watch is None:
-            return self.loop.evaluate(fn, *args)
+            return evaluate(self.loop, fn, *args)
         self._watch.enter(self.run_id)
         try:
-            return self.loop.evaluate(fn, *args)
+            return evaluate(self.loop, fn, *args)
         finally:
             self._watch.leave()
 
@@ -259,19 +248,19 @@ class LiveRun:
                 definition.run_fn, self._started.input, what=f"workflow {definition.name!r}"
             )
             if outbound := interceptor.at("outbound", self._interceptors):
-                self.loop.runtime = self.loop.call(interceptor.around_runtime, outbound, self._runtime)
-            self._instance = self.loop.call(definition.create, args, kwargs)
+                self.loop.runtime = call(self.loop, interceptor.around_runtime, outbound, self._runtime)
+            self._instance = call(self.loop, definition.create, args, kwargs)
         except CURABLE:
             raise
         except BaseException as error:  # noqa: BLE001 - the author's
-            self._end(ac.FailWorkflow(self._payloads.encode_failure(error)))
+            self._execution.fail(error)
             return
         self._has_begun = True
         for signal in self._waiting_signals:
             self.on_signal(signal)
         self._waiting_signals.clear()
         first = () if definition.cls is None else (self._instance,)
-        self._main = self._task(_main_of(definition, first, args, kwargs, self._interceptors))
+        self._execution.begin(_main_of(definition, first, args, kwargs, self._interceptors))
 
     def on_signal(self, event: ev.SignalReceived) -> None:
         if not self._has_begun:
@@ -287,125 +276,25 @@ class LiveRun:
         except errors.UsageError:
             raise
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec: as if the handler had raised it
-            self._handlers.add(self._task(raising(error)))
+            self._execution.accept(raising(error))
         else:
-            call = _handler_of(event.name, fn, self._instance, args, kwargs, self._interceptors)
-            self._handlers.add(self._task(call))
+            self._execution.accept(
+                _handler_of(event.name, fn, self._instance, args, kwargs, self._interceptors)
+            )
 
     def on_activity_completed(self, event: ev.ActivityCompleted) -> None:
-        waiting = self._runtime.activities.waiting.get(event.number)
-        if waiting is None:
-            return
-        activity = waiting[0]
-        try:
-            value = self._payloads.decode(
-                event.result, activity.returns, what=f"the result of activity {activity.name!r}"
-            )
-        except errors.UsageError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec
-            self._runtime.reject_activity(event.number, error)
-        else:
-            self._runtime.resolve_activity(event.number, value)
+        outcomes.complete(self._runtime, self._payloads, event)
 
     def on_activity_failed(self, event: ev.ActivityFailed) -> None:
-        waiting = self._runtime.activities.waiting.get(event.number)
-        if waiting is None:
-            return
-        cause = self._payloads.decode_failure(event.failure)
-        if event.failure.is_final and not isinstance(cause, _OF_THE_LOOP):
-            self._runtime.reject_activity(event.number, cause)
-            return
-        kind = errors.ActivityTimedOut if event.timed_out else errors.ActivityFailed
-        attempts = "1 attempt" if event.attempts == 1 else f"{event.attempts} attempts"
-        message = (
-            f"activity {waiting[0].name!r} failed after {attempts}: "
-            f"{event.failure.message or event.failure.type}"
-        )
-        self._runtime.reject_activity(event.number, kind(message, cause, event.attempts))
+        outcomes.fail(self._runtime, self._payloads, event)
 
     def on_timer_fired(self, event: ev.TimerFired) -> None:
         self.loop.fire_timer(event.number)
 
     def on_cancel(self, event: ev.WorkflowCancelRequested) -> None:
-        self._cancel_requested = True
-        if self._main is None:
-            return
-        if not self._main.done():
-            self._main.cancel(event.reason or None)
-        else:
-            self._handlers.cancel()
-
-    # ---- the end
-
-    def _settle(self) -> None:
-        """See whether the code has ended: its main coroutine and the handlers it accepted."""
-        main = self._main
-        if main is None or self._ended:
-            return
-        if (exit_ := self.loop.exit) is not None:
-            self._end(ac.FailWorkflow(self._payloads.encode_failure(exit_)))
-            return
-        while self._handlers and self._handlers.reap() and not main.done():
-            main.cancel("a signal handler failed")
-            self.loop.run()
-        if not main.done():
-            return
-        if self._fault_of_main(main) is not None and not self._handlers.are_cancelled:
-            self._handlers.cancel()
-            self.loop.run()
-            self._handlers.reap()
-        if not self._handlers:
-            self._end(self._last_action(main))
-
-    def _fault_of_main(self, main: asyncio.Task[Any]) -> BaseException | None:
-        fault = fault_of(main)
-        if isinstance(fault, asyncio.CancelledError):
-            # A task gives the exception that you raised only once, and afterwards one without its
-            # message.
-            self._main_cancelled = self._main_cancelled or fault
-            return self._main_cancelled
-        return fault
-
-    def _last_action(self, main: asyncio.Task[Any]) -> ac.AnyAction:
-        fault = self._handlers.fault or self._fault_of_main(main)
-        if fault is None:
-            try:
-                return ac.CompleteWorkflow(self._encoded_result(main.result()))
-            except CURABLE:
-                raise
-            except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec
-                fault = error
-        if isinstance(fault, asyncio.CancelledError):
-            if self._cancel_requested:
-                return ac.EndCancelled()
-            fault = errors.Cancelled(
-                str(fault) or "the workflow raised CancelledError without having been cancelled"
-            )
-        return ac.FailWorkflow(self._payloads.encode_failure(fault))
-
-    def _encoded_result(self, result: object) -> bytes:
-        what = f"the result of workflow {self._definition.name!r}"
-        # what `isinstance(result, Awaitable)` finds, at a quarter of its cost
-        if hasattr(type(result), "__await__"):
-            shown = _class_name(result)
-            raise errors.UsageError(
-                f"{self._definition.place}: {what} is a {shown} that was not awaited: write `return await "
-                "...`"
-            )
-        try:
-            return self._payloads.encode(result, self._definition.returns, what=what)
-        except errors.PayloadError as error:
-            raise errors.PayloadError(f"{self._definition.place}: {error}") from None
-
-    def _end(self, action: ac.AnyAction) -> None:
-        self._ended = True
-        self.loop.actions.items.append(action)
+        self._execution.cancel(event.reason)
 
     # ---- details
-
-    def _task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        return self.loop.create_task(coroutine)
 
     def _info(self) -> Info:
         from datetime import UTC, datetime, timedelta
@@ -465,10 +354,6 @@ async def _intercepted(
         return await result if asked.kind == "run" or result is not None else None
 
     return await interceptor.around_workflow(found, proceed)(call)
-
-
-def _class_name(value: Any) -> str:
-    return type(value).__name__
 
 
 @cache

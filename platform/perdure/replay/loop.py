@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from perdure.errors import UsageError
 from perdure.model.actions import CancelTimer, StartTimer
 from perdure.replay import blame, order
 from perdure.replay.activation import enter, leave, running_loop
@@ -46,6 +45,7 @@ class RunLoop(RefusingLoop):
         now: microseconds since 1970, set before each activation.
         actions: what the code wants; the driver takes it after every `run()`.
         timers: those that the code waits for.
+        context: which plain functions are called in, and tasks that no task starts; copied first.
         conditions: those that `wait_until` waits for, oldest first.
         replaying: recorded events are being repeated.
         exit: a `KeyboardInterrupt` or `SystemExit` that no task holds: it ends the run, as asyncio
@@ -59,7 +59,6 @@ class RunLoop(RefusingLoop):
 
     __slots__ = (
         "__weakref__",
-        "_context",
         "_hashes",
         "_inert_awaits",
         "_log",
@@ -70,6 +69,7 @@ class RunLoop(RefusingLoop):
         "_tasks",
         "actions",
         "conditions",
+        "context",
         "exit",
         "is_spoilt",
         "now",
@@ -91,7 +91,7 @@ class RunLoop(RefusingLoop):
         self.fault: BaseException | None = None
         self.exit: BaseException | None = None
         self._log = log
-        self._context = Context()
+        self.context = Context()
         self._ready: deque[Handle] = deque()
         self.conditions: list[Condition] = []
         # strong: a task that nobody holds must not end when the garbage collector pleases
@@ -132,9 +132,7 @@ class RunLoop(RefusingLoop):
             except (KeyboardInterrupt, SystemExit) as error:
                 # asyncio ends the program. A task that raised it holds it: then its run fails where
                 # the task is awaited.
-                if not any(
-                    task.done() and not task.cancelled() and task.exception() is error for task in self._tasks
-                ):
+                if not any(task.holds(error) for task in self._tasks):
                     self.exit = self.exit or error
             except BaseException as error:  # noqa: BLE001 - as asyncio does
                 self.call_exception_handler(
@@ -157,44 +155,6 @@ class RunLoop(RefusingLoop):
             return False
         self.conditions = [c for c in self.conditions if not c.future.done()]
         return True
-
-    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a plain function (a workflow's `__init__`) as workflow code.
-
-        Raises:
-            BaseException: what the function raised; `fault`, when one was set, whatever the
-                function made of it.
-        """
-        entered = enter(self)
-        try:
-            result = self._context.copy().run(function, *args, **kwargs)
-        except Exception:
-            if self.fault is not None:
-                raise self.fault from None
-            raise
-        finally:
-            leave(entered)
-        if self.fault is not None:
-            raise self.fault
-        return result
-
-    def evaluate(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a plain function (a query, a view, a validator) as workflow code that may only read.
-
-        Raises:
-            UsageError: it did what the guard forbids, or tried to schedule something.
-        """
-        read_only, fault = self.is_read_only, self.fault
-        self.is_read_only = True
-        self.fault = None
-        try:
-            return self.call(function, *args, **kwargs)
-        except BaseException as error:
-            if error is cast("BaseException | None", self.fault) and not isinstance(error, UsageError):
-                raise UsageError(str(error)) from error
-            raise
-        finally:
-            self.is_read_only, self.fault = read_only, fault
 
     def fire_timer(self, number: int) -> bool:
         """Make the timer's callback ready; whether anybody waits for it."""
@@ -290,7 +250,7 @@ class RunLoop(RefusingLoop):
         if name is None:
             name = _NAMES[named] if named < len(_NAMES) else f"Task-{named}"
         if context is None and running_loop() is not self:
-            context = self._context.copy()
+            context = self.context.copy()
         task = RunTask(coro, self, self.next_hash(), str(name), context, **options)
         self._tasks.append(task)
         if len(self._tasks) > self._prune_at:
@@ -303,7 +263,7 @@ class RunLoop(RefusingLoop):
         return [task for task in self._tasks if not task.done()]
 
     def _current_context(self) -> Context:
-        return copy_context() if running_loop() is self else self._context.copy()
+        return copy_context() if running_loop() is self else self.context.copy()
 
     def time(self) -> float:
         """The time of the event that is being handled, seconds since 1970."""
@@ -332,5 +292,5 @@ class RunLoop(RefusingLoop):
         return self._inert_awaits
 
 
-blame.ENTRY_POINTS.update(method.__code__ for method in (RunLoop.run, RunLoop.call, RunLoop._drain))  # noqa: SLF001 - our own class
+blame.ENTRY_POINTS.update(method.__code__ for method in (RunLoop.run, RunLoop._drain))  # noqa: SLF001 - our own class
 order.install(RunLoop.live_tasks)

@@ -19,12 +19,13 @@ from types import FrameType
 from typing import Any, ClassVar, Final
 
 from perdure.replay import blame
+from perdure.replay.calls import call
 from perdure.replay.loop import RunLoop
 from perdure.threads import Watched
 
 DEFAULT_LIMIT_S: Final = 2.0
 _TICKS_PER_LIMIT: Final = 8
-_GUARDED: Final = frozenset((RunLoop.run.__code__, RunLoop.call.__code__))
+_GUARDED: Final = frozenset((RunLoop.run.__code__, call.__code__))
 _SIGNAL: Final = getattr(signal, "SIGUSR2", None)
 _prototype = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)
 _raise_in = _prototype(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
@@ -63,7 +64,7 @@ class Watchdog:
     Use:
         watchdog.enter(run_id)
         try:
-            ...                     # RunLoop.run, RunLoop.call, RunLoop.evaluate
+            ...                     # RunLoop.run, calls.call, calls.evaluate
         finally:
             watchdog.leave()        # raises Blocked when the activation was interrupted, whatever the code made of it
     """

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from perdure.replay import clock_sites, guard
+from perdure.replay.calls import evaluate
 from perdure.replay.guard import NonDeterministic
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ def test_a_kept_stream_is_not_drawn_from_by_what_only_reads(driven: Driven, draw
     rng = driven.begin(program).result()
     before = rng.getstate()
     with pytest.raises(UsageError, match="may only read"):
-        driven.loop.evaluate(draw, rng)
+        evaluate(driven.loop, draw, rng)
     assert rng.getstate() == before
     assert driven.loop.fault is None
     assert type(copy.deepcopy(rng)) is random.Random
@@ -309,7 +310,7 @@ def test_a_query_gets_a_usage_error_and_the_run_lives(driven: Driven, author: An
     from perdure.errors import UsageError
 
     with pytest.raises(UsageError, match=r"perdure_author\.py:\d+: time\.time"):
-        driven.loop.evaluate(author.plain)
+        evaluate(driven.loop, author.plain)
     driven.loop.run()
 
 

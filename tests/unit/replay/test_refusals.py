@@ -13,6 +13,7 @@ import pytest
 from perdure.errors import UsageError
 from perdure.model.runtime import WorkflowRuntime, current
 from perdure.replay.blame import NonDeterministic
+from perdure.replay.calls import call, evaluate
 
 if TYPE_CHECKING:
     from tests.unit.replay.conftest import Driven
@@ -143,7 +144,7 @@ def test_a_refusal_that_a_constructor_swallows_counts(driven: Driven) -> None:
             raise ValueError("something else") from None
 
     with pytest.raises(NonDeterministic, match="call_soon_threadsafe"):
-        driven.loop.call(create)
+        call(driven.loop, create)
 
 
 def test_a_query_that_swallows_a_refusal_is_refused_and_spares_the_run(driven: Driven) -> None:
@@ -155,7 +156,7 @@ def test_a_query_that_swallows_a_refusal_is_refused_and_spares_the_run(driven: D
         return "went on"
 
     with pytest.raises(UsageError, match="call_soon_threadsafe"):
-        driven.loop.evaluate(query)
+        evaluate(driven.loop, query)
     driven.loop.run()
 
 
@@ -228,7 +229,7 @@ def test_evaluation_returns_what_the_function_returns_in_the_context_of_the_run(
     def query(a: int, *, b: int) -> tuple[int, Any, bool]:
         return a + b, current(), driven.loop.is_read_only
 
-    assert driven.loop.evaluate(query, 1, b=2) == (3, driven.runtime, True)
+    assert evaluate(driven.loop, query, 1, b=2) == (3, driven.runtime, True)
     assert not driven.loop.is_read_only
     assert current() is None
 
@@ -257,7 +258,7 @@ def test_evaluation_leaves_no_trace(driven: Driven, what: str) -> None:
         "a uuid": driven.runtime.uuid4,
     }
     with pytest.raises(UsageError, match="may only read"):
-        driven.loop.evaluate(tries[what])
+        evaluate(driven.loop, tries[what])
     driven.loop.run()
     assert driven.wanted() == []
     assert (driven.runtime.activities.count, driven.loop.timers.count, driven.loop.live_tasks()) == (0, 0, [])
@@ -273,7 +274,7 @@ def test_what_the_guard_forbids_is_a_usage_error_in_an_evaluation_and_spares_the
         raise driven.loop.fault
 
     with pytest.raises(UsageError, match="clock"):
-        driven.loop.evaluate(query)
+        evaluate(driven.loop, query)
     driven.loop.run()
 
 
@@ -282,5 +283,5 @@ def test_a_call_may_do_what_workflow_code_may(driven: Driven) -> None:
         driven.act("at once")
         return driven.runtime.random()
 
-    assert driven.loop.call(create) is driven.runtime.random()
+    assert call(driven.loop, create) is driven.runtime.random()
     assert len(driven.wanted()) == 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from perdure.replay import eviction
+from perdure.replay.calls import evaluate
 from perdure.replay.watchdog import Blocked, Watchdog
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def test_a_query_that_blocks_is_interrupted(watchdog: Watchdog, driven: Driven) 
     watchdog.enter("run")
     try:
         with pytest.raises(Blocked):
-            driven.loop.evaluate(query)
+            evaluate(driven.loop, query)
     finally:
         with pytest.raises(Blocked):
             watchdog.leave()

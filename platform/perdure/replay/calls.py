@@ -1,0 +1,57 @@
+"""Calls plain functions of yours as code of a run: `__init__`, queries, views and validators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from perdure.errors import UsageError
+from perdure.replay import blame
+from perdure.replay.activation import enter, leave
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.replay.loop import RunLoop
+
+
+def call(loop: RunLoop, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a plain function (a workflow's `__init__`) as workflow code.
+
+    Raises:
+        BaseException: what the function raised; the loop's `fault`, when one was set, whatever the
+            function made of it.
+    """
+    entered = enter(loop)
+    try:
+        result = loop.context.copy().run(function, *args, **kwargs)
+    except Exception:
+        if loop.fault is not None:
+            raise loop.fault from None
+        raise
+    finally:
+        leave(entered)
+    if loop.fault is not None:
+        raise loop.fault
+    return result
+
+
+def evaluate(loop: RunLoop, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a plain function (a query, a view, a validator) as workflow code that may only read.
+
+    Raises:
+        UsageError: it did what the guard forbids, or tried to schedule something.
+    """
+    read_only, fault = loop.is_read_only, loop.fault
+    loop.is_read_only = True
+    loop.fault = None
+    try:
+        return call(loop, function, *args, **kwargs)
+    except BaseException as error:
+        if error is cast("BaseException | None", loop.fault) and not isinstance(error, UsageError):
+            raise UsageError(str(error)) from error
+        raise
+    finally:
+        loop.is_read_only, loop.fault = read_only, fault
+
+
+blame.ENTRY_POINTS.add(call.__code__)
