@@ -59,3 +59,16 @@ class Condition:
     def give_up(self) -> None:
         if not self.future.done():
             self.future.set_result(self.last)
+
+
+def wake_one(loop: RunLoop) -> bool:
+    """Wake the oldest whose condition holds; whether there was one. Only one, so that its condition
+    still holds when the code resumes.
+    """
+    for condition in loop.conditions:
+        if not condition.future.done() and condition.is_met(loop):
+            break
+    else:
+        return False
+    loop.conditions = [each for each in loop.conditions if not each.future.done()]
+    return True

@@ -8,7 +8,6 @@ number.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from functools import cache, partial
 from typing import Any, Final, Protocol
 
 from perdure import errors, interceptor
@@ -20,7 +19,6 @@ from perdure.model import events as ev
 from perdure.model.described import described
 from perdure.model.info import Info
 from perdure.model.payloads import Payloads
-from perdure.model.signature import hints_of
 from perdure.replay import outcomes
 from perdure.replay.calls import call, evaluate
 from perdure.replay.eviction import evict
@@ -28,6 +26,7 @@ from perdure.replay.execution import Execution
 from perdure.replay.handlers import handle, raising
 from perdure.replay.loop import RunLoop
 from perdure.replay.matching import Matching
+from perdure.replay.reads import answer, returned
 from perdure.replay.runtime import RunRuntime
 from perdure.replay.suspensions import CURABLE, Escaped
 from perdure.workflow import Definition
@@ -187,17 +186,14 @@ class LiveRun:
             errors.UsageError: there is no such query.
             Exception: what the query raised.
         """
-        fn = self._definition.queries.get(name)
-        if fn is None:
-            known = ", ".join(sorted(self._definition.queries)) or "none"
-            raise errors.UsageError(
-                f"workflow type {self._definition.name!r} has no query {name!r}; it has: {known}"
-            )
-        args, kwargs = self._payloads.decode_arguments(fn, payload, what=f"query {name!r}")
-        if self._instance is None:
-            raise errors.UsageError("the run has not started: its start is delayed, or its __init__ raised")
-        value = self._evaluate(partial(fn, self._instance, *args, **kwargs))
-        return self._payloads.encode(value, _returned(fn), what=f"the answer of query {name!r}")
+        return answer(
+            self._definition,
+            self._payloads,
+            self._instance,
+            evaluate=self._evaluate,
+            name=name,
+            payload=payload,
+        )
 
     def view(self) -> bytes | None:
         """The encoded view; None when the type has none or the run has not begun.
@@ -208,7 +204,7 @@ class LiveRun:
         fn = self._definition.view
         if fn is None or self._instance is None:
             return None
-        return self._payloads.encode(self._evaluate(fn, self._instance), _returned(fn), what="the view")
+        return self._payloads.encode(self._evaluate(fn, self._instance), returned(fn), what="the view")
 
     @property
     def is_spoilt(self) -> bool:
@@ -354,12 +350,6 @@ async def _intercepted(
         return await result if asked.kind == "run" or result is not None else None
 
     return await interceptor.around_workflow(found, proceed)(call)
-
-
-@cache
-def _returned(fn: Callable[..., Any]) -> Any:
-    """The annotation of a result."""
-    return hints_of(fn).get("return", Any)
 
 
 _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from perdure.model.actions import CancelTimer, StartTimer
 from perdure.replay import blame, order
 from perdure.replay.activation import enter, leave, running_loop
+from perdure.replay.conditions import Condition, wake_one
 from perdure.replay.deadlines import CLOCK_SURPLUS, LATEST, microseconds
 from perdure.replay.futures import Handle, InertFuture, RunFuture, RunTask, TimerHandle
 from perdure.replay.pending import Actions, Pending
@@ -27,7 +28,6 @@ from perdure.replay.spinning import MAX_STEPS, Spinning
 
 if TYPE_CHECKING:
     from perdure.model.runtime import WorkflowRuntime
-    from perdure.replay.conditions import Condition
 
 _NAMES: Final = tuple(f"Task-{number}" for number in range(256))
 
@@ -50,9 +50,6 @@ class RunLoop(RefusingLoop):
         replaying: recorded events are being repeated.
         exit: a `KeyboardInterrupt` or `SystemExit` that no task holds: it ends the run, as asyncio
             would end the program.
-        fault: what the run is suspended for when the activation ends, whatever the code makes of
-            the exception.
-        is_evicted: forgotten; its code is not run again.
         is_spoilt: an evaluation woke a future, and its waiters are lost: evict the run, a replay
             brings them back.
     """
@@ -112,7 +109,7 @@ class RunLoop(RefusingLoop):
         entered = enter(self)
         try:
             steps = self._drain(0)
-            while self.conditions and self._wake_one():
+            while self.conditions and wake_one(self):
                 steps = self._drain(steps)
         finally:
             leave(entered)
@@ -143,18 +140,6 @@ class RunLoop(RefusingLoop):
                     f"run {self.run_id}: more than {MAX_STEPS:,} steps without waiting for anything recorded"
                 )
         return steps
-
-    def _wake_one(self) -> bool:
-        """Wake the oldest whose condition holds: only one, so that it still holds when the code
-        resumes.
-        """
-        for condition in self.conditions:
-            if not condition.future.done() and condition.is_met(self):
-                break
-        else:
-            return False
-        self.conditions = [c for c in self.conditions if not c.future.done()]
-        return True
 
     def fire_timer(self, number: int) -> bool:
         """Make the timer's callback ready; whether anybody waits for it."""

@@ -19,8 +19,9 @@ from perdure.model import commands as cm
 from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
+from perdure.worker.heartbeats import BEAT_S, STARTED_AFTER_S, Running
 from perdure.worker.steps import LocalSteps
-from perdure.worker.worker import BEAT_S, STARTED_AFTER_S, Running, Worker
+from perdure.worker.worker import Worker
 
 
 class Gate:
@@ -255,18 +256,18 @@ async def test_an_activity_that_calls_exit_fails_and_the_worker_goes_on(
 @on_a_loop
 async def test_a_long_attempt_is_started_once_and_beats_from_then_on(worker: Worker) -> None:
     running = Running(task("wait"))
-    assert worker._beat_of(running, 90.0) is None, "it waits for a thread: its time has not begun"
+    assert worker._heartbeats.due(running, 90.0) is None, "it waits for a thread: its time has not begun"
     running.since = 100.0
-    assert worker._beat_of(running, 100.0 + STARTED_AFTER_S / 2) is None
+    assert worker._heartbeats.due(running, 100.0 + STARTED_AFTER_S / 2) is None
     now = 100.0 + STARTED_AFTER_S
-    assert isinstance(worker._beat_of(running, now), cm.StartActivity)
-    assert isinstance(worker._beat_of(running, now), cm.HeartbeatActivity)
-    assert worker._beat_of(running, now + BEAT_S / 2) is None
+    assert isinstance(worker._heartbeats.due(running, now), cm.StartActivity)
+    assert isinstance(worker._heartbeats.due(running, now), cm.HeartbeatActivity)
+    assert worker._heartbeats.due(running, now + BEAT_S / 2) is None
     running.details = b"[1]"
-    beat = worker._beat_of(running, now + BEAT_S)
+    beat = worker._heartbeats.due(running, now + BEAT_S)
     assert isinstance(beat, cm.HeartbeatActivity)
     assert beat.details == b"[1]"
-    again = worker._beat_of(running, now + 2 * BEAT_S)
+    again = worker._heartbeats.due(running, now + 2 * BEAT_S)
     assert isinstance(again, cm.HeartbeatActivity)
     assert again.details == b"", "it has been told"
 

@@ -14,6 +14,7 @@ from perdure.activity import Activity, Info
 from perdure.codec.payloads import JsonPayloads
 from perdure.model import commands as cm
 from perdure.model.tasks import Task, trouble_of_worker
+from perdure.worker import heartbeats
 from perdure.worker import worker as module
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
@@ -110,7 +111,7 @@ async def end(worker: Worker) -> None:
 def test_a_long_attempt_is_leased_also_after_a_time_in_which_nothing_ran(
     said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STARTED_AFTER_S", 0.002)
+    monkeypatch.setattr(heartbeats, "STARTED_AFTER_S", 0.002)
 
     async def program() -> None:
         worker = worker_of(said)

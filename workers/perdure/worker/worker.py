@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
@@ -18,38 +17,14 @@ from typing import Final
 from perdure.activity import Info
 from perdure.engine.failure_log import AttemptLog
 from perdure.model import commands as cm
-from perdure.model.tasks import Task, blocked_worker
-from perdure.threads import watch_task
+from perdure.model.tasks import Task
 from perdure.worker.attempt import Attempts
+from perdure.worker.backlog import Backlog
 from perdure.worker.details import encoded
+from perdure.worker.heartbeats import Heartbeats, Running
 from perdure.worker.stopping import stop
 
 _logger: Final = logging.getLogger("perdure.worker")
-
-STARTED_AFTER_S: Final = 2.0
-"""An attempt that runs longer is leased."""
-BEAT_S: Final = 3.0
-"""Between heartbeats: a third of a lease."""
-
-
-class Running:
-    """An attempt that is out.
-
-    Attributes:
-        delivered_at: when the worker took its task, monotonic seconds.
-        since: when its function began, monotonic seconds; infinity while it waits for a thread.
-    """
-
-    __slots__ = ("asyncio_task", "beats_at", "delivered_at", "details", "is_leased", "since", "task")
-
-    def __init__(self, task: Task, delivered_at: float = 0.0) -> None:
-        self.task = task
-        self.delivered_at = delivered_at
-        self.since = inf
-        self.is_leased = False
-        self.beats_at = 0.0
-        self.details = b""
-        self.asyncio_task: asyncio.Task[None] | None = None
 
 
 class Worker:
@@ -81,12 +56,11 @@ class Worker:
         self._attempts = attempts
         self._submit = submit
         self._concurrency = concurrency
-        self._waiting: deque[Task] = deque()
-        self._waiting_since: dict[str, float] = {}
+        self._waiting = Backlog()
         self._began_at = monotonic()
         self._running: dict[str, Running] = {}
+        self._heartbeats = Heartbeats(name, self._running, submit)
         self._reports: list[cm.AnyCommand] = []
-        self._beating: asyncio.Task[None] | None = None
         self._is_draining = False
 
     @property
@@ -117,16 +91,14 @@ class Worker:
     @property
     def oldest_waiting_s(self) -> float:
         """For how long the task has waited that has waited longest, seconds; from any thread."""
-        since = [*list(self._waiting_since.values())[:1], *self._unbegun()]
+        unbegun = [each.delivered_at for each in list(self._running.values()) if each.since == inf]
+        since = [*self._waiting.oldest, *unbegun]
         return max(0.0, monotonic() - min(since)) if since else 0.0
 
     @property
     def since_last_begin_s(self) -> float:
         """Seconds since an attempt last began, or since this worker was created."""
         return monotonic() - self._began_at
-
-    def _unbegun(self) -> list[float]:
-        return [running.delivered_at for running in list(self._running.values()) if running.since == inf]
 
     @property
     def name(self) -> str:
@@ -136,15 +108,14 @@ class Worker:
     @property
     def held(self) -> list[Task]:
         """Tasks that have not ended; from any thread."""
-        return [*self._waiting, *(running.task for running in list(self._running.values()))]
+        return [*self._waiting.tasks, *(running.task for running in list(self._running.values()))]
 
     def deliver(self, tasks: Sequence[Task]) -> None:
         """Take tasks; on the loop's thread."""
         now = monotonic()
         for task in tasks:
             if self._attempts.serves(task.name):
-                self._waiting.append(task)
-                self._waiting_since[task.token] = now
+                self._waiting.add(task, now)
             else:
                 self._submit([self._declined(task)])
         self._start_waiting()
@@ -155,8 +126,7 @@ class Worker:
             running = self._running.get(token)
             if running is not None and running.asyncio_task is not None:
                 stop(running.asyncio_task, "the workflow no longer waits for it")
-        if self._waiting and (gone := set(tokens)):
-            self._keep_waiting(gone)
+        self._waiting.drop(set(tokens))
 
     def let_go(self, tokens: Sequence[str]) -> list[str]:
         """Other workers may run these attempts next; on the loop's thread. Attempts running here
@@ -166,10 +136,7 @@ class Worker:
         Returns:
             Those that were dropped.
         """
-        gone = set(tokens)
-        dropped = [task.token for task in self._waiting if task.token in gone]
-        if dropped:
-            self._keep_waiting(gone)
+        dropped = self._waiting.drop(set(tokens))
         started: list[cm.AnyCommand] = []
         for token in tokens:
             running = self._running.get(token)
@@ -179,35 +146,14 @@ class Worker:
                 stop(running.asyncio_task, "another worker may run it")
                 dropped.append(token)
             else:
-                started.append(self._started(running))
+                started.append(self._heartbeats.started(running))
         if started:
             self._submit(started)
         return dropped
 
     def blocked(self, info: Info, trouble: str) -> None:
-        """An attempt blocks the loop; from any other thread. The report is recorded, because the
-        loop itself cannot send it.
-
-        Args:
-            info: of the attempt.
-            trouble: where it stands, for people.
-        """
-        for running in list(self._running.values()):
-            task = running.task
-            if (
-                task.run_id == info.run_id
-                and task.idempotency_key == info.idempotency_key
-                and not running.is_leased
-            ):
-                running.is_leased = True
-                worker = blocked_worker(self._name, trouble)
-                self._submit(
-                    [
-                        cm.StartActivity(
-                            task.workflow_id, task.run_id, number=task.number, token=task.token, worker=worker
-                        )
-                    ]
-                )
+        """See `Heartbeats.blocked`."""
+        self._heartbeats.blocked(info, trouble)
 
     async def drain(self, grace_s: float) -> int:
         """Take nothing new, let what runs end.
@@ -221,7 +167,6 @@ class Worker:
         """
         self._is_draining = True
         self._waiting.clear()
-        self._waiting_since.clear()
         out = [running.asyncio_task for running in self._running.values() if running.asyncio_task is not None]
         if out:
             _, late = await asyncio.wait(out, timeout=grace_s)
@@ -239,30 +184,20 @@ class Worker:
             return len(late)
         return 0
 
-    def _keep_waiting(self, gone: set[str]) -> None:
-        """All but these."""
-        self._waiting = deque(task for task in self._waiting if task.token not in gone)
-        for token in gone:
-            self._waiting_since.pop(token, None)
-
     def _start_waiting(self) -> None:
         waiting, running = self._waiting, self._running
         if self._is_draining:
             return
         loop = asyncio.get_running_loop()
         while waiting and len(running) < self._concurrency:
-            task = waiting.popleft()
+            task, since = waiting.take()
             if task.token in running:
-                self._waiting_since.pop(task.token, None)
                 continue
-            attempt = running[task.token] = Running(
-                task, self._waiting_since.pop(task.token, 0.0) or monotonic()
-            )
+            attempt = running[task.token] = Running(task, since or monotonic())
             attempt.asyncio_task = loop.create_task(self._run(attempt))
             attempt.asyncio_task.add_done_callback(partial(self._forget, attempt))
-        if running and self._beating is None and self._is_leasing:
-            self._beating = loop.create_task(self._beat())
-            watch_task(self._beating, "heartbeats of the worker")
+        if running and self._is_leasing:
+            self._heartbeats.ensure(loop)
 
     def _declined(self, task: Task) -> cm.DeclineActivity:
         known = ", ".join(sorted(self._attempts.names())) or "none"
@@ -295,7 +230,7 @@ class Worker:
         if not self._reports:
             asyncio.get_running_loop().call_soon(self._flush)
         if running.details and isinstance(report, cm.FailActivity):
-            self._reports.append(self._heartbeat(running))  # the next attempt is to hear of it
+            self._reports.append(self._heartbeats.heartbeat(running))  # the next attempt is to hear of it
         self._reports.append(report)
         if self._attempt_log is not None and isinstance(report, cm.FailActivity):
             where = {
@@ -321,39 +256,3 @@ class Worker:
         if self._reports:
             reports, self._reports = self._reports, []
             self._submit(reports)
-
-    async def _beat(self) -> None:
-        while self._running:
-            await asyncio.sleep(min(1.0, STARTED_AFTER_S / 2))
-            now = monotonic()
-            commands = [
-                beat
-                for running in self._running.values()
-                if (beat := self._beat_of(running, now)) is not None
-            ]
-            if commands:
-                self._submit(commands)
-        self._beating = None
-
-    def _beat_of(self, running: Running, now: float) -> cm.AnyCommand | None:
-        if now - running.since < STARTED_AFTER_S or now < running.beats_at:
-            return None
-        if not running.is_leased:
-            running.beats_at = now
-            return self._started(running)
-        running.beats_at = now + BEAT_S
-        return self._heartbeat(running)
-
-    def _started(self, running: Running) -> cm.StartActivity:
-        task = running.task
-        running.is_leased = True
-        return cm.StartActivity(
-            task.workflow_id, task.run_id, number=task.number, token=task.token, worker=self._name
-        )
-
-    def _heartbeat(self, running: Running) -> cm.HeartbeatActivity:
-        task = running.task
-        details, running.details = running.details, b""
-        return cm.HeartbeatActivity(
-            task.workflow_id, task.run_id, number=task.number, token=task.token, details=details
-        )

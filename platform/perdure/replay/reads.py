@@ -1,0 +1,55 @@
+"""Answers queries of live runs."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from perdure import errors
+from perdure.model.signature import hints_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perdure.model.payloads import Payloads
+    from perdure.workflow import Definition
+
+
+def answer(
+    definition: Definition,
+    payloads: Payloads,
+    instance: Any,
+    *,
+    evaluate: Callable[..., Any],
+    name: str,
+    payload: bytes,
+) -> bytes:
+    """The encoded answer of a query.
+
+    Args:
+        definition: of the run's type.
+        payloads: decodes the arguments and encodes the answer.
+        instance: of the workflow class; None before it is made.
+        evaluate: calls a function as workflow code that may only read.
+        name: of the query.
+        payload: its arguments.
+
+    Raises:
+        errors.UsageError: there is no such query.
+        Exception: what the query raised.
+    """
+    fn = definition.queries.get(name)
+    if fn is None:
+        known = ", ".join(sorted(definition.queries)) or "none"
+        raise errors.UsageError(f"workflow type {definition.name!r} has no query {name!r}; it has: {known}")
+    args, kwargs = payloads.decode_arguments(fn, payload, what=f"query {name!r}")
+    if instance is None:
+        raise errors.UsageError("the run has not started: its start is delayed, or its __init__ raised")
+    value = evaluate(partial(fn, instance, *args, **kwargs))
+    return payloads.encode(value, returned(fn), what=f"the answer of query {name!r}")
+
+
+@cache
+def returned(fn: Callable[..., Any]) -> Any:
+    """The annotation of a result."""
+    return hints_of(fn).get("return", Any)

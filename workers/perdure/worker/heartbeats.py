@@ -1,0 +1,133 @@
+"""Heartbeats: an attempt that runs for longer than two seconds is reported as started, and from
+there heartbeats are sent for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from perdure.model import commands as cm
+from perdure.model.tasks import Task, blocked_worker
+from perdure.threads import watch_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from perdure.activity import Info
+
+STARTED_AFTER_S: Final = 2.0
+"""An attempt that runs longer is leased."""
+BEAT_S: Final = 3.0
+"""Between heartbeats: a third of a lease."""
+
+
+class Running:
+    """An attempt that is out.
+
+    Attributes:
+        delivered_at: when the worker took its task, monotonic seconds.
+        since: when its function began, monotonic seconds; infinity while it waits for a thread.
+    """
+
+    __slots__ = ("asyncio_task", "beats_at", "delivered_at", "details", "is_leased", "since", "task")
+
+    def __init__(self, task: Task, delivered_at: float = 0.0) -> None:
+        self.task = task
+        self.delivered_at = delivered_at
+        self.since = inf
+        self.is_leased = False
+        self.beats_at = 0.0
+        self.details = b""
+        self.asyncio_task: asyncio.Task[None] | None = None
+
+
+class Heartbeats:
+    """Reports that keep the leases of one worker's attempts.
+
+    Args:
+        worker: its name.
+        running: the attempts that are out, by token; the worker changes it.
+        submit: takes reports, from any thread.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        running: Mapping[str, Running],
+        submit: Callable[[Sequence[cm.AnyCommand]], None],
+    ) -> None:
+        self._worker = worker
+        self._running = running
+        self._submit = submit
+        self._beating: asyncio.Task[None] | None = None
+
+    def ensure(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send heartbeats for as long as attempts are out."""
+        if self._beating is None:
+            self._beating = loop.create_task(self._beat())
+            watch_task(self._beating, "heartbeats of the worker")
+
+    def started(self, running: Running) -> cm.StartActivity:
+        """The report that leases an attempt."""
+        return self._start(running, self._worker)
+
+    def heartbeat(self, running: Running) -> cm.HeartbeatActivity:
+        """The report that renews a lease, with the details that are new."""
+        task = running.task
+        details, running.details = running.details, b""
+        return cm.HeartbeatActivity(
+            task.workflow_id, task.run_id, number=task.number, token=task.token, details=details
+        )
+
+    def blocked(self, info: Info, trouble: str) -> None:
+        """An attempt blocks the loop; from any other thread. The report is recorded, because the
+        loop itself cannot send it.
+
+        Args:
+            info: of the attempt.
+            trouble: where it stands, for people.
+        """
+        for running in list(self._running.values()):
+            task = running.task
+            if (
+                task.run_id == info.run_id
+                and task.idempotency_key == info.idempotency_key
+                and not running.is_leased
+            ):
+                self._submit([self._start(running, blocked_worker(self._worker, trouble))])
+
+    async def _beat(self) -> None:
+        while self._running:
+            await asyncio.sleep(min(1.0, STARTED_AFTER_S / 2))
+            now = monotonic()
+            commands = [
+                beat for running in self._running.values() if (beat := self.due(running, now)) is not None
+            ]
+            if commands:
+                self._submit(commands)
+        self._beating = None
+
+    def due(self, running: Running, now: float) -> cm.AnyCommand | None:
+        """The report that is due for an attempt; None: none is.
+
+        Args:
+            running: the attempt.
+            now: monotonic seconds.
+        """
+        if now - running.since < STARTED_AFTER_S or now < running.beats_at:
+            return None
+        if not running.is_leased:
+            running.beats_at = now
+            return self.started(running)
+        running.beats_at = now + BEAT_S
+        return self.heartbeat(running)
+
+    def _start(self, running: Running, worker: str) -> cm.StartActivity:
+        task = running.task
+        running.is_leased = True
+        return cm.StartActivity(
+            task.workflow_id, task.run_id, number=task.number, token=task.token, worker=worker
+        )
