@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from perdure.api import feeds, streams
 from perdure.api import hub as hubs
 from perdure.api.auth.principal import EVERY_NAMESPACE, Principal
+from perdure.api.change_events import EventId
 from perdure.api.feeds import Change, PollingFeed
-from perdure.api.hub import EventId, Hub, Watch
+from perdure.api.hub import Hub, Watch
 from perdure.api.hubs import Hubs
 from perdure.api.roles import Role
 from perdure.client.listing import ListQuery
@@ -150,7 +151,7 @@ def test_a_resumed_workflow_is_told_of_no_other_one() -> None:
     async def test(api: Caller) -> None:
         api.app.hub.publish([("a", state("a", BEGIN)), ("b", state("b", BEGIN))])
         hub = api.app.hub.whole
-        last = f"{BEGIN}-{hub.epoch}-{hub.number}"
+        last = f"{BEGIN}-{hub.encoder.epoch}-{hub.number}"
         api.app.hub.publish([("b", state("b", BEGIN + 1)), ("a", state("a", BEGIN + 2))])
         assert await told(api, "/workflows/a/events", last, 1) == [("state", "a")]
 
@@ -223,7 +224,7 @@ def test_the_first_change_that_was_forgotten_cannot_be_resumed(monkeypatch: pyte
     for name in "abcd":
         hub.publish([(name, state(name, 1))])
         numbers.append(hub.number)
-    since = [hub.since(EventId(0, hub.epoch, number)) for number in numbers]
+    since = [hub.since(EventId(0, hub.encoder.epoch, number)) for number in numbers]
     assert since[:2] == [None, None]
     assert [[each for _, each, _ in found or []] for found in since[2:]] == [["c", "d"], ["d"], []]
 

@@ -18,8 +18,9 @@ from perdure.api import streams
 from perdure.api.auth.principal import Principal
 from perdure.api.auth.refusals import Forbidden
 from perdure.api.auth.security import Unsecured
+from perdure.api.change_events import EventId, version_of
 from perdure.api.feeds import Change, PollingFeed
-from perdure.api.hub import EventId, Hub, Watch, version_of
+from perdure.api.hub import Hub, Watch
 from perdure.api.roles import Role
 from perdure.api.sending import SLICE
 from perdure.client.listing import ListQuery, select
@@ -281,17 +282,17 @@ def test_a_slow_reader_of_large_views_is_cut_sooner() -> None:
 def test_what_has_changed_since_is_known_while_the_hub_remembers_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hubs, "REMEMBERED", 3)
     hub = Hub()
-    begin = EventId(0, hub.epoch, hub.number)
+    begin = EventId(0, hub.encoder.epoch, hub.number)
     hub.publish([("a", state("a", 1)), ("b", state("b", 2)), ("a", state("a", 3))])
     assert [(each, found and found.updated_at) for _, each, found in hub.since(begin) or []] == [
         ("b", 2),
         ("a", 3),
     ], "each once"
     assert hub.since(EventId(0, "00000000", hub.number)) is None, "another process has told it"
-    assert hub.since(EventId(0, hub.epoch, hub.number + 1)) is None
+    assert hub.since(EventId(0, hub.encoder.epoch, hub.number + 1)) is None
     hub.publish([(name, state(name, 4)) for name in "cde"])
     assert hub.since(begin) is None, "what it has forgotten may have been news"
-    assert [each for _, each, _ in hub.since(EventId(0, hub.epoch, hub.number - 1)) or []] == ["e"]
+    assert [each for _, each, _ in hub.since(EventId(0, hub.encoder.epoch, hub.number - 1)) or []] == ["e"]
     assert hub.current("a") is None
     assert hub.current("e") == state("e", 4)
 
@@ -321,8 +322,8 @@ def test_what_is_remembered_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub()
     for at in range(1, 50):
         hub.publish([(f"w-{at % 7}", replace(state(f"w-{at % 7}", at), view=b"1" * 300))])
-    assert len(hub.since(EventId(0, hub.epoch, hub.number - 3)) or []) == 3
-    assert hub.since(EventId(0, hub.epoch, hub.number - 4)) is None
+    assert len(hub.since(EventId(0, hub.encoder.epoch, hub.number - 3)) or []) == 3
+    assert hub.since(EventId(0, hub.encoder.epoch, hub.number - 4)) is None
 
 
 def test_what_the_reader_knows_already_is_not_told_again_though_clocks_stand_still() -> None:
@@ -350,10 +351,10 @@ def test_an_id_that_no_stream_has_given_is_none(text: str) -> None:
 def test_an_id_is_read_as_it_was_told() -> None:
     hub = Hub()
     hub.publish([("a", state("a", 5))])
-    for told in (hub.event(hub.number, "a", state("a", 5)), hub.mark(hub.number)):
+    for told in (hub.encoder.event(hub.number, "a", state("a", 5)), hub.encoder.mark(hub.number)):
         found = EventId.parse(told.data.partition(b"\n")[0].removeprefix(b"id: ").decode())
         assert found is not None
-        assert (found.epoch, found.number) == (hub.epoch, hub.number)
+        assert (found.epoch, found.number) == (hub.encoder.epoch, hub.number)
         assert found.moment >= 5
     assert EventId.parse("17") == EventId(17, "", 0)
 
@@ -469,7 +470,7 @@ def test_an_event_is_encoded_once_for_all_who_wait_for_it() -> None:
         hub.add(watch)
     hub.publish([("a", large("a", 1))])
     assert hub.waiting < 500_000
-    assert hub.event(hub.number, "a", large("a", 1)) is watches[0]._waiting[0][0]
+    assert hub.encoder.event(hub.number, "a", large("a", 1)) is watches[0]._waiting[0][0]
     for watch in watches:
         hub.remove(watch)
     assert hub.waiting == 0

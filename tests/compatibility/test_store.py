@@ -92,7 +92,7 @@ class OldTopics(MemoryLog):
 
     def __init__(self, channel: Channel, medium: MemoryMedium, topics: Topics, store: AvroStore) -> None:
         super().__init__(channel, medium)
-        self._deliver = channel.deliver_tasks
+        self._deliver = channel.deliveries.deliver_tasks
         self._topics = topics
         self._place = place_of(topics)
         self._restorer = PartitionRestorer(store)

@@ -290,8 +290,8 @@ def test_take_of_nothing_waits_and_loses_nothing(node: Node) -> None:
 def test_replies_reach_their_subscriber_in_one_call_a_commit(node: Node) -> None:
     mine: list[list[AnyReply]] = []
     others: list[list[AnyReply]] = []
-    node.channel.subscribe_replies("local:me", mine.append)
-    node.channel.subscribe_replies("local:you", others.append)
+    node.channel.deliveries.subscribe_replies("local:me", mine.append)
+    node.channel.deliveries.subscribe_replies("local:you", others.append)
     batch = replies("local:me", "1", "2")
     batch.replies += replies("local:you", "3").replies + replies("local:me", "4").replies
     node.log.commit(batch)
@@ -302,8 +302,8 @@ def test_replies_reach_their_subscriber_in_one_call_a_commit(node: Node) -> None
 
 def test_a_reply_to_nobody_is_dropped(node: Node) -> None:
     mine: list[list[AnyReply]] = []
-    node.channel.subscribe_replies("local:me", mine.append)
-    node.channel.unsubscribe_replies("local:me")
+    node.channel.deliveries.subscribe_replies("local:me", mine.append)
+    node.channel.deliveries.unsubscribe_replies("local:me")
     node.log.commit(replies("local:me", "1"))
     assert mine == []
 
@@ -316,8 +316,8 @@ def test_a_subscriber_that_raises_does_not_hurt_the_commit(
     def broken(_: object) -> None:
         raise RuntimeError("boom")
 
-    node.channel.subscribe_replies("local:broken", broken)
-    node.channel.subscribe_replies("local:me", mine.append)
+    node.channel.deliveries.subscribe_replies("local:broken", broken)
+    node.channel.deliveries.subscribe_replies("local:me", mine.append)
     batch = replies("local:broken", "1")
     batch.replies += replies("local:me", "2").replies
     node.log.commit(batch)
@@ -337,7 +337,7 @@ def test_a_reply_to_another_process_is_found_there_also_after_a_crash(media: Med
 
 def delivered(node: Node) -> list[list[Task]]:
     calls: list[list[Task]] = []
-    node.channel.subscribe_tasks(calls.append)
+    node.channel.deliveries.subscribe_tasks(calls.append)
     return calls
 
 
@@ -383,7 +383,7 @@ def test_tasks_of_a_crashed_owner_that_have_not_ended_are_delivered_again(media:
 
 def test_workers_are_told_what_to_stop(node: Node) -> None:
     told: list[list[str]] = []
-    node.channel.subscribe_tasks(lambda _: None, told.append)
+    node.channel.deliveries.subscribe_tasks(lambda _: None, told.append)
     batch = Batch(1)
     batch.cancelled = ["token-1", "token-2"]
     node.log.commit(batch)

@@ -222,7 +222,7 @@ def test_a_refused_change_whose_client_hears_it_is_logged_with_its_client_workfl
     address = f"udp:{client.port}:here"
     if isinstance(world._medium, InMemory):  # no other process sees it
         address = "local:here"
-        world.channel.subscribe_replies(address, lambda _: None)
+        world.channel.deliveries.subscribe_replies(address, lambda _: None)
     world.log.submit([addressed(change, reply_to=address)])
     world.settle()
     client.close()

@@ -235,14 +235,14 @@ def main(bootstrap: str, namespace: str, instance: str, *settings: str) -> None:
     if in_batch:
         tally.before_commit = trap(in_batch)
     if in_transaction:
-        spring, write = trap(in_transaction), tally.log._outgoing.write
+        spring, write = trap(in_transaction), tally.log._writer.write
 
         def write_and_spring(producer: Any, batch: Batch) -> None:
             write(producer, batch)
             producer.flush(5)
             spring()
 
-        tally.log._outgoing.write = write_and_spring  # type: ignore[method-assign]
+        tally.log._writer.write = write_and_spring  # type: ignore[method-assign]
     signal.signal(signal.SIGTERM, end)
     tally.open()
     print("open", flush=True)

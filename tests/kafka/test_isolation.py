@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import cimpl
 
 from perdure import activity, workflow
-from perdure.adapters.kafka.engine.batch_writer import Outgoing
+from perdure.adapters.kafka.engine.batch_writer import BatchWriter
 from perdure.client import Client
 from perdure.codec.avro import COMMANDS
 from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
@@ -168,14 +168,14 @@ def test_addresses_that_do_not_parse_and_refusals_that_nobody_hears_of(
 def test_a_value_that_cannot_be_written_costs_its_command_only(
     namespace: Namespace, platform: KafkaPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write: Any = Outgoing.write
+    write: Any = BatchWriter.write
 
-    def writing(self: Outgoing, producer: Any, batch: Any) -> None:
+    def writing(self: BatchWriter, producer: Any, batch: Any) -> None:
         if any(record.workflow_id.startswith("bad") for record, _ in batch.events):
             raise ValueError("a value that nobody can write")
         write(self, producer, batch)
 
-    monkeypatch.setattr(Outgoing, "write", writing)
+    monkeypatch.setattr(BatchWriter, "write", writing)
     namespace.send(
         [cm.StartWorkflow(f"{kind}-{n}", type="Box") for n in range(5) for kind in ("bad", "good")]
     )

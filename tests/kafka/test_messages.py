@@ -66,7 +66,7 @@ def test_commands_of_transactions_that_were_aborted_are_never_taken(namespace: N
     tally = namespace.tally()
     tally.until(lambda: tally.owned == ALL)
     relayed(namespace, 0, 20)
-    write: Any = tally.log._outgoing.write
+    write: Any = tally.log._writer.write
     failing = iter([True, True, True])
 
     def fail(producer: Any, batch: Batch) -> None:
@@ -75,7 +75,7 @@ def test_commands_of_transactions_that_were_aborted_are_never_taken(namespace: N
             producer.flush(30)
             raise OverflowError("a value that nobody can write")
 
-    tally.log._outgoing.write = fail  # type: ignore[method-assign]
+    tally.log._writer.write = fail  # type: ignore[method-assign]
     while namespace.audit().missing:
         try:
             tally.step(0.05)

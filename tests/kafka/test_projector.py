@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perdure.adapters.kafka.clients.plain import PlainClients
-from perdure.adapters.kafka.projection.source import ProjectedTopics
+from perdure.adapters.kafka.projection.source import ProjectionSource
 from perdure.adapters.postgres.database import Database
 from perdure.adapters.postgres.migrating import migrated
 from perdure.adapters.postgres.projector import Projector
@@ -163,7 +163,7 @@ def test_what_cannot_be_read_stops_nothing_and_is_read_once_its_schema_is_known(
     namespace.put(EVENTS.encode(event), b"w-0/n/r/1", 0, [new], "events")
     namespace.flush()
     story.go_on(5)
-    source = ProjectedTopics(
+    source = ProjectionSource(
         PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap}), lambda _: None
     )
     migrated(database)
@@ -180,7 +180,7 @@ def test_what_cannot_be_read_stops_nothing_and_is_read_once_its_schema_is_known(
     assert reasons() == [("undecodable", 5), ("unknown_schema", 1)]
     namespace.put(EVENTS.schema.text.encode(), f"schema/{new[1].decode()}", 0, None, "meta")
     namespace.flush()
-    source._learned_at = -1_000.0
+    source._decoder._learned_at = -1_000.0
     with database.connect() as connection:
         other = Writer(database, connection, "test")
         other._positions.update(made.positions)
@@ -197,7 +197,7 @@ def test_a_topic_that_was_made_anew_is_not_taken_for_the_old_one(
 ) -> None:
     story = Story(namespace)
     story.go_on(5)
-    source = ProjectedTopics(
+    source = ProjectionSource(
         PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap}), lambda _: None
     )
     migrated(database)

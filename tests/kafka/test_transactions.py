@@ -217,7 +217,7 @@ def test_a_transaction_on_the_broker_is_aborted_whole(namespace: Namespace) -> N
     tally = namespace.tally()
     tally.until(lambda: len(tally.owned) == 4)
     namespace.send_numbers(40)
-    real, failures = tally.log._outgoing.write, iter([True, True])
+    real, failures = tally.log._writer.write, iter([True, True])
 
     def write(producer: Any, batch: Any) -> None:
         real(producer, batch)
@@ -225,7 +225,7 @@ def test_a_transaction_on_the_broker_is_aborted_whole(namespace: Namespace) -> N
             producer.flush(5)
             raise CommitAborted("on purpose")
 
-    tally.log._outgoing.write = write  # type: ignore[method-assign]
+    tally.log._writer.write = write  # type: ignore[method-assign]
     tally.until(lambda: tally.handled == 40)
     assert tally.aborted == 2
     assert len(namespace.read("events", isolation="read_uncommitted")) > len(namespace.read("events"))

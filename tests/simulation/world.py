@@ -201,8 +201,8 @@ class World:
         self._ports = self._medium.adapters(self.wrap(self.channel, "channel"))
         self.log: Log = self.wrap(self._ports[0], "log")
         self.store: Store = self.wrap(self._ports[1], "store")
-        self.channel.subscribe_replies("me", self._reply)
-        self.channel.subscribe_tasks(self._deliver, self._cancelled)
+        self.channel.deliveries.subscribe_replies("me", self._reply)
+        self.channel.deliveries.subscribe_tasks(self._deliver, self._cancelled)
         self.attempts = Attempts(self.registry.activities, self.payloads, _THREADS, instances={})
         self.engine = Engine(
             self.log,

@@ -92,15 +92,23 @@ def test_nobody_waits_at_a_simple_queue_with_a_timeout() -> None:
     assert not found
 
 
+LARGE_CLASSES = {
+    "platform/perdure/client/client.py: Client",  # the author's facade: one documented method per request
+}
+
+
 def test_no_class_is_oversized() -> None:
     """Classes are measured, not files: a limit on files only breaks small pieces off large classes."""
-    limit = 400  # the largest class today; the aim is 250
-    found = [
-        f"{file.relative_to(HOUSE)}:{node.lineno}: {node.name} has {length} lines"
-        for file in SHIPPED
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.ClassDef) and (length := (node.end_lineno or 0) - node.lineno + 1) > limit
-    ]
+    found: list[str] = []
+    for file in SHIPPED:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            methods = sum(isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) for each in node.body)
+            name = f"{file.relative_to(HOUSE)}: {node.name}"
+            if (lines > 250 or methods > 20) and name not in LARGE_CLASSES:
+                found.append(f"{name} has {lines} lines and {methods} methods")
     assert not found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from perdure.adapters.kafka.client.state_table import StateTable
-from perdure.adapters.kafka.projection.source import ProjectedTopics
+from perdure.adapters.kafka.projection.source import ProjectionSource
 from perdure.client.listing import ListQuery
 from perdure.codec.avro import STATE
 from perdure.model.states import Status, WorkflowState
@@ -95,7 +95,7 @@ class StateEnds:
 
 def test_a_position_counts_as_reflected_once_the_states_were_read_to_where_they_ended_then() -> None:
     clients: Any = Clients()
-    source = ProjectedTopics(clients, lambda _: None, is_member=False)
+    source = ProjectionSource(clients, lambda _: None, is_member=False)
     ends: Any = StateEnds(2)
     source._state_ends = ends
     source.take(0, 0)

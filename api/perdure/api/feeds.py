@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec.structs import replace
 
-from perdure.api.hub import version_of
+from perdure.api.change_events import version_of
 from perdure.client.listing import PAGE_LIMIT, ListQuery
 from perdure.errors import InfrastructureError
 from perdure.threads import watch_task
 
 if TYPE_CHECKING:
-    from perdure.api.hub import Version
+    from perdure.api.change_events import Version
     from perdure.client.ports import Reader
     from perdure.client.position import Position
     from perdure.model.states import WorkflowState

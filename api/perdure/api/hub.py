@@ -12,19 +12,15 @@ as the hub remembers; what another process has told is found by the moment (`str
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from weakref import WeakValueDictionary
 
-import msgspec
 from msgspec.structs import replace
 
-from perdure.api.json_views import state as shape
+from perdure.api.change_events import EventEncoder, EventId, Told, Version, version_of
 from perdure.api.sending import SLICE
 from perdure.client.listing import ListQuery
 
@@ -54,49 +50,6 @@ CUT: Final = (
 )
 BYE: Final = b"event: bye\ndata: {}\n\n"
 
-_ENCODER: Final = msgspec.json.Encoder()
-_ID: Final = re.compile(r"([0-9]{1,18})(?:-([0-9a-f]{8})-([0-9]{1,18}))?")
-
-Version = tuple[int, str, int]
-"""Of a state: grows with every change of a workflow."""
-
-
-def version_of(state: WorkflowState) -> Version:
-    """Orders versions of a state: by write time, run, and number of events, so that equal clocks do
-    not matter.
-    """
-    return state.updated_at, state.run_id, state.history_length
-
-
-@dataclass(frozen=True, slots=True)
-class EventId:
-    """A reader's position."""
-
-    moment: int
-    epoch: str
-    number: int
-
-    @classmethod
-    def parse(cls, text: str) -> EventId | None:
-        """Parse an id; None: it is not one of this hub's format."""
-        found = _ID.fullmatch(text)
-        return cls(int(found[1]), found[2] or "", int(found[3] or 0)) if found else None
-
-
-class Told:
-    """An encoded event. All its subscribers share one copy.
-
-    Attributes:
-        data: as sent.
-        holders: for how many it waits.
-    """
-
-    __slots__ = ("__weakref__", "data", "holders")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.holders = 0
-
 
 @dataclass(slots=True)
 class _Seen:
@@ -109,16 +62,15 @@ class Hub:
     """Hands every change to those who watch for it, encoded once. Belongs to the server's loop.
 
     Attributes:
-        epoch: tells this hub from others.
+        encoder: makes its events.
         number: changes it has seen.
         closing: set when the server stops.
         waiting: bytes that wait for readers, each event counted once.
     """
 
     def __init__(self) -> None:
-        self.epoch = os.urandom(4).hex()
+        self.encoder = EventEncoder()
         self.number = 1
-        self._moment = 0
         self._seen: dict[str, _Seen] = {}  # the latest change last
         self._size = 0
         self._times: deque[tuple[float, int]] = deque()
@@ -126,7 +78,6 @@ class Hub:
         self._by_id: dict[str, set[Watch]] = {}
         self._by_query: dict[ListQuery, set[Watch]] = {}
         self._lasting: dict[ListQuery, ListQuery] = {}
-        self._encoded: WeakValueDictionary[tuple[int, str, Version], Told] = WeakValueDictionary()
         self.closing = asyncio.Event()
         self.waiting = 0
 
@@ -146,7 +97,7 @@ class Hub:
             if not watching and not self._by_query:
                 continue
             version = version_of(state) if state is not None else None
-            told = self.event(self.number, workflow_id, state)
+            told = self.encoder.event(self.number, workflow_id, state)
             for watch in watching or ():
                 watch.put(told, workflow_id, version)
             left: Told | None = None
@@ -156,38 +107,11 @@ class Hub:
                 elif (
                     query.matches(before) if before is not None else self._lasting[query].matches(state)
                 ):  # a reader may have it in its list
-                    data = left = left or self.event(self.number, workflow_id, state, query)
+                    data = left = left or self.encoder.event(self.number, workflow_id, state, query)
                 else:
                     continue
                 for watch in watches:
                     watch.put(data, workflow_id, version)
-
-    def event(
-        self, number: int, workflow_id: str, state: WorkflowState | None, query: ListQuery | None = None
-    ) -> Told:
-        """Encode one event: the workflow's state, that it was deleted, or that it no longer matches
-        the query's filters.
-
-        Args:
-            number: of the change; 0: nobody knows.
-            workflow_id: of the workflow.
-            state: its own; None: it was deleted.
-            query: whose filters count.
-        """
-        if state is None:
-            return self._event(self._id(self._moment, number), b"deleted", {"id": workflow_id})
-        event_id = self._id(state.updated_at, number)
-        if query is not None and not query.matches(state):
-            return self._event(event_id, b"left", {"id": workflow_id})
-        key = number, workflow_id, version_of(state)
-        found = self._encoded.get(key)
-        if found is None:
-            found = self._encoded[key] = self._event(event_id, b"state", shape(state))
-        return found
-
-    def mark(self, number: int) -> Told:
-        """A comment that carries the reader's position without showing an event."""
-        return Told(b"id: %b\n\n" % self._id(max(self._moment, time.time_ns() // 1_000), number))
 
     def hold(self, told: Told) -> None:
         """It waits for one reader more. When that is too much, those who are furthest behind are
@@ -221,7 +145,7 @@ class Hub:
         """Number, id and state of each workflow that has changed since, in that order; None: the
         hub cannot say.
         """
-        if last.epoch != self.epoch or not self._forgotten <= last.number <= self.number:
+        if last.epoch != self.encoder.epoch or not self._forgotten <= last.number <= self.number:
             return None
         return self._after(last.number)
 
@@ -278,12 +202,6 @@ class Hub:
             return self._by_query.setdefault(watch.query, set())
         return self._by_id.setdefault(watch.workflow_id, set())
 
-    def _id(self, moment: int, number: int) -> bytes:
-        return b"%d-%b-%d" % (moment, self.epoch.encode(), number) if number else b"%d" % moment
-
-    def _event(self, event_id: bytes, kind: bytes, data: object) -> Told:
-        return Told(b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id, kind, _ENCODER.encode(data)))
-
     def _remember(self, workflow_id: str, state: WorkflowState | None) -> WorkflowState | None:
         """The previous version of a state; None: unknown."""
         self.number += 1
@@ -292,7 +210,7 @@ class Hub:
             self._size -= before.size
         size = 0
         if state is not None:
-            self._moment = max(self._moment, state.updated_at)
+            self.encoder.moment = max(self.encoder.moment, state.updated_at)
             size = len(state.view) + len(state.result) + len(state.attributes)
         self._seen[workflow_id] = _Seen(self.number, state, size)
         self._size += size

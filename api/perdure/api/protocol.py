@@ -122,7 +122,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         """Answer the request, unless it was pipelined and is too large."""
         if (
             max(self._received, self._chunk) > self._limits.header_bytes
-            and self._head_bytes() > self._limits.header_bytes
+            and _head_bytes(self) > self._limits.header_bytes
         ):
             self._refuse_headers()
         if self._is_draining:
@@ -192,9 +192,6 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         parser: Any = self.parser
         return bool(parser.should_upgrade() and self._should_upgrade())
 
-    def _head_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-
     def _expire(self) -> None:
         if self._is_draining or self._has_head:
             self.transport.abort()
@@ -226,6 +223,10 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         )
         self.transport.write(b"".join((STATUS_LINE[found.status], *head, body)))
         self.transport.close()
+
+
+def _head_bytes(protocol: LimitedProtocol) -> int:
+    return len(protocol.url) + sum(len(name) + len(value) + 4 for name, value in protocol.headers)
 
 
 class _Lingering:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 from starlette.responses import Response, StreamingResponse
 
-from perdure.api.hub import EventId, Hub, Told, Watch, lasting_of
+from perdure.api.change_events import EventId, Told
+from perdure.api.hub import Hub, Watch, lasting_of
 from perdure.api.parameters import only, refused, segment
 from perdure.api.problems import problem
 from perdure.api.reading import FILTER_PARAMETERS
@@ -146,7 +147,7 @@ class _Stream(StreamingResponse):
                     return
                 admitted_at = time.monotonic()
             if data or not watch.is_over:
-                yield data or self._hub.mark(self._hub.number).data
+                yield data or self._hub.encoder.mark(self._hub.number).data
 
 
 async def _hub(asked: Asked) -> Hub:
@@ -175,7 +176,7 @@ async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -
     workflow_id, number = watch.workflow_id, hub.number
     changed = hub.since(last) if last is not None else None
     if changed is not None:
-        return next((hub.event(*each) for each in changed if each[1] == workflow_id), None)
+        return next((hub.encoder.event(*each) for each in changed if each[1] == workflow_id), None)
     found = hub.current(workflow_id) if asked.backend.reader is not None else None
     if found is None:
         await asked.backend.has_all(LAG_S, workflow_id)
@@ -185,8 +186,8 @@ async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -
     found = asked.shown(found)
     watch.knows(found)
     if last is not None and found.updated_at < last.moment:
-        return hub.mark(number)
-    return hub.event(number, workflow_id, found)
+        return hub.encoder.mark(number)
+    return hub.encoder.event(number, workflow_id, found)
 
 
 async def _missed(
@@ -212,8 +213,8 @@ async def _found(
     lasting = lasting_of(query)
     for each in changed:
         if each[2] is None or lasting.matches(each[2]):
-            yield hub.event(*each, query)
-    yield hub.mark(number)
+            yield hub.encoder.event(*each, query)
+    yield hub.encoder.mark(number)
 
 
 async def _read(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId) -> AsyncIterator[Told]:
@@ -236,11 +237,11 @@ async def _read(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: Ev
         while page:  # what was told is not held until the others were
             state = page.pop()
             watch.knows(state)
-            yield hub.event(0, state.workflow_id, asked.shown(state), query)
+            yield hub.encoder.event(0, state.workflow_id, asked.shown(state), query)
         if following is None:
             break
         wanted = replace(wanted, after=following)
-    yield hub.mark(number)
+    yield hub.encoder.mark(number)
 
 
 async def _all(parts: Sequence[Told]) -> AsyncIterator[Told]:

@@ -17,11 +17,11 @@ from perdure.client.read_your_writes import reached
 from perdure.client.reading import state_of
 from perdure.client.replies import accepted
 from perdure.client.request_ids import fresh_request_id
+from perdure.client.start_options import encoded_options
 from perdure.client.targets import definition_for
-from perdure.codec.values import to_json
 from perdure.model import commands as cm
-from perdure.model.duration import Duration, microseconds
-from perdure.model.limits import ATTRIBUTES_BYTES, fault_of_id
+from perdure.model.duration import Duration
+from perdure.model.limits import fault_of_id
 from perdure.model.validation import require_valid
 
 if TYPE_CHECKING:
@@ -114,21 +114,14 @@ class Client:
         Raises:
             errors.UsageError: an option that makes no sense.
         """
-        _check_one_of("if_running", if_running, ("refuse", "attach", "terminate"))
-        _check_one_of("if_closed", if_closed, ("start", "refuse", "after_failure"))
-        if timeout is not None and not microseconds(timeout):
-            raise errors.UsageError("timeout must be positive; omit it for no timeout")
-        if request_id is not None and (fault := fault_of_id(request_id, "request id")):
-            raise errors.UsageError(fault)
-        start_options: dict[str, Any] = {
-            "if_running": if_running,
-            "if_closed": if_closed,
-            "delay_us": microseconds(delay) if delay is not None else 0,
-            "timeout_us": microseconds(timeout) if timeout is not None else 0,
-            "attributes": _encoded(attributes) if attributes else b"",
-        }
-        if request_id is not None:
-            start_options["request_id"] = request_id
+        start_options = encoded_options(
+            if_running=if_running,
+            if_closed=if_closed,
+            delay=delay,
+            timeout=timeout,
+            attributes=attributes,
+            request_id=request_id,
+        )
         client = copy(self)
         client._start_options = start_options  # noqa: SLF001 - of our own copy
         return client
@@ -326,22 +319,3 @@ class Client:
 def _check_id(id: str) -> None:
     if fault := fault_of_id(id):
         raise errors.RequestRefused(fault)
-
-
-def _check_one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise errors.UsageError(f"invalid {option}={value!r}: must be one of {', '.join(allowed)}")
-
-
-def _encoded(attributes: dict[str, Any]) -> bytes:
-    try:
-        encoded = to_json(attributes)
-    except errors.PayloadError as error:
-        raise errors.PayloadError(f"the attributes {error}") from None
-    if len(encoded) > ATTRIBUTES_BYTES:
-        raise errors.PayloadError(
-            f"the attributes are {len(encoded)} bytes long, the limit is {ATTRIBUTES_BYTES}; attributes are "
-            "for finding a workflow, "
-            "pass its data as arguments"
-        )
-    return encoded

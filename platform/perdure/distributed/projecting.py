@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from perdure.adapters.kafka.clients.plain import PlainClients
-from perdure.adapters.kafka.projection.source import ProjectedTopics
+from perdure.adapters.kafka.projection.source import ProjectionSource
 from perdure.adapters.postgres.database import is_outage
 from perdure.adapters.postgres.migrating import migrate
 from perdure.adapters.postgres.progress import Progress
@@ -59,7 +59,7 @@ class Projecting:
         clients = PlainClients(
             place.namespace, f"projector-{unique_name()}", place.settings, session_timeout_ms
         )
-        self._source = ProjectedTopics(clients, self.progress.troubled, is_member=not is_rebuild)
+        self._source = ProjectionSource(clients, self.progress.troubled, is_member=not is_rebuild)
         self._is_rebuild = is_rebuild
         self._stopping = threading.Event()
         self._running: Projector | Rebuild | None = None

@@ -130,7 +130,7 @@ class Platform(Process):
         self._wired.open()
         self._activities.provide(self.engine, self._wake, self._is_stopping)
         self.steps.release()
-        self._adapters.channel.subscribe_tasks(self._deliver, self._cancel)
+        self._adapters.channel.deliveries.subscribe_tasks(self._deliver, self._cancel)
         self._ingest = self._begin_ingest()
 
     def _begin_ingest(self) -> EmbeddedIngest | None:

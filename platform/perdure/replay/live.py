@@ -186,14 +186,7 @@ class LiveRun:
             errors.UsageError: there is no such query.
             Exception: what the query raised.
         """
-        return answer(
-            self._definition,
-            self._payloads,
-            self._instance,
-            evaluate=self._evaluate,
-            name=name,
-            payload=payload,
-        )
+        return answer(self._definition, self._payloads, self._instance, self._evaluate, name, payload)
 
     def view(self) -> bytes | None:
         """The encoded view; None when the type has none or the run has not begun.

@@ -19,7 +19,6 @@ def answer(
     definition: Definition,
     payloads: Payloads,
     instance: Any,
-    *,
     evaluate: Callable[..., Any],
     name: str,
     payload: bytes,

@@ -221,14 +221,14 @@ class Environment:
         )
         self._worker = Worker("testing", self._activities.attempts, self._channel.submit, is_leasing=False)
         self._wired.open()
-        self._channel.subscribe_tasks(self._worker.deliver, self._worker.cancel)
+        self._channel.deliveries.subscribe_tasks(self._worker.deliver, self._worker.cancel)
         self._driver = loop.create_task(self._drive())
 
     async def _crash(self) -> None:
         if self._driver is not None:
             self._driver.cancel()
             await asyncio.wait([self._driver])
-        self._channel.unsubscribe_tasks(self._worker.deliver)
+        self._channel.deliveries.unsubscribe_tasks(self._worker.deliver)
         await self._worker.drain(0)
         await self._wired.steps.cancel_all()
         self._wired.close()

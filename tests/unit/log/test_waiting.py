@@ -80,10 +80,10 @@ def test_another_loop_may_wait_once_nobody_waits_on_the_first() -> None:
 def test_clients_are_told_when_the_engine_goes_and_not_when_they_have_gone() -> None:
     channel = Channel()
     told: list[str] = []
-    channel.subscribe_replies("a", lambda _: None, lambda: told.append("a"))
-    channel.subscribe_replies("b", lambda _: None, lambda: told.append("b"))
-    channel.subscribe_replies("c", lambda _: None)
-    channel.unsubscribe_replies("b")
+    channel.deliveries.subscribe_replies("a", lambda _: None, lambda: told.append("a"))
+    channel.deliveries.subscribe_replies("b", lambda _: None, lambda: told.append("b"))
+    channel.deliveries.subscribe_replies("c", lambda _: None)
+    channel.deliveries.unsubscribe_replies("b")
     channel.end()
     assert (told, channel.has_ended) == (["a"], True)
     channel.begin()
@@ -102,18 +102,20 @@ def test_tasks_go_to_workers_that_are_left_and_every_worker_hears_what_to_stop()
     def broken(tasks: object) -> None:
         raise RuntimeError("no")
 
-    channel.subscribe_tasks(take_first, lambda tokens: stopped.extend(f"1{each}" for each in tokens))
-    channel.subscribe_tasks(broken, None)
-    channel.subscribe_tasks(
+    channel.deliveries.subscribe_tasks(
+        take_first, lambda tokens: stopped.extend(f"1{each}" for each in tokens)
+    )
+    channel.deliveries.subscribe_tasks(broken, None)
+    channel.deliveries.subscribe_tasks(
         lambda _: second.append(1), lambda tokens: stopped.extend(f"2{each}" for each in tokens)
     )
     for number in range(4):
-        channel.deliver_tasks([task(number)])
+        channel.deliveries.deliver_tasks([task(number)])
     assert (len(first), len(second)) == (2, 2), "the task of the one that raised went to the next"
-    channel._deliver_cancelled(["t"])
+    channel.deliveries._deliver_cancelled(["t"])
     assert sorted(stopped) == ["1t", "2t"]
-    channel.unsubscribe_tasks(take_first)
-    channel.deliver_tasks([task(9)])
+    channel.deliveries.unsubscribe_tasks(take_first)
+    channel.deliveries.deliver_tasks([task(9)])
     assert (len(first), len(second)) == (2, 3)
 
 
@@ -124,9 +126,9 @@ def test_a_worker_that_cannot_be_told_what_to_stop_keeps_it_from_no_other() -> N
     def broken(tokens: object) -> None:
         raise RuntimeError("no")
 
-    channel.subscribe_tasks(lambda _: None, None)
-    channel.subscribe_tasks(lambda _: None, broken)
-    channel.subscribe_tasks(lambda _: None, stopped.extend)
-    channel._deliver_cancelled(["t"])
-    channel._deliver_cancelled(["u"])
+    channel.deliveries.subscribe_tasks(lambda _: None, None)
+    channel.deliveries.subscribe_tasks(lambda _: None, broken)
+    channel.deliveries.subscribe_tasks(lambda _: None, stopped.extend)
+    channel.deliveries._deliver_cancelled(["t"])
+    channel.deliveries._deliver_cancelled(["u"])
     assert stopped == ["t", "u"]

@@ -40,7 +40,9 @@ class MemoryLog:
         self._epoch = self._medium.take_over(self._channel.wake)
         self._outside.forget()
         self._channel.begin()
-        self._channel.deliver_tasks([task for task in self._medium.written.tasks.values() if task.queue])
+        self._channel.deliveries.deliver_tasks(
+            [task for task in self._medium.written.tasks.values() if task.queue]
+        )
         if owner is not None:
             owner.partitions_gained((0,))
 
@@ -68,11 +70,14 @@ class MemoryLog:
         letters = [self._letter(each, batch.at) for each in batch.letters]
         self._medium.write(batch, self._outside.consumed(), elsewhere, letters)
         self._outside.settle()
-        self._channel.deliver(batch)
+        self._channel.deliveries.deliver(batch)
 
     def can_answer(self, address: str, command: AnyCommand) -> bool:
         """Whether somebody hears replies to the address. No other process sees this memory."""
-        return self._channel.has_subscriber(address) or type(addresses.parse(address)) is addresses.Workflow
+        return (
+            self._channel.deliveries.has_subscriber(address)
+            or type(addresses.parse(address)) is addresses.Workflow
+        )
 
     def _letter(self, spoilt: Spoilt, at: int) -> DeadLetter:
         position = self._outside.position_of(spoilt.command)

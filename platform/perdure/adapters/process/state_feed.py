@@ -30,7 +30,7 @@ class LocalStateFeed:
         """Tell the listener, on this loop, of every change from now on."""
         self._loop = asyncio.get_running_loop()
         self._listener = listener
-        self._channel.subscribe_states(self._deliver)
+        self._channel.deliveries.subscribe_states(self._deliver)
 
     async def begun(self) -> None:
         """It has, as soon as it was started."""
@@ -42,7 +42,7 @@ class LocalStateFeed:
     async def close(self) -> None:
         """Tell no longer. Idempotent."""
         self._listener = None
-        self._channel.unsubscribe_states(self._deliver)
+        self._channel.deliveries.unsubscribe_states(self._deliver)
 
     def _deliver(self, states: list[WorkflowState]) -> None:
         """On the engine's thread."""

@@ -41,7 +41,7 @@ class LocalTransport:
         self._address = str(Local(uuid4().hex))
         self._waiting = Waiting()
         self._is_closed = False
-        channel.subscribe_replies(self._address, self._waiting.resolve_from_thread, self._ended)
+        channel.deliveries.subscribe_replies(self._address, self._waiting.resolve_from_thread, self._ended)
 
     @property
     def reader(self) -> Reader:
@@ -94,6 +94,6 @@ class LocalTransport:
         """Close the clients."""
         if not self._is_closed:
             self._is_closed = True
-            self._channel.unsubscribe_replies(self._address)
+            self._channel.deliveries.unsubscribe_replies(self._address)
             self._waiting.fail(EngineUnavailable("this client was closed while it waited for an answer"))
             self._reader.close()

@@ -68,7 +68,7 @@ class SqliteLog:
             raise
         tasks = sorted((decode_task(row[0]) for row in rows), key=lambda task: task.scheduled_at)
         self._channel.begin()
-        self._channel.deliver_tasks([task for task in tasks if task.queue])
+        self._channel.deliveries.deliver_tasks([task for task in tasks if task.queue])
         if owner is not None:
             owner.partitions_gained((0,))
 
@@ -111,7 +111,7 @@ class SqliteLog:
         if batch.commands:
             self._has_more = True  # the data version tells of other connections' writes only
         self._outside.settle()
-        self._channel.deliver(batch)
+        self._channel.deliveries.deliver(batch)
         if elsewhere:
             self._hint(elsewhere)
 
@@ -125,7 +125,7 @@ class SqliteLog:
             case addresses.Workflow():
                 return True
             case _:
-                return self._channel.has_subscriber(address)
+                return self._channel.deliveries.has_subscriber(address)
 
     def _has_record(self, topic: str, position: int) -> bool:
         """Whether the record is there whose dead letter a refusal becomes."""

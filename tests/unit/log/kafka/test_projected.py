@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
-from perdure.adapters.kafka.projection.source import ProjectedTopics
+from perdure.adapters.kafka.projection.source import ProjectionSource
 from perdure.codec.avro import EVENTS, STATE
 from perdure.errors import InfrastructureError
 from perdure.ports.projection import Taken, Unreadable
@@ -91,10 +91,10 @@ def ends() -> Any:
 
 
 @pytest.fixture
-def source(reader: Any, ends: Any) -> ProjectedTopics:
+def source(reader: Any, ends: Any) -> ProjectionSource:
     """Partition 0 of both topics; events go on at 5, states at 3."""
     clients: Any = Clients()
-    made = ProjectedTopics(clients, lambda _: None)
+    made = ProjectionSource(clients, lambda _: None)
     made._consumer, made._state_ends = reader, ends
     made._member.subscribe(reader, [])
     made._member._assign(reader, [EVENTS_0, STATE_0])
@@ -119,13 +119,13 @@ def state_of(offset: int, workflow_id: str = "w") -> Any:
     return Found("ns.state", 0, offset, key=workflow_id.encode(), value=value, headers=schema(STATE.header))
 
 
-def taken(source: ProjectedTopics, reader: Any, *records: Any) -> Taken:
+def taken(source: ProjectionSource, reader: Any, *records: Any) -> Taken:
     reader.records = list(records)
     return source.take(100, 0)
 
 
 def test_a_partition_is_read_from_where_the_tables_are_and_not_before(
-    source: ProjectedTopics, reader: Any
+    source: ProjectionSource, reader: Any
 ) -> None:
     assert reader.sought == [("ns.events", 0, 5), ("ns.state", 0, 3)]
     assert (reader.paused, set(source.gained), set(source.owned)) == (
@@ -139,7 +139,7 @@ def test_a_partition_is_read_from_where_the_tables_are_and_not_before(
     assert (found.next_offsets, found.count) == ({("events", 0): 6, ("state", 0): 4}, 2)
 
 
-def test_what_was_taken_and_not_written_is_read_again(source: ProjectedTopics, reader: Any) -> None:
+def test_what_was_taken_and_not_written_is_read_again(source: ProjectionSource, reader: Any) -> None:
     taken(source, reader, event(5))
     source.begin_again()
     assert reader.paused == {("ns.events", 0), ("ns.state", 0)}
@@ -151,7 +151,7 @@ def test_what_was_taken_and_not_written_is_read_again(source: ProjectedTopics, r
 
 
 def test_events_count_as_reflected_once_the_states_are_read_to_where_they_ended_then(
-    source: ProjectedTopics, reader: Any, ends: Any
+    source: ProjectionSource, reader: Any, ends: Any
 ) -> None:
     ends.end = 5
     assert taken(source, reader, event(5)).reflected == {}, "states 3 and 4 are to come"
@@ -165,7 +165,7 @@ def test_events_count_as_reflected_once_the_states_are_read_to_where_they_ended_
 
 
 def test_without_an_answer_about_the_states_nothing_counts_as_reflected(
-    source: ProjectedTopics, reader: Any, ends: Any
+    source: ProjectionSource, reader: Any, ends: Any
 ) -> None:
     ends.is_down = True
     assert taken(source, reader, event(5)).reflected == {}
@@ -174,7 +174,7 @@ def test_without_an_answer_about_the_states_nothing_counts_as_reflected(
 
 
 def test_an_end_that_was_reached_moves_the_position_over_the_markers(
-    source: ProjectedTopics, reader: Any
+    source: ProjectionSource, reader: Any
 ) -> None:
     found = taken(
         source, reader, event(5), Found("ns.events", 0, 8, error=EOF), Found("ns.state", 0, 2, error=EOF)
@@ -183,7 +183,7 @@ def test_an_end_that_was_reached_moves_the_position_over_the_markers(
     assert found.count == 1
 
 
-def test_tombstones_take_states_and_records_of_events_away(source: ProjectedTopics, reader: Any) -> None:
+def test_tombstones_take_states_and_records_of_events_away(source: ProjectionSource, reader: Any) -> None:
     found = taken(
         source, reader, Found("ns.state", 0, 3, key=b"a/b"), Found("ns.events", 0, 5, key=b"a/b/run-1/12")
     )
@@ -202,9 +202,9 @@ BAD = [
 
 @pytest.mark.parametrize("bad", BAD, ids=["unknown_schema", "no number", "no run", "another key", "not text"])
 def test_what_cannot_be_read_is_kept_with_its_place_and_stops_nothing(
-    source: ProjectedTopics, reader: Any, bad: Any, monkeypatch: pytest.MonkeyPatch
+    source: ProjectionSource, reader: Any, bad: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "_has_learned", never)
+    monkeypatch.setattr(source._decoder, "_has_learned", never)
     found = taken(source, reader, bad, event(6), state_of(4, "v"))
     (kept,) = found.unreadable
     assert (kept.topic, kept.partition, kept.offset) == (bad.topic().removeprefix("ns."), 0, bad.offset())
@@ -215,9 +215,9 @@ def test_what_cannot_be_read_is_kept_with_its_place_and_stops_nothing(
 
 
 def test_a_record_is_read_again_once_its_schema_is_known(
-    source: ProjectedTopics, monkeypatch: pytest.MonkeyPatch
+    source: ProjectionSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "_has_learned", never)
+    monkeypatch.setattr(source._decoder, "_has_learned", never)
     each, header = record("r"), EVENTS.header[1].decode()
     unknown = Unreadable(
         "events",
@@ -246,7 +246,7 @@ def test_a_record_is_read_again_once_its_schema_is_known(
 
 
 def test_a_topic_that_does_not_go_on_where_the_tables_are_ends_it(
-    source: ProjectedTopics, reader: Any
+    source: ProjectionSource, reader: Any
 ) -> None:
     lost = KafkaError(KafkaError._AUTO_OFFSET_RESET)
     with pytest.raises(InfrastructureError, match="does not continue at offset 5"):
@@ -256,7 +256,7 @@ def test_a_topic_that_does_not_go_on_where_the_tables_are_ends_it(
         taken(source, reader, Found("ns.events", 0, 0, error=refused))
 
 
-def test_partitions_that_are_taken_away_are_read_no_more(source: ProjectedTopics, reader: Any) -> None:
+def test_partitions_that_are_taken_away_are_read_no_more(source: ProjectionSource, reader: Any) -> None:
     source._member._revoke(reader, [EVENTS_0])
     assert (set(source.owned), set(source.gained)) == (set(), set())
     assert taken(source, reader, event(5), state_of(3)).count == 0

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec.structs import replace
-
-from perdure.adapters.kafka.engine.author_records import NO_TOPIC, AuthorRecords
+from perdure.adapters.kafka.engine.author_records import AuthorRecords
+from perdure.adapters.kafka.engine.letter_writer import LetterWriter
 from perdure.adapters.kafka.engine.pending_commands import DeadLettered, Forwarded, Padding, Rerouted
-from perdure.adapters.kafka.headers import headers_left
-from perdure.codec.avro import CANCELLATIONS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, STATE, TASKS
+from perdure.adapters.kafka.engine.producing import produce
+from perdure.codec.avro import CANCELLATIONS, COMMANDS, EVENTS, REPLIES, STATE, TASKS
 from perdure.engine.ports import Spoilt
 from perdure.model import addresses
-from perdure.model.dead_letters import DeadLetter, RecordHeader
-from perdure.model.described import clean, described
+from perdure.model.described import described
 from perdure.model.replies import Refused
 from perdure.model.tasks import Cancellation
 
@@ -34,11 +31,8 @@ if TYPE_CHECKING:
 
 NOWHERE: Final[Mapping[int, Entry]] = MappingProxyType({})
 
-FULL_S: Final = 0.01
-"""How long to wait for room in the client's queue at a time, seconds."""
 
-
-class Outgoing:
+class BatchWriter:
     """Writes what a transaction holds.
 
     Args:
@@ -59,6 +53,7 @@ class Outgoing:
         self._has_cancellations = False
         self._places = NOWHERE
         self._author = AuthorRecords(layout)
+        self._letters = LetterWriter(layout, status)
         self.ends: dict[int, int] = {}
 
     def prepare(self, batch: Batch, places: Mapping[int, Entry] = NOWHERE) -> None:
@@ -86,12 +81,8 @@ class Outgoing:
 
     def write(self, producer: Producer, batch: Batch) -> None:
         """The records of a batch."""
-        produce = self._produce
         for spoilt in batch.letters:
-            self._write_letter(
-                producer,
-                _letter_of(self._layout.commands, spoilt, self._places.get(id(spoilt.command)), batch.at),
-            )
+            self._letters.of_command(producer, spoilt, self._places.get(id(spoilt.command)), batch.at)
         self._write_events(producer, batch.events)
         for task in batch.tasks.values():
             if task.queue:
@@ -104,7 +95,7 @@ class Outgoing:
             found = addresses.parse(address)
             if type(found) is addresses.DeadLetter:
                 if type(reply) is Refused:
-                    self._write_refusal(producer, found, reply)
+                    self._letters.of_refusal(producer, found, reply)
             elif type(found) is addresses.Caller:
                 if found.partition >= self._replies:
                     self._status.counts.undeliverable += 1
@@ -124,28 +115,9 @@ class Outgoing:
         """A task to its queue; a dead letter when the queue has no topic."""
         topic, partition = self._task_topics[task.queue]
         if partition >= 0:
-            self._produce(producer, topic, TASKS.encode(task), None, partition, [TASKS.header])
+            produce(producer, topic, TASKS.encode(task), None, partition, [TASKS.header])
             return
-        self._status.counts.undeliverable += 1
-        self._status.report_letter(
-            f"task queue {task.queue!r} has no topic {topic} (perdure topics apply): its tasks become dead "
-            "letters"
-        )
-        header = RecordHeader(*TASKS.header)
-        message = f"topic {topic} does not exist"
-        letter = DeadLetter(
-            topic,
-            -1,
-            -1,
-            timestamp_ms=-1,
-            reason=NO_TOPIC,
-            message=message,
-            found_at=time.time_ns() // 1000,
-            key=None,
-            value=TASKS.encode(task),
-            headers=(header,),
-        )
-        self._write_letter(producer, letter)
+        self._letters.of_task(producer, topic, task)
 
     def _write_author(self, producer: Producer, workflow_id: str, record: RecordProduced) -> None:
         """Write a record of workflow code to its topic, or a dead letter if the topic cannot accept
@@ -154,7 +126,7 @@ class Outgoing:
         headers: Any = [(each.name, each.value) for each in record.headers]
         if not (fault := self._author.fault_of(record.topic)):
             partition = -1 if record.key is not None else self._author.any_partition(record.topic)
-            self._produce(
+            produce(
                 producer,
                 record.topic,
                 record.value,
@@ -164,50 +136,7 @@ class Outgoing:
                 self._author.on_delivered,
             )
             return
-        reason, message = fault
-        message = f"workflow {workflow_id!r} produced it; {message}"
-        self._status.counts.undeliverable += 1
-        self._status.report_letter(
-            f"a record for topic {record.topic}: {message}; it is in {self._layout.dead_letters} ({reason})"
-        )
-        letter = DeadLetter(
-            record.topic,
-            -1,
-            -1,
-            timestamp_ms=-1,
-            reason=reason,
-            message=message,
-            found_at=time.time_ns() // 1000,
-            key=record.key,
-            value=record.value,
-            headers=record.headers,
-        )
-        self._write_letter(producer, letter)
-
-    def _write_refusal(self, producer: Producer, place: addresses.DeadLetter, refused: Refused) -> None:
-        """A record of a trigger has led to a command that cannot be done. A start that was done
-        before is no fault.
-        """
-        if refused.code == "already_started":
-            return
-        topic, partition, offset = place.topic, place.partition, place.offset
-        message = f"the resulting command was refused: {refused.message}"
-        self._status.report_letter(
-            f"{topic}, partition {partition}, offset {offset}: {message}; it is in "
-            f"{self._layout.dead_letters}"
-        )
-        letter = DeadLetter(
-            topic,
-            partition,
-            offset,
-            timestamp_ms=-1,
-            reason="refused",
-            message=message,
-            found_at=time.time_ns() // 1000,
-            key=None,
-            value=None,
-        )
-        self._write_letter(producer, letter)
+        self._letters.of_record(producer, workflow_id, record, fault)
 
     def write_asides(self, producer: Producer, asides: Iterable[Entry]) -> None:
         """Write the records set aside."""
@@ -215,13 +144,13 @@ class Outgoing:
         for what, partition, offset, record in asides:
             match what:
                 case Rerouted(workflow_id, place):
-                    self._produce(
+                    produce(
                         producer, commands, _any(record).value(), workflow_id, place, _any(record).headers()
                     )
                 case Forwarded(command, place):
                     self._write_forwarded(producer, command, place)
                 case DeadLettered():
-                    self._write_letter(producer, _letter(commands, partition, offset, what, record))
+                    self._letters.of_entry(producer, partition, offset, what, record)
                 case Padding():
                     pass
                 case _:
@@ -232,14 +161,12 @@ class Outgoing:
             value, key = COMMANDS.encode(command), command.workflow_id.encode()
         except Exception as error:  # noqa: BLE001 - of this process, which may put anything into a command
             spoilt = Spoilt(command, "poisoned", described(error), is_bare=True)
-            self._write_letter(
-                producer, _letter_of(self._layout.commands, spoilt, None, time.time_ns() // 1000)
-            )
+            self._letters.of_command(producer, spoilt, None, time.time_ns() // 1000)
             return
-        self._produce(producer, self._layout.commands, value, key, place, [COMMANDS.header])
+        produce(producer, self._layout.commands, value, key, place, [COMMANDS.header])
 
     def count(self, asides: Iterable[Entry]) -> None:
-        """They are committed."""
+        """Count the records set aside, once they are committed."""
         counts = self._status.counts
         for what, partition, offset, _ in asides:
             if type(what) is Rerouted:
@@ -258,7 +185,7 @@ class Outgoing:
                 )
 
     def _write_events(self, producer: Producer, events: list[tuple[EventRecord, bytes]]) -> None:
-        topic, headers, produce = self._layout.events, [EVENTS.header], self._produce
+        topic, headers = self._layout.events, [EVENTS.header]
         last: dict[int, int] = {}
         places: list[int] = []
         for index, (record, _) in enumerate(events):
@@ -273,81 +200,9 @@ class Outgoing:
             on_delivered = self._on_delivered if index in tellers else None
             produce(producer, topic, encoded, key, places[index], headers, on_delivered)
 
-    def _write_letter(self, producer: Producer, letter: DeadLetter) -> None:
-        try:
-            value = DEAD_LETTERS.encode(letter)
-        except Exception:  # noqa: BLE001 - headers of anybody's: without them, the place and the reason are left
-            letter = replace(
-                letter, topic=clean(letter.topic), message=clean(letter.message), headers=(), value=None
-            )
-            value = DEAD_LETTERS.encode(letter)
-        self._produce(producer, self._layout.dead_letters, value, letter.key, -1, [DEAD_LETTERS.header])
-
-    def _produce(
-        self,
-        producer: Producer,
-        topic: str,
-        value: bytes | None,
-        key: str | bytes | None,
-        partition: int,
-        headers: Any,
-        on_delivered: Callable[[KafkaError | None, Any], None] | None = None,
-    ) -> None:
-        while True:
-            try:
-                producer.produce(topic, value, key, partition, on_delivered, headers=headers)
-            except BufferError:
-                producer.poll(FULL_S)
-            else:
-                return
-
     def _on_delivered(self, error: KafkaError | None, record: Any) -> None:
         if error is None:
             self.ends[record.partition()] = record.offset() + 1
-
-
-def _letter_of(commands: str, spoilt: Spoilt, entry: Entry | None, at: int) -> DeadLetter:
-    """The letter of a command; as the record it was, when it was one."""
-    if entry is not None and entry[3] is not None:
-        _, partition, offset, record = entry
-        return _letter(
-            commands, partition, offset, DeadLettered(spoilt.reason, spoilt.message, spoilt.is_bare), record
-        )
-    value: bytes | None = None
-    if not spoilt.is_bare:
-        with suppress(Exception):  # of this process, which may put anything into a command
-            value = COMMANDS.encode(spoilt.command)
-    header = RecordHeader(*COMMANDS.header)
-    return DeadLetter(
-        commands,
-        -1,
-        -1,
-        timestamp_ms=-1,
-        reason=spoilt.reason,
-        message=clean(spoilt.message),
-        found_at=at,
-        key=None,
-        value=value,
-        headers=(header,),
-    )
-
-
-def _letter(topic: str, partition: int, offset: int, why: DeadLettered, record: Any) -> DeadLetter:
-    headers = tuple(RecordHeader(name, value) for name, value in headers_left(record))
-    timestamp_ms = record.timestamp()[1]
-    value = None if why.is_cut else record.value()
-    return DeadLetter(
-        topic,
-        partition,
-        offset,
-        timestamp_ms=timestamp_ms,
-        reason=why.reason,
-        message=why.message,
-        found_at=time.time_ns() // 1000,
-        key=record.key(),
-        value=value,
-        headers=headers,
-    )
 
 
 def _any(record: Any) -> Any:

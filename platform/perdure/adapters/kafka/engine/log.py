@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from perdure.adapters.kafka.engine.batch_writer import NOWHERE, Outgoing
+from perdure.adapters.kafka.engine.batch_writer import NOWHERE, BatchWriter
 from perdure.adapters.kafka.engine.command_source import Inlet
 from perdure.adapters.kafka.engine.lag import lag_of
 from perdure.adapters.kafka.engine.ownership import Ownership
@@ -65,12 +65,12 @@ class KafkaLog:
         self._layout = Layout(clients.namespace, self.status, self._is_given_up)
         self._intake = Intake(self._layout.place_of)
         self._inlet = Inlet(clients, self._layout.commands, channel, intake=self._intake, status=self.status)
-        self._outgoing = Outgoing(self._layout, self.status)
+        self._writer = BatchWriter(self._layout, self.status)
         self._ownership = Ownership(
             clients,
             self._layout,
             restorer,
-            outgoing=self._outgoing,
+            writer=self._writer,
             status=self.status,
             is_given_up=self._is_given_up,
             wake=channel.wake,
@@ -141,7 +141,7 @@ class KafkaLog:
         intake.settle()
         self._inlet.note_steps(batch)
         if local := [each for each in batch.replies if type(addresses.parse(each[0])) is addresses.Local]:
-            self._channel.deliver(Batch(replies=local))
+            self._channel.deliveries.deliver(Batch(replies=local))
 
     def can_answer(self, address: str, command: AnyCommand) -> bool:
         """Whether somebody hears replies to the address. Kafka does not say who reads a partition:
@@ -154,7 +154,7 @@ class KafkaLog:
             case addresses.DeadLetter() | addresses.Workflow():
                 return True
             case _:
-                return self._channel.has_subscriber(address)
+                return self._channel.deliveries.has_subscriber(address)
 
     def abort(self) -> None:
         """Hand out again what was taken."""
@@ -211,7 +211,7 @@ class KafkaLog:
     # ---- committing
 
     def _commit(self, batch: Batch) -> None:
-        intake, outgoing = self._intake, self._outgoing
+        intake, writer = self._intake, self._writer
         place_of = self._layout.place_of
         # Every partition that the batch concerns, also one from which no command was taken (a timer
         # fired there): its offset is what the group's generation fences.
@@ -221,14 +221,14 @@ class KafkaLog:
             for record, _ in batch.events
         )
         self._ownership.check(concerned)
-        outgoing.prepare(
+        writer.prepare(
             batch, intake.places_of([each.command for each in batch.letters]) if batch.letters else NOWHERE
         )
 
         def write(producer: Producer) -> None:
-            outgoing.write(producer, batch)
+            writer.write(producer, batch)
             if intake.asides:
-                outgoing.write_asides(producer, intake.asides)
+                writer.write_asides(producer, intake.asides)
 
         try:
             self._ownership.run(write, {partition: intake.offset_of(partition) for partition in concerned})
@@ -236,9 +236,9 @@ class KafkaLog:
             intake.note_too_large()
             raise
         self._uncommitted.clear()
-        outgoing.count(intake.asides)
-        if outgoing.ends:
-            self._restorer.reached(outgoing.ends)
+        writer.count(intake.asides)
+        if writer.ends:
+            self._restorer.reached(writer.ends)
 
     # ---- ownership; no batch is open
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, Producer
 
     from perdure.adapters.kafka.clients.transactional import EngineClients
-    from perdure.adapters.kafka.engine.batch_writer import Outgoing
+    from perdure.adapters.kafka.engine.batch_writer import BatchWriter
     from perdure.adapters.kafka.engine.ports import Restorer
     from perdure.adapters.kafka.namespace.layout import Layout
     from perdure.adapters.kafka.status import Status
@@ -56,7 +56,7 @@ class Ownership:
         clients: makes Kafka clients.
         layout: the topics, open before this is.
         restorer: the store.
-        outgoing: writes tasks that have to be sent again.
+        writer: writes tasks that have to be sent again.
         status: how it is doing.
         is_given_up: asked now and then while a producer waits for the broker; True ends the wait.
         wake: called from the takeover's thread when something is done.
@@ -74,7 +74,7 @@ class Ownership:
         layout: Layout,
         restorer: Restorer,
         *,
-        outgoing: Outgoing,
+        writer: BatchWriter,
         status: Status,
         is_given_up: Callable[[], bool],
         wake: Callable[[], None],
@@ -86,7 +86,7 @@ class Ownership:
         self._clients = clients
         self._layout = layout
         self._restorer = restorer
-        self._outgoing = outgoing
+        self._writer = writer
         self._status = status
         self._wake = wake
         self._gained = gained
@@ -217,7 +217,7 @@ class Ownership:
         if membership.has_news:
             self._release()
             dropped, fresh = membership.hand_over()
-            self._check_count(partition for partition, _ in fresh)
+            _check_count(self._layout, (partition for partition, _ in fresh))
             takeover.hand_over(dropped, fresh)
         if self._standing is Standing.SUSPECT:
             self._standing = Standing.MEMBER
@@ -228,15 +228,6 @@ class Ownership:
             self._to_claim += done
         if self._to_claim:
             self._claim()
-
-    def _check_count(self, fresh: Iterable[int]) -> None:
-        if added := sorted(partition for partition in fresh if partition >= self._layout.partitions):
-            raise InfrastructureError(
-                f"topic {self._layout.commands} had {self._layout.partitions} partitions, and now "
-                f"partitions {added} were added: "
-                "workflow ids would map to other partitions. Partitions must never be added; see `perdure "
-                "topics check`."
-            )
 
     def _release(self) -> None:
         """Tell the store and the engine of partitions that were live, and went."""
@@ -261,11 +252,11 @@ class Ownership:
             return
         ahead = [each.partition for each in mine if each.is_ahead]
         tasks = [task for task in self._restorer.tasks(ahead) if task.queue] if ahead else []
-        self._outgoing.prepare(Batch(tasks={(task.run_id, task.number): task for task in tasks}))
+        self._writer.prepare(Batch(tasks={(task.run_id, task.number): task for task in tasks}))
 
         def write(producer: Producer) -> None:
             for task in tasks:
-                self._outgoing.write_task(producer, task)
+                self._writer.write_task(producer, task)
 
         try:
             self.run(write, {each.partition: each.offset for each in mine})
@@ -303,3 +294,12 @@ class Ownership:
 
     def _on_error(self, message: str) -> None:
         self._status.trouble = message
+
+
+def _check_count(layout: Layout, fresh: Iterable[int]) -> None:
+    if added := sorted(partition for partition in fresh if partition >= layout.partitions):
+        raise InfrastructureError(
+            f"topic {layout.commands} had {layout.partitions} partitions, and now partitions {added} were "
+            "added: workflow ids would map to other partitions. Partitions must never be added; see "
+            "`perdure topics check`."
+        )

@@ -232,9 +232,9 @@ class Takeover:
     def _begin(self, reader: Consumer, admin: Any) -> None:
         waiting = self._in_phase(_Phase.WAITING)
         committed = self._stable_offsets(reader, admin, waiting)
-        low, high = self._ends(admin, self._layout.commands, waiting, EARLIEST, LATEST)
-        ends = self._ends(admin, self._layout.events, waiting, LATEST)[0]
-        lows = self._ends(admin, self._layout.events, waiting, EARLIEST)[0]
+        low, high = _ends(admin, self._layout.commands, waiting, EARLIEST, LATEST)
+        ends = _ends(admin, self._layout.events, waiting, LATEST)[0]
+        lows = _ends(admin, self._layout.events, waiting, EARLIEST)[0]
         assigned: list[TopicPartition] = []
         for partition, restore in waiting.items():
             checkpoint = self._restorer.open(partition, ends[partition])
@@ -266,37 +266,16 @@ class Takeover:
 
     def _hidden(self, admin: Any, partitions: Collection[int]) -> set[int]:
         """Partitions whose events committed readers cannot read to the end: a transaction is open."""
-        ends = self._ends(admin, self._layout.events, partitions, LATEST)[0]
+        ends = _ends(admin, self._layout.events, partitions, LATEST)[0]
         deadline = time.monotonic() + STUCK_AFTER_S
         while True:
-            stable = self._ends(
+            stable = _ends(
                 admin, self._layout.events, partitions, LATEST, isolation=IsolationLevel.READ_COMMITTED
             )[0]
             hidden = {partition for partition in partitions if stable[partition] < ends[partition]}
             if not hidden or time.monotonic() > deadline:
                 return hidden
             time.sleep(POLL_INTERVAL_S)
-
-    def _ends(
-        self,
-        admin: Any,
-        topic: str,
-        partitions: Iterable[int],
-        *specs: Any,
-        isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
-    ) -> list[dict[int, int]]:
-        asked = [
-            admin.list_offsets(
-                {TopicPartition(topic, partition): spec for partition in partitions},
-                isolation_level=isolation,
-                request_timeout=REQUEST_TIMEOUT_S,
-            )
-            for spec in specs
-        ]
-        return [
-            {each.partition: future.result(ANSWER_TIMEOUT_S).offset for each, future in answer.items()}
-            for answer in asked
-        ]
 
     # ---- the events
 
@@ -347,3 +326,24 @@ class Takeover:
 
     def _on_error(self, message: str) -> None:
         self._status.trouble = message
+
+
+def _ends(
+    admin: Any,
+    topic: str,
+    partitions: Iterable[int],
+    *specs: Any,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> list[dict[int, int]]:
+    asked = [
+        admin.list_offsets(
+            {TopicPartition(topic, partition): spec for partition in partitions},
+            isolation_level=isolation,
+            request_timeout=REQUEST_TIMEOUT_S,
+        )
+        for spec in specs
+    ]
+    return [
+        {each.partition: future.result(ANSWER_TIMEOUT_S).offset for each, future in answer.items()}
+        for answer in asked
+    ]

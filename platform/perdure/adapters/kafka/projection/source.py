@@ -6,7 +6,6 @@ committed to Kafka.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -15,11 +14,9 @@ from perdure.adapters.kafka.clients.end_offsets import Ends
 from perdure.adapters.kafka.clients.group_member import GroupMember
 from perdure.adapters.kafka.clients.partition_state import Assignment, Place
 from perdure.adapters.kafka.error_classes import error_of, in_words
-from perdure.adapters.kafka.namespace.metadata import learn_schemas, read_facts
+from perdure.adapters.kafka.projection.decoding import ProjectionDecoder
 from perdure.adapters.kafka.records import header_of
-from perdure.adapters.kafka.settings import of_librdkafka
-from perdure.codec.avro import EVENTS, STATE
-from perdure.errors import InfrastructureError, UndecodableRecord
+from perdure.errors import InfrastructureError
 from perdure.ports.projection import NotThereYet, Partition, Taken, Topic, Unreadable
 
 if TYPE_CHECKING:
@@ -30,15 +27,13 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.plain import PlainClients
 
 REQUEST_TIMEOUT_S: Final = 5.0
-RELEARN_AFTER_S: Final = 10.0
-"""A schema that is not known is looked for in the meta topic at most this often, seconds."""
 TOPICS: Final[tuple[Topic, ...]] = ("state", "events")
 _EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - how the client names its own errors
 _RESET: Final = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 _REFUSALS: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
 
 
-class ProjectedTopics:
+class ProjectionSource:
     """Joins the projectors' group with the first `take`; or reads every partition, for a rebuild.
 
     Args:
@@ -62,7 +57,7 @@ class ProjectedTopics:
         self._read_to: dict[Partition, int] = {}
         self._reflected: dict[int, int] = {}
         self._barriers: dict[int, tuple[int, int]] = {}
-        self._learned_at = -RELEARN_AFTER_S
+        self._decoder = ProjectionDecoder(clients, on_error)
 
     @property
     def gained(self) -> Collection[Partition]:
@@ -112,7 +107,7 @@ class ProjectedTopics:
     def decode(self, found: Unreadable) -> Taken | None:
         """Try a record once more; its schema may be known by now."""
         taken = Taken()
-        self._put(
+        self._decoder.put(
             found.topic,
             found.partition,
             found.offset,
@@ -208,7 +203,7 @@ class ProjectedTopics:
             return
         taken.next_offsets[partition] = offset + 1
         taken.count += 1
-        self._put(
+        self._decoder.put(
             topic,
             number,
             offset,
@@ -217,79 +212,6 @@ class ProjectedTopics:
             header_of(message),
             taken,
         )
-
-    def _put(
-        self,
-        topic: Topic,
-        number: int,
-        offset: int,
-        key: bytes | None,
-        value: bytes | None,
-        header: bytes | None,
-        taken: Taken,
-    ) -> None:
-        try:
-            self._decode(topic, key, value, header, taken)
-        except UndecodableRecord as fault:
-            if fault.reason == "unknown_schema" and self._has_learned(header):
-                self._put(topic, number, offset, key, value, header, taken)
-                return
-            schema = (header or b"").decode(errors="replace")
-            taken.unreadable.append(
-                Unreadable(
-                    topic,
-                    number,
-                    offset,
-                    reason=fault.reason,
-                    message=str(fault),
-                    key=key,
-                    value=value,
-                    schema=schema,
-                )
-            )
-
-    def _decode(
-        self, topic: Topic, key: bytes | None, value: bytes | None, header: bytes | None, taken: Taken
-    ) -> None:
-        if topic == "events" and value is not None:
-            taken.events.append(EVENTS.decode(value, header))
-            return
-        try:
-            name = (key or b"").decode()
-        except UnicodeDecodeError as error:
-            raise UndecodableRecord("undecodable", f"its key is not text: {error}") from None
-        if topic == "state":
-            state = STATE.decode(value, header) if value is not None else None
-            if state is not None and state.workflow_id != name:
-                raise UndecodableRecord(
-                    "undecodable", f"it belongs to {state.workflow_id!r}, but its key to {name!r}"
-                )
-            taken.states[name] = state
-            return
-        parts = name.rsplit("/", 2)
-        if len(parts) != 3 or not parts[2].isdigit() or not parts[2].isascii():
-            raise UndecodableRecord("undecodable", f"its key {name!r} is not an event key")
-        taken.ended.append((parts[0], parts[1], int(parts[2])))
-
-    def _has_learned(self, header: bytes | None) -> bool:
-        """Look into the meta topic for the schema."""
-        now = time.monotonic()
-        if header is None or now - self._learned_at < RELEARN_AFTER_S:
-            return False
-        self._learned_at = now
-        try:
-            learn_schemas(
-                read_facts(
-                    of_librdkafka(self._clients.settings), self._clients.topic("meta"), REQUEST_TIMEOUT_S
-                )
-            )
-        except (InfrastructureError, KafkaException) as error:
-            self._on_error(
-                f"the schema {header.decode(errors='replace')} could not be looked up in the meta topic: "
-                f"{error}"
-            )
-            return False
-        return EVENTS.knows(header) or STATE.knows(header)
 
     def _reflect(self, taken: Taken) -> None:
         """A place in the events counts as read once the states have been read to where they ended

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perdure.adapters.kafka.engine.batch_writer import Outgoing
+from perdure.adapters.kafka.engine.batch_writer import BatchWriter
 from perdure.adapters.kafka.engine.pending_commands import DeadLettered, Forwarded, Padding, Rerouted
 from perdure.adapters.kafka.namespace.partitioner import partition_of
 from perdure.adapters.kafka.status import Status
@@ -32,12 +32,12 @@ def status() -> Status:
     return Status(report)
 
 
-def written(batch: Batch, status: Status, **counts: int) -> tuple[Outgoing, Recorder]:
-    outgoing, recorder = Outgoing(layout(**counts), status), Recorder()
+def written(batch: Batch, status: Status, **counts: int) -> tuple[BatchWriter, Recorder]:
+    writer, recorder = BatchWriter(layout(**counts), status), Recorder()
     made: Any = recorder
-    outgoing.prepare(batch)
-    outgoing.write(made, batch)
-    return outgoing, recorder
+    writer.prepare(batch)
+    writer.write(made, batch)
+    return writer, recorder
 
 
 def event(workflow_id: str, first: int, partition: int) -> tuple[EventRecord, bytes]:
@@ -67,11 +67,11 @@ def test_events_lie_on_the_partition_of_their_command_and_those_of_a_timer_where
 
 def test_the_store_is_told_the_offset_after_the_last_event_of_each_partition(status: Status) -> None:
     batch = Batch(1, events=[event("a", 1, 0), event("b", 1, 1), event("a", 2, 0)])
-    outgoing, recorder = written(batch, status)
+    writer, recorder = written(batch, status)
     recorder.flush()
-    assert outgoing.ends == {0: 104, 1: 103}, "offsets 101 to 103 were given"
-    outgoing.prepare(Batch(2))
-    assert outgoing.ends == {}
+    assert writer.ends == {0: 104, 1: 103}, "offsets 101 to 103 were given"
+    writer.prepare(Batch(2))
+    assert writer.ends == {}
 
 
 def test_commands_for_workflows_go_to_their_partitions_in_their_order(status: Status) -> None:
@@ -107,12 +107,12 @@ def test_replies_go_to_the_partition_that_the_caller_tails_and_those_to_nowhere_
 
 
 def test_tasks_of_a_queue_touch_one_partition_a_transaction_and_another_one_the_next(status: Status) -> None:
-    outgoing, recorder = Outgoing(layout(tasks_default=3), status), Recorder()
+    writer, recorder = BatchWriter(layout(tasks_default=3), status), Recorder()
     made: Any = recorder
     for at in (1, 2, 3):
         batch = tasks(task(1, at=at), task(2, at=at), task(3, queue="", at=at))
-        outgoing.prepare(batch)
-        outgoing.write(made, batch)
+        writer.prepare(batch)
+        writer.write(made, batch)
     places = [each.partition for each in recorder.sent]
     assert places[::2] == places[1::2]
     assert sorted(places[::2]) == [0, 1, 2]
@@ -195,9 +195,9 @@ def test_what_was_put_aside_is_written_where_it_belongs(status: Status) -> None:
         (DeadLettered("oversized", "large", is_cut=True), 1, 7, bad),
         (Padding(), 1, 8, bad),
     ]
-    outgoing, recorder = Outgoing(layout(), status), Recorder()
+    writer, recorder = BatchWriter(layout(), status), Recorder()
     made: Any = recorder
-    outgoing.write_asides(made, asides)
+    writer.write_asides(made, asides)
     moved, sent = recorder.of("ns.commands")
     assert (moved.key, moved.partition, moved.value, moved.headers) == ("w", 3, b"as it was", theirs)
     assert (sent.key, sent.partition, sent.headers) == (b"w", 2, [COMMANDS.header])
@@ -208,7 +208,7 @@ def test_what_was_put_aside_is_written_where_it_belongs(status: Status) -> None:
     assert kept.headers == (RecordHeader("a", b"b"),)
     assert (cut.offset, cut.value, cut.key) == (7, None, b"k")
     assert len(recorder.sent) == 4, "padding is written nowhere"
-    outgoing.count(asides)
+    writer.count(asides)
     counts = status.counts
     assert (counts.rerouted, counts.forwarded, counts.dead_letters) == (1, 1, 2)
     assert "partition 1, offset 6" in said[0]
