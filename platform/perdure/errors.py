@@ -16,6 +16,7 @@ Exception
 ├── Failure                       your own, final: crosses the wire as itself, caught in workflow code
 │   ├── ActivityFailed            .cause, .attempts
 │   │   └── ActivityTimedOut      also a TimeoutError
+│   ├── ChildFailed               .cause, .workflow_id
 │   ├── Cancelled
 │   ├── Terminated
 │   └── TimedOut                  also a TimeoutError
@@ -131,6 +132,25 @@ class ActivityTimedOut(ActivityFailed, TimeoutError):
     """The activity's time was up: the last attempt's, or that of all attempts
     (`Retry(give_up_after=…)`).
     """
+
+
+class ChildFailed(Failure):
+    """A child workflow ended without a result.
+
+    Attributes:
+        cause: what ended it: its own `Failure` where the class is importable, as of
+            `WorkflowFailed`; `Cancelled`, `Terminated` or `TimedOut`.
+        workflow_id: of the child.
+    """
+
+    cause: BaseException
+    workflow_id: str
+
+    def __init__(self, message: str, cause: BaseException, workflow_id: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.workflow_id = workflow_id
+        self.__cause__ = cause
 
 
 class Cancelled(Failure):

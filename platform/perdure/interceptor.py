@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from perdure.model.options import ActivityOptions
     from perdure.model.payloads import AvroSchema
     from perdure.model.replies import AnyReply
-    from perdure.model.runtime import ActivitySpec
+    from perdure.model.runtime import ActivitySpec, Child, ChildOptions, WorkflowSpec
     from perdure.model.tasks import Task
 
 A = TypeVar("A")
@@ -114,6 +114,29 @@ class Outbound(WorkflowRuntime):
         options: ActivityOptions,
     ) -> Awaitable[Any]:
         return self.inner.schedule_activity(activity, args, kwargs, options)
+
+    def start_child(
+        self,
+        workflow: WorkflowSpec,
+        workflow_id: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: ChildOptions,
+    ) -> Child:
+        return self.inner.start_child(workflow, workflow_id, args, kwargs, options)
+
+    def cancel_child(self, child: Child) -> bool:
+        return self.inner.cancel_child(child)
+
+    def send_message(
+        self, what: str, workflow_id: str, name: str, payload: bytes, workflow: WorkflowSpec | None
+    ) -> Awaitable[Any]:
+        return self.inner.send_message(what, workflow_id, name, payload, workflow)
+
+    def encode_arguments(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str
+    ) -> bytes:
+        return self.inner.encode_arguments(fn, args, kwargs, what)
 
     def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Awaitable[Any]:
         return self.inner.wait_until(condition, timeout_us)

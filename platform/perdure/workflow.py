@@ -38,6 +38,7 @@ from perdure.authoring.members import (
     signal,
     view,
 )
+from perdure.authoring.others import Children, Handle, execute, get, options, start
 from perdure.authoring.produce import Avro, produce
 from perdure.authoring.saga import Saga
 from perdure.authoring.trigger import Trigger, trigger
@@ -53,9 +54,11 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFINED",
     "Avro",
+    "Children",
     "Decorator",
     "Definition",
     "Duration",
+    "Handle",
     "Info",
     "Query",
     "QueryRef",
@@ -69,9 +72,12 @@ __all__ = [
     "ViewRef",
     "definition_of",
     "defn",
+    "execute",
+    "get",
     "info",
     "logger",
     "now",
+    "options",
     "produce",
     "query",
     "random",
@@ -79,6 +85,7 @@ __all__ = [
     "saga",
     "signal",
     "sleep",
+    "start",
     "timeout",
     "trigger",
     "uuid4",

@@ -16,7 +16,7 @@ import typing_extensions
 
 from perdure import testing, workflow
 from perdure.authoring.definition import _of_class  # pyright: ignore[reportPrivateUsage]
-from perdure.client.targets import member_for
+from perdure.authoring.targets import member_for
 from perdure.codec.columns import Kind, shape_of, shapes_of
 from perdure.codec.payloads import JsonPayloads
 from perdure.codec.registered import check_registered

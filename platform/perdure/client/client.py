@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack
 from msgspec import json
 
 from perdure import errors
+from perdure.authoring.targets import definition_for
 from perdure.client.address import Connecting
 from perdure.client.description import describe, run_of
 from perdure.client.handle import Handle
@@ -18,7 +19,6 @@ from perdure.client.reading import state_of
 from perdure.client.replies import accepted
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.start_options import encoded_options
-from perdure.client.targets import definition_for
 from perdure.model import commands as cm
 from perdure.model.duration import Duration
 from perdure.model.limits import fault_of_id

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 from msgspec.structs import replace
 
 from perdure import errors
+from perdure.authoring.targets import member_for
 from perdure.client.read_your_writes import reached
 from perdure.client.reading import state_of
 from perdure.client.replies import accepted, answered, result_of
 from perdure.client.request_ids import fresh_request_id
-from perdure.client.targets import member_for
 from perdure.client.waits import NO_ENGINE, SUSPENDED, waits_for
 from perdure.model import commands as cm
 from perdure.model.duration import microseconds

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from perdure import errors
 from perdure.model.failure import described
+from perdure.model.refusals import error_of
 from perdure.model.replies import Accepted, Answered, AnyReply, Closed, QueryRaised, Refused
 from perdure.model.states import Status
 
 if TYPE_CHECKING:
     from perdure.model.payloads import Payloads
-
-_REFUSALS: Final[dict[str, type[errors.ClientError]]] = {
-    "already_started": errors.WorkflowAlreadyStarted,
-    "not_found": errors.WorkflowNotFound,
-    "closed": errors.WorkflowNotFound,
-    "unknown_type": errors.RequestRefused,
-    "unknown_name": errors.RequestRefused,
-    "bad_input": errors.RequestRefused,
-    "limit": errors.RequestRefused,
-    "suspended": errors.QueryFailed,
-}
 
 
 def accepted(reply: AnyReply) -> Accepted:
@@ -77,7 +67,7 @@ def result_of(closed: Closed, payloads: Payloads, annotation: Any, workflow_id: 
 
 def _refused(reply: AnyReply) -> Exception:
     if isinstance(reply, Refused):
-        return _REFUSALS[reply.code](reply.message)
+        return error_of(reply.code, reply.message)
     return errors.InfrastructureError(
         f"the engine sent {type(reply).__name__}, which does not answer this request"
     )

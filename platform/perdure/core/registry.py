@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, get_args
 
 from perdure.core.machine import ActionRule, Answer, Decide, Machine, Outbox, Record
-from perdure.core.machines import activity, lifecycle, promise, record, signal, timer
+from perdure.core.machines import activity, child, lifecycle, message, promise, record, signal, timer
 from perdure.core.state import RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
@@ -24,6 +24,8 @@ MACHINES: Final[tuple[Machine, ...]] = (
     timer.MACHINE,
     record.MACHINE,
     promise.MACHINE,
+    child.MACHINE,
+    message.MACHINE,
 )
 """In the order in which `waits` names what a run waits for."""
 

@@ -5,16 +5,20 @@ is, or was, one.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from perdure.core import flags
 from perdure.core.requests import WITH_START, differs, of_signal, of_start
 from perdure.core.state import RunState
+from perdure.model import addresses
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Accepted, AnyReply, Refused
 from perdure.model.states import Status
 from perdure.model.traceparent import traceparent
+
+PARENTS: Final = (f"{addresses.WORKFLOW}child/", f"{addresses.WORKFLOW}detached/")
+"""Prefixes of the addresses of parents; a start that is answered to one of them is that of a child."""
 
 
 class Outcome(Enum):
@@ -81,6 +85,7 @@ def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) ->
         delayed_until=at + command.delay_us if command.delay_us else 0,
         trace=traceparent(command.trace) if command.trace else "",
         flags=flags.CURRENT,
+        parent=command.reply_to if command.reply_to.startswith(PARENTS) else "",
     )
 
 

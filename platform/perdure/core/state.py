@@ -4,6 +4,7 @@ writes here.
 
 from __future__ import annotations
 
+from collections import deque
 from enum import IntEnum
 from typing import Final
 
@@ -99,6 +100,38 @@ class ActivityState:
         self.declined = ""
 
 
+class ChildStatus(IntEnum):
+    """Status of a child."""
+
+    REQUESTED = 1
+    STARTED = 2
+    REFUSED = 3
+    COMPLETED = 4
+    FAILED = 5
+    CANCELLED = 6
+
+
+class ChildState:
+    """An open child.
+
+    Attributes:
+        requested: what it was asked for with.
+        requested_at: microseconds.
+        run_id: its run; empty before it has started.
+        is_sent: the start was sent; false while too many others are starting.
+        is_cancelled: it was asked to stop.
+    """
+
+    __slots__ = ("is_cancelled", "is_sent", "requested", "requested_at", "run_id", "status")
+
+    def __init__(self, requested: ev.ChildRequested, at: int) -> None:
+        self.requested = requested
+        self.requested_at = at
+        self.run_id = ""
+        self.status: ChildStatus = ChildStatus.REQUESTED
+        self.is_sent = self.is_cancelled = False
+
+
 class RunState:
     """A run. Mutable and slotted: a batch that aborts drops it, and it is folded again from its
     events.
@@ -106,6 +139,11 @@ class RunState:
     Attributes:
         activities: the open ones, by number.
         timers: the armed ones, number to `fires_at`.
+        children: the open ones, by number.
+        starting: how many of them were sent a start that is not answered.
+        unsent: the numbers of those that were not, oldest first.
+        messages: to other workflows, that are not answered: by number, what was sent and when,
+            microseconds.
         requests: kind and id of each recorded request but the start, to a hash of its content
             (`core.requests`) that only this process understands.
         promises: the answers that the run owes to workflows: by subject, the address and the id of
@@ -118,6 +156,7 @@ class RunState:
     __slots__ = (
         "activities",
         "cancel_reason",
+        "children",
         "closed_at",
         "failure",
         "input_offset",
@@ -125,6 +164,7 @@ class RunState:
         "last_at",
         "last_event_id",
         "last_hash",
+        "messages",
         "phase",
         "promises",
         "reason",
@@ -133,7 +173,9 @@ class RunState:
         "run_id",
         "started",
         "started_at",
+        "starting",
         "timers",
+        "unsent",
         "workflow_id",
     )
 
@@ -152,6 +194,10 @@ class RunState:
         self.reason = ""
         self.activities: dict[int, ActivityState] = {}
         self.timers: dict[int, int] = {}
+        self.children: dict[int, ChildState] = {}
+        self.starting = 0
+        self.unsent: deque[int] | None = None
+        self.messages: dict[int, tuple[ev.MessageSent, int]] = {}
         self.input_partition = self.input_offset = -1
         self.requests: dict[requests.Key, int] = {}
         self.promises: dict[str, dict[tuple[str, str], None]] = {}

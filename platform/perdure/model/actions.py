@@ -49,6 +49,32 @@ class ProduceRecord(Action, frozen=True, gc=True):
     headers: tuple[RecordHeader, ...]
 
 
+class StartChild(Action, frozen=True):
+    """`number` counts the run's children from 1; the rest as of `ChildRequested`."""
+
+    number: int
+    workflow_id: str
+    type: str
+    input: bytes
+    on_close: str
+    if_closed: str
+    timeout_us: int
+
+
+class CancelChild(Action, frozen=True):
+    number: int
+
+
+class SendMessage(Action, frozen=True):
+    """`number` counts the run's messages from 1; the rest as of `MessageSent`."""
+
+    number: int
+    what: str
+    workflow_id: str
+    name: str
+    input: bytes
+
+
 class CompleteWorkflow(Action, frozen=True):
     result: bytes
 
@@ -70,4 +96,7 @@ AnyAction = (
     | FailWorkflow
     | EndCancelled
     | ProduceRecord
+    | StartChild
+    | CancelChild
+    | SendMessage
 )

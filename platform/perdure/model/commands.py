@@ -85,11 +85,19 @@ class ReadHistory(Request, frozen=True, kw_only=True):
 
 
 class CancelWorkflow(Request, frozen=True, kw_only=True):
+    """`started_by`: only the run that the start with this request id has led to; empty: whichever
+    run it is.
+    """
+
     reason: str = ""
+    started_by: str = ""
 
 
 class TerminateWorkflow(Request, frozen=True, kw_only=True):
+    """`started_by` as of `CancelWorkflow`."""
+
     reason: str = ""
+    started_by: str = ""
 
 
 class CompleteActivity(Command, frozen=True, kw_only=True):
@@ -172,6 +180,36 @@ class ResumeWorkflow(Command, frozen=True):
     """
 
 
+class Answer(Command, frozen=True, kw_only=True, gc=True):
+    """The answer to a request of the run.
+
+    Attributes:
+        number: of the request.
+        outcome: `accepted`, `refused`, or the status in which the other run has closed.
+        other_run_id: the run that answers.
+        result: of that run.
+        failure: of that run.
+        code: of a refusal.
+        message: why it was refused, or why the other run ended.
+    """
+
+    number: int
+    outcome: str
+    other_run_id: str = ""
+    result: bytes = b""
+    failure: FailureInfo | None = None
+    code: str = ""
+    message: str = ""
+
+
+class AnswerChild(Answer, frozen=True, kw_only=True, gc=True):
+    """What became of a child."""
+
+
+class AnswerMessage(Answer, frozen=True, kw_only=True, gc=True):
+    """What became of a message to another workflow."""
+
+
 AnyCommand = (
     StartWorkflow
     | SignalWorkflow
@@ -192,4 +230,6 @@ AnyCommand = (
     | BeginWorkflow
     | ResumeWorkflow
     | ReadHistory
+    | AnswerChild
+    | AnswerMessage
 )

@@ -22,7 +22,8 @@ class Event(Struct, array_like=True, frozen=True, tag=True, tag_field="kind", om
 class WorkflowStarted(Event, frozen=True):
     """`python` is the minor version (311, 312 …) the first activation ran on; `seed` feeds the
     run's random numbers; `trace` is that of the start, as in `perdure.tracing`; `flags` are the
-    engine's rules that the run began under (`perdure.core.flags`).
+    engine's rules that the run began under (`perdure.core.flags`); `parent` is the address of the
+    workflow that it is a child of (`model.addresses.Workflow`), empty when it has none.
     """
 
     type: str
@@ -35,6 +36,7 @@ class WorkflowStarted(Event, frozen=True):
     delayed_until: int = 0
     trace: str = ""
     flags: int = 0
+    parent: str = ""
 
 
 class WorkflowBegun(Event, frozen=True):
@@ -206,6 +208,90 @@ class AnswerPromised(Event, frozen=True):
     subject: str = ""
 
 
+class ChildRequested(Event, frozen=True):
+    """The code has started a child; the start goes to its partition with this event, or a little
+    later when many are started. `number` counts the run's children from 1.
+
+    `on_close` says what becomes of the child when this run closes: `cancel`, `terminate` or
+    `abandon`; an abandoned child does not answer when it ends.
+    """
+
+    number: int
+    workflow_id: str
+    type: str
+    input: bytes
+    on_close: str = "cancel"
+    if_closed: str = "start"
+    timeout_us: int = 0
+
+
+class ChildStarted(Event, frozen=True):
+    """`run_id` is the child's."""
+
+    number: int
+    run_id: str
+
+
+class ChildRefused(Event, frozen=True):
+    """The child was not started; `code` is a `replies.Refusal`."""
+
+    number: int
+    code: str
+    message: str
+
+
+class ChildCompleted(Event, frozen=True):
+    number: int
+    result: bytes
+
+
+class ChildFailed(Event, frozen=True, gc=True):
+    """The child ended without a result; `status` is its own: `failed`, `terminated`, `timed_out`."""
+
+    number: int
+    failure: FailureInfo | None = None
+    status: str = "failed"
+    reason: str = ""
+
+
+class ChildCancelled(Event, frozen=True):
+    """The child ended because it was cancelled."""
+
+    number: int
+    reason: str = ""
+
+
+class ChildCancelRequested(Event, frozen=True):
+    """The code has stopped waiting for the child, which is asked to stop; its end is still to come."""
+
+    number: int
+
+
+class MessageSent(Event, frozen=True):
+    """The code has sent a message to another workflow, with this event. `number` counts the run's
+    messages from 1; `what` is `signal`, `cancel`, or `result`, which asks how its run ends.
+    """
+
+    number: int
+    what: str
+    workflow_id: str
+    name: str = ""
+    input: bytes = b""
+
+
+class MessageAnswered(Event, frozen=True, gc=True):
+    """`outcome` is `accepted`, `refused` (then `code` and `message` say why), or the status in
+    which the other run has closed.
+    """
+
+    number: int
+    outcome: str
+    result: bytes = b""
+    failure: FailureInfo | None = None
+    code: str = ""
+    message: str = ""
+
+
 AnyEvent = (
     WorkflowStarted
     | WorkflowBegun
@@ -232,6 +318,15 @@ AnyEvent = (
     | CommandIgnored
     | RecordProduced
     | AnswerPromised
+    | ChildRequested
+    | ChildStarted
+    | ChildRefused
+    | ChildCompleted
+    | ChildFailed
+    | ChildCancelled
+    | ChildCancelRequested
+    | MessageSent
+    | MessageAnswered
 )
 
 TERMINAL: Final = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut)

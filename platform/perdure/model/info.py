@@ -16,6 +16,7 @@ class Info(Struct, frozen=True):
         type: the workflow's name.
         started_at: with time zone UTC.
         history_length: events so far.
+        parent: the workflow id of the run that this one is a child of; None when it has none.
     """
 
     workflow_id: str
@@ -23,3 +24,4 @@ class Info(Struct, frozen=True):
     type: str
     started_at: datetime
     history_length: int
+    parent: str | None = None

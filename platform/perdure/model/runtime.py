@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from asyncio.events import _get_running_loop  # the one asyncio needs itself; never raises, 30 ns
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from perdure.errors import UsageError
+from perdure.model.commands import IfClosed
 from perdure.model.source import calling_place
 
+OnClose = Literal["cancel", "terminate", "abandon"]
+
 if TYPE_CHECKING:
+    from asyncio import Future
     from collections.abc import Awaitable, Callable, Mapping
     from random import Random
     from uuid import UUID
@@ -34,6 +38,69 @@ class ActivitySpec(Protocol):
     def fn(self) -> Callable[..., Any]: ...
     @property
     def returns(self) -> Any: ...
+
+
+class WorkflowSpec(Protocol):
+    """A workflow type as a run knows it.
+
+    Attributes:
+        name: of the type.
+        run_fn: whose signature the arguments fit.
+        returns: the annotation of its result.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def run_fn(self) -> Callable[..., Any]: ...
+    @property
+    def returns(self) -> Any: ...
+
+
+class ChildOptions(NamedTuple):
+    """How a child is started.
+
+    Attributes:
+        on_close: what becomes of it when the run closes.
+        if_closed: what to do when a run with its id has ended.
+        timeout_us: of the whole child, microseconds; 0: none.
+    """
+
+    on_close: OnClose = "cancel"
+    if_closed: IfClosed = "start"
+    timeout_us: int = 0
+
+
+class Child:
+    """A child as its parent's code sees it.
+
+    Attributes:
+        number: counts the run's children, from 1.
+        workflow: its type.
+        workflow_id: its address.
+        on_close: as of `ChildOptions`.
+        started: done when it has started, or was refused.
+        ended: its result.
+    """
+
+    __slots__ = ("ended", "number", "on_close", "started", "workflow", "workflow_id")
+
+    def __init__(
+        self,
+        number: int,
+        workflow: WorkflowSpec,
+        workflow_id: str,
+        *,
+        on_close: OnClose,
+        started: Future[Any],
+        ended: Future[Any],
+    ) -> None:
+        self.number = number
+        self.workflow = workflow
+        self.workflow_id = workflow_id
+        self.on_close = on_close
+        self.started = started
+        self.ended = ended
 
 
 class WorkflowLoop:
@@ -84,6 +151,55 @@ class WorkflowRuntime:
 
         Raises:
             UsageError: the loop is read only, or the arguments cannot be encoded.
+        """
+        raise NotImplementedError
+
+    def start_child(
+        self,
+        workflow: WorkflowSpec,
+        workflow_id: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: ChildOptions,
+    ) -> Child:
+        """Start another workflow as a child of the run.
+
+        Raises:
+            UsageError: the loop is read only, or the arguments cannot be encoded.
+        """
+        raise NotImplementedError
+
+    def cancel_child(self, child: Child) -> bool:
+        """Ask a child to stop; whether its end is still to come."""
+        raise NotImplementedError
+
+    def send_message(
+        self, what: str, workflow_id: str, name: str, payload: bytes, workflow: WorkflowSpec | None
+    ) -> Awaitable[Any]:
+        """Send a message to another workflow.
+
+        Args:
+            what: as of `model.events.MessageSent`.
+            workflow_id: whom it is for.
+            name: of the signal; or the reason of a cancellation.
+            payload: the arguments of a signal.
+            workflow: whose result the answer is, if it is one.
+
+        Returns:
+            The future of the answer.
+
+        Raises:
+            UsageError: the loop is read only.
+        """
+        raise NotImplementedError
+
+    def encode_arguments(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str
+    ) -> bytes:
+        """The payload of a call.
+
+        Raises:
+            UsageError: they do not fit the function, or cannot be encoded.
         """
         raise NotImplementedError
 

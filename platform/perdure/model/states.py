@@ -37,11 +37,11 @@ class Wait(Struct, array_like=True, frozen=True, gc=False):
     """A wait of a run, except for signals and conditions.
 
     Attributes:
-        kind: `activity`, `timer`, or `start`: the code has not begun.
-        name: of the activity; empty for others.
-        number: the run's activity or timer, from 1; 0 of a start.
+        kind: `activity`, `timer`, `child`, `message`, or `start`: the code has not begun.
+        name: of the activity; of a child or message, the other workflow's id; else empty.
+        number: of the run's activity, timer, child or message, from 1; 0 of a start.
         attempt: of the activity; 0 for others.
-        scheduled_at: when the activity was scheduled, microseconds; 0 for others.
+        scheduled_at: when the activity, child or message was asked for, microseconds; 0 for others.
         due_at: when the timer fires, or the next attempt is made; 0 when an attempt is out.
     """
 

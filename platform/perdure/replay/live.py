@@ -15,6 +15,7 @@ from perdure.core import flags
 from perdure.core.registry import RECORDED_AS, WAKES
 from perdure.interceptor import Interceptor, WorkflowCall
 from perdure.model import actions as ac
+from perdure.model import addresses
 from perdure.model import events as ev
 from perdure.model.described import described
 from perdure.model.info import Info
@@ -280,6 +281,10 @@ class LiveRun:
     def on_timer_fired(self, event: ev.TimerFired) -> None:
         self.loop.fire_timer(event.number)
 
+    def on_other(self, event: ev.Event) -> None:
+        """Something has become of a child, or of a message to another workflow."""
+        self._runtime.others.apply(event)
+
     def on_cancel(self, event: ev.WorkflowCancelRequested) -> None:
         self._execution.cancel(event.reason)
 
@@ -289,12 +294,14 @@ class LiveRun:
         from datetime import UTC, datetime, timedelta
 
         started_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._started_at)
+        parent = addresses.parse(self._started.parent) if self._started.parent else None
         return Info(
             workflow_id=self.workflow_id,
             run_id=self.run_id,
             type=self._definition.name,
             started_at=started_at,
             history_length=self._history_length,
+            parent=parent.workflow_id if isinstance(parent, addresses.Workflow) else None,
         )
 
 
@@ -353,6 +360,12 @@ _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.ActivityFailed: LiveRun.on_activity_failed,
     ev.TimerFired: LiveRun.on_timer_fired,
     ev.WorkflowCancelRequested: LiveRun.on_cancel,
+    ev.ChildStarted: LiveRun.on_other,
+    ev.ChildRefused: LiveRun.on_other,
+    ev.ChildCompleted: LiveRun.on_other,
+    ev.ChildFailed: LiveRun.on_other,
+    ev.ChildCancelled: LiveRun.on_other,
+    ev.MessageAnswered: LiveRun.on_other,
 }
 if _APPLY.keys() != WAKES:
     raise TypeError(f"LiveRun applies other events than those that wake code: {_APPLY.keys() ^ WAKES}")

@@ -14,6 +14,7 @@ from perdure.model.runtime import WorkflowRuntime
 from perdure.replay.conditions import Condition
 from perdure.replay.deadlines import LATEST
 from perdure.replay.futures import ActionFuture, InertFuture, reject
+from perdure.replay.others import OtherRuns
 from perdure.replay.pending import Pending
 from perdure.replay.run_random import RunRandom
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from perdure.model.info import Info
     from perdure.model.options import ActivityOptions
     from perdure.model.payloads import AvroSchema, Payloads
-    from perdure.model.runtime import ActivitySpec
+    from perdure.model.runtime import ActivitySpec, Child, ChildOptions, WorkflowSpec
     from perdure.replay.futures import RunFuture, TimerHandle
     from perdure.replay.loop import RunLoop
 
@@ -39,10 +40,11 @@ class RunRuntime(WorkflowRuntime):
 
     Attributes:
         activities: those whose outcome the code awaits.
+        others: children, and messages to other workflows.
         records: the number of the last record that was produced.
     """
 
-    __slots__ = ("_info", "_loop", "_payloads", "_random", "_seed", "activities", "records")
+    __slots__ = ("_info", "_loop", "_payloads", "_random", "_seed", "activities", "others", "records")
 
     def __init__(self, loop: RunLoop, seed: int, payloads: Payloads, info: Callable[[], Info]) -> None:
         self._loop = loop
@@ -53,6 +55,7 @@ class RunRuntime(WorkflowRuntime):
         self.activities: Pending[tuple[ActivitySpec, ActionFuture]] = Pending(
             loop.actions, ScheduleActivity, CancelActivity
         )
+        self.others = OtherRuns(loop, payloads)
         self.records = 0
         loop.runtime = self
 
@@ -142,6 +145,36 @@ class RunRuntime(WorkflowRuntime):
         self.records = number = self.records + 1
         loop.actions.items.append(ProduceRecord(number, topic, key, data, typed))
 
+    def start_child(
+        self,
+        workflow: WorkflowSpec,
+        workflow_id: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: ChildOptions,
+    ) -> Child:
+        """Start another workflow as a child. See `WorkflowRuntime`."""
+        return self.others.start(workflow, workflow_id, args, kwargs, options)
+
+    def cancel_child(self, child: Child) -> bool:
+        """Ask a child to stop. See `WorkflowRuntime`."""
+        return self.others.cancel(child)
+
+    def send_message(
+        self, what: str, workflow_id: str, name: str, payload: bytes, workflow: WorkflowSpec | None
+    ) -> RunFuture:
+        """Send a message to another workflow. See `WorkflowRuntime`."""
+        return self.others.send(what, workflow_id, name, payload, workflow)
+
+    def encode_arguments(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str
+    ) -> bytes:
+        """The payload of a call. See `WorkflowRuntime`."""
+        try:
+            return self._payloads.encode_arguments(fn, args, kwargs, what=what)
+        except UsageError as error:
+            raise self._loop.misuse(error) from None
+
     def info(self) -> Info:
         """Facts about the run."""
         return self._info()
@@ -182,8 +215,8 @@ class RunRuntime(WorkflowRuntime):
             reject(pending[1], error)
         return pending is not None
 
-    def release(self) -> list[ActionFuture]:
+    def release(self) -> list[Any]:
         """Be evicted: the futures that are awaited, which only `eviction` needs."""
-        futures = [future for _, future in self.activities.waiting.values()]
+        futures: list[Any] = [future for _, future in self.activities.waiting.values()]
         self.activities.waiting.clear()
-        return futures
+        return futures + self.others.release()

@@ -8,11 +8,16 @@ from typing import Any, Final
 
 import pytest
 
-from perdure.core.machines import activity, lifecycle, timer
+from perdure.core.machines import activity, child, lifecycle, timer
 
 HERE: Final = Path(__file__).parent
 LAST: Final = HERE / "test_tables.py"
-MACHINES: Final[dict[str, Any]] = {"activity": activity, "lifecycle": lifecycle, "timer": timer}
+MACHINES: Final[dict[str, Any]] = {
+    "activity": activity,
+    "child": child,
+    "lifecycle": lifecycle,
+    "timer": timer,
+}
 
 
 class Recorded(dict[Any, Any]):

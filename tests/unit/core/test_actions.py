@@ -23,6 +23,9 @@ ACTIONS: list[Any] = [
     ac.FailWorkflow(FailureInfo("app:Sad")),
     ac.EndCancelled(),
     ac.ProduceRecord(2, "shop.shipped", b"order-1", b"{}", ()),
+    ac.StartChild(2, "order-1/parcel", "Parcel", b"[]", "cancel", "start", 0),
+    ac.CancelChild(1),
+    ac.SendMessage(2, "signal", "other", "go", b"[]"),
 ]
 
 
@@ -31,6 +34,7 @@ def run() -> Driven:
     driven = Driven()
     driven.schedule()
     driven.record(ev.TimerStarted(1, NOW))
+    driven.record(ev.ChildRequested(1, "parcel", "Parcel", b"[]"))
     return driven
 
 
@@ -46,7 +50,7 @@ def test_the_event_of_an_action_fits_it_and_no_other(run: Driven, action: Any) -
     assert in_words(event) == in_words(action)
 
 
-@pytest.mark.parametrize("action", [ac.CancelActivity(9), ac.CancelTimer(9)])
+@pytest.mark.parametrize("action", [ac.CancelActivity(9), ac.CancelTimer(9), ac.CancelChild(9)])
 def test_cancelling_what_is_over_leaves_no_event(run: Driven, action: Any) -> None:
     assert to_event(run.state, action, lambda: "token") is None
 
@@ -71,6 +75,17 @@ def test_a_cancelled_run_ends_with_the_reason_it_was_given(run: Driven) -> None:
         (ev.RecordProduced(1, "shipped", None, b""), ac.ProduceRecord(2, "shipped", None, b"", ())),
         (ev.RecordProduced(1, "shipped", None, b""), ac.ProduceRecord(1, "lost", None, b"", ())),
         (ev.TimerCancelled(1), ac.CancelTimer(2)),
+        (
+            ev.ChildRequested(1, "parcel", "Parcel", b"[]"),
+            ac.StartChild(1, "letter", "Parcel", b"[]", "cancel", "start", 0),
+        ),
+        (
+            ev.ChildRequested(1, "parcel", "Parcel", b"[]"),
+            ac.StartChild(1, "parcel", "Letter", b"[]", "cancel", "start", 0),
+        ),
+        (ev.ChildCancelRequested(1), ac.CancelChild(2)),
+        (ev.MessageSent(1, "signal", "other", "go"), ac.SendMessage(1, "cancel", "other", "go", b"")),
+        (ev.MessageSent(1, "signal", "other", "go"), ac.SendMessage(1, "signal", "nobody", "go", b"")),
         (ev.ActivityCancelRequested(1), ac.CancelActivity(2)),
     ],
 )

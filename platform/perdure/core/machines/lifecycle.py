@@ -15,7 +15,7 @@ from perdure.core.state import Phase, RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.replies import Accepted
+from perdure.model.replies import Accepted, Refused
 from perdure.model.states import Wait
 from perdure.model.timers import Timer, TimerKind
 
@@ -45,6 +45,8 @@ TRANSITIONS: Final[dict[tuple[Phase, type[ev.Event]], Phase]] = {
 def _cancel(run: RunState, command: cm.CancelWorkflow, stamp: Stamp) -> Decision:
     if (reply := requests.repeated(run.requests, command, run.run_id)) is not None:
         return Decision(reply=reply)
+    if (refused := _other_run(run, command)) is not None:
+        return refused
     accepted = Accepted(command.request_id, run.run_id)
     requested = ev.WorkflowCancelRequested(command.reason, command.request_id)
     if run.phase is Phase.DELAYED:  # no code runs yet that could clean up
@@ -53,8 +55,18 @@ def _cancel(run: RunState, command: cm.CancelWorkflow, stamp: Stamp) -> Decision
 
 
 def _terminate(run: RunState, command: cm.TerminateWorkflow, stamp: Stamp) -> Decision:
+    if (refused := _other_run(run, command)) is not None:
+        return refused
     terminated = ev.WorkflowTerminated(command.reason, command.request_id)
     return Decision((terminated,), Accepted(command.request_id, run.run_id))
+
+
+def _other_run(run: RunState, command: cm.CancelWorkflow | cm.TerminateWorkflow) -> Decision | None:
+    """The refusal of a command that is for the run of one start only, if this is another run."""
+    if command.started_by in ("", run.started.request_id):
+        return None
+    message = f"the run of workflow {run.workflow_id!r} that is open was started by another request"
+    return Decision(reply=Refused(command.request_id, "closed", message, run.run_id))
 
 
 def _expire(run: RunState, command: cm.ExpireWorkflow, stamp: Stamp) -> Decision:

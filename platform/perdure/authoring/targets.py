@@ -1,15 +1,15 @@
-"""Resolves the targets of client calls: the run of a workflow, or a signal, query or view."""
+"""Resolves the targets of calls: the run of a workflow, or a signal, query or view."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perdure.errors import UsageError
-from perdure.model.source import calling_place
-from perdure.workflow import QueryRef, RunRef, SignalRef, ViewRef, definition_of
+from perdure.authoring.definition import definition_of
+from perdure.authoring.members import QueryRef, RunRef, SignalRef, ViewRef
+from perdure.model.runtime import misuse
 
 if TYPE_CHECKING:
-    from perdure.workflow import Definition
+    from perdure.authoring.definition import Definition
 
 _KINDS: dict[type[Any], str] = {RunRef: "run", SignalRef: "signal", QueryRef: "query", ViewRef: "view"}
 _BY_NAME: dict[type[Any], str] = {SignalRef: "signal_by_name()", QueryRef: "query_by_name()"}
@@ -31,15 +31,10 @@ def definition_for(run: object) -> Definition:
     advice = "give the run of a workflow seen from its class, such as Order.process, or a function workflow"
     if isinstance(run, type):
         name = definition_of(run).run_fn.__name__  # raises what is wrong with a class that is no workflow
-        raise UsageError(
-            f"{calling_place()}: {run.__name__} is the class of a workflow: give its run, "
-            f"{run.__name__}.{name}"
-        )
+        raise misuse(f"{run.__name__} is the class of a workflow: give its run, {run.__name__}.{name}")
     if isinstance(run, str):
-        raise UsageError(
-            f"{calling_place()}: {run!r} is text: {advice}; by name: start_by_name() and get_by_name()"
-        )
-    raise UsageError(f"{calling_place()}: {_shown(run)} is not a run: {advice}")
+        raise misuse(f"{run!r} is text: {advice}; by name: start_by_name() and get_by_name()")
+    raise misuse(f"{_shown(run)} is not a run: {advice}")
 
 
 def member_for(target: object, kind: type[M], definition: Definition | None) -> M:
@@ -56,14 +51,14 @@ def member_for(target: object, kind: type[M], definition: Definition | None) -> 
     word = _KINDS[kind]
     if not isinstance(target, kind):
         by_name = f"; by name: {_BY_NAME[kind]}" if isinstance(target, str) and kind in _BY_NAME else ""
-        raise UsageError(
-            f"{calling_place()}: {_shown(target)} is not a {word}: give one seen from its class, such as "
+        raise misuse(
+            f"{_shown(target)} is not a {word}: give one seen from its class, such as "
             f"Order.{word}_name{by_name}"
         )
     cls = None if definition is None else definition.cls
     owner: Any = target.owner
     if definition is not None and (cls is None or not (issubclass(cls, owner) or issubclass(owner, cls))):
-        raise UsageError(f"{calling_place()}: {target!r} is not a {word} of workflow {definition.name!r}")
+        raise misuse(f"{target!r} is not a {word} of workflow {definition.name!r}")
     # as the class has it: overridden, or of known types
     if cls is not None and owner is not cls and issubclass(cls, owner):
         found: object = getattr(cls, target.name)

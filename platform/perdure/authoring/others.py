@@ -1,0 +1,228 @@
+"""Other workflows, seen from workflow code: children, and handles on any run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+
+from perdure.authoring.members import RunRef, SignalRef
+from perdure.authoring.targets import definition_for, member_for
+from perdure.errors import UsageError
+from perdure.model.duration import microseconds
+from perdure.model.limits import fault_of_id, fault_of_reason
+from perdure.model.runtime import Child, ChildOptions, WorkflowRuntime, current, misuse
+
+if TYPE_CHECKING:
+    from perdure.authoring.definition import Definition
+    from perdure.model.commands import IfClosed
+    from perdure.model.duration import Duration
+    from perdure.model.runtime import OnClose
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+R_co = TypeVar("R_co", covariant=True)
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Handle(Generic[S_co, R_co]):
+    """Another workflow, seen from workflow code: a child, or any that has an id.
+
+    Attributes:
+        id: its workflow id.
+    """
+
+    __slots__ = ("_child", "_definition", "id")
+
+    def __init__(self, id: str, definition: Definition, child: Child | None = None) -> None:
+        self.id = id
+        self._definition = definition
+        self._child = child
+
+    async def result(self) -> R_co:
+        """Wait for its end; its result.
+
+        When the wait is cancelled, the other run continues.
+
+        Raises:
+            errors.ChildFailed: a child ended without a result; `cause` says why.
+            errors.WorkflowFailed: the same of another run.
+            errors.WorkflowNotFound: no run has this id.
+        """
+        child = self._child
+        runtime = _runtime("Handle.result")
+        if child is not None and child.on_close != "abandon":
+            return cast("R_co", await asyncio.shield(child.ended))
+        return cast("R_co", await runtime.send_message("result", self.id, "", b"", self._definition))
+
+    async def signal(self, target: SignalRef[S_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Send a signal; returns when it is durable there.
+
+        Raises:
+            errors.WorkflowNotFound: no open run has this id.
+            errors.RequestRefused: the other workflow has no such signal, or cannot read the
+                arguments.
+        """
+        runtime = _runtime("Handle.signal")
+        named = member_for(target, SignalRef, self._definition)
+        payload = runtime.encode_arguments(named.fn, args, kwargs, f"signal {named.name!r}")
+        await runtime.send_message("signal", self.id, named.name, payload, None)
+
+    async def cancel(self, reason: str = "") -> None:
+        """Ask it to stop; returns when the request is recorded, not when it has stopped.
+
+        Args:
+            reason: for people; a child is told that its parent has cancelled it.
+
+        Raises:
+            errors.WorkflowNotFound: no open run has this id, and it is no child.
+        """
+        runtime = _runtime("Handle.cancel")
+        if fault := fault_of_reason(reason):
+            raise misuse(f"Handle.cancel: {fault}.")
+        child = self._child
+        if child is not None and child.on_close != "abandon":
+            runtime.cancel_child(child)
+            return
+        await runtime.send_message("cancel", self.id, reason, b"", None)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.id!r} of type {self._definition.name!r}>"
+
+
+class Children:
+    """Starts children with options; see `options`."""
+
+    __slots__ = ("_options",)
+
+    def __init__(self, options: ChildOptions) -> None:
+        self._options = options
+
+    async def start(
+        self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Handle[S, R]:
+        """Start a child, and wait until it has started. As `workflow.start`."""
+        child, definition = self._started("start", id, run, args, kwargs)
+        await asyncio.shield(child.started)
+        return Handle(id, definition, child)
+
+    async def execute(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Start a child, and wait for its result. As `workflow.execute`."""
+        child, definition = self._started("execute", id, run, args, kwargs)
+        if child.on_close == "abandon":
+            await asyncio.shield(child.started)
+            return await Handle[S, R](id, definition, child).result()
+        try:
+            return cast("R", await asyncio.shield(child.ended))
+        except asyncio.CancelledError:
+            if not child.ended.done() and _runtime("execute").cancel_child(child):
+                # A second cancellation ends this wait.
+                await asyncio.wait((child.ended,))
+            raise
+
+    def _started(
+        self, what: str, id: str, run: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Child, Definition]:
+        runtime = _runtime(what)
+        definition = definition_for(run)
+        if fault := fault_of_id(id):
+            raise misuse(f"workflow.{what}: {fault}.")
+        return runtime.start_child(definition, id, args, kwargs, self._options), definition
+
+
+_PLAIN = Children(ChildOptions())
+
+
+async def start(id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[S, R]:
+    """Start another workflow as a child of this one; returns when it has started.
+
+    When this run closes, its open children are cancelled; `options(on_close=…)` says otherwise.
+
+    Args:
+        id: of the child; it must not be in use.
+        run: its run, seen from its class (`Order.process`), or a function workflow.
+        args: of the run.
+        kwargs: of the run.
+
+    Raises:
+        errors.WorkflowAlreadyStarted: the id is in use.
+        errors.RequestRefused: no engine knows the type, or it cannot read the arguments.
+        UsageError: this is not workflow code, it only reads, or an argument makes no sense.
+    """
+    return await _PLAIN.start(id, run, *args, **kwargs)
+
+
+async def execute(id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Start another workflow as a child of this one; its result.
+
+    When the wait is cancelled, the child is cancelled, and its end is waited for;
+    `asyncio.shield` keeps it.
+
+    Args:
+        id: of the child; it must not be in use.
+        run: its run, seen from its class (`Order.process`), or a function workflow.
+        args: of the run.
+        kwargs: of the run.
+
+    Raises:
+        errors.ChildFailed: it ended without a result; `cause` says why.
+        errors.WorkflowAlreadyStarted: the id is in use.
+        errors.RequestRefused: no engine knows the type, or it cannot read the arguments.
+        UsageError: this is not workflow code, it only reads, or an argument makes no sense.
+    """
+    return await _PLAIN.execute(id, run, *args, **kwargs)
+
+
+def options(
+    *, on_close: OnClose = "cancel", if_closed: IfClosed = "start", timeout: Duration | None = None
+) -> Children:
+    """Options for children: `workflow.options(on_close="abandon").start(…)`.
+
+    Args:
+        on_close: what becomes of the child when this run closes: `"cancel"` asks it to stop,
+            `"terminate"` ends it, `"abandon"` lets it run.
+        if_closed: what to do when a run with its id has ended: `"start"` another, `"refuse"`, or
+            `"after_failure"`: start unless it completed.
+        timeout: of the whole child; None: none.
+
+    Raises:
+        UsageError: a value makes no sense.
+    """
+    if on_close not in ("cancel", "terminate", "abandon"):
+        raise misuse(f'workflow.options: on_close is "cancel", "terminate" or "abandon", not {on_close!r}.')
+    if if_closed not in ("start", "refuse", "after_failure"):
+        raise misuse(
+            f'workflow.options: if_closed is "start", "refuse" or "after_failure", not {if_closed!r}.'
+        )
+    try:
+        timeout_us = 0 if timeout is None else microseconds(timeout)
+    except UsageError as error:
+        raise misuse(f"workflow.options: timeout: {error}") from None
+    if timeout is not None and not timeout_us:
+        raise misuse("workflow.options: a timeout must be longer than 0.")
+    return Children(ChildOptions(on_close, if_closed, timeout_us))
+
+
+def get(id: str, run: RunRef[S, P, R], /) -> Handle[S, R]:
+    """A handle on any workflow, to signal it, cancel it, or wait for its result.
+
+    Args:
+        id: its workflow id.
+        run: its run, seen from its class (`Order.process`), or a function workflow.
+
+    Raises:
+        UsageError: the id cannot be one, or `run` is no run.
+    """
+    definition = definition_for(run)
+    if fault := fault_of_id(id):
+        raise misuse(f"workflow.get: {fault}.")
+    return Handle(id, definition)
+
+
+def _runtime(what: str) -> WorkflowRuntime:
+    runtime = current()
+    if runtime is None:
+        raise misuse(f"workflow.{what} is for workflow code; no run is being executed here.")
+    if runtime.is_read_only:
+        raise misuse(f"workflow.{what} is called in a query, a view or a condition. Those may only read.")
+    return runtime

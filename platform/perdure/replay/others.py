@@ -1,0 +1,206 @@
+"""Other workflows, as the code of a run sees them: its children, and those that it sends messages
+to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from perdure import errors
+from perdure.model import events as ev
+from perdure.model.actions import CancelChild, SendMessage, StartChild
+from perdure.model.failure import described
+from perdure.model.refusals import error_of
+from perdure.model.runtime import Child
+from perdure.model.states import Status
+from perdure.replay.futures import InertFuture, reject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from perdure.model.failure import FailureInfo
+    from perdure.model.payloads import Payloads
+    from perdure.model.runtime import ChildOptions, WorkflowSpec
+    from perdure.replay.futures import RunFuture
+    from perdure.replay.loop import RunLoop
+
+
+class OtherRuns:
+    """Children and messages of one run.
+
+    Args:
+        loop: of the run.
+        payloads: encodes arguments and decodes results.
+    """
+
+    __slots__ = ("_children", "_count", "_loop", "_messages", "_payloads", "_sent")
+
+    def __init__(self, loop: RunLoop, payloads: Payloads) -> None:
+        self._loop = loop
+        self._payloads = payloads
+        self._count = 0
+        self._children: dict[int, Child] = {}
+        self._sent = 0
+        self._messages: dict[int, tuple[WorkflowSpec | None, str, RunFuture]] = {}
+
+    # ---- asked by workflow code
+
+    def start(
+        self,
+        workflow: WorkflowSpec,
+        workflow_id: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: ChildOptions,
+    ) -> Child:
+        """Start a child now. See `WorkflowRuntime`."""
+        loop = self._loop
+        loop.refuse_if_read_only("start a child workflow")
+        if loop.is_evicted:
+            inert = InertFuture(loop, 0)
+            return Child(0, workflow, workflow_id, on_close="abandon", started=inert, ended=inert)
+        what = f"workflow {workflow.name!r}"
+        try:
+            payload = self._payloads.encode_arguments(workflow.run_fn, args, kwargs, what=what)
+        except errors.UsageError as error:
+            raise loop.misuse(error) from None
+        self._count = number = self._count + 1
+        loop.actions.items.append(StartChild(number, workflow_id, workflow.name, payload, *options))
+        child = self._children[number] = Child(
+            number,
+            workflow,
+            workflow_id,
+            on_close=options.on_close,
+            started=loop.create_future(),
+            ended=loop.create_future(),
+        )
+        return child
+
+    def cancel(self, child: Child) -> bool:
+        """Ask a child to stop; whether its end is still to come. See `WorkflowRuntime`."""
+        self._loop.refuse_if_read_only("cancel a child workflow")
+        if child.number not in self._children:
+            return False
+        actions = self._loop.actions
+        if actions.withdraw(StartChild, child.number):  # it was asked for in this activation
+            del self._children[child.number]
+            _fail(child, errors.ChildFailed(*_cancelled(child, "it was not started"), child.workflow_id))
+            return False
+        actions.items.append(CancelChild(child.number))
+        return True
+
+    def send(
+        self, what: str, workflow_id: str, name: str, payload: bytes, workflow: WorkflowSpec | None
+    ) -> RunFuture:
+        """Send a message now; the future of its answer. See `WorkflowRuntime`."""
+        loop = self._loop
+        loop.refuse_if_read_only("send a message to a workflow")
+        if loop.is_evicted:
+            return InertFuture(loop, 0)
+        self._sent = number = self._sent + 1
+        loop.actions.items.append(SendMessage(number, what, workflow_id, name, payload))
+        future = loop.create_future()
+        self._messages[number] = workflow, workflow_id, future
+        return future
+
+    # ---- what has become of them
+
+    def apply(self, event: Any) -> None:
+        """Put what an event says in place."""
+        if type(event) is ev.MessageAnswered:
+            self._answer(event)
+            return
+        child = self._children.get(event.number)
+        if child is None:
+            return
+        if type(event) is ev.ChildStarted:
+            _resolve(child.started, event.run_id)
+            if child.on_close == "abandon":
+                del self._children[event.number]
+            return
+        del self._children[event.number]
+        match event:
+            case ev.ChildRefused():
+                _fail(child, error_of(event.code, event.message))
+            case ev.ChildCompleted():
+                self._decode(child.ended, event.result, child.workflow, child.workflow_id)
+            case ev.ChildCancelled():
+                _reject(child.ended, errors.ChildFailed(*_cancelled(child, event.reason), child.workflow_id))
+            case _:
+                ended = self._ended(child.workflow_id, event.status, event.failure, event.reason)
+                _reject(child.ended, errors.ChildFailed(*ended, child.workflow_id))
+
+    def _answer(self, event: ev.MessageAnswered) -> None:
+        found = self._messages.pop(event.number, None)
+        if found is None:
+            return
+        workflow, workflow_id, future = found
+        match event.outcome:
+            case "accepted":
+                _resolve(future, None)
+            case "refused":
+                _reject(future, error_of(event.code, event.message))
+            case Status.COMPLETED:
+                self._decode(future, event.result, workflow, workflow_id)
+            case status:
+                said, cause = self._ended(workflow_id, status, event.failure, event.message)
+                _reject(future, errors.WorkflowFailed(said, cause))
+
+    def _ended(
+        self, workflow_id: str, status: str, failure: FailureInfo | None, reason: str
+    ) -> tuple[str, BaseException]:
+        """What is said of a run that ended without a result, and its cause."""
+        match status:
+            case Status.CANCELLED:
+                cause: BaseException = errors.Cancelled(reason or "cancelled")
+            case Status.TERMINATED:
+                cause = errors.Terminated(reason or "terminated")
+            case Status.TIMED_OUT:
+                cause = errors.TimedOut("the run's timeout expired")
+            case _:
+                cause = self._payloads.decode_failure(failure) if failure else errors.Failure("failed")
+        said = described(failure) if failure else str(cause)
+        return f"workflow {workflow_id!r} {status.replace('_', ' ')}: {said}", cause
+
+    def _decode(
+        self, future: asyncio.Future[Any], result: bytes, workflow: WorkflowSpec | None, workflow_id: str
+    ) -> None:
+        annotation = Any if workflow is None else workflow.returns
+        try:
+            value = self._payloads.decode(result, annotation, what=f"the result of workflow {workflow_id!r}")
+        except errors.UsageError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec
+            _reject(future, error)
+        else:
+            _resolve(future, value)
+
+    def release(self) -> list[Any]:
+        """Be evicted: the futures that are awaited, which only `eviction` needs."""
+        futures: list[Any] = [future for _, _, future in self._messages.values()]
+        for child in self._children.values():
+            futures += (child.started, child.ended)
+        self._children.clear()
+        self._messages.clear()
+        return futures
+
+
+def _cancelled(child: Child, reason: str) -> tuple[str, errors.Cancelled]:
+    return f"workflow {child.workflow_id!r} cancelled: {reason}", errors.Cancelled(reason or "cancelled")
+
+
+def _fail(child: Child, error: BaseException) -> None:
+    _reject(child.started, error)
+    _reject(child.ended, error)
+
+
+def _resolve(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _reject(future: Any, error: BaseException) -> None:
+    if not future.done():
+        reject(future, error)
+        future.exception()  # seen: a child that nobody awaits may fail without a line in the log
