@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from perdure.codec.records import hash_of_record
 from perdure.core.machines.activity import task_of
 from perdure.core.run import fold
-from perdure.core.state import ActivityState, ActivityStatus, Phase, RunState
+from perdure.core.state import ActivityState, ActivityStatus, ChildState, Phase, RunState
 from perdure.model import events as ev
 from perdure.model.states import WorkflowState
 from perdure.model.tasks import Task
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from perdure.workflow import Definition
 
 ENDS_ACTIVITY = (ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelRequested)
+ENDS_CHILD = (ev.ChildRefused, ev.ChildCompleted, ev.ChildFailed, ev.ChildCancelled)
 ENDS_TIMER = (ev.TimerFired, ev.TimerCancelled)
 
 
@@ -35,6 +36,8 @@ def check_history(records: Sequence[ev.EventRecord], *, is_of_this_version: bool
     assert_one_terminal_event_last(records)
     assert_activities_end_once(records)
     assert_timers_fire_once_and_never_early(records)
+    assert_each_is_answered_once(records, ev.ChildRequested, ENDS_CHILD)
+    assert_each_is_answered_once(records, ev.MessageSent, (ev.MessageAnswered,))
     assert_time_never_goes_back(records)
 
 
@@ -79,6 +82,22 @@ def assert_activities_end_once(records: Sequence[ev.EventRecord]) -> None:
             assert event.number in scheduled, f"I2: activity {event.number} ends and was never scheduled"
             assert event.number not in ended, f"I2: activity {event.number} ends twice"
             ended.add(event.number)
+
+
+def assert_each_is_answered_once(
+    records: Sequence[ev.EventRecord], asked: type[Any], ends: tuple[type[Any], ...]
+) -> None:
+    """I2: a child is requested once, and ends at most once after that; so is a message answered."""
+    open_: set[int] = set()
+    count = 0
+    for _, event in _events(records):
+        if isinstance(event, asked):
+            count += 1
+            assert event.number == count, f"I2: {asked.__name__} are numbered from 1 without a gap"
+            open_.add(count)
+        elif isinstance(event, ends):
+            assert event.number in open_, f"I2: {type(event).__name__} {event.number} is one too many"
+            open_.remove(event.number)
 
 
 def assert_timers_fire_once_and_never_early(records: Sequence[ev.EventRecord]) -> None:
@@ -218,11 +237,15 @@ def assert_live_is_folded(active: ActiveRun, store: Store) -> None:
 
 
 def as_data(state: RunState) -> dict[str, Any]:
-    """All slots, those of the activities, too."""
+    """All slots, those of the activities and children, too."""
     data = {name: getattr(state, name) for name in RunState.__slots__}
     data["activities"] = {
         number: {name: getattr(activity, name) for name in ActivityState.__slots__}
         for number, activity in state.activities.items()
+    }
+    data["children"] = {
+        number: {name: getattr(child, name) for name in ChildState.__slots__}
+        for number, child in state.children.items()
     }
     return data
 

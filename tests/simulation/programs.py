@@ -14,7 +14,15 @@ from typing import Any
 
 from perdure import activity, workflow
 from perdure.activity import Retry
-from perdure.errors import ActivityFailed, Failure, RetryAfter
+from perdure.errors import (
+    ActivityFailed,
+    ChildFailed,
+    Failure,
+    RetryAfter,
+    WorkflowAlreadyStarted,
+    WorkflowFailed,
+    WorkflowNotFound,
+)
 from perdure.registry import Registry
 from tests.simulation.relay import Relay
 
@@ -189,6 +197,77 @@ async def odd_result() -> object:
 @workflow.defn
 async def broken(text: str) -> None:
     raise ValueError(text)
+
+
+# ---- other workflows
+
+
+@workflow.defn
+async def leaf(number: int) -> int:
+    """A child that returns, or fails."""
+    if number < 0:
+        raise CardDeclined("less than nothing")
+    return int(await quick(number))
+
+
+@workflow.defn
+class Sibling:
+    """A child that waits until it is told to end, and cleans up when it is cancelled."""
+
+    def __init__(self) -> None:
+        self.is_done = False
+
+    @workflow.run
+    async def run(self) -> str:
+        try:
+            await workflow.wait_until(lambda: self.is_done)
+        except asyncio.CancelledError:
+            await echo("clean up")
+            raise
+        return f"child of {workflow.info().parent}"
+
+    @workflow.signal
+    def end(self) -> None:
+        self.is_done = True
+
+
+@workflow.defn
+async def many_children(count: int) -> int:
+    return sum(await asyncio.gather(*(workflow.execute(f"leaf-{each}", leaf, each) for each in range(count))))
+
+
+@workflow.defn
+async def family() -> list[str]:
+    """One of everything that can become of another workflow."""
+    told: list[str] = []
+    sibling = await workflow.start("sibling", Sibling.run)
+    try:
+        await workflow.execute("sibling", Sibling.run)
+    except WorkflowAlreadyStarted:
+        told.append("in use")
+    await sibling.signal(Sibling.end)
+    told.append(await sibling.result())
+    try:
+        await workflow.execute("bad", leaf, -1)
+    except ChildFailed as failed:
+        told.append(f"{type(failed.cause).__name__} of {failed.workflow_id}")
+    try:
+        async with workflow.timeout("10s"):
+            await workflow.execute("late", Sibling.run)
+    except TimeoutError:
+        told.append("too late")
+    try:
+        await workflow.get("nobody", Sibling.run).signal(Sibling.end)
+    except WorkflowNotFound:
+        told.append("nobody")
+    try:
+        await workflow.get("bad", leaf).result()
+    except WorkflowFailed as failed_:
+        told.append(type(failed_.cause).__name__)
+    await workflow.start("cancelled", Sibling.run)
+    await workflow.options(on_close="terminate").start("terminated", Sibling.run)
+    await workflow.options(on_close="abandon").start("abandoned", Sibling.run)
+    return told
 
 
 # ---- stories
@@ -565,6 +644,10 @@ class MendedFickle(Fickle):
 
 
 _WORKFLOWS = [
+    leaf,
+    Sibling,
+    many_children,
+    family,
     Order, Box, Race, Fragile, Stubborn, Patient, Swallows, call_flaky, call_flaky_step, give_up, three_attempts, call_hang,
     picky, call_slowed, call_odd, call_blob, call_seat, seat_within_10s, call_in_thread, odd_result, broken, fan_out, fan_out_steps, chain_steps,
     tell_others, group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky, Relay,

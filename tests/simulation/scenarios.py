@@ -210,6 +210,10 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
             signal("a", "close"),
         ),
     ],
+    "children": [*each(start("f", "family")), Until(10), Until(20), *each(signal("abandoned", "end"))],
+    "sixty children": each(start("m", "many_children", 12), start("n", "many_children", 60)),
+    "parent terminated": [Worker(False), *each(start("f", "family")), Until(5), *each(terminate("f")), Worker(True)],
+    "parent cancelled while it waits for a child": [*each(start("f", "family")), Until(5), *each(cancel("f")), Until(30)],
     "served after a deploy": [*each(start("s", "call_seat", "ada")), Deploy("with-seat")],
     "failures of all kinds": [
         together(start("o", "call_odd"), start("b", "broken", "sad"), start("p", "picky"), start("r", "odd_result"), start("h", "call_blob", 2_000_000))

@@ -56,6 +56,7 @@ def state(found: WorkflowState) -> dict[str, Any]:
         "id": found.workflow_id,
         "run_id": found.run_id,
         "type": found.type,
+        "parent": found.parent or None,
         "status": str(found.status),
         "started_at": moment(found.started_at),
         "updated_at": moment(found.updated_at),

@@ -172,9 +172,12 @@ async def describe_workflow(asked: Asked) -> Response:
         {**asdict(each), "retry_at": each.retry_at and each.retry_at.isoformat()} for each in told.activities
     ]
     timers = [{**asdict(each), "fires_at": each.fires_at.isoformat()} for each in told.timers]
-    return json(
-        {"workflow": state(found), "activities": activities, "timers": timers, "reason": told.reason or None}
-    )
+    others = {
+        "children": [{**asdict(each), "since": each.since.isoformat()} for each in told.children],
+        "messages": [{**asdict(each), "since": each.since.isoformat()} for each in told.messages],
+    }
+    shown = {"workflow": state(found), "activities": activities, "timers": timers, **others}
+    return json({**shown, "reason": told.reason or None})
 
 
 @routes.add(

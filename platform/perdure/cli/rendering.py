@@ -48,7 +48,12 @@ def print_states(states: Sequence[WorkflowState], output: Format) -> None:
 def print_description(description: Description, state: WorkflowState, output: Format) -> None:
     """Print what one workflow is doing."""
     if output is Format.JSON:
-        waits_for: dict[str, Any] = {"activities": description.activities, "timers": description.timers}
+        waits_for: dict[str, Any] = {
+            "activities": description.activities,
+            "timers": description.timers,
+            "children": description.children,
+            "messages": description.messages,
+        }
         print_json(
             {
                 **_state(state),
@@ -63,6 +68,7 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             ("id", description.workflow_id),
             ("run", description.run_id),
             ("type", description.type),
+            ("parent", description.parent),
             ("status", description.status),
             ("started", _shown(description.started_at)),
             ("updated", _shown(description.updated_at)),
@@ -87,6 +93,10 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         )
     for timer in description.timers:
         typer.echo(f"waits for timer {timer.number}: fires at {_shown(timer.fires_at)}")
+    for child in description.children:
+        typer.echo(f"waits for child {child.workflow_id}: since {_shown(child.since)}")
+    for message in description.messages:
+        typer.echo(f"waits for an answer of workflow {message.workflow_id}: since {_shown(message.since)}")
 
 
 def print_history(records: Sequence[EventRecord], output: Format) -> None:
@@ -122,6 +132,7 @@ def _state(state: WorkflowState) -> dict[str, Any]:
         "workflow_id": state.workflow_id,
         "run_id": state.run_id,
         "type": state.type,
+        "parent": state.parent or None,
         "status": state.status,
         "started_at": utc_time(state.started_at),
         "updated_at": utc_time(state.updated_at),

@@ -11,7 +11,7 @@ May import `codec`, `core` and what is below; adapters are found by the address'
 
 from perdure.client.address import Connecting
 from perdure.client.client import Client
-from perdure.client.description import Description, PendingActivity, PendingTimer
+from perdure.client.description import Description, PendingActivity, PendingRun, PendingTimer
 from perdure.client.handle import Handle
 from perdure.client.sync import SyncClient, SyncHandle
 
@@ -21,6 +21,7 @@ __all__ = [
     "Description",
     "Handle",
     "PendingActivity",
+    "PendingRun",
     "PendingTimer",
     "SyncClient",
     "SyncHandle",

@@ -56,6 +56,21 @@ class PendingTimer:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingRun:
+    """Another workflow that the run waits for: a child, or one that it has sent a message to.
+
+    Attributes:
+        number: of the child or message in the run, from 1.
+        workflow_id: of the other workflow.
+        since: when it was asked for.
+    """
+
+    number: int
+    workflow_id: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """A run as it is now.
 
@@ -66,6 +81,9 @@ class Description:
             not be kept.
         activities: what it waits for.
         timers: the same.
+        children: the same; of more than twenty waits, the first ones.
+        messages: to other workflows, that are not answered; the same.
+        parent: the id of the workflow whose child it is; empty when it has no parent.
     """
 
     workflow_id: str
@@ -82,6 +100,9 @@ class Description:
     reason: str
     activities: tuple[PendingActivity, ...]
     timers: tuple[PendingTimer, ...]
+    children: tuple[PendingRun, ...] = ()
+    messages: tuple[PendingRun, ...] = ()
+    parent: str = ""
 
 
 def moment(at: int) -> datetime:
@@ -154,6 +175,17 @@ def describe(
             PendingTimer(number, moment(at))
             for number, at in sorted(timers.items(), key=lambda each: each[1])
         ),
+        children=_others(state, "child"),
+        messages=_others(state, "message"),
+        parent=state.parent,
+    )
+
+
+def _others(state: WorkflowState, kind: str) -> tuple[PendingRun, ...]:
+    return tuple(
+        PendingRun(each.number, each.name, moment(each.scheduled_at))
+        for each in state.waits
+        if each.kind == kind
     )
 
 

@@ -65,6 +65,8 @@ def _in_words(found: Description) -> str:
         return ""
     waits = [_activity(each, found.updated_at) for each in found.activities]
     waits += [f"a timer, until {timer.fires_at.isoformat(' ', 'seconds')}" for timer in found.timers[:1]]
+    waits += [f"its child {child.workflow_id}" for child in found.children[:1]]
+    waits += [f"an answer of workflow {each.workflow_id}" for each in found.messages[:1]]
     return (
         f"it waits for {'; and for '.join(waits)}"
         if waits

@@ -8,6 +8,7 @@ from perdure.core import requests
 from perdure.core.machine import NOTHING, Decision, Outbox, Stamp
 from perdure.core.registry import DECIDE, RECORD, WAITS
 from perdure.core.state import RunState
+from perdure.model import addresses
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Refused
@@ -141,7 +142,16 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
         waits=waits_of(run),
         input_partition=run.input_partition,
         input_offset=run.input_offset,
+        parent=parent_of(run),
     )
+
+
+def parent_of(run: RunState) -> str:
+    """The id of the workflow whose child the run is; empty when it has no parent."""
+    if not run.started.parent:
+        return ""
+    address = addresses.parse(run.started.parent)
+    return address.workflow_id if isinstance(address, addresses.Workflow) else ""
 
 
 def waits_of(run: RunState) -> tuple[Wait, ...]:

@@ -70,6 +70,7 @@ class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
             `WAITS_TOLD` of them.
         input_partition: where the last command that it reflects came from; -1: nowhere.
         input_offset: the same.
+        parent: the id of the workflow whose child it is; empty when it has no parent.
     """
 
     workflow_id: str
@@ -88,3 +89,4 @@ class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
     waits: tuple[Wait, ...] = ()
     input_partition: int = -1
     input_offset: int = -1
+    parent: str = ""
