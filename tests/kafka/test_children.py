@@ -1,0 +1,93 @@
+"""Children on a real broker: over partitions and engines, through kills, each once."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from perdure.client import Client
+from perdure.model import events as ev
+from perdure.model.states import Status
+from tests.kafka.apps import family
+from tests.kafka.namespace import ROOT, Namespace, wait_until
+
+APP: Final = "tests/kafka/apps/family.py"
+PARENTS: Final = 6
+CHILDREN: Final = 10
+
+
+@contextmanager
+def engine(namespace: Namespace, state_dir: Path) -> Generator[subprocess.Popen[bytes]]:
+    """`perdure engine`; killed at the end of the block, if it is not before."""
+    command = [sys.executable, "-m", "perdure.cli", "engine", APP, "--state-dir", str(state_dir)]
+    where = ["--kafka", namespace.bootstrap, "--namespace", namespace.name]
+    process = subprocess.Popen([*command, *where], cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_parents_and_children_of_all_partitions_hear_of_each_other_once_though_engines_are_killed(
+    namespace: Namespace, tmp_path: Path
+) -> None:
+    names = [f"p-{number}" for number in range(PARENTS)]
+    assert len({namespace.place_of(f"{names[0]}/leaf/{number}") for number in range(CHILDREN)}) > 2
+
+    def events(kind: type[Any]) -> list[tuple[str, Any]]:
+        return [
+            (record.workflow_id, event)
+            for _, record in namespace.events()
+            for event in record.events
+            if isinstance(event, kind)
+        ]
+
+    async def start() -> None:
+        async with (
+            Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client,
+            asyncio.timeout(90),
+        ):
+            for name in names:
+                await client.start(name, family.parent, name, CHILDREN)
+
+    async def end() -> tuple[list[Any], dict[str, str], str]:
+        async with (
+            Client.connect(f"kafka://{namespace.bootstrap}/{namespace.name}") as client,
+            asyncio.timeout(120),
+        ):
+            told = [await client.get(name, family.parent).result() for name in names]
+            abandoned = client.get(f"{names[0]}/abandoned", family.Sleeper.run)
+            await abandoned.signal(family.Sleeper.wake)
+            last = str(await abandoned.result())
+
+            async def status(workflow_id: str) -> Status:
+                return (await client.describe(workflow_id)).status
+
+            while [await status(f"{name}/stopped") for name in names] != [Status.CANCELLED] * PARENTS:
+                await asyncio.sleep(0.1)
+            return told, {each: await status(f"{each}/abandoned") for each in names[1:]}, last
+
+    with engine(namespace, tmp_path / "one"), engine(namespace, tmp_path / "two") as second:
+        asyncio.run(start())
+        wait_until(lambda: len(events(ev.ChildStarted)) >= CHILDREN, 60)
+        second.kill()
+        wait_until(lambda: len(events(ev.ChildCompleted)) >= 2 * CHILDREN, 60)
+    with engine(namespace, tmp_path / "three"):  # without the state of the others
+        told, abandoned, last = asyncio.run(end())
+    assert told == [[str(sum(range(CHILDREN))), name, "less than nothing"] for name in names]
+    assert set(abandoned.values()) == {Status.RUNNING}
+    assert last == names[0]
+    each_once = Counter((name, event.number) for name, event in events(ev.ChildStarted))
+    assert set(each_once.values()) == {1}
+    assert len(each_once) == PARENTS * (CHILDREN + 4)
+    ran = Counter(workflow_id for workflow_id, _ in events(ev.WorkflowStarted))
+    assert set(ran.values()) == {1}
+    assert len(events(ev.ChildCompleted)) == PARENTS * (CHILDREN + 1)
+    assert len(events(ev.ChildFailed)) == PARENTS
