@@ -142,16 +142,8 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
         waits=waits_of(run),
         input_partition=run.input_partition,
         input_offset=run.input_offset,
-        parent=parent_of(run),
+        parent=addresses.workflow_of(run.started.parent),
     )
-
-
-def parent_of(run: RunState) -> str:
-    """The id of the workflow whose child the run is; empty when it has no parent."""
-    if not run.started.parent:
-        return ""
-    address = addresses.parse(run.started.parent)
-    return address.workflow_id if isinstance(address, addresses.Workflow) else ""
 
 
 def waits_of(run: RunState) -> tuple[Wait, ...]:

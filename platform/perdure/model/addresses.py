@@ -127,6 +127,12 @@ def parse(text: str) -> Address | None:
     return _parse(text) if len(text) <= LONGEST else None
 
 
+def workflow_of(text: str) -> str:
+    """The id of the workflow whose address a text is; empty when it is none of a workflow."""
+    address = parse(text) if text else None
+    return address.workflow_id if isinstance(address, Workflow) else ""
+
+
 @lru_cache(4_096)  # a client has one address for all its requests
 def _parse(text: str) -> Address | None:
     prefix, _, rest = text.partition(":")

@@ -281,10 +281,6 @@ class LiveRun:
     def on_timer_fired(self, event: ev.TimerFired) -> None:
         self.loop.fire_timer(event.number)
 
-    def on_other(self, event: ev.Event) -> None:
-        """Something has become of a child, or of a message to another workflow."""
-        self._runtime.others.apply(event)
-
     def on_cancel(self, event: ev.WorkflowCancelRequested) -> None:
         self._execution.cancel(event.reason)
 
@@ -293,15 +289,13 @@ class LiveRun:
     def _info(self) -> Info:
         from datetime import UTC, datetime, timedelta
 
-        started_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._started_at)
-        parent = addresses.parse(self._started.parent) if self._started.parent else None
         return Info(
             workflow_id=self.workflow_id,
             run_id=self.run_id,
             type=self._definition.name,
-            started_at=started_at,
+            started_at=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._started_at),
             history_length=self._history_length,
-            parent=parent.workflow_id if isinstance(parent, addresses.Workflow) else None,
+            parent=addresses.workflow_of(self._started.parent) or None,
         )
 
 
@@ -352,6 +346,11 @@ async def _intercepted(
     return await interceptor.around_workflow(found, proceed)(call)
 
 
+def _on_other(run: LiveRun, event: ev.AnyEvent) -> None:
+    """Something has become of a child, or of a message to another workflow."""
+    run._runtime.others.apply(event)  # noqa: SLF001 - of this module
+
+
 _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.WorkflowStarted: LiveRun.on_start,
     ev.WorkflowBegun: LiveRun.on_begin,
@@ -360,12 +359,12 @@ _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.ActivityFailed: LiveRun.on_activity_failed,
     ev.TimerFired: LiveRun.on_timer_fired,
     ev.WorkflowCancelRequested: LiveRun.on_cancel,
-    ev.ChildStarted: LiveRun.on_other,
-    ev.ChildRefused: LiveRun.on_other,
-    ev.ChildCompleted: LiveRun.on_other,
-    ev.ChildFailed: LiveRun.on_other,
-    ev.ChildCancelled: LiveRun.on_other,
-    ev.MessageAnswered: LiveRun.on_other,
+    ev.ChildStarted: _on_other,
+    ev.ChildRefused: _on_other,
+    ev.ChildCompleted: _on_other,
+    ev.ChildFailed: _on_other,
+    ev.ChildCancelled: _on_other,
+    ev.MessageAnswered: _on_other,
 }
 if _APPLY.keys() != WAKES:
     raise TypeError(f"LiveRun applies other events than those that wake code: {_APPLY.keys() ^ WAKES}")
