@@ -25,7 +25,8 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 
 def status(world: World, workflow_id: str) -> Status:
-    return world.state(workflow_id).status
+    found: Status = world.state(workflow_id).status
+    return found
 
 
 def result(world: World, workflow_id: str) -> Any:
