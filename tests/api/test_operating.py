@@ -71,8 +71,13 @@ def test_a_dead_letter_is_looked_at_put_back_and_dropped(tmp_path: Path) -> None
             )
             dropped = await caller.post(f"/dead-letters/{first['id']}/drop")
             assert dropped == {"id": first["id"], "became": "dropped"}
-            await caller.get(f"/dead-letters/{first['id']}", 404)
-            await caller.post(f"/dead-letters/{first['id']}/drop", status=404)
+            for told in (
+                await caller.get(f"/dead-letters/{first['id']}", 404),
+                await caller.post(f"/dead-letters/{first['id']}/drop", status=404),
+                await caller.post(f"/dead-letters/{first['id']}/retry", status=404),
+            ):
+                assert told["title"] == "No such dead letter"
+                assert told["type"].endswith("dead-letter-not-found")
             with sqlite3.connect(tmp_path / "app.db", timeout=10) as connection:
                 good = encode_command(StartWorkflow("c-1", request_id="r", type="baking", input=b'["cake"]'))
                 connection.execute(
@@ -90,6 +95,7 @@ def test_a_dead_letter_is_looked_at_put_back_and_dropped(tmp_path: Path) -> None
                 ("retry dead letter", first["id"], "refused"),
                 ("drop dead letter", first["id"], "done"),
                 ("drop dead letter", first["id"], "refused"),
+                ("retry dead letter", first["id"], "refused"),
                 ("retry dead letter", second["id"], "done"),
             ]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from perdure import workflow
 from perdure.adapters.sqlite import published
@@ -18,7 +19,7 @@ from perdure.adapters.sqlite.dead_letters import SqliteDeadLetters
 from perdure.adapters.sqlite.file import connect
 from perdure.adapters.sqlite.published import PublishedRecords, publish_record
 from perdure.codec.payloads import JsonPayloads
-from perdure.codec.records import decode_command, decode_headers
+from perdure.codec.records import decode_command, decode_headers, encode_command
 from perdure.engine.ports import Batch
 from perdure.errors import UsageError
 from perdure.model.commands import Request, StartWorkflow
@@ -28,6 +29,7 @@ from perdure.model.replies import Refused
 from perdure.ports.dead_letters import OpenLetter
 from perdure.registry import Registry
 from perdure.triggers.binding import Bindings
+from perdure.triggers.offering import FIRST_PLACE
 from tests.contract.media import SqliteMedia
 
 
@@ -54,8 +56,8 @@ class Shop:
     def report(self, message: str, /, **_where: str | int) -> None:
         self.said.append(message)
 
-    def publish(self, value: bytes, topic: str = "shop.orders", **headers: bytes) -> None:
-        publish_record(self.url, topic, b"k", value, list(headers.items()))
+    def publish(self, value: bytes, topic: str = "shop.orders", *headers: tuple[str, bytes]) -> None:
+        publish_record(self.url, topic, b"k", value, headers)
 
     def rows(self, text: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.path)) as connection:
@@ -126,11 +128,72 @@ def test_a_record_that_means_nothing_is_a_dead_letter_with_its_value_and_its_tim
         b"{",
     )
     assert found.letter.found_at == at
+    assert found.letter.key == b"k", "it is the record's"
     assert "shop.orders, record 2" in shop.said[0]
 
 
+def test_the_reason_in_the_list_is_the_word_in_the_log(shop: Shop) -> None:
+    shop.publish(b"{", "shop.orders", ("trace", b"7"))
+    shop.publish(b'{"id": 7}')
+    shop.publish(b'{"id": ""}')
+    shop.publish(b'{"no": 1}')
+    shop.records.take()
+    found = opened(SqliteDeadLetters(shop.url))[::-1]
+    assert [each.letter.reason for each in found] == ["undecodable", "bad_id", "bad_id", "trigger_failed"]
+    assert f"({found[0].letter.reason})" in shop.said[0]
+    assert found[0].letter.headers == (RecordHeader("trace", b"7"),)
+    assert all(each.letter.message.startswith("shop.orders, record ") for each in found)
+
+
+def test_letters_of_older_versions_have_the_reason_that_their_message_says(shop: Shop) -> None:
+    shop.publish(b"{")
+    with closing(connect(shop.path, 5.0)) as connection:
+        connection.execute(
+            "INSERT INTO dead_letters VALUES (-1, x'7b', 'shop.orders, record 1: it is no JSON', 5), "
+            "(-9, x'7b', 'gone, record 9: the resulting command was refused: no', 5)"
+        )
+    found = [each.letter for each in opened(SqliteDeadLetters(shop.url))]
+    assert [(each.topic, each.reason, each.key) for each in found] == [
+        ("gone", "refused", None),
+        ("shop.orders", "undecodable", b"k"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "place", ["a/0/" + "9" * 5_000, "a/0/²", "a/²/1", "other/0/7", "a/0/99999999999999999999", "/0/1", "a"]
+)
+def test_a_header_that_names_no_place_is_a_header_like_any_other(shop: Shop, place: str) -> None:
+    shop.publish(b"{", "shop.orders", (FIRST_PLACE, place.encode()))
+    shop.publish(order(1))
+    assert shop.records.take() == 2
+    assert [each.id for each in opened(SqliteDeadLetters(shop.url))] == ["r1"]
+    assert [each.workflow_id for each in shop.commands()] == ["o-1"]
+
+
+def test_a_letter_of_the_last_place_that_there_can_be_is_dropped_like_any_other(shop: Shop) -> None:
+    shop.publish(b"{", "shop.orders", (FIRST_PLACE, b"shop.orders/0/9223372036854775807"))
+    shop.records.take()
+    letters = SqliteDeadLetters(shop.url)
+    (found,) = letters.page().letters
+    assert letters.page(1, found.id).letters == []
+    letters.drop([found])
+    assert letters.page().letters == []
+
+
+def test_a_retried_command_has_no_client_any_more(shop: Shop) -> None:
+    """Its client has its answer: when it is refused again, nobody hears of it but by a dead letter."""
+    command = StartWorkflow("o-1", type="sell", reply_to="udp:9:somebody", request_id="r")
+    with closing(connect(shop.path, 5.0)) as connection:
+        connection.execute(
+            "INSERT INTO dead_letters VALUES (7, ?, 'refused: no', 5)", (encode_command(command),)
+        )
+    letters = SqliteDeadLetters(shop.url)
+    letters.retry(opened(letters))
+    assert shop.commands() == [replace(command, reply_to="")]
+
+
 def test_a_letter_that_is_retried_offers_the_record_again_under_its_first_place(shop: Shop) -> None:
-    shop.publish(b"{", trace=b"7")
+    shop.publish(b"{", "shop.orders", ("trace", b"7"))
     shop.records.take()
     letters = SqliteDeadLetters(shop.url)
     (found,) = opened(letters)

@@ -126,10 +126,12 @@ def test_each_is_given_once_page_by_page(platform: Platform, db: Path) -> None:
 
 
 def test_what_cannot_be_read_is_listed_with_why_and_from_where(
-    platform: Platform, db: Path, perdure: Perdure
+    platform: Platform, db: Path, perdure: Perdure, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(db, b"\xff garbage", b"\x93\xa7Unknown\xa7order-1\xa0")
     until(lambda: count(db, "dead_letters") == 2)
+    assert "command 1 cannot be read: " in caplog.text
+    assert "(undecodable)" in caplog.text
     code, out, _ = perdure("list", "-o", "json")
     assert code == 0
     first, second = json.loads(out)
@@ -242,12 +244,17 @@ def test_a_file_of_the_first_format_can_be_read_and_is_upgraded_by_its_engine(
 def test_a_record_whose_signal_was_refused_is_kept_and_delivered_when_it_is_retried(
     platform: Platform, db: Path, perdure: Perdure
 ) -> None:
-    publish_record(f"sqlite:///{db}", "seen", None, b'"p-1@sea"', [])
+    publish_record(f"sqlite:///{db}", "seen", b"key", b'"p-1@sea"', [])
     deadline = monotonic() + WITHIN_S
     while not (found := json.loads(perdure("list", "-o", "json")[1])):
         assert monotonic() < deadline
     (letter,) = found
-    assert (letter["topic"], letter["offset"]) == ("seen", 1)
+    assert (letter["topic"], letter["offset"], letter["key"]) == ("seen", 1, "a2V5")
+    assert perdure("retry", letter["id"]) == (
+        1,
+        "",
+        f"r1: a dead letter again: {letter['message']}\n0 retried, 1 failed\n",
+    )
     assert "was refused: workflow 'p-1' is not running" in letter["message"]
 
     async def main() -> None:
@@ -258,6 +265,30 @@ def test_a_record_whose_signal_was_refused_is_kept_and_delivered_when_it_is_retr
 
     asyncio.run(main())
     assert json.loads(perdure("list", "-o", "json")[1]) == []
+
+
+def test_a_retry_says_how_many_went_and_which_are_dead_letters_again(
+    platform: Platform, db: Path, perdure: Perdure
+) -> None:
+    publish_record(f"sqlite:///{db}", "seen", None, b"{", [])
+    set_aside(db, 70, b"\xff")
+    set_aside(db, 71, encode_command(StartWorkflow("late", type="shouted", input=b'["Ada"]')))
+    set_aside(db, 72, encode_command(StartWorkflow("late", type="no such type", reply_to="udp:9:gone")))
+    until(lambda: count(db, "dead_letters") == 4)
+    code, out, error = perdure("retry", "--all")
+    assert (code, out) == (1, "71: back in commands\n")
+    lines = [line for line in error.splitlines() if not line.startswith("perdure: ")]
+    assert lines[0].startswith("70: it still cannot be read (")
+    assert lines[1].startswith("r1: a dead letter again: seen, record 1: ")
+    assert lines[2].startswith("72: a dead letter again: unknown workflow type 'no such type'")
+    assert lines[3] == "1 retried, 3 failed"
+
+
+def test_a_retry_while_nobody_runs_the_file_says_that_nothing_was_taken(db: Path, perdure: Perdure) -> None:
+    with Platform(Registry.of([shouted, Parcel]), f"sqlite:///{db}"):
+        pass
+    set_aside(db, 71, encode_command(StartWorkflow("late", type="shouted", input=b'["Ada"]')))
+    assert perdure("retry", "71") == (0, "71: back in commands, not taken yet\n", "")
 
 
 STORED = """

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
+from msgspec.structs import replace
 
 from perdure.adapters.kafka.namespace.metadata import read_facts
 from perdure.cli import main
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS, HEADER, TASKS
+from perdure.distributed import EngineOptions, KafkaPlatform, Place
 from perdure.model.commands import SignalWorkflow
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.tasks import Task
+from perdure.registry import Registry
 from tests.kafka.namespace import Namespace, wait_until
 
 Perdure = Callable[..., tuple[int, str, str]]
@@ -103,7 +107,7 @@ def test_a_retried_command_lies_under_its_workflow_id_and_is_open_no_longer(
     letters: Namespace, perdure: Perdure
 ) -> None:
     bury(letters, letter(letters, COMMANDS.encode(SIGNAL)), letter(letters, b"\xff"))
-    assert perdure("retry", "0/0") == (0, f"0/0: back in {letters.name}.commands\n", "")
+    assert perdure("retry", "0/0") == (0, f"0/0: back in {letters.name}.commands, not taken yet\n", "")
     (record,) = letters.read("commands")
     assert record.key() == SIGNAL.workflow_id.encode()
     assert record.partition() == letters.place_of(SIGNAL.workflow_id)
@@ -129,8 +133,10 @@ def test_what_is_of_no_use_stays_and_says_why(letters: Namespace, perdure: Perdu
     letters.flush()
     code, out, error = perdure("retry", "--all")
     assert code == 1
-    assert out == f"0/5: back in {letters.name}.commands\n"
-    said = dict(line.split(": ", 1) for line in error.splitlines())
+    assert out == f"0/5: back in {letters.name}.commands, not taken yet\n"
+    *lines, summary = error.splitlines()
+    assert summary == "1 retried, 6 failed"
+    said = dict(line.split(": ", 1) for line in lines)
     assert list(said) == ["0/0", "0/1", "0/2", "0/3", "0/4", "0/6"]
     assert "still cannot be read" in said["0/0"]
     assert HEADER in said["0/1"]
@@ -195,3 +201,19 @@ def test_a_namespace_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:
         main(["dead-letters", "list", "--kafka", "127.0.0.1:1"])
     assert ended.value.code == 2
     assert "--namespace" in capsys.readouterr().err
+
+
+def test_a_retried_command_that_is_refused_again_is_said_to_be_a_dead_letter_again(
+    letters: Namespace, perdure: Perdure, tmp_path: Path
+) -> None:
+    bury(letters, letter(letters, COMMANDS.encode(replace(SIGNAL, reply_to="kafka:0:client"))))
+    place = Place(letters.name, {"bootstrap.servers": letters.bootstrap})
+    with KafkaPlatform(Registry(), place, engine=EngineOptions(state_dir=tmp_path)) as platform:
+        wait_until(lambda: platform.engine is not None and len(platform.engine._owned) == 4)
+        code, out, error = perdure("retry", "--all")
+    assert (code, out) == (1, "")
+    lines = [line for line in error.splitlines() if not line.startswith("perdure: ")]
+    assert lines[0].startswith("0/0: a dead letter again: workflow 'order-é' is not running")
+    assert lines[1] == "0 retried, 1 failed"
+    (again,) = listed(perdure)
+    assert again["reason"] == "refused", "its client does not count as one that hears it"

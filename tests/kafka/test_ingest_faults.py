@@ -310,10 +310,16 @@ def test_a_signal_to_nobody_is_a_dead_letter_and_is_delivered_when_it_is_offered
         found = letter.letter
         assert (found.topic, found.offset, found.reason) == (f"{orders}.payments", 0, "refused")
         assert "no run with this id" in found.message
+        assert found.key is not None, "of the record itself, which is still there"
+        assert b"o-1" in (found.value or b"")
+        again = letters.failed_again(letters.retry([letter]), 60.0)
+        assert list(again.failed) == [letter.id]
+        assert not again.waiting
+        letters, letter = the_letter(namespace)
         send(
             namespace, f"{orders}.orders", [{"order_id": "o-1", "cents": 7}, {"order_id": "o-1", "cents": 8}]
         )
-        until(lambda: ingest.counts.records == 3, "it is started, and asked to start again")
+        until(lambda: ingest.counts.records == 4, "it is started, and asked to start again")
         assert letters.fault_of(letter) == ""
         letters.retry([letter])
 

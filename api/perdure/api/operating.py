@@ -109,7 +109,7 @@ _ending("drop", "Drop a dead letter", lambda letters, found: letters.drop([found
 def _found(letters: DeadLetters, number: str) -> OpenLetter:
     for found in letters.get([number]):
         return found
-    raise problem("not-found", f"no open dead letter {number!r}")
+    raise problem("dead-letter-not-found", f"no open dead letter {number!r}")
 
 
 async def _letters(asked: Asked, work: Callable[[DeadLetters], T]) -> T:
@@ -117,7 +117,7 @@ async def _letters(asked: Asked, work: Callable[[DeadLetters], T]) -> T:
 
     def run() -> Any:
         if opened is None:
-            raise problem("not-found", "this platform keeps no dead letters")
+            raise problem("dead-letter-not-found", "this platform keeps no dead letters")
         return work(opened())
 
     return await asked.backend.large.run(run)

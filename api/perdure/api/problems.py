@@ -81,6 +81,7 @@ TITLES: Final[dict[str, tuple[int, str]]] = {
     "read-lags": (503, "Reads are behind the requested position"),
     "engine-unavailable": (503, "No engine answers"),
     "unavailable": (503, "Temporarily unavailable"),
+    "dead-letter-not-found": (404, "No such dead letter"),
     "not-found": (404, "No such route"),
     "method-not-allowed": (405, "Method not allowed"),
     "unsupported-media-type": (415, "Unsupported media type"),

@@ -23,9 +23,9 @@ from perdure.cli.output import (
 from perdure.cli.tree import group
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from perdure.ports.dead_letters import DeadLetters, OpenLetter
+    from perdure.ports.dead_letters import DeadLetters, OpenLetter, Put
 
 commands = group("List, retry and drop dead letters: records that could not be processed.")
 
@@ -47,6 +47,8 @@ SHOWN_BYTES = 4_096
 """Of a value in a table."""
 PAGE = 100
 """Letters that are read, retried or dropped at a time."""
+OUTCOME_S = 5.0
+"""How long `retry` waits for what becomes of its letters, seconds."""
 BATCH_BYTES = 8 * 1024 * 1024
 """Of letters that are retried at a time."""
 
@@ -138,24 +140,46 @@ def retry(
     settings: SettingOption = None,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
-    """Put them back where they came from; exit code 1 and a line for each that would be of no use."""
+    """Put them back where they came from, and say what became of them. Exit code 1 and a line for
+    each that cannot be retried, or that has become a dead letter again.
+    """
     letters = _dead_letters(kafka, namespace, settings, db)
     faults: dict[str, str] = {}
-    for some in _batches(_named(letters, ids, is_all=all_)):
-        good: list[OpenLetter] = []
-        for each in _open(letters, some):
-            if fault := letters.fault_of(each):
-                faults[each.id] = fault
-            else:
-                good.append(each)
-        if good:
-            letters.retry(good)
-        for each in good:
-            typer.echo(f"{each.id}: back in {each.letter.topic}")
+    puts: dict[str, Put] = {}
+    try:
+        for some in _batches(_named(letters, ids, is_all=all_)):
+            good: list[OpenLetter] = []
+            for each in _open(letters, some):
+                if fault := letters.fault_of(each):
+                    faults[each.id] = fault
+                else:
+                    good.append(each)
+            if good:
+                puts |= letters.retry(good)
+        failed, waiting = _became(letters, puts)
+    except BaseException:
+        _print_retried(puts)
+        raise
+    _print_retried({each: put for each, put in puts.items() if each not in failed}, waiting)
+    faults |= {each: f"a dead letter again: {message}" for each, message in failed.items()}
     for faulty, fault in faults.items():
         typer.echo(f"{faulty}: {fault}", err=True)
     if faults:
+        typer.echo(f"{len(puts) - len(failed)} retried, {len(faults)} failed", err=True)
         raise typer.Exit(1)
+
+
+def _became(letters: DeadLetters, puts: Mapping[str, Put]) -> tuple[Mapping[str, str], Collection[str]]:
+    """Messages of those that are dead letters again, and ids of those that nobody has taken yet."""
+    if not puts:
+        return {}, ()
+    outcome = letters.failed_again(puts, OUTCOME_S)
+    return outcome.failed, outcome.waiting
+
+
+def _print_retried(puts: Mapping[str, Put], waiting: Collection[str] = ()) -> None:
+    for each, put in puts.items():
+        typer.echo(f"{each}: back in {put.topic}" + (", not taken yet" if each in waiting else ""))
 
 
 @commands.command()

@@ -120,6 +120,8 @@ class Workflow(Struct, frozen=True, gc=False):
 
 
 Address = Local | Process | Caller | DeadLetter | Workflow
+CLIENTS: Final = (Local, Process, Caller)
+"""The addresses of clients, which come and go."""
 
 
 def parse(text: str) -> Address | None:

@@ -23,7 +23,7 @@ class DeadLetter(Struct, array_like=True, frozen=True):
         offset: the same.
         timestamp_ms: of the record, milliseconds; -1 when it has none.
         reason: one word of "undecodable", "unknown_schema", "misrouted", "oversized",
-            "unknown_kind"; more may come.
+            "unknown_kind", "refused"; more may come. The log has the same word.
         message: what is wrong, for people.
         found_at: microseconds.
         key: as found.

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from msgspec.structs import replace
 
+from perdure.model import addresses
+from perdure.model.commands import AnyCommand, Request
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 
 PAGE_LIMIT: Final = 1_000
@@ -54,6 +56,28 @@ class LetterPage:
     next: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Where a retried record was put: its topic, partition and offset."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of retried dead letters.
+
+    Attributes:
+        failed: those that are dead letters again: the message, by the id that they had.
+        waiting: ids of those that nobody has taken yet.
+    """
+
+    failed: dict[str, str]
+    waiting: set[str]
+
+
 class DeadLetters(Protocol):
     """Those of one platform. Each can be read, whatever is wrong with it. Reading keeps no writer
     waiting.
@@ -84,12 +108,28 @@ class DeadLetters(Protocol):
         """
         ...
 
-    def retry(self, letters: Sequence[OpenLetter]) -> None:
+    def retry(self, letters: Sequence[OpenLetter]) -> Mapping[str, Put]:
         """Put them back where they came from, and forget them; all or none.
+
+        What goes back has no client any more (`without_client`).
 
         Args:
             letters: of `get`.
+
+        Returns:
+            Where each was put, by its id.
         """
+        ...
+
+    def failed_again(self, retried: Mapping[str, Put], within_s: float) -> Outcome:
+        """What became of those that were retried, as far as it is known within some time.
+
+        Args:
+            retried: of `retry`.
+            within_s: how long to wait for whoever takes them, seconds; nobody is waited for who
+                does not run.
+        """
+        ...
 
     def drop(self, letters: Sequence[OpenLetter]) -> None:
         """Forget them; all or none."""
@@ -123,6 +163,16 @@ def preview(id: str, letter: DeadLetter) -> OpenLetter:
 def size_of(letter: DeadLetter) -> int:
     """Bytes of its value; -1: it was not kept."""
     return -1 if letter.value is None else len(letter.value)
+
+
+def without_client(command: AnyCommand) -> AnyCommand:
+    """A command as it is retried: its client has its answer, or waits no longer, and a second refusal
+    must be a dead letter again.
+    """
+    if not isinstance(command, Request):
+        return command
+    is_of_client = isinstance(addresses.parse(command.reply_to), addresses.CLIENTS)
+    return cast("AnyCommand", replace(command, reply_to="")) if is_of_client else command
 
 
 def _beginning(data: bytes | None) -> bytes | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from perdure.model import addresses
 from perdure.triggers.binding import Source
 
 FIRST_PLACE: Final = "perdure-first-place"
@@ -27,7 +28,8 @@ def first_source(source: Source) -> Source:
     place = next((value for name, value in source.headers if name == FIRST_PLACE and value is not None), b"")
     topic, _, rest = place.decode(errors="replace").partition("/")
     partition, _, offset = rest.partition("/")
-    if not (topic and partition.isdigit() and offset.isdigit()):
+    found = addresses.parse(f"dead-letter:{topic}/{partition}/{offset}")  # the header says anything
+    if not isinstance(found, addresses.DeadLetter):
         return source
     headers = [(name, value) for name, value in source.headers if name != FIRST_PLACE]
-    return replace(source, topic=topic, partition=int(partition), offset=int(offset), headers=headers)
+    return replace(source, topic=found.topic, partition=found.partition, offset=found.offset, headers=headers)

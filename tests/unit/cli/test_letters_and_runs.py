@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,7 @@ from perdure.cli.upgrade_gate import OfType
 from perdure.errors import EngineUnavailable
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.states import Status, WorkflowState
-from perdure.ports.dead_letters import OpenLetter
+from perdure.ports.dead_letters import OpenLetter, Outcome, Put
 
 
 class Letters:
@@ -49,8 +49,12 @@ class Letters:
     def fault_of(self, letter: OpenLetter) -> str:
         return "of no use" if letter.id.endswith("x") else ""
 
-    def retry(self, letters: Sequence[OpenLetter]) -> None:
+    def retry(self, letters: Sequence[OpenLetter]) -> dict[str, Put]:
         self.retried.append([each.id for each in letters])
+        return {each.id: Put(each.letter.topic, 2, 18) for each in letters}
+
+    def failed_again(self, retried: Mapping[str, Put], within_s: float) -> Outcome:
+        return Outcome({each: "no" for each in retried if each.endswith("!")}, set())
 
     def drop(self, letters: Sequence[OpenLetter]) -> None:
         self.dropped.append([each.id for each in letters])
@@ -79,13 +83,39 @@ def test_all_that_are_open_are_retried_in_batches_but_those_of_no_use(
     code, said = invoke(letters, monkeypatch, "retry", "--all")
     assert code == 1
     assert letters.retried == [["a", "b"], ["d"]], "a batch of nothing is none"
-    assert said.splitlines()[-2:] == ["cx: of no use", "ex: of no use"]
+    assert said.splitlines()[-3:] == ["cx: of no use", "ex: of no use", "3 retried, 2 failed"]
     letters = Letters("a", "b", "c")
     assert invoke(letters, monkeypatch, "retry", "c", "a", "c") == (
         0,
         "c: back in ns.commands\na: back in ns.commands\n",
     )
     assert letters.retried == [["c", "a"]]
+
+
+def test_what_is_a_dead_letter_again_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, said = invoke(Letters("a", "b!"), monkeypatch, "retry", "--all")
+    assert code == 1
+    assert said.splitlines() == [
+        "a: back in ns.commands",
+        "b!: a dead letter again: no",
+        "1 retried, 1 failed",
+    ]
+
+
+def test_what_went_before_a_retry_that_raised_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "PAGE", 1)
+    letters = Letters("a", "b")
+    retry = letters.retry
+
+    def failing(some: Sequence[OpenLetter]) -> dict[str, Put]:
+        if some[0].id == "b":
+            raise EngineUnavailable("gone")
+        return retry(some)
+
+    monkeypatch.setattr(letters, "retry", failing)
+    code, said = invoke(letters, monkeypatch, "retry", "--all")
+    assert code == 1
+    assert said.startswith("a: back in ns.commands\n")
 
 
 def test_large_letters_are_retried_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -13,21 +13,33 @@ import msgspec
 
 from perdure.adapters.sqlite.faults import fault
 from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, path_of, see_that_it_exists
-from perdure.adapters.sqlite.rows import insert_record
-from perdure.codec.records import decode_command, decode_headers
+from perdure.adapters.sqlite.ownership import is_owned
+from perdure.adapters.sqlite.published import TAKEN
+from perdure.adapters.sqlite.rows import REFUSED, insert_record
+from perdure.codec.records import decode_command, decode_headers, encode_command
 from perdure.errors import UsageError
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.ports.dead_letters import (
     LetterPage,
     OpenLetter,
+    Outcome,
+    Put,
     preview,
     size_of,
+    without_client,
 )
 from perdure.triggers.binding import Source
 from perdure.triggers.offering import first_source, offered_headers
 
 T = TypeVar("T")
-_ID: Final = re.compile(r"r?[0-9]{1,18}")
+_ID: Final = re.compile(r"r?[0-9]{1,19}")
+_LARGEST: Final = 2**63 - 1
+_WORD: Final = re.compile(r"[a-z][a-z_]*")
+LOOK_S: Final = 0.02
+_OF_RECORD: Final = ", ".join(
+    f"(SELECT CAST({column} AS BLOB) FROM records r WHERE r.position = -dead_letters.position)"  # noqa: S608 - ours
+    for column in ("topic", "key", "headers")
+)
 
 
 class SqliteDeadLetters:
@@ -46,10 +58,10 @@ class SqliteDeadLetters:
 
     def page(self, limit: int = 100, after: str = "") -> LetterPage:
         """Oldest first."""
-        begin = _position_of(after) + 1 if after else -(2**63)
+        last = _position_of(after) if after else -(2**63)
 
         def read(connection: sqlite3.Connection) -> list[OpenLetter]:
-            rows = _rows(connection, "position >= ? ORDER BY position LIMIT ?", begin, limit + 1)
+            rows = _rows(connection, "position > ? ORDER BY position LIMIT ?", last, limit + 1)
             return [preview(_id_of(row[0]), _letter(*row)) for row in rows]
 
         found = self._read(read)
@@ -57,7 +69,9 @@ class SqliteDeadLetters:
 
     def get(self, ids: Sequence[str]) -> list[OpenLetter]:
         """The whole of some."""
-        positions = [_position_of(each) for each in ids if _ID.fullmatch(each)]
+        positions = [
+            _position_of(each) for each in ids if _ID.fullmatch(each) and int(each.lstrip("r")) <= _LARGEST
+        ]
 
         def read(connection: sqlite3.Connection) -> list[OpenLetter]:
             rows = (row for position in positions for row in _rows(connection, "position = ?", position))
@@ -78,24 +92,34 @@ class SqliteDeadLetters:
             )
         return ""
 
-    def retry(self, letters: Sequence[OpenLetter]) -> None:
+    def retry(self, letters: Sequence[OpenLetter]) -> dict[str, Put]:
         """Back to the commands, behind those that are there."""
-        self._run(partial(_end, letters=letters, is_retried=True))
+        return self._run(partial(_end, letters=letters, is_retried=True))
 
     def drop(self, letters: Sequence[OpenLetter]) -> None:
         """Forget them."""
         self._run(partial(_end, letters=letters, is_retried=False))
 
+    def failed_again(self, retried: Mapping[str, Put], within_s: float) -> Outcome:
+        """Wait until the process that runs the file has taken them, if there is one."""
+        until = time.monotonic() + within_s
+        while True:
+            found = self._read(partial(_outcome, retried=retried))
+            if not found.waiting or time.monotonic() > until or not is_owned(self._path):
+                return found
+            time.sleep(LOOK_S)
+
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return self._do(work, "ro")
 
-    def _run(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        def done(connection: sqlite3.Connection) -> None:
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def done(connection: sqlite3.Connection) -> T:
             connection.execute("BEGIN IMMEDIATE")
-            work(connection)
+            result = work(connection)
             connection.execute("COMMIT")
+            return result
 
-        self._do(done, "rw")
+        return self._do(done, "rw")
 
     def _do(self, work: Callable[[sqlite3.Connection], T], mode: str) -> T:
         try:
@@ -116,23 +140,53 @@ def _id_of(position: int) -> str:
 
 def _position_of(letter_id: str) -> int:
     """Raises UsageError when it is no letter's id."""
-    if not _ID.fullmatch(letter_id):
+    number = int(letter_id.removeprefix("r")) if _ID.fullmatch(letter_id) else _LARGEST + 1
+    if number > _LARGEST:
         raise UsageError(
             f"{letter_id[:60]!r} is not the id of a dead letter; see `perdure dead-letters list`"
         )
-    return -int(letter_id[1:]) if letter_id.startswith("r") else int(letter_id)
+    return -number if letter_id.startswith("r") else number
 
 
-def _rows(connection: sqlite3.Connection, where: str, *values: int) -> Iterator[tuple[int, Any, Any, Any]]:
-    """Position, record, reason and time; one by one, and as bytes, so that text that is damaged can
-    be read, too.
+def _rows(connection: sqlite3.Connection, where: str, *values: int) -> Iterator[tuple[Any, ...]]:
+    """Position, record, reason and time, then topic, key and headers of a record of others; one by
+    one, and as bytes, so that text that is damaged can be read, too.
     """
     has_time = any(row[1] == "found_at" for row in connection.execute("PRAGMA table_info(dead_letters)"))
+    has_records = any(connection.execute("PRAGMA table_info(records)"))
     columns = f"position, CAST(record AS BLOB), CAST(reason AS BLOB), {'found_at' if has_time else '0'}"
-    yield from connection.execute(f"SELECT {columns} FROM dead_letters WHERE {where}", values)  # noqa: S608 - ours
+    found = _OF_RECORD if has_records else "NULL, NULL, NULL"
+    yield from connection.execute(f"SELECT {columns}, {found} FROM dead_letters WHERE {where}", values)  # noqa: S608 - ours
 
 
-def _end(connection: sqlite3.Connection, letters: Sequence[OpenLetter], *, is_retried: bool) -> None:
+def _outcome(connection: sqlite3.Connection, retried: Mapping[str, Put]) -> Outcome:
+    """What became of them so far. A record has been taken when no command that it may have led to
+    is left, either.
+    """
+    (taken,) = connection.execute(
+        "SELECT coalesce(max(value), 0) FROM meta WHERE key = ?", (TAKEN,)
+    ).fetchone()
+    (first_left,) = connection.execute(
+        "SELECT coalesce(min(position), ?) FROM commands", (2**63 - 1,)
+    ).fetchone()
+    (last_left,) = connection.execute("SELECT coalesce(max(position), 0) FROM commands").fetchone()
+    found = Outcome({}, set())
+    for letter_id, put in retried.items():
+        is_record = letter_id.startswith("r")
+        if put.offset > taken or last_left if is_record else put.offset >= first_left:
+            found.waiting.add(letter_id)
+            continue
+        position = _position_of(letter_id) if is_record else put.offset
+        for row in _rows(connection, "position = ?", position):
+            found.failed[letter_id] = _letter(*row).message
+    return found
+
+
+def _end(
+    connection: sqlite3.Connection, letters: Sequence[OpenLetter], *, is_retried: bool
+) -> dict[str, Put]:
+    """Where each of them was put; empty when they are dropped."""
+    puts: dict[str, Put] = {}
     for letter in letters:
         row = connection.execute(
             "DELETE FROM dead_letters WHERE position = ? RETURNING record", (_position_of(letter.id),)
@@ -142,12 +196,21 @@ def _end(connection: sqlite3.Connection, letters: Sequence[OpenLetter], *, is_re
                 f"dead letter {letter.id} no longer exists; another process has retried or dropped it"
             )
         if is_retried and _position_of(letter.id) < 0:
-            _offer(connection, -_position_of(letter.id))
+            puts[letter.id] = _offer(connection, -_position_of(letter.id))
         elif is_retried:
-            connection.execute("INSERT INTO commands (record) VALUES (?)", row)
+            position = connection.execute("INSERT INTO commands (record) VALUES (?)", (_unaddressed(*row),))
+            puts[letter.id] = Put("commands", 0, position.lastrowid or 0)
+    return puts
 
 
-def _offer(connection: sqlite3.Connection, position: int) -> None:
+def _unaddressed(record: bytes) -> bytes:
+    """A command without the address of its client: that one has its answer, or waits no longer."""
+    command = decode_command(record)
+    changed = without_client(command)
+    return record if changed is command else encode_command(changed)
+
+
+def _offer(connection: sqlite3.Connection, position: int) -> Put:
     """Offer a record to the triggers once more, under its first place: what it has led to already
     is not done again.
     """
@@ -161,26 +224,36 @@ def _offer(connection: sqlite3.Connection, position: int) -> None:
         Source(topic, 0, position, key, value, [(each.name, each.value) for each in decode_headers(headers)])
     )
     kept = [RecordHeader(name, text) for name, text in offered_headers(source)]
-    insert_record(connection, topic, key, value, kept, time.time_ns() // 1_000)
+    return Put(topic, 0, insert_record(connection, topic, key, value, kept, time.time_ns() // 1_000))
 
 
-def _letter(position: int, record: bytes | None, reason: bytes | None, found_at: Any) -> DeadLetter:
+def _letter(
+    position: int,
+    record: bytes | None,
+    reason: bytes | None,
+    found_at: Any,
+    topic: bytes | None,
+    key: bytes | None,
+    headers: bytes | None,
+) -> DeadLetter:
     message = (reason or b"").decode(errors="replace")
     at = found_at if isinstance(found_at, int) else 0
-    if position < 0:  # of a trigger; its message begins with the topic
-        topic = message.partition(", record ")[0]
+    code, _, rest = message.partition(": ")
+    if position < 0:  # of a trigger
+        if not _WORD.fullmatch(code):  # written by an older version: only the topic stands before it
+            code, rest = "refused" if REFUSED in message else "undecodable", message
         return DeadLetter(
-            topic,
+            rest.partition(", record ")[0] if topic is None else topic.decode(errors="replace"),
             0,
             -position,
             timestamp_ms=-1,
-            reason="refused",
-            message=message,
+            reason=code,
+            message=rest,
             found_at=at,
-            key=None,
+            key=key,
             value=record,
+            headers=_headers(headers),
         )
-    code, _, rest = message.partition(": ")
     if code not in {"refused", "unanswerable", "poisoned"}:
         code, rest = "undecodable", message
     return DeadLetter(
@@ -194,6 +267,14 @@ def _letter(position: int, record: bytes | None, reason: bytes | None, found_at:
         key=_key_of(record or b""),
         value=record,
     )
+
+
+def _headers(headers: bytes | None) -> tuple[RecordHeader, ...]:
+    """As far as they can be read: the row may contain anything."""
+    try:
+        return decode_headers(headers or b"\x90")
+    except Exception:  # noqa: BLE001 - whatever is wrong with them, the letter is shown
+        return ()
 
 
 class _Head(msgspec.Struct, array_like=True):

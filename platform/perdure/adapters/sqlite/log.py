@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Final
@@ -11,6 +12,7 @@ from perdure.adapters.sqlite.faults import fault
 from perdure.adapters.sqlite.hints import HintListener, is_heard
 from perdure.adapters.sqlite.rows import write_batch
 from perdure.codec.records import decode_command, decode_task
+from perdure.engine.operator_log import Sparing
 from perdure.errors import CommitAborted
 from perdure.model import addresses
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from perdure.model.commands import AnyCommand
     from perdure.model.replies import AnyReply
 
+_logger: Final = logging.getLogger("perdure.sqlite")
 POLL_S: Final = 0.05
 """Commands of other processes are found within this time though their hint was lost, seconds."""
 
@@ -50,6 +53,7 @@ class SqliteLog:
         self._data_version = -1
         self._has_more = False
         self._replies_swept_at = 0
+        self._report = Sparing(_warn)
 
     def open(self, owner: Owner | None = None) -> None:
         """Take ownership, and deliver the tasks that have not ended."""
@@ -182,6 +186,10 @@ class SqliteLog:
                 commands.append((position, decode_command(record)))
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it must not stop the others
                 unreadable.append((f"{type(error).__name__}: {error}", time.time_ns() // 1_000, position))
+        for reason, _, position in unreadable:
+            self._report(
+                f"command {position} cannot be read: {reason}; it has become a dead letter (undecodable)"
+            )
         if unreadable:
             with self._file.transaction() as connection:
                 connection.executemany(_SET_ASIDE, unreadable)
@@ -202,6 +210,10 @@ class SqliteLog:
             found = {addresses.parse(address) for address, _ in replies}
             for port in {each.port for each in found if isinstance(each, addresses.Process)}:
                 self._listener.give(port)
+
+
+def _warn(message: str, /, **where: str | int) -> None:
+    _logger.warning("%s", message, extra=where)
 
 
 def _keeps_anything(batch: Batch) -> bool:

@@ -122,7 +122,9 @@ class PublishedRecords:
 
     def _one(self, connection: sqlite3.Connection, source: Source, headers: bytes, at: int) -> None:
         try:
-            source = first_source(replace(source, headers=_pairs(headers)))
+            source = replace(source, headers=_pairs(headers))
+            if (first := first_source(source)).topic == source.topic:  # anybody can write the header
+                source = first
             commands = self._bindings.commands_of(source)
         except BadRecord as bad:
             self._report(
@@ -133,7 +135,7 @@ class PublishedRecords:
                 (
                     -source.offset,
                     source.value or b"",
-                    clean(f"{source.topic}, record {source.offset}: {bad}"),
+                    clean(f"{bad.reason}: {source.topic}, record {source.offset}: {bad}"),
                     at,
                 ),
             )

@@ -34,6 +34,8 @@ _PUT_REFUSAL = (
     "INSERT OR REPLACE INTO dead_letters SELECT -position, coalesce(value, x''), ?, ? FROM records WHERE "
     "position = ? AND topic = ?"
 )
+REFUSED = "the resulting command was refused"
+"""In the dead letter of a record that a trigger has made a command of."""
 _BURY = "INSERT OR REPLACE INTO dead_letters SELECT position, record, ?, ? FROM commands WHERE position = ?"
 _PUT_COMMAND = "INSERT INTO commands (record) VALUES (?)"
 _PUT_REPLY = "INSERT INTO replies (reply_to, at, record) VALUES (?, ?, ?)"
@@ -111,9 +113,9 @@ def insert_record(
     value: bytes | None,
     headers: Sequence[RecordHeader],
     at: int,
-) -> None:
-    """Write one record of an author's topic."""
-    connection.execute(_PUT_RECORD, record_row(topic, key, value, headers, at))
+) -> int:
+    """Write one record of an author's topic; returns its position."""
+    return connection.execute(_PUT_RECORD, record_row(topic, key, value, headers, at)).lastrowid or 0
 
 
 def record_row(
@@ -142,8 +144,8 @@ def _refusal_row(address: str, reply: AnyReply, at: int) -> tuple[str, int, int,
         return None
     if not isinstance(place := addresses.parse(address), addresses.DeadLetter):
         return None
-    message = f"{place.topic}, record {place.offset}: the resulting command was refused: {reply.message}"
-    return message, at, place.offset, place.topic
+    message = f"refused: {place.topic}, record {place.offset}: {REFUSED}: {reply.message}"
+    return message.encode("utf-8", "replace").decode(), at, place.offset, place.topic
 
 
 def _write_states(connection: Connection, states: Iterable[WorkflowState], started: set[str]) -> None:

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from perdure.adapters.kafka.admin.retried import Place, Retried
 from perdure.adapters.kafka.engine.author_records import FORBIDDEN, NO_TOPIC, REFUSED
 from perdure.adapters.kafka.error_classes import Verdict, error_of, in_words, verdict_of
 from perdure.adapters.kafka.headers import headers_left
@@ -34,8 +36,16 @@ from perdure.adapters.kafka.settings import checked, of_librdkafka
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS, HEADER
 from perdure.errors import InfrastructureError, UndecodableRecord, UsageError
 from perdure.model.commands import AnyCommand
-from perdure.model.dead_letters import DeadLetter
-from perdure.ports.dead_letters import LetterPage, OpenLetter, preview, size_of
+from perdure.model.dead_letters import DeadLetter, RecordHeader
+from perdure.ports.dead_letters import (
+    LetterPage,
+    OpenLetter,
+    Outcome,
+    Put,
+    preview,
+    size_of,
+    without_client,
+)
 from perdure.triggers.binding import Source
 from perdure.triggers.decoding import TOMBSTONE
 from perdure.triggers.offering import offered_headers
@@ -68,6 +78,8 @@ class KafkaDeadLetters:
         self._ingest = name_of(namespace, INGEST)
         self._settings: dict[str, Any] = {**of_librdkafka(checked(settings)), **watched(settings)}
         self._stale: list[str] = []
+        self._before: dict[int, int] = {}
+        self._again: dict[str, Place] = {}
         try:
             self._admin: Any = AdminClient({**self._settings})
         except KafkaException as exception:
@@ -109,6 +121,8 @@ class KafkaDeadLetters:
                     and (record := _record_at(consumer, self._topic, partition, offset)) is not None
                 ):
                     letter = _opened(self._topic, partition, record)
+                    if self._is_of_others(letter):
+                        letter = _with_source(self._settings, self._topic, letter)
                     found.append(OpenLetter(each, letter, size_of(letter)))
         return found
 
@@ -163,11 +177,16 @@ class KafkaDeadLetters:
             return f"topic {found.topic} does not exist; create it with `perdure topics apply --queue …`"
         return ""
 
-    def retry(self, letters: Sequence[OpenLetter]) -> None:
+    def retry(self, letters: Sequence[OpenLetter]) -> dict[str, Put]:
         """Back to their topic: commands under the key and on the partition of their workflow id,
         whatever they had; others under the key that they had.
         """
         partitions = self._count_of(self._commands)
+        with self._reading() as consumer:
+            for partition in range(self._count_of(self._topic)):
+                if partition not in self._before:
+                    place = TopicPartition(self._topic, partition)
+                    self._before[partition] = consumer.get_watermark_offsets(place, ANSWER_S)[1]
         records: list[_Record] = []
         for letter in letters:
             found = letter.letter
@@ -175,11 +194,37 @@ class KafkaDeadLetters:
             if self._is_of_others(found):
                 records.append(self._offer(found))
             elif found.topic == self._commands:
-                key = _command_of(found).workflow_id.encode(errors="surrogatepass")
-                records.append((found.topic, found.value, key, partition_of(key, partitions), headers))
+                records.append(_retried_command(found, headers, partitions))
             else:
                 records.append((found.topic, found.value, found.key, -1, headers))
-        self._write(records, letters, "retried")
+        puts = self._write(records, letters, "retried")
+        for letter, put in zip(letters, puts, strict=True):
+            is_of_others = self._is_of_others(letter.letter)
+            first = letter.letter
+            self._again[letter.id] = (
+                (first.topic, first.partition, first.offset)
+                if is_of_others
+                else (put.topic, put.partition, put.offset)
+            )
+        return {letter.id: put for letter, put in zip(letters, puts, strict=True)}
+
+    def failed_again(self, retried: Mapping[str, Put], within_s: float) -> Outcome:
+        """Wait until the engines and the triggers have taken them, if there are any."""
+        groups = {self._commands: f"{self._namespace}.engine", self._ingest: f"{self._namespace}.ingest"}
+        looking = Retried(
+            self._commands,
+            groups,
+            has_members=partial(_has_members, self._admin),
+            consumer=partial(_of_group, self._settings),
+            letters_after=partial(_letters_after, self._reading, self._topic, self._before),
+        )
+        places = {each: self._again[each] for each in retried if each in self._again}
+        try:
+            return looking.outcome(retried, places, within_s)
+        except KafkaException as exception:
+            raise InfrastructureError(
+                f"they are retried; what became of them cannot be read: {in_words(error_of(exception))}"
+            ) from None
 
     def _is_of_others(self, letter: DeadLetter) -> bool:
         """Whether the letter is of a trigger."""
@@ -188,61 +233,49 @@ class KafkaDeadLetters:
     def _fault_of_offer(self, letter: DeadLetter) -> str:
         if not self._count_of(self._ingest, is_needed=False):
             return f"topic {self._ingest} does not exist; create it with `perdure topics apply`"
-        if letter.value is None and letter.reason != TOMBSTONE and self._found_at(letter) is None:
+        if (
+            letter.value is None
+            and letter.reason != TOMBSTONE
+            and _found_at(self._settings, self._topic, letter) is None
+        ):
             return f"the record is no longer in {letter.topic}; it can only be dropped"
         return ""
 
     def _offer(self, letter: DeadLetter) -> _Record:
         headers: list[tuple[str, bytes | None]] = [(header.name, header.value) for header in letter.headers]
         key, value = letter.key, letter.value
-        if value is None and (found := self._found_at(letter)) is not None:
+        if value is None and (found := _found_at(self._settings, self._topic, letter)) is not None:
             key, value, headers = found.key(), found.value(), headers_left(found)
         source = Source(letter.topic, letter.partition, letter.offset, key, value, headers)
         return (self._ingest, value, key, -1, offered_headers(source))
-
-    def _found_at(self, letter: DeadLetter) -> Any:
-        """The record itself, where it was found; None: it is not there any more."""
-        place = TopicPartition(letter.topic, letter.partition, letter.offset)
-        consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
-        try:
-            low, high = consumer.get_watermark_offsets(
-                TopicPartition(letter.topic, letter.partition), ANSWER_S
-            )
-            if not low <= letter.offset < high:
-                return None
-            consumer.assign([place])
-            record: Any = consumer.poll(ANSWER_S)
-            return (
-                record
-                if record is not None and record.error() is None and record.offset() == letter.offset
-                else None
-            )
-        except KafkaException:
-            return None
-        finally:
-            consumer.close()
 
     def drop(self, letters: Sequence[OpenLetter]) -> None:
         """They are done with. The records stay in the topic until its retention ends."""
         self._write([], letters, "dropped")
 
-    def _write(self, records: Sequence[_Record], letters: Sequence[OpenLetter], became: str) -> None:
+    def _write(self, records: Sequence[_Record], letters: Sequence[OpenLetter], became: str) -> list[Put]:
+        """All of it in one transaction; where the records are."""
         fact = msgspec.json.encode({"became": became, "at_ms": time.time_ns() // 1_000_000})
         facts: list[_Record] = [(self._meta, fact, f"{FACT}{letter.id}", 0, []) for letter in letters]
         # their letters' retention has ended
         swept: list[_Record] = [(self._meta, None, name, 0, []) for name in self._stale]
         producer = Producer({**self._settings, **_WRITING, "transactional.id": f"{self._topic}.cli"})
         written: list[int] = []
+        puts: dict[int, Put] = {}
 
-        def told(error: KafkaError | None, record: Any) -> None:
-            if error is None and record.topic() == self._meta:
+        def told(error: KafkaError | None, record: Any, number: int) -> None:
+            if error is not None:
+                return
+            if record.topic() == self._meta:
                 written.append(record.offset())
+            elif number < len(records):
+                puts[number] = Put(record.topic(), record.partition(), record.offset())
 
         try:
             producer.init_transactions(ANSWER_S)
             producer.begin_transaction()
-            for topic, value, key, partition, headers in (*records, *facts, *swept):
-                producer.produce(topic, value, key, partition, told, headers=headers)
+            for number, (topic, value, key, partition, headers) in enumerate((*records, *facts, *swept)):
+                producer.produce(topic, value, key, partition, partial(told, number=number), headers=headers)
             _commit(producer)
         except KafkaException as exception:
             error = error_of(exception)
@@ -251,21 +284,8 @@ class KafkaDeadLetters:
             raise InfrastructureError(
                 f"nothing was {became}: {in_words(error)}; is another `perdure dead-letters` running? Retry."
             ) from None
-        self._await_visible(max(written))
-
-    def _await_visible(self, offset: int) -> None:
-        """A commit returns a moment before readers see its records: wait until they do."""
-        consumer = Consumer({**self._settings, **_READING, "group.id": self._topic})
-        until = time.monotonic() + ANSWER_S
-        try:
-            while consumer.get_watermark_offsets(TopicPartition(self._meta, 0), ANSWER_S)[1] <= offset:
-                if time.monotonic() > until:
-                    return
-                time.sleep(0.01)
-        except KafkaException:
-            return  # it is durable; that is enough
-        finally:
-            consumer.close()
+        _await_visible(self._settings, self._meta, max(written))
+        return [puts[number] for number in range(len(records))]
 
     def _count_of(self, topic: str, *, is_needed: bool = True) -> int:
         """Number of partitions of a topic.
@@ -294,6 +314,81 @@ _READING: Final[dict[str, Any]] = {
     "allow.auto.create.topics": False,
 }
 _WRITING: Final[dict[str, Any]] = {"partitioner": "murmur2", "message.max.bytes": RECORD_BYTES}
+
+
+def _has_members(admin: Any, group: str) -> bool:
+    try:
+        answers: Any = admin.describe_consumer_groups([group], request_timeout=ANSWER_S)
+        return bool(answers[group].result().members)
+    except KafkaException:
+        return False
+
+
+def _with_source(settings: dict[str, Any], group: str, letter: DeadLetter) -> DeadLetter:
+    """A refused command of a record of others has the place of that record only: its key, value
+    and headers are read there, as long as it is there.
+    """
+    if letter.value is not None or letter.key is not None:
+        return letter
+    if letter.reason == TOMBSTONE or (record := _found_at(settings, group, letter)) is None:
+        return letter
+    headers = tuple(RecordHeader(name, value) for name, value in headers_left(record))
+    return msgspec.structs.replace(
+        letter, key=_bytes(record.key()), value=_bytes(record.value()), headers=headers
+    )
+
+
+def _letters_after(
+    reading: Callable[[], AbstractContextManager[Any]], topic: str, ends: Mapping[int, int]
+) -> list[DeadLetter]:
+    """Those that were written after these offsets, by partition."""
+    with reading() as consumer:
+        return [
+            _opened(topic, partition, record)
+            for partition, first in ends.items()
+            for record in _records(consumer, topic, partition, first)
+        ]
+
+
+def _of_group(settings: dict[str, Any], config: dict[str, Any]) -> Consumer:
+    """For the committed offsets of a group; never a member of it."""
+    return Consumer({**settings, **_READING, "isolation.level": "read_uncommitted", **config})
+
+
+def _await_visible(settings: dict[str, Any], meta: str, offset: int) -> None:
+    """A commit returns a moment before readers see its records: wait until they do."""
+    consumer = Consumer({**settings, **_READING, "group.id": meta})
+    until = time.monotonic() + ANSWER_S
+    try:
+        while consumer.get_watermark_offsets(TopicPartition(meta, 0), ANSWER_S)[1] <= offset:
+            if time.monotonic() > until:
+                return
+            time.sleep(0.01)
+    except KafkaException:
+        return  # it is durable; that is enough
+    finally:
+        consumer.close()
+
+
+def _found_at(settings: dict[str, Any], group: str, letter: DeadLetter) -> Any:
+    """The record itself, where it was found; None: it is not there any more."""
+    place = TopicPartition(letter.topic, letter.partition, letter.offset)
+    consumer = Consumer({**settings, **_READING, "group.id": group})
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(letter.topic, letter.partition), ANSWER_S)
+        if not low <= letter.offset < high:
+            return None
+        consumer.assign([place])
+        record: Any = consumer.poll(ANSWER_S)
+        return (
+            record
+            if record is not None and record.error() is None and record.offset() == letter.offset
+            else None
+        )
+    except KafkaException:
+        return None
+    finally:
+        consumer.close()
 
 
 def _records(consumer: Any, topic: str, partition: int, first: int) -> Iterator[Any]:
@@ -365,6 +460,16 @@ def _command_of(letter: DeadLetter) -> AnyCommand:
     """
     header = next((header.value for header in letter.headers if header.name == HEADER), None)
     return COMMANDS.decode(letter.value or b"", header)
+
+
+def _retried_command(letter: DeadLetter, headers: list[Any], partitions: int) -> _Record:
+    """A command as it was, but for the address of its client."""
+    command, value = _command_of(letter), letter.value
+    key = command.workflow_id.encode(errors="surrogatepass")
+    if (changed := without_client(command)) is not command:
+        value = COMMANDS.encode(changed)
+        headers = [COMMANDS.header, *(each for each in headers if each[0] != HEADER)]
+    return (letter.topic, value, key, partition_of(key, partitions), headers)
 
 
 def _is_before(place: str, partition: int, low: int) -> bool:
