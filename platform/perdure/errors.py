@@ -3,6 +3,7 @@
 Exception
 ├── UsageError                    you: a mistake in the code, found at import, registration or call
 │   └── PayloadError              a value that does not fit its annotation, or is too large
+│       └── NotAwaited            there is no value yet: `await` is missing
 ├── ClientError                   the caller: the request is refused
 │   ├── WorkflowAlreadyStarted
 │   ├── WorkflowNotFound
@@ -42,6 +43,10 @@ class UsageError(Exception):
 
 class PayloadError(UsageError):
     """A value does not fit its annotation, cannot be encoded, or is larger than the limit."""
+
+
+class NotAwaited(PayloadError):
+    """A call without `await` is where its value should be."""
 
 
 class ClientError(Exception):

@@ -43,6 +43,7 @@ from perdure.model.runtime import WorkflowRuntime
 
 if TYPE_CHECKING:
     from random import Random
+    from types import FrameType
     from uuid import UUID
 
     from perdure.model.commands import AnyCommand, Request
@@ -105,6 +106,9 @@ class Outbound(WorkflowRuntime):
 
     def misuse(self, error: UsageError) -> UsageError:
         return self.inner.misuse(error)
+
+    def unawaited(self, what: str, name: str, frame: FrameType) -> bool:
+        return self.inner.unawaited(what, name, frame)
 
     def schedule_activity(
         self,

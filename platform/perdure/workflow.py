@@ -42,6 +42,7 @@ from perdure.authoring.others import Children, Handle, execute, get, options, st
 from perdure.authoring.produce import Avro, produce
 from perdure.authoring.saga import Saga
 from perdure.authoring.trigger import Trigger, trigger
+from perdure.authoring.unawaited import WaitCall
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
 from perdure.model.info import Info
@@ -145,7 +146,8 @@ def wait_until(condition: Any, /, *, timeout: Any = None) -> Any:
         raise misuse(
             f"workflow.wait_until takes a function: wait_until(lambda: self.done), not {condition!r}."
         )
-    return runtime.wait_until(condition, None if timeout is None else _microseconds("wait_until", timeout))
+    timeout_us = None if timeout is None else _microseconds("wait_until", timeout)
+    return WaitCall(runtime.wait_until(condition, timeout_us))
 
 
 def sleep(until: Duration | datetime, /) -> Coroutine[Any, Any, None]:

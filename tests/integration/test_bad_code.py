@@ -33,6 +33,7 @@ class Doubtful:
     def __init__(self, what: str) -> None:
         self.what = what
         self.is_told = False
+        self.shown: Any = None
 
     @workflow.run
     async def main(self, what: str) -> str:
@@ -40,6 +41,9 @@ class Doubtful:
         try:
             if not is_mended:
                 misbehave(what)
+            if what == "shows a call without await":
+                self.shown = await there() if is_mended else there()
+                await workflow.wait_until(lambda: is_mended)
         except Exception:
             return "swallowed"
         return object() if what == "returns what has no JSON" and not is_mended else "done"  # type: ignore[return-value]
@@ -47,6 +51,10 @@ class Doubtful:
     @workflow.signal
     def go(self) -> None:
         self.is_told = True
+
+    @workflow.view
+    def seen(self) -> list[Any]:
+        return [self.shown]
 
     @workflow.query
     def is_waiting(self) -> bool:
@@ -58,7 +66,7 @@ class Doubtful:
             pass
 
 
-def misbehave(what: str) -> None:
+def misbehave(what: str) -> str:
     match what:
         case "spins in Python":
             while True:
@@ -74,8 +82,15 @@ def misbehave(what: str) -> None:
         case "calls an activity wrongly":
             untyped: Any = there
             untyped("too", "many")
+        case "uses a call without await":
+            call: Any = there
+            return "yes" if call() else "no"
+        case "keeps a call without await in a variable":
+            held: Any = there()
+            return "no" if held is None else "yes"
         case _:
             pass
+    return "went on"
 
 
 @workflow.defn
@@ -160,6 +175,9 @@ async def until(client: Client, id: str, holds: Callable[[Description], bool]) -
         ("uses a thread", "in an activity"),
         ("calls an activity wrongly", "too many positional arguments"),
         ("returns what has no JSON", "use a dataclass"),
+        ("uses a call without await", "'there' is used as a condition and not awaited"),
+        ("keeps a call without await in a variable", "'there' was never awaited"),
+        ("shows a call without await", "the view has <the call of the activity 'there', not awaited>"),
     ],
 )
 def test_a_run_that_misbehaves_is_suspended_with_the_authors_line_and_goes_on_when_the_code_is_mended(

@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perdure.model.runtime import current, misuse
-from perdure.model.source import drops_a_result
+from perdure.authoring.unawaited import Unawaited
+from perdure.model.runtime import misuse
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from types import TracebackType
 
     from perdure.activity import Activity
     from perdure.model.options import ActivityOptions
@@ -23,15 +21,14 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class ActivityCall(Coroutine[object, None, R]):
-    """Lazy, awaited once, and warns when never awaited, like any coroutine; but it has no frame of
-    its own.
+class ActivityCall(Unawaited[R]):
+    """Suspends the run when it is never awaited, unless an exception was the reason.
 
     Awaited by workflow code it hands out the future's own iterator, so that it costs nothing after
     the first step.
     """
 
-    __slots__ = ("_activity", "_args", "_kwargs", "_options", "_runtime", "_waiter")
+    __slots__ = ("_activity", "_args", "_kwargs", "_options", "_runtime")
 
     def __init__(
         self,
@@ -46,12 +43,17 @@ class ActivityCall(Coroutine[object, None, R]):
         self._options = options
         self._args = args
         self._kwargs = kwargs
-        self._waiter: Generator[Any, Any, R] | None = None
+        self._waiter = None
 
     @property
     def __name__(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  typeshed's is an attribute, asyncio only reads it
         """For asyncio's own messages."""
         return self._activity.name
+
+    @property
+    def called(self) -> str:  # type: ignore[override]
+        """For messages."""
+        return f"the call of the activity {self._activity.name!r}"
 
     def __await__(self) -> Generator[Any, Any, R]:
         runtime = self._runtime
@@ -65,34 +67,16 @@ class ActivityCall(Coroutine[object, None, R]):
         ).__await__()
         return waiter
 
-    def send(self, value: Any, /) -> Any:
-        """A step of the task that it was made into."""
-        waiter = self._waiter
-        if waiter is None:
-            waiter = self._waiter = self.__await__()
-        return waiter.send(value)
-
-    def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None, /) -> Any:
-        """Cancelled before its first step, it is never scheduled."""
-        self._runtime = None
-        error = val if val is not None else typ() if isinstance(typ, type) else typ
-        if tb is not None:
-            error = error.with_traceback(tb)
-        if self._waiter is None:
-            raise error
-        return self._waiter.throw(error)
-
     def close(self) -> None:
         """Idempotent."""
         self._runtime = None
-        if self._waiter is not None:
-            self._waiter.close()
+        super().close()
 
     def __del__(self) -> None:
-        if self._runtime is None:
+        runtime = self._runtime
+        if runtime is None:
             return
-        message = f"the call of the activity {self._activity.name!r} was never awaited: it was not scheduled"
-        if current() is self._runtime and drops_a_result(sys._getframe(1)):  # noqa: SLF001  who drops it
-            misuse(f"{message}. Write `await` before the call, or pass it to asyncio.gather() or a TaskGroup")
-        else:
+        name = self._activity.fn.__name__
+        if not runtime.unawaited(self.called, name, sys._getframe(1)):  # noqa: SLF001  who drops it
+            message = f"{self.called} was never awaited: it was not scheduled"
             warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)

@@ -1,5 +1,5 @@
-"""Read workflow code for what would come out otherwise on a replay: clocks, chance, files, network,
-threads, the order of sets.
+"""Read workflow code for what would come out otherwise on a replay (clocks, chance, files, network,
+threads, the order of sets) and for a missing `await`.
 
 Pure: source text in, findings out. What is read: classes and functions decorated with
 `workflow.defn`, and from there every function of the app that they call, but for activities.
@@ -8,22 +8,22 @@ Pure: source text in, findings out. What is read: classes and functions decorate
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from perdure.cli.forgotten_awaits import ForgottenAwaits
 from perdure.cli.leak_table import advice
+from perdure.cli.source_tree import ACTIVITY, Function, Source, is_decorated
 from perdure.cli.unordered import UnorderedNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 WORKFLOW = "perdure.workflow.defn"
 IGNORED_TIME = (
     "the result of wait_until(timeout=...) is ignored: on a timeout it is falsy and nothing is raised; "
     "check it, or write `_ = await ...`"
 )
-ACTIVITY = ("perdure.activity.defn", "perdure.activity.step")
 
 
 @dataclass(frozen=True, order=True)
@@ -43,57 +43,6 @@ class Leak:
     def __str__(self) -> str:
         """`file:line: what`, as compilers say it."""
         return f"{self.file}:{self.line}: {self.what}"
-
-
-@dataclass
-class Source:
-    """One module: its names, where they come from, and what it defines at the top."""
-
-    name: str
-    file: str
-    tree: ast.Module
-    is_package: bool
-    imports: dict[str, str] = field(default_factory=dict[str, str])
-    parents: dict[ast.AST, ast.AST] = field(default_factory=dict[ast.AST, ast.AST])
-    defined: dict[str, ast.stmt] = field(default_factory=dict[str, ast.stmt])
-
-    def __post_init__(self) -> None:
-        """Collect the names."""
-        for node in ast.walk(self.tree):
-            self.imports.update(self._imported(node))
-            self.parents.update(dict.fromkeys(ast.iter_child_nodes(node), node))
-        for statement in self.tree.body:
-            if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                self.defined[statement.name] = statement
-
-    def dotted(self, node: ast.expr) -> str | None:
-        """The full name of `a.b.c`: imports followed, what the module defines under the module's
-        name, builtins bare.
-        """
-        if isinstance(node, ast.Attribute):
-            owner = self.dotted(node.value)
-            return f"{owner}.{node.attr}" if owner else None
-        if isinstance(node, ast.Name):
-            if node.id in self.imports:
-                return self.imports[node.id]
-            return f"{self.name}.{node.id}" if node.id in self.defined else node.id
-        if isinstance(node, ast.Call) and self.dotted(node.func) == "pathlib.Path":
-            return "pathlib.Path()"
-        return None
-
-    def _imported(self, node: ast.AST) -> Iterator[tuple[str, str]]:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                top = alias.name.partition(".")[0]
-                yield alias.asname or top, alias.name if alias.asname else top
-        elif isinstance(node, ast.ImportFrom):
-            origin = node.module or ""
-            if node.level:
-                package = self.name.split(".")
-                kept = len(package) - node.level + self.is_package
-                origin = ".".join(filter(None, [*package[:kept], origin]))
-            for alias in node.names:
-                yield alias.asname or alias.name, f"{origin}.{alias.name}"
 
 
 def find_leaks(sources: Mapping[str, tuple[str, str]]) -> list[Leak]:
@@ -120,7 +69,7 @@ class _Scan:
     def leaks(self) -> Iterable[Leak]:
         for source in self.project.values():
             for node in ast.walk(source.tree):
-                if isinstance(node, ast.ClassDef | Function) and _is_decorated(source, node, (WORKFLOW,)):
+                if isinstance(node, ast.ClassDef | Function) and is_decorated(source, node, (WORKFLOW,)):
                     self._add(source, node)
         found: set[Leak] = set()
         while self.queue:
@@ -138,6 +87,7 @@ class _Scan:
             for parent in root.bases:
                 self._follow(source, parent)
         unordered = UnorderedNames(root, source.parents)
+        forgotten = ForgottenAwaits(self.project, source, root)
         for node in _inside(source, root):
             if isinstance(node, ast.Call):
                 self._follow(source, node.func)
@@ -147,6 +97,8 @@ class _Scan:
                 yield Leak(source.file, node.lineno, what)
             if isinstance(node, ast.Expr) and _ignores_the_time(source, node):
                 yield Leak(source.file, node.lineno, IGNORED_TIME)
+            if what := forgotten.message(node):
+                yield Leak(source.file, node.lineno, what)  # type: ignore[attr-defined]
             for iterated in unordered.iterated(node):
                 yield Leak(
                     source.file,
@@ -165,7 +117,7 @@ class _Scan:
         if target is None or name not in target.defined:
             return
         node = target.defined[name]
-        if isinstance(node, ast.ClassDef | Function) and not _is_decorated(target, node, ACTIVITY):
+        if isinstance(node, ast.ClassDef | Function) and not is_decorated(target, node, ACTIVITY):
             self._add(target, node)
 
 
@@ -180,13 +132,6 @@ def _ignores_the_time(source: Source, node: ast.Expr) -> bool:
             return False
 
 
-def _is_decorated(source: Source, node: ast.ClassDef | Function, names: tuple[str, ...]) -> bool:
-    return any(
-        source.dotted(mark.func if isinstance(mark, ast.Call) else mark) in names
-        for mark in node.decorator_list
-    )
-
-
 def _inside(source: Source, root: ast.stmt) -> Iterator[ast.AST]:
     """Everything that runs when the workflow runs: not decorators, annotations, nor activities
     defined inside.
@@ -196,7 +141,7 @@ def _inside(source: Source, root: ast.stmt) -> Iterator[ast.AST]:
         node = stack.pop()
         yield node
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.ClassDef | Function) and _is_decorated(source, child, ACTIVITY):
+            if isinstance(child, ast.ClassDef | Function) and is_decorated(source, child, ACTIVITY):
                 continue
             if isinstance(child, ast.arguments):
                 stack.extend([*child.defaults, *filter(None, child.kw_defaults)])

@@ -91,7 +91,7 @@ class Arguments:
             data = to_json({"args": values, "kwargs": named} if named else values)
         except PayloadError as error:
             self._blame(args, kwargs, what, error)
-            raise PayloadError(f"{what}: the arguments: {error}") from None
+            raise type(error)(f"{what}: the arguments: {error}") from None
         if not is_checked:
             return data
         if not named:
@@ -269,7 +269,7 @@ class Arguments:
             try:
                 to_json(value)
             except PayloadError as error:
-                raise PayloadError(f"{what}: argument {name!r} {error}") from fault
+                raise type(error)(f"{what}: argument {name!r} {error}") from fault
 
 
 def _encodable(defaults: list[Any]) -> list[Any]:

@@ -98,7 +98,7 @@ class JsonPayloads:
             else:
                 data = to_json_as(value, annotation) if self._validates else to_json(value)
         except PayloadError as error:
-            raise PayloadError(f"{what} {error}") from None
+            raise type(error)(f"{what} {error}") from None
         if len(data) > self._limit:
             raise _too_large(f"{what} is", len(data), self._limit, "")
         return data if self._codec is None else self._wrap(data, self._codec, what)
@@ -120,7 +120,7 @@ class JsonPayloads:
         try:
             data, content_type = encoded(value, *(avro or (None, None)))
         except PayloadError as error:
-            raise PayloadError(f"{what} {error}") from None
+            raise type(error)(f"{what} {error}") from None
         if data is not None and len(data) > self._limit:
             raise _too_large(f"{what} is", len(data), self._limit, "")
         return data, content_type

@@ -18,7 +18,7 @@ from perdure.codec.faithful.changed import Changed
 from perdure.codec.faithful.compiler import check_of
 from perdure.codec.faithful.scalars import Check
 from perdure.codec.faithful.unannotated import check_unannotated
-from perdure.errors import PayloadError
+from perdure.errors import NotAwaited, PayloadError
 
 _AS_ANY: Final = (Parameter.empty, NoReturn, typing.Never, object)
 _AT: Final = re.compile(r" - at `(?:key in )?\$(.*)`$", re.DOTALL)
@@ -282,6 +282,8 @@ def _with_room(function: Callable[[Any], T], value: Any) -> T:
 def encode_foreign(value: Any) -> Any:
     """Encode a value of a foreign type (msgspec's hook)."""
     kind = typing.cast("Any", type(value))
+    if hasattr(kind, "__await__"):
+        raise NotAwaited(f"has {value!r}, which was not awaited: write `await` before the call")
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
         return value.model_dump(mode="json", round_trip=True, warnings=False)

@@ -14,6 +14,7 @@ from perdure.core.machine import Stamp
 from perdure.core.run import record
 from perdure.core.state import Phase
 from perdure.engine.ports import Spoilt
+from perdure.errors import NotAwaited
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.described import described
@@ -209,7 +210,7 @@ class Activation:
         active.is_stale = False
         try:
             view = live.view()
-        except SUSPENDING as error:
+        except (*SUSPENDING, NotAwaited) as error:
             self.suspend(active, error)
         except BaseException as error:  # noqa: BLE001 - the author's; the run continues with the last view
             message = self._payloads.encode_failure(error).message

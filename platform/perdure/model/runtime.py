@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Awaitable, Callable, Mapping
     from random import Random
+    from types import FrameType
     from uuid import UUID
 
     from perdure.model.dead_letters import RecordHeader
@@ -139,6 +140,20 @@ class WorkflowRuntime:
     def misuse(self, error: UsageError) -> UsageError:
         """A UsageError that names the source line; the run is also suspended for it."""
         return type(error)(f"{calling_place()}: {error}")
+
+    def unawaited(self, what: str, name: str, frame: FrameType) -> bool:
+        """Suspend the run if its code drops something that it should have awaited.
+
+        Args:
+            what: it is, for the message.
+            name: of the function that was called for it.
+            frame: that drops it.
+
+        Returns:
+            Whether there is nothing to warn of: the run is suspended for it, or is no more. False: an
+            exception drops it, or it was created elsewhere.
+        """
+        return False
 
     def schedule_activity(
         self,

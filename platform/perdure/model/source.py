@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dis
+import gc
 import sys
+from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import CodeType, FrameType
 
 _OURS: Final = frozenset({"perdure", "asyncio", "contextlib", "dataclasses", "functools"})
 
@@ -48,15 +50,89 @@ def calling_place() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def drops_a_result(frame: FrameType) -> bool:
-    """Whether a statement of the frame is dropping a value: `charge(order)` without await, or `call
-    = None`.
+def drops_a_result(frame: FrameType, *, is_author: bool = True) -> bool:
+    """Whether the frame is dropping a value because the code has no more use for it: `charge(order)`
+    without await, `if charge(order):`, or a variable of a function that has just returned.
 
-    An exception that passes through drops values, too, and so does a function that returns: those
-    are not this.
+    An exception that passes through drops values, too: those are not this. They are told apart by
+    the instruction, and where that does not say it, by a traceback that has the frame and is not of
+    an exception that is being handled.
 
     Args:
         frame: which called the `__del__` of the value.
+        is_author: it runs your code. Of other frames, only one that a function has just returned to
+            is looked at: the value was one of that function's variables.
     """
-    name = dis.opname[frame.f_code.co_code[frame.f_lasti]] if frame.f_lasti >= 0 else ""
-    return name.startswith(("POP_TOP", "STORE_", "DELETE_"))
+    if frame.f_lasti < 0:
+        return False
+    code = frame.f_code.co_code
+    name = dis.opname[code[frame.f_lasti]]
+    if not is_author and not name.startswith(_CALLS):
+        return False
+    if name.startswith(_UNWINDING) or _ends_a_handler(code, frame.f_lasti):
+        return False
+    return name.startswith(_STATEMENTS) or not _is_unwinding(frame)
+
+
+def unawaited_line(code: CodeType, name: str) -> int | None:
+    """The first line on which a function calls something without awaiting it; None: none is found.
+
+    Args:
+        code: of the function.
+        name: of what is called, without dots.
+    """
+    line = None
+    for each in dis.get_instructions(code):
+        if each.argval == name and each.opname.startswith("LOAD_"):
+            line = each.positions.lineno if each.positions is not None else None
+        elif each.opname == "GET_AWAITABLE":
+            line = None
+        elif line is not None and each.opname.startswith(_STATEMENTS + _RETURNS):
+            return line
+    return None
+
+
+def _ends_a_handler(code: bytes, at: int) -> bool:
+    """Whether the instruction is the `error = None` with which CPython ends an `except ... as error`:
+    it is followed by `del error`. The exception goes, and with it the variables of all that raised it.
+    """
+    name = dis.opname[code[at]]
+    if not name.startswith("STORE_") or at < _UNIT or code[at - _UNIT] != dis.opmap["LOAD_CONST"]:
+        return False
+    deletes = dis.opmap.get(name.replace("STORE_", "DELETE_"), -1)
+    return list(code[at + _UNIT : at + 2 * _UNIT]) == [deletes, code[at + 1]]
+
+
+def _is_unwinding(frame: FrameType) -> bool:
+    """Whether an exception that nothing handles yet is passing through the frame."""
+    handled: set[int] = set()
+    error = sys.exc_info()[1]
+    while error is not None and id(error) not in handled:
+        handled.add(id(error))
+        traceback = error.__traceback__
+        while traceback is not None:
+            handled.add(id(traceback))
+            traceback = traceback.tb_next
+        error = error.__context__
+    return any(
+        type(each) is TracebackType and each.tb_frame is frame and id(each) not in handled
+        for each in gc.get_referrers(frame)
+    )
+
+
+_UNIT: Final = 2
+"""Bytes of an instruction: its code and its argument."""
+_STATEMENTS: Final = ("POP_TOP", "STORE_", "DELETE_", "BEFORE_")
+_RETURNS: Final = ("RETURN_", "POP_JUMP_", "YIELD_")
+_CALLS: Final = ("CALL", "CACHE", "SEND", "PRECALL")
+"""CACHE: where CPython 3.11 and 3.12 keep the instruction that a function returns to."""
+_UNWINDING: Final = (
+    "POP_EXCEPT",
+    "RERAISE",
+    "RAISE_",
+    "PUSH_EXC",
+    "CHECK_E",
+    "PREP_RERAISE",
+    "CLEANUP_",
+    "WITH_EXCEPT",
+)

@@ -129,20 +129,15 @@ class Execution:
         what = f"the result of workflow {self._definition.name!r}"
         # what `isinstance(result, Awaitable)` finds, at a quarter of its cost
         if hasattr(type(result), "__await__"):
-            shown = _class_name(result)
-            raise errors.UsageError(
-                f"{self._definition.place}: {what} is a {shown} that was not awaited: write `return await "
+            raise errors.NotAwaited(
+                f"{self._definition.place}: {what} is {result!r}, which was not awaited: write `return await "
                 "...`"
             )
         try:
             return self._payloads.encode(result, self._definition.returns, what=what)
         except errors.PayloadError as error:
-            raise errors.PayloadError(f"{self._definition.place}: {error}") from None
+            raise type(error)(f"{self._definition.place}: {error}") from None
 
     def _end(self, action: ac.AnyAction) -> None:
         self.has_ended = True
         self._loop.actions.items.append(action)
-
-
-def _class_name(value: Any) -> str:
-    return type(value).__name__

@@ -17,8 +17,6 @@ from collections.abc import Callable
 from types import BuiltinMethodType, CodeType
 from typing import Any, Final
 
-from perdure.errors import UsageError
-from perdure.model.source import drops_a_result
 from perdure.replay import blame, guard
 from perdure.replay.activation import running_loop
 from perdure.replay.clock_sites import clock_name
@@ -38,6 +36,7 @@ _RANDOM: Final = (
 _RANDOM_SHOWN: Final = {"__init__": "random.Random()", "seed": "Random.seed"}
 _ENVIRONMENT_MODULES: Final = frozenset(("os", "collections.abc", __name__))
 _URANDOM_MODULES: Final = frozenset(("random", "secrets", "uuid", __name__))
+_RUNTIME: Final = "RunRuntime."
 _originals: dict[Any, tuple[str, str]] = {}
 """Callables that `sys.monitoring` watches for: the callable, its display name, and what to use
 instead."""
@@ -84,16 +83,11 @@ def _suspend_for_unawaited() -> None:
 
     @functools.wraps(warn)
     def suspend_or_warn(coroutine: Any) -> None:
-        loop, frame = running_loop(), blame.caller()
-        if type(loop) is RunLoop and blame.is_author(frame) and drops_a_result(frame):
-            name = coroutine.__qualname__.rpartition("<locals>.")[2]
-            loop.misuse(
-                UsageError(
-                    f"the coroutine {name}() was never awaited, so it did not run. Write `await` before the "
-                    "call."
-                )
-            )
-        else:
+        loop = running_loop()
+        name = coroutine.__qualname__.rpartition("<locals>.")[2].removeprefix(_RUNTIME)
+        if type(loop) is not RunLoop or not loop.unawaited(
+            f"the coroutine {name}()", coroutine.__name__, blame.caller()
+        ):
             warn(coroutine)
 
     machinery._warn_unawaited_coroutine = suspend_or_warn  # noqa: SLF001

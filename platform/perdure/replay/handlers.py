@@ -5,12 +5,21 @@ closes when they have ended.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import inspect
+from traceback import walk_tb
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final
 
+from perdure.authoring.unawaited import Unawaited
+from perdure.errors import NotAwaited
+from perdure.model.source import place_of
 from perdure.replay.suspensions import CURABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_COROUTINE: Final[type[Any]] = CoroutineType
 
 
 class Handlers:
@@ -75,16 +84,40 @@ def fault_of(task: asyncio.Task[Any]) -> BaseException | None:
         return cancelled
     if error is not None and isinstance(error, CURABLE):
         raise error
+    if isinstance(error, AttributeError) and (called := _unawaited(error.obj)):
+        raise NotAwaited(
+            f"{_place_in(error)}: {called} is asked for {error.name!r} and not awaited. Write `await` before "
+            "the call."
+        ) from error
     return error
+
+
+def _unawaited(value: Any) -> str:
+    """What was called without `await`; empty: nothing was. The exception has kept it, so that nobody
+    has missed it yet.
+    """
+    if isinstance(value, Unawaited):
+        return str(value.called)
+    if type(value) is _COROUTINE and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
+        return f"the coroutine {value.__qualname__.rpartition('<locals>.')[2]}()"
+    return ""
+
+
+def _place_in(error: BaseException) -> str:
+    """The innermost line that raised it."""
+    last = list(walk_tb(error.__traceback__))[-1:]
+    return "".join(f"{frame.f_code.co_filename}:{line}" for frame, line in last)
 
 
 async def handle(
     fn: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """Call a handler, which is a function or a coroutine function."""
-    result = fn(instance, *args, **kwargs)
+    result: Any = fn(instance, *args, **kwargs)
     if result is not None:
-        await result
+        result = await result
+        if result is not None and hasattr(result, "__await__"):
+            raise NotAwaited(f"{place_of(fn)}: the signal handler returned {result!r}, which was not awaited")
 
 
 async def raising(error: BaseException) -> None:

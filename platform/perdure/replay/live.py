@@ -27,7 +27,7 @@ from perdure.replay.execution import Execution
 from perdure.replay.handlers import handle, raising
 from perdure.replay.loop import RunLoop
 from perdure.replay.matching import Matching
-from perdure.replay.reads import answer, returned
+from perdure.replay.reads import answer, seen
 from perdure.replay.runtime import RunRuntime
 from perdure.replay.suspensions import CURABLE, Escaped
 from perdure.workflow import Definition
@@ -193,12 +193,10 @@ class LiveRun:
         """The encoded view; None when the type has none or the run has not begun.
 
         Raises:
-            Exception: what the view raised, or that its value cannot be encoded.
+            Exception: what the view raised, or that its value cannot be encoded; as a NotAwaited,
+                that the run must be suspended.
         """
-        fn = self._definition.view
-        if fn is None or self._instance is None:
-            return None
-        return self._payloads.encode(self._evaluate(fn, self._instance), returned(fn), what="the view")
+        return seen(self._definition, self._payloads, self._instance, self._evaluate)
 
     @property
     def is_spoilt(self) -> bool:

@@ -1,4 +1,4 @@
-"""Answers queries of live runs."""
+"""Answers queries of live runs, and takes their views."""
 
 from __future__ import annotations
 
@@ -45,10 +45,33 @@ def answer(
     if instance is None:
         raise errors.UsageError("the run has not started: its start is delayed, or its __init__ raised")
     value = evaluate(partial(fn, instance, *args, **kwargs))
-    return payloads.encode(value, returned(fn), what=f"the answer of query {name!r}")
+    return payloads.encode(value, _returned(fn), what=f"the answer of query {name!r}")
+
+
+def seen(
+    definition: Definition, payloads: Payloads, instance: Any, evaluate: Callable[..., Any]
+) -> bytes | None:
+    """The encoded view; None when the type has none or the run has not begun.
+
+    Args:
+        definition: of the run's type.
+        payloads: encodes the view.
+        instance: of the workflow class; None before it is made.
+        evaluate: calls a function as workflow code that may only read.
+
+    Raises:
+        Exception: what the view raised, or that its value cannot be encoded.
+    """
+    fn = definition.view
+    if fn is None or instance is None:
+        return None
+    try:
+        return payloads.encode(evaluate(fn, instance), _returned(fn), what="the view")
+    except errors.NotAwaited as error:
+        raise errors.NotAwaited(f"{definition.place}: {error}") from None
 
 
 @cache
-def returned(fn: Callable[..., Any]) -> Any:
+def _returned(fn: Callable[..., Any]) -> Any:
     """The annotation of a result."""
     return hints_of(fn).get("return", Any)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from perdure.errors import UsageError
 from perdure.model.runtime import WorkflowLoop
+from perdure.model.source import drops_a_result, unawaited_line
 from perdure.replay import blame
+from perdure.replay.activation import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from perdure.replay.futures import RunTask
 
@@ -46,6 +49,25 @@ class RefusingLoop(WorkflowLoop):
         named = type(error)(f"{blame.author_line(self, blame.caller())}: {error}")
         self.suspend_for(named)
         return named
+
+    def unawaited(self, what: str, name: str, frame: FrameType) -> bool:
+        """See `WorkflowRuntime`."""
+        if self.is_evicted or self.fault is not None:
+            return True
+        is_author = blame.is_author(frame)
+        if running_loop() is not self or not drops_a_result(frame, is_author=is_author):
+            return False
+        where = blame.position(frame) if is_author else self._place_of_call(name)
+        self.suspend_for(UsageError(f"{where}: {what} was never awaited. Write `await` before the call."))
+        return True
+
+    def _place_of_call(self, name: str) -> str:
+        """Where the function whose variables go has called `name`: that of the task which is ending."""
+        task = asyncio.current_task(self)  # type: ignore[arg-type]
+        code = None if task is None else getattr(task.get_coro(), "cr_code", None)
+        if code is None:
+            return blame.UNKNOWN
+        return f"{code.co_filename}:{unawaited_line(code, name) or code.co_firstlineno}"
 
     def get_debug(self) -> bool:
         """Always off."""

@@ -20,6 +20,7 @@ from perdure.replay.run_random import RunRandom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import FrameType
 
     from perdure.model.info import Info
     from perdure.model.options import ActivityOptions
@@ -71,6 +72,10 @@ class RunRuntime(WorkflowRuntime):
     def misuse(self, error: UsageError) -> UsageError:
         """See `WorkflowRuntime`."""
         return self._loop.misuse(error)
+
+    def unawaited(self, what: str, name: str, frame: FrameType) -> bool:
+        """See `WorkflowRuntime`."""
+        return self._loop.unawaited(what, name, frame)
 
     # ---- asked by workflow code
 

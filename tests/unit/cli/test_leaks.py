@@ -206,3 +206,95 @@ def test_a_function_workflow_is_read() -> None:
     assert [str(leak) for leak in find_leaks({"app": ("app.py", text)})] == [
         "app.py:6: time.time() reads the clock: use workflow.now()"
     ]
+
+
+AWAITING = """
+import asyncio
+from perdure import activity, workflow
+
+@activity.defn
+async def charge(n: int = 0) -> int: ...
+
+@activity.step
+def weigh(n: int = 0) -> int: ...
+
+async def ready(n: int = 0) -> bool: ...
+
+async def numbers():
+    yield 1
+
+class Box:
+    @activity.defn
+    async def keep(self, n: int = 0) -> int: ...
+
+@workflow.defn
+class W:
+    async def helper(self, n: int = 0) -> int: ...
+
+    def plain(self, n: int = 0) -> int: ...
+
+    @workflow.run
+    async def run(self, n: int):
+"""
+
+
+def forgotten(statements: str) -> list[int]:
+    """The lines that lack an `await`, from the first statement."""
+    text = AWAITING + indent(dedent(statements).strip(), " " * 8) + "\n"
+    found = find_leaks({"app": ("app.py", text)})
+    assert all(leak.what.startswith("`await` is missing before ") for leak in found)
+    return [leak.line - AWAITING.count("\n") for leak in found]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "charge(n)", "charge.options(timeout=n)(n)", "weigh(n)", "ready(n)", "self.helper(n)", "Box.keep(n)",
+        "workflow.wait_until(lambda: n)", "workflow.sleep(n)", "asyncio.sleep(1)",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "use",
+    [
+        "{}", "if {}: ...", "while {}: ...", "x = 1 if {} else 2", "x = f'{{{}}}'", "n += {}", "x = 1 + {}", "x = {} == 3",
+        "x = {} is None", "x = not {}", "for x in {}: ...", "x = [y for y in {}]", "x = {}['a']", "x = {}.a", "return {}",
+        "x = n and {}", "assert {}", "match {}:\n    case 3: ...", "print({})", "x = int({})", "await charge({})", "await charge(n={})",
+        "await charge.options(summary='x')({})", "x = {}\nif x: ...", "x = {}", "self.x = {}\nif self.x: ...", "self.x: int = {}",
+    ],
+)  # fmt: skip
+def test_a_missing_await_is_found_wherever_the_value_is_used(call: str, use: str) -> None:
+    assert forgotten(use.format(call)) == [1]
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "await charge(n)",
+        "if await charge(n): ...",
+        "await asyncio.gather(charge(n), self.helper())",
+        "await asyncio.gather(*[charge(x) for x in [n]])",
+        "x = asyncio.create_task(charge(n))\nawait x",
+        "async with asyncio.TaskGroup() as group:\n    group.create_task(charge(n))",
+        "x = charge(n)\nawait x",
+        "x = charge(n)\nawait asyncio.gather(x)",
+        "x = charge(n) if n else weigh(n)\nawait x",
+        "x = [charge(n)]\nawait asyncio.gather(*x)",
+        "x = charge(n)\nasync def inner():\n    await x\nawait inner()",
+        "self.x = charge(n)\nawait self.x",
+        "self.x = charge(n)\nawait asyncio.wait_for(self.x, 1)",
+        "charge(n).close()",
+        "return await charge(n)",
+        "async for x in numbers(): ...",
+        "if self.plain(n): ...",
+        "def later():\n    return charge(n)\nawait later()",
+        "x = lambda: charge(n)\nawait x()",
+        "async with workflow.saga() as saga:\n    saga.compensate(charge, n)",
+    ],
+)
+def test_a_call_that_is_awaited_or_passed_on_is_left_alone(statements: str) -> None:
+    assert forgotten(statements) == []
+
+
+def test_what_a_signal_handler_returns_is_not_awaited_by_anyone() -> None:
+    text = AWAITING + "        ...\n    @workflow.signal\n    async def paid(self): return charge()\n"
+    assert [leak.line for leak in find_leaks({"app": ("app.py", text)})] == [text.count("\n")]

@@ -354,7 +354,7 @@ def test_eviction_under_pressure_of_the_collector_leaves_nothing(new_run: Callab
     gc.collect()
     # By file, not by name: `Event.wait` of another test's loop in this process has the name of a
     # program.
-    left = [
+    left: list[object] = [
         each
         for each in gc.get_objects()
         if type(each) is CoroutineType and each.cr_code.co_filename == __file__

@@ -4,6 +4,7 @@ change of the code cures them."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import warnings
 from collections.abc import Callable, Coroutine
@@ -17,6 +18,7 @@ from perdure import activity, workflow
 from perdure.codec.payloads import JsonPayloads
 from perdure.errors import UsageError
 from perdure.replay import guard
+from perdure.replay.handlers import fault_of
 from perdure.replay.loop import RunLoop
 from perdure.replay.runtime import RunRuntime
 
@@ -91,6 +93,155 @@ async def compensates_a_class_member() -> None:
 
 untyped_helper: Any = helper
 
+
+async def condition_of_an_if(call: Callable[[], Any]) -> object:
+    if call():
+        return "yes"
+    return "no"
+
+
+async def a_task_is_shown_by(call: Callable[[], Any]) -> None:
+    task = asyncio.ensure_future(call())
+    assert repr(task)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def condition_of_a_while(call: Callable[[], Any]) -> None:
+    while not call():
+        pass
+
+
+async def text(call: Callable[[], Any]) -> str:
+    return f"{call()}"
+
+
+async def text_of_a_kind(call: Callable[[], Any]) -> str:
+    return f"{call()!r:>10}"
+
+
+async def converted(call: Callable[[], Any]) -> str:
+    return str(call())
+
+
+async def sum_in_place(call: Callable[[], Any]) -> object:
+    total: Any = 0
+    total += call()
+    return total
+
+
+async def negated_number(call: Callable[[], Any]) -> object:
+    return -call()
+
+
+async def compared(call: Callable[[], Any]) -> object:
+    return call() == 3
+
+
+async def compared_by_size(call: Callable[[], Any]) -> object:
+    return call() > 3
+
+
+async def compared_with_none(call: Callable[[], Any]) -> object:
+    return call() is None
+
+
+async def negated(call: Callable[[], Any]) -> object:
+    return not call()
+
+
+async def one_of_two(call: Callable[[], Any]) -> object:
+    return 3 if call() or False else 4
+
+
+async def iterated(call: Callable[[], Any]) -> None:
+    for _ in call():
+        pass
+
+
+async def iterated_in_a_comprehension(call: Callable[[], Any]) -> object:
+    return [each or 0 for each in call()]
+
+
+async def unpacked(call: Callable[[], Any]) -> object:
+    _, second = call()
+    return second
+
+
+async def searched(call: Callable[[], Any]) -> object:
+    return 3 in call()
+
+
+async def a_member_of_a_list(call: Callable[[], Any]) -> object:
+    return call() in ["a", "b"]
+
+
+async def indexed(call: Callable[[], Any]) -> object:
+    return call()["a"]
+
+
+async def asserted(call: Callable[[], Any]) -> None:
+    assert call()
+
+
+async def opened(call: Callable[[], Any]) -> None:
+    with call():
+        pass
+
+
+async def called(call: Callable[[], Any]) -> object:
+    return call()(3)
+
+
+def ignore(_: object) -> None: ...
+
+
+async def given_to_a_function_that_ignores_it(call: Callable[[], Any]) -> None:
+    ignore(call())
+
+
+async def held_by_a_variable(call: Callable[[], Any]) -> int:
+    value = call()
+    return 3 if value is None else 4
+
+
+async def held_by_a_variable_of_a_helper(call: Callable[[], Any]) -> None:
+    await held_by_a_variable(call)
+    await asyncio.sleep(0)
+
+
+async def matched(call: Callable[[], Any]) -> object:
+    match call():
+        case 3:
+            return "three"
+        case _:
+            pass
+    return "other"
+
+
+async def in_an_except_block(call: Callable[[], Any]) -> object:
+    try:
+        int("x")
+    except ValueError:
+        return "yes" if call() else "no"
+    return "went on"
+
+
+USES: Final = (
+    condition_of_an_if, condition_of_a_while, text, text_of_a_kind, converted, sum_in_place, negated_number, compared,
+    compared_by_size, compared_with_none, negated, one_of_two, iterated, iterated_in_a_comprehension, unpacked, searched,
+    a_member_of_a_list, indexed, asserted, opened, called, given_to_a_function_that_ignores_it, held_by_a_variable,
+    held_by_a_variable_of_a_helper, matched, in_an_except_block,
+)  # fmt: skip
+CALLS: Final[dict[str, Callable[[], Any]]] = {
+    "an activity": lambda: untyped("a"),
+    "a coroutine function": lambda: untyped_helper(),
+    "wait_until": lambda: any_workflow.wait_until(lambda: True),
+    "sleep": lambda: any_workflow.sleep("1s"),
+    "an asyncio coroutine": lambda: asyncio.Event().wait(),
+}
+
 MISTAKES: Final[dict[str, tuple[Callable[[], Coroutine[Any, Any, Any]], str]]] = {
     "too many arguments": (lambda: untyped("a", 1, 2), "charge.*too many positional arguments"),
     "too few arguments": (lambda: untyped(), "charge.*missing a required argument: 'order'"),
@@ -155,6 +306,132 @@ def test_a_mistake_suspends_the_run_with_the_authors_line(mistake: str, swallowe
 
     with pytest.raises(UsageError, match=rf"^{Path(__file__)}:\d+: (.|\n)*({message})"):
         run_of(program)
+
+
+@pytest.mark.parametrize("swallowed", [(), BaseException])
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("kind", CALLS)
+@pytest.mark.filterwarnings("ignore:.* was never awaited")
+def test_a_call_without_await_suspends_the_run_however_its_value_is_used(
+    kind: str, use: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]], swallowed: Any
+) -> None:
+    async def program() -> str:
+        try:
+            await use(CALLS[kind])
+        except swallowed:
+            await asyncio.sleep(0)
+        return "went on"
+
+    with pytest.raises(UsageError, match=rf"^{Path(__file__)}:\d+: (.|\n)*await"):
+        run_of(program)
+
+
+@pytest.mark.filterwarnings("ignore:.* was never awaited")
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_call_without_await_that_is_asked_for_an_attribute_suspends_the_run(kind: str) -> None:
+    async def program() -> object:
+        return CALLS[kind]().text
+
+    task = run_of(program)[1]
+    with pytest.raises(UsageError, match=r"asked for 'text' and not awaited"):
+        fault_of(task)
+
+
+def test_the_line_of_a_call_that_a_variable_holds_is_that_of_the_call() -> None:
+    async def program() -> str:
+        await untyped_helper()
+        held = charge("a")
+        assert held is not None
+        await asyncio.sleep(0)
+        return "went on"
+
+    line = program.__code__.co_firstlineno + 2
+    with pytest.raises(UsageError, match=rf"{Path(__file__).name}:{line}: the call of the activity 'charge'"):
+        run_of(program)
+
+
+async def raises_with_a_call_in_hand(call: Callable[[], Any]) -> None:
+    held = call()
+    int("x")
+    await held
+
+
+async def named_exception(call: Callable[[], Any]) -> None:
+    try:
+        await raises_with_a_call_in_hand(call)
+    except ValueError as error:
+        str(error)
+
+
+async def exception_without_name(call: Callable[[], Any]) -> None:
+    with contextlib.suppress(ValueError):
+        await raises_with_a_call_in_hand(call)
+    try:
+        await raises_with_a_call_in_hand(call)
+    except ValueError:
+        await asyncio.sleep(0)
+
+
+async def argument_beside_one_that_raises(call: Callable[[], Any]) -> None:
+    with contextlib.suppress(ValueError):
+        await asyncio.gather(call(), asyncio.sleep(int("x")))
+
+
+async def argument_in_an_except_block(call: Callable[[], Any]) -> None:
+    try:
+        int("x")
+    except ValueError:
+        with contextlib.suppress(ValueError):
+            await asyncio.gather(call(), asyncio.sleep(int("x")))
+
+
+async def cancelled_before_its_first_step(call: Callable[[], Any]) -> None:
+    task = asyncio.ensure_future(call())
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def timed_out_before_its_first_step(call: Callable[[], Any]) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(call(), 0)
+
+
+async def closed(call: Callable[[], Any]) -> None:
+    call().close()
+
+
+async def compared_with_others(call: Callable[[], Any]) -> None:
+    calls = [call(), call(), call()]
+    last = calls[-1]
+    calls.remove(last)
+    assert last not in calls
+    assert len({*calls, last}) == 3
+    assert repr(last)
+    for each in (*calls, last):
+        each.close()
+
+
+@pytest.mark.filterwarnings("ignore:.* was never awaited")
+@pytest.mark.parametrize(
+    "use",
+    [
+        named_exception, exception_without_name, argument_beside_one_that_raises, argument_in_an_except_block,
+        a_task_is_shown_by, cancelled_before_its_first_step, timed_out_before_its_first_step, closed, compared_with_others,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_call_that_there_was_a_reason_not_to_await_is_no_mistake(
+    kind: str, use: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]
+) -> None:
+    async def program() -> str:
+        await use(CALLS[kind])
+        await asyncio.sleep(0)
+        return "went on"
+
+    loop, task = run_of(program)
+    loop.run()
+    assert task.result() == "went on"
 
 
 def test_the_line_of_a_wrong_call_is_that_of_the_call_though_it_is_awaited_elsewhere() -> None:

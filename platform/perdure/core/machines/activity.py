@@ -58,7 +58,9 @@ FULL_FAILURES: Final = 10
 """So many attempts have their failures recorded in full; later ones that differ are cut to a
 kilobyte. An activity that fails for a week makes 6,000 of them.
 """
-NEVER_RETRIED: Final = frozenset({"perdure.errors:UsageError", "perdure.errors:PayloadError"})
+NEVER_RETRIED: Final = frozenset(
+    f"perdure.errors:{name}" for name in ("UsageError", "PayloadError", "NotAwaited")
+)
 """Mistakes in the code: another attempt would fail in the same way."""
 
 
