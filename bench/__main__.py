@@ -1,7 +1,8 @@
 """All benchmarks in one run, medians of several rounds; our peer DBOS (on SQLite too) beside us,
 round by round.
 
-usage: python -m bench [--rounds 5] [--quick]    prints a table on standard error and one JSON document on standard output
+usage: python -m bench [--rounds 5] [--quick]
+    prints a table on standard error and one JSON document on standard output
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ PostgreSQL with an engine, a worker and a projector; the load, over plain socket
 machine with all of them. Cores and megabytes are those of the API's process, which on a file is the
 engine's, too.
 
-usage: python -m bench.http [--seconds 5] [--watchers 1000] [--warm-up S] [--postgres]     POSTGRES=DSN and BOOTSTRAP=… for servers that run
+usage: python -m bench.http [--seconds 5] [--watchers 1000] [--warm-up S] [--postgres]
+    POSTGRES=DSN and BOOTSTRAP=… for servers that run
 """
 
 from __future__ import annotations

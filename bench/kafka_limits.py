@@ -1,8 +1,10 @@
 """What the engine on Kafka stands: signals to one run, timers due together, sleeping runs, lost and
 restarted engines, reload.
 
-Broker, engines, worker and load on this machine. usage: [BOOTSTRAP=host:port] python -m bench.kafka_limits [NAME …]    prints a line of JSON
-for each of: signals timers lateness takeover handover reload
+Broker, engines, worker and load on this machine.
+
+usage: [BOOTSTRAP=host:port] python -m bench.kafka_limits [NAME …]
+    prints a line of JSON for each of: signals timers lateness takeover handover reload
 """
 
 from __future__ import annotations

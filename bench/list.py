@@ -1,7 +1,8 @@
 """A page of the list of 1,000,000 workflows in PostgreSQL, by two filters and a sort, and one state
 by its id. Prints JSON.
 
-usage: python -m bench.list [--workflows 1000000] [--queries 200]     POSTGRES=DSN for a server that runs
+usage: python -m bench.list [--workflows 1000000] [--queries 200]
+    POSTGRES=DSN for a server that runs
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Orders in a closed loop: client, engine, steps and worker in this process, on a SQLite file.
 
-usage: python -m bench.orders steps|activities N C [URL]    N orders, C in flight; prints a line of JSON
+usage: python -m bench.orders steps|activities N C [URL]
+    N orders, C in flight; prints a line of JSON
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What `perdure projector` does: events a second of a backlog, and how late a write is seen at 300
 orders a second. Prints JSON.
 
-usage: python -m bench.project [--orders 25000] [--in-flight 256] [--rounds 3]     POSTGRES=DSN and BOOTSTRAP=… for servers that run
+usage: python -m bench.project [--orders 25000] [--in-flight 256] [--rounds 3]
+    POSTGRES=DSN and BOOTSTRAP=… for servers that run
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def record(number: int, step: int) -> tuple[ev.EventRecord, WorkflowState]:
         % (b"charging", b"paid", b"cooking", b"done")[step]
     )
     state = WorkflowState(
-        workflow_id, run_id, "Order", status, START_US + number * 1_000, at, at if step == 3 else 0, first + len(events) - 1, view,
+        workflow_id, run_id, "Order", status, START_US + number * 1_000, at, at if step == 3 else 0,
+        first + len(events) - 1, view,
         b'{"city":"Bari","customer":%d}' % (number % 1000),
     )  # fmt: skip
     return ev.EventRecord(

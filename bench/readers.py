@@ -170,7 +170,8 @@ async def slow_streams(port: int, pid: int, streams: int, view: int, *, is_one: 
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         slow.connect(("127.0.0.1", port))
         slow.sendall(
-            f"GET /api/v1/workflows/{ids[number % len(ids)]}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            f"GET /api/v1/workflows/{ids[number % len(ids)]}/events HTTP/1.1\r\n"
+            "Host: localhost\r\n\r\n".encode()
         )
         sockets.append(slow)
     await asyncio.sleep(1)
@@ -205,7 +206,8 @@ async def measure(port: int, pid: int, options: argparse.Namespace) -> dict[str,
     took = time.perf_counter() - begun
     connection.close()
     found["dead letters"] = {
-        "status": status, "answer_mb": round(len(answer) / 1e6, 2), "took_s": round(took, 2), "cost_mb": round(peak_mb(pid) - before, 1),
+        "status": status, "answer_mb": round(len(answer) / 1e6, 2), "took_s": round(took, 2),
+        "cost_mb": round(peak_mb(pid) - before, 1),
     }  # fmt: skip
     found["slow streams of one workflow"] = await slow_streams(
         port, pid, options.streams, options.view, is_one=True

@@ -140,7 +140,8 @@ def wake_up(path: Path, runs: int, partitions: int) -> dict[str, object]:
 
 
 def fired(path: Path) -> dict[str, object]:
-    """The scan for the first timer after 100,000 have fired, from the saved cursor and without it."""
+    """The scan for the first timer after 100,000 have fired, from the saved cursor and without
+    it."""
     store = opened(path, 1)
     timers = [
         Timer(START_US + number, "run", TimerKind.CODE, number, "order-00000000") for number in range(100_001)

@@ -21,14 +21,16 @@ SHIPPED: Final = ("api", "examples", "http", "kafka", "otel", "postgres")
 _HEAD: Final = """\
 # Licences
 
-What perdure is shipped with, by its metadata. Perdure itself is Apache-2.0. Made by `make licences`; a test checks it against constraints.txt.
+What perdure is shipped with, by its metadata. Perdure itself is Apache-2.0. Made by
+`make licences`; a test checks it against constraints.txt.
 
 | package | version | licence | for |
 |---|---|---|---|
 """
 _FOOT: Final = """
-Wheels with native code hold more: librdkafka (BSD-2-Clause) in confluent-kafka, RocksDB (Apache-2.0) in rocksdict, libpq (PostgreSQL) in
-psycopg-binary, OpenSSL (Apache-2.0) in cryptography, confluent-kafka and psycopg-binary. psycopg is LGPL: it is imported, not changed.
+Wheels with native code hold more: librdkafka (BSD-2-Clause) in confluent-kafka, RocksDB
+(Apache-2.0) in rocksdict, libpq (PostgreSQL) in psycopg-binary, OpenSSL (Apache-2.0) in
+cryptography, confluent-kafka and psycopg-binary. psycopg is LGPL: it is imported, not changed.
 """
 _CLASSIFIER: Final = "License :: OSI Approved :: "
 

@@ -1,7 +1,8 @@
 """The processes of a node, one after the other, inside the namespaces that `node.py` has made. Runs
 under the root's own Python, so it imports nothing of ours.
 
-usage: python3 inside.py WORK       as the first process of the namespaces; ends when it is killed, and everything with it
+usage: python3 inside.py WORK
+    as the first process of the namespaces; ends when it is killed, and everything with it
 """
 
 from __future__ import annotations
@@ -47,18 +48,22 @@ def main() -> None:
     keys = ["--use-service-account-credentials", f"--service-account-private-key-file={work}/sa.key"]
     spawn(
         work, "kube-controller-manager", str(work / "bin/node"), "kube-controller-manager",
-        f"--kubeconfig={config(work, 'system:kube-controller-manager')}", f"--root-ca-file={work}/pki/apiserver.crt", "--leader-elect=false", *keys,
+        f"--kubeconfig={config(work, 'system:kube-controller-manager')}",
+        f"--root-ca-file={work}/pki/apiserver.crt", "--leader-elect=false", *keys,
     )  # fmt: skip
     spawn(
-        work, "kube-scheduler", str(work / "bin/node"), "kube-scheduler", f"--kubeconfig={config(work, 'system:kube-scheduler')}",
+        work, "kube-scheduler", str(work / "bin/node"), "kube-scheduler",
+        f"--kubeconfig={config(work, 'system:kube-scheduler')}",
         "--leader-elect=false",
     )  # fmt: skip
     spawn(
-        work, "kubelet", str(work / "bin/node"), "kubelet", f"--kubeconfig={config(work, 'system:node:node')}", f"--config={work}/kubelet.json",
+        work, "kubelet", str(work / "bin/node"), "kubelet",
+        f"--kubeconfig={config(work, 'system:node:node')}", f"--config={work}/kubelet.json",
         f"--node-ip={NODE_IP}", "--hostname-override=node",
     )  # fmt: skip
     spawn(
-        work, "kube-proxy", str(work / "bin/node"), "kube-proxy", f"--kubeconfig={config(work, 'system:kube-proxy')}", "--proxy-mode=nftables",
+        work, "kube-proxy", str(work / "bin/node"), "kube-proxy",
+        f"--kubeconfig={config(work, 'system:kube-proxy')}", "--proxy-mode=nftables",
         "--conntrack-max-per-core=0", f"--cluster-cidr={PODS}", "--hostname-override=node",
     )  # fmt: skip
     spawn(work, "coredns", str(work / "bin/coredns"), "-conf", str(work / "Corefile"))
@@ -110,7 +115,8 @@ def files(work: Path) -> None:
     Path("/etc/cni/net.d").mkdir(parents=True, exist_ok=True)
     bridge = {
         "type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "hairpinMode": True,
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.125.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]},
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.125.0.0/24"}]],
+            "routes": [{"dst": "0.0.0.0/0"}]},
     }  # fmt: skip
     plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]
     Path("/etc/cni/net.d/10-pods.conflist").write_text(
@@ -178,7 +184,8 @@ def config(work: Path, user: str) -> Path:
     path = work / f"{user.replace(':', '-')}.kubeconfig"
     found = {
         "apiVersion": "v1", "kind": "Config", "current-context": "e2e",
-        "clusters": [{"name": "e2e", "cluster": {"server": f"https://{NODE_IP}:6443", "insecure-skip-tls-verify": True}}],
+        "clusters": [{"name": "e2e", "cluster": {"server": f"https://{NODE_IP}:6443",
+                    "insecure-skip-tls-verify": True}}],
         "users": [{"name": user, "user": {"token": token(user)}}],
         "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": user}}],
     }  # fmt: skip

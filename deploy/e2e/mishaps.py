@@ -202,8 +202,10 @@ def second_release(
     notice of the other.
     """
     given = {
-        **values(), "kafka.mode": "external", "kafka.bootstrapServers": kafka, "postgres.mode": "external", "postgres.existingSecret": postgres,
-        "namespace": "second", "engine.persistence.enabled": "false", "engine.replicas": "1", "api.replicas": "1", "ingest.enabled": "false",
+        **values(), "kafka.mode": "external", "kafka.bootstrapServers": kafka, "postgres.mode": "external",
+        "postgres.existingSecret": postgres,
+        "namespace": "second", "engine.persistence.enabled": "false", "engine.replicas": "1",
+        "api.replicas": "1", "ingest.enabled": "false",
     }  # fmt: skip
     sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
     cluster.helm("install", "second", "/e2e/chart", "-n", NAMESPACE, "--wait", "--timeout", "4m", *sets)

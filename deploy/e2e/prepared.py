@@ -19,7 +19,8 @@ CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / 
 
 NODE_SUITE: Final = "trixie"
 NODE_PACKAGES: Final = (
-    "containerd", "runc", "containernetworking-plugins", "etcd-server", "nftables", "iptables", "conntrack", "iproute2", "ca-certificates",
+    "containerd", "runc", "containernetworking-plugins", "etcd-server", "nftables", "iptables", "conntrack",
+    "iproute2", "ca-certificates",
     "openssl", "catatonit", "buildah", "netavark", "kmod", "util-linux", "procps", "python3",
 )  # fmt: skip
 IMAGE_SUITE: Final = "bookworm"

@@ -1,7 +1,8 @@
 """`make e2e-k8s`: one real Kubernetes node on this machine, and a release of the chart on it from
 install to uninstall.
 
-usage: python deploy/e2e/run.py [--rate 20] [--umbrella]       as root on Debian, with Go and Maven; prints what it sees, then its figures as JSON
+usage: python deploy/e2e/run.py [--rate 20] [--umbrella]
+    as root on Debian, with Go and Maven; prints what it sees, then its figures as JSON
 """
 
 from __future__ import annotations

@@ -18,18 +18,30 @@ from ecommerce_order.table import records, table
 kafka, namespace = sys.argv[1:]
 # in this order: who has ended by then has shipped by then
 orders = [json.loads(each.value()) for each in records(kafka, "shop.orders")]
-states = {key: (each["type"], each["status"], each["started_at"].timestamp(), each["closed_at"].timestamp()) for key, each in table(kafka, namespace).items()}
+states = {
+    key: (each["type"], each["status"], each["started_at"].timestamp(), each["closed_at"].timestamp())
+    for key, each in table(kafka, namespace).items()
+}
 shipped = [json.loads(each.value())["order_id"] for each in records(kafka, "shop.shipped")]
 placed = [each["placed_at"] for each in orders]
-late = [states[each["order_id"]][3] - each["placed_at"] for each in orders if each["order_id"] in states and states[each["order_id"]][3]]
+late = [
+    states[each["order_id"]][3] - each["placed_at"]
+    for each in orders
+    if each["order_id"] in states and states[each["order_id"]][3]
+]
 print(json.dumps({
     "placed": len({each["order_id"] for each in orders}),
     "in_s": round(max(placed) - min(placed)) if placed else 0,
     "unknown": sum(each["order_id"] not in states for each in orders),
-    "statuses": {status: sum(found[:2] == ("Order", status) for found in states.values()) for status in ("running", "suspended", "completed", "failed")},
+    "statuses": {
+        status: sum(found[:2] == ("Order", status) for found in states.values())
+        for status in ("running", "suspended", "completed", "failed")
+    },
     "shipped": len(shipped),
     "shipped_twice": len(shipped) - len(set(shipped)),
-    "not_shipped": len({key for key, found in states.items() if found[:2] == ("Order", "completed")} - set(shipped)),
+    "not_shipped": len(
+        {key for key, found in states.items() if found[:2] == ("Order", "completed")} - set(shipped)
+    ),
     "latest_s": round(max(late, default=0), 1),
     "p50_s": round(sorted(late)[len(late) // 2], 2) if late else 0,
 }))
@@ -56,7 +68,8 @@ while not os.path.exists(stop):
     counts[code] = counts.get(code, 0) + 1
     slowest = max(slowest, time.monotonic() - begun)
     time.sleep(max(0.0, begun + float(every_s) - time.monotonic()))
-print(json.dumps({"answers": counts, "errors_without_retry_after": without, "slowest_s": round(slowest, 2), "said": dict(list(said.items())[:5])}))
+print(json.dumps({"answers": counts, "errors_without_retry_after": without, "slowest_s": round(slowest, 2),
+    "said": dict(list(said.items())[:5])}))
 """
 
 

@@ -1,8 +1,10 @@
 """A web shop that is not ours: it has never heard of perdure. When somebody buys, it writes a
 record, as it always did.
 
-    python shop.py place --kafka 127.0.0.1:9092 --orders 20     places orders, prints each that Kafka has; without --orders, until Ctrl-C
-    python shop.py shipped --kafka 127.0.0.1:9092               prints what was shipped, until Ctrl-C
+    python shop.py place --kafka 127.0.0.1:9092 --orders 20
+        places orders, prints each that Kafka has; without --orders, until Ctrl-C
+    python shop.py shipped --kafka 127.0.0.1:9092
+        prints what was shipped, until Ctrl-C
 
 Its producer has the settings that librdkafka comes with, so keys lie where CRC32 puts them, and not
 where a Java client would. Of ten orders one wants a unicorn, one goes to Atlantis, and one costs

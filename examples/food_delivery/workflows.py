@@ -1,4 +1,5 @@
-"""The whole life of an order, as one class: from the charge to "rate your meal", or to the refund."""
+"""The whole life of an order, as one class: from the charge to "rate your meal", or to the
+refund."""
 
 from __future__ import annotations
 

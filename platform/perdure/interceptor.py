@@ -11,10 +11,10 @@
 
 There are four seams, each a method of `Interceptor`:
 
-    client    request             a request leaves a client                on the client's loop
-    engine    handle              a command is handled                     on the engine's thread
-    workflow  workflow, outbound  code is called; code asks of its run     in the run, and again on every replay
-    worker    attempt             one try of an activity or a local one    on the side loop
+    client    request             a request leaves a client               on the client's loop
+    engine    handle              a command is handled                    on the engine's thread
+    workflow  workflow, outbound  code is called; code asks of its run    in the run, also on replay
+    worker    attempt             one try of an activity or a local one   on the side loop
 
 The interceptors of a list wrap each other: the first is the outermost. Those installed in the whole
 process come before them.

@@ -66,7 +66,9 @@ class Tracing(Interceptor):
         self._tracer = tracer
 
     async def request(self, command: Request, send: Callable[[Request], Awaitable[AnyReply]]) -> AnyReply:
-        """Attach the effects of a start or a signal to the span that is current where it is sent."""
+        """Attach the effects of a start or a signal to the span that is current where it is
+        sent.
+        """
         match command:
             case StartWorkflow(signal_name=""):
                 name = f"start {command.type}"

@@ -179,7 +179,8 @@ def test_what_cannot_be_an_id_is_refused_in_path_and_body() -> None:
         (b'{"type": "Parcel", "id": "p", "args": ["x"], "signal": {"name": "move"}}', "if_running"),
         (
             (
-                b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"if_running": "attach"}, "signal": '
+                b'{"type": "Parcel", "id": "p", "args": ["x"], "options": {"if_running": "attach"}, '
+                b'"signal": '
                 b'{"name": ""}}'
             ),
             "signal's name",

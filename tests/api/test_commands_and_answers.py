@@ -130,7 +130,8 @@ def run(answer: Any, test: Callable[[httpx.AsyncClient, Engine], Awaitable[None]
 def test_every_field_of_a_start_arrives() -> None:
     async def test(http: httpx.AsyncClient, engine: Engine) -> None:
         options = {
-            "if_running": "attach", "if_closed": "after_failure", "delay": "2s", "timeout": "1h", "attributes": {"tenant": "a"},
+            "if_running": "attach", "if_closed": "after_failure", "delay": "2s", "timeout": "1h",
+            "attributes": {"tenant": "a"},
         }  # fmt: skip
         signal = {"name": "move", "args": ["van"]}
         body = {"type": "Parcel", "id": "p-1", "args": ["box"], "options": options, "signal": signal}
@@ -139,8 +140,10 @@ def test_every_field_of_a_start_arrives() -> None:
         assert answer.headers["perdure-position"] == answer.json()["position"] == "3-1042"
         (sent,) = engine.asked
         assert sent == StartWorkflow(
-            "p-1", "", sent.request_id, type="Parcel", input=b'["box"]', if_running="attach", if_closed="after_failure",
-            delay_us=2_000_000, timeout_us=3_600_000_000, attributes=b'{"tenant":"a"}', trace=TRACE, signal_name="move",
+            "p-1", "", sent.request_id, type="Parcel", input=b'["box"]', if_running="attach",
+            if_closed="after_failure",
+            delay_us=2_000_000, timeout_us=3_600_000_000, attributes=b'{"tenant":"a"}', trace=TRACE,
+            signal_name="move",
             signal_input=b'["van"]',
         )  # fmt: skip
 
@@ -205,7 +208,8 @@ def test_without_an_engine_the_result_that_is_kept_is_that_of_the_last_run(run_i
 def test_a_key_is_decoded_and_is_the_same_however_it_was_encoded() -> None:
     async def test(http: httpx.AsyncClient, engine: Engine) -> None:
         for path, key in [
-            ("p-1/signals/move", "a b"), ("p-1/signals/move", "a%20b"), ("p-1/signals/move", "a%2520b"), ("p-1/cancel", "a b"),
+            ("p-1/signals/move", "a b"), ("p-1/signals/move", "a%20b"), ("p-1/signals/move", "a%2520b"),
+            ("p-1/cancel", "a b"),
         ]:  # fmt: skip
             assert (
                 await http.post(f"/workflows/{path}", headers={"Idempotency-Key": key})
@@ -410,9 +414,11 @@ def test_a_state_shows_what_it_waits_for_and_why_it_failed() -> None:
     shown = msgspec.json.decode(msgspec.json.encode(state(replace(ENDED, failure=failed, waits=waits))))
     assert shown["failure"]["cause"]["message"] == "no road"
     assert shown["waits"] == [
-        {"kind": "activity", "name": "weigh", "number": 2, "attempt": 3, "scheduled_at": "1970-01-01T00:00:01.000000Z",
+        {"kind": "activity", "name": "weigh", "number": 2, "attempt": 3,
+            "scheduled_at": "1970-01-01T00:00:01.000000Z",
          "due_at": "1970-01-01T00:00:02.000000Z"},
-        {"kind": "timer", "name": None, "number": 1, "attempt": None, "scheduled_at": None, "due_at": "1970-01-01T00:00:03.000000Z"},
+        {"kind": "timer", "name": None, "number": 1, "attempt": None, "scheduled_at": None,
+            "due_at": "1970-01-01T00:00:03.000000Z"},
     ]  # fmt: skip
 
 
@@ -454,7 +460,8 @@ def test_a_viewer_is_shown_no_notes_and_no_place_of_a_failure() -> None:
         "failure"
     ]
     assert shown == {
-        "type": "app:Declined", "message": "", "place": None, "notes": [], "fields": None, "cause": None, "exceptions": None,
+        "type": "app:Declined", "message": "", "place": None, "notes": [], "fields": None, "cause": None,
+        "exceptions": None,
     }  # fmt: skip
 
 

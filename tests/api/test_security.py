@@ -106,12 +106,13 @@ class Walk:
             "token under the public key": f"Bearer {signed_with_public_key(claims('admin'))}",
             "token with an unknown key id": f"Bearer {signed(claims('admin'), kid='unknown')}",
         }
+        others, roles = ["another", "shop2", "sho"], ["admin", "operator", "perdure:root"]
         self.elsewhere: dict[str, str] = {
             "key of another namespace": f"Bearer {self._key('elsewhere', ADMIN, 'another')}",
-            "token of another namespace": f"Bearer {signed(claims('admin', namespaces=['another', 'shop2', 'sho']))}",
+            "token of another namespace": f"Bearer {signed(claims('admin', namespaces=others))}",
             "token of no namespace": f"Bearer {signed(claims('admin', namespaces=None))}",
             "token of no role": f"Bearer {signed(claims(None))}",
-            "token of a role elsewhere": f"Bearer {signed(claims(roles=['admin', 'operator', 'perdure:root']))}",
+            "token of a role elsewhere": f"Bearer {signed(claims(roles=roles))}",
         }
         self.roles: dict[str, tuple[Role, str]] = {
             f"{kind} of {role.value}": (role, credential)
@@ -179,8 +180,10 @@ async def call(
     if credential:
         headers.append((b"authorization", credential.encode()))
     scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http", "path": filled,
-        "raw_path": filled.encode(), "query_string": b"timeout=1ms" if path.endswith("/result") else b"", "root_path": "", "headers": headers,
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
+        "path": filled,
+        "raw_path": filled.encode(), "query_string": b"timeout=1ms" if path.endswith("/result") else b"",
+        "root_path": "", "headers": headers,
         "client": ("127.0.0.1", 1), "server": ("localhost", 80), "state": {},
     }  # fmt: skip
     answer: asyncio.Queue[Any] = asyncio.Queue()

@@ -43,8 +43,10 @@ class Stream:
             for name, value in {"host": "localhost", **headers}.items()
         ]
         scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "path": f"/api/v1{path}",
-            "raw_path": f"/api/v1{path}".encode(), "query_string": query.encode(), "root_path": "", "headers": raw,
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
+            "scheme": "http", "path": f"/api/v1{path}",
+            "raw_path": f"/api/v1{path}".encode(), "query_string": query.encode(), "root_path": "",
+            "headers": raw,
             "server": ("localhost", 80), "client": ("127.0.0.1", 1),
         }  # fmt: skip
         self._task = asyncio.create_task(api.app(scope, self._receive, self._send))

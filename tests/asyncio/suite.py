@@ -204,7 +204,8 @@ class SuiteLoop(RunLoop, abstract_loop):  # type: ignore[misc]
 
 
 def use_everywhere() -> None:
-    """Make asyncio and the helpers of its tests use the loop, whatever policy they set and reset."""
+    """Make asyncio and the helpers of its tests use the loop, whatever policy they set and
+    reset."""
     import warnings
 
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from tests.conftest import Interpreter
 
 MODULES: Final = (
-    "test_locks", "test_queues", "test_taskgroups", "test_timeouts", "test_waitfor", "test_tasks", "test_futures", "test_futures2",
+    "test_locks", "test_queues", "test_taskgroups", "test_timeouts", "test_waitfor", "test_tasks",
+    "test_futures", "test_futures2",
     "test_pep492", "test_context",
 )  # fmt: skip
 LEAST: Final = 1_200
 """As many tests as the oldest Python has in these modules, roughly."""
 
 EXPECTED: Final[dict[str, str]] = {
-    "test_tasks.RunCoroutineThreadsafeTests.test_*": "needs an executor and other threads: neither is provided to a run",
-    "test_tasks.CoroutineGatherTests.test_issue46672": "looks at a mock in BaseEventLoop, which is not a base of this loop",
+    "test_tasks.RunCoroutineThreadsafeTests.test_*": "needs an executor and other threads: neither is "
+    "provided to a run",
+    "test_tasks.CoroutineGatherTests.test_issue46672": "looks at a mock in BaseEventLoop, which is not a "
+    "base of this loop",
     "test_futures2.FutureReprTests.test_recursive_repr_for_pending_tasks": (
         "makes a Task by hand: only tasks made by create_task have a place in the order of a run, and "
         "all_tasks() gives those"

@@ -49,7 +49,8 @@ class Fault:
 LONG_S: Final = 50.0
 """Longer than the engines' session timeout (6 s) and transaction timeout (45 s)."""
 TOGETHER: Final = 0.7
-"""How often an engine dies with a broker: what may split a transaction (docs/internals/kafka.md)."""
+"""How often an engine dies with a broker: what may split a transaction
+(docs/internals/kafka.md)."""
 _CHOICES: Final[tuple[tuple[Who, Kind, int], ...]] = (
     (Who.ENGINE, Kind.KILL, 5),
     (Who.ENGINE, Kind.STOP, 2),

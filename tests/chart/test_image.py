@@ -124,8 +124,10 @@ def test_the_derived_image_of_the_readme_is_built_as_printed(folder: Path) -> No
             ran += 1
             command = argument.replace("/opt/perdure", str(environment))
             done = subprocess.run(
-                ["sh", "-c", command], user=user, group=user, extra_groups=[], cwd=folder, text=True, capture_output=True, check=False,
-                env={"PATH": os.environ["PATH"], "HOME": str(folder), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)},
+                ["sh", "-c", command], user=user, group=user, extra_groups=[], cwd=folder, text=True,
+                capture_output=True, check=False,
+                env={"PATH": os.environ["PATH"], "HOME": str(folder), "PIP_NO_INDEX": "1",
+                    "PIP_FIND_LINKS": str(folder)},
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
     assert ran

@@ -108,15 +108,18 @@ REACHES = [
     ("projector.retention", "projector", "retention"),
     ("ingest.from", "ingest", "begin"),
     ("upgradeGate.limit", "upgrade-gate", "limit"),
-    *((path, component, name) for component in ("engine", "worker-default", "api", "projector", "ingest") for path, name in (
-        ("metrics.port", "metrics_port"), ("logFormat", "log_format"), ("kafka.bootstrapServers", "kafka"), ("namespace", "namespace"),
+    *((path, component, name) for component in ("engine", "worker-default", "api", "projector",
+            "ingest") for path, name in (
+        ("metrics.port", "metrics_port"), ("logFormat", "log_format"), ("kafka.bootstrapServers", "kafka"),
+        ("namespace", "namespace"),
         ("kafka.owner", "owner"),
     )),
     *(("app", component, "app") for component in ("engine", "api", "projector", "ingest", "upgrade-gate")),
     *(("traces.enabled", component, "traces") for component in ("engine", "worker-default")),
 ]  # fmt: skip
 GIVEN = {
-    "ingest.from": "latest", "projector.retention": "90 days", "logFormat": "console", "workerDefaults.queues": ["video", "gpu"],
+    "ingest.from": "latest", "projector.retention": "90 days", "logFormat": "console",
+    "workerDefaults.queues": ["video", "gpu"],
     "traces.enabled": True, "namespace": "orders", "kafka.bootstrapServers": "b:1,c:2",
 }  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""Who gets which Secret, and what the release makes by itself: nothing that it was not asked for."""
+"""Who gets which Secret, and what the release makes by itself: nothing that it was not asked
+for."""
 
 from __future__ import annotations
 

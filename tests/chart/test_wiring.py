@@ -215,7 +215,8 @@ def test_monitors_find_every_pod_once_and_label_what_they_find_as_alerts_ask_for
 
 
 def test_no_alert_adds_up_what_has_other_labels() -> None:
-    """`sum by (release) (a) + vector(0)` is nothing at all: a sum has pairs of equal labels only."""
+    """`sum by (release) (a) + vector(0)` is nothing at all: a sum has pairs of equal labels
+    only."""
     (rules,) = of_kind("PrometheusRule")
     assert not [rule["alert"] for rule in rules["spec"]["groups"][0]["rules"] if "vector(" in rule["expr"]]
 

@@ -1,4 +1,5 @@
-"""What the present code must do with the runs of a release: read them, and bring each to its end."""
+"""What the present code must do with the runs of a release: read them, and bring each to its
+end."""
 
 from __future__ import annotations
 
@@ -167,7 +168,8 @@ async def _is_out(client: Client, scenario: Scenario) -> bool:
 
 
 async def _shown_the_time(client: Client, workflow_id: str) -> None:
-    """An engine looks at the clock with every command; a question that is refused changes nothing."""
+    """An engine looks at the clock with every command; a question that is refused changes
+    nothing."""
     with suppress(ClientError):
         await client.get_by_name(workflow_id).query_by_name("nothing that it knows")
 

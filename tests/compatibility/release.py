@@ -6,7 +6,7 @@ data/2026-11-30/
     file.sqlite.gz      the file of a `perdure dev` that was killed
     topics.json.gz      `Topics`: the topics of an engine and a worker that were killed
     store.tar.gz        the directory of that engine's store
-    histories.zip       the history of every run in the file, as `perdure workflow history` writes it
+    histories.zip       the history of every run in the file, from `perdure workflow history`
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The audit trail, in memory and in the platform's file. That of Kafka: tests/kafka/test_audit.py."""
+"""The audit trail, in memory and in the platform's file. That of Kafka:
+tests/kafka/test_audit.py."""
 
 from __future__ import annotations
 

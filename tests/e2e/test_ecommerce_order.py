@@ -347,7 +347,8 @@ def sell_badly(company: Company) -> None:
 
 
 def is_shipped_and_known(company: Company, reader: Reader, before: int) -> bool:
-    """Whether an order that was sold later went the whole way: into the topic and into the table."""
+    """Whether an order that was sold later went the whole way: into the topic and into the
+    table."""
     later = {each["order_id"] for each in company.sold()[before:]} & {*reader.orders}
     return any(
         row[0] in later

@@ -138,7 +138,10 @@ def test_what_is_not_on_the_menu_fails_clearly(kitchen: Kitchen, visit: Callable
     assert kitchen.until_state(order_id, "Failed")["problem"] == said
     menu = visit("/")
     menu.evaluate(
-        """id => localStorage.setItem("perdure-kitchen-orders", JSON.stringify([{id, product: "pizza", at: Date.now(), sent: true}]))""",
+        """id => localStorage.setItem(
+            "perdure-kitchen-orders",
+            JSON.stringify([{id, product: "pizza", at: Date.now(), sent: true}])
+        )""",
         order_id,
     )
     menu.reload()

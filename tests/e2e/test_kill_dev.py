@@ -1,4 +1,5 @@
-"""kill -9 of a real `perdure dev` at random moments: no order is lost, no charge is applied twice."""
+"""kill -9 of a real `perdure dev` at random moments: no order is lost, no charge is applied
+twice."""
 
 from __future__ import annotations
 

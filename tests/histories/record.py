@@ -21,7 +21,8 @@ from tests.simulation.world import World
 RECORDED: Final = Path(__file__).parent / "recorded"
 
 JUGGLED: Final = (
-    ("call", 1), ("hand_over", 2), ("nap", 3), ("gather", 3), ("race", 2), ("group", 2), ("hurry", 1), ("hurry", 2), ("alone", 1),
+    ("call", 1), ("hand_over", 2), ("nap", 3), ("gather", 3), ("race", 2), ("group", 2), ("hurry", 1),
+    ("hurry", 2), ("alone", 1),
     ("alone", 2), ("lift", 1), ("lift", 4), ("hand_over", 4), ("drop", 1), ("lift", 5),
 )  # fmt: skip
 
@@ -91,7 +92,8 @@ def fan_out(world: World) -> None:
 SCENARIOS: Final[dict[str, Any]] = {
     scenario.__name__: scenario
     for scenario in (
-        delivered, declined, nobody_comes, cancelled, begun_late, suspended_and_resumed, juggled, juggled_and_cancelled, fan_out,
+        delivered, declined, nobody_comes, cancelled, begun_late, suspended_and_resumed, juggled,
+        juggled_and_cancelled, fan_out,
     )
 }  # fmt: skip
 

@@ -272,9 +272,12 @@ async def leak() -> None:
 
 PROGRAMS: Final[tuple[Program, ...]] = (
     wait_first_completed, wait_first_exception, wait_with_timeout_then_cancel, as_completed_of_coroutines,
-    as_completed_of_tasks_with_timeout, task_group_aborts, gather_in_order, gather_of_a_set_of_futures, gather_that_is_cancelled,
-    shield_outlives_its_wait, all_tasks_are_cancelled, few_of_many_tasks_are_left, wait_for_races, wait_for_is_cancelled,
-    timeouts_nested_and_moved, locks_and_queues, conditions_share_one_resource, generators_are_closed, context_random_and_names,
+    as_completed_of_tasks_with_timeout, task_group_aborts, gather_in_order, gather_of_a_set_of_futures,
+    gather_that_is_cancelled,
+    shield_outlives_its_wait, all_tasks_are_cancelled, few_of_many_tasks_are_left, wait_for_races,
+    wait_for_is_cancelled,
+    timeouts_nested_and_moved, locks_and_queues, conditions_share_one_resource, generators_are_closed,
+    context_random_and_names,
 )  # fmt: skip
 
 
@@ -295,7 +298,8 @@ def new_run(program: Program, run_id: str) -> tuple[RunLoop, asyncio.Task[Any]]:
 
 
 def trace(program: Program, schedule: int) -> list[str]:
-    """Let the program run to its end, the outcomes in a seeded order; all that it wanted and got."""
+    """Let the program run to its end, the outcomes in a seeded order; all that it wanted and
+    got."""
     dice = random.Random(schedule)
     loop, main = new_run(program, "one run")
     runtime: Any = loop.runtime

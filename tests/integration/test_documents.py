@@ -23,8 +23,10 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)[ ]*([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 RUN = ["README.md", *(f"docs/howto/{name}.md" for name in (
-    "write-a-workflow", "write-activities", "use-the-client", "failures-and-values", "test-a-workflow", "operate-one-machine",
-    "change-code-under-running-workflows", "check-that-code-replays", "start-from-your-events", "http-api", "backup-and-restore",
+    "write-a-workflow", "write-activities", "use-the-client", "failures-and-values", "test-a-workflow",
+    "operate-one-machine",
+    "change-code-under-running-workflows", "check-that-code-replays", "start-from-your-events", "http-api",
+    "backup-and-restore",
 ))]  # fmt: skip
 NOT_HERE = ("make ", "pip ", "export ", "docker ", "helm ", "kubectl ")
 """What `make test`, or another tier, does."""

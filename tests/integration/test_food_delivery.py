@@ -82,7 +82,8 @@ def test_an_order_is_charged_once_and_goes_to_its_end(ledger: Path) -> None:
         assert len(messages()) == 2, "they are asked how it was a minute later"
         await order.result()
         assert messages() == [
-            "Your burrata was picked up and is on its way.", "Your burrata was delivered. Enjoy!", "Rate your meal. How was the burrata?",
+            "Your burrata was picked up and is on its way.", "Your burrata was delivered. Enjoy!",
+            "Rate your meal. How was the burrata?",
         ]  # fmt: skip
         assert (environment.now() - delivered_at).total_seconds() >= 60
         assert booked(ledger) == [("charge", "o-1")]
@@ -148,7 +149,8 @@ def test_what_is_never_charged_is_never_refunded(ledger: Path, product: str, pro
 
 @pytest.mark.parametrize(
     ("luck", "is_done", "outcome"),
-    [(0.0, False, "nobody answered"), (0.34, False, "nobody answered"), (0.36, True, "answer lost"), (0.69, True, "answer lost"),
+    [(0.0, False, "nobody answered"), (0.34, False, "nobody answered"), (0.36, True, "answer lost"),
+        (0.69, True, "answer lost"),
      (0.71, True, "done")],
 )  # fmt: skip
 def test_half_of_the_failures_lose_the_question_and_half_the_answer(

@@ -100,7 +100,8 @@ def running() -> dict[str, threading.Thread]:
 
 @pytest.fixture
 def everything(tmp_path: Path) -> Iterator[Platform]:
-    """A platform on a file with all that may run beside it, and a client of another process's kind."""
+    """A platform on a file with all that may run beside it, and a client of another process's
+    kind."""
     with ExitStack() as stack:
         url = f"sqlite:///{tmp_path}/app.db"
         platform = stack.enter_context(Platform(REGISTRY, url))

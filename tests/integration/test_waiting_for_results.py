@@ -61,7 +61,8 @@ class Waits:
 
 REGISTRY = Registry.of([Waits], [broken, endless])
 SAYS = {
-    "broken": r"it waits for activity broken, whose attempt 1 failed \(KeyError: .*missing.*\); the next attempt "
+    "broken": r"it waits for activity broken, whose attempt 1 failed \(KeyError: .*missing.*\); the next "
+    r"attempt "
     r"is at 20",
     "endless": r"it waits for .*activity endless",
     "sleep": "it waits for a timer, until 20",

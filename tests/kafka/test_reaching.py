@@ -156,7 +156,7 @@ def test_clients_with_the_same_settings_share_a_watch_and_an_error_wakes_it(
     assert told == ["_TRANSPORT: gone", "TOPIC_AUTHORIZATION_FAILED: no"]
 
 
-def test_of_librdkafkas_lines_those_about_connections_are_left_to_the_watch_of_their_cluster_and_others_are_rare(
+def test_connection_lines_of_librdkafka_are_left_to_the_watch_of_the_cluster_others_are_rare(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[tuple[str, str]] = []

@@ -1,4 +1,5 @@
-"""PostgreSQL is lost with all its data; the projector makes the same tables again from the topics."""
+"""PostgreSQL is lost with all its data; the projector makes the same tables again from the
+topics."""
 
 from __future__ import annotations
 

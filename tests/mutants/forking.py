@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Final
 
 PRELOADED: Final = (
-    "asyncio", "concurrent.futures", "confluent_kafka.admin", "email.message", "fastapi", "fastapi.openapi.utils", "fastavro", "httptools",
-    "http.client", "httpx", "hypothesis.extra", "hypothesis.strategies", "importlib.metadata", "joserfc.jwt", "jsonschema", "msgspec.json",
-    "multiprocessing", "opentelemetry.sdk.trace", "psycopg", "pytest", "rich.console", "rich.table", "rich.traceback", "sqlite3", "starlette",
+    "asyncio", "concurrent.futures", "confluent_kafka.admin", "email.message", "fastapi",
+    "fastapi.openapi.utils", "fastavro", "httptools",
+    "http.client", "httpx", "hypothesis.extra", "hypothesis.strategies", "importlib.metadata", "joserfc.jwt",
+    "jsonschema", "msgspec.json",
+    "multiprocessing", "opentelemetry.sdk.trace", "psycopg", "pytest", "rich.console", "rich.table",
+    "rich.traceback", "sqlite3", "starlette",
     "structlog", "typer.testing", "unittest.mock", "uvicorn", "watchfiles", "xdist.scheduler", "yaml",
 )  # fmt: skip
 

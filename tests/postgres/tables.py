@@ -1,4 +1,5 @@
-"""A namespace of tables of its own for a test, and records written into them as a projector would."""
+"""A namespace of tables of its own for a test, and records written into them as a projector
+would."""
 
 from __future__ import annotations
 

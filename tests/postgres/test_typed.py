@@ -71,7 +71,8 @@ class Viewless:
 
 
 FULL = OrderStatus(
-    State.PAID, "on its way", 2**40, 1.5, Decimal("12.30"), True, datetime(2026, 1, 2, 3, 4, 5, 6, UTC), date(2026, 1, 2),
+    State.PAID, "on its way", 2**40, 1.5, Decimal("12.30"), True, datetime(2026, 1, 2, 3, 4, 5, 6, UTC),
+    date(2026, 1, 2),
     timedelta(days=3, seconds=-5), UUID(int=7), ["a", "b"],
 )  # fmt: skip
 
@@ -113,14 +114,16 @@ def test_the_view_of_an_app_has_typed_columns_with_comments(
     )
     assert found == [
         (
-            "paid", "on its way", 2**40, 1.5, Decimal("12.30"), True, FULL.since, FULL.day, FULL.takes, FULL.key, ["a", "b"], "running",
+            "paid", "on its way", 2**40, 1.5, Decimal("12.30"), True, FULL.since, FULL.day, FULL.takes,
+            FULL.key, ["a", "b"], "running",
         )
     ]  # fmt: skip
     assert rows(database, "SELECT workflow_id FROM {s}.wf_order WHERE state IS NULL ORDER BY 1") == [
         ("closed",),
         ("none",),
     ]
-    types = dict(rows(database, "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = %s AND "
+    types = dict(rows(database, "SELECT column_name, data_type FROM information_schema.columns WHERE "
+        "table_schema = %s AND "
         "table_name = %s", database.schema, "wf_order"))  # fmt: skip
     assert (types["cents"], types["weight"], types["total"]) == ("bigint", "double precision", "numeric")
     assert (types["since"], types["takes"], types["key"], types["lines"]) == (
@@ -129,7 +132,8 @@ def test_the_view_of_an_app_has_typed_columns_with_comments(
         "uuid",
         "jsonb",
     )
-    comment = ("SELECT obj_description(c.oid), col_description(c.oid, a.attnum) FROM pg_class c JOIN pg_attribute "
+    comment = ("SELECT obj_description(c.oid), col_description(c.oid, a.attnum) FROM pg_class c JOIN "
+        "pg_attribute "
         "a ON a.attrelid = c.oid WHERE c.oid = to_regclass(%s) AND a.attname = 'state'")  # fmt: skip
     assert rows(database, comment, f"{database.quoted}.wf_order") == [
         ("The order's status.\nWhere an order is.", "where it is.; one of paid, shipped")

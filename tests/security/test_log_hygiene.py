@@ -47,7 +47,8 @@ def caught(marker, write):
 caught("of-the-standard-logger", lambda: log.exception("failed"))
 caught("with-stack", lambda: log.error("failed", exc_info=True, stack_info=True))
 caught("of-structlog", lambda: structlog.stdlib.get_logger("app").exception("failed"))
-caught("of-a-library", lambda: logging.getLogger("uvicorn.error").error("Exception in ASGI application\\n", exc_info=True))
+asgi = logging.getLogger("uvicorn.error")
+caught("of-a-library", lambda: asgi.error("Exception in ASGI application\\n", exc_info=True))
 
 
 def nested():
@@ -86,7 +87,8 @@ async def loops():
     await asyncio.wait([task])
     del task
     gc.collect()
-    loop.call_exception_handler({"message": "of-the-loop", "handle": loop.call_later(9, fail, secret, "never")})
+    loop.call_exception_handler({"message": "of-the-loop",
+            "handle": loop.call_later(9, fail, secret, "never")})
     await asyncio.sleep(0)
 
 
@@ -110,9 +112,9 @@ fail(secret, "of-the-main-thread")
 """
 
 MARKERS = (
-    "of-the-standard-logger", "with-stack", "of-structlog", "of-a-library", "of-the-cause", "of-the-effect", "of-a-group",
-    "of-a-member", "of-a-callback", "of-a-forgotten-task", "of-the-loop", "of-a-finalizer", "of-a-thread", "of-a-warning",
-    "TypeError", "of-a-plain-line", "of-the-main-thread",
+    "of-the-standard-logger", "with-stack", "of-structlog", "of-a-library", "of-the-cause", "of-the-effect",
+    "of-a-group", "of-a-member", "of-a-callback", "of-a-forgotten-task", "of-the-loop", "of-a-finalizer",
+    "of-a-thread", "of-a-warning", "TypeError", "of-a-plain-line", "of-the-main-thread",
 )  # fmt: skip
 
 AUTHORS = """

@@ -66,7 +66,8 @@ def ask(number):
     reader = socket.socket()
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     reader.connect(("127.0.0.1", port))
-    reader.sendall(f"GET /api/v1/workflows/w-{number % WORKFLOWS}/events HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n".encode())
+    reader.sendall(f"GET /api/v1/workflows/w-{number % WORKFLOWS}/events HTTP/1.1\\r\\nHost: "
+        f"localhost\\r\\n\\r\\n".encode())
     return reader
 
 
@@ -75,7 +76,8 @@ readers = [ask(number) for number in range(READERS)]
 def told():
     found = {}
     watches = lambda: [*app.hub.whole._all()]
-    on_loop(lambda: found.update(waiting=app.hub.whole.waiting, watching=len(watches()), cut=sum(each.is_cut for each in watches())))
+    on_loop(lambda: found.update(waiting=app.hub.whole.waiting, watching=len(watches()),
+            cut=sum(each.is_cut for each in watches())))
     return found
 
 
@@ -87,7 +89,8 @@ for at in range(2, ROUNDS + 2):
         on_loop(lambda: feed.listener([(f"w-{number}", state(number, at))]))
     most = max(most, resident_mb())
 found = told()
-print(json.dumps({"cost_mb": round(most - before, 1), "waiting": found["waiting"], "cut": READERS - found["watching"] + found["cut"]}))
+print(json.dumps({"cost_mb": round(most - before, 1), "waiting": found["waiting"],
+            "cut": READERS - found["watching"] + found["cut"]}))
 for reader in readers:
     reader.close()
 server.stop()

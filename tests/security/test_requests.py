@@ -258,7 +258,8 @@ with door() as at:
 def test_when_descriptors_run_out_it_says_so_once_and_goes_on(taken: int) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", STARVED, str(taken)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[2],
     )  # fmt: skip
     try:
         assert child.stdout

@@ -128,7 +128,8 @@ def test_what_a_viewer_reads_has_no_payload_and_a_reader_sees_them_all() -> None
                 assert SECRET.encode() in whole.content or path.endswith("counts"), path
         listed = (await caller.get("/workflows", headers=VIEWER))["workflows"]
         assert {each["id"]: each["status"] for each in listed} == {
-            "complete": "completed", "fail": "failed", "retry": "running", "wait": "running", "cancel": "cancelled",
+            "complete": "completed", "fail": "failed", "retry": "running", "wait": "running",
+            "cancel": "cancelled",
         }  # fmt: skip
         failed = next(each for each in listed if each["id"] == "fail")
         assert failed["failure"]["type"] == "perdure.errors:Failure"
@@ -170,7 +171,8 @@ async def _told(caller: Caller, path: str, role: str, wanted: int) -> bytes:
     sent: asyncio.Queue[Any] = asyncio.Queue()
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
-        "path": path, "raw_path": path.encode(), "query_string": b"", "client": ("127.0.0.1", 1), "server": ("localhost", 80),
+        "path": path, "raw_path": path.encode(), "query_string": b"", "client": ("127.0.0.1", 1),
+        "server": ("localhost", 80),
         "headers": [(b"host", b"localhost"), (b"x-role", role.encode())],
     }  # fmt: skip
     gone = asyncio.Event()

@@ -227,7 +227,8 @@ def tasks_of(run: RunState) -> dict[int, Task]:
 
 
 def assert_live_is_folded(active: ActiveRun, store: Store) -> None:
-    """I6: the cached state is the one that a reload would give, hash of the last record included."""
+    """I6: the cached state is the one that a reload would give, hash of the last record
+    included."""
     state = active.state
     again = fold(store.events(state.workflow_id, state.run_id))
     again.last_hash = store.last_hash(state.workflow_id, state.run_id)

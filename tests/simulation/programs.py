@@ -648,8 +648,10 @@ _WORKFLOWS = [
     Sibling,
     many_children,
     family,
-    Order, Box, Race, Fragile, Stubborn, Patient, Swallows, call_flaky, call_flaky_step, give_up, three_attempts, call_hang,
-    picky, call_slowed, call_odd, call_blob, call_seat, seat_within_10s, call_in_thread, odd_result, broken, fan_out, fan_out_steps, chain_steps,
+    Order, Box, Race, Fragile, Stubborn, Patient, Swallows, call_flaky, call_flaky_step, give_up,
+    three_attempts, call_hang,
+    picky, call_slowed, call_odd, call_blob, call_seat, seat_within_10s, call_in_thread, odd_result, broken,
+    fan_out, fan_out_steps, chain_steps,
     tell_others, group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky, Relay,
 ]  # fmt: skip
 _ACTIVITIES: list[activity.Activity[..., Any]] = [

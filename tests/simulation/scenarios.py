@@ -105,19 +105,23 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         Until(200),
     ],
     "saga cancelled": each(start("t", "Trip"), cancel("t"), cancel("t")),
-    "saga cancelled between its bookings": [Worker(False), *each(start("t", "Trip"), cancel("t")), Worker(True)],
+    "saga cancelled between its bookings": [Worker(False), *each(start("t", "Trip"), cancel("t")),
+        Worker(True)],
     "saga terminated": each(start("t", "Trip"), terminate("t"), signal("t", "nobody")),
     "saga to its end": [*each(start("t", "Trip")), Until(86_400)],
     "fan-out of 100 activities": each(start("f", "fan_out", 100)),
     "fan-out of 100 steps": each(start("f", "fan_out_steps", 100)),
-    "records for others": [together(*(start(f"r-{number}", "tell_others", f"r-{number}") for number in range(3))), Until(10)],
+    "records for others": [together(*(start(f"r-{number}", "tell_others",
+                    f"r-{number}") for number in range(3))), Until(10)],
     "signal with start": [
         together(*(with_signal("b", "Box", "put", number) for number in range(6))),
-        *each(with_signal("b", "Box", "close"), with_signal("b", "Box", "put", 9), with_signal("c", "Box", "nothing"), terminate("b")),
+        *each(with_signal("b", "Box", "close"), with_signal("b", "Box", "put", 9),
+            with_signal("c", "Box", "nothing"), terminate("b")),
     ],
     "chain of steps": each(start("c", "chain_steps", 12)),
     "signals one by one": each(
-        start("b", "Box"), *(signal("b", "put", number) for number in range(8)), signal("b", "put_slowly", 9), signal("b", "close")
+        start("b", "Box"), *(signal("b", "put", number) for number in range(8)), signal("b", "put_slowly", 9),
+        signal("b", "close")
     ),
     "signal storm": [
         together(
@@ -133,14 +137,17 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         together(*(start(f"s-{number}", "sleep_then_step", 30) for number in range(12))),
         Until(30),
     ],
-    "signal at the moment of the timer": [*each(start("r", "Race", 10)), Until(10), *each(signal("r", "call"))],
-    "timeouts and the first of two": [together(start("t", "time_limited"), start("f", "first_of_two")), Until(30)],
+    "signal at the moment of the timer": [*each(start("r", "Race", 10)), Until(10),
+        *each(signal("r", "call"))],
+    "timeouts and the first of two": [together(start("t", "time_limited"), start("f", "first_of_two")),
+        Until(30)],
     "cancel while an activity is out": [
         Worker(False),
         *each(start("o", "Order", 100), cancel("o")),
         Worker(True),
     ],
-    "cancel races with the result": [Worker(False), together(start("o", "Order", 100), cancel("o")), Worker(True)],
+    "cancel races with the result": [Worker(False), together(start("o", "Order", 100), cancel("o")),
+        Worker(True)],
     "cancel that is swallowed": each(start("s", "Swallows"), cancel("s")),
     "cancel of a handler that stays": [
         *each(start("s", "Stubborn", delay_us=SECOND), signal("s", "linger")),
@@ -152,10 +159,12 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
     "retries that end": [together(start("g", "give_up", 99), start("t", "three_attempts", 9)), Until(20)],
     "no answer in time": [Worker(False), *each(start("g", "give_up", 0)), Until(11), Worker(True)],
     "delayed start": [
-        *each(start("b", "Box", delay_us=5 * SECOND), signal("b", "put", 1), signal("b", "put_slowly", 2), signal("b", "close")),
+        *each(start("b", "Box", delay_us=5 * SECOND), signal("b", "put", 1), signal("b", "put_slowly", 2),
+            signal("b", "close")),
         Until(5),
     ],
-    "delayed start, cancelled": [*each(start("b", "Box", delay_us=5 * SECOND), signal("b", "put", 1), cancel("b")), Until(6)],
+    "delayed start, cancelled": [*each(start("b", "Box", delay_us=5 * SECOND), signal("b", "put", 1),
+            cancel("b")), Until(6)],
     "terminate and start": each(
         start("b", "Box"),
         signal("b", "put", 1),
@@ -168,7 +177,8 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         signal("b", "close"),
     ),
     "terminate and start in one batch": [
-        together(start("b", "Box"), start("b", "Box", if_running="terminate"), signal("b", "put", 3), signal("b", "close")),
+        together(start("b", "Box"), start("b", "Box", if_running="terminate"), signal("b", "put", 3),
+            signal("b", "close")),
     ],
     "suspended, mended": [
         *each(start("f", "Fickle")),
@@ -195,14 +205,17 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         Until(50),
         Deploy("first"),
     ],
-    "handler that raises": each(start("f", "Fragile"), signal("f", "tidy"), signal("f", "drop", "broken glass")),
+    "handler that raises": each(start("f", "Fragile"), signal("f", "tidy"),
+        signal("f", "drop", "broken glass")),
     "task group": each(start("g", "group")),
     "workflow timeout": [*each(start("p", "Patient", timeout_us=30 * SECOND)), Until(29), Until(31)],
     "messages between workflows": [
         together(start("a", "Relay"), start("b", "Relay"), start("c", "Relay")),
         *each(
-            signal("a", "send", [["put", "b", 1], ["put", "c", 2], ["put", "a", 3], ["put", "nobody", 4], ["put", "b", 5]]),
-            signal("a", "send", [["await", "b"], ["await", "nobody"], ["start", "d"], ["put", "d", 6], ["await", "d"]]),
+            signal("a", "send", [["put", "b", 1], ["put", "c", 2], ["put", "a", 3], ["put", "nobody", 4],
+                    ["put", "b", 5]]),
+            signal("a", "send", [["await", "b"], ["await", "nobody"], ["start", "d"], ["put", "d", 6],
+                    ["await", "d"]]),
             signal("b", "send", [["put", "a", 7], ["put", "b", 8], ["close", "b"], ["put", "b", 9]]),
             signal("d", "close"),
             signal("c", "send", [["await", "b"]]),
@@ -212,11 +225,14 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
     ],
     "children": [*each(start("f", "family")), Until(10), Until(20), *each(signal("abandoned", "end"))],
     "sixty children": each(start("m", "many_children", 12), start("n", "many_children", 60)),
-    "parent terminated": [Worker(False), *each(start("f", "family")), Until(5), *each(terminate("f")), Worker(True)],
-    "parent cancelled while it waits for a child": [*each(start("f", "family")), Until(5), *each(cancel("f")), Until(30)],
+    "parent terminated": [Worker(False), *each(start("f", "family")), Until(5), *each(terminate("f")),
+        Worker(True)],
+    "parent cancelled while it waits for a child": [*each(start("f", "family")), Until(5), *each(cancel("f")),
+        Until(30)],
     "served after a deploy": [*each(start("s", "call_seat", "ada")), Deploy("with-seat")],
     "failures of all kinds": [
-        together(start("o", "call_odd"), start("b", "broken", "sad"), start("p", "picky"), start("r", "odd_result"), start("h", "call_blob", 2_000_000))
+        together(start("o", "call_odd"), start("b", "broken", "sad"), start("p", "picky"),
+            start("r", "odd_result"), start("h", "call_blob", 2_000_000))
     ],
 }  # fmt: skip
 

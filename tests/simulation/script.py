@@ -12,10 +12,13 @@
 Commands:
 
     start ID TYPE ARGUMENT… [if_running= if_closed= delay= timeout= request=]     seconds
-    signal|query ID NAME ARGUMENT… [request= run=]      cancel|terminate ID [reason= request= run=]      await ID
+    signal|query ID NAME ARGUMENT… [request= run=]      await ID
+    cancel|terminate ID [reason= request= run=]
     advance SECONDS       history ID       result ID      state ID      tasks     replies
-    worker on|off         hold ACTIVITY    release        the worker takes its tasks and keeps them; now it runs them
-    complete|fail|decline|started|beat TOKEN ID NUMBER [VALUE]                       a report, as a worker would send it
+    worker on|off         hold ACTIVITY    release
+        the worker takes its tasks and keeps them; now it runs them
+    complete|fail|decline|started|beat TOKEN ID NUMBER [VALUE]
+        a report, as a worker would send it
     crash                 deploy NAME      evict          clock SECONDS  (set it back or forth)
     disk full|ok          bug TYPE|off     (handling a command of this type raises)
     guard                 from here on the determinism guard looks at the workflows

@@ -78,7 +78,8 @@ def letters(world: World) -> list[str]:
 def got(world: World, workflow_id: str) -> list[Any]:
     """What the workflow was sent, and took."""
     return [world.payloads.decode(event.input, list[Any], what="signal")[0]
-            for event in world.events(workflow_id) if isinstance(event, ev.SignalReceived) and event.name == "put"]  # fmt: skip
+            for event in world.events(workflow_id) if isinstance(event,
+                ev.SignalReceived) and event.name == "put"]  # fmt: skip
 
 
 def send(world: World, workflow_id: str, *sent: list[Any]) -> None:

@@ -153,25 +153,39 @@ def again(value: object, annotation: Any) -> Any:
 VIENNA = ZoneInfo("Europe/Vienna")
 
 COME_BACK: list[tuple[Any, Any]] = [
-    (Any, None), (Any, [1, "a", 1.5, True, None, {"a": [{}]}]), (Any, 1 << 80), (Any, -0.0), (Any, 1e22), (object, "x"),
-    (float, -0.0), (float, 5e-324), (float, 1.7976931348623157e308), (float | None, 1.5), (int | float, 1.0), (int | float, 1),
-    (int, 1 << 200), (int, -(1 << 64)), (str, "\0é\U0001f600\u2028"), (bytes, b"\xff\0"), (bytearray, bytearray(b"x")),
+    (Any, None), (Any, [1, "a", 1.5, True, None, {"a": [{}]}]), (Any, 1 << 80), (Any, -0.0), (Any, 1e22),
+    (object, "x"),
+    (float, -0.0), (float, 5e-324), (float, 1.7976931348623157e308), (float | None, 1.5), (int | float, 1.0),
+    (int | float, 1),
+    (int, 1 << 200), (int, -(1 << 64)), (str, "\0é\U0001f600\u2028"), (bytes, b"\xff\0"),
+    (bytearray, bytearray(b"x")),
     (Decimal, Decimal("1.10")), (Decimal, Decimal("-0E-10")), (Decimal, Decimal("Infinity")),
     (datetime, datetime(2026, 1, 2, 3, 4, 5, 6)), (datetime, datetime(2026, 1, 2, tzinfo=UTC)),
-    (datetime, datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=-3, minutes=-30)))), (datetime, datetime.min), (datetime, datetime.max),
-    (date, date(1, 1, 1)), (time, time(1, 2, 3, 4)), (time, time(1, 2, tzinfo=UTC)), (timedelta, timedelta(-1, 1, 1)),
+    (datetime, datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=-3, minutes=-30)))),
+    (datetime, datetime.min), (datetime, datetime.max),
+    (date, date(1, 1, 1)), (time, time(1, 2, 3, 4)), (time, time(1, 2, tzinfo=UTC)),
+    (timedelta, timedelta(-1, 1, 1)),
     (timedelta, timedelta.max), (timedelta, timedelta.min), (UUID, UUID(int=7)),
-    (Colour, Colour.CRIMSON), (Level, Level.LOW), (Word, Word.YES), (Right, Right.READ | Right.WRITE), (Right, Right(0)),
+    (Colour, Colour.CRIMSON), (Level, Level.LOW), (Word, Word.YES), (Right, Right.READ | Right.WRITE),
+    (Right, Right(0)),
     (Literal["a", 1] | None, 1), (tuple[int, ...], (1, 2)), (tuple[int, str], (1, "a")), (tuple[()], ()),
-    (set[int], {1}), (frozenset[str], frozenset("a")), (deque[int], deque([1])), (Sequence[int], [1]), (Mapping[str, int], {"a": 1}),
+    (set[int], {1}), (frozenset[str], frozenset("a")), (deque[int], deque([1])), (Sequence[int], [1]),
+    (Mapping[str, int], {"a": 1}),
     (dict[int, str], {1: "a"}), (dict[Level, int], {Level.LOW: 1}), (dict[date, int], {date(2026, 1, 1): 1}),
-    (dict[datetime, int], {datetime(2026, 1, 1, tzinfo=UTC): 1}), (dict[bytes, int], {b"\xff": 1}), (dict[UUID, int], {UUID(int=1): 1}),
-    (dict[Colour, int], {Colour.RED: 1}), (dict[float, int], {1.5: 1}), (dict[int | str, str], {"1": "a", "b": "b"}), (dict[str, Any], {}),
-    (Point, Point(1, 2.0)), (Options, {"loud": True}), (Options, {"loud": True, "note": "x"}), (Text, Text("x")), (Count, Count(3)),
-    (Base, Base("x")), (Special, Special("x", 1)), (Tree, Tree(1, [Tree(2), Tree(3, [Tree(4)])])), (Box[int], Box(1)), (Box[Base], Box(Base("x"))),
-    (Summing, Summing([1, 2])), (Bag, Bag([1], 1.5, datetime(2026, 1, 1))), (Circle | Square, Square(1.0)), (list[Circle | Square], [Circle(1.0)]),
-    (Annotated[int, msgspec.Meta(gt=0)], 1), (Model, Model(weight=Decimal("1.10"), at=datetime(2026, 1, 1, tzinfo=UTC), tags={"a"})),
-    (list[Model] | None, [Model(weight=Decimal(1))]), (Parent, Parent(child=Model(weight=Decimal(1)))), (None, None),
+    (dict[datetime, int], {datetime(2026, 1, 1, tzinfo=UTC): 1}), (dict[bytes, int], {b"\xff": 1}),
+    (dict[UUID, int], {UUID(int=1): 1}),
+    (dict[Colour, int], {Colour.RED: 1}), (dict[float, int], {1.5: 1}),
+    (dict[int | str, str], {"1": "a", "b": "b"}), (dict[str, Any], {}),
+    (Point, Point(1, 2.0)), (Options, {"loud": True}), (Options, {"loud": True, "note": "x"}),
+    (Text, Text("x")), (Count, Count(3)),
+    (Base, Base("x")), (Special, Special("x", 1)), (Tree, Tree(1, [Tree(2), Tree(3, [Tree(4)])])),
+    (Box[int], Box(1)), (Box[Base], Box(Base("x"))),
+    (Summing, Summing([1, 2])), (Bag, Bag([1], 1.5, datetime(2026, 1, 1))), (Circle | Square, Square(1.0)),
+    (list[Circle | Square], [Circle(1.0)]),
+    (Annotated[int, msgspec.Meta(gt=0)], 1), (Model,
+        Model(weight=Decimal("1.10"), at=datetime(2026, 1, 1, tzinfo=UTC), tags={"a"})),
+    (list[Model] | None, [Model(weight=Decimal(1))]), (Parent, Parent(child=Model(weight=Decimal(1)))),
+    (None, None),
 ]  # fmt: skip
 
 
@@ -186,23 +200,41 @@ def test_a_value_comes_back_with_its_type(annotation: Any, value: Any) -> None:
 NO_NUMBER = float("nan")
 
 REFUSED: list[tuple[Any, Any, str]] = [
-    (Any, (1, 2), "is of type tuple"), (bytes | Any, b"x", "bytes"), (Any, [1, {"a": (1,)}], r"is of type tuple.* at \[1\]\['a'\]"), (Any, b"x", "bytes"), (Any, {1: 2}, "key 1"),
-    (Any, NO_NUMBER, "nan, which has no JSON"), (Any, [float("inf")], "inf"), (Any, Colour.RED, "Colour"), (Any, datetime(2026, 1, 1), "datetime"),
-    (Any, Base("x"), "Base"), (Any, Word.YES, "Word"), (Any, Text("x"), "Text"), (Any, Count(1), "Count"), (Any, OrderedDict(a=1), "OrderedDict"),
-    (Any, {1, 2}, "set"), (Any, Path("x"), "Path"), (Any, UserDict(a=1), "UserDict"), (list[Any], [(1,)], "tuple"), (dict[str, Any], {"a": (1,)}, "tuple"),
-    (float, NO_NUMBER, "NaN"), (float | None, NO_NUMBER, "nan"), (list[float | None], [1.0, float("-inf")], r"at \[1\]"), (float, (1 << 53) + 1, "int"),
-    (Bag, Bag(maybe=NO_NUMBER), r"at \.maybe"), (Bag, Bag((1,)), r"at \.anything"), (Decimal, Decimal("NaN"), "NaN"), (Decimal, Decimal("sNaN"), "NaN"),
-    (dict[int | str, str], {1: "a", "1": "b"}, "same text|come back changed"), (dict[int | str, str], {1: "b"}, "come back changed"),
-    (dict[str, int], {1: 1}, "key 1"), (dict[int, int], {True: 1}, "key True"), (dict[Any, int], {None: 1}, "NoneType"), (dict[float, int], {NO_NUMBER: 1}, "nan"),
-    (datetime, datetime(2026, 7, 1, tzinfo=VIENNA), "time zone Europe/Vienna"), (datetime, datetime(2026, 10, 25, 2, 30, fold=1), "fold=1"),
-    (datetime, datetime(2026, 1, 1, tzinfo=timezone(timedelta(seconds=61))), "seconds would be lost"), (Bag, Bag(at=datetime(2026, 1, 1, tzinfo=VIENNA)), "zone"),
-    (int, True, "expected int"), (int, "x", "expected int, got str"), (int, 1.0, "float|int"), (str, Word.YES, "Word"), (int, Level.LOW, "Level"), (str, 1, "str"),
-    (bytes, bytearray(b"x"), "bytearray"), (list[int], (1, 2), "tuple"), (tuple[int, ...], [1, 2], "list"), (set[int], frozenset({1}), "frozenset"),
-    (Sequence[int], (1, 2), "tuple"), (dict[str, int], defaultdict(int, a=1), "defaultdict"), (dict[str, int], OrderedDict(a=1), "OrderedDict"),
-    (Base, Special("x", 1), "is of type Special, its annotation says Base"), (list[Base], [Special("x")], r"at \[0\]"), (Point, (1, 2.0), "tuple"),
-    (Options, {"loud": True, "odd": 1}, "'odd'"), (Options, {"note": "x"}, "loud"), (Literal["a"], Word.YES, "invalid enum value"), (Doubling, Doubling(1), "2.*4"),
-    (deque[int], deque([1], maxlen=3), "maximum length"), (str, "\udc80", "surrogates"), (None, 3, "expected null"), (Tree, Tree(1, [Tree("x")]), "expected int"),  # type: ignore[arg-type]
-    (Annotated[int, msgspec.Meta(gt=0)], -1, "expected"), (Circle | Square, Model(weight=Decimal(1)), "it"), (Model, Child(weight=Decimal(1), more=2), "Child"),
+    (Any, (1, 2), "is of type tuple"), (bytes | Any, b"x", "bytes"),
+    (Any, [1, {"a": (1,)}], r"is of type tuple.* at \[1\]\['a'\]"), (Any, b"x", "bytes"),
+    (Any, {1: 2}, "key 1"),
+    (Any, NO_NUMBER, "nan, which has no JSON"), (Any, [float("inf")], "inf"), (Any, Colour.RED, "Colour"),
+    (Any, datetime(2026, 1, 1), "datetime"),
+    (Any, Base("x"), "Base"), (Any, Word.YES, "Word"), (Any, Text("x"), "Text"), (Any, Count(1), "Count"),
+    (Any, OrderedDict(a=1), "OrderedDict"),
+    (Any, {1, 2}, "set"), (Any, Path("x"), "Path"), (Any, UserDict(a=1), "UserDict"),
+    (list[Any], [(1,)], "tuple"), (dict[str, Any], {"a": (1,)}, "tuple"),
+    (float, NO_NUMBER, "NaN"), (float | None, NO_NUMBER, "nan"),
+    (list[float | None], [1.0, float("-inf")], r"at \[1\]"), (float, (1 << 53) + 1, "int"),
+    (Bag, Bag(maybe=NO_NUMBER), r"at \.maybe"), (Bag, Bag((1,)), r"at \.anything"),
+    (Decimal, Decimal("NaN"), "NaN"), (Decimal, Decimal("sNaN"), "NaN"),
+    (dict[int | str, str], {1: "a", "1": "b"}, "same text|come back changed"),
+    (dict[int | str, str], {1: "b"}, "come back changed"),
+    (dict[str, int], {1: 1}, "key 1"), (dict[int, int], {True: 1}, "key True"),
+    (dict[Any, int], {None: 1}, "NoneType"), (dict[float, int], {NO_NUMBER: 1}, "nan"),
+    (datetime, datetime(2026, 7, 1, tzinfo=VIENNA), "time zone Europe/Vienna"),
+    (datetime, datetime(2026, 10, 25, 2, 30, fold=1), "fold=1"),
+    (datetime, datetime(2026, 1, 1, tzinfo=timezone(timedelta(seconds=61))), "seconds would be lost"),
+    (Bag, Bag(at=datetime(2026, 1, 1, tzinfo=VIENNA)), "zone"),
+    (int, True, "expected int"), (int, "x", "expected int, got str"), (int, 1.0, "float|int"),
+    (str, Word.YES, "Word"), (int, Level.LOW, "Level"), (str, 1, "str"),
+    (bytes, bytearray(b"x"), "bytearray"), (list[int], (1, 2), "tuple"), (tuple[int, ...], [1, 2], "list"),
+    (set[int], frozenset({1}), "frozenset"),
+    (Sequence[int], (1, 2), "tuple"), (dict[str, int], defaultdict(int, a=1), "defaultdict"),
+    (dict[str, int], OrderedDict(a=1), "OrderedDict"),
+    (Base, Special("x", 1), "is of type Special, its annotation says Base"),
+    (list[Base], [Special("x")], r"at \[0\]"), (Point, (1, 2.0), "tuple"),
+    (Options, {"loud": True, "odd": 1}, "'odd'"), (Options, {"note": "x"}, "loud"),
+    (Literal["a"], Word.YES, "invalid enum value"), (Doubling, Doubling(1), "2.*4"),
+    (deque[int], deque([1], maxlen=3), "maximum length"), (str, "\udc80", "surrogates"),
+    (None, 3, "expected null"), (Tree, Tree(1, [Tree("x")]), "expected int"),  # type: ignore[arg-type]
+    (Annotated[int, msgspec.Meta(gt=0)], -1, "expected"), (Circle | Square, Model(weight=Decimal(1)), "it"),
+    (Model, Child(weight=Decimal(1), more=2), "Child"),
 ]  # fmt: skip
 
 
@@ -374,11 +406,16 @@ def any_annotation(depth: int = 2) -> st.SearchStrategy[Any]:
 
 
 ATOMS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.binary(max_size=3), st.decimals(), st.dates(),
-    st.datetimes(timezones=st.none() | st.just(UTC) | st.just(VIENNA)), st.times(), st.timedeltas(), st.uuids(),
-    st.sampled_from([Colour.RED, Level.LOW, Right.READ | Right.WRITE, Text("1"), Count(1), Word.YES, "1", 1, True, 1.0, "red"]),
-    st.builds(Base, st.text(max_size=2)), st.builds(Special, st.text(max_size=2)), st.builds(Point, st.integers(), st.floats()),
-    st.builds(Bag, st.one_of(st.none(), st.tuples(st.integers())), st.none() | st.floats()), st.builds(Model, weight=st.just(Decimal("1.0"))),
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.binary(max_size=3),
+    st.decimals(), st.dates(),
+    st.datetimes(timezones=st.none() | st.just(UTC) | st.just(VIENNA)), st.times(), st.timedeltas(),
+    st.uuids(),
+    st.sampled_from([Colour.RED, Level.LOW, Right.READ | Right.WRITE, Text("1"), Count(1), Word.YES, "1", 1,
+            True, 1.0, "red"]),
+    st.builds(Base, st.text(max_size=2)), st.builds(Special, st.text(max_size=2)),
+    st.builds(Point, st.integers(), st.floats()),
+    st.builds(Bag, st.one_of(st.none(), st.tuples(st.integers())), st.none() | st.floats()),
+    st.builds(Model, weight=st.just(Decimal("1.0"))),
 )  # fmt: skip
 
 
@@ -394,7 +431,8 @@ KEYS = ATOMS.filter(is_hashable)
 VALUES = st.recursive(
     ATOMS,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple), st.dictionaries(KEYS, inner, max_size=3), st.sets(KEYS, max_size=2)
+        st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(KEYS, inner, max_size=3), st.sets(KEYS, max_size=2)
     ),
     max_leaves=6,
 )  # fmt: skip
@@ -414,7 +452,9 @@ def test_pairs_that_nearly_fit_come_back_or_are_refused(
 ) -> None:
     annotation, value = pair
     wrapped, inside = data.draw(
-        st.sampled_from([(LIST[annotation], [value]), (annotation | other if annotation is not other else other, value), (other, value), (TUPLE[annotation], (value,))])
+        st.sampled_from([(LIST[annotation], [value]),
+                (annotation | other if annotation is not other else other, value), (other, value),
+                (TUPLE[annotation], (value,))])
         if annotation is not None and not isinstance(annotation, str)
         else st.just((other, value))
     )  # fmt: skip
@@ -439,9 +479,12 @@ def came_back_or_refused(annotation: Any, value: Any) -> None:
 OrderId = NewType("OrderId", str)
 Anything = NewType("Anything", object)
 EXACT_TYPES: list[tuple[Any, set[type]]] = [
-    (int, {int}), (None, {type(None)}), (Colour, {Colour}), (OrderId, {str}), (int | None, {int, type(None)}), (OrderId | int, {str, int}),
-    (Any, {str, int, bool, type(None)}), (bytes | Any, {str, int, bool, type(None)}), (bytes | Anything, {str, int, bool, type(None)}),
-    (float, set()), (Right, set()), (list[int], set()), (Base, set()), (Annotated[int, msgspec.Meta(gt=0)], set()), (Literal["a"], set()),
+    (int, {int}), (None, {type(None)}), (Colour, {Colour}), (OrderId, {str}), (int | None, {int, type(None)}),
+    (OrderId | int, {str, int}),
+    (Any, {str, int, bool, type(None)}), (bytes | Any, {str, int, bool, type(None)}),
+    (bytes | Anything, {str, int, bool, type(None)}),
+    (float, set()), (Right, set()), (list[int], set()), (Base, set()),
+    (Annotated[int, msgspec.Meta(gt=0)], set()), (Literal["a"], set()),
     (float | str, {str}), (Literal["a"] | int, {int}),
 ]  # fmt: skip
 

@@ -255,7 +255,8 @@ def test_what_cannot_be_encoded_is_named(value: object, message: str) -> None:
             b"{}",
             Address | Order,
             (
-                r"^the result is of type .*Address \| .*Order, whose alternatives JSON cannot distinguish: its "
+                r"^the result is of type .*Address \| .*Order, whose alternatives JSON cannot distinguish: "
+                r"its "
                 r"alternatives look alike"
             ),
         ),

@@ -1,4 +1,5 @@
-"""How long a duration is: units, sums, parts of a microsecond, the longest one, and what is none."""
+"""How long a duration is: units, sums, parts of a microsecond, the longest one, and what is
+none."""
 
 from __future__ import annotations
 

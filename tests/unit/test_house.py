@@ -98,7 +98,8 @@ LARGE_CLASSES = {
 
 
 def test_no_class_is_oversized() -> None:
-    """Classes are measured, not files: a limit on files only breaks small pieces off large classes."""
+    """Classes are measured, not files: a limit on files only breaks small pieces off large
+    classes."""
     found: list[str] = []
     for file in SHIPPED:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -219,7 +220,8 @@ def test_a_decision_is_dated_and_short() -> None:
 
 
 def test_every_package_says_that_it_is_typed() -> None:
-    """pyright looks for `py.typed` beside a subpackage, since the namespace package above has none."""
+    """pyright looks for `py.typed` beside a subpackage, since the namespace package above has
+    none."""
     packages = {file.parent for file in SHIPPED if "perdure" in file.parts and "templates" not in file.parts}
     assert packages
     assert not [

@@ -1,4 +1,5 @@
-"""Records that workflow code sends: what is refused on the author's line, and what they look like."""
+"""Records that workflow code sends: what is refused on the author's line, and what they look
+like."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A client that is given something else than a run, a signal, a query or a view says what to give."""
+"""A client that is given something else than a run, a signal, a query or a view says what to
+give."""
 
 from __future__ import annotations
 

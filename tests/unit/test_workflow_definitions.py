@@ -340,7 +340,8 @@ def define_not_async() -> None:
         (
             init_differs,
             (
-                r"takes \(product: '?str'?\); it must take nothing, or exactly what the run takes: \(product: "
+                r"takes \(product: '?str'?\); it must take nothing, or exactly what the run takes: "
+                r"\(product: "
                 r"'?int'?\)"
             ),
         ),

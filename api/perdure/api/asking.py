@@ -52,7 +52,8 @@ _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "maxLength": 255},
-    "description": "A request repeated with the same key by the same caller, for the same operation and workflow, has "
+    "description": "A request repeated with the same key by the same caller, for the same operation and "
+    "workflow, has "
     "no second effect and gets the same answer; with different content it is rejected (422).",
 }
 _OPTIONS: Final = {
@@ -72,7 +73,8 @@ _SIGNAL: Final = {
     "additionalProperties": False,
     "required": ["name"],
     "properties": {"name": {"type": "string"}, "args": _ARGS},
-    "description": "Signal-with-start, with if_running=attach: signals the open run or, if there is none, starts one "
+    "description": "Signal-with-start, with if_running=attach: signals the open run or, if there is none, "
+    "starts one "
     "with the signal, atomically.",
 }
 
@@ -80,12 +82,14 @@ _SIGNAL: Final = {
 @routes.add(
     "POST", "/workflows", Role.OPERATOR, "Start a workflow", action="start", parameters=[_KEY],
     body=_body(
-        {"required": ["type", "id"], "properties": {"type": {"type": "string"}, "id": {"type": "string"}, "args": _ARGS, "options": _OPTIONS, "signal": _SIGNAL}},
+        {"required": ["type", "id"], "properties": {"type": {"type": "string"}, "id": {"type": "string"},
+                "args": _ARGS, "options": _OPTIONS, "signal": _SIGNAL}},
         {"type": "Order", "id": "order-1", "args": ["burrata"], "options": {"if_closed": "refuse"}},
     ),
     responses={
         "201": {"description": "Started, durably", "content": {"application/json": _ACCEPTED}},
-        "200": {"description": "Already running: attached, or the same request repeated", "content": {"application/json": _ACCEPTED}},
+        "200": {"description": "Already running: attached, or the same request repeated",
+            "content": {"application/json": _ACCEPTED}},
     },
 )  # fmt: skip
 async def start_workflow(asked: Asked) -> Response:
@@ -130,9 +134,11 @@ async def start_workflow(asked: Asked) -> Response:
 
 
 @routes.add(
-    "POST", "/workflows/{id}/signals/{name}", Role.OPERATOR, "Send a signal", action="signal", parameters=[_KEY],
+    "POST", "/workflows/{id}/signals/{name}", Role.OPERATOR, "Send a signal", action="signal",
+    parameters=[_KEY],
     body=_body({"properties": {"args": _ARGS, "run_id": {"type": "string"}}}, {"args": ["Grace"]}),
-    responses={"202": {"description": "Recorded durably; its handler may still be running", "content": {"application/json": _ACCEPTED}}},
+    responses={"202": {"description": "Recorded durably; its handler may still be running",
+            "content": {"application/json": _ACCEPTED}}},
 )  # fmt: skip
 async def signal_workflow(asked: Asked) -> Response:
     """Send one."""
@@ -150,7 +156,8 @@ async def signal_workflow(asked: Asked) -> Response:
 @routes.add(
     "POST", "/workflows/{id}/queries/{name}", Role.READER, "Query the live run",
     body=_body({"properties": {"args": _ARGS, "run_id": {"type": "string"}}}, {"args": []}),
-    responses={"200": {"description": "The query's result", "content": {"application/json": {"example": {"result": "PT30S"}}}}},
+    responses={"200": {"description": "The query's result",
+            "content": {"application/json": {"example": {"result": "PT30S"}}}}},
 )  # fmt: skip
 async def query_workflow(asked: Asked) -> Response:
     """Ask; leaves no event."""
@@ -174,7 +181,8 @@ async def query_workflow(asked: Asked) -> Response:
 def _ending(path: str, summary: str, action: str, kind: Callable[..., Any]) -> None:
     @routes.add(
         "POST", f"/workflows/{{id}}/{path}", Role.OPERATOR, summary, action=action, parameters=[_KEY],
-        body=_body({"properties": {"reason": {"type": "string"}, "run_id": {"type": "string"}}}, {"reason": "changed my mind"}),
+        body=_body({"properties": {"reason": {"type": "string"}, "run_id": {"type": "string"}}},
+            {"reason": "changed my mind"}),
         responses={"202": {"description": "Recorded, durably", "content": {"application/json": _ACCEPTED}}},
     )  # fmt: skip
     async def end(asked: Asked) -> Response:
@@ -256,7 +264,9 @@ def _trace(asked: Asked) -> str:
 
 
 def _check(fn: Callable[..., Any], given: bytes, what: str) -> None:
-    """Validate arguments against the signature here, so that the caller gets the error immediately."""
+    """Validate arguments against the signature here, so that the caller gets the error
+    immediately.
+    """
     if given.startswith(b"\0"):
         return
     try:

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from perdure.ports.audit import KeptEntry
 
 _EXAMPLE: Final = {
-    "number": 4711, "at": "2027-01-31T12:00:00.000000Z", "who": "key:5f0c2b9a1d3e checkout", "role": "operator", "action": "start",
-    "target": "order-1", "outcome": "done", "status": 201, "detail": "", "request_id": "0f8b", "address": "10.0.0.7",
+    "number": 4711, "at": "2027-01-31T12:00:00.000000Z", "who": "key:5f0c2b9a1d3e checkout",
+    "role": "operator", "action": "start",
+    "target": "order-1", "outcome": "done", "status": 201, "detail": "", "request_id": "0f8b",
+    "address": "10.0.0.7",
 }  # fmt: skip
 
 
@@ -32,10 +34,13 @@ def routes_of(log: AuditLog) -> list[Route]:
     @routes.add(
         "GET", "/audit", Role.ADMIN, "Entries, latest first",
         parameters=[
-            {"name": "limit", "in": "query", "schema": {"type": "string"}, "description": f"Page size, 1 to {PAGE_LIMIT}."},
-            {"name": "before", "in": "query", "schema": {"type": "string"}, "description": "`next` of the previous page."},
+            {"name": "limit", "in": "query", "schema": {"type": "string"},
+                "description": f"Page size, 1 to {PAGE_LIMIT}."},
+            {"name": "before", "in": "query", "schema": {"type": "string"},
+                "description": "`next` of the previous page."},
         ],
-        responses={"200": {"description": "A page", "content": {"application/json": {"example": {"entries": [_EXAMPLE], "next": 4711}}}}},
+        responses={"200": {"description": "A page",
+                "content": {"application/json": {"example": {"entries": [_EXAMPLE], "next": 4711}}}}},
     )  # fmt: skip
     async def read_audit(asked: Asked) -> Response:
         """List audit entries."""

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LARGE_THREADS: Final = 8
-"""For what may be large: lists, histories, dead letters. Who reads one state never waits for them."""
+"""For what may be large: lists, histories, dead letters. Who reads one state never waits for
+them."""
 LOOK_S: Final = 0.005
 LONGEST_LOOK_S: Final = 0.1
 """Between two looks at a position; each is half as long again as the one before."""

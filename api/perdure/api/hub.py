@@ -264,7 +264,9 @@ class Watch:
         self._is_emptied = True
 
     def knows(self, state: WorkflowState) -> None:
-        """Record that the reader knows everything up to this version; older changes are not sent."""
+        """Record that the reader knows everything up to this version; older changes are not
+        sent.
+        """
         self._known[state.workflow_id] = version_of(state)
 
     def put(self, told: Told, workflow_id: str, version: Version | None) -> None:

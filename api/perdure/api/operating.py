@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 routes = Routes()
 _LETTER: Final[dict[str, Any]] = {
-    "id": "0/17", "topic": "shop.commands", "partition": 3, "offset": 1042, "written_at": "2027-01-31T12:00:00.000000Z",
-    "found_at": "2027-01-31T12:00:00.100000Z", "reason": "undecodable", "message": "it has no schema header", "key": "b3JkZXItMQ==",
+    "id": "0/17", "topic": "shop.commands", "partition": 3, "offset": 1042,
+    "written_at": "2027-01-31T12:00:00.000000Z",
+    "found_at": "2027-01-31T12:00:00.100000Z", "reason": "undecodable", "message": "it has no schema header",
+    "key": "b3JkZXItMQ==",
     "value": "//8=", "size": 2, "is_whole": True, "headers": [],
 }  # fmt: skip
 
@@ -46,10 +48,13 @@ async def list_workers(asked: Asked) -> Response:
 @routes.add(
     "GET", "/dead-letters", Role.READER, "List the dead letters",
     parameters=[
-        {"name": "limit", "in": "query", "schema": {"type": "string"}, "description": f"Page size, 1 to {PAGE_LIMIT}."},
-        {"name": "cursor", "in": "query", "schema": {"type": "string"}, "description": "`next` of the previous page."},
+        {"name": "limit", "in": "query", "schema": {"type": "string"},
+            "description": f"Page size, 1 to {PAGE_LIMIT}."},
+        {"name": "cursor", "in": "query", "schema": {"type": "string"},
+            "description": "`next` of the previous page."},
     ],
-    responses={"200": {"description": "A page", "content": {"application/json": {"example": {"dead_letters": [_LETTER], "next": None}}}}},
+    responses={"200": {"description": "A page",
+            "content": {"application/json": {"example": {"dead_letters": [_LETTER], "next": None}}}}},
 )  # fmt: skip
 async def list_dead_letters(asked: Asked) -> Response:
     """Records that could not be taken, oldest first. Of each part of a letter a page has the
@@ -71,7 +76,8 @@ async def list_dead_letters(asked: Asked) -> Response:
 
 @routes.add(
     "GET", "/dead-letters/{number}", Role.READER, "One dead letter",
-    responses={"200": {"description": "The whole dead letter", "content": {"application/json": {"example": _LETTER}}}},
+    responses={"200": {"description": "The whole dead letter",
+            "content": {"application/json": {"example": _LETTER}}}},
 )  # fmt: skip
 async def read_dead_letter(asked: Asked) -> Response:
     """By its id, whose slash is %2F."""

@@ -24,7 +24,8 @@ LOOKS: Final = ["GET", "HEAD"]
 both already."""
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
+    "base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
 }
 _STYLE: Final = """

@@ -47,9 +47,12 @@ PAGE_BYTES: Final = 2 * 1024 * 1024
 routes = Routes()
 
 _STATE: Final = {
-    "id": "order-1", "run_id": "01jf", "type": "Order", "status": "running", "started_at": "2027-01-31T12:00:00.000000Z",
-    "updated_at": "2027-01-31T12:00:01.000000Z", "closed_at": None, "history_length": 9, "view": {"state": "paid"}, "attributes": {},
-    "waits": [{"kind": "timer", "name": None, "number": 1, "attempt": None, "scheduled_at": None, "due_at": "2027-01-31T12:01:00.000000Z"}],
+    "id": "order-1", "run_id": "01jf", "type": "Order", "status": "running",
+    "started_at": "2027-01-31T12:00:00.000000Z",
+    "updated_at": "2027-01-31T12:00:01.000000Z", "closed_at": None, "history_length": 9,
+    "view": {"state": "paid"}, "attributes": {},
+    "waits": [{"kind": "timer", "name": None, "number": 1, "attempt": None, "scheduled_at": None,
+            "due_at": "2027-01-31T12:01:00.000000Z"}],
     "result": None, "failure": None, "reason": None,
 }  # fmt: skip
 
@@ -108,7 +111,8 @@ async def list_workflows(asked: Asked) -> Response:
 
 
 @routes.add(
-    "GET", "/workflows/counts", Role.VIEWER, "Count workflows by type and status", parameters=FILTER_PARAMETERS,
+    "GET", "/workflows/counts", Role.VIEWER, "Count workflows by type and status",
+    parameters=FILTER_PARAMETERS,
     responses=_ok({"counts": [{"type": "Order", "status": "running", "count": 12}]}),
 )  # fmt: skip
 async def count_workflows(asked: Asked) -> Response:
@@ -182,8 +186,10 @@ async def describe_workflow(asked: Asked) -> Response:
 
 @routes.add(
     "GET", "/workflows/{id}/history", Role.READER, "The history of a run",
-    parameters=[_query("run_id", "Run id; the current or last run by default."), _query("from", "First event id of the page."), _query("limit", "Page size, 1 to 1000 events.")],
-    responses=_ok({"run_id": "01jf", "events": [{"event_id": 1, "at": "2027-01-31T12:00:00.000000Z", "type": "WorkflowStarted"}], "next": 101}),
+    parameters=[_query("run_id", "Run id; the current or last run by default."),
+        _query("from", "First event id of the page."), _query("limit", "Page size, 1 to 1000 events.")],
+    responses=_ok({"run_id": "01jf", "events": [{"event_id": 1, "at": "2027-01-31T12:00:00.000000Z",
+                    "type": "WorkflowStarted"}], "next": 101}),
 )  # fmt: skip
 async def read_history(asked: Asked) -> Response:
     """A page of events; `next` is where the one that follows begins, null at the end."""
@@ -214,8 +220,10 @@ async def read_history(asked: Asked) -> Response:
 
 @routes.add(
     "GET", "/workflows/{id}/result", Role.READER, "Wait for the result of a run",
-    parameters=[_query("run_id", "Run id; the current or last run by default."), _query("timeout", 'How long to wait: "30s" by default, at most a minute.')],
-    responses={**_ok({"run_id": "01jf", "status": "completed", "result": "receipt", "failure": None, "reason": None}), "204": {"description": "The run is still open: retry"}},
+    parameters=[_query("run_id", "Run id; the current or last run by default."),
+        _query("timeout", 'How long to wait: "30s" by default, at most a minute.')],
+    responses={**_ok({"run_id": "01jf", "status": "completed", "result": "receipt", "failure": None,
+                "reason": None}), "204": {"description": "The run is still open: retry"}},
 )  # fmt: skip
 async def await_result(asked: Asked) -> Response:
     """Answered when the run has closed, however it ended."""
@@ -260,7 +268,8 @@ async def read_position(asked: Asked) -> Response:
 
 
 @routes.add(
-    "GET", "/positions/{position}", Role.VIEWER, "Wait until reads reflect a position", parameters=[_AFTER[1]],
+    "GET", "/positions/{position}", Role.VIEWER, "Wait until reads reflect a position",
+    parameters=[_AFTER[1]],
     responses=_ok({"is_reached": True}),
 )  # fmt: skip
 async def await_position(asked: Asked) -> Response:

@@ -93,7 +93,9 @@ async def watch_workflow(asked: Asked) -> Response:
     responses=_RESPONSES,
 )
 async def watch_workflows(asked: Asked) -> Response:
-    """Each that the filter lets through, after each change; from now on, or from `Last-Event-ID`."""
+    """Each that the filter lets through, after each change; from now on, or from
+    `Last-Event-ID`.
+    """
     query = asked.query(is_paged=False)
     last, hub = _last(asked), await _hub(asked)
     watch = Watch("", query)

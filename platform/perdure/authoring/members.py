@@ -60,10 +60,9 @@ class RunRef(Generic[S_co, P, R_co]):
         return self._definition or _definition_of(self._owner)
 
     def __repr__(self) -> str:
-        return (
-            "<run "
-            f"{self._fn.__qualname__ if self._owner is None else f'{self._owner.__name__}.{self._fn.__name__}'}>"
-        )
+        if self._owner is None:
+            return f"<run {self._fn.__qualname__}>"
+        return f"<run {self._owner.__name__}.{self._fn.__name__}>"
 
 
 class _MemberRef:

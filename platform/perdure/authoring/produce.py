@@ -1,4 +1,6 @@
-"""Records that workflow code sends to topics of its author's, in the transaction that records them."""
+"""Records that workflow code sends to topics of its author's, in the transaction that records
+them.
+"""
 
 from __future__ import annotations
 

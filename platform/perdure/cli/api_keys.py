@@ -53,7 +53,9 @@ def create(
     keys: KeysOption = "keys.toml",
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Make a key. It is printed here, and never again: the file has only what it is recognised by."""
+    """Make a key. It is printed here, and never again: the file has only what it is recognised
+    by.
+    """
     from pathlib import Path
 
     from perdure.api.auth.key_file import create_key

@@ -36,7 +36,8 @@ def check(
         bool,
         typer.Option(
             "--live",
-            help="Before an upgrade: replay only the open runs of the platform at --kafka, or at PERDURE_URL.",
+            help="Before an upgrade: replay only the open runs of the platform at --kafka, or at "
+            "PERDURE_URL.",
         ),
     ] = False,
     kafka: Annotated[

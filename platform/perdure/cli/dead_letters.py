@@ -226,7 +226,9 @@ def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: st
 
 
 def _named(letters: DeadLetters, ids: list[str] | None, *, is_all: bool) -> list[OpenLetter]:
-    """Previews of those that are named, each of which must be there, or of all that are there now."""
+    """Previews of those that are named, each of which must be there, or of all that are there
+    now.
+    """
     from perdure.ports.dead_letters import pages
 
     if bool(ids) is is_all:

@@ -125,7 +125,8 @@ MODULES: Final = {
 HARMLESS: Final = {"Error", "Exception", "Timeout", "HTTPError", "HTTPStatusError", "RequestException"}
 
 PATH_METHODS: Final = {
-    "exists", "glob", "is_dir", "is_file", "iterdir", "mkdir", "open", "read_bytes", "read_text", "rename", "rglob", "stat", "touch",
+    "exists", "glob", "is_dir", "is_file", "iterdir", "mkdir", "open", "read_bytes", "read_text", "rename",
+    "rglob", "stat", "touch",
     "unlink", "write_bytes", "write_text",
 }  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""Several engines of one machine: the same command once more for each, started again when one ends."""
+"""Several engines of one machine: the same command once more for each, started again when one
+ends.
+"""
 
 from __future__ import annotations
 

@@ -177,7 +177,9 @@ class _Embedded:
 
 
 def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
-    """Load the app. After a restart it may be broken again by a later save: wait until it is fixed."""
+    """Load the app. After a restart it may be broken again by a later save: wait until it is
+    fixed.
+    """
     is_restarted = bool(os.environ.pop(RESTARTED, ""))
     try:
         runs_activities = served.make is None or not served.needs_workflows

@@ -43,7 +43,8 @@ class Arguments:
     """
 
     __slots__ = (
-        "_array", "_check_all", "_defaults", "_fn", "_hints", "_keyword_defaults", "_keywords", "_maximum", "_positional", "_required", "_rest",
+        "_array", "_check_all", "_defaults", "_fn", "_hints", "_keyword_defaults", "_keywords", "_maximum",
+        "_positional", "_required", "_rest",
         "_signature", "_wildcard",
     )  # fmt: skip
 

@@ -39,7 +39,8 @@ class Compiler:
         self._readers: dict[str, str] = {}
         self._lines: list[str] = []
         self._scope: dict[str, Any] = {
-            "small": SMALL_LONGS.get, "spans": SPANS, "long_bytes": long_bytes, "read_long": read_long, "read_span": read_span,
+            "small": SMALL_LONGS.get, "spans": SPANS, "long_bytes": long_bytes, "read_long": read_long,
+            "read_span": read_span,
             "join": b"".join, "pack_double": _DOUBLE.pack, "unpack_double": _DOUBLE.unpack_from,
         }  # fmt: skip
         root = self._define(schema, "")
@@ -85,7 +86,9 @@ class Compiler:
     # ---- writing
 
     def _writer(self, name: str, prefix: bytes = b"") -> str:
-        """The name of the function that gives the bytes of a record, after the index of its branch."""
+        """The name of the function that gives the bytes of a record, after the index of its
+        branch.
+        """
         key = f"{prefix.hex()} {name}"
         if key not in self._writers:
             function = self._writers[key] = f"write_{len(self._writers)}"
@@ -147,9 +150,8 @@ class Compiler:
                 writers = {
                     self._structs[name]: self._writer(name, long_bytes(i)) for i, name in enumerate(branches)
                 }
-                self._lines.append(
-                    f"{table}.update({{{', '.join(f'{self._constant(c)}: {w}' for c, w in writers.items())}}})"
-                )
+                items = ", ".join(f"{self._constant(code)}: {writer}" for code, writer in writers.items())
+                self._lines.append(f"{table}.update({{{items}}})")
                 return [f"{table}[type({local})]({local})"]
             case _:
                 raise TypeError(f"no rule for {schema}")

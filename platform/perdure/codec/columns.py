@@ -234,7 +234,9 @@ def _class_of(annotation: Any) -> Any:
 
 
 def _is_generic(origin: Any) -> bool:
-    """Whether it is a class of yours with type variables; `list` and unions have none of their own."""
+    """Whether it is a class of yours with type variables; `list` and unions have none of their
+    own.
+    """
     parameters: Any = getattr(origin, "__parameters__", ())
     return type(parameters) is tuple and parameters != ()
 

@@ -57,7 +57,9 @@ class Outbox(Protocol):
         """
 
     def failed(self, run: RunState, event: ev.AnyEvent, activity: str = "") -> None:
-        """Tell the operator that the run, or an attempt of the activity of this name, has failed."""
+        """Tell the operator that the run, or an attempt of the activity of this name, has
+        failed.
+        """
 
     def arm(self, timer: Timer) -> None:
         """Keep a timer."""

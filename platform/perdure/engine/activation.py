@@ -133,8 +133,8 @@ class Activation:
     def answer(self, command: cm.Request, reply: AnyReply | None) -> None:
         """Answer a request.
 
-        A refused change that nobody hears of would be lost in silence: it becomes a dead letter. Any
-        other is logged: its client may die before it hears. A refused read loses nothing.
+        A refused change that nobody hears of would be lost in silence: it becomes a dead letter.
+        Any other is logged: its client may die before it hears. A refused read loses nothing.
         """
         self.outbox.reply(command, reply)
         if type(reply) is not Refused or not isinstance(command, CHANGES):

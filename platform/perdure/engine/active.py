@@ -92,7 +92,9 @@ class ActiveRuns:
         return len(self._runs)
 
     def find(self, workflow_id: str) -> ActiveRun | None:
-        """The current run of a workflow id, or its last closed one; None when there never was one."""
+        """The current run of a workflow id, or its last closed one; None when there never was
+        one.
+        """
         active = self._runs.get(workflow_id)
         if active is not None:
             self._runs.move_to_end(workflow_id)

@@ -83,7 +83,9 @@ class Leases:
         return None
 
     def expired(self, now: int, limit: int = AT_ONCE) -> list[ExpireLease]:
-        """Remove and return the expired leases; checks at most once a second, as there may be many."""
+        """Remove and return the expired leases; checks at most once a second, as there may be
+        many.
+        """
         if not self._leases or now < self._next_look_at:
             return []
         self._next_look_at = now + 1_000_000

@@ -24,7 +24,8 @@ DETAILS_KEPT: Final = 10_000
 
 
 PASSES: Final = 100
-"""After this many dispatches that were not waited for, a slow step gets another chance to be quick."""
+"""After this many dispatches that were not waited for, a slow step gets another chance to be
+quick."""
 
 
 class BatchOutbox:

@@ -147,7 +147,7 @@ class Engine:
 
     @property
     def clock_ahead_us(self) -> int:
-        """Last stamp minus the time of day, microseconds; negative: a clock jump is not followed."""
+        """Last stamp minus time of day, microseconds; negative: a jump is not followed."""
         return self._time.ahead_us
 
     @property
@@ -260,7 +260,7 @@ class Engine:
         self._quarantine.drop_where(is_gone)
 
     def next_timer_at(self) -> int | None:
-        """When the next timer fires, microseconds, or would if it were not cancelled; None: never."""
+        """When the next timer fires, perhaps a cancelled one, microseconds; None: never."""
         return self._sources.next_timer_at()
 
     # ---- 5. committed, 6. aborted

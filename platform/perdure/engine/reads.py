@@ -1,4 +1,6 @@
-"""Reads: queries, requests that wait for a run to close, pages of a history. They leave no event."""
+"""Reads: queries, requests that wait for a run to close, pages of a history. They leave no
+event.
+"""
 
 from __future__ import annotations
 

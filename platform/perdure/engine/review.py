@@ -19,7 +19,8 @@ PAGE: Final = 64
 """Rows of the store that are looked at for open runs at a time."""
 
 MAX_EVENTS: Final = 2_000
-"""A longer history is not replayed ahead of need: it would hold others up by more than about 10 ms."""
+"""A longer history is not replayed ahead of need: it would hold others up by more than about 10
+ms."""
 
 BATCHES: Final = 50
 """While the engine is never idle, it reviews one run every so many batches."""

@@ -102,7 +102,9 @@ class CommandSources:
         self._timers.load()
 
     def next_timer_at(self) -> int | None:
-        """When the next timer fires, microseconds, or would if it were not cancelled; None: never."""
+        """When the next timer fires, microseconds, or would if it were not cancelled; None:
+        never.
+        """
         return self._timers.next_at()
 
     def take(self, timeout_s: float) -> list[cm.AnyCommand]:

@@ -1,4 +1,6 @@
-"""Starts: a new run, or the signal or answer that a start leads to when its workflow id is taken."""
+"""Starts: a new run, or the signal or answer that a start leads to when its workflow id is
+taken.
+"""
 
 from __future__ import annotations
 

@@ -5,12 +5,11 @@ text. So nothing is assumed about it: one that does not parse has nobody to answ
 may still differ from `str` of what it parses to (`udp:07:me`); a record of an answer is written
 under the text as it came.
 
-    local:<name>                                            a subscriber in the engine's process
-    udp:<port>:<name>                                       another process of this machine
-    kafka:<partition>:<name>                                a caller that tails a partition of the replies
-    dead-letter:<topic>/<partition>/<offset>                nobody; a refusal becomes a dead letter of that
-    record
-    workflow:<kind>/<run id>/<number>/<workflow id>         a workflow
+    local:<name>                                    a subscriber in the engine's process
+    udp:<port>:<name>                               another process of this machine
+    kafka:<partition>:<name>                        a caller that tails a partition of the replies
+    dead-letter:<topic>/<partition>/<offset>        nobody; a refusal becomes a dead letter
+    workflow:<kind>/<run id>/<number>/<workflow id> a workflow
 """
 
 from __future__ import annotations
@@ -125,7 +124,9 @@ CLIENTS: Final = (Local, Process, Caller)
 
 
 def parse(text: str) -> Address | None:
-    """The address that a text is; None when it is none, and nobody can be answered. Never raises."""
+    """The address that a text is; None when it is none, and nobody can be answered. Never
+    raises.
+    """
     return _parse(text) if len(text) <= LONGEST else None
 
 

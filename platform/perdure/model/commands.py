@@ -116,7 +116,9 @@ class FailActivity(Command, frozen=True, kw_only=True, gc=True):
 
 
 class StartActivity(Command, frozen=True, kw_only=True):
-    """The attempt has run for over two seconds: it is leased from now on and must send heartbeats."""
+    """The attempt has run for over two seconds: it is leased from now on and must send
+    heartbeats.
+    """
 
     number: int
     token: str

@@ -12,7 +12,9 @@ REASON_BYTES: Final = 16 * 1024
 
 
 def is_unicode(text: str) -> bool:
-    """Whether the text can be stored: it has no lone surrogates, which undecodable file names have."""
+    """Whether the text can be stored: it has no lone surrogates, which undecodable file names
+    have.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

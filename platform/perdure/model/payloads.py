@@ -91,5 +91,7 @@ class Payloads(Protocol):
         ...
 
     def decode_failure(self, info: FailureInfo) -> BaseException:
-        """Never raises: an exception whose class is not known here comes back as `RemoteException`."""
+        """Never raises: an exception whose class is not known here comes back as
+        `RemoteException`.
+        """
         ...

@@ -313,7 +313,9 @@ class Acceptor:
 
 
 def free_descriptors() -> int:
-    """Number of connections for which this process has file descriptors, leaving some for the rest."""
+    """Number of connections for which this process has file descriptors, leaving some for the
+    rest.
+    """
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
         used = sum(1 for _ in Path("/proc/self/fd").iterdir())

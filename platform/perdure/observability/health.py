@@ -102,7 +102,8 @@ def _of_worker(worker: Worker) -> list[str]:
     waiting, running = worker.waiting, worker.running
     return [
         (
-            f"{waiting} tasks are waiting and none has started for {waits_s:.0f} s: {running} running attempts "
+            f"{waiting} tasks are waiting and none has started for {waits_s:.0f} s: {running} running "
+            f"attempts "
             "occupy all slots or threads"
         )
     ]

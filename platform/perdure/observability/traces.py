@@ -1,7 +1,7 @@
 """Traces through client, engine and workers, by OpenTelemetry; needs the extra `otel`.
 
 from perdure.observability import traces
-traces.install()                 # in a client of yours: spans go to the provider that your program has set up
+traces.install()    # in a client of yours: spans go to your program's provider
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ class NonDeterministic(BaseException):
 
 
 ENTRY_POINTS: Final[set[CodeType]] = set()
-"""Code of `RunLoop` that calls workflow code: frames above it on the stack do not concern the run."""
+"""Code of `RunLoop` that calls workflow code: frames above it on the stack do not concern the
+run."""
 
 UNKNOWN: Final = "the workflow's code"
 """Stands for an unknown line: a callback in C, started by a library."""
@@ -103,7 +104,9 @@ def waiting_place(loop: RefusingLoop) -> str:
 
 
 def direct_author(frame: FrameType | None, passing: frozenset[str] = frozenset()) -> FrameType | None:
-    """The frame if it is workflow code, not an import; frames of the modules `passing` are skipped."""
+    """The frame if it is workflow code, not an import; frames of the modules `passing` are
+    skipped.
+    """
     while frame is not None and (
         frame.f_code.co_filename == GENERATED or frame.f_globals.get("__name__") in passing
     ):
@@ -112,7 +115,9 @@ def direct_author(frame: FrameType | None, passing: frozenset[str] = frozenset()
 
 
 def is_importing(frame: FrameType | None) -> bool:
-    """Whether the frame runs because workflow code imports a module: its calls are not the run's."""
+    """Whether the frame runs because workflow code imports a module: its calls are not the
+    run's.
+    """
     while frame is not None and frame.f_code not in ENTRY_POINTS:
         if _IMPORT_MACHINERY in str(frame.f_globals.get("__name__", "")):
             return True

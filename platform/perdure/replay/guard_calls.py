@@ -23,14 +23,17 @@ from perdure.replay.clock_sites import clock_name
 from perdure.replay.loop import RunLoop
 
 _CLOCKS: Final = (
-    "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns",
+    "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
+    "process_time_ns",
     "thread_time", "thread_time_ns",
 )  # fmt: skip
 _CLOCKS_WITHOUT_ARGUMENT: Final = ("localtime", "gmtime", "ctime", "asctime")
 _SECRETS: Final = ("token_bytes", "token_hex", "token_urlsafe", "choice", "randbelow", "randbits")
 _RANDOM: Final = (
-    "random", "uniform", "triangular", "randint", "choice", "randrange", "sample", "shuffle", "choices", "normalvariate",
-    "lognormvariate", "expovariate", "vonmisesvariate", "gammavariate", "gauss", "betavariate", "paretovariate", "weibullvariate",
+    "random", "uniform", "triangular", "randint", "choice", "randrange", "sample", "shuffle", "choices",
+    "normalvariate",
+    "lognormvariate", "expovariate", "vonmisesvariate", "gammavariate", "gauss", "betavariate",
+    "paretovariate", "weibullvariate",
     "getrandbits", "randbytes", "binomialvariate", "seed", "getstate", "setstate",
 )  # fmt: skip
 _RANDOM_SHOWN: Final = {"__init__": "random.Random()", "seed": "Random.seed"}
@@ -43,7 +46,9 @@ instead."""
 
 
 def install() -> None:
-    """Replace what is replaced on every Python, then the clocks: seen from 3.12, wrapped on 3.11."""
+    """Replace what is replaced on every Python, then the clocks: seen from 3.12, wrapped on
+    3.11.
+    """
     _note_clocks()
     _suspend_for_unawaited()
     for name in _RANDOM:

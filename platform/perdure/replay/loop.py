@@ -262,7 +262,9 @@ class RunLoop(RefusingLoop):
     default_exception_handler = call_exception_handler
 
     def release(self) -> list[RunTask]:
-        """Be evicted: from now on inert. The tasks that are not done, which only `eviction` needs."""
+        """Be evicted: from now on inert. The tasks that are not done, which only `eviction`
+        needs.
+        """
         self.is_evicted = True
         tasks = self.live_tasks()
         for handle in self.timers.waiting.values():

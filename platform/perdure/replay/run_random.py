@@ -27,7 +27,9 @@ class RunRandom(Random):
         super().__init__(seed)
 
     def random(self) -> float:
-        """As `Random.random`; the methods that are not here draw through this one or `getrandbits`."""
+        """As `Random.random`; the methods that are not here draw through this one or
+        `getrandbits`.
+        """
         self._refuse_if_read_only("draw a random number")
         return super().random()
 

@@ -66,7 +66,8 @@ class Watchdog:
         try:
             ...                     # RunLoop.run, calls.call, calls.evaluate
         finally:
-            watchdog.leave()        # raises Blocked when the activation was interrupted, whatever the code made of it
+            watchdog.leave()        # raises Blocked when the activation was interrupted, whatever
+                                    # the code made of it
     """
 
     __slots__ = (

@@ -111,7 +111,8 @@ def test_a_mistake_that_perdure_finds_names_its_own_line(tmp_path: Path) -> None
     write(
         tmp_path,
         {
-            "app.py": "from perdure import activity\n\n\n@activity.defn(timeout='soon')\ndef f() -> None: ...\n"
+            "app.py": "from perdure import activity\n\n\n@activity.defn(timeout='soon')\ndef f() -> None: "
+            "...\n"
         },
     )
     assert load("app.py", tmp_path).startswith("UsageError app.py:")

@@ -1,4 +1,5 @@
-"""Every option arrives where it is meant to, under the name that it has there; nothing is started."""
+"""Every option arrives where it is meant to, under the name that it has there; nothing is
+started."""
 
 from __future__ import annotations
 

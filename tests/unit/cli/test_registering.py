@@ -58,11 +58,14 @@ BAD: Final = {
     "a rest of arguments": "@activity.defn\ndef act(*rest: Plain) -> None: ...\n",
     "a keyword argument": "@activity.defn\ndef act(*, x: Plain) -> None: ...\n",
     "an annotation that is a value": "@activity.defn\ndef act(x: 5) -> None: ...\n",
-    "a provider": "class Bank:\n    @activity.defn\n    async def pay(self) -> None: ...\n@activity.provide\nasync "
+    "a provider": "class Bank:\n    @activity.defn\n    async def pay(self) -> None: "
+    "...\n@activity.provide\nasync "
     "def bank() -> AsyncIterator[Bnk]: yield Bank()\n",
-    "two activities of one name": "@activity.defn(name='a')\ndef one() -> None: ...\n@activity.defn(name='a')\ndef two() -> None: "
+    "two activities of one name": "@activity.defn(name='a')\ndef one() -> None: "
+    "...\n@activity.defn(name='a')\ndef two() -> None: "
     "...\n",
-    "two workflows of one name": "@workflow.defn(name='a')\nasync def one() -> None: ...\n@workflow.defn(name='a')\nasync def two() "
+    "two workflows of one name": "@workflow.defn(name='a')\nasync def one() -> None: "
+    "...\n@workflow.defn(name='a')\nasync def two() "
     "-> None: ...\n",
 }
 NOT_PROVIDED: Final = "class Bank:\n    @activity.defn\n    async def pay(self) -> None: ...\n"

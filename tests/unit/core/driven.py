@@ -1,4 +1,5 @@
-"""One run, driven by commands: what is decided is evolved at once, with its effects written down."""
+"""One run, driven by commands: what is decided is evolved at once, with its effects written
+down."""
 
 from __future__ import annotations
 

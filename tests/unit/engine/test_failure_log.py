@@ -42,7 +42,10 @@ def test_a_refused_change_is_one_line_and_a_start_of_what_is_there_is_none(
         ],
     )
     assert [each.getMessage() for each in caplog.records] == [
-        "SignalWorkflow 'pay' of udp:9:shop for workflow order-1 was refused (unknown_name): it has no such signal"
+        (
+            "SignalWorkflow 'pay' of udp:9:shop for workflow order-1 was refused (unknown_name): "
+            "it has no such signal"
+        )
     ]
 
 

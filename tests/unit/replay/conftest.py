@@ -1,4 +1,5 @@
-"""A run's loop with a driver's hands: outcomes are put in place one by one, actions are looked at."""
+"""A run's loop with a driver's hands: outcomes are put in place one by one, actions are looked
+at."""
 
 from __future__ import annotations
 

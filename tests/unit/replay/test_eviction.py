@@ -258,10 +258,13 @@ async def within_an_exception_handler() -> None:
 
 
 PROGRAMS: tuple[Program, ...] = (
-    wait_for_an_activity, task_group_in_its_body, task_group_at_its_end, wait_for, timeout, gather, wait, as_completed, shield,
-    condition, lock_that_another_wants, queue, sleep, until, swallow_everything, swallow_on_one_future, raise_in_finally,
+    wait_for_an_activity, task_group_in_its_body, task_group_at_its_end, wait_for, timeout, gather, wait,
+    as_completed, shield,
+    condition, lock_that_another_wants, queue, sleep, until, swallow_everything, swallow_on_one_future,
+    raise_in_finally,
     new_task_in_finally, coroutines_never_awaited, task_never_started, within_an_async_generator,
-    between_values_of_an_async_generator, within_an_async_context, between_values_of_a_generator, within_a_context,
+    between_values_of_an_async_generator, within_an_async_context, between_values_of_a_generator,
+    within_a_context,
     within_an_exit_stack, within_a_saga, within_an_exception_handler,
 )  # fmt: skip
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tests.unit.replay.conftest import Driven
 
 AUTHOR: Final = """
-import asyncio, concurrent.futures, datetime, logging, os, pathlib, random, secrets, socket, subprocess, threading, time, traceback
+import asyncio, concurrent.futures, datetime, logging, os, pathlib, random, secrets
+import socket, subprocess, threading, time, traceback
 import uuid, warnings, zoneinfo
 import datetime as named
 from dataclasses import dataclass, field
@@ -55,7 +56,10 @@ async def swallow():
     except BaseException: return "swallowed"
 
 def plain():
-    return time.time(), datetime.now(), open(os.devnull).close(), os.environ.get("HOME"), random.random(), uuid.uuid1(), secrets.token_hex()
+    return (
+        time.time(), datetime.now(), open(os.devnull).close(), os.environ.get("HOME"), random.random(),
+        uuid.uuid1(), secrets.token_hex(),
+    )
 
 def log():
     logging.getLogger("author").warning("said")

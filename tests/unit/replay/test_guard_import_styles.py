@@ -61,7 +61,8 @@ STYLES: Final = {
     ),
     "a closure": (
         (
-            "import datetime\ndef make(clock):\n    def stamped(): return clock()\n    return stamped\nstamped "
+            "import datetime\ndef make(clock):\n    def stamped(): return clock()\n    return "
+            "stamped\nstamped "
             "= make(datetime.datetime.now)"
         ),
         "return stamped()",

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from tests.unit.replay.conftest import Driven
 
 REFUSED = (
-    "run_in_executor", "call_soon_threadsafe", "add_reader", "remove_reader", "add_writer", "sock_recv", "sock_connect",
-    "create_connection", "create_server", "create_datagram_endpoint", "getaddrinfo", "subprocess_exec", "subprocess_shell",
-    "connect_read_pipe", "add_signal_handler", "run_forever", "run_until_complete", "stop", "close", "set_debug", "set_task_factory",
+    "run_in_executor", "call_soon_threadsafe", "add_reader", "remove_reader", "add_writer", "sock_recv",
+    "sock_connect",
+    "create_connection", "create_server", "create_datagram_endpoint", "getaddrinfo", "subprocess_exec",
+    "subprocess_shell",
+    "connect_read_pipe", "add_signal_handler", "run_forever", "run_until_complete", "stop", "close",
+    "set_debug", "set_task_factory",
     "set_exception_handler", "set_default_executor", "shutdown_asyncgens",
 )  # fmt: skip
 

@@ -174,7 +174,8 @@ def test_a_cloudevent_is_read_in_both_modes(is_wrapped: bool) -> None:
     bound = bindings(sale(value=CloudEvent[Order] if is_wrapped else Order, id=id_of))
     bound.commands_of(record({"id": "o-1", "cents": 5}, *CONTEXT))
     structured = {
-        "specversion": "1.0", "id": "e-1", "source": "/shop", "type": "placed", "time": "2030-01-01T00:00:00Z", "data": {"id": "o-1", "cents": 5},
+        "specversion": "1.0", "id": "e-1", "source": "/shop", "type": "placed",
+        "time": "2030-01-01T00:00:00Z", "data": {"id": "o-1", "cents": 5},
     }  # fmt: skip
     bound.commands_of(record(structured, ("content-type", b"application/cloudevents+json; charset=utf-8")))
     order = Order("o-1", 5)

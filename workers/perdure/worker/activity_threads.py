@@ -84,7 +84,9 @@ class ActivityThreads:
         return (await done)()
 
     def close(self) -> None:
-        """End the threads; one that runs a function ends after it. Nothing may be run afterwards."""
+        """End the threads; one that runs a function ends after it. Nothing may be run
+        afterwards.
+        """
         for _ in range(self._started):
             self._queue.put(None)
         self._started = 0

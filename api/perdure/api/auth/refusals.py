@@ -77,7 +77,9 @@ class Misdirected(AccessRefused):
 
 
 class CannotAuthenticate(AccessRefused):
-    """The identity provider's keys cannot be fetched, so tokens cannot be verified at the moment."""
+    """The identity provider's keys cannot be fetched, so tokens cannot be verified at the
+    moment.
+    """
 
     status = 503
     slug = "identity-provider-unavailable"

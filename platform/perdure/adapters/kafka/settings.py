@@ -23,7 +23,8 @@ _IDEMPOTENCE: Final = "without it, retries would lose or repeat records"
 OURS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "acks": _IDEMPOTENCE,
-        "allow.auto.create.topics": "topics are created by `perdure topics apply`, with the partitions and replicas they need",
+        "allow.auto.create.topics": "topics are created by `perdure topics apply`, with the partitions and "
+        "replicas they need",
         "auto.commit.enable": _OFFSETS,
         "auto.commit.interval.ms": _OFFSETS,
         "auto.offset.reset": "a reader that skips or repeats records breaks histories",

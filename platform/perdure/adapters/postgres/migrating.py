@@ -15,7 +15,8 @@ from perdure.errors import InfrastructureError
 _FILE: Final = re.compile(r"(\d{4})_(\w+)\.sql")
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS {s}.migrations (
-    version integer NOT NULL PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"""
+    version integer NOT NULL PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL
+        DEFAULT clock_timestamp())"""
 
 
 @cache

@@ -40,7 +40,8 @@ _EVENTS: Final = (
     "workflow_id, run_id, event_id"
 )
 _PAGE: Final = """SELECT event_id, record FROM {s}.events
-    WHERE workflow_id = %(workflow_id)s AND run_id = %(run_id)s AND record IS NOT NULL AND event_id >= coalesce(
+    WHERE workflow_id = %(workflow_id)s AND run_id = %(run_id)s AND record IS NOT NULL
+        AND event_id >= coalesce(
         (SELECT e.event_id FROM {s}.events e WHERE e.workflow_id = %(workflow_id)s AND e.run_id = %(run_id)s
             AND e.event_id <= %(from)s AND e.record IS NOT NULL ORDER BY e.event_id DESC LIMIT 1), 0)
     ORDER BY event_id LIMIT %(rows)s"""

@@ -37,8 +37,10 @@ _SCHEMA_GRANTS: Final = (
 ).encode()
 _READERS: Final = """SELECT DISTINCT v.oid::regclass::text FROM pg_depend d
     JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
-    JOIN pg_class v ON v.oid = r.ev_class JOIN pg_class t ON t.oid = d.refobjid JOIN pg_namespace n ON n.oid = t.relnamespace
-    WHERE n.nspname = %s AND v.oid <> t.oid AND v.relname <> 'projector_lag' AND v.relname NOT IN (SELECT name FROM {s}.typed_views)"""
+    JOIN pg_class v ON v.oid = r.ev_class JOIN pg_class t ON t.oid = d.refobjid
+        JOIN pg_namespace n ON n.oid = t.relnamespace
+    WHERE n.nspname = %s AND v.oid <> t.oid AND v.relname <> 'projector_lag' AND v.relname
+        NOT IN (SELECT name FROM {s}.typed_views)"""
 """Views of others on our tables."""
 
 

@@ -11,7 +11,8 @@ SLICE: Final = 200
 EVERY_S: Final = 60.0
 """Between two sweeps that found less than a slice."""
 _SWEEP: Final = """WITH old AS (
-        SELECT workflow_id, run_id FROM {s}.workflows WHERE closed_at < clock_timestamp() - make_interval(secs => %s)
+        SELECT workflow_id, run_id FROM {s}.workflows
+            WHERE closed_at < clock_timestamp() - make_interval(secs => %s)
         LIMIT %s FOR UPDATE SKIP LOCKED),
     gone AS (DELETE FROM {s}.events e USING old WHERE e.workflow_id = old.workflow_id)
     DELETE FROM {s}.workflows w USING old WHERE w.workflow_id = old.workflow_id"""

@@ -19,7 +19,8 @@ from perdure.model.events import EventRecord
 from perdure.model.states import WorkflowState
 
 STATE_COLUMNS: Final = (
-    "workflow_id", "run_id", "type", "status", "started_at", "updated_at", "closed_at", "history_length", "view", "attributes", "waits",
+    "workflow_id", "run_id", "type", "status", "started_at", "updated_at", "closed_at", "history_length",
+    "view", "attributes", "waits",
     "result", "failure", "reason", "input_partition", "input_offset", "is_exact", "record",
 )  # fmt: skip
 EVENT_COLUMNS: Final = (

@@ -28,9 +28,12 @@ FUNCTIONS: Final[Mapping[Kind, str]] = MappingProxyType(
     }
 )
 OURS: Final = ("workflow_id", "run_id", "status", "started_at", "updated_at", "closed_at")
-_RECORD: Final = """INSERT INTO {s}.typed_views (name, type, definition, made_at) VALUES (%s, %s, %s, clock_timestamp())
-    ON CONFLICT (name) DO UPDATE SET type = excluded.type, definition = excluded.definition, made_at = excluded.made_at"""
-_GRANTS: Final = """SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, a.privilege_type
+_RECORD: Final = """INSERT INTO {s}.typed_views (name, type, definition, made_at) VALUES (%s, %s, %s,
+    clock_timestamp())
+    ON CONFLICT (name) DO UPDATE SET type = excluded.type, definition = excluded.definition,
+        made_at = excluded.made_at"""
+_GRANTS: Final = """SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE
+    quote_ident(pg_get_userbyid(a.grantee)) END, a.privilege_type
     FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass(%s) AND a.grantee <> c.relowner"""
 
 

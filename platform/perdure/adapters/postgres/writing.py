@@ -29,11 +29,13 @@ T = TypeVar("T")
 
 _CLAIM: Final = """INSERT INTO {s}.positions (topic, partition, next_offset, end_offset, owner, updated_at)
     VALUES (%s, %s, 0, 0, %s, clock_timestamp())
-    ON CONFLICT (topic, partition) DO UPDATE SET owner = excluded.owner, updated_at = excluded.updated_at RETURNING next_offset"""
+    ON CONFLICT (topic, partition) DO UPDATE SET owner = excluded.owner,
+        updated_at = excluded.updated_at RETURNING next_offset"""
 _WAIT_BRIEFLY: Final = "SELECT set_config('lock_timeout', %s, true)"
 _END_SESSIONS: Final = """SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
     WHERE a.application_name IN (SELECT %s || p.owner FROM {s}.positions p
-        JOIN unnest(%s::text[], %s::integer[]) AS n (topic, partition) USING (topic, partition) WHERE p.owner <> %s)"""
+        JOIN unnest(%s::text[], %s::integer[]) AS n (topic, partition) USING (topic, partition)
+            WHERE p.owner <> %s)"""
 _MOVE: Final = """UPDATE {s}.positions p SET next_offset = n.following, end_offset = n.ending,
     reflected_offset = greatest(p.reflected_offset, n.reflected), updated_at = clock_timestamp()
     FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
@@ -54,11 +56,14 @@ _DROP_STATES: Final = "DELETE FROM {s}.workflows WHERE workflow_id = ANY(%s)"
 _DROP_EVENTS: Final = """DELETE FROM {s}.events e
     USING unnest(%s::text[], %s::text[], %s::bigint[]) AS n (workflow_id, run_id, first_event_id)
     WHERE e.workflow_id = n.workflow_id AND e.run_id = n.run_id AND e.first_event_id = n.first_event_id"""
-_PUT_UNREADABLE: Final = """INSERT INTO {s}.unreadable (topic, partition, "offset", reason, message, found_at, key, value, schema)
+_PUT_UNREADABLE: Final = """INSERT INTO {s}.unreadable (topic, partition, "offset", reason, message,
+    found_at, key, value, schema)
     VALUES (%s, %s, %s, %s, %s, clock_timestamp(), %s, %s, %s) ON CONFLICT DO NOTHING"""
 
-_UNREAD: Final = """SELECT u.topic, u.partition, u."offset", u.reason, u.message, u.key, u.value, coalesce(u.schema, '')
-    FROM {s}.unreadable u JOIN unnest(%s::text[], %s::integer[]) AS n (topic, partition) USING (topic, partition)
+_UNREAD: Final = """SELECT u.topic, u.partition, u."offset", u.reason, u.message, u.key, u.value,
+    coalesce(u.schema, '')
+    FROM {s}.unreadable u JOIN unnest(%s::text[], %s::integer[]) AS n (topic, partition) USING (topic,
+        partition)
     WHERE u.reason = 'unknown_schema' ORDER BY u.topic, u.partition, u."offset" LIMIT %s"""
 _FORGET_UNREADABLE: Final = 'DELETE FROM {s}.unreadable WHERE topic = %s AND partition = %s AND "offset" = %s'
 _UPDATED: Final = (

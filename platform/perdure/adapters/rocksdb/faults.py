@@ -43,7 +43,9 @@ def trouble_of(error: Exception) -> Trouble:
 
 
 def fault(error: Exception, path: Path) -> InfrastructureError:
-    """The error in our words, of a store that was open; a damaged one is marked for the next start."""
+    """The error in our words, of a store that was open; a damaged one is marked for the next
+    start.
+    """
     trouble = trouble_of(error)
     if trouble is not Trouble.DAMAGED:
         return InfrastructureError(f"the store in {path} cannot be used: {trouble.value} ({error})")

@@ -12,7 +12,8 @@ from perdure.adapters.sqlite.faults import fault
 from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, see_that_it_exists
 from perdure.ports.audit import KEPT_US, AuditEntry, KeptEntry, encode_entry, read_entry
 
-_TABLE: Final = """CREATE TABLE IF NOT EXISTS audit (position INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,
+_TABLE: Final = """CREATE TABLE IF NOT EXISTS audit (position INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
     record BLOB NOT NULL)"""
 
 

@@ -10,7 +10,8 @@ from perdure.model.replies import History
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-_PAGE: Final = """SELECT first_event_id, record FROM events WHERE run_id = :run AND first_event_id >= coalesce(
+_PAGE: Final = """SELECT first_event_id, record FROM events WHERE run_id = :run
+    AND first_event_id >= coalesce(
         (SELECT max(first_event_id) FROM events WHERE run_id = :run AND first_event_id <= :first), 0)
     ORDER BY first_event_id"""
 

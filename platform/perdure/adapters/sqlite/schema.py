@@ -15,7 +15,8 @@ APPLICATION_ID: Final = 0x50455244
 FORMAT: Final = 4
 """`PRAGMA user_version`; a file with a greater one was written by a newer perdure."""
 
-_RECORDS: Final = """CREATE TABLE records (position INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key BLOB, value BLOB,
+_RECORDS: Final = """CREATE TABLE records (position INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL,
+    key BLOB, value BLOB,
         headers BLOB NOT NULL, at INTEGER NOT NULL)"""
 
 SCHEMA: Final = (
@@ -26,18 +27,23 @@ SCHEMA: Final = (
         found_at INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE events (run_id TEXT NOT NULL, first_event_id INTEGER NOT NULL, record BLOB NOT NULL,
         PRIMARY KEY (run_id, first_event_id)) WITHOUT ROWID""",
-    """CREATE TABLE workflows (workflow_id TEXT NOT NULL PRIMARY KEY, type TEXT NOT NULL, status TEXT NOT NULL,
+    """CREATE TABLE workflows (workflow_id TEXT NOT NULL PRIMARY KEY, type TEXT NOT NULL,
+        status TEXT NOT NULL,
         started_at INTEGER NOT NULL, record BLOB NOT NULL, run_id TEXT NOT NULL, updated_at INTEGER NOT NULL,
         closed_at INTEGER NOT NULL, view BLOB NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX workflows_by_start ON workflows (started_at, workflow_id)",
     "CREATE INDEX workflows_by_status ON workflows (status, type, started_at, workflow_id)",
     (
-        "CREATE TABLE tasks (run_id TEXT NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY "
+        "CREATE TABLE tasks (run_id TEXT NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY "
+        "KEY "
         "(run_id, number)) WITHOUT ROWID"
     ),
-    """CREATE TABLE timers (fires_at INTEGER NOT NULL, run_id TEXT NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL,
-        workflow_id TEXT NOT NULL, PRIMARY KEY (fires_at, run_id, kind, number, workflow_id)) WITHOUT ROWID""",
-    """CREATE TABLE replies (position INTEGER PRIMARY KEY AUTOINCREMENT, reply_to TEXT NOT NULL, at INTEGER NOT NULL,
+    """CREATE TABLE timers (fires_at INTEGER NOT NULL, run_id TEXT NOT NULL, kind INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        workflow_id TEXT NOT NULL, PRIMARY KEY (fires_at, run_id, kind, number, workflow_id))
+            WITHOUT ROWID""",
+    """CREATE TABLE replies (position INTEGER PRIMARY KEY AUTOINCREMENT, reply_to TEXT NOT NULL,
+        at INTEGER NOT NULL,
         record BLOB NOT NULL)""",
     _RECORDS,
 )

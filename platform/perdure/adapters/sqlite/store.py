@@ -29,7 +29,8 @@ _TIMERS: Final = """SELECT fires_at, run_id, kind, number, workflow_id FROM time
 
 _FIRST: Final = -(1 << 63)
 _RUNNING: Final = """SELECT workflow_id, run_id, type, started_at FROM workflows
-    WHERE status = 'running' AND (type, started_at, workflow_id) > (?, ?, ?) ORDER BY type, started_at, workflow_id LIMIT ?"""
+    WHERE status = 'running' AND (type, started_at, workflow_id) > (?, ?, ?) ORDER BY type, started_at,
+        workflow_id LIMIT ?"""
 
 
 class SqliteStore:

@@ -24,7 +24,8 @@ from perdure.model.replies import AnyReply, Closed, Refused
 CLOSED: Final = ""
 """The subject of an answer that says how the run ended."""
 PROMISES: Final = 1_000
-"""The most answers that a run may owe at a time: all of them are sent in the batch that closes it."""
+"""The most answers that a run may owe at a time: all of them are sent in the batch that closes
+it."""
 
 
 def promised(run: RunState, request: cm.Request, subject: str) -> Decision:

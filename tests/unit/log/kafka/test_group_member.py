@@ -1,4 +1,5 @@
-"""The rules of the group protocol that every consumer keeps, and the table of a partition's life."""
+"""The rules of the group protocol that every consumer keeps, and the table of a partition's
+life."""
 
 from __future__ import annotations
 

@@ -57,7 +57,8 @@ def test_a_new_namespace_gets_every_topic_with_three_replicas_where_there_are_br
     assert set(plan.missing) == {each.name for each in plan.wanted}
     assert (plan.replication, plan.faults) == (3, ())
     assert counts(plan) == {
-        "commands": 6, "events": 6, "state": 6, "replies": 4, "cancellations": 1, "dead-letters": 1, "ingest": 1, "audit": 1,
+        "commands": 6, "events": 6, "state": 6, "replies": 4, "cancellations": 1, "dead-letters": 1,
+        "ingest": 1, "audit": 1,
         "meta": 1, "tasks.slow": 12,
     }  # fmt: skip
     in_sync = {

@@ -39,7 +39,8 @@ def document(namespace: str, queues: Sequence[str]) -> dict[str, Any]:
         "info": {
             "title": f"{_TITLE}: {namespace}",
             "version": str(max(schemas.current(name).version for name in used)),
-            "description": "Records are written in transactions: read committed. Keys are partitioned by Kafka's "
+            "description": "Records are written in transactions: read committed. Keys are partitioned by "
+            "Kafka's "
             "murmur2.",
         },
         "defaultContentType": AVRO,

@@ -43,7 +43,9 @@ class BoundedReader:
         self._early: list[Message] = []
 
     def read_from(self, positions: Mapping[Place, int]) -> None:
-        """Partitions, and the offset of the next record of each; again when there are more of them."""
+        """Partitions, and the offset of the next record of each; again when there are more of
+        them.
+        """
         if positions.keys() == self._assigned.keys():
             return
         self._assigned = dict(positions)

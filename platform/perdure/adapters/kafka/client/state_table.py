@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 ASK_S: Final = 5.0
 STILL_S: Final = 10.0
-"""While the table is loaded: without any record for this long, the broker does not answer; seconds."""
+"""While the table is loaded: without any record for this long, the broker does not answer;
+seconds."""
 OPEN_S: Final = 2.0
 """How long a read waits for an open transaction, seconds. An engine that died in one leaves it open
 for longer; then the table is read as it is, table is read as it is, and that partition is not

@@ -1,4 +1,6 @@
-"""The Kafka clients of workers and of callers: no transactions, and no part in the engines' group."""
+"""The Kafka clients of workers and of callers: no transactions, and no part in the engines'
+group.
+"""
 
 from __future__ import annotations
 

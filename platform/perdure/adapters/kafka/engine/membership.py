@@ -59,7 +59,9 @@ class Membership:
 
     @property
     def has_news(self) -> bool:
-        """Whether a rebalance changed something that the engine or the takeover does not know yet."""
+        """Whether a rebalance changed something that the engine or the takeover does not know
+        yet.
+        """
         return bool(self.member.partitions.assigned or self.gone or self._dropped)
 
     def take_gone(self) -> set[int]:

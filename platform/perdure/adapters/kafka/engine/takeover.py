@@ -265,7 +265,9 @@ class Takeover:
         }
 
     def _hidden(self, admin: Any, partitions: Collection[int]) -> set[int]:
-        """Partitions whose events committed readers cannot read to the end: a transaction is open."""
+        """Partitions whose events committed readers cannot read to the end: a transaction is
+        open.
+        """
         ends = _ends(admin, self._layout.events, partitions, LATEST)[0]
         deadline = time.monotonic() + STUCK_AFTER_S
         while True:

@@ -137,7 +137,9 @@ def owner_of(facts: Mapping[str, bytes]) -> str:
 
 
 def facts_of(made: Made, owner: str = "") -> dict[str, bytes]:
-    """The facts that the meta topic should hold: topics, owner if any, and this version's schemas."""
+    """The facts that the meta topic should hold: topics, owner if any, and this version's
+    schemas.
+    """
     written = {
         SCHEMA + schema.header.decode(): schema.text.encode()
         for schema in map(schemas.current, schemas.NAMES)

@@ -66,7 +66,9 @@ class Framing:
         self._take(self._ids())
 
     def load_or_tell(self, told: Callable[[str], None]) -> None:
-        """Like `load`, but only reports errors; records stay unframed, which every engine can read."""
+        """Like `load`, but only reports errors; records stay unframed, which every engine can
+        read.
+        """
         try:
             self.load()
         except InfrastructureError as error:

@@ -121,7 +121,9 @@ class TaskSource:
         self._writer.put(reports)
 
     def dropped(self, tokens: Sequence[str]) -> None:
-        """From any thread: these will not be run here; they are of partitions that are taken away."""
+        """From any thread: these will not be run here; they are of partitions that are taken
+        away.
+        """
         self._held.drop(tokens)
 
     def pause(self) -> None:
