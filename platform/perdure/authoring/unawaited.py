@@ -1,4 +1,6 @@
-"""What a call in workflow code returns to be awaited. Used as if it were the value, it suspends the run."""
+"""What a call in workflow code returns to be awaited. Used as if it were the value, it suspends the
+run.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ class Unawaited(Coroutine[object, None, R]):
 
     A coroutine of CPython is true, is not equal to anything and has a text: code that forgot an
     `await` goes on with that. This one refuses. The methods that refuse are looked up on the class,
-    so that they cost nothing where `await` is written (`__getattr__` would: CPython then looks up every
-    attribute the slow way).
+    so that they cost nothing where `await` is written (`__getattr__` would: CPython then looks up
+    every attribute the slow way).
 
     Attributes:
         called: what was called, for messages.
@@ -83,7 +85,9 @@ class Unawaited(Coroutine[object, None, R]):
 
 
 def _is_asked_by_us() -> bool:
-    """Whether the caller of the calling method is perdure or asyncio, which look at every coroutine."""
+    """Whether the caller of the calling method is perdure or asyncio, which look at every
+    coroutine.
+    """
     return is_ours(sys._getframe(2).f_globals.get("__name__", ""))  # noqa: SLF001
 
 
@@ -95,15 +99,18 @@ def _refusing(how: str) -> Callable[..., NoReturn]:
 
 
 _BINARY: Final = (
-    "add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift",
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul", "and", "or", "xor",
+    "lshift", "rshift",
 )  # fmt: skip
 _USES: Final[dict[str, tuple[str, ...]]] = {
     "used in a calculation": (
-        *_BINARY, *(f"r{each}" for each in _BINARY), "neg", "pos", "abs", "invert", "round", "trunc", "floor", "ceil",
+        *_BINARY, *(f"r{each}" for each in _BINARY), "neg", "pos", "abs", "invert", "round", "trunc", "floor",
+        "ceil",
     ),
     "compared": ("lt", "le", "gt", "ge"),
     "used as a number": ("int", "float", "complex", "index"),
-    # without `__iter__`, which makes it an Iterable for isinstance(): Python iterates by this one, too
+    # without `__iter__`, which makes it an Iterable for isinstance(): Python iterates by this one,
+    # too
     "used as a container": ("getitem", "setitem", "delitem", "len", "reversed"),
     "used in a `with` or `async for`": ("enter", "exit", "aenter", "aexit", "aiter"),
 }  # fmt: skip

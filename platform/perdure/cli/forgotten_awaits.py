@@ -1,4 +1,6 @@
-"""Find, in one function or class, calls whose value is used although `await` is missing before them."""
+"""Find, in one function or class, calls whose value is used although `await` is missing before
+them.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ AWAITABLE: Final = (
     "asyncio.wait_for",
 )
 VALUE_CALLS: Final = (
-    "abs", "all", "any", "bool", "bytes", "divmod", "enumerate", "filter", "float", "format", "hash", "int", "isinstance", "iter",
-    "len", "map", "max", "min", "next", "pow", "print", "repr", "reversed", "round", "sorted", "str", "sum", "zip",
+    "abs", "all", "any", "bool", "bytes", "divmod", "enumerate", "filter", "float", "format", "hash", "int",
+    "isinstance", "iter",
+    "len", "map", "max", "min", "next", "pow", "print", "repr", "reversed", "round", "sorted", "str", "sum",
+    "zip",
 )  # fmt: skip
 """Builtins that need the value of an argument."""
 OF_COROUTINES: Final = ("close", "send", "throw")
@@ -83,8 +87,10 @@ class ForgottenAwaits:
         above = self.source.parents.get(node)
         match self.source.parents.get(above) if isinstance(above, ast.keyword) else above:
             case (
-                ast.Expr() | ast.If() | ast.While() | ast.Assert() | ast.BoolOp() | ast.UnaryOp() | ast.Compare() | ast.BinOp()
-                | ast.AugAssign() | ast.FormattedValue() | ast.For() | ast.AsyncFor() | ast.comprehension() | ast.Match() | ast.withitem()
+                ast.Expr() | ast.If() | ast.While() | ast.Assert() | ast.BoolOp() | ast.UnaryOp()
+                | ast.Compare() | ast.BinOp()
+                | ast.AugAssign() | ast.FormattedValue() | ast.For() | ast.AsyncFor() | ast.comprehension()
+                | ast.Match() | ast.withitem()
                 | ast.Raise()
             ):  # fmt: skip
                 return True
@@ -108,7 +114,9 @@ class ForgottenAwaits:
         return isinstance(above, ast.AsyncFunctionDef) and is_decorated(self.source, above, ENDINGS)
 
     def _is_held_for_nothing(self, call: ast.Call) -> bool:
-        """Whether the call is assigned to a name or an attribute that nothing awaits or passes on."""
+        """Whether the call is assigned to a name or an attribute that nothing awaits or passes
+        on.
+        """
         match self.source.parents.get(call):
             case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
                 pass

@@ -18,7 +18,8 @@ from perdure.model.states import Status
 from perdure.model.traceparent import traceparent
 
 PARENTS: Final = (f"{addresses.WORKFLOW}child/", f"{addresses.WORKFLOW}detached/")
-"""Prefixes of the addresses of parents; a start that is answered to one of them is that of a child."""
+"""Prefixes of the addresses of parents; a start that is answered to one of them is that of a
+child."""
 
 
 class Outcome(Enum):

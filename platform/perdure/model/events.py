@@ -246,7 +246,9 @@ class ChildCompleted(Event, frozen=True):
 
 
 class ChildFailed(Event, frozen=True, gc=True):
-    """The child ended without a result; `status` is its own: `failed`, `terminated`, `timed_out`."""
+    """The child ended without a result; `status` is its own: `failed`, `terminated`,
+    `timed_out`.
+    """
 
     number: int
     failure: FailureInfo | None = None
@@ -262,7 +264,9 @@ class ChildCancelled(Event, frozen=True):
 
 
 class ChildCancelRequested(Event, frozen=True):
-    """The code has stopped waiting for the child, which is asked to stop; its end is still to come."""
+    """The code has stopped waiting for the child, which is asked to stop; its end is still to
+    come.
+    """
 
     number: int
 

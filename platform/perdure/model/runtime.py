@@ -150,8 +150,8 @@ class WorkflowRuntime:
             frame: that drops it.
 
         Returns:
-            Whether there is nothing to warn of: the run is suspended for it, or is no more. False: an
-            exception drops it, or it was created elsewhere.
+            Whether there is nothing to warn of: the run is suspended for it, or is no more. False:
+                an exception drops it, or it was created elsewhere.
         """
         return False
 

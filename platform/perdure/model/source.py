@@ -51,8 +51,9 @@ def calling_place() -> str:
 
 
 def drops_a_result(frame: FrameType, *, is_author: bool = True) -> bool:
-    """Whether the frame is dropping a value because the code has no more use for it: `charge(order)`
-    without await, `if charge(order):`, or a variable of a function that has just returned.
+    """Whether the frame is dropping a value because the code has no more use for it:
+    `charge(order)` without await, `if charge(order):`, or a variable of a function that has just
+    returned.
 
     An exception that passes through drops values, too: those are not this. They are told apart by
     the instruction, and where that does not say it, by a traceback that has the frame and is not of
@@ -93,8 +94,9 @@ def unawaited_line(code: CodeType, name: str) -> int | None:
 
 
 def _ends_a_handler(code: bytes, at: int) -> bool:
-    """Whether the instruction is the `error = None` with which CPython ends an `except ... as error`:
-    it is followed by `del error`. The exception goes, and with it the variables of all that raised it.
+    """Whether the instruction is the `error = None` with which CPython ends an `except ... as
+    error`: it is followed by `del error`. The exception goes, and with it the variables of all that
+    raised it.
     """
     name = dis.opname[code[at]]
     if not name.startswith("STORE_") or at < _UNIT or code[at - _UNIT] != dis.opmap["LOAD_CONST"]:

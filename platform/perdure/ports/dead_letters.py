@@ -166,8 +166,8 @@ def size_of(letter: DeadLetter) -> int:
 
 
 def without_client(command: AnyCommand) -> AnyCommand:
-    """A command as it is retried: its client has its answer, or waits no longer, and a second refusal
-    must be a dead letter again.
+    """A command as it is retried: its client has its answer, or waits no longer, and a second
+    refusal must be a dead letter again.
     """
     if not isinstance(command, Request):
         return command

@@ -93,8 +93,8 @@ def fault_of(task: asyncio.Task[Any]) -> BaseException | None:
 
 
 def _unawaited(value: Any) -> str:
-    """What was called without `await`; empty: nothing was. The exception has kept it, so that nobody
-    has missed it yet.
+    """What was called without `await`; empty: nothing was. The exception has kept it, so that
+    nobody has missed it yet.
     """
     if isinstance(value, Unawaited):
         return str(value.called)

@@ -62,7 +62,9 @@ class RefusingLoop(WorkflowLoop):
         return True
 
     def _place_of_call(self, name: str) -> str:
-        """Where the function whose variables go has called `name`: that of the task which is ending."""
+        """Where the function whose variables go has called `name`: that of the task which is
+        ending.
+        """
         task = asyncio.current_task(self)  # type: ignore[arg-type]
         code = None if task is None else getattr(task.get_coro(), "cr_code", None)
         if code is None:

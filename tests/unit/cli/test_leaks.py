@@ -256,10 +256,14 @@ def forgotten(statements: str) -> list[int]:
 @pytest.mark.parametrize(
     "use",
     [
-        "{}", "if {}: ...", "while {}: ...", "x = 1 if {} else 2", "x = f'{{{}}}'", "n += {}", "x = 1 + {}", "x = {} == 3",
-        "x = {} is None", "x = not {}", "for x in {}: ...", "x = [y for y in {}]", "x = {}['a']", "x = {}.a", "return {}",
-        "x = n and {}", "assert {}", "match {}:\n    case 3: ...", "print({})", "x = int({})", "await charge({})", "await charge(n={})",
-        "await charge.options(summary='x')({})", "x = {}\nif x: ...", "x = {}", "self.x = {}\nif self.x: ...", "self.x: int = {}",
+        "{}", "if {}: ...", "while {}: ...", "x = 1 if {} else 2", "x = f'{{{}}}'", "n += {}", "x = 1 + {}",
+        "x = {} == 3",
+        "x = {} is None", "x = not {}", "for x in {}: ...", "x = [y for y in {}]", "x = {}['a']", "x = {}.a",
+        "return {}",
+        "x = n and {}", "assert {}", "match {}:\n    case 3: ...", "print({})", "x = int({})",
+        "await charge({})", "await charge(n={})",
+        "await charge.options(summary='x')({})", "x = {}\nif x: ...", "x = {}", "self.x = {}\nif self.x: ...",
+        "self.x: int = {}",
     ],
 )  # fmt: skip
 def test_a_missing_await_is_found_wherever_the_value_is_used(call: str, use: str) -> None:

@@ -229,9 +229,12 @@ async def in_an_except_block(call: Callable[[], Any]) -> object:
 
 
 USES: Final = (
-    condition_of_an_if, condition_of_a_while, text, text_of_a_kind, converted, sum_in_place, negated_number, compared,
-    compared_by_size, compared_with_none, negated, one_of_two, iterated, iterated_in_a_comprehension, unpacked, searched,
-    a_member_of_a_list, indexed, asserted, opened, called, given_to_a_function_that_ignores_it, held_by_a_variable,
+    condition_of_an_if, condition_of_a_while, text, text_of_a_kind, converted, sum_in_place, negated_number,
+    compared,
+    compared_by_size, compared_with_none, negated, one_of_two, iterated, iterated_in_a_comprehension,
+    unpacked, searched,
+    a_member_of_a_list, indexed, asserted, opened, called, given_to_a_function_that_ignores_it,
+    held_by_a_variable,
     held_by_a_variable_of_a_helper, matched, in_an_except_block,
 )  # fmt: skip
 CALLS: Final[dict[str, Callable[[], Any]]] = {
@@ -417,7 +420,8 @@ async def compared_with_others(call: Callable[[], Any]) -> None:
     "use",
     [
         named_exception, exception_without_name, argument_beside_one_that_raises, argument_in_an_except_block,
-        a_task_is_shown_by, cancelled_before_its_first_step, timed_out_before_its_first_step, closed, compared_with_others,
+        a_task_is_shown_by, cancelled_before_its_first_step, timed_out_before_its_first_step, closed,
+        compared_with_others,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", CALLS)

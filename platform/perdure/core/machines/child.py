@@ -229,7 +229,9 @@ def _start_command(run: RunState, requested: ev.ChildRequested) -> cm.StartWorkf
 
 
 def _cancel_command(run: RunState, child: ChildState, reason: str) -> cm.CancelWorkflow:
-    """Of the run that our start has led to: the id may be that of another run, if it was refused."""
+    """Of the run that our start has led to: the id may be that of another run, if it was
+    refused.
+    """
     requested = child.requested
     number = requested.number
     return cm.CancelWorkflow(

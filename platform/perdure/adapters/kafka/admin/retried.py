@@ -77,8 +77,8 @@ class Retried:
         return Outcome(failed, waiting - failed.keys())
 
     def _is_taken(self, put: Put, consumers: Mapping[str, Consumer]) -> bool:
-        """Whether its group has taken it; of a record of others, also whether the engines have taken
-        all commands, since it has led to one of them.
+        """Whether its group has taken it; of a record of others, also whether the engines have
+        taken all commands, since it has led to one of them.
         """
         consumer = consumers.get(self._groups[put.topic])
         if consumer is None or _committed(consumer, put.topic, put.partition) <= put.offset:
