@@ -19,6 +19,7 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.described import described
 from perdure.model.replies import AnyReply, Refusal, Refused
+from perdure.replay.signals import Unhandled, ignored_of
 from perdure.replay.suspensions import STRAYED, SUSPENDING
 
 if TYPE_CHECKING:
@@ -185,8 +186,22 @@ class Activation:
         active.is_stale = True
         self.act(active, wanted)
 
+    def ignore_signals(self, active: ActiveRun, unhandled: list[Unhandled]) -> None:
+        """Record that the code does not take these signals, which were accepted while it was not
+        there, and keep them as dead letters.
+        """
+        state = active.state
+        for each in unhandled:
+            self.record(active, ignored_of(each))
+            event = each.event
+            signal = cm.SignalWorkflow(state.workflow_id, state.run_id, name=event.name, input=event.input)
+            self.outbox.batch.letters.append(Spoilt(signal, "refused", each.why))
+        unhandled.clear()
+
     def act(self, active: ActiveRun, wanted: list[Any]) -> None:
-        """Record what the code wants."""
+        """Record what the code wants, and which signals it does not take."""
+        if active.live is not None and (unhandled := active.live.signals.unhandled):
+            self.ignore_signals(active, unhandled)
         for action in wanted:
             event = to_event(active.state, action, self.stamp.token)
             if event is not None:

@@ -21,7 +21,8 @@ def fault_of_signal(
     """Why a signal cannot be taken.
 
     Args:
-        definition: of the run's type; None: it is not known here, so that another engine decides.
+        definition: of the run's type; None: it is not known here. The signal is taken; code that
+            comes later and cannot take it ignores it (`replay.signals`).
         payloads: decodes.
         name: of the signal.
         payload: its arguments.

@@ -178,7 +178,9 @@ class TimerCancelled(Event, frozen=True):
 
 
 class CommandIgnored(Event, frozen=True):
-    """A command came too late or a second time, and was not applied. Ignored by replay."""
+    """A command came too late or a second time, and was not applied: ignored by replay. Or a signal
+    that the code has no handler for, `replay.signals`: `command` names its event.
+    """
 
     command: str
     reason: str

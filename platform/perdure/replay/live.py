@@ -7,7 +7,7 @@ number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from perdure import errors, interceptor
@@ -29,6 +29,7 @@ from perdure.replay.loop import RunLoop
 from perdure.replay.matching import Matching
 from perdure.replay.reads import answer, seen
 from perdure.replay.runtime import RunRuntime
+from perdure.replay.signals import HandledBy, Signals
 from perdure.replay.suspensions import CURABLE, Escaped
 from perdure.workflow import Definition
 
@@ -62,6 +63,9 @@ class LiveRun:
 
     Raises:
         UnknownFlagsError: the run began under rules of a newer version.
+
+    Attributes:
+        signals: of the run; the engine records which of them are ignored.
     """
 
     __slots__ = (
@@ -75,10 +79,10 @@ class LiveRun:
         "_runtime",
         "_started",
         "_started_at",
-        "_waiting_signals",
         "_watch",
         "loop",
         "run_id",
+        "signals",
         "workflow_id",
     )
 
@@ -104,7 +108,7 @@ class LiveRun:
         self._payloads = payloads
         self._instance: Any = None
         self._interceptors = interceptors
-        self._waiting_signals: list[ev.SignalReceived] = []
+        self.signals = Signals(run_id, definition, payloads)
         self._has_begun = False
         self._history_length = 0
         self.loop = RunLoop(run_id)
@@ -148,7 +152,7 @@ class LiveRun:
             ) from error
         return loop.actions.take()
 
-    def replay(self, records: Iterable[ev.EventRecord]) -> list[ac.AnyAction]:
+    def replay(self, records: Sequence[ev.EventRecord]) -> list[ac.AnyAction]:
         """Bring new code to where the history is.
 
         Args:
@@ -163,6 +167,8 @@ class LiveRun:
         """
         self.loop.replaying = True
         matching = Matching(self.run_id)
+        if self._started.delayed_until:
+            self.signals.look(records)
         event_id = 1
         for record in records:
             event_id = record.first_event_id
@@ -175,6 +181,7 @@ class LiveRun:
                     if self._execution.main is not None or self._execution.has_ended:
                         matching.recorded(event_id, event)
                 elif kind is ev.WorkflowSuspended or kind is ev.WorkflowResumed:
+                    self.signals.look(records)
                     matching.suspended(is_suspended=kind is ev.WorkflowSuspended)
                 event_id += 1
         self.loop.replaying = False
@@ -244,31 +251,27 @@ class LiveRun:
             self._execution.fail(error)
             return
         self._has_begun = True
-        for signal in self._waiting_signals:
-            self.on_signal(signal)
-        self._waiting_signals.clear()
+        for event_id, signal in self.signals.waited():
+            self._accept(event_id, signal)
         first = () if definition.cls is None else (self._instance,)
         self._execution.begin(_main_of(definition, first, args, kwargs, self._interceptors))
 
     def on_signal(self, event: ev.SignalReceived) -> None:
-        if not self._has_begun:
-            self._waiting_signals.append(event)
-            return
-        fn = self._definition.signals.get(event.name)
-        if fn is None:
-            raise errors.ReplayError(
-                self.run_id, self._history_length, f"signal {event.name!r}", "has no such handler"
-            )
+        if self._has_begun:
+            self._accept(self._history_length, event)
+        else:
+            self.signals.waiting.append((self._history_length, event))
+
+    def _accept(self, event_id: int, event: ev.SignalReceived) -> None:
         try:
-            args, kwargs = self._payloads.decode_arguments(fn, event.input, what=f"signal {event.name!r}")
-        except errors.UsageError:
+            found = self.signals.read(event_id, event, self._history_length, self.loop.replaying)
+        except (errors.UsageError, errors.ReplayError):
             raise
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec: as if the handler had raised it
             self._execution.accept(raising(error))
-        else:
-            self._execution.accept(
-                _handler_of(event.name, fn, self._instance, args, kwargs, self._interceptors)
-            )
+            return
+        if found is not None:
+            self._execution.accept(_handler_of(event.name, found, self._instance, self._interceptors))
 
     def on_activity_completed(self, event: ev.ActivityCompleted) -> None:
         outcomes.complete(self._runtime, self._payloads, event)
@@ -319,14 +322,10 @@ def _main_of(
 
 
 def _handler_of(
-    name: str,
-    fn: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    interceptors: Sequence[Interceptor],
+    name: str, signal: HandledBy, instance: Any, interceptors: Sequence[Interceptor]
 ) -> Coroutine[Any, Any, Any]:
     """The coroutine that handles a signal."""
+    fn, args, kwargs = signal
     if found := interceptor.at("workflow", interceptors):
         return _intercepted(found, WorkflowCall("signal", name, args, kwargs), fn, (instance,))
     return handle(fn, instance, args, kwargs)
