@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 from perdure.activity import Duration
-from perdure.authoring.definition import DEFINED, Decorator, Definition, definition_of, defn
+from perdure.authoring.definition import DEFINED, Decorator, definition_of, defn
 from perdure.authoring.members import (
     Query,
     QueryRef,
@@ -43,6 +43,7 @@ from perdure.authoring.produce import Avro, produce
 from perdure.authoring.saga import Saga
 from perdure.authoring.trigger import Trigger, trigger
 from perdure.authoring.unawaited import WaitCall
+from perdure.authoring.workflow_type import Definition
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
 from perdure.model.info import Info

@@ -6,7 +6,6 @@ import ast
 import re
 import subprocess
 import sys
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -134,27 +133,6 @@ def test_constructors_take_at_most_six_arguments_by_position() -> None:
                 if called[:1].isupper() and called != "LogRecord":  # of the standard library
                     found.append(f"{file.relative_to(HOUSE)}:{node.lineno}: {called}(…)")
     assert not found
-
-
-def test_modules_of_the_command_line_do_not_import_each_other_in_circles() -> None:
-    """Also inside functions, where they import most, and for types: a circle has no part that can
-    be read first."""
-    modules = {
-        f"perdure.cli.{file.stem}": file
-        for file in SHIPPED
-        if file.parent == HOUSE / "platform" / "perdure" / "cli"
-    }
-    imported = {
-        name: {
-            node.module
-            for node in ast.walk(ast.parse(file.read_text()))
-            if isinstance(node, ast.ImportFrom) and node.module in modules
-        }
-        for name, file in modules.items()
-    }
-    assert len(modules) > 20
-    assert any(imported.values())
-    TopologicalSorter(imported).prepare()  # raises CycleError, which names the circle
 
 
 def test_names_say_what_a_module_is_for() -> None:

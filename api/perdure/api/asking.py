@@ -10,12 +10,13 @@ import msgspec
 from starlette.responses import Response
 
 from perdure.adapters.http.contract import RECORD
+from perdure.api.admitted import AdmittedRequest
 from perdure.api.bodies import Arguments, Reason, Start, body_of, checked_id, checked_reason, duration_us
 from perdure.api.json_views import failure, payload
 from perdure.api.parameters import only, refused, segment
 from perdure.api.problems import of_refusal, problem
 from perdure.api.roles import Role
-from perdure.api.routing import Asked, Routes, json
+from perdure.api.routing import Routes, json
 from perdure.api.sending import answer
 from perdure.client.request_ids import fresh_request_id
 from perdure.codec.payloads import JsonPayloads
@@ -92,7 +93,7 @@ _SIGNAL: Final = {
             "content": {"application/json": _ACCEPTED}},
     },
 )  # fmt: skip
-async def start_workflow(asked: Asked) -> Response:
+async def start_workflow(asked: AdmittedRequest) -> Response:
     """Start one."""
     only(asked.request.query_params)
     body = await body_of(asked.request, Start)
@@ -140,7 +141,7 @@ async def start_workflow(asked: Asked) -> Response:
     responses={"202": {"description": "Recorded durably; its handler may still be running",
             "content": {"application/json": _ACCEPTED}}},
 )  # fmt: skip
-async def signal_workflow(asked: Asked) -> Response:
+async def signal_workflow(asked: AdmittedRequest) -> Response:
     """Send one."""
     only(asked.request.query_params)
     workflow_id, name = _id(asked), segment(asked.request.path_params["name"], "signal's name")
@@ -159,7 +160,7 @@ async def signal_workflow(asked: Asked) -> Response:
     responses={"200": {"description": "The query's result",
             "content": {"application/json": {"example": {"result": "PT30S"}}}}},
 )  # fmt: skip
-async def query_workflow(asked: Asked) -> Response:
+async def query_workflow(asked: AdmittedRequest) -> Response:
     """Ask; leaves no event."""
     only(asked.request.query_params)
     workflow_id, name = _id(asked), segment(asked.request.path_params["name"], "query's name")
@@ -185,7 +186,7 @@ def _ending(path: str, summary: str, action: str, kind: Callable[..., Any]) -> N
             {"reason": "changed my mind"}),
         responses={"202": {"description": "Recorded, durably", "content": {"application/json": _ACCEPTED}}},
     )  # fmt: skip
-    async def end(asked: Asked) -> Response:
+    async def end(asked: AdmittedRequest) -> Response:
         only(asked.request.query_params)
         body = await body_of(asked.request, Reason, is_needed=False)
         run_id, reason = checked_id(body.run_id, "run id"), checked_reason(body.reason)
@@ -199,7 +200,7 @@ _ending("cancel", "Request cancellation of a run", "cancel", CancelWorkflow)
 _ending("terminate", "Terminate a run, without running any of its code", "terminate", TerminateWorkflow)
 
 
-async def _accepted(asked: Asked, command: Request, new_status: int = 202) -> Response:
+async def _accepted(asked: AdmittedRequest, command: Request, new_status: int = 202) -> Response:
     reply = await _reply(asked, command)
     if not isinstance(reply, Accepted):
         return _refused(asked, reply)
@@ -216,14 +217,14 @@ async def _accepted(asked: Asked, command: Request, new_status: int = 202) -> Re
     return json(told, status, {"Perdure-Position": str(position)})
 
 
-async def _reply(asked: Asked, command: Request) -> AnyReply:
+async def _reply(asked: AdmittedRequest, command: Request) -> AnyReply:
     if fault := fault_of(command):
         return Refused(command.request_id, *fault)
     async with asked.backend.turns.of(command.request_id):
         return await asked.backend.transport.request(command, REQUEST_S)
 
 
-def _refused(asked: Asked, reply: AnyReply) -> Response:
+def _refused(asked: AdmittedRequest, reply: AnyReply) -> Response:
     if not isinstance(reply, Refused):
         raise problem("internal", f"the engine sent {type(reply).__name__}: does it run another version?")
     refusal = of_refusal(reply)
@@ -235,12 +236,12 @@ def record_of(reply: AnyReply, status: int) -> Response:
     return answer(encode_reply(reply), status, None, RECORD)
 
 
-def wants_record(asked: Asked) -> bool:
+def wants_record(asked: AdmittedRequest) -> bool:
     """Whether it is our own client that asks: it takes records, not JSON."""
     return asked.request.headers.get("accept", "") == RECORD
 
 
-def _request_id(asked: Asked) -> str:
+def _request_id(asked: AdmittedRequest) -> str:
     """A fresh id, or one for the caller's key, which is percent-decoded, so that any text may be
     one.
 
@@ -259,7 +260,7 @@ def _request_id(asked: Asked) -> str:
     return asked.request_id
 
 
-def _trace(asked: Asked) -> str:
+def _trace(asked: AdmittedRequest) -> str:
     return traceparent(asked.request.headers.get("traceparent", ""))
 
 
@@ -275,5 +276,5 @@ def _check(fn: Callable[..., Any], given: bytes, what: str) -> None:
         raise refused(str(error)) from None
 
 
-def _id(asked: Asked) -> str:
+def _id(asked: AdmittedRequest) -> str:
     return segment(asked.request.path_params["id"])

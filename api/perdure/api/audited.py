@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from perdure.api.admitted import AdmittedRequest
     from perdure.api.audit import AuditLog
-    from perdure.api.routing import Asked
 
 _LEAST_REFUSAL = 400
 _LEAST_FAULT = 500
@@ -32,7 +32,7 @@ class Record:
     """
 
     def __init__(self) -> None:
-        self.asked: Asked | None = None
+        self.asked: AdmittedRequest | None = None
         self.response: Response | None = None
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from perdure.api.admitted import AdmittedRequest
 from perdure.api.json_views import moment
 from perdure.api.parameters import only, whole
 from perdure.api.roles import Role
-from perdure.api.routing import Asked, Routes, json
+from perdure.api.routing import Routes, json
 from perdure.ports.audit import PAGE_LIMIT
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def routes_of(log: AuditLog) -> list[Route]:
         responses={"200": {"description": "A page",
                 "content": {"application/json": {"example": {"entries": [_EXAMPLE], "next": 4711}}}}},
     )  # fmt: skip
-    async def read_audit(asked: Asked) -> Response:
+    async def read_audit(asked: AdmittedRequest) -> Response:
         """List audit entries."""
         parameters = asked.request.query_params
         only(parameters, "limit", "before")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from starlette.responses import Response
 
+from perdure.api.admitted import AdmittedRequest
 from perdure.api.json_views import letter
 from perdure.api.parameters import only, segment, whole
 from perdure.api.problems import problem
 from perdure.api.roles import Role
-from perdure.api.routing import ENCODER, Asked, Routes, encoded, json
+from perdure.api.routing import ENCODER, Routes, encoded, json
 from perdure.ports.dead_letters import PAGE_LIMIT
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _LETTER: Final[dict[str, Any]] = {
 
 
 @routes.add("GET", "/queues", Role.VIEWER, "List the task queues")
-async def list_queues(asked: Asked) -> Response:
+async def list_queues(asked: AdmittedRequest) -> Response:
     """Each with the tasks that wait and the workers that serve it."""
     only(asked.request.query_params)
     operations = asked.backend.operations
@@ -38,7 +39,7 @@ async def list_queues(asked: Asked) -> Response:
 
 
 @routes.add("GET", "/workers", Role.VIEWER, "List the workers")
-async def list_workers(asked: Asked) -> Response:
+async def list_workers(asked: AdmittedRequest) -> Response:
     """Those that are there now."""
     only(asked.request.query_params)
     operations = asked.backend.operations
@@ -56,7 +57,7 @@ async def list_workers(asked: Asked) -> Response:
     responses={"200": {"description": "A page",
             "content": {"application/json": {"example": {"dead_letters": [_LETTER], "next": None}}}}},
 )  # fmt: skip
-async def list_dead_letters(asked: Asked) -> Response:
+async def list_dead_letters(asked: AdmittedRequest) -> Response:
     """Records that could not be taken, oldest first. Of each part of a letter a page has the
     beginning; one letter alone has all.
     """
@@ -79,7 +80,7 @@ async def list_dead_letters(asked: Asked) -> Response:
     responses={"200": {"description": "The whole dead letter",
             "content": {"application/json": {"example": _LETTER}}}},
 )  # fmt: skip
-async def read_dead_letter(asked: Asked) -> Response:
+async def read_dead_letter(asked: AdmittedRequest) -> Response:
     """By its id, whose slash is %2F."""
     only(asked.request.query_params)
     number = segment(asked.request.path_params["number"], "dead letter's id")
@@ -88,7 +89,7 @@ async def read_dead_letter(asked: Asked) -> Response:
 
 def _ending(path: str, summary: str, end: Callable[[DeadLetters, OpenLetter], None]) -> None:
     @routes.add("POST", f"/dead-letters/{{number}}/{path}", Role.ADMIN, summary, action=f"{path} dead letter")
-    async def done(asked: Asked) -> Response:
+    async def done(asked: AdmittedRequest) -> Response:
         only(asked.request.query_params)
         number = segment(asked.request.path_params["number"], "dead letter's id")
         asked.about(number)
@@ -118,7 +119,7 @@ def _found(letters: DeadLetters, number: str) -> OpenLetter:
     raise problem("dead-letter-not-found", f"no open dead letter {number!r}")
 
 
-async def _letters(asked: Asked, work: Callable[[DeadLetters], T]) -> T:
+async def _letters(asked: AdmittedRequest, work: Callable[[DeadLetters], T]) -> T:
     opened = asked.backend.dead_letters
 
     def run() -> Any:

@@ -10,6 +10,7 @@ from msgspec import structs
 from starlette.responses import Response
 
 from perdure.adapters.http.contract import EVENTS_LIMIT, NEXT, RECORD, cursor_of, encode_records
+from perdure.api.admitted import AdmittedRequest
 from perdure.api.asking import record_of, wants_record
 from perdure.api.json_views import failure, history_page, payload, state
 from perdure.api.parameters import (
@@ -25,7 +26,7 @@ from perdure.api.parameters import (
 )
 from perdure.api.problems import of_refusal, problem
 from perdure.api.roles import Role
-from perdure.api.routing import ENCODER, Asked, Routes, encoded, json
+from perdure.api.routing import ENCODER, Routes, encoded, json
 from perdure.api.sending import answer
 from perdure.client.description import describe, run_of
 from perdure.client.position import Position
@@ -89,7 +90,7 @@ assert {each["name"] for each in (*FILTER_PARAMETERS, *_PAGING)} == {*FILTERS, *
     "GET", "/workflows", Role.VIEWER, "List workflows", parameters=[*FILTER_PARAMETERS, *_PAGING],
     responses=_ok({"workflows": [_STATE], "next": "WyJzdGFy"}),
 )  # fmt: skip
-async def list_workflows(asked: Asked) -> Response:
+async def list_workflows(asked: AdmittedRequest) -> Response:
     """A page; `next` is the cursor of the one that follows, null at the end."""
     query = structs.replace(asked.query(), max_bytes=PAGE_BYTES)
     is_record = wants_record(asked)
@@ -115,7 +116,7 @@ async def list_workflows(asked: Asked) -> Response:
     parameters=FILTER_PARAMETERS,
     responses=_ok({"counts": [{"type": "Order", "status": "running", "count": 12}]}),
 )  # fmt: skip
-async def count_workflows(asked: Asked) -> Response:
+async def count_workflows(asked: AdmittedRequest) -> Response:
     """Count workflows by type and status."""
     query = asked.query(is_paged=False)
     found = await asked.backend.read_large(lambda reader: reader.counts(query))
@@ -132,7 +133,7 @@ async def count_workflows(asked: Asked) -> Response:
 @routes.add(
     "GET", "/workflows/{id}", Role.VIEWER, "The state of a workflow", parameters=_AFTER, responses=_ok(_STATE)
 )
-async def read_workflow(asked: Asked) -> Response:
+async def read_workflow(asked: AdmittedRequest) -> Response:
     """Kept by the platform; for ever, and without an engine."""
     found = await _state(asked)
     return answer(encode_state(found), 200, None, RECORD) if wants_record(asked) else json(state(found))
@@ -146,7 +147,7 @@ async def read_workflow(asked: Asked) -> Response:
     parameters=_AFTER,
     responses=_ok({"state": "paid"}),
 )
-async def read_view(asked: Asked) -> Response:
+async def read_view(asked: AdmittedRequest) -> Response:
     """The last result of `@workflow.view`."""
     found = await _state(asked)
     if not found.view:
@@ -162,7 +163,7 @@ async def read_view(asked: Asked) -> Response:
     "Describe a workflow: what it waits for",
     responses=_ok({"workflow": _STATE}),
 )
-async def describe_workflow(asked: Asked) -> Response:
+async def describe_workflow(asked: AdmittedRequest) -> Response:
     """Folded from its history: activities with their attempts, timers, pending reasons."""
     only(asked.request.query_params)
     found = await _state(asked)
@@ -191,7 +192,7 @@ async def describe_workflow(asked: Asked) -> Response:
     responses=_ok({"run_id": "01jf", "events": [{"event_id": 1, "at": "2027-01-31T12:00:00.000000Z",
                     "type": "WorkflowStarted"}], "next": 101}),
 )  # fmt: skip
-async def read_history(asked: Asked) -> Response:
+async def read_history(asked: AdmittedRequest) -> Response:
     """A page of events; `next` is where the one that follows begins, null at the end."""
     parameters = asked.request.query_params
     only(parameters, "run_id", "from", "limit")
@@ -225,7 +226,7 @@ async def read_history(asked: Asked) -> Response:
     responses={**_ok({"run_id": "01jf", "status": "completed", "result": "receipt", "failure": None,
                 "reason": None}), "204": {"description": "The run is still open: retry"}},
 )  # fmt: skip
-async def await_result(asked: Asked) -> Response:
+async def await_result(asked: AdmittedRequest) -> Response:
     """Answered when the run has closed, however it ended."""
     parameters = asked.request.query_params
     only(parameters, "run_id", "timeout")
@@ -261,7 +262,7 @@ async def await_result(asked: Asked) -> Response:
     "The current position of the event log",
     responses=_ok({"position": "3-1042"}),
 )
-async def read_position(asked: Asked) -> Response:
+async def read_position(asked: AdmittedRequest) -> Response:
     """For `after` of a read, here or elsewhere."""
     only(asked.request.query_params)
     return json({"position": str(await asked.backend.transport.position(_id(asked)))})
@@ -272,7 +273,7 @@ async def read_position(asked: Asked) -> Response:
     parameters=[_AFTER[1]],
     responses=_ok({"is_reached": True}),
 )  # fmt: skip
-async def await_position(asked: Asked) -> Response:
+async def await_position(asked: AdmittedRequest) -> Response:
     """Wait until reads reflect a position."""
     only(asked.request.query_params, "timeout")
     try:
@@ -283,7 +284,7 @@ async def await_position(asked: Asked) -> Response:
     return json({"is_reached": await asked.backend.reached(wanted, seconds)})
 
 
-async def _unless_closing(asked: Asked, command: AwaitWorkflow, seconds: float) -> AnyReply:
+async def _unless_closing(asked: AdmittedRequest, command: AwaitWorkflow, seconds: float) -> AnyReply:
     """Wait, but end with "retry elsewhere" when the server stops."""
     closing = asyncio.create_task(asked.request.app.state.hub.closing.wait())
     asking = asyncio.create_task(asked.backend.transport.request(command, seconds))
@@ -306,7 +307,7 @@ def state_of_end(reply: Closed) -> dict[str, Any]:
     }
 
 
-async def _state(asked: Asked) -> WorkflowState:
+async def _state(asked: AdmittedRequest) -> WorkflowState:
     workflow_id = _id(asked)
     parameters = asked.request.query_params
     after = position(parameters)
@@ -323,5 +324,5 @@ async def _state(asked: Asked) -> WorkflowState:
     return asked.shown(found)
 
 
-def _id(asked: Asked) -> str:
+def _id(asked: AdmittedRequest) -> str:
     return segment(asked.request.path_params["id"])

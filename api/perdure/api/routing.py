@@ -13,11 +13,10 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from perdure.adapters.http.contract import BASE, PROBLEM
+from perdure.api.admitted import AdmittedRequest
 from perdure.api.audited import audited
 from perdure.api.auth.principal import NOBODY_ASKED, Principal
-from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate, Forbidden, Unauthenticated
-from perdure.api.json_views import outline
-from perdure.api.parameters import list_query
+from perdure.api.auth.refusals import Unauthenticated
 from perdure.api.problems import problem
 from perdure.api.roles import Role
 from perdure.api.sending import answer
@@ -25,10 +24,8 @@ from perdure.api.sending import answer
 if TYPE_CHECKING:
     from perdure.api.audit import AuditLog
     from perdure.api.backend import Backend
-    from perdure.client.listing import ListQuery
-    from perdure.model.states import WorkflowState
 
-Handler = Callable[["Asked"], Awaitable[Response]]
+Handler = Callable[["AdmittedRequest"], Awaitable[Response]]
 ENCODER: Final = msgspec.json.Encoder()
 ANSWER_S: Final = 90.0
 """No answer takes longer; the longest wait that may be asked for is a minute. What is streamed
@@ -39,72 +36,6 @@ class Admission(Protocol):
     """Admits requests: `auth.security.Security`, or `Unsecured`."""
 
     async def admit(self, headers: Any, role: Role) -> Principal: ...
-
-
-@dataclass(slots=True)
-class Asked:
-    """A request that was let in.
-
-    Attributes:
-        request: of Starlette.
-        backend: what the API stands on.
-        principal: who asks.
-        admit: lets them in once more, or raises.
-        target: for the audit log: the workflow, or whatever it is about.
-        detail: the same: what else was asked for.
-        request_id: the same: of the command, which the history has, too.
-    """
-
-    request: Request
-    backend: Backend
-    principal: Principal
-    admit: Callable[[], Awaitable[Principal]]
-    target: str = ""
-    detail: str = ""
-    request_id: str = ""
-
-    @property
-    def has_payloads(self) -> bool:
-        """Whether the caller may see the payloads of callers and workflow code."""
-        return _sees_payloads(self.principal)
-
-    def shown(self, found: WorkflowState) -> WorkflowState:
-        """The part of a state that the caller's role may see."""
-        return found if self.has_payloads else outline(found)
-
-    def query(self, *, is_paged: bool = True) -> ListQuery:
-        """The list they ask for.
-
-        Raises:
-            Problem: it makes no sense.
-            Forbidden: it looks for what they may not see.
-        """
-        found = list_query(self.request.query_params, is_paged=is_paged)
-        if found.attributes and not self.has_payloads:
-            who = self.principal.name
-            raise Forbidden(
-                f"filtering by attribute requires the role reader, but {who} is viewer",
-                who=who,
-                held="viewer",
-                wanted="reader",
-            )
-        return found
-
-    def about(self, target: str, detail: str = "") -> None:
-        """The audit record of the request, however it ends."""
-        self.target, self.detail = target, detail
-
-    async def is_still_admitted(self) -> bool:
-        """Whether the caller would still be admitted: keys are revoked, and tokens expire, while a
-        stream runs.
-        """
-        try:
-            principal = await self.admit()
-        except CannotAuthenticate:
-            return True
-        except AccessRefused:
-            return False
-        return _sees_payloads(principal) == self.has_payloads
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +111,7 @@ def encoded(body: bytes, status: int = 200, headers: dict[str, str] | None = Non
 def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditLog | None) -> Any:
     handler, role, action = route.handler, route.role, route.action
 
-    async def admitted(request: Request) -> Asked:
+    async def admitted(request: Request) -> AdmittedRequest:
         admit = partial(security.admit, request.headers, role)
         try:
             principal = await admit()
@@ -190,7 +121,7 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditL
         if principal is not NOBODY_ASKED and (seconds := request.app.state.rates.take(principal.name)):
             detail = f"{principal.name} exceeded this server's rate limit; retry in {seconds} s"
             raise problem("rate-limited", detail, {"Retry-After": str(seconds)})
-        return Asked(request, backend, principal, admit)
+        return AdmittedRequest(request, backend, principal, admit)
 
     async def endpoint(request: Request) -> Response:
         if not action or audit is None:
@@ -200,7 +131,7 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditL
             record.response = await answered(record.asked)
         return record.response
 
-    async def answered(asked: Asked) -> Response:
+    async def answered(asked: AdmittedRequest) -> Response:
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await handler(asked)
@@ -208,10 +139,6 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditL
             raise problem("timeout", f"no answer within {ANSWER_S:g} s; it is safe to retry") from None
 
     return endpoint
-
-
-def _sees_payloads(principal: Principal) -> bool:
-    return principal.role is not None and principal.role >= Role.READER
 
 
 def _operation(route: Route) -> dict[str, Any]:
@@ -247,4 +174,4 @@ def _path_parameter(name: str) -> dict[str, Any]:
     }
 
 
-__all__ = ["Admission", "Asked", "Handler", "Route", "Routes", "install", "json"]
+__all__ = ["Admission", "AdmittedRequest", "Handler", "Route", "Routes", "install", "json"]

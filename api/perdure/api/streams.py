@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 from starlette.responses import Response, StreamingResponse
 
+from perdure.api.admitted import AdmittedRequest
 from perdure.api.change_events import EventId, Told
 from perdure.api.hub import Hub, Watch, lasting_of
 from perdure.api.parameters import only, refused, segment
 from perdure.api.problems import problem
 from perdure.api.reading import FILTER_PARAMETERS
 from perdure.api.roles import Role
-from perdure.api.routing import Asked, Routes
+from perdure.api.routing import Routes
 from perdure.api.sending import STUCK_S, abort
 from perdure.client.listing import PAGE_LIMIT
 
@@ -70,7 +71,7 @@ _LAST: Final = {
 @routes.add(
     "GET", "/workflows/{id}/events", Role.VIEWER, "Watch a workflow", parameters=[_LAST], responses=_RESPONSES
 )
-async def watch_workflow(asked: Asked) -> Response:
+async def watch_workflow(asked: AdmittedRequest) -> Response:
     """Its state now, and after each change."""
     only(asked.request.query_params)
     workflow_id, last, hub = segment(asked.request.path_params["id"]), _last(asked), await _hub(asked)
@@ -92,7 +93,7 @@ async def watch_workflow(asked: Asked) -> Response:
     parameters=[*FILTER_PARAMETERS, _LAST],
     responses=_RESPONSES,
 )
-async def watch_workflows(asked: Asked) -> Response:
+async def watch_workflows(asked: AdmittedRequest) -> Response:
     """Each that the filter lets through, after each change; from now on, or from
     `Last-Event-ID`.
     """
@@ -111,7 +112,7 @@ async def watch_workflows(asked: Asked) -> Response:
 class _Stream(StreamingResponse):
     """To one reader, until they go; the hub forgets them then, however that comes about."""
 
-    def __init__(self, asked: Asked, hub: Hub, watch: Watch, first: AsyncIterator[Told]) -> None:
+    def __init__(self, asked: AdmittedRequest, hub: Hub, watch: Watch, first: AsyncIterator[Told]) -> None:
         self._asked = asked
         self._hub = hub
         self._watch = watch
@@ -152,7 +153,7 @@ class _Stream(StreamingResponse):
                 yield data or self._hub.encoder.mark(self._hub.number).data
 
 
-async def _hub(asked: Asked) -> Hub:
+async def _hub(asked: AdmittedRequest) -> Hub:
     hubs: Hubs = asked.request.app.state.hubs
     hub = hubs.whole if asked.has_payloads else hubs.outlines
     if len(hubs) >= WATCHERS:
@@ -163,7 +164,7 @@ async def _hub(asked: Asked) -> Hub:
     return hub
 
 
-def _last(asked: Asked) -> EventId | None:
+def _last(asked: AdmittedRequest) -> EventId | None:
     text = asked.request.headers.get("last-event-id", "")
     if not text:
         return None
@@ -173,7 +174,7 @@ def _last(asked: Asked) -> EventId | None:
     return found
 
 
-async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -> Told | None:
+async def _current(asked: AdmittedRequest, hub: Hub, watch: Watch, last: EventId | None) -> Told | None:
     """The workflow's current state; None: the reader knows it."""
     workflow_id, number = watch.workflow_id, hub.number
     changed = hub.since(last) if last is not None else None
@@ -193,7 +194,7 @@ async def _current(asked: Asked, hub: Hub, watch: Watch, last: EventId | None) -
 
 
 async def _missed(
-    asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId | None
+    asked: AdmittedRequest, hub: Hub, watch: Watch, query: ListQuery, last: EventId | None
 ) -> AsyncIterator[Told]:
     """Changes since the reader's position, and the reader's position after them."""
     number = hub.number
@@ -219,7 +220,9 @@ async def _found(
     yield hub.encoder.mark(number)
 
 
-async def _read(asked: Asked, hub: Hub, watch: Watch, query: ListQuery, last: EventId) -> AsyncIterator[Told]:
+async def _read(
+    asked: AdmittedRequest, hub: Hub, watch: Watch, query: ListQuery, last: EventId
+) -> AsyncIterator[Told]:
     """Read page by page. Ids are moments only until the last page was sent: a reader cut off in
     between resumes there.
     """

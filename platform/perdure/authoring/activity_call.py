@@ -14,9 +14,8 @@ from perdure.model.runtime import misuse
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from perdure.activity import Activity
     from perdure.model.options import ActivityOptions
-    from perdure.model.runtime import WorkflowRuntime
+    from perdure.model.runtime import ActivitySpec, WorkflowRuntime
 
 R = TypeVar("R")
 
@@ -32,7 +31,7 @@ class ActivityCall(Unawaited[R]):
 
     def __init__(
         self,
-        activity: Activity[..., Any],
+        activity: ActivitySpec,
         runtime: WorkflowRuntime,
         options: ActivityOptions,
         args: tuple[Any, ...],

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from types import FunctionType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
 
-from msgspec import Struct, field
-
 from perdure.authoring.members import Member, Query, Run, RunRef, Signal, View
+from perdure.authoring.workflow_type import ATTRIBUTE, Definition, definition_of_class
 from perdure.errors import UsageError
 from perdure.model.generics import home_of, specialised
 from perdure.model.limits import fault_of_id
@@ -20,54 +19,6 @@ from perdure.model.source import calling_place, place_of
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
-
-_ATTRIBUTE: Final = "__perdure_definition__"
-
-
-class Definition(Struct, frozen=True, eq=False, dict=True):
-    """A workflow type.
-
-    Attributes:
-        name: by which commands and histories know it.
-        cls: your class; None for a function.
-        run_fn: your function; it takes the instance first when there is a class.
-        signals: handlers by name; functions that take the instance first.
-        queries: the same.
-        views: at most one.
-        triggers: each with the signal it sends; empty: it starts.
-        init_takes_arguments: `__init__` takes what the run takes, else nothing.
-    """
-
-    name: str
-    cls: type[Any] | None
-    run_fn: Callable[..., Any]
-    signals: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
-    queries: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
-    views: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
-    init_takes_arguments: bool = False
-    triggers: list[tuple[Any, str]] = field(default_factory=list["tuple[Any, str]"])
-
-    @functools.cached_property
-    def returns(self) -> Any:
-        """The return annotation of the run, resolved; Any where there is none."""
-        return hints_of(self.run_fn).get("return", Any)
-
-    @property
-    def view(self) -> Callable[..., Any] | None:
-        """The view's function, which takes the instance; None where there is none."""
-        return next(iter(self.views.values()), None)
-
-    @property
-    def place(self) -> str:
-        """`file:line` of the run."""
-        return place_of(self.run_fn)
-
-    def create(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """A new instance, by the arguments of the run; None for a function workflow."""
-        if self.cls is None:
-            return None
-        return self.cls(*args, **kwargs) if self.init_takes_arguments else self.cls()
-
 
 DEFINED: Final[list[Definition]] = []
 """Every workflow of this process, in the order of definition."""
@@ -120,13 +71,7 @@ def definition_of(target: object) -> Definition:
     if isinstance(target, RunRef):
         return target.definition
     if isinstance(target, type):
-        found = vars(target).get(_ATTRIBUTE)
-        if isinstance(found, Definition):
-            return found
-        raise UsageError(
-            f"the class {target.__module__}.{target.__qualname__} is not a workflow: put @workflow.defn "
-            "above it."
-        )
+        return definition_of_class(target)
     for definition in reversed(DEFINED):
         if definition.run_fn is target:
             return definition
@@ -138,7 +83,7 @@ def definition_of(target: object) -> Definition:
 def _define(target: Any, name: str | None, place: str) -> Any:
     if isinstance(target, type):
         definition = _of_class(target, name or target.__name__, place)
-        setattr(target, _ATTRIBUTE, definition)
+        setattr(target, ATTRIBUTE, definition)
         result: Any = target
     else:
         definition = _of_function(target, name, place)

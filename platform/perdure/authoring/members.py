@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from perdure.authoring.workflow_type import definition_of_class
 from perdure.errors import UsageError
 from perdure.model.generics import specialised
 from perdure.model.runtime import misuse
@@ -17,7 +18,7 @@ from perdure.model.signature import hints_of, remember_local_names, takes_self
 from perdure.model.source import calling_place, place_of
 
 if TYPE_CHECKING:
-    from perdure.authoring.definition import Definition
+    from perdure.authoring.workflow_type import Definition
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,7 +58,10 @@ class RunRef(Generic[S_co, P, R_co]):
         Raises:
             UsageError: the class is not marked with `@workflow.defn`.
         """
-        return self._definition or _definition_of(self._owner)
+        if self._definition is not None:
+            return self._definition
+        assert self._owner is not None, "a run without a class has its definition"
+        return definition_of_class(self._owner)
 
     def __repr__(self) -> str:
         if self._owner is None:
@@ -92,7 +96,7 @@ class _MemberRef:
         Raises:
             UsageError: the class is not marked with `@workflow.defn`.
         """
-        return _definition_of(self._owner)
+        return definition_of_class(self._owner)
 
     @property
     def returns(self) -> Any:
@@ -292,9 +296,3 @@ def _checked(fn: object, what: str) -> Callable[..., Any]:
 
 def _called(fn: object) -> str:
     return getattr(fn, "__qualname__", repr(fn)).rpartition("<locals>.")[2]
-
-
-def _definition_of(owner: object) -> Definition:
-    from perdure.authoring.definition import definition_of
-
-    return definition_of(owner)

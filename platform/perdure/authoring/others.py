@@ -13,7 +13,7 @@ from perdure.model.limits import fault_of_id, fault_of_reason
 from perdure.model.runtime import Child, ChildOptions, WorkflowRuntime, current, misuse
 
 if TYPE_CHECKING:
-    from perdure.authoring.definition import Definition
+    from perdure.authoring.workflow_type import Definition
     from perdure.model.commands import IfClosed
     from perdure.model.duration import Duration
     from perdure.model.runtime import OnClose

@@ -9,7 +9,7 @@ from perdure.authoring.members import QueryRef, RunRef, SignalRef, ViewRef
 from perdure.model.runtime import misuse
 
 if TYPE_CHECKING:
-    from perdure.authoring.definition import Definition
+    from perdure.authoring.workflow_type import Definition
 
 _KINDS: dict[type[Any], str] = {RunRef: "run", SignalRef: "signal", QueryRef: "query", ViewRef: "view"}
 _BY_NAME: dict[type[Any], str] = {SignalRef: "signal_by_name()", QueryRef: "query_by_name()"}

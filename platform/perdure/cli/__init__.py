@@ -11,9 +11,7 @@ do; 2 the command line is wrong.
 from __future__ import annotations
 
 import logging
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -30,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with the exit code.
     """
     from perdure.cli.app import app
+    from perdure.cli.error_line import one_line
     from perdure.errors import ClientError, InfrastructureError, UsageError
 
     try:
@@ -45,10 +44,3 @@ def _exit(message: str) -> NoReturn:
         sys.exit(f"perdure: {message}")
     logging.getLogger("perdure").error(message)
     sys.exit(1)
-
-
-def one_line(error: BaseException) -> str:
-    """The error's message without line breaks, files named from where the reader is; its class's
-    name when there is no message.
-    """
-    return " ".join(str(error).split()).replace(f"{Path.cwd()}{os.sep}", "") or type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from perdure.cli import one_line
+from perdure.cli.error_line import one_line
 from perdure.cli.loading import load_and_register
 from perdure.errors import UsageError
 

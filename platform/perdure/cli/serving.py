@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perdure.adapters.sqlite.file import announce, path_of
-from perdure.cli import one_line
 from perdure.cli.database_option import DEFAULT_DB
 from perdure.cli.dev_api import DevApi
+from perdure.cli.error_line import one_line
 from perdure.cli.loading import App, blamed, is_of_author, load_and_register
 from perdure.cli.metrics_options import Observing, say
 from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again

@@ -9,8 +9,7 @@ May import `codec`, `core` and what is below; adapters are found by the address'
 (`address.py`). Start reading at `client.py`; `sync.py` is the same without asyncio.
 """
 
-from perdure.client.address import Connecting
-from perdure.client.client import Client
+from perdure.client.client import Client, Connecting
 from perdure.client.description import Description, PendingActivity, PendingRun, PendingTimer
 from perdure.client.handle import Handle
 from perdure.client.sync import SyncClient, SyncHandle

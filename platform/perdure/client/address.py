@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from perdure.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable
 
-    from perdure.client.client import Client
     from perdure.client.ports import Transport
-    from perdure.interceptor import Interceptor
 
 Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
 """An API key or a token of an identity provider, or what gives the one that holds now."""
@@ -59,36 +57,3 @@ def transport_of(url: str, token: Token | None = None) -> Transport:
         ) from None
     transport: Transport = connect(url, **options)
     return transport
-
-
-class Connecting:
-    """Result of `Client.connect`: `await` it, or use `async with`."""
-
-    __slots__ = ("_client", "_codec", "_interceptors", "_token", "_url")
-
-    def __init__(
-        self, url: str, codec: Any, token: Token | None = None, interceptors: Sequence[Interceptor] = ()
-    ) -> None:
-        self._url = url
-        self._token = token
-        self._codec = codec
-        self._interceptors = interceptors
-        self._client: Client | None = None
-
-    async def _connect(self) -> Client:
-        from perdure.client.client import Client
-        from perdure.codec.payloads import JsonPayloads
-
-        transport, payloads = transport_of(self._url, self._token), JsonPayloads(codec=self._codec)
-        self._client = Client(transport, payloads=payloads, interceptors=self._interceptors)
-        return self._client
-
-    def __await__(self) -> Generator[Any, None, Client]:
-        return self._connect().__await__()
-
-    async def __aenter__(self) -> Client:
-        return await self._connect()
-
-    async def __aexit__(self, *exc: object) -> None:
-        if self._client is not None:
-            await self._client.close()

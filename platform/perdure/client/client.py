@@ -9,7 +9,7 @@ from msgspec import json
 
 from perdure import errors
 from perdure.authoring.targets import definition_for
-from perdure.client.address import Connecting
+from perdure.client.address import transport_of
 from perdure.client.description import describe, run_of
 from perdure.client.handle import Handle
 from perdure.client.intercepted import InterceptedTransport
@@ -25,7 +25,7 @@ from perdure.model.limits import fault_of_id
 from perdure.model.validation import require_valid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from perdure.client.address import Token
     from perdure.client.description import Description
@@ -314,6 +314,38 @@ class Client:
         command = cm.StartWorkflow(id, type=type, input=payload, **options)
         require_valid(command)
         return accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id
+
+
+class Connecting:
+    """Result of `Client.connect`: `await` it, or use `async with`."""
+
+    __slots__ = ("_client", "_codec", "_interceptors", "_token", "_url")
+
+    def __init__(
+        self, url: str, codec: Any, token: Token | None = None, interceptors: Sequence[Interceptor] = ()
+    ) -> None:
+        self._url = url
+        self._token = token
+        self._codec = codec
+        self._interceptors = interceptors
+        self._client: Client | None = None
+
+    async def _connect(self) -> Client:
+        from perdure.codec.payloads import JsonPayloads
+
+        transport, payloads = transport_of(self._url, self._token), JsonPayloads(codec=self._codec)
+        self._client = Client(transport, payloads=payloads, interceptors=self._interceptors)
+        return self._client
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Client:
+        return await self._connect()
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._client is not None:
+            await self._client.close()
 
 
 def _check_id(id: str) -> None:

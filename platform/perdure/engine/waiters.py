@@ -14,8 +14,8 @@ from perdure.model.replies import AskAgain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from perdure.core.machine import Outbox
     from perdure.core.state import RunState
-    from perdure.engine.outbox import BatchOutbox
     from perdure.model.commands import Request
     from perdure.model.replies import AnyReply
 
@@ -49,7 +49,7 @@ class Waiters:
         self._answered.append((run_id, subject))
         return requests.values()
 
-    def close(self, run: RunState, outbox: BatchOutbox) -> None:
+    def close(self, run: RunState, outbox: Outbox) -> None:
         """The run has closed: answer how, and let the others ask again. `forget` forgets them, once
         that is durable.
         """

@@ -6,16 +6,28 @@ import os
 import sys
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 if TYPE_CHECKING:
-    from perdure.replay.refusing import RefusingLoop
+    import asyncio
+    from collections.abc import Sequence
 
 
 class NonDeterministic(BaseException):
     """Workflow code did what a replay could not repeat; its run is suspended until the code is
     changed.
     """
+
+
+class Suspendable(Protocol):
+    """The part of a run's loop that blame needs; `RefusingLoop` has it."""
+
+    def suspend_for(self, error: BaseException) -> None:
+        """Keep the error: the run is suspended for it."""
+
+    def live_tasks(self) -> Sequence[asyncio.Task[Any]]:
+        """The tasks that are not done, oldest first."""
+        ...
 
 
 ENTRY_POINTS: Final[set[CodeType]] = set()
@@ -26,7 +38,7 @@ UNKNOWN: Final = "the workflow's code"
 """Stands for an unknown line: a callback in C, started by a library."""
 
 
-def deny(loop: RefusingLoop, what: str, instead: str, where: str) -> NoReturn:
+def deny(loop: Suspendable, what: str, instead: str, where: str) -> NoReturn:
     """Suspend the run: the exception is also kept as the loop's `fault`, so that code which
     swallows it does not continue.
 
@@ -44,7 +56,7 @@ def deny(loop: RefusingLoop, what: str, instead: str, where: str) -> NoReturn:
     raise error
 
 
-def deny_caller(loop: RefusingLoop, what: str, instead: str, frame: FrameType | None) -> None:
+def deny_caller(loop: Suspendable, what: str, instead: str, frame: FrameType | None) -> None:
     """Suspend the run for a forbidden call of a frame, made by workflow code or by a library on its
     behalf.
 
@@ -58,7 +70,7 @@ def deny_caller(loop: RefusingLoop, what: str, instead: str, frame: FrameType | 
         deny(loop, what, instead, where)
 
 
-def asker(loop: RefusingLoop, frame: FrameType | None) -> str | None:
+def asker(loop: Suspendable, frame: FrameType | None) -> str | None:
     """Your innermost line that caused the call; None: a trusted module made it.
 
     Args:
@@ -79,7 +91,7 @@ def asker(loop: RefusingLoop, frame: FrameType | None) -> str | None:
     return position(found) if found is not None else waiting_place(loop)
 
 
-def author_line(loop: RefusingLoop, frame: FrameType | None) -> str:
+def author_line(loop: Suspendable, frame: FrameType | None) -> str:
     """Your innermost line that led to the frame; or the line where your tasks wait."""
     while frame is not None and frame.f_code not in ENTRY_POINTS:
         if is_author(frame):
@@ -88,7 +100,7 @@ def author_line(loop: RefusingLoop, frame: FrameType | None) -> str:
     return waiting_place(loop)
 
 
-def waiting_place(loop: RefusingLoop) -> str:
+def waiting_place(loop: Suspendable) -> str:
     """Your innermost line in the youngest of the run's tasks that has one."""
     for task in reversed(loop.live_tasks()):
         found: FrameType | None = None

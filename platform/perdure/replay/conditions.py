@@ -11,7 +11,7 @@ from perdure.replay.futures import reject
 
 if TYPE_CHECKING:
     from perdure.replay.futures import RunFuture
-    from perdure.replay.loop import RunLoop
+    from perdure.replay.refusing import RefusingLoop
 
 
 class Condition:
@@ -25,7 +25,7 @@ class Condition:
         self.future = future
         self.last: Any = None
 
-    def evaluate(self, loop: RunLoop) -> Any:
+    def evaluate(self, loop: RefusingLoop) -> Any:
         loop.is_read_only = True
         try:
             value = self.condition()
@@ -42,7 +42,7 @@ class Condition:
         self.last = value
         return value
 
-    def is_met(self, loop: RunLoop) -> bool:
+    def is_met(self, loop: RefusingLoop) -> bool:
         """Evaluate, and wake who waits if there is something to wake for: what it waits for, or an
         exception.
         """
@@ -61,14 +61,18 @@ class Condition:
             self.future.set_result(self.last)
 
 
-def wake_one(loop: RunLoop) -> bool:
+def wake_one(conditions: list[Condition], loop: RefusingLoop) -> bool:
     """Wake the oldest whose condition holds; whether there was one. Only one, so that its condition
     still holds when the code resumes.
+
+    Args:
+        conditions: oldest first; those that wait no longer are removed.
+        loop: of the run.
     """
-    for condition in loop.conditions:
+    for condition in conditions:
         if not condition.future.done() and condition.is_met(loop):
             break
     else:
         return False
-    loop.conditions = [each for each in loop.conditions if not each.future.done()]
+    conditions[:] = [each for each in conditions if not each.future.done()]
     return True

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
 
-    from perdure.replay.loop import RunLoop
+    from perdure.model.runtime import WorkflowLoop
     from perdure.replay.pending import Pending
 
 
@@ -23,7 +23,7 @@ class RunTask(asyncio.Task[Any]):
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, Any],
-        loop: RunLoop,
+        loop: WorkflowLoop,
         hash_: int,
         name: str,
         context: Context | None,
@@ -45,7 +45,7 @@ class RunFuture(asyncio.Future[Any]):
 
     __slots__ = ("_hash",)
 
-    def __init__(self, loop: RunLoop, hash_: int) -> None:
+    def __init__(self, loop: WorkflowLoop, hash_: int) -> None:
         self._hash = hash_
         super().__init__(loop=loop)  # type: ignore[arg-type]
 
@@ -60,7 +60,7 @@ class ActionFuture(RunFuture):
 
     __slots__ = ("_number", "_pending")
 
-    def __init__(self, loop: RunLoop, hash_: int, pending: Pending[Any], number: int) -> None:
+    def __init__(self, loop: WorkflowLoop, hash_: int, pending: Pending[Any], number: int) -> None:
         super().__init__(loop, hash_)
         self._pending = pending
         self._number = number

@@ -26,9 +26,8 @@ from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptor
 from typing import Any, Final, cast
 
 from perdure.replay import blame, clock_sites
-from perdure.replay.activation import running_loop
 from perdure.replay.blame import NonDeterministic
-from perdure.replay.loop import RunLoop
+from perdure.replay.guard_advice import CLOCK, THREAD, running_workflow
 
 __all__ = ["NonDeterministic", "install", "watch", "watch_module"]
 
@@ -110,12 +109,6 @@ def members_of(module: ModuleType) -> tuple[list[FunctionType], list[type]]:
     return functions, classes
 
 
-def running_workflow() -> RunLoop | None:
-    """The run whose code this thread executes."""
-    loop = running_loop()
-    return loop if type(loop) is RunLoop else None
-
-
 def clock_called(name: str) -> None:
     """Reject a clock that workflow code is about to call; used where call sites were rewritten."""
     loop = running_workflow()
@@ -161,19 +154,6 @@ def _attributes(thing: Any) -> list[Any]:
 
 
 _STAND_INS: Final = (clock_sites.StandIn, clock_sites.GuardedClock)
-CLOCK: Final = "a replay would see a different time. Use workflow.now()."
-SLEEP: Final = (
-    "it blocks the engine and all its runs. Use `await workflow.sleep(...)` or `await asyncio.sleep(...)`."
-)
-NO_SECRETS: Final = (
-    "a replay would see a different value. Create it in an activity, or use workflow.random() and "
-    "workflow.uuid4()."
-)
-UNSEEDED: Final = "without a seed it differs on replay. Use workflow.random(), or give a seed."
-ENVIRONMENT: Final = (
-    "another process may have a different environment. Read it in an activity, or pass it to the workflow."
-)
-THREAD: Final = "its effect is not recorded. Use an activity, or asyncio.create_task()."
 _FILES: Final = "its result is not recorded. Use files in an activity."
 _NETWORK: Final = "its result is not recorded. Use the network in an activity."
 _PROGRAM: Final = "its effect is not recorded. Run programs in an activity."

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from types import BuiltinMethodType, CodeType
 from typing import Any, Final
 
-from perdure.replay import blame, guard
+from perdure.replay import blame
+from perdure.replay import guard_advice as advice
 from perdure.replay.activation import running_loop
 from perdure.replay.clock_sites import clock_name
 from perdure.replay.loop import RunLoop
@@ -55,30 +56,30 @@ def install() -> None:
         if hasattr(random, name):
             _redirect(random, name, _method_of_random(name))
     _redirect(uuid, "uuid4", lambda loop: loop.runtime.uuid4)
-    _refuse(uuid, "uuid1", guard.NO_SECRETS)
+    _refuse(uuid, "uuid1", advice.NO_SECRETS)
     for module, name in ((os, "urandom"), (random, "_urandom")):
-        _refuse(module, name, guard.NO_SECRETS, shown="os.urandom", passing=_URANDOM_MODULES)
+        _refuse(module, name, advice.NO_SECRETS, shown="os.urandom", passing=_URANDOM_MODULES)
     _refuse(
         threading.Thread,
         "start",
-        guard.THREAD,
+        advice.THREAD,
         shown="Thread.start",
         passing=frozenset(("concurrent.futures.thread",)),
     )
     environment: Any = type(os.environ)
     for name in ("__getitem__", "__iter__", "__setitem__", "__delitem__"):
-        _refuse(environment, name, guard.ENVIRONMENT, shown="os.environ", passing=_ENVIRONMENT_MODULES)
+        _refuse(environment, name, advice.ENVIRONMENT, shown="os.environ", passing=_ENVIRONMENT_MODULES)
     for name in _CLOCKS_WITHOUT_ARGUMENT:
-        _refuse(time, name, guard.CLOCK, given=0)
-    _refuse(time, "strftime", guard.CLOCK, given=1)
+        _refuse(time, name, advice.CLOCK, given=0)
+    _refuse(time, "strftime", advice.CLOCK, given=1)
     for name in ("__init__", "seed"):
-        _refuse(random.Random, name, guard.UNSEEDED, shown=_RANDOM_SHOWN[name], given=1)
+        _refuse(random.Random, name, advice.UNSEEDED, shown=_RANDOM_SHOWN[name], given=1)
     if sys.version_info >= (3, 12):
         _start_monitoring()
         return
     for name in _CLOCKS:
-        _refuse(time, name, guard.CLOCK)
-    _refuse(time, "sleep", guard.SLEEP)
+        _refuse(time, name, advice.CLOCK)
+    _refuse(time, "sleep", advice.SLEEP)
 
 
 def _suspend_for_unawaited() -> None:
@@ -104,10 +105,10 @@ def _method_of_random(name: str) -> Callable[[Any], Callable[..., Any]]:
 
 def _note_clocks() -> None:
     for name in _CLOCKS:
-        _originals[getattr(time, name)] = f"time.{name}", guard.CLOCK
-    _originals[time.sleep] = "time.sleep", guard.SLEEP
+        _originals[getattr(time, name)] = f"time.{name}", advice.CLOCK
+    _originals[time.sleep] = "time.sleep", advice.SLEEP
     for name in _SECRETS:
-        _originals[getattr(secrets, name)] = f"secrets.{name}", guard.NO_SECRETS
+        _originals[getattr(secrets, name)] = f"secrets.{name}", advice.NO_SECRETS
     for name in _RANDOM:
         if hasattr(random, name):  # imported by name before the guard was there
             _originals[getattr(random, name)] = (
@@ -190,7 +191,7 @@ if sys.version_info >= (3, 12):
         found = _fault_of(function, argument)
         if found is None:
             return _monitoring.DISABLE
-        loop = guard.running_workflow()
+        loop = advice.running_workflow()
         if loop is not None:
             frame = blame.caller()
             if not blame.is_importing(frame):
@@ -205,10 +206,10 @@ if sys.version_info >= (3, 12):
         if type(function) is BuiltinMethodType:
             clock = clock_name(function)
             if clock is not None:
-                return clock, guard.CLOCK
+                return clock, advice.CLOCK
             owner, name = function.__self__, function.__name__
             if owner is time and name in _CLOCKS_WITHOUT_ARGUMENT and argument is _monitoring.MISSING:
-                return f"time.{name}", guard.CLOCK
+                return f"time.{name}", advice.CLOCK
         try:
             return _originals.get(function)
         except TypeError:  # not hashable

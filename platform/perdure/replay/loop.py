@@ -109,7 +109,7 @@ class RunLoop(RefusingLoop):
         entered = enter(self)
         try:
             steps = self._drain(0)
-            while self.conditions and wake_one(self):
+            while self.conditions and wake_one(self.conditions, self):
                 steps = self._drain(steps)
         finally:
             leave(entered)

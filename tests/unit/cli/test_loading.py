@@ -11,7 +11,7 @@ import pytest
 
 SHOW = """
 import sys
-from perdure.cli import one_line
+from perdure.cli.error_line import one_line
 from perdure.cli.loading import load
 try:
     app = load(sys.argv[1])

@@ -80,7 +80,7 @@ SHOW: Final = """
 import json, sys
 from pathlib import Path
 from perdure import activity, workflow
-from perdure.cli import one_line
+from perdure.cli.error_line import one_line
 from perdure.cli.loading import load_and_register
 said = {}
 for file in sorted(Path.cwd().glob("app_*.py")):

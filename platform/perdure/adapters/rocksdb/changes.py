@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rocksdict import WriteBatch
 
@@ -11,11 +11,24 @@ from perdure.codec.records import encode_task
 from perdure.model.states import Status
 
 if TYPE_CHECKING:
-    from perdure.adapters.rocksdb.partition import Partition
     from perdure.model.events import EventRecord
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
+
+
+class Owner(Protocol):
+    """The part of a partition that changes keep up to date.
+
+    Attributes:
+        number: of the partition.
+        suspended: run ids of the suspended runs, by workflow id.
+        timers_from: no timer has a smaller key.
+    """
+
+    number: int
+    suspended: dict[str, str]
+    timers_from: bytes
 
 
 class Changes:
@@ -33,7 +46,7 @@ class Changes:
 
     __slots__ = ("_delete", "_put", "batch", "input_offset", "latest_at", "partition")
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, partition: Owner) -> None:
         self.partition = partition
         self.batch = WriteBatch(raw_mode=True)
         self._put = self.batch.put

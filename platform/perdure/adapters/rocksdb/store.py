@@ -111,7 +111,7 @@ class PartitionedStore:
         for number in self._ends:
             self._changes(changes, number)
         for number, to in changes.items():
-            to.partition.write(to, self._ends.get(number), batch.at)
+            self.owned[number].write(to, self._ends.get(number), batch.at)
         self._ends.clear()
 
     def state(self, workflow_id: str) -> WorkflowState | None:

@@ -1,0 +1,90 @@
+"""An admitted request: what a handler gets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+
+from perdure.api.auth.principal import Principal
+from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate, Forbidden
+from perdure.api.json_views import outline
+from perdure.api.parameters import list_query
+from perdure.api.roles import Role
+
+if TYPE_CHECKING:
+    from perdure.api.backend import Backend
+    from perdure.client.listing import ListQuery
+    from perdure.model.states import WorkflowState
+
+
+@dataclass(slots=True)
+class AdmittedRequest:
+    """A request that was let in.
+
+    Attributes:
+        request: of Starlette.
+        backend: what the API stands on.
+        principal: who asks.
+        admit: lets them in once more, or raises.
+        target: for the audit log: the workflow, or whatever it is about.
+        detail: the same: what else was asked for.
+        request_id: the same: of the command, which the history has, too.
+    """
+
+    request: Request
+    backend: Backend
+    principal: Principal
+    admit: Callable[[], Awaitable[Principal]]
+    target: str = ""
+    detail: str = ""
+    request_id: str = ""
+
+    @property
+    def has_payloads(self) -> bool:
+        """Whether the caller may see the payloads of callers and workflow code."""
+        return _sees_payloads(self.principal)
+
+    def shown(self, found: WorkflowState) -> WorkflowState:
+        """The part of a state that the caller's role may see."""
+        return found if self.has_payloads else outline(found)
+
+    def query(self, *, is_paged: bool = True) -> ListQuery:
+        """The list they ask for.
+
+        Raises:
+            Problem: it makes no sense.
+            Forbidden: it looks for what they may not see.
+        """
+        found = list_query(self.request.query_params, is_paged=is_paged)
+        if found.attributes and not self.has_payloads:
+            who = self.principal.name
+            raise Forbidden(
+                f"filtering by attribute requires the role reader, but {who} is viewer",
+                who=who,
+                held="viewer",
+                wanted="reader",
+            )
+        return found
+
+    def about(self, target: str, detail: str = "") -> None:
+        """The audit record of the request, however it ends."""
+        self.target, self.detail = target, detail
+
+    async def is_still_admitted(self) -> bool:
+        """Whether the caller would still be admitted: keys are revoked, and tokens expire, while a
+        stream runs.
+        """
+        try:
+            principal = await self.admit()
+        except CannotAuthenticate:
+            return True
+        except AccessRefused:
+            return False
+        return _sees_payloads(principal) == self.has_payloads
+
+
+def _sees_payloads(principal: Principal) -> bool:
+    return principal.role is not None and principal.role >= Role.READER
