@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache, lru_cache
 from inspect import Parameter
-from typing import Any, Final, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from perdure.codec.faithful.changed import Changed
 from perdure.codec.faithful.compiler import check_of
 from perdure.codec.faithful.scalars import Check
 from perdure.codec.faithful.unannotated import check_unannotated
+from perdure.codec.msgspec_faults import crash_of
 from perdure.errors import NotAwaited, PayloadError
 
 _AS_ANY: Final = (Parameter.empty, NoReturn, typing.Never, object)
@@ -113,7 +114,7 @@ def check_for(annotation: Any) -> Check:
     """
     try:
         return _check_for(annotation)
-    except TypeError:  # unhashable
+    except (TypeError, NotImplementedError, ValueError):  # unhashable, or none that can be decoded
         return _check_for.__wrapped__(annotation)
 
 
@@ -136,7 +137,7 @@ def from_json(data: bytes | msgspec.Raw, annotation: Any) -> Any:
     """
     try:
         decoder = _decoder_of(annotation)
-    except TypeError:
+    except Exception:  # noqa: BLE001 - says why
         decoder = decoder_of(annotation)
     if len(data) > _SHALLOW_BYTES:
         check_depth(bytes(data))
@@ -178,39 +179,28 @@ def check_depth(data: bytes) -> None:
         )
 
 
-def confuses_msgspec(annotation: Any) -> bool:
-    """Whether a union has a constraint (`msgspec.Meta`) and a tuple of fixed length.
-
-    msgspec 0.22 reads the constraint of such a union where its tuple is described: a segmentation
-    fault.
-    """
-    alternatives = get_args(annotation)
-    if get_origin(annotation) in (Union, types.UnionType):
-        has_constraint = any(
-            isinstance(said, msgspec.Meta)
-            for each in alternatives
-            for said in getattr(each, "__metadata__", ())
-        )
-        if has_constraint and any(
-            get_origin(each) is tuple and Ellipsis not in get_args(each) for each in alternatives
-        ):
-            return True
-    return any(map(confuses_msgspec, alternatives))
-
-
 def decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
     """Raises PayloadError when JSON cannot distinguish values of this type; the message is without
     a subject.
     """
     try:
         return _decoder_of(annotation)
-    except TypeError as error:
+    except (NameError, PayloadError):
+        raise  # of a name, the loader says which is not there
+    except Exception as error:  # noqa: BLE001 - msgspec's, of a type that it cannot take
         fault = str(error)
     if "unhashable" in fault:
         try:
             return _decoder_of.__wrapped__(annotation)
-        except TypeError as error:
+        except (NameError, PayloadError):
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
             fault = str(error)
+    if "2**63" in fault:
+        raise PayloadError(
+            f"is of type {shown(annotation)}, which has a number beyond 64 bits; the decoder knows no such "
+            "enums and literals: use text"
+        )
     raise PayloadError(
         f"is of type {shown(annotation)}, whose alternatives JSON cannot distinguish: {_advice(fault)}"
     )
@@ -239,11 +229,8 @@ def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
 
 @lru_cache(maxsize=4096)
 def _decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
-    if confuses_msgspec(annotation):
-        raise TypeError(
-            "a constraint (msgspec.Meta) and a tuple of fixed length in one union; put the tuple into a "
-            "dataclass"
-        )
+    if fault := crash_of(annotation):
+        raise PayloadError(f"is of type {shown(annotation)}, which crashes the decoder: it has {fault}")
     if annotation in _AS_ANY or isinstance(annotation, TypeVar):
         annotation = Any
     return msgspec.json.Decoder(type(None) if annotation is None else annotation, dec_hook=decode_foreign)

@@ -9,7 +9,9 @@ import typing
 from collections import abc
 from collections.abc import Container
 from inspect import Parameter
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
+
+import msgspec
 
 from perdure.codec.faithful.containers import (
     Again,
@@ -93,6 +95,10 @@ class _Compiler:
         if (supertype := getattr(annotation, "__supertype__", None)) is not None:
             return self.compile(supertype)
         origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+        if origin is Annotated:
+            inner = self.compile(annotation.__origin__)
+            is_bare = not any(isinstance(each, msgspec.Meta) for each in annotation.__metadata__)
+            return inner if is_bare or inner is check_json else decoded_again(annotation, self._again)
         if origin is Literal:
             return literal(arguments)
         if origin in _UNIONS:
@@ -189,10 +195,14 @@ def _is_enum(kind: Any) -> bool:
 
 
 def _of_new_type(annotation: Any) -> Any:
-    """The type behind a NewType."""
-    while (supertype := getattr(annotation, "__supertype__", None)) is not None:
-        annotation = supertype
-    return annotation
+    """The type behind a NewType, or within `Annotated`."""
+    while True:
+        if typing.get_origin(annotation) is Annotated:
+            annotation = annotation.__origin__
+        elif (supertype := getattr(annotation, "__supertype__", None)) is not None:
+            annotation = supertype
+        else:
+            return annotation
 
 
 def _unwrapped(hint: Any) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 
 from perdure.codec.faithful.changed import Changed, other_type, short
-from perdure.codec.faithful.difference import difference, typed
+from perdure.codec.faithful.difference import difference, is_same
 from perdure.codec.faithful.scalars import Check, exactly
 from perdure.errors import PayloadError
 
@@ -87,7 +87,7 @@ def dict_of(
                 raise error.within(f"[{each!r}]") from None
         if read_keys is not None and named:
             keys = read_keys(dict.fromkeys(named, None))
-            if list(map(typed, keys)) != list(map(typed, named)):
+            if len(keys) != len(named) or not all(map(is_same, named, keys)):
                 raise Changed(
                     "has keys that would come back changed, or have the same text in JSON: "
                     f"{short(list(named))}"
@@ -113,6 +113,10 @@ def fields_of(kind: type, checks: list[tuple[str, Check]]) -> Check:
                 field(getattr(value, name))
         except Changed as error:
             raise error.within(f".{name}") from None
+        except AttributeError:
+            if hasattr(value, name):
+                raise
+            raise Changed(f"has no value for the field {name!r}; give it one, or a default") from None
 
     return check
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections import deque
-from typing import Any, cast
+from collections.abc import Collection
+from typing import Any, Final, cast
 
 import msgspec
 
 from perdure.codec.faithful.changed import Changed, other_value
 
+EXACT_FLOATS: Final = 1 << 53
+"""A float holds every int up to this exactly."""
+
 
 def difference(before: Any, after: Any) -> Changed | None:
     """The first difference of two values, in value or type; None: none."""
     if type(before) is not type(after):
-        return other_value(before, after)
+        return None if is_same(before, after) else other_value(before, after)
     if hasattr(before, "__dataclass_fields__"):
         return _difference_of(before, after, [f.name for f in dataclasses.fields(before)])
     if isinstance(before, msgspec.Struct):
@@ -27,12 +31,12 @@ def difference(before: Any, after: Any) -> Changed | None:
         found = ((f"[{i}]", difference(one, other)) for i, (one, other) in enumerate(pairs))
     elif _is(before, dict):
         entries: dict[Any, Any] = before
-        if set(map(typed, entries)) != set(map(typed, after)):
+        if not _have_same(entries, after):
             return other_value(before, after)
         found = ((f"[{key!r}]", difference(item, after[key])) for key, item in entries.items())
     elif _is(before, set | frozenset):
         members: set[Any] = set(before)
-        return None if set(map(typed, members)) == set(map(typed, after)) else other_value(before, after)
+        return None if _have_same(members, after) else other_value(before, after)
     elif (pydantic := sys.modules.get("pydantic")) is not None and isinstance(before, pydantic.BaseModel):
         if before == after:
             return None
@@ -49,6 +53,21 @@ def typed(value: Any) -> tuple[Any, Any]:
     """A key that tells 1, True and 1.0 apart."""
     kind = cast("Any", type(value))
     return kind, value
+
+
+def is_same(before: Any, after: Any) -> bool:
+    """Whether a scalar came back as it was: in type, too, but for an int where a float is
+    annotated. Nothing else makes a float of it.
+    """
+    if type(before) is int and type(after) is float:
+        return before == after and -EXACT_FLOATS <= before <= EXACT_FLOATS
+    return typed(before) == typed(after)
+
+
+def _have_same(before: Collection[Any], after: Collection[Any]) -> bool:
+    """Whether each member, or key, came back as it was."""
+    there = {each: each for each in after}
+    return len(before) == len(after) and all(each in there and is_same(each, there[each]) for each in before)
 
 
 def _difference_of(before: Any, after: Any, names: Any) -> Changed | None:

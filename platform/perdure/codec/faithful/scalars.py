@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from perdure.codec.faithful.changed import Changed, other_type, short
-from perdure.codec.faithful.difference import typed
+from perdure.codec.faithful.difference import EXACT_FLOATS, typed
 
 Check = Callable[[Any], None]
 """Raises Changed."""
@@ -20,7 +20,6 @@ EXACT: Final = frozenset({bool, int, str, bytes, bytearray, UUID, date, timedelt
 """A value of exactly this type comes back as it is."""
 EXACT_KEYS: Final = frozenset({str, int, UUID, date, bytes, timedelta})
 """Keys of exactly this type come back as they are, and no two of them are the same text."""
-_EXACT_FLOATS: Final = 1 << 53
 
 
 def exactly(kind: Any) -> Check:
@@ -56,7 +55,7 @@ def check_float(value: Any) -> None:
     if type(value) is float:
         if not math.isfinite(value):
             raise Changed(f"is {value}, which has no JSON")
-    elif type(value) is not int or not -_EXACT_FLOATS <= value <= _EXACT_FLOATS:
+    elif type(value) is not int or not -EXACT_FLOATS <= value <= EXACT_FLOATS:
         raise other_type(value, float)
 
 
