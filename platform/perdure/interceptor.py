@@ -142,6 +142,22 @@ class Outbound(WorkflowRuntime):
     ) -> bytes:
         return self.inner.encode_arguments(fn, args, kwargs, what)
 
+    @property
+    def definition(self) -> Any:
+        return self.inner.definition
+
+    @property
+    def patches(self) -> Any:
+        return self.inner.patches
+
+    @property
+    def main(self) -> Any:
+        return self.inner.main
+
+    @property
+    def handlers(self) -> Any:
+        return self.inner.handlers
+
     def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Awaitable[Any]:
         return self.inner.wait_until(condition, timeout_us)
 

@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 from perdure.activity import Duration
+from perdure.authoring.changes import all_handlers_finished, continue_as_new, patched
 from perdure.authoring.definition import DEFINED, Decorator, definition_of, defn
 from perdure.authoring.members import (
     Query,
@@ -72,6 +73,8 @@ __all__ = [
     "Trigger",
     "View",
     "ViewRef",
+    "all_handlers_finished",
+    "continue_as_new",
     "definition_of",
     "defn",
     "execute",
@@ -80,6 +83,7 @@ __all__ = [
     "logger",
     "now",
     "options",
+    "patched",
     "produce",
     "query",
     "random",

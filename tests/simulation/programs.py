@@ -210,6 +210,43 @@ async def leaf(number: int) -> int:
     return int(await quick(number))
 
 
+@workflow.defn(name="Amended")
+class Amended:
+    """Before the change: charges."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        told = [str(await echo("before"))]
+        await workflow.wait_until(lambda: self.calls > 0)
+        told.append(str(await echo("old")))
+        await workflow.wait_until(lambda: self.calls > 1)
+        return told
+
+    @workflow.signal
+    def call(self) -> None:
+        self.calls += 1
+
+
+@workflow.defn(name="Amended")
+class AmendedPatched(Amended):
+    """After it: runs that have not passed the place take the new branch."""
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        told = [str(await echo("before"))]
+        await workflow.wait_until(lambda: self.calls > 0)
+        if workflow.patched("new-echo"):
+            told.append(str(await echo("first new")))
+            told.append(str(await echo("second new")))
+        else:
+            told.append(str(await echo("old")))
+        await workflow.wait_until(lambda: self.calls > 1)
+        return [*told, str(workflow.patched("new-echo"))]
+
+
 @workflow.defn
 class Sibling:
     """A child that waits until it is told to end, and cleans up when it is cancelled."""
@@ -229,6 +266,47 @@ class Sibling:
     @workflow.signal
     def end(self) -> None:
         self.is_done = True
+
+
+@workflow.defn
+class Counting:
+    """Continues as new after every second signal, with what it has counted."""
+
+    def __init__(self, total: int = 0, rounds: int = 2) -> None:
+        self.total = total
+        self.seen = 0
+
+    @workflow.run
+    async def run(self, total: int = 0, rounds: int = 2) -> str:
+        if rounds:
+            await workflow.wait_until(lambda: self.seen >= 2 and workflow.all_handlers_finished())
+            workflow.continue_as_new(self.run, self.total, rounds - 1)
+        await quick("last round")
+        return f"{self.total}, {'new' if workflow.info().continued_from else 'first'}"
+
+    @workflow.signal
+    async def add(self, amount: int) -> None:
+        self.seen += 1
+        await workflow.sleep("1s")
+        echoed = int(await quick(amount))
+        self.total += echoed
+
+    @workflow.view
+    def counted(self) -> int:
+        return self.total
+
+
+@workflow.defn
+async def hasty(rounds: int) -> int:
+    """Continues as new without having waited for anything."""
+    if rounds:
+        workflow.continue_as_new(hasty, rounds - 1)
+    return 7
+
+
+@workflow.defn
+async def counts_by_a_child() -> str:
+    return await workflow.execute("counting", Counting.run)
 
 
 @workflow.defn
@@ -644,6 +722,9 @@ class MendedFickle(Fickle):
 
 
 _WORKFLOWS = [
+    Counting,
+    hasty,
+    counts_by_a_child,
     leaf,
     Sibling,
     many_children,
@@ -662,6 +743,8 @@ DEPLOYMENTS: dict[str, Registry] = {
     "first": Registry.of([*_WORKFLOWS, Trip, Careless, Fickle], _ACTIVITIES),
     "diverged": Registry.of([*_WORKFLOWS, DivergedFickle], _ACTIVITIES),
     "mended": Registry.of([*_WORKFLOWS, MendedFickle], _ACTIVITIES),
+    "before the patch": Registry.of([*_WORKFLOWS, Amended], _ACTIVITIES),
+    "patched": Registry.of([*_WORKFLOWS, AmendedPatched], _ACTIVITIES),
     "fewer": Registry.of(_WORKFLOWS, _ACTIVITIES),
     "with-seat": Registry.of([*_WORKFLOWS, Trip, Careless, Fickle], [*_ACTIVITIES, seat]),
 }

@@ -109,12 +109,14 @@ class ActionRule(NamedTuple):
             compares identity (numbers, names), not arguments, which you may have changed on
             purpose.
         in_words: the action, or its event, for the message of a `ReplayError`.
+        is_matched: on replay the code must want the action where the history holds its event.
     """
 
     event: type[ev.Event]
     to_event: Callable[[RunState, Any, Callable[[], str]], ev.AnyEvent | None]
     fits: Callable[[Any, Any], bool]
     in_words: Callable[[Any], str]
+    is_matched: bool = True
 
 
 class Cancelling(NamedTuple):
@@ -147,6 +149,7 @@ class Machine:
         due: the command that a timer of a kind becomes when it fires.
         waits: (run, limit) to what an open run waits for, at most `limit` of them.
         close: (run, outbox): stop what is open, since the run is going to end.
+        leave: the same, in place of `close`, when another run continues it; None: as `close`.
         ended: (run, outbox): the run has ended, and its state says how.
         answers: the command that an answer to one of our requests becomes, by the `kind` of its
             address; no request, since nobody waits for the answer to an answer.
@@ -164,6 +167,7 @@ class Machine:
     due: Mapping[TimerKind, Callable[[Timer], cm.AnyCommand]] = field(default_factory=dict[Any, Any])
     waits: Callable[[RunState, int], list[Wait]] | None = None
     close: Callable[[RunState, Outbox | None], None] | None = None
+    leave: Callable[[RunState, Outbox | None], None] | None = None
     ended: Callable[[RunState, Outbox | None], None] | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict[str, Any])
 

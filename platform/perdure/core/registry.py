@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, get_args
 
 from perdure.core.machine import ActionRule, Answer, Decide, Machine, Outbox, Record
-from perdure.core.machines import activity, child, lifecycle, message, promise, record, signal, timer
+from perdure.core.machines import activity, child, lifecycle, message, patch, promise, record, signal, timer
 from perdure.core.state import RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
@@ -26,6 +26,7 @@ MACHINES: Final[tuple[Machine, ...]] = (
     promise.MACHINE,
     child.MACHINE,
     message.MACHINE,
+    patch.MACHINE,
 )
 """In the order in which `waits` names what a run waits for."""
 
@@ -91,6 +92,26 @@ def _closing(end: Record, machines: Iterable[Machine]) -> Record:
     return record_end
 
 
+def _leaving(end: Record, machines: Iterable[Machine]) -> Record:
+    """The record of the event with which another run continues this one: those who wait for the end
+    wait for that run's.
+    """
+    leavers = [leave for machine in machines if (leave := machine.leave or machine.close) is not None]
+
+    def record_end(run: RunState, event: Any, outbox: Outbox | None) -> None:
+        for leave in leavers:
+            leave(run, outbox)
+        end(run, event, outbox)
+
+    return record_end
+
+
+def _ending(kind: type[ev.Event], end: Record, machines: Iterable[Machine]) -> Record:
+    if kind is ev.WorkflowContinued:
+        return _leaving(end, machines)
+    return _closing(end, machines) if kind in ev.TERMINAL else end
+
+
 def _decides(machine: Machine) -> Iterator[tuple[type[cm.Command], Decide | None]]:
     yield from machine.decide.items()
     yield from ((command, None) for command in machine.handled_elsewhere)
@@ -105,7 +126,7 @@ DECIDE: Final[dict[type[cm.Command], Decide]] = {
 """Decision of each command; commands that the engine handles without a decision are left out."""
 
 RECORD: Final[dict[type[ev.Event], Record]] = {
-    kind: _closing(record, MACHINES) if kind in ev.TERMINAL else record
+    kind: _ending(kind, record, MACHINES)
     for kind, record in merged(
         ((each.name, each.record) for each in MACHINES), get_args(ev.AnyEvent), "event"
     ).items()
@@ -119,6 +140,10 @@ RECORDED_AS: Final[dict[type[ev.Event], type[ac.Action]]] = {
     rule.event: action for action, rule in ACTIONS.items()
 }
 """The events that record an action; all others come from outside the code."""
+MATCHED: Final[frozenset[type[ev.Event]]] = frozenset(
+    rule.event for rule in ACTIONS.values() if rule.is_matched
+)
+"""Those that the code must want on replay."""
 
 DUE: Final[dict[TimerKind, Callable[[Timer], cm.AnyCommand]]] = merged(
     ((each.name, each.due) for each in MACHINES), TimerKind, "timer"

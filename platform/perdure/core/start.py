@@ -90,6 +90,36 @@ def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) ->
     )
 
 
+def continued_event(
+    run: RunState, input: bytes, seed: int, python: int, delayed_until: int
+) -> ev.WorkflowStarted:
+    """The first event of the run that continues another one.
+
+    Args:
+        run: that one.
+        input: the arguments.
+        seed: for the new run's random numbers.
+        python: minor version of this process, 311, 312 …
+        delayed_until: when its code begins, microseconds; 0: now.
+    """
+    before = run.started
+    return ev.WorkflowStarted(
+        type=before.type,
+        input=input,
+        python=python,
+        seed=seed,
+        request_id=before.request_id,
+        timeout_us=before.timeout_us,
+        attributes=before.attributes,
+        delayed_until=delayed_until,
+        trace=before.trace,
+        flags=flags.CURRENT,
+        parent=before.parent,
+        continued_from=run.run_id,
+        first_run_id=before.first_run_id or run.run_id,
+    )
+
+
 def _is_repeated(current: RunState, command: cm.StartWorkflow) -> bool | None:
     """Whether the run has taken this very start, or its signal; None: nothing with this id."""
     is_own = current.started.request_id == command.request_id
@@ -97,7 +127,9 @@ def _is_repeated(current: RunState, command: cm.StartWorkflow) -> bool | None:
     signal = current.requests.get((kind, command.request_id)) if command.signal_name else None
     if not is_own and signal is None:
         return None
-    is_same = not is_own or of_start(current.started) == of_start(command)
+    is_same = (
+        not is_own or bool(current.started.first_run_id) or of_start(current.started) == of_start(command)
+    )
     return is_same and (signal is None or signal == of_signal(command.signal_name, command.signal_input))
 
 

@@ -26,6 +26,7 @@ class Phase(IntEnum):
     CANCELLED = 6
     TERMINATED = 7
     TIMED_OUT = 8
+    CONTINUED = 9
 
     @property
     def is_closed(self) -> bool:
@@ -42,6 +43,7 @@ STATUS: Final[dict[Phase, Status]] = {
     Phase.CANCELLED: Status.CANCELLED,
     Phase.TERMINATED: Status.TERMINATED,
     Phase.TIMED_OUT: Status.TIMED_OUT,
+    Phase.CONTINUED: Status.COMPLETED,  # of the run; the workflow has the status of the next one
 }
 """The public status of each phase."""
 
@@ -148,6 +150,7 @@ class RunState:
             (`core.requests`) that only this process understands.
         promises: the answers that the run owes to workflows: by subject, the address and the id of
             each request.
+        next_run_id: of the run that continues this one; empty when none does.
         last_hash: of the last record; empty before the first.
         input_partition: of the last command that a record covers; -1 when there is none.
         input_offset: the same.
@@ -165,6 +168,7 @@ class RunState:
         "last_event_id",
         "last_hash",
         "messages",
+        "next_run_id",
         "phase",
         "promises",
         "reason",
@@ -197,10 +201,19 @@ class RunState:
         self.children: dict[int, ChildState] = {}
         self.starting = 0
         self.unsent: deque[int] | None = None
+        self.next_run_id = ""
         self.messages: dict[int, tuple[ev.MessageSent, int]] = {}
         self.input_partition = self.input_offset = -1
         self.requests: dict[requests.Key, int] = {}
         self.promises: dict[str, dict[tuple[str, str], None]] = {}
+
+    def answers_to(self, run_id: str) -> bool:
+        """Whether a command for a run is for this one: it is that run, or continues it.
+
+        Args:
+            run_id: of the command; empty: the current run.
+        """
+        return run_id in ("", self.run_id) or run_id == self.started.first_run_id
 
     @property
     def type(self) -> str:

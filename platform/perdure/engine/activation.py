@@ -6,15 +6,20 @@ The use cases (`starting`, `messages`, `reads`) stand on it and not on each othe
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from perdure.core.actions import to_event
 from perdure.core.machine import Stamp
-from perdure.core.run import record
+from perdure.core.registry import WAKES
+from perdure.core.run import record, start
+from perdure.core.start import continued_event
 from perdure.core.state import Phase
+from perdure.engine.active import ActiveRun
 from perdure.engine.ports import Spoilt
 from perdure.errors import NotAwaited
+from perdure.model import actions as ac
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.described import described
@@ -25,7 +30,7 @@ from perdure.replay.suspensions import STRAYED, SUSPENDING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perdure.engine.active import ActiveRun, ActiveRuns
+    from perdure.engine.active import ActiveRuns
     from perdure.engine.operator_log import Report
     from perdure.engine.outbox import BatchOutbox
     from perdure.engine.ports import Ids
@@ -33,6 +38,10 @@ if TYPE_CHECKING:
     from perdure.engine.waiters import Waiters
     from perdure.model.payloads import Payloads
 
+PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
+PAUSE_US: Final = 1_000_000
+"""Before the next run of a workflow that continues as new without having waited for anything,
+microseconds."""
 CHANGES: Final = (cm.StartWorkflow, cm.SignalWorkflow, cm.CancelWorkflow, cm.TerminateWorkflow)
 """The requests that change something when they are not refused."""
 
@@ -97,7 +106,9 @@ class Activation:
         """
         for active in self.touched.values():
             active.events = []
-            if active.state.phase.is_closed:
+            if active.state.phase is Phase.CONTINUED:
+                waiters.move(active.state.run_id, active.state.next_run_id)
+            elif active.state.phase.is_closed:
                 waiters.forget(active.state.run_id)
                 self.runs.drop_if(active)
         self.touched.clear()
@@ -113,7 +124,7 @@ class Activation:
     def find(self, command: cm.AnyCommand) -> ActiveRun | None:
         """The run that a command is for; None when it is not there: a request is then refused."""
         active = self.runs.find(command.workflow_id)
-        if active is not None and command.run_id in ("", active.state.run_id):
+        if active is not None and active.state.answers_to(command.run_id):
             return active
         if isinstance(command, cm.Request):
             whom = f"workflow {command.workflow_id!r}" + (
@@ -203,9 +214,39 @@ class Activation:
         if active.live is not None and (unhandled := active.live.signals.unhandled):
             self.ignore_signals(active, unhandled)
         for action in wanted:
+            if type(action) is ac.ContinueAsNew:
+                self._continue(active, action)
+                continue
             event = to_event(active.state, action, self.stamp.token)
             if event is not None:
                 self.record(active, event)
+
+    def _continue(self, active: ActiveRun, action: ac.ContinueAsNew) -> None:
+        """Close the run, and start the one that continues it, in the same batch."""
+        before, at = active.state, self.stamp.at
+        promises = [each for requests in before.promises.values() for each in requests]
+        delayed_until = at + PAUSE_US if _has_seen_nothing(active) else 0
+        next_run_id = self.ids.run_id()
+        self.record(active, ev.WorkflowContinued(action.input, next_run_id))
+        started = continued_event(before, action.input, self.ids.seed(), PYTHON, delayed_until)
+        after = self.begin_run(before.workflow_id, next_run_id, started)
+        for reply_to, request_id in promises:
+            self.record(after, ev.AnswerPromised(request_id, reply_to))
+        self.show_start(after, started)
+
+    def begin_run(self, workflow_id: str, run_id: str, started: ev.WorkflowStarted) -> ActiveRun:
+        """Record the first event of a run; its code has not seen it yet (`show_start`)."""
+        active = ActiveRun(start(workflow_id, run_id, started, self.stamp.at, self.outbox), None)
+        active.events.append(started)
+        self.runs.add(active)
+        self.touched[run_id] = active
+        return active
+
+    def show_start(self, active: ActiveRun, started: ev.WorkflowStarted) -> None:
+        """Show the code its first event; code whose start is delayed is made when it begins."""
+        if active.state.phase is Phase.RUNNING:
+            active.live = self.runs.create_live(active)
+            self.show(active, started)
 
     def suspend(self, active: ActiveRun, error: BaseException) -> None:
         """Drop the code, which cannot be trusted, and record why."""
@@ -235,6 +276,17 @@ class Activation:
             if view is not None:
                 active.view = view
         active.drop_code_if_spoilt()
+
+
+def _has_seen_nothing(active: ActiveRun) -> bool:
+    """Whether nothing has happened to the run but its start: one that continues such a run without
+    a pause may do so for ever, and nothing else would be done.
+    """
+    is_new = len(active.events) == active.state.last_event_id or bool(active.state.started.delayed_until)
+    return is_new and not any(
+        type(event) in WAKES and type(event) not in (ev.WorkflowStarted, ev.WorkflowBegun)
+        for event in active.events
+    )
 
 
 def _reason_of(error: BaseException) -> str:

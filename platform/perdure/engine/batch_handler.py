@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from perdure import interceptor
 from perdure.codec.records import hash_of
 from perdure.core.run import public_state
+from perdure.core.state import Phase
 from perdure.engine.active import record_of
 from perdure.engine.outbox import can_reply
 from perdure.engine.ports import Spoilt
@@ -132,6 +133,8 @@ class BatchHandler:
             encoded = self._encode(record)
             state.last_hash = hash_of(encoded)
             batch.events.append((record, encoded))
+            if state.phase is Phase.CONTINUED:  # the state of the workflow is that of the next run
+                continue
             public = public_state(state, active.view, active.view_fault)
             if _differs(active.public, public):
                 batch.states[state.workflow_id] = active.public = public

@@ -50,15 +50,13 @@ class Reads:
             activation.refuse(command, *fault)
             return
         active = activation.runs.find(command.workflow_id)
-        if command.run_id and active is not None and active.state.run_id != command.run_id:
-            # Another run followed it, so it has closed: in an earlier batch, or in the one that is
-            # open.
-            if (before := activation.touched.get(command.run_id)) is not None:
-                reply(command, closed_reply(before.state, command.request_id))
-                return
-            earlier = activation.runs.history(command.workflow_id, command.run_id)
-            if earlier:
-                reply(command, closed_reply(fold(earlier), command.request_id))
+        if command.run_id and active is not None and not active.state.answers_to(command.run_id):
+            # Another run followed it, so it has closed, or is continued by another one.
+            earlier = self._earlier(command.workflow_id, command.run_id, active.state.run_id)
+            if earlier is not None and earlier.phase is Phase.CONTINUED:
+                command = replace(command, run_id=active.state.run_id)
+            elif earlier is not None:
+                reply(command, closed_reply(earlier, command.request_id))
                 return
         active = activation.find(command)
         if active is None:
@@ -69,6 +67,23 @@ class Reads:
             self._waiters.add(active.state.run_id, CLOSED, command)
         else:
             self._promise(active, command)
+
+    def _earlier(self, workflow_id: str, run_id: str, current: str) -> RunState | None:
+        """How an earlier run ended; if others continue it, how the last of them did, or that it is
+        continued by the current run. None: there is no such run.
+        """
+        activation = self._activation
+        while True:
+            # closed in the batch that is open, or in an earlier one
+            if (active := activation.touched.get(run_id)) is not None:
+                found = active.state
+            elif records := activation.runs.history(workflow_id, run_id):
+                found = fold(records)
+            else:
+                return None
+            if found.phase is not Phase.CONTINUED or found.next_run_id == current:
+                return found
+            run_id = found.next_run_id
 
     def _promise(self, active: ActiveRun, command: cm.AwaitWorkflow) -> None:
         """A workflow waits: that is recorded, since it does not ask again."""

@@ -4,14 +4,11 @@ taken.
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from perdure import errors
-from perdure.core.run import start
 from perdure.core.start import Outcome, decide_start, started_event
-from perdure.core.state import Phase
-from perdure.engine.active import ActiveRun
+from perdure.engine.activation import PYTHON
 from perdure.engine.faults import fault_of_signal
 from perdure.model import commands as cm
 from perdure.model import events as ev
@@ -23,11 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from perdure.engine.activation import Activation
+    from perdure.engine.active import ActiveRun
     from perdure.engine.messages import Messages
     from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
-
-PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 
 
 class Starting:
@@ -80,17 +76,11 @@ class Starting:
 
     def _new_run(self, command: cm.StartWorkflow) -> ActiveRun:
         activation = self._activation
-        at, outbox = activation.stamp.at, activation.outbox
-        started = started_event(command, at, activation.ids.seed(), PYTHON)
-        state = start(command.workflow_id, activation.ids.run_id(), started, at, outbox)
-        active = ActiveRun(state, None)
-        active.events.append(started)
-        activation.runs.add(active)
-        activation.touched[state.run_id] = active
-        outbox.reply(command, Accepted(command.request_id, state.run_id))
-        if state.phase is Phase.RUNNING:  # code whose start is delayed is made when it begins
-            active.live = activation.runs.create_live(active)
-            activation.show(active, started)
+        started = started_event(command, activation.stamp.at, activation.ids.seed(), PYTHON)
+        run_id = activation.ids.run_id()
+        active = activation.begin_run(command.workflow_id, run_id, started)
+        activation.outbox.reply(command, Accepted(command.request_id, run_id))
+        activation.show_start(active, started)
         return active
 
     def _fault_of_input(self, command: cm.StartWorkflow) -> Fault | None:

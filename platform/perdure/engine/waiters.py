@@ -52,10 +52,17 @@ class Waiters:
     def close(self, run: RunState, outbox: Outbox) -> None:
         """The run has closed: answer how, and let the others ask again. `forget` forgets them, once
         that is durable.
+
+        Who waits for a run that this one has continued in the open batch is still under its id.
         """
+        self._close(run.run_id, run, outbox)
+        if run.started.continued_from:
+            self._close(run.started.continued_from, run, outbox)
+
+    def _close(self, run_id: str, run: RunState, outbox: Outbox) -> None:
         answered = self._answered
-        for subject, requests in self._by_run.get(run.run_id, _NONE).items():
-            if (run.run_id, subject) in answered:
+        for subject, requests in self._by_run.get(run_id, _NONE).items():
+            if (run_id, subject) in answered:
                 continue
             for request in requests.values():
                 outbox.reply(
@@ -83,6 +90,13 @@ class Waiters:
     def forget(self, run_id: str) -> None:
         """All that wait for the run have been answered."""
         self._by_run.pop(run_id, None)
+
+    def move(self, run_id: str, next_run_id: str) -> None:
+        """Another run continues this one: who waits for its end waits for that of the other."""
+        subjects = self._by_run.pop(run_id, None)
+        if subjects is not None:
+            for subject, requests in subjects.items():
+                self._by_run.setdefault(next_run_id, {}).setdefault(subject, {}).update(requests)
 
     def send_away(self, is_gone: Callable[[str], bool]) -> list[tuple[str, AnyReply]]:
         """Forget who waits for these workflow ids.

@@ -75,6 +75,17 @@ class SendMessage(Action, frozen=True):
     input: bytes
 
 
+class ApplyPatch(Action, frozen=True):
+    id: str
+
+
+class ContinueAsNew(Action, frozen=True):
+    """`next_run_id` is given by the engine."""
+
+    input: bytes
+    next_run_id: str = ""
+
+
 class CompleteWorkflow(Action, frozen=True):
     result: bytes
 
@@ -99,4 +110,6 @@ AnyAction = (
     | StartChild
     | CancelChild
     | SendMessage
+    | ApplyPatch
+    | ContinueAsNew
 )

@@ -23,7 +23,9 @@ class WorkflowStarted(Event, frozen=True):
     """`python` is the minor version (311, 312 …) the first activation ran on; `seed` feeds the
     run's random numbers; `trace` is that of the start, as in `perdure.tracing`; `flags` are the
     engine's rules that the run began under (`perdure.core.flags`); `parent` is the address of the
-    workflow that it is a child of (`model.addresses.Workflow`), empty when it has none.
+    workflow that it is a child of (`model.addresses.Workflow`), empty when it has none. A run that
+    continues another has that one's id in `continued_from`, and the id of the first in
+    `first_run_id`.
     """
 
     type: str
@@ -37,6 +39,8 @@ class WorkflowStarted(Event, frozen=True):
     trace: str = ""
     flags: int = 0
     parent: str = ""
+    continued_from: str = ""
+    first_run_id: str = ""
 
 
 class WorkflowBegun(Event, frozen=True):
@@ -298,6 +302,23 @@ class MessageAnswered(Event, frozen=True, gc=True):
     message: str = ""
 
 
+class PatchApplied(Event, frozen=True):
+    """The code has asked for this patch for the first time, when it was not replaying: the run
+    takes its new branch, here and later.
+    """
+
+    id: str
+
+
+class WorkflowContinued(Event, frozen=True):
+    """The run has ended, and another one of the same workflow id continues its work, with these
+    arguments; it starts in the same batch.
+    """
+
+    input: bytes
+    next_run_id: str
+
+
 AnyEvent = (
     WorkflowStarted
     | WorkflowBegun
@@ -333,9 +354,18 @@ AnyEvent = (
     | ChildCancelRequested
     | MessageSent
     | MessageAnswered
+    | PatchApplied
+    | WorkflowContinued
 )
 
-TERMINAL: Final = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut)
+TERMINAL: Final = (
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowCancelled,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+    WorkflowContinued,
+)
 """A history has at most one of these, and it is the last event."""
 
 

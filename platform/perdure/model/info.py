@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from msgspec import Struct
+
+SUGGESTED_EVENTS: Final = 4_000
+"""So many events are replayed in about 40 ms, and are a few hundred kilobytes."""
 
 
 class Info(Struct, frozen=True):
@@ -16,6 +20,7 @@ class Info(Struct, frozen=True):
         type: the workflow's name.
         started_at: with time zone UTC.
         history_length: events so far.
+        continued_from: the id of the run that this one continues; None when it continues none.
         parent: the workflow id of the run that this one is a child of; None when it has none.
     """
 
@@ -25,3 +30,9 @@ class Info(Struct, frozen=True):
     started_at: datetime
     history_length: int
     parent: str | None = None
+    continued_from: str | None = None
+
+    @property
+    def continue_as_new_suggested(self) -> bool:
+        """Whether the history has become long: more than `SUGGESTED_EVENTS` events."""
+        return self.history_length > SUGGESTED_EVENTS

@@ -104,6 +104,18 @@ class Child:
         self.ended = ended
 
 
+class ContinueAsNew(BaseException):
+    """Ends the run, which another one continues; no `except Exception` stops it.
+
+    Attributes:
+        input: the arguments of the other run.
+    """
+
+    def __init__(self, input: bytes) -> None:
+        super().__init__("the run continues as new")
+        self.input = input
+
+
 class WorkflowLoop:
     """The running event loop of a run is one of these; `replay.RunLoop` is the only implementation.
 
@@ -130,6 +142,14 @@ class WorkflowRuntime:
 
     records: int
     """Number of records the run has produced."""
+    definition: Any
+    """Of the run's type."""
+    patches: Any
+    """Of its code; `is_applied(id)` says whether it takes the new branch."""
+    main: Any
+    """The task of the run itself."""
+    handlers: Any
+    """Of its signals; `are_finished` says whether none is under way."""
 
     def suspend_for(self, error: BaseException) -> None:
         """Suspend the run when this activation ends, whatever the code makes of the error that is

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import errors
 from perdure.model import actions as ac
+from perdure.model.runtime import ContinueAsNew
 from perdure.replay.handlers import Handlers, fault_of
 from perdure.replay.suspensions import CURABLE
 
@@ -29,6 +30,7 @@ class Execution:
         payloads: encodes the result, or the failure.
 
     Attributes:
+        handlers: of accepted messages.
         main: the main coroutine; None until it begins.
         has_ended: the run's last action is among the loop's actions.
     """
@@ -36,10 +38,10 @@ class Execution:
     __slots__ = (
         "_cancel_requested",
         "_definition",
-        "_handlers",
         "_loop",
         "_main_cancelled",
         "_payloads",
+        "handlers",
         "has_ended",
         "main",
     )
@@ -50,7 +52,7 @@ class Execution:
         self._payloads = payloads
         self.main: asyncio.Task[Any] | None = None
         self._main_cancelled: asyncio.CancelledError | None = None
-        self._handlers = Handlers()
+        self.handlers = Handlers()
         self._cancel_requested = False
         self.has_ended = False
 
@@ -60,7 +62,7 @@ class Execution:
 
     def accept(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Start the handler of a message."""
-        self._handlers.add(self._loop.create_task(coroutine))
+        self.handlers.add(self._loop.create_task(coroutine))
 
     def cancel(self, reason: str) -> None:
         """Cancel the main coroutine; once that has ended, the handlers."""
@@ -70,7 +72,7 @@ class Execution:
         if not self.main.done():
             self.main.cancel(reason or None)
         else:
-            self._handlers.cancel()
+            self.handlers.cancel()
 
     def fail(self, error: BaseException) -> None:
         """End the run by a failure."""
@@ -86,17 +88,18 @@ class Execution:
             return
         # A handler that fails fails the run: the main coroutine is cancelled, so that it can clean
         # up. That may let further handlers end.
-        while self._handlers and self._handlers.reap() and not main.done():
+        while self.handlers and self.handlers.reap() and not main.done():
             main.cancel("a signal handler failed")
             self._loop.run()
         if not main.done():
             return
         # A main coroutine that failed does not wait for its handlers; one that returned does.
-        if self._fault_of_main(main) is not None and not self._handlers.are_cancelled:
-            self._handlers.cancel()
+        fault = self._fault_of_main(main)
+        if fault is not None and type(fault) is not ContinueAsNew and not self.handlers.are_cancelled:
+            self.handlers.cancel()
             self._loop.run()
-            self._handlers.reap()
-        if not self._handlers:
+            self.handlers.reap()
+        if not self.handlers:
             self._end(self._last_action(main))
 
     def _fault_of_main(self, main: asyncio.Task[Any]) -> BaseException | None:
@@ -109,7 +112,7 @@ class Execution:
         return fault
 
     def _last_action(self, main: asyncio.Task[Any]) -> ac.AnyAction:
-        fault = self._handlers.fault or self._fault_of_main(main)
+        fault = self.handlers.fault or self._fault_of_main(main)
         if fault is None:
             try:
                 return ac.CompleteWorkflow(self._encoded_result(main.result()))
@@ -117,6 +120,8 @@ class Execution:
                 raise
             except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec
                 fault = error
+        if isinstance(fault, ContinueAsNew):
+            return ac.ContinueAsNew(fault.input)
         if isinstance(fault, asyncio.CancelledError):
             if self._cancel_requested:
                 return ac.EndCancelled()

@@ -42,6 +42,11 @@ class Handlers:
         """Whether a handler is still running."""
         return bool(self._tasks)
 
+    @property
+    def are_finished(self) -> bool:
+        """Whether none is under way, also of those that are not forgotten yet."""
+        return all(task.done() for task in self._tasks)
+
     def add(self, task: asyncio.Task[Any]) -> None:
         """One more."""
         self._tasks.append(task)

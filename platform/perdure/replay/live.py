@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from perdure import errors, interceptor
 from perdure.core import flags
-from perdure.core.registry import RECORDED_AS, WAKES
+from perdure.core.registry import MATCHED, WAKES
 from perdure.interceptor import Interceptor, WorkflowCall
 from perdure.model import actions as ac
 from perdure.model import addresses
@@ -75,13 +75,13 @@ class LiveRun:
         "_history_length",
         "_instance",
         "_interceptors",
-        "_payloads",
-        "_runtime",
         "_started",
         "_started_at",
         "_watch",
         "loop",
+        "payloads",
         "run_id",
+        "runtime",
         "signals",
         "workflow_id",
     )
@@ -105,15 +105,16 @@ class LiveRun:
         self._definition = definition
         self._started = started
         self._started_at = started_at
-        self._payloads = payloads
+        self.payloads = payloads
         self._instance: Any = None
         self._interceptors = interceptors
         self.signals = Signals(run_id, definition, payloads)
         self._has_begun = False
         self._history_length = 0
         self.loop = RunLoop(run_id)
-        self._runtime = RunRuntime(self.loop, started.seed, payloads, self._info)
+        self.runtime = RunRuntime(self.loop, started.seed, payloads, self._info, definition)
         self._execution = Execution(self.loop, definition, payloads)
+        self.runtime.handlers = self._execution.handlers
 
     # ---- driven by the engine
 
@@ -166,6 +167,7 @@ class LiveRun:
                 Spinning, Blocked: the run must be suspended and this object dropped.
         """
         self.loop.replaying = True
+        self.runtime.patches.applied_in(records)
         matching = Matching(self.run_id)
         if self._started.delayed_until:
             self.signals.look(records)
@@ -177,7 +179,7 @@ class LiveRun:
                 if kind in WAKES:
                     matching.before(event_id, event)
                     matching.wants(self.apply(event, record.at, event_id))
-                elif kind in RECORDED_AS:
+                elif kind in MATCHED:
                     if self._execution.main is not None or self._execution.has_ended:
                         matching.recorded(event_id, event)
                 elif kind is ev.WorkflowSuspended or kind is ev.WorkflowResumed:
@@ -194,7 +196,7 @@ class LiveRun:
             errors.UsageError: there is no such query.
             Exception: what the query raised.
         """
-        return answer(self._definition, self._payloads, self._instance, self._evaluate, name, payload)
+        return answer(self._definition, self.payloads, self._instance, self._evaluate, name, payload)
 
     def view(self) -> bytes | None:
         """The encoded view; None when the type has none or the run has not begun.
@@ -203,7 +205,7 @@ class LiveRun:
             Exception: what the view raised, or that its value cannot be encoded; as a NotAwaited,
                 that the run must be suspended.
         """
-        return seen(self._definition, self._payloads, self._instance, self._evaluate)
+        return seen(self._definition, self.payloads, self._instance, self._evaluate)
 
     @property
     def is_spoilt(self) -> bool:
@@ -212,7 +214,7 @@ class LiveRun:
 
     def evict(self) -> None:
         """Forget the code's state without running a line of it."""
-        self.loop.runtime = self._runtime  # not what interceptors made of it
+        self.loop.runtime = self.runtime  # not what interceptors made of it
         evict(self.loop)
 
     def _activate(self, event: ev.AnyEvent) -> None:
@@ -239,11 +241,11 @@ class LiveRun:
     def on_begin(self, event: ev.WorkflowStarted | ev.WorkflowBegun) -> None:
         definition = self._definition
         try:
-            args, kwargs = self._payloads.decode_arguments(
+            args, kwargs = self.payloads.decode_arguments(
                 definition.run_fn, self._started.input, what=f"workflow {definition.name!r}"
             )
             if outbound := interceptor.at("outbound", self._interceptors):
-                self.loop.runtime = call(self.loop, interceptor.around_runtime, outbound, self._runtime)
+                self.loop.runtime = call(self.loop, interceptor.around_runtime, outbound, self.runtime)
             self._instance = call(self.loop, definition.create, args, kwargs)
         except CURABLE:
             raise
@@ -255,6 +257,7 @@ class LiveRun:
             self._accept(event_id, signal)
         first = () if definition.cls is None else (self._instance,)
         self._execution.begin(_main_of(definition, first, args, kwargs, self._interceptors))
+        self.runtime.main = self._execution.main
 
     def on_signal(self, event: ev.SignalReceived) -> None:
         if self._has_begun:
@@ -272,12 +275,6 @@ class LiveRun:
             return
         if found is not None:
             self._execution.accept(_handler_of(event.name, found, self._instance, self._interceptors))
-
-    def on_activity_completed(self, event: ev.ActivityCompleted) -> None:
-        outcomes.complete(self._runtime, self._payloads, event)
-
-    def on_activity_failed(self, event: ev.ActivityFailed) -> None:
-        outcomes.fail(self._runtime, self._payloads, event)
 
     def on_timer_fired(self, event: ev.TimerFired) -> None:
         self.loop.fire_timer(event.number)
@@ -297,6 +294,7 @@ class LiveRun:
             started_at=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._started_at),
             history_length=self._history_length,
             parent=addresses.workflow_of(self._started.parent) or None,
+            continued_from=self._started.continued_from or None,
         )
 
 
@@ -343,17 +341,25 @@ async def _intercepted(
     return await interceptor.around_workflow(found, proceed)(call)
 
 
+def _on_activity_completed(run: LiveRun, event: ev.ActivityCompleted) -> None:
+    outcomes.complete(run.runtime, run.payloads, event)
+
+
+def _on_activity_failed(run: LiveRun, event: ev.ActivityFailed) -> None:
+    outcomes.fail(run.runtime, run.payloads, event)
+
+
 def _on_other(run: LiveRun, event: ev.AnyEvent) -> None:
     """Something has become of a child, or of a message to another workflow."""
-    run._runtime.others.apply(event)  # noqa: SLF001 - of this module
+    run.runtime.others.apply(event)
 
 
 _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.WorkflowStarted: LiveRun.on_start,
     ev.WorkflowBegun: LiveRun.on_begin,
     ev.SignalReceived: LiveRun.on_signal,
-    ev.ActivityCompleted: LiveRun.on_activity_completed,
-    ev.ActivityFailed: LiveRun.on_activity_failed,
+    ev.ActivityCompleted: _on_activity_completed,
+    ev.ActivityFailed: _on_activity_failed,
     ev.TimerFired: LiveRun.on_timer_fired,
     ev.WorkflowCancelRequested: LiveRun.on_cancel,
     ev.ChildStarted: _on_other,

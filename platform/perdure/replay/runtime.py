@@ -15,6 +15,7 @@ from perdure.replay.conditions import Condition
 from perdure.replay.deadlines import LATEST
 from perdure.replay.futures import ActionFuture, InertFuture, reject
 from perdure.replay.others import OtherRuns
+from perdure.replay.patches import Patches
 from perdure.replay.pending import Pending
 from perdure.replay.run_random import RunRandom
 
@@ -38,25 +39,54 @@ class RunRuntime(WorkflowRuntime):
         seed: of the run's stream of random numbers.
         payloads: encodes the arguments of activities.
         info: makes the facts about the run, when the code asks for them.
+        definition: of the run's type.
 
     Attributes:
         activities: those whose outcome the code awaits.
+        definition: of the run's type.
+        handlers: of its signals.
+        main: the task of the run itself; None until it begins.
         others: children, and messages to other workflows.
+        patches: of the code, that the run has or has not.
         records: the number of the last record that was produced.
     """
 
-    __slots__ = ("_info", "_loop", "_payloads", "_random", "_seed", "activities", "others", "records")
+    __slots__ = (
+        "_info",
+        "_loop",
+        "_payloads",
+        "_random",
+        "_seed",
+        "activities",
+        "definition",
+        "handlers",
+        "main",
+        "others",
+        "patches",
+        "records",
+    )
 
-    def __init__(self, loop: RunLoop, seed: int, payloads: Payloads, info: Callable[[], Info]) -> None:
+    def __init__(
+        self,
+        loop: RunLoop,
+        seed: int,
+        payloads: Payloads,
+        info: Callable[[], Info],
+        definition: WorkflowSpec | None = None,
+    ) -> None:
         self._loop = loop
         self._seed = seed
         self._payloads = payloads
         self._info = info
+        self.definition = definition
+        self.main: Any = None
+        self.handlers: Any = None
         self._random: Random | None = None
         self.activities: Pending[tuple[ActivitySpec, ActionFuture]] = Pending(
             loop.actions, ScheduleActivity, CancelActivity
         )
         self.others = OtherRuns(loop, payloads)
+        self.patches = Patches(loop)
         self.records = 0
         loop.runtime = self
 

@@ -26,6 +26,8 @@ ACTIONS: list[Any] = [
     ac.StartChild(2, "order-1/parcel", "Parcel", b"[]", "cancel", "start", 0),
     ac.CancelChild(1),
     ac.SendMessage(2, "signal", "other", "go", b"[]"),
+    ac.ApplyPatch("new-fee"),
+    ac.ContinueAsNew(b"[1]", "run-2"),
 ]
 
 

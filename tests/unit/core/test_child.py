@@ -197,6 +197,14 @@ def test_children_that_were_not_sent_are_not_stopped_when_the_run_ends() -> None
     assert len(run.written.sent) == STARTING
 
 
+def test_children_that_were_not_sent_are_when_another_run_continues() -> None:
+    run = Driven()
+    for number in range(1, STARTING + 3):
+        request(run, number)
+    run.record(ev.WorkflowContinued(b"[]", "run-2"))
+    assert len(run.written.sent) == STARTING + 2
+
+
 def test_open_children_are_what_the_run_waits_for(run: Driven) -> None:
     from perdure.core.run import waits_of
 

@@ -44,6 +44,20 @@ def test_a_running_run_ends_in_five_ways(event: Any, phase: Phase) -> None:
     assert run.state.status.is_closed
 
 
+def test_a_run_that_another_one_continues_has_ended_and_tells_nobody() -> None:
+    run = Driven(parent="workflow:child/run-9/1/parent")
+    run.schedule()
+    run.record(ev.AnswerPromised("r-1", "workflow:message/run-8/1/other"))
+    run.record(ev.ChildRequested(1, "parcel", "Parcel", b"[]"))
+    run.written.sent.clear()
+    run.record(ev.WorkflowContinued(b"[1]", "run-2"))
+    assert run.state.phase is Phase.CONTINUED
+    assert run.state.next_run_id == "run-2"
+    assert run.written.stopped == ["first-1"]
+    assert run.written.replies == []
+    assert run.written.sent == [], "its children are not stopped"
+
+
 def test_its_end_drops_activities_and_timers_and_stops_attempts() -> None:
     run = Driven(timeout_us=90 * SECOND)
     run.schedule(1, give_up_after_us=60 * SECOND)

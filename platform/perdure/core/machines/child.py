@@ -198,6 +198,15 @@ def _close(run: RunState, outbox: Outbox | None) -> None:
     run.starting, run.unsent = 0, None
 
 
+def _leave(run: RunState, outbox: Outbox | None) -> None:
+    """Another run continues this one: its children go on, and answer to nobody."""
+    for number in run.unsent or ():
+        if outbox is not None:
+            outbox.send(_start_command(run, run.children[number].requested))
+    run.children.clear()
+    run.starting, run.unsent = 0, None
+
+
 def _ended(run: RunState, outbox: Outbox | None) -> None:
     """The run has ended: it tells its own parent."""
     if outbox is not None and run.started.parent.startswith(f"{addresses.WORKFLOW}{ATTACHED}/"):
@@ -345,6 +354,7 @@ MACHINE: Final = Machine(
     wakes=frozenset({ev.ChildStarted, *_ENDS}),
     waits=_waits,
     close=_close,
+    leave=_leave,
     ended=_ended,
     answers={
         ATTACHED: answer_of(cm.AnswerChild),

@@ -32,6 +32,7 @@ TRANSITIONS: Final[dict[tuple[Phase, type[ev.Event]], Phase]] = {
     (_P.RUNNING, ev.WorkflowCancelled): _P.CANCELLED,
     (_P.RUNNING, ev.WorkflowTerminated): _P.TERMINATED,
     (_P.RUNNING, ev.WorkflowTimedOut): _P.TIMED_OUT,
+    (_P.RUNNING, ev.WorkflowContinued): _P.CONTINUED,
     (_P.SUSPENDED, ev.WorkflowResumed): _P.RUNNING,
     (_P.SUSPENDED, ev.WorkflowSuspended): _P.SUSPENDED,
     (_P.SUSPENDED, ev.WorkflowTerminated): _P.TERMINATED,
@@ -149,6 +150,11 @@ def _on_terminated(run: RunState, event: ev.WorkflowTerminated, outbox: Outbox |
         run.requests["terminate", event.request_id] = hash(event.reason)
 
 
+def _on_continued(run: RunState, event: ev.WorkflowContinued, outbox: Outbox | None) -> None:
+    _end(run, event)
+    run.next_run_id = event.next_run_id
+
+
 def _close(run: RunState, outbox: Outbox | None) -> None:
     if outbox is not None:
         if run.started.timeout_us:
@@ -176,6 +182,10 @@ def _fail(run: RunState, action: ac.FailWorkflow, token: Callable[[], str]) -> e
     return ev.WorkflowFailed(action.failure)
 
 
+def _continue(run: RunState, action: ac.ContinueAsNew, token: Callable[[], str]) -> ev.AnyEvent:
+    return ev.WorkflowContinued(action.input, action.next_run_id)
+
+
 def _end_cancelled(run: RunState, action: ac.EndCancelled, token: Callable[[], str]) -> ev.AnyEvent:
     return ev.WorkflowCancelled(run.cancel_reason)
 
@@ -191,6 +201,8 @@ def _in_words(ending: Any) -> str:
             return "the workflow completed"
         case ac.FailWorkflow() | ev.WorkflowFailed():
             return "the workflow failed"
+        case ac.ContinueAsNew() | ev.WorkflowContinued():
+            return "the workflow continued as new"
         case _:
             return "the workflow cancelled"
 
@@ -225,6 +237,7 @@ MACHINE: Final = Machine(
         ev.WorkflowCancelled: _on_cancelled,
         ev.WorkflowTerminated: _on_terminated,
         ev.WorkflowTimedOut: _on_timed_out,
+        ev.WorkflowContinued: _on_continued,
     },
     actions={
         ac.CompleteWorkflow: ActionRule(
@@ -236,6 +249,12 @@ MACHINE: Final = Machine(
         ac.FailWorkflow: ActionRule(
             event=ev.WorkflowFailed,
             to_event=_fail,
+            fits=_always,
+            in_words=_in_words,
+        ),
+        ac.ContinueAsNew: ActionRule(
+            event=ev.WorkflowContinued,
+            to_event=_continue,
             fits=_always,
             in_words=_in_words,
         ),

@@ -1,0 +1,47 @@
+"""The machine of patches: changes of the code that runs tell apart. It has no states.
+
+An applied patch is a fact about the whole run: on replay the code takes the new branch wherever it
+asks for the patch, and a history that lacks the fact, because the run had passed the place before,
+takes the old one. So its event is not matched by place, and the call may be deleted later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from perdure.core.machine import ActionRule, Machine, Outbox
+from perdure.core.state import RunState
+from perdure.model import actions as ac
+from perdure.model import events as ev
+
+
+def _on_applied(run: RunState, event: ev.PatchApplied, outbox: Outbox | None) -> None:
+    """It changes nothing here: replay looks for it."""
+
+
+def _apply(run: RunState, action: ac.ApplyPatch, token: Callable[[], str]) -> ev.AnyEvent:
+    return ev.PatchApplied(action.id)
+
+
+def _is_same(event: ev.PatchApplied, action: ac.ApplyPatch) -> bool:
+    return event.id == action.id
+
+
+def _in_words(it: Any) -> str:
+    return f"patch {it.id!r} applied"
+
+
+MACHINE: Final = Machine(
+    name="patch",
+    record={ev.PatchApplied: _on_applied},
+    actions={
+        ac.ApplyPatch: ActionRule(
+            event=ev.PatchApplied,
+            to_event=_apply,
+            fits=_is_same,
+            in_words=_in_words,
+            is_matched=False,
+        ),
+    },
+)

@@ -1,0 +1,137 @@
+"""Runs that continue as new, and patches of their code, on memory and in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure.model import commands as cm
+from perdure.model.replies import Accepted, Closed
+from perdure.model.states import Status
+from tests.simulation.programs import DEPLOYMENTS
+from tests.simulation.world import InFile, InMemory, World
+
+
+@pytest.fixture(params=["memory", "file"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    medium = InFile(tmp_path / "app.db") if request.param == "file" else InMemory()
+    world = World(DEPLOYMENTS["first"], medium=medium)
+    yield world
+    world.close()
+
+
+def result(world: World, workflow_id: str) -> Any:
+    return world.payloads.decode(world.state(workflow_id).result, Any, what="result")
+
+
+def count(world: World, *amounts: int) -> None:
+    for amount in amounts:
+        world.signal("c", "add", amount)
+    world.advance(2)
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_run_continues_as_new_once_its_handlers_have_ended(world: World, crashes: bool) -> None:
+    world.start_workflow("c", "Counting")
+    first = world.state("c").run_id
+    world.ask(cm.AwaitWorkflow, "c", run_id=first, request_id="waits")
+    count(world, 1, 2)
+    if crashes:
+        world.crash()
+        world.ask(cm.AwaitWorkflow, "c", run_id=first, request_id="waits")
+        world.settle()
+    second = world.state("c").run_id
+    assert second != first
+    assert world.state("c").status is Status.RUNNING
+    count(world, 3, 4)
+    assert result(world, "c") == "10, new"
+    told = world.replies["waits"]
+    assert isinstance(told, Closed)
+    assert told.status is Status.COMPLETED
+    assert told.run_id == world.state("c").run_id not in (first, second)
+    for run_id in (first, second):
+        world.ask(cm.AwaitWorkflow, "c", run_id=run_id, request_id=f"later {run_id}")
+        world.settle()
+        later = world.replies[f"later {run_id}"]
+        assert isinstance(later, Closed)
+        assert later.run_id == told.run_id
+
+
+def test_a_signal_to_the_first_run_goes_to_the_one_that_continues_it(world: World) -> None:
+    world.start_workflow("c", "Counting")
+    first = world.state("c").run_id
+    count(world, 1, 2)
+    for number in (3, 4):
+        world.ask(cm.SignalWorkflow, "c", run_id=first, name="add", input=world.encoded((number,)))
+    world.settle()
+    world.advance(2)
+    assert result(world, "c") == "10, new"
+
+
+def test_a_start_that_is_repeated_is_known_after_the_run_has_continued(world: World) -> None:
+    asked: dict[str, Any] = {"type": "Counting", "input": world.encoded(()), "request_id": "s-1"}
+    world.ask(cm.StartWorkflow, "c", **asked)
+    world.settle()
+    count(world, 1, 2)
+    run_id = world.state("c").run_id
+    world.replies.pop("s-1")
+    world.ask(cm.StartWorkflow, "c", **asked)
+    world.settle()
+    assert isinstance(again := world.replies["s-1"], Accepted)
+    assert not again.is_new
+    assert world.state("c").run_id == run_id
+
+
+def test_a_run_that_continues_without_waiting_pauses(world: World) -> None:
+    world.start_workflow("h", "hasty", 1_000_000)
+    batches = world.engine.batches
+    world.advance(10)
+    assert world.engine.batches - batches < 30
+    assert world.state("h").status is Status.RUNNING
+    world.ask(cm.TerminateWorkflow, "h")
+    world.settle()
+    assert world.state("h").status is Status.TERMINATED
+
+
+def test_a_child_that_continues_as_new_is_the_same_child(world: World) -> None:
+    world.start_workflow("k", "counts_by_a_child")
+    for _ in range(2):
+        for _ in range(2):
+            world.signal("counting", "add", 5)
+        world.advance(2)
+    assert result(world, "k") == "20, new"
+    assert world.state("counting").parent == "k"
+
+
+def test_a_cancelled_parent_cancels_a_child_that_has_continued_as_new(world: World) -> None:
+    world.start_workflow("k", "counts_by_a_child")
+    for _ in range(2):
+        world.signal("counting", "add", 5)
+    world.advance(2)
+    world.ask(cm.CancelWorkflow, "k")
+    world.settle()
+    assert world.state("counting").status is Status.CANCELLED
+    assert world.state("k").status is Status.CANCELLED
+
+
+def test_runs_that_have_passed_a_place_take_the_old_branch_and_others_the_new_one(world: World) -> None:
+    world.registry = DEPLOYMENTS["before the patch"]
+    world.crash()
+    for workflow_id in ("passed", "waiting"):
+        world.start_workflow(workflow_id, "Amended")
+    world.signal("passed", "call")
+    world.registry = DEPLOYMENTS["patched"]
+    world.crash()
+    world.settle()
+    world.start_workflow("new", "Amended")
+    for workflow_id in ("waiting", "new"):
+        world.signal(workflow_id, "call")
+    world.crash()
+    for workflow_id in ("passed", "waiting", "new"):
+        world.signal(workflow_id, "call")
+    assert result(world, "passed") == ["before", "old", "False"]
+    assert result(world, "waiting") == result(world, "new") == ["before", "first new", "second new", "True"]
+    assert world.names("new").count("PatchApplied") == 1
