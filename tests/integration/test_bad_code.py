@@ -4,11 +4,13 @@ others go on, nothing is lost."""
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -129,9 +131,87 @@ async def waits(kind: str) -> None:
     await (runs_long() if kind == "async" else runs_long_in_a_thread())
 
 
-WORKFLOWS = [Doubtful, needs_another, waits]
+@activity.defn(retry=activity.Retry(maximum_attempts=1))
+async def counts() -> int:
+    attempts.append(activity.info().attempt)
+    return 3 if is_mended else cast("int", "three")
+
+
+@activity.step
+def counts_locally() -> int:
+    return 3 if is_mended else cast("int", "three")
+
+
+@activity.defn(name="texts")
+async def gives_text() -> str:
+    return "three"
+
+
+@activity.defn
+async def undo() -> None:
+    undone.append("undone")
+
+
+attempts: list[int] = []
+undone: list[str] = []
+seen: list[BaseException] = []
+
+
+@workflow.defn
+async def careful(which: str) -> str:
+    try:
+        async with workflow.saga() as saga:
+            saga.compensate(undo)
+            match which:
+                case "an activity":
+                    return f"counted {await counts()}"
+                case "a step":
+                    return f"counted {await counts_locally()}"
+                case _:
+                    returns: Any = str if is_mended else int
+                    return f"counted {await activity.named('texts', returns=returns)()}"
+    except BaseException as error:
+        seen.append(error)
+        raise
+
+
+@dataclass
+class Fussy:
+    name: str
+
+    def __post_init__(self) -> None:
+        if is_fussy:
+            raise KeyError("of the author's own type")
+
+
+is_fussy = False
+
+
+@workflow.defn
+class Fussily:
+    def __init__(self, given: Fussy | None) -> None:
+        self.heard: list[str] = [] if given is None else [given.name]
+
+    @workflow.run
+    async def main(self, given: Fussy | None) -> list[str]:
+        await workflow.wait_until(lambda: len(self.heard) > 1)
+        return self.heard
+
+    @workflow.signal
+    def hear(self, said: Fussy | None) -> None:
+        self.heard.append(said.name if said is not None else "nothing")
+
+    @workflow.query
+    def count(self) -> int:
+        return len(self.heard)
+
+
+WORKFLOWS = [Doubtful, needs_another, waits, careful, Fussily]
+ACTIVITIES: list[activity.Activity[..., Any]] = [
+    there, another, runs_long, runs_long_in_a_thread, counts, counts_locally, gives_text, undo,
+]  # fmt: skip
 LACKING = Registry.of(WORKFLOWS, [there, runs_long, runs_long_in_a_thread], [])
-WHOLE = Registry.of(WORKFLOWS, [there, another, runs_long, runs_long_in_a_thread], [])
+WHOLE = Registry.of(WORKFLOWS, ACTIVITIES, [])
 QUICK = Settings(block_limit_s=0.2)
 
 
@@ -204,6 +284,72 @@ def test_a_run_that_misbehaves_is_suspended_with_the_authors_line_and_goes_on_wh
     assert any("'w' suspended" in message for message in said.messages), "the operator is told"
     monkeypatch.setitem(globals(), "is_mended", True)
     serve(tmp_path, is_mended_now)
+
+
+@pytest.mark.parametrize(
+    ("which", "place", "fault"),
+    [
+        (
+            "an activity",
+            rf"{Path(__file__).name}:\d+: ",
+            "the result of activity 'counts' expected int, got str",
+        ),
+        (
+            "a step",
+            rf"{Path(__file__).name}:\d+: ",
+            "the result of activity 'counts_locally' expected int, got str",
+        ),
+        ("one known by name", "", "the result of activity 'texts' expected int, got str"),
+    ],
+)
+def test_a_result_of_another_type_suspends_the_run_before_its_code_sees_it_until_the_code_is_mended(
+    tmp_path: Path, which: str, place: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for witnesses in (attempts, undone, seen):
+        witnesses.clear()
+
+    async def is_wrong(client: Client) -> None:
+        await client.start("w", careful, which)
+        description = await until(client, "w", lambda found: found.status == "suspended")
+        assert re.search(f"{place}{fault}", description.reason)
+
+    async def is_mended_now(client: Client) -> None:
+        assert (await client.get("w", careful).result()).startswith(
+            "counted three" if not place else "counted 3"
+        )
+
+    serve(tmp_path, is_wrong)
+    assert attempts == ([1] if which == "an activity" else [])
+    monkeypatch.setitem(globals(), "is_mended", True)
+    serve(tmp_path, is_mended_now)
+    assert (undone, seen) == ([], []), "no code of the run has seen the mistake"
+    assert attempts == ([1, 2] if which == "an activity" else [])
+
+
+@pytest.mark.parametrize("where", ["input", "signal"])
+def test_a_recorded_value_that_its_own_type_refuses_on_replay_suspends_the_run_until_the_type_is_mended(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_recorded(client: Client) -> None:
+        run = await client.start("w", Fussily.main, Fussy("a") if where == "input" else None)
+        if where == "signal":
+            await run.signal(Fussily.hear, Fussy("b"))
+        assert await run.query(Fussily.count) == 1
+
+    async def is_refused(client: Client) -> None:
+        description = await until(client, "w", lambda found: found.status == "suspended")
+        assert re.search(rf"{Path(__file__).name}:\d+: .*Fussily|hear.*KeyError", description.reason)
+
+    async def goes_on(client: Client) -> None:
+        run = client.get("w", Fussily.main)
+        await run.signal(Fussily.hear, None)
+        assert await run.result() == ["a", "nothing"] if where == "input" else ["b", "nothing"]
+
+    serve(tmp_path, is_recorded)
+    monkeypatch.setitem(globals(), "is_fussy", True)
+    serve(tmp_path, is_refused)
+    monkeypatch.setitem(globals(), "is_fussy", False)
+    serve(tmp_path, goes_on)
 
 
 def test_a_query_that_blocks_is_interrupted_and_its_run_lives(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from perdure.core.machines.activity import is_mistake
 from perdure.core.registry import WAKES
 from perdure.core.run import decide
-from perdure.core.state import Phase
+from perdure.core.state import ActivityStatus, Phase
+from perdure.engine.failure_log import in_words
 from perdure.engine.faults import fault_of_signal
+from perdure.errors import UsageError
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.replies import Accepted
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Clock
     from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
+
+
+OUTCOMES: Final = frozenset({ev.ActivityAttemptFailed, ev.ActivityCompleted, ev.ActivityFailed})
+"""How an attempt may have ended."""
 
 
 class Messages:
@@ -78,6 +85,13 @@ class Messages:
             return
         if active.state.phase is not Phase.SUSPENDED:
             return
+        self._bring_back(active)
+
+    def _bring_back(self, active: ActiveRun) -> None:
+        """Let the code of a suspended run continue, if it can. Attempts that failed by a mistake in
+        the code, which may be fixed now, are repeated without waiting.
+        """
+        activation = self._activation
         try:
             wanted = activation.runs.bring_live(active)
         except STRAYED as error:
@@ -85,6 +99,9 @@ class Messages:
             return
         activation.record(active, ev.WorkflowResumed())
         activation.act(active, wanted)
+        for number, activity in list(active.state.activities.items()):
+            if activity.status is ActivityStatus.BACKING_OFF and is_mistake(activity.failure):
+                activation.record(active, ev.ActivityRetried(number, activity.attempt + 1))
 
     def _handle(self, command: cm.AnyCommand, *, is_attached: bool = False) -> None:
         activation = self._activation
@@ -110,12 +127,29 @@ class Messages:
         """Record an event and show it to the code, which must be where the history is before."""
         activation = self._activation
         error = activation.bring_live(active) if self._needs_code(active, event) else None
+        failed = active.state.activities[event.number].failure if type(event) in OUTCOMES else None
         activation.record(active, event)
         if error is not None and type(event) is ev.WorkflowBegun:
             # A delayed run cannot be suspended before it has begun.
             activation.suspend(active, error)
         elif type(event) in WAKES:
             activation.show(active, event)
+        if failed is not None or type(event) is ev.ActivityAttemptFailed:
+            self._suspend_or_bring_back(active, event, was_mistake=is_mistake(failed))
+
+    def _suspend_or_bring_back(self, active: ActiveRun, event: Any, *, was_mistake: bool) -> None:
+        """Suspend the run for an attempt that only other code cures; after one of other code, let
+        the run continue.
+        """
+        activity = active.state.activities.get(event.number)
+        failure = activity.failure if activity is not None else None
+        if activity is not None and failure is not None and is_mistake(failure):
+            # a value that does not fit is raised on no line of the author's: its message has one
+            is_raised = bool(failure.traceback)
+            reason = f"activity {activity.name!r}: {in_words(failure)}" if is_raised else failure.message
+            self._activation.suspend(active, UsageError(reason))
+        elif was_mistake and active.state.phase is Phase.SUSPENDED:
+            self._bring_back(active)
 
     def _needs_code(self, active: ActiveRun, event: Any) -> bool:
         if type(event) in WAKES:

@@ -28,6 +28,7 @@ from perdure.replay.handlers import handle, raising
 from perdure.replay.loop import RunLoop
 from perdure.replay.matching import Matching
 from perdure.replay.reads import answer, seen
+from perdure.replay.recorded_values import arguments
 from perdure.replay.runtime import RunRuntime
 from perdure.replay.signals import HandledBy, Signals
 from perdure.replay.suspensions import CURABLE, Escaped
@@ -240,10 +241,10 @@ class LiveRun:
 
     def on_begin(self, event: ev.WorkflowStarted | ev.WorkflowBegun) -> None:
         definition = self._definition
+        args, kwargs = arguments(
+            self.payloads, definition.run_fn, self._started.input, f"workflow {definition.name!r}"
+        )
         try:
-            args, kwargs = self.payloads.decode_arguments(
-                definition.run_fn, self._started.input, what=f"workflow {definition.name!r}"
-            )
             if outbound := interceptor.at("outbound", self._interceptors):
                 self.loop.runtime = call(self.loop, interceptor.around_runtime, outbound, self.runtime)
             self._instance = call(self.loop, definition.create, args, kwargs)
@@ -266,13 +267,7 @@ class LiveRun:
             self.signals.waiting.append((self._history_length, event))
 
     def _accept(self, event_id: int, event: ev.SignalReceived) -> None:
-        try:
-            found = self.signals.read(event_id, event, self._history_length, self.loop.replaying)
-        except (errors.UsageError, errors.ReplayError):
-            raise
-        except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec: as if the handler had raised it
-            self._execution.accept(raising(error))
-            return
+        found = self.signals.read(event_id, event, self._history_length, self.loop.replaying)
         if found is not None:
             self._execution.accept(_handler_of(event.name, found, self._instance, self._interceptors))
 

@@ -15,6 +15,8 @@ from perdure.model.refusals import error_of
 from perdure.model.runtime import Child
 from perdure.model.states import Status
 from perdure.replay.futures import InertFuture, reject
+from perdure.replay.recorded_values import unreadable
+from perdure.replay.suspensions import SUSPENDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,14 +169,14 @@ class OtherRuns:
         self, future: asyncio.Future[Any], result: bytes, workflow: WorkflowSpec | None, workflow_id: str
     ) -> None:
         annotation = Any if workflow is None else workflow.returns
+        what = f"the result of workflow {workflow_id!r}"
         try:
-            value = self._payloads.decode(result, annotation, what=f"the result of workflow {workflow_id!r}")
-        except errors.UsageError:
+            value = self._payloads.decode(result, annotation, what=what)
+        except SUSPENDING:
             raise
-        except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec
-            _reject(future, error)
-        else:
-            _resolve(future, value)
+        except BaseException as error:
+            raise unreadable(error, what) from error
+        _resolve(future, value)
 
     def release(self) -> list[Any]:
         """Be evicted: the futures that are awaited, which only `eviction` needs."""

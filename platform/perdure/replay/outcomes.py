@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from perdure import errors
+from perdure.replay.recorded_values import unreadable
+from perdure.replay.suspensions import SUSPENDING
 
 if TYPE_CHECKING:
     from perdure.model import events as ev
@@ -19,25 +21,23 @@ a cause.
 
 
 def complete(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityCompleted) -> None:
-    """Put a result in place; an exception, if it cannot be decoded.
+    """Put a result in place.
 
     Raises:
-        errors.UsageError: the run must be suspended.
+        errors.PayloadError: it cannot be decoded: the run must be suspended.
     """
     waiting = runtime.activities.waiting.get(event.number)
     if waiting is None:
         return
     activity = waiting[0]
+    what = f"the result of activity {activity.name!r}"
     try:
-        value = payloads.decode(
-            event.result, activity.returns, what=f"the result of activity {activity.name!r}"
-        )
-    except errors.UsageError:
+        value = payloads.decode(event.result, activity.returns, what=what)
+    except SUSPENDING:
         raise
-    except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec
-        runtime.reject_activity(event.number, error)
-    else:
-        runtime.resolve_activity(event.number, value)
+    except BaseException as error:
+        raise unreadable(error, what, activity.fn) from error
+    runtime.resolve_activity(event.number, value)
 
 
 def fail(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityFailed) -> None:

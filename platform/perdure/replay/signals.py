@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from perdure import errors
 from perdure.model import events as ev
 from perdure.model.payloads import Payloads
+from perdure.replay.recorded_values import arguments
 from perdure.workflow import Definition
 
 _NEVER: Final = 2**63
@@ -112,7 +113,7 @@ class Signals:
 
         Raises:
             ReplayError: the code has seen it before, and has no handler any more.
-            BaseException: its arguments cannot be read.
+            PayloadError: its arguments cannot be read.
         """
         if event_id in self._ignored:
             return None
@@ -127,7 +128,7 @@ class Signals:
             self.unhandled.append(Unhandled(event_id, event, why))
             return None
         try:
-            args, kwargs = self._payloads.decode_arguments(fn, event.input, what=f"signal {name!r}")
+            args, kwargs = arguments(self._payloads, fn, event.input, f"signal {name!r}")
         except errors.PayloadError as error:
             if not is_unchecked:
                 raise

@@ -73,9 +73,22 @@ def test_a_failure_is_final() -> None:
     assert not is_retried(RetryPolicy(), FailureInfo("app:CardDeclined", is_final=True))
 
 
-@pytest.mark.parametrize("kind", ["UsageError", "PayloadError"])
-def test_the_authors_mistakes_are_final(kind: str) -> None:
-    assert not is_retried(RetryPolicy(), FailureInfo(f"perdure.errors:{kind}"))
+@pytest.mark.parametrize("kind", ["UsageError", "PayloadError", "NotAwaited"])
+@pytest.mark.parametrize(
+    "policy", [RetryPolicy(), RetryPolicy(maximum_attempts=1), RetryPolicy(give_up_after_us=SECOND)]
+)
+@pytest.mark.parametrize(("attempt", "pause_s"), [(1, 60), (2, 120), (6, 1_920), (7, 3_600), (1_000, 3_600)])
+def test_a_mistake_never_ends_an_activity_and_is_repeated_after_a_minute_then_ever_more_rarely(
+    kind: str, policy: RetryPolicy, attempt: int, pause_s: int
+) -> None:
+    event = after(policy, FailureInfo(f"perdure.errors:{kind}", is_final=True), attempt=attempt)
+    assert isinstance(event, ev.ActivityAttemptFailed)
+    assert event.retry_at == NOW + pause_s * SECOND
+
+
+def test_a_mistake_that_the_author_never_retries_ends_the_activity() -> None:
+    policy = policy_of(activity.Retry(never=(errors.PayloadError,)))
+    assert not is_retried(policy, info_of(errors.PayloadError("no")))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from perdure.interceptor import Interceptor
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
 from perdure.model.payloads import Payloads
+from perdure.model.source import place_of
 from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.stopping import was_asked_to_stop
@@ -151,7 +152,10 @@ class Attempts:
         info = activity.Info(task.workflow_id, task.run_id, task.name, task.attempt, task.idempotency_key)
         attempt = Attempt(info, heartbeat, tuple(json.decode(task.details)) if task.details else ())
         called = self._activities[task.name]
-        args, kwargs = self._payloads.decode_arguments(called.fn, task.input, what=what)
+        try:
+            args, kwargs = self._payloads.decode_arguments(called.fn, task.input, what=what)
+        except errors.PayloadError as error:
+            raise _placed(error, called) from None
         try:
             value = await self._call(
                 called, partial(called.faked_by or self._bound(called), *args, **kwargs), attempt, begin
@@ -160,7 +164,10 @@ class Attempts:
             # a sync function goes on in its thread: it is told at its next heartbeat
             attempt.is_cancelled = True
             raise
-        return self._payloads.encode(value, called.returns, what=f"the result of {what}")
+        try:
+            return self._payloads.encode(value, called.returns, what=f"the result of {what}")
+        except errors.PayloadError as error:
+            raise _placed(error, called) from None
 
     def _bound(self, called: Activity[..., Any]) -> Callable[..., Any]:
         if called.owner is None:
@@ -249,6 +256,11 @@ class _Timeout:
 def _begin(timeout: _Timeout, begin: Callable[[], None]) -> None:
     timeout.begin()
     begin()
+
+
+def _placed(error: errors.PayloadError, called: Activity[..., Any]) -> errors.PayloadError:
+    """The error, with the place of the function that it is about."""
+    return type(error)(f"{place_of(called.fn)}: {error}")
 
 
 class _Raised(Exception):

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from perdure.core.machine import (
     NOTHING,
     ActionRule,
@@ -58,10 +60,15 @@ FULL_FAILURES: Final = 10
 """So many attempts have their failures recorded in full; later ones that differ are cut to a
 kilobyte. An activity that fails for a week makes 6,000 of them.
 """
-NEVER_RETRIED: Final = frozenset(
-    f"perdure.errors:{name}" for name in ("UsageError", "PayloadError", "NotAwaited")
-)
-"""Mistakes in the code: another attempt would fail in the same way."""
+MISTAKES: Final = frozenset(f"perdure.errors:{name}" for name in ("UsageError", "PayloadError", "NotAwaited"))
+"""Failures that only other code cures. They do not end the activity: what its workflow made of them
+could not be taken back. The run is suspended until an attempt of other code ends otherwise.
+"""
+FIX_US: Final = 60_000_000
+LONGEST_FIX_US: Final = 3_600_000_000
+"""The first and the longest pause after a mistake. A worker with other code is not announced, so
+that attempts continue; each repeats what the function does before it fails.
+"""
 
 
 # ---- decide: reports of workers, and timers
@@ -161,6 +168,9 @@ def after_failure(
     """
     failure = bounded(failure)
     policy = activity.options.retry
+    if is_mistake(failure) and not _is_never_retried(policy, failure):
+        pause_us = min(FIX_US << min(activity.attempt - 1, 6), LONGEST_FIX_US)
+        return _attempt_failed(activity, failure, stamp.at + pause_us, stamp.token())
     if not _is_final(policy, failure, activity.attempt):
         retry_at = stamp.at + interval_us(policy, activity.attempt, failure.retry_after_us)
         if not policy.give_up_after_us or retry_at < activity.scheduled_at + policy.give_up_after_us:
@@ -207,15 +217,26 @@ def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:
         return policy.maximum_interval_us
 
 
+def is_mistake(failure: FailureInfo | None) -> bool:
+    """Whether only a change of the code cures it."""
+    return failure is not None and failure.type in MISTAKES
+
+
 def _is_final(policy: RetryPolicy, failure: FailureInfo, attempt: int) -> bool:
-    if failure.is_final:
+    if failure.is_final or _is_never_retried(policy, failure):
         return True
-    for member in members_of(failure):  # one member of a group that another attempt cannot cure is enough
-        if member.type in NEVER_RETRIED or (
-            policy.never and not {member.type, *member.bases}.isdisjoint(policy.never)
-        ):
-            return True
+    if any(is_mistake(member) for member in members_of(failure)):
+        return True  # of a group, which the author has made
     return bool(policy.maximum_attempts) and attempt >= policy.maximum_attempts
+
+
+def _is_never_retried(policy: RetryPolicy, failure: FailureInfo) -> bool:
+    """Whether the author has said so of it, or of a member of a group: one that another attempt
+    cannot cure is enough.
+    """
+    return bool(policy.never) and any(
+        not {member.type, *member.bases}.isdisjoint(policy.never) for member in members_of(failure)
+    )
 
 
 # ---- record: the events
@@ -257,7 +278,9 @@ def _on_attempt_failed(run: RunState, event: ev.ActivityAttemptFailed, outbox: O
         if activity.retry_at:
             outbox.disarm(_retry_timer(run, activity))
         outbox.end_task((run.run_id, event.number), is_step=activity.options.is_step)
-        outbox.failed(run, event, activity.name)
+        # people are told what failed, also when the history refers to an earlier attempt
+        known = activity.failure if event.same_as else None
+        outbox.failed(run, event if known is None else replace(event, failure=known), activity.name)
     activity.retry_at, activity.token = event.retry_at, event.token
     if not event.same_as:
         activity.failure, activity.failed = event.failure, event.attempt
