@@ -32,7 +32,8 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from msgspec import Struct
@@ -42,17 +43,8 @@ from perdure.model.commands import Command, CompleteActivity, FailActivity
 from perdure.model.runtime import WorkflowRuntime
 
 if TYPE_CHECKING:
-    from random import Random
-    from types import FrameType
-    from uuid import UUID
-
     from perdure.model.commands import AnyCommand, Request
-    from perdure.model.dead_letters import RecordHeader
-    from perdure.model.info import Info
-    from perdure.model.options import ActivityOptions
-    from perdure.model.payloads import AvroSchema
     from perdure.model.replies import AnyReply
-    from perdure.model.runtime import ActivitySpec, Child, ChildOptions, WorkflowSpec
     from perdure.model.tasks import Task
 
 A = TypeVar("A")
@@ -94,97 +86,28 @@ class Outbound(WorkflowRuntime):
 
     @property
     def is_read_only(self) -> bool:
-        """See `WorkflowRuntime`; so for all of these."""
+        """See `WorkflowRuntime`."""
         return self.inner.is_read_only
 
-    @property
-    def records(self) -> int:  # type: ignore[override]
-        return self.inner.records
+    def __getattr__(self, name: str) -> Any:
+        """Data of the runtime: `WorkflowRuntime` declares it and keeps none itself."""
+        return getattr(self.inner, name)
 
-    def suspend_for(self, error: BaseException) -> None:
-        self.inner.suspend_for(error)
 
-    def misuse(self, error: UsageError) -> UsageError:
-        return self.inner.misuse(error)
+def _passed_on(method: Callable[..., Any]) -> Callable[..., Any]:
+    name = method.__name__
 
-    def unawaited(self, what: str, name: str, frame: FrameType) -> bool:
-        return self.inner.unawaited(what, name, frame)
+    @wraps(method)
+    def passed_on(self: Outbound, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.inner, name)(*args, **kwargs)
 
-    def schedule_activity(
-        self,
-        activity: ActivitySpec,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: ActivityOptions,
-    ) -> Awaitable[Any]:
-        return self.inner.schedule_activity(activity, args, kwargs, options)
+    return passed_on
 
-    def start_child(
-        self,
-        workflow: WorkflowSpec,
-        workflow_id: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: ChildOptions,
-    ) -> Child:
-        return self.inner.start_child(workflow, workflow_id, args, kwargs, options)
 
-    def cancel_child(self, child: Child) -> bool:
-        return self.inner.cancel_child(child)
-
-    def send_message(
-        self, what: str, workflow_id: str, name: str, payload: bytes, workflow: WorkflowSpec | None
-    ) -> Awaitable[Any]:
-        return self.inner.send_message(what, workflow_id, name, payload, workflow)
-
-    def encode_arguments(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str
-    ) -> bytes:
-        return self.inner.encode_arguments(fn, args, kwargs, what)
-
-    @property
-    def definition(self) -> Any:
-        return self.inner.definition
-
-    @property
-    def patches(self) -> Any:
-        return self.inner.patches
-
-    @property
-    def main(self) -> Any:
-        return self.inner.main
-
-    @property
-    def handlers(self) -> Any:
-        return self.inner.handlers
-
-    def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Awaitable[Any]:
-        return self.inner.wait_until(condition, timeout_us)
-
-    def produce(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: object,
-        headers: list[RecordHeader],
-        avro: AvroSchema | None,
-    ) -> None:
-        self.inner.produce(topic, key, value, headers, avro)
-
-    def info(self) -> Info:
-        return self.inner.info()
-
-    def now_us(self) -> int:
-        return self.inner.now_us()
-
-    def uuid4(self) -> UUID:
-        return self.inner.uuid4()
-
-    def random(self) -> Random:
-        return self.inner.random()
-
-    def is_replaying(self) -> bool:
-        return self.inner.is_replaying()
+# Made, not written: a method that `WorkflowRuntime` gains is passed on, too.
+for _name, _method in vars(WorkflowRuntime).items():
+    if isinstance(_method, FunctionType):
+        setattr(Outbound, _name, _passed_on(_method))
 
 
 class Interceptor:
