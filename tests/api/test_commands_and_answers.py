@@ -24,7 +24,7 @@ from perdure.api.backend import Backend
 from perdure.api.json_views import letter, outline, payload, state
 from perdure.api.parameters import list_query, timeout_s, whole
 from perdure.api.problems import Problem
-from perdure.api.request_locks import Turns
+from perdure.api.request_locks import RequestLocks
 from perdure.client.position import Position
 from perdure.errors import EngineUnavailable, ReadLags
 from perdure.model.commands import (
@@ -348,7 +348,7 @@ def test_a_whole_number_is_within_its_bounds() -> None:
 
 def test_requests_with_one_id_have_their_turns_one_after_the_other_and_are_forgotten() -> None:
     async def main() -> None:
-        turns, inside, seen = Turns(), set[int](), list[int]()
+        turns, inside, seen = RequestLocks(), set[int](), list[int]()
 
         async def take(number: int) -> None:
             async with turns.of("a"):

@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from perdure.api.encoding_turn import EncodingTurn
-from perdure.api.request_locks import Turns
+from perdure.api.request_locks import RequestLocks
 from perdure.errors import ReadLags
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Backend:
     dead_letters: Callable[[], DeadLetters] | None = None
     operations: Operations | None = None
     closing: Sequence[Callable[[], None]] = field(default=())
-    turns: Turns = field(default_factory=Turns)
+    turns: RequestLocks = field(default_factory=RequestLocks)
     large: Large = field(default_factory=Large)
 
     async def read(self, question: Callable[[Reader], T]) -> T:

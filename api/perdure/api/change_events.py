@@ -50,7 +50,7 @@ class EventId:
         return cls(int(found[1]), found[2] or "", int(found[3] or 0)) if found else None
 
 
-class Told:
+class EncodedEvent:
     """An encoded event. All its subscribers share one copy.
 
     Attributes:
@@ -77,11 +77,11 @@ class EventEncoder:
     def __init__(self) -> None:
         self.epoch = os.urandom(4).hex()
         self.moment = 0
-        self._encoded: WeakValueDictionary[tuple[int, str, Version], Told] = WeakValueDictionary()
+        self._encoded: WeakValueDictionary[tuple[int, str, Version], EncodedEvent] = WeakValueDictionary()
 
     def event(
         self, number: int, workflow_id: str, state: WorkflowState | None, query: ListQuery | None = None
-    ) -> Told:
+    ) -> EncodedEvent:
         """Encode one event: the workflow's state, that it was deleted, or that it no longer matches
         the query's filters.
 
@@ -102,12 +102,12 @@ class EventEncoder:
             found = self._encoded[key] = self._event(event_id, b"state", shape(state))
         return found
 
-    def mark(self, number: int) -> Told:
+    def mark(self, number: int) -> EncodedEvent:
         """A comment that carries the reader's position without showing an event."""
-        return Told(b"id: %b\n\n" % self._id(max(self.moment, time.time_ns() // 1_000), number))
+        return EncodedEvent(b"id: %b\n\n" % self._id(max(self.moment, time.time_ns() // 1_000), number))
 
     def _id(self, moment: int, number: int) -> bytes:
         return b"%d-%b-%d" % (moment, self.epoch.encode(), number) if number else b"%d" % moment
 
-    def _event(self, event_id: bytes, kind: bytes, data: object) -> Told:
-        return Told(b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id, kind, _ENCODER.encode(data)))
+    def _event(self, event_id: bytes, kind: bytes, data: object) -> EncodedEvent:
+        return EncodedEvent(b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id, kind, _ENCODER.encode(data)))

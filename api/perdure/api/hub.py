@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from perdure.api.change_events import EventEncoder, EventId, Told, Version, version_of
+from perdure.api.change_events import EncodedEvent, EventEncoder, EventId, Version, version_of
 from perdure.api.sending import SLICE
 from perdure.client.listing import ListQuery
 
@@ -100,7 +100,7 @@ class Hub:
             told = self.encoder.event(self.number, workflow_id, state)
             for watch in watching or ():
                 watch.put(told, workflow_id, version)
-            left: Told | None = None
+            left: EncodedEvent | None = None
             for query, watches in self._by_query.items():
                 if state is None or query.matches(state):
                     data = told
@@ -113,7 +113,7 @@ class Hub:
                 for watch in watches:
                     watch.put(data, workflow_id, version)
 
-    def hold(self, told: Told) -> None:
+    def hold(self, told: EncodedEvent) -> None:
         """It waits for one reader more. When that is too much, those who are furthest behind are
         cut.
         """
@@ -130,7 +130,7 @@ class Hub:
                 return
             watch.cut()
 
-    def free(self, told: Told) -> None:
+    def free(self, told: EncodedEvent) -> None:
         """It waits for one reader less."""
         told.holders -= 1
         if not told.holders:
@@ -255,8 +255,8 @@ class Watch:
         self.is_cut = False
         self.has_ended = False
         self.is_over = False
-        self._waiting: deque[tuple[Told, str, Version | None]] = deque()
-        self._sending: Told | None = None
+        self._waiting: deque[tuple[EncodedEvent, str, Version | None]] = deque()
+        self._sending: EncodedEvent | None = None
         self._sent = 0  # bytes of it
         self._known: dict[str, Version] = {}
         self._woken: asyncio.Future[None] | None = None
@@ -269,7 +269,7 @@ class Watch:
         """
         self._known[state.workflow_id] = version_of(state)
 
-    def put(self, told: Told, workflow_id: str, version: Version | None) -> None:
+    def put(self, told: EncodedEvent, workflow_id: str, version: Version | None) -> None:
         """Have it sent, unless the reader is too slow."""
         if self.is_cut:
             return
@@ -280,7 +280,7 @@ class Watch:
         self._hold(told)
         self._wake()
 
-    def send(self, told: Told) -> None:
+    def send(self, told: EncodedEvent) -> None:
         """Have it sent before all that waits, by the next calls of `piece`."""
         self._release()
         if not self.is_cut:
@@ -343,7 +343,7 @@ class Watch:
             size += len(parts[-1])
         if not parts and self._waiting:
             told, workflow_id, version = self._waiting.popleft()
-            self.send(told if self._is_news(workflow_id, version) else Told(_id_of(told.data)))
+            self.send(told if self._is_news(workflow_id, version) else EncodedEvent(_id_of(told.data)))
             self._free(told)
             self._is_emptied = not self._waiting
             return self.piece()
@@ -357,12 +357,12 @@ class Watch:
     def _is_ending(self) -> bool:
         return self.is_cut or self.has_ended
 
-    def _hold(self, told: Told) -> None:
+    def _hold(self, told: EncodedEvent) -> None:
         self.size += len(told.data)
         if self.hub is not None:
             self.hub.hold(told)
 
-    def _free(self, told: Told) -> None:
+    def _free(self, told: EncodedEvent) -> None:
         self.size -= len(told.data)
         if self.hub is not None:
             self.hub.free(told)

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class RequestLocks:
     """Belongs to one asyncio loop."""
 
     __slots__ = ("_taken",)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from starlette.responses import Response, StreamingResponse
 
 from perdure.api.admitted import AdmittedRequest
-from perdure.api.change_events import EventId, Told
+from perdure.api.change_events import EncodedEvent, EventId
 from perdure.api.hub import Hub, Watch, lasting_of
 from perdure.api.parameters import only, refused, segment
 from perdure.api.problems import problem
@@ -112,7 +112,9 @@ async def watch_workflows(asked: AdmittedRequest) -> Response:
 class _Stream(StreamingResponse):
     """To one reader, until they go; the hub forgets them then, however that comes about."""
 
-    def __init__(self, asked: AdmittedRequest, hub: Hub, watch: Watch, first: AsyncIterator[Told]) -> None:
+    def __init__(
+        self, asked: AdmittedRequest, hub: Hub, watch: Watch, first: AsyncIterator[EncodedEvent]
+    ) -> None:
         self._asked = asked
         self._hub = hub
         self._watch = watch
@@ -132,7 +134,7 @@ class _Stream(StreamingResponse):
         finally:
             self._hub.remove(self._watch)
 
-    async def _told(self, first: AsyncIterator[Told]) -> AsyncIterator[bytes]:
+    async def _told(self, first: AsyncIterator[EncodedEvent]) -> AsyncIterator[bytes]:
         yield b"retry: %d\n\n" % RETRY_MS
         watch = self._watch
         async for told in first:
@@ -174,7 +176,9 @@ def _last(asked: AdmittedRequest) -> EventId | None:
     return found
 
 
-async def _current(asked: AdmittedRequest, hub: Hub, watch: Watch, last: EventId | None) -> Told | None:
+async def _current(
+    asked: AdmittedRequest, hub: Hub, watch: Watch, last: EventId | None
+) -> EncodedEvent | None:
     """The workflow's current state; None: the reader knows it."""
     workflow_id, number = watch.workflow_id, hub.number
     changed = hub.since(last) if last is not None else None
@@ -195,7 +199,7 @@ async def _current(asked: AdmittedRequest, hub: Hub, watch: Watch, last: EventId
 
 async def _missed(
     asked: AdmittedRequest, hub: Hub, watch: Watch, query: ListQuery, last: EventId | None
-) -> AsyncIterator[Told]:
+) -> AsyncIterator[EncodedEvent]:
     """Changes since the reader's position, and the reader's position after them."""
     number = hub.number
     # a list that was read just now, of tables that are behind, may not have what was told just
@@ -211,7 +215,7 @@ async def _missed(
 
 async def _found(
     hub: Hub, query: ListQuery, changed: Sequence[tuple[int, str, WorkflowState | None]], number: int
-) -> AsyncIterator[Told]:
+) -> AsyncIterator[EncodedEvent]:
     """One by one, each encoded when the reader has taken the one before."""
     lasting = lasting_of(query)
     for each in changed:
@@ -222,7 +226,7 @@ async def _found(
 
 async def _read(
     asked: AdmittedRequest, hub: Hub, watch: Watch, query: ListQuery, last: EventId
-) -> AsyncIterator[Told]:
+) -> AsyncIterator[EncodedEvent]:
     """Read page by page. Ids are moments only until the last page was sent: a reader cut off in
     between resumes there.
     """
@@ -249,6 +253,6 @@ async def _read(
     yield hub.encoder.mark(number)
 
 
-async def _all(parts: Sequence[Told]) -> AsyncIterator[Told]:
+async def _all(parts: Sequence[EncodedEvent]) -> AsyncIterator[EncodedEvent]:
     for each in parts:
         yield each

@@ -59,11 +59,11 @@ def ingest(
     where = place(kafka, namespace, settings)
     see_owner(where, owner)
 
-    def make(registry: Registry, report: Report) -> _Ingesting:
+    def make(registry: Registry, report: Report) -> IngestService:
         from perdure.distributed.ingesting import ingest_of
         from perdure.distributed.options import unique_name
 
-        return _Ingesting(*ingest_of(registry, where, instance or unique_name(), report, begin))
+        return IngestService(*ingest_of(registry, where, instance or unique_name(), report, begin))
 
     serve(
         Served(
@@ -76,7 +76,7 @@ def ingest(
     )
 
 
-class _Ingesting:
+class IngestService:
     """`serving.Running`."""
 
     def __init__(self, ingest: Any, status: Any) -> None:

@@ -55,12 +55,12 @@ def projector(
     where, database = place(kafka, namespace, settings), database_of(postgres, namespace)
     see_owner(where, owner)
     retention_s = microseconds(retention) / 1e6 if retention else None
-    from perdure.distributed.projecting import Projecting
+    from perdure.distributed.projecting import ProjectorService
     from perdure.observability.observed import Observed
 
     observing = Observing(metrics_port, metrics_host, log_format, log_level)
     observing.begin()
-    projecting = Projecting(
+    projecting = ProjectorService(
         where,
         database,
         shapes_of_app(app),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from perdure.runtime.activities import SideActivities
 
 
-class Deciding:
+class EngineService:
     """From `open` to `close`, all on one thread but for `wake`.
 
     Args:

@@ -11,8 +11,8 @@ from perdure.adapters.kafka.reachability import is_away
 from perdure.adapters.kafka.status import Status
 from perdure.client import Client
 from perdure.codec.payloads import JsonPayloads
-from perdure.distributed.deciding import Deciding
-from perdure.distributed.working import Working
+from perdure.distributed.deciding import EngineService
+from perdure.distributed.working import WorkerService
 from perdure.engine.operator_log import to_stderr
 from perdure.runtime.activities import SideActivities
 from perdure.runtime.process import Process
@@ -73,7 +73,7 @@ class KafkaPlatform(Process):
             registry, codec, worker.concurrency if worker else STEP_THREADS, interceptors=interceptors
         )
         self._deciding = (
-            Deciding(
+            EngineService(
                 registry,
                 place,
                 engine,
@@ -86,7 +86,7 @@ class KafkaPlatform(Process):
             else None
         )
         self._working = (
-            Working(place, worker, self._activities, self.status, has_engine=engine is not None)
+            WorkerService(place, worker, self._activities, self.status, has_engine=engine is not None)
             if worker
             else None
         )

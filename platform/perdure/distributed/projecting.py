@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 AGAIN_S: Final = 1.0
 
 
-class Projecting:
+class ProjectorService:
     """One process's projector: makes the tables, then fills them until it is stopped.
 
     Args:

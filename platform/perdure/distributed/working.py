@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from perdure.runtime.activities import SideActivities
 
 
-class Working:
+class WorkerService:
     """From `start` to `stop`; called from any thread but the side loop's.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perdure.adapters.sqlite import client_exchange as module
-from perdure.adapters.sqlite.client_exchange import Courier
+from perdure.adapters.sqlite.client_exchange import FileExchange
 from perdure.adapters.sqlite.file import SqliteFile, connect
 from perdure.codec.records import decode_command
 from perdure.model.commands import AnyCommand, SignalWorkflow
@@ -50,7 +50,7 @@ def test_what_nobody_awaits_is_synced(
         return connection
 
     monkeypatch.setattr(module, "connect", traced)
-    made = Courier(path, 5.0, lambda _: None, lambda _: None)
+    made = FileExchange(path, 5.0, lambda _: None, lambda _: None)
     made.send(commands)
     may_write.set()
     made.close()

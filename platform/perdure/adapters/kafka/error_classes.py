@@ -8,7 +8,7 @@ from typing import Any, cast
 from confluent_kafka import KafkaError, KafkaException
 
 
-class Verdict(Enum):
+class ErrorClass(Enum):
     """Of an error."""
 
     AGAIN = auto()
@@ -25,19 +25,19 @@ def error_of(exception: KafkaException) -> KafkaError:
     return cast("KafkaError", cast("Any", exception).args[0])
 
 
-def verdict_of(error: KafkaError) -> Verdict:
+def verdict_of(error: KafkaError) -> ErrorClass:
     """Classify an error. The order matters: an error may be both fatal and abortable.
 
     An error that is not one of the three is about our use of the client. It says nothing about the
     outcome, so that the producer is given up as if it were fenced.
     """
     if error.fatal():
-        return Verdict.FENCED
+        return ErrorClass.FENCED
     if error.txn_requires_abort():
-        return Verdict.ABORT
+        return ErrorClass.ABORT
     if error.retriable():
-        return Verdict.AGAIN
-    return Verdict.FENCED
+        return ErrorClass.AGAIN
+    return ErrorClass.FENCED
 
 
 def in_words(error: KafkaError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.adapters.process.external_commands import Outside, record_of
+from perdure.adapters.process.external_commands import ExternalCommands, record_of
 from perdure.errors import InfrastructureError
 from perdure.model import addresses
 from perdure.model.dead_letters import DeadLetter
@@ -32,7 +32,7 @@ class MemoryLog:
     def __init__(self, channel: Channel, medium: MemoryMedium) -> None:
         self._channel = channel
         self._medium = medium
-        self._outside = Outside(channel)
+        self._outside = ExternalCommands(channel)
         self._epoch = 0
 
     def open(self, owner: Owner | None = None) -> None:

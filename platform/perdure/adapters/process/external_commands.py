@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from perdure.model.commands import AnyCommand
 
 
-class Outside:
+class ExternalCommands:
     """Puts durable commands into the channel's inbox and knows which of them a commit covers.
 
     Attributes:

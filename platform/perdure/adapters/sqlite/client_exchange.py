@@ -28,7 +28,7 @@ POLL_S: Final = 0.05
 """A reply is found within this time though its hint was lost, seconds."""
 
 
-class Courier:
+class FileExchange:
     """Exchange between one client and the file.
 
     What waits is written in one transaction. A request whose answer somebody awaits is not synced:

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Final
 
-from perdure.adapters.process.external_commands import Outside
+from perdure.adapters.process.external_commands import ExternalCommands
 from perdure.adapters.sqlite.faults import fault
 from perdure.adapters.sqlite.hints import HintListener, is_heard
 from perdure.adapters.sqlite.rows import write_batch
@@ -48,7 +48,7 @@ class SqliteLog:
     def __init__(self, file: SqliteFile, channel: Channel) -> None:
         self._file = file
         self._channel = channel
-        self._outside = Outside(channel)
+        self._outside = ExternalCommands(channel)
         self._listener: HintListener | None = None
         self._data_version = -1
         self._has_more = False

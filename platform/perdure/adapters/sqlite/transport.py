@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from msgspec.structs import replace
 
 from perdure.adapters.process.waiting import Waiting
-from perdure.adapters.sqlite.client_exchange import Courier
+from perdure.adapters.sqlite.client_exchange import FileExchange
 from perdure.adapters.sqlite.file import BUSY_S, path_of, see_that_it_exists
 from perdure.adapters.sqlite.ownership import is_owned, owner_of
 from perdure.adapters.sqlite.reader import SqliteReader
@@ -65,7 +65,7 @@ class SqliteTransport:
         self._busy_s = busy_s
         self._reader = SqliteReader(self._path)
         self._waiting = Waiting()
-        self._courier: Courier | None = None
+        self._courier: FileExchange | None = None
         self._is_closed = False
 
     @property
@@ -122,11 +122,13 @@ class SqliteTransport:
             await asyncio.to_thread(self._courier.close)
         self._reader.close()
 
-    def _opened(self) -> Courier:
+    def _opened(self) -> FileExchange:
         if self._is_closed:
             raise EngineUnavailable("this client is closed: connect again")
         if self._courier is None:
-            self._courier = Courier(self._path, self._busy_s, self._waiting.resolve_from_thread, self._failed)
+            self._courier = FileExchange(
+                self._path, self._busy_s, self._waiting.resolve_from_thread, self._failed
+            )
         if self._courier.has_ended:
             raise self._courier.fault or EngineUnavailable("this client's thread has ended: connect again")
         return self._courier

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from perdure.adapters.kafka.clients import owner_fence as module
-from perdure.adapters.kafka.ingest.trigger_source import ForeignTopics
+from perdure.adapters.kafka.ingest.trigger_source import TriggerSource
 from perdure.adapters.kafka.status import Status
 from tests.unit.log.kafka.stand_ins import Found
 
@@ -104,13 +104,13 @@ class Topics:
 
 def joined(
     consumer: Topics, *places: tuple[str, int], begin: str = "earliest", said: list[str] | None = None
-) -> ForeignTopics:
+) -> TriggerSource:
     def report(message: str, /, **_where: str | int) -> None:
         if said is not None:
             said.append(message)
 
     made: Any = consumer
-    topics = ForeignTopics(
+    topics = TriggerSource(
         made, ["shop.orders", "shop.payments"], "ns.ingest", begin=begin, status=Status(report)
     )
     topics.join()

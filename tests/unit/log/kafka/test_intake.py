@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from perdure.adapters.kafka.engine import pending_commands as module
-from perdure.adapters.kafka.engine.pending_commands import DeadLettered, Forwarded, Intake, Padding, Rerouted
+from perdure.adapters.kafka.engine.pending_commands import (
+    DeadLettered,
+    Forwarded,
+    Padding,
+    PendingCommands,
+    Rerouted,
+)
 from perdure.adapters.kafka.padding import KEY
 from perdure.codec.avro import COMMANDS
 from perdure.model.commands import AnyCommand, SignalWorkflow
@@ -36,25 +42,29 @@ def names(commands: list[AnyCommand]) -> list[str]:
 
 
 @pytest.fixture
-def intake() -> Intake:
-    made = Intake(place_of)
+def intake() -> PendingCommands:
+    made = PendingCommands(place_of)
     made.gain(OURS, 5)
     made.gain(ALSO_OURS, 0)
     return made
 
 
-def too_large(intake: Intake) -> None:
+def too_large(intake: PendingCommands) -> None:
     """What the taken commands caused is more than Kafka takes."""
     intake.note_too_large()
     intake.abort()
 
 
-def test_records_before_the_committed_offset_and_those_that_come_twice_are_dropped(intake: Intake) -> None:
+def test_records_before_the_committed_offset_and_those_that_come_twice_are_dropped(
+    intake: PendingCommands,
+) -> None:
     intake.put_records([found(4), found(5), found(6), found(5), found(6), found(7)])
     assert names(intake.take(10)) == ["s5", "s6", "s7"]
 
 
-def test_the_age_of_a_command_is_that_of_its_record(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_age_of_a_command_is_that_of_its_record(
+    intake: PendingCommands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(time, "time", lambda: 41.7)
     intake.put_records([found(5)])  # written at 1.7 s
     (old,) = intake.take(10)
@@ -62,12 +72,12 @@ def test_the_age_of_a_command_is_that_of_its_record(intake: Intake, monkeypatch:
     assert intake.age_s(signal("0-w")) == 0.0, "of this process: not known"
 
 
-def test_records_of_a_partition_that_is_not_ours_are_dropped(intake: Intake) -> None:
+def test_records_of_a_partition_that_is_not_ours_are_dropped(intake: PendingCommands) -> None:
     intake.put_records([found(0, "2-w", partition=THEIRS)])
     assert not intake.has_ready
 
 
-def test_a_commit_covers_what_was_taken_and_nothing_behind_it(intake: Intake) -> None:
+def test_a_commit_covers_what_was_taken_and_nothing_behind_it(intake: PendingCommands) -> None:
     assert (intake.offset_of(OURS), intake.last_offset(OURS)) == (5, 4)
     intake.put_records([found(5), found(7), found(8), found(3, "1-w", partition=ALSO_OURS)])
     assert names(intake.take(2)) == ["s5", "s7"]
@@ -80,7 +90,7 @@ def test_a_commit_covers_what_was_taken_and_nothing_behind_it(intake: Intake) ->
 
 
 def test_an_abort_takes_the_offsets_back_and_hands_out_again_in_order_before_what_is_newer(
-    intake: Intake,
+    intake: PendingCommands,
 ) -> None:
     intake.put_records([found(5), found(6)])
     intake.put_local([signal("0-w", "local")])
@@ -91,7 +101,7 @@ def test_an_abort_takes_the_offsets_back_and_hands_out_again_in_order_before_wha
     assert names(intake.take(10)) == ["s5", "s6", "local", "s7"]
 
 
-def test_a_lost_partition_takes_its_records_along_and_leaves_the_others(intake: Intake) -> None:
+def test_a_lost_partition_takes_its_records_along_and_leaves_the_others(intake: PendingCommands) -> None:
     intake.put_records([found(5), found(0, "1-w", "other", ALSO_OURS)])
     intake.put_local([signal("0-w", "local")])
     intake.lose([OURS])
@@ -104,7 +114,9 @@ def test_a_lost_partition_takes_its_records_along_and_leaves_the_others(intake: 
     assert intake.last_offset(OURS) == -1
 
 
-def test_what_cannot_be_taken_is_put_aside_with_its_reason_and_covered_all_the_same(intake: Intake) -> None:
+def test_what_cannot_be_taken_is_put_aside_with_its_reason_and_covered_all_the_same(
+    intake: PendingCommands,
+) -> None:
     misplaced = found(5, "1-w")
     tombstone = Found("ns.commands", OURS, 6, key=b"0-w")
     padding = Found("ns.commands", OURS, 7, key=KEY)
@@ -131,7 +143,7 @@ def test_what_cannot_be_taken_is_put_aside_with_its_reason_and_covered_all_the_s
     assert intake.asides == []
 
 
-def test_the_header_of_the_schema_is_found_behind_others(intake: Intake) -> None:
+def test_the_header_of_the_schema_is_found_behind_others(intake: PendingCommands) -> None:
     record = Found(
         "ns.commands", OURS, 5, value=COMMANDS.encode(signal("0-w")), headers=[("a", b"b"), COMMANDS.header]
     )
@@ -140,7 +152,7 @@ def test_the_header_of_the_schema_is_found_behind_others(intake: Intake) -> None
 
 
 def test_a_batch_holds_so_many_bytes_and_the_next_one_the_rest(
-    intake: Intake, monkeypatch: pytest.MonkeyPatch
+    intake: PendingCommands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = [found(offset) for offset in (5, 6, 7, 8)]
     monkeypatch.setattr(module, "BATCH_BYTES", len(records[0]) + 1)
@@ -152,7 +164,7 @@ def test_a_batch_holds_so_many_bytes_and_the_next_one_the_rest(
 
 
 def test_after_a_batch_that_was_too_large_commands_are_taken_one_by_one_as_many_as_it_had(
-    intake: Intake,
+    intake: PendingCommands,
 ) -> None:
     intake.put_records([found(offset) for offset in (5, 6, 7, 8)])
     assert len(intake.take(3)) == 3
@@ -166,7 +178,7 @@ def test_after_a_batch_that_was_too_large_commands_are_taken_one_by_one_as_many_
 
 
 def test_the_command_that_is_too_large_by_itself_becomes_a_dead_letter_and_the_next_one_is_taken(
-    intake: Intake,
+    intake: PendingCommands,
 ) -> None:
     intake.put_records([found(5), found(6)])
     intake.take(10)
@@ -186,7 +198,9 @@ def test_the_command_that_is_too_large_by_itself_becomes_a_dead_letter_and_the_n
     assert intake.covered == {OURS: 7}
 
 
-def test_a_dead_letter_that_is_too_large_itself_keeps_its_reason_and_loses_its_value(intake: Intake) -> None:
+def test_a_dead_letter_that_is_too_large_itself_keeps_its_reason_and_loses_its_value(
+    intake: PendingCommands,
+) -> None:
     intake.put_records([Found("ns.commands", OURS, 5, key=b"k", value=b"x")])
     for _ in range(2):
         assert intake.take(1) == []
@@ -196,7 +210,7 @@ def test_a_dead_letter_that_is_too_large_itself_keeps_its_reason_and_loses_its_v
     assert (letter.reason, letter.is_cut) == ("undecodable", True)
 
 
-def test_a_command_of_this_process_that_is_too_large_is_not_tried_for_ever(intake: Intake) -> None:
+def test_a_command_of_this_process_that_is_too_large_is_not_tried_for_ever(intake: PendingCommands) -> None:
     intake.put_local([signal("0-w")])
     for _ in range(2):
         assert len(intake.take(1)) == 1
@@ -204,7 +218,9 @@ def test_a_command_of_this_process_that_is_too_large_is_not_tried_for_ever(intak
     assert not intake.has_ready
 
 
-def test_who_was_fenced_forgets_the_partitions_and_keeps_what_is_of_this_process(intake: Intake) -> None:
+def test_who_was_fenced_forgets_the_partitions_and_keeps_what_is_of_this_process(
+    intake: PendingCommands,
+) -> None:
     intake.put_records([found(5), found(6)])
     intake.put_local([signal("0-w", "local")])
     intake.take(1)

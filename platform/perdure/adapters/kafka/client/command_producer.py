@@ -23,7 +23,7 @@ Place = tuple[int, int]
 CLOSE_S: Final = 10.0
 
 
-class Postbox:
+class CommandProducer:
     """An idempotent producer, and the thread that receives delivery reports.
 
     Args:

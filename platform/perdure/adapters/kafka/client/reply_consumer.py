@@ -32,7 +32,7 @@ MISSING_S: Final = 5.0
 seconds."""
 
 
-class Mailbox:
+class ReplyConsumer:
     """A thread that receives the replies to its own address.
 
     Args:

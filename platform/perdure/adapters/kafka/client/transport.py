@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from confluent_kafka import KafkaException, TopicPartition
 from msgspec.structs import replace
 
-from perdure.adapters.kafka.client.command_producer import Place, Postbox
-from perdure.adapters.kafka.client.reply_consumer import Mailbox
+from perdure.adapters.kafka.client.command_producer import CommandProducer, Place
+from perdure.adapters.kafka.client.reply_consumer import ReplyConsumer
 from perdure.adapters.kafka.client.state_reader import StateReader
 from perdure.adapters.kafka.clients.address import clients_of
 from perdure.adapters.kafka.clients.end_offsets import Ends
@@ -82,8 +82,8 @@ class KafkaTransport:
         self._abandoned_s = abandoned_s
         self._waiting = Waiting()
         self._asked: dict[str, Future[AnyReply]] = {}
-        self._mailbox: Mailbox | None = None
-        self._postbox: Postbox | None = None
+        self._mailbox: ReplyConsumer | None = None
+        self._postbox: CommandProducer | None = None
         self._committed: Consumer | None = None
         self._offsets_lock = Lock()
         self._reader = StateReader(clients, self.ask)
@@ -185,13 +185,13 @@ class KafkaTransport:
             if self._committed is not None:
                 self._committed.close()
 
-    def _opened(self) -> tuple[Mailbox, Postbox]:
+    def _opened(self) -> tuple[ReplyConsumer, CommandProducer]:
         if self._is_closed:
             raise EngineUnavailable(CLOSED)
         if self._postbox is None:
-            self._postbox = Postbox(self._clients, self._troubled)
+            self._postbox = CommandProducer(self._clients, self._troubled)
         if self._mailbox is None or self._mailbox.has_failed:
-            self._mailbox = Mailbox(self._clients, self._deliver, self._troubled)
+            self._mailbox = ReplyConsumer(self._clients, self._deliver, self._troubled)
         return self._mailbox, self._postbox
 
     def _deliver(self, replies: Sequence[AnyReply]) -> None:
@@ -208,7 +208,11 @@ class KafkaTransport:
             self._waiting.resolve_from_thread(others)
 
     async def _ask_again(
-        self, command: AwaitWorkflow, future: asyncio.Future[AnyReply], postbox: Postbox, places: list[Place]
+        self,
+        command: AwaitWorkflow,
+        future: asyncio.Future[AnyReply],
+        postbox: CommandProducer,
+        places: list[Place],
     ) -> None:
         """Until it is answered; answers are the same however often it is asked.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError
 
     from perdure.adapters.kafka.clients.transactional import EngineClients
-    from perdure.adapters.kafka.engine.pending_commands import Intake
+    from perdure.adapters.kafka.engine.pending_commands import PendingCommands
     from perdure.adapters.kafka.status import Status
     from perdure.adapters.process.channel import Channel
     from perdure.engine.ports import Batch
@@ -37,7 +37,7 @@ ERROR_OVER_AFTER_S: Final = 10.0
 """A consumer error that has not recurred for this long is over, seconds."""
 
 
-class Inlet:
+class CommandSource:
     """Looks at both and hands what is there to the intake.
 
     Args:
@@ -54,7 +54,7 @@ class Inlet:
     """
 
     def __init__(
-        self, clients: EngineClients, topic: str, channel: Channel, *, intake: Intake, status: Status
+        self, clients: EngineClients, topic: str, channel: Channel, *, intake: PendingCommands, status: Status
     ) -> None:
         self.was_woken = False
         self.steps: set[tuple[str, int]] = set()

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from perdure.adapters.kafka.engine.batch_writer import NOWHERE, BatchWriter
-from perdure.adapters.kafka.engine.command_source import Inlet
+from perdure.adapters.kafka.engine.command_source import CommandSource
 from perdure.adapters.kafka.engine.lag import lag_of
 from perdure.adapters.kafka.engine.ownership import Ownership
-from perdure.adapters.kafka.engine.pending_commands import Intake
+from perdure.adapters.kafka.engine.pending_commands import PendingCommands
 from perdure.adapters.kafka.engine.transaction import TooLarge
 from perdure.adapters.kafka.namespace.layout import Layout
 from perdure.adapters.kafka.status import Status
@@ -63,8 +63,10 @@ class KafkaLog:
         self._woken = threading.Event()
         self._is_opening = False
         self._layout = Layout(clients.namespace, self.status, self._is_given_up)
-        self._intake = Intake(self._layout.place_of)
-        self._inlet = Inlet(clients, self._layout.commands, channel, intake=self._intake, status=self.status)
+        self._intake = PendingCommands(self._layout.place_of)
+        self._inlet = CommandSource(
+            clients, self._layout.commands, channel, intake=self._intake, status=self.status
+        )
         self._writer = BatchWriter(self._layout, self.status)
         self._ownership = Ownership(
             clients,

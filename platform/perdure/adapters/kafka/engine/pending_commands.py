@@ -71,7 +71,7 @@ process; its record."""
 _ASIDES: Final = frozenset({DeadLettered, Padding, Rerouted})
 
 
-class Intake:
+class PendingCommands:
     """Pending commands: decoded and not yet committed, in order.
 
     Args:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from perdure.adapters.kafka.clients.partition_state import Place
 from perdure.adapters.kafka.engine.transaction import Fenced, Transactions
 from perdure.adapters.kafka.headers import headers_of
-from perdure.adapters.kafka.ingest.trigger_source import ForeignTopics
+from perdure.adapters.kafka.ingest.trigger_source import TriggerSource
 from perdure.adapters.kafka.namespace.topics import COMMANDS as COMMANDS_TOPIC
 from perdure.adapters.kafka.namespace.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
 from perdure.adapters.kafka.namespace.topics import INGEST, name_of
@@ -109,7 +109,7 @@ class Ingest:
         self._dead_letters = name_of(clients.namespace, DEAD_LETTERS_TOPIC)
         self._again = name_of(clients.namespace, INGEST)
         topics, group = [*bindings.topics, self._again], f"{clients.namespace}.ingest"
-        self._topics = ForeignTopics(clients, topics, group, begin=begin, status=status)
+        self._topics = TriggerSource(clients, topics, group, begin=begin, status=status)
         address = registry_of(clients.settings)
         self._registry = SchemaRegistry(address, tries=1) if address is not None else None
         self._schemas: dict[int, str] = {}

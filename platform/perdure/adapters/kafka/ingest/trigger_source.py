@@ -29,7 +29,7 @@ POLL_INTERVAL_S: Final = 1.0
 """Topics that are missing are looked for this often, seconds."""
 
 
-class ForeignTopics:
+class TriggerSource:
     """A member of a group. For one thread.
 
     Args:
