@@ -86,12 +86,14 @@ class Hub:
         feed.start(self.publish)
 
     def publish(self, changes: Sequence[Change]) -> None:
-        """Tell."""
+        """Give each change to its subscribers, in order."""
+        # When which number was current: `lately` finds by it what tables may not show yet.
         now = time.monotonic()
         self._times.append((now, self.number))
         while self._times[0][0] < now - LATELY_S:
             self._times.popleft()
         for workflow_id, state in changes:
+            # Also if nobody watches: a reader that reconnects asks for what changed since.
             before = self._remember(workflow_id, state)
             watching = self._by_id.get(workflow_id)
             if not watching and not self._by_query:
@@ -104,9 +106,9 @@ class Hub:
             for query, watches in self._by_query.items():
                 if state is None or query.matches(state):
                     data = told
-                elif (
-                    query.matches(before) if before is not None else self._lasting[query].matches(state)
-                ):  # a reader may have it in its list
+                elif query.matches(before) if before is not None else self._lasting[query].matches(state):
+                    # It matched before, or may have if the hub has forgotten: its readers may have
+                    # it in their lists, and are told that it has left.
                     data = left = left or self.encoder.event(self.number, workflow_id, state, query)
                 else:
                     continue
@@ -114,8 +116,8 @@ class Hub:
                     watch.put(data, workflow_id, version)
 
     def hold(self, told: EncodedEvent) -> None:
-        """It waits for one reader more. When that is too much, those who are furthest behind are
-        cut.
+        """Count an event that waits for one more reader. When too many bytes wait, the readers that
+        are furthest behind are cut.
         """
         told.holders += 1
         if told.holders == 1:
@@ -124,14 +126,16 @@ class Hub:
                 self._make_room()
 
     def _make_room(self) -> None:
-        """More than is needed, so that this is not done again at the next event."""
+        """Cut slow readers until three quarters of the limit are left, so that this is not done
+        again at the next event.
+        """
         for watch in sorted(self._all(), key=lambda each: each.size, reverse=True):
             if self.waiting <= WAITING_BYTES * 3 // 4:
                 return
             watch.cut()
 
     def free(self, told: EncodedEvent) -> None:
-        """It waits for one reader less."""
+        """Count an event that waits for one reader less."""
         told.holders -= 1
         if not told.holders:
             self.waiting -= len(told.data)
@@ -173,7 +177,7 @@ class Hub:
             self._lasting[watch.query] = lasting_of(watch.query)
 
     def remove(self, watch: Watch) -> None:
-        """No longer."""
+        """Remove a subscriber, with what waits for it."""
         watch.drop()
         others = self._others(watch)
         others.discard(watch)

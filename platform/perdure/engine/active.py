@@ -157,6 +157,7 @@ class ActiveRuns:
         live = self.create_live(active)
         self.replays += 1
         records = self._store.events(active.state.workflow_id, active.state.run_id)
+        # What the open batch has recorded of the run is not in the store yet.
         if active.events:
             records.append(record_of(active, b""))
         try:

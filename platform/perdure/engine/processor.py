@@ -268,7 +268,7 @@ class Engine:
     def _committed(self) -> None:
         self._has_open_batch = False
         batch = self._outbox.batch
-        self._store.apply(batch)
+        self._store.apply(batch)  # first: timers read their next page from it
         self._sources.settle(batch)
         self._activation.settle(self._waiters)
         self._waiters.settle()
@@ -283,6 +283,7 @@ class Engine:
         self.counts.aborted += 1
         if message:
             self.pulse.trouble = message
+        # Runs in memory hold events that were not recorded: their next use reads them again.
         self._activation.abort()
         self._log.abort()
         self._sources.abort()

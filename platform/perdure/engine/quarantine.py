@@ -154,6 +154,7 @@ class Quarantine:
         culprit = self.current
         if self.stage is Stage.WRITING:
             if self._count > 1:
+                # Twice as many: reports of their steps, and other commands, may come in between.
                 self._singly = 2 * self._count
                 return Way.ONE_BY_ONE
             culprit = self._last

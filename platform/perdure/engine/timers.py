@@ -64,8 +64,10 @@ class TimerQueue:
         """Timers that the store holds from now on; perhaps one that has fired, again."""
         for timer in timers:
             self._cancelled.discard(timer)
+            # Only timers of the head are kept here. One behind the cursor is read with its page.
             if not self._has_tail or (self._cursor is not None and timer <= self._cursor):
                 heappush(self._heap, timer)
+        # A head that has grown is cut to a page; the store has the rest, behind the cursor.
         if len(self._heap) > 2 * self._page:
             self._heap = nsmallest(self._page, self._heap)
             self._cursor, self._has_tail = self._heap[-1], True
@@ -75,6 +77,7 @@ class TimerQueue:
         """Timers that the store no longer holds."""
         for timer in timers:
             if not self._has_tail or (self._cursor is not None and timer <= self._cursor):
+                # Finding it in the heap would be linear: `due` skips it when its time comes.
                 self._cancelled.add(timer)
         if len(self._cancelled) > self._page:
             self._heap = [timer for timer in self._heap if timer not in self._cancelled]

@@ -56,6 +56,7 @@ class Matching:
             errors.ReplayError: it is not what the code wants next.
         """
         wanted = self._wanted
+        # Only on a mismatch: a cancellation is void just when its outcome was recorded first.
         if wanted and not fits(event, wanted[0]):
             self._drop_void()
         if not wanted or not fits(event, wanted[0]):

@@ -25,7 +25,7 @@ def error_of(exception: KafkaException) -> KafkaError:
     return cast("KafkaError", cast("Any", exception).args[0])
 
 
-def verdict_of(error: KafkaError) -> ErrorClass:
+def class_of(error: KafkaError) -> ErrorClass:
     """Classify an error. The order matters: an error may be both fatal and abortable.
 
     An error that is not one of the three is about our use of the client. It says nothing about the

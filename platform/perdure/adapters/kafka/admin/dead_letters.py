@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient
 
 from perdure.adapters.kafka.admin.retried import Place, Retried
 from perdure.adapters.kafka.engine.author_records import FORBIDDEN, NO_TOPIC, REFUSED
-from perdure.adapters.kafka.error_classes import ErrorClass, error_of, in_words, verdict_of
+from perdure.adapters.kafka.error_classes import ErrorClass, class_of, error_of, in_words
 from perdure.adapters.kafka.headers import headers_left
 from perdure.adapters.kafka.namespace.metadata import learn_schemas, read_facts
 from perdure.adapters.kafka.namespace.partitioner import partition_of
@@ -279,7 +279,7 @@ class KafkaDeadLetters:
             _commit(producer)
         except KafkaException as exception:
             error = error_of(exception)
-            if verdict_of(error) is ErrorClass.ABORT:
+            if class_of(error) is ErrorClass.ABORT:
                 producer.abort_transaction(ANSWER_S)
             raise InfrastructureError(
                 f"nothing was {became}: {in_words(error)}; is another `perdure dead-letters` running? Retry."
@@ -483,7 +483,7 @@ def _commit(producer: Producer) -> None:
         try:
             producer.commit_transaction(ANSWER_S)
         except KafkaException as exception:
-            if verdict_of(error_of(exception)) is not ErrorClass.AGAIN:
+            if class_of(error_of(exception)) is not ErrorClass.AGAIN:
                 raise
         else:
             return

@@ -194,6 +194,8 @@ class BatchWriter:
                 place = self._layout.place_of(record.workflow_id)
             places.append(place)
             last[place] = index
+        # One delivery report for each partition, that of its last event, tells where the
+        # transaction ends there; a report for each event would cost a call back into Python.
         tellers = set(last.values())
         for index, (record, encoded) in enumerate(events):
             key = f"{record.workflow_id}/{record.run_id}/{record.first_event_id}"

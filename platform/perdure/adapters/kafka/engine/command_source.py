@@ -102,6 +102,8 @@ class CommandSource:
     def wait(self, consumer: Consumer, left_s: float, limit: int) -> None:
         """Wait a moment for the first record or command of this process."""
         channel = self._channel
+        # librdkafka cannot wait for the channel, too. While steps run or clients are busy, look at
+        # both in short turns; otherwise block in the client, which costs no processor time.
         if not self.steps and time.monotonic() > self._fast_until:
             record = consumer.poll(min(left_s, POLL_S))
             if record is not None:

@@ -139,6 +139,7 @@ class PendingCommands:
         for record in records:
             partition: Any = record.partition()
             offset: Any = record.offset()
+            # A partition that is not ours expects nothing: no offset reaches the default.
             if offset < expected.get(partition, 1 << 63):
                 continue
             expected[partition] = offset + 1
@@ -183,6 +184,7 @@ class PendingCommands:
         ready, taken, covered = self._ready, self._taken, self.covered
         commands: list[AnyCommand] = []
         if self._careful_left:
+            # After a transaction that was too large, one command at a time.
             limit = 0 if taken else min(limit, 1)
         while ready and len(commands) < limit and self._taken_bytes < BATCH_BYTES:
             entry = ready.popleft()
@@ -191,6 +193,7 @@ class PendingCommands:
             if record is not None:
                 covered[partition] = offset + 1
                 self._taken_bytes += len(record)
+            # A command of this process for a workflow that another engine owns now.
             elif (place := self._partition_of(what.workflow_id)) not in self._expected:
                 self.asides.append((Forwarded(what, place), -1, -1, None))
                 continue

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import KafkaError, KafkaException
 
 from perdure.adapters.kafka.bounded_calls import BoundedCalls, Hung
-from perdure.adapters.kafka.error_classes import ErrorClass, error_of, in_words, verdict_of
+from perdure.adapters.kafka.error_classes import ErrorClass, class_of, error_of, in_words
 from perdure.errors import CommitAborted, InfrastructureError
 from perdure.threads import Watched
 
@@ -138,7 +138,7 @@ class Transactions:
                 call()
             except KafkaException as exception:
                 error = error_of(exception)
-                if verdict_of(error) is not ErrorClass.AGAIN:
+                if class_of(error) is not ErrorClass.AGAIN:
                     raise
                 self._status.trouble = self._status.trouble or in_words(error)
                 self._status.waits(f"{what}, whose outcome is not known yet")
@@ -150,7 +150,7 @@ class Transactions:
         error = error_of(exception)
         is_too_large = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
         # which `produce` says without asking for an abort
-        if verdict_of(error) is ErrorClass.FENCED and not is_too_large:
+        if class_of(error) is ErrorClass.FENCED and not is_too_large:
             self._replace_fenced(in_words(error))
             raise Fenced(f"the transaction's producer is no longer usable ({in_words(error)})") from exception
         self._abort(producer)
@@ -167,12 +167,13 @@ class Transactions:
             self._leave("does not abort a transaction")
         except KafkaException as exception:
             error = error_of(exception)
-            if verdict_of(error) is not ErrorClass.AGAIN:
+            if class_of(error) is not ErrorClass.AGAIN:
                 self._replace_fenced(in_words(error))
                 raise Fenced(f"a transaction could not be aborted ({in_words(error)})") from exception
             # which aborts it, too: nothing was committed, and nothing can be
             self._initialise(self._take_spare())
         else:
+            # Reports that are still to come could be taken for those of the next transaction.
             if len(producer):
                 self._initialise(self._take_spare())
 
@@ -213,7 +214,7 @@ class Transactions:
                 producer = self._new_producer()
             except KafkaException as exception:
                 error = error_of(exception)
-                if verdict_of(error) is not ErrorClass.AGAIN:
+                if class_of(error) is not ErrorClass.AGAIN:
                     raise InfrastructureError(_refused(error, self._clients.transactional_id)) from exception
                 self._status.trouble = self._status.trouble or in_words(error)
             if self._is_given_up():
