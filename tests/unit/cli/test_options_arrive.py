@@ -177,7 +177,7 @@ def test_a_projector_is_as_it_was_asked_for(served: list[Any], monkeypatch: pyte
 
         def run_forever(self, ready: Any) -> None: ...
 
-    monkeypatch.setattr("perdure.distributed.projecting.Projecting", Projecting)
+    monkeypatch.setattr("perdure.distributed.projecting.ProjectorService", Projecting)
     monkeypatch.setattr("perdure.cli.signals.stop_on_signal", giving(None))
     monkeypatch.setattr(Observing, "begin", giving(None))
     postgres = [
