@@ -91,6 +91,8 @@ class Outbound(WorkflowRuntime):
 
     def __getattr__(self, name: str) -> Any:
         """Data of the runtime: `WorkflowRuntime` declares it and keeps none itself."""
+        if name == "inner":  # of a subclass that has not called __init__
+            raise AttributeError(name)
         return getattr(self.inner, name)
 
 
