@@ -6,8 +6,10 @@ import base64
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
+from perdure.api.bodies import Arguments, Body, Reason, Start, schema_of
 from tests.api.served import Caller, run
 
 
@@ -266,3 +268,11 @@ def test_headers_of_ours_that_a_caller_makes_up_change_nothing() -> None:
         assert started["position"] == "0-0"
 
     run(test)
+
+
+@pytest.mark.parametrize("kind", [Start, Arguments, Reason])
+def test_the_document_of_a_body_names_all_that_its_decoder_takes(kind: type[Body]) -> None:
+    schema = schema_of(kind)
+    assert set(schema["properties"]) == {field.encode_name for field in msgspec.structs.fields(kind)}
+    assert schema["additionalProperties"] is False
+    assert "$ref" not in msgspec.json.encode(schema).decode(), "its parts are inside"

@@ -11,7 +11,17 @@ from starlette.responses import Response
 
 from perdure.adapters.http.contract import RECORD
 from perdure.api.admitted import AdmittedRequest
-from perdure.api.bodies import Arguments, Reason, Start, body_of, checked_id, checked_reason, duration_us
+from perdure.api.bodies import (
+    Arguments,
+    Body,
+    Reason,
+    Start,
+    body_of,
+    checked_id,
+    checked_reason,
+    duration_us,
+    schema_of,
+)
 from perdure.api.json_views import failure, payload
 from perdure.api.parameters import only, refused, segment
 from perdure.api.problems import of_refusal, problem
@@ -41,12 +51,11 @@ if TYPE_CHECKING:
 REQUEST_S: Final = 15.0
 routes = Routes()
 _payloads: Final = JsonPayloads()
-_ARGS: Final[dict[str, Any]] = {"type": "array", "items": {}, "description": "By position."}
 _ACCEPTED: Final = {"example": {"id": "order-1", "run_id": "01jf", "is_new": True, "position": "3-1042"}}
 
 
-def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
-    return {"schema": {"type": "object", "additionalProperties": False, **schema}, "example": example}
+def _body(kind: type[Body], example: Any) -> dict[str, Any]:
+    return {"schema": schema_of(kind), "example": example}
 
 
 _KEY: Final = {
@@ -57,34 +66,12 @@ _KEY: Final = {
     "workflow, has "
     "no second effect and gets the same answer; with different content it is rejected (422).",
 }
-_OPTIONS: Final = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "if_running": {"enum": ["refuse", "attach", "terminate"]},
-        "if_closed": {"enum": ["start", "refuse", "after_failure"]},
-        "delay": {"type": "string", "examples": ["30 days"]},
-        "timeout": {"type": "string"},
-        "attributes": {"type": "object"},
-    },
-}
-
-_SIGNAL: Final = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["name"],
-    "properties": {"name": {"type": "string"}, "args": _ARGS},
-    "description": "Signal-with-start, with if_running=attach: signals the open run or, if there is none, "
-    "starts one "
-    "with the signal, atomically.",
-}
 
 
 @routes.add(
     "POST", "/workflows", Role.OPERATOR, "Start a workflow", action="start", parameters=[_KEY],
     body=_body(
-        {"required": ["type", "id"], "properties": {"type": {"type": "string"}, "id": {"type": "string"},
-                "args": _ARGS, "options": _OPTIONS, "signal": _SIGNAL}},
+        Start,
         {"type": "Order", "id": "order-1", "args": ["burrata"], "options": {"if_closed": "refuse"}},
     ),
     responses={
@@ -137,7 +124,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
 @routes.add(
     "POST", "/workflows/{id}/signals/{name}", Role.OPERATOR, "Send a signal", action="signal",
     parameters=[_KEY],
-    body=_body({"properties": {"args": _ARGS, "run_id": {"type": "string"}}}, {"args": ["Grace"]}),
+    body=_body(Arguments, {"args": ["Grace"]}),
     responses={"202": {"description": "Recorded durably; its handler may still be running",
             "content": {"application/json": _ACCEPTED}}},
 )  # fmt: skip
@@ -156,7 +143,7 @@ async def signal_workflow(asked: AdmittedRequest) -> Response:
 
 @routes.add(
     "POST", "/workflows/{id}/queries/{name}", Role.READER, "Query the live run",
-    body=_body({"properties": {"args": _ARGS, "run_id": {"type": "string"}}}, {"args": []}),
+    body=_body(Arguments, {"args": []}),
     responses={"200": {"description": "The query's result",
             "content": {"application/json": {"example": {"result": "PT30S"}}}}},
 )  # fmt: skip
@@ -182,8 +169,7 @@ async def query_workflow(asked: AdmittedRequest) -> Response:
 def _ending(path: str, summary: str, action: str, kind: Callable[..., Any]) -> None:
     @routes.add(
         "POST", f"/workflows/{{id}}/{path}", Role.OPERATOR, summary, action=action, parameters=[_KEY],
-        body=_body({"properties": {"reason": {"type": "string"}, "run_id": {"type": "string"}}},
-            {"reason": "changed my mind"}),
+        body=_body(Reason, {"reason": "changed my mind"}),
         responses={"202": {"description": "Recorded, durably", "content": {"application/json": _ACCEPTED}}},
     )  # fmt: skip
     async def end(asked: AdmittedRequest) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 from base64 import b64decode
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
 
 import msgspec
 
@@ -24,22 +24,31 @@ BODY_S: Final = 30.0
 _JSON: Final = "application/json"
 
 
+def _no_arguments() -> msgspec.Raw:
+    return msgspec.Raw(b"[]")
+
+
+_Positional = Annotated[
+    msgspec.Raw, msgspec.Meta(description="By position.", extra_json_schema={"type": "array", "items": {}})
+]
+_Encoded = Annotated[
+    str,
+    msgspec.Meta(description="In place of args: a payload.", extra_json_schema={"contentEncoding": "base64"}),
+]
+_RunId = Annotated[str, msgspec.Meta(description="This run only; empty: the current one.")]
+_Delay = Annotated[str, msgspec.Meta(examples=["30 days"])]
+
+
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """The base of all bodies."""
 
 
 class Arguments(Body, frozen=True):
-    """Arguments by position.
+    """Arguments by position."""
 
-    Attributes:
-        args: JSON values.
-        input: in place of them: a payload, base64.
-        run_id: this run only; empty: the current one.
-    """
-
-    args: msgspec.Raw = msgspec.Raw(b"[]")
-    input: str | None = None
-    run_id: str = ""
+    args: _Positional = msgspec.field(default_factory=_no_arguments)
+    input: _Encoded | None = None
+    run_id: _RunId = ""
 
     @property
     def payload(self) -> bytes:
@@ -52,17 +61,19 @@ class StartOptions(Body, frozen=True):
 
     if_running: Literal["refuse", "attach", "terminate"] = "refuse"
     if_closed: Literal["start", "refuse", "after_failure"] = "start"
-    delay: str | None = None
-    timeout: str | None = None
+    delay: _Delay | None = None
+    timeout: _Delay | None = None
     attributes: dict[str, Any] | None = None
 
 
 class FirstSignal(Body, frozen=True):
-    """A signal that a start brings along: to the run that is open, or to the new one."""
+    """Signal-with-start, with if_running=attach: signals the open run or, if there is none, starts
+    one with the signal, atomically.
+    """
 
     name: str
-    args: msgspec.Raw = msgspec.Raw(b"[]")
-    input: str | None = None
+    args: _Positional = msgspec.field(default_factory=_no_arguments)
+    input: _Encoded | None = None
 
     @property
     def payload(self) -> bytes:
@@ -75,8 +86,8 @@ class Start(Body, frozen=True):
 
     type: str
     id: str
-    args: msgspec.Raw = msgspec.Raw(b"[]")
-    input: str | None = None
+    args: _Positional = msgspec.field(default_factory=_no_arguments)
+    input: _Encoded | None = None
     options: StartOptions = StartOptions()
     signal: FirstSignal | None = None
 
@@ -90,7 +101,28 @@ class Reason(Body, frozen=True):
     """The reason of a cancellation or termination."""
 
     reason: str = ""
-    run_id: str = ""
+    run_id: _RunId = ""
+
+
+def schema_of(kind: type[Body]) -> dict[str, Any]:
+    """The JSON Schema of a body, with the schemas of its parts inside."""
+    _, parts = msgspec.json.schema_components([kind], ref_template="{name}")
+
+    def inside(schema: Any) -> Any:
+        if isinstance(schema, list):
+            return [inside(each) for each in cast("list[object]", schema)]
+        if not isinstance(schema, dict):
+            return schema
+        found = cast("dict[str, Any]", schema)
+        if "$ref" in found:
+            found = {**parts[found["$ref"]], **found}
+        made = {name: inside(each) for name, each in found.items() if name not in {"$ref", "title"}}
+        if isinstance(text := made.get("description"), str):
+            made["description"] = " ".join(text.split())
+        return made
+
+    schema: dict[str, Any] = inside(parts[kind.__name__])
+    return schema
 
 
 async def body_of(request: Request, kind: type[B], *, is_needed: bool = True) -> B:
