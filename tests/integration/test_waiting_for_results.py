@@ -142,6 +142,16 @@ def test_a_result_that_does_not_come_in_time_says_what_the_run_waits_for(
     assert isinstance(caught.value, TimeoutError)
 
 
+def test_an_earlier_run_waits_for_nothing_whatever_the_current_one_does(client: SyncClient) -> None:
+    first = client.start("runs", Waits.run, "signal")
+    first.signal(Waits.release)
+    assert first.result(timeout="1m") == "signal"
+    current = client.start("runs", Waits.run, "signal")
+    assert current.run_id != first.run_id
+    assert current.waits_for() != ""
+    assert first.waits_for() == ""
+
+
 def test_a_run_that_has_ended_waits_for_nothing(client: SyncClient) -> None:
     run = client.start("run", Waits.run, "signal")
     run.signal(Waits.release)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +88,14 @@ def test_when_the_file_of_keys_becomes_something_else_no_key_is_valid(tmp_path: 
     path.mkdir()
     with pytest.raises(Unauthenticated):
         keys.verify(key)
+
+
+def test_only_the_owner_may_read_a_backup_that_is_made_as_the_how_to_says(tmp_path: Path) -> None:
+    with Platform(Registry.of([Parcel], [weigh]), f"sqlite:///{tmp_path}/shop.db"):
+        document = (Path(__file__).parents[2] / "docs/howto/backup-and-restore.md").read_text()
+        (command,) = [
+            line for line in document.splitlines() if line.startswith("(umask") and "VACUUM" in line
+        ]
+        command = command.replace("python ", f"{sys.executable} ")
+        subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, check=True)
+    assert oct(_mode(tmp_path / "backup.db")) == "0o600"

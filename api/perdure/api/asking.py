@@ -99,8 +99,8 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
     if body.signal is not None:
         if options.if_running != "attach":
             raise refused(
-                'a start with a signal requires if_running="attach": the signal goes to the open run, or to '
-                "the new one"
+                'a start with a signal requires "if_running": "attach": the signal goes to the open run, or '
+                "to the new one"
             )
         if fault := fault_of_id(body.signal.name, "signal's name"):
             raise refused(fault)

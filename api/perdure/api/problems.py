@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -126,12 +127,20 @@ def problem(slug: str, detail: str, headers: dict[str, str] | None = None, **mor
 def of_refusal(refused: Refused) -> Problem:
     """The problem of an engine's refusal."""
     more: dict[str, Any] = {"run_id": refused.run_id} if refused.run_id else {}
-    return problem(_REFUSALS[refused.code], refused.message, **more)
+    return problem(_REFUSALS[refused.code], as_fields(refused.message), **more)
 
 
 def of_error(error: Exception) -> Problem | None:
     """The problem of one of our exceptions; None: it is not one of ours."""
     for kind, slug in _ERRORS:
         if isinstance(error, kind):
-            return problem(slug, str(error))
+            return problem(slug, as_fields(str(error)))
     return None
+
+
+_PARAMETER: Final = re.compile(r"""\b(if_running|if_closed)=(["'])(\w*)\2""")
+
+
+def as_fields(message: str) -> str:
+    """A message of the engine with the fields of JSON where it names parameters of Python."""
+    return _PARAMETER.sub(r'"\1": "\3"', message)

@@ -28,13 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with the exit code.
     """
     from perdure.cli.app import app
-    from perdure.cli.error_line import one_line
+    from perdure.cli.error_line import as_options, one_line
     from perdure.errors import ClientError, InfrastructureError, UsageError
 
     try:
         app(args=arguments, prog_name="perdure")
     except (ClientError, InfrastructureError, UsageError) as error:
-        _exit(one_line(error))
+        _exit(as_options(one_line(error)))
 
 
 def _exit(message: str) -> NoReturn:

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from perdure.cli.extras import has_api
+from perdure.cli.reloading import kept_or
 from perdure.errors import InfrastructureError
 from perdure.threads import Watched
 
@@ -30,7 +31,8 @@ class DevApi:
 
     Args:
         make: what it stands on; called once, when it is started.
-        port: to listen at; None: 8080, or another when that is taken.
+        port: to listen at; None: 8080, or another when that is taken. A free one stays the same
+            over reloads.
 
     Raises:
         InfrastructureError: the port is taken.
@@ -40,12 +42,9 @@ class DevApi:
         from perdure.api.listening import listening
 
         self._make = make
-        try:
-            self._socket = listening(HOST, PORT if port is None else port)
-        except InfrastructureError:
-            if port is not None:
-                raise
-            self._socket = listening(HOST, 0)
+        self._socket = kept_or(
+            "API", port, lambda wanted: listening(HOST, wanted), default=PORT if port is None else None
+        )
         self._woken, self._wakes = socket.socketpair()
         self._server: ApiServer | None = None
         self._is_stopping = threading.Event()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import Final
 
 
 def one_line(error: BaseException) -> str:
@@ -11,3 +13,20 @@ def one_line(error: BaseException) -> str:
     name when there is no message.
     """
     return " ".join(str(error).split()).replace(f"{Path.cwd()}{os.sep}", "") or type(error).__name__
+
+
+_NAMES: Final = "(if_running|if_closed|request_id|limit|after)"
+_PARAMETER: Final = re.compile(rf"""(?:\b{_NAMES}=|"{_NAMES}": )(?:"([^"]*)"|'([^']*)'|(\d+))?""")
+_OPTIONS: Final = re.compile(r"\boptions\(([^()]*)\)")
+
+
+def as_options(message: str) -> str:
+    """A message of the client or the engine with the options of the command line, where it names
+    parameters of Python or fields of JSON: `--if-running attach` for `if_running="attach"`.
+    """
+
+    def option(match: re.Match[str]) -> str:
+        name, *values = filter(None, match.groups())
+        return " ".join([f"--{name.replace('_', '-')}", *values])
+
+    return _PARAMETER.sub(option, _OPTIONS.sub(r"\1", message))

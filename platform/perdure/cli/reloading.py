@@ -5,13 +5,16 @@ good.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from perdure.cli.metrics_options import say
+from perdure.errors import InfrastructureError
 from perdure.threads import Watched
 
 if TYPE_CHECKING:
@@ -23,6 +26,36 @@ LOOK_MS: Final = 200
 """Interval at which the watch checks whether to end."""
 RESTARTED: Final = "PERDURE_RESTARTED"
 """Set in the environment of a process that was started for new code."""
+
+
+def kept_or(
+    name: str, port: int | None, listen: Callable[[int], socket.socket], *, default: int | None = None
+) -> socket.socket:
+    """A listening socket. A port that was chosen freely is chosen again after a reload, as long as
+    it is free: its address has been printed.
+
+    Args:
+        name: of what is served, for the environment.
+        port: as it was asked for; None or 0: any.
+        listen: at a port; 0: any that is free.
+        default: tried before a free one.
+
+    Raises:
+        InfrastructureError: a port that was asked for is taken.
+    """
+    if port:
+        return listen(port)
+    variable = f"{RESTARTED}_{name}_PORT"
+    kept = os.environ.get(variable, "") if os.environ.get(RESTARTED) else ""
+    found: socket.socket | None = None
+    for wanted in (int(kept) if kept.isdigit() else None, default):
+        if wanted and found is None:
+            with suppress(InfrastructureError):
+                found = listen(wanted)
+    if found is None:
+        found = listen(0)
+    os.environ[variable] = str(found.getsockname()[1])
+    return found
 
 
 class Reloader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from perdure.cli.reloading import kept_or
 from perdure.errors import UsageError
 from perdure.observability.accepting import Acceptor, ConnectionLimits
 from perdure.threads import Watched
@@ -23,7 +24,7 @@ class WebServer:
     Args:
         asgi: the application.
         host: to listen at.
-        port: the same; 0 for any free one.
+        port: the same; 0 for any free one, which stays the same over reloads.
 
     Raises:
         UsageError: uvicorn is not installed.
@@ -41,7 +42,9 @@ class WebServer:
                 f"the app has a web app (its attribute `web`), but {error.name} is not installed: pip "
                 "install uvicorn httptools"
             ) from None
-        self._socket = listening(host, port, "choose another with --port")
+        self._socket = kept_or(
+            "WEB", port, lambda wanted: listening(host, wanted, "choose another with --port")
+        )
         config = uvicorn.Config(
             asgi,
             log_config=None,

@@ -34,14 +34,19 @@ async def waits_for(transport: Transport, workflow_id: str, run_id: str = "") ->
     """
     try:
         state = await state_of(transport, workflow_id)
-        if state is not None and state.status is Status.SUSPENDED:
+        is_current = state is not None and run_id in ("", state.run_id)
+        if state is not None and is_current and state.status is Status.SUSPENDED:
             return f"{SUSPENDED}{state.reason}"
-        if state is not None and state.status.is_closed and run_id in ("", state.run_id):
+        if state is not None and is_current and state.status.is_closed:
             return ""
         if fault := await _fault_of_engine(transport, workflow_id):
             return fault
         if state is None:
             return "no run with this id exists yet"
+        if not is_current:
+            # a workflow id has one open run, its last one: an earlier run waits for nothing
+            page = await transport.read(lambda reader: reader.history(workflow_id, run_id, 1))
+            return "" if page.records else f"workflow {workflow_id!r} has no run {run_id!r}"
         run = await transport.read(lambda reader: run_of(state, reader))
     except InfrastructureError as error:
         return str(error)

@@ -6,7 +6,6 @@ any array or object, is read at the wrong place when it is decoded or freed: a s
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from collections.abc import Iterator
@@ -111,7 +110,8 @@ def _is_container(annotation: Any) -> bool:
     """Whether it may be one: what is not known to be none."""
     if get_origin(annotation) is not None:
         return get_origin(annotation) is not typing.Literal
-    return isinstance(annotation, type) and annotation not in _SCALARS and not _is_record(annotation)
+    kind: Any = annotation
+    return isinstance(kind, type) and kind not in _SCALARS and not _is_record(annotation)
 
 
 def _is_record(kind: Any) -> bool:
@@ -122,11 +122,11 @@ def _parts(annotation: Any) -> list[Any]:
     """Arguments of an annotation, and the fields of its class."""
     found = list(get_args(annotation)) if get_origin(annotation) is not typing.Literal else []
     kind: Any = get_origin(annotation) or annotation
-    if isinstance(kind, type) and (
-        dataclasses.is_dataclass(kind)
-        or typing.is_typeddict(kind)
-        or any(hasattr(kind, name) for name in _RECORDS)
-    ):
+    if isinstance(kind, type) and _has_fields(get_origin(annotation) or annotation):
         with suppress(NameError, TypeError):  # msgspec says what is wrong
             found += class_hints(annotation).values()
     return found
+
+
+def _has_fields(kind: Any) -> bool:
+    return typing.is_typeddict(kind) or any(hasattr(kind, name) for name in _RECORDS)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 
-from perdure.cli.reloading import Reloader
+from perdure.api.listening import listening
+from perdure.cli.reloading import RESTARTED, Reloader, kept_or
+from perdure.errors import InfrastructureError
 
 GOOD = "from perdure import workflow\n\n\n@workflow.defn\nasync def w() -> None: ...\n"
 
@@ -45,3 +48,47 @@ def test_a_directory_that_is_gone_is_said_and_served_on(
     reloader.close()
     assert not reloader.is_wanted
     assert "cannot watch" in capsys.readouterr().err
+
+
+def bound(port: int | None) -> int:
+    with kept_or("TEST", port, lambda wanted: listening("127.0.0.1", wanted)) as found:
+        return int(found.getsockname()[1])
+
+
+@pytest.mark.parametrize("asked", [None, 0])
+def test_a_port_that_was_chosen_freely_stays_over_reloads(
+    monkeypatch: pytest.MonkeyPatch, asked: int | None
+) -> None:
+    monkeypatch.delenv(RESTARTED, raising=False)
+    monkeypatch.setenv(f"{RESTARTED}_TEST_PORT", "")
+    first = bound(asked)
+    monkeypatch.setenv(RESTARTED, "1")
+    assert [bound(asked) for _ in range(3)] == [first] * 3
+    with socket.create_server(("127.0.0.1", first)):
+        other = bound(asked)
+    assert other != first, "somebody has taken it"
+    assert bound(asked) == other
+
+
+def test_a_taken_default_gives_way_once_and_a_port_that_was_asked_for_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(RESTARTED, raising=False)
+    monkeypatch.setenv(f"{RESTARTED}_TEST_PORT", "")
+
+    def listen(port: int) -> socket.socket:
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError as error:
+            raise InfrastructureError("taken") from error
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        default = taken.getsockname()[1]
+        with kept_or("TEST", None, listen, default=default) as found:
+            first = found.getsockname()[1]
+        assert first != default
+        monkeypatch.setenv(RESTARTED, "1")
+        with pytest.raises(InfrastructureError):
+            kept_or("TEST", default, listen)
+    with kept_or("TEST", None, listen, default=default) as found:
+        assert found.getsockname()[1] == first, "what was printed, though the default is free now"
