@@ -91,6 +91,7 @@ def check(
                 "leaks": [{"file": leak.file, "line": leak.line, "message": leak.what} for leak in leaks],
                 "replayed": replayed.runs if replayed else 0,
                 "diverged": replayed.diverged if replayed else [],
+                "over": replayed.over if replayed else [],
             }
         )
     else:
@@ -99,6 +100,8 @@ def check(
         if replayed:
             for message in replayed.diverged:
                 typer.echo(message)
+            for message in replayed.over:
+                typer.echo(f"has failed and closed, so that nothing breaks: {message}")
             counted = f"{replayed.runs} {'history' if replayed.runs == 1 else 'histories'}"
             typer.echo(
                 f"{counted} replayed under {replayed.seeds} hash seeds, {len(replayed.diverged)} diverged"

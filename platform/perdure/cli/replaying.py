@@ -24,7 +24,7 @@ from perdure.codec.payloads import JsonPayloads
 from perdure.core.actions import in_words
 from perdure.errors import InfrastructureError, UsageError
 from perdure.model.actions import ScheduleActivity
-from perdure.model.events import WorkflowStarted
+from perdure.model.events import WorkflowFailed, WorkflowStarted
 from perdure.replay import eviction
 from perdure.replay.live import LiveRun
 from perdure.replay.suspensions import STRAYED
@@ -50,12 +50,15 @@ class Replayed:
     Attributes:
         runs: how many histories there are.
         seeds: under how many hash seeds each was replayed.
-        diverged: one line a history and fault.
+        diverged: one line a history and fault; also one that cannot be read.
+        over: the same for runs of the database that have failed and closed. Code that was fixed
+            since does otherwise, and nothing is left to continue.
     """
 
     runs: int
     seeds: int
     diverged: list[str]
+    over: list[str]
 
 
 class Outcome(msgspec.Struct):
@@ -65,23 +68,27 @@ class Outcome(msgspec.Struct):
         name: of the file, or the workflow's id.
         fault: how it differs from the code; empty: it does not.
         did: the code's actions, as text, with a digest of everything that belongs to it.
+        is_over: the run has failed and closed.
     """
 
     name: str
     fault: str
     did: list[tuple[str, str]]
+    is_over: bool = False
 
 
 def replay_histories(target: str, directory: Path | None, db: str) -> Replayed:
     """Replay every history of a directory, of a database, or of both.
 
     Raises:
-        UsageError: there is none, or one cannot be read.
+        UsageError: there is none, or the directory or the database cannot be read.
     """
     by_seed = {seed: _in_a_process(seed, target, directory, db) for seed in SEEDS}
     histories = list(zip(*by_seed.values(), strict=True))
-    diverged = [line for outcomes in histories for line in _compared(dict(zip(SEEDS, outcomes, strict=True)))]
-    return Replayed(len(histories), len(SEEDS), diverged)
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for outcomes in histories:
+        found[outcomes[0].is_over] += _compared(dict(zip(SEEDS, outcomes, strict=True)))
+    return Replayed(len(histories), len(SEEDS), diverged=found[False], over=found[True])
 
 
 def _in_a_process(seed: str, target: str, directory: Path | None, db: str) -> list[Outcome]:
@@ -132,27 +139,41 @@ def main() -> None:
     os.dup2(2, 1)  # what the app prints is not the report
     try:
         _, registry = load_and_register(target)
-        histories = [*_in_directory(Path(directory))] if directory else []
-        histories += asyncio.run(_in_database(database_url(db))) if db else []
+        histories: list[tuple[str, Sequence[EventRecord] | Exception, bool]] = []
+        if directory:
+            histories += [(name, found, False) for name, found in _in_directory(Path(directory))]
+        if db:
+            stored = asyncio.run(_in_database(database_url(db)))
+            histories += [(name, records, _has_failed(records)) for name, records in stored]
     except (UsageError, InfrastructureError) as error:
         sys.exit(one_line(error))
     if not histories:
         sys.exit(f"no histories in {' or '.join(filter(None, (directory, db)))}")
     eviction.install_hooks()
     watchdog = Watchdog(BLOCK_LIMIT_S)
-    outcomes = [replayed(registry, name, records, watchdog) for name, records in histories]
+    outcomes = [
+        Outcome(name, one_line(records), [])
+        if isinstance(records, Exception)
+        else msgspec.structs.replace(replayed(registry, name, records, watchdog), is_over=is_over)
+        for name, records, is_over in histories
+    ]
     with os.fdopen(out, "wb") as pipe:
         pipe.write(msgspec.json.encode(outcomes))
 
 
-def _in_directory(directory: Path) -> Iterator[tuple[str, Sequence[EventRecord]]]:
+def _in_directory(directory: Path) -> Iterator[tuple[str, Sequence[EventRecord] | Exception]]:
+    """Each history with the name of its file; in place of one that cannot be read, why."""
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory")
     for file in sorted(directory.glob("*.json")):
         try:
             yield file.name, history_from_json(file.read_bytes())
-        except UsageError as error:
-            raise UsageError(f"{file}: {error}") from None
+        except (UsageError, OSError) as error:
+            yield file.name, error
+
+
+def _has_failed(records: Sequence[EventRecord]) -> bool:
+    return bool(records) and isinstance(records[-1].events[-1], WorkflowFailed)
 
 
 async def _in_database(url: str) -> list[tuple[str, Sequence[EventRecord]]]:
@@ -176,6 +197,8 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
         records: the history.
         watchdog: interrupts code that blocks.
     """
+    if not records or not records[0].events:
+        return Outcome(name, "the history is empty", [])
     first, started = records[0], records[0].events[0]
     if not isinstance(started, WorkflowStarted):
         return Outcome(name, "the history does not begin with WorkflowStarted", [])

@@ -130,7 +130,11 @@ def install_hooks() -> None:
     def last(generator: Any) -> None:
         loop = running_loop()
         if type(loop) is RunLoop:
-            if not loop.is_evicted:
+            if loop.is_read_only:
+                # a query or a view cannot start the task: if the generator was the run's, a replay
+                # brings the run back as it was before
+                loop.is_spoilt = True
+            elif not loop.is_evicted:
                 _ = loop.create_task(generator.aclose())
         elif last_elsewhere is not None:
             last_elsewhere(generator)

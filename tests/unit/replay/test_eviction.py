@@ -16,6 +16,7 @@ import pytest
 
 from perdure.model.runtime import current
 from perdure.replay import eviction
+from perdure.replay.calls import evaluate
 
 if TYPE_CHECKING:
     from tests.unit.replay.conftest import Driven
@@ -380,3 +381,29 @@ def test_async_generator_hooks_leave_other_loops_alone() -> None:
 
     asyncio.run(program())
     assert RAN == ["closed"]
+
+
+def test_an_async_generator_that_a_query_drops_is_not_noticed_on_stderr(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    closed: list[str] = []
+
+    async def numbers() -> AsyncGenerator[int]:
+        try:
+            yield 1
+        finally:
+            closed.append("its code ran")
+
+    def query() -> int:
+        generator = numbers()
+        try:
+            generator.__anext__().send(None)
+        except StopIteration as first:
+            return int(first.value)
+        return 0
+
+    assert evaluate(driven.loop, query) == 1
+    assert driven.loop.is_spoilt, "a replay brings the run back"
+    assert (unraisable, closed) == ([], [])
