@@ -66,6 +66,13 @@ def decide_start(current: RunState | None, command: cm.StartWorkflow) -> StartDe
     return _refused(current, command, 'is already running; use if_running="attach" to attach to it')
 
 
+def _is_of_parent(address: str) -> bool:
+    """Whether a parent is answered there. Anybody writes the text: one that is no address may not
+    even be encodable.
+    """
+    return address.startswith(PARENTS) and addresses.parse(address) is not None
+
+
 def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) -> ev.WorkflowStarted:
     """The first event of the run that a start leads to.
 
@@ -86,7 +93,7 @@ def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) ->
         delayed_until=at + command.delay_us if command.delay_us else 0,
         trace=traceparent(command.trace) if command.trace else "",
         flags=flags.CURRENT,
-        parent=command.reply_to if command.reply_to.startswith(PARENTS) else "",
+        parent=command.reply_to if _is_of_parent(command.reply_to) else "",
     )
 
 
