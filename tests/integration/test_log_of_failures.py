@@ -73,7 +73,9 @@ def test_each_failed_attempt_is_a_warning_with_the_line_and_the_next_attempt(lin
     assert first.startswith("activity missing failed in attempt 1: KeyError: 'x' (")
     assert f"{HERE}:{line_of(missing.fn)})" in first
     assert first.endswith("next attempt at 2030-01-01 00:00:01+00:00")
-    assert "attempt 2" in second
+    # the history refers to the first attempt, the line says it whole
+    assert second.startswith("activity missing failed in attempt 2: KeyError: 'x' (")
+    assert f"{HERE}:{line_of(missing.fn)})" in second
     assert "4111" not in first + second, "no arguments"
 
 
