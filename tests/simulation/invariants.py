@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from perdure.codec.records import hash_of_record
 from perdure.core.machines.activity import task_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from perdure.workflow import Definition
 
 ENDS_ACTIVITY = (ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelRequested)
+EndsChild: TypeAlias = ev.ChildRefused | ev.ChildCompleted | ev.ChildFailed | ev.ChildCancelled
 ENDS_CHILD = (ev.ChildRefused, ev.ChildCompleted, ev.ChildFailed, ev.ChildCancelled)
 ENDS_TIMER = (ev.TimerFired, ev.TimerCancelled)
 
@@ -85,7 +86,9 @@ def assert_activities_end_once(records: Sequence[ev.EventRecord]) -> None:
 
 
 def assert_each_is_answered_once(
-    records: Sequence[ev.EventRecord], asked: type[Any], ends: tuple[type[Any], ...]
+    records: Sequence[ev.EventRecord],
+    asked: type[ev.ChildRequested | ev.MessageSent],
+    ends: tuple[type[EndsChild | ev.MessageAnswered], ...],
 ) -> None:
     """I2: a child is requested once, and ends at most once after that; so is a message answered."""
     open_: set[int] = set()

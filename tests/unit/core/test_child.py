@@ -25,8 +25,8 @@ def request(run: Driven, number: int = 1, **options: Any) -> None:
 
 def answer(run: Driven, reply: AnyReply, kind: str = "child", number: int = 1) -> list[Any]:
     """A reply, as the command that it becomes; the events that follow."""
-    command: Any = ANSWERS[kind](addresses.Workflow(kind, "order-1", "run-1", number), reply)
-    fields = {name: getattr(command, name) for name in type(command).__struct_fields__[1:]}
+    command = ANSWERS[kind](addresses.Workflow(kind, "order-1", "run-1", number), reply)
+    fields = {name: getattr(command, name) for name in command.__struct_fields__[1:]}
     return run.events(type(command), **fields)
 
 

@@ -19,8 +19,8 @@ SIGNAL = ev.MessageSent(1, "signal", "other", "go", b"[1]")
 
 
 def answer(run: Driven, reply: AnyReply) -> list[Any]:
-    command: Any = ANSWERS["message"](addresses.Workflow("message", "order-1", "run-1", 1), reply)
-    fields = {name: getattr(command, name) for name in type(command).__struct_fields__[1:]}
+    command = ANSWERS["message"](addresses.Workflow("message", "order-1", "run-1", 1), reply)
+    fields = {name: getattr(command, name) for name in command.__struct_fields__[1:]}
     return run.events(type(command), **fields)
 
 
