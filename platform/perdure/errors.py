@@ -9,6 +9,8 @@ Exception
 │   ├── WorkflowNotFound
 │   ├── WorkflowFailed        ended by .cause: a Failure, or Cancelled, Terminated, TimedOut
 │   ├── QueryFailed
+│   ├── UpdateRejected            a validator said no; nothing was recorded
+│   ├── UpdateFailed              .cause is what the handler raised
 │   ├── ReadLags              reads are still behind the given write
 │   ├── RequestRefused        a limit or a rule of the platform, named in the message
 │   ├── NotAllowed            the caller is not authenticated, or lacks the role
@@ -80,6 +82,25 @@ class WorkflowFailed(ClientError):
 
 class QueryFailed(ClientError):
     """The query raised, is not defined, or was asked of a run whose code cannot be brought back."""
+
+
+class UpdateRejected(ClientError):
+    """The validator of the update said no; nothing was recorded."""
+
+
+class UpdateFailed(ClientError):
+    """The handler of the update raised, or the run ended before it did; `cause` is why.
+
+    Attributes:
+        cause: as of `WorkflowFailed`.
+    """
+
+    cause: BaseException
+
+    def __init__(self, message: str, cause: BaseException) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.__cause__ = cause
 
 
 class ReadLags(ClientError):

@@ -61,13 +61,13 @@ class WorkflowCall:
     """A call of workflow code.
 
     Attributes:
-        kind: the main coroutine, or the handler of a signal.
+        kind: the main coroutine, or the handler of a signal or an update.
         name: of the workflow type, or of the signal.
         args: positional arguments, decoded, without the instance.
         kwargs: keyword arguments.
     """
 
-    kind: Literal["run", "signal"]
+    kind: Literal["run", "signal", "update"]
     name: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]

@@ -56,6 +56,24 @@ class Parcel:
     def deliver(self) -> None:
         self.is_delivered = True
 
+    @workflow.update
+    async def relabel(self, label: str) -> str:
+        if label == "torn":
+            raise ValueError("the label is torn")
+        place = self.place
+        await workflow.sleep("1ms")
+        return f"{place}: {label}"
+
+    @relabel.validator
+    def _may_relabel(self, label: str) -> None:
+        if not label:
+            raise ValueError("a label has text")
+
+    @workflow.update
+    async def hand_over(self) -> str:
+        await workflow.wait_until(lambda: self.is_delivered)
+        return "handed over"
+
     @workflow.query
     def where(self, suffix: str = "") -> str:
         if suffix == "raise":

@@ -47,6 +47,8 @@ from perdure.errors import (
     QueryFailed,
     ReadLags,
     RequestRefused,
+    UpdateFailed,
+    UpdateRejected,
     UsageError,
     WorkflowAlreadyStarted,
     WorkflowFailed,
@@ -113,6 +115,18 @@ class Box:
     def arrive(self, place: str) -> None:
         self.place = place
         self.is_there = True
+
+    @workflow.update
+    async def weigh(self, more: int) -> timedelta:
+        await workflow.sleep("1ms")
+        if more > 100:
+            raise Dropped(more)
+        return timedelta(seconds=more)
+
+    @weigh.validator
+    def _may_weigh(self, more: int) -> None:
+        if more < 0:
+            raise ValueError("less than nothing")
 
     @workflow.query
     def at(self, prefix: str = "") -> str:
@@ -190,6 +204,24 @@ def test_a_run_from_start_to_result(url: str) -> None:
             {record.first_event_id for record in records}
         )
         assert sum(len(record.events) for record in records) == told.history_length
+
+    run(url, test)
+
+
+def test_updates_are_answered_and_their_failures_cross_as_themselves(url: str) -> None:
+    async def test(client: Client) -> None:
+        box = client.with_start("box-u", Box.carry, "big")
+        assert await box.update(Box.weigh, 3) == timedelta(seconds=3)
+        accepted = await box.start_update(Box.weigh, 4)
+        assert await accepted.result() == timedelta(seconds=4)
+        assert await accepted.result("10s") == timedelta(seconds=4)
+        with pytest.raises(UpdateRejected, match="less than nothing"):
+            await box.update(Box.weigh, -1)
+        with pytest.raises(UpdateFailed) as failed:
+            await box.update(Box.weigh, 101)
+        assert isinstance(failed.value.cause, Dropped)
+        assert failed.value.cause.height == 101
+        assert await client.get_by_name("box-u").update_by_name("weigh", [5]) == "PT5S"
 
     run(url, test)
 

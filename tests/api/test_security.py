@@ -53,12 +53,14 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", f"{V1}/workflows/{{id}}/position"): VIEWER,
     ("GET", f"{V1}/positions/{{position}}"): VIEWER,
     ("POST", f"{V1}/workflows/{{id}}/queries/{{name}}"): READER,
+    ("GET", f"{V1}/workflows/{{id}}/updates/{{update}}"): READER,
     ("GET", f"{V1}/queues"): VIEWER,
     ("GET", f"{V1}/workers"): VIEWER,
     ("GET", f"{V1}/dead-letters"): READER,
     ("GET", f"{V1}/dead-letters/{{number}}"): READER,
     ("POST", f"{V1}/workflows"): OPERATOR,
     ("POST", f"{V1}/workflows/{{id}}/signals/{{name}}"): OPERATOR,
+    ("POST", f"{V1}/workflows/{{id}}/updates/{{name}}"): OPERATOR,
     ("POST", f"{V1}/workflows/{{id}}/cancel"): OPERATOR,
     ("POST", f"{V1}/workflows/{{id}}/terminate"): OPERATOR,
     ("POST", f"{V1}/dead-letters/{{number}}/retry"): ADMIN,
@@ -175,7 +177,7 @@ async def call(
     body = json.dumps(
         {"type": "Parcel", "id": f"by {name}", "args": ["box"]} if path == f"{V1}/workflows" else {}
     ).encode()
-    filled = path.format(id="nobody", name="where", number="1", position="0-0")
+    filled = path.format(id="nobody", name="where", number="1", position="0-0", update="u-1")
     headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     if credential:
         headers.append((b"authorization", credential.encode()))
@@ -251,6 +253,7 @@ def test_the_audit_log_has_every_action_of_everybody_who_is_known_and_none_of_a_
     actions = {
         ("POST", f"{V1}/workflows"): "start",
         ("POST", f"{V1}/workflows/{{id}}/signals/{{name}}"): "signal",
+        ("POST", f"{V1}/workflows/{{id}}/updates/{{name}}"): "update",
         ("POST", f"{V1}/workflows/{{id}}/cancel"): "cancel",
         ("POST", f"{V1}/workflows/{{id}}/terminate"): "terminate",
         ("POST", f"{V1}/dead-letters/{{number}}/retry"): "retry dead letter",

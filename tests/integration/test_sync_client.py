@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from perdure import workflow
-from perdure.client import Client, Handle, SyncClient, SyncHandle
+from perdure.client import Client, Handle, SyncClient, SyncHandle, SyncUpdateHandle, UpdateHandle
 from perdure.embedded import Platform
 from perdure.errors import UsageError, WorkflowNotFound
 from perdure.registry import Registry
 
-PAIRS = [(Client, SyncClient), (Handle, SyncHandle)]
+PAIRS = [(Client, SyncClient), (Handle, SyncHandle), (UpdateHandle, SyncUpdateHandle)]
 
 
 def methods_of(kind: type[Any]) -> dict[str, Callable[..., Any]]:
@@ -32,6 +32,7 @@ def translated(annotation: str) -> str:
     for one, other in (
         ("AsyncIterator", "Iterator"),
         ("Handle[", "SyncHandle["),
+        ("UpdateSyncHandle[", "SyncUpdateHandle["),
         ("Connecting", "SyncClient"),
     ):
         annotation = annotation.replace(one, other)

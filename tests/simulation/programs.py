@@ -10,6 +10,7 @@ import asyncio
 import time
 from bisect import insort
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from perdure import activity, workflow
@@ -19,6 +20,8 @@ from perdure.errors import (
     ChildFailed,
     Failure,
     RetryAfter,
+    UpdateFailed,
+    UpdateRejected,
     WorkflowAlreadyStarted,
     WorkflowFailed,
     WorkflowNotFound,
@@ -266,6 +269,56 @@ class Sibling:
     @workflow.signal
     def end(self) -> None:
         self.is_done = True
+
+
+@workflow.defn
+class Cart:
+    """Takes updates until one closes it."""
+
+    def __init__(self) -> None:
+        self.items: list[int] = []
+        self.is_closed = False
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        await workflow.wait_until(lambda: self.is_closed)
+        return self.items
+
+    @workflow.update
+    async def add(self, item: int, pause_s: int = 0) -> int:
+        if pause_s:
+            await workflow.sleep(timedelta(seconds=pause_s))
+        echoed = int(await quick(item))
+        if echoed > 100:
+            raise CardDeclined("too dear")
+        self.items.append(echoed)
+        return len(self.items)
+
+    @add.validator
+    def _may_add(self, item: int, pause_s: int = 0) -> None:
+        if item < 0:
+            raise ValueError("less than nothing")
+
+    @workflow.update
+    def close(self) -> str:
+        self.is_closed = True
+        return "closed"
+
+
+@workflow.defn
+async def shops() -> list[str]:
+    """Updates another workflow."""
+    cart = workflow.get("cart", Cart.run)
+    told = [str(await cart.update(Cart.add, 1))]
+    try:
+        await cart.update(Cart.add, -1)
+    except UpdateRejected:
+        told.append("rejected")
+    try:
+        await cart.update(Cart.add, 101, 1)
+    except UpdateFailed as failed:
+        told.append(type(failed.cause).__name__)
+    return [*told, await cart.update(Cart.close)]
 
 
 @workflow.defn
@@ -722,6 +775,8 @@ class MendedFickle(Fickle):
 
 
 _WORKFLOWS = [
+    Cart,
+    shops,
     Counting,
     hasty,
     counts_by_a_child,

@@ -70,6 +70,10 @@ def signal(workflow_id: str, name: str, *args: Any) -> Request:
     return cm.SignalWorkflow, workflow_id, {"name": name, "args": args}
 
 
+def update(workflow_id: str, name: str, *args: Any) -> Request:
+    return cm.UpdateWorkflow, workflow_id, {"name": name, "args": args}
+
+
 def cancel(workflow_id: str) -> Request:
     return cm.CancelWorkflow, workflow_id, {"reason": "cancelled"}
 
@@ -229,6 +233,16 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         Worker(True)],
     "parent cancelled while it waits for a child": [*each(start("f", "family")), Until(5), *each(cancel("f")),
         Until(30)],
+    "updates": [
+        together(start("cart", "Cart"), update("cart", "add", 1), update("cart", "add", -1)),
+        *each(update("cart", "add", 2, 3), update("cart", "add", 101), update("cart", "add", 3)),
+        Until(3),
+        *each(start("s", "shops")),
+        Until(5),
+        *each(update("cart", "add", 9)),
+        together(start("t", "Cart"), update("t", "add", 1, 60), terminate("t")),
+        together(start("u", "Cart"), update("u", "add", 1, 60), cancel("u")),
+    ],
     "continues as new": [
         together(start("c", "Counting"), *(signal("c", "add", number) for number in range(1, 4))),
         Until(2),

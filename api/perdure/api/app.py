@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
-from perdure.api import asking, auditing, operating, reading, streams
+from perdure.api import asking, auditing, operating, reading, streams, updating
 from perdure.api.auth.rates import REQUESTS_PER_S, RateLimit
 from perdure.api.auth.refusals import AccessRefused
 from perdure.api.auth.sign_ins import FailedSignIns
@@ -42,6 +42,7 @@ ROUTES: Final[list[Route]] = [
     *streams.routes.all,
     *reading.routes.all,
     *asking.routes.all,
+    *updating.routes.all,
     *operating.routes.all,
 ]
 """Every route but health and the document; the first that matches answers."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import msgspec
+from msgspec import structs
 from starlette.responses import Response
 
 from perdure.adapters.http.contract import RECORD
@@ -58,7 +59,7 @@ def _body(kind: type[Body], example: Any) -> dict[str, Any]:
     return {"schema": schema_of(kind), "example": example}
 
 
-_KEY: Final = {
+KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "maxLength": 255},
@@ -66,10 +67,11 @@ _KEY: Final = {
     "workflow, has "
     "no second effect and gets the same answer; with different content it is rejected (422).",
 }
+BODY: Final = _body(Arguments, {"args": ["Grace"]})
 
 
 @routes.add(
-    "POST", "/workflows", Role.OPERATOR, "Start a workflow", action="start", parameters=[_KEY],
+    "POST", "/workflows", Role.OPERATOR, "Start a workflow", action="start", parameters=[KEY],
     body=_body(
         Start,
         {"type": "Order", "id": "order-1", "args": ["burrata"], "options": {"if_closed": "refuse"}},
@@ -96,6 +98,13 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
         and (definition := asked.backend.registry.workflows.get(body.type)) is not None
     ):
         _check(definition.run_fn, given, f"workflow {body.type!r}")
+    if body.update is not None and (body.signal is not None or options.if_running != "attach"):
+        raise refused(
+            'a start with an update requires if_running="attach", and takes no signal: the update goes to '
+            "the open run, or to the new one"
+        )
+    if body.update is not None and (fault := fault_of_id(body.update.name, "update's name")):
+        raise refused(fault)
     if body.signal is not None:
         if options.if_running != "attach":
             raise refused(
@@ -114,17 +123,19 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
         delay_us=duration_us("delay", options.delay),
         timeout_us=duration_us("timeout", options.timeout),
         attributes=attributes,
-        trace=_trace(asked),
+        trace=trace_of(asked),
         signal_name=body.signal.name if body.signal is not None else "",
         signal_input=body.signal.payload if body.signal is not None else b"[]",
+        update_name=body.update.name if body.update is not None else "",
+        update_input=body.update.payload if body.update is not None else b"[]",
     )
     return await _accepted(asked, command, new_status=201)
 
 
 @routes.add(
     "POST", "/workflows/{id}/signals/{name}", Role.OPERATOR, "Send a signal", action="signal",
-    parameters=[_KEY],
-    body=_body(Arguments, {"args": ["Grace"]}),
+    parameters=[KEY],
+    body=BODY,
     responses={"202": {"description": "Recorded durably; its handler may still be running",
             "content": {"application/json": _ACCEPTED}}},
 )  # fmt: skip
@@ -136,7 +147,7 @@ async def signal_workflow(asked: AdmittedRequest) -> Response:
     body = await body_of(asked.request, Arguments, is_needed=False)
     run_id = checked_id(body.run_id, "run id")
     command = SignalWorkflow(
-        workflow_id, run_id, _request_id(asked), name=name, input=body.payload, trace=_trace(asked)
+        workflow_id, run_id, _request_id(asked), name=name, input=body.payload, trace=trace_of(asked)
     )
     return await _accepted(asked, command)
 
@@ -162,13 +173,13 @@ async def query_workflow(asked: AdmittedRequest) -> Response:
         )
         return record_of(reply, raised.status) if wants_record(asked) else raised.response()
     if not isinstance(reply, Answered):
-        return _refused(asked, reply)
+        return refused_response(asked, reply)
     return record_of(reply, 200) if wants_record(asked) else json({"result": payload(reply.result)})
 
 
 def _ending(path: str, summary: str, action: str, kind: Callable[..., Any]) -> None:
     @routes.add(
-        "POST", f"/workflows/{{id}}/{path}", Role.OPERATOR, summary, action=action, parameters=[_KEY],
+        "POST", f"/workflows/{{id}}/{path}", Role.OPERATOR, summary, action=action, parameters=[KEY],
         body=_body(Reason, {"reason": "changed my mind"}),
         responses={"202": {"description": "Recorded, durably", "content": {"application/json": _ACCEPTED}}},
     )  # fmt: skip
@@ -189,7 +200,7 @@ _ending("terminate", "Terminate a run, without running any of its code", "termin
 async def _accepted(asked: AdmittedRequest, command: Request, new_status: int = 202) -> Response:
     reply = await _reply(asked, command)
     if not isinstance(reply, Accepted):
-        return _refused(asked, reply)
+        return refused_response(asked, reply)
     status = new_status if reply.is_new or new_status != 201 else 200
     if wants_record(asked):
         return record_of(reply, status)
@@ -200,7 +211,14 @@ async def _accepted(asked: AdmittedRequest, command: Request, new_status: int = 
         "is_new": reply.is_new,
         "position": str(position),
     }
+    if isinstance(command, StartWorkflow) and command.update_name:
+        told["update_id"] = command.request_id
     return json(told, status, {"Perdure-Position": str(position)})
+
+
+async def accept(asked: AdmittedRequest, command: Request) -> AnyReply:
+    """Send a request under the caller's key; the engine's reply."""
+    return await _reply(asked, structs.replace(command, request_id=_request_id(asked)))
 
 
 async def _reply(asked: AdmittedRequest, command: Request) -> AnyReply:
@@ -210,7 +228,8 @@ async def _reply(asked: AdmittedRequest, command: Request) -> AnyReply:
         return await asked.backend.transport.request(command, REQUEST_S)
 
 
-def _refused(asked: AdmittedRequest, reply: AnyReply) -> Response:
+def refused_response(asked: AdmittedRequest, reply: AnyReply) -> Response:
+    """The answer to a request that the engine has refused."""
     if not isinstance(reply, Refused):
         raise problem("internal", f"the engine sent {type(reply).__name__}: does it run another version?")
     refusal = of_refusal(reply)
@@ -246,7 +265,8 @@ def _request_id(asked: AdmittedRequest) -> str:
     return asked.request_id
 
 
-def _trace(asked: AdmittedRequest) -> str:
+def trace_of(asked: AdmittedRequest) -> str:
+    """The traceparent of the request; empty: it has none."""
     return traceparent(asked.request.headers.get("traceparent", ""))
 
 

@@ -81,6 +81,12 @@ class FirstSignal(Body, frozen=True):
         return payload_of(self.args, self.input)
 
 
+class FirstUpdate(FirstSignal, frozen=True):
+    """Update-with-start, with if_running=attach: updates the open run or, if there is none, starts
+    one with the update. The answer has its `update_id`.
+    """
+
+
 class Start(Body, frozen=True):
     """A workflow to start."""
 
@@ -90,6 +96,7 @@ class Start(Body, frozen=True):
     input: _Encoded | None = None
     options: StartOptions = StartOptions()
     signal: FirstSignal | None = None
+    update: FirstUpdate | None = None
 
     @property
     def payload(self) -> bytes:

@@ -62,26 +62,27 @@ def _ok(example: Any, description: str = "OK") -> dict[str, Any]:
     return {"200": {"description": description, "content": {"application/json": {"example": example}}}}
 
 
-def _query(name: str, description: str, **schema: Any) -> dict[str, Any]:
+def query_parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    """A parameter of the query string, for the OpenAPI document."""
     return {"name": name, "in": "query", "schema": {"type": "string", **schema}, "description": description}
 
 
 _AFTER: Final = [
-    _query("after", "Wait until reads reflect this position, as returned by a write."),
-    _query("timeout", 'How long to wait for it: "10s" by default, at most a minute.'),
+    query_parameter("after", "Wait until reads reflect this position, as returned by a write."),
+    query_parameter("timeout", 'How long to wait for it: "10s" by default, at most a minute.'),
 ]
 FILTER_PARAMETERS: Final = [
-    _query("type", "Workflow type; may be repeated."),
-    _query("status", "Status; may be repeated."),
-    _query("id_prefix", "Prefix of the workflow id."),
-    _query("attribute", "`name:value`, the value as JSON; may be repeated."),
-    *(_query(name, "RFC 3339, or microseconds since 1970.") for name in MOMENTS),
+    query_parameter("type", "Workflow type; may be repeated."),
+    query_parameter("status", "Status; may be repeated."),
+    query_parameter("id_prefix", "Prefix of the workflow id."),
+    query_parameter("attribute", "`name:value`, the value as JSON; may be repeated."),
+    *(query_parameter(name, "RFC 3339, or microseconds since 1970.") for name in MOMENTS),
 ]
 _PAGING: Final = [
-    _query("sort", "Sort key.", enum=["started_at", "updated_at", "closed_at", "workflow_id"]),
-    _query("order", "Sort order: greatest or least first.", enum=["desc", "asc"]),
-    _query("limit", "Page size, 1 to 1000."),
-    _query("cursor", "`next` of the previous page."),
+    query_parameter("sort", "Sort key.", enum=["started_at", "updated_at", "closed_at", "workflow_id"]),
+    query_parameter("order", "Sort order: greatest or least first.", enum=["desc", "asc"]),
+    query_parameter("limit", "Page size, 1 to 1000."),
+    query_parameter("cursor", "`next` of the previous page."),
 ]
 assert {each["name"] for each in (*FILTER_PARAMETERS, *_PAGING)} == {*FILTERS, *MOMENTS, *PAGING}
 
@@ -180,6 +181,7 @@ async def describe_workflow(asked: AdmittedRequest) -> Response:
     others = {
         "children": [{**asdict(each), "since": each.since.isoformat()} for each in told.children],
         "messages": [{**asdict(each), "since": each.since.isoformat()} for each in told.messages],
+        "updates": [{**asdict(each), "since": each.since.isoformat()} for each in told.updates],
     }
     shown = {"workflow": state(found), "activities": activities, "timers": timers, **others}
     return json({**shown, "reason": told.reason or None})
@@ -187,8 +189,9 @@ async def describe_workflow(asked: AdmittedRequest) -> Response:
 
 @routes.add(
     "GET", "/workflows/{id}/history", Role.READER, "The history of a run",
-    parameters=[_query("run_id", "Run id; the current or last run by default."),
-        _query("from", "First event id of the page."), _query("limit", "Page size, 1 to 1000 events.")],
+    parameters=[query_parameter("run_id", "Run id; the current or last run by default."),
+        query_parameter("from", "First event id of the page."),
+        query_parameter("limit", "Page size, 1 to 1000 events.")],
     responses=_ok({"run_id": "01jf", "events": [{"event_id": 1, "at": "2027-01-31T12:00:00.000000Z",
                     "type": "WorkflowStarted"}], "next": 101}),
 )  # fmt: skip
@@ -221,8 +224,8 @@ async def read_history(asked: AdmittedRequest) -> Response:
 
 @routes.add(
     "GET", "/workflows/{id}/result", Role.READER, "Wait for the result of a run",
-    parameters=[_query("run_id", "Run id; the current or last run by default."),
-        _query("timeout", 'How long to wait: "30s" by default, at most a minute.')],
+    parameters=[query_parameter("run_id", "Run id; the current or last run by default."),
+        query_parameter("timeout", 'How long to wait: "30s" by default, at most a minute.')],
     responses={**_ok({"run_id": "01jf", "status": "completed", "result": "receipt", "failure": None,
                 "reason": None}), "204": {"description": "The run is still open: retry"}},
 )  # fmt: skip
@@ -233,7 +236,7 @@ async def await_result(asked: AdmittedRequest) -> Response:
     workflow_id, run_id = _id(asked), parameters.get("run_id", "")
     command = AwaitWorkflow(workflow_id, run_id, fresh_request_id())
     try:
-        reply = await _unless_closing(asked, command, timeout_s(parameters, RESULT_S))
+        reply = await unless_closing(asked, command, timeout_s(parameters, RESULT_S))
     except EngineUnavailable:
         found = await asked.backend.state(workflow_id)
         if found is None:
@@ -284,7 +287,7 @@ async def await_position(asked: AdmittedRequest) -> Response:
     return json({"is_reached": await asked.backend.reached(wanted, seconds)})
 
 
-async def _unless_closing(asked: AdmittedRequest, command: AwaitWorkflow, seconds: float) -> AnyReply:
+async def unless_closing(asked: AdmittedRequest, command: AwaitWorkflow, seconds: float) -> AnyReply:
     """Wait, but end with "retry elsewhere" when the server stops."""
     closing = asyncio.create_task(asked.request.app.state.hub.closing.wait())
     asking = asyncio.create_task(asked.backend.transport.request(command, seconds))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from types import FunctionType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
 
-from perdure.authoring.members import Member, Query, Run, RunRef, Signal, View
+from perdure.authoring.members import Member, Query, Run, RunRef, Signal, Update, View
 from perdure.authoring.workflow_type import ATTRIBUTE, Definition, definition_of_class
 from perdure.errors import UsageError
 from perdure.model.generics import home_of, specialised
@@ -127,16 +127,34 @@ def _of_class(cls: type[Any], name: str, place: str) -> Definition:
     ]
     run_fn = runs[0].of_class(cls)
     _see_that_a_start_fits(cls, triggers, run_fn)
+    _see_that_validators_fit(members)
     return Definition(
         name,
         cls,
         run_fn,
         signals={n: m.of_class(cls) for n, m in members.items() if isinstance(m, Signal)},
         queries={n: m.of_class(cls) for n, m in members.items() if isinstance(m, Query)},
+        updates={n: m.of_class(cls) for n, m in members.items() if isinstance(m, Update)},
+        validators={
+            n: m.validates for n, m in members.items() if isinstance(m, Update) and m.validates is not None
+        },
         views=views,
         init_takes_arguments=_init_takes_arguments(cls, run_fn),
         triggers=triggers,
     )
+
+
+def _see_that_validators_fit(members: dict[str, Member]) -> None:
+    """A validator gets the arguments of its update."""
+    for member in members.values():
+        if not isinstance(member, Update) or member.validates is None:
+            continue
+        wanted, found = _parameters(member.fn), _parameters(member.validates)
+        if [(each.name, each.kind) for each in found] != [(each.name, each.kind) for each in wanted]:
+            raise UsageError(
+                f"{place_of(member.validates)}: the validator of {member.name} gets what the update gets, "
+                f"{_in_words(wanted)}, but takes {_in_words(found)}."
+            )
 
 
 def _see_that_a_start_fits(

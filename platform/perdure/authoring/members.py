@@ -119,6 +119,12 @@ class QueryRef(_MemberRef, Generic[S_contra, P, R_co]):
     __slots__ = ()
 
 
+class UpdateRef(_MemberRef, Generic[S_contra, P, R_co]):
+    """`Order.change_address`."""
+
+    __slots__ = ()
+
+
 class ViewRef(_MemberRef, Generic[S_contra, R_co]):
     """`Order.status`."""
 
@@ -206,6 +212,46 @@ class Query(Member, Generic[P, R]):
         )
 
 
+class Update(Member, Generic[P, R, X]):
+    """`@workflow.update`. `X` is what calling the method on `self` gives, a coroutine or not.
+
+    Attributes:
+        validates: your validator; None when there is none.
+    """
+
+    kind = "update"
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        super().__init__(fn)
+        self.validates: Callable[..., Any] | None = None
+
+    def validator(self, fn: Callable[Concatenate[Any, P], None], /) -> Callable[Concatenate[Any, P], None]:
+        """Marks the method that says whether an update is taken: `@change_address.validator`.
+
+        It takes what the update takes, changes nothing, and raises to say no: the caller gets
+        `errors.UpdateRejected`, and nothing is recorded.
+
+        Raises:
+            UsageError: it is async, or there is one already.
+        """
+        _plain(fn, f"{self.name}.validator")
+        if self.validates is not None:
+            raise UsageError(f"{place_of(fn)}: the update {self.name} has a validator already.")
+        self.validates = fn
+        return fn
+
+    @overload
+    def __get__(self, instance: None, owner: type[S], /) -> UpdateRef[S, P, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type[Any], /) -> Callable[P, X]: ...
+    def __get__(self, instance: object, owner: type[Any], /) -> Any:
+        return (
+            UpdateRef[Any, Any, Any](owner, self.name, self.of_class(owner))
+            if instance is None
+            else self._bound(instance)
+        )
+
+
 class View(Member, Generic[R]):
     """`@workflow.view`."""
 
@@ -250,6 +296,24 @@ def signal(fn: Any, /) -> Any:
     if fn.__annotations__.get("return") not in (None, "None"):
         raise UsageError(f"{place_of(fn)}: a signal has no result: {_called(fn)} must return None.")
     return Signal[Any, Any](fn)
+
+
+@overload
+def update(
+    fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+) -> Update[P, R, Coroutine[Any, Any, R]]: ...
+@overload
+def update(fn: Callable[Concatenate[Any, P], R], /) -> Update[P, R, R]: ...
+def update(fn: Any, /) -> Any:
+    """Marks a method as a handler of writes that are answered, sync or async.
+
+    What it raises is the caller's `errors.UpdateFailed`; the run continues. The run does not close
+    before its handlers have ended.
+
+    Raises:
+        UsageError: it cannot be one; the message names the line.
+    """
+    return Update[Any, Any, Any](_checked(fn, "workflow.update"))
 
 
 def query(fn: Callable[Concatenate[Any, P], R], /) -> Query[P, R]:

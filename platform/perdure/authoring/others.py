@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from perdure.authoring.members import RunRef, SignalRef
+from perdure.authoring.members import RunRef, SignalRef, UpdateRef
 from perdure.authoring.targets import definition_for, member_for
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)
 
@@ -68,6 +69,23 @@ class Handle(Generic[S_co, R_co]):
         payload = runtime.encode_arguments(named.fn, args, kwargs, f"signal {named.name!r}")
         await runtime.send_message("signal", self.id, named.name, payload, None)
 
+    async def update(self, target: UpdateRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Send an update, and wait for its answer.
+
+        Raises:
+            errors.UpdateRejected: its validator said no.
+            errors.UpdateFailed: its handler raised, or the other run ended; `cause` says why.
+            errors.WorkflowNotFound: no open run has this id.
+            errors.RequestRefused: the other workflow has no such update, or cannot read the
+                arguments.
+        """
+        runtime = _runtime("Handle.update")
+        named = member_for(target, UpdateRef, self._definition)
+        payload = runtime.encode_arguments(named.fn, args, kwargs, f"update {named.name!r}")
+        update_id = await runtime.send_message("update", self.id, named.name, payload, None)
+        answer = await runtime.send_message("update_result", self.id, update_id, b"", _Answer(named))
+        return cast("T", answer)
+
     async def cancel(self, reason: str = "") -> None:
         """Ask it to stop; returns when the request is recorded, not when it has stopped.
 
@@ -88,6 +106,15 @@ class Handle(Generic[S_co, R_co]):
 
     def __repr__(self) -> str:
         return f"<workflow {self.id!r} of type {self._definition.name!r}>"
+
+
+class _Answer:
+    """What an update answers, in place of a workflow's result."""
+
+    def __init__(self, target: UpdateRef[Any, Any, Any]) -> None:
+        self.name = target.name
+        self.run_fn = target.fn
+        self.returns = target.returns
 
 
 class Children:

@@ -5,16 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perdure.authoring.definition import definition_of
-from perdure.authoring.members import QueryRef, RunRef, SignalRef, ViewRef
+from perdure.authoring.members import QueryRef, RunRef, SignalRef, UpdateRef, ViewRef
 from perdure.model.runtime import misuse
 
 if TYPE_CHECKING:
     from perdure.authoring.workflow_type import Definition
 
-_KINDS: dict[type[Any], str] = {RunRef: "run", SignalRef: "signal", QueryRef: "query", ViewRef: "view"}
-_BY_NAME: dict[type[Any], str] = {SignalRef: "signal_by_name()", QueryRef: "query_by_name()"}
+_KINDS: dict[type[Any], str] = {
+    RunRef: "run",
+    SignalRef: "signal",
+    QueryRef: "query",
+    UpdateRef: "update",
+    ViewRef: "view",
+}
+_BY_NAME: dict[type[Any], str] = {
+    SignalRef: "signal_by_name()",
+    QueryRef: "query_by_name()",
+    UpdateRef: "update_by_name()",
+}
 
-M = TypeVar("M", SignalRef[Any, Any], QueryRef[Any, Any, Any], ViewRef[Any, Any])
+M = TypeVar("M", SignalRef[Any, Any], QueryRef[Any, Any, Any], UpdateRef[Any, Any, Any], ViewRef[Any, Any])
 
 
 def definition_for(run: object) -> Definition:
@@ -38,7 +48,7 @@ def definition_for(run: object) -> Definition:
 
 
 def member_for(target: object, kind: type[M], definition: Definition | None) -> M:
-    """The signal, query or view that a caller names.
+    """The signal, query, update or view that a caller names.
 
     Args:
         target: `Order.picked_up`.

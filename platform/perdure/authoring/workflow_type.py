@@ -25,6 +25,8 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
         run_fn: your function; it takes the instance first when there is a class.
         signals: handlers by name; functions that take the instance first.
         queries: the same.
+        updates: the same.
+        validators: of those updates that have one.
         views: at most one.
         triggers: each with the signal it sends; empty: it starts.
         init_takes_arguments: `__init__` takes what the run takes, else nothing.
@@ -35,6 +37,8 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
     run_fn: Callable[..., Any]
     signals: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
     queries: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
+    updates: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
+    validators: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
     views: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
     init_takes_arguments: bool = False
     triggers: list[tuple[Any, str]] = field(default_factory=list["tuple[Any, str]"])

@@ -53,6 +53,7 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             "timers": description.timers,
             "children": description.children,
             "messages": description.messages,
+            "updates": description.updates,
         }
         print_json(
             {
@@ -95,6 +96,8 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         typer.echo(f"waits for timer {timer.number}: fires at {_shown(timer.fires_at)}")
     for child in description.children:
         typer.echo(f"waits for child {child.workflow_id}: since {_shown(child.since)}")
+    for update in description.updates:
+        typer.echo(f"waits for update {update.name} to end: since {_shown(update.since)}")
     for message in description.messages:
         typer.echo(f"waits for an answer of workflow {message.workflow_id}: since {_shown(message.since)}")
 

@@ -167,6 +167,18 @@ def signal(
 
 
 @commands.command(cls=TakesNumbers)
+def update(
+    id: IdArgument,
+    name: Annotated[str, typer.Argument(help="The update's name.", metavar="NAME")],
+    values: ValuesArgument = None,
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Send an update, and print its answer."""
+    arguments = _values(values)
+    print_json(_ask_of(db, id, lambda handle: handle.update_by_name(name, arguments)))
+
+
+@commands.command(cls=TakesNumbers)
 def query(
     id: IdArgument,
     name: Annotated[str, typer.Argument(help="The query's name.", metavar="NAME")],

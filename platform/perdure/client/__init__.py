@@ -10,9 +10,16 @@ May import `codec`, `core` and what is below; adapters are found by the address'
 """
 
 from perdure.client.client import Client, Connecting
-from perdure.client.description import Description, PendingActivity, PendingRun, PendingTimer
+from perdure.client.description import (
+    Description,
+    PendingActivity,
+    PendingRun,
+    PendingTimer,
+    PendingUpdate,
+)
 from perdure.client.handle import Handle
-from perdure.client.sync import SyncClient, SyncHandle
+from perdure.client.sync import SyncClient, SyncHandle, SyncUpdateHandle
+from perdure.client.updates import UpdateHandle
 
 __all__ = [
     "Client",
@@ -22,6 +29,9 @@ __all__ = [
     "PendingActivity",
     "PendingRun",
     "PendingTimer",
+    "PendingUpdate",
     "SyncClient",
     "SyncHandle",
+    "SyncUpdateHandle",
+    "UpdateHandle",
 ]

@@ -71,6 +71,21 @@ class PendingRun:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingUpdate:
+    """An update whose handler runs.
+
+    Attributes:
+        number: in the run, from 1.
+        name: of the update.
+        since: when it was accepted.
+    """
+
+    number: int
+    name: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """A run as it is now.
 
@@ -83,6 +98,7 @@ class Description:
         timers: the same.
         children: the same; of more than twenty waits, the first ones.
         messages: to other workflows, that are not answered; the same.
+        updates: whose handlers run; the same.
         parent: the id of the workflow whose child it is; empty when it has no parent.
     """
 
@@ -102,6 +118,7 @@ class Description:
     timers: tuple[PendingTimer, ...]
     children: tuple[PendingRun, ...] = ()
     messages: tuple[PendingRun, ...] = ()
+    updates: tuple[PendingUpdate, ...] = ()
     parent: str = ""
 
 
@@ -177,6 +194,11 @@ def describe(
         ),
         children=_others(state, "child"),
         messages=_others(state, "message"),
+        updates=tuple(
+            PendingUpdate(each.number, each.name, moment(each.scheduled_at))
+            for each in state.waits
+            if each.kind == "update"
+        ),
         parent=state.parent,
     )
 

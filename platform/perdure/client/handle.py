@@ -15,13 +15,14 @@ from perdure.client.read_your_writes import reached
 from perdure.client.reading import state_of
 from perdure.client.replies import accepted, answered, result_of
 from perdure.client.request_ids import fresh_request_id
+from perdure.client.updates import UpdateHandle, begun
 from perdure.client.waits import NO_ENGINE, SUSPENDED, waits_for
 from perdure.model import commands as cm
 from perdure.model.duration import microseconds
 from perdure.model.limits import fault_of_id
 from perdure.model.replies import AskAgain, Closed
 from perdure.model.validation import require_valid
-from perdure.workflow import QueryRef, SignalRef, ViewRef
+from perdure.workflow import QueryRef, SignalRef, UpdateRef, ViewRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -114,6 +115,28 @@ class Handle(Generic[S_co, R_co]):
         payload = self._payloads.encode_arguments(named.fn, args, kwargs, what=f"signal {named.name!r}")
         await self._signal(named.name, payload)
 
+    async def update(self, target: UpdateRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Send an update, and wait for its answer.
+
+        Raises:
+            errors.UpdateRejected: its validator said no; nothing was recorded.
+            errors.UpdateFailed: its handler raised, or the run ended; `cause` says why.
+            errors.WorkflowNotFound: no open run has this id.
+            errors.RequestRefused: an argument is refused.
+            errors.EngineUnavailable: no engine answered in time.
+        """
+        return await (await self.start_update(target, *args, **kwargs)).result()
+
+    async def start_update(
+        self, target: UpdateRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> UpdateHandle[T]:
+        """Send an update; returns when its validator has agreed and it is durable. Raises as
+        `update`, except for `UpdateFailed`.
+        """
+        named = member_for(target, UpdateRef, self._definition)
+        payload = self._payloads.encode_arguments(named.fn, args, kwargs, what=f"update {named.name!r}")
+        return await self._update(named.name, payload, named.returns)
+
     async def query(self, target: QueryRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Query the live run; of a closed run, what it was at its end.
 
@@ -204,6 +227,13 @@ class Handle(Generic[S_co, R_co]):
         """
         await self._signal(name, self._payloads.encode(list(args), what=f"the arguments of signal {name!r}"))
 
+    async def update_by_name(self, name: str, args: Sequence[object] = ()) -> Any:
+        """Update a run of a type that is not imported here; values are JSON values. Raises as
+        `update`.
+        """
+        payload = self._payloads.encode(list(args), what=f"the arguments of update {name!r}")
+        return await (await self._update(name, payload, Any)).result()
+
     async def query_by_name(self, name: str, args: Sequence[object] = ()) -> Any:
         """Query a run of a type that is not imported here; values are JSON values. Raises as
         `query`.
@@ -256,6 +286,19 @@ class Handle(Generic[S_co, R_co]):
         signal = cm.SignalWorkflow(self.id, self.run_id, fresh_request_id(), name=name, input=payload)
         require_valid(signal)
         accepted(await self._transport.request(signal, REQUEST_TIMEOUT_S))
+
+    async def _update(self, name: str, payload: bytes, returns: Any) -> UpdateHandle[Any]:
+        start, self._start = self._start, None
+        request_id = (start.request_id if start is not None else "") or fresh_request_id()
+        command = cm.UpdateWorkflow(self.id, self.run_id, request_id, name=name, input=payload)
+        try:
+            begun_ = await begun(self._transport, self._payloads, command, returns, start)
+        except BaseException:
+            self._start = start
+            raise
+        if start is not None:
+            self.run_id = begun_.run_id
+        return begun_
 
     def _check_id(self) -> None:
         if fault := fault_of_id(self.id):

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from perdure.client.handle import Handle
     from perdure.client.listing import ListOptions, ListQuery
     from perdure.client.position import Position
+    from perdure.client.updates import UpdateHandle
     from perdure.codec.payloads import PayloadCodec
     from perdure.interceptor import Interceptor
     from perdure.model.duration import Duration
     from perdure.model.events import EventRecord
     from perdure.model.states import Status, WorkflowState
-    from perdure.workflow import QueryRef, RunRef, SignalRef, ViewRef
+    from perdure.workflow import QueryRef, RunRef, SignalRef, UpdateRef, ViewRef
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +65,33 @@ class _LoopThread:
             self._loop.close()
 
 
+class SyncUpdateHandle(Generic[T]):
+    """`UpdateHandle`, without asyncio."""
+
+    def __init__(self, handle: UpdateHandle[T], thread: _LoopThread) -> None:
+        self._handle = handle
+        self._thread = thread
+
+    @property
+    def id(self) -> str:
+        """See `UpdateHandle`."""
+        return self._handle.id
+
+    @property
+    def workflow_id(self) -> str:
+        """See `UpdateHandle`."""
+        return self._handle.workflow_id
+
+    @property
+    def run_id(self) -> str:
+        """See `UpdateHandle`."""
+        return self._handle.run_id
+
+    def result(self, timeout: Duration | None = None) -> T:
+        """See `UpdateHandle.result`."""
+        return self._thread.wait(self._handle.result(timeout))
+
+
 class SyncHandle(Generic[S_co, R_co]):
     """`Handle`, without asyncio."""
 
@@ -88,6 +116,18 @@ class SyncHandle(Generic[S_co, R_co]):
     def signal(self, target: SignalRef[S_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """See `Handle.signal`."""
         self._thread.wait(self._handle.signal(target, *args, **kwargs))
+
+    def update(self, target: UpdateRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """See `Handle.update`."""
+        return self._thread.wait(self._handle.update(target, *args, **kwargs))
+
+    def start_update(
+        self, target: UpdateRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> SyncUpdateHandle[T]:
+        """See `Handle.start_update`."""
+        return SyncUpdateHandle(
+            self._thread.wait(self._handle.start_update(target, *args, **kwargs)), self._thread
+        )
 
     def query(self, target: QueryRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Handle.query`."""
@@ -121,6 +161,10 @@ class SyncHandle(Generic[S_co, R_co]):
     def signal_by_name(self, name: str, args: Sequence[object] = ()) -> None:
         """See `Handle.signal_by_name`."""
         self._thread.wait(self._handle.signal_by_name(name, args))
+
+    def update_by_name(self, name: str, args: Sequence[object] = ()) -> Any:
+        """See `Handle.update_by_name`."""
+        return self._thread.wait(self._handle.update_by_name(name, args))
 
     def query_by_name(self, name: str, args: Sequence[object] = ()) -> Any:
         """See `Handle.query_by_name`."""

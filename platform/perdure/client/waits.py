@@ -72,6 +72,7 @@ def _in_words(found: Description) -> str:
     waits += [f"a timer, until {timer.fires_at.isoformat(' ', 'seconds')}" for timer in found.timers[:1]]
     waits += [f"its child {child.workflow_id}" for child in found.children[:1]]
     waits += [f"an answer of workflow {each.workflow_id}" for each in found.messages[:1]]
+    waits += [f"update {each.name} to end" for each in found.updates[:1]]
     return (
         f"it waits for {'; and for '.join(waits)}"
         if waits

@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, get_args
 
 from perdure.core.machine import ActionRule, Answer, Decide, Machine, Outbox, Record
-from perdure.core.machines import activity, child, lifecycle, message, patch, promise, record, signal, timer
+from perdure.core.machines import (
+    activity,
+    child,
+    lifecycle,
+    message,
+    patch,
+    promise,
+    record,
+    signal,
+    timer,
+    update,
+)
 from perdure.core.state import RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
@@ -23,6 +34,7 @@ MACHINES: Final[tuple[Machine, ...]] = (
     activity.MACHINE,
     timer.MACHINE,
     record.MACHINE,
+    update.MACHINE,
     promise.MACHINE,
     child.MACHINE,
     message.MACHINE,

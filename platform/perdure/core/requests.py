@@ -40,6 +40,8 @@ def key_of(command: cm.Request) -> Key:
             return "start", command.request_id
         case cm.SignalWorkflow():
             return "signal", command.request_id
+        case cm.UpdateWorkflow():
+            return "update", command.request_id
         case cm.CancelWorkflow():
             return "cancel", command.request_id
         case _:
@@ -52,6 +54,8 @@ def content_of(command: cm.Request) -> int:
         case cm.StartWorkflow():
             return of_start(command)
         case cm.SignalWorkflow():
+            return of_signal(command.name, command.input)
+        case cm.UpdateWorkflow():
             return of_signal(command.name, command.input)
         case cm.CancelWorkflow() | cm.TerminateWorkflow():
             return hash(command.reason)

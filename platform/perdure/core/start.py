@@ -23,7 +23,7 @@ child."""
 
 
 class Outcome(Enum):
-    """Outcome of a start; SIGNAL: the open run gets the signal of a signal-with-start."""
+    """Outcome of a start; SIGNAL: the open run gets the signal or update that came with it."""
 
     START = auto()
     ANSWER = auto()
@@ -58,7 +58,7 @@ def decide_start(current: RunState | None, command: cm.StartWorkflow) -> StartDe
             return _refused(
                 current, command, f"is running as another type, {current.type!r}: cannot attach to it"
             )
-        if command.signal_name:
+        if command.signal_name or command.update_name:
             return StartDecision(Outcome.SIGNAL)
         return StartDecision(Outcome.ANSWER, Accepted(command.request_id, current.run_id, is_new=False))
     if command.if_running == "terminate":

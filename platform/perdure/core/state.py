@@ -150,6 +150,9 @@ class RunState:
             (`core.requests`) that only this process understands.
         promises: the answers that the run owes to workflows: by subject, the address and the id of
             each request.
+        updates: the numbers of all that were accepted, by id.
+        open_updates: those that have not ended: by number, the id, the name and when it was
+            accepted, microseconds.
         next_run_id: of the run that continues this one; empty when none does.
         last_hash: of the last record; empty before the first.
         input_partition: of the last command that a record covers; -1 when there is none.
@@ -169,6 +172,7 @@ class RunState:
         "last_hash",
         "messages",
         "next_run_id",
+        "open_updates",
         "phase",
         "promises",
         "reason",
@@ -180,6 +184,7 @@ class RunState:
         "starting",
         "timers",
         "unsent",
+        "updates",
         "workflow_id",
     )
 
@@ -202,6 +207,8 @@ class RunState:
         self.starting = 0
         self.unsent: deque[int] | None = None
         self.next_run_id = ""
+        self.updates: dict[str, int] = {}
+        self.open_updates: dict[int, tuple[str, str, int]] = {}
         self.messages: dict[int, tuple[ev.MessageSent, int]] = {}
         self.input_partition = self.input_offset = -1
         self.requests: dict[requests.Key, int] = {}

@@ -42,7 +42,13 @@ PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 PAUSE_US: Final = 1_000_000
 """Before the next run of a workflow that continues as new without having waited for anything,
 microseconds."""
-CHANGES: Final = (cm.StartWorkflow, cm.SignalWorkflow, cm.CancelWorkflow, cm.TerminateWorkflow)
+CHANGES: Final = (
+    cm.StartWorkflow,
+    cm.SignalWorkflow,
+    cm.UpdateWorkflow,
+    cm.CancelWorkflow,
+    cm.TerminateWorkflow,
+)
 """The requests that change something when they are not refused."""
 
 
@@ -149,8 +155,8 @@ class Activation:
         Any other is logged: its client may die before it hears. A refused read loses nothing.
         """
         self.outbox.reply(command, reply)
-        if type(reply) is not Refused or not isinstance(command, CHANGES):
-            return
+        if type(reply) is not Refused or not isinstance(command, CHANGES) or reply.code == "rejected":
+            return  # a validator's no is the answer that its author meant
         taken = self._quarantine.current or command
         if self._can_answer(command.reply_to, taken):
             self.outbox.refused.append((command, reply))

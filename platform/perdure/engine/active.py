@@ -54,7 +54,7 @@ class ActiveRun:
 
     def drop_code_if_spoilt(self) -> None:
         """Forget code whose run a query or a view has changed: only a replay can undo that."""
-        if self.live is not None and self.live.is_spoilt:
+        if self.live is not None and self.live.loop.is_spoilt:
             self.drop_code()
 
 

@@ -4,13 +4,15 @@ by `model.validation`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perdure.errors import PayloadError
 from perdure.model.described import described
 from perdure.model.validation import Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
 
@@ -29,16 +31,36 @@ def fault_of_signal(
     """
     if definition is None:
         return None
-    fn = definition.signals.get(name)
+    return _fault(definition, definition.signals, payloads, f"signal {name!r}", name, payload)
+
+
+def fault_of_update(
+    definition: Definition | None, payloads: Payloads, name: str, payload: bytes
+) -> Fault | None:
+    """Why an update cannot be taken, whatever its validator says. As of `fault_of_signal`."""
+    if definition is None:
+        message = f"update {name!r} cannot be taken: no engine here knows the workflow's type"
+        return Fault("suspended", message)
+    return _fault(definition, definition.updates, payloads, f"update {name!r}", name, payload)
+
+
+def _fault(
+    definition: Definition,
+    handlers: Mapping[str, Callable[..., Any]],
+    payloads: Payloads,
+    what: str,
+    name: str,
+    payload: bytes,
+) -> Fault | None:
+    fn = handlers.get(name)
     if fn is None:
-        known = ", ".join(sorted(definition.signals)) or "none"
-        return Fault(
-            "unknown_name", f"workflow type {definition.name!r} has no signal {name!r}; it has: {known}"
-        )
+        known = ", ".join(sorted(handlers)) or "none"
+        message = f"workflow type {definition.name!r} has no {what}; it has: {known}"
+        return Fault("unknown_name", message)
     try:
-        payloads.decode_arguments(fn, payload, what=f"signal {name!r}")
+        payloads.decode_arguments(fn, payload, what=what)
     except PayloadError as error:
         return Fault("bad_input", str(error))
     except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
-        return Fault("bad_input", f"the arguments of signal {name!r} cannot be read: {described(error)}")
+        return Fault("bad_input", f"the arguments of {what} cannot be read: {described(error)}")
     return None

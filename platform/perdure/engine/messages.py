@@ -11,13 +11,15 @@ from perdure.core.registry import WAKES
 from perdure.core.run import decide
 from perdure.core.state import ActivityStatus, Phase
 from perdure.engine.failure_log import in_words
-from perdure.engine.faults import fault_of_signal
+from perdure.engine.faults import fault_of_signal, fault_of_update
+from perdure.engine.reads import why_no_code
 from perdure.errors import UsageError
 from perdure.model import commands as cm
 from perdure.model import events as ev
+from perdure.model.described import described
 from perdure.model.replies import Accepted
 from perdure.model.validation import Fault, fault_of
-from perdure.replay.suspensions import STRAYED
+from perdure.replay.suspensions import STRAYED, SUSPENDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,12 +165,45 @@ class Messages:
         return has_one and not active.view and active.state.phase is Phase.RUNNING
 
     def _fault_of(self, active: ActiveRun, command: cm.Request) -> Fault | None:
+        if isinstance(command, cm.UpdateWorkflow):
+            return self._fault_of_update(active, command)
         if not isinstance(command, cm.SignalWorkflow):
             return fault_of(command)
         if active.state.phase.is_closed:
             return None
         definition = self._definitions.get(active.state.type)
         return fault_of(command) or fault_of_signal(definition, self._payloads, command.name, command.input)
+
+    def _fault_of_update(self, active: ActiveRun, command: cm.UpdateWorkflow) -> Fault | None:
+        """Why an update is refused; its validator is asked last. Of one that was accepted before,
+        the first answer holds.
+        """
+        state = active.state
+        if state.phase.is_closed or ("update", command.request_id) in state.requests:
+            return None
+        definition = self._definitions.get(state.type)
+        if fault := fault_of(command) or fault_of_update(
+            definition, self._payloads, command.name, command.input
+        ):
+            return fault
+        activation = self._activation
+        if state.phase is Phase.RUNNING:
+            activation.bring_live(active)
+        if state.phase is not Phase.RUNNING or active.live is None:
+            return Fault("suspended", f"the update cannot be taken: {why_no_code(state)}")
+        fault = self._rejected(active, command)
+        active.drop_code_if_spoilt()
+        return fault
+
+    def _rejected(self, active: ActiveRun, command: cm.UpdateWorkflow) -> Fault | None:
+        live: Any = active.live
+        try:
+            live.validate(command.name, command.input)
+        except SUSPENDING as error:
+            return Fault("bad_input", f"the validator of update {command.name!r}: {error}")
+        except BaseException as error:  # noqa: BLE001 - the author's: that is how a validator says no
+            return Fault("rejected", f"update {command.name!r} was rejected: {described(error)}")
+        return None
 
     def _keep_lease(self, active: ActiveRun, command: cm.AnyCommand) -> None:
         match command:

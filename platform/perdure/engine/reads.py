@@ -4,16 +4,19 @@ event.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from perdure import errors
-from perdure.core.machines.promise import CLOSED, closed_reply
+from perdure.core.machines.promise import closed_reply, subject_of
+from perdure.core.machines.update import answer_of, unanswered
 from perdure.core.run import decide, fold
 from perdure.core.state import Phase, RunState
 from perdure.engine.outbox import can_reply
 from perdure.model import addresses
+from perdure.model import events as ev
 from perdure.model.replies import Answered, History, QueryRaised, Refused
 from perdure.model.validation import fault_of
 from perdure.replay.suspensions import STRAYED, SUSPENDING
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from perdure.engine.waiters import Waiters
     from perdure.model import commands as cm
     from perdure.model.payloads import Payloads
+    from perdure.model.replies import AnyReply
 
 
 class Reads:
@@ -61,10 +65,12 @@ class Reads:
         active = activation.find(command)
         if active is None:
             return
-        if active.state.phase.is_closed:
+        if command.update_id and (told := self._of_update(active, command.update_id)) is not None:
+            reply(command, replace(told, request_id=command.request_id))
+        elif active.state.phase.is_closed:
             reply(command, closed_reply(active.state, command.request_id))
         elif not command.reply_to.startswith(addresses.WORKFLOW):
-            self._waiters.add(active.state.run_id, CLOSED, command)
+            self._waiters.add(active.state.run_id, subject_of(command), command)
         else:
             self._promise(active, command)
 
@@ -84,6 +90,21 @@ class Reads:
             if found.phase is not Phase.CONTINUED or found.next_run_id == current:
                 return found
             run_id = found.next_run_id
+
+    def _of_update(self, active: ActiveRun, update_id: str) -> AnyReply | None:
+        """The answer to an update; None while there is none yet."""
+        state = active.state
+        number = state.updates.get(update_id)
+        if number is None:
+            message = f"run {state.run_id} of workflow {state.workflow_id!r} has no update {update_id!r}"
+            return Refused("", "not_found", message, state.run_id)
+        if number in state.open_updates:
+            return None
+        recorded = self._activation.runs.history(state.workflow_id, state.run_id)
+        for event in chain.from_iterable((*(record.events for record in recorded), active.events)):
+            if isinstance(event, ev.UpdateCompleted | ev.UpdateFailed) and event.number == number:
+                return answer_of(event)
+        return unanswered(state)
 
     def _promise(self, active: ActiveRun, command: cm.AwaitWorkflow) -> None:
         """A workflow waits: that is recorded, since it does not ask again."""
@@ -118,7 +139,7 @@ class Reads:
             activation.refuse(command, *fault)
             return
         if state.phase is Phase.SUSPENDED or state.phase is Phase.DELAYED:
-            activation.refuse(command, "suspended", _why_no_code(state))
+            activation.refuse(command, "suspended", why_no_code(state))
             return
         if active.live is None:
             try:
@@ -141,7 +162,8 @@ class Reads:
             return QueryRaised(command.request_id, self._payloads.encode_failure(error))
 
 
-def _why_no_code(state: RunState) -> str:
+def why_no_code(state: RunState) -> str:
+    """Why the code of an open run cannot be asked."""
     if state.phase is Phase.DELAYED:
         return f"workflow {state.workflow_id!r} has not started: its start is delayed"
     return f"workflow {state.workflow_id!r} is suspended: {state.reason}"

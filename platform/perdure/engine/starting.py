@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from perdure import errors
 from perdure.core.start import Outcome, decide_start, started_event
 from perdure.engine.activation import PYTHON
-from perdure.engine.faults import fault_of_signal
+from perdure.engine.faults import fault_of_signal, fault_of_update
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.described import described
@@ -61,6 +61,9 @@ class Starting:
         if decision.outcome is Outcome.ANSWER:
             activation.answer(command, decision.reply)
             return
+        if decision.outcome is Outcome.SIGNAL and command.update_name:
+            self._messages.handle(_update_of(command))
+            return
         if decision.outcome is Outcome.SIGNAL:
             self._messages.attach(_signal_of(command, command.request_id, command.reply_to))
             return
@@ -71,7 +74,9 @@ class Starting:
             reason = f"another run was started with if_running={command.if_running!r}"
             activation.record(current, ev.WorkflowTerminated(reason))
         active = self._new_run(command)
-        if command.signal_name and not active.state.phase.is_closed:
+        if command.update_name:
+            self._messages.handle(_update_of(command))
+        elif command.signal_name and not active.state.phase.is_closed:
             self._messages.handle(_signal_of(command, "", ""))
 
     def _new_run(self, command: cm.StartWorkflow) -> ActiveRun:
@@ -79,7 +84,8 @@ class Starting:
         started = started_event(command, activation.stamp.at, activation.ids.seed(), PYTHON)
         run_id = activation.ids.run_id()
         active = activation.begin_run(command.workflow_id, run_id, started)
-        activation.outbox.reply(command, Accepted(command.request_id, run_id))
+        if not command.update_name:  # then the answer is that to the update
+            activation.outbox.reply(command, Accepted(command.request_id, run_id))
         activation.show_start(active, started)
         return active
 
@@ -97,9 +103,24 @@ class Starting:
             return Fault("bad_input", str(error))
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
             return Fault("bad_input", f"the arguments of {command.type!r} cannot be read: {described(error)}")
+        if command.update_name:
+            return fault_of_update(definition, self._payloads, command.update_name, command.update_input)
         if command.signal_name:
             return fault_of_signal(definition, self._payloads, command.signal_name, command.signal_input)
         return None
+
+
+def _update_of(command: cm.StartWorkflow) -> cm.UpdateWorkflow:
+    """The update that comes with a start."""
+    return cm.UpdateWorkflow(
+        command.workflow_id,
+        "",
+        command.request_id,
+        command.reply_to,
+        name=command.update_name,
+        input=command.update_input,
+        trace=command.trace,
+    )
 
 
 def _signal_of(command: cm.StartWorkflow, request_id: str, reply_to: str) -> cm.SignalWorkflow:

@@ -86,6 +86,16 @@ class ContinueAsNew(Action, frozen=True):
     next_run_id: str = ""
 
 
+class CompleteUpdate(Action, frozen=True):
+    number: int
+    result: bytes
+
+
+class FailUpdate(Action, frozen=True, gc=True):
+    number: int
+    failure: FailureInfo
+
+
 class CompleteWorkflow(Action, frozen=True):
     result: bytes
 
@@ -112,4 +122,6 @@ AnyAction = (
     | SendMessage
     | ApplyPatch
     | ContinueAsNew
+    | CompleteUpdate
+    | FailUpdate
 )

@@ -44,7 +44,8 @@ class Request(Command, frozen=True):
 class StartWorkflow(Request, frozen=True, kw_only=True):
     """`input` is recorded; `attributes` is JSON of an object, or empty; `trace` as in
     `perdure.tracing`. With a `signal_name` it is signal-with-start: the run that was started, or
-    that was open and is attached to, gets the signal, in the same command.
+    that was open and is attached to, gets the signal, in the same command. With an `update_name`
+    it is update-with-start, and the answer is that to the update.
     """
 
     type: str
@@ -57,6 +58,8 @@ class StartWorkflow(Request, frozen=True, kw_only=True):
     trace: str = ""
     signal_name: str = ""
     signal_input: bytes = b"[]"
+    update_name: str = ""
+    update_input: bytes = b"[]"
 
 
 class SignalWorkflow(Request, frozen=True, kw_only=True):
@@ -75,13 +78,27 @@ class QueryWorkflow(Request, frozen=True, kw_only=True):
 class AwaitWorkflow(Request, frozen=True):
     """Answered when the run has closed, immediately if it has. Leaves no event; repeated after an
     engine restart.
+
+    With an `update_id` it is answered when that update has ended.
     """
+
+    update_id: str = ""
 
 
 class ReadHistory(Request, frozen=True, kw_only=True):
     """A page of the history of the run, from the record that holds this event. Leaves no event."""
 
     from_event_id: int = 1
+
+
+class UpdateWorkflow(Request, frozen=True, kw_only=True):
+    """A write with an answer; accepted once the validator has agreed. `AwaitWorkflow` with its
+    request id as `update_id` asks for the answer.
+    """
+
+    name: str
+    input: bytes = b"[]"
+    trace: str = ""
 
 
 class CancelWorkflow(Request, frozen=True, kw_only=True):
@@ -234,4 +251,5 @@ AnyCommand = (
     | ReadHistory
     | AnswerChild
     | AnswerMessage
+    | UpdateWorkflow
 )

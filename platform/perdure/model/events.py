@@ -279,7 +279,8 @@ class ChildCancelRequested(Event, frozen=True):
 
 class MessageSent(Event, frozen=True):
     """The code has sent a message to another workflow, with this event. `number` counts the run's
-    messages from 1; `what` is `signal`, `cancel`, or `result`, which asks how its run ends.
+    messages from 1; `what` is `signal`, `cancel`, `update`, `update_result`, or `result`, which
+    asks how its run ends.
     """
 
     number: int
@@ -319,6 +320,29 @@ class WorkflowContinued(Event, frozen=True):
     next_run_id: str
 
 
+class UpdateAccepted(Event, frozen=True):
+    """The validator has agreed; the handler begins. `number` counts the run's updates from 1; `id`
+    is that of the request, or the number as text.
+    """
+
+    number: int
+    id: str
+    name: str
+    input: bytes
+
+
+class UpdateCompleted(Event, frozen=True):
+    number: int
+    result: bytes
+
+
+class UpdateFailed(Event, frozen=True, gc=True):
+    """The handler raised; the run continues."""
+
+    number: int
+    failure: FailureInfo
+
+
 AnyEvent = (
     WorkflowStarted
     | WorkflowBegun
@@ -356,6 +380,9 @@ AnyEvent = (
     | MessageAnswered
     | PatchApplied
     | WorkflowContinued
+    | UpdateAccepted
+    | UpdateCompleted
+    | UpdateFailed
 )
 
 TERMINAL: Final = (

@@ -11,6 +11,7 @@ _ERRORS: Final[dict[str, type[errors.ClientError]]] = {
     "not_found": errors.WorkflowNotFound,
     "closed": errors.WorkflowNotFound,
     "suspended": errors.QueryFailed,
+    "rejected": errors.UpdateRejected,
 }
 
 

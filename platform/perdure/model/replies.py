@@ -34,6 +34,7 @@ Refusal = Literal[
     "bad_input",
     "limit",
     "suspended",
+    "rejected",
 ]
 
 

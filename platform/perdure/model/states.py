@@ -37,8 +37,9 @@ class Wait(Struct, array_like=True, frozen=True, gc=False):
     """A wait of a run, except for signals and conditions.
 
     Attributes:
-        kind: `activity`, `timer`, `child`, `message`, or `start`: the code has not begun.
-        name: of the activity; of a child or message, the other workflow's id; else empty.
+        kind: `activity`, `timer`, `child`, `message`, `update`, or `start`: the code has not begun.
+        name: of the activity; of a child or message, the other workflow's id; of an update;
+            else empty.
         number: of the run's activity, timer, child or message, from 1; 0 of a start.
         attempt: of the activity; 0 for others.
         scheduled_at: when the activity, child or message was asked for, microseconds; 0 for others.

@@ -64,11 +64,21 @@ def _of_start(command: cm.StartWorkflow) -> Fault | None:
         return fault
     if not (0 <= command.delay_us <= LONGEST_US and 0 <= command.timeout_us <= LONGEST_US):
         return Fault("bad_input", f"delay and timeout must be between 0 and {LONGEST_US} microseconds")
-    return _of_payload(command.signal_input, "signal", command.signal_name)
+    if command.signal_name and command.update_name:
+        return Fault("bad_input", "a start may have a signal or an update, not both")
+    return _of_payload(command.signal_input, "signal", command.signal_name) or _of_payload(
+        command.update_input, "update", command.update_name
+    )
 
 
 def _of_signal(command: cm.SignalWorkflow) -> Fault | None:
     return _of_payload(command.input, "signal", command.name)
+
+
+def _of_update(command: cm.UpdateWorkflow) -> Fault | None:
+    if command.request_id and (text := fault_of_id(command.request_id, "request id")):
+        return Fault("bad_input", text)
+    return _of_payload(command.input, "update", command.name)
 
 
 def _of_query(command: cm.QueryWorkflow) -> Fault | None:
@@ -99,6 +109,7 @@ def _of_payload(payload: bytes, kind: str, name: str) -> Fault | None:
 _CHECKS: Final[dict[type[cm.Command], Callable[[Any], Fault | None]]] = {
     cm.StartWorkflow: _of_start,
     cm.SignalWorkflow: _of_signal,
+    cm.UpdateWorkflow: _of_update,
     cm.QueryWorkflow: _of_query,
     cm.AwaitWorkflow: _of_wait,
     cm.CancelWorkflow: _of_end,

@@ -32,6 +32,7 @@ from perdure.replay.recorded_values import arguments
 from perdure.replay.runtime import RunRuntime
 from perdure.replay.signals import HandledBy, Signals
 from perdure.replay.suspensions import CURABLE, Escaped
+from perdure.replay.updates import answered, handle_update, updater_of, validate
 from perdure.workflow import Definition
 
 
@@ -208,10 +209,8 @@ class LiveRun:
         """
         return seen(self._definition, self.payloads, self._instance, self._evaluate)
 
-    @property
-    def is_spoilt(self) -> bool:
-        """Whether a query or a view has damaged the run: evict it, a replay restores it."""
-        return self.loop.is_spoilt
+    def validate(self, name: str, payload: bytes) -> None:
+        validate(self._definition, self.payloads, self._instance, self._evaluate, name, payload)
 
     def evict(self) -> None:
         """Forget the code's state without running a line of it."""
@@ -271,13 +270,16 @@ class LiveRun:
         if found is not None:
             self._execution.accept(_handler_of(event.name, found, self._instance, self._interceptors))
 
+    def on_update(self, event: ev.UpdateAccepted) -> None:
+        found = updater_of(self._definition, self.payloads, event, self.run_id, self._history_length)
+        handler = _updater_of(event.name, found, self._instance, self._interceptors)
+        self._execution.accept(handle_update(self.loop, self.payloads, event.number, found[0], handler))
+
     def on_timer_fired(self, event: ev.TimerFired) -> None:
         self.loop.fire_timer(event.number)
 
     def on_cancel(self, event: ev.WorkflowCancelRequested) -> None:
         self._execution.cancel(event.reason)
-
-    # ---- details
 
     def _info(self) -> Info:
         from datetime import UTC, datetime, timedelta
@@ -324,12 +326,24 @@ def _handler_of(
     return handle(fn, instance, args, kwargs)
 
 
+def _updater_of(
+    name: str, update: HandledBy, instance: Any, interceptors: Sequence[Interceptor]
+) -> Coroutine[Any, Any, Any]:
+    """The coroutine that handles an update; its result is the answer."""
+    fn, args, kwargs = update
+    if found := interceptor.at("workflow", interceptors):
+        return _intercepted(found, WorkflowCall("update", name, args, kwargs), fn, (instance,))
+    return answered(fn, (instance,), args, kwargs)
+
+
 async def _intercepted(
     found: Sequence[Interceptor], call: WorkflowCall, fn: Callable[..., Any], first: tuple[Any, ...]
 ) -> Any:
     """Call your function through interceptors."""
 
     async def proceed(asked: WorkflowCall) -> Any:
+        if asked.kind == "update":
+            return await answered(fn, first, asked.args, asked.kwargs)
         result = fn(*first, *asked.args, **asked.kwargs)
         return await result if asked.kind == "run" or result is not None else None
 
@@ -357,6 +371,7 @@ _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.ActivityFailed: _on_activity_failed,
     ev.TimerFired: LiveRun.on_timer_fired,
     ev.WorkflowCancelRequested: LiveRun.on_cancel,
+    ev.UpdateAccepted: LiveRun.on_update,
     ev.ChildStarted: _on_other,
     ev.ChildRefused: _on_other,
     ev.ChildCompleted: _on_other,

@@ -44,7 +44,7 @@ class OtherRuns:
         self._count = 0
         self._children: dict[int, Child] = {}
         self._sent = 0
-        self._messages: dict[int, tuple[WorkflowSpec | None, str, RunFuture]] = {}
+        self._messages: dict[int, tuple[str, WorkflowSpec | None, str, RunFuture]] = {}
 
     # ---- asked by workflow code
 
@@ -103,7 +103,7 @@ class OtherRuns:
         self._sent = number = self._sent + 1
         loop.actions.items.append(SendMessage(number, what, workflow_id, name, payload))
         future = loop.create_future()
-        self._messages[number] = workflow, workflow_id, future
+        self._messages[number] = what, workflow, workflow_id, future
         return future
 
     # ---- what has become of them
@@ -137,17 +137,20 @@ class OtherRuns:
         found = self._messages.pop(event.number, None)
         if found is None:
             return
-        workflow, workflow_id, future = found
+        what, workflow, workflow_id, future = found
         match event.outcome:
-            case "accepted":
-                _resolve(future, None)
+            case "accepted":  # an update is known by the id of the message
+                _resolve(future, f"{self._loop.run_id}/message/{event.number}")
             case "refused":
                 _reject(future, error_of(event.code, event.message))
             case Status.COMPLETED:
                 self._decode(future, event.result, workflow, workflow_id)
             case status:
                 said, cause = self._ended(workflow_id, status, event.failure, event.message)
-                _reject(future, errors.WorkflowFailed(said, cause))
+                if what == "update_result":
+                    _reject(future, errors.UpdateFailed(f"an update of {said}", cause))
+                else:
+                    _reject(future, errors.WorkflowFailed(said, cause))
 
     def _ended(
         self, workflow_id: str, status: str, failure: FailureInfo | None, reason: str
@@ -180,7 +183,7 @@ class OtherRuns:
 
     def release(self) -> list[Any]:
         """Be evicted: the futures that are awaited, which only `eviction` needs."""
-        futures: list[Any] = [future for _, _, future in self._messages.values()]
+        futures: list[Any] = [future for *_, future in self._messages.values()]
         for child in self._children.values():
             futures += (child.started, child.ended)
         self._children.clear()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from perdure.core.machines import activity, child, lifecycle, timer
+from perdure.core.machines import activity, child, lifecycle, timer, update
 
 HERE: Final = Path(__file__).parent
 LAST: Final = HERE / "test_tables.py"
@@ -17,6 +17,7 @@ MACHINES: Final[dict[str, Any]] = {
     "child": child,
     "lifecycle": lifecycle,
     "timer": timer,
+    "update": update,
 }
 
 

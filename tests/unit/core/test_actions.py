@@ -28,6 +28,8 @@ ACTIONS: list[Any] = [
     ac.SendMessage(2, "signal", "other", "go", b"[]"),
     ac.ApplyPatch("new-fee"),
     ac.ContinueAsNew(b"[1]", "run-2"),
+    ac.CompleteUpdate(1, b"1"),
+    ac.FailUpdate(2, FailureInfo("app:Sad")),
 ]
 
 

@@ -20,6 +20,7 @@ from perdure.model.commands import (
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
+    UpdateWorkflow,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ def call_of(command: Request | AnyCommand) -> Call:
         case SignalWorkflow():
             body = {"input": _base64(command.input), "run_id": command.run_id}
             return _post(command, f"{path}/signals/{_segment(command.name)}", body, command.trace)
+        case UpdateWorkflow():
+            body = {"input": _base64(command.input), "run_id": command.run_id}
+            return _post(command, f"{path}/updates/{_segment(command.name)}", body, command.trace)
+        case AwaitWorkflow(update_id=update_id) if update_id:
+            asked = {"run_id": command.run_id, "timeout": f"{RESULT_S:g}s"}
+            return get(f"{path}/updates/{_segment(update_id)}", **asked)
         case QueryWorkflow():
             body = {"input": _base64(command.input), "run_id": command.run_id}
             return _post(command, f"{path}/queries/{_segment(command.name)}", body)
@@ -148,6 +155,8 @@ def _started(command: StartWorkflow) -> dict[str, Any]:
         "input": _base64(command.input),
         "options": options,
     }
+    if command.update_name:
+        body["update"] = {"name": command.update_name, "input": _base64(command.update_input)}
     if command.signal_name:
         body["signal"] = {"name": command.signal_name, "input": _base64(command.signal_input)}
     return body

@@ -19,8 +19,8 @@ from perdure.adapters.http.routes import call_of, get, path_of
 from perdure.client.position import Position
 from perdure.codec.records import decode_reply
 from perdure.errors import EngineUnavailable, InfrastructureError, UsageError
-from perdure.model.commands import AwaitWorkflow
-from perdure.model.replies import AskAgain
+from perdure.model.commands import AwaitWorkflow, StartWorkflow, UpdateWorkflow
+from perdure.model.replies import Accepted, AskAgain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,6 +131,8 @@ class HttpTransport:
             if not answer.is_record:
                 raise fault_of(answer, self._connection.url)
             reply = decode_reply(answer.body)
+            if isinstance(reply, Accepted) and _is_update(command):
+                return reply  # the id of the update is that of the API's own request
             if not (isinstance(reply, AskAgain) and isinstance(command, AwaitWorkflow)):
                 return replace(reply, request_id=command.request_id)
 
@@ -156,6 +158,12 @@ class HttpTransport:
 
 class _Told(msgspec.Struct):
     position: str
+
+
+def _is_update(command: Request) -> bool:
+    return isinstance(command, UpdateWorkflow) or (
+        isinstance(command, StartWorkflow) and bool(command.update_name)
+    )
 
 
 async def _ended(future: Future[Any] | None) -> None:

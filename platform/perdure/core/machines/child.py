@@ -30,7 +30,7 @@ from perdure.model import actions as ac
 from perdure.model import addresses
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.replies import Accepted, AnyReply, Closed, Refused
+from perdure.model.replies import Accepted, Answered, AnyReply, Closed, QueryRaised, Refused
 from perdure.model.states import Status, Wait
 
 _S = ChildStatus
@@ -81,6 +81,10 @@ def answer_of(
                     failure=reply.failure,
                     message=reply.reason,
                 )
+            case Answered():
+                return kind(**told, number=address.number, outcome="completed", result=reply.result)
+            case QueryRaised():
+                return kind(**told, number=address.number, outcome="failed", failure=reply.failure)
             case Refused():
                 return kind(
                     **told,

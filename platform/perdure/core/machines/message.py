@@ -62,6 +62,18 @@ def _command(run: RunState, sent: ev.MessageSent) -> cm.AnyCommand:
                 input=sent.input,
                 trace=run.started.trace,
             )
+        case "update":
+            return cm.UpdateWorkflow(
+                sent.workflow_id,
+                "",
+                request_id,
+                reply_to,
+                name=sent.name,
+                input=sent.input,
+                trace=run.started.trace,
+            )
+        case "update_result":
+            return cm.AwaitWorkflow(sent.workflow_id, "", request_id, reply_to, update_id=sent.name)
         case "cancel":
             return cm.CancelWorkflow(sent.workflow_id, "", request_id, reply_to, reason=sent.name)
         case _:

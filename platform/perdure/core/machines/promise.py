@@ -23,6 +23,8 @@ from perdure.model.replies import AnyReply, Closed, Refused
 
 CLOSED: Final = ""
 """The subject of an answer that says how the run ended."""
+UPDATE: Final = "update/"
+"""Prefix of the subject of an answer to an update; its id follows."""
 PROMISES: Final = 1_000
 """The most answers that a run may owe at a time: all of them are sent in the batch that closes
 it."""
@@ -66,8 +68,13 @@ def closed_reply(run: RunState, request_id: str) -> Closed:
     return Closed(request_id, run.run_id, run.status, run.result, run.failure, run.reason)
 
 
+def subject_of(command: cm.AwaitWorkflow) -> str:
+    """What a request asks about."""
+    return f"{UPDATE}{command.update_id}" if command.update_id else CLOSED
+
+
 def _await(run: RunState, command: cm.AwaitWorkflow, stamp: Stamp) -> Decision:
-    return promised(run, command, CLOSED)
+    return promised(run, command, subject_of(command))
 
 
 def _on_promised(run: RunState, event: ev.AnswerPromised, outbox: Outbox | None) -> None:

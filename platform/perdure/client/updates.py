@@ -1,0 +1,124 @@
+"""Updates, seen from outside: writes with an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from msgspec.structs import replace
+
+from perdure import errors
+from perdure.client.replies import accepted
+from perdure.client.request_ids import fresh_request_id
+from perdure.model import commands as cm
+from perdure.model.duration import microseconds
+from perdure.model.failure import described
+from perdure.model.replies import Answered, AskAgain, Closed, QueryRaised
+from perdure.model.validation import require_valid
+
+if TYPE_CHECKING:
+    from perdure.client.ports import Transport
+    from perdure.model.duration import Duration
+    from perdure.model.payloads import Payloads
+
+T = TypeVar("T")
+REQUEST_TIMEOUT_S = 15.0
+
+
+class UpdateHandle(Generic[T]):
+    """An update that was accepted.
+
+    Attributes:
+        id: of the update; the same one sent again acts once.
+        workflow_id: of its workflow.
+        run_id: the run that has accepted it.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        payloads: Payloads,
+        command: cm.UpdateWorkflow,
+        *,
+        run_id: str,
+        returns: Any,
+    ) -> None:
+        self.id = command.request_id
+        self.workflow_id = command.workflow_id
+        self.run_id = run_id
+        self._transport = transport
+        self._payloads = payloads
+        self._name = command.name
+        self._returns = returns
+
+    async def result(self, timeout: Duration | None = None) -> T:  # noqa: ASYNC109 - authors pass durations
+        """Wait for the answer.
+
+        Args:
+            timeout: how long to wait; None: for ever. The update continues in any case.
+
+        Raises:
+            errors.UpdateFailed: the handler raised, or the run ended before it did.
+            errors.NotClosed: there was no answer in time.
+            errors.EngineUnavailable: no engine is running, or it stopped.
+        """
+        seconds = None if timeout is None else microseconds(timeout) / 1e6
+        try:
+            async with asyncio.timeout(seconds):
+                reply = await self._answer()
+        except TimeoutError:
+            raise errors.NotClosed(
+                f"update {self._name!r} of workflow {self.workflow_id!r} has no answer after {seconds:g} s"
+            ) from None
+        if isinstance(reply, Answered):
+            what = f"the answer of update {self._name!r}"
+            return cast("T", self._payloads.decode(reply.result, self._returns, what=what))
+        if isinstance(reply, QueryRaised):
+            cause = self._payloads.decode_failure(reply.failure)
+            message = f"update {self._name!r} of workflow {self.workflow_id!r} failed"
+            raise errors.UpdateFailed(f"{message}: {described(reply.failure)}", cause)
+        if isinstance(reply, Closed):
+            ended = errors.Terminated(f"the run {reply.status.value.replace('_', ' ')} before the update did")
+            raise errors.UpdateFailed(f"update {self._name!r} has no answer: {ended}", ended)
+        accepted(reply)  # raises why not
+        raise errors.InfrastructureError(f"the engine answered with {type(reply).__name__}")
+
+    async def _answer(self) -> Any:
+        while True:
+            command = cm.AwaitWorkflow(self.workflow_id, self.run_id, fresh_request_id(), update_id=self.id)
+            reply = await self._transport.request(command, float("inf"))
+            if not isinstance(reply, AskAgain):
+                return reply
+
+
+async def begun(
+    transport: Transport,
+    payloads: Payloads,
+    command: cm.UpdateWorkflow,
+    returns: Any,
+    start: cm.StartWorkflow | None,
+) -> UpdateHandle[Any]:
+    """Send an update, and wait until it is accepted.
+
+    Args:
+        transport: to the platform.
+        payloads: for the answer.
+        command: the update.
+        returns: annotation of its answer.
+        start: that it brings with it; None: none.
+
+    Raises:
+        errors.ClientError: it was rejected or refused.
+    """
+    request: cm.Request = command
+    if start is not None:
+        request = replace(
+            start,
+            request_id=command.request_id,
+            update_name=command.name,
+            update_input=command.input,
+        )
+    require_valid(request)
+    reply = accepted(await transport.request(request, REQUEST_TIMEOUT_S))
+    command = replace(command, request_id=reply.request_id)
+    return UpdateHandle(transport, payloads, command, run_id=reply.run_id, returns=returns)
