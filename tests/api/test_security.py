@@ -309,7 +309,9 @@ def test_without_authentication_pages_of_other_sites_are_refused_on_every_route_
             for (method, path), role in ROLES.items():
                 if role is None or path.endswith("/audit"):
                     continue
-                filled = path.removeprefix(V1).format(id="nobody", name="where", number="1", position="0-0")
+                filled = path.removeprefix(V1).format(
+                    id="nobody", name="where", number="1", position="0-0", update="u-1"
+                )
                 rebound = await caller.http.request(method, filled, headers={"host": "evil.example"})
                 assert rebound.status_code == 421, path
                 crossed = await caller.http.request(
