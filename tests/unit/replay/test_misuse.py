@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import gc
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, cast
@@ -21,6 +21,16 @@ from perdure.replay import guard
 from perdure.replay.handlers import fault_of
 from perdure.replay.loop import RunLoop
 from perdure.replay.runtime import RunRuntime
+
+
+@pytest.fixture(autouse=True)
+def _mistakes_are_freed_here() -> Iterator[None]:
+    """Coroutines that nobody awaits are what these tests are about. One that its error's traceback
+    holds would be freed, and warned about, in whichever test the collector runs next."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        gc.collect()
 
 
 @activity.defn
