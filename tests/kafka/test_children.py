@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
+from perdure.adapters.kafka.client.recent_state import recent_state
+from perdure.adapters.kafka.clients.plain import PlainClients
 from perdure.client import Client
+from perdure.errors import InfrastructureError
 from perdure.model import events as ev
 from perdure.model.states import Status
 from tests.kafka.apps import family
@@ -38,7 +44,7 @@ def engine(namespace: Namespace, state_dir: Path) -> Generator[subprocess.Popen[
 def test_parents_and_children_of_all_partitions_hear_of_each_other_once_though_engines_are_killed(
     namespace: Namespace, tmp_path: Path
 ) -> None:
-    names = [f"p-{number}" for number in range(PARENTS)]
+    names, began = [f"p-{number}" for number in range(PARENTS)], time.time()
     assert len({namespace.place_of(f"{names[0]}/leaf/{number}") for number in range(CHILDREN)}) > 2
 
     def events(kind: type[Any]) -> list[tuple[str, Any]]:
@@ -81,6 +87,11 @@ def test_parents_and_children_of_all_partitions_hear_of_each_other_once_though_e
         wait_until(lambda: len(events(ev.ChildCompleted)) >= 2 * CHILDREN, 60)
     with engine(namespace, tmp_path / "three"):  # without the state of the others
         told, abandoned, last = asyncio.run(end())
+    clients = PlainClients(namespace.name, "test", {"bootstrap.servers": namespace.bootstrap})
+    recent = recent_state(clients, f"{names[0]}/leaf/1", began, 30)
+    assert (recent.status, recent.parent) == (Status.COMPLETED, names[0])
+    with pytest.raises(InfrastructureError, match="has no closed state of nobody"):
+        recent_state(clients, "nobody", began, 0.5)
     assert told == [[str(sum(range(CHILDREN))), name, "less than nothing"] for name in names]
     assert set(abandoned.values()) == {Status.RUNNING}
     assert last == names[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -51,7 +51,7 @@ def echo(
         raise UsageError("name the namespace: --namespace, or PERDURE_NAMESPACE")
     text, queues = uuid4().hex, queue or []
     workflow_id = f"perdure-echo-{text[:8]}"
-    until = monotonic() + timeout
+    until, begun = monotonic() + timeout, time()
     with SyncClient.connect(api) as client:
         handle = _started(client, workflow_id, text, queues, until)
         typer.echo(f"started {workflow_id} through {api}")
@@ -63,9 +63,7 @@ def echo(
         position = str(handle.position())
         _same(handle.view(Echo.show, after=position, within=f"{READ_S:g}s"), text, queues, api)
     if kafka:
-        _same(
-            _in_topic(kafka, namespace, settings, workflow_id, position), text, queues, f"{namespace}.state"
-        )
+        _same(_in_topic(kafka, namespace, settings, workflow_id, begun), text, queues, f"{namespace}.state")
     if postgres:
         _same(
             _in_tables(postgres, namespace, workflow_id, position), text, queues, f"the tables of {namespace}"
@@ -92,13 +90,17 @@ def _started(
             sleep(AGAIN_S)
 
 
-def _in_topic(kafka: str, namespace: str, settings: list[str] | None, id: str, position: str) -> Heard:
-    from perdure.cli.kafka_options import place, url_of
-    from perdure.client import SyncClient
-    from perdure.echo import Echo
+def _in_topic(kafka: str, namespace: str, settings: list[str] | None, id: str, begun: float) -> Heard:
+    from perdure.adapters.kafka.client.recent_state import recent_state
+    from perdure.adapters.kafka.clients.plain import PlainClients
+    from perdure.cli.kafka_options import place
+    from perdure.codec.payloads import JsonPayloads
+    from perdure.echo import Heard
 
-    with SyncClient.connect(url_of(place(kafka, namespace, settings))) as client:
-        return client.get(id, Echo.run).view(Echo.show, after=position, within=f"{READ_S:g}s")
+    where = place(kafka, namespace, settings)
+    state = recent_state(PlainClients(namespace, "echo", where.settings), id, begun, READ_S)
+    heard: Heard = JsonPayloads().decode(state.view, Heard, what="the view")
+    return heard
 
 
 def _in_tables(postgres: str, namespace: str, id: str, position: str) -> Heard:
