@@ -18,6 +18,7 @@ from perdure.engine.ports import Batch, Owner
 from perdure.engine.processor import Engine
 from perdure.model import commands as cm
 from perdure.model.events import EventRecord
+from perdure.model.inline import InlineTask
 from perdure.model.replies import History
 from perdure.model.states import WorkflowState
 from perdure.model.tasks import Task
@@ -112,6 +113,9 @@ class InstantSteps:
 
     def start(self, tasks: Sequence[Task]) -> None:
         self._log.submit([answer(task) for task in tasks])
+
+    def start_inline(self, tasks: Sequence[InlineTask]) -> None:
+        self._log.submit([answer(each.task) for each in tasks])
 
     def cancel(self, run_id: str, number: int) -> None: ...
 

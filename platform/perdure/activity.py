@@ -9,7 +9,6 @@ anywhere else it runs the function once, here. `.fn` is the bare function.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import importlib
 import inspect
@@ -21,18 +20,18 @@ from perdure.authoring.activity_call import ActivityCall
 from perdure.authoring.attempt import (
     Attempt,
     Info,
-    current_attempt,
     heartbeat,
     idempotency_key,
     info,
     last_heartbeat,
     running,
 )
+from perdure.authoring.calling import attempt_here, run_as
+from perdure.authoring.options import compiled, valid
 from perdure.authoring.provider import PROVIDERS, Provider, provide
-from perdure.authoring.retry import Retry, policy_of
+from perdure.authoring.retry import Retry
 from perdure.errors import RetryAfter, UsageError
-from perdure.model.duration import Duration, microseconds
-from perdure.model.limits import fault_of_id, is_unicode
+from perdure.model.duration import Duration
 from perdure.model.options import ActivityOptions
 from perdure.model.runtime import current, misuse
 from perdure.model.signature import (
@@ -155,7 +154,7 @@ class Activity(Generic[P, R]):
         }
         view = self._view()
         try:
-            view.defaults = _compiled({k: v for k, v in given.items() if v is not None}, self.defaults)
+            view.defaults = compiled({k: v for k, v in given.items() if v is not None}, self.defaults)
         except UsageError as error:
             raise misuse(f"options of the activity {self.name!r}: {error}") from None
         return view
@@ -164,6 +163,11 @@ class Activity(Generic[P, R]):
     def fn(self) -> Callable[P, Any]:
         """Your function, untouched; of an instance's activity the bound method."""
         return self._fn if self._instance is None else self._fn.__get__(self._instance)
+
+    @property
+    def written(self) -> Callable[..., Any]:
+        """The function as it is in your file."""
+        return self._fn
 
     @functools.cached_property
     def returns(self) -> Any:
@@ -211,13 +215,7 @@ class Activity(Generic[P, R]):
             raise misuse(f"the activity {self.name}{self._signature}: {error}") from None
 
     def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[object, None, R]:
-        attempt = current_attempt()
-        if attempt is not None and not attempt.is_waiting:
-            raise UsageError(
-                f"{calling_place()}: the activity {self.name!r} is called inside another activity, where it "
-                "would not be "
-                f"retried and has no idempotency key of its own. Use {self.name}.fn(…) for the bare function."
-            )
+        attempt = attempt_here(f"activity {self.name!r}", f"Use {self.name}.fn(…) for the bare function.")
         fn = self.definition.faked_by
         if fn is None:
             fn = self.fn
@@ -227,27 +225,7 @@ class Activity(Generic[P, R]):
                     "on an instance of "
                     f"{self.owner.__name__ if self.owner else 'its class'}."
                 )
-        return _run(fn, Attempt() if attempt is None else _taken(attempt, self.name), args, kwargs)
-
-
-def _taken(attempt: Attempt, name: str) -> Attempt:
-    facts = attempt.info
-    named = (
-        None
-        if facts is None
-        else Info(facts.workflow_id, facts.run_id, name, facts.attempt, facts.idempotency_key)
-    )
-    return Attempt(named, attempt.heartbeat, attempt.last_heartbeat, attempt.is_cancelled)
-
-
-async def _run(
-    fn: Callable[..., Any], attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    with running(attempt):
-        if inspect.iscoroutinefunction(fn):
-            return await fn(*args, **kwargs)
-        result = await asyncio.to_thread(fn, *args, **kwargs)
-        return await result if inspect.isawaitable(result) else result
+        return run_as(attempt, self.name, fn, args, kwargs)
 
 
 class Decorator(Protocol):
@@ -326,8 +304,8 @@ def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[
     try:
         activity = Activity[..., R](
             absent,
-            _valid(name, "name"),
-            _compiled({} if queue is None else {"queue": queue}, ActivityOptions()),
+            valid(name, "name"),
+            compiled({} if queue is None else {"queue": queue}, ActivityOptions()),
         )
     except UsageError as error:
         raise UsageError(f"{calling_place()}: activity.named: {error}") from None
@@ -345,7 +323,7 @@ def _decorate(
     place = place_of(fn)
     try:
         name = _name(fn, _only(allowed, options).get("name"))
-        activity = Activity[..., Any](fn, name, _compiled(options, base))
+        activity = Activity[..., Any](fn, name, compiled(options, base))
     except UsageError as error:
         raise UsageError(f"{place}: {what}: {error}") from None
     remember_local_names(fn)
@@ -366,43 +344,13 @@ def _name(fn: FunctionType, given: object) -> str:
         if fn.__name__ == "<lambda>":
             raise UsageError("a lambda has no name by which workers could find it; write a `def`.")
         return fn.__qualname__.rpartition("<locals>.")[2]
-    return _valid(given, "name")
-
-
-def _valid(given: object, what: str) -> str:
-    if fault := fault_of_id(given, what):
-        raise UsageError(fault)
-    return str(given)
+    return valid(given, "name")
 
 
 def _only(allowed: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
     if odd := options.keys() - set(allowed):
         raise UsageError(f"unknown option {min(odd)!r}; known: {', '.join(allowed)}.")
     return options
-
-
-def _compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
-    retry, queue = given.get("retry"), given.get("queue")
-    if retry is not None and not isinstance(retry, Retry):
-        raise UsageError(f"retry must be an activity.Retry, not {retry!r}.")
-    if "timeout" in given and not microseconds(given["timeout"]):
-        raise UsageError("timeout must be positive.")
-    if queue is not None:
-        if base.is_step:
-            raise UsageError("a step runs in the engine's process: it has no queue.")
-        queue = _valid(queue, "queue")
-    for text in ("idempotency_key", "summary"):
-        if text in given and not isinstance(given[text], str):
-            raise UsageError(f"{text} must be text, not {given[text]!r}.")
-        if text in given and not is_unicode(given[text]):
-            raise UsageError(f"{text} {given[text]!r} is not valid Unicode.")
-    return ActivityOptions(
-        base.queue if queue is None else queue,
-        microseconds(given["timeout"]) if "timeout" in given else base.timeout_us,
-        base.retry if retry is None else policy_of(retry),
-        given.get("idempotency_key", base.idempotency_key),
-        given.get("summary", base.summary),
-    )
 
 
 def _find(module: str, qualname: str, options: ActivityOptions) -> Activity[..., Any]:

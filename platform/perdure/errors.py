@@ -19,11 +19,13 @@ Exception
 ├── Failure                   your own, final: crosses the wire as itself, caught in workflow code
 │   ├── ActivityFailed        .cause, .attempts
 │   │   └── ActivityTimedOut  also a TimeoutError
+│   ├── OutcomeUnknown        a step that may not run twice was interrupted
 │   ├── ChildFailed           .cause, .workflow_id
 │   ├── Cancelled
 │   ├── Terminated
 │   └── TimedOut              also a TimeoutError
 ├── RetryAfter                raised in an activity: try again, but not before
+├── NotDone                   raised by `reconcile`: the step did not happen, run it
 ├── RemoteException           stands for an exception whose class is not importable here
 ├── ReplayError               the operator: recorded history and code disagree; the run is suspended
 └── InfrastructureError       the operator: the log or the store cannot be reached, read or written
@@ -160,6 +162,12 @@ class ActivityTimedOut(ActivityFailed, TimeoutError):
     """
 
 
+class OutcomeUnknown(Failure):
+    """A step with `at_most_once=True` was interrupted, by a crash or by its timeout: it may have
+    had its effect, or not, and it is not run again.
+    """
+
+
 class ChildFailed(Failure):
     """A child workflow ended without a result.
 
@@ -207,6 +215,10 @@ class RetryAfter(Exception):
     def __init__(self, delay: timedelta | str, message: str = "") -> None:
         super().__init__(message)
         self.delay = delay
+
+
+class NotDone(Exception):
+    """Raised by the `reconcile` function of a step: the step did not happen, so it is run again."""
 
 
 class RemoteException(Exception):

@@ -45,6 +45,7 @@ from perdure.authoring.members import (
 from perdure.authoring.others import Children, Handle, execute, get, options, start
 from perdure.authoring.produce import Avro, produce
 from perdure.authoring.saga import Saga
+from perdure.authoring.step import step
 from perdure.authoring.trigger import Trigger, trigger
 from perdure.authoring.unawaited import WaitCall
 from perdure.authoring.workflow_type import Definition
@@ -97,6 +98,7 @@ __all__ = [
     "signal",
     "sleep",
     "start",
+    "step",
     "timeout",
     "trigger",
     "update",

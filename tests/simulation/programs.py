@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import insort
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,8 @@ from perdure.errors import (
     ActivityFailed,
     ChildFailed,
     Failure,
+    NotDone,
+    OutcomeUnknown,
     RetryAfter,
     UpdateFailed,
     UpdateRejected,
@@ -774,9 +777,74 @@ class MendedFickle(Fickle):
         return f"mended: {await echo('last')}"
 
 
+@dataclass
+class Paid:
+    cents: int
+    by: str
+
+
+@workflow.defn
+async def inline_steps(count: int) -> list[Any]:
+    """Closures that are decoded, retried, cancelled, and one name in parallel."""
+
+    def paid(cents: int) -> Paid:
+        return Paid(cents, "card")
+
+    async def flaky_closure() -> str:
+        if activity.info().attempt <= 2:
+            raise ConnectionError("no answer")
+        return f"attempt {activity.info().attempt}"
+
+    first = await workflow.step("pay", paid, count)
+    total = [await workflow.step("add", lambda at=at: at + count) for at in range(3)]
+    retried = await workflow.step("flaky", flaky_closure)
+    await workflow.sleep(2)
+    same = await asyncio.gather(*(workflow.step("same", lambda at=at: at) for at in range(4)))
+    return [first.cents, first.by, total, retried, same]
+
+
+class Bank:
+    """Outside of the platform: it outlives crashes."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def charge(self, key: str, cents: int) -> int:
+        self.calls[key] += 1
+        return cents
+
+    def look_up(self, key: str, cents: int) -> int:
+        if not self.calls[key]:
+            raise NotDone
+        return cents
+
+
+BANK = Bank()
+
+
+@workflow.defn
+async def charged_once() -> list[Any]:
+    """Two steps that may not run twice; the outcome of the second can be looked up."""
+    try:
+        first: Any = await workflow.step("blind", BANK.charge, "blind", 5, at_most_once=True)
+    except OutcomeUnknown:
+        first = "unknown"
+    second = await workflow.step(
+        "seen",
+        BANK.charge,
+        "seen",
+        7,
+        at_most_once=True,
+        reconcile=lambda: BANK.look_up("seen", 7),
+    )
+    return [first, second]
+
+
 _WORKFLOWS = [
     Cart,
     shops,
+    inline_steps,
+    charged_once,
     Counting,
     hasty,
     counts_by_a_child,

@@ -122,6 +122,7 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         *each(with_signal("b", "Box", "close"), with_signal("b", "Box", "put", 9),
             with_signal("c", "Box", "nothing"), terminate("b")),
     ],
+    "inline steps": [*each(start("i", "inline_steps", 12)), Until(20)],
     "chain of steps": each(start("c", "chain_steps", 12)),
     "signals one by one": each(
         start("b", "Box"), *(signal("b", "put", number) for number in range(8)), signal("b", "put_slowly", 9),

@@ -27,11 +27,13 @@ WITH_STEPS: Final = (
     "chain of steps",
     "fan-out of 100 steps",
     "retries of a step",
+    "inline steps",
     "handler that raises",
     "cancel that is swallowed",
     "timers of many runs at one moment",
 )
 IN_FILE: Final = (
+    "inline steps",
     "records for others",
     "messages between workflows",
     "order",

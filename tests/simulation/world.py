@@ -11,7 +11,7 @@ import asyncio
 import atexit
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -31,11 +31,13 @@ from perdure.engine.ports import Log, Store
 from perdure.engine.processor import Engine, Settings
 from perdure.model import commands as cm
 from perdure.model.events import EventRecord
+from perdure.model.inline import InlineTask
 from perdure.model.replies import Accepted, AnyReply
 from perdure.model.tasks import Task
 from perdure.registry import Registry
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
+from perdure.worker.inline import run_inline
 from perdure.worker.steps import _unknown as unknown_step
 from tests.simulation.invariants import assert_live_is_folded
 
@@ -47,11 +49,20 @@ _runner: asyncio.Runner | None = None
 
 def run_attempt(attempts: Attempts, task: Task) -> cm.AnyCommand:
     """An attempt, run to its end here and now."""
+    return _run(attempts.run(task, lambda details: None, lambda: None))
+
+
+def run_step(attempts: Attempts, step: InlineTask) -> cm.AnyCommand:
+    """The same of an inline step."""
+    return _run(run_inline(attempts, step, lambda details: None, lambda: None))
+
+
+def _run(coroutine: Coroutine[Any, Any, cm.AnyCommand]) -> cm.AnyCommand:
     global _runner
     if _runner is None:
         _runner = asyncio.Runner()
         atexit.register(_runner.close)
-    return _runner.run(attempts.run(task, lambda details: None, lambda: None))
+    return _runner.run(coroutine)
 
 
 class VirtualClock:
@@ -196,7 +207,7 @@ class World:
         """Start the engine, on what the medium holds."""
         self.channel = Channel()
         self.tasks: deque[Task] = deque()
-        self.steps: deque[Task] = deque()
+        self.steps: deque[Any] = deque()
         self.held_tasks: list[Task] = []
         self._ports = self._medium.adapters(self.wrap(self.channel, "channel"))
         self.log: Log = self.wrap(self._ports[0], "log")
@@ -248,8 +259,18 @@ class World:
         else:
             self.steps.extend(tasks)
 
+    def start_inline(self, tasks: Sequence[InlineTask]) -> None:
+        if self.joins_steps:
+            self.log.submit([self._run_step(each) for each in tasks])
+        else:
+            self.steps.extend(tasks)
+
     def cancel(self, run_id: str, number: int) -> None:
-        self.steps = deque(task for task in self.steps if (task.run_id, task.number) != (run_id, number))
+        def is_it(step: Task | InlineTask) -> bool:
+            task = step.task if isinstance(step, InlineTask) else step
+            return (task.run_id, task.number) == (run_id, number)
+
+        self.steps = deque(step for step in self.steps if not is_it(step))
 
     # ---- moving
 
@@ -261,7 +282,7 @@ class World:
                 self._after_batch()
             if self.steps:
                 moved = True
-                self.log.submit([self._run(self.steps.popleft())])
+                self.log.submit([self._run_step(self.steps.popleft())])
             if self.zombies and self.serves_tasks:
                 moved = True
                 self.log.submit([self._run(self.zombies.popleft())])
@@ -386,6 +407,9 @@ class World:
             self.held_tasks.append(task)
         else:
             self.log.submit([self._run(task)])
+
+    def _run_step(self, step: Task | InlineTask) -> cm.AnyCommand:
+        return run_step(self.attempts, step) if isinstance(step, InlineTask) else self._run(step)
 
     def _run(self, task: Task) -> cm.AnyCommand:
         if not self.attempts.serves(task.name):

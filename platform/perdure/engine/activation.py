@@ -17,6 +17,7 @@ from perdure.core.run import record, start
 from perdure.core.start import continued_event
 from perdure.core.state import Phase
 from perdure.engine.active import ActiveRun
+from perdure.engine.inline import InlineSteps
 from perdure.engine.ports import Spoilt
 from perdure.errors import NotAwaited
 from perdure.model import actions as ac
@@ -65,6 +66,7 @@ class Activation:
         report: takes what an operator should know.
 
     Attributes:
+        inline: the inline steps that have not been started.
         touched: the runs that the open batch concerns, by run id.
         stamp: of the open batch.
     """
@@ -75,6 +77,7 @@ class Activation:
         "_quarantine",
         "_report",
         "ids",
+        "inline",
         "outbox",
         "runs",
         "stamp",
@@ -97,6 +100,9 @@ class Activation:
         self.ids = ids
         self.touched: dict[str, ActiveRun] = {}
         self.stamp = Stamp(0, ids.token)
+        self.inline = outbox.inline = InlineSteps(
+            runs, outbox.steps, touched=self.touched, bring_live=self.bring_live
+        )
         self._payloads = payloads
         self._quarantine = quarantine
         self._can_answer = can_answer
@@ -117,13 +123,21 @@ class Activation:
             elif active.state.phase.is_closed:
                 waiters.forget(active.state.run_id)
                 self.runs.drop_if(active)
+                self.inline.forget(active.state.run_id)
+        self.inline.settle(self.outbox.batch)
         self.touched.clear()
 
     def abort(self) -> None:
         """The batch was aborted: its runs hold events that were not recorded."""
         for active in self.touched.values():
             self.runs.drop_if(active)
+        self.inline.abort()
         self.touched.clear()
+
+    def drop_where(self, is_gone: Callable[[str], bool]) -> None:
+        """Forget the runs of these workflow ids."""
+        self.runs.drop_where(is_gone)
+        self.inline.drop_where(is_gone)
 
     # ---- find and answer
 

@@ -84,6 +84,7 @@ class Messages:
             return
         if active.state.phase is Phase.RUNNING:
             activation.bring_live(active)
+            activation.inline.resume(active, activation.outbox.batch)
             return
         if active.state.phase is not Phase.SUSPENDED:
             return
@@ -101,6 +102,7 @@ class Messages:
             return
         activation.record(active, ev.WorkflowResumed())
         activation.act(active, wanted)
+        activation.inline.resume(active, activation.outbox.batch)
         for number, activity in list(active.state.activities.items()):
             if activity.status is ActivityStatus.BACKING_OFF and is_mistake(activity.failure):
                 activation.record(active, ev.ActivityRetried(number, activity.attempt + 1))

@@ -4,7 +4,7 @@ happened.
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from msgspec.structs import replace
 
@@ -20,12 +20,27 @@ from perdure.model.replies import AnyReply, Refused
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from perdure.model.inline import InlineTask
+
 DETAILS_KEPT: Final = 10_000
 
 
 PASSES: Final = 100
 """After this many dispatches that were not waited for, a slow step gets another chance to be
 quick."""
+
+
+class Inline(Protocol):
+    """Finds the functions of inline steps."""
+
+    def sort(self, tasks: Sequence[Task]) -> tuple[list[Task], list[InlineTask]]:
+        """Of the steps that were dispatched, the registered ones and the inline ones that can start
+        now.
+        """
+        ...
 
 
 class BatchOutbox:
@@ -39,6 +54,7 @@ class BatchOutbox:
         failures: what failed in this batch: the run, the event, the name of the activity.
         refused: the changes that were refused in this batch, each with the answer that its client
             gets.
+        inline: finds the functions of inline steps; None: every step is registered.
         awaited: steps started in this batch that the batch is held open for, by (run id, activity
             number).
     """
@@ -46,18 +62,20 @@ class BatchOutbox:
     __slots__ = (
         "_details",
         "_slow",
-        "_steps",
         "_to_start",
         "_waiters",
         "awaited",
         "batch",
         "failures",
+        "inline",
         "refused",
+        "steps",
     )
 
     def __init__(self, steps: Steps, waiters: Waiters | None = None) -> None:
-        self._steps = steps
+        self.steps = steps
         self._waiters = waiters or Waiters()
+        self.inline: Inline | None = None
         self._to_start: list[Task] = []
         self._details: dict[tuple[str, int], bytes] = {}
         self.batch = Batch()
@@ -76,14 +94,22 @@ class BatchOutbox:
 
     def start_steps(self) -> None:
         """Start what was dispatched to this process since the last call."""
-        if self._to_start:
-            self.awaited.update(
-                (task.run_id, task.number)
-                for task in self._to_start
-                if not self._slow or self._is_quick(task.name)
-            )
-            self._steps.start(self._to_start)
-            self._to_start = []
+        if not self._to_start:
+            return
+        tasks, self._to_start = self._to_start, []
+        if self.inline is not None:
+            tasks, inline = self.inline.sort(tasks)
+            if inline:
+                self._await(each.task for each in inline)
+                self.steps.start_inline(inline)
+        if tasks:
+            self._await(tasks)
+            self.steps.start(tasks)
+
+    def _await(self, tasks: Iterable[Task]) -> None:
+        self.awaited.update(
+            (task.run_id, task.number) for task in tasks if not self._slow or self._is_quick(task.name)
+        )
 
     def note_slow(self) -> None:
         """The batch was held open for them in vain: not again, for a while."""
@@ -175,7 +201,7 @@ class BatchOutbox:
     def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:
         """Ask the attempt to stop."""
         if is_step:
-            self._steps.cancel(run_id, number)
+            self.steps.cancel(run_id, number)
         else:
             self.batch.cancelled.append(token)
 

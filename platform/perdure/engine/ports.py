@@ -10,7 +10,7 @@ The contract of a batch, in this order :
 1. `Log.take` commands; due timers and finished steps;
 2. stamp `at` and fresh ids;
 3. decide and evolve, running workflow code; steps start immediately, and those that finish while
-   the batch is open join it;
+   the batch is open join it; those that may not run twice start after the commit;
 4. `Log.commit(batch)`: atomically and durably;
 5. committed: `Store.apply(batch)`, then timers are armed;
 6. aborted (`CommitAborted`): what was touched is evicted, `Log.abort()` hands the commands out
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from perdure.model.commands import AnyCommand
     from perdure.model.events import EventRecord, RecordProduced
+    from perdure.model.inline import InlineTask
     from perdure.model.replies import AnyReply, History
     from perdure.model.states import WorkflowState
     from perdure.model.tasks import Task
@@ -303,6 +304,9 @@ class Steps(Protocol):
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Start these steps; returns immediately."""
+
+    def start_inline(self, tasks: Sequence[InlineTask]) -> None:
+        """Start these inline steps; returns immediately."""
 
     def cancel(self, run_id: str, number: int) -> None:
         """Ask a step that runs to stop; a step that has ended is left alone."""

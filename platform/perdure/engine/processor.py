@@ -241,7 +241,7 @@ class Engine:
         for task in self._store.tasks(partitions):
             if task.queue:
                 self._leases.expect(task, now)
-            else:
+            elif not self._activation.inline.regain(task, self._sources.resume):
                 self._outbox.dispatch(task)
         self._outbox.start_steps()
 
@@ -254,7 +254,7 @@ class Engine:
         def is_gone(workflow_id: str) -> bool:
             return self._log.input_of(workflow_id)[0] in partitions
 
-        self._runs.drop_where(is_gone)
+        self._activation.drop_where(is_gone)
         self._farewells += self._waiters.send_away(is_gone)
         self._sources.drop(partitions, is_gone)
         self._quarantine.drop_where(is_gone)

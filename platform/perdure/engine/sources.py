@@ -88,6 +88,10 @@ class CommandSources:
         for workflow_id, run_id in self._store.suspended(partitions):
             self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
 
+    def resume(self, workflow_id: str, run_id: str) -> None:
+        """Bring the code of a run to where its history is, soon."""
+        self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
+
     def drop(self, partitions: Collection[int], is_gone: Callable[[str], bool]) -> None:
         """Forget what belongs to these partitions, and only that: what an aborted batch has put
         back for others is still to be done.

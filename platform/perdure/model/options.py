@@ -37,6 +37,10 @@ class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
         idempotency_key: the same over all attempts; empty: the engine makes one from run and
             number.
         summary: one line for people.
+        use: of an inline step, how often the run has used its name with this call, from 1; 0: its
+            function is registered.
+        at_most_once: its function is not started a second time while the outcome of the first is
+            unknown.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -44,6 +48,8 @@ class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
     retry: RetryPolicy = RetryPolicy()
     idempotency_key: str = ""
     summary: str = ""
+    use: int = 0
+    at_most_once: bool = False
 
     @property
     def is_step(self) -> bool:

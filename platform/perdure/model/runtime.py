@@ -150,6 +150,8 @@ class WorkflowRuntime:
     """The task of the run itself."""
     handlers: Any
     """Of its signals; `are_finished` says whether none is under way."""
+    uses: dict[str, int]
+    """How often each name of an inline step was used."""
 
     def suspend_for(self, error: BaseException) -> None:
         """Suspend the run when this activation ends, whatever the code makes of the error that is

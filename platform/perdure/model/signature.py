@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 import typing
+from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -81,6 +82,38 @@ def remember_local_names(fn: Callable[..., Any]) -> None:
         frame = frame.f_back
     if found:
         _local_names[fn] = found
+
+
+_returns: Final[dict[tuple[Any, Any], Any]] = {}
+
+
+def returns_of(fn: Any) -> Any:
+    """The return annotation of any callable, resolved; Any where there is none.
+
+    A closure is another function at each call: what its annotation means is kept by its code.
+
+    Raises:
+        UsageError: it names something that is not there at run time.
+    """
+    while isinstance(fn, partial):
+        fn = fn.func
+    fn = getattr(fn, "__func__", fn)
+    if not isinstance(fn, FunctionType):
+        fn = getattr(getattr(fn, "__call__", None), "__func__", None)  # noqa: B004 - of an object
+        if not isinstance(fn, FunctionType):
+            return Any
+    annotation: Any = fn.__annotations__.get("return", Any)
+    if annotation is Any:
+        return Any
+    key = (fn.__code__, annotation if isinstance(annotation, str) else id(annotation))
+    found = _returns.get(key, _returns)
+    if found is not _returns:
+        return found
+    remember_local_names(fn)
+    found = hints_of(fn).get("return", Any)
+    if isinstance(annotation, str) and fn not in _local_names:
+        _returns[key] = found
+    return found
 
 
 def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:

@@ -49,6 +49,7 @@ class RunRuntime(WorkflowRuntime):
         others: children, and messages to other workflows.
         patches: of the code, that the run has or has not.
         records: the number of the last record that was produced.
+        uses: how often each name of an inline step was used.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class RunRuntime(WorkflowRuntime):
         "others",
         "patches",
         "records",
+        "uses",
     )
 
     def __init__(
@@ -88,6 +90,7 @@ class RunRuntime(WorkflowRuntime):
         self.others = OtherRuns(loop, payloads)
         self.patches = Patches(loop)
         self.records = 0
+        self.uses: dict[str, int] = {}
         loop.runtime = self
 
     @property

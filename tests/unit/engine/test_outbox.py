@@ -10,6 +10,7 @@ from perdure.core.registry import ANSWERS
 from perdure.engine.outbox import DETAILS_KEPT, PASSES, BatchOutbox, can_reply
 from perdure.model.addresses import Workflow
 from perdure.model.commands import AnyCommand, AwaitWorkflow, SignalWorkflow
+from perdure.model.inline import InlineTask
 from perdure.model.replies import Accepted, AnyReply
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer, TimerKind
@@ -27,6 +28,9 @@ class Steps:
 
     def start(self, tasks: Sequence[Task]) -> None:
         self.started.extend(tasks)
+
+    def start_inline(self, tasks: Sequence[InlineTask]) -> None:
+        self.started.extend(each.task for each in tasks)
 
     def cancel(self, run_id: str, number: int) -> None:
         self.stopped.append((run_id, number))

@@ -18,6 +18,7 @@ from perdure.activity import Activity, Attempt
 from perdure.interceptor import Interceptor
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
+from perdure.model.inline import InlineStep
 from perdure.model.payloads import Payloads
 from perdure.model.source import place_of
 from perdure.model.tasks import Task
@@ -76,7 +77,9 @@ class Attempts:
         """Of the activities that are served."""
         return self._activities
 
-    async def run(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> Report:
+    async def run(
+        self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None], step: InlineStep | None = None
+    ) -> Report:
         """Run one attempt to its end.
 
         Args:
@@ -84,20 +87,26 @@ class Attempts:
             heartbeat: called with the details passed to `activity.heartbeat`, from any thread.
             begin: called when the function begins: immediately, or when there is a thread for a
                 sync one. The attempt's timeout runs from there.
+            step: what to run, if it is not registered.
 
         Raises:
             asyncio.CancelledError: the attempt was asked to stop.
         """
         if found := interceptor.at("attempt", self._interceptors):
-            return await self._intercepted(found, task, heartbeat, begin)
-        return await self._counted(task, heartbeat, begin)
+            return await self._intercepted(found, task, heartbeat, begin, step)
+        return await self._counted(task, heartbeat, begin, step)
 
     async def _intercepted(
-        self, found: Sequence[Interceptor], task: Task, heartbeat: Heartbeat, begin: Callable[[], None]
+        self,
+        found: Sequence[Interceptor],
+        task: Task,
+        heartbeat: Heartbeat,
+        begin: Callable[[], None],
+        step: InlineStep | None,
     ) -> Report:
         try:
             return await interceptor.around_attempt(
-                found, lambda tried: self._counted(tried, heartbeat, begin)
+                found, lambda tried: self._counted(tried, heartbeat, begin, step)
             )(task)
         except asyncio.CancelledError as error:
             me = asyncio.current_task()
@@ -107,10 +116,12 @@ class Attempts:
                 me.uncancel()
             return self.failed(task, error)
 
-    async def _counted(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> Report:
+    async def _counted(
+        self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None], step: InlineStep | None
+    ) -> Report:
         outcome = "cancelled"
         try:
-            report = await self._report(task, heartbeat, begin)
+            report = await self._report(task, heartbeat, begin, step)
             outcome = _outcome(report)
         finally:
             self.outcomes["activity" if task.queue else "step", outcome] += 1
@@ -123,11 +134,13 @@ class Attempts:
             )
         return report
 
-    async def _report(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> Report:
+    async def _report(
+        self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None], step: InlineStep | None
+    ) -> Report:
         timeout = _Timeout(task.timeout_us / 1_000_000, self._alarm)
         try:
             async with timeout.limit:
-                result = await self._result(task, heartbeat, partial(_begin, timeout, begin))
+                result = await self._result(task, heartbeat, partial(_begin, timeout, begin), step)
         except _Raised as raised:
             return self.failed(task, raised.error)
         except asyncio.CancelledError as error:
@@ -147,19 +160,20 @@ class Attempts:
             task.workflow_id, task.run_id, number=task.number, token=task.token, result=result
         )
 
-    async def _result(self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None]) -> bytes:
-        what = f"activity {task.name!r}"
+    async def _result(
+        self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None], step: InlineStep | None
+    ) -> bytes:
+        what = f"activity {task.name!r}" if step is None else f"step {task.name!r}"
         info = activity.Info(task.workflow_id, task.run_id, task.name, task.attempt, task.idempotency_key)
         attempt = Attempt(info, heartbeat, tuple(json.decode(task.details)) if task.details else ())
-        called = self._activities[task.name]
+        called: Activity[..., Any] | InlineStep
+        if step is None:
+            called = self._activities[task.name]
+            call = self._call_of(called, task, what)
+        else:
+            called, call = step, step.call
         try:
-            args, kwargs = self._payloads.decode_arguments(called.fn, task.input, what=what)
-        except errors.PayloadError as error:
-            raise _placed(error, called) from None
-        try:
-            value = await self._call(
-                called, partial(called.faked_by or self._bound(called), *args, **kwargs), attempt, begin
-            )
+            value = await self._call(called, call, attempt, begin)
         except asyncio.CancelledError:
             # a sync function goes on in its thread: it is told at its next heartbeat
             attempt.is_cancelled = True
@@ -168,6 +182,13 @@ class Attempts:
             return self._payloads.encode(value, called.returns, what=f"the result of {what}")
         except errors.PayloadError as error:
             raise _placed(error, called) from None
+
+    def _call_of(self, called: Activity[..., Any], task: Task, what: str) -> Callable[[], Any]:
+        try:
+            args, kwargs = self._payloads.decode_arguments(called.fn, task.input, what=what)
+        except errors.PayloadError as error:
+            raise _placed(error, called) from None
+        return partial(called.faked_by or self._bound(called), *args, **kwargs)
 
     def _bound(self, called: Activity[..., Any]) -> Callable[..., Any]:
         if called.owner is None:
@@ -184,7 +205,11 @@ class Attempts:
         return bound
 
     async def _call(
-        self, called: Activity[..., Any], fn: Callable[[], Any], attempt: Attempt, begin: Callable[[], None]
+        self,
+        called: Activity[..., Any] | InlineStep,
+        fn: Callable[[], Any],
+        attempt: Attempt,
+        begin: Callable[[], None],
     ) -> Any:
         with activity.running(attempt):
             if called.is_async or called.faked_by is not None:
@@ -258,9 +283,9 @@ def _begin(timeout: _Timeout, begin: Callable[[], None]) -> None:
     begin()
 
 
-def _placed(error: errors.PayloadError, called: Activity[..., Any]) -> errors.PayloadError:
+def _placed(error: errors.PayloadError, called: Activity[..., Any] | InlineStep) -> errors.PayloadError:
     """The error, with the place of the function that it is about."""
-    return type(error)(f"{place_of(called.fn)}: {error}")
+    return type(error)(f"{place_of(called.written)}: {error}")
 
 
 class _Raised(Exception):

@@ -12,13 +12,18 @@ from msgspec.structs import replace
 from perdure.errors import InfrastructureError
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
+from perdure.model.inline import InlineTask
 from perdure.model.tasks import Task
 from perdure.worker.attempt import Attempts
 from perdure.worker.details import encoded
+from perdure.worker.inline import run_inline
 from perdure.worker.stopping import stop
 
 STOP_S: Final = 1.0
 """For steps that are cut short to tidy up."""
+
+_Asked = tuple[Task, InlineTask | None]
+"""A step; if it is inline, with its function."""
 
 DETAILS_KEPT: Final = 10_000
 """Steps whose details are remembered, the newest."""
@@ -46,7 +51,7 @@ class LocalSteps:
         self._reports: list[cm.AnyCommand] = []
         self._details: dict[tuple[str, int], bytes] = {}
         self._asked = 0
-        self._held: list[Task] | None = None
+        self._held: list[_Asked] | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -81,7 +86,12 @@ class LocalSteps:
     def start(self, tasks: Sequence[Task]) -> None:
         """Start them all; from the engine's thread."""
         self._asked += 1
-        self._call(self._start, list(tasks))
+        self._call(self._start, [(task, None) for task in tasks])
+
+    def start_inline(self, tasks: Sequence[InlineTask]) -> None:
+        """Start them all; from the engine's thread."""
+        self._asked += 1
+        self._call(self._start, [(inline.task, inline) for inline in tasks])
 
     def cancel(self, run_id: str, number: int) -> None:
         """Ask a step to stop; from the engine's thread."""
@@ -103,16 +113,22 @@ class LocalSteps:
         if running:
             await asyncio.wait(running, timeout=STOP_S)
 
-    def _start(self, tasks: list[Task]) -> None:
+    def _start(self, tasks: list[_Asked]) -> None:
         self._asked -= 1
         if self._held is not None:
             self._held += tasks
             return
-        for task in tasks:
+        for task, inline in tasks:
             key = (task.run_id, task.number)
-            running = self._loop.create_task(self._run(task))
+            if inline is not None and inline.is_at_most_once and self._is_running(key, task.token):
+                continue  # its partition went and came back: what runs is what is asked for
+            running = self._loop.create_task(self._run(task, inline))
             self._running[key] = task.token, running
             running.add_done_callback(partial(self._forget, key))
+
+    def _is_running(self, key: tuple[str, int], token: str) -> bool:
+        running = self._running.get(key)
+        return running is not None and running[0] == token
 
     def _release(self) -> None:
         held, self._held = self._held, None
@@ -122,15 +138,16 @@ class LocalSteps:
 
     def _cancel(self, key: tuple[str, int]) -> None:
         if self._held:
-            self._held = [task for task in self._held if (task.run_id, task.number) != key]
+            self._held = [each for each in self._held if (each[0].run_id, each[0].number) != key]
         if running := self._running.get(key):
             stop(running[1], "the workflow no longer waits for it")
 
-    async def _run(self, task: Task) -> None:
+    async def _run(self, task: Task, inline: InlineTask | None) -> None:
         key = (task.run_id, task.number)
         details = self._details.pop(key, task.details)
         if details:
             task = replace(task, details=details)
+            inline = None if inline is None else inline._replace(task=task)
 
         def heartbeat(given: tuple[object, ...]) -> None:
             nonlocal details
@@ -138,7 +155,9 @@ class LocalSteps:
 
         report: cm.AnyCommand
         try:
-            if self._attempts.serves(task.name):
+            if inline is not None:
+                report = await run_inline(self._attempts, inline, heartbeat, _begun)
+            elif self._attempts.serves(task.name):
                 report = await self._attempts.run(task, heartbeat, _begun)
             else:
                 report = _unknown(task)

@@ -29,7 +29,8 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.duration import LONGEST_US
 from perdure.model.failure import BRIEF_BYTES, FailureInfo, bounded, members_of
-from perdure.model.options import RetryPolicy
+from perdure.model.inline import OUTCOME_UNKNOWN
+from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.states import Wait
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer, TimerKind
@@ -171,7 +172,7 @@ def after_failure(
     if is_mistake(failure) and not _is_never_retried(policy, failure):
         pause_us = min(FIX_US << min(activity.attempt - 1, 6), LONGEST_FIX_US)
         return _attempt_failed(activity, failure, stamp.at + pause_us, stamp.token())
-    if not _is_final(policy, failure, activity.attempt):
+    if not _is_final(activity.options, failure, activity.attempt):
         retry_at = stamp.at + interval_us(policy, activity.attempt, failure.retry_after_us)
         if not policy.give_up_after_us or retry_at < activity.scheduled_at + policy.give_up_after_us:
             return _attempt_failed(activity, failure, retry_at, stamp.token())
@@ -222,7 +223,12 @@ def is_mistake(failure: FailureInfo | None) -> bool:
     return failure is not None and failure.type in MISTAKES
 
 
-def _is_final(policy: RetryPolicy, failure: FailureInfo, attempt: int) -> bool:
+def _is_final(options: ActivityOptions, failure: FailureInfo, attempt: int) -> bool:
+    policy = options.retry
+    if options.at_most_once and failure.type == OUTCOME_UNKNOWN:
+        # Nobody could look its outcome up: the next attempt asks again. `maximum_attempts` is of
+        # those that run the function.
+        return failure.is_final
     if failure.is_final or _is_never_retried(policy, failure):
         return True
     if any(is_mistake(member) for member in members_of(failure)):
@@ -387,11 +393,24 @@ def _cancel(run: RunState, action: ac.CancelActivity, token: Callable[[], str]) 
 
 
 def _is_same_activity(event: ev.ActivityScheduled, action: ac.ScheduleActivity) -> bool:
-    return event.number == action.number and event.name == action.name
+    return (
+        event.number == action.number
+        and event.name == action.name
+        and event.options.use == action.options.use
+    )
 
 
 def _scheduled_in_words(it: Any) -> str:
+    if use := it.options.use:
+        return f"step {it.name!r} ({_ordinal(use)} use) scheduled"
     return f"activity {it.number} {it.name!r} scheduled"
+
+
+def _ordinal(number: int) -> str:
+    """As in `2nd`."""
+    if number % 100 in (11, 12, 13):
+        return f"{number}th"
+    return f"{number}" + {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
 
 
 def _cancelled_in_words(it: Any) -> str:

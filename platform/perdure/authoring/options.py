@@ -1,0 +1,58 @@
+"""Options of activities and steps, as they are recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from perdure.authoring.retry import Retry, policy_of
+from perdure.errors import UsageError
+from perdure.model.duration import microseconds
+from perdure.model.limits import fault_of_id, is_unicode
+from perdure.model.options import ActivityOptions
+
+
+def compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
+    """Options as they are recorded.
+
+    Args:
+        given: as authors write them.
+        base: for those that are not given.
+
+    Raises:
+        UsageError: one makes no sense.
+    """
+    retry, queue = given.get("retry"), given.get("queue")
+    if retry is not None and not isinstance(retry, Retry):
+        raise UsageError(f"retry must be an activity.Retry, not {retry!r}.")
+    if "timeout" in given and not microseconds(given["timeout"]):
+        raise UsageError("timeout must be positive.")
+    if queue is not None:
+        if base.is_step:
+            raise UsageError("a step runs in the engine's process: it has no queue.")
+        queue = valid(queue, "queue")
+    for text in ("idempotency_key", "summary"):
+        if text in given and not isinstance(given[text], str):
+            raise UsageError(f"{text} must be text, not {given[text]!r}.")
+        if text in given and not is_unicode(given[text]):
+            raise UsageError(f"{text} {given[text]!r} is not valid Unicode.")
+    return replace(
+        base,
+        queue=base.queue if queue is None else queue,
+        timeout_us=microseconds(given["timeout"]) if "timeout" in given else base.timeout_us,
+        retry=base.retry if retry is None else policy_of(retry),
+        idempotency_key=given.get("idempotency_key", base.idempotency_key),
+        summary=given.get("summary", base.summary),
+    )
+
+
+def valid(given: object, what: str) -> str:
+    """An id that makes sense.
+
+    Raises:
+        UsageError: it makes none.
+    """
+    if fault := fault_of_id(given, what):
+        raise UsageError(fault)
+    return str(given)
