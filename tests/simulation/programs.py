@@ -796,10 +796,10 @@ async def inline_steps(count: int) -> list[Any]:
         return f"attempt {activity.info().attempt}"
 
     first = await workflow.step("pay", paid, count)
-    total = [await workflow.step("add", lambda at=at: at + count) for at in range(3)]
+    total = [await workflow.step("add", lambda at: at + count, at) for at in range(3)]
     retried = await workflow.step("flaky", flaky_closure)
-    await workflow.sleep(2)
-    same = await asyncio.gather(*(workflow.step("same", lambda at=at: at) for at in range(4)))
+    await workflow.sleep("2s")
+    same = await asyncio.gather(*(workflow.step("same", lambda at: at, at) for at in range(4)))
     return [first.cents, first.by, total, retried, same]
 
 

@@ -38,6 +38,29 @@ class StepCall(ActivityCall[R]):
         return f"the call of the step {self._activity.name!r}"
 
 
+# Calls without arguments first: type checkers ask for those that have defaults elsewhere.
+@overload
+def step(
+    name: str,
+    fn: Callable[[], Coroutine[Any, Any, R]],
+    /,
+    *,
+    retry: Retry | None = None,
+    timeout: Duration = "10s",
+    at_most_once: bool = False,
+    reconcile: Callable[[], R | Awaitable[R]] | None = None,
+) -> Coroutine[object, None, R]: ...
+@overload
+def step(
+    name: str,
+    fn: Callable[[], R],
+    /,
+    *,
+    retry: Retry | None = None,
+    timeout: Duration = "10s",
+    at_most_once: bool = False,
+    reconcile: Callable[[], R | Awaitable[R]] | None = None,
+) -> Coroutine[object, None, R]: ...
 @overload
 def step(
     name: str,
