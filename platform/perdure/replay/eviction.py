@@ -21,10 +21,11 @@ import sys
 import sysconfig
 import types
 import warnings
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from perdure.model.source import is_ours
 from perdure.replay.activation import enter, leave, running_loop
 from perdure.replay.loop import RunLoop
 
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
 
 _SUSPENDABLE: Final = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
-_CONTAINERS: Final = frozenset((list, tuple, dict, set, deque))
-_LARGEST_CONTAINER: Final = 64
+_CONTAINERS: Final = frozenset((list, tuple, dict, set, deque, defaultdict, OrderedDict))
+_LARGEST_CONTAINER: Final = 10_000
+"""Larger ones are data; to look through one takes a millisecond for every 50,000 entries."""
 _MOST_OBJECTS: Final = 10_000
+_HEAP_TYPE: Final = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE: of a class that is written in Python, among others."""
 _word = ctypes.c_size_t.from_address
 _future: Any = asyncio.Future
 _task: Any = asyncio.Task
@@ -84,7 +88,7 @@ def _end(task: Any, loop: Any) -> None:
 
 def _mark_all(coroutine: Coroutine[Any, Any, Any]) -> None:
     """Mark the coroutine and all that can be suspended within it: what it awaits, generators and
-    context managers in its frames.
+    context managers in its frames, in containers and in attributes of your objects.
     """
     seen: set[int] = set()
     todo: list[Any] = [coroutine]
@@ -97,7 +101,23 @@ def _mark_all(coroutine: Coroutine[Any, Any, Any]) -> None:
             _mark(thing)
         elif type(thing) in _CONTAINERS and len(thing) > _LARGEST_CONTAINER:
             continue
-        todo += [found for found in gc.get_referents(thing) if type(found) in _FOLLOWED]
+        for found in gc.get_referents(thing):
+            kind = type(found)
+            is_followed = _FOLLOWED.get(kind)
+            if is_followed or (is_followed is None and _learn(kind)):
+                todo.append(found)
+
+
+def _learn(kind: type[Any]) -> bool:
+    """Whether objects of a class are followed: of classes that are written in Python, by you. Those
+    of perdure, asyncio and the rest of the standard library lead out of the run.
+    """
+    module = str(kind.__module__)
+    is_instance = bool(kind.__flags__ & _HEAP_TYPE) and not issubclass(kind, (type, types.ModuleType))
+    _FOLLOWED[kind] = is_yours = (
+        is_instance and not is_ours(module) and module.partition(".")[0] not in sys.stdlib_module_names
+    )
+    return is_yours
 
 
 def _mark(thing: Any) -> None:
@@ -190,18 +210,21 @@ def _run_to_end(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return end.value
 
 
-_FOLLOWED: Final = frozenset(
+_FOLLOWED: Final[dict[type[Any], bool]] = dict.fromkeys(
     (
         *_SUSPENDABLE,
         *_run_to_end(_make_awaitables()),
         *_CONTAINERS,
         types.MethodType,
+        types.CellType,
         contextlib._GeneratorContextManager,
         contextlib._AsyncGeneratorContextManager,
         contextlib.ExitStack,
         contextlib.AsyncExitStack,
-    )
+    ),
+    True,
 )
+"""Whether objects of a class are followed, for every class that was met."""
 _CAN_MARK: Final = _can_mark()
 _CLOSED: Final = _make_awaitables()
 _CLOSED.close()

@@ -8,6 +8,7 @@ import gc
 import sys
 import warnings
 import weakref
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,62 @@ async def until() -> None:
         await runtime.wait_until(lambda: False, 9_000_000)
     finally:
         RAN.append("finally")
+
+
+class Holder:
+    """An object of the author's."""
+
+    def __init__(self, **held: Any) -> None:
+        self.__dict__.update(held)
+
+
+class Slotted:
+    __slots__ = ("held",)
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+def begun() -> Generator[int, None, None]:
+    """A generator that is suspended in its `try`."""
+
+    def generate() -> Generator[int, None, None]:
+        try:
+            yield 1
+        finally:
+            RAN.append("finally of a generator")
+
+    generator = generate()
+    next(generator)
+    return generator
+
+
+async def generators_in_attributes() -> None:
+    held = Holder(one=begun(), more=Slotted([Holder(deep=begun())]))
+    await act("x")
+    del held
+
+
+async def generators_in_a_long_list() -> None:
+    held = [begun() for _ in range(1_000)]
+    await act("x")
+    del held
+
+
+async def generators_in_other_containers() -> None:
+    held = defaultdict(list, {"a": [begun()]}), OrderedDict(b=begun()), {"c": deque([begun()])}
+    await act("x")
+    del held
+
+
+async def generator_in_a_closure() -> None:
+    generator = begun()
+
+    def use() -> int:
+        return next(generator)
+
+    await act("x")
+    use()
 
 
 async def swallow_everything() -> None:
@@ -259,6 +316,10 @@ async def within_an_exception_handler() -> None:
 
 
 PROGRAMS: tuple[Program, ...] = (
+    generators_in_attributes,
+    generators_in_a_long_list,
+    generators_in_other_containers,
+    generator_in_a_closure,
     wait_for_an_activity, task_group_in_its_body, task_group_at_its_end, wait_for, timeout, gather, wait,
     as_completed, shield,
     condition, lock_that_another_wants, queue, sleep, until, swallow_everything, swallow_on_one_future,
