@@ -1,6 +1,6 @@
 """Orders in a closed loop: client, engine, steps and worker in this process, on a SQLite file.
 
-usage: python -m bench.orders steps|activities N C [URL]
+usage: python -m bench.orders steps|inline|activities N C [URL]
     N orders, C in flight; prints a line of JSON
 """
 
@@ -13,12 +13,16 @@ import tempfile
 from typing import Any
 
 from bench.closed_loop import measured
-from bench.workflows import ActivitiesOrder, StepsOrder
+from bench.workflows import ActivitiesOrder, InlineOrder, StepsOrder
 from perdure.client import Client
 from perdure.embedded import Platform
 from perdure.registry import Registry
 
-RUNS: dict[str, Any] = {"steps": StepsOrder.process, "activities": ActivitiesOrder.process}
+RUNS: dict[str, Any] = {
+    "steps": StepsOrder.process,
+    "inline": InlineOrder.process,
+    "activities": ActivitiesOrder.process,
+}
 
 
 async def measure(client: Client, kind: str, orders: int, in_flight: int, tag: str) -> dict[str, object]:

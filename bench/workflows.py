@@ -44,6 +44,23 @@ class StepsOrder:
         return [await reserve_step(item), await charge_step(item), await send_step(item)]
 
 
+async def done(word: str) -> str:
+    return word
+
+
+@workflow.defn
+class InlineOrder:
+    """`StepsOrder` without decorators."""
+
+    @workflow.run
+    async def process(self, item: int) -> list[str]:
+        return [
+            await workflow.step("reserve", done, "reserved"),
+            await workflow.step("charge", done, "charged"),
+            await workflow.step("send", done, "sent"),
+        ]
+
+
 @workflow.defn
 class ActivitiesOrder:
     @workflow.run

@@ -24,7 +24,7 @@ FENCE = re.compile(r"^```(\w+)[ ]*([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 RUN = ["README.md", *(f"docs/howto/{name}.md" for name in (
     "write-a-workflow", "write-activities", "use-the-client", "failures-and-values", "test-a-workflow",
-    "operate-one-machine",
+    "operate-one-machine", "steps",
     "change-code-under-running-workflows", "check-that-code-replays", "start-from-your-events", "http-api",
     "backup-and-restore",
 ))]  # fmt: skip
