@@ -38,7 +38,7 @@ async def pay(folder: str) -> list[str]:
         except OutcomeUnknown:
             return "unknown"
 
-    return await asyncio.gather(
+    found = await asyncio.gather(
         workflow.step("plain", take_effect, at / "plain", True, timeout="1h"),
         blind(),
         workflow.step(
@@ -51,3 +51,4 @@ async def pay(folder: str) -> list[str]:
             reconcile=lambda: look_up("seen"),
         ),
     )
+    return list(found)
