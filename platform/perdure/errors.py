@@ -13,6 +13,8 @@ Exception
 │   ├── UpdateFailed              .cause is what the handler raised
 │   ├── ReadLags              reads are still behind the given write
 │   ├── RequestRefused        a limit or a rule of the platform, named in the message
+│   ├── TokenNotFound         no open run has such a token
+│   ├── TokenClosed           the token has another answer, has expired, or its run has closed
 │   ├── NotAllowed            the caller is not authenticated, or lacks the role
 │   ├── NotClosed             the run has not closed in time; also a TimeoutError
 │   └── EngineUnavailable     no engine answered in time
@@ -21,6 +23,7 @@ Exception
 │   │   └── ActivityTimedOut  also a TimeoutError
 │   ├── OutcomeUnknown        a step that may not run twice was interrupted
 │   ├── ChildFailed           .cause, .workflow_id
+│   ├── TokenFailed           .cause
 │   ├── Cancelled
 │   ├── Terminated
 │   └── TimedOut              also a TimeoutError
@@ -113,6 +116,16 @@ class RequestRefused(ClientError):
     """A limit or a rule of the platform forbids the request; nothing was recorded."""
 
 
+class TokenNotFound(ClientError):
+    """The text is not that of a token, or the current run of its workflow has no such token."""
+
+
+class TokenClosed(ClientError):
+    """The token takes no answer any more: it has another one, has expired, or its run has
+    closed.
+    """
+
+
 class NotAllowed(ClientError):
     """The HTTP API does not know who asks, or they may not; the message says what it wants."""
 
@@ -184,6 +197,21 @@ class ChildFailed(Failure):
         super().__init__(message)
         self.cause = cause
         self.workflow_id = workflow_id
+        self.__cause__ = cause
+
+
+class TokenFailed(Failure):
+    """Somebody has failed a token that the code waits for.
+
+    Attributes:
+        cause: the exception that was given: your own `Failure` where its class is imported here.
+    """
+
+    cause: BaseException
+
+    def __init__(self, message: str, cause: BaseException) -> None:
+        super().__init__(message)
+        self.cause = cause
         self.__cause__ = cause
 
 

@@ -38,6 +38,10 @@ class RandomIds:
         """An attempt's token, 64 bits."""
         return urandom(8).hex()
 
+    def secret(self) -> str:
+        """The secret of a token that is given away, 128 bits."""
+        return urandom(16).hex()
+
     def seed(self) -> int:
         """63 bits."""
         return int.from_bytes(urandom(8), "big") >> 1

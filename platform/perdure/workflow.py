@@ -46,6 +46,7 @@ from perdure.authoring.others import Children, Handle, execute, get, options, st
 from perdure.authoring.produce import Avro, produce
 from perdure.authoring.saga import Saga
 from perdure.authoring.step import step
+from perdure.authoring.tokens import Token, token
 from perdure.authoring.trigger import Trigger, trigger
 from perdure.authoring.unawaited import WaitCall
 from perdure.authoring.workflow_type import Definition
@@ -74,6 +75,7 @@ __all__ = [
     "Saga",
     "Signal",
     "SignalRef",
+    "Token",
     "Trigger",
     "Update",
     "UpdateRef",
@@ -100,6 +102,7 @@ __all__ = [
     "start",
     "step",
     "timeout",
+    "token",
     "trigger",
     "update",
     "uuid4",

@@ -8,7 +8,7 @@ import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -19,6 +19,7 @@ from perdure.api.auth.key_file import create_key, revoke_key
 from perdure.api.auth.security import Security, Unsecured
 from perdure.api.roles import Role
 from perdure.client.listing import ListQuery
+from perdure.model.tokens import TokenAddress
 from perdure.ports.audit import AuditEntry
 from tests.api.identity import (
     NOW,
@@ -63,12 +64,15 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", f"{V1}/workflows/{{id}}/updates/{{name}}"): OPERATOR,
     ("POST", f"{V1}/workflows/{{id}}/cancel"): OPERATOR,
     ("POST", f"{V1}/workflows/{{id}}/terminate"): OPERATOR,
+    ("POST", f"{V1}/tokens/{{text}}"): OPERATOR,
+    ("POST", f"{V1}/tokens/{{text}}/fail"): OPERATOR,
     ("POST", f"{V1}/dead-letters/{{number}}/retry"): ADMIN,
     ("POST", f"{V1}/dead-letters/{{number}}/drop"): ADMIN,
     ("GET", f"{V1}/audit"): ADMIN,
 }
 """Who may; None: everybody."""
 
+TEXT: Final = TokenAddress("nobody", "run-1", 1, "0" * 32).text
 Found = dict[tuple[tuple[str, str], str], tuple[int, dict[str, str], Any]]
 """By route and credential: status, headers and problem."""
 
@@ -177,7 +181,7 @@ async def call(
     body = json.dumps(
         {"type": "Parcel", "id": f"by {name}", "args": ["box"]} if path == f"{V1}/workflows" else {}
     ).encode()
-    filled = path.format(id="nobody", name="where", number="1", position="0-0", update="u-1")
+    filled = path.format(id="nobody", name="where", number="1", position="0-0", update="u-1", text=TEXT)
     headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     if credential:
         headers.append((b"authorization", credential.encode()))
@@ -256,6 +260,8 @@ def test_the_audit_log_has_every_action_of_everybody_who_is_known_and_none_of_a_
         ("POST", f"{V1}/workflows/{{id}}/updates/{{name}}"): "update",
         ("POST", f"{V1}/workflows/{{id}}/cancel"): "cancel",
         ("POST", f"{V1}/workflows/{{id}}/terminate"): "terminate",
+        ("POST", f"{V1}/tokens/{{text}}"): "resolve token",
+        ("POST", f"{V1}/tokens/{{text}}/fail"): "fail token",
         ("POST", f"{V1}/dead-letters/{{number}}/retry"): "retry dead letter",
         ("POST", f"{V1}/dead-letters/{{number}}/drop"): "drop dead letter",
     }
@@ -268,6 +274,7 @@ def test_the_audit_log_has_every_action_of_everybody_who_is_known_and_none_of_a_
     assert {entry.outcome for entry in walk.kept if entry.status == 201} == {"done"}
     assert {entry.outcome for entry in walk.kept if entry.status >= 400} == {"refused"}
     assert all(entry.who and entry.at and entry.address for entry in walk.kept)
+    assert not any(TEXT in repr(entry) for entry in walk.kept), "the text of a token is a secret"
     assert {entry.role for entry in walk.kept if " reader" in entry.who} == {"reader"}
     assert {entry.role for entry in walk.kept if " viewer" in entry.who} == {"viewer"}
     starts = [entry for entry in walk.kept if entry.status == 201]
@@ -310,7 +317,7 @@ def test_without_authentication_pages_of_other_sites_are_refused_on_every_route_
                 if role is None or path.endswith("/audit"):
                     continue
                 filled = path.removeprefix(V1).format(
-                    id="nobody", name="where", number="1", position="0-0", update="u-1"
+                    id="nobody", name="where", number="1", position="0-0", update="u-1", text=TEXT
                 )
                 rebound = await caller.http.request(method, filled, headers={"host": "evil.example"})
                 assert rebound.status_code == 421, path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from perdure.codec.records import hash_of_record
 from perdure.core.machines.activity import task_of
 from perdure.core.run import fold
-from perdure.core.state import ActivityState, ActivityStatus, ChildState, Phase, RunState
+from perdure.core.state import ActivityState, ActivityStatus, ChildState, Phase, RunState, TokenState
 from perdure.model import events as ev
 from perdure.model.states import WorkflowState
 from perdure.model.tasks import Task
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ENDS_ACTIVITY = (ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelRequested)
 EndsChild: TypeAlias = ev.ChildRefused | ev.ChildCompleted | ev.ChildFailed | ev.ChildCancelled
 ENDS_CHILD = (ev.ChildRefused, ev.ChildCompleted, ev.ChildFailed, ev.ChildCancelled)
+EndsToken: TypeAlias = ev.TokenResolved | ev.TokenFailed | ev.TokenExpired
+ENDS_TOKEN = (ev.TokenResolved, ev.TokenFailed, ev.TokenExpired)
 ENDS_TIMER = (ev.TimerFired, ev.TimerCancelled)
 
 
@@ -39,6 +41,7 @@ def check_history(records: Sequence[ev.EventRecord], *, is_of_this_version: bool
     assert_timers_fire_once_and_never_early(records)
     assert_each_is_answered_once(records, ev.ChildRequested, ENDS_CHILD)
     assert_each_is_answered_once(records, ev.MessageSent, (ev.MessageAnswered,))
+    assert_each_is_answered_once(records, ev.TokenIssued, ENDS_TOKEN)
     assert_time_never_goes_back(records)
 
 
@@ -87,10 +90,11 @@ def assert_activities_end_once(records: Sequence[ev.EventRecord]) -> None:
 
 def assert_each_is_answered_once(
     records: Sequence[ev.EventRecord],
-    asked: type[ev.ChildRequested | ev.MessageSent],
-    ends: tuple[type[EndsChild | ev.MessageAnswered], ...],
+    asked: type[ev.ChildRequested | ev.MessageSent | ev.TokenIssued],
+    ends: tuple[type[EndsChild | ev.MessageAnswered | EndsToken], ...],
 ) -> None:
-    """I2: a child is requested once, and ends at most once after that; so is a message answered."""
+    """I2: a child is requested once, and ends at most once after that; so is a message answered,
+    or a token."""
     open_: set[int] = set()
     count = 0
     for _, event in _events(records):
@@ -253,6 +257,10 @@ def as_data(state: RunState) -> dict[str, Any]:
     data["children"] = {
         number: {name: getattr(child, name) for name in ChildState.__slots__}
         for number, child in state.children.items()
+    }
+    data["tokens"] = {
+        number: {name: getattr(token, name) for name in TokenState.__slots__}
+        for number, token in state.tokens.items()
     }
     return data
 

@@ -23,6 +23,7 @@ from perdure.errors import (
     NotDone,
     OutcomeUnknown,
     RetryAfter,
+    TokenFailed,
     UpdateFailed,
     UpdateRejected,
     WorkflowAlreadyStarted,
@@ -402,6 +403,26 @@ async def family() -> list[str]:
     await workflow.options(on_close="terminate").start("terminated", Sibling.run)
     await workflow.options(on_close="abandon").start("abandoned", Sibling.run)
     return told
+
+
+# ---- tokens
+
+
+@workflow.defn
+async def asks(seconds: float) -> list[Any]:
+    """Four tokens: answered with a value, failed, not answered in time, and never looked at."""
+    value, bad = workflow.token(int, timeout=f"{seconds}s"), workflow.token(int)
+    late, unseen = workflow.token(str, timeout=f"{seconds}s"), workflow.token(public=True)
+    told: list[Any] = [await echo(len(value.text) > len("token_")), await value]
+    try:
+        await bad
+    except TokenFailed as failed:
+        told.append(str(failed.cause))
+    try:
+        await late
+    except TimeoutError as error:
+        told.append(str(error))
+    return [*told, await value, unseen.is_answered]
 
 
 # ---- stories
@@ -848,6 +869,7 @@ _WORKFLOWS = [
     Counting,
     hasty,
     counts_by_a_child,
+    asks,
     leaf,
     Sibling,
     many_children,

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from msgspec import json
 
+from perdure.core.machines.token import address_of
 from perdure.model import commands as cm
+from perdure.model.failure import FailureInfo
 from tests.simulation.programs import DEPLOYMENTS
 from tests.simulation.world import START, World
 
@@ -44,7 +46,17 @@ class Worker:
     is_on: bool
 
 
-Action = Requests | Until | Deploy | Worker
+@dataclass(frozen=True)
+class Answer:
+    """To a token of a workflow: a value, or an exception's message."""
+
+    workflow_id: str
+    number: int
+    value: Any = None
+    fault: str = ""
+
+
+Action = Requests | Until | Deploy | Worker | Answer
 Request = tuple[Any, str, dict[str, Any]]
 
 
@@ -262,6 +274,21 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         Deploy("patched"),
         *each(start("c", "Amended"), *(signal(each, "call") for each in "bcabc")),
     ],
+    "tokens": [
+        *each(start("a", "asks", 30)),
+        Answer("a", 2, fault="no"),
+        Answer("a", 1, 42),
+        Answer("a", 1, 42),
+        Answer("a", 1, 43),
+        Until(30),
+        Answer("a", 2, fault="no"),
+        Answer("a", 3, "late"),
+        Answer("a", 4),
+    ],
+    "token that nobody answers": [*each(start("a", "asks", 30)), Until(31)],
+    "token answered before its run is cancelled": [*each(start("a", "asks", 30)), Answer("a", 1, 42),
+        *each(cancel("a")), Answer("a", 1, 42), Answer("a", 2, 42)],
+    "token at the moment of its timeout": [*each(start("a", "asks", 5)), Until(5), Answer("a", 1, 42)],
     "served after a deploy": [*each(start("s", "call_seat", "ada")), Deploy("with-seat")],
     "failures of all kinds": [
         together(start("o", "call_odd"), start("b", "broken", "sad"), start("p", "picky"),
@@ -301,10 +328,23 @@ class Play:
                     self.world.registry = DEPLOYMENTS[action.name]
                     self.world.crash()
                 self.world.settle()
+            case Answer():
+                self._answer(action)
             case Worker():
                 self.world.serves_tasks = action.is_on
                 self.world.settle()
         self.done += 1
+
+    def _answer(self, action: Answer) -> None:
+        run = self.world.folded(action.workflow_id)
+        fields: dict[str, Any] = {"token": address_of(run, run.tokens[action.number].issued).text}
+        if action.fault:
+            failure = FailureInfo("perdure.errors:Failure", action.fault, is_final=True)
+            request: Request = cm.FailToken, action.workflow_id, {**fields, "failure": failure}
+        else:
+            value = json.encode(action.value)
+            request = cm.ResolveToken, action.workflow_id, {**fields, "value": value}
+        self._ask(Requests((request,)))
 
     def _ask(self, action: Requests) -> None:
         for number, (kind, workflow_id, fields) in enumerate(action.requests):

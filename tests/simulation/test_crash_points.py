@@ -36,6 +36,7 @@ IN_FILE: Final = (
     "inline steps",
     "records for others",
     "messages between workflows",
+    "tokens",
     "order",
     "saga cancelled",
     "signal storm",

@@ -82,7 +82,7 @@ class CountedIds:
     """Ids that count, each kind for itself; they go on over crashes."""
 
     def __init__(self) -> None:
-        self.run_ids = self.tokens = self.seeds = 0
+        self.run_ids = self.tokens = self.seeds = self.secrets = 0
 
     def run_id(self) -> str:
         self.run_ids += 1
@@ -91,6 +91,10 @@ class CountedIds:
     def token(self) -> str:
         self.tokens += 1
         return f"token-{self.tokens}"
+
+    def secret(self) -> str:
+        self.secrets += 1
+        return f"{self.secrets:032x}"
 
     def seed(self) -> int:
         self.seeds += 1

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
-from perdure.api import asking, auditing, operating, reading, streams, updating
+from perdure.api import answering, asking, auditing, operating, reading, streams, updating
 from perdure.api.auth.rates import REQUESTS_PER_S, RateLimit
 from perdure.api.auth.refusals import AccessRefused
 from perdure.api.auth.sign_ins import FailedSignIns
@@ -43,6 +43,7 @@ ROUTES: Final[list[Route]] = [
     *reading.routes.all,
     *asking.routes.all,
     *updating.routes.all,
+    *answering.routes.all,
     *operating.routes.all,
 ]
 """Every route but health and the document; the first that matches answers."""

@@ -129,7 +129,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
         update_name=body.update.name if body.update is not None else "",
         update_input=body.update.payload if body.update is not None else b"[]",
     )
-    return await _accepted(asked, command, new_status=201)
+    return await accepted(asked, command, new_status=201)
 
 
 @routes.add(
@@ -149,7 +149,7 @@ async def signal_workflow(asked: AdmittedRequest) -> Response:
     command = SignalWorkflow(
         workflow_id, run_id, _request_id(asked), name=name, input=body.payload, trace=trace_of(asked)
     )
-    return await _accepted(asked, command)
+    return await accepted(asked, command)
 
 
 @routes.add(
@@ -188,7 +188,7 @@ def _ending(path: str, summary: str, action: str, kind: Callable[..., Any]) -> N
         body = await body_of(asked.request, Reason, is_needed=False)
         run_id, reason = checked_id(body.run_id, "run id"), checked_reason(body.reason)
         asked.about(_id(asked), reason)
-        return await _accepted(asked, kind(asked.target, run_id, _request_id(asked), reason=reason))
+        return await accepted(asked, kind(asked.target, run_id, _request_id(asked), reason=reason))
 
     end.__name__ = f"{path}_workflow"
 
@@ -197,7 +197,8 @@ _ending("cancel", "Request cancellation of a run", "cancel", CancelWorkflow)
 _ending("terminate", "Terminate a run, without running any of its code", "terminate", TerminateWorkflow)
 
 
-async def _accepted(asked: AdmittedRequest, command: Request, new_status: int = 202) -> Response:
+async def accepted(asked: AdmittedRequest, command: Request, new_status: int = 202) -> Response:
+    """Put a change to the engine; what is answered once it is durable."""
     reply = await _reply(asked, command)
     if not isinstance(reply, Accepted):
         return refused_response(asked, reply)

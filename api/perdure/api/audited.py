@@ -37,15 +37,19 @@ class Record:
 
 
 @asynccontextmanager
-async def audited(log: AuditLog, action: str, request: Request) -> AsyncGenerator[Record]:
+async def audited(
+    log: AuditLog, action: str, request: Request, *, is_path_secret: bool = False
+) -> AsyncGenerator[Record]:
     """Context manager around admission and handler; stores the entry on exit.
 
-    A stranger, of whom nothing is known, is not recorded: they could fill the trail.
+    A stranger, of whom nothing is known, is not recorded: they could fill the trail. Nor is one
+    whose token is none of ours.
 
     Args:
         log: of the API.
         action: the route's.
         request: as it came.
+        is_path_secret: what the path says is not for the trail.
     """
     record = Record()
     status, who, held, why = _LEAST_FAULT, "", "", ""
@@ -66,10 +70,9 @@ async def audited(log: AuditLog, action: str, request: Request) -> AsyncGenerato
     finally:
         asked = record.asked
         if asked is not None:
-            who, held = (
-                asked.principal.name,
-                asked.principal.role.value if asked.principal.role is not None else "",
-            )
+            role = asked.principal.role
+            is_known = role is not None or status < _LEAST_REFUSAL
+            who, held = asked.principal.name if is_known else "", role.value if role is not None else ""
         if who:
             await log.record(
                 who=who,
@@ -77,7 +80,7 @@ async def audited(log: AuditLog, action: str, request: Request) -> AsyncGenerato
                 action=action,
                 target=asked.target
                 if asked is not None and asked.target
-                else unquote(next(iter(request.path_params.values()), "")),
+                else ("" if is_path_secret else unquote(next(iter(request.path_params.values()), ""))),
                 outcome="done"
                 if status < _LEAST_REFUSAL
                 else "refused"

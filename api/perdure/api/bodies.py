@@ -138,18 +138,10 @@ async def body_of(request: Request, kind: type[B], *, is_needed: bool = True) ->
     Raises:
         Problem: it is not JSON, does not fit, or does not come.
     """
-    try:
-        async with asyncio.timeout(BODY_S):
-            data = await request.body()
-    except TimeoutError:
-        raise problem(
-            "request-timeout", f"the body was not complete within {BODY_S:g} s", {"Connection": "close"}
-        ) from None
+    data = await _read(request)
     if not data and not is_needed:
         return kind()
-    content_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-    if content_type != _JSON:
-        raise problem("unsupported-media-type", f"send application/json, not {content_type[:60]!r}")
+    _check_is_json(request)
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
@@ -157,6 +149,38 @@ async def body_of(request: Request, kind: type[B], *, is_needed: bool = True) ->
         raise refused(f"the body: {words[:1].lower()}{words[1:]}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise refused(f"the body is not JSON: {error}") from None
+
+
+async def json_of(request: Request) -> bytes:
+    """A body that is any JSON value, as it is; empty when there is none.
+
+    Raises:
+        Problem: it is not JSON, or does not come.
+    """
+    data = await _read(request)
+    if data:
+        _check_is_json(request)
+        try:
+            msgspec.json.decode(data)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise refused(f"the body is not JSON: {error}") from None
+    return data
+
+
+async def _read(request: Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.body()
+    except TimeoutError:
+        raise problem(
+            "request-timeout", f"the body was not complete within {BODY_S:g} s", {"Connection": "close"}
+        ) from None
+
+
+def _check_is_json(request: Request) -> None:
+    content_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if content_type != _JSON:
+        raise problem("unsupported-media-type", f"send application/json, not {content_type[:60]!r}")
 
 
 def payload_of(args: msgspec.Raw, encoded: str | None) -> bytes:

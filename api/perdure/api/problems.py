@@ -77,6 +77,8 @@ TITLES: Final[dict[str, tuple[int, str]]] = {
     "unknown-name": (422, "No such signal, query, update or run"),
     "invalid-request": (422, "Invalid request"),
     "limit-exceeded": (413, "Too large"),
+    "token-not-found": (404, "No such token"),
+    "token-closed": (409, "The token takes no answer"),
     "suspended": (409, "The workflow is suspended"),
     "query-failed": (422, "The query raised an exception"),
     "update-failed": (422, "The update failed"),
@@ -107,10 +109,14 @@ _REFUSALS: Final = {
     "limit": "limit-exceeded",
     "suspended": "suspended",
     "rejected": "update-rejected",
+    "unknown_token": "token-not-found",
+    "token_closed": "token-closed",
 }
 _ERRORS: Final[list[tuple[type[Exception], str]]] = [
     (errors.WorkflowAlreadyStarted, "already-started"),
     (errors.WorkflowNotFound, "workflow-not-found"),
+    (errors.TokenNotFound, "token-not-found"),
+    (errors.TokenClosed, "token-closed"),
     (errors.ReadLags, "read-lags"),
     (errors.EngineUnavailable, "engine-unavailable"),
     (errors.UpdateRejected, "update-rejected"),

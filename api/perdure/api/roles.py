@@ -18,7 +18,7 @@ class Role(Enum):
     READER = "reader"
     """May look at everything of the namespace, and query runs."""
     OPERATOR = "operator"
-    """May also start, signal, cancel and terminate workflows."""
+    """May also start, signal, cancel and terminate workflows, and answer tokens."""
     ADMIN = "admin"
     """May also retry and drop dead letters, and read the audit log."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from perdure.api.audit import AuditLog
     from perdure.api.backend import Backend
 
+Bearer = Callable[[Request], Principal | None]
 Handler = Callable[["AdmittedRequest"], Awaitable[Response]]
 ENCODER: Final = msgspec.json.Encoder()
 ANSWER_S: Final = 90.0
@@ -50,6 +51,7 @@ class Route:
         summary: for people.
         extra: of its OpenAPI operation.
         action: as the audit log calls it; empty: it is not in there.
+        bearer: who asks, when the request itself is a credential; None: it must be admitted.
     """
 
     method: str
@@ -60,6 +62,7 @@ class Route:
     summary: str
     extra: dict[str, Any]
     action: str = ""
+    bearer: Bearer | None = None
 
 
 class Routes:
@@ -69,13 +72,30 @@ class Routes:
         self.all: list[Route] = []
 
     def add(
-        self, method: str, path: str, role: Role, summary: str, *, action: str = "", **extra: Any
+        self,
+        method: str,
+        path: str,
+        role: Role,
+        summary: str,
+        *,
+        action: str = "",
+        bearer: Bearer | None = None,
+        **extra: Any,
     ) -> Callable[[Handler], Handler]:
         """Makes a function the handler of a route; `extra` is of its OpenAPI operation."""
 
         def added(handler: Handler) -> Handler:
             self.all.append(
-                Route(method, path, role, handler=handler, summary=summary, extra=extra, action=action)
+                Route(
+                    method,
+                    path,
+                    role,
+                    handler=handler,
+                    summary=summary,
+                    extra=extra,
+                    action=action,
+                    bearer=bearer,
+                )
             )
             return handler
 
@@ -113,8 +133,9 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditL
 
     async def admitted(request: Request) -> AdmittedRequest:
         admit = partial(security.admit, request.headers, role)
+        bearer = route.bearer(request) if route.bearer is not None else None
         try:
-            principal = await admit()
+            principal = bearer or await admit()
         except Unauthenticated as refusal:
             request.app.state.sign_ins.add(request, refusal)
             raise
@@ -126,7 +147,7 @@ def _endpoint(route: Route, backend: Backend, security: Admission, audit: AuditL
     async def endpoint(request: Request) -> Response:
         if not action or audit is None:
             return await answered(await admitted(request))
-        async with audited(audit, action, request) as record:
+        async with audited(audit, action, request, is_path_secret=route.bearer is not None) as record:
             record.asked = await admitted(request)
             record.response = await answered(record.asked)
         return record.response
@@ -148,7 +169,7 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     operation: dict[str, Any] = {
         "x-perdure-role": route.role.value,
-        "security": [{"token": []}],
+        "security": [{"token": []}] if route.bearer is None else [{"token": []}, {}],
         "parameters": [_path_parameter(name) for name in _names(route.path)]
         + route.extra.get("parameters", []),
         "responses": {"default": problems, **route.extra.get("responses", {})},

@@ -19,6 +19,7 @@ from perdure.cli import (
     migrate,
     projector,
     publish,
+    token,
     topics,
     worker,
     workflow,
@@ -38,6 +39,7 @@ app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("echo")(echo.echo)
 app.add_typer(workflow.commands, name="workflow")
+app.add_typer(token.commands, name="token")
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(topics.commands, name="topics")
 app.add_typer(api_keys.commands, name="api-keys")

@@ -54,6 +54,7 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             "children": description.children,
             "messages": description.messages,
             "updates": description.updates,
+            "tokens": description.tokens,
         }
         print_json(
             {
@@ -98,6 +99,9 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         typer.echo(f"waits for child {child.workflow_id}: since {_shown(child.since)}")
     for update in description.updates:
         typer.echo(f"waits for update {update.name} to end: since {_shown(update.since)}")
+    for token in description.tokens:
+        until = f"until {_shown(token.expires_at)}" if token.expires_at else "without a timeout"
+        typer.echo(f"waits for token {token.number}: since {_shown(token.since)}, {until}")
     for message in description.messages:
         typer.echo(f"waits for an answer of workflow {message.workflow_id}: since {_shown(message.since)}")
 
@@ -186,7 +190,7 @@ def _fields(event: msgspec.Struct) -> Iterator[tuple[str, str]]:
     """The fields worth showing: without secrets and defaults."""
     for field in msgspec.structs.fields(event):
         value = getattr(event, field.name)
-        if field.name in ("token", "seed", "request_id", "python") or value == field.default:
+        if field.name in ("token", "secret", "seed", "request_id", "python") or value == field.default:
             continue
         if isinstance(value, bytes):
             yield field.name, _payload(value)

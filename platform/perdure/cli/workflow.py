@@ -67,8 +67,8 @@ def start(
         "delay": delay or None,
         "timeout": timeout or None,
     }
-    arguments = _values(values)
-    handle = _ask(db, lambda client: client.options(**options).start_by_name(id, type, arguments))
+    arguments = values_of(values)
+    handle = ask(db, lambda client: client.options(**options).start_by_name(id, type, arguments))
     if output is Format.JSON:
         print_json({"workflow_id": id, "run_id": handle.run_id})
     else:
@@ -123,7 +123,7 @@ def list_(
                 break
         return found
 
-    print_states(_ask(db, read), output)
+    print_states(ask(db, read), output)
 
 
 @commands.command()
@@ -134,7 +134,7 @@ def show(id: IdArgument, db: DatabaseOption = DEFAULT_DB, output: FormatOption =
     async def read(client: Client) -> tuple[Description, WorkflowState]:
         return await client.describe(id), await client.state(id)
 
-    description, state = _ask(db, read)
+    description, state = ask(db, read)
     print_description(description, state, output)
 
 
@@ -150,7 +150,7 @@ def history(
     """
     from perdure.cli.rendering import print_history
 
-    print_history(_ask(db, lambda client: client.history(id, run)), output)
+    print_history(ask(db, lambda client: client.history(id, run)), output)
 
 
 @commands.command(cls=TakesNumbers)
@@ -161,7 +161,7 @@ def signal(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Send a signal; returns when it is durable."""
-    arguments = _values(values)
+    arguments = values_of(values)
     _ask_of(db, id, lambda handle: handle.signal_by_name(name, arguments))
     typer.echo(f"{id}: signalled {name}")
 
@@ -174,7 +174,7 @@ def update(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Send an update, and print its answer."""
-    arguments = _values(values)
+    arguments = values_of(values)
     print_json(_ask_of(db, id, lambda handle: handle.update_by_name(name, arguments)))
 
 
@@ -186,7 +186,7 @@ def query(
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:
     """Query the live run; prints the answer as JSON."""
-    arguments = _values(values)
+    arguments = values_of(values)
     print_json(_ask_of(db, id, lambda handle: handle.query_by_name(name, arguments)))
 
 
@@ -230,7 +230,8 @@ def terminate(id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DE
     typer.echo(f"{id}: terminated")
 
 
-def _ask(db: str, question: Callable[[Client], Awaitable[T]]) -> T:
+def ask(db: str, question: Callable[[Client], Awaitable[T]]) -> T:
+    """Connect, ask, and close; the answer."""
     import asyncio
 
     from perdure.client import Client
@@ -243,10 +244,10 @@ def _ask(db: str, question: Callable[[Client], Awaitable[T]]) -> T:
 
 
 def _ask_of(db: str, id: str, question: Callable[[Handle[Any, Any]], Awaitable[T]]) -> T:
-    return _ask(db, lambda client: question(client.get_by_name(id)))
+    return ask(db, lambda client: question(client.get_by_name(id)))
 
 
-def _values(texts: list[str] | None) -> list[object]:
+def values_of(texts: list[str] | None) -> list[object]:
     """Arguments from the command line: JSON; anything that does not look like JSON is text."""
     import msgspec
 
@@ -267,7 +268,7 @@ def _pairs(texts: list[str] | None) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--attribute")
-        (pairs[name],) = _values([value])
+        (pairs[name],) = values_of([value])
     return pairs
 
 

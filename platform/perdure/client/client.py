@@ -19,6 +19,7 @@ from perdure.client.reading import state_of
 from perdure.client.replies import accepted
 from perdure.client.request_ids import fresh_request_id
 from perdure.client.start_options import encoded_options
+from perdure.client.tokens import fail, resolve
 from perdure.model import commands as cm
 from perdure.model.duration import Duration
 from perdure.model.limits import fault_of_id
@@ -201,6 +202,32 @@ class Client:
     def get_by_name(self, id: str) -> Handle[Any, Any]:
         """A run of any type; values come as JSON values."""
         return Handle(self._transport, self._payloads, id, "", None)
+
+    async def resolve(self, text: str, value: object = None, /) -> None:
+        """Answer a token that a workflow has given away; returns when that is durable. The same
+        answer again is accepted, and changes nothing.
+
+        Args:
+            text: `token.text`, all of it.
+            value: for the workflow's code; it must fit the type that the token was made with.
+
+        Raises:
+            errors.TokenNotFound: no open run has such a token.
+            errors.TokenClosed: it has another answer, has expired, or its run has closed.
+            errors.RequestRefused: the value does not fit, or the run is suspended.
+            errors.EngineUnavailable: no engine answered in time.
+        """
+        await resolve(self._transport, self._payloads, text, value, REQUEST_TIMEOUT_S)
+
+    async def fail(self, text: str, error: BaseException | str, /) -> None:
+        """Answer a token with an exception: the workflow's code gets `errors.TokenFailed`, whose
+        `cause` it is. Raises as `resolve`.
+
+        Args:
+            text: `token.text`, all of it.
+            error: why there is no value; of a text, a `Failure` is made.
+        """
+        await fail(self._transport, self._payloads, text, error, REQUEST_TIMEOUT_S)
 
     async def state(
         self, id: str, *, after: Position | str | None = None, within: Duration = "10s"

@@ -86,6 +86,21 @@ class PendingUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingToken:
+    """A token that nobody has answered; its text is not said here.
+
+    Attributes:
+        number: of the token in the run, from 1.
+        since: when it was made.
+        expires_at: None: as long as the run is open.
+    """
+
+    number: int
+    since: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """A run as it is now.
 
@@ -99,6 +114,7 @@ class Description:
         children: the same; of more than twenty waits, the first ones.
         messages: to other workflows, that are not answered; the same.
         updates: whose handlers run; the same.
+        tokens: that nobody has answered; the same.
         parent: the id of the workflow whose child it is; empty when it has no parent.
     """
 
@@ -119,6 +135,7 @@ class Description:
     children: tuple[PendingRun, ...] = ()
     messages: tuple[PendingRun, ...] = ()
     updates: tuple[PendingUpdate, ...] = ()
+    tokens: tuple[PendingToken, ...] = ()
     parent: str = ""
 
 
@@ -198,6 +215,11 @@ def describe(
             PendingUpdate(each.number, each.name, moment(each.scheduled_at))
             for each in state.waits
             if each.kind == "update"
+        ),
+        tokens=tuple(
+            PendingToken(each.number, moment(each.scheduled_at), moment(each.due_at) if each.due_at else None)
+            for each in state.waits
+            if each.kind == "token"
         ),
         parent=state.parent,
     )

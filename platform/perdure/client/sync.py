@@ -242,6 +242,14 @@ class SyncClient:
         """See `Client.get_by_name`."""
         return SyncHandle(self._client.get_by_name(id), self._thread)
 
+    def resolve(self, text: str, value: object = None, /) -> None:
+        """See `Client.resolve`."""
+        self._thread.wait(self._client.resolve(text, value))
+
+    def fail(self, text: str, error: BaseException | str, /) -> None:
+        """See `Client.fail`."""
+        self._thread.wait(self._client.fail(text, error))
+
     def state(
         self, id: str, *, after: Position | str | None = None, within: Duration = "10s"
     ) -> WorkflowState:

@@ -71,6 +71,11 @@ def _in_words(found: Description) -> str:
     waits = [_activity(each, found.updated_at) for each in found.activities]
     waits += [f"a timer, until {timer.fires_at.isoformat(' ', 'seconds')}" for timer in found.timers[:1]]
     waits += [f"its child {child.workflow_id}" for child in found.children[:1]]
+    waits += [
+        f"token {token.number}"
+        + (f", until {token.expires_at.isoformat(' ', 'seconds')}" if token.expires_at else "")
+        for token in found.tokens[:1]
+    ]
     waits += [f"an answer of workflow {each.workflow_id}" for each in found.messages[:1]]
     waits += [f"update {each.name} to end" for each in found.updates[:1]]
     return (

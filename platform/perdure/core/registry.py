@@ -20,6 +20,7 @@ from perdure.core.machines import (
     record,
     signal,
     timer,
+    token,
     update,
 )
 from perdure.core.state import RunState
@@ -39,6 +40,7 @@ MACHINES: Final[tuple[Machine, ...]] = (
     child.MACHINE,
     message.MACHINE,
     patch.MACHINE,
+    token.MACHINE,
 )
 """In the order in which `waits` names what a run waits for."""
 

@@ -44,7 +44,7 @@ def decide(run: RunState, command: cm.AnyCommand, stamp: Stamp) -> Decision:
         stamp: the time, and fresh tokens.
     """
     if run.phase.is_closed:
-        return _of_closed(run, command)
+        return _of_closed(run, command, stamp)
     return DECIDE[type(command)](run, command, stamp)
 
 
@@ -156,9 +156,11 @@ def waits_of(run: RunState) -> tuple[Wait, ...]:
     return tuple(waits)
 
 
-def _of_closed(run: RunState, command: cm.AnyCommand) -> Decision:
+def _of_closed(run: RunState, command: cm.AnyCommand, stamp: Stamp) -> Decision:
     if not isinstance(command, cm.Request):
         return NOTHING
+    if isinstance(command, cm.AnswerToken):  # it may repeat an answer that the run had
+        return DECIDE[type(command)](run, command, stamp)
     if (reply := requests.repeated(run.requests, command, run.run_id)) is not None:
         return Decision(reply=reply)
     message = f"workflow {run.workflow_id!r} is {run.status.value}: a closed run takes no more messages"

@@ -134,6 +134,33 @@ class ChildState:
         self.is_sent = self.is_cancelled = False
 
 
+class TokenStatus(IntEnum):
+    """Status of a token."""
+
+    OPEN = 1
+    RESOLVED = 2
+    FAILED = 3
+    EXPIRED = 4
+
+
+class TokenState:
+    """A token, open or not: an answer that is repeated may come at any time.
+
+    Attributes:
+        issued: what was given away.
+        issued_at: microseconds.
+        answer: a hash of the answer, that only this process understands; 0 when there is none.
+    """
+
+    __slots__ = ("answer", "issued", "issued_at", "status")
+
+    def __init__(self, issued: ev.TokenIssued, at: int) -> None:
+        self.issued = issued
+        self.issued_at = at
+        self.status: TokenStatus = TokenStatus.OPEN
+        self.answer = 0
+
+
 class RunState:
     """A run. Mutable and slotted: a batch that aborts drops it, and it is folded again from its
     events.
@@ -144,6 +171,7 @@ class RunState:
         children: the open ones, by number.
         starting: how many of them were sent a start that is not answered.
         unsent: the numbers of those that were not, oldest first.
+        tokens: all of them, by number.
         messages: to other workflows, that are not answered: by number, what was sent and when,
             microseconds.
         requests: kind and id of each recorded request but the start, to a hash of its content
@@ -183,6 +211,7 @@ class RunState:
         "started_at",
         "starting",
         "timers",
+        "tokens",
         "unsent",
         "updates",
         "workflow_id",
@@ -210,6 +239,7 @@ class RunState:
         self.updates: dict[str, int] = {}
         self.open_updates: dict[int, tuple[str, str, int]] = {}
         self.messages: dict[int, tuple[ev.MessageSent, int]] = {}
+        self.tokens: dict[int, TokenState] = {}
         self.input_partition = self.input_offset = -1
         self.requests: dict[requests.Key, int] = {}
         self.promises: dict[str, dict[tuple[str, str], None]] = {}

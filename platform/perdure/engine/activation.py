@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perdure.core.actions import to_event
 from perdure.core.machine import Stamp
+from perdure.core.machines.token import UNKNOWN
 from perdure.core.registry import WAKES
 from perdure.core.run import record, start
 from perdure.core.start import continued_event
@@ -49,6 +50,8 @@ CHANGES: Final = (
     cm.UpdateWorkflow,
     cm.CancelWorkflow,
     cm.TerminateWorkflow,
+    cm.ResolveToken,
+    cm.FailToken,
 )
 """The requests that change something when they are not refused."""
 
@@ -146,7 +149,9 @@ class Activation:
         active = self.runs.find(command.workflow_id)
         if active is not None and active.state.answers_to(command.run_id):
             return active
-        if isinstance(command, cm.Request):
+        if isinstance(command, (cm.ResolveToken, cm.FailToken)):
+            self.refuse(command, "unknown_token", UNKNOWN)
+        elif isinstance(command, cm.Request):
             whom = f"workflow {command.workflow_id!r}" + (
                 f", run {command.run_id!r}" if command.run_id else ""
             )

@@ -12,9 +12,10 @@ from perdure.core.run import fold
 from perdure.core.state import RunState
 from perdure.model import events as ev
 from perdure.replay.live import LiveRun
+from perdure.replay.tokens import no_secret
 
 if TYPE_CHECKING:
-    from perdure.engine.ports import Store
+    from perdure.engine.ports import Ids, Store
     from perdure.interceptor import Interceptor
     from perdure.model.payloads import Payloads
     from perdure.model.replies import History
@@ -67,6 +68,7 @@ class ActiveRuns:
         payloads: for the code.
         capacity: how many are kept between batches.
         interceptors: around the code, outermost first.
+        ids: makes the secrets of tokens; None: runs are only replayed.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class ActiveRuns:
         *,
         capacity: int,
         interceptors: Sequence[Interceptor] = (),
+        ids: Ids | None = None,
     ) -> None:
         self._interceptors = interceptors
+        self._secret = no_secret if ids is None else ids.secret
         self._store = store
         self._definitions = definitions
         self._payloads = payloads
@@ -188,6 +192,7 @@ class ActiveRuns:
             payloads=self._payloads,
             watch=self.watch,
             interceptors=self._interceptors,
+            secret=self._secret,
         )
 
     def drop(self, workflow_id: str) -> None:

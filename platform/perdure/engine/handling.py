@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from perdure.engine.messages import Messages
 from perdure.engine.reads import Reads
 from perdure.engine.starting import Starting
+from perdure.engine.token_answers import TokenAnswers
 from perdure.model import commands as cm
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ class Handler:
         messages: handles what is for a run that is there; every command that is in no other's
             table.
         reads: handles what leaves no event.
+        tokens: handles answers to tokens.
     """
 
     __slots__ = ("_handle", "_message")
 
-    def __init__(self, starting: Starting, messages: Messages, reads: Reads) -> None:
+    def __init__(self, starting: Starting, messages: Messages, reads: Reads, tokens: TokenAnswers) -> None:
         self._message: Callable[[Any], None] = messages.handle
         self._handle: dict[type[cm.Command], Callable[[Any], None]] = {
             cm.StartWorkflow: starting.start,
@@ -40,6 +42,8 @@ class Handler:
             cm.QueryWorkflow: reads.query,
             cm.AwaitWorkflow: reads.wait,
             cm.ReadHistory: reads.read_history,
+            cm.ResolveToken: tokens.answer,
+            cm.FailToken: tokens.answer,
         }
 
     def handle(self, command: cm.AnyCommand) -> None:
@@ -58,4 +62,5 @@ def handler_of(
     """The handler of an engine, wired; see the parts for the arguments."""
     messages = Messages(activation, leases, clock, definitions=definitions, payloads=payloads)
     starting = Starting(activation, messages, definitions, payloads)
-    return Handler(starting, messages, Reads(activation, waiters, payloads))
+    reads = Reads(activation, waiters, payloads)
+    return Handler(starting, messages, reads, TokenAnswers(activation))

@@ -296,6 +296,10 @@ class Ids(Protocol):
         """A run's random seed, 63 bits."""
         ...
 
+    def secret(self) -> str:
+        """The secret of a token that is given away: 128 bits, as hexadecimal digits."""
+        ...
+
 
 class Steps(Protocol):
     """Runs local activities beside the engine's thread; each ends as a command given to

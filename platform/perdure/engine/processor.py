@@ -99,7 +99,7 @@ class Engine:
         self._waiters = Waiters()
         self._outbox = BatchOutbox(steps, self._waiters)
         self._runs = ActiveRuns(
-            store, definitions, payloads, capacity=settings.cached_runs, interceptors=interceptors
+            store, definitions, payloads, ids=ids, capacity=settings.cached_runs, interceptors=interceptors
         )
         self._farewells: list[tuple[str, AnyReply]] = []
         self._quarantine = Quarantine()

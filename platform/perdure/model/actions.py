@@ -96,6 +96,15 @@ class FailUpdate(Action, frozen=True, gc=True):
     failure: FailureInfo
 
 
+class IssueToken(Action, frozen=True):
+    """`number` counts the run's tokens from 1; the rest as of `TokenIssued`."""
+
+    number: int
+    secret: str
+    expires_at: int
+    is_public: bool
+
+
 class CompleteWorkflow(Action, frozen=True):
     result: bytes
 
@@ -124,4 +133,5 @@ AnyAction = (
     | ContinueAsNew
     | CompleteUpdate
     | FailUpdate
+    | IssueToken
 )

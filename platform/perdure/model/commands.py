@@ -229,6 +229,36 @@ class AnswerMessage(Answer, frozen=True, kw_only=True, gc=True):
     """What became of a message to another workflow."""
 
 
+class AnswerToken(Request, frozen=True, kw_only=True, gc=True):
+    """The answer to a token. It needs no request id: an equal one that is repeated acts once.
+
+    Attributes:
+        token: its text (`model.tokens`).
+        is_anonymous: nothing but the text is known of who sends it: only a public token takes it.
+    """
+
+    token: str
+    is_anonymous: bool = False
+
+
+class ResolveToken(AnswerToken, frozen=True, kw_only=True):
+    """`value` is what the code gets."""
+
+    value: bytes = b"null"
+
+
+class FailToken(AnswerToken, frozen=True, kw_only=True, gc=True):
+    """The code gets an exception."""
+
+    failure: FailureInfo
+
+
+class ExpireToken(Command, frozen=True, kw_only=True):
+    """The time for an answer is up."""
+
+    number: int
+
+
 AnyCommand = (
     StartWorkflow
     | SignalWorkflow
@@ -252,4 +282,7 @@ AnyCommand = (
     | AnswerChild
     | AnswerMessage
     | UpdateWorkflow
+    | ResolveToken
+    | FailToken
+    | ExpireToken
 )

@@ -343,6 +343,37 @@ class UpdateFailed(Event, frozen=True, gc=True):
     failure: FailureInfo
 
 
+class TokenIssued(Event, frozen=True):
+    """The code has made a token, whose text (`model.tokens`) may be given away. `number` counts the
+    run's tokens from 1; `expires_at` is 0 for a token that has no timeout.
+    """
+
+    number: int
+    secret: str
+    expires_at: int = 0
+    is_public: bool = False
+
+
+class TokenResolved(Event, frozen=True):
+    """Somebody who has the token's text has given this value."""
+
+    number: int
+    value: bytes
+
+
+class TokenFailed(Event, frozen=True, gc=True):
+    """Somebody who has the token's text has said that there will be no value."""
+
+    number: int
+    failure: FailureInfo
+
+
+class TokenExpired(Event, frozen=True):
+    """Nobody has answered in time."""
+
+    number: int
+
+
 AnyEvent = (
     WorkflowStarted
     | WorkflowBegun
@@ -383,6 +414,10 @@ AnyEvent = (
     | UpdateAccepted
     | UpdateCompleted
     | UpdateFailed
+    | TokenIssued
+    | TokenResolved
+    | TokenFailed
+    | TokenExpired
 )
 
 TERMINAL: Final = (

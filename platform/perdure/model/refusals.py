@@ -12,6 +12,8 @@ _ERRORS: Final[dict[str, type[errors.ClientError]]] = {
     "closed": errors.WorkflowNotFound,
     "suspended": errors.QueryFailed,
     "rejected": errors.UpdateRejected,
+    "unknown_token": errors.TokenNotFound,
+    "token_closed": errors.TokenClosed,
 }
 
 

@@ -35,6 +35,8 @@ Refusal = Literal[
     "limit",
     "suspended",
     "rejected",
+    "unknown_token",
+    "token_closed",
 ]
 
 

@@ -104,6 +104,20 @@ class Child:
         self.ended = ended
 
 
+class IssuedToken(NamedTuple):
+    """A token as the code of its run sees it.
+
+    Attributes:
+        number: counts the run's tokens, from 1.
+        text: for those who are to answer (`model.tokens`).
+        answer: the value.
+    """
+
+    number: int
+    text: str
+    answer: Future[Any]
+
+
 class ContinueAsNew(BaseException):
     """Ends the run, which another one continues; no `except Exception` stops it.
 
@@ -146,6 +160,9 @@ class WorkflowRuntime:
     """Of the run's type."""
     patches: Any
     """Of its code; `is_applied(id)` says whether it takes the new branch."""
+    tokens: Any
+    """That it has issued; `issue(annotation, timeout_us, is_public=)` issues another, an
+    `IssuedToken`."""
     main: Any
     """The task of the run itself."""
     handlers: Any

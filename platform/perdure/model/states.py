@@ -37,13 +37,16 @@ class Wait(Struct, array_like=True, frozen=True, gc=False):
     """A wait of a run, except for signals and conditions.
 
     Attributes:
-        kind: `activity`, `timer`, `child`, `message`, `update`, or `start`: the code has not begun.
+        kind: `activity`, `timer`, `child`, `message`, `update`, `token`, or `start`: the code has
+            not begun.
         name: of the activity; of a child or message, the other workflow's id; of an update;
             else empty.
-        number: of the run's activity, timer, child or message, from 1; 0 of a start.
+        number: of the run's activity, timer, child, message or token, from 1; 0 of a start.
         attempt: of the activity; 0 for others.
-        scheduled_at: when the activity, child or message was asked for, microseconds; 0 for others.
-        due_at: when the timer fires, or the next attempt is made; 0 when an attempt is out.
+        scheduled_at: when the activity, child, message or token was asked for, microseconds; 0 for
+            others.
+        due_at: when the timer fires, the token expires, or the next attempt is made; 0 when an
+            attempt is out, or a token does not expire.
     """
 
     kind: str

@@ -15,6 +15,7 @@ class TimerKind(IntEnum):
     GIVE_UP = 3
     TIMEOUT = 4
     BEGIN = 5
+    TOKEN = 6
 
 
 class Timer(Struct, array_like=True, frozen=True, order=True, gc=False):
@@ -24,7 +25,7 @@ class Timer(Struct, array_like=True, frozen=True, order=True, gc=False):
         fires_at: microseconds.
         run_id: whose it is.
         kind: what it is for.
-        number: of the code's timer or of the activity; 0 where the run has only one.
+        number: of the code's timer, of the activity or token; 0 where the run has only one.
         workflow_id: the address of the run.
     """
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from perdure.errors import RequestRefused
 from perdure.model import commands as cm
 from perdure.model.duration import LONGEST_US
+from perdure.model.failure import FAILURE_BYTES, size_of
 from perdure.model.limits import ATTRIBUTES_BYTES, ID_BYTES, PAYLOAD_BYTES, fault_of_id, fault_of_reason
 from perdure.model.replies import Refusal
 
@@ -99,6 +100,18 @@ def _of_end(command: cm.CancelWorkflow | cm.TerminateWorkflow) -> Fault | None:
     return Fault("limit", fault) if fault else None
 
 
+def _of_answer(command: cm.ResolveToken) -> Fault | None:
+    if (size := len(command.value)) <= PAYLOAD_BYTES:
+        return None
+    return Fault("limit", f"the value for a token is {size} bytes long, the limit is {PAYLOAD_BYTES}")
+
+
+def _of_token_failure(command: cm.FailToken) -> Fault | None:
+    if (size := size_of(command.failure)) <= 2 * FAILURE_BYTES:
+        return None
+    return Fault("limit", f"the exception for a token is {size} bytes long, the limit is {2 * FAILURE_BYTES}")
+
+
 def _of_payload(payload: bytes, kind: str, name: str) -> Fault | None:
     if len(payload) <= PAYLOAD_BYTES:
         return None
@@ -114,4 +127,6 @@ _CHECKS: Final[dict[type[cm.Command], Callable[[Any], Fault | None]]] = {
     cm.AwaitWorkflow: _of_wait,
     cm.CancelWorkflow: _of_end,
     cm.TerminateWorkflow: _of_end,
+    cm.ResolveToken: _of_answer,
+    cm.FailToken: _of_token_failure,
 }

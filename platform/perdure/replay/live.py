@@ -32,6 +32,7 @@ from perdure.replay.recorded_values import arguments
 from perdure.replay.runtime import RunRuntime
 from perdure.replay.signals import HandledBy, Signals
 from perdure.replay.suspensions import CURABLE, Escaped
+from perdure.replay.tokens import no_secret
 from perdure.replay.updates import answered, handle_update, updater_of, validate
 from perdure.workflow import Definition
 
@@ -62,6 +63,7 @@ class LiveRun:
         payloads: decodes what comes in and encodes what goes out.
         watch: sees when workflow code begins and ends to run; None: nobody watches.
         interceptors: around the code, outermost first.
+        secret: makes the secrets of tokens.
 
     Raises:
         UnknownFlagsError: the run began under rules of a newer version.
@@ -99,6 +101,7 @@ class LiveRun:
         payloads: Payloads,
         watch: Watch | None = None,
         interceptors: Sequence[Interceptor] = (),
+        secret: Callable[[], str] = no_secret,
     ) -> None:
         flags.check(started.flags)
         self.workflow_id = workflow_id
@@ -114,7 +117,7 @@ class LiveRun:
         self._has_begun = False
         self._history_length = 0
         self.loop = RunLoop(run_id)
-        self.runtime = RunRuntime(self.loop, started.seed, payloads, self._info, definition)
+        self.runtime = RunRuntime(self.loop, started.seed, payloads, self._info, definition, secret=secret)
         self._execution = Execution(self.loop, definition, payloads)
         self.runtime.handlers = self._execution.handlers
 
@@ -169,7 +172,7 @@ class LiveRun:
                 Spinning, Blocked: the run must be suspended and this object dropped.
         """
         self.loop.replaying = True
-        self.runtime.patches.applied_in(records)
+        _look_ahead(self.runtime, records)
         matching = Matching(self.run_id)
         if self._started.delayed_until:
             self.signals.look(records)
@@ -295,6 +298,16 @@ class LiveRun:
         )
 
 
+def _look_ahead(runtime: RunRuntime, records: Sequence[ev.EventRecord]) -> None:
+    """Take over what the code has before it reaches the place: patches, secrets of tokens."""
+    for record in records:
+        for event in record.events:
+            if type(event) is ev.PatchApplied:
+                runtime.patches.applied_before(event)
+            elif type(event) is ev.TokenIssued:
+                runtime.tokens.issued_before(event)
+
+
 def _main_of(
     definition: Definition,
     first: tuple[Any, ...],
@@ -363,6 +376,10 @@ def _on_other(run: LiveRun, event: ev.AnyEvent) -> None:
     run.runtime.others.apply(event)
 
 
+def _on_token(run: LiveRun, event: ev.AnyEvent) -> None:
+    run.runtime.tokens.apply(event)
+
+
 _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.WorkflowStarted: LiveRun.on_start,
     ev.WorkflowBegun: LiveRun.on_begin,
@@ -378,6 +395,9 @@ _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.ChildFailed: _on_other,
     ev.ChildCancelled: _on_other,
     ev.MessageAnswered: _on_other,
+    ev.TokenResolved: _on_token,
+    ev.TokenFailed: _on_token,
+    ev.TokenExpired: _on_token,
 }
 if _APPLY.keys() != WAKES:
     raise TypeError(f"LiveRun applies other events than those that wake code: {_APPLY.keys() ^ WAKES}")

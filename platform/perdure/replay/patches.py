@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.model import events as ev
 from perdure.model.actions import ApplyPatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from perdure.model import events as ev
     from perdure.replay.loop import RunLoop
 
 
@@ -26,12 +24,9 @@ class Patches:
         self._loop = loop
         self._asked: dict[str, bool] = {}
 
-    def applied_in(self, records: Iterable[ev.EventRecord]) -> None:
-        """Take over those that a history has: the code has them from its first line on."""
-        for record in records:
-            for event in record.events:
-                if type(event) is ev.PatchApplied:
-                    self._asked[event.id] = True
+    def applied_before(self, event: ev.PatchApplied) -> None:
+        """Take over one that the history has: the code has it from its first line on."""
+        self._asked[event.id] = True
 
     def is_applied(self, id: str) -> bool:
         """Whether the run takes the new branch; the first answer holds for its whole life.

@@ -18,6 +18,7 @@ from perdure.replay.others import OtherRuns
 from perdure.replay.patches import Patches
 from perdure.replay.pending import Pending
 from perdure.replay.run_random import RunRandom
+from perdure.replay.tokens import Tokens, no_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ class RunRuntime(WorkflowRuntime):
         payloads: encodes the arguments of activities.
         info: makes the facts about the run, when the code asks for them.
         definition: of the run's type.
+        secret: makes the secret of a token.
 
     Attributes:
         activities: those whose outcome the code awaits.
@@ -49,6 +51,7 @@ class RunRuntime(WorkflowRuntime):
         others: children, and messages to other workflows.
         patches: of the code, that the run has or has not.
         records: the number of the last record that was produced.
+        tokens: that wait for an answer.
         uses: how often each name of an inline step was used.
     """
 
@@ -65,6 +68,7 @@ class RunRuntime(WorkflowRuntime):
         "others",
         "patches",
         "records",
+        "tokens",
         "uses",
     )
 
@@ -75,6 +79,8 @@ class RunRuntime(WorkflowRuntime):
         payloads: Payloads,
         info: Callable[[], Info],
         definition: WorkflowSpec | None = None,
+        *,
+        secret: Callable[[], str] = no_secret,
     ) -> None:
         self._loop = loop
         self._seed = seed
@@ -89,6 +95,7 @@ class RunRuntime(WorkflowRuntime):
         )
         self.others = OtherRuns(loop, payloads)
         self.patches = Patches(loop)
+        self.tokens = Tokens(loop, payloads, info, secret)
         self.records = 0
         self.uses: dict[str, int] = {}
         loop.runtime = self
@@ -257,4 +264,4 @@ class RunRuntime(WorkflowRuntime):
         """Be evicted: the futures that are awaited, which only `eviction` needs."""
         futures: list[Any] = [future for _, future in self.activities.waiting.values()]
         self.activities.waiting.clear()
-        return futures + self.others.release()
+        return [*futures, *self.others.release(), *self.tokens.release()]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from perdure.core.machines import activity, child, lifecycle, timer, update
+from perdure.core.machines import activity, child, lifecycle, timer, token, update
 
 HERE: Final = Path(__file__).parent
 LAST: Final = HERE / "test_tables.py"
@@ -18,6 +18,7 @@ MACHINES: Final[dict[str, Any]] = {
     "lifecycle": lifecycle,
     "timer": timer,
     "update": update,
+    "token": token,
 }
 
 

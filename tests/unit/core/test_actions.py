@@ -30,6 +30,7 @@ ACTIONS: list[Any] = [
     ac.ContinueAsNew(b"[1]", "run-2"),
     ac.CompleteUpdate(1, b"1"),
     ac.FailUpdate(2, FailureInfo("app:Sad")),
+    ac.IssueToken(2, "5ec2e7", 0, False),
 ]
 
 

@@ -29,5 +29,7 @@ class Principal(Struct, frozen=True):
         return namespace in self.namespaces or EVERY_NAMESPACE in self.namespaces
 
 
+BEARER: Final = "a token's bearer"
+"""Name of who asks with nothing but the text of a public token."""
 NOBODY_ASKED: Final = Principal("dev", Role.ADMIN, (EVERY_NAMESPACE,))
 """The principal of every request to `perdure dev` on loopback."""

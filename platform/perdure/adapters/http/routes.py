@@ -14,9 +14,11 @@ from perdure.model.commands import (
     AnyCommand,
     AwaitWorkflow,
     CancelWorkflow,
+    FailToken,
     QueryWorkflow,
     ReadHistory,
     Request,
+    ResolveToken,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
@@ -74,6 +76,12 @@ def call_of(command: Request | AnyCommand) -> Call:
             return _post(command, f"{path}/cancel", {"reason": command.reason, "run_id": command.run_id})
         case TerminateWorkflow():
             return _post(command, f"{path}/terminate", {"reason": command.reason, "run_id": command.run_id})
+        case ResolveToken():
+            body = {"input": _base64(command.value)}
+            return _post(command, f"{BASE}/tokens/{_segment(command.token)}", body)
+        case FailToken():
+            body = {"failure": _base64(msgspec.msgpack.encode(command.failure))}
+            return _post(command, f"{BASE}/tokens/{_segment(command.token)}/fail", body)
         case AwaitWorkflow():
             return get(f"{path}/result", run_id=command.run_id, timeout=f"{RESULT_S:g}s")
         case ReadHistory():

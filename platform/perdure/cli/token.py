@@ -1,0 +1,52 @@
+"""`perdure token …`: answer the tokens that workflows have given away."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from perdure.cli.database_option import DEFAULT_DB
+from perdure.cli.tree import TakesNumbers, group
+from perdure.cli.workflow import DatabaseOption, ask, values_of
+
+commands = group("Answer the tokens that workflows wait for.")
+
+TextArgument = Annotated[
+    str, typer.Argument(help="The token's text; - reads it from standard input.", metavar="TEXT")
+]
+
+
+@commands.command(cls=TakesNumbers)
+def resolve(
+    text: TextArgument,
+    value: Annotated[
+        str,
+        typer.Argument(
+            help="The value, JSON; anything that does not look like JSON is text.", metavar="VALUE"
+        ),
+    ] = "null",
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Give a token its value; returns when that is durable."""
+    (found,) = values_of([value])
+    given = _given(text)
+    ask(db, lambda client: client.resolve(given, found))
+    typer.echo("resolved")
+
+
+@commands.command()
+def fail(
+    text: TextArgument,
+    message: Annotated[str, typer.Argument(help="Why there is no value.", metavar="MESSAGE")],
+    db: DatabaseOption = DEFAULT_DB,
+) -> None:
+    """Fail a token: the workflow's code gets errors.TokenFailed."""
+    given = _given(text)
+    ask(db, lambda client: client.fail(given, message))
+    typer.echo("failed")
+
+
+def _given(text: str) -> str:
+    """The text; read from standard input it is in no list of processes and no shell's history."""
+    return typer.get_text_stream("stdin").read().strip() if text == "-" else text

@@ -1,0 +1,226 @@
+"""The machine of one token: an answer to the run, from anyone who has the text of it.
+
+An equal answer that is repeated is accepted, and leaves no event; any other one is refused. Of an
+answer with a secret that is not right, nothing is said but that there is no such token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hmac import compare_digest
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+
+from perdure.core.machine import (
+    NOTHING,
+    ActionRule,
+    Decision,
+    Machine,
+    Outbox,
+    Stamp,
+    same_number,
+)
+from perdure.core.state import Phase, RunState, TokenState, TokenStatus
+from perdure.model import actions as ac
+from perdure.model import commands as cm
+from perdure.model import events as ev
+from perdure.model.failure import FailureInfo
+from perdure.model.replies import Accepted, Refusal, Refused
+from perdure.model.states import Wait
+from perdure.model.timers import Timer, TimerKind
+from perdure.model.tokens import TokenAddress, parse
+
+_S = TokenStatus
+
+TRANSITIONS: Final[dict[tuple[TokenStatus, type[ev.Event]], TokenStatus]] = {
+    (_S.OPEN, ev.TokenResolved): _S.RESOLVED,
+    (_S.OPEN, ev.TokenFailed): _S.FAILED,
+    (_S.OPEN, ev.TokenExpired): _S.EXPIRED,
+}
+
+UNKNOWN: Final = (
+    "there is no such token: the text is not complete, it is of another namespace or database, or its run "
+    "has ended and another one has its workflow id"
+)
+_HAS: Final = {
+    _S.RESOLVED: "has been resolved with another value",
+    _S.FAILED: "has been failed",
+    _S.EXPIRED: "has expired",
+}
+
+
+# ---- decide
+
+
+def address_of(run: RunState, issued: ev.TokenIssued) -> TokenAddress:
+    """The address of a token of the run."""
+    return TokenAddress(run.workflow_id, run.run_id, issued.number, issued.secret, issued.is_public)
+
+
+def _resolve(run: RunState, command: cm.ResolveToken, stamp: Stamp) -> Decision:
+    token = _found(run, command)
+    if token is None:
+        return _refused(run, command, "unknown_token", UNKNOWN)
+    resolved = ev.TokenResolved(token.issued.number, command.value)
+    return _answered(run, command, stamp, token, resolved, _of_value(command.value))
+
+
+def _fail(run: RunState, command: cm.FailToken, stamp: Stamp) -> Decision:
+    token = _found(run, command)
+    if token is None:
+        return _refused(run, command, "unknown_token", UNKNOWN)
+    failed = ev.TokenFailed(token.issued.number, command.failure)
+    return _answered(run, command, stamp, token, failed, _of_failure(command.failure))
+
+
+def _found(run: RunState, command: cm.AnswerToken) -> TokenState | None:
+    """The token whose text is given."""
+    given = parse(command.token)
+    token = None if given is None else run.tokens.get(given.number)
+    if token is None or (command.is_anonymous and not token.issued.is_public):
+        return None
+    is_right = compare_digest(command.token.encode(), address_of(run, token.issued).text.encode())
+    return token if is_right else None
+
+
+def _answered(
+    run: RunState, command: cm.AnswerToken, stamp: Stamp, token: TokenState, event: ev.AnyEvent, answer: int
+) -> Decision:
+    number, expires_at = token.issued.number, token.issued.expires_at
+    what = f"token {number} of workflow {run.workflow_id!r}"
+    if token.status is not _S.OPEN:
+        if token.answer == answer:
+            return Decision(reply=Accepted(command.request_id, run.run_id, is_new=False))
+        return _refused(run, command, "token_closed", f"{what} {_HAS[token.status]}; nothing was changed")
+    if run.phase.is_closed:
+        said = f"{what} is no longer waited for: the workflow is {run.status.value}"
+        return _refused(run, command, "token_closed", said)
+    if expires_at and stamp.at >= expires_at:
+        return _refused(run, command, "token_closed", f"{what} has expired; nothing was changed")
+    if run.phase is Phase.SUSPENDED:
+        return _refused(run, command, "suspended", suspended(run))
+    return Decision((event,), Accepted(command.request_id, run.run_id))
+
+
+def suspended(run: RunState) -> str:
+    """Why a token of a suspended run takes no answer."""
+    return (
+        f"workflow {run.workflow_id!r} is suspended, so its code cannot say whether the answer fits; nothing "
+        "was changed. Answer again when the workflow has been resumed"
+    )
+
+
+def _refused(run: RunState, command: cm.AnswerToken, code: Refusal, message: str) -> Decision:
+    # the run id only to those who have the token
+    run_id = "" if code == "unknown_token" else run.run_id
+    return Decision(reply=Refused(command.request_id, code, message, run_id))
+
+
+def _expire(run: RunState, command: cm.ExpireToken, stamp: Stamp) -> Decision:
+    token = run.tokens.get(command.number)
+    if token is None or token.status is not _S.OPEN or not 0 < token.issued.expires_at <= stamp.at:
+        return NOTHING
+    return Decision((ev.TokenExpired(command.number),))
+
+
+def _of_value(payload: bytes) -> int:
+    """Identity of a value: senders write the same JSON in different ways."""
+    if payload.startswith(b"\0"):  # made by a codec: it may differ each time
+        return hash(b"\0")
+    try:
+        return hash(msgspec.json.encode(msgspec.json.decode(payload), order="sorted"))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return hash(payload)
+
+
+def _of_failure(failure: FailureInfo) -> int:
+    return hash(("failed", failure.type, failure.message, failure.fields))
+
+
+# ---- record: the events
+
+
+def _on_issued(run: RunState, event: ev.TokenIssued, outbox: Outbox | None) -> None:
+    run.tokens[event.number] = TokenState(event, run.last_at)
+    if outbox is not None and event.expires_at:
+        outbox.arm(_timer(run, event))
+
+
+def _on_resolved(run: RunState, event: ev.TokenResolved, outbox: Outbox | None) -> None:
+    _closed(run, event, outbox).answer = _of_value(event.value)
+
+
+def _on_failed(run: RunState, event: ev.TokenFailed, outbox: Outbox | None) -> None:
+    _closed(run, event, outbox).answer = _of_failure(event.failure)
+
+
+def _on_expired(run: RunState, event: ev.TokenExpired, outbox: Outbox | None) -> None:
+    _closed(run, event, outbox)
+
+
+def _closed(run: RunState, event: Any, outbox: Outbox | None) -> TokenState:
+    token = run.tokens[event.number]
+    token.status = TRANSITIONS[token.status, type(event)]
+    if outbox is not None and token.issued.expires_at:
+        outbox.disarm(_timer(run, token.issued))
+    return token
+
+
+def _close(run: RunState, outbox: Outbox | None) -> None:
+    if outbox is not None:
+        for token in run.tokens.values():
+            if token.status is _S.OPEN and token.issued.expires_at:
+                outbox.disarm(_timer(run, token.issued))
+
+
+def _timer(run: RunState, issued: ev.TokenIssued) -> Timer:
+    return Timer(issued.expires_at, run.run_id, TimerKind.TOKEN, issued.number, run.workflow_id)
+
+
+# ---- actions, and what people read
+
+
+def _issue(run: RunState, action: ac.IssueToken, token: Callable[[], str]) -> ev.AnyEvent:
+    return ev.TokenIssued(action.number, action.secret, action.expires_at, action.is_public)
+
+
+def _in_words(it: Any) -> str:
+    return f"token {it.number} issued"
+
+
+def _waits(run: RunState, limit: int) -> list[Wait]:
+    if not run.tokens or run.phase.is_closed:
+        return []
+    tokens = (token for token in run.tokens.values() if token.status is _S.OPEN)
+    return [
+        Wait("token", "", token.issued.number, 0, token.issued_at, token.issued.expires_at)
+        for token in islice(tokens, limit)
+    ]
+
+
+MACHINE: Final = Machine(
+    name="token",
+    states=TokenStatus,
+    transitions=TRANSITIONS,
+    decide={cm.ResolveToken: _resolve, cm.FailToken: _fail, cm.ExpireToken: _expire},
+    record={
+        ev.TokenIssued: _on_issued,
+        ev.TokenResolved: _on_resolved,
+        ev.TokenFailed: _on_failed,
+        ev.TokenExpired: _on_expired,
+    },
+    actions={
+        ac.IssueToken: ActionRule(
+            event=ev.TokenIssued,
+            to_event=_issue,
+            fits=same_number,
+            in_words=_in_words,
+        ),
+    },
+    wakes=frozenset({ev.TokenResolved, ev.TokenFailed, ev.TokenExpired}),
+    due={TimerKind.TOKEN: lambda timer: cm.ExpireToken(timer.workflow_id, timer.run_id, number=timer.number)},
+    waits=_waits,
+    close=_close,
+)
