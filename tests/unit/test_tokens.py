@@ -20,6 +20,7 @@ from perdure.errors import (
     WorkflowFailed,
 )
 from perdure.model.tokens import TokenAddress, parse
+from perdure.registry import Registry
 
 
 @dataclass
@@ -71,7 +72,9 @@ async def waits_twice(to: str) -> list[Any]:
 
 def answered(scenario: Callable[[testing.Environment], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with testing.Environment() as env:
+        async with testing.Environment(
+            Registry.of([approved, waits_twice, misuses, uncaught], [mail])
+        ) as env:
             await scenario(env)
 
     asyncio.run(main())
