@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 from perdure.activity import Duration
 from perdure.authoring.changes import all_handlers_finished, continue_as_new, patched
 from perdure.authoring.definition import DEFINED, Decorator, definition_of, defn
+from perdure.authoring.mapping import map  # noqa: A004 - as it is called
 from perdure.authoring.members import (
     Query,
     QueryRef,
@@ -89,6 +90,7 @@ __all__ = [
     "get",
     "info",
     "logger",
+    "map",
     "now",
     "options",
     "patched",

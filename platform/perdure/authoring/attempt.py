@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -24,6 +25,9 @@ class Info(Struct, frozen=True):
         activity: its name.
         attempt: from 1.
         idempotency_key: the same over all attempts.
+        queue: whose worker runs it; empty for a step, and in a test.
+        workflow_type: the name of the workflow's type; empty in a test.
+        scheduled_us: when the activity was scheduled, microseconds since 1970; 0 in a test.
     """
 
     workflow_id: str
@@ -31,6 +35,14 @@ class Info(Struct, frozen=True):
     activity: str
     attempt: int
     idempotency_key: str
+    queue: str = ""
+    workflow_type: str = ""
+    scheduled_us: int = 0
+
+    @property
+    def scheduled_at(self) -> datetime:
+        """When the activity was scheduled, in UTC; the same for all attempts."""
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.scheduled_us)
 
 
 def _unheard(_details: tuple[object, ...]) -> None:

@@ -164,7 +164,16 @@ class Attempts:
         self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None], step: InlineStep | None
     ) -> bytes:
         what = f"activity {task.name!r}" if step is None else f"step {task.name!r}"
-        info = activity.Info(task.workflow_id, task.run_id, task.name, task.attempt, task.idempotency_key)
+        info = activity.Info(
+            task.workflow_id,
+            task.run_id,
+            task.name,
+            task.attempt,
+            task.idempotency_key,
+            queue=task.queue,
+            workflow_type=task.workflow_type,
+            scheduled_us=task.scheduled_at,
+        )
         attempt = Attempt(info, heartbeat, tuple(json.decode(task.details)) if task.details else ())
         called: Activity[..., Any] | InlineStep
         if step is None:

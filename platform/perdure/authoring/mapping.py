@@ -1,0 +1,105 @@
+"""One call for each of many items, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
+
+from perdure.model.runtime import current, misuse
+
+T = TypeVar("T")
+R = TypeVar("R")
+_END: Final[tuple[int, Any]] = -1, None
+
+
+async def map(  # noqa: A001 - the word of the public interface
+    fn: Callable[[T], Awaitable[R]],
+    items: Iterable[T],
+    /,
+    *,
+    concurrency: int | None = None,
+    tolerate: int = 0,
+) -> list[R | Exception]:
+    """Call an activity, or any coroutine function, for each item; the results, in their order.
+
+        receipts = await workflow.map(charge, orders, concurrency=20)
+
+    Args:
+        fn: is called with one item; for a child workflow:
+            `lambda item: workflow.execute(f"parcel-{item}", Parcel.send, item)`.
+        items: may be endless only if something fails.
+        concurrency: so many calls are under way at a time; None: all of them.
+        tolerate: so many calls may fail; their exceptions are in the list, in place of a result.
+            With one more failure the others are cancelled, and it is raised.
+
+    Raises:
+        Exception: the failure that was one too many.
+        UsageError: this is not workflow code, it only reads, or a number makes no sense.
+    """
+    runtime = current()
+    if runtime is None or runtime.is_read_only:
+        raise misuse("workflow.map is for workflow code that may change something; none is executed here.")
+    if not callable(fn):
+        raise misuse(f"workflow.map takes a function and its items, map(charge, orders), not {fn!r}.")
+    if concurrency is not None and concurrency < 1:
+        raise misuse(f"workflow.map: concurrency must be at least 1, not {concurrency!r}.")
+    if tolerate < 0:
+        raise misuse(f"workflow.map: tolerate must be at least 0, not {tolerate!r}.")
+    results: dict[int, R | Exception] = {}
+    running: dict[asyncio.Task[R], int] = {}
+    ended: deque[asyncio.Task[R]] = deque()  # in the order in which they ended
+    has_ended = asyncio.Event()
+
+    def end(task: asyncio.Task[R]) -> None:
+        ended.append(task)
+        has_ended.set()
+
+    failures = 0
+    waiting = enumerate(items)
+    is_over = False
+    try:
+        while True:
+            while not is_over and (concurrency is None or len(running) < concurrency):
+                number, item = next(waiting, _END)
+                if number < 0:
+                    is_over = True
+                    break
+                task = asyncio.ensure_future(_called(fn, item))
+                running[task] = number
+                task.add_done_callback(end)
+            if not running:
+                return [results[number] for number in range(len(results))]
+            await has_ended.wait()
+            has_ended.clear()
+            while ended:
+                task = ended.popleft()
+                number = running.pop(task)
+                outcome = _outcome(task)
+                if isinstance(outcome, Exception):
+                    failures += 1
+                    if failures > tolerate:
+                        raise outcome
+                results[number] = outcome
+    finally:
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+
+def _outcome(task: asyncio.Task[R]) -> R | Exception:
+    """The result of a task, or what failed it.
+
+    Raises:
+        BaseException: it was cancelled, or ended by something else that is no failure.
+    """
+    try:
+        return task.result()
+    except Exception as error:  # noqa: BLE001 - the author's: it is handed on
+        return error
+
+
+async def _called(fn: Callable[[Any], Awaitable[R]], item: Any) -> R:
+    return await fn(item)
