@@ -89,7 +89,7 @@ def _suspend_for_unawaited() -> None:
 
     @functools.wraps(warn)
     def suspend_or_warn(coroutine: Any) -> None:
-        loop = running_loop()
+        loop = _loop_of(coroutine) or running_loop()
         name = coroutine.__qualname__.rpartition("<locals>.")[2].removeprefix(_RUNTIME)
         if type(loop) is not RunLoop or not loop.unawaited(
             f"the coroutine {name}()", coroutine.__name__, blame.caller()
@@ -97,6 +97,17 @@ def _suspend_for_unawaited() -> None:
             warn(coroutine)
 
     machinery._warn_unawaited_coroutine = suspend_or_warn  # noqa: SLF001
+
+
+def _loop_of(coroutine: Any) -> RunLoop | None:
+    """The loop of the run that made the coroutine; None: not known. If an exception of a suspended
+    run holds it, the garbage collector finds it, at any time: then that run's loop must be asked.
+    """
+    if not coroutine.__qualname__.startswith(_RUNTIME):
+        return None
+    runtime = coroutine.cr_frame.f_locals.get("self")
+    loop = getattr(runtime, "_loop", None)
+    return loop if type(loop) is RunLoop else None
 
 
 def _method_of_random(name: str) -> Callable[[Any], Callable[..., Any]]:

@@ -90,6 +90,9 @@ def fault_of(task: asyncio.Task[Any]) -> BaseException | None:
     if error is not None and isinstance(error, CURABLE):
         raise error
     if isinstance(error, AttributeError) and (called := _unawaited(error.obj)):
+        asked: Any = error.obj
+        if type(asked) is _COROUTINE:
+            asked.close()  # so that Python does not warn of it a second time, when it is collected
         raise NotAwaited(
             f"{_place_in(error)}: {called} is asked for {error.name!r} and not awaited. Write `await` before "
             "the call."

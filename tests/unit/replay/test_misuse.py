@@ -345,9 +345,34 @@ def test_a_call_without_await_that_is_asked_for_an_attribute_suspends_the_run(ki
     async def program() -> object:
         return CALLS[kind]().text
 
-    task = run_of(program)[1]
+    loop, task = run_of(program)
     with pytest.raises(UsageError, match=r"asked for 'text' and not awaited"):
         fault_of(task)
+    loop.is_evicted = True  # as every suspended run
+
+
+def suspended_by_a_condition(kind: str) -> None:
+    async def program() -> None:
+        await condition_of_an_if(CALLS[kind])
+
+    with pytest.raises(UsageError):
+        run_of(program)
+
+
+def suspended_by_an_attribute(kind: str) -> None:
+    test_a_call_without_await_that_is_asked_for_an_attribute_suspends_the_run(kind)
+
+
+@pytest.mark.parametrize("suspended", [suspended_by_a_condition, suspended_by_an_attribute])
+@pytest.mark.parametrize("kind", CALLS)
+def test_python_does_not_warn_a_second_time_of_a_call_that_suspended_its_run(
+    kind: str, suspended: Callable[[str], None]
+) -> None:
+    gc.collect()
+    with warnings.catch_warnings(record=True, action="always") as warned:
+        suspended(kind)
+        gc.collect()
+    assert [str(each.message) for each in warned] == []
 
 
 def test_the_line_of_a_call_that_a_variable_holds_is_that_of_the_call() -> None:
