@@ -158,7 +158,7 @@ def test_an_update_starts_the_workflow_if_it_does_not_run(world: World, is_open:
     )
     world.settle()
     assert isinstance(world.replies["u-1"], Accepted)
-    events = [type(event) for event in world.events(workflow_id)]
+    events: list[type[Any]] = [type(event) for event in world.events(workflow_id)]
     assert events.count(ev.UpdateAccepted) == events.count(ev.WorkflowStarted) == 1
 
 

@@ -92,6 +92,7 @@ def _mark_all(coroutine: Coroutine[Any, Any, Any]) -> None:
     """
     seen: set[int] = set()
     todo: list[Any] = [coroutine]
+    found: object
     while todo and len(seen) < _MOST_OBJECTS:
         thing = todo.pop()
         if id(thing) in seen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from perdure import errors
 from perdure.model.actions import CompleteUpdate, FailUpdate
@@ -68,7 +68,7 @@ async def answered(
 ) -> Any:
     """Call the handler of an update, which is a function or a coroutine function; its result."""
     result: Any = fn(*first, *args, **kwargs)
-    return await result if hasattr(type(result), "__await__") else result
+    return await result if hasattr(cast("Any", type(result)), "__await__") else result
 
 
 async def handle_update(

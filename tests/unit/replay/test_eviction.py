@@ -172,7 +172,8 @@ async def generators_in_a_long_list() -> None:
 
 
 async def generators_in_other_containers() -> None:
-    held = defaultdict(list, {"a": [begun()]}), OrderedDict(b=begun()), {"c": deque([begun()])}
+    listed = defaultdict[str, list[Any]](list, {"a": [begun()]})
+    held = listed, OrderedDict[str, Any](b=begun()), {"c": deque([begun()])}
     await act("x")
     del held
 
