@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from perdure import activity, workflow
+from perdure.adapters.http.contract import RECORD
+from perdure.adapters.http.routes import call_of
 from perdure.adapters.memory.audit import MemoryAuditTrail
 from perdure.adapters.process.state_feed import LocalStateFeed
 from perdure.api.app import create_app
@@ -22,7 +24,11 @@ from perdure.api.auth.key_file import create_key
 from perdure.api.auth.security import Security
 from perdure.api.backend import Backend
 from perdure.api.roles import Role
+from perdure.codec.payloads import JsonPayloads
+from perdure.codec.records import decode_reply
 from perdure.embedded import Platform
+from perdure.model.commands import FailToken, ResolveToken
+from perdure.model.replies import Accepted
 from perdure.model.tokens import TokenAddress, parse
 from perdure.registry import Registry
 from tests.api.identity import Reports
@@ -212,5 +218,38 @@ def test_the_routes_of_tokens_say_that_a_key_may_be_missing(path: str, tmp_path:
             operation = api.app._app.openapi()["paths"][f"/api/v1/tokens/{{text}}{path}"]["post"]
             assert operation["security"] == [{"token": []}, {}]
             assert operation["x-perdure-role"] == "operator"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_failed", [False, True])
+def test_our_own_client_answers_with_what_it_has_encoded(is_failed: bool, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with secured(tmp_path) as (api, _, keys):
+            order = f"w-6-{is_failed}"
+            text = await started(api, keys[Role.OPERATOR], order)
+            failure = JsonPayloads().encode_failure(KeyError("card"))
+            command: FailToken | ResolveToken = (
+                FailToken(order, token=text, failure=failure)
+                if is_failed
+                else ResolveToken(order, token=text, value=b'{"paid":5}')
+            )
+            call = call_of(command)
+            path, headers = call.path.removeprefix("/api/v1"), {**call.headers, "accept": RECORD}
+            answer = await api.http.post(path, content=call.body, headers=headers)
+            assert answer.status_code == 202, answer.text
+            again = await api.http.post(path, content=call.body, headers=headers)
+            replies = [decode_reply(each.content) for each in (answer, again)]
+            assert [isinstance(each, Accepted) and each.is_new for each in replies] == [True, False]
+            result = await api.get(
+                f"/workflows/{order}/result?timeout=20s", headers=bearer(keys[Role.READER])
+            )
+            if is_failed:
+                assert result["failure"]["cause"]["type"] == "builtins:KeyError"
+            else:
+                assert result["result"] == {"paid": 5}
+            nonsense = {"input": "!", "failure": "!"}
+            answer = await api.http.post(path, json=nonsense, headers={"accept": RECORD})
+            assert answer.status_code == 422
 
     asyncio.run(main())
