@@ -142,7 +142,7 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
         waits=waits_of(run),
         input_partition=run.input_partition,
         input_offset=run.input_offset,
-        parent=addresses.workflow_of(run.started.parent),
+        parent=addresses.workflow_of(run.started.parent) if run.started.parent else "",
     )
 
 

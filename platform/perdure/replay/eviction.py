@@ -98,15 +98,14 @@ def _mark_all(coroutine: Coroutine[Any, Any, Any]) -> None:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if type(thing) in _SUSPENDABLE:
-            _mark(thing)
-        elif type(thing) in _CONTAINERS and len(thing) > _LARGEST_CONTAINER:
+        kind = type(thing)
+        if kind not in _FOLLOWED and not _learn(kind):
             continue
-        for found in gc.get_referents(thing):
-            kind = type(found)
-            is_followed = _FOLLOWED.get(kind)
-            if is_followed or (is_followed is None and _learn(kind)):
-                todo.append(found)
+        if kind in _SUSPENDABLE:
+            _mark(thing)
+        elif kind in _CONTAINERS and len(thing) > _LARGEST_CONTAINER:
+            continue
+        todo += [found for found in gc.get_referents(thing) if type(found) not in _LEFT]
 
 
 def _learn(kind: type[Any]) -> bool:
@@ -115,9 +114,9 @@ def _learn(kind: type[Any]) -> bool:
     """
     module = str(kind.__module__)
     is_instance = bool(kind.__flags__ & _HEAP_TYPE) and not issubclass(kind, (type, types.ModuleType))
-    _FOLLOWED[kind] = is_yours = (
-        is_instance and not is_ours(module) and module.partition(".")[0] not in sys.stdlib_module_names
-    )
+    is_yours = is_instance and not is_ours(module)
+    is_yours = is_yours and module.partition(".")[0] not in sys.stdlib_module_names
+    (_FOLLOWED if is_yours else _LEFT).add(kind)
     return is_yours
 
 
@@ -211,21 +210,30 @@ def _run_to_end(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return end.value
 
 
-_FOLLOWED: Final[dict[type[Any], bool]] = dict.fromkeys(
-    (
-        *_SUSPENDABLE,
-        *_run_to_end(_make_awaitables()),
-        *_CONTAINERS,
-        types.MethodType,
-        types.CellType,
-        contextlib._GeneratorContextManager,
-        contextlib._AsyncGeneratorContextManager,
-        contextlib.ExitStack,
-        contextlib.AsyncExitStack,
-    ),
-    True,
-)
-"""Whether objects of a class are followed, for every class that was met."""
+_FOLLOWED: Final[set[type[Any]]] = {
+    *_SUSPENDABLE,
+    *_run_to_end(_make_awaitables()),
+    *_CONTAINERS,
+    types.MethodType,
+    types.CellType,
+    contextlib._GeneratorContextManager,
+    contextlib._AsyncGeneratorContextManager,
+    contextlib.ExitStack,
+    contextlib.AsyncExitStack,
+}
+"""Classes whose objects are followed; those that were not met yet are in neither of the two."""
+_LEFT: Final[set[type[Any]]] = {
+    str,
+    bytes,
+    int,
+    float,
+    bool,
+    type(None),
+    type,
+    types.FunctionType,
+    types.CodeType,
+}
+"""Classes whose objects are not."""
 _CAN_MARK: Final = _can_mark()
 _CLOSED: Final = _make_awaitables()
 _CLOSED.close()

@@ -194,6 +194,8 @@ def _send_starts(run: RunState, outbox: Outbox | None) -> None:
 
 def _close(run: RunState, outbox: Outbox | None) -> None:
     """The run ends: its children are stopped, unless they are to outlive it."""
+    if not run.children:
+        return
     if outbox is not None:
         for child in run.children.values():
             if child.is_sent and (command := _closing_command(run, child)) is not None:
@@ -213,7 +215,11 @@ def _leave(run: RunState, outbox: Outbox | None) -> None:
 
 def _ended(run: RunState, outbox: Outbox | None) -> None:
     """The run has ended: it tells its own parent."""
-    if outbox is not None and run.started.parent.startswith(f"{addresses.WORKFLOW}{ATTACHED}/"):
+    if (
+        run.started.parent
+        and outbox is not None
+        and run.started.parent.startswith(f"{addresses.WORKFLOW}{ATTACHED}/")
+    ):
         request = cm.AwaitWorkflow(run.workflow_id, run.run_id, run.started.request_id, run.started.parent)
         outbox.reply(request, closed_reply(run, run.started.request_id))
 
@@ -318,6 +324,8 @@ def _cancelled_in_words(it: Any) -> str:
 
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
+    if not run.children:
+        return []
     return [
         Wait("child", child.requested.workflow_id, number, 0, child.requested_at)
         for number, child in islice(run.children.items(), limit)

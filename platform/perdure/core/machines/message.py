@@ -94,6 +94,8 @@ def _in_words(it: Any) -> str:
 
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
+    if not run.messages:
+        return []
     return [
         Wait("message", sent.workflow_id, number, 0, at)
         for number, (sent, at) in islice(run.messages.items(), limit)

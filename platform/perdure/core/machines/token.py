@@ -169,7 +169,7 @@ def _closed(run: RunState, event: Any, outbox: Outbox | None) -> TokenState:
 
 
 def _close(run: RunState, outbox: Outbox | None) -> None:
-    if outbox is not None:
+    if run.tokens and outbox is not None:
         for token in run.tokens.values():
             if token.status is _S.OPEN and token.issued.expires_at:
                 outbox.disarm(_timer(run, token.issued))

@@ -75,6 +75,8 @@ def _on_ended(run: RunState, event: ev.UpdateCompleted | ev.UpdateFailed, outbox
 
 def _ended(run: RunState, outbox: Outbox | None) -> None:
     """The run was ended from outside, so that its code could not answer."""
+    if not run.open_updates:
+        return
     for update_id, _, _ in run.open_updates.values():
         promise.keep(run, promise.UPDATE + update_id, unanswered(run), outbox)
     run.open_updates.clear()
@@ -97,6 +99,8 @@ def _failed_in_words(it: Any) -> str:
 
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
+    if not run.open_updates:
+        return []
     return [
         Wait("update", name, number, 0, at)
         for number, (_, name, at) in islice(run.open_updates.items(), limit)
