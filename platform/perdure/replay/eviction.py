@@ -23,14 +23,14 @@ import types
 import warnings
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from perdure.model.source import is_ours
 from perdure.replay.activation import enter, leave, running_loop
 from perdure.replay.loop import RunLoop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Generator
+    from collections.abc import AsyncGenerator, Coroutine, Generator, Sized
 
 _SUSPENDABLE: Final = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 _CONTAINERS: Final = frozenset((list, tuple, dict, set, deque, defaultdict, OrderedDict))
@@ -91,8 +91,7 @@ def _mark_all(coroutine: Coroutine[Any, Any, Any]) -> None:
     context managers in its frames, in containers and in attributes of your objects.
     """
     seen: set[int] = set()
-    todo: list[Any] = [coroutine]
-    found: object
+    todo: list[object] = [coroutine]
     while todo and len(seen) < _MOST_OBJECTS:
         thing = todo.pop()
         if id(thing) in seen:
@@ -103,9 +102,10 @@ def _mark_all(coroutine: Coroutine[Any, Any, Any]) -> None:
             continue
         if kind in _SUSPENDABLE:
             _mark(thing)
-        elif kind in _CONTAINERS and len(thing) > _LARGEST_CONTAINER:
+        elif kind in _CONTAINERS and len(cast("Sized", thing)) > _LARGEST_CONTAINER:
             continue
-        todo += [found for found in gc.get_referents(thing) if type(found) not in _LEFT]
+        referents: list[object] = gc.get_referents(thing)
+        todo += [found for found in referents if type(found) not in _LEFT]
 
 
 def _learn(kind: type[Any]) -> bool:
