@@ -73,8 +73,10 @@ class Compiler:
             return self._define(kind, namespace)
         namespace = schema.get("namespace", namespace)
         name = f"{namespace}.{schema['name']}"
-        self._named[name] = schema if kind == "enum" else {"fields": []}
-        for field in schema.get("fields", ()):
+        fields = schema.get("fields", ())
+        empty = {field["name"] for field in fields if field.get("default") == ""}
+        self._named[name] = schema if kind == "enum" else {"fields": [], "often_empty": empty}
+        for field in fields:
             self._named[name]["fields"].append((field["name"], self._define(field["type"], namespace)))
         return name
 
@@ -96,10 +98,30 @@ class Compiler:
             parts = [repr(prefix)] if prefix else []
             is_envelope = name not in self._structs
             for index, (field, schema) in enumerate(self._named[name]["fields"]):
-                parts += self._write(schema, "o" if is_envelope else f"o.{field}", f"v{index}", lines)
+                value, local = "o" if is_envelope else f"o.{field}", f"v{index}"
+                is_often_empty = field in self._named[name]["often_empty"] and not is_envelope
+                write = self._write_often_empty if is_often_empty else self._write
+                parts += write(schema, value, local, lines)
             body = parts[0] if len(parts) == 1 else f"join(({', '.join(parts)}{',' if parts else ''}))"
             self._lines += [f"def {function}(o):", *(f"    {line}" for line in lines), f"    return {body}"]
         return self._writers[key]
+
+    def _write_often_empty(self, schema: Any, value: str, local: str, lines: list[str]) -> list[str]:
+        """The same for a text, or bytes, that is empty unless somebody says otherwise: then nothing
+        is encoded and counted. Fields that later versions add are such.
+        """
+        inner: list[str] = []
+        number, written = self._write(schema, local, local, inner)
+        lines += [
+            f"{local} = {value}",
+            f"if {local} == {'b' if schema == 'bytes' else ''}'':",
+            rf"    n{local} = b'\0'",
+            f"    {local} = b''",
+            "else:",
+            *(f"    {line}" for line in inner),
+            f"    n{local} = {number}",
+        ]
+        return [f"n{local}", written]
 
     def _write(self, schema: Any, value: str, local: str, lines: list[str]) -> list[str]:
         """Expressions of bytes; what they need before goes to `lines`."""
