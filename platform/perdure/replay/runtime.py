@@ -48,27 +48,25 @@ class RunRuntime(WorkflowRuntime):
         definition: of the run's type.
         handlers: of its signals.
         main: the task of the run itself; None until it begins.
-        others: children, and messages to other workflows.
-        patches: of the code, that the run has or has not.
         records: the number of the last record that was produced.
-        tokens: that wait for an answer.
         uses: how often each name of an inline step was used.
     """
 
     __slots__ = (
         "_info",
         "_loop",
+        "_others",
+        "_patches",
         "_payloads",
         "_random",
+        "_secret",
         "_seed",
+        "_tokens",
         "activities",
         "definition",
         "handlers",
         "main",
-        "others",
-        "patches",
         "records",
-        "tokens",
         "uses",
     )
 
@@ -93,12 +91,37 @@ class RunRuntime(WorkflowRuntime):
         self.activities: Pending[tuple[ActivitySpec, ActionFuture]] = Pending(
             loop.actions, ScheduleActivity, CancelActivity
         )
-        self.others = OtherRuns(loop, payloads)
-        self.patches = Patches(loop)
-        self.tokens = Tokens(loop, payloads, info, secret)
+        self._secret = secret
+        self._others: OtherRuns | None = None
+        self._patches: Patches | None = None
+        self._tokens: Tokens | None = None
         self.records = 0
         self.uses: dict[str, int] = {}
         loop.runtime = self
+
+    # Made when they are used: an order uses none of them, and every object of a run costs the
+    # garbage collector a visit.
+
+    @property
+    def others(self) -> OtherRuns:
+        """Children, and messages to other workflows."""
+        if self._others is None:
+            self._others = OtherRuns(self._loop, self._payloads)
+        return self._others
+
+    @property
+    def patches(self) -> Patches:
+        """Of the code, that the run has or has not."""
+        if self._patches is None:
+            self._patches = Patches(self._loop)
+        return self._patches
+
+    @property
+    def tokens(self) -> Tokens:
+        """That wait for an answer."""
+        if self._tokens is None:
+            self._tokens = Tokens(self._loop, self._payloads, self._info, self._secret)
+        return self._tokens
 
     @property
     def is_read_only(self) -> bool:
@@ -264,4 +287,7 @@ class RunRuntime(WorkflowRuntime):
         """Be evicted: the futures that are awaited, which only `eviction` needs."""
         futures: list[Any] = [future for _, future in self.activities.waiting.values()]
         self.activities.waiting.clear()
-        return [*futures, *self.others.release(), *self.tokens.release()]
+        for each in (self._others, self._tokens):
+            if each is not None:
+                futures += each.release()
+        return futures

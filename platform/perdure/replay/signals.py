@@ -62,7 +62,7 @@ class Signals:
         self._run_id = run_id
         self._definition = definition
         self._payloads = payloads
-        self._ignored: set[int] = set()
+        self._ignored: frozenset[int] = frozenset()
         self._unseen_since = _NEVER
         self._has_looked = False
         self.waiting: list[tuple[int, ev.SignalReceived]] = []
@@ -92,7 +92,7 @@ class Signals:
                     case ev.WorkflowResumed():
                         self._unseen_since = _NEVER
                     case ev.CommandIgnored(command=command) if command.startswith(_KIND):
-                        self._ignored.add(int(command.removeprefix(_KIND)))
+                        self._ignored |= {int(command.removeprefix(_KIND))}
                     case _:
                         pass
 
