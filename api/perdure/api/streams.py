@@ -139,7 +139,7 @@ class _Stream(StreamingResponse):
         watch = self._watch
         async for told in first:
             watch.send(told)
-            del told  # the watch holds it, and lets go of it when the reader is cut
+            del told  # the watch holds it, and releases it when the reader is cut
             while data := watch.piece():
                 yield data
             if watch.is_cut:
