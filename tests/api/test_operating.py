@@ -17,7 +17,7 @@ from perdure import activity, workflow
 from perdure.api.app import create_app
 from perdure.api.audit import AuditLog
 from perdure.api.auth.security import Unsecured
-from perdure.cli.api_backends import in_process, on_file
+from perdure.cli.lifecycle.api_backends import in_process, on_file
 from perdure.codec.records import encode_command
 from perdure.embedded import Platform
 from perdure.model.commands import StartWorkflow

@@ -152,7 +152,7 @@ def test_triggers_begin_where_the_values_say(begin: str) -> None:
 def served() -> Generator[list[Any]]:
     """What `serve` is asked for, in place of serving."""
     found: list[Any] = []
-    with patch("perdure.cli.serving.serve", found.append):
+    with patch("perdure.cli.lifecycle.serving.serve", found.append):
         yield found
 
 

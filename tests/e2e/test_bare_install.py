@@ -35,7 +35,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
 """
 SERVED = {
     "": [
-        "perdure.cli.serving",
+        "perdure.cli.lifecycle.serving",
         "perdure.client",
         "perdure.echo",
         "perdure.embedded",
@@ -56,8 +56,8 @@ SERVED = {
         "perdure.adapters.postgres.migrating",
         "perdure.adapters.postgres.projector",
     ],
-    "api": ["perdure.api.app", "perdure.api.server", "perdure.cli.dev_api"],
-    "api,kafka,postgres": ["perdure.cli.api_backends"],
+    "api": ["perdure.api.app", "perdure.api.server", "perdure.cli.lifecycle.dev_api"],
+    "api,kafka,postgres": ["perdure.cli.lifecycle.api_backends"],
 }
 
 

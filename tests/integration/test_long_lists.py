@@ -16,7 +16,7 @@ import pytest
 from perdure.api.app import create_app
 from perdure.api.auth.security import Unsecured
 from perdure.cli import main
-from perdure.cli.api_backends import on_file
+from perdure.cli.lifecycle.api_backends import on_file
 from perdure.client import Client
 from perdure.codec.records import encode_event_record, encode_state
 from perdure.embedded import Platform

@@ -15,7 +15,7 @@ from perdure.adapters.kafka.client.state_feed import StateFeed
 from perdure.adapters.kafka.clients.plain import PlainClients
 from perdure.api.app import create_app
 from perdure.api.auth.security import Unsecured
-from perdure.cli.api_backends import on_kafka
+from perdure.cli.lifecycle.api_backends import on_kafka
 from perdure.codec.avro import HEADER, STATE
 from perdure.distributed import EngineOptions, KafkaPlatform, Place, WorkerOptions
 from perdure.errors import InfrastructureError

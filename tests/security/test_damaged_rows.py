@@ -20,7 +20,7 @@ from perdure.api.app import create_app
 from perdure.api.audit import AuditLog
 from perdure.api.auth.security import Unsecured
 from perdure.cli import main
-from perdure.cli.api_backends import on_file
+from perdure.cli.lifecycle.api_backends import on_file
 from perdure.codec.records import encode_command, encode_event_record, encode_state
 from perdure.embedded import Platform
 from perdure.model.commands import StartWorkflow

@@ -37,7 +37,7 @@ def test_the_defaults_of_the_command_line_are_the_codes() -> None:
     import inspect
 
     from perdure.api.auth.rates import REQUESTS_PER_S
-    from perdure.cli.api import api
+    from perdure.cli.commands.api import api
     from perdure.observability.accepting import CONNECTIONS, CONNECTIONS_PER_ADDRESS
 
     parameters = inspect.signature(api).parameters

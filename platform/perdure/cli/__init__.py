@@ -1,8 +1,9 @@
 """The command line: `perdure dev`, `init`, `workflow …`, `check`.
 
 The top layer: may import everything below, but only inside the functions that need it, so that
-`perdure --help` stays quick. One file a command (`dev.py`, `init.py`, `check.py`, `workflow.py`),
-each thin over the library. Start reading at `app.py`.
+`perdure --help` stays quick. `commands/` has one file a command, each thin over the library;
+`options/` the options that they share; `lifecycle/` what runs until it is stopped; `source_checks/`
+what `perdure check` reads in an author's code. Start reading at `app.py`.
 
 Exit codes: 0 done; 1 the answer is no, or the app is bad, with one line on stderr that says what to
 do; 2 the command line is wrong.

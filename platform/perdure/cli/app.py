@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from perdure.cli import (
+from perdure.cli.commands import (
     api,
     api_keys,
     check,
@@ -72,7 +72,7 @@ def root(
     """Durable workflows: code that survives crashes and continues where it was."""
     from pathlib import Path
 
-    from perdure.cli.configuration import FILE, defaults_of
+    from perdure.cli.options.configuration import FILE, defaults_of
 
     path = Path(config or FILE)
     if config or path.exists():

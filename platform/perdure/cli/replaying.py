@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from perdure.cli.database_option import database_url
 from perdure.cli.error_line import one_line
 from perdure.cli.loading import load_and_register
+from perdure.cli.options.database import database_url
 from perdure.cli.rendering import CELL
 from perdure.client import Client
 from perdure.codec.history import history_from_json

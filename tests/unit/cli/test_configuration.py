@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from perdure.cli.app import app
-from perdure.cli.configuration import defaults_of
+from perdure.cli.options.configuration import defaults_of
 from perdure.errors import UsageError
 
 ROOT: Any = cast("Any", typer.main.get_command(app))

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from perdure.activity import Activity
 from perdure.cli.app import app
-from perdure.cli.serving import _first_command, _of_the_app
+from perdure.cli.lifecycle.serving import _first_command, _of_the_app
 from perdure.cli.tree import TakesNumbers
 from perdure.echo import Echo
 from perdure.registry import Registry

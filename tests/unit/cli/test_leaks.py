@@ -6,7 +6,7 @@ from textwrap import dedent, indent
 
 import pytest
 
-from perdure.cli.leaks import find_leaks
+from perdure.cli.source_checks.leaks import find_leaks
 
 HEAD = "import asyncio\nfrom perdure import activity, workflow\n"
 

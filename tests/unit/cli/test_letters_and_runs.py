@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from perdure.cli import awaiting, dead_letters, replaying
+from perdure.cli import awaiting, replaying
 from perdure.cli import upgrade_gate as live
 from perdure.cli.app import app
+from perdure.cli.commands import dead_letters
 from perdure.cli.output import Format, local_time, print_facts, utc_time
 from perdure.cli.rendering import print_states
 from perdure.cli.upgrade_gate import OfType

@@ -12,10 +12,11 @@ from typing import Any, Self
 import pytest
 from typer.testing import CliRunner
 
-from perdure.cli import kafka_options, processes
 from perdure.cli.app import app
-from perdure.cli.kafka_options import OnKafka, queues_of
-from perdure.cli.metrics_options import LogFormat, LogLevel, Observing
+from perdure.cli.lifecycle import processes
+from perdure.cli.options import kafka as kafka_options
+from perdure.cli.options.kafka import OnKafka, queues_of
+from perdure.cli.options.metrics import LogFormat, LogLevel, Observing
 from perdure.client import Client
 from perdure.client.listing import ListQuery
 from perdure.distributed.options import EngineOptions, Place, WorkerOptions
@@ -54,7 +55,7 @@ def invoke(*arguments: str, code: int = 0) -> str:
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What `serve` is asked for."""
     found: list[Any] = []
-    monkeypatch.setattr("perdure.cli.serving.serve", found.append)
+    monkeypatch.setattr("perdure.cli.lifecycle.serving.serve", found.append)
 
     def see(place: Place, owner: str) -> None:
         found.append((place.namespace, owner))
@@ -178,7 +179,7 @@ def test_a_projector_is_as_it_was_asked_for(served: list[Any], monkeypatch: pyte
         def run_forever(self, ready: Any) -> None: ...
 
     monkeypatch.setattr("perdure.distributed.projecting.ProjectorService", Projecting)
-    monkeypatch.setattr("perdure.cli.signals.stop_on_signal", giving(None))
+    monkeypatch.setattr("perdure.cli.lifecycle.signals.stop_on_signal", giving(None))
     monkeypatch.setattr(Observing, "begin", giving(None))
     postgres = [
         "--postgres",
@@ -212,8 +213,8 @@ def test_an_api_is_as_it_was_asked_for(
     def on_file(url: str, registry: Registry | None) -> tuple[Any, Any]:
         return url, registry
 
-    monkeypatch.setattr("perdure.cli.api._serve", serve)
-    monkeypatch.setattr("perdure.cli.api_backends.on_file", on_file)
+    monkeypatch.setattr("perdure.cli.commands.api._serve", serve)
+    monkeypatch.setattr("perdure.cli.lifecycle.api_backends.on_file", on_file)
     monkeypatch.setattr(Observing, "begin", giving(None))
     monkeypatch.setattr("perdure.observability.accepting.raise_descriptor_limit", lambda: None)
     limits = ["--connections", "50", "--connections-per-address", "7", "--rate-limit", "2.5"]
@@ -256,8 +257,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Process], list[list[i
         made.append(Process(command, ends.pop(0) if ends else []))
         return made[-1]
 
-    monkeypatch.setattr("perdure.cli.processes.subprocess.Popen", start)
-    monkeypatch.setattr("perdure.cli.processes.signal.signal", giving(None))
+    monkeypatch.setattr("perdure.cli.lifecycle.processes.subprocess.Popen", start)
+    monkeypatch.setattr("perdure.cli.lifecycle.processes.signal.signal", giving(None))
     monkeypatch.setattr(processes, "AGAIN_S", 0.0)
     monkeypatch.setattr(processes, "say", giving(None))
     monkeypatch.setattr(sys, "argv", ["perdure", "engine", "app.py"])
@@ -429,7 +430,7 @@ class FakeTopics:
 
 def test_topics_are_planned_and_made_as_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     topics = FakeTopics()
-    monkeypatch.setattr("perdure.cli.topics._topics", giving(topics))
+    monkeypatch.setattr("perdure.cli.commands.topics._topics", giving(topics))
     numbers = ["--partitions", "24", "--replication", "2", "--queue", "a", "--queue", "b", "--owner", "o"]
     wanted = {"partitions": 24, "replication": 2, "queues": ["a", "b"], "owner": "o"}
     invoke("topics", "plan", *KAFKA, *numbers)

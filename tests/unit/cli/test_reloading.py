@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perdure.api.listening import listening
-from perdure.cli.reloading import RESTARTED, Reloader, kept_or
+from perdure.cli.lifecycle.reloading import RESTARTED, Reloader, kept_or
 from perdure.errors import InfrastructureError
 
 GOOD = "from perdure import workflow\n\n\n@workflow.defn\nasync def w() -> None: ...\n"

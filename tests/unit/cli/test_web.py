@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from perdure.cli.web import WebServer
+from perdure.cli.lifecycle.web import WebServer
 from perdure.errors import UsageError
 
 

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perdure.adapters.sqlite.file import announce, path_of
-from perdure.cli.database_option import DEFAULT_DB
-from perdure.cli.dev_api import DevApi
 from perdure.cli.error_line import one_line
+from perdure.cli.lifecycle.dev_api import DevApi
+from perdure.cli.lifecycle.reloading import RESTARTED, Reloader, changes, start_again
+from perdure.cli.lifecycle.signals import LostThread, stop_on_signal
+from perdure.cli.lifecycle.web import WebServer
 from perdure.cli.loading import App, blamed, is_of_author, load_and_register
-from perdure.cli.metrics_options import Observing, say
-from perdure.cli.reloading import RESTARTED, Reloader, changes, start_again
-from perdure.cli.signals import LostThread, stop_on_signal
-from perdure.cli.web import WebServer
+from perdure.cli.options.database import DEFAULT_DB
+from perdure.cli.options.metrics import Observing, say
 from perdure.embedded import Platform
 from perdure.errors import InfrastructureError, UsageError
 from perdure.observability.observed import Medium, Observed

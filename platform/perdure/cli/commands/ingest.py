@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perdure.cli.kafka_options import InstanceOption, KafkaOption, NamespaceOption, OwnerOption, SettingOption
-from perdure.cli.metrics_options import (
+from perdure.cli.options.kafka import InstanceOption, KafkaOption, NamespaceOption, OwnerOption, SettingOption
+from perdure.cli.options.metrics import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -50,9 +50,9 @@ def ingest(
     """Turn the records that an app's triggers name into starts and signals, each exactly once. As
     many as you like share the partitions.
     """
-    from perdure.cli.kafka_options import place, see_owner, url_of
-    from perdure.cli.metrics_options import Observing
-    from perdure.cli.serving import Served, serve
+    from perdure.cli.lifecycle.serving import Served, serve
+    from perdure.cli.options.kafka import place, see_owner, url_of
+    from perdure.cli.options.metrics import Observing
 
     if begin not in {"earliest", "latest"}:
         raise typer.BadParameter(f"invalid start {begin!r}: must be earliest or latest", param_hint="--from")

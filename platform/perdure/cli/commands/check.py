@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perdure.cli.kafka_options import SettingOption
+from perdure.cli.options.kafka import SettingOption
 from perdure.cli.output import Format, FormatOption, print_json, print_table
 
 if TYPE_CHECKING:
-    from perdure.cli.leaks import Leak
     from perdure.cli.loading import App
+    from perdure.cli.source_checks.leaks import Leak
 
 
 def check(
@@ -114,11 +114,11 @@ def check(
 
 def _address(db: str, kafka: str, namespace: str, settings: list[str] | None) -> str:
     if db:
-        from perdure.cli.database_option import database_url
+        from perdure.cli.options.database import database_url
 
         return database_url(db)
     if kafka:
-        from perdure.cli.kafka_options import place, url_of
+        from perdure.cli.options.kafka import place, url_of
 
         return url_of(place(kafka, namespace, settings))
     if not (url := os.environ.get("PERDURE_URL", "")):
@@ -133,7 +133,7 @@ def _nothing_yet(kafka: str, namespace: str, settings: list[str] | None) -> str:
     if not kafka:
         return ""
     from perdure.adapters.kafka.admin.admin import Topics
-    from perdure.cli.kafka_options import place
+    from perdure.cli.options.kafka import place
 
     where = place(kafka, namespace, settings)
     for name in ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location"):
@@ -172,8 +172,8 @@ def _check_live(app: str, url: str, limit: int, output: Format) -> None:
 
 
 def _leaks(app: App) -> list[Leak]:
-    from perdure.cli.leaks import find_leaks
     from perdure.cli.loading import shown
+    from perdure.cli.source_checks.leaks import find_leaks
 
     files = {module.__name__: Path(module.__file__ or "") for module in app.modules()}
     return find_leaks(

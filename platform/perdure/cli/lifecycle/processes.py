@@ -11,8 +11,8 @@ import sys
 import threading
 from typing import Final
 
-from perdure.cli.metrics_options import say
-from perdure.cli.signals import on_signals
+from perdure.cli.lifecycle.signals import on_signals
+from perdure.cli.options.metrics import say
 
 AGAIN_S: Final = 1.0
 """Between the end of a process and its next start: it may not start at all."""

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from perdure import threads
-from perdure.cli.metrics_options import say
+from perdure.cli.options.metrics import say
 from perdure.errors import InfrastructureError
 from perdure.threads import Watched
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from perdure.cli.kafka_options import NamespaceOption, SettingOption
+from perdure.cli.options.kafka import NamespaceOption, SettingOption
 
 if TYPE_CHECKING:
     from perdure.client import SyncClient, SyncHandle
@@ -93,7 +93,7 @@ def _started(
 def _in_topic(kafka: str, namespace: str, settings: list[str] | None, id: str, begun: float) -> Heard:
     from perdure.adapters.kafka.client.recent_state import recent_state
     from perdure.adapters.kafka.clients.plain import PlainClients
-    from perdure.cli.kafka_options import place
+    from perdure.cli.options.kafka import place
     from perdure.codec.payloads import JsonPayloads
     from perdure.echo import Heard
 
@@ -105,7 +105,7 @@ def _in_topic(kafka: str, namespace: str, settings: list[str] | None, id: str, b
 
 def _in_tables(postgres: str, namespace: str, id: str, position: str) -> Heard:
     from perdure.adapters.postgres.reader import PostgresReader
-    from perdure.cli.postgres_options import database_of
+    from perdure.cli.options.postgres import database_of
     from perdure.client.position import Position
     from perdure.codec.payloads import JsonPayloads
     from perdure.echo import Heard

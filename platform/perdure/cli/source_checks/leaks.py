@@ -11,10 +11,10 @@ import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from perdure.cli.forgotten_awaits import ForgottenAwaits
-from perdure.cli.leak_table import advice
-from perdure.cli.source_tree import ACTIVITY, Function, Source, is_decorated
-from perdure.cli.unordered import UnorderedNames
+from perdure.cli.source_checks.forgotten_awaits import ForgottenAwaits
+from perdure.cli.source_checks.leak_table import advice
+from perdure.cli.source_checks.source_tree import ACTIVITY, Function, Source, is_decorated
+from perdure.cli.source_checks.unordered import UnorderedNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

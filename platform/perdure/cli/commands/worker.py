@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perdure.cli.kafka_options import (
+from perdure.cli.options.kafka import (
     ConcurrencyOption,
     GraceOption,
     InstanceOption,
@@ -18,7 +18,7 @@ from perdure.cli.kafka_options import (
     SettingOption,
     StaticOption,
 )
-from perdure.cli.metrics_options import (
+from perdure.cli.options.metrics import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -29,7 +29,7 @@ from perdure.cli.metrics_options import (
 )
 
 if TYPE_CHECKING:
-    from perdure.cli.kafka_options import OnKafka
+    from perdure.cli.options.kafka import OnKafka
     from perdure.engine.operator_log import Report
     from perdure.registry import Registry
 
@@ -60,9 +60,9 @@ def worker(
     """Run an app's activities, on Kafka. On shutdown, running attempts may complete; waiting tasks
     go to other workers immediately.
     """
-    from perdure.cli.kafka_options import OnKafka, place, queues_of, see_owner, url_of
-    from perdure.cli.metrics_options import Observing
-    from perdure.cli.serving import Served, serve
+    from perdure.cli.lifecycle.serving import Served, serve
+    from perdure.cli.options.kafka import OnKafka, place, queues_of, see_owner, url_of
+    from perdure.cli.options.metrics import Observing
 
     where = place(kafka, namespace, settings)
     see_owner(where, owner)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perdure.cli.kafka_options import OwnerOption, SettingOption
-from perdure.cli.metrics_options import (
+from perdure.cli.options.kafka import OwnerOption, SettingOption
+from perdure.cli.options.metrics import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -19,7 +19,7 @@ from perdure.cli.metrics_options import (
 if TYPE_CHECKING:
     from perdure.api.backend import Backend
     from perdure.api.routing import Admission
-    from perdure.cli.metrics_options import Observing
+    from perdure.cli.options.metrics import Observing
     from perdure.engine.operator_log import Report
     from perdure.observability.accepting import ConnectionLimits
     from perdure.ports.audit import AuditTrail
@@ -138,17 +138,17 @@ def api(
     describe it.
     """
     from perdure.cli.extras import require_api
-    from perdure.cli.metrics_options import Observing
+    from perdure.cli.options.metrics import Observing
 
     if bool(kafka) == bool(db):
         raise typer.BadParameter("give --kafka, or --db", param_hint="--kafka")
     if kafka and not namespace:
         raise typer.BadParameter("on Kafka, name the namespace", param_hint="--namespace")
     require_api()
-    from perdure.cli.api_backends import on_file, on_kafka
-    from perdure.cli.database_option import database_url
-    from perdure.cli.kafka_options import place, see_owner
+    from perdure.cli.lifecycle.api_backends import on_file, on_kafka
     from perdure.cli.loading import load_and_register
+    from perdure.cli.options.database import database_url
+    from perdure.cli.options.kafka import place, see_owner
     from perdure.observability.accepting import ConnectionLimits, raise_descriptor_limit
 
     observing = Observing(metrics_port, metrics_host, log_format, log_level)
@@ -231,7 +231,7 @@ def _serve(
     from perdure.api.audit import AuditLog
     from perdure.api.measures import Measures
     from perdure.api.server import ApiServer
-    from perdure.cli.signals import LostThread, stop_on_signal
+    from perdure.cli.lifecycle.signals import LostThread, stop_on_signal
     from perdure.observability.observed import Observed
 
     measures = Measures()

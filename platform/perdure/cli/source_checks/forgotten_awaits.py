@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Final
 
-from perdure.cli.source_tree import ACTIVITY, Function, Source, is_decorated
+from perdure.cli.source_checks.source_tree import ACTIVITY, Function, Source, is_decorated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

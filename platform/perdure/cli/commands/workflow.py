@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from perdure.cli.database_option import DEFAULT_DB, database_url
+from perdure.cli.options.database import DEFAULT_DB, database_url
 from perdure.cli.output import Format, FormatOption, print_json
 from perdure.cli.tree import TakesNumbers, group
 

@@ -44,7 +44,7 @@ def on_kafka(where: Place, registry: Registry | None, postgres: str = "") -> tup
     reader = None
     if postgres:
         from perdure.adapters.postgres.reader import PostgresReader
-        from perdure.cli.postgres_options import database_of
+        from perdure.cli.options.postgres import database_of
 
         reader = PostgresReader(database_of(postgres, where.namespace))
     backend = Backend(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perdure.cli.database_option import DEFAULT_DB, DatabaseOption, database_url
-from perdure.cli.kafka_options import SettingOption
+from perdure.cli.options.database import DEFAULT_DB, DatabaseOption, database_url
+from perdure.cli.options.kafka import SettingOption
 from perdure.cli.output import (
     Format,
     FormatOption,
@@ -213,7 +213,7 @@ def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: st
         from perdure.adapters.sqlite.dead_letters import SqliteDeadLetters
 
         return SqliteDeadLetters(database_url(db))
-    from perdure.cli.kafka_options import place
+    from perdure.cli.options.kafka import place
 
     if not namespace:
         raise typer.BadParameter(

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from perdure.cli.extras import has_api
-from perdure.cli.reloading import kept_or
+from perdure.cli.lifecycle.reloading import kept_or
 from perdure.errors import InfrastructureError
 from perdure.threads import Watched
 

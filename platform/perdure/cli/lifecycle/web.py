@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perdure.cli.reloading import kept_or
+from perdure.cli.lifecycle.reloading import kept_or
 from perdure.errors import UsageError
 from perdure.observability.accepting import Acceptor, ConnectionLimits
 from perdure.threads import Watched

@@ -166,8 +166,8 @@ def mirror(
     No process of the namespace may run on the other Kafka in the meantime.
     """
     from perdure.adapters.kafka.admin.mirroring import Mirror, Round
-    from perdure.cli.kafka_options import place
-    from perdure.cli.signals import on_signals
+    from perdure.cli.lifecycle.signals import on_signals
+    from perdure.cli.options.kafka import place
 
     source, target = place(kafka, namespace, settings), place(to, namespace, to_settings)
     from perdure.engine.operator_log import to_stderr

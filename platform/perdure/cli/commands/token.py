@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from perdure.cli.database_option import DEFAULT_DB
+from perdure.cli.commands.workflow import DatabaseOption, ask, values_of
+from perdure.cli.options.database import DEFAULT_DB
 from perdure.cli.tree import TakesNumbers, group
-from perdure.cli.workflow import DatabaseOption, ask, values_of
 
 commands = group("Answer the tokens that workflows wait for.")
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from perdure.cli.kafka_options import KafkaOption, NamespaceOption, OwnerOption, SessionOption, SettingOption
-from perdure.cli.metrics_options import (
+from perdure.cli.options.kafka import KafkaOption, NamespaceOption, OwnerOption, SessionOption, SettingOption
+from perdure.cli.options.metrics import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -15,7 +15,7 @@ from perdure.cli.metrics_options import (
     MetricsHostOption,
     MetricsPortOption,
 )
-from perdure.cli.postgres_options import AppArgument, PostgresOption
+from perdure.cli.options.postgres import AppArgument, PostgresOption
 
 
 def projector(
@@ -46,10 +46,10 @@ def projector(
     """Keep the tables of a namespace in PostgreSQL: workflows, events and, with an app, an SQL view
     for each workflow type.
     """
-    from perdure.cli.kafka_options import place, see_owner
-    from perdure.cli.metrics_options import Observing
-    from perdure.cli.postgres_options import database_of, shapes_of_app
-    from perdure.cli.signals import LostThread, stop_on_signal
+    from perdure.cli.lifecycle.signals import LostThread, stop_on_signal
+    from perdure.cli.options.kafka import place, see_owner
+    from perdure.cli.options.metrics import Observing
+    from perdure.cli.options.postgres import database_of, shapes_of_app
     from perdure.model.duration import microseconds
 
     where, database = place(kafka, namespace, settings), database_of(postgres, namespace)

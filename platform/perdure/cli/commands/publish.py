@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from perdure.cli.database_option import DEFAULT_DB
-from perdure.cli.kafka_options import SettingOption
+from perdure.cli.options.database import DEFAULT_DB
+from perdure.cli.options.kafka import SettingOption
 
 
 def publish(
@@ -50,12 +50,12 @@ def publish(
     headers = [(name, text.encode()) for name, _, text in pairs]
     if kafka:
         from perdure.adapters.kafka.admin.publishing import publish_record
-        from perdure.cli.kafka_options import place
+        from perdure.cli.options.kafka import place
 
         publish_record(place(kafka, "publish", settings).settings, topic, key.encode() or None, data, headers)
     else:
         from perdure.adapters.sqlite.published import publish_record as publish_to_file
-        from perdure.cli.database_option import database_url
+        from perdure.cli.options.database import database_url
 
         publish_to_file(database_url(db), topic, key.encode() or None, data, headers)
     typer.echo(f"published to {topic}")

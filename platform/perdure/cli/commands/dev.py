@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perdure.cli.database_option import DEFAULT_DB, DatabaseOption, database_url
-from perdure.cli.kafka_options import SettingOption, StateDirOption
-from perdure.cli.metrics_options import (
+from perdure.cli.options.database import DEFAULT_DB, DatabaseOption, database_url
+from perdure.cli.options.kafka import SettingOption, StateDirOption
+from perdure.cli.options.metrics import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure.api.backend import Backend
-    from perdure.cli.kafka_options import OnKafka
+    from perdure.cli.options.kafka import OnKafka
     from perdure.distributed import Place
     from perdure.engine.operator_log import Report
     from perdure.ports.audit import AuditTrail
@@ -72,8 +72,8 @@ def dev(
 
     An attribute `web` of the app, an ASGI application, is served too.
     """
-    from perdure.cli.metrics_options import Observing
-    from perdure.cli.serving import Served, serve
+    from perdure.cli.lifecycle.serving import Served, serve
+    from perdure.cli.options.metrics import Observing
 
     observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
     if not kafka:
@@ -91,7 +91,7 @@ def dev(
             )
         )
         return
-    from perdure.cli.kafka_options import place, url_of
+    from perdure.cli.options.kafka import place, url_of
 
     where = place(kafka, namespace, settings)
     make = _on_kafka(where, state_dir)
@@ -112,7 +112,7 @@ def dev(
 
 def _api_in_process(url: str) -> Callable[[Any, Registry], tuple[Backend, AuditTrail]]:
     def make(served: Any, registry: Registry) -> tuple[Backend, AuditTrail]:
-        from perdure.cli.api_backends import in_process
+        from perdure.cli.lifecycle.api_backends import in_process
 
         return in_process(served.platform, url, registry)
 
@@ -121,7 +121,7 @@ def _api_in_process(url: str) -> Callable[[Any, Registry], tuple[Backend, AuditT
 
 def _api_on_kafka(where: Place) -> Callable[[Any, Registry], tuple[Backend, AuditTrail]]:
     def make(_: Any, registry: Registry) -> tuple[Backend, AuditTrail]:
-        from perdure.cli.api_backends import on_kafka
+        from perdure.cli.lifecycle.api_backends import on_kafka
 
         return on_kafka(where, registry)
 
@@ -140,7 +140,7 @@ def _on_kafka(where: Place, state_dir: str) -> Callable[[Registry, Report], OnKa
         from pathlib import Path
 
         from perdure.adapters.kafka.admin.admin import Topics
-        from perdure.cli.kafka_options import OnKafka, queues_of
+        from perdure.cli.options.kafka import OnKafka, queues_of
         from perdure.distributed import EngineOptions, WorkerOptions
 
         queues = queues_of(registry, None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perdure.cli.kafka_options import (
+from perdure.cli.options.kafka import (
     GraceOption,
     InstanceOption,
     KafkaOption,
@@ -17,7 +17,7 @@ from perdure.cli.kafka_options import (
     StateDirOption,
     StaticOption,
 )
-from perdure.cli.metrics_options import (
+from perdure.cli.options.metrics import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -28,7 +28,7 @@ from perdure.cli.metrics_options import (
 )
 
 if TYPE_CHECKING:
-    from perdure.cli.kafka_options import OnKafka
+    from perdure.cli.options.kafka import OnKafka
     from perdure.engine.operator_log import Report
     from perdure.registry import Registry
 
@@ -67,9 +67,9 @@ def engine(
     """Run an app's workflows, and its steps, on Kafka. Activities are for `perdure worker`."""
     from pathlib import Path
 
-    from perdure.cli.kafka_options import OnKafka, place, see_owner, url_of
-    from perdure.cli.metrics_options import Observing
-    from perdure.cli.processes import run_several
+    from perdure.cli.lifecycle.processes import run_several
+    from perdure.cli.options.kafka import OnKafka, place, see_owner, url_of
+    from perdure.cli.options.metrics import Observing
 
     if protocol not in {"classic", "consumer"}:
         raise typer.BadParameter(
@@ -82,7 +82,7 @@ def engine(
         observing.begin_log()
         run_several(processes, instance, metrics_port)
         return
-    from perdure.cli.serving import Served, serve
+    from perdure.cli.lifecycle.serving import Served, serve
     from perdure.distributed.options import EngineOptions, unique_name
     from perdure.echo import with_echo
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from perdure.cli.metrics_options import say
+from perdure.cli.options.metrics import say
 from perdure.errors import InfrastructureError
 from perdure.threads import Watched
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from perdure.cli.kafka_options import NamespaceOption
-from perdure.cli.postgres_options import AppArgument, PostgresOption
+from perdure.cli.options.kafka import NamespaceOption
+from perdure.cli.options.postgres import AppArgument, PostgresOption
 
 
 def migrate(namespace: NamespaceOption, postgres: PostgresOption, app: AppArgument = "") -> None:
     """Make or upgrade the tables of a namespace; with an app, its SQL views too. Safe to repeat,
     and beside one that does the same.
     """
-    from perdure.cli.postgres_options import database_of, shapes_of_app
+    from perdure.cli.options.postgres import database_of, shapes_of_app
 
     database, shapes = database_of(postgres, namespace), shapes_of_app(app)
     from perdure.adapters.postgres.migrating import latest, migrated
