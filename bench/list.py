@@ -23,7 +23,7 @@ from perdure.adapters.postgres.reader import PostgresReader
 from perdure.adapters.postgres.writing import Writer
 from perdure.client.listing import ListQuery
 from perdure.model.states import Status, WorkflowState
-from perdure.ports.projection import Taken
+from perdure.ports.projection import ReadRecords
 from tests.postgres.server import DURABLE, running
 
 START_US = 1_790_000_000_000_000
@@ -110,7 +110,7 @@ def fill(database: Database, count: int) -> list[str]:
             page[state.workflow_id] = state
             if number % PAGE == 0 or number == count:
                 ids.append(state.workflow_id)
-                writer.write(Taken(page, next_offsets={("state", 0): number}), lambda _: 0)
+                writer.write(ReadRecords(page, next_offsets={("state", 0): number}), lambda _: 0)
                 page = {}
         connection.execute(database.sql("VACUUM ANALYZE {s}.workflows"))
     return ids

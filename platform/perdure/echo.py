@@ -14,7 +14,7 @@ NAME: Final = "perdure.echo"
 
 
 @dataclass
-class Heard:
+class EchoView:
     """The view of the echo.
 
     Attributes:
@@ -37,7 +37,7 @@ class Echo:
     """Repeats its text, once on each queue."""
 
     def __init__(self, text: str, queues: list[str]) -> None:
-        self.heard = Heard(text, [])
+        self.heard = EchoView(text, [])
 
     @workflow.run
     async def run(self, text: str, queues: list[str]) -> str:
@@ -48,7 +48,7 @@ class Echo:
         return text
 
     @workflow.view
-    def show(self) -> Heard:
+    def show(self) -> EchoView:
         """The view."""
         return self.heard
 

@@ -1,9 +1,9 @@
 """Watches the threads and loops that a process depends on.
 
-Every thread of perdure is a `Watched`: it ends when it is asked to, and then by returning. One that
-raises has died. What it did is not done any more, so the process is not live; the command line ends
-it with a message. Tasks that must continue for ever are watched by `watch_task`, loops that may be
-blocked by a `Pulse`. `observability.health` reads all of it.
+Every thread of perdure is a `WatchedThread`: it ends when it is asked to, and then by returning.
+One that raises has died. What it did is not done any more, so the process is not live; the command
+line ends it with a message. Tasks that must continue for ever are watched by `watch_task`, loops
+that may be blocked by a `Pulse`. `observability.health` reads all of it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Pulse(Protocol):
         ...
 
 
-class Watched(threading.Thread):
+class WatchedThread(threading.Thread):
     """A daemon thread that ends only when it is asked to.
 
     Args:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from perdure.adapters.memory.audit import MemoryAuditTrail
 from perdure.api.audit import AuditLog
 from perdure.errors import InfrastructureError
-from perdure.ports.audit import AuditEntry, KeptEntry
+from perdure.ports.audit import AuditEntry, StoredEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,14 +55,14 @@ class Full(MemoryAuditTrail):
 
 
 def test_an_entry_is_kept_and_in_the_log_when_record_returns() -> None:
-    async def main() -> list[KeptEntry]:
+    async def main() -> list[StoredEntry]:
         log = AuditLog(MemoryAuditTrail(), now=lambda: 7_000)
         await log.record(**SIGNAL)
         return await log.entries(10)
 
     structlog.reset_defaults()
     with capture_logs() as lines:
-        assert asyncio.run(main()) == [KeptEntry(1, AuditEntry(at=7, **SIGNAL))]
+        assert asyncio.run(main()) == [StoredEntry(1, AuditEntry(at=7, **SIGNAL))]
     assert lines == [
         {"event": "signal", "log_level": "info", **{k: v for k, v in SIGNAL.items() if k != "action"}}
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.api.auth.origin_check import check_is_local, is_loopback
-from perdure.api.auth.refusals import Forbidden, Misdirected
+from perdure.api.auth.refusals import Forbidden, WrongHost
 
 
 @pytest.mark.parametrize("host", ["localhost", "LocalHost", "127.0.0.1", "127.8.8.8", "::1", "[::1]"])
@@ -45,7 +45,7 @@ def test_programs_and_our_own_pages_are_let_in(headers: dict[str, str]) -> None:
     ],
 )
 def test_a_name_that_was_made_to_lead_here_is_refused(host: str) -> None:
-    with pytest.raises(Misdirected):
+    with pytest.raises(WrongHost):
         check_is_local({"host": host})
 
 

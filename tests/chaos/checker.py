@@ -38,7 +38,7 @@ from tests.chaos.reading import read
 from tests.chaos.runs import check_runs
 
 SHOWN = 50
-AGAIN_S = 5.0
+RETRY_AFTER_S = 5.0
 """Topics are not read all at one moment: what is found while they are written is looked at a second
 time, seconds later."""
 
@@ -157,7 +157,7 @@ def main() -> None:
 
     verdict = look()
     if not verdict.is_good:
-        time.sleep(AGAIN_S)
+        time.sleep(RETRY_AFTER_S)
         verdict = verdict.confirmed_by(look())
     print(json.dumps(verdict.as_json(), indent=2))
     sys.exit(not verdict.is_good)

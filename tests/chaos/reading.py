@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from perdure.adapters.kafka.records import header_of
 from tests.chaos.contents import Commit, Contents, Found, Place, places_of
 
-ASK_S: Final = 20.0
+REQUEST_TIMEOUT_S: Final = 20.0
 OFFSETS: Final = "__consumer_offsets"
 END_OF_PARTITION: Final[Any] = KafkaError._PARTITION_EOF
 EARLIEST: Final = cast("Any", kafka_admin).OffsetSpec.earliest()
@@ -33,7 +33,7 @@ def read(namespace: str, settings: Mapping[str, str]) -> Contents:
         KafkaException: the broker does not answer, or refuses.
     """
     admin = AdminClient({**settings, "log_level": "0"})
-    found = admin.list_topics(timeout=ASK_S).topics
+    found = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     partitions = {
         name.removeprefix(f"{namespace}."): len(topic.partitions)
         for name, topic in found.items()
@@ -74,9 +74,9 @@ def _offsets(
     admin: Any, namespace: str, places: list[Place], spec: Any, isolation: IsolationLevel
 ) -> dict[Place, int]:
     asked = {TopicPartition(f"{namespace}.{topic}", partition): spec for topic, partition in places}
-    answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ASK_S)
+    answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_S)
     return {
-        (each.topic.removeprefix(f"{namespace}."), each.partition): answer.result(ASK_S).offset
+        (each.topic.removeprefix(f"{namespace}."), each.partition): answer.result(REQUEST_TIMEOUT_S).offset
         for each, answer in answers.items()
     }
 
@@ -91,7 +91,8 @@ def _committed(
     )
     try:
         found: list[Any] = consumer.committed(
-            [TopicPartition(f"{namespace}.{topic}", each) for topic, each in places], timeout=ASK_S
+            [TopicPartition(f"{namespace}.{topic}", each) for topic, each in places],
+            timeout=REQUEST_TIMEOUT_S,
         )
     finally:
         consumer.close()
@@ -136,7 +137,7 @@ def _messages(settings: Mapping[str, str], wanted: list[TopicPartition]) -> list
     try:
         consumer.assign(wanted)
         found, ended = list[Any](), set[tuple[str, int]]()
-        deadline = time.monotonic() + 3 * ASK_S
+        deadline = time.monotonic() + 3 * REQUEST_TIMEOUT_S
         while len(ended) < len(wanted):
             for message in consumer.consume(5_000, 0.2):
                 each: Any = message
@@ -147,7 +148,7 @@ def _messages(settings: Mapping[str, str], wanted: list[TopicPartition]) -> list
                     ended.add((each.topic(), each.partition()))
                 elif not error.retriable():
                     raise KafkaException(error)
-                deadline = time.monotonic() + 3 * ASK_S
+                deadline = time.monotonic() + 3 * REQUEST_TIMEOUT_S
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(wanted) - len(ended)} partitions could not be read to their end")
         return found

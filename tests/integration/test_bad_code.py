@@ -340,7 +340,7 @@ def test_a_recorded_value_that_its_own_type_refuses_on_replay_suspends_the_run_u
         description = await until(client, "w", lambda found: found.status == "suspended")
         assert re.search(rf"{Path(__file__).name}:\d+: .*Fussily|hear.*KeyError", description.reason)
 
-    async def goes_on(client: Client) -> None:
+    async def clear_wait(client: Client) -> None:
         run = client.get("w", Fussily.main)
         await run.signal(Fussily.hear, None)
         assert await run.result() == ["a", "nothing"] if where == "input" else ["b", "nothing"]
@@ -349,7 +349,7 @@ def test_a_recorded_value_that_its_own_type_refuses_on_replay_suspends_the_run_u
     monkeypatch.setitem(globals(), "is_fussy", True)
     serve(tmp_path, is_refused)
     monkeypatch.setitem(globals(), "is_fussy", False)
-    serve(tmp_path, goes_on)
+    serve(tmp_path, clear_wait)
 
 
 def test_a_query_that_blocks_is_interrupted_and_its_run_lives(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ async def spinning() -> None:
 WITHIN_S = 20.0
 
 
-class Watched:
+class WatchedThread:
     """A `perdure dev` whose metrics are served."""
 
     def __init__(self, place: Path, *arguments: str) -> None:
@@ -96,12 +96,12 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
+def watched(tmp_path: Path) -> Iterator[Callable[..., WatchedThread]]:
     (tmp_path / "app.py").write_text(APP)
-    started: list[Watched] = []
+    started: list[WatchedThread] = []
 
-    def start(*arguments: str) -> Watched:
-        started.append(Watched(tmp_path, *arguments))
+    def start(*arguments: str) -> WatchedThread:
+        started.append(WatchedThread(tmp_path, *arguments))
         return started[-1]
 
     yield start
@@ -119,7 +119,7 @@ def until(look: Callable[[], Any]) -> Any:
     return seen
 
 
-def test_what_an_order_did_is_counted(watched: Callable[..., Watched]) -> None:
+def test_what_an_order_did_is_counted(watched: Callable[..., WatchedThread]) -> None:
     one = watched()
     ask(one.place, "start", "order-1", "order", "order-1")
     assert ask(one.place, "result", "order-1") == '"paid"\n'
@@ -143,7 +143,7 @@ def test_what_an_order_did_is_counted(watched: Callable[..., Watched]) -> None:
 
 
 def test_while_the_database_is_locked_it_is_alive_not_ready_and_says_why(
-    watched: Callable[..., Watched],
+    watched: Callable[..., WatchedThread],
 ) -> None:
     one = watched("--log-format", "json")
     assert one.health("ready") == (200, [])
@@ -173,7 +173,7 @@ def test_while_the_database_is_locked_it_is_alive_not_ready_and_says_why(
     assert {(line["logger"], line["level"]) for line in told} == {("perdure.engine", "warning")}
 
 
-def test_a_line_says_which_run_and_attempt_wrote_it(watched: Callable[..., Watched]) -> None:
+def test_a_line_says_which_run_and_attempt_wrote_it(watched: Callable[..., WatchedThread]) -> None:
     one = watched("--log-format", "json")
     ask(one.place, "start", "order-1", "order", "order-1")
     ask(one.place, "result", "order-1")
@@ -189,7 +189,7 @@ def test_a_line_says_which_run_and_attempt_wrote_it(watched: Callable[..., Watch
     assert all(line["timestamp"].endswith("Z") for line in lines)
 
 
-def test_a_run_that_is_suspended_is_told_with_its_id(watched: Callable[..., Watched]) -> None:
+def test_a_run_that_is_suspended_is_told_with_its_id(watched: Callable[..., WatchedThread]) -> None:
     one = watched("--log-format", "json")
     ask(one.place, "start", "spin-1", "spinning")
     (told,) = until(lambda: [line for line in one.lines() if "suspended (no data lost)" in line["event"]])

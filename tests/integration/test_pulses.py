@@ -23,7 +23,7 @@ from perdure.observability.health import is_live, is_ready
 from perdure.observability.observed import Observed
 from perdure.observability.server import ObservabilityServer
 from perdure.registry import Registry
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 from perdure.worker.side_loop import SideLoop
 from tests.integration.test_cli import Dev, perdure
 
@@ -143,7 +143,7 @@ def kill(thread: threading.Thread, platform: Platform) -> None:
 
 def test_every_thread_of_a_platform_is_watched_and_known_here(everything: Platform) -> None:
     found = running()
-    assert all(isinstance(each, Watched) for each in found.values()), "a thread without a pulse"
+    assert all(isinstance(each, WatchedThread) for each in found.values()), "a thread without a pulse"
     assert set(found) == set(NAMES), "name a new thread here, and see that its death is noticed"
 
 

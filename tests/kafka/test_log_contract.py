@@ -85,8 +85,8 @@ class Served(KafkaLog):
         partition = self._namespace.place_of("w")
         if self._ownership.is_joined and self._taking.acquire(blocking=False):
             try:
-                while self._intake._expected.get(partition, end) < end:
-                    self._inlet.look(self._ownership.consumer.consume(100, 0.02))
+                while self._pending._expected.get(partition, end) < end:
+                    self._source.look(self._ownership.consumer.consume(100, 0.02))
             finally:
                 self._taking.release()
 

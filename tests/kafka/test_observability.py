@@ -34,7 +34,7 @@ async def greeting(name: str) -> str:
 """
 
 
-class Watched:
+class WatchedThread:
     """A process of ours that serves its metrics."""
 
     def __init__(self, place: Path, *arguments: str) -> None:
@@ -88,12 +88,12 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
+def watched(tmp_path: Path) -> Iterator[Callable[..., WatchedThread]]:
     (tmp_path / "app.py").write_text(APP)
-    started: list[Watched] = []
+    started: list[WatchedThread] = []
 
-    def start(*arguments: str) -> Watched:
-        started.append(Watched(tmp_path, *arguments))
+    def start(*arguments: str) -> WatchedThread:
+        started.append(WatchedThread(tmp_path, *arguments))
         return started[-1]
 
     yield start
@@ -104,7 +104,7 @@ def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
 
 
 def test_an_engine_says_what_it_waits_for_until_it_serves(
-    kafka: str, watched: Callable[..., Watched]
+    kafka: str, watched: Callable[..., WatchedThread]
 ) -> None:
     name = f"t{uuid.uuid4().hex[:8]}"
     where = ("--kafka", kafka, "--namespace", name)

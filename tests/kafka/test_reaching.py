@@ -103,7 +103,7 @@ def test_the_line_has_the_address_and_the_reason(
 
 
 def test_it_is_said_again_while_it_lasts_and_once_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reaching, "AGAIN_S", 0.1)
+    monkeypatch.setattr(reaching, "RETRY_AFTER_S", 0.1)
     with MockCluster() as cluster:
         cluster.set_down()
         said = Said()

@@ -13,7 +13,7 @@ from perdure.adapters.postgres.database import Database
 from perdure.adapters.postgres.migrating import migrated
 from perdure.adapters.postgres.progress import Progress
 from perdure.adapters.postgres.writing import Writer
-from perdure.ports.projection import Partition, Taken, Unreadable
+from perdure.ports.projection import Partition, ReadRecords, Unreadable
 
 if TYPE_CHECKING:
     from perdure.model.events import EventRecord
@@ -42,7 +42,7 @@ class Script:
         pages: what is taken, one after the other; each begins at the offset of its place.
     """
 
-    def __init__(self, *pages: Taken) -> None:
+    def __init__(self, *pages: ReadRecords) -> None:
         self.pages = list(pages)
         self.is_closed = False
         self._gained: set[Partition] = {("state", 0), ("events", 0)}
@@ -64,10 +64,10 @@ class Script:
         self._gained |= self._owned.keys()
         self._owned.clear()
 
-    def take(self, limit: int, timeout_s: float) -> Taken:
+    def take(self, limit: int, timeout_s: float) -> ReadRecords:
         at = self._owned.get(("events", 0), -1)
         if not 0 <= at < len(self.pages):
-            return Taken()
+            return ReadRecords()
         page = self.pages[at]
         page.next_offsets = dict.fromkeys(self._owned, at + 1)
         page.reflected = {0: at + 1}
@@ -77,15 +77,17 @@ class Script:
     def end_of(self, partition: Partition) -> int:
         return len(self.pages)
 
-    def decode(self, found: Unreadable) -> Taken | None:
+    def decode(self, found: Unreadable) -> ReadRecords | None:
         return None
 
     def close(self) -> None:
         self.is_closed = True
 
 
-def page(states: Iterable[WorkflowState] = (), events: Iterable[EventRecord] = (), **fields: Any) -> Taken:
-    return Taken({each.workflow_id: each for each in states}, list(events), **fields)
+def page(
+    states: Iterable[WorkflowState] = (), events: Iterable[EventRecord] = (), **fields: Any
+) -> ReadRecords:
+    return ReadRecords({each.workflow_id: each for each in states}, list(events), **fields)
 
 
 def silent() -> Progress:

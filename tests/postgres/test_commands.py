@@ -15,7 +15,7 @@ from perdure.errors import InfrastructureError
 from perdure.observability.health import is_live, is_ready
 from perdure.observability.metrics import registry_of
 from perdure.observability.observed import Observed
-from perdure.ports.projection import NotThereYet, Taken
+from perdure.ports.projection import NotThereYet, ReadRecords
 from tests.contract.samples import record, state
 from tests.kafka.namespace import ROOT, wait_until
 from tests.postgres.server import Server
@@ -113,7 +113,7 @@ class Unmade(Script):
 
     is_there = False
 
-    def take(self, limit: int, timeout_s: float) -> Taken:
+    def take(self, limit: int, timeout_s: float) -> ReadRecords:
         if not self.is_there:
             raise NotThereYet("topic shop.events does not exist: create it with `perdure topics apply`")
         return super().take(limit, timeout_s)
@@ -138,7 +138,7 @@ def untold(message: str, /, **where: str | int) -> None: ...
 
 def test_what_waiting_does_not_mend_ends_the_projector(postgres: str) -> None:
     database = fresh(postgres)
-    projector = Projector(database, Script(page([state("a")]), Taken()), Progress(untold))
+    projector = Projector(database, Script(page([state("a")]), ReadRecords()), Progress(untold))
     with database.connect() as connection:
         connection.execute(database.sql("DROP TABLE {s}.workflows CASCADE"))
     with pytest.raises(InfrastructureError, match="perdure migrate"):

@@ -13,7 +13,7 @@ from perdure.adapters.postgres.projector import Projector
 from perdure.adapters.postgres.reader import PostgresReader
 from perdure.client.listing import ListQuery
 from perdure.errors import InfrastructureError, UsageError
-from perdure.ports.projection import Taken
+from perdure.ports.projection import ReadRecords
 from tests.postgres.tables import Script, fresh, rows, silent
 
 
@@ -37,7 +37,7 @@ def test_a_schema_of_a_newer_version_is_refused_with_what_to_do(postgres: str) -
     )
     with pytest.raises(InfrastructureError, match=r"has version 999, but this perdure knows \d+.*upgrade"):
         migrated(database)
-    projector = Projector(database, Script(Taken()), silent())
+    projector = Projector(database, Script(ReadRecords()), silent())
     with pytest.raises(InfrastructureError, match="upgrade"):
         projector.turn()
     projector.close()

@@ -22,7 +22,7 @@ from perdure.adapters.postgres.writing import Fenced, Writer, session_of
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
 from perdure.model.states import Status, WorkflowState
-from perdure.ports.projection import Taken, Unreadable
+from perdure.ports.projection import ReadRecords, Unreadable
 from tests.contract.samples import record, state
 from tests.postgres.tables import Script, fresh, page, rows, silent, writer
 
@@ -43,7 +43,7 @@ def reading(database: Database) -> Generator[PostgresReader]:
         reader.close()
 
 
-def write(database: Database, *pages: Taken) -> list[str]:
+def write(database: Database, *pages: ReadRecords) -> list[str]:
     with writer(database) as made:
         return [fault for each in pages for fault in made.write(each, lambda partition: 0)]
 
@@ -53,7 +53,7 @@ def test_the_last_state_of_a_workflow_is_its_row_and_a_tombstone_ends_it(databas
         database,
         page([state("a"), state("b")]),
         page([state("a", status=Status.COMPLETED)]),
-        Taken({"b": None}),
+        ReadRecords({"b": None}),
     )
     assert rows(database, "SELECT workflow_id, status FROM {s}.workflows") == [("a", "completed")]
 
@@ -77,7 +77,7 @@ def test_events_are_rows_and_a_tombstone_takes_those_of_its_record(database: Dat
     with reading(database) as reader:
         assert reader.events("w", "r") == records[:2]
         assert reader.events("a/b", "q/1") == records[2:]
-        write(database, Taken(ended=[("w", "r", 3)]))
+        write(database, ReadRecords(ended=[("w", "r", 3)]))
         assert reader.events("w", "r") == records[:1]
 
 
@@ -165,14 +165,14 @@ def test_times_after_the_year_9999_are_infinite(database: Database) -> None:
 
 def test_who_lost_a_partition_writes_nothing(database: Database) -> None:
     with writer(database) as old:
-        old.write(Taken({"w": state("w")}, next_offsets={("state", 0): 1}), lambda partition: 0)
+        old.write(ReadRecords({"w": state("w")}, next_offsets={("state", 0): 1}), lambda partition: 0)
         with writer(database) as new:
             assert new.positions["state", 0] == 1
-            new.write(Taken({"v": state("v")}, next_offsets={("state", 0): 2}), lambda partition: 0)
+            new.write(ReadRecords({"v": state("v")}, next_offsets={("state", 0): 2}), lambda partition: 0)
             with pytest.raises(Fenced):
-                old.write(Taken({"w": None}, next_offsets={("state", 0): 2}), lambda partition: 0)
+                old.write(ReadRecords({"w": None}, next_offsets={("state", 0): 2}), lambda partition: 0)
             with pytest.raises(Fenced):
-                old.write(Taken({"w": None}, next_offsets={("events", 0): 1}), lambda partition: 0)
+                old.write(ReadRecords({"w": None}, next_offsets={("events", 0): 1}), lambda partition: 0)
     assert rows(database, "SELECT workflow_id FROM {s}.workflows ORDER BY 1") == [("v",), ("w",)]
 
 
@@ -187,7 +187,7 @@ def test_what_cannot_be_read_is_kept_with_its_reason(database: Database) -> None
         value=None,
         schema="events/9/ab",
     )
-    write(database, Taken(unreadable=[found, replace(found, offset=18)]))
+    write(database, ReadRecords(unreadable=[found, replace(found, offset=18)]))
     assert rows(
         database,
         'SELECT topic, partition, "offset", message, key, value, schema FROM {s}.unreadable ORDER BY 3',
@@ -202,7 +202,7 @@ class Learned(Script):
 
     is_known = False
 
-    def decode(self, found: Unreadable) -> Taken | None:
+    def decode(self, found: Unreadable) -> ReadRecords | None:
         return page([state(found.message, view=b'"old"')]) if self.is_known else None
 
 
@@ -260,7 +260,7 @@ def test_readers_see_how_far_the_tables_are_behind(database: Database) -> None:
     with database.connect() as connection:
         made = Writer(database, connection, os.urandom(4).hex())
         made.claim([("events", 2)])
-        made.write(Taken(next_offsets={("events", 2): 40}, reflected={2: 38}), lambda partition: 100)
+        made.write(ReadRecords(next_offsets={("events", 2): 40}, reflected={2: 38}), lambda partition: 100)
     with reading(database) as reader:
         ((topic, partition, behind, silent_s),) = reader.lag()
         assert (topic, partition, behind) == ("events", 2, 60)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from perdure.adapters.kafka import bounded_calls as bounded
-from perdure.adapters.kafka.bounded_calls import BoundedCalls, Hung
+from perdure.adapters.kafka.bounded_calls import BoundedCalls, CallTimedOut
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_a_call_is_made_in_a_thread_of_its_own_and_its_error_is_raised_here() ->
 
 def test_a_call_that_hangs_is_left_and_the_next_one_is_made() -> None:
     calls, let_go = BoundedCalls(0.1), threading.Event()
-    with pytest.raises(Hung):
+    with pytest.raises(CallTimedOut):
         calls.call(lambda: assert_true(let_go.wait(30)))
     done: list[bool] = []
     calls.call(lambda: done.append(True))

@@ -12,7 +12,7 @@ from perdure.adapters.kafka.projection.source import ProjectionSource
 from perdure.client.listing import ListQuery
 from perdure.codec.avro import STATE
 from perdure.model.states import Status, WorkflowState
-from perdure.ports.projection import Taken
+from perdure.ports.projection import ReadRecords
 
 
 class Record:
@@ -61,7 +61,7 @@ class Clients:
     def topic(self, part: str) -> str:
         return f"shop.{part}"
 
-    def projection(self, _troubled: Any, *, is_member: bool) -> Any:
+    def projection(self, _on_trouble: Any, *, is_member: bool) -> Any:
         return self
 
     def list_topics(self, topic: str, timeout: float) -> Any:
@@ -101,7 +101,7 @@ def test_a_position_counts_as_reflected_once_the_states_were_read_to_where_they_
     source.take(0, 0)
     source.begin({("events", 0): 0, ("state", 0): 0})
 
-    def taken(topic: str, offset: int, key: str) -> Taken:
+    def taken(topic: str, offset: int, key: str) -> ReadRecords:
         clients.records.append(Record(f"shop.{topic}", offset, key))
         return source.take(1, 0)
 

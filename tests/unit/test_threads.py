@@ -17,7 +17,7 @@ from perdure import threads
 from perdure.errors import InfrastructureError
 from perdure.observability.health import is_live, is_ready
 from perdure.observability.observed import Observed
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.loop_watch import BLOCKED_S
 from perdure.worker.side_loop import SideLoop
@@ -60,8 +60,8 @@ def test_every_thread_of_the_product_is_watched() -> None:
 def test_a_thread_that_returns_has_ended_and_one_that_raises_has_died() -> None:
     heard: list[str] = []
     threads.listen(heard.append)
-    ended = Watched(target=int, name="perdure-ended")
-    dies = Watched(target=exit, name="perdure-dies")
+    ended = WatchedThread(target=int, name="perdure-ended")
+    dies = WatchedThread(target=exit, name="perdure-dies")
     for each in (ended, dies):
         each.start()
         each.join()

@@ -19,7 +19,7 @@ from perdure.errors import InfrastructureError
 from perdure.ports.audit import AuditEntry
 
 if TYPE_CHECKING:
-    from perdure.ports.audit import AuditTrail, KeptEntry
+    from perdure.ports.audit import AuditTrail, StoredEntry
 
 LOGGER: Final = "perdure.audit"
 _LONGEST: Final = 500
@@ -88,7 +88,7 @@ class AuditLog:
             self._writing = asyncio.create_task(self._write())
         await kept
 
-    async def entries(self, limit: int, before: int | None = None) -> list[KeptEntry]:
+    async def entries(self, limit: int, before: int | None = None) -> list[StoredEntry]:
         """The latest ones, latest first.
 
         Raises:

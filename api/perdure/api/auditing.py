@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from perdure.api.audit import AuditLog
     from perdure.api.routing import Route
-    from perdure.ports.audit import KeptEntry
+    from perdure.ports.audit import StoredEntry
 
 _EXAMPLE: Final = {
     "number": 4711, "at": "2027-01-31T12:00:00.000000Z", "who": "key:5f0c2b9a1d3e checkout",
@@ -62,5 +62,5 @@ def routes_of(log: AuditLog) -> list[Route]:
     return routes.all
 
 
-def _shown(kept: KeptEntry) -> dict[str, Any]:
+def _shown(kept: StoredEntry) -> dict[str, Any]:
     return {"number": kept.number, **msgspec.structs.asdict(kept.entry), "at": moment(kept.entry.at)}

@@ -28,7 +28,7 @@ T = TypeVar("T")
 LARGE_THREADS: Final = 8
 """For what may be large: lists, histories, dead letters. Who reads one state never waits for
 them."""
-LOOK_S: Final = 0.005
+POLL_INTERVAL_S: Final = 0.005
 LONGEST_LOOK_S: Final = 0.1
 """Between two looks at a position; each is half as long again as the one before."""
 
@@ -120,7 +120,7 @@ class Backend:
     async def reached(self, position: Position, seconds: float) -> bool:
         """Wait until reads reflect a position; whether it does. No thread waits."""
         deadline = time.monotonic() + seconds
-        pause_s = LOOK_S
+        pause_s = POLL_INTERVAL_S
         while not await self.read(lambda reader: reader.wait_for(position, 0)):
             left_s = deadline - time.monotonic()
             if left_s <= 0:

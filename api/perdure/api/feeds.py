@@ -27,7 +27,7 @@ Change = tuple[str, "WorkflowState | None"]
 """A workflow id and its state; None: it was deleted."""
 Listener = Callable[[Sequence[Change]], None]
 
-LOOK_S: Final = 0.1
+POLL_INTERVAL_S: Final = 0.1
 BEGUN_S: Final = 5.0
 TROUBLE_S: Final = 1.0
 _log: Final = logging.getLogger("perdure.api")
@@ -74,7 +74,7 @@ class PollingFeed:
         look_s: between two looks, seconds.
     """
 
-    def __init__(self, reader: Reader, look_s: float = LOOK_S) -> None:
+    def __init__(self, reader: Reader, look_s: float = POLL_INTERVAL_S) -> None:
         self._reader = reader
         self._look_s = look_s
         self._task: asyncio.Task[None] | None = None

@@ -13,7 +13,7 @@ import uvicorn
 from perdure.api.listening import listening
 from perdure.api.protocol import LimitedProtocol
 from perdure.observability.accepting import Acceptor, ConnectionLimits
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     import socket
@@ -68,12 +68,12 @@ class ApiServer:
             server_header=False,
         )
         self._server = LimitedServer(config, self.acceptor, app.hub.say_goodbye)
-        self._thread: Watched | None = None
+        self._thread: WatchedThread | None = None
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
 
     def start(self) -> None:
         """Serve in a separate thread; returns immediately."""
-        self._thread = Watched(target=self.run, name="perdure-api")
+        self._thread = WatchedThread(target=self.run, name="perdure-api")
         self._thread.start()
 
     def run(self) -> None:

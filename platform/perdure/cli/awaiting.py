@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SOON_S: Final = 0.5
 """A result that is there comes sooner."""
-LOOK_S: Final = 5.0
+POLL_INTERVAL_S: Final = 5.0
 """Between two looks at what the run waits for."""
 _library: Final = logging.getLogger("perdure.client")
 
@@ -39,7 +39,7 @@ async def awaited(handle: Handle[Any, Any], limit_s: float | None) -> Any:
     waiting = asyncio.create_task(handle.result())
     try:
         while True:
-            look_s = LOOK_S if said else SOON_S
+            look_s = POLL_INTERVAL_S if said else SOON_S
             left_s = look_s if until is None else min(look_s, until - loop.time())
             await asyncio.wait((waiting,), timeout=max(0.0, left_s))
             if waiting.done():

@@ -27,7 +27,7 @@ from perdure.model.actions import ScheduleActivity
 from perdure.model.events import WorkflowFailed, WorkflowStarted
 from perdure.replay import eviction
 from perdure.replay.live import LiveRun
-from perdure.replay.suspensions import STRAYED
+from perdure.replay.suspensions import SUSPENDING_ERRORS
 from perdure.replay.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
     run.did = []
     try:
         run.replay(records)
-    except STRAYED as error:
+    except SUSPENDING_ERRORS as error:
         return Outcome(name, one_line(error), run.did)
     finally:
         run.evict()

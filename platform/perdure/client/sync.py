@@ -8,7 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from perdure.client.address import transport_of
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
@@ -40,7 +40,7 @@ class _LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = Watched(target=self._loop.run_forever, name="perdure-client-loop")
+        self._thread = WatchedThread(target=self._loop.run_forever, name="perdure-client-loop")
         self._thread.start()
 
     @property

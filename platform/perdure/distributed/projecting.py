@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from perdure.distributed.options import Place
     from perdure.engine.operator_log import Report
 
-AGAIN_S: Final = 1.0
+RETRY_AFTER_S: Final = 1.0
 
 
 class ProjectorService:
@@ -59,7 +59,7 @@ class ProjectorService:
         clients = PlainClients(
             place.namespace, f"projector-{unique_name()}", place.settings, session_timeout_ms
         )
-        self._source = ProjectionSource(clients, self.progress.troubled, is_member=not is_rebuild)
+        self._source = ProjectionSource(clients, self.progress.on_trouble, is_member=not is_rebuild)
         self._is_rebuild = is_rebuild
         self._stopping = threading.Event()
         self._running: Projector | Rebuild | None = None
@@ -71,7 +71,7 @@ class ProjectorService:
             InfrastructureError: waiting does not help; the message says what to do.
         """
         while not self._prepare():
-            if self._stopping.wait(AGAIN_S):
+            if self._stopping.wait(RETRY_AFTER_S):
                 self._source.close()
                 return
         retention = Retention(self._retention_s) if self._retention_s is not None else None

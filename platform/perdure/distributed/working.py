@@ -96,6 +96,6 @@ class WorkerService:
 
     def _release(self, tokens: Sequence[str]) -> None:
         def release() -> None:
-            self._source.dropped(self.worker.let_go(tokens))
+            self._source.dropped(self.worker.release(tokens))
 
         self._side.loop.call_soon_threadsafe(release)

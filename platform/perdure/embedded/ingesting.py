@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure.adapters.sqlite.published import PublishedRecords
 from perdure.errors import InfrastructureError
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 from perdure.triggers.binding import Bindings
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from perdure.registry import Registry
 
 _logger: Final = logging.getLogger("perdure.ingest")
-LOOK_S: Final = 0.05
+POLL_INTERVAL_S: Final = 0.05
 PAUSE_S: Final = 1.0
 
 
@@ -38,7 +38,7 @@ class EmbeddedIngest:
         self._bindings = Bindings(registry, payloads)
         self._report = report
         self._stopping = threading.Event()
-        self._thread = Watched(target=self._run, name="perdure-ingest")
+        self._thread = WatchedThread(target=self._run, name="perdure-ingest")
 
     def start(self) -> None:
         """Start reading records; the file exists."""
@@ -57,7 +57,7 @@ class EmbeddedIngest:
             while not self._stopping.is_set():
                 try:
                     if not records.take():
-                        self._stopping.wait(LOOK_S)
+                        self._stopping.wait(POLL_INTERVAL_S)
                 except InfrastructureError as error:
                     self._report(f"{error}; triggers wait")
                     self._stopping.wait(PAUSE_S)

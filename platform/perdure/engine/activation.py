@@ -19,7 +19,7 @@ from perdure.core.start import continued_event
 from perdure.core.state import Phase
 from perdure.engine.active import ActiveRun
 from perdure.engine.inline import InlineSteps
-from perdure.engine.ports import Spoilt
+from perdure.engine.ports import RefusedCommand
 from perdure.errors import NotAwaited
 from perdure.model import actions as ac
 from perdure.model import commands as cm
@@ -27,7 +27,7 @@ from perdure.model import events as ev
 from perdure.model.described import described
 from perdure.model.replies import AnyReply, Refusal, Refused
 from perdure.replay.signals import Unhandled, ignored_of
-from perdure.replay.suspensions import STRAYED, SUSPENDING
+from perdure.replay.suspensions import SUSPENDING, SUSPENDING_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +180,9 @@ class Activation:
         if self._can_answer(command.reply_to, taken):
             self.outbox.refused.append((command, reply))
         else:
-            self.outbox.batch.letters.append(Spoilt(taken, "refused", f"{reply.message} ({reply.code})"))
+            self.outbox.batch.letters.append(
+                RefusedCommand(taken, "refused", f"{reply.message} ({reply.code})")
+            )
 
     # ---- the history
 
@@ -202,7 +204,7 @@ class Activation:
         if active.live is None:
             try:
                 self.runs.bring_live(active)
-            except STRAYED as error:
+            except SUSPENDING_ERRORS as error:
                 self.suspend(active, error)
                 return error
         return None
@@ -216,7 +218,7 @@ class Activation:
             return
         try:
             wanted = live.apply(event, self.stamp.at, active.state.last_event_id)
-        except STRAYED as error:
+        except SUSPENDING_ERRORS as error:
             self.suspend(active, error)
             return
         active.is_stale = True
@@ -231,7 +233,7 @@ class Activation:
             self.record(active, ignored_of(each))
             event = each.event
             signal = cm.SignalWorkflow(state.workflow_id, state.run_id, name=event.name, input=event.input)
-            self.outbox.batch.letters.append(Spoilt(signal, "refused", each.why))
+            self.outbox.batch.letters.append(RefusedCommand(signal, "refused", each.why))
         unhandled.clear()
 
     def act(self, active: ActiveRun, wanted: list[Any]) -> None:

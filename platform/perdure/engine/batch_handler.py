@@ -11,7 +11,7 @@ from perdure.core.run import public_state
 from perdure.core.state import Phase
 from perdure.engine.active import record_of
 from perdure.engine.outbox import can_reply
-from perdure.engine.ports import Spoilt
+from perdure.engine.ports import RefusedCommand
 from perdure.engine.quarantine import BARE, Poison
 from perdure.model import commands as cm
 from perdure.model.replies import Refused
@@ -142,12 +142,12 @@ class BatchHandler:
                 self._waiters.close(state, outbox)
 
     def _bury(self, command: cm.AnyCommand, poison: Poison) -> None:
-        """A command that spoilt a batch becomes a dead letter; with fewer parts each time that this
-        cannot be written.
+        """A command that its batch failed on becomes a dead letter; with fewer parts each time that
+        this cannot be written.
         """
         outbox = self._activation.outbox
         outbox.batch.letters.append(
-            Spoilt(command, "poisoned", poison.message, is_bare=poison.strikes >= BARE)
+            RefusedCommand(command, "poisoned", poison.message, is_bare=poison.strikes >= BARE)
         )
         if poison.strikes == 1 and isinstance(command, cm.Request) and can_reply(command.reply_to):
             message = (

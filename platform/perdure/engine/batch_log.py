@@ -7,15 +7,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perdure.engine.failure_log import FailureLog
-from perdure.engine.operator_log import Report, Sparing
-from perdure.engine.quarantine import Poison, Way
+from perdure.engine.operator_log import Report, ThrottledReport
+from perdure.engine.quarantine import Poison, Reaction
 from perdure.engine.run_log import explain
 from perdure.model.described import described
 
 if TYPE_CHECKING:
     from perdure.engine.counts import Counts
     from perdure.engine.outbox import BatchOutbox
-    from perdure.engine.ports import Spoilt
+    from perdure.engine.ports import RefusedCommand
     from perdure.model.commands import AnyCommand
 
 
@@ -31,7 +31,7 @@ class BatchLog:
 
     def __init__(self, report: Report, counts: Counts) -> None:
         self._report = report
-        self._report_letter = Sparing(report)
+        self._report_letter = ThrottledReport(report)
         self._counts = counts
         self._failures = FailureLog()
 
@@ -40,13 +40,15 @@ class BatchLog:
         batch = outbox.batch
         explain(batch)
         self._failures.write(outbox.failures, outbox.refused)
-        for spoilt in batch.letters:
-            self._counts.letters[spoilt.reason] += 1
+        for refused in batch.letters:
+            self._counts.letters[refused.reason] += 1
             self._report_letter(
-                _notice(spoilt), workflow_id=spoilt.command.workflow_id, run_id=spoilt.command.run_id
+                _notice(refused),
+                workflow_id=refused.command.workflow_id,
+                run_id=refused.command.run_id,
             )
 
-    def aborted(self, verdict: Way | Poison, error: Exception) -> str:
+    def aborted(self, verdict: Reaction | Poison, error: Exception) -> str:
         """A batch was aborted.
 
         Args:
@@ -59,19 +61,19 @@ class BatchLog:
         where: dict[str, str] = {}
         message: str
         match verdict:
-            case Way.RETRY:
+            case Reaction.RETRY:
                 message = f"{error}; no data lost, retrying"
-            case Way.WITHOUT_FAREWELLS:
+            case Reaction.WITHOUT_FAREWELLS:
                 message = (
                     f"a batch cannot be written: {described(error)}; retrying it without replies to waiting "
                     "clients"
                 )
-            case Way.ONE_BY_ONE:
+            case Reaction.ONE_BY_ONE:
                 message = f"a batch cannot be written: {described(error)}; retrying its commands one by one"
             case Poison(command, fault, _):
                 message = _condemnation(command, fault)
                 where = {"workflow_id": command.workflow_id, "run_id": command.run_id}
-            case Way.RAISE:
+            case Reaction.RAISE:
                 return ""
         self._report(message, **where)
         return message
@@ -85,10 +87,10 @@ def _condemnation(command: AnyCommand, message: str) -> str:
     )
 
 
-def _notice(spoilt: Spoilt) -> str:
-    command = spoilt.command
+def _notice(refused: RefusedCommand) -> str:
+    command = refused.command
     about = (
         f"{type(command).__name__} for workflow {command.workflow_id!r} has become a dead letter "
-        f"({spoilt.reason})"
+        f"({refused.reason})"
     )
-    return f"{about}: {spoilt.message}"
+    return f"{about}: {refused.message}"

@@ -48,7 +48,7 @@ class Buckets:
         self.total += value
 
 
-class Doing(StrEnum):
+class LoopPhase(StrEnum):
     """Activity of the engine's loop."""
 
     CLOSED = "closed"
@@ -71,12 +71,12 @@ class Pulse:
     __slots__ = ("doing", "limit_s", "since_ns", "trouble")
 
     def __init__(self) -> None:
-        self.doing = Doing.CLOSED
+        self.doing = LoopPhase.CLOSED
         self.since_ns = monotonic_ns()
         self.limit_s = 0.0
         self.trouble = ""
 
-    def turn(self, doing: Doing, limit_s: float = 0.0) -> int:
+    def turn(self, doing: LoopPhase, limit_s: float = 0.0) -> int:
         """Record that the loop starts another activity.
 
         Returns:
@@ -96,7 +96,7 @@ class Counts:
         events: recorded, by their type.
         tasks: dispatched, steps that outlived their batch included.
         aborted: batches that were not committed.
-        poisoned: commands that spoilt a batch.
+        poisoned: commands that its batch failed on.
         letters: commands that became dead letters, by reason.
         batch_commands: committed batches by size.
         batch_us: the same by the time from the first command to the end of the commit.

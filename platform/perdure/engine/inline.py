@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from perdure.core.state import ActivityStatus, Phase
 from perdure.model.inline import OUTCOME_UNKNOWN, InlineStep, InlineTask
-from perdure.replay.suspensions import STRAYED
+from perdure.replay.suspensions import SUSPENDING_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -167,7 +167,7 @@ class InlineSteps:
         """
         try:
             self._runs.bring_live(active)
-        except STRAYED:
+        except SUSPENDING_ERRORS:
             return False
         return True
 

@@ -19,7 +19,7 @@ from perdure.model import events as ev
 from perdure.model.described import described
 from perdure.model.replies import Accepted
 from perdure.model.validation import Fault, fault_of
-from perdure.replay.suspensions import STRAYED, SUSPENDING
+from perdure.replay.suspensions import SUSPENDING, SUSPENDING_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ class Messages:
         activation = self._activation
         try:
             wanted = activation.runs.bring_live(active)
-        except STRAYED as error:
+        except SUSPENDING_ERRORS as error:
             activation.suspend(active, error)
             return
         activation.record(active, ev.WorkflowResumed())

@@ -23,7 +23,7 @@ class Report(Protocol):
 SPARING_S: Final = 1.0
 
 
-class Sparing:
+class ThrottledReport:
     """A report of what may come in floods, as dead letters do: a line a second at most, which says
     how many it stands for.
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from perdure.core.registry import ANSWERS
 from perdure.core.state import RunState
-from perdure.engine.ports import Batch, Spoilt, Steps
+from perdure.engine.ports import Batch, RefusedCommand, Steps
 from perdure.engine.waiters import Waiters
 from perdure.model import addresses
 from perdure.model.commands import AnyCommand, Request
@@ -156,7 +156,7 @@ class BatchOutbox:
             else:
                 return
         message = f"workflow {address.workflow_id!r} waits for an answer, but {fault}"
-        self.batch.letters.append(Spoilt(cast("AnyCommand", request), "unanswerable", message))
+        self.batch.letters.append(RefusedCommand(cast("AnyCommand", request), "unanswerable", message))
 
     # ---- core.machine.Outbox
 

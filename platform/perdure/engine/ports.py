@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from perdure.model.timers import Timer
 
 
-class Spoilt(NamedTuple):
+class RefusedCommand(NamedTuple):
     """A command that becomes a dead letter, in the batch that is done with it.
 
     Attributes:
@@ -90,7 +90,7 @@ class Batch:
     records: list[tuple[str, RecordProduced]] = field(default_factory=list["tuple[str, RecordProduced]"])
     commands: list[AnyCommand] = field(default_factory=list["AnyCommand"])
     replies: list[tuple[str, AnyReply]] = field(default_factory=list["tuple[str, AnyReply]"])
-    letters: list[Spoilt] = field(default_factory=list[Spoilt])
+    letters: list[RefusedCommand] = field(default_factory=list[RefusedCommand])
 
 
 class Owner(Protocol):

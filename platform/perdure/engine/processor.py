@@ -12,13 +12,13 @@ from perdure.engine.activation import Activation
 from perdure.engine.active import ActiveRuns
 from perdure.engine.batch_handler import BatchHandler
 from perdure.engine.batch_log import BatchLog
-from perdure.engine.counts import Counts, Doing, Pulse
+from perdure.engine.counts import Counts, LoopPhase, Pulse
 from perdure.engine.handling import handler_of
 from perdure.engine.hybrid_clock import HybridClock
 from perdure.engine.operator_log import Report, to_stderr
 from perdure.engine.outbox import BatchOutbox
 from perdure.engine.ports import Batch
-from perdure.engine.quarantine import Poison, Quarantine, Way
+from perdure.engine.quarantine import Poison, Quarantine, Reaction
 from perdure.engine.review import BATCHES, Reviewer
 from perdure.engine.sources import CommandSources
 from perdure.engine.waiters import Waiters
@@ -161,15 +161,15 @@ class Engine:
         Raises:
             errors.InfrastructureError: the message says what to do.
         """
-        self.pulse.turn(Doing.OPENING)
+        self.pulse.turn(LoopPhase.OPENING)
         self._store.open()
         self._log.open(self)
-        self.pulse.turn(Doing.TAKING, IDLE_S)
+        self.pulse.turn(LoopPhase.TAKING, IDLE_S)
 
     def close(self) -> None:
         """Forget the runs and give up ownership."""
-        self.pulse.turn(Doing.CLOSED)
-        self._farewells += self._waiters.send_away(lambda _: True)
+        self.pulse.turn(LoopPhase.CLOSED)
+        self._farewells += self._waiters.release(lambda _: True)
         if self._farewells and self._owned and not self._has_open_batch:
             with suppress(Exception):  # then they ask again by themselves, a little later
                 self._log.commit(Batch(self._time.last, replies=self._farewells))
@@ -190,8 +190,8 @@ class Engine:
             errors.InfrastructureError: the log cannot be used any more; the message says what to
                 do.
         """
-        pulse, quarantine = self.pulse, self._quarantine
-        pulse.turn(Doing.TAKING, timeout_s)
+        pulse, quarantine, outbox = self.pulse, self._quarantine, self._outbox
+        pulse.turn(LoopPhase.TAKING, timeout_s)
         quarantine.take()
         try:
             commands = self._sources.take(timeout_s)
@@ -201,21 +201,21 @@ class Engine:
                 pulse.trouble = ""  # what was aborted is no longer ours to do
                 return self._sources.review()
             self._has_open_batch = True
-            pulse.turn(Doing.HANDLING)
-            self._outbox.begin(at)
-            self._outbox.batch.replies += self._farewells
+            pulse.turn(LoopPhase.HANDLING)
+            outbox.begin(at)
+            outbox.batch.replies += self._farewells
             self._activation.begin(at)
             self._batch_handler.handle(commands)
             self._batch_handler.join_steps(self._settings.batch_limit, self._settings.join_s)
             quarantine.write()
             self._batch_handler.close_records()
-            handling_us = pulse.turn(Doing.COMMITTING)
-            self._log.commit(self._outbox.batch)
+            handling_us = pulse.turn(LoopPhase.COMMITTING)
+            self._log.commit(outbox.batch)
         except Exception as error:
             if not self._goes_on_after(error):
                 raise
             return True
-        self.counts.committed(self._outbox.batch, quarantine.handled, handling_us, pulse.turn(Doing.HANDLING))
+        self.counts.committed(outbox.batch, quarantine.handled, handling_us, pulse.turn(LoopPhase.HANDLING))
         pulse.trouble = ""
         self._committed()
         if self.batches % BATCHES == 0:
@@ -255,7 +255,7 @@ class Engine:
             return self._log.input_of(workflow_id)[0] in partitions
 
         self._activation.drop_where(is_gone)
-        self._farewells += self._waiters.send_away(is_gone)
+        self._farewells += self._waiters.release(is_gone)
         self._sources.drop(partitions, is_gone)
         self._quarantine.drop_where(is_gone)
 
@@ -297,12 +297,12 @@ class Engine:
         verdict = self._quarantine.blame(error, has_farewells=bool(self._farewells))
         self._abort(self._batch_log.aborted(verdict, error))
         match verdict:
-            case Way.RETRY:
+            case Reaction.RETRY:
                 self._log.take(0, self._settings.retry_s)
-            case Way.WITHOUT_FAREWELLS:
+            case Reaction.WITHOUT_FAREWELLS:
                 self._farewells.clear()
             case Poison(strikes=strikes):
                 self.counts.poisoned += strikes == 1
             case _:
                 pass
-        return verdict is not Way.RAISE
+        return verdict is not Reaction.RAISE

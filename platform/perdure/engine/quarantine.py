@@ -43,7 +43,7 @@ class Stage(Enum):
     WRITING = auto()
 
 
-class Way(Enum):
+class Reaction(Enum):
     """Reaction to an error that no single command is blamed for."""
 
     RETRY = auto()
@@ -135,7 +135,7 @@ class Quarantine:
 
     # ---- blame
 
-    def blame(self, error: Exception, *, has_farewells: bool = False) -> Way | Poison:
+    def blame(self, error: Exception, *, has_farewells: bool = False) -> Reaction | Poison:
         """Find out which command caused an error. The batch must be aborted in any case.
 
         Args:
@@ -144,26 +144,26 @@ class Quarantine:
                 given up.
         """
         if has_farewells and self.stage is Stage.WRITING and not isinstance(error, InfrastructureError):
-            return Way.WITHOUT_FAREWELLS
+            return Reaction.WITHOUT_FAREWELLS
         if isinstance(error, CommitAborted):
-            return Way.RETRY
+            return Reaction.RETRY
         if self.stage is Stage.TAKING or (
             isinstance(error, InfrastructureError) and not isinstance(error, UndecodableRecord)
         ):
-            return Way.RAISE
+            return Reaction.RAISE
         culprit = self.current
         if self.stage is Stage.WRITING:
             if self._count > 1:
                 # Twice as many: reports of their steps, and other commands, may come in between.
                 self._singly = 2 * self._count
-                return Way.ONE_BY_ONE
+                return Reaction.ONE_BY_ONE
             culprit = self._last
         if culprit is None:
-            return Way.RAISE
+            return Reaction.RAISE
         known = self._condemned.get(culprit)
         strikes = known.strikes + 1 if known is not None else 1
         if strikes > BARE:
-            return Way.RAISE
+            return Reaction.RAISE
         message = known.message if known is not None else described(error)
         poison = self._condemned[culprit] = Poison(culprit, message, strikes)
         return poison

@@ -19,7 +19,7 @@ from perdure.model import addresses
 from perdure.model import events as ev
 from perdure.model.replies import Answered, History, QueryRaised, Refused
 from perdure.model.validation import fault_of
-from perdure.replay.suspensions import STRAYED, SUSPENDING
+from perdure.replay.suspensions import SUSPENDING, SUSPENDING_ERRORS
 
 if TYPE_CHECKING:
     from perdure.engine.activation import Activation
@@ -144,7 +144,7 @@ class Reads:
         if active.live is None:
             try:
                 activation.runs.bring_live(active)
-            except STRAYED as error:
+            except SUSPENDING_ERRORS as error:
                 message = f"workflow {command.workflow_id!r} cannot be replayed: {error}"
                 activation.refuse(command, "suspended", message)
                 return

@@ -98,7 +98,7 @@ class Waiters:
             for subject, requests in subjects.items():
                 self._by_run.setdefault(next_run_id, {}).setdefault(subject, {}).update(requests)
 
-    def send_away(self, is_gone: Callable[[str], bool]) -> list[tuple[str, AnyReply]]:
+    def release(self, is_gone: Callable[[str], bool]) -> list[tuple[str, AnyReply]]:
         """Forget who waits for these workflow ids.
 
         Args:

@@ -12,7 +12,7 @@ from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from perdure import threads
-from perdure.engine.counts import Doing
+from perdure.engine.counts import LoopPhase
 
 if TYPE_CHECKING:
     from perdure.adapters.kafka.status import Status
@@ -75,7 +75,7 @@ def _of_main_loop(observed: Observed) -> Health:
     pulse = observed.engine.pulse
     doing, lasts_s = _lasts(pulse)
     waits = observed.kafka.waiting_for if observed.kafka is not None else ""
-    if waits or doing in {Doing.OPENING, Doing.CLOSED} or lasts_s < HANGS_S + pulse.limit_s:
+    if waits or doing in {LoopPhase.OPENING, LoopPhase.CLOSED} or lasts_s < HANGS_S + pulse.limit_s:
         return Health()
     return Health((f"the engine's loop hangs: it has been {doing} for {lasts_s:.0f} s",))
 
@@ -111,13 +111,13 @@ def _of_worker(worker: Worker) -> list[str]:
 
 def _of_pulse(pulse: Pulse) -> list[str]:
     doing, lasts_s = _lasts(pulse)
-    if doing is Doing.CLOSED:
+    if doing is LoopPhase.CLOSED:
         return ["the engine is not open"]
-    if doing is Doing.OPENING:
+    if doing is LoopPhase.OPENING:
         return [f"the engine is opening its log, for {lasts_s:.1f} s"]
     if pulse.trouble:
         return [pulse.trouble]
-    if doing is Doing.COMMITTING and lasts_s > COMMIT_S:
+    if doing is LoopPhase.COMMITTING and lasts_s > COMMIT_S:
         return [f"a batch is being committed, for {lasts_s:.1f} s"]
     return []
 
@@ -140,6 +140,6 @@ def _of_kafka(status: Status, *, has_engine: bool) -> list[str]:
     return reasons
 
 
-def _lasts(pulse: Pulse) -> tuple[Doing, float]:
+def _lasts(pulse: Pulse) -> tuple[LoopPhase, float]:
     doing, since_ns = pulse.doing, pulse.since_ns
     return doing, (monotonic_ns() - since_ns) / 1e9

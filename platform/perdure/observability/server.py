@@ -20,7 +20,7 @@ from perdure.errors import InfrastructureError
 from perdure.observability.accepting import Acceptor, Connection, ConnectionLimits
 from perdure.observability.health import Health, is_live, is_ready
 from perdure.observability.metrics import registry_of
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from perdure.observability.observed import Observed
@@ -75,7 +75,7 @@ class ObservabilityServer:
         self._loop = asyncio.new_event_loop()
         self._pool = ThreadPoolExecutor(_THREADS, "perdure-metrics")
         self._connections: set[_Connection] = set()
-        self._thread = Watched(target=self._run, name="perdure-metrics")
+        self._thread = WatchedThread(target=self._run, name="perdure-metrics")
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
 

@@ -46,7 +46,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
 
 
-class KeptEntry(msgspec.Struct, frozen=True):
+class StoredEntry(msgspec.Struct, frozen=True):
     """An entry, and where it lies: greater numbers are later."""
 
     number: int
@@ -63,7 +63,7 @@ class AuditTrail(Protocol):
             InfrastructureError: they are not; the message says what to do.
         """
 
-    def entries(self, limit: int, before: int | None = None) -> list[KeptEntry]:
+    def entries(self, limit: int, before: int | None = None) -> list[StoredEntry]:
         """The latest ones, latest first.
 
         Args:

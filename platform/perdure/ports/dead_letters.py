@@ -57,7 +57,7 @@ class LetterPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class RetriedRecord:
     """Where a retried record was put: its topic, partition and offset."""
 
     topic: str
@@ -108,7 +108,7 @@ class DeadLetters(Protocol):
         """
         ...
 
-    def retry(self, letters: Sequence[OpenLetter]) -> Mapping[str, Put]:
+    def retry(self, letters: Sequence[OpenLetter]) -> Mapping[str, RetriedRecord]:
         """Put them back where they came from, and forget them; all or none.
 
         What goes back has no client any more (`without_client`).
@@ -121,7 +121,7 @@ class DeadLetters(Protocol):
         """
         ...
 
-    def failed_again(self, retried: Mapping[str, Put], within_s: float) -> Outcome:
+    def failed_again(self, retried: Mapping[str, RetriedRecord], within_s: float) -> Outcome:
         """What became of those that were retried, as far as it is known within some time.
 
         Args:

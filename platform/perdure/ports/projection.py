@@ -49,7 +49,7 @@ class Unreadable:
 
 
 @dataclass(slots=True)
-class Taken:
+class ReadRecords:
     """Records read together.
 
     Attributes:
@@ -75,7 +75,7 @@ class Taken:
 class Source(Protocol):
     """Source of records. Belongs to one thread."""
 
-    def take(self, limit: int, timeout_s: float) -> Taken:
+    def take(self, limit: int, timeout_s: float) -> ReadRecords:
         """Take records, about `limit` at most; waits for the first up to `timeout_s`.
 
         Raises:
@@ -104,7 +104,7 @@ class Source(Protocol):
         """The end of the partition, as far as is known without asking; -1: unknown."""
         ...
 
-    def decode(self, found: Unreadable) -> Taken | None:
+    def decode(self, found: Unreadable) -> ReadRecords | None:
         """Try a record once more; None: it still cannot be decoded."""
         ...
 

@@ -24,5 +24,5 @@ SUSPENDING: Final = (NonDeterministic, Spinning, Blocked, Escaped)
 CURABLE: Final = (*SUSPENDING, errors.UsageError)
 """A change of the code cures these, when they leave the code: the run is suspended, too."""
 
-STRAYED: Final = (errors.ReplayError, LookupError, *CURABLE)
+SUSPENDING_ERRORS: Final = (errors.ReplayError, LookupError, *CURABLE)
 """The code of a run is not where its history is."""

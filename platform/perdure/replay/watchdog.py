@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Final
 from perdure.replay import blame
 from perdure.replay.calls import call
 from perdure.replay.loop import RunLoop
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 DEFAULT_LIMIT_S: Final = 2.0
 _TICKS_PER_LIMIT: Final = 8
@@ -93,7 +93,7 @@ class Watchdog:
         self._handler: Any = None
         if _SIGNAL is not None and threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(_SIGNAL, self._on_signal) or signal.SIG_DFL
-        self._thread = Watched(target=self._watch, name="perdure-watchdog")
+        self._thread = WatchedThread(target=self._watch, name="perdure-watchdog")
         self._thread.start()
 
     def enter(self, run_id: str) -> None:

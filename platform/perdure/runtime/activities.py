@@ -10,7 +10,7 @@ from perdure.codec.payloads import JsonPayloads
 from perdure.errors import InfrastructureError
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
-from perdure.worker.providers import Provided
+from perdure.worker.providers import OpenProviders
 from perdure.worker.side_loop import SideLoop
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Activities:
         interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self.payloads = JsonPayloads(codec=codec)
-        self.provided = Provided(registry.providers)
+        self.provided = OpenProviders(registry.providers)
         self.attempts = Attempts(
             registry.activities,
             self.payloads,

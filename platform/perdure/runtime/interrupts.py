@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def interrupt_as_stop(request_stop: Callable[[], None]) -> Generator[None]:
         # a second one does not wait: like any kill, it costs nothing
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         # the main thread may hold any lock just now
-        Watched(target=request_stop, name="perdure-stop").start()
+        WatchedThread(target=request_stop, name="perdure-stop").start()
 
     signal.signal(signal.SIGINT, on_interrupt)
     try:

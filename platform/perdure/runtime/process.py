@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from perdure.errors import InfrastructureError
 from perdure.runtime.interrupts import interrupt_as_stop
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from perdure.engine.processor import Engine
@@ -36,7 +36,7 @@ class Process(ABC):
 
     def __init__(self, parts: str) -> None:
         self._parts = parts
-        self._thread: Watched | None = None
+        self._thread: WatchedThread | None = None
         self._is_stopping = threading.Event()
         self._grace_s = GRACE_S
         self._fault: BaseException | None = None
@@ -48,7 +48,7 @@ class Process(ABC):
             InfrastructureError: it cannot open; the message says what to do.
         """
         opened = threading.Event()
-        self._thread = Watched(target=self._serve_in_thread, args=(opened,), name="perdure-engine")
+        self._thread = WatchedThread(target=self._serve_in_thread, args=(opened,), name="perdure-engine")
         self._thread.start()
         while not opened.wait(0.05) and self._thread.is_alive():
             pass
@@ -160,7 +160,7 @@ class Process(ABC):
             return
         while not self._is_stopping.is_set():
             engine.run_batch()
-        draining = Watched(target=self._drain_and_wake, name="perdure-drain")
+        draining = WatchedThread(target=self._drain_and_wake, name="perdure-drain")
         draining.start()
         try:
             while draining.is_alive():

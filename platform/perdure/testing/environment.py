@@ -192,7 +192,7 @@ class Environment:
 
     async def __aenter__(self) -> Self:
         self._moved = asyncio.Event()
-        self._channel = _HeardChannel(self._moved)
+        self._channel = _NotifyingChannel(self._moved)
         await self._activities.provided.open()
         self._boot()
         transport = _CountedTransport(self._channel, MemoryReader(self._medium), self)
@@ -341,7 +341,7 @@ class Environment:
                 stuck.set_exception(UsageError(f"workflow {workflow_id!r} is suspended: {state.reason}"))
 
 
-class _HeardChannel(Channel):
+class _NotifyingChannel(Channel):
     """Says when something comes in."""
 
     def __init__(self, heard: asyncio.Event) -> None:

@@ -41,7 +41,7 @@ class Handle:
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(awaiting, "SOON_S", 0.0)
-    monkeypatch.setattr(awaiting, "LOOK_S", 0.0)
+    monkeypatch.setattr(awaiting, "POLL_INTERVAL_S", 0.0)
 
 
 @pytest.mark.parametrize("limit_s", [None, 3600.0])

@@ -21,7 +21,7 @@ from perdure.cli.upgrade_gate import OfType
 from perdure.errors import EngineUnavailable
 from perdure.model.dead_letters import DeadLetter, RecordHeader
 from perdure.model.states import Status, WorkflowState
-from perdure.ports.dead_letters import OpenLetter, Outcome, Put
+from perdure.ports.dead_letters import OpenLetter, Outcome, RetriedRecord
 
 
 class Letters:
@@ -50,11 +50,11 @@ class Letters:
     def fault_of(self, letter: OpenLetter) -> str:
         return "of no use" if letter.id.endswith("x") else ""
 
-    def retry(self, letters: Sequence[OpenLetter]) -> dict[str, Put]:
+    def retry(self, letters: Sequence[OpenLetter]) -> dict[str, RetriedRecord]:
         self.retried.append([each.id for each in letters])
-        return {each.id: Put(each.letter.topic, 2, 18) for each in letters}
+        return {each.id: RetriedRecord(each.letter.topic, 2, 18) for each in letters}
 
-    def failed_again(self, retried: Mapping[str, Put], within_s: float) -> Outcome:
+    def failed_again(self, retried: Mapping[str, RetriedRecord], within_s: float) -> Outcome:
         return Outcome({each: "no" for each in retried if each.endswith("!")}, set())
 
     def drop(self, letters: Sequence[OpenLetter]) -> None:
@@ -108,7 +108,7 @@ def test_what_went_before_a_retry_that_raised_is_printed(monkeypatch: pytest.Mon
     letters = Letters("a", "b")
     retry = letters.retry
 
-    def failing(some: Sequence[OpenLetter]) -> dict[str, Put]:
+    def failing(some: Sequence[OpenLetter]) -> dict[str, RetriedRecord]:
         if some[0].id == "b":
             raise EngineUnavailable("gone")
         return retry(some)

@@ -259,7 +259,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Process], list[list[i
 
     monkeypatch.setattr("perdure.cli.lifecycle.processes.subprocess.Popen", start)
     monkeypatch.setattr("perdure.cli.lifecycle.processes.signal.signal", giving(None))
-    monkeypatch.setattr(processes, "AGAIN_S", 0.0)
+    monkeypatch.setattr(processes, "RETRY_AFTER_S", 0.0)
     monkeypatch.setattr(processes, "say", giving(None))
     monkeypatch.setattr(sys, "argv", ["perdure", "engine", "app.py"])
     return made, ends

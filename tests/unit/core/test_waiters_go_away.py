@@ -18,11 +18,11 @@ def waiting() -> Waiters:
 
 
 def test_only_who_waits_for_a_run_that_is_gone_is_sent_away() -> None:
-    away = waiting().send_away(lambda workflow_id: workflow_id == "order-1")
+    away = waiting().release(lambda workflow_id: workflow_id == "order-1")
     assert away == [("ada", AskAgain("request-1")), ("bob", AskAgain("request-2"))]
 
 
 def test_nobody_is_sent_away_twice() -> None:
     waiters = waiting()
-    assert len(waiters.send_away(lambda _: True)) == 3
-    assert waiters.send_away(lambda _: True) == []
+    assert len(waiters.release(lambda _: True)) == 3
+    assert waiters.release(lambda _: True) == []

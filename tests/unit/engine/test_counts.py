@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.engine import counts as module
-from perdure.engine.counts import Buckets, Counts, Doing, Pulse
+from perdure.engine.counts import Buckets, Counts, LoopPhase, Pulse
 from perdure.engine.ports import Batch
 from perdure.model import commands as cm
 from perdure.model import events as ev
@@ -43,9 +43,9 @@ def test_a_pulse_says_what_the_loop_does_since_when_and_for_how_long_it_may(
     now_ns = [5_000_000]
     monkeypatch.setattr(module, "monotonic_ns", lambda: now_ns[0])
     pulse = Pulse()
-    assert (pulse.doing, pulse.since_ns) == (Doing.CLOSED, 5_000_000)
-    pulse.turn(Doing.TAKING, 60.0)
+    assert (pulse.doing, pulse.since_ns) == (LoopPhase.CLOSED, 5_000_000)
+    pulse.turn(LoopPhase.TAKING, 60.0)
     now_ns[0] += 7_000
-    assert (pulse.doing, pulse.limit_s) == (Doing.TAKING, 60.0)
-    assert pulse.turn(Doing.HANDLING) == 7
-    assert (pulse.doing, pulse.limit_s, pulse.since_ns) == (Doing.HANDLING, 0.0, 5_007_000)
+    assert (pulse.doing, pulse.limit_s) == (LoopPhase.TAKING, 60.0)
+    assert pulse.turn(LoopPhase.HANDLING) == 7
+    assert (pulse.doing, pulse.limit_s, pulse.since_ns) == (LoopPhase.HANDLING, 0.0, 5_007_000)

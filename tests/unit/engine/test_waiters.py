@@ -84,7 +84,7 @@ def test_an_answer_of_an_aborted_batch_is_given_again_and_one_of_a_committed_bat
     outbox.begin(3)
     outbox.answered("run-1", "update/1", Accepted("", "run-1"))
     assert outbox.batch.replies == []
-    assert len(waiters.send_away(lambda _: True)) == 1, "the other subject waits still"
+    assert len(waiters.release(lambda _: True)) == 1, "the other subject waits still"
 
 
 def test_who_waits_for_something_else_asks_again_when_the_run_has_closed() -> None:

@@ -7,20 +7,20 @@ from typing import cast
 import pytest
 
 from perdure.adapters.kafka.status import Status
-from perdure.engine.counts import Doing, Pulse
+from perdure.engine.counts import LoopPhase, Pulse
 from perdure.engine.processor import IDLE_S, Engine
 from perdure.observability.health import COMMIT_S, HANGS_S, is_live, is_ready
 from perdure.observability.observed import Observed
 
 
 class _Engine:
-    def __init__(self, doing: Doing, lasts_s: float = 0.0, limit_s: float = 0.0) -> None:
+    def __init__(self, doing: LoopPhase, lasts_s: float = 0.0, limit_s: float = 0.0) -> None:
         self.pulse = Pulse()
         self.pulse.turn(doing, limit_s)
         self.pulse.since_ns -= int(lasts_s * 1e9)
 
 
-def engine(doing: Doing, lasts_s: float = 0.0, limit_s: float = 0.0) -> Engine:
+def engine(doing: LoopPhase, lasts_s: float = 0.0, limit_s: float = 0.0) -> Engine:
     return cast("Engine", _Engine(doing, lasts_s, limit_s))
 
 
@@ -30,31 +30,33 @@ def on_kafka(owned: frozenset[int] = frozenset({1})) -> Status:
     return status
 
 
-@pytest.mark.parametrize("doing", [Doing.OPENING, Doing.TAKING, Doing.HANDLING, Doing.COMMITTING])
-def test_a_loop_that_moves_is_alive(doing: Doing) -> None:
+@pytest.mark.parametrize(
+    "doing", [LoopPhase.OPENING, LoopPhase.TAKING, LoopPhase.HANDLING, LoopPhase.COMMITTING]
+)
+def test_a_loop_that_moves_is_alive(doing: LoopPhase) -> None:
     assert is_live(Observed(engine=engine(doing))).is_well
 
 
 def test_a_loop_that_waits_for_commands_is_alive() -> None:
-    observed = Observed(engine=engine(Doing.TAKING, IDLE_S + 1, IDLE_S))
+    observed = Observed(engine=engine(LoopPhase.TAKING, IDLE_S + 1, IDLE_S))
     assert is_live(observed).is_well
     assert is_ready(observed).is_well
 
 
-@pytest.mark.parametrize("doing", [Doing.HANDLING, Doing.COMMITTING])
-def test_a_loop_that_hangs_is_dead_and_says_in_what(doing: Doing) -> None:
+@pytest.mark.parametrize("doing", [LoopPhase.HANDLING, LoopPhase.COMMITTING])
+def test_a_loop_that_hangs_is_dead_and_says_in_what(doing: LoopPhase) -> None:
     health = is_live(Observed(engine=engine(doing, HANGS_S + 1)))
     assert health.reasons == (f"the engine's loop hangs: it has been {doing} for 61 s",)
 
 
 def test_a_take_that_never_returns_is_dead() -> None:
-    assert not is_live(Observed(engine=engine(Doing.TAKING, IDLE_S + HANGS_S + 1, IDLE_S))).is_well
+    assert not is_live(Observed(engine=engine(LoopPhase.TAKING, IDLE_S + HANGS_S + 1, IDLE_S))).is_well
 
 
 def test_a_broker_that_is_down_for_ten_minutes_is_no_reason_to_restart() -> None:
     status = on_kafka()
     status.waits("a transaction to be committed")
-    observed = Observed(engine=engine(Doing.COMMITTING, 600), kafka=status)
+    observed = Observed(engine=engine(LoopPhase.COMMITTING, 600), kafka=status)
     assert is_live(observed).is_well
     assert is_ready(observed).reasons == (
         "a batch is being committed, for 600.0 s",
@@ -63,21 +65,21 @@ def test_a_broker_that_is_down_for_ten_minutes_is_no_reason_to_restart() -> None
 
 
 def test_an_engine_that_is_not_open_yet_is_not_ready() -> None:
-    assert is_ready(Observed(engine=engine(Doing.CLOSED))).reasons == ("the engine is not open",)
-    assert is_ready(Observed(engine=engine(Doing.OPENING, 2))).reasons == (
+    assert is_ready(Observed(engine=engine(LoopPhase.CLOSED))).reasons == ("the engine is not open",)
+    assert is_ready(Observed(engine=engine(LoopPhase.OPENING, 2))).reasons == (
         "the engine is opening its log, for 2.0 s",
     )
 
 
 def test_a_commit_that_takes_long_is_told() -> None:
-    assert is_ready(Observed(engine=engine(Doing.COMMITTING, COMMIT_S / 2))).is_well
-    assert is_ready(Observed(engine=engine(Doing.COMMITTING, COMMIT_S * 2))).reasons == (
+    assert is_ready(Observed(engine=engine(LoopPhase.COMMITTING, COMMIT_S / 2))).is_well
+    assert is_ready(Observed(engine=engine(LoopPhase.COMMITTING, COMMIT_S * 2))).reasons == (
         "a batch is being committed, for 2.0 s",
     )
 
 
 def test_why_the_last_batch_was_aborted_is_told() -> None:
-    one = engine(Doing.TAKING)
+    one = engine(LoopPhase.TAKING)
     one.pulse.trouble = "no space left"
     assert is_ready(Observed(engine=one)).reasons == ("no space left",)
 
@@ -85,13 +87,13 @@ def test_why_the_last_batch_was_aborted_is_told() -> None:
 def test_a_partition_that_is_restored_says_how_far_it_is() -> None:
     status = on_kafka()
     status.restoring = {4: 900}
-    assert is_ready(Observed(engine=engine(Doing.TAKING), kafka=status)).reasons == (
+    assert is_ready(Observed(engine=engine(LoopPhase.TAKING), kafka=status)).reasons == (
         "partition 4 is being restored, 900 events to go",
     )
 
 
 def test_an_engine_without_partitions_is_not_ready() -> None:
-    assert is_ready(Observed(engine=engine(Doing.TAKING), kafka=on_kafka(frozenset()))).reasons == (
+    assert is_ready(Observed(engine=engine(LoopPhase.TAKING), kafka=on_kafka(frozenset()))).reasons == (
         "no partition is assigned to this engine",
     )
 

@@ -13,7 +13,7 @@ import pytest
 
 from perdure import threads
 from perdure.adapters.kafka.status import Status
-from perdure.engine.counts import Doing, Pulse
+from perdure.engine.counts import LoopPhase, Pulse
 from perdure.observability import accepting, health, logs
 from perdure.observability.accepting import Acceptor, Connection, ConnectionLimits, free_descriptors
 from perdure.observability.health import HANGS_S, PROJECTOR_HANGS_S, STARVES_S, is_live, is_ready
@@ -94,7 +94,7 @@ def test_a_thread_that_has_died_is_neither_alive_nor_ready(monkeypatch: pytest.M
 
 def test_a_batch_that_takes_as_long_as_its_own_limit_does_not_hang() -> None:
     pulse = Pulse()
-    pulse.turn(Doing.HANDLING, 50.0)
+    pulse.turn(LoopPhase.HANDLING, 50.0)
     pulse.since_ns -= int((HANGS_S + 40) * 1e9)
     assert is_live(seen(engine=SimpleNamespace(pulse=pulse))).is_well
     pulse.since_ns -= int(20 * 1e9)
@@ -106,7 +106,7 @@ def test_every_partition_that_is_restored_is_told_in_order_and_why_queues_are_no
     status.restoring = {10: 5, 2: 7}
     status.owned = frozenset({2, 10})
     pulse = Pulse()
-    pulse.turn(Doing.TAKING, 1.0)
+    pulse.turn(LoopPhase.TAKING, 1.0)
     assert is_ready(seen(engine=SimpleNamespace(pulse=pulse), kafka=status)).reasons == (
         "partition 2 is being restored, 7 events to go",
         "partition 10 is being restored, 5 events to go",

@@ -16,7 +16,7 @@ from perdure.adapters.kafka.status import Status
 from perdure.adapters.postgres.progress import Progress
 from perdure.api.measures import Measures
 from perdure.codec.payloads import JsonPayloads
-from perdure.engine.counts import Buckets, Counts, Doing, Pulse
+from perdure.engine.counts import Buckets, Counts, LoopPhase, Pulse
 from perdure.engine.ports import Batch
 from perdure.engine.processor import Engine
 from perdure.errors import InfrastructureError
@@ -38,7 +38,7 @@ class _Engine:
     def __init__(self) -> None:
         self.counts = Counts()
         self.pulse = Pulse()
-        self.pulse.turn(Doing.TAKING, 60.0)
+        self.pulse.turn(LoopPhase.TAKING, 60.0)
         self.runs = _Runs()
         self.leased = 2
         self.clock_ahead_us = 0

@@ -17,7 +17,7 @@ from perdure.adapters.postgres.projector import FIRST_PAUSE_S, LONGEST_PAUSE_S, 
 from perdure.adapters.postgres.retention import EVERY_S, SLICE, Retention
 from perdure.adapters.postgres.writing import Fenced
 from perdure.errors import InfrastructureError, UsageError
-from perdure.ports.projection import NotThereYet, Partition, Taken, Unreadable
+from perdure.ports.projection import NotThereYet, Partition, ReadRecords, Unreadable
 from tests.contract.samples import record, state
 from tests.postgres.tables import Script
 
@@ -30,7 +30,7 @@ class Tables:
 
     def __init__(self) -> None:
         self.positions: dict[Partition, int] = {}
-        self.written: list[Taken] = []
+        self.written: list[ReadRecords] = []
         self.ends: list[int] = []
         self.kept: list[set[Partition]] = []
         self.errors: list[Exception] = []
@@ -44,7 +44,7 @@ class Tables:
     def keep_only(self, partitions: Any) -> None:
         self.kept.append(set(partitions))
 
-    def write(self, taken: Taken, end_of: Callable[[Partition], int]) -> list[str]:
+    def write(self, taken: ReadRecords, end_of: Callable[[Partition], int]) -> list[str]:
         if self.errors:
             raise self.errors.pop(0)
         self.written.append(taken)
@@ -76,8 +76,8 @@ def made(source: Script, said: list[str] | None = None) -> Made:
     return made
 
 
-def page(**fields: Any) -> Taken:
-    return Taken({"w": state("w"), "v": None}, [record("r")], **fields)
+def page(**fields: Any) -> ReadRecords:
+    return ReadRecords({"w": state("w"), "v": None}, [record("r")], **fields)
 
 
 UNREADABLE = Unreadable(
@@ -87,7 +87,7 @@ UNREADABLE = Unreadable(
 
 def test_what_is_taken_is_written_counted_and_its_lag_told() -> None:
     said: list[str] = []
-    source = Script(page(unreadable=[UNREADABLE]), page(), Taken())
+    source = Script(page(unreadable=[UNREADABLE]), page(), ReadRecords())
     projector = made(source, said)
     projector.tables.faults = ["a value"]
     assert projector.turn(0)
@@ -139,7 +139,7 @@ def test_while_postgres_is_away_the_group_hears_of_us_and_nothing_is_taken() -> 
     asked: list[int] = []
 
     class Asked(Script):
-        def take(self, limit: int, timeout_s: float) -> Taken:
+        def take(self, limit: int, timeout_s: float) -> ReadRecords:
             asked.append(limit)
             return super().take(limit, timeout_s)
 
@@ -217,12 +217,12 @@ def test_a_wait_is_reported_once_it_lasts_again_after_a_while_and_when_it_is_ove
         progress.waits("the server")
         assert len(said) == lines, at
     assert "for 31 s" in said[-1]
-    progress.troubled("a broker")
+    progress.on_trouble("a broker")
     now = 1_040.0
-    progress.goes_on()
+    progress.clear_wait()
     assert "after 40 s" in said[-1]
     assert (progress.waiting_for, progress.trouble) == ("", "")
-    progress.goes_on()
+    progress.clear_wait()
     assert len(said) == 3, "once"
     now = 2_000.0
     progress.waits("the server")

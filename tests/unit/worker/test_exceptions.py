@@ -20,7 +20,7 @@ from perdure.model import commands as cm
 from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
-from perdure.worker.providers import Provided
+from perdure.worker.providers import OpenProviders
 from perdure.worker.side_loop import SideLoop
 from perdure.worker.steps import LocalSteps
 from perdure.worker.stopping import stop
@@ -222,7 +222,7 @@ def test_a_provider_that_raises_says_so(side: SideLoop, what: Any) -> None:
             raise what
         yield Tool()
 
-    provided = Provided({Tool: Provider(provide)})
+    provided = OpenProviders({Tool: Provider(provide)})
     with pytest.raises((UsageError, Speechless)) as caught:
         side.call(provided.open(), 60)
     if what is not Speechless:
@@ -234,6 +234,6 @@ def test_a_provider_that_yields_nothing_says_so(side: SideLoop) -> None:
         if Raise.what is None:
             yield Tool()
 
-    provided = Provided({Tool: Provider(provide)})
+    provided = OpenProviders({Tool: Provider(provide)})
     with pytest.raises(UsageError, match=r"Tool.*yields nothing"):
         side.call(provided.open(), 60)

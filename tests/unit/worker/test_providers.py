@@ -10,7 +10,7 @@ import pytest
 
 from perdure.activity import Provider
 from perdure.errors import UsageError
-from perdure.worker.providers import Provided
+from perdure.worker.providers import OpenProviders
 
 
 class Bank: ...
@@ -36,8 +36,8 @@ def provider_of(kind: type[Any], said: list[str], fails: bool = False, times: in
 
 def provided(
     said: list[str], *kinds: type[Any], failing: type[Any] | None = None, times: int = 1
-) -> Provided:
-    return Provided({kind: provider_of(kind, said, kind is failing, times) for kind in kinds})
+) -> OpenProviders:
+    return OpenProviders({kind: provider_of(kind, said, kind is failing, times) for kind in kinds})
 
 
 def test_they_are_closed_in_the_other_order_once() -> None:

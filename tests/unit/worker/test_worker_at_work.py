@@ -149,7 +149,7 @@ def test_tasks_of_a_partition_that_goes_are_dropped_unless_they_run_and_those_ar
         await until(lambda: worker.waiting == 2)
         assert [each.number for each in worker.held] == [5, 1, 2, 3, 4]
         worker.blocked(Info("w", "run-1", "hold", 1, "key-2"), "it computes")
-        assert sorted(worker.let_go([f"token-{number}" for number in range(1, 7)])) == ["token-4", "token-5"]
+        assert sorted(worker.release([f"token-{number}" for number in range(1, 7)])) == ["token-4", "token-5"]
         assert said.started() == [2, 1, 3], "each once, also the one that was leased before"
         await until(lambda: worker.waiting == 0)
         await end(worker)

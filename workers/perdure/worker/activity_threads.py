@@ -16,7 +16,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, NoReturn, TypeVar
 
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class ActivityThreads:
             self._idle -= 1
         else:
             self._started += 1
-            Watched(target=self._serve, name="perdure-activity").start()
+            WatchedThread(target=self._serve, name="perdure-activity").start()
         self._queue.put(work)
         return (await done)()
 

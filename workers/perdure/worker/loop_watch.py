@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure.activity import Attempt
 from perdure.replay import blame
-from perdure.threads import Watched, add_pulse, remove_pulse
+from perdure.threads import WatchedThread, add_pulse, remove_pulse
 
 if TYPE_CHECKING:
     from perdure.activity import Info
@@ -55,7 +55,7 @@ class LoopWatch:
         self._pinged_at = 0.0
         self._beaten = threading.Event()
         self._stopping = threading.Event()
-        self._thread = Watched(target=self._run, name=f"{name}-watch")
+        self._thread = WatchedThread(target=self._run, name=f"{name}-watch")
 
     @property
     def silent_s(self) -> float:

@@ -12,7 +12,7 @@ from perdure.errors import UsageError
 from perdure.model.described import described
 
 
-class Provided:
+class OpenProviders:
     """Opens providers in the order of their definition, closes them in the other.
 
     Attributes:

@@ -13,12 +13,12 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from perdure.errors import InfrastructureError
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 from perdure.worker.loop_watch import LoopWatch
 from perdure.worker.stopping import stop
 
 T = TypeVar("T")
-LOOK_S: Final = 0.5
+POLL_INTERVAL_S: Final = 0.5
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class SideLoop:
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
         self._is_stopping = False
-        self._thread = Watched(target=self._run, name=name)
+        self._thread = WatchedThread(target=self._run, name=name)
         self.watch = LoopWatch(self.loop, name, lambda: self._thread.ident)
 
     @property
@@ -65,7 +65,7 @@ class SideLoop:
             raise InfrastructureError(self._gone) from None
         until = None if timeout_s is None else monotonic() + timeout_s
         while not future.done() and self._thread.is_alive():
-            left_s = LOOK_S if until is None else min(LOOK_S, until - monotonic())
+            left_s = POLL_INTERVAL_S if until is None else min(POLL_INTERVAL_S, until - monotonic())
             if left_s <= 0:
                 future.cancel()
                 raise TimeoutError

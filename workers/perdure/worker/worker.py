@@ -128,7 +128,7 @@ class Worker:
                 stop(running.asyncio_task, "the workflow no longer waits for it")
         self._waiting.drop(set(tokens))
 
-    def let_go(self, tokens: Sequence[str]) -> list[str]:
+    def release(self, tokens: Sequence[str]) -> list[str]:
         """Other workers may run these attempts next; on the loop's thread. Attempts running here
         are reported as started, so that they are leased and nobody else runs them; those that wait
         are dropped.

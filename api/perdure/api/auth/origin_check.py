@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from perdure.api.auth.refusals import Forbidden, Misdirected
+from perdure.api.auth.refusals import Forbidden, WrongHost
 
 _LOCAL: Final = "localhost"
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:@/]+)(?::\d{1,5})?")
@@ -47,7 +47,7 @@ def check_is_local(headers: Mapping[str, str]) -> None:
     """
     host = headers.get("host", "")
     if not is_loopback(_name_of(host)):
-        raise Misdirected(f"without authentication this API serves localhost only, not {host[:100]!r}")
+        raise WrongHost(f"without authentication this API serves localhost only, not {host[:100]!r}")
     origin = headers.get("origin")
     is_foreign = origin is not None and _place_of(origin) != host
     if is_foreign or headers.get("sec-fetch-site", "none") not in _OWN_SITES:

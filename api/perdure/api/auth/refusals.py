@@ -66,7 +66,7 @@ class Forbidden(AccessRefused):
         super().__init__(detail, who=who, held=held, headers=headers)
 
 
-class Misdirected(AccessRefused):
+class WrongHost(AccessRefused):
     """The request's Host is not this server: a web page used a DNS name that points here (DNS
     rebinding).
     """

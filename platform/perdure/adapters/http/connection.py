@@ -19,7 +19,7 @@ from perdure.adapters.http.answers import Answer
 from perdure.adapters.http.contract import NEXT, RECORD
 from perdure.adapters.http.routes import Call
 from perdure.errors import EngineUnavailable, InfrastructureError, UsageError
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from perdure.client.address import Token
@@ -55,7 +55,7 @@ class Connection:
         self._unreachable_s = unreachable_s
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: Watched | None = None
+        self._thread: WatchedThread | None = None
         self._http: httpx.AsyncClient | None = None
         self.is_closed = False
 
@@ -71,7 +71,7 @@ class Connection:
                 raise EngineUnavailable(CLOSED)
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = Watched(target=self._loop.run_forever, name="perdure-http")
+                self._thread = WatchedThread(target=self._loop.run_forever, name="perdure-http")
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 

@@ -88,7 +88,7 @@ class HttpTransport:
         )
         if not answer.is_ok:
             raise fault_of(answer, self._connection.url)
-        return Position.parse(msgspec.json.decode(answer.body, type=_Told).position)
+        return Position.parse(msgspec.json.decode(answer.body, type=_PositionAnswer).position)
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
         """Ask, and wait for the answer."""
@@ -156,7 +156,7 @@ class HttpTransport:
         self._loop = loop
 
 
-class _Told(msgspec.Struct):
+class _PositionAnswer(msgspec.Struct):
     position: str
 
 

@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 TURN_S: Final = 1.0
 
 
-class Hung(Exception):
+class CallTimedOut(Exception):
     """A call did not come back; its thread is left behind."""
 
 
@@ -56,7 +56,7 @@ class BoundedCalls:
                 looked, beats = 0.0, self._beats
             elif looked >= self._patience_s:
                 self._thread = None
-                raise Hung
+                raise CallTimedOut
         error, thread.error = thread.error, None
         if error is not None:
             raise error
@@ -78,7 +78,7 @@ class _Thread:
         self._function: Callable[[], None] | None = None
         self.done.acquire()
         self._wanted.acquire()
-        Watched(target=self._run, name="perdure-kafka-transactions").start()
+        WatchedThread(target=self._run, name="perdure-kafka-transactions").start()
 
     def begin(self, function: Callable[[], None]) -> None:
         self._function = function

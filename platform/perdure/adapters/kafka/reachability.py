@@ -20,16 +20,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from perdure.adapters.kafka.error_classes import in_words
 from perdure.adapters.kafka.settings import of_librdkafka
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
-LOOK_S: Final = 1.5
+POLL_INTERVAL_S: Final = 1.5
 """Kafka is away when it has not answered for this long: a broker that fails is replaced sooner by
 its peers, seconds."""
-AGAIN_S: Final = 30.0
+RETRY_AFTER_S: Final = 30.0
 """A lasting outage is reported again after this time, seconds."""
 PAUSE_S: Final = 1.0
 """Between two looks at a Kafka that answers, seconds."""
-ASK_S: Final = 0.5
+REQUEST_TIMEOUT_S: Final = 0.5
 UNWANTED_S: Final = 60.0
 """Clients that cannot connect report it every few seconds; after this long without a report, all
 are closed and the watch ends, seconds.
@@ -64,12 +64,12 @@ class Watch:
         self._settings = settings
         self._say = say
         self._lock = Lock()
-        self._thread: Watched | None = None
+        self._thread: WatchedThread | None = None
         self._is_wanted = False
         self._wanted_at = 0.0
         self._answered_at = -PAUSE_S
         self._failing = ""
-        self._failing_said_at = -AGAIN_S
+        self._failing_said_at = -RETRY_AFTER_S
         self.is_away = False
         self.logger = _of_librdkafka
 
@@ -93,7 +93,7 @@ class Watch:
             self._is_wanted = True
             self._wanted_at = time.monotonic()
             if self._thread is None:
-                self._thread = Watched(target=self._run, name="perdure-kafka-watch")
+                self._thread = WatchedThread(target=self._run, name="perdure-kafka-watch")
                 self._thread.start()
 
     def _run(self) -> None:
@@ -121,7 +121,7 @@ class Watch:
             now = time.monotonic()
             if now - self._wanted_at > UNWANTED_S:
                 return
-            if now - since < LOOK_S or (said_at and now - said_at < AGAIN_S):
+            if now - since < POLL_INTERVAL_S or (said_at and now - said_at < RETRY_AFTER_S):
                 continue
             said_at = now
             self.is_away = True
@@ -130,7 +130,7 @@ class Watch:
             )
         if said_at:
             self._say(f"Kafka at {self._where} responds again after {time.monotonic() - since:.0f} s")
-        elif self._failing and time.monotonic() - self._failing_said_at > AGAIN_S:
+        elif self._failing and time.monotonic() - self._failing_said_at > RETRY_AFTER_S:
             self._failing_said_at = time.monotonic()
             self._say(f"Kafka at {self._where} responds, but one of its brokers does not: {self._failing}")
         self._failing = ""
@@ -157,7 +157,7 @@ class _Probe:
     def answers(self) -> bool:
         """Ask for a topic that need not exist; takes half a second when there is no answer."""
         try:
-            self._consumer.list_topics(_PROBED, timeout=ASK_S)
+            self._consumer.list_topics(_PROBED, timeout=REQUEST_TIMEOUT_S)
         except KafkaException:
             self._consumer.poll(0)
             return False
@@ -170,7 +170,7 @@ class _Probe:
         reasons = [each for each in self._errors if each.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001
         self._errors.clear()
         if not reasons:
-            return f"no answer within {LOOK_S:g} s (check host, port and security.protocol)"
+            return f"no answer within {POLL_INTERVAL_S:g} s (check host, port and security.protocol)"
         text = reasons[-1].str()
         hint = _HINTS.get(reasons[-1].code(), _HINTS[KafkaError._SSL] if "SSL" in text else "")  # noqa: SLF001
         if not hint and _CLOSED.search(text):
@@ -201,8 +201,8 @@ class _Quiet(logging.Filter):
                 self._watch.look(cleaned(text.partition("] ")[2] or text))
             return False
         now = time.monotonic()
-        passed_at, left_out = self._passed.get((kind, record.levelno), (-AGAIN_S, 0))
-        if now - passed_at < AGAIN_S:
+        passed_at, left_out = self._passed.get((kind, record.levelno), (-RETRY_AFTER_S, 0))
+        if now - passed_at < RETRY_AFTER_S:
             self._passed[kind, record.levelno] = (passed_at, left_out + 1)
             return False
         self._passed[kind, record.levelno] = (now, 0)

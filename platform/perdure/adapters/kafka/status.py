@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from perdure.engine.operator_log import Sparing
+from perdure.engine.operator_log import ThrottledReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -129,7 +129,7 @@ class Status:
 
     def __init__(self, report: Report = to_logger, *, is_away: Callable[[], bool] = never) -> None:
         self.report = report
-        self.report_letter = Sparing(report)
+        self.report_letter = ThrottledReport(report)
         self.trouble = ""
         self.owned: frozenset[int] = frozenset()
         self.restoring: dict[int, int] = {}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from perdure.adapters.memory.medium import MemoryMedium
     from perdure.adapters.process.channel import Channel
-    from perdure.engine.ports import Batch, Owner, Spoilt
+    from perdure.engine.ports import Batch, Owner, RefusedCommand
     from perdure.model.commands import AnyCommand
 
 
@@ -79,18 +79,18 @@ class MemoryLog:
             or type(addresses.parse(address)) is addresses.Workflow
         )
 
-    def _letter(self, spoilt: Spoilt, at: int) -> DeadLetter:
-        position = self._outside.position_of(spoilt.command)
+    def _letter(self, refused: RefusedCommand, at: int) -> DeadLetter:
+        position = self._outside.position_of(refused.command)
         return DeadLetter(
             "commands",
             0,
             position,
             timestamp_ms=-1,
-            reason=spoilt.reason,
-            message=spoilt.message,
+            reason=refused.reason,
+            message=refused.message,
             found_at=at,
             key=None,
-            value=None if spoilt.is_bare else record_of(spoilt.command),
+            value=None if refused.is_bare else record_of(refused.command),
         )
 
     def abort(self) -> None:
@@ -108,5 +108,5 @@ class MemoryLog:
     def close(self) -> None:
         """Give up ownership."""
         if self._epoch == self._medium.epoch:
-            self._medium.let_go()
+            self._medium.release()
         self._channel.end()

@@ -60,7 +60,7 @@ class MemoryMedium:
             self._wake = wake
             return self.epoch
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Be the owner no longer."""
         with self.lock:
             self._wake = None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FIRST_S: Final = 1.0
 """A wait is reported when it has lasted this long, seconds."""
-AGAIN_S: Final = 30.0
+RETRY_AFTER_S: Final = 30.0
 """And again after this time, seconds."""
 
 
@@ -69,18 +69,18 @@ class Progress:
             self._since, self._reported_at = now, 0.0
         self.waiting_for = for_what
         lasts_s = now - self._since
-        if lasts_s < FIRST_S or (self._reported_at and now - self._reported_at < AGAIN_S):
+        if lasts_s < FIRST_S or (self._reported_at and now - self._reported_at < RETRY_AFTER_S):
             return
         self._reported_at = now
         self.report(f"{for_what}; waiting for {lasts_s:.0f} s; no data lost")
 
-    def goes_on(self) -> None:
+    def clear_wait(self) -> None:
         """Nothing is waited for."""
         if self._reported_at:
             self.report(f"the projector continues after {time.monotonic() - self._since:.0f} s")
         self.waiting_for = self.trouble = ""
         self._since = self._reported_at = 0.0
 
-    def troubled(self, message: str) -> None:
+    def on_trouble(self, message: str) -> None:
         """A Kafka client says that something is wrong; it tries again by itself."""
         self.trouble = message

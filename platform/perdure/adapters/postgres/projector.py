@@ -20,7 +20,7 @@ from perdure.adapters.postgres.database import Connection, Database, is_outage
 from perdure.adapters.postgres.migrating import check, version_of
 from perdure.adapters.postgres.retention import Retention
 from perdure.adapters.postgres.writing import Fenced, Writer, session_of
-from perdure.ports.projection import NotThereYet, Taken
+from perdure.ports.projection import NotThereYet, ReadRecords
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,7 +137,7 @@ class Projector:
             self._failed(error)
             return False
         if self._progress.waiting_for:
-            self._progress.goes_on()
+            self._progress.clear_wait()
         return True
 
     @property
@@ -145,7 +145,7 @@ class Projector:
         """Positions of the owned partitions."""
         return self._writer.positions if self._writer is not None else {}
 
-    def _write(self, writer: Writer, taken: Taken) -> None:
+    def _write(self, writer: Writer, taken: ReadRecords) -> None:
         now = time.monotonic()
         if (
             not taken.next_offsets
@@ -157,7 +157,7 @@ class Projector:
         faults = writer.write(taken, self._source.end_of)
         self._said_at = now
         self._pause_s = FIRST_PAUSE_S
-        self._progress.goes_on()
+        self._progress.clear_wait()
         self._count(taken)
         for fault in faults:
             self._progress.counts.rows_without_values += 1
@@ -168,7 +168,7 @@ class Projector:
                 f"a record cannot be read and is stored unreadable: {each.message}", **where
             )
 
-    def _count(self, taken: Taken) -> None:
+    def _count(self, taken: ReadRecords) -> None:
         counts = self._progress.counts
         counts.transactions += 1
         counts.states += len(taken.states)
@@ -190,7 +190,7 @@ class Projector:
         check(self._database, version_of(connection, self._database))
         self._writer = Writer(self._database, connection, owner)
         self._begin_again()
-        self._progress.goes_on()
+        self._progress.clear_wait()
         return self._writer
 
     def _failed(self, error: psycopg.Error) -> None:

@@ -31,7 +31,7 @@ ROWS: Final = 1_000
 """Of one page of a history: a record has one event at least."""
 CONNECTIONS: Final = 8
 """Of one reader; more callers wait their turn."""
-LOOK_S: Final = 0.005
+POLL_INTERVAL_S: Final = 0.005
 LONGEST_LOOK_S: Final = 0.1
 """Between two looks at a position; each is half as long again as the one before."""
 
@@ -108,7 +108,7 @@ class PostgresReader:
     def wait_for(self, position: Position, timeout_s: float) -> bool:
         """Wait until the tables reflect a position; whether they do."""
         deadline = time.monotonic() + timeout_s
-        pause_s = LOOK_S
+        pause_s = POLL_INTERVAL_S
         while not self._has_reached(position):
             left_s = deadline - time.monotonic()
             if left_s <= 0:

@@ -23,7 +23,7 @@ from perdure.ports.projection import Unreadable
 if TYPE_CHECKING:
     from perdure.model.events import EventRecord
     from perdure.model.states import WorkflowState
-    from perdure.ports.projection import Partition, Taken
+    from perdure.ports.projection import Partition, ReadRecords
 
 T = TypeVar("T")
 
@@ -152,7 +152,7 @@ class Writer:
         for each in self._positions.keys() - set(partitions):
             del self._positions[each]
 
-    def write(self, taken: Taken, end_of: Callable[[Partition], int]) -> list[str]:
+    def write(self, taken: ReadRecords, end_of: Callable[[Partition], int]) -> list[str]:
         """Write everything, or nothing.
 
         Args:
@@ -176,7 +176,9 @@ class Writer:
                 raise
             return self._write(taken, end_of, is_careful=True)
 
-    def _write(self, taken: Taken, end_of: Callable[[Partition], int], *, is_careful: bool) -> list[str]:
+    def _write(
+        self, taken: ReadRecords, end_of: Callable[[Partition], int], *, is_careful: bool
+    ) -> list[str]:
         faults: list[str] = []
         moved = dict(taken.next_offsets) or dict(self._positions)
         for number in taken.reflected:
@@ -243,7 +245,7 @@ class Writer:
             for topic, partition, offset, reason, message, key, value, schema in rows
         ]
 
-    def put_again(self, found: Unreadable, taken: Taken) -> bool:
+    def put_again(self, found: Unreadable, taken: ReadRecords) -> bool:
         """Write what can be read now, unless what followed it has been written already; whether it
         could be.
 

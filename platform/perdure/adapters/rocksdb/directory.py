@@ -20,7 +20,7 @@ from rocksdict import (
 )
 
 from perdure.adapters.rocksdb import keys
-from perdure.adapters.rocksdb.faults import DAMAGED, Trouble, trouble_of
+from perdure.adapters.rocksdb.faults import DAMAGED, StoreFault, trouble_of
 from perdure.adapters.rocksdb.partition import Partition
 from perdure.adapters.rocksdb.values import FORMAT, Checkpoint, decode_checkpoint
 from perdure.errors import InfrastructureError
@@ -143,9 +143,9 @@ class Directory:
             return Rdict(str(path), self._options)
         except Exception as error:
             trouble = trouble_of(error)
-            if trouble is Trouble.LOCKED:
+            if trouble is StoreFault.LOCKED:
                 raise _LockedError from error
-            if trouble is Trouble.DAMAGED:
+            if trouble is StoreFault.DAMAGED:
                 raise _DamagedError(str(error)) from error
             raise InfrastructureError(
                 f"the store in {path} cannot be opened: {trouble.value} ({error})"

@@ -17,7 +17,7 @@ DAMAGED: Final = "DAMAGED"
 """A file of this name beside RocksDB's own: the directory is deleted at the next start."""
 
 
-class Trouble(Enum):
+class StoreFault(Enum):
     """Kind of trouble."""
 
     LOCKED = "another process has it open"
@@ -26,7 +26,7 @@ class Trouble(Enum):
     DAMAGED = "it is damaged"
 
 
-def trouble_of(error: Exception) -> Trouble:
+def trouble_of(error: Exception) -> StoreFault:
     """By its text."""
     text = str(error).lower()
     if (
@@ -34,12 +34,12 @@ def trouble_of(error: Exception) -> Trouble:
         or "resource temporarily unavailable" in text
         or "no locks available" in text
     ):
-        return Trouble.LOCKED
+        return StoreFault.LOCKED
     if "no space left" in text or "quota exceeded" in text:
-        return Trouble.FULL
+        return StoreFault.FULL
     if "permission denied" in text or "read-only file system" in text or "too many open files" in text:
-        return Trouble.FORBIDDEN
-    return Trouble.DAMAGED
+        return StoreFault.FORBIDDEN
+    return StoreFault.DAMAGED
 
 
 def fault(error: Exception, path: Path) -> InfrastructureError:
@@ -47,7 +47,7 @@ def fault(error: Exception, path: Path) -> InfrastructureError:
     start.
     """
     trouble = trouble_of(error)
-    if trouble is not Trouble.DAMAGED:
+    if trouble is not StoreFault.DAMAGED:
         return InfrastructureError(f"the store in {path} cannot be used: {trouble.value} ({error})")
     try:
         (path / DAMAGED).write_text(f"{error}\n", encoding="utf-8")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from perdure.adapters.sqlite.faults import fault
-from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, see_that_it_exists
-from perdure.ports.audit import KEPT_US, AuditEntry, KeptEntry, encode_entry, read_entry
+from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, require_exists
+from perdure.ports.audit import KEPT_US, AuditEntry, StoredEntry, encode_entry, read_entry
 
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS audit (position INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL,
@@ -45,7 +45,7 @@ class SqliteAuditTrail:
             except sqlite3.Error as error:
                 raise fault(error, self._path) from error
 
-    def entries(self, limit: int, before: int | None = None) -> list[KeptEntry]:
+    def entries(self, limit: int, before: int | None = None) -> list[StoredEntry]:
         """Latest first."""
         with self._lock:
             try:
@@ -60,7 +60,7 @@ class SqliteAuditTrail:
                 )
             except sqlite3.Error as error:
                 raise fault(error, self._path) from error
-        return [KeptEntry(number, read_entry(record)) for number, record in rows]
+        return [StoredEntry(number, read_entry(record)) for number, record in rows]
 
     def close(self) -> None:
         """Close the file."""
@@ -71,7 +71,7 @@ class SqliteAuditTrail:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            see_that_it_exists(self._path)
+            require_exists(self._path)
             connection = connect(self._path, BUSY_S, mode="rw")
             try:
                 check_format(connection, self._path)

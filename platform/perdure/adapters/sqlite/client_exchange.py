@@ -15,7 +15,7 @@ from perdure.adapters.sqlite.hints import Hints
 from perdure.codec.records import decode_reply, encode_command
 from perdure.errors import CommitAborted, InfrastructureError
 from perdure.model.addresses import Process
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ class FileExchange:
         self._epoch = 0
         self._position = 0
         self._data_version = -1
-        self._thread = Watched(target=self._run, name="perdure-client")
+        self._thread = WatchedThread(target=self._run, name="perdure-client")
         self._thread.start()
 
     def send(self, commands: Sequence[AnyCommand]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from perdure.adapters.sqlite.faults import fault
-from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, path_of, see_that_it_exists
+from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, path_of, require_exists
 from perdure.adapters.sqlite.ownership import is_owned
 from perdure.adapters.sqlite.published import TAKEN
 from perdure.adapters.sqlite.rows import REFUSED, insert_record
@@ -23,7 +23,7 @@ from perdure.ports.dead_letters import (
     LetterPage,
     OpenLetter,
     Outcome,
-    Put,
+    RetriedRecord,
     preview,
     size_of,
     without_client,
@@ -35,7 +35,7 @@ T = TypeVar("T")
 _ID: Final = re.compile(r"r?[0-9]{1,19}")
 _LARGEST: Final = 2**63 - 1
 _WORD: Final = re.compile(r"[a-z][a-z_]*")
-LOOK_S: Final = 0.02
+POLL_INTERVAL_S: Final = 0.02
 _OF_RECORD: Final = ", ".join(
     f"(SELECT CAST({column} AS BLOB) FROM records r WHERE r.position = -dead_letters.position)"  # noqa: S608 - ours
     for column in ("topic", "key", "headers")
@@ -54,7 +54,7 @@ class SqliteDeadLetters:
 
     def __init__(self, url: str) -> None:
         self._path = path_of(url)
-        see_that_it_exists(self._path)
+        require_exists(self._path)
 
     def page(self, limit: int = 100, after: str = "") -> LetterPage:
         """Oldest first."""
@@ -92,7 +92,7 @@ class SqliteDeadLetters:
             )
         return ""
 
-    def retry(self, letters: Sequence[OpenLetter]) -> dict[str, Put]:
+    def retry(self, letters: Sequence[OpenLetter]) -> dict[str, RetriedRecord]:
         """Back to the commands, behind those that are there."""
         return self._run(partial(_end, letters=letters, is_retried=True))
 
@@ -100,14 +100,14 @@ class SqliteDeadLetters:
         """Forget them."""
         self._run(partial(_end, letters=letters, is_retried=False))
 
-    def failed_again(self, retried: Mapping[str, Put], within_s: float) -> Outcome:
+    def failed_again(self, retried: Mapping[str, RetriedRecord], within_s: float) -> Outcome:
         """Wait until the process that runs the file has taken them, if there is one."""
         until = time.monotonic() + within_s
         while True:
             found = self._read(partial(_outcome, retried=retried))
             if not found.waiting or time.monotonic() > until or not is_owned(self._path):
                 return found
-            time.sleep(LOOK_S)
+            time.sleep(POLL_INTERVAL_S)
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return self._do(work, "ro")
@@ -159,7 +159,7 @@ def _rows(connection: sqlite3.Connection, where: str, *values: int) -> Iterator[
     yield from connection.execute(f"SELECT {columns}, {found} FROM dead_letters WHERE {where}", values)  # noqa: S608 - ours
 
 
-def _outcome(connection: sqlite3.Connection, retried: Mapping[str, Put]) -> Outcome:
+def _outcome(connection: sqlite3.Connection, retried: Mapping[str, RetriedRecord]) -> Outcome:
     """What became of them so far. A record has been taken when no command that it may have led to
     is left, either.
     """
@@ -184,9 +184,9 @@ def _outcome(connection: sqlite3.Connection, retried: Mapping[str, Put]) -> Outc
 
 def _end(
     connection: sqlite3.Connection, letters: Sequence[OpenLetter], *, is_retried: bool
-) -> dict[str, Put]:
+) -> dict[str, RetriedRecord]:
     """Where each of them was put; empty when they are dropped."""
-    puts: dict[str, Put] = {}
+    puts: dict[str, RetriedRecord] = {}
     for letter in letters:
         row = connection.execute(
             "DELETE FROM dead_letters WHERE position = ? RETURNING record", (_position_of(letter.id),)
@@ -199,7 +199,7 @@ def _end(
             puts[letter.id] = _offer(connection, -_position_of(letter.id))
         elif is_retried:
             position = connection.execute("INSERT INTO commands (record) VALUES (?)", (_unaddressed(*row),))
-            puts[letter.id] = Put("commands", 0, position.lastrowid or 0)
+            puts[letter.id] = RetriedRecord("commands", 0, position.lastrowid or 0)
     return puts
 
 
@@ -210,7 +210,7 @@ def _unaddressed(record: bytes) -> bytes:
     return record if changed is command else encode_command(changed)
 
 
-def _offer(connection: sqlite3.Connection, position: int) -> Put:
+def _offer(connection: sqlite3.Connection, position: int) -> RetriedRecord:
     """Offer a record to the triggers once more, under its first place: what it has led to already
     is not done again.
     """
@@ -224,7 +224,9 @@ def _offer(connection: sqlite3.Connection, position: int) -> Put:
         Source(topic, 0, position, key, value, [(each.name, each.value) for each in decode_headers(headers)])
     )
     kept = [RecordHeader(name, text) for name, text in offered_headers(source)]
-    return Put(topic, 0, insert_record(connection, topic, key, value, kept, time.time_ns() // 1_000))
+    return RetriedRecord(
+        topic, 0, insert_record(connection, topic, key, value, kept, time.time_ns() // 1_000)
+    )
 
 
 def _letter(

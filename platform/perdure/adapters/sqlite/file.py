@@ -164,7 +164,7 @@ def announce(path: Path) -> None:
     _announced.add(path)
 
 
-def see_that_it_exists(path: Path) -> None:
+def require_exists(path: Path) -> None:
     """For those who do not make it.
 
     Raises:

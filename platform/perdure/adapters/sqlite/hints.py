@@ -11,7 +11,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ class HintListener:
         self._heard = heard
         self._hints = Hints()
         self._is_closing = False
-        self._thread = Watched(target=self._listen, name="perdure-hints")
+        self._thread = WatchedThread(target=self._listen, name="perdure-hints")
         self._thread.start()
 
     @property

@@ -12,7 +12,7 @@ from perdure.adapters.sqlite.faults import fault
 from perdure.adapters.sqlite.hints import HintListener, is_heard
 from perdure.adapters.sqlite.rows import write_batch
 from perdure.codec.records import decode_command, decode_task
-from perdure.engine.operator_log import Sparing
+from perdure.engine.operator_log import ThrottledReport
 from perdure.errors import CommitAborted
 from perdure.model import addresses
 
@@ -53,7 +53,7 @@ class SqliteLog:
         self._data_version = -1
         self._has_more = False
         self._replies_swept_at = 0
-        self._report = Sparing(_warn)
+        self._report = ThrottledReport(_warn)
 
     def open(self, owner: Owner | None = None) -> None:
         """Take ownership, and deliver the tasks that have not ended."""

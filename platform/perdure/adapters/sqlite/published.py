@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from perdure.adapters.sqlite.faults import fault
-from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, path_of, see_that_it_exists
+from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, path_of, require_exists
 from perdure.adapters.sqlite.rows import insert_record
 from perdure.codec.records import decode_headers, encode_command
-from perdure.engine.operator_log import Sparing
+from perdure.engine.operator_log import ThrottledReport
 from perdure.errors import InfrastructureError
 from perdure.model.dead_letters import RecordHeader
 from perdure.model.described import clean
@@ -47,7 +47,7 @@ def publish_record(
         InfrastructureError: there is no such file, or it cannot be written.
     """
     path = path_of(url)
-    see_that_it_exists(path)
+    require_exists(path)
     try:
         connection = connect(path, BUSY_S, mode="rw")
         try:
@@ -73,7 +73,7 @@ class PublishedRecords:
     def __init__(self, path: Path, bindings: Bindings, report: Report) -> None:
         self._path = path
         self._bindings = bindings
-        self._report = Sparing(report)
+        self._report = ThrottledReport(report)
         self._topics = set(bindings.topics)
         self._connection = connect(path, BUSY_S, mode="rw")
         self._connection.execute("INSERT OR IGNORE INTO meta VALUES (?, 0)", (TAKEN,))

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from perdure.adapters.sqlite.faults import fault
-from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, see_that_it_exists
+from perdure.adapters.sqlite.file import BUSY_S, check_format, connect, require_exists
 from perdure.adapters.sqlite.history import history_page
 from perdure.adapters.sqlite.listing import counted, listed, state_of
 from perdure.client.listing import ListQuery
@@ -114,7 +114,7 @@ class SqliteReader:
         return found
 
     def _opened(self) -> sqlite3.Connection:
-        see_that_it_exists(self._path)
+        require_exists(self._path)
         connection = connect(self._path, BUSY_S, mode="ro")
         connection.text_factory = _TEXT
         try:

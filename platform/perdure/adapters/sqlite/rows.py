@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from sqlite3 import Connection
 
-    from perdure.engine.ports import Batch, Spoilt
+    from perdure.engine.ports import Batch, RefusedCommand
     from perdure.model.dead_letters import RecordHeader
     from perdure.model.replies import AnyReply
     from perdure.model.states import WorkflowState
@@ -47,7 +47,7 @@ def write_batch(
     consumed: int,
     replies: list[tuple[str, AnyReply]],
     replies_stale_before: int,
-    letters: Sequence[tuple[int, Spoilt]] = (),
+    letters: Sequence[tuple[int, RefusedCommand]] = (),
 ) -> None:
     """Write all of a batch; within a transaction.
 
@@ -89,8 +89,8 @@ def write_batch(
                 for _, each in batch.records
             ],
         )
-    for position, spoilt in letters:  # before their rows are deleted
-        _write_letter(connection, position, spoilt, batch.at)
+    for position, refused in letters:  # before their rows are deleted
+        _write_letter(connection, position, refused, batch.at)
     if consumed:
         connection.execute("DELETE FROM commands WHERE position <= ?", (consumed,))
     if batch.commands:
@@ -125,11 +125,11 @@ def record_row(
     return topic, key, value, encode_headers(tuple(headers)), at
 
 
-def _write_letter(connection: Connection, position: int, spoilt: Spoilt, at: int) -> None:
-    reason = f"{spoilt.reason}: {spoilt.message}".encode("utf-8", "replace").decode()
+def _write_letter(connection: Connection, position: int, refused: RefusedCommand, at: int) -> None:
+    reason = f"{refused.reason}: {refused.message}".encode("utf-8", "replace").decode()
     if position and connection.execute(_BURY, (reason, at, position)).rowcount:
         return
-    record = b"" if spoilt.is_bare else record_of(spoilt.command)
+    record = b"" if refused.is_bare else record_of(refused.command)
     fresh = connection.execute("INSERT INTO commands (record) VALUES (?)", (record,)).lastrowid
     connection.execute(_BURY, (reason, at, fresh))
     connection.execute("DELETE FROM commands WHERE position = ?", (fresh,))

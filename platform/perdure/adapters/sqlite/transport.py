@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from perdure.adapters.process.waiting import Waiting
 from perdure.adapters.sqlite.client_exchange import FileExchange
-from perdure.adapters.sqlite.file import BUSY_S, path_of, see_that_it_exists
+from perdure.adapters.sqlite.file import BUSY_S, path_of, require_exists
 from perdure.adapters.sqlite.ownership import is_owned, owner_of
 from perdure.adapters.sqlite.reader import SqliteReader
 from perdure.client.position import EVERYTHING, Position
@@ -60,7 +60,7 @@ class SqliteTransport:
 
     def __init__(self, path: str | Path, abandoned_s: float = ABANDONED_S, busy_s: float = BUSY_S) -> None:
         self._path = Path(path).absolute()
-        see_that_it_exists(self._path)
+        require_exists(self._path)
         self._abandoned_s = abandoned_s
         self._busy_s = busy_s
         self._reader = SqliteReader(self._path)

@@ -25,7 +25,7 @@ from perdure.cli.tree import group
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from perdure.ports.dead_letters import DeadLetters, OpenLetter, Put
+    from perdure.ports.dead_letters import DeadLetters, OpenLetter, RetriedRecord
 
 commands = group("List, retry and drop dead letters: records that could not be processed.")
 
@@ -145,7 +145,7 @@ def retry(
     """
     letters = _dead_letters(kafka, namespace, settings, db)
     faults: dict[str, str] = {}
-    puts: dict[str, Put] = {}
+    puts: dict[str, RetriedRecord] = {}
     try:
         for some in _batches(_named(letters, ids, is_all=all_)):
             good: list[OpenLetter] = []
@@ -169,7 +169,9 @@ def retry(
         raise typer.Exit(1)
 
 
-def _became(letters: DeadLetters, puts: Mapping[str, Put]) -> tuple[Mapping[str, str], Collection[str]]:
+def _became(
+    letters: DeadLetters, puts: Mapping[str, RetriedRecord]
+) -> tuple[Mapping[str, str], Collection[str]]:
     """Messages of those that are dead letters again, and ids of those that nobody has taken yet."""
     if not puts:
         return {}, ()
@@ -177,7 +179,7 @@ def _became(letters: DeadLetters, puts: Mapping[str, Put]) -> tuple[Mapping[str,
     return outcome.failed, outcome.waiting
 
 
-def _print_retried(puts: Mapping[str, Put], waiting: Collection[str] = ()) -> None:
+def _print_retried(puts: Mapping[str, RetriedRecord], waiting: Collection[str] = ()) -> None:
     for each, put in puts.items():
         typer.echo(f"{each}: back in {put.topic}" + (", not taken yet" if each in waiting else ""))
 

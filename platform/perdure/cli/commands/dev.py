@@ -72,14 +72,14 @@ def dev(
 
     An attribute `web` of the app, an ASGI application, is served too.
     """
-    from perdure.cli.lifecycle.serving import Served, serve
+    from perdure.cli.lifecycle.serving import ServeOptions, serve
     from perdure.cli.options.metrics import Observing
 
     observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
     if not kafka:
         url = database_url(db)
         serve(
-            Served(
+            ServeOptions(
                 app,
                 url,
                 host,
@@ -96,7 +96,7 @@ def dev(
     where = place(kafka, namespace, settings)
     make = _on_kafka(where, state_dir)
     serve(
-        Served(
+        ServeOptions(
             app,
             url_of(where),
             host,

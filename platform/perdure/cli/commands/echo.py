@@ -11,10 +11,10 @@ from perdure.cli.options.kafka import NamespaceOption, SettingOption
 
 if TYPE_CHECKING:
     from perdure.client import SyncClient, SyncHandle
-    from perdure.echo import Echo, Heard
+    from perdure.echo import Echo, EchoView
 
 READ_S: Final = 30.0
-AGAIN_S: Final = 1.0
+RETRY_AFTER_S: Final = 1.0
 
 
 def echo(
@@ -87,28 +87,28 @@ def _started(
             if monotonic() > until:
                 raise
             typer.echo(f"not yet: {error}", err=True)
-            sleep(AGAIN_S)
+            sleep(RETRY_AFTER_S)
 
 
-def _in_topic(kafka: str, namespace: str, settings: list[str] | None, id: str, begun: float) -> Heard:
+def _in_topic(kafka: str, namespace: str, settings: list[str] | None, id: str, begun: float) -> EchoView:
     from perdure.adapters.kafka.client.recent_state import recent_state
     from perdure.adapters.kafka.clients.plain import PlainClients
     from perdure.cli.options.kafka import place
     from perdure.codec.payloads import JsonPayloads
-    from perdure.echo import Heard
+    from perdure.echo import EchoView
 
     where = place(kafka, namespace, settings)
     state = recent_state(PlainClients(namespace, "echo", where.settings), id, begun, READ_S)
-    heard: Heard = JsonPayloads().decode(state.view, Heard, what="the view")
+    heard: EchoView = JsonPayloads().decode(state.view, EchoView, what="the view")
     return heard
 
 
-def _in_tables(postgres: str, namespace: str, id: str, position: str) -> Heard:
+def _in_tables(postgres: str, namespace: str, id: str, position: str) -> EchoView:
     from perdure.adapters.postgres.reader import PostgresReader
     from perdure.cli.options.postgres import database_of
     from perdure.client.position import Position
     from perdure.codec.payloads import JsonPayloads
-    from perdure.echo import Heard
+    from perdure.echo import EchoView
     from perdure.errors import InfrastructureError
 
     reader = PostgresReader(database_of(postgres, namespace))
@@ -123,13 +123,13 @@ def _in_tables(postgres: str, namespace: str, id: str, position: str) -> Heard:
             raise InfrastructureError(
                 f"the tables of {namespace} have reached {position}, but do not have {id}"
             )
-        heard: Heard = JsonPayloads().decode(state.view, Heard, what="the view")
+        heard: EchoView = JsonPayloads().decode(state.view, EchoView, what="the view")
         return heard
     finally:
         reader.close()
 
 
-def _same(heard: Heard, text: str, queues: list[str], where: str) -> None:
+def _same(heard: EchoView, text: str, queues: list[str], where: str) -> None:
     from perdure.errors import InfrastructureError
 
     if (heard.text, heard.queues) != (text, queues):

@@ -82,7 +82,7 @@ def engine(
         observing.begin_log()
         run_several(processes, instance, metrics_port)
         return
-    from perdure.cli.lifecycle.serving import Served, serve
+    from perdure.cli.lifecycle.serving import ServeOptions, serve
     from perdure.distributed.options import EngineOptions, unique_name
     from perdure.echo import with_echo
 
@@ -97,4 +97,4 @@ def engine(
     def make(registry: Registry, report: Report) -> OnKafka:
         return OnKafka.of(with_echo(registry), where, report, options, None)
 
-    serve(Served(app, url_of(where), observing=observing, make=make, has_web=False, grace_s=grace))
+    serve(ServeOptions(app, url_of(where), observing=observing, make=make, has_web=False, grace_s=grace))

@@ -50,7 +50,7 @@ def ingest(
     """Turn the records that an app's triggers name into starts and signals, each exactly once. As
     many as you like share the partitions.
     """
-    from perdure.cli.lifecycle.serving import Served, serve
+    from perdure.cli.lifecycle.serving import ServeOptions, serve
     from perdure.cli.options.kafka import place, see_owner, url_of
     from perdure.cli.options.metrics import Observing
 
@@ -66,7 +66,7 @@ def ingest(
         return IngestService(*ingest_of(registry, where, instance or unique_name(), report, begin))
 
     serve(
-        Served(
+        ServeOptions(
             app,
             url_of(where),
             observing=Observing(metrics_port, metrics_host, log_format, log_level),

@@ -60,7 +60,7 @@ def worker(
     """Run an app's activities, on Kafka. On shutdown, running attempts may complete; waiting tasks
     go to other workers immediately.
     """
-    from perdure.cli.lifecycle.serving import Served, serve
+    from perdure.cli.lifecycle.serving import ServeOptions, serve
     from perdure.cli.options.kafka import OnKafka, place, queues_of, see_owner, url_of
     from perdure.cli.options.metrics import Observing
 
@@ -75,7 +75,7 @@ def worker(
         return OnKafka.of(with_echo(registry), where, report, None, options)
 
     observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
-    served = Served(
+    served = ServeOptions(
         app,
         url_of(where),
         observing=observing,

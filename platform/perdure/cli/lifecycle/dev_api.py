@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from perdure.cli.extras import has_api
 from perdure.cli.lifecycle.reloading import kept_or
 from perdure.errors import InfrastructureError
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ class DevApi:
         self._woken, self._wakes = socket.socketpair()
         self._server: ApiServer | None = None
         self._is_stopping = threading.Event()
-        self._thread = Watched(target=self._run, name="perdure-api")
+        self._thread = WatchedThread(target=self._run, name="perdure-api")
         self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
 
     @classmethod

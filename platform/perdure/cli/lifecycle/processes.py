@@ -14,7 +14,7 @@ from typing import Final
 from perdure.cli.lifecycle.signals import on_signals
 from perdure.cli.options.metrics import say
 
-AGAIN_S: Final = 1.0
+RETRY_AFTER_S: Final = 1.0
 """Between the end of a process and its next start: it may not start at all."""
 REFUSED: Final = 2
 """The exit code of a wrong command line: another start would say the same."""
@@ -45,7 +45,7 @@ def run_several(count: int, instance: str, metrics_port: int | None) -> None:
                 is_stopping.set()
                 break
             say(f"perdure: engine {index} exited with code {process.returncode}; restarted")
-            if is_stopping.wait(AGAIN_S):
+            if is_stopping.wait(RETRY_AFTER_S):
                 break
             processes[index] = _start(index, instance, metrics_port)
     for process in processes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from perdure.cli.options.metrics import say
 from perdure.errors import InfrastructureError
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -81,7 +81,7 @@ class Reloader:
         self._since_ns = since_ns
         self._closing = threading.Event()
         self._ready = threading.Event()
-        self._thread = Watched(target=self._watch, name="perdure-reload")
+        self._thread = WatchedThread(target=self._watch, name="perdure-reload")
 
     def start(self) -> None:
         """Watch; returns when no change is missed any more."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServeOptions:
     """Options of `perdure dev`.
 
     Attributes:
@@ -85,7 +85,7 @@ class Running(Protocol):
         ...
 
 
-def serve(served: Served) -> None:
+def serve(served: ServeOptions) -> None:
     """Serve until SIGINT or SIGTERM; does not return when the process is replaced by one with the
     new code.
 
@@ -153,7 +153,7 @@ def serve(served: Served) -> None:
         start_again()
 
 
-def _embedded(served: Served) -> Callable[[Registry, Report], Running]:
+def _embedded(served: ServeOptions) -> Callable[[Registry, Report], Running]:
     return lambda registry, report: _Embedded(Platform(registry, served.db, report=report))
 
 
@@ -176,7 +176,7 @@ class _Embedded:
         )
 
 
-def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
+def _load(served: ServeOptions, since_ns: int) -> tuple[App, Registry]:
     """Load the app. After a restart it may be broken again by a later save: wait until it is
     fixed.
     """
@@ -201,7 +201,12 @@ def _load(served: Served, since_ns: int) -> tuple[App, Registry]:
 
 
 def _print_banner(
-    served: Served, app: App, registry: Registry, web: WebServer | None, api: DevApi | None, metrics: str
+    served: ServeOptions,
+    app: App,
+    registry: Registry,
+    web: WebServer | None,
+    api: DevApi | None,
+    metrics: str,
 ) -> None:
     from perdure.cli.output import print_facts
 
@@ -229,7 +234,7 @@ def _print_banner(
     sys.stdout.flush()
 
 
-def _api_in_words(served: Served, api: DevApi | None) -> str:
+def _api_in_words(served: ServeOptions, api: DevApi | None) -> str:
     if api is None:
         return "not served: pip install 'perdure[api]'" if served.api else ""
     return f"{api.url}/api/v1, {api.url}/docs, {api.url}/openapi.json"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from perdure import threads
 from perdure.cli.options.metrics import say
 from perdure.errors import InfrastructureError
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ class LostThread:
     def _died(self, message: str) -> None:
         if not self._message:
             self._message = message
-            Watched(target=self._end, name="perdure-stop").start()
+            WatchedThread(target=self._end, name="perdure-stop").start()
 
     def _end(self) -> None:
         self._stop()
@@ -94,7 +94,7 @@ def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
         is_signalled.set()
         # a second Ctrl-C does not wait, and is raised in no author's code
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        Watched(target=end, args=(number,), name="perdure-stop").start()
+        WatchedThread(target=end, args=(number,), name="perdure-stop").start()
 
     on_signals(handle)
     return is_signalled

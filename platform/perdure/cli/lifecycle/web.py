@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from perdure.cli.lifecycle.reloading import kept_or
 from perdure.errors import UsageError
 from perdure.observability.accepting import Acceptor, ConnectionLimits
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -54,7 +54,7 @@ class WebServer:
             timeout_graceful_shutdown=GRACE_S,
         )
         self._server = LimitedServer(config, Acceptor(self._socket, ConnectionLimits(body_s=BODY_S)))
-        self._thread = Watched(target=self._server.run, name="perdure-web")
+        self._thread = WatchedThread(target=self._server.run, name="perdure-web")
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
 
     @classmethod

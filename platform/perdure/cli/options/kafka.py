@@ -178,9 +178,9 @@ class OnKafka:
             self.platform.run_forever(ready)
             return
 
-        from perdure.threads import Watched
+        from perdure.threads import WatchedThread
 
-        thread = Watched(target=ingest.run, name="perdure-ingest")
+        thread = WatchedThread(target=ingest.run, name="perdure-ingest")
         try:
             thread.start()
             self.platform.run_forever(ready)

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from perdure.adapters.kafka.projection.source import ProjectionSource
 from perdure.codec.avro import EVENTS, STATE
 from perdure.errors import InfrastructureError
-from perdure.ports.projection import Taken, Unreadable
+from perdure.ports.projection import ReadRecords, Unreadable
 from tests.contract.samples import record, state
 from tests.unit.log.kafka.stand_ins import EOF, Found, schema
 
@@ -119,7 +119,7 @@ def state_of(offset: int, workflow_id: str = "w") -> Any:
     return Found("ns.state", 0, offset, key=workflow_id.encode(), value=value, headers=schema(STATE.header))
 
 
-def taken(source: ProjectionSource, reader: Any, *records: Any) -> Taken:
+def taken(source: ProjectionSource, reader: Any, *records: Any) -> ReadRecords:
     reader.records = list(records)
     return source.take(100, 0)
 

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from perdure.adapters.kafka.status import Status
-from perdure.adapters.kafka.worker.report_writer import Buried, Item, ReportWriter
+from perdure.adapters.kafka.worker.report_writer import Item, ReportWriter, UnreadableTask
 from perdure.codec.avro import COMMANDS, DEAD_LETTERS
 from perdure.model.commands import CompleteActivity, FailActivity
 from perdure.model.dead_letters import DeadLetter
@@ -119,7 +119,7 @@ def test_a_result_that_kafka_does_not_take_becomes_a_failure_of_the_same_attempt
 
 def test_a_task_that_cannot_be_read_goes_to_the_dead_letters_under_its_own_key() -> None:
     letter = DeadLetter("ns.tasks.default", 0, 7, 1, "undecodable", "cut", 1, b"k", b"?")
-    desk, buried = Desk([Recorder()]), Buried(letter, "t")
+    desk, buried = Desk([Recorder()]), UnreadableTask(letter, "t")
     desk.write(buried)
     (sent,) = desk.made[0].sent
     assert (sent.topic, sent.key, sent.headers) == ("ns.dead-letters", b"k", [DEAD_LETTERS.header])

@@ -14,7 +14,7 @@ from perdure.adapters.kafka.status import Status
 from perdure.adapters.kafka.worker import task_source as module
 from perdure.adapters.kafka.worker.cancellations import CancellationTail
 from perdure.adapters.kafka.worker.held_tasks import HeldTasks
-from perdure.adapters.kafka.worker.report_writer import Buried
+from perdure.adapters.kafka.worker.report_writer import UnreadableTask
 from perdure.adapters.kafka.worker.task_source import TaskSource, _Queue
 from perdure.codec.avro import CANCELLATIONS, TASKS
 from perdure.model import commands as cm
@@ -252,7 +252,7 @@ def test_what_a_report_does_to_its_task() -> None:
     assert again == [False, False, True, False]
     letter: Any = None
     held.take((TOPIC, 0), 20, "buried")
-    source._on_durable([Buried(letter, "buried")])
+    source._on_durable([UnreadableTask(letter, "buried")])
     assert "buried" not in held.held([(TOPIC, 0)])
 
 

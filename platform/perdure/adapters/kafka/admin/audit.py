@@ -16,7 +16,7 @@ from perdure.adapters.kafka.namespace.topics import AUDIT, name_of
 from perdure.adapters.kafka.reachability import watched
 from perdure.adapters.kafka.settings import checked, of_librdkafka
 from perdure.errors import InfrastructureError
-from perdure.ports.audit import AuditEntry, KeptEntry, encode_entry, read_entry
+from perdure.ports.audit import AuditEntry, StoredEntry, encode_entry, read_entry
 
 ANSWER_S: Final = 10.0
 
@@ -68,7 +68,7 @@ class KafkaAuditTrail:
             why = in_words(faults[0]) if faults else f"Kafka did not take it within {ANSWER_S:.0f} s"
             raise InfrastructureError(f"the audit trail, {self._topic}, cannot be written: {why}")
 
-    def entries(self, limit: int, before: int | None = None) -> list[KeptEntry]:
+    def entries(self, limit: int, before: int | None = None) -> list[StoredEntry]:
         """Latest first; `number` is the offset."""
         with self._lock:
             try:
@@ -107,8 +107,8 @@ class KafkaAuditTrail:
                 self._consumer.close()
                 self._consumer = None
 
-    def _read(self, consumer: Consumer, first: int, end: int) -> list[KeptEntry]:
-        found: list[KeptEntry] = []
+    def _read(self, consumer: Consumer, first: int, end: int) -> list[StoredEntry]:
+        found: list[StoredEntry] = []
         if first >= end:
             return found
         consumer.assign([TopicPartition(self._topic, 0, first)])
@@ -122,7 +122,7 @@ class KafkaAuditTrail:
                     return found
                 raise KafkaException(error)
             if record.offset() < end:
-                found.append(KeptEntry(record.offset(), read_entry(record.value() or b"")))
+                found.append(StoredEntry(record.offset(), read_entry(record.value() or b"")))
             if record.offset() >= end - 1:
                 return found
         raise InfrastructureError(

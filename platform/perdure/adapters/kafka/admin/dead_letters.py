@@ -41,7 +41,7 @@ from perdure.ports.dead_letters import (
     LetterPage,
     OpenLetter,
     Outcome,
-    Put,
+    RetriedRecord,
     preview,
     size_of,
     without_client,
@@ -177,7 +177,7 @@ class KafkaDeadLetters:
             return f"topic {found.topic} does not exist; create it with `perdure topics apply --queue …`"
         return ""
 
-    def retry(self, letters: Sequence[OpenLetter]) -> dict[str, Put]:
+    def retry(self, letters: Sequence[OpenLetter]) -> dict[str, RetriedRecord]:
         """Back to their topic: commands under the key and on the partition of their workflow id,
         whatever they had; others under the key that they had.
         """
@@ -208,7 +208,7 @@ class KafkaDeadLetters:
             )
         return {letter.id: put for letter, put in zip(letters, puts, strict=True)}
 
-    def failed_again(self, retried: Mapping[str, Put], within_s: float) -> Outcome:
+    def failed_again(self, retried: Mapping[str, RetriedRecord], within_s: float) -> Outcome:
         """Wait until the engines and the triggers have taken them, if there are any."""
         groups = {self._commands: f"{self._namespace}.engine", self._ingest: f"{self._namespace}.ingest"}
         looking = Retried(
@@ -253,7 +253,9 @@ class KafkaDeadLetters:
         """They are done with. The records stay in the topic until its retention ends."""
         self._write([], letters, "dropped")
 
-    def _write(self, records: Sequence[_Record], letters: Sequence[OpenLetter], became: str) -> list[Put]:
+    def _write(
+        self, records: Sequence[_Record], letters: Sequence[OpenLetter], became: str
+    ) -> list[RetriedRecord]:
         """All of it in one transaction; where the records are."""
         fact = msgspec.json.encode({"became": became, "at_ms": time.time_ns() // 1_000_000})
         facts: list[_Record] = [(self._meta, fact, f"{FACT}{letter.id}", 0, []) for letter in letters]
@@ -261,7 +263,7 @@ class KafkaDeadLetters:
         swept: list[_Record] = [(self._meta, None, name, 0, []) for name in self._stale]
         producer = Producer({**self._settings, **_WRITING, "transactional.id": f"{self._topic}.cli"})
         written: list[int] = []
-        puts: dict[int, Put] = {}
+        puts: dict[int, RetriedRecord] = {}
 
         def told(error: KafkaError | None, record: Any, number: int) -> None:
             if error is not None:
@@ -269,7 +271,7 @@ class KafkaDeadLetters:
             if record.topic() == self._meta:
                 written.append(record.offset())
             elif number < len(records):
-                puts[number] = Put(record.topic(), record.partition(), record.offset())
+                puts[number] = RetriedRecord(record.topic(), record.partition(), record.offset())
 
         try:
             producer.init_transactions(ANSWER_S)

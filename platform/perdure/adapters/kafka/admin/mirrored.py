@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Place = tuple[str, int]
 """Topic, with the namespace, and partition."""
 
-ASK_S: Final = 10.0
+REQUEST_TIMEOUT_S: Final = 10.0
 WRITE_S: Final = 30.0
 CONSUMED: Final = 2_000
 PATIENCE_S: Final = 60.0
@@ -161,7 +161,7 @@ class CopyWriter:
                 self.copied += 1
             read[each.topic() or "", each.partition() or 0] = (each.offset() or 0) + 1
         self._producer.send_offsets_to_transaction(
-            [TopicPartition(*place, offset) for place, offset in read.items()], self._group, ASK_S
+            [TopicPartition(*place, offset) for place, offset in read.items()], self._group, REQUEST_TIMEOUT_S
         )
         self._producer.commit_transaction(WRITE_S)
 

@@ -36,7 +36,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from perdure.adapters.kafka.admin.admin import Topics
 from perdure.adapters.kafka.admin.mirrored import (
-    ASK_S,
+    REQUEST_TIMEOUT_S,
     WRITE_S,
     BoundedReader,
     CopyWriter,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 COPIED: Final = tuple(topic.part for topic in (META, EVENTS, STATE, DEAD_LETTERS, AUDIT))
 TASKS: Final = "tasks."
-AGAIN_S: Final = 1.0
+RETRY_AFTER_S: Final = 1.0
 PATIENCE_S: Final = 60.0
 """A single round is tried again this long: topics that were just made have no leader for a moment,
 seconds."""
@@ -102,7 +102,11 @@ class Mirror:
         self._stopping = threading.Event()
 
     def run(
-        self, every_s: float = AGAIN_S, *, once: bool = False, done: Callable[[Round], None] = lambda _: None
+        self,
+        every_s: float = RETRY_AFTER_S,
+        *,
+        once: bool = False,
+        done: Callable[[Round], None] = lambda _: None,
     ) -> None:
         """Run round after round; after a failure it resumes from the mirror's position.
 
@@ -133,7 +137,7 @@ class Mirror:
                 if once and time.monotonic() - began > PATIENCE_S:
                     raise InfrastructureError(said) from None
                 self._report(f"{said}; it resumes where it stopped")
-                self._stopping.wait(AGAIN_S)
+                self._stopping.wait(RETRY_AFTER_S)
 
     def request_stop(self) -> None:
         """Ask for a stop, and return immediately; any thread."""
@@ -211,7 +215,10 @@ class _Session:
 
     def _refuse_itself(self) -> None:
         admins: list[Any] = [self._theirs.admin(_nobody), self._ours.admin(_nobody)]
-        ids = {each.describe_cluster(request_timeout=ASK_S).result(ASK_S).cluster_id for each in admins}
+        ids = {
+            each.describe_cluster(request_timeout=REQUEST_TIMEOUT_S).result(REQUEST_TIMEOUT_S).cluster_id
+            for each in admins
+        }
         if len(ids) == 1:
             raise UsageError(
                 f"both addresses belong to the same Kafka cluster, {ids.pop()}: mirror to another one"
@@ -219,7 +226,7 @@ class _Session:
 
     def _topics(self) -> list[Place]:
         """The partitions that are mirrored; topics that the mirror does not have are made."""
-        found: Any = self._ends.list_topics(timeout=ASK_S).topics
+        found: Any = self._ends.list_topics(timeout=REQUEST_TIMEOUT_S).topics
         parts = {
             name.removeprefix(f"{self._namespace}."): len(topic.partitions)
             for name, topic in found.items()
@@ -234,12 +241,12 @@ class _Session:
             raise InfrastructureError(
                 f"the source has no namespace {self._namespace}: it lacks the commands and events topics"
             )
-        there: Any = self._positions.list_topics(timeout=ASK_S).topics
+        there: Any = self._positions.list_topics(timeout=REQUEST_TIMEOUT_S).topics
         if any(f"{self._namespace}.{part}" not in there for part in wanted):
             topics = Topics(self._namespace, self._target)
             queues = [part.removeprefix(TASKS) for part in wanted if part.startswith(TASKS)]
             topics.apply(topics.plan(partitions=wanted[COMMANDS.part], queues=queues))
-            there = self._positions.list_topics(timeout=ASK_S).topics
+            there = self._positions.list_topics(timeout=REQUEST_TIMEOUT_S).topics
         for part, count in wanted.items():
             if len(there[f"{self._namespace}.{part}"].partitions) < count:
                 raise InfrastructureError(
@@ -250,7 +257,10 @@ class _Session:
         ]
 
     def _ends_of(self, places: Sequence[Place]) -> dict[Place, int]:
-        return {place: self._ends.get_watermark_offsets(TopicPartition(*place), ASK_S)[1] for place in places}
+        return {
+            place: self._ends.get_watermark_offsets(TopicPartition(*place), REQUEST_TIMEOUT_S)[1]
+            for place in places
+        }
 
     def _part(self, place: Place) -> str:
         return place[0].removeprefix(f"{self._namespace}.")
@@ -263,7 +273,9 @@ class _Session:
 
     def _where(self, places: Sequence[Place]) -> dict[Place, int]:
         """The position in the source, as committed by the mirror's group."""
-        found = self._positions.committed([TopicPartition(*place) for place in places], timeout=ASK_S)
+        found = self._positions.committed(
+            [TopicPartition(*place) for place in places], timeout=REQUEST_TIMEOUT_S
+        )
         return {(each.topic, each.partition): max(each.offset, 0) for each in found}
 
     def _begin_exactly(
@@ -276,18 +288,20 @@ class _Session:
         for place in topics:
             if place in self._exact.positions or self._part(place) in COPIED:
                 continue
-            low, high = self._positions.get_watermark_offsets(TopicPartition(*place), ASK_S)
+            low, high = self._positions.get_watermark_offsets(TopicPartition(*place), REQUEST_TIMEOUT_S)
             self._exact.positions[place] = high
             if low == high == 0 and (
-                first := done.get(place, self._ends.get_watermark_offsets(TopicPartition(*place), ASK_S)[0])
+                first := done.get(
+                    place, self._ends.get_watermark_offsets(TopicPartition(*place), REQUEST_TIMEOUT_S)[0]
+                )
             ):
                 self._exact.pad(place, first)
                 self._exact.flush()
                 admin: Any = self._ours.admin(_nobody)
                 for deleted in admin.delete_records(
-                    [TopicPartition(*place, first)], request_timeout=ASK_S
+                    [TopicPartition(*place, first)], request_timeout=REQUEST_TIMEOUT_S
                 ).values():
-                    deleted.result(ASK_S)
+                    deleted.result(REQUEST_TIMEOUT_S)
 
     def _groups(self, topics: Sequence[Place]) -> dict[str, list[Place]]:
         """Groups whose offsets are mirrored."""
@@ -306,7 +320,9 @@ class _Session:
         for group, places in self._groups(topics).items():
             with ExitStack() as stack:
                 asks = self._closed(stack, self._group(self._source, group))
-                answers = asks.committed([TopicPartition(*place) for place in places], timeout=ASK_S)
+                answers = asks.committed(
+                    [TopicPartition(*place) for place in places], timeout=REQUEST_TIMEOUT_S
+                )
                 found[group] = [each for each in answers if each.offset >= 0]
         return found
 

@@ -13,7 +13,7 @@ from perdure.errors import InfrastructureError
 if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.plain import PlainClients
 
-ASK_S: Final = 10.0
+REQUEST_TIMEOUT_S: Final = 10.0
 COUNTED: Final = 10_000
 """A longer backlog is counted by offsets, which include transaction markers."""
 
@@ -36,7 +36,7 @@ class KafkaOperations:
             InfrastructureError: Kafka does not answer.
         """
         try:
-            topics = self._clients.admin(_nobody).list_topics(timeout=ASK_S).topics
+            topics = self._clients.admin(_nobody).list_topics(timeout=REQUEST_TIMEOUT_S).topics
             members = self._members(
                 [name.removeprefix(self._prefix) for name in topics if name.startswith(self._prefix)]
             )
@@ -60,7 +60,7 @@ class KafkaOperations:
         queues: dict[str, set[str]] = {}
         hosts: dict[str, str] = {}
         try:
-            topics = self._clients.admin(_nobody).list_topics(timeout=ASK_S).topics
+            topics = self._clients.admin(_nobody).list_topics(timeout=REQUEST_TIMEOUT_S).topics
             members = self._members(
                 [name.removeprefix(self._prefix) for name in topics if name.startswith(self._prefix)]
             )
@@ -80,10 +80,10 @@ class KafkaOperations:
         groups = {self._clients.group_of(queue): queue for queue in queues}
         found: dict[str, list[tuple[str, str]]] = {queue: [] for queue in queues}
         admin: Any = self._clients.admin(_nobody)
-        answers: Any = admin.describe_consumer_groups(list(groups), request_timeout=ASK_S)
+        answers: Any = admin.describe_consumer_groups(list(groups), request_timeout=REQUEST_TIMEOUT_S)
         for group, answer in answers.items():
             try:
-                described = answer.result(2 * ASK_S)
+                described = answer.result(2 * REQUEST_TIMEOUT_S)
             except KafkaException:
                 continue  # nobody has served it yet
             found[groups[group]] = [
@@ -98,7 +98,7 @@ class KafkaOperations:
         try:
             last = ends.of(range(partitions))
             committed = consumer.committed(
-                [TopicPartition(topic, each) for each in range(partitions)], timeout=ASK_S
+                [TopicPartition(topic, each) for each in range(partitions)], timeout=REQUEST_TIMEOUT_S
             )
             begins = {
                 each.partition: max(each.offset, 0)
@@ -119,7 +119,7 @@ class KafkaOperations:
             consumer.assign(
                 [TopicPartition(topic, partition, offset) for partition, offset in begins.items()]
             )
-            while open_ends and (message := consumer.poll(ASK_S)) is not None:
+            while open_ends and (message := consumer.poll(REQUEST_TIMEOUT_S)) is not None:
                 if (error := message.error()) is None:
                     count += 1
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - how the client names its own errors

@@ -17,7 +17,7 @@ from perdure.adapters.kafka.namespace.topics import META, name_of
 from perdure.adapters.kafka.reachability import watched
 from perdure.adapters.kafka.settings import of_librdkafka
 from perdure.errors import InfrastructureError
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 ANSWER_S: Final = 5.0
 FIRST_PAUSE_S: Final = 2.0
@@ -94,7 +94,7 @@ class OwnerCheck:
     def start(self, refused: Callable[[str], None]) -> None:
         """Watch on a thread that ends with the process."""
         wait = threading.Event().wait
-        Watched(target=self.watch, args=(refused, wait), name="perdure-owner").start()
+        WatchedThread(target=self.watch, args=(refused, wait), name="perdure-owner").start()
 
     def _read_facts(self) -> Mapping[str, bytes]:
         return read_facts(

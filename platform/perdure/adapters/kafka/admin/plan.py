@@ -38,7 +38,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PlannedTopic:
     """A topic as it should be."""
 
     topic: Topic
@@ -63,7 +63,7 @@ class Plan:
 
     namespace: str
     replication: int
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[PlannedTopic, ...]
     missing: tuple[str, ...] = field(default=())
     faults: tuple[str, ...] = field(default=())
     owner: str = ""
@@ -120,13 +120,13 @@ def plan_of(
 
 def _wanted(
     topic: Topic, name: str, partitions: int, replicas: int, found: Mapping[str, Found], made: Made | None
-) -> Wanted:
+) -> PlannedTopic:
     if topic.partitions:
         recorded = made.topics.get(topic.part) if made else None
         there = found.get(name) if topic is not META else None
         partitions = recorded.partitions if recorded else there.partitions if there else topic.partitions
     in_sync = Setting("min.insync.replicas", "2" if replicas >= 3 else "1", is_minimum=True)
-    return Wanted(topic, name, partitions, replicas, (*topic.configuration, in_sync))
+    return PlannedTopic(topic, name, partitions, replicas, (*topic.configuration, in_sync))
 
 
 def _limits(partitions: int, kept: int, replicas: int, brokers: int, *, is_recorded: bool) -> Iterator[str]:
@@ -144,7 +144,7 @@ def _limits(partitions: int, kept: int, replicas: int, brokers: int, *, is_recor
         )
 
 
-def _lost(wanted: Wanted, made: Made | None) -> Iterator[str]:
+def _lost(wanted: PlannedTopic, made: Made | None) -> Iterator[str]:
     if made and wanted.topic.part in made.topics:
         yield (
             f"{wanted.name} is missing: it was created with {made.topics[wanted.topic.part].partitions} "
@@ -153,7 +153,7 @@ def _lost(wanted: Wanted, made: Made | None) -> Iterator[str]:
         )
 
 
-def differences(wanted: Wanted, found: Found, made: Made | None) -> Iterator[str]:
+def differences(wanted: PlannedTopic, found: Found, made: Made | None) -> Iterator[str]:
     """Differences between an existing topic and its required and recorded state, as text."""
     recorded = made.topics.get(wanted.topic.part) if made else None
     if found.partitions != wanted.partitions:

@@ -14,9 +14,9 @@ from perdure.ports.dead_letters import Outcome
 
 if TYPE_CHECKING:
     from perdure.model.dead_letters import DeadLetter
-    from perdure.ports.dead_letters import Put
+    from perdure.ports.dead_letters import RetriedRecord
 
-LOOK_S: Final = 0.1
+POLL_INTERVAL_S: Final = 0.1
 ANSWER_S: Final = 10.0
 
 Place = tuple[str, int, int]
@@ -50,7 +50,9 @@ class Retried:
         self._consumer = consumer
         self._letters_after = letters_after
 
-    def outcome(self, puts: Mapping[str, Put], places: Mapping[str, Place], within_s: float) -> Outcome:
+    def outcome(
+        self, puts: Mapping[str, RetriedRecord], places: Mapping[str, Place], within_s: float
+    ) -> Outcome:
         """What became of them.
 
         Args:
@@ -68,7 +70,7 @@ class Retried:
                 heard = {each for each in waiting if self._groups[puts[each].topic] in running}
                 if not heard or time.monotonic() > until:
                     break
-                time.sleep(LOOK_S)
+                time.sleep(POLL_INTERVAL_S)
         finally:
             for consumer in consumers.values():
                 consumer.close()
@@ -76,7 +78,7 @@ class Retried:
         failed = {each: found[place] for each, place in places.items() if place in found}
         return Outcome(failed, waiting - failed.keys())
 
-    def _is_taken(self, put: Put, consumers: Mapping[str, Consumer]) -> bool:
+    def _is_taken(self, put: RetriedRecord, consumers: Mapping[str, Consumer]) -> bool:
         """Whether its group has taken it; of a record of others, also whether the engines have
         taken all commands, since it has led to one of them.
         """

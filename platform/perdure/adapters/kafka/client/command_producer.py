@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.codec.avro import COMMANDS
 from perdure.errors import RequestRefused
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.plain import PlainClients
@@ -38,7 +38,7 @@ class CommandProducer:
         self._lock = threading.Lock()
         self._producer = self._made()
         self._stopping = threading.Event()
-        self._thread = Watched(target=self._serve, name="perdure-commands")
+        self._thread = WatchedThread(target=self._serve, name="perdure-commands")
         self._thread.start()
 
     def send(self, command: AnyCommand, written: Callable[[Place], None] | None = None) -> None:

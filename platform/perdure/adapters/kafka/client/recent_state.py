@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.plain import PlainClients
     from perdure.model.states import WorkflowState
 
-ASK_S: Final = 5.0
+REQUEST_TIMEOUT_S: Final = 5.0
 SKEW_S: Final = 300.0
 """The clocks of the caller and of the engines may differ by so much."""
 
@@ -41,7 +41,7 @@ def recent_state(clients: PlainClients, workflow_id: str, since: float, timeout_
     consumer = clients.tail(lambda _: None)
     until = time.monotonic() + timeout_s
     try:
-        partitions = consumer.list_topics(topic, timeout=ASK_S).topics[topic].partitions
+        partitions = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
         if not partitions:
             raise InfrastructureError(f"topic {topic} does not exist: create it with `perdure topics apply`")
         place = TopicPartition(
@@ -49,7 +49,7 @@ def recent_state(clients: PlainClients, workflow_id: str, since: float, timeout_
             partition_of(workflow_id.encode(), len(partitions)),
             int((since - SKEW_S) * 1_000),
         )
-        consumer.assign(consumer.offsets_for_times([place], timeout=ASK_S))
+        consumer.assign(consumer.offsets_for_times([place], timeout=REQUEST_TIMEOUT_S))
         while time.monotonic() < until:
             found = _read(consumer.poll(0.1), workflow_id)
             if found is not None and found.status.is_closed:

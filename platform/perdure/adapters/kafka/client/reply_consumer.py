@@ -17,7 +17,7 @@ from perdure.adapters.kafka.records import header_of
 from perdure.codec.avro import REPLIES
 from perdure.errors import InfrastructureError, UndecodableRecord
 from perdure.model.addresses import Caller
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.plain import PlainClients
     from perdure.model.replies import AnyReply
 
-ASK_S: Final = 5.0
-AGAIN_S: Final = 0.5
+REQUEST_TIMEOUT_S: Final = 5.0
+RETRY_AFTER_S: Final = 0.5
 MISSING_S: Final = 5.0
 """A topic that still does not exist after this time is an error: it may be being made just now,
 seconds."""
@@ -56,7 +56,7 @@ class ReplyConsumer:
         self._told = told
         self._key = b""
         self._stopping = threading.Event()
-        self._thread = Watched(target=self._run, name="perdure-replies")
+        self._thread = WatchedThread(target=self._run, name="perdure-replies")
         self._thread.start()
 
     @property
@@ -89,10 +89,10 @@ class ReplyConsumer:
         since = time.monotonic()
         while not self._stopping.is_set():
             try:
-                found = consumer.list_topics(topic, timeout=ASK_S).topics[topic]
+                found = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
                 if found.error is None and found.partitions:
                     place = TopicPartition(topic, randrange(len(found.partitions)))
-                    _, place.offset = consumer.get_watermark_offsets(place, timeout=ASK_S)
+                    _, place.offset = consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_S)
                     consumer.assign([place])
                     address = str(Caller(place.partition, uuid4().hex))
                     self._key = address.encode()
@@ -104,7 +104,7 @@ class ReplyConsumer:
             except KafkaException as exception:
                 self._told(in_words(error_of(exception)))
                 since = time.monotonic()
-            self._stopping.wait(AGAIN_S)
+            self._stopping.wait(RETRY_AFTER_S)
 
     def _take(self, messages: Sequence[Message]) -> None:
         replies: list[AnyReply] = []

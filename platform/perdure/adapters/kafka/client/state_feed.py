@@ -15,7 +15,7 @@ from perdure.adapters.kafka.records import header_of
 from perdure.client.position import Position
 from perdure.codec.avro import STATE
 from perdure.errors import InfrastructureError, UndecodableRecord
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.plain import PlainClients
@@ -37,10 +37,10 @@ class StateFeed:
     def __init__(self, clients: PlainClients) -> None:
         self._clients = clients
         self._topic = clients.topic("state")
-        self._events = Ends(clients, clients.topic("events"), self._troubled)
-        self._states = Ends(clients, self._topic, self._troubled)
+        self._events = Ends(clients, clients.topic("events"), self._on_trouble)
+        self._states = Ends(clients, self._topic, self._on_trouble)
         self._stopping = threading.Event()
-        self._thread: Watched | None = None
+        self._thread: WatchedThread | None = None
         self._has_begun = asyncio.Event()
         self.trouble = ""
 
@@ -52,7 +52,7 @@ class StateFeed:
             if not self._stopping.is_set():
                 loop.call_soon_threadsafe(done, *what)
 
-        self._thread = Watched(target=self._run, args=(listener, on_loop), name="perdure-state-feed")
+        self._thread = WatchedThread(target=self._run, args=(listener, on_loop), name="perdure-state-feed")
         self._thread.start()
 
     async def begun(self) -> None:
@@ -88,7 +88,7 @@ class StateFeed:
         return [Position(partition, offset) for partition, offset in sorted(ends.items())]
 
     def _run(self, listener: Callable[[Sequence[Change]], None], on_loop: Callable[..., None]) -> None:
-        consumer = self._clients.tail(self._troubled, WAIT_MS)
+        consumer = self._clients.tail(self._on_trouble, WAIT_MS)
         try:
             while not self._stopping.is_set() and not self._assign(consumer):
                 self._stopping.wait(1.0)
@@ -114,7 +114,7 @@ class StateFeed:
         try:
             ends = self._states.of(range(self._states.count()))
         except InfrastructureError as fault:
-            self._troubled(str(fault))
+            self._on_trouble(str(fault))
             return False
         consumer.assign(
             [TopicPartition(self._topic, partition, offset) for partition, offset in ends.items()]
@@ -125,7 +125,7 @@ class StateFeed:
         error = message.error()
         if error is not None:
             if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - how the client names its own errors
-                self._troubled(in_words(error))
+                self._on_trouble(in_words(error))
             return None
         key, value = message.key(), message.value()
         if key is None:
@@ -136,8 +136,8 @@ class StateFeed:
         try:
             return workflow_id, STATE.decode(value, header_of(message))
         except UndecodableRecord as fault:
-            self._troubled(f"the state of {workflow_id!r} cannot be read: {fault}")
+            self._on_trouble(f"the state of {workflow_id!r} cannot be read: {fault}")
             return None
 
-    def _troubled(self, message: str) -> None:
+    def _on_trouble(self, message: str) -> None:
         self.trouble = message

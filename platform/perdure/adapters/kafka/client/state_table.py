@@ -17,7 +17,7 @@ from perdure.client.listing import count, select
 from perdure.codec.avro import STATE
 from perdure.errors import InfrastructureError, UndecodableRecord
 from perdure.model.states import Status, WorkflowState
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.plain import PlainClients
     from perdure.client.listing import ListQuery
 
-ASK_S: Final = 5.0
+REQUEST_TIMEOUT_S: Final = 5.0
 STILL_S: Final = 10.0
 """While the table is loaded: without any record for this long, the broker does not answer;
 seconds."""
@@ -55,7 +55,7 @@ class StateTable:
         self._clients = clients
         self._topic = clients.topic("state")
         self._lock = threading.Condition()
-        self._topic_ends = Ends(clients, self._topic, self._troubled)
+        self._topic_ends = Ends(clients, self._topic, self._on_trouble)
         self._states: dict[str, WorkflowState] = {}
         self._by_kind: dict[tuple[str, str], dict[str, None]] = {}
         self._positions: dict[int, int] = {}
@@ -66,7 +66,7 @@ class StateTable:
         self._moved_at = 0.0
         self._loaded: set[int] = set()
         self._stopping = threading.Event()
-        self._thread: Watched | None = None
+        self._thread: WatchedThread | None = None
 
     def close(self) -> None:
         """Follow no longer. Idempotent."""
@@ -159,7 +159,7 @@ class StateTable:
     def _wait_for_partitions(self) -> None:
         """The thread finds them."""
         with self._lock:
-            self._lock.wait_for(lambda: self._positions or self._fault is not None, 2 * ASK_S)
+            self._lock.wait_for(lambda: self._positions or self._fault is not None, 2 * REQUEST_TIMEOUT_S)
             if self._fault is not None:
                 raise self._fault
             if not self._positions:
@@ -179,11 +179,11 @@ class StateTable:
         with self._lock:
             if self._thread is None or (self._fault is not None and not self._thread.is_alive()):
                 self._fault = None
-                self._thread = Watched(target=self._run, name="perdure-states")
+                self._thread = WatchedThread(target=self._run, name="perdure-states")
                 self._thread.start()
 
     def _run(self) -> None:
-        consumer = self._clients.tail(self._troubled, WAIT_MS)
+        consumer = self._clients.tail(self._on_trouble, WAIT_MS)
         is_paused = False
         try:
             if self._open(consumer):
@@ -207,9 +207,9 @@ class StateTable:
     def _open(self, consumer: Consumer) -> bool:
         while not self._stopping.is_set():
             try:
-                found = consumer.list_topics(self._topic, timeout=ASK_S).topics[self._topic]
+                found = consumer.list_topics(self._topic, timeout=REQUEST_TIMEOUT_S).topics[self._topic]
             except KafkaException as exception:
-                self._troubled(in_words(error_of(exception)))
+                self._on_trouble(in_words(error_of(exception)))
                 continue
             if found.error is not None or not found.partitions:
                 raise InfrastructureError(
@@ -235,7 +235,7 @@ class StateTable:
                     self._positions[partition] = max(offset, self._positions[partition])
                     self._loaded.add(partition)
                 else:
-                    self._troubled(in_words(error))
+                    self._on_trouble(in_words(error))
             self._moved_at = time.monotonic()
             self._lock.notify_all()
 
@@ -250,7 +250,7 @@ class StateTable:
             try:
                 new = STATE.decode(value, header_of(message))
             except UndecodableRecord as fault:
-                self._troubled(f"the state of {workflow_id!r} cannot be read: {fault}")
+                self._on_trouble(f"the state of {workflow_id!r} cannot be read: {fault}")
                 new = _unreadable(workflow_id, self._states.get(workflow_id), str(fault))
         old = self._states.pop(workflow_id, None)
         if old is not None:
@@ -259,7 +259,7 @@ class StateTable:
             self._states[workflow_id] = new
             self._by_kind.setdefault((new.type, str(new.status)), {})[workflow_id] = None
 
-    def _troubled(self, message: str) -> None:
+    def _on_trouble(self, message: str) -> None:
         self._trouble = message
 
 

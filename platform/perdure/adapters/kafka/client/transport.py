@@ -47,7 +47,7 @@ ABANDONED_S: Final = 30.0
 a takeover.
 """
 
-LOOK_S: Final = 2.0
+POLL_INTERVAL_S: Final = 2.0
 CLOSED: Final = "this client is closed: connect again"
 
 
@@ -87,7 +87,7 @@ class KafkaTransport:
         self._committed: Consumer | None = None
         self._offsets_lock = Lock()
         self._reader = StateReader(clients, self.ask)
-        self._ends = Ends(clients, clients.topic("events"), self._troubled)
+        self._ends = Ends(clients, clients.topic("events"), self._on_trouble)
         self._partitions = 0
         self._trouble = ""
         self._is_closed = False
@@ -189,9 +189,9 @@ class KafkaTransport:
         if self._is_closed:
             raise EngineUnavailable(CLOSED)
         if self._postbox is None:
-            self._postbox = CommandProducer(self._clients, self._troubled)
+            self._postbox = CommandProducer(self._clients, self._on_trouble)
         if self._mailbox is None or self._mailbox.has_failed:
-            self._mailbox = ReplyConsumer(self._clients, self._deliver, self._troubled)
+            self._mailbox = ReplyConsumer(self._clients, self._deliver, self._on_trouble)
         return self._mailbox, self._postbox
 
     def _deliver(self, replies: Sequence[AnyReply]) -> None:
@@ -265,7 +265,7 @@ class KafkaTransport:
         """Whether an engine has processed the command; None: Kafka does not say."""
         try:
             wanted = [TopicPartition(self._clients.topic("commands"), place[0])]
-            found: Any = self._offsets().committed(wanted, timeout=LOOK_S)[0]
+            found: Any = self._offsets().committed(wanted, timeout=POLL_INTERVAL_S)[0]
         except KafkaException as exception:
             self._trouble = in_words(error_of(exception))
             return None
@@ -278,8 +278,8 @@ class KafkaTransport:
         """Threads share it."""
         with self._offsets_lock:
             if self._committed is None:
-                self._committed = self._clients.engine_offsets(self._troubled)
+                self._committed = self._clients.engine_offsets(self._on_trouble)
             return self._committed
 
-    def _troubled(self, message: str) -> None:
+    def _on_trouble(self, message: str) -> None:
         self._trouble = message

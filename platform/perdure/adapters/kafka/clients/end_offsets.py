@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from perdure.adapters.kafka.clients.plain import PlainClients
 
-ASK_S: Final = 5.0
+REQUEST_TIMEOUT_S: Final = 5.0
 
 
 class Ends:
@@ -32,10 +32,10 @@ class Ends:
         troubled: receives descriptions of current trouble.
     """
 
-    def __init__(self, clients: PlainClients, topic: str, troubled: Callable[[str], None]) -> None:
+    def __init__(self, clients: PlainClients, topic: str, on_trouble: Callable[[str], None]) -> None:
         self._clients = clients
         self._topic = topic
-        self._troubled = troubled
+        self._on_trouble = on_trouble
         self._lock = Lock()
         self._consumer: Consumer | None = None
 
@@ -50,7 +50,8 @@ class Ends:
             try:
                 wanted = [TopicPartition(self._topic, each, OFFSET_END) for each in partitions]
                 return {
-                    each.partition: each.offset for each in consumer.offsets_for_times(wanted, timeout=ASK_S)
+                    each.partition: each.offset
+                    for each in consumer.offsets_for_times(wanted, timeout=REQUEST_TIMEOUT_S)
                 }
             except KafkaException as error:
                 raise self._unknown(error) from None
@@ -63,7 +64,7 @@ class Ends:
         """
         with self._lock:
             try:
-                found = self._opened().list_topics(self._topic, timeout=ASK_S).topics[self._topic]
+                found = self._opened().list_topics(self._topic, timeout=REQUEST_TIMEOUT_S).topics[self._topic]
             except KafkaException as error:
                 raise self._unknown(error) from None
         if found.error is not None or not found.partitions:
@@ -81,12 +82,12 @@ class Ends:
                 consumer.close()
 
     def _opened(self) -> Consumer:
-        self._consumer = self._consumer or self._clients.tail(self._troubled, isolation="read_uncommitted")
+        self._consumer = self._consumer or self._clients.tail(self._on_trouble, isolation="read_uncommitted")
         return self._consumer
 
     def _unknown(self, exception: KafkaException) -> InfrastructureError:
         said = in_words(error_of(exception))
-        self._troubled(said)
+        self._on_trouble(said)
         return InfrastructureError(
             f"Kafka at {self._clients.settings.get('bootstrap.servers')} does not report the end of "
             f"{self._topic} ({said}): check that it "

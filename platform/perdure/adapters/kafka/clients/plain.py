@@ -19,7 +19,7 @@ from perdure.adapters.kafka.settings import of_librdkafka
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-Told = Callable[[str], None]
+OnError = Callable[[str], None]
 Delivered = Callable[[KafkaError | None, "Message"], None]
 Committed = Callable[[KafkaError | None, list[Any]], None]
 
@@ -60,7 +60,7 @@ class PlainClients:
         """The consumer group of a queue's workers."""
         return f"{self.namespace}.worker.{queue}"
 
-    def tasks(self, queue: str, on_error: Told, on_commit: Committed) -> Consumer:
+    def tasks(self, queue: str, on_error: OnError, on_commit: Committed) -> Consumer:
         """A member of the group of a queue's workers."""
         config: dict[str, Any] = {
             "group.id": self.group_of(queue),
@@ -76,7 +76,7 @@ class PlainClients:
             config["group.instance.id"] = f"{self.static_name}.{queue}"
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
-    def tail(self, on_error: Told, wait_ms: int = 100, isolation: str = "read_committed") -> Consumer:
+    def tail(self, on_error: OnError, wait_ms: int = 100, isolation: str = "read_committed") -> Consumer:
         """A consumer of assigned partitions, outside any group.
 
         Args:
@@ -93,7 +93,7 @@ class PlainClients:
         }
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
-    def projection(self, on_error: Told, *, is_member: bool = True) -> Consumer:
+    def projection(self, on_error: OnError, *, is_member: bool = True) -> Consumer:
         """A consumer of states and events for a projector, which sets the offsets itself.
 
         Partitions are shared by ranges, so that a member has the states and the events of a
@@ -117,7 +117,7 @@ class PlainClients:
         }
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
-    def engine_offsets(self, on_error: Told) -> Consumer:
+    def engine_offsets(self, on_error: OnError) -> Consumer:
         """Of what the engines have committed; never a member of their group. Why no admin: see
         `EngineClients.offsets`.
         """
@@ -127,11 +127,11 @@ class PlainClients:
         }
         return Consumer(self._with_settings({**_READING, **config}, on_error))
 
-    def queue_offsets(self, queue: str, on_error: Told) -> Consumer:
+    def queue_offsets(self, queue: str, on_error: OnError) -> Consumer:
         """Of what the workers of a queue have committed; never a member of their group."""
         return Consumer(self._with_settings({**_READING, "group.id": self.group_of(queue)}, on_error))
 
-    def producer(self, on_error: Told, on_delivery: Delivered) -> Producer:
+    def producer(self, on_error: OnError, on_delivery: Delivered) -> Producer:
         """Idempotent: what it retries is written once, in order."""
         config: dict[str, Any] = {
             "enable.idempotence": True,
@@ -143,11 +143,11 @@ class PlainClients:
         }
         return producer_of(self._with_settings(config, on_error), self.framing)
 
-    def admin(self, on_error: Told) -> AdminClient:
+    def admin(self, on_error: OnError) -> AdminClient:
         """To ask for offsets."""
         return AdminClient(self._with_settings({}, on_error))
 
-    def _with_settings(self, config: dict[str, Any], on_error: Told) -> dict[str, Any]:
+    def _with_settings(self, config: dict[str, Any], on_error: OnError) -> dict[str, Any]:
         return {
             **of_librdkafka(self.settings),
             **config,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.transactional import EngineClients
     from perdure.adapters.kafka.status import Status
 
-ASK_S: Final = 2.0
-AGAIN_S: Final = 0.2
+REQUEST_TIMEOUT_S: Final = 2.0
+RETRY_AFTER_S: Final = 0.2
 
 
 def identity_of_events(clients: EngineClients, status: Status, is_given_up: Callable[[float], bool]) -> str:
@@ -40,10 +40,12 @@ def identity_of_events(clients: EngineClients, status: Status, is_given_up: Call
     admin: Any = clients.admin(told)
     while True:
         try:
-            cluster = admin.describe_cluster(request_timeout=ASK_S).result(ASK_S).cluster_id
-            found = admin.describe_topics(TopicCollection([topic]), request_timeout=ASK_S)[topic].result(
-                ASK_S
+            cluster = (
+                admin.describe_cluster(request_timeout=REQUEST_TIMEOUT_S).result(REQUEST_TIMEOUT_S).cluster_id
             )
+            found = admin.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_S)[
+                topic
+            ].result(REQUEST_TIMEOUT_S)
         except (KafkaException, TimeoutError) as error:
             waits_for = f"an answer about topic {topic}"
             if isinstance(error, KafkaException):
@@ -54,5 +56,5 @@ def identity_of_events(clients: EngineClients, status: Status, is_given_up: Call
         else:
             status.clear_wait()
             return f"{cluster}/{found.topic_id}/{clients.namespace}"
-        if is_given_up(AGAIN_S):
+        if is_given_up(RETRY_AFTER_S):
             raise InfrastructureError(f"stopped while waiting for the broker ({status.trouble})")

@@ -12,7 +12,7 @@ from perdure.adapters.kafka.engine.letter_writer import LetterWriter
 from perdure.adapters.kafka.engine.pending_commands import DeadLettered, Forwarded, Padding, Rerouted
 from perdure.adapters.kafka.engine.producing import produce
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, EVENTS, REPLIES, STATE, TASKS
-from perdure.engine.ports import Spoilt
+from perdure.engine.ports import RefusedCommand
 from perdure.model import addresses
 from perdure.model.described import described
 from perdure.model.replies import Refused
@@ -81,8 +81,8 @@ class BatchWriter:
 
     def write(self, producer: Producer, batch: Batch) -> None:
         """The records of a batch."""
-        for spoilt in batch.letters:
-            self._letters.of_command(producer, spoilt, self._places.get(id(spoilt.command)), batch.at)
+        for refused in batch.letters:
+            self._letters.of_command(producer, refused, self._places.get(id(refused.command)), batch.at)
         self._write_events(producer, batch.events)
         for task in batch.tasks.values():
             if task.queue:
@@ -160,8 +160,8 @@ class BatchWriter:
         try:
             value, key = COMMANDS.encode(command), command.workflow_id.encode()
         except Exception as error:  # noqa: BLE001 - of this process, which may put anything into a command
-            spoilt = Spoilt(command, "poisoned", described(error), is_bare=True)
-            self._letters.of_command(producer, spoilt, None, time.time_ns() // 1000)
+            refused = RefusedCommand(command, "poisoned", described(error), is_bare=True)
+            self._letters.of_command(producer, refused, None, time.time_ns() // 1000)
             return
         produce(producer, self._layout.commands, value, key, place, [COMMANDS.header])
 

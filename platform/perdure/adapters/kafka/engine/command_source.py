@@ -54,14 +54,20 @@ class CommandSource:
     """
 
     def __init__(
-        self, clients: EngineClients, topic: str, channel: Channel, *, intake: PendingCommands, status: Status
+        self,
+        clients: EngineClients,
+        topic: str,
+        channel: Channel,
+        *,
+        pending: PendingCommands,
+        status: Status,
     ) -> None:
         self.was_woken = False
         self.steps: set[tuple[str, int]] = set()
         self._clients = clients
         self._topic = topic
         self._channel = channel
-        self._intake = intake
+        self._pending = pending
         self._status = status
         self._fast_until = 0.0
         self._erred_at = 0.0
@@ -73,9 +79,9 @@ class CommandSource:
 
     def wait_for_steps(self, consumer: Consumer, limit: int, timeout_s: float) -> None:
         """For a batch that is open: wait until one of its steps reports."""
-        intake, channel = self._intake, self._channel
+        pending, channel = self._pending, self._channel
         until = time.monotonic() + timeout_s
-        while not intake.has_ready:
+        while not pending.has_ready:
             left_s = until - time.monotonic()
             is_woken = left_s > 0 and channel.wait(min(left_s, JOIN_S))
             self.look(consumer.consume(max(1, limit), 0))
@@ -87,7 +93,7 @@ class CommandSource:
         """Take in what Kafka and this process have."""
         if records:
             self._erred_at = 0.0
-            self._intake.put_records(
+            self._pending.put_records(
                 record for record in records if record.error() is None or self._note_error(record.error())
             )
         channel = self._channel
@@ -96,7 +102,7 @@ class CommandSource:
             commands = channel.take(1 << 30)
             channel.settle()
             if commands:
-                self._intake.put_local(commands)
+                self._pending.put_local(commands)
                 self._fast_until = time.monotonic() + FAST_POLL_FOR_S
 
     def wait(self, consumer: Consumer, left_s: float, limit: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.engine.pending_commands import Entry
     from perdure.adapters.kafka.namespace.layout import Layout
     from perdure.adapters.kafka.status import Status
-    from perdure.engine.ports import Spoilt
+    from perdure.engine.ports import RefusedCommand
     from perdure.model import addresses
     from perdure.model.events import RecordProduced
     from perdure.model.replies import Refused
@@ -43,16 +43,16 @@ class LetterWriter:
         self._layout = layout
         self._status = status
 
-    def of_command(self, producer: Producer, spoilt: Spoilt, entry: Entry | None, at: int) -> None:
-        """Write a command that spoilt a batch.
+    def of_command(self, producer: Producer, refused: RefusedCommand, entry: Entry | None, at: int) -> None:
+        """Write a command that its batch failed on.
 
         Args:
             producer: in a transaction.
-            spoilt: the command, and why.
+            refused: the command, and why.
             entry: the record that it was, if it was one.
             at: when it was found, microseconds.
         """
-        self._write(producer, _letter_of(self._layout.commands, spoilt, entry, at))
+        self._write(producer, _letter_of(self._layout.commands, refused, entry, at))
 
     def of_entry(
         self, producer: Producer, partition: int, offset: int, why: DeadLettered, record: Any
@@ -150,25 +150,29 @@ class LetterWriter:
         produce(producer, self._layout.dead_letters, value, letter.key, -1, [DEAD_LETTERS.header])
 
 
-def _letter_of(commands: str, spoilt: Spoilt, entry: Entry | None, at: int) -> DeadLetter:
+def _letter_of(commands: str, refused: RefusedCommand, entry: Entry | None, at: int) -> DeadLetter:
     """The letter of a command; as the record it was, when it was one."""
     if entry is not None and entry[3] is not None:
         _, partition, offset, record = entry
         return _letter(
-            commands, partition, offset, DeadLettered(spoilt.reason, spoilt.message, spoilt.is_bare), record
+            commands,
+            partition,
+            offset,
+            DeadLettered(refused.reason, refused.message, refused.is_bare),
+            record,
         )
     value: bytes | None = None
-    if not spoilt.is_bare:
+    if not refused.is_bare:
         with suppress(Exception):  # of this process, which may put anything into a command
-            value = COMMANDS.encode(spoilt.command)
+            value = COMMANDS.encode(refused.command)
     header = RecordHeader(*COMMANDS.header)
     return DeadLetter(
         commands,
         -1,
         -1,
         timestamp_ms=-1,
-        reason=spoilt.reason,
-        message=clean(spoilt.message),
+        reason=refused.reason,
+        message=clean(refused.message),
         found_at=at,
         key=None,
         value=value,

@@ -63,9 +63,9 @@ class KafkaLog:
         self._woken = threading.Event()
         self._is_opening = False
         self._layout = Layout(clients.namespace, self.status, self._is_given_up)
-        self._intake = PendingCommands(self._layout.place_of)
-        self._inlet = CommandSource(
-            clients, self._layout.commands, channel, intake=self._intake, status=self.status
+        self._pending = PendingCommands(self._layout.place_of)
+        self._source = CommandSource(
+            clients, self._layout.commands, channel, pending=self._pending, status=self.status
         )
         self._writer = BatchWriter(self._layout, self.status)
         self._ownership = Ownership(
@@ -105,28 +105,28 @@ class KafkaLog:
     def take(self, limit: int, timeout_s: float) -> list[AnyCommand]:
         """The next commands."""
         until = time.monotonic() + timeout_s
-        ownership, inlet = self._ownership, self._inlet
+        ownership, source = self._ownership, self._source
         if self._has_open_batch():
-            if not self._intake.has_ready:
-                inlet.wait_for_steps(ownership.consumer, limit, timeout_s)
-            return self._intake.take(limit)
+            if not self._pending.has_ready:
+                source.wait_for_steps(ownership.consumer, limit, timeout_s)
+            return self._pending.take(limit)
         self._settle()
         while True:
             commands = self._take_ready(limit)
             now = time.monotonic()
             left_s = until - now
-            if commands or left_s <= 0 or inlet.was_woken:
-                inlet.was_woken = False
+            if commands or left_s <= 0 or source.was_woken:
+                source.was_woken = False
                 return commands
             if self._uncommitted and now - self._uncommitted_since > IDLE_COMMIT_AFTER_S:
                 self._commit_by_itself()
-            inlet.wait(ownership.consumer, left_s, max(1, limit))
+            source.wait(ownership.consumer, left_s, max(1, limit))
             self._settle()
 
     def input_of(self, workflow_id: str) -> tuple[int, int]:
         """The partition of a workflow id, and the last command taken from it."""
         partition = self._layout.place_of(workflow_id)
-        return partition, self._intake.last_offset(partition)
+        return partition, self._pending.last_offset(partition)
 
     def commit(self, batch: Batch) -> None:
         """One transaction; none when there is nothing to record.
@@ -134,14 +134,14 @@ class KafkaLog:
         Commands that left nothing at all (a wait for the end of a run, a heartbeat) may be handed
         out again after a crash: their offsets go with the next transaction.
         """
-        intake = self._intake
-        if batch.events or intake.asides or _has_records(batch):
+        pending = self._pending
+        if batch.events or pending.asides or _has_records(batch):
             self._commit(batch)
-        elif intake.covered:
+        elif pending.covered:
             self._uncommitted_since = self._uncommitted_since if self._uncommitted else time.monotonic()
-            self._uncommitted.update(intake.covered)
-        intake.settle()
-        self._inlet.note_steps(batch)
+            self._uncommitted.update(pending.covered)
+        pending.settle()
+        self._source.note_steps(batch)
         if local := [each for each in batch.replies if type(addresses.parse(each[0])) is addresses.Local]:
             self._channel.deliveries.deliver(Batch(replies=local))
 
@@ -151,7 +151,7 @@ class KafkaLog:
         """
         match addresses.parse(address):
             case addresses.Caller(partition):
-                is_old = self._intake.age_s(command) > GIVEN_UP_S
+                is_old = self._pending.age_s(command) > GIVEN_UP_S
                 return not is_old and partition < self._layout.count_of(self._layout.replies)
             case addresses.DeadLetter() | addresses.Workflow():
                 return True
@@ -160,7 +160,7 @@ class KafkaLog:
 
     def abort(self) -> None:
         """Hand out again what was taken."""
-        self._intake.abort()
+        self._pending.abort()
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         """From any thread. What is for a partition of another engine is sent there, with the next
@@ -177,22 +177,22 @@ class KafkaLog:
         """Leave the group; others take over immediately."""
         self._is_opening = False
         self._ownership.close()
-        self._intake.forget()
+        self._pending.forget()
         self._uncommitted.clear()
-        self._inlet.steps.clear()
+        self._source.steps.clear()
 
     # ---- taking
 
     def _has_open_batch(self) -> bool:
-        return self._intake.has_taken if self._owner is None else self._owner.has_open_batch
+        return self._pending.has_taken if self._owner is None else self._owner.has_open_batch
 
     def _take_ready(self, limit: int) -> list[AnyCommand]:
         """Take the ready commands; records that were set aside alone are written immediately."""
-        intake = self._intake
-        self._inlet.look(self._ownership.consumer.consume(max(1, limit - intake.waiting), 0))
-        while limit > 0 and intake.has_ready:
-            commands = intake.take(limit)
-            if commands or not intake.asides:
+        pending = self._pending
+        self._source.look(self._ownership.consumer.consume(max(1, limit - pending.waiting), 0))
+        while limit > 0 and pending.has_ready:
+            commands = pending.take(limit)
+            if commands or not pending.asides:
                 return commands
             if not self._commit_by_itself():
                 break
@@ -207,38 +207,38 @@ class KafkaLog:
             self.abort()
             self._settle()
             return False
-        self._intake.settle()
+        self._pending.settle()
         return True
 
     # ---- committing
 
     def _commit(self, batch: Batch) -> None:
-        intake, writer = self._intake, self._writer
+        pending, writer = self._pending, self._writer
         place_of = self._layout.place_of
         # Every partition that the batch concerns, also one from which no command was taken (a timer
         # fired there): its offset is what the group's generation fences.
-        concerned = self._uncommitted | intake.covered.keys()
+        concerned = self._uncommitted | pending.covered.keys()
         concerned.update(
             record.input_partition if record.input_partition >= 0 else place_of(record.workflow_id)
             for record, _ in batch.events
         )
         self._ownership.check(concerned)
         writer.prepare(
-            batch, intake.places_of([each.command for each in batch.letters]) if batch.letters else NOWHERE
+            batch, pending.places_of([each.command for each in batch.letters]) if batch.letters else NOWHERE
         )
 
         def write(producer: Producer) -> None:
             writer.write(producer, batch)
-            if intake.asides:
-                writer.write_asides(producer, intake.asides)
+            if pending.asides:
+                writer.write_asides(producer, pending.asides)
 
         try:
-            self._ownership.run(write, {partition: intake.offset_of(partition) for partition in concerned})
+            self._ownership.run(write, {partition: pending.offset_of(partition) for partition in concerned})
         except TooLarge:
-            intake.note_too_large()
+            pending.note_too_large()
             raise
         self._uncommitted.clear()
-        writer.count(intake.asides)
+        writer.count(pending.asides)
         if writer.ends:
             self._restorer.reached(writer.ends)
 
@@ -247,10 +247,10 @@ class KafkaLog:
     def _settle(self) -> None:
         ownership = self._ownership
         if ownership.wake_for_heartbeat():
-            if self._inlet.has_recovered:
+            if self._source.has_recovered:
                 self.status.clear_wait()
             if self.status.is_lag_wanted:
-                last_offset = self._intake.last_offset
+                last_offset = self._pending.last_offset
                 self.status.lag = lag_of(
                     ownership.consumer, self._layout.commands, ownership.live, last_offset
                 )
@@ -258,14 +258,14 @@ class KafkaLog:
 
     def _on_gained(self, partitions: list[Restored]) -> None:
         for each in partitions:
-            self._intake.gain(each.partition, each.offset)
+            self._pending.gain(each.partition, each.offset)
         if self._owner is not None:
             self._owner.partitions_gained([each.partition for each in partitions])
 
     def _on_lost(self, partitions: set[int]) -> None:
-        self._intake.lose(partitions)
+        self._pending.lose(partitions)
         self._uncommitted -= partitions
-        self._inlet.steps.clear()
+        self._source.steps.clear()
         if self._owner is not None:
             self._owner.partitions_lost(partitions)
 

@@ -37,7 +37,7 @@ it is woken this often, seconds."""
 Write = Callable[["Producer"], None]
 
 
-class Standing(Enum):
+class MembershipState(Enum):
     """State of this engine's group membership, as far as its transactions show."""
 
     MEMBER = auto()
@@ -94,7 +94,7 @@ class Ownership:
         self._transactions = Transactions(clients, status, is_given_up)
         self._consumer: Consumer | None = None
         self._to_claim: list[Restored] = []
-        self._standing = Standing.MEMBER
+        self._standing = MembershipState.MEMBER
         self._woken_at = 0.0
 
     def open(self) -> None:
@@ -175,15 +175,15 @@ class Ownership:
         except TooLarge:
             raise
         except Fenced:
-            self._standing = Standing.FENCED
+            self._standing = MembershipState.FENCED
             raise
         except CommitAborted:
             self._suspect()
             raise
 
     def _suspect(self) -> None:
-        if self._standing is not Standing.FENCED:  # which asks for more
-            self._standing = Standing.SUSPECT
+        if self._standing is not MembershipState.FENCED:  # which asks for more
+            self._standing = MembershipState.SUSPECT
 
     def _with_our_id(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
         """The next owner finds in the metadata whom to fence."""
@@ -211,7 +211,7 @@ class Ownership:
         """
         membership, takeover = self.membership, self.takeover
         assert takeover is not None
-        if self._standing is Standing.FENCED:
+        if self._standing is MembershipState.FENCED:
             self._rejoin()
             return
         if membership.has_news:
@@ -219,8 +219,8 @@ class Ownership:
             dropped, fresh = membership.hand_over()
             _check_count(self._layout, (partition for partition, _ in fresh))
             takeover.hand_over(dropped, fresh)
-        if self._standing is Standing.SUSPECT:
-            self._standing = Standing.MEMBER
+        if self._standing is MembershipState.SUSPECT:
+            self._standing = MembershipState.MEMBER
             membership.member.refresh_metadata()
         if takeover.has_done:
             done = takeover.done()
@@ -283,7 +283,7 @@ class Ownership:
         self._status.report(
             "this engine was fenced: it gives its partitions up and joins the group again; no data lost"
         )
-        self._standing = Standing.MEMBER
+        self._standing = MembershipState.MEMBER
         self.consumer.close()
         self.membership.forget()
         self._release()

@@ -28,7 +28,7 @@ from perdure.adapters.kafka.engine.first_command import NOTHING_KNOWN, Bounds, f
 from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.headers import headers_left
 from perdure.errors import InfrastructureError
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -124,7 +124,7 @@ class Takeover:
         self._done: SimpleQueue[Restored | BaseException] = SimpleQueue()
         self._restores: dict[int, _Restore] = {}
         self._fence = OwnerFence(clients, status)
-        self._thread = Watched(target=self._run, name="perdure-kafka-takeover")
+        self._thread = WatchedThread(target=self._run, name="perdure-kafka-takeover")
 
     # ---- on the engine's thread
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from perdure.adapters.kafka.bounded_calls import BoundedCalls, Hung
+from perdure.adapters.kafka.bounded_calls import BoundedCalls, CallTimedOut
 from perdure.adapters.kafka.error_classes import ErrorClass, class_of, error_of, in_words
 from perdure.errors import CommitAborted, InfrastructureError
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer, TopicPartition
@@ -62,7 +62,7 @@ class Transactions:
         self._status = status
         self._producer: Producer | None = None
         self._spare: Producer | None = None
-        self._warming: Watched | None = None
+        self._warming: WatchedThread | None = None
         self._fenced_at: list[float] = []
         self._calls = BoundedCalls(CALL_S + HANG_S)
 
@@ -110,7 +110,7 @@ class Transactions:
         except KafkaException as exception:
             self._status.clear_wait()
             self._end(producer, exception)
-        except Hung as hung:
+        except CallTimedOut as hung:
             self._leave("does not end a transaction")
             raise Fenced("the Kafka client did not return from a transaction") from hung
         except BaseException:
@@ -163,7 +163,7 @@ class Transactions:
         self._status.counts.aborted += 1
         try:
             self._calls.call(lambda: producer.abort_transaction(CALL_S))
-        except Hung:
+        except CallTimedOut:
             self._leave("does not abort a transaction")
         except KafkaException as exception:
             error = error_of(exception)
@@ -210,7 +210,7 @@ class Transactions:
             try:
                 self._calls.call(lambda: producer.init_transactions(INIT_S))  # noqa: B023 - called at once
                 break
-            except Hung:
+            except CallTimedOut:
                 producer = self._new_producer()
             except KafkaException as exception:
                 error = error_of(exception)
@@ -222,7 +222,7 @@ class Transactions:
             self._status.waits("a transactional producer")
         self._status.clear_wait()
         self._producer = producer
-        self._warming = Watched(target=self._warm, name="perdure-kafka-spare")
+        self._warming = WatchedThread(target=self._warm, name="perdure-kafka-spare")
         self._warming.start()
 
     def _warm(self) -> None:

@@ -48,7 +48,7 @@ _logger: Final = logging.getLogger("perdure.ingest")
 BATCH: Final = 2_000
 POLL_S: Final = 0.1
 PAUSE_S: Final = 1.0
-AGAIN_S: Final = 0.2
+RETRY_AFTER_S: Final = 0.2
 KEPT_BYTES: Final = 8 * 1024 * 1024
 """A dead letter with more than this is more than a record may hold: its value stays where it was
 found."""
@@ -163,7 +163,7 @@ class Ingest:
             self._status.report(f"{error}; no data lost, retrying")
             self._topics.refresh()
             self._topics.rewind(batch.first)
-            self._stopping.wait(AGAIN_S)
+            self._stopping.wait(RETRY_AFTER_S)
         else:
             self._count(batch)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.status import Status
 
 REMEMBERED: Final = 200_000
-ASK_S: Final = 2.0
+REQUEST_TIMEOUT_S: Final = 2.0
 MISSING_FOR_S: Final = 5.0
 """A topic that was not there is asked for again after this time, seconds."""
 
@@ -129,7 +129,7 @@ class Layout:
         assert self._admin is not None
         while True:
             try:
-                found = self._admin.list_topics(topic, timeout=ASK_S).topics[topic]
+                found = self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
             except KafkaException as exception:
                 self._status.trouble = self._status.trouble or in_words(error_of(exception))
                 self._status.waits(f"an answer about topic {topic}")

@@ -11,7 +11,7 @@ from perdure.adapters.kafka.namespace.metadata import learn_schemas, read_facts
 from perdure.adapters.kafka.settings import of_librdkafka
 from perdure.codec.avro import EVENTS, STATE
 from perdure.errors import InfrastructureError, UndecodableRecord
-from perdure.ports.projection import Taken, Topic, Unreadable
+from perdure.ports.projection import ReadRecords, Topic, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class ProjectionDecoder:
         key: bytes | None,
         value: bytes | None,
         header: bytes | None,
-        taken: Taken,
+        taken: ReadRecords,
     ) -> None:
         """Decode a record into `taken`: as what it is, or as unreadable."""
         try:
@@ -68,7 +68,7 @@ class ProjectionDecoder:
             )
 
     def _decode(
-        self, topic: Topic, key: bytes | None, value: bytes | None, header: bytes | None, taken: Taken
+        self, topic: Topic, key: bytes | None, value: bytes | None, header: bytes | None, taken: ReadRecords
     ) -> None:
         if topic == "events" and value is not None:
             taken.events.append(EVENTS.decode(value, header))

@@ -17,7 +17,7 @@ from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.projection.decoding import ProjectionDecoder
 from perdure.adapters.kafka.records import header_of
 from perdure.errors import InfrastructureError
-from perdure.ports.projection import NotThereYet, Partition, Taken, Topic, Unreadable
+from perdure.ports.projection import NotThereYet, Partition, ReadRecords, Topic, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -82,10 +82,10 @@ class ProjectionSource:
         self._member.rewind(list(self._member.partitions.live))
         self._forget()
 
-    def take(self, limit: int, timeout_s: float) -> Taken:
+    def take(self, limit: int, timeout_s: float) -> ReadRecords:
         """Take the next records."""
         consumer = self._opened()
-        taken = Taken()
+        taken = ReadRecords()
         first = consumer.poll(timeout_s)
         if first is not None:
             for message in (first, *consumer.consume(limit, 0)):
@@ -104,9 +104,9 @@ class ProjectionSource:
             return -1
         return int(high)
 
-    def decode(self, found: Unreadable) -> Taken | None:
+    def decode(self, found: Unreadable) -> ReadRecords | None:
         """Try a record once more; its schema may be known by now."""
-        taken = Taken()
+        taken = ReadRecords()
         self._decoder.put(
             found.topic,
             found.partition,
@@ -172,7 +172,7 @@ class ProjectionSource:
 
     # ---- records
 
-    def _take(self, message: Message, taken: Taken) -> None:
+    def _take(self, message: Message, taken: ReadRecords) -> None:
         error = message.error()
         topic, number, offset = (
             self._topics.get(message.topic() or ""),
@@ -213,7 +213,7 @@ class ProjectionSource:
             taken,
         )
 
-    def _reflect(self, taken: Taken) -> None:
+    def _reflect(self, taken: ReadRecords) -> None:
         """A place in the events counts as read once the states have been read to where they ended
         after it was reached.
         """

@@ -26,7 +26,7 @@ from perdure.errors import InfrastructureError
 if TYPE_CHECKING:
     from perdure.adapters.kafka.status import Status
 
-AGAIN_S: Final = 0.5
+RETRY_AFTER_S: Final = 0.5
 ANSWER_S: Final = 5.0
 """For the meta topic: an engine asks again, a client writes without frames; seconds."""
 
@@ -103,7 +103,7 @@ class Framing:
                     status.clear_wait()
                     self._take(ids)
                     return
-            if is_given_up(AGAIN_S):
+            if is_given_up(RETRY_AFTER_S):
                 raise InfrastructureError(f"stopped while waiting: {status.waiting_for}")
 
     def _ids(self) -> dict[str, int]:

@@ -12,7 +12,7 @@ from perdure.adapters.kafka.error_classes import error_of, in_words
 from perdure.adapters.kafka.records import header_of
 from perdure.codec.avro import CANCELLATIONS
 from perdure.errors import UndecodableRecord
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.plain import PlainClients
     from perdure.adapters.kafka.status import Status
 
-ASK_S: Final = 5.0
-AGAIN_S: Final = 1.0
+REQUEST_TIMEOUT_S: Final = 5.0
+RETRY_AFTER_S: Final = 1.0
 
 
 class CancellationTail:
@@ -48,7 +48,7 @@ class CancellationTail:
         self._status = status
         self.ready = threading.Event()
         self._stopping = threading.Event()
-        self._thread = Watched(target=self._run, name="perdure-cancellations")
+        self._thread = WatchedThread(target=self._run, name="perdure-cancellations")
 
     def start(self) -> None:
         """Begin."""
@@ -76,11 +76,11 @@ class CancellationTail:
         topic = self._clients.topic("cancellations")
         while not self._stopping.is_set():
             try:
-                found = consumer.list_topics(topic, timeout=ASK_S).topics[topic]
+                found = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
                 if found.error is None and found.partitions:
                     ends = [TopicPartition(topic, each) for each in found.partitions]
                     for each in ends:
-                        _, each.offset = consumer.get_watermark_offsets(each, timeout=ASK_S)
+                        _, each.offset = consumer.get_watermark_offsets(each, timeout=REQUEST_TIMEOUT_S)
                     consumer.assign(ends)
                     self.ready.set()
                     return True
@@ -90,7 +90,7 @@ class CancellationTail:
                 )
             except KafkaException as exception:
                 self._on_error(in_words(error_of(exception)))
-            self._stopping.wait(AGAIN_S)
+            self._stopping.wait(RETRY_AFTER_S)
         return False
 
     def _take(self, messages: Sequence[Message]) -> None:

@@ -14,7 +14,7 @@ from perdure.codec.avro import COMMANDS, DEAD_LETTERS
 from perdure.model import commands as cm
 from perdure.model.described import described
 from perdure.model.failure import FailureInfo
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from perdure.adapters.kafka.clients.plain import PlainClients
@@ -26,14 +26,14 @@ FLUSH_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Buried:
+class UnreadableTask:
     """A task that cannot be read, on its way to the dead letters; `token` stands for its offset."""
 
     letter: DeadLetter
     token: str
 
 
-Item = cm.AnyCommand | Buried
+Item = cm.AnyCommand | UnreadableTask
 
 
 class ReportWriter:
@@ -55,7 +55,7 @@ class ReportWriter:
         self._failed: set[int] = set()
         self._producer: Producer | None = None
         self._is_giving_up = False
-        self._thread = Watched(target=self._run, name="perdure-reports")
+        self._thread = WatchedThread(target=self._run, name="perdure-reports")
 
     def start(self) -> None:
         """Begin."""
@@ -161,7 +161,7 @@ class ReportWriter:
                 return
 
     def _record(self, item: Item) -> tuple[str, bytes, Any, tuple[str, bytes]]:
-        if isinstance(item, Buried):
+        if isinstance(item, UnreadableTask):
             return (
                 self._clients.topic("dead-letters"),
                 DEAD_LETTERS.encode(item.letter),

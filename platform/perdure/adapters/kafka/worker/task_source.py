@@ -24,12 +24,12 @@ from perdure.adapters.kafka.padding import is_padding
 from perdure.adapters.kafka.records import header_of
 from perdure.adapters.kafka.worker.cancellations import CancellationTail
 from perdure.adapters.kafka.worker.held_tasks import HeldTasks
-from perdure.adapters.kafka.worker.report_writer import Buried, Item, ReportWriter
+from perdure.adapters.kafka.worker.report_writer import Item, ReportWriter, UnreadableTask
 from perdure.codec.avro import TASKS
 from perdure.errors import UndecodableRecord
 from perdure.model import commands as cm
 from perdure.model.dead_letters import DeadLetter, RecordHeader
-from perdure.threads import Watched
+from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -147,7 +147,7 @@ class TaskSource:
     def _on_durable(self, items: Sequence[Item]) -> None:
         for item in items:
             match item:
-                case cm.CompleteActivity() | cm.FailActivity() | Buried():
+                case cm.CompleteActivity() | cm.FailActivity() | UnreadableTask():
                     self._held.end((item.token,))
                 case cm.DeclineActivity():
                     # the engine dispatches it again under the same token
@@ -196,7 +196,7 @@ class _Queue:
         self._leaving = threading.Event()
         self._commit_at = 0.0
         self.stopping = threading.Event()
-        self._thread = Watched(target=self._run, name=f"perdure-tasks-{queue}")
+        self._thread = WatchedThread(target=self._run, name=f"perdure-tasks-{queue}")
 
     def start(self) -> None:
         self._thread.start()
@@ -288,7 +288,7 @@ class _Queue:
         )
         if self._held.take(place, offset, token):
             self._status.counts.dead_letters += 1
-            self._writer.put([Buried(letter, token)])
+            self._writer.put([UnreadableTask(letter, token)])
 
     def _note_error(self, error: KafkaError) -> None:
         said = in_words(error)
