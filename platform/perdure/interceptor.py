@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from msgspec import Struct
 
 from perdure.errors import ClientError, UsageError
-from perdure.model.commands import Command, CompleteActivity, FailActivity
+from perdure.model.commands import AttemptReport, Command, CompleteActivity, DeferActivity, FailActivity
 from perdure.model.runtime import WorkflowRuntime
 
 if TYPE_CHECKING:
@@ -162,9 +162,7 @@ class Interceptor:
         """
         return runtime
 
-    async def attempt(
-        self, task: Task, run: Callable[[Task], Awaitable[CompleteActivity | FailActivity]]
-    ) -> CompleteActivity | FailActivity:
+    async def attempt(self, task: Task, run: Callable[[Task], Awaitable[AttemptReport]]) -> AttemptReport:
         """Wrap one attempt of an activity. What the activity raised is in the report.
 
         Args:
@@ -221,8 +219,8 @@ def around_request(
 
 
 def around_attempt(
-    interceptors: Sequence[Interceptor], run: Callable[[Task], Awaitable[CompleteActivity | FailActivity]]
-) -> Callable[[Task], Awaitable[CompleteActivity | FailActivity]]:
+    interceptors: Sequence[Interceptor], run: Callable[[Task], Awaitable[AttemptReport]]
+) -> Callable[[Task], Awaitable[AttemptReport]]:
     """Run an attempt through interceptors."""
     for each in reversed(interceptors):
         run = partial(_guarded_async, each.attempt, "attempt", run)
@@ -343,7 +341,7 @@ def _handle_checked(handle: Callable[[AnyCommand], None], command: AnyCommand) -
 
 _RETURNED: Final[Mapping[Seam, tuple[type, ...]]] = {
     "request": (Struct,),
-    "attempt": (CompleteActivity, FailActivity),
+    "attempt": (CompleteActivity, FailActivity, DeferActivity),
 }
 """What a method of the seam may return."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from binascii import b2a_base64
 from os import urandom  # by itself: workflow code is kept from `os.urandom`, and we are called beside it
 from typing import Final
 
@@ -35,8 +36,8 @@ class RandomIds:
         return f"{time.time_ns() // 1_000_000:012x}-{urandom(8).hex()}"
 
     def token(self) -> str:
-        """An attempt's token, 64 bits."""
-        return urandom(8).hex()
+        """An attempt's token, 128 bits: the text of an answer from outside is made of it."""
+        return b2a_base64(urandom(16), newline=False)[:22].decode()
 
     def secret(self) -> str:
         """The secret of a token that is given away, 128 bits."""

@@ -19,7 +19,7 @@ from perdure.interceptor import Interceptor
 from perdure.model.commands import FailActivity, SignalWorkflow, StartWorkflow
 
 if TYPE_CHECKING:
-    from perdure.model.commands import AnyCommand, CompleteActivity, Request
+    from perdure.model.commands import AnyCommand, AttemptReport, Request
     from perdure.model.replies import AnyReply
     from perdure.model.tasks import Task
 
@@ -93,9 +93,7 @@ class Tracing(Interceptor):
             case _:
                 handle(command)
 
-    async def attempt(
-        self, task: Task, run: Callable[[Task], Awaitable[CompleteActivity | FailActivity]]
-    ) -> CompleteActivity | FailActivity:
+    async def attempt(self, task: Task, run: Callable[[Task], Awaitable[AttemptReport]]) -> AttemptReport:
         """An attempt belongs to the span of the start."""
         about: dict[str, str | int] = {
             "workflow_id": task.workflow_id,

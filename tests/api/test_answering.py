@@ -49,12 +49,24 @@ async def payment(name: str, public: bool = True) -> Any:
     return await token
 
 
+@activity.defn(timeout="1 hour")
+async def asked(name: str, public: bool) -> dict[str, int]:
+    later = activity.complete_later(public=public)
+    TEXTS[name] = later.text
+    return later.result
+
+
+@workflow.defn
+async def approval(name: str, public: bool = True) -> dict[str, int]:
+    return await asked(name, public)
+
+
 @asynccontextmanager
 async def secured(folder: Path) -> AsyncGenerator[tuple[Caller, MemoryAuditTrail, dict[Role, str]]]:
     """An API that wants keys; what it audits, and a key of each role."""
     path = folder / "keys.toml"
     keys = {role: create_key(path, role.value, role, ["shop"])[0] for role in Role}
-    registry = Registry.of([payment], [give_away])
+    registry = Registry.of([payment, approval], [give_away, asked])
     trail = MemoryAuditTrail()
     with Platform(registry, "memory://") as platform:
         backend = Backend(
@@ -73,9 +85,11 @@ async def secured(folder: Path) -> AsyncGenerator[tuple[Caller, MemoryAuditTrail
             yield Caller(http, app, platform), trail, keys
 
 
-async def started(api: Caller, key: str, id: str, *, public: bool = True) -> str:
-    """The text of the token of a new payment."""
-    body = {"type": "payment", "id": id, "args": [id, public]}
+async def started(
+    api: Caller, key: str, id: str, *, public: bool = True, workflow_type: str = "payment"
+) -> str:
+    """The text of the token of a new payment, or of what an approval's activity asks for."""
+    body = {"type": workflow_type, "id": id, "args": [id, public]}
     await api.post("/workflows", body, 201, headers=bearer(key))
     async with asyncio.timeout(20):
         while id not in TEXTS:
@@ -110,6 +124,29 @@ def test_a_webhook_needs_no_key_and_may_be_delivered_twice(tmp_path: Path) -> No
             ] * 2
             assert all("bearer" in each.who and "token 1" in each.detail for each in kept)
             assert not any(text in repr(each) for each in trail.entries(100))
+
+    asyncio.run(main())
+
+
+def test_the_result_of_an_activity_is_given_in_the_same_way(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with secured(tmp_path) as (api, trail, keys):
+            operator = bearer(keys[Role.OPERATOR])
+            text = await started(api, keys[Role.OPERATOR], "a-1", workflow_type="approval")
+            await api.post(f"/tokens/{text}", {"paid": "five"}, 422)
+            told = await api.post(f"/tokens/{text}", {"paid": 5}, 202)
+            assert (told["id"], told["is_new"]) == ("a-1", True)
+            result = await api.get("/workflows/a-1/result?timeout=20s", headers=operator)
+            assert result["result"] == {"paid": 5}
+            await api.post(f"/tokens/{text}", {"paid": 5}, 202)
+            assert "activity 1" in next(each.entry for each in trail.entries(100)).detail
+            kept = await started(api, keys[Role.OPERATOR], "a-2", public=False, workflow_type="approval")
+            await api.post(f"/tokens/{kept}", {"paid": 5}, 401)
+            waits = (await api.get("/workflows/a-2/describe", headers=operator))["activities"]
+            while waits[0]["doing"] != "waiting for an answer":
+                waits = (await api.get("/workflows/a-2/describe", headers=operator))["activities"]
+            assert waits[0]["expires_at"] is not None
+            await api.post(f"/tokens/{kept}/fail", {"message": "no"}, 202, headers=operator)
 
     asyncio.run(main())
 

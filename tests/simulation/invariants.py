@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from perdure.codec.records import hash_of_record
 from perdure.core.machines.activity import task_of
 from perdure.core.run import fold
-from perdure.core.state import ActivityState, ActivityStatus, ChildState, Phase, RunState, TokenState
+from perdure.core.state import (
+    ActivityState,
+    ActivityStatus,
+    ChildState,
+    LaterState,
+    Phase,
+    RunState,
+    TokenState,
+)
 from perdure.model import events as ev
 from perdure.model.states import WorkflowState
 from perdure.model.tasks import Task
@@ -261,6 +269,10 @@ def as_data(state: RunState) -> dict[str, Any]:
     data["tokens"] = {
         number: {name: getattr(token, name) for name in TokenState.__slots__}
         for number, token in state.tokens.items()
+    }
+    data["later"] = {
+        number: {name: getattr(later, name) for name in LaterState.__slots__}
+        for number, later in (state.later or {}).items()
     }
     return data
 

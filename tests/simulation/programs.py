@@ -18,6 +18,7 @@ from perdure import activity, workflow
 from perdure.activity import Retry
 from perdure.errors import (
     ActivityFailed,
+    ActivityTimedOut,
     ChildFailed,
     Failure,
     NotDone,
@@ -423,6 +424,31 @@ async def asks(seconds: float) -> list[Any]:
     except TimeoutError as error:
         told.append(str(error))
     return [*told, await value, unseen.is_answered]
+
+
+@activity.defn(timeout="30s", retry=activity.Retry(maximum_attempts=2))
+async def approval(order: str) -> int:
+    """The result comes later, from outside."""
+    return activity.complete_later().result
+
+
+@workflow.defn
+async def asks_later(order: str) -> list[Any]:
+    """Four activities whose results come from outside: given, failed, not given in time, never
+    looked at."""
+    told: list[Any] = [await approval(order)]
+    try:
+        await approval(order)
+    except Exception as failed:
+        told.append(str(failed))
+    try:
+        await approval(order)
+    except ActivityTimedOut as late:
+        told.append(late.attempts)
+    unseen = asyncio.ensure_future(approval(order))
+    await workflow.sleep("1s")
+    unseen.cancel()
+    return told
 
 
 # ---- stories
@@ -870,6 +896,7 @@ _WORKFLOWS = [
     hasty,
     counts_by_a_child,
     asks,
+    asks_later,
     leaf,
     Sibling,
     many_children,
@@ -881,7 +908,7 @@ _WORKFLOWS = [
     tell_others, group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky, Relay,
 ]  # fmt: skip
 _ACTIVITIES: list[activity.Activity[..., Any]] = [
-    charge, refund, echo, quick, in_thread, flaky, flaky_step, unreachable, slowed, hang, odd, blob,
+    charge, refund, echo, approval, quick, in_thread, flaky, flaky_step, unreachable, slowed, hang, odd, blob,
 ]  # fmt: skip
 
 DEPLOYMENTS: dict[str, Registry] = {

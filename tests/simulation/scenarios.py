@@ -13,8 +13,10 @@ from typing import Any, Final
 from msgspec import json
 
 from perdure.core.machines.token import address_of
+from perdure.core.state import RunState
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
+from perdure.model.tokens import of_attempt
 from tests.simulation.programs import DEPLOYMENTS
 from tests.simulation.world import START, World
 
@@ -48,12 +50,13 @@ class Worker:
 
 @dataclass(frozen=True)
 class Answer:
-    """To a token of a workflow: a value, or an exception's message."""
+    """To a token of a workflow, or to one of an activity: a value, or an exception's message."""
 
     workflow_id: str
     number: int
     value: Any = None
     fault: str = ""
+    is_of_activity: bool = False
 
 
 Action = Requests | Until | Deploy | Worker | Answer
@@ -289,6 +292,18 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
     "token answered before its run is cancelled": [*each(start("a", "asks", 30)), Answer("a", 1, 42),
         *each(cancel("a")), Answer("a", 1, 42), Answer("a", 2, 42)],
     "token at the moment of its timeout": [*each(start("a", "asks", 5)), Until(5), Answer("a", 1, 42)],
+    "results from outside": [
+        *each(start("a", "asks_later", "o")),
+        Answer("a", 1, 42, is_of_activity=True),
+        Answer("a", 1, 42, is_of_activity=True),
+        Answer("a", 1, 43, is_of_activity=True),
+        Answer("a", 2, fault="no", is_of_activity=True),
+        Until(120),
+        Answer("a", 3, 1, is_of_activity=True),
+    ],
+    "result from outside before the function has returned": [
+        Worker(is_on=False), *each(start("a", "asks_later", "o")), Answer("a", 1, 42, is_of_activity=True),
+        Worker(is_on=True), *each(cancel("a"))],
     "served after a deploy": [*each(start("s", "call_seat", "ada")), Deploy("with-seat")],
     "failures of all kinds": [
         together(start("o", "call_odd"), start("b", "broken", "sad"), start("p", "picky"),
@@ -337,7 +352,7 @@ class Play:
 
     def _answer(self, action: Answer) -> None:
         run = self.world.folded(action.workflow_id)
-        fields: dict[str, Any] = {"token": address_of(run, run.tokens[action.number].issued).text}
+        fields: dict[str, Any] = {"token": _text_for(run, action)}
         if action.fault:
             failure = FailureInfo("perdure.errors:Failure", action.fault, is_final=True)
             request: Request = cm.FailToken, action.workflow_id, {**fields, "failure": failure}
@@ -360,6 +375,14 @@ class Play:
         assert all(request_id in self.world.replies for request_id in self.request_ids), (
             "a request was not answered"
         )
+
+
+def _text_for(run: RunState, action: Answer) -> str:
+    number = action.number
+    if not action.is_of_activity:
+        return address_of(run, run.tokens[number].issued).text
+    found = run.activities.get(number) or (run.later or {})[number]
+    return of_attempt(run.workflow_id, run.run_id, number, found.token, is_public=False).text
 
 
 def play(world: World, actions: list[Action], recover: Callable[[BaseException], None] | None = None) -> Play:

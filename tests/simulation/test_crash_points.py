@@ -37,6 +37,7 @@ IN_FILE: Final = (
     "records for others",
     "messages between workflows",
     "tokens",
+    "results from outside",
     "order",
     "saga cancelled",
     "signal storm",

@@ -19,7 +19,7 @@ from perdure.model.replies import Accepted
 from perdure.model.runtime import WorkflowRuntime
 from perdure.registry import Registry
 
-Report = cm.CompleteActivity | cm.FailActivity
+Report = cm.AttemptReport
 SEND: Final = cm.SignalWorkflow("w", name="s")
 
 

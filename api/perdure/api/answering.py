@@ -114,7 +114,8 @@ async def _token(asked: AdmittedRequest) -> tuple[str, TokenAddress]:
     asked.about("a text that is no token" if address is None else address.workflow_id)
     if address is None:
         raise problem("token-not-found", UNKNOWN)
-    asked.about(address.workflow_id, f"token {address.number}")
+    what = "activity" if address.is_of_activity else "token"
+    asked.about(address.workflow_id, f"{what} {address.number}")
     asked.request_id = fresh_request_id()
     if _is_anonymous(asked) and await asked.backend.state(address.workflow_id) is None:
         # a stranger's text costs a look-up, and no record of a command

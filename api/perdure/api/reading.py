@@ -175,7 +175,12 @@ async def describe_workflow(asked: AdmittedRequest) -> Response:
             told, reason="", activities=tuple(replace(each, reason="") for each in told.activities)
         )
     activities = [
-        {**asdict(each), "retry_at": each.retry_at and each.retry_at.isoformat()} for each in told.activities
+        {
+            **asdict(each),
+            "retry_at": each.retry_at and each.retry_at.isoformat(),
+            "expires_at": each.expires_at and each.expires_at.isoformat(),
+        }
+        for each in told.activities
     ]
     timers = [{**asdict(each), "fires_at": each.fires_at.isoformat()} for each in told.timers]
     others = {

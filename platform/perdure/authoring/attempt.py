@@ -6,14 +6,17 @@ from asyncio import CancelledError
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never, cast
 
 from msgspec import Struct
 
 from perdure.model import runtime
+from perdure.model.tokens import of_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+    from perdure.model.tasks import Task
 
 
 class Info(Struct, frozen=True):
@@ -58,6 +61,8 @@ class Attempt(Struct, eq=False):
         last_heartbeat: details that the attempt before left.
         is_cancelled: set to ask a plain function to stop; its next `activity.heartbeat` raises.
         is_waiting: it is there for the next activity that is called (`testing.attempt`).
+        task: what was dispatched; None when nothing was.
+        is_later: the function has asked for a token: what it returns is not the result.
     """
 
     info: Info | None = None
@@ -65,6 +70,8 @@ class Attempt(Struct, eq=False):
     last_heartbeat: tuple[Any, ...] = ()
     is_cancelled: bool = False
     is_waiting: bool = False
+    task: Task | None = None
+    is_later: bool = False
 
 
 _current: Final[ContextVar[Attempt | None]] = ContextVar("perdure_attempt", default=None)
@@ -132,3 +139,57 @@ def last_heartbeat() -> tuple[Any, ...]:
     """The details of the last heartbeat of the attempt before; empty when there was none."""
     attempt = _current.get()
     return () if attempt is None else attempt.last_heartbeat
+
+
+class Later:
+    """The token of an attempt, from `complete_later`.
+
+    Attributes:
+        text: for those who are to answer. It is a secret.
+        result: what the function returns then. It does not count; type checkers take it for a value
+            of any type.
+    """
+
+    __slots__ = ("result", "text")
+
+    result: Never
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.result = cast("Never", None)
+
+
+def complete_later(*, public: bool = False) -> Later:
+    """Let somebody else give the result: anyone who has the text, by `client.resolve` or
+    `client.fail`, HTTP, `perdure token`, or a record.
+
+        @activity.defn(timeout="3 days")
+        async def approve(order_id: str) -> Approval:
+            later = activity.complete_later()
+            await send_mail(order_id, later.text)
+            return later.result
+
+    The attempt stays open when the function has returned, for as long as its `timeout` says; what
+    the function returns does not count. If the function raises, the attempt has failed, and the
+    next one has another text.
+
+    Args:
+        public: the text is enough to answer over HTTP, without an API key.
+
+    Raises:
+        UsageError: no attempt is running here.
+    """
+    attempt = _current.get()
+    if attempt is None or attempt.info is None:
+        raise runtime.misuse(
+            "activity.complete_later is for the body of an activity, and no attempt is running here; in a "
+            "test, call the activity inside `with testing.attempt():`."
+        )
+    attempt.is_later = True
+    task = attempt.task
+    if task is None:  # of a test: nothing waits for an answer
+        info = attempt.info
+        address = of_attempt(info.workflow_id or "test", info.run_id or "test", 1, "test", is_public=public)
+    else:
+        address = of_attempt(task.workflow_id, task.run_id, task.number, task.token, is_public=bool(public))
+    return Later(address.text)

@@ -88,6 +88,8 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             typer.echo(line)
     for activity in description.activities:
         doing = f"{activity.doing}, attempt {activity.attempt}"
+        if activity.expires_at:
+            doing += f", until {_shown(activity.expires_at)}"
         if activity.retry_at:
             doing += f", next at {_shown(activity.retry_at)}"
         typer.echo(

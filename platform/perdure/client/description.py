@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from perdure.codec.records import decode_event_record
 from perdure.core.run import fold
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from perdure.model.states import Status, WorkflowState
 
 
+ANSWER: Final = "waiting for an answer"
+"""What an activity does whose attempt has asked for a token."""
+
+
 @dataclass(frozen=True, slots=True)
 class PendingActivity:
     """An activity that the run waits for.
@@ -31,10 +35,12 @@ class PendingActivity:
         name: of the activity.
         queue: empty for a step.
         attempt: the current one, or the one that failed last while `retry_at` is set.
-        doing: "waiting for a worker", "running" or "backing off".
+        doing: "waiting for a worker", "running", "waiting for an answer" from outside, or "backing
+            off".
         retry_at: when the next attempt begins; None unless it backs off.
         reason: why no worker takes it, what holds up the worker that runs it, or why the last
             attempt failed; empty when there is nothing to say.
+        expires_at: until when an answer from outside is waited for; None unless one is.
     """
 
     number: int
@@ -45,6 +51,7 @@ class PendingActivity:
     doing: str
     retry_at: datetime | None
     reason: str
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +155,7 @@ def needs_history(state: WorkflowState) -> bool:
     """Whether the public state alone does not say what the run waits for: of activities it names
     the attempt only, and of many waits the first ones.
     """
-    return any(each.kind == "activity" for each in state.waits) or len(state.waits) >= WAITS_TOLD
+    return any(each.kind in ("activity", "answer") for each in state.waits) or len(state.waits) >= WAITS_TOLD
 
 
 def run_of(
@@ -191,7 +198,7 @@ def describe(
         timers = {each.number: each.due_at for each in state.waits if each.kind == "timer"}
         activities: tuple[PendingActivity, ...] = ()
     else:
-        timers, activities = run.timers, tuple(_pending(activity) for activity in run.activities.values())
+        timers, activities = run.timers, tuple(_pending(each, run) for each in run.activities.values())
     return Description(
         state.workflow_id,
         state.run_id,
@@ -233,10 +240,15 @@ def _others(state: WorkflowState, kind: str) -> tuple[PendingRun, ...]:
     )
 
 
-def _pending(activity: ActivityState) -> PendingActivity:
+def _pending(activity: ActivityState, run: RunState) -> PendingActivity:
+    expires_at = None
     is_backing_off = activity.status is ActivityStatus.BACKING_OFF
     if is_backing_off:
         doing = "backing off"
+    elif activity.status is ActivityStatus.DEFERRED:
+        doing = ANSWER
+        if run.later is not None:
+            expires_at = moment(run.later[activity.number].expires_at)
     elif activity.status is ActivityStatus.STARTED or (activity.options.is_step and not activity.declined):
         doing = "running"
     else:
@@ -253,4 +265,5 @@ def _pending(activity: ActivityState) -> PendingActivity:
         doing=doing,
         retry_at=moment(activity.retry_at) if is_backing_off else None,
         reason=reason,
+        expires_at=expires_at,
     )

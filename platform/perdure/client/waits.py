@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from perdure.client.description import describe, run_of
+from perdure.client.description import ANSWER, describe, run_of
 from perdure.client.reading import state_of
 from perdure.client.request_ids import fresh_request_id
 from perdure.errors import EngineUnavailable, InfrastructureError
@@ -91,6 +91,9 @@ def _activity(activity: PendingActivity, since: datetime) -> str:
     if activity.retry_at is not None:
         at = activity.retry_at.isoformat(" ", "seconds")
         return f"{what}, whose attempt {activity.attempt} failed{reason}; the next attempt is at {at}"
+    if activity.doing == ANSWER:
+        until = "" if activity.expires_at is None else activity.expires_at.isoformat(" ", "seconds")
+        return f"an answer for {what}, attempt {activity.attempt}, until {until}"
     if activity.doing != "waiting for a worker":
         return f"{what}, running in attempt {activity.attempt}{reason}"
     waited_s = (datetime.now(UTC) - since).total_seconds()

@@ -57,6 +57,7 @@ class ActivityStatus(IntEnum):
     COMPLETED = 4
     FAILED = 5
     CANCELLED = 6
+    DEFERRED = 7
 
 
 class ActivityState:
@@ -100,6 +101,26 @@ class ActivityState:
         self.failed = 0
         self.worker = ""
         self.declined = ""
+
+
+class LaterState:
+    """An attempt whose result somebody gives who has its token; kept when the activity has closed,
+    since an answer that is repeated may come at any time.
+
+    Attributes:
+        token: of the attempt.
+        deferred_at: microseconds.
+        expires_at: the same.
+        answer: a hash of the answer, that only this process understands; 0 when there is none.
+    """
+
+    __slots__ = ("answer", "deferred_at", "expires_at", "token")
+
+    def __init__(self, token: str, at: int, expires_at: int) -> None:
+        self.token = token
+        self.deferred_at = at
+        self.expires_at = expires_at
+        self.answer = 0
 
 
 class ChildStatus(IntEnum):
@@ -172,6 +193,8 @@ class RunState:
         starting: how many of them were sent a start that is not answered.
         unsent: the numbers of those that were not, oldest first.
         tokens: all of them, by number.
+        later: the attempts that wait, or have waited, for a result from outside: the last one of
+            each activity, by number; None when there was none.
         messages: to other workflows, that are not answered: by number, what was sent and when,
             microseconds.
         requests: kind and id of each recorded request but the start, to a hash of its content
@@ -198,6 +221,7 @@ class RunState:
         "last_at",
         "last_event_id",
         "last_hash",
+        "later",
         "messages",
         "next_run_id",
         "open_updates",
@@ -240,6 +264,7 @@ class RunState:
         self.open_updates: dict[int, tuple[str, str, int]] = {}
         self.messages: dict[int, tuple[ev.MessageSent, int]] = {}
         self.tokens: dict[int, TokenState] = {}
+        self.later: dict[int, LaterState] | None = None
         self.input_partition = self.input_offset = -1
         self.requests: dict[requests.Key, int] = {}
         self.promises: dict[str, dict[tuple[str, str], None]] = {}

@@ -63,4 +63,4 @@ def handler_of(
     messages = Messages(activation, leases, clock, definitions=definitions, payloads=payloads)
     starting = Starting(activation, messages, definitions, payloads)
     reads = Reads(activation, waiters, payloads)
-    return Handler(starting, messages, reads, TokenAnswers(activation))
+    return Handler(starting, messages, reads, TokenAnswers(activation, messages.take))

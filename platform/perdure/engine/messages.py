@@ -124,10 +124,10 @@ class Messages:
         else:
             decision = decide(active.state, command, activation.stamp)
         for event in decision.events:
-            self._take(active, event)
+            self.take(active, event)
         self._keep_lease(active, command)
 
-    def _take(self, active: ActiveRun, event: Any) -> None:
+    def take(self, active: ActiveRun, event: Any) -> None:
         """Record an event and show it to the code, which must be where the history is before."""
         activation = self._activation
         error = activation.bring_live(active) if self._needs_code(active, event) else None
@@ -220,7 +220,7 @@ class Messages:
                 self._leases.renew(command, run_id, self._clock.elapsed())
                 if isinstance(command, cm.HeartbeatActivity) and command.details:
                     outbox.keep_details(run_id, command.number, command.details)
-            case cm.CompleteActivity() | cm.FailActivity():
+            case cm.CompleteActivity() | cm.FailActivity() | cm.DeferActivity():
                 self._leases.end(command.token)
             case _:
                 pass

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perdure.core.machines.token import suspended
 from perdure.core.run import decide
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.validation import fault_of
+from perdure.replay import outcomes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from perdure.engine.activation import Activation
+    from perdure.engine.active import ActiveRun
+    from perdure.replay.live import LiveRun
 
 
 class TokenAnswers:
@@ -19,12 +24,14 @@ class TokenAnswers:
 
     Args:
         activation: the runs of the open batch.
+        take: records an event and shows it to the code.
     """
 
-    __slots__ = ("_activation",)
+    __slots__ = ("_activation", "_take")
 
-    def __init__(self, activation: Activation) -> None:
+    def __init__(self, activation: Activation, take: Callable[[ActiveRun, Any], None]) -> None:
         self._activation = activation
+        self._take = take
 
     def answer(self, command: cm.ResolveToken | cm.FailToken) -> None:
         """Handle an answer. The type of the value is known only to the code, which issued the
@@ -42,11 +49,18 @@ class TokenAnswers:
             if activation.bring_live(active) is not None or active.live is None:
                 activation.refuse(command, "suspended", suspended(active.state))
                 return
-            if isinstance(event, ev.TokenResolved) and (
-                wrong := active.live.runtime.tokens.fault_of(event.number, event.value)
-            ):
+            if wrong := _fault_of(active.live, event):
                 activation.refuse(command, "bad_input", wrong)
                 return
-            activation.record(active, event)
-            activation.show(active, event)
+        for event in decision.events:
+            self._take(active, event)
         activation.answer(command, decision.reply)
+
+
+def _fault_of(live: LiveRun, event: ev.AnyEvent) -> str:
+    """Why a value does not fit what the code waits for; empty: it does."""
+    if isinstance(event, ev.TokenResolved):
+        return live.runtime.tokens.fault_of(event.number, event.value)
+    if isinstance(event, ev.ActivityCompleted):
+        return outcomes.fault_of(live.runtime, live.payloads, event)
+    return ""

@@ -160,6 +160,22 @@ class HeartbeatActivity(Command, frozen=True, kw_only=True):
     details: bytes = b""
 
 
+class DeferActivity(Command, frozen=True, kw_only=True):
+    """The function has returned without a result: somebody who has the attempt's token text
+    (`model.tokens.of_attempt`) gives it later. `ran_us` is how long the function ran.
+    """
+
+    number: int
+    token: str
+    ran_us: int = 0
+
+
+class ExpireAnswer(Command, frozen=True, kw_only=True):
+    """The time of an attempt that waits for its result from outside is up."""
+
+    number: int
+
+
 class FireTimer(Command, frozen=True, kw_only=True):
     """A timer of the code is due."""
 
@@ -285,4 +301,9 @@ AnyCommand = (
     | ResolveToken
     | FailToken
     | ExpireToken
+    | DeferActivity
+    | ExpireAnswer
 )
+
+AttemptReport = CompleteActivity | FailActivity | DeferActivity
+"""How an attempt has ended, as its runner reports it."""

@@ -374,6 +374,16 @@ class TokenExpired(Event, frozen=True):
     number: int
 
 
+class ActivityDeferred(Event, frozen=True):
+    """The function of an attempt has returned without a result: somebody who has its token gives it
+    until `expires_at`.
+    """
+
+    number: int
+    attempt: int
+    expires_at: int
+
+
 AnyEvent = (
     WorkflowStarted
     | WorkflowBegun
@@ -418,6 +428,7 @@ AnyEvent = (
     | TokenResolved
     | TokenFailed
     | TokenExpired
+    | ActivityDeferred
 )
 
 TERMINAL: Final = (

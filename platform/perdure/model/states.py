@@ -37,8 +37,8 @@ class Wait(Struct, array_like=True, frozen=True, gc=False):
     """A wait of a run, except for signals and conditions.
 
     Attributes:
-        kind: `activity`, `timer`, `child`, `message`, `update`, `token`, or `start`: the code has
-            not begun.
+        kind: `activity`, `answer` to an activity, `timer`, `child`, `message`, `update`, `token`,
+            or `start`: the code has not begun.
         name: of the activity; of a child or message, the other workflow's id; of an update;
             else empty.
         number: of the run's activity, timer, child, message or token, from 1; 0 of a start.

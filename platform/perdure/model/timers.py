@@ -16,6 +16,7 @@ class TimerKind(IntEnum):
     TIMEOUT = 4
     BEGIN = 5
     TOKEN = 6
+    ANSWER = 7
 
 
 class Timer(Struct, array_like=True, frozen=True, order=True, gc=False):

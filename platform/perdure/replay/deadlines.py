@@ -7,8 +7,10 @@ from __future__ import annotations
 from math import ceil, isnan
 from typing import Final
 
-LATEST: Final = 253_402_300_799_000_000
-"""The end of the year 9999, microseconds: later times fire then."""
+from perdure.model.duration import LATEST_US
+
+LATEST: Final = LATEST_US
+"""Later times fire then."""
 
 CLOCK_SURPLUS: Final = 0.49
 """Part of a microsecond that is not rounded up in a time of day: as seconds since 1970, a float is

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from perdure import errors
+from perdure.model.described import described
 from perdure.replay.recorded_values import unreadable
 from perdure.replay.suspensions import SUSPENDING
 
@@ -38,6 +39,22 @@ def complete(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityComplete
     except BaseException as error:
         raise unreadable(error, what, activity.fn) from error
     runtime.resolve_activity(event.number, value)
+
+
+def fault_of(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityCompleted) -> str:
+    """Why a result from outside does not fit what the code waits for; empty: it does."""
+    waiting = runtime.activities.waiting.get(event.number)
+    if waiting is None:
+        return ""
+    activity = waiting[0]
+    what = f"the result of activity {activity.name!r}"
+    try:
+        payloads.decode(event.result, activity.returns, what=what)
+    except errors.PayloadError as error:
+        return str(error)
+    except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
+        return f"{what} cannot be read: {described(error)}"
+    return ""
 
 
 def fail(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityFailed) -> None:

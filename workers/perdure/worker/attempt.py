@@ -28,7 +28,7 @@ from perdure.worker.stopping import was_asked_to_stop
 Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
 """Calls a function after so many seconds; returns what calls that off."""
 Heartbeat = Callable[[tuple[object, ...]], None]
-Report = cm.CompleteActivity | cm.FailActivity
+Report = cm.AttemptReport
 
 _logger: Final = logging.getLogger("perdure.worker.attempts")
 _TIMED_OUT: Final = "builtins:TimeoutError"
@@ -48,7 +48,7 @@ class Attempts:
     Attributes:
         threads: for sync functions.
         outcomes: attempts that have ended, by ("step" or "activity", how: completed, failed,
-            timed_out, cancelled).
+            timed_out, deferred, cancelled).
     """
 
     def __init__(
@@ -156,13 +156,18 @@ class Attempts:
             return self.failed(task, error)
         finally:
             timeout.end()
+        if result is None:
+            return cm.DeferActivity(
+                task.workflow_id, task.run_id, number=task.number, token=task.token, ran_us=timeout.ran_us
+            )
         return cm.CompleteActivity(
             task.workflow_id, task.run_id, number=task.number, token=task.token, result=result
         )
 
     async def _result(
         self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None], step: InlineStep | None
-    ) -> bytes:
+    ) -> bytes | None:
+        """The encoded result; None: it comes later."""
         what = f"activity {task.name!r}" if step is None else f"step {task.name!r}"
         info = activity.Info(
             task.workflow_id,
@@ -174,7 +179,9 @@ class Attempts:
             workflow_type=task.workflow_type,
             scheduled_us=task.scheduled_at,
         )
-        attempt = Attempt(info, heartbeat, tuple(json.decode(task.details)) if task.details else ())
+        attempt = Attempt(
+            info, heartbeat, tuple(json.decode(task.details)) if task.details else (), task=task
+        )
         called: Activity[..., Any] | InlineStep
         if step is None:
             called = self._activities[task.name]
@@ -187,6 +194,8 @@ class Attempts:
             # a sync function goes on in its thread: it is told at its next heartbeat
             attempt.is_cancelled = True
             raise
+        if attempt.is_later:
+            return None
         try:
             return self._payloads.encode(value, called.returns, what=f"the result of {what}")
         except errors.PayloadError as error:
@@ -263,18 +272,27 @@ class _Timeout:
         limit: around the attempt.
     """
 
-    __slots__ = ("_alarm", "_call_off", "_seconds", "limit")
+    __slots__ = ("_alarm", "_began_at", "_call_off", "_seconds", "limit")
 
     def __init__(self, seconds: float, alarm: Alarm | None) -> None:
         self.limit = asyncio.timeout(None)
         self._seconds = seconds
         self._alarm = alarm
         self._call_off: Callable[[], None] | None = None
+        self._began_at = 0.0
+
+    @property
+    def ran_us(self) -> int:
+        """For how long the function ran, if it has ended now, microseconds; 0 where the loop's
+        clock does not measure it.
+        """
+        return int((asyncio.get_running_loop().time() - self._began_at) * 1e6) if self._began_at else 0
 
     def begin(self) -> None:
         """The function begins."""
         if self._alarm is None:
-            self.limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+            self._began_at = asyncio.get_running_loop().time()
+            self.limit.reschedule(self._began_at + self._seconds)
         else:
             self._call_off = self._alarm(self._seconds, self._expire)
 
@@ -319,4 +337,6 @@ def _outcome_of(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
 def _outcome(report: Report) -> str:
     if isinstance(report, cm.CompleteActivity):
         return "completed"
+    if isinstance(report, cm.DeferActivity):
+        return "deferred"
     return "timed_out" if report.timed_out else "failed"

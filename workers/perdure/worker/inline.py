@@ -35,7 +35,7 @@ async def run_inline(
             return _unknown(inline, "it was interrupted, and it is not known whether it took effect", None)
         lookup = InlineStep(step.name, step.reconcile, step.reconcile, returns=step.returns)
         report = await attempts.run(task, heartbeat, begin, lookup)
-        if isinstance(report, cm.CompleteActivity):
+        if not isinstance(report, cm.FailActivity):
             return report
         failure = report.failure
         if failure.type != NOT_DONE:

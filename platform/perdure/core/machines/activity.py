@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from perdure.core.answers import answer_of
 from perdure.core.machine import (
     NOTHING,
     ActionRule,
@@ -23,11 +24,11 @@ from perdure.core.machine import (
     Stamp,
     same_number,
 )
-from perdure.core.state import ActivityState, ActivityStatus, RunState
+from perdure.core.state import ActivityState, ActivityStatus, LaterState, RunState
 from perdure.model import actions as ac
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.duration import LONGEST_US
+from perdure.model.duration import LATEST_US, LONGEST_US
 from perdure.model.failure import BRIEF_BYTES, FailureInfo, bounded, members_of
 from perdure.model.inline import OUTCOME_UNKNOWN
 from perdure.model.options import ActivityOptions, RetryPolicy
@@ -49,10 +50,19 @@ TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] 
     (_S.STARTED, ev.ActivityCompleted): _S.COMPLETED,
     (_S.STARTED, ev.ActivityFailed): _S.FAILED,
     (_S.STARTED, ev.ActivityCancelRequested): _S.CANCELLED,
+    (_S.DISPATCHED, ev.ActivityDeferred): _S.DEFERRED,
+    (_S.STARTED, ev.ActivityDeferred): _S.DEFERRED,
+    (_S.DEFERRED, ev.ActivityAttemptFailed): _S.BACKING_OFF,
+    (_S.DEFERRED, ev.ActivityCompleted): _S.COMPLETED,
+    (_S.DEFERRED, ev.ActivityFailed): _S.FAILED,
+    (_S.DEFERRED, ev.ActivityCancelRequested): _S.CANCELLED,
     (_S.BACKING_OFF, ev.ActivityRetried): _S.DISPATCHED,
     (_S.BACKING_OFF, ev.ActivityFailed): _S.FAILED,
     (_S.BACKING_OFF, ev.ActivityCancelRequested): _S.CANCELLED,
 }
+
+_WITHOUT_TASK: Final = (_S.BACKING_OFF, _S.DEFERRED)
+"""No attempt is out at a worker."""
 
 DECLINED_US: Final = 10_000_000
 """The shortest time before a declined task is dispatched again; the longest is a hundred times
@@ -83,7 +93,7 @@ def _current_attempt(run: RunState, number: int, token: str) -> ActivityState | 
     return activity
 
 
-def _ignored(run: RunState, command: cm.CompleteActivity | cm.FailActivity) -> Decision:
+def _ignored(run: RunState, command: cm.CompleteActivity | cm.FailActivity | cm.DeferActivity) -> Decision:
     number = command.number
     why = f"activity {number} " + ("is in another attempt" if number in run.activities else "is closed")
     return Decision((ev.CommandIgnored(type(command).__name__, why),))
@@ -102,16 +112,52 @@ def _fail(run: RunState, command: cm.FailActivity, stamp: Stamp) -> Decision:
     return Decision((after_failure(activity, command.failure, stamp, timed_out=command.timed_out),))
 
 
+def _defer(run: RunState, command: cm.DeferActivity, stamp: Stamp) -> Decision:
+    activity = _current_attempt(run, command.number, command.token)
+    if activity is not None:
+        if activity.status is _S.DEFERRED:
+            return NOTHING
+        return Decision((deferred(activity, stamp, command.ran_us),))
+    later = run.later.get(command.number) if run.later is not None else None
+    if later is not None and later.token == command.token:
+        return NOTHING  # the answer was faster than the report
+    return _ignored(run, command)
+
+
+def deferred(activity: ActivityState, stamp: Stamp, ran_us: int = 0) -> ev.ActivityDeferred:
+    """The event of an attempt whose result comes later.
+
+    Args:
+        activity: the one.
+        stamp: the time.
+        ran_us: how long its function ran: the timeout is of both, function and wait.
+    """
+    left_us = max(activity.options.timeout_us - max(ran_us, 0), 0)
+    return ev.ActivityDeferred(activity.number, activity.attempt, min(stamp.at + left_us, LATEST_US))
+
+
+def _expire_answer(run: RunState, command: cm.ExpireAnswer, stamp: Stamp) -> Decision:
+    activity = run.activities.get(command.number)
+    if activity is None or activity.status is not _S.DEFERRED or run.later is None:
+        return NOTHING
+    if run.later[command.number].expires_at > stamp.at:
+        return NOTHING
+    seconds = activity.options.timeout_us / 1_000_000
+    message = f"attempt {activity.attempt} had no answer within timeout={seconds:g}s"
+    failure = FailureInfo("builtins:TimeoutError", message)
+    return Decision((after_failure(activity, failure, stamp, timed_out=True),))
+
+
 def _start(run: RunState, command: cm.StartActivity, stamp: Stamp) -> Decision:
     activity = _current_attempt(run, command.number, command.token)
-    if activity is None or activity.status is _S.STARTED:
+    if activity is None or activity.status is not _S.DISPATCHED:
         return NOTHING
     return Decision((ev.ActivityStarted(command.number, activity.attempt, command.worker),))
 
 
 def _decline(run: RunState, command: cm.DeclineActivity, stamp: Stamp) -> Decision:
     activity = _current_attempt(run, command.number, command.token)
-    if activity is None or activity.status is _S.STARTED or activity.declined:
+    if activity is None or activity.status is not _S.DISPATCHED or activity.declined:
         return NOTHING
     retry_at = redispatch_at(activity, stamp.at)
     return Decision((ev.ActivityDeclined(command.number, activity.attempt, command.reason, retry_at),))
@@ -278,12 +324,30 @@ def _on_declined(run: RunState, event: ev.ActivityDeclined, outbox: Outbox | Non
         outbox.arm(_retry_timer(run, activity))
 
 
-def _on_attempt_failed(run: RunState, event: ev.ActivityAttemptFailed, outbox: Outbox | None) -> None:
+def _on_deferred(run: RunState, event: ev.ActivityDeferred, outbox: Outbox | None) -> None:
     activity, _ = _moved(run, event)
     if outbox is not None:
         if activity.retry_at:
             outbox.disarm(_retry_timer(run, activity))
         outbox.end_task((run.run_id, event.number), is_step=activity.options.is_step)
+    activity.retry_at, activity.worker, activity.declined = 0, "", ""
+    if run.later is None:
+        run.later = {}
+    run.later[event.number] = LaterState(activity.token, run.last_at, event.expires_at)
+    if outbox is not None:
+        outbox.arm(_answer_timer(run, event.number))
+
+
+def _on_attempt_failed(run: RunState, event: ev.ActivityAttemptFailed, outbox: Outbox | None) -> None:
+    activity, before = _moved(run, event)
+    if before is _S.DEFERRED:
+        failure = activity.failure if event.same_as and activity.failure else event.failure
+        _waited(run, event.number, outbox, answer_of(failure))
+    elif outbox is not None:
+        if activity.retry_at:
+            outbox.disarm(_retry_timer(run, activity))
+        outbox.end_task((run.run_id, event.number), is_step=activity.options.is_step)
+    if outbox is not None:
         # people are told what failed, also when the history refers to an earlier attempt
         known = activity.failure if event.same_as else None
         outbox.failed(run, event if known is None else replace(event, failure=known), activity.name)
@@ -307,6 +371,8 @@ def _on_retried(run: RunState, event: ev.ActivityRetried, outbox: Outbox | None)
 def _on_completed(run: RunState, event: ev.ActivityCompleted, outbox: Outbox | None) -> None:
     activity, before = _moved(run, event)
     del run.activities[event.number]
+    if before is _S.DEFERRED:
+        _waited(run, event.number, outbox, answer_of(event.result))
     if outbox is not None:
         _end(run, activity, before, outbox)
 
@@ -314,6 +380,8 @@ def _on_completed(run: RunState, event: ev.ActivityCompleted, outbox: Outbox | N
 def _on_failed(run: RunState, event: ev.ActivityFailed, outbox: Outbox | None) -> None:
     activity, before = _moved(run, event)
     del run.activities[event.number]
+    if before is _S.DEFERRED:
+        _waited(run, event.number, outbox, answer_of(event.failure))
     if outbox is not None:
         _end(run, activity, before, outbox)
         outbox.failed(run, event, activity.name)
@@ -322,6 +390,8 @@ def _on_failed(run: RunState, event: ev.ActivityFailed, outbox: Outbox | None) -
 def _on_cancel_requested(run: RunState, event: ev.ActivityCancelRequested, outbox: Outbox | None) -> None:
     activity, before = _moved(run, event)
     del run.activities[event.number]
+    if before is _S.DEFERRED:
+        _waited(run, event.number, outbox, 0)
     if outbox is not None:
         _stop(run, activity, before, outbox)
 
@@ -333,14 +403,24 @@ def _on_command_ignored(run: RunState, event: ev.CommandIgnored, outbox: Outbox 
 def _close(run: RunState, outbox: Outbox | None) -> None:
     if outbox is not None:
         for activity in run.activities.values():
+            if activity.status is _S.DEFERRED:
+                _waited(run, activity.number, outbox, 0)
             _stop(run, activity, activity.status, outbox)
     run.activities.clear()
+
+
+def _waited(run: RunState, number: int, outbox: Outbox | None, answer: int) -> None:
+    """Nobody is waited for any more: remember the answer, which may come again."""
+    if run.later is not None:
+        run.later[number].answer = answer
+        if outbox is not None:
+            outbox.disarm(_answer_timer(run, number))
 
 
 def _end(run: RunState, activity: ActivityState, before: ActivityStatus, outbox: Outbox) -> None:
     if activity.retry_at:
         outbox.disarm(_retry_timer(run, activity))
-    if before is not _S.BACKING_OFF:
+    if before not in _WITHOUT_TASK:
         outbox.end_task((run.run_id, activity.number), is_step=activity.options.is_step)
     if activity.options.retry.give_up_after_us:
         outbox.disarm(_give_up_timer(run, activity))
@@ -348,7 +428,7 @@ def _end(run: RunState, activity: ActivityState, before: ActivityStatus, outbox:
 
 def _stop(run: RunState, activity: ActivityState, before: ActivityStatus, outbox: Outbox) -> None:
     _end(run, activity, before, outbox)
-    if before is not _S.BACKING_OFF:
+    if before not in _WITHOUT_TASK:
         outbox.cancel(run.run_id, activity.number, activity.token, is_step=activity.options.is_step)
 
 
@@ -374,6 +454,11 @@ def task_of(run: RunState, activity: ActivityState) -> Task:
 
 def _retry_timer(run: RunState, activity: ActivityState) -> Timer:
     return Timer(activity.retry_at, run.run_id, TimerKind.RETRY, activity.number, run.workflow_id)
+
+
+def _answer_timer(run: RunState, number: int) -> Timer:
+    expires_at = run.later[number].expires_at if run.later is not None else 0
+    return Timer(expires_at, run.run_id, TimerKind.ANSWER, number, run.workflow_id)
 
 
 def _give_up_timer(run: RunState, activity: ActivityState) -> Timer:
@@ -420,6 +505,8 @@ def _cancelled_in_words(it: Any) -> str:
 def _waits(run: RunState, limit: int) -> list[Wait]:
     return [
         Wait("activity", each.name, number, each.attempt, each.scheduled_at, each.retry_at)
+        if each.status is not _S.DEFERRED or run.later is None
+        else Wait("answer", each.name, number, each.attempt, each.scheduled_at, run.later[number].expires_at)
         for number, each in islice(run.activities.items(), limit)
     ]
 
@@ -431,6 +518,8 @@ MACHINE: Final = Machine(
     decide={
         cm.CompleteActivity: _complete,
         cm.FailActivity: _fail,
+        cm.DeferActivity: _defer,
+        cm.ExpireAnswer: _expire_answer,
         cm.StartActivity: _start,
         cm.DeclineActivity: _decline,
         cm.HeartbeatActivity: _heartbeat,
@@ -441,6 +530,7 @@ MACHINE: Final = Machine(
     record={
         ev.ActivityScheduled: _on_scheduled,
         ev.ActivityStarted: _on_started,
+        ev.ActivityDeferred: _on_deferred,
         ev.ActivityDeclined: _on_declined,
         ev.ActivityAttemptFailed: _on_attempt_failed,
         ev.ActivityRetried: _on_retried,
@@ -475,6 +565,7 @@ MACHINE: Final = Machine(
         TimerKind.GIVE_UP: lambda timer: cm.ExpireActivity(
             timer.workflow_id, timer.run_id, number=timer.number
         ),
+        TimerKind.ANSWER: lambda timer: cm.ExpireAnswer(timer.workflow_id, timer.run_id, number=timer.number),
     },
     waits=_waits,
     close=_close,

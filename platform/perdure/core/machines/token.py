@@ -11,8 +11,7 @@ from hmac import compare_digest
 from itertools import islice
 from typing import Any, Final
 
-import msgspec
-
+from perdure.core.answers import answer_of
 from perdure.core.machine import (
     NOTHING,
     ActionRule,
@@ -22,15 +21,16 @@ from perdure.core.machine import (
     Stamp,
     same_number,
 )
-from perdure.core.state import Phase, RunState, TokenState, TokenStatus
+from perdure.core.machines.activity import after_failure, deferred
+from perdure.core.state import ActivityStatus, Phase, RunState, TokenState, TokenStatus
 from perdure.model import actions as ac
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.failure import FailureInfo
+from perdure.model.failure import FailureInfo, bounded
 from perdure.model.replies import Accepted, Refusal, Refused
 from perdure.model.states import Wait
 from perdure.model.timers import Timer, TimerKind
-from perdure.model.tokens import TokenAddress, parse
+from perdure.model.tokens import TokenAddress, of_attempt, parse
 
 _S = TokenStatus
 
@@ -41,8 +41,8 @@ TRANSITIONS: Final[dict[tuple[TokenStatus, type[ev.Event]], TokenStatus]] = {
 }
 
 UNKNOWN: Final = (
-    "there is no such token: the text is not complete, it is of another namespace or database, or its run "
-    "has ended and another one has its workflow id"
+    "there is no such token: the text is not complete, it is of another namespace or database, its attempt "
+    "is over, or its run has ended and another one has its workflow id"
 )
 _HAS: Final = {
     _S.RESOLVED: "has been resolved with another value",
@@ -60,19 +60,23 @@ def address_of(run: RunState, issued: ev.TokenIssued) -> TokenAddress:
 
 
 def _resolve(run: RunState, command: cm.ResolveToken, stamp: Stamp) -> Decision:
+    if (later := _of_activity(command)) is not None:
+        return _answered_later(run, command, stamp, later, command.value)
     token = _found(run, command)
     if token is None:
         return _refused(run, command, "unknown_token", UNKNOWN)
     resolved = ev.TokenResolved(token.issued.number, command.value)
-    return _answered(run, command, stamp, token, resolved, _of_value(command.value))
+    return _answered(run, command, stamp, token, resolved, answer_of(command.value))
 
 
 def _fail(run: RunState, command: cm.FailToken, stamp: Stamp) -> Decision:
+    if (later := _of_activity(command)) is not None:
+        return _answered_later(run, command, stamp, later, command.failure)
     token = _found(run, command)
     if token is None:
         return _refused(run, command, "unknown_token", UNKNOWN)
     failed = ev.TokenFailed(token.issued.number, command.failure)
-    return _answered(run, command, stamp, token, failed, _of_failure(command.failure))
+    return _answered(run, command, stamp, token, failed, answer_of(command.failure))
 
 
 def _found(run: RunState, command: cm.AnswerToken) -> TokenState | None:
@@ -104,6 +108,53 @@ def _answered(
     return Decision((event,), Accepted(command.request_id, run.run_id))
 
 
+def _of_activity(command: cm.AnswerToken) -> TokenAddress | None:
+    """What the text says, if it is that of an attempt."""
+    given = parse(command.token)
+    return given if given is not None and given.is_of_activity else None
+
+
+def _answered_later(
+    run: RunState, command: cm.AnswerToken, stamp: Stamp, given: TokenAddress, answer: bytes | FailureInfo
+) -> Decision:
+    """The answer ends an attempt, as the report of a worker would."""
+    number = given.number
+    later = run.later.get(number) if run.later is not None else None
+    open_ = run.activities.get(number)
+    is_open = open_ is not None and open_.status is not ActivityStatus.BACKING_OFF
+    attempt = open_.token if open_ is not None and is_open else later.token if later is not None else ""
+    if (
+        not attempt
+        or (command.is_anonymous and not given.is_public)
+        or not _is_text_of(run, attempt, given, command.token)
+    ):
+        return _refused(run, command, "unknown_token", UNKNOWN)
+    what = f"activity {number} of workflow {run.workflow_id!r}"
+    if open_ is None or not is_open:
+        recorded = bounded(answer) if isinstance(answer, FailureInfo) else answer
+        if later is not None and later.answer == answer_of(recorded):
+            return Decision(reply=Accepted(command.request_id, run.run_id, is_new=False))
+        return _refused(
+            run, command, "token_closed", f"{what} waits for this answer no longer; nothing was changed"
+        )
+    if run.phase is Phase.SUSPENDED:
+        return _refused(run, command, "suspended", suspended(run))
+    if later is not None and open_.status is ActivityStatus.DEFERRED and stamp.at >= later.expires_at:
+        return _refused(run, command, "token_closed", f"the time of {what} is up; nothing was changed")
+    # The answer may come before the function has returned.
+    first = () if open_.status is ActivityStatus.DEFERRED else (deferred(open_, stamp),)
+    if isinstance(answer, FailureInfo):
+        end: ev.AnyEvent = after_failure(open_, answer, stamp, timed_out=False)
+    else:
+        end = ev.ActivityCompleted(number, answer)
+    return Decision((*first, end), Accepted(command.request_id, run.run_id))
+
+
+def _is_text_of(run: RunState, attempt: str, given: TokenAddress, text: str) -> bool:
+    right = of_attempt(run.workflow_id, run.run_id, given.number, attempt, is_public=given.is_public)
+    return compare_digest(text.encode(), right.text.encode())
+
+
 def suspended(run: RunState) -> str:
     """Why a token of a suspended run takes no answer."""
     return (
@@ -125,20 +176,6 @@ def _expire(run: RunState, command: cm.ExpireToken, stamp: Stamp) -> Decision:
     return Decision((ev.TokenExpired(command.number),))
 
 
-def _of_value(payload: bytes) -> int:
-    """Identity of a value: senders write the same JSON in different ways."""
-    if payload.startswith(b"\0"):  # made by a codec: it may differ each time
-        return hash(b"\0")
-    try:
-        return hash(msgspec.json.encode(msgspec.json.decode(payload), order="sorted"))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return hash(payload)
-
-
-def _of_failure(failure: FailureInfo) -> int:
-    return hash(("failed", failure.type, failure.message, failure.fields))
-
-
 # ---- record: the events
 
 
@@ -149,11 +186,11 @@ def _on_issued(run: RunState, event: ev.TokenIssued, outbox: Outbox | None) -> N
 
 
 def _on_resolved(run: RunState, event: ev.TokenResolved, outbox: Outbox | None) -> None:
-    _closed(run, event, outbox).answer = _of_value(event.value)
+    _closed(run, event, outbox).answer = answer_of(event.value)
 
 
 def _on_failed(run: RunState, event: ev.TokenFailed, outbox: Outbox | None) -> None:
-    _closed(run, event, outbox).answer = _of_failure(event.failure)
+    _closed(run, event, outbox).answer = answer_of(event.failure)
 
 
 def _on_expired(run: RunState, event: ev.TokenExpired, outbox: Outbox | None) -> None:

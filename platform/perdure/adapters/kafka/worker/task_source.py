@@ -147,7 +147,7 @@ class TaskSource:
     def _on_durable(self, items: Sequence[Item]) -> None:
         for item in items:
             match item:
-                case cm.CompleteActivity() | cm.FailActivity() | UnreadableTask():
+                case cm.CompleteActivity() | cm.FailActivity() | cm.DeferActivity() | UnreadableTask():
                     self._held.end((item.token,))
                 case cm.DeclineActivity():
                     # the engine dispatches it again under the same token
