@@ -81,7 +81,7 @@ class NullStore:
     def events(self, workflow_id: str, run_id: str) -> list[EventRecord]:
         return []
 
-    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+    def page(self, workflow_id: str, run_id: str, from_event_id: int, limit: int = 0) -> History:
         return History("", ())
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:

@@ -43,3 +43,34 @@ def test_a_view_is_told_once_a_batch_and_only_when_it_changed() -> None:
     world.signal("o", "delivered")
     told = [batch.states["o"].view for batch in world.medium.batches if "o" in batch.states]
     assert told == [b'"charging"', b'"paid"', b'"delivered"']
+
+
+def test_batches_of_slow_commands_shrink_and_each_command_is_handled_once() -> None:
+    world = World(DEPLOYMENTS["first"], replace(SETTINGS, batch_s=0.0))  # every command is slow
+    world.start_workflow("b", "Box")
+    for number in range(300):
+        world.signal_later("b", "put", number)
+    world.settle()
+    assert world.names("b").count("SignalReceived") == 300
+    assert len(world.history("b")) == 301, "one command a batch"
+
+
+def test_what_a_start_has_to_resume_does_not_keep_the_commands_of_others_waiting() -> None:
+    world = World(DEPLOYMENTS["first"], replace(SETTINGS, batch_s=0.0))
+    world.start_workflow("b", "Box")
+    for number in range(100):
+        world.engine._sources.resume(f"suspended-{number}", "run")
+    world.signal_later("b", "put", 1)
+    world.engine.run_batch(0)
+    assert world.names("b")[-1] == "SignalReceived", "in the first batch"
+
+
+def test_many_timers_that_are_due_at_once_are_several_batches() -> None:
+    world = World(DEPLOYMENTS["first"], replace(SETTINGS, batch_limit=10))
+    for number in range(35):
+        world.start_workflow(f"b-{number}", "Box", delay_us=1_000_000)
+    world.clock.at += 1_000_000
+    before = world.engine.batches
+    world.settle()
+    assert world.engine.batches == before + 4
+    assert all("WorkflowBegun" in world.names(f"b-{number}") for number in range(35))

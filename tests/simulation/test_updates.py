@@ -169,3 +169,43 @@ def test_workflows_update_each_other(world: World) -> None:
     world.advance(2)
     result = world.payloads.decode(world.state("s").result, list[str], what="result")
     assert result == ["1", "rejected", "CardDeclined", "closed"]
+
+
+def test_the_answers_to_many_updates_are_read_without_the_whole_history_for_each(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(200):
+        encoded = world.encoded((number % 100,))
+        world.ask(cm.UpdateWorkflow, "cart", request_id=f"u-{number}", name="add", input=encoded)
+    world.settle()
+    records = len(world.history("cart"))
+    pages: list[int] = []
+    page = world.store_port.page
+
+    def counted(workflow_id: str, run_id: str, from_event_id: int, limit: int = 0) -> Any:
+        pages.append(from_event_id)
+        return page(workflow_id, run_id, from_event_id, limit)
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("the whole history is read")
+
+    monkeypatch.setattr(world.store_port, "page", counted)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.engine.runs, "history", never)
+        for number in range(200):
+            world.ask(cm.AwaitWorkflow, "cart", request_id=f"w-{number}", update_id=f"u-{number}")
+        world.settle()
+    told = {number: world.replies.get(f"w-{number}") for number in range(200)}
+    assert [number for number, reply in told.items() if not isinstance(reply, Answered)] == []
+    assert len(pages) <= records
+    world.crash()
+    assert wait(world, "u-7") == Answered("waits", b"8")
+
+
+def test_an_update_that_ends_in_the_batch_that_asks_for_it_is_answered(world: World) -> None:
+    world.ask(cm.UpdateWorkflow, "cart", request_id="u-1", name="add", input=b"[101]")
+    world.ask(cm.AwaitWorkflow, "cart", request_id="w-1", update_id="u-1")
+    world.settle()
+    told = world.replies["w-1"]
+    assert isinstance(told, QueryRaised)
+    assert told.failure.message == "too dear"

@@ -42,7 +42,7 @@ from perdure.worker.steps import _unknown as unknown_step
 from tests.simulation.invariants import assert_live_is_folded
 
 START: Final = 1_700_000_000_000_000
-SETTINGS: Final = Settings(join_s=1.0, retry_s=0.0)
+SETTINGS: Final = Settings(join_s=1.0, retry_s=0.0, batch_s=float("inf"))
 _THREADS: Final = ActivityThreads(1)
 _runner: asyncio.Runner | None = None
 

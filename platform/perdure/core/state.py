@@ -204,6 +204,7 @@ class RunState:
         updates: the numbers of all that were accepted, by id.
         open_updates: those that have not ended: by number, the id, the name and when it was
             accepted, microseconds.
+        ended_updates: the ids of the events that say how the others have ended, by number.
         next_run_id: of the run that continues this one; empty when none does.
         last_hash: of the last record; empty before the first.
         input_partition: of the last command that a record covers; -1 when there is none.
@@ -215,6 +216,7 @@ class RunState:
         "cancel_reason",
         "children",
         "closed_at",
+        "ended_updates",
         "failure",
         "input_offset",
         "input_partition",
@@ -262,6 +264,7 @@ class RunState:
         self.next_run_id = ""
         self.updates: dict[str, int] = {}
         self.open_updates: dict[int, tuple[str, str, int]] = {}
+        self.ended_updates: dict[int, int] = {}
         self.messages: dict[int, tuple[ev.MessageSent, int]] = {}
         self.tokens: dict[int, TokenState] = {}
         self.later: dict[int, LaterState] | None = None

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from perdure.codec.paging import PAGE_EVENTS
 from perdure.core.run import fold
 from perdure.core.state import RunState
 from perdure.model import events as ev
@@ -139,9 +140,9 @@ class ActiveRuns:
         """The recorded events of a run; empty: none."""
         return self._store.events(workflow_id, run_id)
 
-    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+    def page(self, workflow_id: str, run_id: str, from_event_id: int, *, limit: int = PAGE_EVENTS) -> History:
         """A page of what has been recorded of a run; empty when there is none."""
-        return self._store.page(workflow_id, run_id, from_event_id)
+        return self._store.page(workflow_id, run_id, from_event_id, limit)
 
     def add(self, active: ActiveRun) -> None:
         """A new run; an older one of the same workflow id is dropped."""

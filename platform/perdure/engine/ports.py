@@ -26,6 +26,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from perdure.codec.paging import PAGE_EVENTS
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
@@ -217,11 +219,17 @@ class Store(Protocol):
         """The history of a run, in order; empty when there is none."""
         ...
 
-    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+    def page(self, workflow_id: str, run_id: str, from_event_id: int, limit: int = PAGE_EVENTS) -> History:
         """A page of the history: `codec.paging.page_of` from the record that holds the event, or
         from the last one.
 
         Costs what the page costs, however long the history is.
+
+        Args:
+            workflow_id: of the run.
+            run_id: the run.
+            from_event_id: of the first event that is wanted.
+            limit: of events, from that one on; 1: the record that holds it.
         """
         ...
 

@@ -12,6 +12,7 @@ from perdure.engine.activation import Activation
 from perdure.engine.active import ActiveRuns
 from perdure.engine.batch_handler import BatchHandler
 from perdure.engine.batch_log import BatchLog
+from perdure.engine.batch_size import BatchSize
 from perdure.engine.counts import Counts, LoopPhase, Pulse
 from perdure.engine.handling import handler_of
 from perdure.engine.hybrid_clock import HybridClock
@@ -37,7 +38,9 @@ class Settings:
     """Settings of the engine.
 
     Attributes:
-        batch_limit: commands in one transaction.
+        batch_limit: commands in one transaction, at most.
+        batch_s: how long the commands of one transaction should take, seconds: fewer are taken
+            when they are slow; infinite: `batch_limit` always.
         join_s: how long a batch is held open for steps that have just been started, seconds.
         cached_runs: runs kept in memory between batches.
         retry_s: the pause after a commit that was aborted, seconds.
@@ -45,6 +48,7 @@ class Settings:
     """
 
     batch_limit: int = 1_000
+    batch_s: float = 0.15
     join_s: float = 0.003
     cached_runs: int = 20_000
     retry_s: float = 0.2
@@ -108,6 +112,7 @@ class Engine:
         self.counts = Counts()
         self.pulse = Pulse()
         self._batch_log = BatchLog(report, self.counts)
+        self._size = BatchSize(settings.batch_limit, settings.batch_s)
         self._sources = CommandSources(
             log,
             store,
@@ -115,7 +120,7 @@ class Engine:
             time=self._time,
             quarantine=self._quarantine,
             reviewer=Reviewer(store, self._runs),
-            batch_limit=settings.batch_limit,
+            size=self._size,
             lateness_us=self.counts.lateness_us,
         )
         self._leases = self._sources.leases
@@ -206,7 +211,7 @@ class Engine:
             outbox.batch.replies += self._farewells
             self._activation.begin(at)
             self._batch_handler.handle(commands)
-            self._batch_handler.join_steps(self._settings.batch_limit, self._settings.join_s)
+            self._batch_handler.join_steps(self._size.limit, self._settings.join_s)
             quarantine.write()
             self._batch_handler.close_records()
             handling_us = pulse.turn(LoopPhase.COMMITTING)
@@ -215,6 +220,7 @@ class Engine:
             if not self._goes_on_after(error):
                 raise
             return True
+        self._size.took(quarantine.handled, handling_us)
         self.counts.committed(outbox.batch, quarantine.handled, handling_us, pulse.turn(LoopPhase.HANDLING))
         pulse.trouble = ""
         self._committed()

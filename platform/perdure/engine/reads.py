@@ -4,12 +4,12 @@ event.
 
 from __future__ import annotations
 
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
 from perdure import errors
+from perdure.codec.records import decode_event_record
 from perdure.core.machines.promise import closed_reply, subject_of
 from perdure.core.machines.update import answer_of, unanswered
 from perdure.core.run import decide, fold
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from perdure.model.payloads import Payloads
     from perdure.model.replies import AnyReply
 
+UPDATE_ENDS: Final = (ev.UpdateCompleted, ev.UpdateFailed)
+
 
 class Reads:
     """Handles reads.
@@ -39,12 +41,13 @@ class Reads:
         payloads: encodes failures.
     """
 
-    __slots__ = ("_activation", "_payloads", "_waiters")
+    __slots__ = ("_activation", "_ends", "_payloads", "_waiters")
 
     def __init__(self, activation: Activation, waiters: Waiters, payloads: Payloads) -> None:
         self._activation = activation
         self._waiters = waiters
         self._payloads = payloads
+        self._ends: tuple[str, int, int, dict[int, Any]] = "", 0, -1, {}
 
     def wait(self, command: cm.AwaitWorkflow) -> None:
         """Answer when the run has closed."""
@@ -100,11 +103,26 @@ class Reads:
             return Refused("", "not_found", message, state.run_id)
         if number in state.open_updates:
             return None
-        recorded = self._activation.runs.history(state.workflow_id, state.run_id)
-        for event in chain.from_iterable((*(record.events for record in recorded), active.events)):
-            if isinstance(event, ev.UpdateCompleted | ev.UpdateFailed) and event.number == number:
-                return answer_of(event)
-        return unanswered(state)
+        event_id = state.ended_updates.get(number)
+        if event_id is None:
+            return unanswered(state)
+        in_batch = event_id - state.last_event_id + len(active.events) - 1
+        event: Any = active.events[in_batch] if in_batch >= 0 else self._ends_at(active, event_id).get(number)
+        return unanswered(state) if event is None else answer_of(event)
+
+    def _ends_at(self, active: ActiveRun, event_id: int) -> dict[int, Any]:
+        """The ends of updates in the record that holds an event, by the number of the update. Those
+        of the last record are kept: clients that have sent many updates ask for the answers in the
+        same order.
+        """
+        state = active.state
+        run_id, first, last, ends = self._ends
+        if run_id != state.run_id or not first <= event_id <= last:
+            page = self._activation.runs.page(state.workflow_id, state.run_id, event_id, limit=1)
+            record = decode_event_record(page.records[0])
+            ends = {event.number: event for event in record.events if isinstance(event, UPDATE_ENDS)}
+            self._ends = state.run_id, record.first_event_id, record.last_event_id, ends
+        return ends
 
     def _promise(self, active: ActiveRun, command: cm.AwaitWorkflow) -> None:
         """A workflow waits: that is recorded, since it does not ask again."""

@@ -16,6 +16,7 @@ from perdure.model import commands as cm
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from perdure.engine.batch_size import BatchSize
     from perdure.engine.counts import Buckets
     from perdure.engine.hybrid_clock import HybridClock
     from perdure.engine.ports import Batch, Clock, Log, Store
@@ -34,7 +35,7 @@ class CommandSources:
         time: the engine's, which timers fire by.
         quarantine: says whether a batch may hold one command only.
         reviewer: has runs to replay while nothing else is to be done.
-        batch_limit: commands in one transaction.
+        size: of a batch.
         lateness_us: counts how late timers fired.
 
     Attributes:
@@ -42,13 +43,13 @@ class CommandSources:
     """
 
     __slots__ = (
-        "_batch_limit",
         "_clock",
         "_lateness_us",
         "_log",
         "_own",
         "_quarantine",
         "_reviewer",
+        "_size",
         "_store",
         "_taken_own",
         "_time",
@@ -65,7 +66,7 @@ class CommandSources:
         time: HybridClock,
         quarantine: Quarantine,
         reviewer: Reviewer,
-        batch_limit: int,
+        size: BatchSize,
         lateness_us: Buckets,
     ) -> None:
         self._log = log
@@ -74,7 +75,7 @@ class CommandSources:
         self._time = time
         self._quarantine = quarantine
         self._reviewer = reviewer
-        self._batch_limit = batch_limit
+        self._size = size
         self._lateness_us = lateness_us
         self._timers = TimerQueue(store)
         self.leases = Leases()
@@ -112,19 +113,24 @@ class CommandSources:
         return self._timers.next_at()
 
     def take(self, timeout_s: float) -> list[cm.AnyCommand]:
-        """The engine's own commands, or else those of the log.
+        """The engine's own commands, and those of the log.
 
         Args:
             timeout_s: how long to wait for one, seconds; less if a timer or a lease ends before.
         """
         if self._own:
-            return self._take_own()
+            if self._quarantine.is_one_by_one:
+                return self._take_own(1)
+            # There may be thousands after a start: commands from outside do not wait for all of
+            # them. The log first, since it may take partitions away, with what is to be done there.
+            commands = self._log.take(self._size.limit, 0)
+            return self._take_own(self._size.limit) + commands
         wait_us = timeout_s * 1e6 if self._reviewer.is_done else min(timeout_s, PAUSE_S) * 1e6
         if (at := self._timers.next_at()) is not None:
             wait_us = min(wait_us, max(0, at - self._time.now()))
         if (at := self.leases.next_at()) is not None:
             wait_us = min(wait_us, max(0, at - self._clock.elapsed()))
-        return self._log.take(1 if self._quarantine.is_one_by_one else self._batch_limit, wait_us / 1e6)
+        return self._log.take(1 if self._quarantine.is_one_by_one else self._size.limit, wait_us / 1e6)
 
     def with_due(self, commands: list[cm.AnyCommand], at: int) -> list[cm.AnyCommand]:
         """Add the timers and leases that are due at `at`.
@@ -135,7 +141,7 @@ class CommandSources:
         if self._quarantine.is_one_by_one:
             self._quarantine.count_down()
             return commands or self._due(at, 1)
-        return commands + self._due(at)
+        return commands + self._due(at, self._size.limit)
 
     def review(self) -> bool:
         """Replay one of the open runs that this process has not replayed yet; whether there was
@@ -162,17 +168,16 @@ class CommandSources:
         self._own.extendleft(reversed(self._taken_own))
         self._taken_own.clear()
 
-    def _take_own(self) -> list[cm.AnyCommand]:
-        count = 1 if self._quarantine.is_one_by_one else len(self._own)
-        self._taken_own = [self._own.popleft() for _ in range(count)]
+    def _take_own(self, limit: int) -> list[cm.AnyCommand]:
+        self._taken_own = [self._own.popleft() for _ in range(min(limit, len(self._own)))]
         return list(self._taken_own)
 
-    def _due(self, at: int, limit: int = AT_ONCE) -> list[cm.AnyCommand]:
+    def _due(self, at: int, limit: int) -> list[cm.AnyCommand]:
         """Timers and leases; an aborted batch puts both back."""
         due: list[cm.AnyCommand] = []
-        for timer in self._timers.due(at, None if limit == AT_ONCE else limit):
+        for timer in self._timers.due(at, limit):
             due.append(DUE[timer.kind](timer))
             self._lateness_us.add(at - timer.fires_at)
         if len(due) < limit:
-            due += self.leases.expired(self._clock.elapsed(), limit)
+            due += self.leases.expired(self._clock.elapsed(), min(limit, AT_ONCE))
         return due

@@ -10,6 +10,7 @@ import pytest
 
 from perdure.errors import UsageError
 from perdure.model.actions import CancelTimer, StartTimer
+from perdure.replay.conditions import wake_one
 
 if TYPE_CHECKING:
     from tests.unit.replay.conftest import Driven
@@ -216,3 +217,25 @@ def test_a_condition_sees_the_context_of_who_waits(driven: Driven) -> None:
     driven.begin(program)
     assert set(seen) == {"mine"}
     assert len(seen) > 1
+
+
+def test_many_that_one_change_wakes_cost_one_look_each() -> None:
+    looks: list[int] = []
+
+    class Future:
+        def done(self) -> bool:
+            looks.append(1)
+            return False
+
+    class Met:
+        future = Future()
+
+        def is_met(self, loop: Any) -> bool:
+            return True
+
+    waiting: list[Any] = [Met() for _ in range(1_000)]
+    loop: Any = None
+    while wake_one(waiting, loop):
+        pass
+    assert waiting == []
+    assert len(looks) == 1_000

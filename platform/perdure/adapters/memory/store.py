@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure.codec.paging import page_from
+from perdure.codec.paging import PAGE_EVENTS, page_from
 from perdure.codec.records import encode_event_record, hash_of
 from perdure.model.states import Status
 
@@ -45,9 +45,9 @@ class MemoryStore:
         """The history of a run."""
         return [record for record in self._medium.stored.events(run_id) if record.workflow_id == workflow_id]
 
-    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+    def page(self, workflow_id: str, run_id: str, from_event_id: int, limit: int = PAGE_EVENTS) -> History:
         """A page of the history."""
-        return page_from(self.events(workflow_id, run_id), from_event_id)
+        return page_from(self.events(workflow_id, run_id), from_event_id, limit)
 
     def last_hash(self, workflow_id: str, run_id: str) -> bytes:
         """Of the run's last record."""

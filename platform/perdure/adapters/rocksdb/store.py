@@ -14,7 +14,7 @@ from perdure.adapters.rocksdb import keys, values
 from perdure.adapters.rocksdb.changes import Changes
 from perdure.adapters.rocksdb.directory import Directory
 from perdure.adapters.rocksdb.partition import Partition
-from perdure.codec.paging import is_of, page_of
+from perdure.codec.paging import PAGE_EVENTS, is_of, page_of
 from perdure.codec.records import hash_of
 from perdure.model.replies import History
 
@@ -125,11 +125,11 @@ class PartitionedStore:
         records = partition.events(run_id) if partition is not None else []
         return records if records and records[0].workflow_id == workflow_id else []
 
-    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+    def page(self, workflow_id: str, run_id: str, from_event_id: int, limit: int = PAGE_EVENTS) -> History:
         """A page of the history."""
         partition = self.owned.get(self._place(workflow_id))
         page = (
-            page_of(partition.records_from(run_id, from_event_id), from_event_id)
+            page_of(partition.records_from(run_id, from_event_id), from_event_id, limit)
             if partition is not None
             else History("", ())
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perdure.adapters.sqlite.faults import fault
 from perdure.adapters.sqlite.history import history_page
+from perdure.codec.paging import PAGE_EVENTS
 from perdure.codec.records import decode_event_record, decode_state, decode_task, hash_of
 from perdure.model.timers import Timer, TimerKind
 
@@ -65,10 +66,10 @@ class SqliteStore:
         records = [decode_event_record(row[0]) for row in rows]
         return records if records and records[0].workflow_id == workflow_id else []
 
-    def page(self, workflow_id: str, run_id: str, from_event_id: int) -> History:
+    def page(self, workflow_id: str, run_id: str, from_event_id: int, limit: int = PAGE_EVENTS) -> History:
         """A page of the history."""
         try:
-            return history_page(self._file.connection, workflow_id, run_id, from_event_id)
+            return history_page(self._file.connection, workflow_id, run_id, from_event_id, limit)
         except sqlite3.Error as error:
             raise fault(error, self._file.path) from error
 

@@ -70,6 +70,7 @@ def _on_ended(run: RunState, event: ev.UpdateCompleted | ev.UpdateFailed, outbox
     is_open = event.number in run.open_updates
     TRANSITIONS[UpdateStatus.ACCEPTED if is_open else UpdateStatus.COMPLETED, type(event)]
     update_id, _, _ = run.open_updates.pop(event.number)
+    run.ended_updates[event.number] = run.last_event_id
     promise.keep(run, promise.UPDATE + update_id, answer_of(event), outbox)
 
 
