@@ -3,12 +3,17 @@
 
 Closing a suspended coroutine, or just dropping it, throws GeneratorExit into it: your `finally` and
 `except` blocks would run, compensations of a saga among them, although the run has not ended. So
-each suspended coroutine is first marked as already
-finalised: one bit that CPython keeps in front of the object so that a finaliser runs once. An
-    object that carries it is freed
-without a word. `gc.is_finalized` is the public way to read the bit; that setting it works is tried
-out when this module is imported. Where it does not (free-threaded builds, another Python),
-coroutines are closed on an inert loop: their blocks run, but nothing they do has any effect.
+each suspended coroutine and generator is first marked as already finalised: one bit that CPython
+keeps in front of the object so that a finaliser runs once. An object that carries it is freed
+without a word; so is one that has a `__del__` of yours. Callbacks of weak references are dropped. `gc.is_finalized` is the public way to read
+the bit; that setting it works is tried out when this module is imported. Where it does not
+(free-threaded builds, another Python), coroutines are closed on an inert loop: their blocks run,
+but nothing they do has any effect.
+
+What is suspended within a run is found as the garbage collector finds it, from its tasks: in
+frames, iterators, containers, closures, contexts, exceptions and attributes of your objects.
+Whatever leads out of the run (modules, classes, loops, most of the standard library) is not
+followed, the nearest objects come first, and the search ends after `_MOST_OBJECTS`.
 """
 
 from __future__ import annotations
@@ -24,32 +29,54 @@ import warnings
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import finalize, getweakrefcount, getweakrefs
 
 from perdure.model.source import is_ours
 from perdure.replay.activation import enter, leave, running_loop
 from perdure.replay.loop import RunLoop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Generator, Sized
+    from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence, Sized
 
+
+# What is done with the objects of a class. Plain numbers: this runs for each object of a run.
+_LEFT: Final = 1
+"""They are not followed."""
+_SUSPENDED: Final = 2
+"""Marked, and followed before all else."""
+_FUNCTION: Final = 3
+"""Followed, but not into their module."""
+_NEAR: Final = 4
+"""Between a frame and what is suspended: followed before all else."""
+_CONTAINER: Final = 5
+"""Followed if they are not too large."""
+_FAR: Final = 6
+"""Followed, the nearest first."""
+_DELETED: Final = 7
+"""The same, and marked: the class has a `__del__` of yours."""
 _SUSPENDABLE: Final = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
-_CONTAINERS: Final = frozenset((list, tuple, dict, set, deque, defaultdict, OrderedDict))
-_LARGEST_CONTAINER: Final = 10_000
+_LARGEST_CONTAINER: Final = 100_000
 """Larger ones are data; to look through one takes a millisecond for every 50,000 entries."""
 _MOST_OBJECTS: Final = 10_000
+"""Objects of a run that are looked at, and as many again for each task."""
 _HEAP_TYPE: Final = 1 << 9
 """Py_TPFLAGS_HEAPTYPE: of a class that is written in Python, among others."""
+_COLLECTED: Final = 1 << 14
+"""Py_TPFLAGS_HAVE_GC: its objects have the bit."""
 _word = ctypes.c_size_t.from_address
+_clear_reference = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("_PyWeakref_ClearRef", ctypes.pythonapi))
 _future: Any = asyncio.Future
 _task: Any = asyncio.Task
 _init_future: Callable[..., None] = _future.__init__
 _init_task: Callable[..., None] = _task.__init__
 
 
-def evict(loop: RunLoop) -> None:
+def evict(loop: RunLoop, *held: object) -> None:
     """Drop the run: its memory is freed as soon as the caller releases the loop and its objects.
 
-    A `__del__` of yours own runs as it always does, when its object is freed.
+    Args:
+        loop: of the run.
+        held: what belongs to the run beside its tasks: the instance of its class.
     """
     entered = enter(loop)
     unraisable_hook, sys.unraisablehook = sys.unraisablehook, _ignore
@@ -57,7 +84,11 @@ def evict(loop: RunLoop) -> None:
     inert: Any = loop
     try:
         runtime: Any = loop.runtime
+        roots = [*loop.callbacks(), *held]
         tasks, futures = loop.release(), runtime.release()
+        if _CAN_MARK:
+            _mark_all(roots, tasks)
+        del roots
         for future in futures:
             _init_future(future, loop=inert)
         for task in tasks:
@@ -74,11 +105,8 @@ def _end(task: Any, loop: Any) -> None:
     Initialising a future or a task again drops its callbacks and its coroutine, so that no
     reference cycle is left which would wait for the garbage collector.
     """
-    coroutine = task.get_coro()
     if not _CAN_MARK:
-        _close(coroutine)
-    elif not gc.is_finalized(coroutine):
-        _mark_all(coroutine)
+        _close(task.get_coro())
     waiter = task._fut_waiter
     if waiter is not None and not waiter.done():
         _init_future(waiter, loop=loop)
@@ -86,38 +114,84 @@ def _end(task: Any, loop: Any) -> None:
     task._log_destroy_pending = False
 
 
-def _mark_all(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Mark the coroutine and all that can be suspended within it: what it awaits, generators and
-    context managers in its frames, in containers and in attributes of your objects.
-    """
+def _mark_all(roots: list[object], tasks: Sequence[object]) -> None:
+    """Mark all that is suspended in these tasks or below these objects."""
     seen: set[int] = set()
-    todo: list[object] = [coroutine]
-    while todo and len(seen) < _MOST_OBJECTS:
-        thing = todo.pop()
+    near: list[object] = [*tasks]
+    far: deque[object] = deque(roots)
+    left = _MOST_OBJECTS * (1 + len(tasks))
+    sort_of, referents_of = _SORTS.get, gc.get_referents
+    while near or (far and left > 0):
+        if near:
+            thing = near.pop()
+        else:
+            thing = far.popleft()
+            left -= 1
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        kind = type(thing)
-        if kind not in _FOLLOWED and not _learn(kind):
-            continue
-        if kind in _SUSPENDABLE:
+        sort = sort_of(type(thing)) or _sort_of(type(thing), far)
+        if sort in (_SUSPENDED, _DELETED):
             _mark(thing)
-        elif kind in _CONTAINERS and len(cast("Sized", thing)) > _LARGEST_CONTAINER:
+        if sort >= _FAR and getweakrefcount(thing):
+            _drop_callbacks(thing)
+        if sort == _FUNCTION:
+            near += _held_by(thing)
             continue
-        referents: list[object] = gc.get_referents(thing)
-        todo += [found for found in referents if type(found) not in _LEFT]
+        if sort == _LEFT or (sort == _CONTAINER and len(cast("Sized", thing)) > _LARGEST_CONTAINER):
+            continue
+        for found in referents_of(thing):
+            sort = sort_of(type(found), _FAR)
+            if sort > _NEAR:
+                far.append(found)
+            elif sort != _LEFT:
+                near.append(found)
 
 
-def _learn(kind: type[Any]) -> bool:
-    """Whether objects of a class are followed: of classes that are written in Python, by you. Those
-    of perdure, asyncio and the rest of the standard library lead out of the run.
+def _drop_callbacks(thing: object) -> None:
+    """Let nobody be called when an object goes; but weak dictionaries and sets must forget it."""
+    for reference in getweakrefs(thing):
+        callback = reference.__callback__
+        if isinstance(callback, finalize):
+            callback.detach()
+        elif callback is not None and getattr(callback, "__module__", "") not in ("weakref", "_weakrefset"):
+            _clear_reference(reference)
+
+
+def _held_by(function: Any) -> list[object]:
+    """What a function holds, except its module."""
+    held = [*(function.__closure__ or ()), *(function.__defaults__ or ())]
+    return held + [more for more in (function.__kwdefaults__, function.__dict__) if more]
+
+
+def _sort_of(kind: type[Any], far: deque[object]) -> int:
+    """The sort of a class that was not met before. Followed are yours, and those that hold what
+    they are given; what else perdure, asyncio and the standard library have leads out of the run.
+
+    A class that a function defines may be gone with the run: it is not remembered, and what it
+    holds is looked at.
     """
+    is_waiting = (
+        kind.__module__ == "_asyncio" and kind.__name__ == "FutureIter"
+    )  # for a future without a value
+    if is_waiting or issubclass(kind, (type, types.ModuleType, asyncio.AbstractEventLoop)):
+        _SORTS[kind] = _LEFT
+        return _LEFT
     module = str(kind.__module__)
-    is_instance = bool(kind.__flags__ & _HEAP_TYPE) and not issubclass(kind, (type, types.ModuleType))
-    is_yours = is_instance and not is_ours(module)
-    is_yours = is_yours and module.partition(".")[0] not in sys.stdlib_module_names
-    (_FOLLOWED if is_yours else _LEFT).add(kind)
-    return is_yours
+    name = module.partition(".")[0]
+    is_heap = bool(kind.__flags__ & _HEAP_TYPE)
+    is_yours = is_heap and not is_ours(module) and name not in sys.stdlib_module_names
+    if is_yours and kind.__flags__ & _COLLECTED and hasattr(kind, "__del__"):
+        sort = _DELETED
+    elif is_yours or not is_heap or module in _HOLDING or name in _HOLDING:
+        sort = _FAR
+    else:
+        sort = _LEFT
+    if is_yours and "<locals>" in kind.__qualname__:
+        far.extend(vars(kind).values())
+    else:
+        _SORTS[kind] = sort
+    return sort
 
 
 def _mark(thing: Any) -> None:
@@ -210,30 +284,51 @@ def _run_to_end(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return end.value
 
 
-_FOLLOWED: Final[set[type[Any]]] = {
-    *_SUSPENDABLE,
-    *_run_to_end(_make_awaitables()),
-    *_CONTAINERS,
-    types.MethodType,
-    types.CellType,
-    contextlib._GeneratorContextManager,
-    contextlib._AsyncGeneratorContextManager,
-    contextlib.ExitStack,
-    contextlib.AsyncExitStack,
+_HOLDING: Final = frozenset(
+    (
+        "_asyncio",
+        "_collections_abc",
+        "_contextvars",
+        "_functools",
+        "asyncio",
+        "builtins",
+        "collections",
+        "contextlib",
+        "contextvars",
+        "functools",
+        "itertools",
+        "queue",
+        "types",
+        "perdure.authoring.saga",
+        "perdure.replay.futures",
+    )
+)
+"""Modules whose objects hold what they are given, and nothing else."""
+_SORTS: Final[dict[type[Any], int]] = {
+    **dict.fromkeys(
+        (str, bytes, int, float, bool, type(None), type, types.ModuleType, types.CodeType), _LEFT
+    ),
+    **dict.fromkeys(_SUSPENDABLE, _SUSPENDED),
+    types.FunctionType: _FUNCTION,
+    **dict.fromkeys(
+        (
+            *_run_to_end(_make_awaitables()),
+            types.MethodType,
+            types.CellType,
+            contextlib._GeneratorContextManager,
+            contextlib._AsyncGeneratorContextManager,
+            contextlib.ExitStack,
+            contextlib.AsyncExitStack,
+            enumerate,
+            zip,
+            map,
+            filter,
+        ),
+        _NEAR,
+    ),
+    **dict.fromkeys((list, tuple, dict, set, frozenset, deque, defaultdict, OrderedDict), _CONTAINER),
 }
-"""Classes whose objects are followed; those that were not met yet are in neither of the two."""
-_LEFT: Final[set[type[Any]]] = {
-    str,
-    bytes,
-    int,
-    float,
-    bool,
-    type(None),
-    type,
-    types.FunctionType,
-    types.CodeType,
-}
-"""Classes whose objects are not."""
+"""The sorts of classes; others are added when they are met."""
 _CAN_MARK: Final = _can_mark()
 _CLOSED: Final = _make_awaitables()
 _CLOSED.close()

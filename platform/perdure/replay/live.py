@@ -218,7 +218,7 @@ class LiveRun:
     def evict(self) -> None:
         """Forget the code's state without running a line of it."""
         self.loop.runtime = self.runtime  # not what interceptors made of it
-        evict(self.loop)
+        evict(self.loop, self._instance)
 
     def _activate(self, event: ev.AnyEvent) -> None:
         _APPLY[type(event)](self, event)
