@@ -5,10 +5,10 @@ Closing a suspended coroutine, or just dropping it, throws GeneratorExit into it
 `except` blocks would run, compensations of a saga among them, although the run has not ended. So
 each suspended coroutine and generator is first marked as already finalised: one bit that CPython
 keeps in front of the object so that a finaliser runs once. An object that carries it is freed
-without a word; so is one that has a `__del__` of yours. Callbacks of weak references are dropped. `gc.is_finalized` is the public way to read
-the bit; that setting it works is tried out when this module is imported. Where it does not
-(free-threaded builds, another Python), coroutines are closed on an inert loop: their blocks run,
-but nothing they do has any effect.
+without a word; so is one that has a `__del__` of yours. Callbacks of weak references are dropped.
+`gc.is_finalized` is the public way to read the bit; that setting it works is tried out when this
+module is imported. Where it does not (free-threaded builds, another Python), coroutines are closed
+on an inert loop: their blocks run, but nothing they do has any effect.
 
 What is suspended within a run is found as the garbage collector finds it, from its tasks: in
 frames, iterators, containers, closures, contexts, exceptions and attributes of your objects.
