@@ -394,7 +394,7 @@ class World:
 
     def _next_at(self) -> int | None:
         timers = self.store_port.timers(None, 1)
-        lease_at = self.engine._leases.next_at()
+        lease_at = self.engine._sources.leases.next_at()
         found = [*(timer.fires_at for timer in timers), *([lease_at] if lease_at is not None else [])]
         return min(found) if found else None
 

@@ -112,7 +112,6 @@ class Engine:
         self.counts = Counts()
         self.pulse = Pulse()
         self._batch_log = BatchLog(report, self.counts)
-        self._size = BatchSize(settings.batch_limit, settings.batch_s)
         self._sources = CommandSources(
             log,
             store,
@@ -120,10 +119,9 @@ class Engine:
             time=self._time,
             quarantine=self._quarantine,
             reviewer=Reviewer(store, self._runs),
-            size=self._size,
+            size=BatchSize(settings.batch_limit, settings.batch_s),
             lateness_us=self.counts.lateness_us,
         )
-        self._leases = self._sources.leases
         self._activation = Activation(
             self._runs,
             self._outbox,
@@ -135,7 +133,7 @@ class Engine:
         )
         self._batch_handler = BatchHandler(
             self._activation,
-            handler_of(self._activation, self._leases, self._waiters, clock, definitions, payloads),
+            handler_of(self._activation, self._sources.leases, self._waiters, clock, definitions, payloads),
             log,
             quarantine=self._quarantine,
             waiters=self._waiters,
@@ -148,7 +146,7 @@ class Engine:
     @property
     def leased(self) -> int:
         """Number of leased attempts."""
-        return len(self._leases)
+        return len(self._sources.leases)
 
     @property
     def clock_ahead_us(self) -> int:
@@ -211,7 +209,7 @@ class Engine:
             outbox.batch.replies += self._farewells
             self._activation.begin(at)
             self._batch_handler.handle(commands)
-            self._batch_handler.join_steps(self._size.limit, self._settings.join_s)
+            self._batch_handler.join_steps(self._sources.size.limit, self._settings.join_s)
             quarantine.write()
             self._batch_handler.close_records()
             handling_us = pulse.turn(LoopPhase.COMMITTING)
@@ -220,7 +218,7 @@ class Engine:
             if not self._goes_on_after(error):
                 raise
             return True
-        self._size.took(quarantine.handled, handling_us)
+        self._sources.size.took(quarantine.handled, handling_us)
         self.counts.committed(outbox.batch, quarantine.handled, handling_us, pulse.turn(LoopPhase.HANDLING))
         pulse.trouble = ""
         self._committed()
@@ -246,7 +244,7 @@ class Engine:
         now = self._clock.elapsed()
         for task in self._store.tasks(partitions):
             if task.queue:
-                self._leases.expect(task, now)
+                self._sources.leases.expect(task, now)
             elif not self._activation.inline.regain(task, self._sources.resume):
                 self._outbox.dispatch(task)
         self._outbox.start_steps()

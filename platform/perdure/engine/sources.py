@@ -40,6 +40,7 @@ class CommandSources:
 
     Attributes:
         leases: of the attempts that are out.
+        size: of a batch.
     """
 
     __slots__ = (
@@ -49,12 +50,12 @@ class CommandSources:
         "_own",
         "_quarantine",
         "_reviewer",
-        "_size",
         "_store",
         "_taken_own",
         "_time",
         "_timers",
         "leases",
+        "size",
     )
 
     def __init__(
@@ -75,7 +76,7 @@ class CommandSources:
         self._time = time
         self._quarantine = quarantine
         self._reviewer = reviewer
-        self._size = size
+        self.size = size
         self._lateness_us = lateness_us
         self._timers = TimerQueue(store)
         self.leases = Leases()
@@ -123,14 +124,14 @@ class CommandSources:
                 return self._take_own(1)
             # There may be thousands after a start: commands from outside do not wait for all of
             # them. The log first, since it may take partitions away, with what is to be done there.
-            commands = self._log.take(self._size.limit, 0)
-            return self._take_own(self._size.limit) + commands
+            commands = self._log.take(self.size.limit, 0)
+            return self._take_own(self.size.limit) + commands
         wait_us = timeout_s * 1e6 if self._reviewer.is_done else min(timeout_s, PAUSE_S) * 1e6
         if (at := self._timers.next_at()) is not None:
             wait_us = min(wait_us, max(0, at - self._time.now()))
         if (at := self.leases.next_at()) is not None:
             wait_us = min(wait_us, max(0, at - self._clock.elapsed()))
-        return self._log.take(1 if self._quarantine.is_one_by_one else self._size.limit, wait_us / 1e6)
+        return self._log.take(1 if self._quarantine.is_one_by_one else self.size.limit, wait_us / 1e6)
 
     def with_due(self, commands: list[cm.AnyCommand], at: int) -> list[cm.AnyCommand]:
         """Add the timers and leases that are due at `at`.
@@ -141,7 +142,7 @@ class CommandSources:
         if self._quarantine.is_one_by_one:
             self._quarantine.count_down()
             return commands or self._due(at, 1)
-        return commands + self._due(at, self._size.limit)
+        return commands + self._due(at, self.size.limit)
 
     def review(self) -> bool:
         """Replay one of the open runs that this process has not replayed yet; whether there was

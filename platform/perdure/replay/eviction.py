@@ -84,7 +84,7 @@ def evict(loop: RunLoop, *held: object) -> None:
     inert: Any = loop
     try:
         runtime: Any = loop.runtime
-        roots = [*loop.callbacks(), *held]
+        roots = [*_callbacks(loop), *held]
         tasks, futures = loop.release(), runtime.release()
         if _CAN_MARK:
             _mark_all(roots, tasks)
@@ -97,6 +97,13 @@ def evict(loop: RunLoop, *held: object) -> None:
         warnings._warn_unawaited_coroutine = warn  # type: ignore[attr-defined]
         sys.unraisablehook = unraisable_hook
         leave(entered)
+
+
+def _callbacks(loop: RunLoop) -> list[object]:
+    """What the loop is going to call, and the conditions it evaluates."""
+    handles = (*loop._ready, *loop.timers.waiting.values())
+    called = [part for each in handles for part in (each.callback, each.args)]
+    return called + [each.condition for each in loop.conditions]
 
 
 def _end(task: Any, loop: Any) -> None:

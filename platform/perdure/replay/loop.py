@@ -261,12 +261,6 @@ class RunLoop(RefusingLoop):
 
     default_exception_handler = call_exception_handler
 
-    def callbacks(self) -> list[object]:
-        """What the loop is going to call, and the conditions it evaluates."""
-        handles = (*self._ready, *self.timers.waiting.values())
-        called = [part for each in handles for part in (each.callback, each.args)]
-        return called + [each.condition for each in self.conditions]
-
     def release(self) -> list[RunTask]:
         """Be evicted: from now on inert. The tasks that are not done, which only `eviction`
         needs.
