@@ -29,7 +29,7 @@ from perdure.authoring.attempt import (
     running,
 )
 from perdure.authoring.calling import attempt_here, run_as
-from perdure.authoring.options import compiled, valid
+from perdure.authoring.options import compiled, guarded, valid
 from perdure.authoring.provider import PROVIDERS, Provider, provide
 from perdure.authoring.retry import Retry
 from perdure.errors import RetryAfter, UsageError
@@ -92,6 +92,7 @@ class Activity(Generic[P, R]):
         is_async: the function is `async def`.
         owner: the class that a method is written in, else None.
         attribute: the name under which the class has it; empty for functions.
+        reconcile: looks up the outcome of an attempt that was interrupted; None: nothing can.
         faked_by: what `testing.fake` put in its place, without `self`; read it from `definition`.
         definition: the one that the decorator made, of which this may be a view: with options, or
             without `self`.
@@ -107,6 +108,7 @@ class Activity(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self.owner: type[Any] | None = None
         self.attribute = ""
+        self.reconcile: Callable[..., Any] | None = None
         self.faked_by: Callable[..., Any] | None = None
         self.definition: Activity[..., Any] = self
         self._fn = fn
@@ -247,7 +249,13 @@ def defn(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
 def defn(fn: Callable[P, R], /) -> Activity[P, R]: ...
 @overload
 def defn(
-    *, name: str | None = None, timeout: Duration = "1m", retry: Retry = ..., queue: str | None = None
+    *,
+    name: str | None = None,
+    timeout: Duration = "1m",
+    retry: Retry = ...,
+    queue: str | None = None,
+    at_most_once: bool = False,
+    reconcile: Callable[..., Any] | None = None,
 ) -> Decorator: ...
 def defn(fn: Any = None, /, **options: Any) -> Any:
     """Makes a function, or a method, an activity; bare, or with options.
@@ -255,12 +263,17 @@ def defn(fn: Any = None, /, **options: Any) -> Any:
     Args:
         fn: sync (it runs in a thread) or async.
         options: `name`, by default the function's; `timeout` of ONE attempt; `retry`; `queue`, of
-            the workers that serve it.
+            the workers that serve it. `at_most_once`: the function is not run again while it is
+            unknown whether it took effect; by default it is then not retried either. `reconcile`
+            takes what the function takes, and is asked for the outcome of an attempt that was
+            interrupted: it returns the result, or raises `errors.NotDone`: then the function is run
+            again. Without it such an activity fails with `errors.OutcomeUnknown`.
 
     Raises:
         UsageError: it is not a function, or an option makes no sense; the message names the line.
     """
-    return _decorate(fn, options, ActivityOptions(), ("name", "timeout", "retry", "queue"), "activity.defn")
+    allowed = ("name", "timeout", "retry", "queue", "at_most_once", "reconcile")
+    return _decorate(fn, options, ActivityOptions(), allowed, "activity.defn")
 
 
 @overload
@@ -327,7 +340,11 @@ def _decorate(
     place = place_of(fn)
     try:
         name = _name(fn, _only(allowed, options).get("name"))
-        activity = Activity[..., Any](fn, name, compiled(options, base))
+        given = options.copy()
+        reconcile = given.pop("reconcile", None)
+        base = guarded(base, reconcile, at_most_once=given.pop("at_most_once", False))
+        activity = Activity[..., Any](fn, name, compiled(given, base))
+        activity.reconcile = reconcile
     except UsageError as error:
         raise UsageError(f"{place}: {what}: {error}") from None
     remember_local_names(fn)

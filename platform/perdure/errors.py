@@ -176,8 +176,8 @@ class ActivityTimedOut(ActivityFailed, TimeoutError):
 
 
 class OutcomeUnknown(Failure):
-    """A step with `at_most_once=True` was interrupted, by a crash or by its timeout: it may have
-    had its effect, or not, and it is not run again.
+    """A step or an activity with `at_most_once=True` was interrupted, by a crash or by its timeout:
+    it may have had its effect, or not, and it is not run again.
     """
 
 
@@ -246,7 +246,9 @@ class RetryAfter(Exception):
 
 
 class NotDone(Exception):
-    """Raised by the `reconcile` function of a step: the step did not happen, so it is run again."""
+    """Raised by the `reconcile` function of a step or an activity: it did not happen, so it is run
+    again.
+    """
 
 
 class RemoteException(Exception):

@@ -19,9 +19,9 @@ STEPS: Final = ("plain", "blind", "seen")
 
 
 @contextmanager
-def engine(namespace: Namespace, state_dir: Path) -> Generator[subprocess.Popen[bytes]]:
+def process_of(app: str, namespace: Namespace, state_dir: Path) -> Generator[subprocess.Popen[bytes]]:
     """`perdure engine`; killed at the end of the block, if it is not before."""
-    command = [sys.executable, "-m", "perdure.cli", "engine", APP, "--state-dir", str(state_dir)]
+    command = [sys.executable, "-m", "perdure.cli", "engine", app, "--state-dir", str(state_dir)]
     where = ["--kafka", namespace.bootstrap, "--namespace", namespace.name]
     process = subprocess.Popen([*command, *where], cwd=ROOT)
     try:
@@ -49,9 +49,9 @@ def test_steps_of_a_killed_engine_run_again_unless_they_may_not(namespace: Names
         ):
             return await client.get("p", inline.pay).result()
 
-    with engine(namespace, tmp_path / "one"):
+    with process_of(APP, namespace, tmp_path / "one"):
         asyncio.run(start())
         wait_until(lambda: count() == dict.fromkeys(STEPS, 1), 60)
-    with engine(namespace, tmp_path / "two"):  # without the state of the other
+    with process_of(APP, namespace, tmp_path / "two"):  # without the state of the other
         assert asyncio.run(end()) == ["plain", "unknown", "seen was found"]
     assert count() == {"plain": 2, "blind": 1, "seen": 1}

@@ -887,8 +887,33 @@ async def charged_once() -> list[Any]:
     return [first, second]
 
 
+@activity.defn(at_most_once=True)
+async def pay_blind(cents: int) -> int:
+    return BANK.charge("blind", cents)
+
+
+async def _looked_up(cents: int) -> int:
+    return BANK.look_up("seen", cents)
+
+
+@activity.defn(at_most_once=True, reconcile=_looked_up)
+async def pay_seen(cents: int) -> int:
+    return BANK.charge("seen", cents)
+
+
+@workflow.defn
+async def paid_once() -> list[Any]:
+    """Two activities that may not run twice; the outcome of the second can be looked up."""
+    try:
+        first: Any = await pay_blind(5)
+    except OutcomeUnknown:
+        first = "unknown"
+    return [first, await pay_seen(7)]
+
+
 _WORKFLOWS = [
     Cart,
+    paid_once,
     shops,
     inline_steps,
     charged_once,
@@ -908,7 +933,8 @@ _WORKFLOWS = [
     tell_others, group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky, Relay,
 ]  # fmt: skip
 _ACTIVITIES: list[activity.Activity[..., Any]] = [
-    charge, refund, echo, approval, quick, in_thread, flaky, flaky_step, unreachable, slowed, hang, odd, blob,
+    charge, refund, echo, approval, pay_blind, pay_seen, quick, in_thread, flaky, flaky_step, unreachable,
+    slowed, hang, odd, blob,
 ]  # fmt: skip
 
 DEPLOYMENTS: dict[str, Registry] = {

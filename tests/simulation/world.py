@@ -33,11 +33,11 @@ from perdure.model import commands as cm
 from perdure.model.events import EventRecord
 from perdure.model.inline import InlineTask
 from perdure.model.replies import Accepted, AnyReply
-from perdure.model.tasks import Task
+from perdure.model.tasks import Task, claim_of
 from perdure.registry import Registry
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
-from perdure.worker.inline import run_inline
+from perdure.worker.inline import run_inline, run_once
 from perdure.worker.steps import _unknown as unknown_step
 from tests.simulation.invariants import assert_live_is_folded
 
@@ -50,6 +50,11 @@ _runner: asyncio.Runner | None = None
 def run_attempt(attempts: Attempts, task: Task) -> cm.AnyCommand:
     """An attempt, run to its end here and now."""
     return _run(attempts.run(task, lambda details: None, lambda: None))
+
+
+def run_claimed(attempts: Attempts, task: Task) -> cm.AnyCommand:
+    """The same of an activity that may not run twice, and that was claimed."""
+    return _run(run_once(attempts, task, lambda details: None, lambda: None))
 
 
 def run_step(attempts: Attempts, step: InlineTask) -> cm.AnyCommand:
@@ -197,6 +202,7 @@ class World:
         self._asked: dict[str, str] = {}
         self.held: set[str] = set()
         self.zombies: deque[Task] = deque()
+        self.boots = 0
         self.boot()
 
     @property
@@ -211,6 +217,9 @@ class World:
         """Start the engine, on what the medium holds."""
         self.channel = Channel()
         self.tasks: deque[Task] = deque()
+        self.boots += 1
+        self.claims: dict[str, Task] = {}
+        self.claimed: deque[Task] = deque()
         self.steps: deque[Any] = deque()
         self.held_tasks: list[Task] = []
         self._ports = self._medium.adapters(self.wrap(self.channel, "channel"))
@@ -293,6 +302,9 @@ class World:
             if self.tasks and self.serves_tasks:
                 moved = True
                 self._work()
+            if self.claimed:
+                moved = True
+                self.log.submit([run_claimed(self.attempts, self.claimed.popleft())])
             if not moved:
                 return
         raise AssertionError("it does not come to rest")
@@ -409,6 +421,19 @@ class World:
         task = self.tasks.popleft()
         if task.name in self.held:
             self.held_tasks.append(task)
+        elif task.is_at_most_once:
+            self.claims[task.token] = task
+            self.log.submit(
+                [
+                    cm.StartActivity(
+                        task.workflow_id,
+                        task.run_id,
+                        number=task.number,
+                        token=task.token,
+                        worker=self._claimant,
+                    )
+                ]
+            )
         else:
             self.log.submit([self._run(task)])
 
@@ -439,7 +464,15 @@ class World:
     def _deliver(self, tasks: list[Task]) -> None:
         self.tasks.extend(tasks)
 
+    @property
+    def _claimant(self) -> str:
+        return f"worker {self.boots}"
+
     def _cancelled(self, tokens: list[str]) -> None:
+        for claim in filter(None, map(claim_of, tokens)):
+            task = self.claims.pop(claim[0], None)
+            if task is not None and claim[1] == self._claimant:
+                self.claimed.append(task)
         self.tasks = deque(task for task in self.tasks if task.token not in tokens)
 
 

@@ -10,7 +10,7 @@ from perdure.authoring.retry import Retry, policy_of
 from perdure.errors import UsageError
 from perdure.model.duration import microseconds
 from perdure.model.limits import fault_of_id, is_unicode
-from perdure.model.options import ActivityOptions
+from perdure.model.options import ActivityOptions, RetryPolicy
 
 
 def compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
@@ -45,6 +45,29 @@ def compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
         idempotency_key=given.get("idempotency_key", base.idempotency_key),
         summary=given.get("summary", base.summary),
     )
+
+
+def guarded(base: ActivityOptions, reconcile: object, *, at_most_once: object) -> ActivityOptions:
+    """Options of a function that may, or may not, be run twice.
+
+    Args:
+        base: for the others.
+        reconcile: looks up the outcome of an attempt that was interrupted; None: nothing can.
+        at_most_once: not to be run again while its outcome is unknown. Then it is run once only,
+            unless the author gives `retry`.
+
+    Raises:
+        UsageError: they make no sense.
+    """
+    if not isinstance(at_most_once, bool):
+        raise UsageError(f"at_most_once must be True or False, not {at_most_once!r}.")
+    if reconcile is not None and not callable(reconcile):
+        raise UsageError(f"reconcile must be a function, not {reconcile!r}.")
+    if not at_most_once:
+        if reconcile is not None:
+            raise UsageError("reconcile needs at_most_once=True.")
+        return base
+    return replace(base, retry=RetryPolicy(maximum_attempts=1), at_most_once=True)
 
 
 def valid(given: object, what: str) -> str:

@@ -62,6 +62,7 @@ class WorkerService:
             deliver=self._deliver,
             cancel=self._cancel,
             release=self._release,
+            claimant=self.worker.claims.claimant,
             limit=options.concurrency,
             status=status,
         )

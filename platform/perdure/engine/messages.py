@@ -18,6 +18,7 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.described import described
 from perdure.model.replies import Accepted
+from perdure.model.tasks import claim_text
 from perdure.model.validation import Fault, fault_of
 from perdure.replay.suspensions import SUSPENDING, SUSPENDING_ERRORS
 
@@ -217,6 +218,10 @@ class Messages:
                     # Nobody wants its result: stop it, in case the worker missed the cancellation.
                     outbox.cancel(run_id, command.number, command.token, is_step=False)
                     return
+                if activity.options.at_most_once and isinstance(command, cm.StartActivity):
+                    outbox.batch.cancelled.append(claim_text(command.token, activity.worker))
+                    if command.worker != activity.worker:
+                        return  # another worker has it
                 self._leases.renew(command, run_id, self._clock.elapsed())
                 if isinstance(command, cm.HeartbeatActivity) and command.details:
                     outbox.keep_details(run_id, command.number, command.details)

@@ -9,7 +9,7 @@ from perdure.core.state import ActivityStatus
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.failure import FailureInfo
-from perdure.model.options import ActivityOptions
+from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.timers import TimerKind
 from tests.unit.core.driven import NOW, SECOND, Driven, ignored
 
@@ -266,3 +266,34 @@ def test_an_illegal_event_is_a_bug_and_raises(run: Driven) -> None:
     run.fail("first-1")
     with pytest.raises(KeyError):
         run.record(ev.ActivityStarted(1, 1, "worker-1"))
+
+
+def once(run: Driven) -> None:
+    options = ActivityOptions(at_most_once=True, retry=RetryPolicy(maximum_attempts=1))
+    run.record(ev.ActivityScheduled(2, "pay", b"[1]", options, "second-1"))
+
+
+def test_a_task_says_that_it_may_not_run_twice(run: Driven) -> None:
+    once(run)
+    task = run.written.tasks["run-1", 2]
+    assert (task.is_at_most_once, task.is_unknown) == (True, False)
+    assert not run.written.tasks["run-1", 1].is_at_most_once
+
+
+def test_after_a_lost_lease_the_outcome_of_one_at_most_once_is_unknown(run: Driven) -> None:
+    once(run)
+    run.events(cm.StartActivity, number=2, token="second-1", worker="worker-1 ab")
+    (failed,) = run.events(cm.ExpireLease, number=2, token="second-1")
+    assert isinstance(failed, ev.ActivityAttemptFailed)  # an attempt that only asks
+    assert failed.failure.type == "perdure.errors:OutcomeUnknown"
+    run.at = failed.retry_at
+    run.events(cm.RetryActivity, number=2)
+    task = run.written.tasks["run-1", 2]
+    assert (task.attempt, task.is_at_most_once, task.is_unknown) == (2, True, True)
+
+
+def test_the_first_claim_of_an_attempt_counts(run: Driven) -> None:
+    once(run)
+    assert run.events(cm.StartActivity, number=2, token="second-1", worker="a")
+    assert not run.events(cm.StartActivity, number=2, token="second-1", worker="b")
+    assert run.state.activities[2].worker == "a"

@@ -20,9 +20,9 @@ from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
 from perdure.model.inline import InlineStep
 from perdure.model.payloads import Payloads
-from perdure.model.source import place_of
 from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
+from perdure.worker.functions import Functions, placed
 from perdure.worker.stopping import was_asked_to_stop
 
 Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
@@ -47,6 +47,7 @@ class Attempts:
 
     Attributes:
         threads: for sync functions.
+        functions: of the activities, with arguments.
         outcomes: attempts that have ended, by ("step" or "activity", how: completed, failed,
             timed_out, deferred, cancelled).
     """
@@ -65,7 +66,7 @@ class Attempts:
         self._activities = activities
         self._payloads = payloads
         self.threads = threads
-        self._instances = instances
+        self.functions = Functions(activities, payloads, instances)
         self._alarm = alarm
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
@@ -185,7 +186,7 @@ class Attempts:
         called: Activity[..., Any] | InlineStep
         if step is None:
             called = self._activities[task.name]
-            call = self._call_of(called, task, what)
+            call = self.functions.call_of(called, task, what)
         else:
             called, call = step, step.call
         try:
@@ -199,28 +200,7 @@ class Attempts:
         try:
             return self._payloads.encode(value, called.returns, what=f"the result of {what}")
         except errors.PayloadError as error:
-            raise _placed(error, called) from None
-
-    def _call_of(self, called: Activity[..., Any], task: Task, what: str) -> Callable[[], Any]:
-        try:
-            args, kwargs = self._payloads.decode_arguments(called.fn, task.input, what=what)
-        except errors.PayloadError as error:
-            raise _placed(error, called) from None
-        return partial(called.faked_by or self._bound(called), *args, **kwargs)
-
-    def _bound(self, called: Activity[..., Any]) -> Callable[..., Any]:
-        if called.owner is None:
-            return called.fn
-        instance = self._instances.get(called.owner)
-        if instance is None:
-            raise errors.UsageError(
-                f"activity {called.name!r} is a method of {called.owner.__name__}, but no provider yields "
-                "one: "
-                f"write `@activity.provide async def name() -> AsyncIterator[{called.owner.__name__}]: "
-                "yield …`"
-            )
-        bound: Callable[..., Any] = called.fn.__get__(instance)
-        return bound
+            raise placed(error, called) from None
 
     async def _call(
         self,
@@ -308,11 +288,6 @@ class _Timeout:
 def _begin(timeout: _Timeout, begin: Callable[[], None]) -> None:
     timeout.begin()
     begin()
-
-
-def _placed(error: errors.PayloadError, called: Activity[..., Any] | InlineStep) -> errors.PayloadError:
-    """The error, with the place of the function that it is about."""
-    return type(error)(f"{place_of(called.written)}: {error}")
 
 
 class _Raised(Exception):

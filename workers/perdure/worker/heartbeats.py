@@ -30,15 +30,25 @@ class Running:
     Attributes:
         delivered_at: when the worker took its task, monotonic seconds.
         since: when its function began, monotonic seconds; infinity while it waits for a thread.
+        is_claimed: it was leased before its function began.
     """
 
-    __slots__ = ("asyncio_task", "beats_at", "delivered_at", "details", "is_leased", "since", "task")
+    __slots__ = (
+        "asyncio_task",
+        "beats_at",
+        "delivered_at",
+        "details",
+        "is_claimed",
+        "is_leased",
+        "since",
+        "task",
+    )
 
     def __init__(self, task: Task, delivered_at: float = 0.0) -> None:
         self.task = task
         self.delivered_at = delivered_at
         self.since = inf
-        self.is_leased = False
+        self.is_leased = self.is_claimed = False
         self.beats_at = 0.0
         self.details = b""
         self.asyncio_task: asyncio.Task[None] | None = None
@@ -73,6 +83,11 @@ class Heartbeats:
     def started(self, running: Running) -> cm.StartActivity:
         """The report that leases an attempt."""
         return self._start(running, self._worker)
+
+    def claimed(self, running: Running) -> None:
+        """The engine has given this attempt to this worker, and leased it."""
+        running.is_claimed = running.is_leased = True
+        running.beats_at = monotonic() + BEAT_S
 
     def heartbeat(self, running: Running) -> cm.HeartbeatActivity:
         """The report that renews a lease, with the details that are new."""
@@ -117,7 +132,7 @@ class Heartbeats:
             running: the attempt.
             now: monotonic seconds.
         """
-        if now - running.since < STARTED_AFTER_S or now < running.beats_at:
+        if now < running.beats_at or (now - running.since < STARTED_AFTER_S and not running.is_claimed):
             return None
         if not running.is_leased:
             running.beats_at = now

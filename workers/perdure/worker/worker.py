@@ -20,8 +20,10 @@ from perdure.model import commands as cm
 from perdure.model.tasks import Task
 from perdure.worker.attempt import Attempts
 from perdure.worker.backlog import Backlog
+from perdure.worker.claims import Claims
 from perdure.worker.details import encoded
 from perdure.worker.heartbeats import Heartbeats, Running
+from perdure.worker.inline import run_once
 from perdure.worker.stopping import stop
 
 _logger: Final = logging.getLogger("perdure.worker")
@@ -38,6 +40,9 @@ class Worker:
         attempt_log: gets attempts that fail; None where an engine of the same process logs them.
         is_leasing: whether attempts that run for long are leased; False where the engine's time is
             not the clock's.
+
+    Attributes:
+        claims: of attempts that may not run twice.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Worker:
         self._began_at = monotonic()
         self._running: dict[str, Running] = {}
         self._heartbeats = Heartbeats(name, self._running, submit)
+        self.claims = Claims(name, submit)
         self._reports: list[cm.AnyCommand] = []
         self._is_draining = False
 
@@ -123,6 +129,8 @@ class Worker:
     def cancel(self, tokens: Sequence[str]) -> None:
         """Ask attempts to stop; on the loop's thread. Nothing is reported of them."""
         for token in tokens:
+            if " " in token and self.claims.decided(token):
+                continue
             running = self._running.get(token)
             if running is not None and running.asyncio_task is not None:
                 stop(running.asyncio_task, "the workflow no longer waits for it")
@@ -220,7 +228,13 @@ class Worker:
 
         report: cm.AnyCommand
         try:
-            report = await self._attempts.run(task, heartbeat, begin)
+            if not task.is_at_most_once:
+                report = await self._attempts.run(task, heartbeat, begin)
+            elif await self.claims.claim(task):
+                self._heartbeats.claimed(running)
+                report = await run_once(self._attempts, task, heartbeat, begin)
+            else:
+                return
         except asyncio.CancelledError:
             return
         except BaseException as error:  # noqa: BLE001 - see `failed`

@@ -173,7 +173,11 @@ def _expire_lease(run: RunState, command: cm.ExpireLease, stamp: Stamp) -> Decis
     if activity is None or activity.status is not _S.STARTED:
         return NOTHING
     message = f"no heartbeat from worker {activity.worker}"
-    failure = FailureInfo(type="perdure.errors:InfrastructureError", message=message)
+    kind = "perdure.errors:InfrastructureError"
+    if activity.options.at_most_once:
+        message = f"activity {activity.name!r}: {message}: it is not known whether it took effect"
+        kind = OUTCOME_UNKNOWN
+    failure = FailureInfo(type=kind, message=message)
     return Decision((after_failure(activity, failure, stamp, timed_out=False),))
 
 
@@ -449,7 +453,13 @@ def task_of(run: RunState, activity: ActivityState) -> Task:
         scheduled_at=activity.scheduled_at,
         workflow_type=run.type,
         trace=run.started.trace,
+        is_at_most_once=options.at_most_once and not options.is_step,
+        is_unknown=options.at_most_once and _is_unknown(activity.failure),
     )
+
+
+def _is_unknown(failure: FailureInfo | None) -> bool:
+    return failure is not None and failure.type == OUTCOME_UNKNOWN
 
 
 def _retry_timer(run: RunState, activity: ActivityState) -> Timer:

@@ -29,6 +29,7 @@ from perdure.codec.avro import TASKS
 from perdure.errors import UndecodableRecord
 from perdure.model import commands as cm
 from perdure.model.dead_letters import DeadLetter, RecordHeader
+from perdure.model.tasks import claim_of
 from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class TaskSource:
             that wait are dropped, those that run are reported as started, so that they are leased
             and no other worker runs them too. Answered by `dropped`. All three are called on
             threads of the source, and hand over to the worker's loop.
+        claimant: of the worker, by which it claims attempts that may not run twice.
         limit: unfinished tasks; more stay in Kafka.
         status: shows what is waited for.
     """
@@ -80,10 +82,12 @@ class TaskSource:
         deliver: Callable[[list[Task]], None],
         cancel: Callable[[Sequence[str]], None],
         release: Callable[[Sequence[str]], None],
+        claimant: str,
         limit: int,
         status: Status,
     ) -> None:
         self._held = HeldTasks()
+        self._claimant = claimant
         self._writer = ReportWriter(clients, self._on_durable, status)
         self._worker_cancel = cancel
         self._cancellations = CancellationTail(clients, self._cancel, status)
@@ -158,8 +162,12 @@ class TaskSource:
                     pass
 
     def _cancel(self, tokens: Sequence[str]) -> None:
-        """Nothing will be reported of these."""
+        """Nothing will be reported of these, nor of those that other workers have claimed."""
         self._worker_cancel(tokens)
+        claims = [claim for token in tokens if (claim := claim_of(token)) is not None]
+        if claims:
+            lost = [token for token, claimant in claims if claimant != self._claimant]
+            tokens = [*lost, *(token for token in tokens if claim_of(token) is None)]
         self._held.end(tokens)
 
 

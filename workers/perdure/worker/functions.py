@@ -1,0 +1,92 @@
+"""The functions of activities, with the arguments of a task."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from perdure import errors
+from perdure.model.inline import InlineStep
+from perdure.model.source import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from perdure.activity import Activity
+    from perdure.model.payloads import Payloads
+    from perdure.model.tasks import Task
+
+
+class Functions:
+    """Makes calls of the functions that tasks are about.
+
+    Args:
+        activities: by name.
+        payloads: decodes arguments.
+        instances: of the classes whose methods are activities.
+    """
+
+    def __init__(
+        self,
+        activities: Mapping[str, Activity[..., Any]],
+        payloads: Payloads,
+        instances: Mapping[type[Any], Any],
+    ) -> None:
+        self._activities = activities
+        self._payloads = payloads
+        self._instances = instances
+
+    def call_of(self, called: Activity[..., Any], task: Task, what: str) -> Callable[[], Any]:
+        """The activity's function, or its fake, with its arguments.
+
+        Raises:
+            errors.PayloadError: they cannot be read.
+            errors.UsageError: it is a method, and nothing provides the instance.
+        """
+        args, kwargs = self._arguments_of(called, task, what)
+        return partial(called.faked_by or self._bound(called, called.fn), *args, **kwargs)
+
+    def has_lookup(self, task: Task) -> bool:
+        """Whether the outcome of an attempt that was interrupted can be looked up."""
+        return self._activities[task.name].reconcile is not None
+
+    def lookup_of(self, task: Task) -> InlineStep:
+        """What looks up the outcome: the activity's `reconcile`, with its arguments.
+
+        Raises:
+            errors.PayloadError: they cannot be read.
+            errors.UsageError: it is a method, and nothing provides the instance.
+        """
+        called = self._activities[task.name]
+        reconcile = called.reconcile
+        assert reconcile is not None
+        args, kwargs = self._arguments_of(called, task, f"activity {task.name!r}")
+        look_up = partial(self._bound(called, reconcile), *args, **kwargs)
+        return InlineStep(task.name, look_up, reconcile, returns=called.returns)
+
+    def _arguments_of(
+        self, called: Activity[..., Any], task: Task, what: str
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        try:
+            return self._payloads.decode_arguments(called.fn, task.input, what=what)
+        except errors.PayloadError as error:
+            raise placed(error, called) from None
+
+    def _bound(self, called: Activity[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
+        if called.owner is None:
+            return fn
+        instance = self._instances.get(called.owner)
+        if instance is None:
+            raise errors.UsageError(
+                f"activity {called.name!r} is a method of {called.owner.__name__}, but no provider yields "
+                "one: "
+                f"write `@activity.provide async def name() -> AsyncIterator[{called.owner.__name__}]: "
+                "yield …`"
+            )
+        bound: Callable[..., Any] = fn.__get__(instance)
+        return bound
+
+
+def placed(error: errors.PayloadError, called: Activity[..., Any] | InlineStep) -> errors.PayloadError:
+    """The error, with the place of the function that it is about."""
+    return type(error)(f"{place_of(called.written)}: {error}")
