@@ -40,13 +40,18 @@ class _Lease(NamedTuple):
 class Leases:
     """The leased attempts, by token. All times are microseconds of `Clock.elapsed`.
 
+    Args:
+        is_measuring: silence is measured; False where time is skipped: an attempt that has started
+            is then watched by nobody.
+
     A batch ends and expires leases. When it is aborted, `restore` puts them back; when it is
     committed, `settle` forgets them.
     """
 
-    __slots__ = ("_heap", "_leases", "_next_look_at", "_removed")
+    __slots__ = ("_heap", "_is_measuring", "_leases", "_next_look_at", "_removed")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_measuring: bool = True) -> None:
+        self._is_measuring = is_measuring
         self._leases: dict[str, _Lease] = {}
         # Every lease has an entry that is not later than its end. A renewed lease keeps its old
         # entry, which is moved when its time comes: a heartbeat costs no more than a look-up.
@@ -60,6 +65,9 @@ class Leases:
 
     def renew(self, command: StartActivity | HeartbeatActivity, run_id: str, now: int) -> None:
         """Renew the lease of an attempt."""
+        if not self._is_measuring:
+            self.end(command.token)
+            return
         self._put(command.token, _Lease(now + LEASE_US, command.workflow_id, run_id, command.number))
 
     def expect(self, task: Task, now: int) -> None:

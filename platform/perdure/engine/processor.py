@@ -44,6 +44,7 @@ class Settings:
         join_s: how long a batch is held open for steps that have just been started, seconds.
         cached_runs: runs kept in memory between batches.
         retry_s: the pause after a commit that was aborted, seconds.
+        skips_time: the clock jumps to the next timer, as in tests: leases are not measured.
         block_limit_s: code that runs longer without giving way is interrupted, seconds; 0: never.
     """
 
@@ -53,6 +54,7 @@ class Settings:
     cached_runs: int = 20_000
     retry_s: float = 0.2
     block_limit_s: float = 2.0
+    skips_time: bool = False
 
 
 DEFAULTS: Final = Settings()
@@ -109,8 +111,7 @@ class Engine:
         self._quarantine = Quarantine()
         self._owned: set[int] = set()
         self._has_open_batch = False
-        self.counts = Counts()
-        self.pulse = Pulse()
+        self.counts, self.pulse = Counts(), Pulse()
         self._batch_log = BatchLog(report, self.counts)
         self._sources = CommandSources(
             log,
@@ -121,6 +122,7 @@ class Engine:
             reviewer=Reviewer(store, self._runs),
             size=BatchSize(settings.batch_limit, settings.batch_s),
             lateness_us=self.counts.lateness_us,
+            is_measuring=not settings.skips_time,
         )
         self._activation = Activation(
             self._runs,

@@ -37,6 +37,7 @@ class CommandSources:
         reviewer: has runs to replay while nothing else is to be done.
         size: of a batch.
         lateness_us: counts how late timers fired.
+        is_measuring: as of `Leases`.
 
     Attributes:
         leases: of the attempts that are out.
@@ -69,6 +70,7 @@ class CommandSources:
         reviewer: Reviewer,
         size: BatchSize,
         lateness_us: Buckets,
+        is_measuring: bool,
     ) -> None:
         self._log = log
         self._store = store
@@ -79,7 +81,7 @@ class CommandSources:
         self.size = size
         self._lateness_us = lateness_us
         self._timers = TimerQueue(store)
-        self.leases = Leases()
+        self.leases = Leases(is_measuring=is_measuring)
         self._own: deque[cm.AnyCommand] = deque()
         self._taken_own: list[cm.AnyCommand] = []
 

@@ -215,7 +215,7 @@ class Environment:
             self._registry,
             activities=self._activities,
             loop=loop,
-            settings=Settings(join_s=0.0),
+            settings=Settings(join_s=0.0, skips_time=True),
             clock=self._time,
             interceptors=self._interceptors,
         )
