@@ -23,9 +23,9 @@ from perdure import schemas
 from perdure.codec.avro_compiler import DAMAGE, Compiler
 from perdure.codec.frames import FRAMED, unframed
 from perdure.errors import UndecodableRecord
-from perdure.model.commands import AnyCommand
+from perdure.model.commands import AnyCommand, StartWorkflow
 from perdure.model.dead_letters import DeadLetter, RecordHeader
-from perdure.model.events import AnyEvent, EventRecord
+from perdure.model.events import AnyEvent, EventRecord, WorkflowStarted
 from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.replies import AnyReply
@@ -57,7 +57,7 @@ class Wire(Generic[T]):
         self.header = (HEADER, self.schema.header)
         namespace = f"perdure.{name.replace('-', '_')}"
         own = {f"{namespace}.{struct.__name__}": struct for struct in structs}
-        compiled = Compiler(self.schema.parsed(), _SHARED | own)
+        compiled = Compiler(self.schema.parsed(), _SHARED | own, _RARE)
         self.encode: Callable[[T], bytes] = compiled.write
         self._read = compiled.read
         self._current = self.schema.header
@@ -152,6 +152,16 @@ def _without_logical_types(schema: Any) -> Any:
 
 _SHARED: Final[dict[str, type[Struct]]] = {
     f"perdure.{each.__name__}": each for each in (FailureInfo, ActivityOptions, RetryPolicy)
+}
+
+# Of an order that asks for nothing special, these hold their defaults. Fields that later versions
+# add to the end of a record belong here, so that they cost nothing where they are not used.
+_RARE: Final[dict[type[Struct], tuple[tuple[str, str], ...]]] = {
+    StartWorkflow: (("if_running", "update_input"),),
+    WorkflowStarted: (("timeout_us", "trace"), ("parent", "first_run_id")),
+    ActivityOptions: (("idempotency_key", "at_most_once"),),
+    WorkflowState: (("attributes", "reason"), ("parent", "parent")),
+    Task: (("details", "details"),),
 }
 
 COMMANDS: Final[Wire[AnyCommand]] = Wire("commands", *get_args(AnyCommand))

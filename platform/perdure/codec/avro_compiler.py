@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import inspect
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from inspect import Parameter
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 SMALL: Final = 4096
 """Numbers from 0 to here, and lengths, are looked up."""
@@ -23,43 +24,48 @@ DAMAGE: Final = (ValueError, LookupError, OverflowError, RecursionError, struct.
 _PRIMITIVES: Final = frozenset({"null", "boolean", "long", "double", "bytes", "string"})
 
 
-class Compiler:
-    """Functions for the named types of one schema.
+class _Default(NamedTuple):
+    """The default of a field, its bytes, and the expression that `o` has another value.
 
-    Args:
-        schema: as JSON.
-        structs: by the full name of their record. A record without one is an envelope: it has one
-            field, and stands for its value.
+    Of a false default, any true value differs: a field of one type has one false value.
     """
 
-    def __init__(self, schema: Any, structs: Mapping[str, type[Struct]]) -> None:
-        self._structs = structs
-        self._named: dict[str, Any] = {}
-        self._writers: dict[str, str] = {}
-        self._readers: dict[str, str] = {}
-        self._lines: list[str] = []
-        self._scope: dict[str, Any] = {
+    value: Any
+    encoded: bytes
+    differs: str
+
+
+class _Names:
+    """The named types of a schema, and what the text that is written refers to.
+
+    Args:
+        structs: as of `Compiler`.
+        rare: the same.
+
+    Attributes:
+        named: the definition of each type, by its full name.
+        scope: the globals of the text.
+        lines: the text so far.
+    """
+
+    def __init__(
+        self, structs: Mapping[str, type[Struct]], rare: Mapping[type[Struct], Sequence[tuple[str, str]]]
+    ) -> None:
+        self.structs = structs
+        self._rare = rare
+        self.named: dict[str, Any] = {}
+        self.lines: list[str] = []
+        self.scope: dict[str, Any] = {
             "small": SMALL_LONGS.get, "spans": SPANS, "long_bytes": long_bytes, "read_long": read_long,
             "read_span": read_span,
             "join": b"".join, "pack_double": _DOUBLE.pack, "unpack_double": _DOUBLE.unpack_from,
         }  # fmt: skip
-        root = self._define(schema, "")
-        write, read = self._writer(root), self._reader(root)
-        exec(compile("\n".join(self._lines), f"<avro {root}>", "exec"), self._scope)  # noqa: S102  our own text, as dataclasses do
-        self.write: Callable[[Any], bytes] = self._scope[write]
-        """Bytes of a value. Raises OverflowError for an integer of more than 64 bits, KeyError for
-        a struct that is not in the schema."""
-        self.read: Callable[[bytes, int], tuple[Any, int]] = self._scope[read]
-        """The value at a position, and the position after it. Bytes that are damaged give any of
-        `DAMAGE`, or a position behind their end."""
 
-    # ---- names
-
-    def _define(self, schema: Any, namespace: str) -> Any:
+    def define(self, schema: Any, namespace: str) -> Any:
         """The schema with every named type put away and named in full."""
         match schema:
             case [*branches]:
-                return [self._define(branch, namespace) for branch in branches]
+                return [self.define(branch, namespace) for branch in branches]
             case str():
                 return schema if schema in _PRIMITIVES or "." in schema else f"{namespace}.{schema}"
             case _:
@@ -68,26 +74,72 @@ class Compiler:
     def _define_type(self, schema: dict[str, Any], namespace: str) -> Any:
         kind = schema["type"]
         if kind == "array":
-            return {"items": self._define(schema["items"], namespace)}
+            return {"items": self.define(schema["items"], namespace)}
         if kind not in {"record", "enum"}:
-            return self._define(kind, namespace)
+            return self.define(kind, namespace)
         namespace = schema.get("namespace", namespace)
         name = f"{namespace}.{schema['name']}"
         fields = schema.get("fields", ())
         empty = {field["name"] for field in fields if field.get("default") == ""}
-        self._named[name] = schema if kind == "enum" else {"fields": [], "often_empty": empty}
+        self.named[name] = schema if kind == "enum" else {"fields": [], "often_empty": empty}
         for field in fields:
-            self._named[name]["fields"].append((field["name"], self._define(field["type"], namespace)))
+            self.named[name]["fields"].append((field["name"], self.define(field["type"], namespace)))
         return name
 
-    def _constant(self, value: object) -> str:
-        name = f"k{len(self._scope)}"
-        self._scope[name] = value
+    def constant(self, value: object) -> str:
+        name = f"k{len(self.scope)}"
+        self.scope[name] = value
         return name
 
-    # ---- writing
+    def runs_of(self, name: str) -> Iterator[tuple[list[_Default], list[tuple[str, str, Any]]]]:
+        """The fields of a record in order: alone, or as a run of rare ones with their defaults. A
+        field is the name of its local variable, its own name and its schema.
+        """
+        made = self.structs.get(name)
+        ends = dict(self._rare.get(made, ())) if made is not None else {}
+        fields = iter((f"v{i}", *field) for i, field in enumerate(self.named[name]["fields"]))
+        for each in fields:
+            run = [each]
+            if (last := ends.get(each[1])) is None:
+                yield [], run
+                continue
+            while run[-1][1] != last:
+                run.append(next(fields))
+            yield [self._default(made, field, schema) for _, field, schema in run], run
 
-    def _writer(self, name: str, prefix: bytes = b"") -> str:
+    def _default(self, made: Any, field: str, schema: Any) -> _Default:
+        """The default of a struct's field.
+
+        Raises:
+            TypeError: it has none, or one of a kind that is not known here.
+        """
+        value = next(each.default for each in structs.fields(made) if each.name == field)
+        match schema, value:
+            case "long", int():
+                encoded = long_bytes(value)
+            case "string" | "bytes", str() | bytes():
+                data = value.encode() if isinstance(value, str) else value
+                encoded = long_bytes(len(data)) + data
+            case "boolean", bool():
+                encoded = b"\1" if value else b"\0"
+            case str(), str() if "symbols" in self.named.get(schema, ()):
+                encoded = long_bytes(self.named[schema]["symbols"].index(value))
+            case ["null", _], None:
+                return _Default(None, b"\0", f"o.{field} is not None")
+            case _:
+                raise TypeError(f"field {field} of {made.__name__} has no default that could be rare")
+        differs = f"o.{field} != {self.constant(value)}" if value else f"o.{field}"
+        return _Default(value, encoded, differs)
+
+
+class _Writers:
+    """Functions that give bytes."""
+
+    def __init__(self, names: _Names) -> None:
+        self._names = names
+        self._writers: dict[str, str] = {}
+
+    def writer(self, name: str, prefix: bytes = b"") -> str:
         """The name of the function that gives the bytes of a record, after the index of its
         branch.
         """
@@ -96,14 +148,35 @@ class Compiler:
             function = self._writers[key] = f"write_{len(self._writers)}"
             lines: list[str] = []
             parts = [repr(prefix)] if prefix else []
-            is_envelope = name not in self._structs
-            for index, (field, schema) in enumerate(self._named[name]["fields"]):
-                value, local = "o" if is_envelope else f"o.{field}", f"v{index}"
-                is_often_empty = field in self._named[name]["often_empty"] and not is_envelope
-                write = self._write_often_empty if is_often_empty else self._write
-                parts += write(schema, value, local, lines)
+            is_envelope = name not in self._names.structs
+            for rare, fields in self._names.runs_of(name):
+                inner: list[str] = []
+                written: list[str] = []
+                for local, field, schema in fields:
+                    value = "o" if is_envelope else f"o.{field}"
+                    is_often_empty = field in self._names.named[name]["often_empty"] and not is_envelope
+                    write = self._write_often_empty if is_often_empty and not rare else self._write
+                    written += write(schema, value, local, inner)
+                if not rare:
+                    lines += inner
+                    parts += written
+                    continue
+                differs = " or ".join(each.differs for each in rare)
+                together = f"r{fields[0][0]}"
+                lines += [
+                    f"if {differs}:",
+                    *(f"    {line}" for line in inner),
+                    f"    {together} = join(({', '.join(written)},))",
+                    "else:",
+                    f"    {together} = {self._names.constant(b''.join(each.encoded for each in rare))}",
+                ]
+                parts.append(together)
             body = parts[0] if len(parts) == 1 else f"join(({', '.join(parts)}{',' if parts else ''}))"
-            self._lines += [f"def {function}(o):", *(f"    {line}" for line in lines), f"    return {body}"]
+            self._names.lines += [
+                f"def {function}(o):",
+                *(f"    {line}" for line in lines),
+                f"    return {body}",
+            ]
         return self._writers[key]
 
     def _write_often_empty(self, schema: Any, value: str, local: str, lines: list[str]) -> list[str]:
@@ -125,8 +198,8 @@ class Compiler:
 
     def _write(self, schema: Any, value: str, local: str, lines: list[str]) -> list[str]:
         """Expressions of bytes; what they need before goes to `lines`."""
-        if isinstance(schema, str) and schema not in _PRIMITIVES and "fields" in self._named[schema]:
-            return [f"{self._writer(schema)}({value})"]
+        if isinstance(schema, str) and schema not in _PRIMITIVES and "fields" in self._names.named[schema]:
+            return [f"{self.writer(schema)}({value})"]
         lines.append(f"{local} = {value}")
         match schema:
             case "long":
@@ -141,10 +214,9 @@ class Compiler:
             case "double":
                 return [f"pack_double({local})"]
             case str():
-                symbols = self._named[schema]["symbols"]
-                return [
-                    f"{self._constant({symbol: long_bytes(i) for i, symbol in enumerate(symbols)})}[{local}]"
-                ]
+                symbols = self._names.named[schema]["symbols"]
+                table = self._names.constant({symbol: long_bytes(i) for i, symbol in enumerate(symbols)})
+                return [f"{table}[{local}]"]
             case {"items": items}:
                 item_lines: list[str] = []
                 parts = self._write(items, "x", "x", item_lines)
@@ -168,31 +240,56 @@ class Compiler:
                 lines += ["else:", rf'    {local} = b"\0"']
                 return [local]
             case [*branches]:
-                table = self._constant({})
+                table = self._names.constant({})
                 writers = {
-                    self._structs[name]: self._writer(name, long_bytes(i)) for i, name in enumerate(branches)
+                    self._names.structs[name]: self.writer(name, long_bytes(i))
+                    for i, name in enumerate(branches)
                 }
-                items = ", ".join(f"{self._constant(code)}: {writer}" for code, writer in writers.items())
-                self._lines.append(f"{table}.update({{{items}}})")
+                items = ", ".join(
+                    f"{self._names.constant(code)}: {writer}" for code, writer in writers.items()
+                )
+                self._names.lines.append(f"{table}.update({{{items}}})")
                 return [f"{table}[type({local})]({local})"]
             case _:
                 raise TypeError(f"no rule for {schema}")
 
-    # ---- reading
 
-    def _reader(self, name: str) -> str:
+class _Readers:
+    """Functions that take bytes."""
+
+    def __init__(self, names: _Names) -> None:
+        self._names = names
+        self._readers: dict[str, str] = {}
+
+    def reader(self, name: str) -> str:
         """The name of the function that takes bytes and a position, and gives a record and the
         position after it.
         """
         if name not in self._readers:
             function = self._readers[name] = f"read_{len(self._readers)}"
             lines: list[str] = []
-            made = self._structs.get(name)
+            made = self._names.structs.get(name)
             hints = get_type_hints(made) if made else {}
-            for index, (field, schema) in enumerate(self._named[name]["fields"]):
-                self._read_into(f"v{index}", schema, hints.get(field), lines)
-            result = f"{self._constant(made)}({self._arguments(name, made)})" if made else "v0"
-            self._lines += [
+            for rare, fields in self._names.runs_of(name):
+                inner: list[str] = []
+                for local, field, schema in fields:
+                    self._read_into(local, schema, hints.get(field), inner)
+                if not rare:
+                    lines += inner
+                    continue
+                encoded = b"".join(each.encoded for each in rare)
+                lines += [
+                    f"if d.startswith({self._names.constant(encoded)}, i):",
+                    *(
+                        f"    {local} = {self._names.constant(each.value)}"
+                        for each, (local, _, _) in zip(rare, fields, strict=True)
+                    ),
+                    f"    i += {len(encoded)}",
+                    "else:",
+                    *(f"    {line}" for line in inner),
+                ]
+            result = f"{self._names.constant(made)}({self._arguments(name, made)})" if made else "v0"
+            self._names.lines += [
                 f"def {function}(d, i):",
                 *(f"    {line}" for line in lines),
                 f"    return {result}, i",
@@ -200,7 +297,7 @@ class Compiler:
         return self._readers[name]
 
     def _arguments(self, name: str, made: type[Struct]) -> str:
-        fields = tuple(field for field, _ in self._named[name]["fields"])
+        fields = tuple(field for field, _ in self._names.named[name]["fields"])
         if fields != made.__struct_fields__:
             raise TypeError(
                 f"the schema of {name} has the fields {fields}, its struct {made.__struct_fields__}"
@@ -227,16 +324,16 @@ class Compiler:
                 ]
                 lines += [f"{local} = d[i:e]{text}", "i = e"]
             case "boolean":
-                lines += [f"{local} = {self._constant((False, True))}[d[i]]", "i += 1"]
+                lines += [f"{local} = {self._names.constant((False, True))}[d[i]]", "i += 1"]
             case "double":
                 lines += [f"({local},) = unpack_double(d, i)", "i += 8"]
-            case str() if "fields" in self._named[schema]:
-                lines.append(f"{local}, i = {self._reader(schema)}(d, i)")
+            case str() if "fields" in self._names.named[schema]:
+                lines.append(f"{local}, i = {self.reader(schema)}(d, i)")
             case str():
-                symbols = {i << 1: s for i, s in enumerate(self._named[schema]["symbols"])}
+                symbols = {i << 1: s for i, s in enumerate(self._names.named[schema]["symbols"])}
                 if isinstance(hint, type):
                     symbols = {i: hint(s) for i, s in symbols.items()}
-                lines += [f"{local} = {self._constant(symbols)}[d[i]]", "i += 1"]
+                lines += [f"{local} = {self._names.constant(symbols)}[d[i]]", "i += 1"]
             case {"items": items}:
                 inner: list[str] = []
                 self._read_into("x", items, None, inner)
@@ -253,15 +350,44 @@ class Compiler:
             case ["null", only]:
                 inner = []
                 self._read_into(local, only, _without_none(hint), inner)
-                lines += [f"{local} = {self._constant({0: None, 2: ...})}[d[i]]", "i += 1"]
+                lines += [f"{local} = {self._names.constant({0: None, 2: ...})}[d[i]]", "i += 1"]
                 lines += [f"if {local} is not None:", *(f"    {line}" for line in inner)]
             case [*branches]:
-                table = self._constant({})
-                readers = ", ".join(f"{i << 1}: {self._reader(name)}" for i, name in enumerate(branches))
-                self._lines.append(f"{table}.update({{{readers}}})")
+                table = self._names.constant({})
+                readers = ", ".join(f"{i << 1}: {self.reader(name)}" for i, name in enumerate(branches))
+                self._names.lines.append(f"{table}.update({{{readers}}})")
                 lines.append(f"{local}, i = {table}[d[i]](d, i + 1)")
             case _:
                 raise TypeError(f"no rule for {schema}")
+
+
+class Compiler:
+    """Functions for the named types of one schema.
+
+    Args:
+        schema: as JSON.
+        structs: by the full name of their record. A record without one is an envelope: it has one
+            field, and stands for its value.
+        rare: runs of neighbouring fields of a struct, (first, last), that mostly have their
+            defaults: they are compared, and written and read, all together.
+    """
+
+    def __init__(
+        self,
+        schema: Any,
+        structs: Mapping[str, type[Struct]],
+        rare: Mapping[type[Struct], Sequence[tuple[str, str]]] = MappingProxyType({}),
+    ) -> None:
+        names = _Names(structs, rare)
+        root = names.define(schema, "")
+        write, read = _Writers(names).writer(root), _Readers(names).reader(root)
+        exec(compile("\n".join(names.lines), f"<avro {root}>", "exec"), names.scope)  # noqa: S102  our own text, as dataclasses do
+        self.write: Callable[[Any], bytes] = names.scope[write]
+        """Bytes of a value. Raises OverflowError for an integer of more than 64 bits, KeyError for
+        a struct that is not in the schema."""
+        self.read: Callable[[bytes, int], tuple[Any, int]] = names.scope[read]
+        """The value at a position, and the position after it. Bytes that are damaged give any of
+        `DAMAGE`, or a position behind their end."""
 
 
 @lru_cache(maxsize=2 * SMALL)  # the times of a batch are one number

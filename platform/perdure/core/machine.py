@@ -28,8 +28,8 @@ class Outbox(Protocol):
     effects.
     """
 
-    def dispatch(self, task: Task) -> None:
-        """Give a task to workers, or start a step."""
+    def dispatch(self, task: Task, *, is_inline: bool = False) -> None:
+        """Give a task to workers, or start a step, whose function may be in the run's code."""
 
     def end_task(self, task: tuple[str, int], *, is_step: bool) -> None:
         """The current attempt of this (run id, number), if there is one, is over."""
@@ -147,6 +147,8 @@ class Machine:
         cancelling: for each action that cancels something, when it does.
         wakes: the events that workflow code can notice.
         due: the command that a timer of a kind becomes when it fires.
+        holds: what the machine has open, as an attribute of the run: `waits` and `close` are asked
+            only while it is not empty; none: they are always asked.
         waits: (run, limit) to what an open run waits for, at most `limit` of them.
         close: (run, outbox): stop what is open, since the run is going to end.
         leave: the same, in place of `close`, when another run continues it; None: as `close`.
@@ -165,6 +167,7 @@ class Machine:
     cancelling: Mapping[type[ac.Action], Cancelling] = field(default_factory=dict[Any, Any])
     wakes: frozenset[type[ev.Event]] = frozenset()
     due: Mapping[TimerKind, Callable[[Timer], cm.AnyCommand]] = field(default_factory=dict[Any, Any])
+    holds: str = ""
     waits: Callable[[RunState, int], list[Wait]] | None = None
     close: Callable[[RunState, Outbox | None], None] | None = None
     leave: Callable[[RunState, Outbox | None], None] | None = None

@@ -7,6 +7,7 @@ A new capability is one more file in `machines` and one more name in `MACHINES`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any, Final, TypeVar, get_args
 
 from perdure.core.machine import ActionRule, Answer, Decide, Machine, Outbox, Record
@@ -89,16 +90,26 @@ def _name(key: Any) -> str:
     return str(getattr(key, "__name__", key))
 
 
+def _holding(machine: Machine) -> Callable[[RunState], object]:
+    """Whether the machine has anything open in a run. Most runs use few of them."""
+    return attrgetter(machine.holds) if machine.holds else _always
+
+
+def _always(run: RunState) -> bool:
+    return True
+
+
 def _closing(end: Record, machines: Iterable[Machine]) -> Record:
     """The record of an event that ends the run: first stops what is open, then answers those who
     wait.
     """
-    closers = [machine.close for machine in machines if machine.close is not None]
+    closers = [(_holding(machine), machine.close) for machine in machines if machine.close is not None]
     enders = [machine.ended for machine in machines if machine.ended is not None]
 
     def record_end(run: RunState, event: Any, outbox: Outbox | None) -> None:
-        for close in closers:
-            close(run, outbox)
+        for holds, close in closers:
+            if holds(run):
+                close(run, outbox)
         end(run, event, outbox)
         for ended in enders:
             ended(run, outbox)
@@ -164,8 +175,8 @@ DUE: Final[dict[TimerKind, Callable[[Timer], cm.AnyCommand]]] = merged(
 )
 """The command that each kind of timer sends when it fires."""
 
-WAITS: Final = tuple(each.waits for each in MACHINES if each.waits is not None)
-"""What an open run waits for, in the order of the machines."""
+WAITS: Final = tuple((_holding(each), each.waits) for each in MACHINES if each.waits is not None)
+"""What an open run waits for, in the order of the machines, each with whether it may wait."""
 
 ANSWERS: Final[dict[str, Answer]] = merged(
     ((each.name, each.answers) for each in MACHINES),

@@ -148,11 +148,14 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
 
 def waits_of(run: RunState) -> tuple[Wait, ...]:
     """The run's waits, except for signals and conditions; at most `WAITS_TOLD`."""
+    if run.closed_at:
+        return ()
     waits: list[Wait] = []
-    for waits_for in WAITS:
-        if (room := WAITS_TOLD - len(waits)) <= 0:
-            break
-        waits += waits_for(run, room)
+    for holds, waits_for in WAITS:
+        if holds(run):
+            waits += waits_for(run, WAITS_TOLD - len(waits))
+            if len(waits) >= WAITS_TOLD:
+                break
     return tuple(waits)
 
 

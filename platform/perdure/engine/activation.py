@@ -10,6 +10,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from perdure.core.actions import to_event
 from perdure.core.machine import Stamp
 from perdure.core.machines.token import UNKNOWN
@@ -21,7 +23,6 @@ from perdure.engine.active import ActiveRun
 from perdure.engine.inline import InlineSteps
 from perdure.engine.ports import RefusedCommand
 from perdure.errors import NotAwaited
-from perdure.model import actions as ac
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.described import described
@@ -121,12 +122,13 @@ class Activation:
         """
         for active in self.touched.values():
             active.events = []
-            if active.state.phase is Phase.CONTINUED:
-                waiters.move(active.state.run_id, active.state.next_run_id)
-            elif active.state.phase.is_closed:
-                waiters.forget(active.state.run_id)
+            state = active.state
+            if state.phase is Phase.CONTINUED:
+                waiters.move(state.run_id, state.next_run_id)
+            elif state.phase >= Phase.COMPLETED:
+                waiters.forget(state.run_id)
                 self.runs.drop_if(active)
-                self.inline.forget(active.state.run_id)
+                self.inline.forget(state.run_id)
         self.inline.settle(self.outbox.batch)
         self.touched.clear()
 
@@ -147,7 +149,9 @@ class Activation:
     def find(self, command: cm.AnyCommand) -> ActiveRun | None:
         """The run that a command is for; None when it is not there: a request is then refused."""
         active = self.runs.find(command.workflow_id)
-        if active is not None and active.state.answers_to(command.run_id):
+        if active is not None and (
+            command.run_id == active.state.run_id or active.state.answers_to(command.run_id)
+        ):
             return active
         if isinstance(command, (cm.ResolveToken, cm.FailToken)):
             self.refuse(command, "unknown_token", UNKNOWN)
@@ -240,22 +244,22 @@ class Activation:
         """Record what the code wants, and which signals it does not take."""
         if active.live is not None and (unhandled := active.live.signals.unhandled):
             self.ignore_signals(active, unhandled)
+        state, token = active.state, self.stamp.token
         for action in wanted:
-            if type(action) is ac.ContinueAsNew:
-                self._continue(active, action)
-                continue
-            event = to_event(active.state, action, self.stamp.token)
-            if event is not None:
+            event = to_event(state, action, token)
+            if type(event) is ev.WorkflowContinued:
+                self._continue(active, event)
+            elif event is not None:
                 self.record(active, event)
 
-    def _continue(self, active: ActiveRun, action: ac.ContinueAsNew) -> None:
+    def _continue(self, active: ActiveRun, continued: ev.WorkflowContinued) -> None:
         """Close the run, and start the one that continues it, in the same batch."""
         before, at = active.state, self.stamp.at
         promises = [each for requests in before.promises.values() for each in requests]
         delayed_until = at + PAUSE_US if _has_seen_nothing(active) else 0
         next_run_id = self.ids.run_id()
-        self.record(active, ev.WorkflowContinued(action.input, next_run_id))
-        started = continued_event(before, action.input, self.ids.seed(), PYTHON, delayed_until)
+        self.record(active, replace(continued, next_run_id=next_run_id))
+        started = continued_event(before, continued.input, self.ids.seed(), PYTHON, delayed_until)
         after = self.begin_run(before.workflow_id, next_run_id, started)
         for reply_to, request_id in promises:
             self.record(after, ev.AnswerPromised(request_id, reply_to))

@@ -49,28 +49,22 @@ class InlineSteps:
         self._waiting: dict[str, dict[int, tuple[Task, bool]]] = {}
         self._guarded: list[InlineTask] = []
 
-    def sort(self, tasks: Sequence[Task]) -> tuple[list[Task], list[InlineTask]]:
-        """The steps that were dispatched in this batch, as far as they can start now: the
-        registered ones, and the inline ones. One that has ended meanwhile is left out.
+    def ready(self, tasks: Sequence[Task]) -> list[InlineTask]:
+        """The inline steps that were dispatched in this batch, as far as they can start now. One
+        that has ended meanwhile is left out.
 
         One that may not run twice waits until its dispatch is durable: whoever finds it after a
         crash must know that it may have been started.
         """
-        registered: list[Task] = []
         ready: list[InlineTask] = []
         for task in tasks:
-            active = self._touched.get(task.run_id)
-            if active is None:  # taken up from the store, which has inline steps wait (`regain`)
-                registered.append(task)
-                continue
+            active = self._touched[task.run_id]
             activity = _open_activity(active, task)
             if activity is None:
                 continue
-            if not activity.options.use:
-                registered.append(task)
-            elif (found := self._with_function(active, activity, task, is_regained=False)) is not None:
+            if (found := self._with_function(active, activity, task, is_regained=False)) is not None:
                 (self._guarded if found.is_at_most_once else ready).append(found)
-        return registered, ready
+        return ready
 
     def regain(self, task: Task, resume: Callable[[str, str], None]) -> bool:
         """Take up a step of an owner that has ended, if it is inline; whether it is. It starts when

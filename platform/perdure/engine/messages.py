@@ -130,16 +130,18 @@ class Messages:
 
     def take(self, active: ActiveRun, event: Any) -> None:
         """Record an event and show it to the code, which must be where the history is before."""
-        activation = self._activation
-        error = activation.bring_live(active) if self._needs_code(active, event) else None
-        failed = active.state.activities[event.number].failure if type(event) in OUTCOMES else None
+        activation, kind = self._activation, type(event)
+        error = None
+        if active.live is None and self._needs_code(active, event):
+            error = activation.bring_live(active)
+        failed = active.state.activities[event.number].failure if kind in OUTCOMES else None
         activation.record(active, event)
-        if error is not None and type(event) is ev.WorkflowBegun:
+        if error is not None and kind is ev.WorkflowBegun:
             # A delayed run cannot be suspended before it has begun.
             activation.suspend(active, error)
-        elif type(event) in WAKES:
+        elif kind in WAKES:
             activation.show(active, event)
-        if failed is not None or type(event) is ev.ActivityAttemptFailed:
+        if failed is not None or kind is ev.ActivityAttemptFailed:
             self._suspend_or_bring_back(active, event, was_mistake=is_mistake(failed))
 
     def _suspend_or_bring_back(self, active: ActiveRun, event: Any, *, was_mistake: bool) -> None:

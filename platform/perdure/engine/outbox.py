@@ -36,10 +36,8 @@ quick."""
 class Inline(Protocol):
     """Finds the functions of inline steps."""
 
-    def sort(self, tasks: Sequence[Task]) -> tuple[list[Task], list[InlineTask]]:
-        """Of the steps that were dispatched, the registered ones and the inline ones that can start
-        now.
-        """
+    def ready(self, tasks: Sequence[Task]) -> list[InlineTask]:
+        """Of the steps that were dispatched, those that can start now."""
         ...
 
 
@@ -61,6 +59,7 @@ class BatchOutbox:
 
     __slots__ = (
         "_details",
+        "_inline_to_start",
         "_slow",
         "_to_start",
         "_waiters",
@@ -77,6 +76,7 @@ class BatchOutbox:
         self._waiters = waiters or Waiters()
         self.inline: Inline | None = None
         self._to_start: list[Task] = []
+        self._inline_to_start: list[Task] = []
         self._details: dict[tuple[str, int], bytes] = {}
         self.batch = Batch()
         self._slow: dict[str, int] = {}
@@ -88,23 +88,24 @@ class BatchOutbox:
         """Begin a batch."""
         self.batch = Batch(at)
         self._to_start.clear()
+        self._inline_to_start.clear()
         self.failures.clear()
         self.refused.clear()
         self.awaited.clear()
 
     def start_steps(self) -> None:
         """Start what was dispatched to this process since the last call."""
-        if not self._to_start:
-            return
-        tasks, self._to_start = self._to_start, []
-        if self.inline is not None:
-            tasks, inline = self.inline.sort(tasks)
-            if inline:
-                self._await(each.task for each in inline)
-                self.steps.start_inline(inline)
-        if tasks:
+        if self._to_start:
+            tasks, self._to_start = self._to_start, []
+            current = self.batch.tasks  # a step that has ended meanwhile is not there
+            tasks = [task for task in tasks if current.get((task.run_id, task.number)) is task]
             self._await(tasks)
             self.steps.start(tasks)
+        if self._inline_to_start and self.inline is not None:
+            tasks, self._inline_to_start = self._inline_to_start, []
+            if inline := self.inline.ready(tasks):
+                self._await(each.task for each in inline)
+                self.steps.start_inline(inline)
 
     def _await(self, tasks: Iterable[Task]) -> None:
         self.awaited.update(
@@ -178,7 +179,7 @@ class BatchOutbox:
         else:
             self.batch.replies.append((reply_to, reply))
 
-    def dispatch(self, task: Task) -> None:
+    def dispatch(self, task: Task, *, is_inline: bool = False) -> None:
         """Give a task to workers, or start a step."""
         key = (task.run_id, task.number)
         if self._details and (details := self._details.get(key)):
@@ -187,7 +188,7 @@ class BatchOutbox:
         batch.tasks[key] = task
         batch.tasks_ended.discard(key)
         if not task.queue:
-            self._to_start.append(task)
+            (self._inline_to_start if is_inline else self._to_start).append(task)
 
     def end_task(self, task: tuple[str, int], *, is_step: bool) -> None:
         """The attempt that is out, if there is one, is over."""

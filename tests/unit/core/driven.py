@@ -35,7 +35,7 @@ class Written:
         self.replies: list[tuple[str, AnyReply]] = []
         self.subjects: list[tuple[str, str]] = []
 
-    def dispatch(self, task: Task) -> None:
+    def dispatch(self, task: Task, *, is_inline: bool = False) -> None:
         self.tasks[task.run_id, task.number] = task
 
     def end_task(self, task: tuple[str, int], *, is_step: bool) -> None:

@@ -39,7 +39,7 @@ class NetEffects:
     def failed(self, run: RunState, event: AnyEvent, activity: str = "") -> None:
         """The log of the engine that recorded it has it."""
 
-    def dispatch(self, task: Task) -> None:
+    def dispatch(self, task: Task, *, is_inline: bool = False) -> None:
         """Keep it until it has ended."""
         key = (task.run_id, task.number)
         self._tasks[key] = task

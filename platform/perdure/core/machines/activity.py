@@ -309,7 +309,7 @@ def _moved(run: RunState, event: Any) -> tuple[ActivityState, ActivityStatus]:
 def _on_scheduled(run: RunState, event: ev.ActivityScheduled, outbox: Outbox | None) -> None:
     activity = run.activities[event.number] = ActivityState(event, run.last_at)
     if outbox is not None:
-        outbox.dispatch(task_of(run, activity))
+        outbox.dispatch(task_of(run, activity), is_inline=activity.options.use > 0)
         if event.options.retry.give_up_after_us:
             outbox.arm(_give_up_timer(run, activity))
 
@@ -369,7 +369,7 @@ def _on_retried(run: RunState, event: ev.ActivityRetried, outbox: Outbox | None)
         outbox.disarm(_retry_timer(run, activity))
     activity.attempt, activity.retry_at, activity.declined = event.attempt, 0, ""
     if outbox is not None:
-        outbox.dispatch(task_of(run, activity))
+        outbox.dispatch(task_of(run, activity), is_inline=activity.options.use > 0)
 
 
 def _on_completed(run: RunState, event: ev.ActivityCompleted, outbox: Outbox | None) -> None:
@@ -577,6 +577,7 @@ MACHINE: Final = Machine(
         ),
         TimerKind.ANSWER: lambda timer: cm.ExpireAnswer(timer.workflow_id, timer.run_id, number=timer.number),
     },
+    holds="activities",
     waits=_waits,
     close=_close,
 )

@@ -194,8 +194,6 @@ def _send_starts(run: RunState, outbox: Outbox | None) -> None:
 
 def _close(run: RunState, outbox: Outbox | None) -> None:
     """The run ends: its children are stopped, unless they are to outlive it."""
-    if not run.children:
-        return
     if outbox is not None:
         for child in run.children.values():
             if child.is_sent and (command := _closing_command(run, child)) is not None:
@@ -324,8 +322,6 @@ def _cancelled_in_words(it: Any) -> str:
 
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
-    if not run.children:
-        return []
     return [
         Wait("child", child.requested.workflow_id, number, 0, child.requested_at)
         for number, child in islice(run.children.items(), limit)
@@ -364,6 +360,7 @@ MACHINE: Final = Machine(
     },
     cancelling={ac.CancelChild: Cancelling(opened_by=ev.ChildRequested, closed_by=_ENDS)},
     wakes=frozenset({ev.ChildStarted, *_ENDS}),
+    holds="children",
     waits=_waits,
     close=_close,
     leave=_leave,

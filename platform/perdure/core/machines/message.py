@@ -94,8 +94,6 @@ def _in_words(it: Any) -> str:
 
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
-    if not run.messages:
-        return []
     return [
         Wait("message", sent.workflow_id, number, 0, at)
         for number, (sent, at) in islice(run.messages.items(), limit)
@@ -115,6 +113,7 @@ MACHINE: Final = Machine(
         ),
     },
     wakes=frozenset({ev.MessageAnswered}),
+    holds="messages",
     waits=_waits,
     close=_close,
     answers={"message": answer_of(cm.AnswerMessage)},

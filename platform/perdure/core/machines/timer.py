@@ -95,8 +95,6 @@ def _cancelled_in_words(it: Any) -> str:
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
     """The timers that fire first."""
-    if not run.timers:
-        return []
     timers = ((fires_at, number) for number, fires_at in run.timers.items())
     return [Wait("timer", "", number, due_at=fires_at) for fires_at, number in nsmallest(limit, timers)]
 
@@ -126,6 +124,7 @@ MACHINE: Final = Machine(
     },
     wakes=frozenset({ev.TimerFired}),
     due={TimerKind.CODE: lambda timer: cm.FireTimer(timer.workflow_id, timer.run_id, number=timer.number)},
+    holds="timers",
     waits=_waits,
     close=_close,
 )

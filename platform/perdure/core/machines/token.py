@@ -228,7 +228,7 @@ def _in_words(it: Any) -> str:
 
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
-    if not run.tokens or run.phase.is_closed:
+    if run.phase.is_closed:
         return []
     tokens = (token for token in run.tokens.values() if token.status is _S.OPEN)
     return [
@@ -258,6 +258,7 @@ MACHINE: Final = Machine(
     },
     wakes=frozenset({ev.TokenResolved, ev.TokenFailed, ev.TokenExpired}),
     due={TimerKind.TOKEN: lambda timer: cm.ExpireToken(timer.workflow_id, timer.run_id, number=timer.number)},
+    holds="tokens",
     waits=_waits,
     close=_close,
 )

@@ -100,8 +100,6 @@ def _failed_in_words(it: Any) -> str:
 
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
-    if not run.open_updates:
-        return []
     return [
         Wait("update", name, number, 0, at)
         for number, (_, name, at) in islice(run.open_updates.items(), limit)
@@ -133,6 +131,7 @@ MACHINE: Final = Machine(
         ),
     },
     wakes=frozenset({ev.UpdateAccepted}),
+    holds="open_updates",
     waits=_waits,
     ended=_ended,
 )
