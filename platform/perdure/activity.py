@@ -32,6 +32,7 @@ from perdure.authoring.calling import attempt_here, run_as
 from perdure.authoring.options import compiled, guarded, valid
 from perdure.authoring.provider import PROVIDERS, Provider, provide
 from perdure.authoring.retry import Retry
+from perdure.authoring.transaction import TABLE, transactional
 from perdure.errors import RetryAfter, UsageError
 from perdure.model.duration import Duration
 from perdure.model.options import ActivityOptions
@@ -67,6 +68,7 @@ __all__ = [
     "provide",
     "running",
     "step",
+    "transaction",
 ]
 
 P = ParamSpec("P")
@@ -92,6 +94,7 @@ class Activity(Generic[P, R]):
         is_async: the function is `async def`.
         owner: the class that a method is written in, else None.
         attribute: the name under which the class has it; empty for functions.
+        keeps_result: the function keeps its result where it takes effect.
         reconcile: looks up the outcome of an attempt that was interrupted; None: nothing can.
         faked_by: what `testing.fake` put in its place, without `self`; read it from `definition`.
         definition: the one that the decorator made, of which this may be a view: with options, or
@@ -108,6 +111,7 @@ class Activity(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self.owner: type[Any] | None = None
         self.attribute = ""
+        self.keeps_result = False
         self.reconcile: Callable[..., Any] | None = None
         self.faked_by: Callable[..., Any] | None = None
         self.definition: Activity[..., Any] = self
@@ -300,6 +304,67 @@ def step(fn: Any = None, /, **options: Any) -> Any:
         ("name", "timeout", "retry"),
         "activity.step",
     )
+
+
+class TransactionDecorator(Protocol):
+    """`@activity.transaction(…)`: the first parameter is given by the database."""
+
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Activity[P, R]: ...
+
+
+def transaction(
+    engine: object,
+    /,
+    *,
+    name: str | None = None,
+    timeout: Duration = "1m",
+    retry: Retry | None = None,
+    queue: str | None = None,
+    table: str = TABLE,
+) -> TransactionDecorator:
+    """An activity that is one transaction of your database: it takes effect exactly once.
+
+        @activity.transaction(engine)
+        def transfer(connection: Connection, source: str, target: str, cents: int) -> int: ...
+
+        await transfer("ada", "bob", 500)
+
+    What the function does with its connection and a row with its result are committed together;
+    an attempt that is repeated takes the result of the row. PostgreSQL, and SQLite by SQLAlchemy.
+
+    Args:
+        engine: of SQLAlchemy an `Engine` or `AsyncEngine` (the function gets a connection), a
+            `sessionmaker` or `async_sessionmaker` (a session); of psycopg a `ConnectionPool`, an
+            `AsyncConnectionPool`, or the text by which to connect.
+        name: by default the function's.
+        timeout: of ONE attempt.
+        retry: when it is tried again.
+        queue: of the workers that serve it.
+        table: of the results; it is created if it is not there.
+
+    Raises:
+        UsageError: the function does not fit the engine, or an option makes no sense; the message
+            names the line.
+    """
+    given = {"name": name, "timeout": timeout, "retry": retry, "queue": queue}
+    options = {key: value for key, value in given.items() if value is not None}
+
+    def decorate(fn: Any) -> Any:
+        if not isinstance(fn, FunctionType):
+            _not_a_function(fn, "activity.transaction")
+        try:
+            wrapper = transactional(fn, engine, table)
+        except UsageError as error:
+            raise UsageError(f"{place_of(fn)}: activity.transaction: {error}") from None
+        allowed = ("name", "timeout", "retry", "queue")
+        found = _decorate(wrapper, options, ActivityOptions(), allowed, "activity.transaction")
+        found.keeps_result = True
+        return found
+
+    return cast("TransactionDecorator", decorate)
 
 
 def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[..., R]:

@@ -62,6 +62,7 @@ class Attempt(Struct, eq=False):
         is_cancelled: set to ask a plain function to stop; its next `activity.heartbeat` raises.
         is_waiting: it is there for the next activity that is called (`testing.attempt`).
         task: what was dispatched; None when nothing was.
+        encode: the payload of a result, for activities that keep it themselves.
         is_later: the function has asked for a token: what it returns is not the result.
     """
 
@@ -71,6 +72,7 @@ class Attempt(Struct, eq=False):
     is_cancelled: bool = False
     is_waiting: bool = False
     task: Task | None = None
+    encode: Callable[[Any], bytes] | None = None
     is_later: bool = False
 
 

@@ -84,6 +84,13 @@ def remember_local_names(fn: Callable[..., Any]) -> None:
         _local_names[fn] = found
 
 
+def share_local_names(fn: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+    """The annotations of a wrapper mean what those of its function mean."""
+    remember_local_names(fn)
+    if (found := _local_names.get(fn)) is not None:
+        _local_names[wrapper] = found
+
+
 _returns: Final[dict[tuple[Any, Any], Any]] = {}
 
 

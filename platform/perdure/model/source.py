@@ -25,6 +25,8 @@ def is_ours(module: str) -> bool:
 
 def place_of(target: object) -> str:
     """`file:line` of a function; `module.QualName` of anything else."""
+    if is_ours(getattr(target, "__globals__", {}).get("__name__", "")):
+        target = getattr(target, "__wrapped__", target)
     code = getattr(target, "__code__", None)
     if code is not None:
         return f"{code.co_filename}:{code.co_firstlineno}"

@@ -15,6 +15,7 @@ from msgspec import json
 
 from perdure import activity, errors, interceptor
 from perdure.activity import Activity, Attempt
+from perdure.authoring.transaction import Recorded
 from perdure.interceptor import Interceptor
 from perdure.model import commands as cm
 from perdure.model.failure import FailureInfo
@@ -187,6 +188,8 @@ class Attempts:
         if step is None:
             called = self._activities[task.name]
             call = self.functions.call_of(called, task, what)
+            if called.keeps_result:
+                attempt.encode = partial(self._encoded, called, what)
         else:
             called, call = step, step.call
         try:
@@ -197,6 +200,9 @@ class Attempts:
             raise
         if attempt.is_later:
             return None
+        return value.payload if isinstance(value, Recorded) else self._encoded(called, what, value)
+
+    def _encoded(self, called: Activity[..., Any] | InlineStep, what: str, value: object) -> bytes:
         try:
             return self._payloads.encode(value, called.returns, what=f"the result of {what}")
         except errors.PayloadError as error:
