@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 JOBS ?= 2
-EXTRAS ?= api kafka otel postgres
+EXTRAS ?= api kafka otel payloads postgres
 WHEELS ?= wheels
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,7 +46,7 @@ fmt: $(STAMP) ## format, and mend what ruff can mend
 wheel: $(RUN_STAMP) ## dist/perdure-VERSION-py3-none-any.whl, to install anywhere
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
-wheels: $(RUN_STAMP) ## wheels/: perdure and all that it needs, for an image, or a machine without a network; EXTRAS="api kafka otel postgres"
+wheels: $(RUN_STAMP) ## wheels/: perdure and all that it needs, for an image, or a machine without a network; EXTRAS="api kafka otel payloads postgres"
 	$(BIN)/python deploy/dependencies/pins.py $(EXTRAS) > $(VENV)/wheels.txt
 	$(PIP) wheel --require-hashes --requirement $(VENV)/wheels.txt --wheel-dir $(WHEELS)
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(WHEELS) .
@@ -57,7 +57,7 @@ pins: $(STAMP) ## constraints.txt, after a change of pyproject.toml; UPGRADE=1: 
 
 licences: $(STAMP) ## docs/licences.md, after a change of constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)/shipped
-	$(BIN)/python deploy/dependencies/pins.py api examples http kafka otel postgres > $(VENV)/shipped/requirements.txt
+	$(BIN)/python deploy/dependencies/pins.py api examples http kafka otel payloads postgres > $(VENV)/shipped/requirements.txt
 	$(VENV)/shipped/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/shipped/requirements.txt
 	$(VENV)/shipped/bin/python deploy/dependencies/licences.py > docs/licences.md
 
@@ -114,9 +114,9 @@ $(RUN_STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 $(STAMP): $(RUN_STAMP)
-	$(call INSTALL,api dev examples kafka postgres)
+	$(call INSTALL,api dev examples kafka payloads postgres)
 	@touch $@
 
 $(VENV)/.made-bench: $(STAMP)
-	$(call INSTALL,api bench dev examples kafka postgres)
+	$(call INSTALL,api bench dev examples kafka payloads postgres)
 	@touch $@

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from deploy.dependencies.pins import closure, direct, read
 
-SHIPPED: Final = ("api", "examples", "http", "kafka", "otel", "postgres")
+SHIPPED: Final = ("api", "examples", "http", "kafka", "otel", "payloads", "postgres")
 _HEAD: Final = """\
 # Licences
 

@@ -129,7 +129,7 @@ def _wheels() -> Path:
         )
     folder = CACHE / "wheels"
     shutil.rmtree(folder, ignore_errors=True)
-    _run("make", "-C", str(ROOT), "wheels", f"WHEELS={folder}", "EXTRAS=api kafka otel postgres")
+    _run("make", "-C", str(ROOT), "wheels", f"WHEELS={folder}", "EXTRAS=api kafka otel payloads postgres")
     return folder
 
 

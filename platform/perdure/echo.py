@@ -63,4 +63,5 @@ def with_echo(registry: Registry) -> Registry:
         [*registry.workflows.values(), Echo],
         [*registry.activities.values(), say],
         registry.providers.values(),
+        app=registry.app,
     )

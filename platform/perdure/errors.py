@@ -3,7 +3,8 @@
 Exception
 ├── UsageError                you: a mistake in the code, found at import, registration or call
 │   └── PayloadError          a value that does not fit its annotation, or is too large
-│       └── NotAwaited        there is no value yet: `await` is missing
+│       ├── NotAwaited        there is no value yet: `await` is missing
+│       └── ValueUnavailable  a key or a stored object is missing: the run waits for it
 ├── ClientError               the caller: the request is refused
 │   ├── WorkflowAlreadyStarted
 │   ├── WorkflowNotFound
@@ -54,6 +55,13 @@ class PayloadError(UsageError):
 
 class NotAwaited(PayloadError):
     """A call without `await` is where its value should be."""
+
+
+class ValueUnavailable(PayloadError):
+    """A value cannot be read or written now: the codec lacks its key, or the store of large
+    payloads lacks the object or does not answer. A run that needs the value is suspended, and
+    continues by itself when the value can be read.
+    """
 
 
 class ClientError(Exception):

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from perdure import activity, workflow
 from perdure.activity import Activity
+from perdure.app import NO_APP, App, apps_in
 from perdure.errors import Failure, UsageError
 from perdure.model.options import ActivityOptions
 from perdure.model.source import place_of
@@ -25,12 +26,14 @@ class Registry:
         activities: by name, steps included.
         providers: factories that workers keep open, by the class whose instance they give.
         ambiguous: for tests: workflow types that have one name and are not served, and what to do.
+        app: codec, interceptors and store of large payloads of every process that serves it.
     """
 
     workflows: dict[str, Definition] = field(default_factory=dict[str, Definition])
     activities: dict[str, Activity[..., Any]] = field(default_factory=dict[str, Activity[..., Any]])
     providers: dict[type[Any], Any] = field(default_factory=dict[type[Any], Any])
     ambiguous: dict[str, str] = field(default_factory=dict[str, str])
+    app: App = NO_APP
 
     @classmethod
     def of_everything_imported(cls) -> Registry:
@@ -42,22 +45,27 @@ class Registry:
         return cls.of(workflow.DEFINED, activity.DEFINED, activity.PROVIDERS)
 
     @classmethod
-    def seen_from(cls, module: str) -> Registry:
+    def seen_from(cls, module: str, app: App | None = None) -> Registry:
         """All that has been imported, for a test: modules of one test session may give one name to
         different things.
 
         Such a name means what the module defines or imports, or what is defined where it imports
         from. If that leaves more than one, the workflow is in `ambiguous`, and the activity fails
-        its run with the reason.
+        its run with the reason. So it is with the `App`.
 
         Args:
             module: the test's.
+            app: what the test passes for it; None: look for it.
+
+        Raises:
+            UsageError: several modules nearby say something else about the app.
         """
         near = _modules_near(module)
         workflows, ambiguous = _chosen(workflow.DEFINED, near, "workflow types")
         activities, unclear = _chosen(activity.DEFINED, near, "activities")
         registry = cls.of(workflows, activities, activity.PROVIDERS)
         registry.ambiguous = ambiguous
+        registry.app = _app_near(near) if app is None else app
         registry.activities |= {name: _failing(name, message) for name, message in unclear.items()}
         return registry
 
@@ -67,6 +75,7 @@ class Registry:
         workflows: Iterable[Any] = (),
         activities: Iterable[Activity[..., Any]] = (),
         providers: Iterable[Any] = (),
+        app: App = NO_APP,
     ) -> Registry:
         """A registry of these workflows and activities.
 
@@ -74,11 +83,12 @@ class Registry:
             workflows: classes, function workflows or their definitions.
             activities: what `@activity.defn` and `@activity.step` made.
             providers: what `@activity.provide` made; of two for one class, the later counts.
+            app: codec, interceptors and store of large payloads.
 
         Raises:
             UsageError: two types or two activities have one name.
         """
-        registry = cls()
+        registry = cls(app=app)
         for each in workflows:
             definition = each if isinstance(each, Definition) else workflow.definition_of(each)
             _add(registry.workflows, definition.name, definition, "workflow types")
@@ -108,6 +118,17 @@ def _modules_near(module: str) -> set[str]:
         if issubclass(kind, type | FunctionType | Activity | workflow.RunRef):
             near.add(str(value.__module__))
     return near
+
+
+def _app_near(names: set[str]) -> App:
+    """The app of these modules."""
+    found = apps_in(sys.modules[name] for name in sorted(names) if name in sys.modules)
+    if len(found) > 1:
+        raise UsageError(
+            "several modules that this test uses have an App; pass the one that counts: "
+            "testing.Environment(app=app)"
+        )
+    return found[0] if found else NO_APP
 
 
 def _chosen(defined: Iterable[Any], near: set[str], what: str) -> tuple[list[Any], dict[str, str]]:

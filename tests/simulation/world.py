@@ -166,6 +166,7 @@ class World:
             activity.
         checks_fold: after each batch the cached runs are compared with the fold of their histories.
         evicts: asked after each batch whether all runs are to be forgotten.
+        payloads: of clients, code and attempts; by default plain JSON.
 
     Attributes:
         run_ids: of the runs that clients have heard of, by workflow id.
@@ -183,6 +184,7 @@ class World:
         joins_steps: bool = True,
         checks_fold: bool = False,
         evicts: Callable[[], bool] | None = None,
+        payloads: JsonPayloads | None = None,
     ) -> None:
         self.registry = registry
         self.settings = settings if joins_steps else replace(settings, join_s=0.0)
@@ -193,7 +195,7 @@ class World:
         self.evicts = evicts
         self.clock = VirtualClock()
         self.ids = CountedIds()
-        self.payloads = JsonPayloads(validate_on_encode=False)
+        self.payloads = payloads or JsonPayloads(validate_on_encode=False)
         self.replies: dict[str, AnyReply] = {}
         self.reports: list[str] = []
         self.requests = 0
@@ -406,8 +408,9 @@ class World:
 
     def _next_at(self) -> int | None:
         timers = self.store_port.timers(None, 1)
-        lease_at = self.engine._sources.leases.next_at()
-        found = [*(timer.fires_at for timer in timers), *([lease_at] if lease_at is not None else [])]
+        sources = self.engine._sources
+        others = sources.leases.next_at(), sources.unavailable.next_at()
+        found = [*(timer.fires_at for timer in timers), *(at for at in others if at is not None)]
         return min(found) if found else None
 
     def _after_batch(self) -> None:

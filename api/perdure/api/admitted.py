@@ -11,8 +11,10 @@ from starlette.requests import Request
 from perdure.api.auth.principal import Principal
 from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate, Forbidden
 from perdure.api.json_views import outline
-from perdure.api.parameters import list_query
+from perdure.api.parameters import list_query, refused
+from perdure.api.problems import problem
 from perdure.api.roles import Role
+from perdure.errors import PayloadError, ValueUnavailable
 
 if TYPE_CHECKING:
     from perdure.api.backend import Backend
@@ -50,6 +52,19 @@ class AdmittedRequest:
     def shown(self, found: WorkflowState) -> WorkflowState:
         """The part of a state that the caller's role may see."""
         return found if self.has_payloads else outline(found)
+
+    async def encoded(self, data: bytes) -> bytes:
+        """The payload of JSON that the caller has sent.
+
+        Raises:
+            Problem: it cannot be encoded or stored now, or is too large.
+        """
+        try:
+            return await self.backend.encoded(data, "a value of the request")
+        except ValueUnavailable as error:
+            raise problem("unavailable", str(error)) from None
+        except PayloadError as error:
+            raise refused(str(error)) from None
 
     def query(self, *, is_paged: bool = True) -> ListQuery:
         """The list they ask for.

@@ -19,6 +19,7 @@ from perdure.api.roles import Role
 from perdure.api.routing import Routes
 from perdure.client.request_ids import fresh_request_id
 from perdure.core.machines.token import UNKNOWN
+from perdure.errors import Failure
 from perdure.model.commands import FailToken, ResolveToken
 from perdure.model.failure import FailureInfo
 from perdure.model.tokens import TokenAddress, parse
@@ -75,7 +76,7 @@ async def resolve_token(asked: AdmittedRequest) -> Response:
     if wants_record(asked):
         value = _unpacked((await body_of(asked.request, _Value)).input)
     else:
-        value = await json_of(asked.request) or b"null"
+        value = await asked.encoded(await json_of(asked.request) or b"null")
     command = ResolveToken(
         address.workflow_id, address.run_id, asked.request_id, token=text, is_anonymous=_is_anonymous(asked),
         value=value,
@@ -94,7 +95,7 @@ async def fail_token(asked: AdmittedRequest) -> Response:
     text, address = await _token(asked)
     body = await body_of(asked.request, Failed, is_needed=False)
     if body.failure is None:
-        failure = FailureInfo("perdure.errors:Failure", body.message, is_final=True)
+        failure = asked.backend.payloads.encode_failure(Failure(body.message))
     else:
         try:
             failure = _FAILURES.decode(_unpacked(body.failure))

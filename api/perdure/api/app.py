@@ -82,7 +82,7 @@ def create_app(
         rate_limit: requests a second of one caller; 0 for no limit.
     """
     measures = measures or Measures()
-    hubs = Hubs()
+    hubs = Hubs(backend.readable)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:

@@ -113,11 +113,13 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
             )
         if fault := fault_of_id(body.signal.name, "signal's name"):
             raise refused(fault)
+    payloads = [body.payload, *(each.payload for each in (body.signal, body.update) if each is not None)]
+    encoded = [await asked.encoded(each) for each in payloads]
     command = StartWorkflow(
         body.id,
         request_id=_request_id(asked),
         type=body.type,
-        input=given,
+        input=encoded[0],
         if_running=options.if_running,
         if_closed=options.if_closed,
         delay_us=duration_us("delay", options.delay),
@@ -125,9 +127,9 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
         attributes=attributes,
         trace=trace_of(asked),
         signal_name=body.signal.name if body.signal is not None else "",
-        signal_input=body.signal.payload if body.signal is not None else b"[]",
+        signal_input=encoded[1] if body.signal is not None else b"[]",
         update_name=body.update.name if body.update is not None else "",
-        update_input=body.update.payload if body.update is not None else b"[]",
+        update_input=encoded[-1] if body.update is not None else b"[]",
     )
     return await accepted(asked, command, new_status=201)
 
@@ -146,8 +148,9 @@ async def signal_workflow(asked: AdmittedRequest) -> Response:
     asked.about(workflow_id, name)
     body = await body_of(asked.request, Arguments, is_needed=False)
     run_id = checked_id(body.run_id, "run id")
+    given = await asked.encoded(body.payload)
     command = SignalWorkflow(
-        workflow_id, run_id, _request_id(asked), name=name, input=body.payload, trace=trace_of(asked)
+        workflow_id, run_id, _request_id(asked), name=name, input=given, trace=trace_of(asked)
     )
     return await accepted(asked, command)
 
@@ -164,9 +167,12 @@ async def query_workflow(asked: AdmittedRequest) -> Response:
     workflow_id, name = _id(asked), segment(asked.request.path_params["name"], "query's name")
     body = await body_of(asked.request, Arguments, is_needed=False)
     run_id = checked_id(body.run_id, "run id")
+    given = await asked.encoded(body.payload)
     reply = await _reply(
-        asked, QueryWorkflow(workflow_id, run_id, fresh_request_id(), name=name, input=body.payload)
+        asked, QueryWorkflow(workflow_id, run_id, fresh_request_id(), name=name, input=given)
     )
+    if not wants_record(asked):
+        reply = await asked.backend.opened(reply)
     if isinstance(reply, QueryRaised):
         raised = problem(
             "query-failed", f"{reply.failure.type}: {reply.failure.message}", failure=failure(reply.failure)

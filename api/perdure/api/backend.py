@@ -11,8 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from msgspec import Struct
+
 from perdure.api.encoding_turn import EncodingTurn
 from perdure.api.request_locks import RequestLocks
+from perdure.codec.payloads import JsonPayloads
+from perdure.codec.readable import Readable
 from perdure.errors import ReadLags
 
 if TYPE_CHECKING:
@@ -23,7 +27,10 @@ if TYPE_CHECKING:
     from perdure.ports.dead_letters import DeadLetters
     from perdure.registry import Registry
 
+S = TypeVar("S", bound=Struct)
 T = TypeVar("T")
+PLAIN: Final = JsonPayloads()
+"""Of no app: JSON is recorded as it comes."""
 
 LARGE_THREADS: Final = 8
 """For what may be large: lists, histories, dead letters. Who reads one state never waits for
@@ -83,6 +90,7 @@ class Backend:
         operations: task queues and workers.
         closing: other parts to close.
         turns: of requests with one request id.
+        payloads: the codec and the store of the app, for values that come and go as JSON.
         large: the threads for what may be large.
     """
 
@@ -96,6 +104,7 @@ class Backend:
     operations: Operations | None = None
     closing: Sequence[Callable[[], None]] = field(default=())
     turns: RequestLocks = field(default_factory=RequestLocks)
+    payloads: JsonPayloads = PLAIN
     large: Large = field(default_factory=Large)
 
     async def read(self, question: Callable[[Reader], T]) -> T:
@@ -104,6 +113,26 @@ class Backend:
         if reader is None:
             return await self.transport.read(question)
         return await asyncio.to_thread(question, reader)
+
+    @property
+    def readable(self) -> Readable:
+        """Decodes what the app's codec has encoded."""
+        return Readable(self.payloads)
+
+    async def opened(self, found: S) -> S:
+        """A state or a reply with its payloads as JSON, where they can be read here."""
+        work = self.readable.struct
+        return await asyncio.to_thread(work, found) if self.payloads.may_wait else work(found)
+
+    async def encoded(self, data: bytes, what: str) -> bytes:
+        """The payload of JSON that a caller has sent.
+
+        Raises:
+            PayloadError: it is over the limit, or cannot be encoded now.
+        """
+        if self.payloads.may_wait:
+            return await asyncio.to_thread(self.payloads.of_json, data, what=what)
+        return self.payloads.of_json(data, what=what)
 
     async def state(self, workflow_id: str) -> WorkflowState | None:
         """The state of a workflow id; returns immediately where that is one look-up."""

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from perdure.api.json_views import state as shape
+from perdure.codec.readable import PLAIN, Readable
 
 if TYPE_CHECKING:
     from perdure.client.listing import ListQuery
@@ -69,12 +70,16 @@ class EventEncoder:
     """Encodes the events of one hub. An event is encoded once, for as long as a reader waits for
     it.
 
+    Args:
+        readable: decodes what the app's codec has encoded.
+
     Attributes:
         epoch: tells this hub from others.
         moment: of the latest change, microseconds since 1970.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, readable: Readable = PLAIN) -> None:
+        self._readable = readable
         self.epoch = os.urandom(4).hex()
         self.moment = 0
         self._encoded: WeakValueDictionary[tuple[int, str, Version], EncodedEvent] = WeakValueDictionary()
@@ -99,7 +104,7 @@ class EventEncoder:
         key = number, workflow_id, version_of(state)
         found = self._encoded.get(key)
         if found is None:
-            found = self._encoded[key] = self._event(event_id, b"state", shape(state))
+            found = self._encoded[key] = self._event(event_id, b"state", shape(self._readable.struct(state)))
         return found
 
     def mark(self, number: int) -> EncodedEvent:

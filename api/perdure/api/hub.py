@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from perdure.api.change_events import EncodedEvent, EventEncoder, EventId, Version, version_of
 from perdure.api.sending import SLICE
 from perdure.client.listing import ListQuery
+from perdure.codec.readable import PLAIN, Readable
 
 if TYPE_CHECKING:
     from perdure.api.feeds import Change, Feed
@@ -61,6 +62,9 @@ class _Seen:
 class Hub:
     """Hands every change to those who watch for it, encoded once. Belongs to the server's loop.
 
+    Args:
+        readable: decodes what the app's codec has encoded.
+
     Attributes:
         encoder: makes its events.
         number: changes it has seen.
@@ -68,8 +72,8 @@ class Hub:
         waiting: bytes that wait for readers, each event counted once.
     """
 
-    def __init__(self) -> None:
-        self.encoder = EventEncoder()
+    def __init__(self, readable: Readable = PLAIN) -> None:
+        self.encoder = EventEncoder(readable)
         self.number = 1
         self._seen: dict[str, _Seen] = {}  # the latest change last
         self._size = 0

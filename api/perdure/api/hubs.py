@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from perdure.api.hub import Hub
 from perdure.api.json_views import outline
+from perdure.codec.readable import PLAIN, Readable
 
 if TYPE_CHECKING:
     from perdure.api.feeds import Change, Feed
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
 class Hubs:
     """Belongs to the server's loop.
 
+    Args:
+        readable: decodes what the app's codec has encoded.
+
     Attributes:
         whole: tells of states as they are.
         outlines: tells of what is left of them.
     """
 
-    def __init__(self) -> None:
-        self.whole = Hub()
-        self.outlines = Hub()
+    def __init__(self, readable: Readable = PLAIN) -> None:
+        self.whole = Hub(readable)
+        self.outlines = Hub(readable)
 
     def __len__(self) -> int:
         """Number of subscribers."""

@@ -10,7 +10,9 @@ import msgspec
 from msgspec.structs import replace
 
 from perdure.codec.history import event_to_json
+from perdure.codec.readable import PLAIN, Readable
 from perdure.codec.records import decode_event_record
+from perdure.codec.wrapping import described_payload
 from perdure.errors import InfrastructureError
 from perdure.model.failure import FailureInfo, place_of
 
@@ -39,14 +41,13 @@ def moment(at: int) -> str | None:
 
 
 def payload(data: bytes) -> Any:
-    """The JSON of a payload, as it is; of one that a codec has made, which only its owner can read,
-    its codec and base64.
+    """The JSON of a payload, as it is; of one that cannot be read here, its codec, key and base64,
+    or its object.
     """
     if not data:
         return None
     if data.startswith(_NUL):
-        codec, _, encoded = data[1:].partition(_NUL)
-        return {"codec": codec.decode(errors="replace"), "base64": b64encode(encoded).decode()}
+        return described_payload(data)
     return msgspec.Raw(data)
 
 
@@ -110,7 +111,7 @@ def _wait(found: Wait) -> dict[str, Any]:
     }
 
 
-def history_page(run_id: str, page: History, begin: int, limit: int) -> bytes:
+def history_page(run_id: str, page: History, begin: int, limit: int, readable: Readable = PLAIN) -> bytes:
     """Events as `perdure workflow history -o json` shows them: `limit` at most from the event
     `begin` on, fewer where they are large.
 
@@ -119,11 +120,12 @@ def history_page(run_id: str, page: History, begin: int, limit: int) -> bytes:
         page: of its history, at least one record.
         begin: the first event that is wanted.
         limit: at least 1.
+        readable: decodes what a codec has encoded.
     """
     events: list[bytes] = []
     size = 0
     following: int | None = None
-    for event_id, event in _events_of(page, begin):
+    for event_id, event in _events_of(page, begin, readable):
         if len(events) >= limit or size > EVENTS_BYTES:
             following = event_id
             break
@@ -136,7 +138,7 @@ def history_page(run_id: str, page: History, begin: int, limit: int) -> bytes:
     return _ENCODER.encode(found)
 
 
-def _events_of(page: History, begin: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _events_of(page: History, begin: int, readable: Readable) -> Iterator[tuple[int, dict[str, Any]]]:
     """Id and JSON of each event from `begin` on; a record that cannot be read is shown as one, with
     why.
     """
@@ -158,6 +160,7 @@ def _events_of(page: History, begin: int) -> Iterator[tuple[int, dict[str, Any]]
             )
             continue
         following = record.last_event_id + 1
+        (record,) = readable.records([record])
         first = max(begin, record.first_event_id)
         for event_id in range(first, following):
             yield event_id, event_to_json(record, event_id)

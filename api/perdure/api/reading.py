@@ -103,9 +103,8 @@ async def list_workflows(asked: AdmittedRequest) -> Response:
             found = [asked.shown(each) for each in page]
             if is_record:
                 return encode_records([encode_state(each) for each in found]), following
-            return ENCODER.encode(
-                {"workflows": [state(each) for each in found], "next": following}
-            ), following
+            shown = [state(asked.backend.readable.struct(each)) for each in found]
+            return ENCODER.encode({"workflows": shown, "next": following}), following
 
     body, following = await asked.backend.read_large(read)
     headers = {NEXT: following} if following is not None else None
@@ -137,7 +136,9 @@ async def count_workflows(asked: AdmittedRequest) -> Response:
 async def read_workflow(asked: AdmittedRequest) -> Response:
     """Kept by the platform; for ever, and without an engine."""
     found = await _state(asked)
-    return answer(encode_state(found), 200, None, RECORD) if wants_record(asked) else json(state(found))
+    if wants_record(asked):
+        return answer(encode_state(found), 200, None, RECORD)
+    return json(state(await asked.backend.opened(found)))
 
 
 @routes.add(
@@ -154,7 +155,7 @@ async def read_view(asked: AdmittedRequest) -> Response:
     if not found.view:
         why = found.reason or "its code has not run yet, or its class defines none"
         raise problem("workflow-not-found", f"workflow {found.workflow_id!r} has no view: {why}")
-    return json(payload(found.view))
+    return json(payload((await asked.backend.opened(found)).view))
 
 
 @routes.add(
@@ -169,7 +170,8 @@ async def describe_workflow(asked: AdmittedRequest) -> Response:
     only(asked.request.query_params)
     found = await _state(asked)
     run = await asked.backend.read_large(lambda reader: run_of(found, reader, asked.backend.large.turn))
-    told = describe(found, run, None, {})
+    found = await asked.backend.opened(found)
+    told = describe(found, run, None, {}, asked.backend.readable.failure)
     if not asked.has_payloads:
         told = replace(
             told, reason="", activities=tuple(replace(each, reason="") for each in told.activities)
@@ -219,7 +221,7 @@ async def read_history(asked: AdmittedRequest) -> Response:
         if is_record:
             return encode_reply(page)
         with asked.backend.large.turn():
-            return history_page(wanted, page, begin, limit)
+            return history_page(wanted, page, begin, limit, asked.backend.readable)
 
     body = await asked.backend.read_large(read)
     if not body:
@@ -259,8 +261,7 @@ async def await_result(asked: AdmittedRequest) -> Response:
         return record_of(reply, 200)
     if not isinstance(reply, Closed):
         return Response(status_code=204, headers={"Retry-After": "0"})
-    closed = state_of_end(reply)
-    return json(closed)
+    return json(state_of_end(await asked.backend.opened(reply)))
 
 
 @routes.add(

@@ -53,7 +53,8 @@ async def update_workflow(asked: AdmittedRequest) -> Response:
     asked.about(workflow_id, name)
     body = await body_of(asked.request, Arguments, is_needed=False)
     run_id = checked_id(body.run_id, "run id")
-    make = UpdateWorkflow(workflow_id, run_id, name=name, input=body.payload, trace=trace_of(asked))
+    given = await asked.encoded(body.payload)
+    make = UpdateWorkflow(workflow_id, run_id, name=name, input=given, trace=trace_of(asked))
     reply = await accept(asked, make)
     if not isinstance(reply, Accepted):
         return refused_response(asked, reply)
@@ -90,6 +91,8 @@ async def _answered(
         if await asked.backend.state(workflow_id) is None:
             raise problem("workflow-not-found", f"no workflow has the id {workflow_id!r}") from None
         reply = AskAgain(command.request_id)
+    if not wants_record(asked):
+        reply = await asked.backend.opened(reply)
     told = {"id": workflow_id, "run_id": run_id, "update_id": update_id}
     if isinstance(reply, QueryRaised | Closed):
         raised = _failed(reply)

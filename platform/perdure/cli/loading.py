@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perdure.app import app_of
 from perdure.codec.registered import check_registered
 from perdure.errors import UsageError
 from perdure.registry import Registry
@@ -101,6 +102,7 @@ def load_and_check(target: str, *, runs_activities: bool) -> tuple[App, Registry
     for module in app.modules():
         guard.watch_module(module)
     registry = Registry.of_everything_imported()
+    registry.app = app_of(app.module)
     provided = registry.providers if runs_activities else None
     check_registered(registry.workflows.values(), registry.activities.values(), provided)
     return app, registry

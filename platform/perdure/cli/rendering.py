@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from perdure.cli.output import Format, local_time, print_facts, print_json, print_table, utc_time
+from perdure.codec.wrapping import described_payload
 from perdure.model.failure import FailureInfo, described, explained, place_of, text_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             ("ended", _shown(description.closed_at)),
             ("events", str(description.history_length)),
             ("attributes", _text(description.attributes) if description.attributes else ""),
-            ("view", _text(description.view) if description.view is not None else ""),
+            ("view", _text(description.view) if description.view is not None else _payload(state.view)),
             ("result", _payload(state.result)),
             ("reason", description.reason),
         ]
@@ -208,7 +209,11 @@ def _fields(event: msgspec.Struct) -> Iterator[tuple[str, str]]:
 
 def _payload(payload: bytes) -> str:
     if payload[:1] == b"\0":
-        return f"({len(payload)} bytes, encoded)"
+        said = described_payload(payload)
+        if "object" in said:
+            return f"(object {said['object'][:12]}… of the store of large payloads)"
+        key = f", key {said['key']}" if "key" in said else ""
+        return f"({len(payload)} bytes, encoded by {said['codec']}{key})"
     return _cut(payload.decode("utf-8", "replace"))
 
 

@@ -211,7 +211,8 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
         first.run_id,
         started=started,
         started_at=first.at,
-        payloads=JsonPayloads(),
+        payloads=JsonPayloads.of(registry.app),
+        interceptors=tuple(registry.app.interceptors),
         watch=watchdog,
     )
     run.did = []

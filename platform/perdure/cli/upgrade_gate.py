@@ -65,7 +65,7 @@ def replay_open_runs(target: str, url: str, limit: int) -> list[OfType]:
 
 
 async def _replayed(registry: Registry, url: str, limit: int) -> list[OfType]:
-    async with Client.connect(url) as client:
+    async with Client.connect(url, app=registry.app) as client:
         counts: dict[str, int] = {}
         for (name, _), count in (await client.counts(status=OPEN)).items():
             counts[name] = counts.get(name, 0) + count

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from msgspec import json
 
 from perdure import errors
+from perdure.app import NO_APP
 from perdure.authoring.targets import definition_for
 from perdure.client.address import transport_of
 from perdure.client.description import describe, run_of
@@ -28,15 +30,16 @@ from perdure.model.validation import require_valid
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from perdure.app import App
     from perdure.client.address import Token
     from perdure.client.description import Description
     from perdure.client.listing import ListOptions
     from perdure.client.ports import Transport
     from perdure.client.position import Position
-    from perdure.codec.payloads import PayloadCodec
     from perdure.interceptor import Interceptor
     from perdure.model.events import EventRecord
-    from perdure.model.payloads import Payloads
+    from perdure.model.failure import FailureInfo
+    from perdure.model.payloads import AnyCodec, Payloads
     from perdure.model.states import Status, WorkflowState
     from perdure.workflow import RunRef
 
@@ -69,9 +72,10 @@ class Client:
         cls,
         url: str,
         *,
-        codec: PayloadCodec | None = None,
+        codec: AnyCodec | None = None,
         token: Token | None = None,
         interceptors: Sequence[Interceptor] = (),
+        app: App = NO_APP,
     ) -> Connecting:
         """Connect to the platform at a URL; `await` it, or `async with` it.
 
@@ -82,12 +86,13 @@ class Client:
             token: for the HTTP API: an API key or a token, or what gives the one that holds now.
                 PERDURE_TOKEN by default.
             interceptors: around the client's requests, outermost first; see `perdure.interceptor`.
+            app: codec, interceptors and store of large payloads of an app, instead of one by one.
 
         Raises:
             errors.UsageError: the address is not understood.
             errors.InfrastructureError: the platform cannot be reached.
         """
-        return Connecting(url, codec, token, interceptors)
+        return Connecting(url, app.plus(codec, interceptors), token)
 
     def options(
         self,
@@ -262,10 +267,12 @@ class Client:
             errors.WorkflowNotFound: it never was started.
         """
         state = await self._state(id)
-        view = self._payloads.decode(state.view, Any, what="the view") if state.view else None
+        view = None
+        with suppress(errors.ValueUnavailable):
+            view = self._payloads.decode(state.view, Any, what="the view") if state.view else None
         attributes: dict[str, Any] = json.decode(state.attributes) if state.attributes else {}
         return await self._transport.read(
-            lambda reader: describe(state, run_of(state, reader), view, attributes)
+            lambda reader: describe(state, run_of(state, reader), view, attributes, self._opened)
         )
 
     async def history(self, id: str, run_id: str = "") -> list[EventRecord]:
@@ -329,6 +336,11 @@ class Client:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
+    def _opened(self, failure: FailureInfo) -> FailureInfo:
+        with suppress(errors.ValueUnavailable):
+            return self._payloads.open_failure(failure)
+        return failure
+
     async def _state(self, id: str) -> WorkflowState:
         _check_id(id)
         state = await state_of(self._transport, id)
@@ -346,22 +358,20 @@ class Client:
 class Connecting:
     """Result of `Client.connect`: `await` it, or use `async with`."""
 
-    __slots__ = ("_client", "_codec", "_interceptors", "_token", "_url")
+    __slots__ = ("_app", "_client", "_token", "_url")
 
-    def __init__(
-        self, url: str, codec: Any, token: Token | None = None, interceptors: Sequence[Interceptor] = ()
-    ) -> None:
+    def __init__(self, url: str, app: App = NO_APP, token: Token | None = None) -> None:
         self._url = url
         self._token = token
-        self._codec = codec
-        self._interceptors = interceptors
+        self._app = app
         self._client: Client | None = None
 
     async def _connect(self) -> Client:
         from perdure.codec.payloads import JsonPayloads
 
-        transport, payloads = transport_of(self._url, self._token), JsonPayloads(codec=self._codec)
-        self._client = Client(transport, payloads=payloads, interceptors=self._interceptors)
+        payloads = JsonPayloads.of(self._app)
+        transport = transport_of(self._url, self._token)
+        self._client = Client(transport, payloads=payloads, interceptors=self._app.interceptors)
         return self._client
 
     def __await__(self) -> Generator[Any, None, Client]:

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from perdure.codec.readable import Open, as_it_is
 from perdure.codec.records import decode_event_record
 from perdure.core.run import fold
 from perdure.core.state import ActivityState, ActivityStatus
@@ -112,7 +113,8 @@ class Description:
     """A run as it is now.
 
     Attributes:
-        view: what `@workflow.view` returned last, as JSON values; None when there is none.
+        view: what `@workflow.view` returned last, as JSON values; None when there is none, or when
+            a codec has encoded it that is not configured here.
         attributes: as given at the start.
         reason: why it is suspended, was cancelled or terminated, has failed; or why the view could
             not be kept.
@@ -182,7 +184,11 @@ def run_of(
 
 
 def describe(
-    state: WorkflowState, run: RunState | None, view: Any, attributes: dict[str, Any]
+    state: WorkflowState,
+    run: RunState | None,
+    view: Any,
+    attributes: dict[str, Any],
+    opened: Open = as_it_is,
 ) -> Description:
     """Describe a run.
 
@@ -191,14 +197,16 @@ def describe(
         run: of `run_of`.
         view: decoded.
         attributes: decoded.
+        opened: decodes what a codec has encoded of a failure.
     """
-    failure = state.failure
+    failure = opened(state.failure) if state.failure else None
     reason = state.reason or (described(failure) if failure else "")
     if run is None:
         timers = {each.number: each.due_at for each in state.waits if each.kind == "timer"}
         activities: tuple[PendingActivity, ...] = ()
     else:
-        timers, activities = run.timers, tuple(_pending(each, run) for each in run.activities.values())
+        timers = run.timers
+        activities = tuple(_pending(each, run, opened) for each in run.activities.values())
     return Description(
         state.workflow_id,
         state.run_id,
@@ -240,7 +248,7 @@ def _others(state: WorkflowState, kind: str) -> tuple[PendingRun, ...]:
     )
 
 
-def _pending(activity: ActivityState, run: RunState) -> PendingActivity:
+def _pending(activity: ActivityState, run: RunState, opened: Open) -> PendingActivity:
     expires_at = None
     is_backing_off = activity.status is ActivityStatus.BACKING_OFF
     if is_backing_off:
@@ -253,7 +261,7 @@ def _pending(activity: ActivityState, run: RunState) -> PendingActivity:
         doing = "running"
     else:
         doing = "waiting for a worker"
-    failure = activity.failure
+    failure = opened(activity.failure) if activity.failure else None
     reason = (
         activity.declined or trouble_of_worker(activity.worker) or (described(failure) if failure else "")
     )

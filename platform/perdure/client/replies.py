@@ -35,8 +35,8 @@ def answered(reply: AnyReply, payloads: Payloads, annotation: Any, what: str) ->
     if isinstance(reply, Answered):
         return payloads.decode(reply.result, annotation, what=f"the answer of {what}")
     if isinstance(reply, QueryRaised):
-        cause = payloads.decode_failure(reply.failure)
-        raise errors.QueryFailed(f"{what} raised {described(reply.failure)}") from cause
+        failure = payloads.open_failure(reply.failure)
+        raise errors.QueryFailed(f"{what} raised {described(failure)}") from payloads.decode_failure(failure)
     if isinstance(reply, Refused) and reply.code == "bad_input":
         raise errors.QueryFailed(reply.message)
     raise _refused(reply)
@@ -48,6 +48,7 @@ def result_of(closed: Closed, payloads: Payloads, annotation: Any, workflow_id: 
     Raises:
         errors.WorkflowFailed: it ended without one.
     """
+    failure = payloads.open_failure(closed.failure) if closed.failure else None
     match closed.status:
         case Status.COMPLETED:
             return payloads.decode(closed.result, annotation, what=f"the result of workflow {workflow_id!r}")
@@ -58,8 +59,8 @@ def result_of(closed: Closed, payloads: Payloads, annotation: Any, workflow_id: 
         case Status.TIMED_OUT:
             cause = errors.TimedOut("the run's timeout expired")
         case _:
-            cause = payloads.decode_failure(closed.failure) if closed.failure else errors.Failure("failed")
-    said = f": {described(closed.failure)}" if closed.failure else f": {cause}" if str(cause) else ""
+            cause = payloads.decode_failure(failure) if failure else errors.Failure("failed")
+    said = f": {described(failure)}" if failure else f": {cause}" if str(cause) else ""
     raise errors.WorkflowFailed(
         f"workflow {workflow_id!r} {closed.status.value.replace('_', ' ')}{said}", cause
     )

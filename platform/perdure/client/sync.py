@@ -7,12 +7,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack
 
-from perdure.client.address import transport_of
+from perdure.app import NO_APP
 from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
 
+    from perdure.app import App
     from perdure.client.address import Token
     from perdure.client.client import Client
     from perdure.client.description import Description
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from perdure.client.listing import ListOptions, ListQuery
     from perdure.client.position import Position
     from perdure.client.updates import UpdateHandle
-    from perdure.codec.payloads import PayloadCodec
     from perdure.interceptor import Interceptor
     from perdure.model.duration import Duration
     from perdure.model.events import EventRecord
+    from perdure.model.payloads import AnyCodec
     from perdure.model.states import Status, WorkflowState
     from perdure.workflow import QueryRef, RunRef, SignalRef, UpdateRef, ViewRef
 
@@ -183,14 +184,15 @@ class SyncClient:
         cls,
         url: str,
         *,
-        codec: PayloadCodec | None = None,
+        codec: AnyCodec | None = None,
         token: Token | None = None,
         interceptors: Sequence[Interceptor] = (),
+        app: App = NO_APP,
     ) -> SyncClient:
         """See `Client.connect`."""
         thread = _LoopThread()
         try:
-            return cls(thread.wait(_connect(url, codec, token, interceptors)), thread)
+            return cls(thread.wait(_connect(url, app.plus(codec, interceptors), token)), thread)
         except BaseException:
             thread.stop()
             raise
@@ -299,13 +301,10 @@ class SyncClient:
         return self._thread.wait(self._client.list(query, **options))
 
 
-async def _connect(
-    url: str, codec: PayloadCodec | None, token: Token | None, interceptors: Sequence[Interceptor]
-) -> Client:
+async def _connect(url: str, app: App, token: Token | None) -> Client:
     from perdure.client.client import Client
-    from perdure.codec.payloads import JsonPayloads
 
-    return Client(transport_of(url, token), payloads=JsonPayloads(codec=codec), interceptors=interceptors)
+    return await Client.connect(url, token=token, app=app)
 
 
 async def _next(views: Any, end: Any) -> Any:

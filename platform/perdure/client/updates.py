@@ -74,9 +74,11 @@ class UpdateHandle(Generic[T]):
             what = f"the answer of update {self._name!r}"
             return cast("T", self._payloads.decode(reply.result, self._returns, what=what))
         if isinstance(reply, QueryRaised):
-            cause = self._payloads.decode_failure(reply.failure)
+            failure = self._payloads.open_failure(reply.failure)
             message = f"update {self._name!r} of workflow {self.workflow_id!r} failed"
-            raise errors.UpdateFailed(f"{message}: {described(reply.failure)}", cause)
+            raise errors.UpdateFailed(
+                f"{message}: {described(failure)}", self._payloads.decode_failure(failure)
+            )
         if isinstance(reply, Closed):
             ended = errors.Terminated(f"the run {reply.status.value.replace('_', ' ')} before the update did")
             raise errors.UpdateFailed(f"update {self._name!r} has no answer: {ended}", ended)

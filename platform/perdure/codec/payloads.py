@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from perdure.app import App
 from perdure.codec.arguments import Arguments
 from perdure.codec.failures import failure_of, info_of
 from perdure.codec.produced import encoded
 from perdure.codec.values import from_json, to_json, to_json_as, to_json_of_unknown
+from perdure.codec.wrapping import Wrapping
 from perdure.errors import PayloadError
 from perdure.model.failure import FailureInfo
-from perdure.model.limits import PAYLOAD_BYTES
-from perdure.model.payloads import UNKNOWN, AvroSchema
+from perdure.model.limits import PAYLOAD_BYTES, STORED_BYTES
+from perdure.model.payloads import UNKNOWN, AnyCodec, AvroSchema, ObjectStore, PayloadCodec
+
+__all__ = ["JsonPayloads", "PayloadCodec"]
 
 _NUL: Final = b"\0"
-
-
-class PayloadCodec(Protocol):
-    """Encrypts or compresses payloads.
-
-    Attributes:
-        name: travels with each payload; printable ASCII.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    def encode(self, data: bytes, /) -> bytes: ...
-
-    def decode(self, data: bytes, /) -> bytes: ...
 
 
 class JsonPayloads:
@@ -37,23 +26,53 @@ class JsonPayloads:
 
     Args:
         codec: encrypts or compresses what is written; payloads without it are read as they are.
-            Failures are not passed through it.
+        store: of large payloads.
+        above_bytes: what is larger than this goes to the store, if there is one.
         validate_on_encode: refuse values that would not come back as they are. False is for tools
             that trust them.
-        limit_bytes: of one payload.
+        limit_bytes: of one payload; by default 1 MiB, and 64 MiB with a store.
+
+    Raises:
+        UsageError: the name of the codec cannot be written with a payload.
     """
 
     def __init__(
         self,
-        codec: PayloadCodec | None = None,
+        codec: AnyCodec | None = None,
         *,
+        store: ObjectStore | None = None,
+        above_bytes: int = PAYLOAD_BYTES,
         validate_on_encode: bool = True,
-        limit_bytes: int = PAYLOAD_BYTES,
+        limit_bytes: int | None = None,
     ) -> None:
-        self._codec = codec
+        self._wrapping = Wrapping(codec, store, above_bytes)
+        self._wraps = codec is not None or store is not None
         self._validates = validate_on_encode
-        self._limit = limit_bytes
+        self._limit = limit_bytes or (PAYLOAD_BYTES if store is None else STORED_BYTES)
+        self._record_limit = limit_bytes or PAYLOAD_BYTES
         self._arguments: dict[Callable[..., Any], Arguments] = {}
+
+    @classmethod
+    def of(cls, app: App) -> JsonPayloads:
+        """Of what the app says.
+
+        Raises:
+            UsageError: something that its store needs is not installed.
+        """
+        large = app.large
+        if large is None:
+            return cls(app.codec)
+        return cls(app.codec, store=large.opened(), above_bytes=large.above_bytes)
+
+    @property
+    def may_wait(self) -> bool:
+        """See the port."""
+        return self._wrapping.has_store
+
+    @property
+    def wraps(self) -> bool:
+        """Whether a codec or a store is configured here."""
+        return self._wraps
 
     def check(self, fn: Callable[..., Any], *, what: str) -> None:
         """See now, at registration, whether the arguments of a function can be decoded.
@@ -78,7 +97,7 @@ class JsonPayloads:
                 self._limit,
                 f"the largest is {largest!r} with {sizes[largest]}",
             )
-        return data if self._codec is None else self._wrap(data, self._codec, what)
+        return self._wrapped(data, what) if self._wraps else data
 
     def decode_arguments(
         self, fn: Callable[..., Any], payload: bytes, *, what: str
@@ -101,7 +120,7 @@ class JsonPayloads:
             raise type(error)(f"{what} {error}") from None
         if len(data) > self._limit:
             raise _too_large(f"{what} is", len(data), self._limit, "")
-        return data if self._codec is None else self._wrap(data, self._codec, what)
+        return self._wrapped(data, what) if self._wraps else data
 
     def decode(self, payload: bytes, annotation: Any, *, what: str) -> Any:
         """See the port."""
@@ -121,53 +140,53 @@ class JsonPayloads:
             data, content_type = encoded(value, *(avro or (None, None)))
         except PayloadError as error:
             raise type(error)(f"{what} {error}") from None
-        if data is not None and len(data) > self._limit:
-            raise _too_large(f"{what} is", len(data), self._limit, "")
+        if data is not None and len(data) > self._record_limit:
+            raise _too_large(f"{what} is", len(data), self._record_limit, "")
         return data, content_type
 
     def encode_failure(self, error: BaseException) -> FailureInfo:
         """See the port."""
-        return info_of(error)
+        return self._wrapping.hide(info_of(error))
 
     def decode_failure(self, info: FailureInfo) -> BaseException:
         """See the port."""
-        return failure_of(info)
+        return failure_of(self._wrapping.reveal(info))
+
+    def open_failure(self, info: FailureInfo) -> FailureInfo:
+        """See the port."""
+        return self._wrapping.reveal(info)
 
     def to_json(self, payload: bytes, *, what: str) -> bytes:
         """The JSON in a payload, for people.
 
         Raises:
-            PayloadError: its codec is not configured here.
+            ValueUnavailable: its codec, key or object is missing here.
         """
         return self._unwrap(payload, what)
+
+    def of_json(self, data: bytes, *, what: str) -> bytes:
+        """The payload of JSON that another program has written.
+
+        Raises:
+            PayloadError: it is over the limit, or cannot be encoded now.
+        """
+        if len(data) > self._limit:
+            raise _too_large(f"{what} is", len(data), self._limit, "")
+        return self._wrapped(data, what) if self._wraps and data[:1] != _NUL else data
 
     def _of(self, fn: Callable[..., Any]) -> Arguments:
         arguments = self._arguments[fn] = Arguments(fn)
         return arguments
 
-    def _wrap(self, data: bytes, codec: PayloadCodec, what: str) -> bytes:
-        wrapped = b"".join((_NUL, codec.name.encode("ascii"), _NUL, codec.encode(data)))
+    def _wrapped(self, data: bytes, what: str) -> bytes:
+        wrapped = self._wrapping.wrap(data, what)
         if len(wrapped) > self._limit:
-            raise _too_large(f"{what} is", len(wrapped), self._limit, f"as the codec {codec.name!r} made it")
+            detail = f"as the codec {self._wrapping.codec_name!r} made it"
+            raise _too_large(f"{what} is", len(wrapped), self._limit, detail)
         return wrapped
 
     def _unwrap(self, payload: bytes, what: str) -> bytes:
-        if payload[:1] != _NUL:
-            return payload
-        name, _, data = payload[1:].partition(_NUL)
-        codec = self._codec
-        if codec is None or codec.name.encode("ascii") != name:
-            raise PayloadError(
-                f"{what}: the payload was made by the codec {name.decode('ascii', 'replace')!r}, which is "
-                "not configured here. "
-                "Give every client, worker and engine of a namespace the same codec."
-            )
-        try:
-            return codec.decode(data)
-        except Exception as error:
-            raise PayloadError(
-                f"{what}: the codec {codec.name!r} cannot read its payload: {error!r}"
-            ) from error
+        return payload if payload[:1] != _NUL else self._wrapping.unwrap(payload, what)
 
 
 def _too_large(subject: str, size: int, limit: int, detail: str) -> PayloadError:

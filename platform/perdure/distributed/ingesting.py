@@ -12,9 +12,9 @@ from perdure.errors import UsageError
 from perdure.triggers.binding import Bindings
 
 if TYPE_CHECKING:
-    from perdure.codec.payloads import PayloadCodec
     from perdure.distributed.options import Place
     from perdure.engine.operator_log import Report
+    from perdure.model.payloads import AnyCodec
     from perdure.registry import Registry
 
 
@@ -24,7 +24,7 @@ def ingest_of(
     instance: str,
     report: Report,
     begin: str = "earliest",
-    codec: PayloadCodec | None = None,
+    codec: AnyCodec | None = None,
 ) -> tuple[Ingest, Status]:
     """Create the ingest of an app's triggers, and the status of its clients.
 
@@ -34,12 +34,12 @@ def ingest_of(
         instance: its name; unique among running processes.
         report: receives messages for the operator.
         begin: `earliest` or `latest`: where to start a partition without committed offsets.
-        codec: encrypts or compresses payloads.
+        codec: encrypts or compresses payloads; by default that of the registry's app.
 
     Raises:
         UsageError: the app has no triggers.
     """
-    bindings = Bindings(registry, JsonPayloads(codec=codec))
+    bindings = Bindings(registry, JsonPayloads.of(registry.app.plus(codec, ())))
     if not bindings.topics:
         raise UsageError("the app has no trigger: put @workflow.trigger(topic, …) on a run or a signal")
     clients = EngineClients(place.namespace, f"ingest.{instance}", place.settings)

@@ -10,7 +10,6 @@ from perdure.adapters.kafka.clients.plain import PlainClients
 from perdure.adapters.kafka.reachability import is_away
 from perdure.adapters.kafka.status import Status
 from perdure.client import Client
-from perdure.codec.payloads import JsonPayloads
 from perdure.distributed.deciding import EngineService
 from perdure.distributed.working import WorkerService
 from perdure.engine.operator_log import to_stderr
@@ -20,11 +19,11 @@ from perdure.runtime.process import Process
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perdure.codec.payloads import PayloadCodec
     from perdure.distributed.options import EngineOptions, Place, WorkerOptions
     from perdure.engine.operator_log import Report
     from perdure.engine.processor import Engine
     from perdure.interceptor import Interceptor
+    from perdure.model.payloads import AnyCodec
     from perdure.registry import Registry
     from perdure.worker.attempt import Attempts
     from perdure.worker.side_loop import SideLoop
@@ -43,10 +42,10 @@ class KafkaPlatform(Process):
         place: where the topics are.
         engine: run an engine, so.
         worker: run a worker, so.
-        codec: encrypts or compresses payloads.
+        codec: encrypts or compresses payloads; by default that of the registry's app.
         report: gets messages for the operator.
         interceptors: around commands, workflow code, attempts and the requests of its clients,
-            outermost first.
+            outermost first; those of the registry's app are around them.
 
     Attributes:
         status: how the Kafka clients are doing.
@@ -59,7 +58,7 @@ class KafkaPlatform(Process):
         *,
         engine: EngineOptions | None = None,
         worker: WorkerOptions | None = None,
-        codec: PayloadCodec | None = None,
+        codec: AnyCodec | None = None,
         report: Report = to_stderr,
         interceptors: Sequence[Interceptor] = (),
     ) -> None:
@@ -67,11 +66,9 @@ class KafkaPlatform(Process):
         super().__init__(" and ".join([*(["engine"] if engine else []), *(["worker"] if worker else [])]))
         self.status = Status(report, is_away=partial(is_away, place.settings))
         self._place = place
-        self._codec = codec
-        self._interceptors = interceptors = tuple(interceptors)
-        self._activities = SideActivities(
-            registry, codec, worker.concurrency if worker else STEP_THREADS, interceptors=interceptors
-        )
+        app = registry.app.plus(codec, interceptors)
+        self._interceptors = tuple(app.interceptors)
+        self._activities = SideActivities(registry, app, worker.concurrency if worker else STEP_THREADS)
         self._deciding = (
             EngineService(
                 registry,
@@ -80,7 +77,7 @@ class KafkaPlatform(Process):
                 activities=self._activities,
                 status=self.status,
                 report=report,
-                interceptors=interceptors,
+                interceptors=self._interceptors,
             )
             if engine
             else None
@@ -121,7 +118,7 @@ class KafkaPlatform(Process):
     def client(self) -> Client:
         """A client, for one asyncio loop."""
         transport = KafkaTransport(PlainClients(self._place.namespace, "client", self._place.settings))
-        return Client(transport, payloads=JsonPayloads(codec=self._codec), interceptors=self._interceptors)
+        return Client(transport, payloads=self._activities.payloads, interceptors=self._interceptors)
 
     # ---- runtime.Process
 

@@ -11,7 +11,6 @@ from perdure.adapters.process.state_feed import LocalStateFeed
 from perdure.adapters.process.transport import LocalTransport
 from perdure.client import Client
 from perdure.codec.columns import shapes_of
-from perdure.codec.payloads import JsonPayloads, PayloadCodec
 from perdure.embedded.ingesting import EmbeddedIngest
 from perdure.embedded.wiring import adapters_of, path_of
 from perdure.engine.operator_log import to_stderr
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from perdure.client.ports import Reader
     from perdure.engine.operator_log import Report
     from perdure.interceptor import Interceptor
+    from perdure.model.payloads import AnyCodec
     from perdure.worker.side_loop import SideLoop
 
 
@@ -38,12 +38,12 @@ class Platform(Process):
     Args:
         registry: what is served.
         url: `sqlite:///app.db`, or `memory://` for one that is gone with the process.
-        codec: encrypts or compresses payloads.
+        codec: encrypts or compresses payloads; by default that of the registry's app.
         settings: of the engine.
         concurrency: concurrent activities.
         report: gets messages for the operator.
         interceptors: around commands, workflow code, attempts and the requests of its clients,
-            outermost first.
+            outermost first; those of the registry's app are around them.
 
     Attributes:
         worker: runs activities; with `steps` and `attempts` for those who look, not touch.
@@ -59,7 +59,7 @@ class Platform(Process):
         registry: Registry,
         url: str,
         *,
-        codec: PayloadCodec | None = None,
+        codec: AnyCodec | None = None,
         settings: Settings = DEFAULTS,
         concurrency: int = 200,
         report: Report | None = None,
@@ -70,12 +70,12 @@ class Platform(Process):
         self._url = url
         self._report = report or to_stderr
         self._ingest: EmbeddedIngest | None = None
-        self._codec = codec
-        self._interceptors = interceptors = tuple(interceptors)
+        app = registry.app.plus(codec, interceptors)
+        self._interceptors = tuple(app.interceptors)
         self._adapters = adapters_of(
             url, shapes_of({name: each.view for name, each in registry.workflows.items()})
         )
-        self._activities = SideActivities(registry, codec, concurrency, interceptors=interceptors)
+        self._activities = SideActivities(registry, app, concurrency)
         self.attempts = self._activities.attempts
         self._wired = WiredEngine(
             self._adapters.log,
@@ -85,7 +85,7 @@ class Platform(Process):
             loop=self.side.loop,
             settings=settings,
             report=report,
-            interceptors=interceptors,
+            interceptors=self._interceptors,
         )
         self.steps = self._wired.steps
         name = f"{os.getpid()}@{socket.gethostname()}"
@@ -108,9 +108,7 @@ class Platform(Process):
 
     def client(self) -> Client:
         """A client in this process, for one asyncio loop."""
-        return Client(
-            self.transport(), payloads=JsonPayloads(codec=self._codec), interceptors=self._interceptors
-        )
+        return Client(self.transport(), payloads=self._activities.payloads, interceptors=self._interceptors)
 
     def transport(self) -> LocalTransport:
         """The transport of a client's requests, for one asyncio loop."""
@@ -140,7 +138,7 @@ class Platform(Process):
         ):
             return None
         ingest = EmbeddedIngest(
-            Path(path_of(self._url)).absolute(), self._registry, JsonPayloads(codec=self._codec), self._report
+            Path(path_of(self._url)).absolute(), self._registry, self._activities.payloads, self._report
         )
         ingest.start()
         return ingest

@@ -22,7 +22,7 @@ from perdure.core.state import Phase
 from perdure.engine.active import ActiveRun
 from perdure.engine.inline import InlineSteps
 from perdure.engine.ports import RefusedCommand
-from perdure.errors import NotAwaited
+from perdure.errors import NotAwaited, ValueUnavailable
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.described import described
@@ -68,6 +68,7 @@ class Activation:
         quarantine: knows the command as it was taken.
         can_answer: whether somebody hears the reply to an address; see `engine.ports.Log`.
         report: takes what an operator should know.
+        wait: tries a run again later, given its workflow id and run id.
 
     Attributes:
         inline: the inline steps that have not been started.
@@ -80,6 +81,7 @@ class Activation:
         "_payloads",
         "_quarantine",
         "_report",
+        "_wait",
         "ids",
         "inline",
         "outbox",
@@ -98,6 +100,7 @@ class Activation:
         quarantine: Quarantine,
         can_answer: Callable[[str, cm.AnyCommand], bool],
         report: Report,
+        wait: Callable[[str, str], None],
     ) -> None:
         self.runs = runs
         self.outbox = outbox
@@ -111,6 +114,7 @@ class Activation:
         self._quarantine = quarantine
         self._can_answer = can_answer
         self._report = report
+        self._wait = wait
 
     def begin(self, at: int) -> None:
         """Begin a batch, stamped `at`."""
@@ -156,15 +160,11 @@ class Activation:
         if isinstance(command, (cm.ResolveToken, cm.FailToken)):
             self.refuse(command, "unknown_token", UNKNOWN)
         elif isinstance(command, cm.Request):
-            whom = f"workflow {command.workflow_id!r}" + (
-                f", run {command.run_id!r}" if command.run_id else ""
-            )
+            run = f", run {command.run_id!r}" if command.run_id else ""
             code: Refusal = "closed" if active is not None else "not_found"
-            self.refuse(
-                command,
-                code,
-                f"{whom} is not running: no run with this id" + (" is open" if active is not None else ""),
-            )
+            ending = " is open" if active is not None else ""
+            whom = f"workflow {command.workflow_id!r}{run}"
+            self.refuse(command, code, f"{whom} is not running: no run with this id{ending}")
         return None
 
     def refuse(self, command: cm.Request, code: Refusal, message: str) -> None:
@@ -257,8 +257,7 @@ class Activation:
         before, at = active.state, self.stamp.at
         promises = [each for requests in before.promises.values() for each in requests]
         delayed_until = at + PAUSE_US if _has_seen_nothing(active) else 0
-        next_run_id = self.ids.run_id()
-        self.record(active, replace(continued, next_run_id=next_run_id))
+        self.record(active, replace(continued, next_run_id=(next_run_id := self.ids.run_id())))
         started = continued_event(before, continued.input, self.ids.seed(), PYTHON, delayed_until)
         after = self.begin_run(before.workflow_id, next_run_id, started)
         for reply_to, request_id in promises:
@@ -282,12 +281,13 @@ class Activation:
     def suspend(self, active: ActiveRun, error: BaseException) -> None:
         """Drop the code, which cannot be trusted, and record why."""
         active.drop_code()
-        reason = _reason_of(error)
-        state = active.state
+        reason, state = _reason_of(error), active.state
         if state.phase is Phase.RUNNING or (state.phase is Phase.SUSPENDED and state.reason != reason):
             self.record(active, ev.WorkflowSuspended(reason))
             message = f"workflow {state.workflow_id!r} suspended (no data lost): {reason}"
             self._report(message, workflow_id=state.workflow_id, run_id=state.run_id)
+        if isinstance(error, ValueUnavailable):
+            self._wait(state.workflow_id, state.run_id)
 
     def refresh_view(self, active: ActiveRun) -> None:
         """Take the view again, if the code has moved."""

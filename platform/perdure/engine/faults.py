@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perdure.errors import PayloadError
+from perdure.errors import PayloadError, ValueUnavailable
 from perdure.model.described import described
 from perdure.model.validation import Fault
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def fault_of_signal(
     definition: Definition | None, payloads: Payloads, name: str, payload: bytes
 ) -> Fault | None:
-    """Why a signal cannot be taken.
+    """Why a signal cannot be taken. One whose arguments cannot be read now is taken: its run waits
+    until they can.
 
     Args:
         definition: of the run's type; None: it is not known here. The signal is taken; code that
@@ -31,7 +32,10 @@ def fault_of_signal(
     """
     if definition is None:
         return None
-    return _fault(definition, definition.signals, payloads, f"signal {name!r}", name, payload)
+    try:
+        return _fault(definition, definition.signals, payloads, f"signal {name!r}", name, payload)
+    except ValueUnavailable:
+        return None
 
 
 def fault_of_update(
@@ -41,7 +45,10 @@ def fault_of_update(
     if definition is None:
         message = f"update {name!r} cannot be taken: no engine here knows the workflow's type"
         return Fault("suspended", message)
-    return _fault(definition, definition.updates, payloads, f"update {name!r}", name, payload)
+    try:
+        return _fault(definition, definition.updates, payloads, f"update {name!r}", name, payload)
+    except ValueUnavailable as error:
+        return Fault("suspended", f"the update cannot be taken now: {error}")
 
 
 def _fault(
@@ -59,6 +66,8 @@ def _fault(
         return Fault("unknown_name", message)
     try:
         payloads.decode_arguments(fn, payload, what=what)
+    except ValueUnavailable:
+        raise
     except PayloadError as error:
         return Fault("bad_input", str(error))
     except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it

@@ -63,9 +63,7 @@ IDLE_S: Final = 60.0
 
 
 class Engine:
-    """The stream processor of one log.
-
-    Not thread-safe: one thread opens it, runs it and closes it.
+    """The stream processor of one log. One thread opens it, runs it and closes it.
 
     Args:
         log: commands in, batches out.
@@ -132,6 +130,7 @@ class Engine:
             quarantine=self._quarantine,
             can_answer=log.can_answer,
             report=report,
+            wait=self._sources.unavailable.add,
         )
         self._batch_handler = BatchHandler(
             self._activation,

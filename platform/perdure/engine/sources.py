@@ -11,6 +11,7 @@ from perdure.core.registry import DUE
 from perdure.engine.leases import AT_ONCE, Leases
 from perdure.engine.review import PAUSE_S
 from perdure.engine.timers import TimerQueue
+from perdure.engine.unavailable import Unavailable
 from perdure.model import commands as cm
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class CommandSources:
     Attributes:
         leases: of the attempts that are out.
         size: of a batch.
+        unavailable: runs that wait for a key or an object.
     """
 
     __slots__ = (
@@ -57,6 +59,7 @@ class CommandSources:
         "_timers",
         "leases",
         "size",
+        "unavailable",
     )
 
     def __init__(
@@ -82,6 +85,7 @@ class CommandSources:
         self._lateness_us = lateness_us
         self._timers = TimerQueue(store)
         self.leases = Leases(is_measuring=is_measuring)
+        self.unavailable = Unavailable(clock)
         self._own: deque[cm.AnyCommand] = deque()
         self._taken_own: list[cm.AnyCommand] = []
 
@@ -107,6 +111,7 @@ class CommandSources:
         self._reviewer.remove(partitions)
         self._own = deque(command for command in self._own if not is_gone(command.workflow_id))
         self.leases.drop_where(is_gone)
+        self.unavailable.drop_where(is_gone)
         self._timers.load()
 
     def next_timer_at(self) -> int | None:
@@ -131,8 +136,9 @@ class CommandSources:
         wait_us = timeout_s * 1e6 if self._reviewer.is_done else min(timeout_s, PAUSE_S) * 1e6
         if (at := self._timers.next_at()) is not None:
             wait_us = min(wait_us, max(0, at - self._time.now()))
-        if (at := self.leases.next_at()) is not None:
-            wait_us = min(wait_us, max(0, at - self._clock.elapsed()))
+        for at in (self.leases.next_at(), self.unavailable.next_at()):
+            if at is not None:
+                wait_us = min(wait_us, max(0, at - self._clock.elapsed()))
         return self._log.take(1 if self._quarantine.is_one_by_one else self.size.limit, wait_us / 1e6)
 
     def with_due(self, commands: list[cm.AnyCommand], at: int) -> list[cm.AnyCommand]:
@@ -162,12 +168,14 @@ class CommandSources:
         self._timers.disarm(batch.timers_ended)
         self._timers.arm(batch.timers)
         self.leases.settle()
+        self.unavailable.settle()
         self._taken_own.clear()
 
     def abort(self) -> None:
         """The batch was aborted: hand out again what it took."""
         self._timers.load()
         self.leases.restore()
+        self.unavailable.restore()
         self._own.extendleft(reversed(self._taken_own))
         self._taken_own.clear()
 
@@ -182,5 +190,8 @@ class CommandSources:
             due.append(DUE[timer.kind](timer))
             self._lateness_us.add(at - timer.fires_at)
         if len(due) < limit:
-            due += self.leases.expired(self._clock.elapsed(), min(limit, AT_ONCE))
+            now = self._clock.elapsed()
+            due += self.leases.expired(now, min(limit, AT_ONCE))
+            if len(due) < limit:
+                due += self.unavailable.due(now)
         return due

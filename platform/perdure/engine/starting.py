@@ -99,6 +99,8 @@ class Starting:
             self._payloads.decode_arguments(
                 definition.run_fn, command.input, what=f"workflow {command.type!r}"
             )
+        except errors.ValueUnavailable:
+            pass  # the run begins, and waits until they can be read
         except errors.PayloadError as error:
             return Fault("bad_input", str(error))
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it

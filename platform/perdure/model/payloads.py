@@ -1,7 +1,9 @@
 """The port for encoding values as payloads; `perdure.codec` implements it.
 
 A payload is bytes that describe themselves: JSON, or, where a codec of the user's is configured, a
-NUL byte, the codec's name, a NUL byte, and what the codec made of the JSON.
+NUL byte, the codec's name, a NUL byte, and what the codec made of the JSON. A codec with keys has
+`name:key id` there. A large payload is a NUL byte, `@store`, a NUL byte, and the address of the
+object that holds it.
 """
 
 from __future__ import annotations
@@ -18,8 +20,80 @@ AvroSchema = tuple[str, int | None]
 """A schema as JSON text, and the id that a schema registry gave to it, if one did."""
 
 
+class PayloadCodec(Protocol):
+    """Encrypts or compresses payloads. Called from several threads.
+
+    Attributes:
+        name: travels with each payload; printable ASCII without `:`, and no `@` at its beginning.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def encode(self, data: bytes, /) -> bytes: ...
+
+    def decode(self, data: bytes, /) -> bytes: ...
+
+
+class KeyedCodec(Protocol):
+    """A codec with keys. The id of the key travels with each payload, so that keys can be replaced
+    while runs are open: what an old key has encoded is decoded by that key.
+
+    Attributes:
+        name: as of `PayloadCodec`.
+        key_id: of the key that encodes now; printable ASCII, at most 255 characters.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key_id(self) -> str: ...
+
+    def encode(self, data: bytes, key_id: str, /) -> bytes: ...
+
+    def decode(self, data: bytes, key_id: str, /) -> bytes:
+        """Raises KeyError when it does not have the key: the run waits until it has."""
+        ...
+
+
+AnyCodec = PayloadCodec | KeyedCodec
+
+
+class ObjectStore(Protocol):
+    """Holds large payloads. Called from several threads."""
+
+    def put(self, key: str, data: bytes, /) -> None:
+        """Store an object; returns when it is durable. A repeat changes nothing.
+
+        Args:
+            key: made of its hash.
+            data: of the object.
+
+        Raises:
+            Exception: it could not be stored.
+        """
+        ...
+
+    def get(self, key: str, /) -> bytes:
+        """An object.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            Exception: the store does not answer.
+        """
+        ...
+
+
 class Payloads(Protocol):
-    """Values to payloads and back."""
+    """Values to payloads and back.
+
+    Attributes:
+        may_wait: encoding and decoding may wait for a store.
+    """
+
+    @property
+    def may_wait(self) -> bool: ...
 
     def encode_arguments(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, what: str
@@ -91,7 +165,15 @@ class Payloads(Protocol):
         ...
 
     def decode_failure(self, info: FailureInfo) -> BaseException:
-        """Never raises: an exception whose class is not known here comes back as
-        `RemoteException`.
+        """The exception; one whose class is not known here comes back as `RemoteException`.
+
+        Raises:
+            ValueUnavailable: a codec has encoded it that cannot decode it now.
+        """
+        ...
+
+    def open_failure(self, info: FailureInfo) -> FailureInfo:
+        """A recorded failure with its message and all: what a codec has encoded is decoded. Raises
+        as `decode_failure`.
         """
         ...

@@ -156,6 +156,7 @@ class OtherRuns:
         self, workflow_id: str, status: str, failure: FailureInfo | None, reason: str
     ) -> tuple[str, BaseException]:
         """What is said of a run that ended without a result, and its cause."""
+        failure = self._payloads.open_failure(failure) if failure else None
         match status:
             case Status.CANCELLED:
                 cause: BaseException = errors.Cancelled(reason or "cancelled")

@@ -50,6 +50,8 @@ def fault_of(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityComplete
     what = f"the result of activity {activity.name!r}"
     try:
         payloads.decode(event.result, activity.returns, what=what)
+    except errors.ValueUnavailable:
+        return ""  # the run waits until it can be read
     except errors.PayloadError as error:
         return str(error)
     except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
@@ -58,17 +60,20 @@ def fault_of(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityComplete
 
 
 def fail(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityFailed) -> None:
-    """Put a failure in place."""
+    """Put a failure in place.
+
+    Raises:
+        errors.ValueUnavailable: it cannot be decoded now: the run must be suspended.
+    """
     waiting = runtime.activities.waiting.get(event.number)
     if waiting is None:
         return
-    cause = payloads.decode_failure(event.failure)
+    failure = payloads.open_failure(event.failure)
+    cause = payloads.decode_failure(failure)
     if event.failure.is_final and not isinstance(cause, _OF_THE_LOOP):
         runtime.reject_activity(event.number, cause)
         return
     kind = errors.ActivityTimedOut if event.timed_out else errors.ActivityFailed
     attempts = "1 attempt" if event.attempts == 1 else f"{event.attempts} attempts"
-    message = (
-        f"activity {waiting[0].name!r} failed after {attempts}: {event.failure.message or event.failure.type}"
-    )
+    message = f"activity {waiting[0].name!r} failed after {attempts}: {failure.message or failure.type}"
     runtime.reject_activity(event.number, kind(message, cause, event.attempts))

@@ -130,7 +130,7 @@ class Signals:
         try:
             args, kwargs = arguments(self._payloads, fn, event.input, f"signal {name!r}")
         except errors.PayloadError as error:
-            if not is_unchecked:
+            if not is_unchecked or isinstance(error, errors.ValueUnavailable):
                 raise
             self.unhandled.append(Unhandled(event_id, event, str(error)))
             return None

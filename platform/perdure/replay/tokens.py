@@ -90,6 +90,8 @@ class Tokens:
             return ""
         try:
             self._decode(number, payload, waiting[0])
+        except errors.ValueUnavailable:
+            return ""  # the run waits until it can be read
         except errors.PayloadError as error:
             return str(error)
         except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
@@ -113,9 +115,9 @@ class Tokens:
                 else:
                     future.set_result(value)
             case ev.TokenFailed():
-                cause = self._payloads.decode_failure(event.failure)
-                said = f"token {event.number} was failed: {text_of(event.failure)}"
-                _reject(future, errors.TokenFailed(said, cause))
+                failure = self._payloads.open_failure(event.failure)
+                said = f"token {event.number} was failed: {text_of(failure)}"
+                _reject(future, errors.TokenFailed(said, self._payloads.decode_failure(failure)))
             case _:
                 _reject(future, TimeoutError(f"token {event.number} was not answered in time"))
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, ClassVar, Final
 
+from perdure.outside import PAUSES
 from perdure.replay import blame
 from perdure.replay.calls import call
 from perdure.replay.loop import RunLoop
@@ -93,6 +94,7 @@ class Watchdog:
         self._handler: Any = None
         if _SIGNAL is not None and threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(_SIGNAL, self._on_signal) or signal.SIG_DFL
+        PAUSES[self._thread_id] = self._pause
         self._thread = WatchedThread(target=self._watch, name="perdure-watchdog")
         self._thread.start()
 
@@ -114,10 +116,21 @@ class Watchdog:
     def stop(self) -> None:
         """End the thread and give the signal back; from the thread that made it."""
         self._stopped.set()
+        PAUSES.pop(self._thread_id, None)
         self._thread.join()
         if self._handler is not None and _SIGNAL is not None:
             signal.signal(_SIGNAL, self._handler)
             self._handler = None
+
+    def _pause(self) -> Callable[[], None]:
+        """Watch no longer; what is returned goes on, with the whole limit again."""
+        activation, self._activation = self._activation, None
+
+        def proceed() -> None:
+            if activation is not None:
+                self._activation = [*activation]
+
+        return proceed
 
     def _settle(self) -> None:
         with self._lock:  # not while it is firing

@@ -15,11 +15,10 @@ from perdure.worker.side_loop import SideLoop
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from perdure.codec.payloads import PayloadCodec
+    from perdure.app import App
     from perdure.engine.processor import Engine
-    from perdure.interceptor import Interceptor
     from perdure.registry import Registry
     from perdure.worker.attempt import Alarm
 
@@ -33,10 +32,9 @@ class Activities:
 
     Args:
         registry: which there are.
-        codec: encrypts or compresses payloads.
+        app: says how payloads are encoded, and what is around each attempt.
         threads: how many sync functions run concurrently.
         alarm: measures the attempts' timeouts; by default the loop's clock does.
-        interceptors: around each attempt, outermost first.
 
     Attributes:
         payloads: the same for the workflows' code.
@@ -47,13 +45,12 @@ class Activities:
     def __init__(
         self,
         registry: Registry,
-        codec: PayloadCodec | None,
+        app: App,
         threads: int,
         *,
         alarm: Alarm | None = None,
-        interceptors: Sequence[Interceptor] = (),
     ) -> None:
-        self.payloads = JsonPayloads(codec=codec)
+        self.payloads = JsonPayloads.of(app)
         self.provided = OpenProviders(registry.providers)
         self.attempts = Attempts(
             registry.activities,
@@ -61,7 +58,7 @@ class Activities:
             ActivityThreads(threads),
             instances=self.provided.instances,
             alarm=alarm,
-            interceptors=interceptors,
+            interceptors=tuple(app.interceptors),
         )
 
 
@@ -75,12 +72,10 @@ class SideActivities(Activities):
     def __init__(
         self,
         registry: Registry,
-        codec: PayloadCodec | None,
+        app: App,
         threads: int,
-        *,
-        interceptors: Sequence[Interceptor] = (),
     ) -> None:
-        super().__init__(registry, codec, threads, interceptors=interceptors)
+        super().__init__(registry, app, threads)
         self.side = SideLoop("perdure-side")
 
     def start(self) -> None:

@@ -33,7 +33,6 @@ from perdure.adapters.process.channel import Channel
 from perdure.adapters.process.transport import LocalTransport
 from perdure.client import Client
 from perdure.client.description import moment
-from perdure.codec.payloads import JsonPayloads
 from perdure.engine.processor import Settings
 from perdure.errors import UsageError
 from perdure.model.commands import AnyCommand, AwaitWorkflow, Request, StartWorkflow
@@ -46,6 +45,7 @@ from perdure.runtime.wired_engine import WiredEngine
 from perdure.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from perdure.app import App
     from perdure.interceptor import Interceptor
     from perdure.model.replies import AnyReply
 
@@ -120,7 +120,10 @@ class Environment:
         begin: the time at which it begins; has a time zone.
         patience: how long, in real time, `env.sleep` lets running activities finish before time
             passes over them. Make it longer for activities that do real and slow work.
-        interceptors: around requests, commands, workflow code and attempts, outermost first.
+        interceptors: around requests, commands, workflow code and attempts, outermost first; those
+            of the app are around them.
+        app: codec, interceptors and store of large payloads; by default those of the registry,
+            which has them from the `App` of the calling module or of one that it imports from.
     """
 
     def __init__(
@@ -130,15 +133,15 @@ class Environment:
         begin: datetime = BEGIN,
         patience: Duration = PATIENCE,
         interceptors: Sequence[Interceptor] = (),
+        app: App | None = None,
     ) -> None:
-        self._interceptors = interceptors = tuple(interceptors)
-        self._registry = registry or Registry.seen_from(calling_module())
+        self._registry = registry or Registry.seen_from(calling_module(), app)
+        said = (app or self._registry.app).plus(None, interceptors)
+        self._interceptors = tuple(said.interceptors)
         self._time = SkippedTime(int(begin.timestamp() * 1_000_000))
         self._patience_s = microseconds(patience) / 1e6
         self._medium = MemoryMedium()
-        self._activities = Activities(
-            self._registry, None, THREADS, alarm=self._time.call_later, interceptors=interceptors
-        )
+        self._activities = Activities(self._registry, said, THREADS, alarm=self._time.call_later)
         self._awaited: dict[asyncio.Future[None], str] = {}
         self._passed_over: set[str] = set()
         self._sleepers: dict[asyncio.Future[None], int] = {}
@@ -196,7 +199,7 @@ class Environment:
         await self._activities.provided.open()
         self._boot()
         transport = _CountedTransport(self._channel, MemoryReader(self._medium), self)
-        self._client = Client(transport, payloads=JsonPayloads(), interceptors=self._interceptors)
+        self._client = Client(transport, payloads=self._activities.payloads, interceptors=self._interceptors)
         return self
 
     async def __aexit__(self, *exc: object) -> None:

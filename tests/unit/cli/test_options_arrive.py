@@ -12,6 +12,7 @@ from typing import Any, Self
 import pytest
 from typer.testing import CliRunner
 
+from perdure.app import App
 from perdure.cli.app import app
 from perdure.cli.lifecycle import processes
 from perdure.cli.options import kafka as kafka_options
@@ -330,7 +331,7 @@ class FakeClient:
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     found = FakeClient()
 
-    def connect(url: str) -> FakeClient:
+    def connect(url: str, app: App) -> FakeClient:
         found.asked.append(url)
         return found
 

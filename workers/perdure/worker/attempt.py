@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec import json
 
@@ -31,6 +31,7 @@ Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
 Heartbeat = Callable[[tuple[object, ...]], None]
 Report = cm.AttemptReport
 
+T = TypeVar("T")
 _logger: Final = logging.getLogger("perdure.worker.attempts")
 _TIMED_OUT: Final = "builtins:TimeoutError"
 
@@ -187,7 +188,7 @@ class Attempts:
         called: Activity[..., Any] | InlineStep
         if step is None:
             called = self._activities[task.name]
-            call = self.functions.call_of(called, task, what)
+            call = await self._apart(partial(self.functions.call_of, called, task, what))
             if called.keeps_result:
                 attempt.encode = partial(self._encoded, called, what)
         else:
@@ -200,13 +201,19 @@ class Attempts:
             raise
         if attempt.is_later:
             return None
-        return value.payload if isinstance(value, Recorded) else self._encoded(called, what, value)
+        if isinstance(value, Recorded):
+            return value.payload
+        return await self._apart(partial(self._encoded, called, what, value))
 
     def _encoded(self, called: Activity[..., Any] | InlineStep, what: str, value: object) -> bytes:
         try:
             return self._payloads.encode(value, called.returns, what=f"the result of {what}")
         except errors.PayloadError as error:
             raise placed(error, called) from None
+
+    async def _apart(self, work: Callable[[], T]) -> T:
+        """Encode or decode; in a thread, if that may wait for a store."""
+        return await asyncio.to_thread(work) if self._payloads.may_wait else work()
 
     async def _call(
         self,

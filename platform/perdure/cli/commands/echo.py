@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from perdure.cli.options.app import AppOption, app_named
 from perdure.cli.options.kafka import NamespaceOption, SettingOption
 
 if TYPE_CHECKING:
+    from perdure.app import App
     from perdure.client import SyncClient, SyncHandle
     from perdure.echo import Echo, EchoView
 
@@ -38,6 +40,7 @@ def echo(
         typer.Option("--queue", help="Have a worker of this task queue repeat the text; may be repeated."),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Give up after this many seconds.", min=1)] = 60.0,
+    app: AppOption = "",
 ) -> None:
     """Start the workflow that comes with perdure, wait for its result, and read its state wherever
     it is kept.
@@ -52,7 +55,8 @@ def echo(
     text, queues = uuid4().hex, queue or []
     workflow_id = f"perdure-echo-{text[:8]}"
     until, begun = monotonic() + timeout, time()
-    with SyncClient.connect(api) as client:
+    said = app_named(app)
+    with SyncClient.connect(api, app=said) as client:
         handle = _started(client, workflow_id, text, queues, until)
         typer.echo(f"started {workflow_id} through {api}")
         if (result := handle.result()) != text:
@@ -63,10 +67,18 @@ def echo(
         position = str(handle.position())
         _same(handle.view(Echo.show, after=position, within=f"{READ_S:g}s"), text, queues, api)
     if kafka:
-        _same(_in_topic(kafka, namespace, settings, workflow_id, begun), text, queues, f"{namespace}.state")
+        _same(
+            _in_topic(kafka, namespace, settings, workflow_id, begun, said),
+            text,
+            queues,
+            f"{namespace}.state",
+        )
     if postgres:
         _same(
-            _in_tables(postgres, namespace, workflow_id, position), text, queues, f"the tables of {namespace}"
+            _in_tables(postgres, namespace, workflow_id, position, said),
+            text,
+            queues,
+            f"the tables of {namespace}",
         )
 
 
@@ -90,7 +102,9 @@ def _started(
             sleep(RETRY_AFTER_S)
 
 
-def _in_topic(kafka: str, namespace: str, settings: list[str] | None, id: str, begun: float) -> EchoView:
+def _in_topic(
+    kafka: str, namespace: str, settings: list[str] | None, id: str, begun: float, app: App
+) -> EchoView:
     from perdure.adapters.kafka.client.recent_state import recent_state
     from perdure.adapters.kafka.clients.plain import PlainClients
     from perdure.cli.options.kafka import place
@@ -99,11 +113,11 @@ def _in_topic(kafka: str, namespace: str, settings: list[str] | None, id: str, b
 
     where = place(kafka, namespace, settings)
     state = recent_state(PlainClients(namespace, "echo", where.settings), id, begun, READ_S)
-    heard: EchoView = JsonPayloads().decode(state.view, EchoView, what="the view")
+    heard: EchoView = JsonPayloads.of(app).decode(state.view, EchoView, what="the view")
     return heard
 
 
-def _in_tables(postgres: str, namespace: str, id: str, position: str) -> EchoView:
+def _in_tables(postgres: str, namespace: str, id: str, position: str, app: App) -> EchoView:
     from perdure.adapters.postgres.reader import PostgresReader
     from perdure.cli.options.postgres import database_of
     from perdure.client.position import Position
@@ -123,7 +137,7 @@ def _in_tables(postgres: str, namespace: str, id: str, position: str) -> EchoVie
             raise InfrastructureError(
                 f"the tables of {namespace} have reached {position}, but do not have {id}"
             )
-        heard: EchoView = JsonPayloads().decode(state.view, EchoView, what="the view")
+        heard: EchoView = JsonPayloads.of(app).decode(state.view, EchoView, what="the view")
         return heard
     finally:
         reader.close()

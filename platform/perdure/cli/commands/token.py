@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from perdure.cli.commands.workflow import DatabaseOption, ask, values_of
+from perdure.cli.options.app import AppOption
 from perdure.cli.options.database import DEFAULT_DB
 from perdure.cli.tree import TakesNumbers, group
 
@@ -27,11 +28,12 @@ def resolve(
         ),
     ] = "null",
     db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
 ) -> None:
     """Give a token its value; returns when that is durable."""
     (found,) = values_of([value])
     given = _given(text)
-    ask(db, lambda client: client.resolve(given, found))
+    ask(db, app, lambda client: client.resolve(given, found))
     typer.echo("resolved")
 
 
@@ -40,10 +42,11 @@ def fail(
     text: TextArgument,
     message: Annotated[str, typer.Argument(help="Why there is no value.", metavar="MESSAGE")],
     db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
 ) -> None:
     """Fail a token: the workflow's code gets errors.TokenFailed."""
     given = _given(text)
-    ask(db, lambda client: client.fail(given, message))
+    ask(db, app, lambda client: client.fail(given, message))
     typer.echo("failed")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from perdure.cli.options.app import AppOption, readable
 from perdure.cli.options.database import DEFAULT_DB, database_url
 from perdure.cli.output import Format, FormatOption, print_json
 from perdure.cli.tree import TakesNumbers, group
@@ -56,6 +57,7 @@ def start(
     delay: Annotated[str, typer.Option(help='Delay before the run begins: "30s", "2 days".')] = "",
     timeout: Annotated[str, typer.Option(help="Timeout of the whole run.")] = "",
     db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Start a workflow; returns when that is durable."""
@@ -68,7 +70,7 @@ def start(
         "timeout": timeout or None,
     }
     arguments = values_of(values)
-    handle = ask(db, lambda client: client.options(**options).start_by_name(id, type, arguments))
+    handle = ask(db, app, lambda client: client.options(**options).start_by_name(id, type, arguments))
     if output is Format.JSON:
         print_json({"workflow_id": id, "run_id": handle.run_id})
     else:
@@ -97,6 +99,7 @@ def list_(
     order: Annotated[str, typer.Option(help="newest (greatest first), or oldest.")] = "newest",
     limit: Annotated[int, typer.Option(min=1, help="Maximum number to show.")] = 100,
     db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List workflows by their last run, newest first."""
@@ -123,19 +126,22 @@ def list_(
                 break
         return found
 
-    print_states(ask(db, read), output)
+    made = readable(app)
+    print_states([made.struct(each) for each in ask(db, app, read)], output)
 
 
 @commands.command()
-def show(id: IdArgument, db: DatabaseOption = DEFAULT_DB, output: FormatOption = Format.TABLE) -> None:
+def show(
+    id: IdArgument, db: DatabaseOption = DEFAULT_DB, app: AppOption = "", output: FormatOption = Format.TABLE
+) -> None:
     """Show what a workflow is doing, or how it ended."""
     from perdure.cli.rendering import print_description
 
     async def read(client: Client) -> tuple[Description, WorkflowState]:
         return await client.describe(id), await client.state(id)
 
-    description, state = ask(db, read)
-    print_description(description, state, output)
+    description, state = ask(db, app, read)
+    print_description(description, readable(app).struct(state), output)
 
 
 @commands.command()
@@ -143,14 +149,16 @@ def history(
     id: IdArgument,
     run: Annotated[str, typer.Option(help="The run's id; the last run by default.")] = "",
     db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Show what has happened to a workflow; with -o json loss-free, for `perdure check
-    --histories`.
+    --histories`. With an app, what its codec has encoded is decoded.
     """
     from perdure.cli.rendering import print_history
 
-    print_history(ask(db, lambda client: client.history(id, run)), output)
+    records = ask(db, app, lambda client: client.history(id, run))
+    print_history(readable(app).records(records) if app else records, output)
 
 
 @commands.command(cls=TakesNumbers)
@@ -159,10 +167,11 @@ def signal(
     name: Annotated[str, typer.Argument(help="The signal's name.", metavar="NAME")],
     values: ValuesArgument = None,
     db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
 ) -> None:
     """Send a signal; returns when it is durable."""
     arguments = values_of(values)
-    _ask_of(db, id, lambda handle: handle.signal_by_name(name, arguments))
+    _ask_of(db, app, id, lambda handle: handle.signal_by_name(name, arguments))
     typer.echo(f"{id}: signalled {name}")
 
 
@@ -172,10 +181,11 @@ def update(
     name: Annotated[str, typer.Argument(help="The update's name.", metavar="NAME")],
     values: ValuesArgument = None,
     db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
 ) -> None:
     """Send an update, and print its answer."""
     arguments = values_of(values)
-    print_json(_ask_of(db, id, lambda handle: handle.update_by_name(name, arguments)))
+    print_json(_ask_of(db, app, id, lambda handle: handle.update_by_name(name, arguments)))
 
 
 @commands.command(cls=TakesNumbers)
@@ -184,10 +194,11 @@ def query(
     name: Annotated[str, typer.Argument(help="The query's name.", metavar="NAME")],
     values: ValuesArgument = None,
     db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
 ) -> None:
     """Query the live run; prints the answer as JSON."""
     arguments = values_of(values)
-    print_json(_ask_of(db, id, lambda handle: handle.query_by_name(name, arguments)))
+    print_json(_ask_of(db, app, id, lambda handle: handle.query_by_name(name, arguments)))
 
 
 @commands.command()
@@ -198,6 +209,7 @@ def result(
         bool, typer.Option("--no-wait", help="If it is still open, show what it waits for and fail.")
     ] = False,
     db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
 ) -> None:
     """Wait for a workflow to end; prints its result as JSON, or fails with why there is none.
 
@@ -210,41 +222,54 @@ def result(
 
     limit_s = 0.0 if no_wait else microseconds(timeout) / 1e6 if timeout else None
     try:
-        print_json(_ask_of(db, id, lambda handle: awaited(handle, limit_s)))
+        print_json(_ask_of(db, app, id, lambda handle: awaited(handle, limit_s)))
     except WorkflowFailed as failed:
         print_failure(failed.cause)
         raise
 
 
 @commands.command()
-def cancel(id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DEFAULT_DB) -> None:
+def cancel(
+    id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DEFAULT_DB, app: AppOption = ""
+) -> None:
     """Ask a workflow to end: its code may clean up first."""
-    _ask_of(db, id, lambda handle: handle.cancel(reason))
+    _ask_of(db, app, id, lambda handle: handle.cancel(reason))
     typer.echo(f"{id}: cancellation requested")
 
 
 @commands.command()
-def terminate(id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DEFAULT_DB) -> None:
+def terminate(
+    id: IdArgument, reason: ReasonOption = "", db: DatabaseOption = DEFAULT_DB, app: AppOption = ""
+) -> None:
     """End a workflow immediately; none of its code runs."""
-    _ask_of(db, id, lambda handle: handle.terminate(reason))
+    _ask_of(db, app, id, lambda handle: handle.terminate(reason))
     typer.echo(f"{id}: terminated")
 
 
-def ask(db: str, question: Callable[[Client], Awaitable[T]]) -> T:
-    """Connect, ask, and close; the answer."""
+def ask(db: str, app: str, question: Callable[[Client], Awaitable[T]]) -> T:
+    """Connect, ask, and close; the answer.
+
+    Args:
+        db: of `--db`.
+        app: of `--app`.
+        question: to ask.
+    """
     import asyncio
 
+    from perdure.cli.options.app import app_named
     from perdure.client import Client
 
+    said = app_named(app)
+
     async def ask() -> T:
-        async with Client.connect(database_url(db)) as client:
+        async with Client.connect(database_url(db), app=said) as client:
             return await question(client)
 
     return asyncio.run(ask())
 
 
-def _ask_of(db: str, id: str, question: Callable[[Handle[Any, Any]], Awaitable[T]]) -> T:
-    return ask(db, lambda client: question(client.get_by_name(id)))
+def _ask_of(db: str, app: str, id: str, question: Callable[[Handle[Any, Any]], Awaitable[T]]) -> T:
+    return ask(db, app, lambda client: question(client.get_by_name(id)))
 
 
 def values_of(texts: list[str] | None) -> list[object]:

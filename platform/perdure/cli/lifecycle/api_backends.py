@@ -14,6 +14,7 @@ from perdure.adapters.sqlite.reader import SqliteReader
 from perdure.api.backend import Backend
 from perdure.api.feeds import PollingFeed
 from perdure.client.address import transport_of
+from perdure.codec.payloads import JsonPayloads
 
 if TYPE_CHECKING:
     from perdure.distributed import Place
@@ -55,6 +56,7 @@ def on_kafka(where: Place, registry: Registry | None, postgres: str = "") -> tup
         registry=registry,
         dead_letters=lambda: KafkaDeadLetters(where.namespace, where.settings),
         operations=KafkaOperations(clients),
+        payloads=_payloads_of(registry),
     )
     return backend, KafkaAuditTrail(where.namespace, where.settings)
 
@@ -74,6 +76,7 @@ def on_file(url: str, registry: Registry | None) -> tuple[Backend, AuditTrail]:
         reader=None,
         registry=registry,
         dead_letters=lambda: SqliteDeadLetters(url),
+        payloads=_payloads_of(registry),
     )
     return backend, SqliteAuditTrail(path)
 
@@ -89,8 +92,13 @@ def in_process(platform: Platform, url: str, registry: Registry) -> tuple[Backen
         registry=registry,
         dead_letters=(lambda: SqliteDeadLetters(url)) if is_file else None,
         operations=OneMachine(platform, registry),
+        payloads=_payloads_of(registry),
     )
     return backend, SqliteAuditTrail(path_of(url)) if is_file else MemoryAuditTrail()
+
+
+def _payloads_of(registry: Registry | None) -> JsonPayloads:
+    return JsonPayloads() if registry is None else JsonPayloads.of(registry.app)
 
 
 class OneMachine:

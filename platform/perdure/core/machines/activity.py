@@ -71,15 +71,22 @@ FULL_FAILURES: Final = 10
 """So many attempts have their failures recorded in full; later ones that differ are cut to a
 kilobyte. An activity that fails for a week makes 6,000 of them.
 """
-MISTAKES: Final = frozenset(f"perdure.errors:{name}" for name in ("UsageError", "PayloadError", "NotAwaited"))
-"""Failures that only other code cures. They do not end the activity: what its workflow made of them
-could not be taken back. The run is suspended until an attempt of other code ends otherwise.
+UNAVAILABLE: Final = "perdure.errors:ValueUnavailable"
+MISTAKES: Final = frozenset(
+    (UNAVAILABLE, *(f"perdure.errors:{name}" for name in ("UsageError", "PayloadError", "NotAwaited")))
+)
+"""Failures that only other code cures, or a key or an object that comes back. They do not end the
+activity: what its workflow made of them could not be taken back. The run is suspended until an
+attempt ends otherwise.
 """
 FIX_US: Final = 60_000_000
 LONGEST_FIX_US: Final = 3_600_000_000
 """The first and the longest pause after a mistake. A worker with other code is not announced, so
 that attempts continue; each repeats what the function does before it fails.
 """
+AWAY_US: Final = 5_000_000
+LONGEST_AWAY_US: Final = 300_000_000
+"""The same, while a value cannot be read: most often the function has not begun."""
 
 
 # ---- decide: reports of workers, and timers
@@ -220,7 +227,10 @@ def after_failure(
     failure = bounded(failure)
     policy = activity.options.retry
     if is_mistake(failure) and not _is_never_retried(policy, failure):
-        pause_us = min(FIX_US << min(activity.attempt - 1, 6), LONGEST_FIX_US)
+        first, longest = (
+            (AWAY_US, LONGEST_AWAY_US) if failure.type == UNAVAILABLE else (FIX_US, LONGEST_FIX_US)
+        )
+        pause_us = min(first << min(activity.attempt - 1, 6), longest)
         return _attempt_failed(activity, failure, stamp.at + pause_us, stamp.token())
     if not _is_final(activity.options, failure, activity.attempt):
         retry_at = stamp.at + interval_us(policy, activity.attempt, failure.retry_after_us)

@@ -1,0 +1,1 @@
+"""Large payloads in a file system of fsspec: a directory, S3, and others."""
