@@ -60,7 +60,7 @@ def with_echo(registry: Registry) -> Registry:
         UsageError: the app has another workflow of its name.
     """
     return Registry.of(
-        [*registry.workflows.values(), Echo],
+        [*registry.definitions, Echo],
         [*registry.activities.values(), say],
         registry.providers.values(),
         app=registry.app,

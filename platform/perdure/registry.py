@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from perdure import activity, workflow
 from perdure.activity import Activity
 from perdure.app import NO_APP, App, apps_in
@@ -22,7 +24,7 @@ class Registry:
     """Workflow types and activities by name.
 
     Attributes:
-        workflows: by type name.
+        workflows: by type name, the newest version of each; it has the older ones.
         activities: by name, steps included.
         providers: factories that workers keep open, by the class whose instance they give.
         ambiguous: for tests: workflow types that have one name and are not served, and what to do.
@@ -34,6 +36,11 @@ class Registry:
     providers: dict[type[Any], Any] = field(default_factory=dict[type[Any], Any])
     ambiguous: dict[str, str] = field(default_factory=dict[str, str])
     app: App = NO_APP
+
+    @property
+    def definitions(self) -> list[Definition]:
+        """All workflow types, in all versions."""
+        return [each for newest in self.workflows.values() for each in newest.all_versions]
 
     @classmethod
     def of_everything_imported(cls) -> Registry:
@@ -91,7 +98,7 @@ class Registry:
         registry = cls(app=app)
         for each in workflows:
             definition = each if isinstance(each, Definition) else workflow.definition_of(each)
-            _add(registry.workflows, definition.name, definition, "workflow types")
+            _add_workflow(registry.workflows, definition)
         for each in activities:
             if not isinstance(each, Activity):
                 raise UsageError(
@@ -135,12 +142,12 @@ def _chosen(defined: Iterable[Any], near: set[str], what: str) -> tuple[list[Any
     """One definition a name, those nearby before others; and of the names that have several, what
     to do.
     """
-    by_name: dict[str, dict[str, Any]] = {}
+    by_name: dict[tuple[str, int], dict[str, Any]] = {}
     for each in defined:
-        by_name.setdefault(each.name, {})[_name(each)] = each
+        by_name.setdefault((each.name, getattr(each, "version", 1)), {})[_name(each)] = each
     chosen: list[Any] = []
     unclear: dict[str, str] = {}
-    for name, meanings in by_name.items():
+    for (name, _), meanings in by_name.items():
         found = list(meanings.values())
         if len(found) > 1:
             found = [each for each in found if _function(each).__module__ in near]
@@ -162,6 +169,28 @@ def _failing(name: str, message: str) -> Activity[..., Any]:
         raise Failure(message)
 
     return Activity[..., Any](fails, name, ActivityOptions())
+
+
+def _add_workflow(known: dict[str, Definition], new: Definition) -> None:
+    """Several versions of a type are one entry: the newest, with the others in it."""
+    before = known.get(new.name)
+    if before is None:
+        known[new.name] = new
+        return
+    versions = {each.version: each for each in before.all_versions}
+    for each in new.all_versions:
+        same = versions.get(each.version)
+        if same is not None and _name(same) != _name(each):
+            number = f" and the version {each.version}" if each.version > 1 or len(versions) > 1 else ""
+            both = " and ".join(f"{_name(it)} ({place_of(_function(it))})" for it in (same, each))
+            raise UsageError(
+                f"two workflow types have the name {new.name!r}{number}: {both}; give one of them another "
+                'with name="…", or another version'
+            )
+        versions[each.version] = each
+    newest = versions.pop(max(versions))
+    older = {number: replace(each, older={}) for number, each in versions.items()}
+    known[new.name] = replace(newest, older=older) if older else newest
 
 
 def _add(known: dict[str, Any], name: str, new: Any, what: str) -> None:

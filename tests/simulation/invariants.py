@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from perdure.authoring.workflow_type import definition_of_run
 from perdure.codec.records import hash_of_record
 from perdure.core.machines.activity import task_of
 from perdure.core.run import fold
@@ -292,7 +293,9 @@ def check_everything(
         assert_fold_is_stored(records, state, timers, tasks)
         run = fold(records)
         if run.type in definitions and not was_suspended_last(records):
-            assert_replays(records, definitions[run.type], payloads)
+            definition = definition_of_run(definitions, run.started)
+            assert definition is not None
+            assert_replays(records, definition, payloads)
     run_ids = {run_id for _, run_id in histories}
     assert {timer.run_id for timer in timers} <= run_ids, "I6: timers of runs that nobody knows"
     assert {task.run_id for task in tasks} <= run_ids, "I6: tasks of runs that nobody knows"

@@ -255,6 +255,16 @@ class AmendedPatched(Amended):
         return [*told, str(workflow.patched("new-echo"))]
 
 
+@workflow.defn(name="Amended", version=2)
+class AmendedAgain(Amended):
+    """A second version beside the first: another order of calls."""
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.wait_until(lambda: self.calls > 0)
+        return [str(await echo("second version")), str(await echo("of it"))]
+
+
 @workflow.defn
 class Sibling:
     """A child that waits until it is told to end, and cleans up when it is cancelled."""
@@ -943,6 +953,8 @@ DEPLOYMENTS: dict[str, Registry] = {
     "mended": Registry.of([*_WORKFLOWS, MendedFickle], _ACTIVITIES),
     "before the patch": Registry.of([*_WORKFLOWS, Amended], _ACTIVITIES),
     "patched": Registry.of([*_WORKFLOWS, AmendedPatched], _ACTIVITIES),
+    "two versions": Registry.of([*_WORKFLOWS, Amended, AmendedAgain], _ACTIVITIES),
+    "the second version": Registry.of([*_WORKFLOWS, AmendedAgain], _ACTIVITIES),
     "fewer": Registry.of(_WORKFLOWS, _ACTIVITIES),
     "with-seat": Registry.of([*_WORKFLOWS, Trip, Careless, Fickle], [*_ACTIVITIES, seat]),
 }

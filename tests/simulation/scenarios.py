@@ -277,6 +277,14 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
         Deploy("patched"),
         *each(start("c", "Amended"), *(signal(each, "call") for each in "bcabc")),
     ],
+    "two versions": [
+        Deploy("before the patch"),
+        *each(start("a", "Amended"), start("b", "Amended"), signal("a", "call")),
+        Deploy("the second version"),
+        *each(start("c", "Amended"), signal("b", "call")),
+        Deploy("two versions"),
+        *each(start("d", "Amended"), *(signal(each, "call") for each in "abcd")),
+    ],
     "tokens": [
         *each(start("a", "asks", 30)),
         Answer("a", 2, fault="no"),

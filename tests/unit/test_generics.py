@@ -194,7 +194,7 @@ def test_a_type_that_cannot_be_decoded_is_refused_at_load_for_the_class_that_nam
 
 def _defined(cls: Any) -> Any:
     """The definition of a class that other tests do not see."""
-    return _of_class(cls, cls.__name__, "here")
+    return _of_class(cls, cls.__name__, 1, "here")
 
 
 def test_a_constructor_takes_what_the_run_takes_by_another_name_of_the_type() -> None:

@@ -20,6 +20,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 
+LARGEST_VERSION: Final = 1_000_000_000
+
 DEFINED: Final[list[Definition]] = []
 """Every workflow of this process, in the order of definition."""
 
@@ -38,7 +40,7 @@ def defn(cls: type[C], /) -> type[C]: ...  # type: ignore[overload-overlap]
 @overload
 def defn(fn: Callable[P, Coroutine[Any, Any, R]], /) -> RunRef[None, P, R]: ...
 @overload
-def defn(*, name: str | None = None) -> Decorator: ...
+def defn(*, name: str | None = None, version: int = 1) -> Decorator: ...
 def defn(target: Any = None, /, **options: Any) -> Any:
     """Makes a class, or an `async def`, a workflow; bare, or with a name.
 
@@ -46,20 +48,26 @@ def defn(target: Any = None, /, **options: Any) -> Any:
 
     Args:
         target: the class or the function.
-        options: `name`, by default that of the class or function.
+        options: `name`, by default that of the class or function; `version`, by default 1: of
+            several with one name, new runs take the greatest, and open runs keep theirs.
 
     Raises:
         UsageError: it cannot be one; the message names the line and what to change.
     """
     place = calling_place()
-    if odd := options.keys() - {"name"}:
-        raise UsageError(f"{place}: workflow.defn has no option {min(odd)!r}, only name.")
-    name = options.get("name")
+    if odd := options.keys() - {"name", "version"}:
+        raise UsageError(f"{place}: workflow.defn has no option {min(odd)!r}, only name and version.")
+    name, version = options.get("name"), options.get("version", 1)
     if name is not None and (fault := fault_of_id(name, "name")):
         raise UsageError(f"{place}: workflow.defn: {fault}")
+    if type(version) is not int or not 0 < version <= LARGEST_VERSION:
+        raise UsageError(
+            f"{place}: workflow.defn: version must be a whole number from 1 to {LARGEST_VERSION}, not "
+            f"{version!r}."
+        )
     if target is None:
-        return functools.partial(_define, name=name, place=place)
-    return _define(target, name, place)
+        return functools.partial(_define, name=name, version=version, place=place)
+    return _define(target, name, version, place)
 
 
 def definition_of(target: object) -> Definition:
@@ -80,19 +88,19 @@ def definition_of(target: object) -> Definition:
     )
 
 
-def _define(target: Any, name: str | None, place: str) -> Any:
+def _define(target: Any, name: str | None, version: int, place: str) -> Any:
     if isinstance(target, type):
-        definition = _of_class(target, name or target.__name__, place)
+        definition = _of_class(target, name or target.__name__, version, place)
         setattr(target, ATTRIBUTE, definition)
         result: Any = target
     else:
-        definition = _of_function(target, name, place)
+        definition = _of_function(target, name, version, place)
         result = RunRef[Any, Any, Any](None, target, definition)
     DEFINED.append(definition)
     return result
 
 
-def _of_function(fn: Any, name: str | None, place: str) -> Definition:
+def _of_function(fn: Any, name: str | None, version: int, place: str) -> Definition:
     if not isinstance(fn, FunctionType) or not inspect.iscoroutinefunction(fn):
         raise UsageError(f"{place}: a workflow is a class or an `async def`, not {fn!r}.")
     if takes_self(fn):
@@ -101,10 +109,10 @@ def _of_function(fn: Any, name: str | None, place: str) -> Definition:
             "@workflow.run here."
         )
     remember_local_names(fn)
-    return Definition(name or fn.__name__, None, fn)
+    return Definition(name or fn.__name__, None, fn, version=version)
 
 
-def _of_class(cls: type[Any], name: str, place: str) -> Definition:
+def _of_class(cls: type[Any], name: str, version: int, place: str) -> Definition:
     members = _members(cls)
     runs: list[Member] = [m for m in members.values() if isinstance(m, Run)]
     if not runs:
@@ -141,6 +149,7 @@ def _of_class(cls: type[Any], name: str, place: str) -> Definition:
         views=views,
         init_takes_arguments=_init_takes_arguments(cls, run_fn),
         triggers=triggers,
+        version=version,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 from perdure.errors import UsageError
+from perdure.model.events import WorkflowStarted
 from perdure.model.signature import hints_of
 from perdure.model.source import place_of
 
@@ -29,6 +30,8 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
         validators: of those updates that have one.
         views: at most one.
         triggers: each with the signal it sends; empty: it starts.
+        version: of the type; new runs take the greatest one that is served.
+        older: the other versions that are served, of the greatest one; `of_version` finds them.
         init_takes_arguments: `__init__` takes what the run takes, else nothing.
     """
 
@@ -42,6 +45,28 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
     views: Mapping[str, Callable[..., Any]] = field(default_factory=dict[str, "Callable[..., Any]"])
     init_takes_arguments: bool = False
     triggers: list[tuple[Any, str]] = field(default_factory=list["tuple[Any, str]"])
+    version: int = 1
+    older: Mapping[int, Definition] = field(default_factory=dict[int, "Definition"])
+
+    def of_version(self, version: int) -> Definition | None:
+        """The version that a run began with; None when it is not served.
+
+        Args:
+            version: as the run has recorded it; 0: the run began before types had versions, or with
+                the first one.
+        """
+        wanted = version or 1
+        return self if wanted == self.version else self.older.get(wanted)
+
+    @property
+    def recorded_version(self) -> int:
+        """As it is recorded in a run that begins: nothing for the first one."""
+        return self.version if self.version > 1 else 0
+
+    @property
+    def all_versions(self) -> list[Definition]:
+        """It and the older ones, the newest first."""
+        return [self, *(self.older[each] for each in sorted(self.older, reverse=True))]
 
     @functools.cached_property
     def returns(self) -> Any:
@@ -63,6 +88,26 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
         if self.cls is None:
             return None
         return self.cls(*args, **kwargs) if self.init_takes_arguments else self.cls()
+
+
+def definition_of_run(definitions: Mapping[str, Definition], started: WorkflowStarted) -> Definition | None:
+    """The definition that a run began with; None when it is not served."""
+    definition = definitions.get(started.type)
+    if definition is None or (not started.version and definition.version == 1):
+        return definition
+    return definition.of_version(started.version)
+
+
+def why_unknown(definitions: Mapping[str, Definition], started: WorkflowStarted) -> str:
+    """What is missing, and what to do."""
+    definition = definitions.get(started.type)
+    if definition is None:
+        return f"unknown workflow type {started.type!r}; deploy the code that defines it"
+    known = ", ".join(str(each.version) for each in reversed(definition.all_versions))
+    return (
+        f"the run began with version {started.version or 1} of the workflow type {started.type!r}, and there "
+        f"is only {known}; deploy the class of that version, too"
+    )
 
 
 def definition_of_class(cls: type[Any]) -> Definition:

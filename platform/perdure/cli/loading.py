@@ -104,7 +104,7 @@ def load_and_check(target: str, *, runs_activities: bool) -> tuple[App, Registry
     registry = Registry.of_everything_imported()
     registry.app = app_of(app.module)
     provided = registry.providers if runs_activities else None
-    check_registered(registry.workflows.values(), registry.activities.values(), provided)
+    check_registered(registry.definitions, registry.activities.values(), provided)
     return app, registry
 
 

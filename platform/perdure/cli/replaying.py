@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from perdure.authoring.workflow_type import definition_of_run, why_unknown
 from perdure.cli.error_line import one_line
 from perdure.cli.loading import load_and_register
 from perdure.cli.options.database import database_url
@@ -69,12 +70,14 @@ class Outcome(msgspec.Struct):
         fault: how it differs from the code; empty: it does not.
         did: the code's actions, as text, with a digest of everything that belongs to it.
         is_over: the run has failed and closed.
+        unpatched: the ids of patches whose old branch it takes.
     """
 
     name: str
     fault: str
     did: list[tuple[str, str]]
     is_over: bool = False
+    unpatched: list[str] = []
 
 
 def replay_histories(target: str, directory: Path | None, db: str) -> Replayed:
@@ -202,8 +205,10 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
     first, started = records[0], records[0].events[0]
     if not isinstance(started, WorkflowStarted):
         return Outcome(name, "the history does not begin with WorkflowStarted", [])
-    definition = registry.workflows.get(started.type)
+    definition = definition_of_run(registry.workflows, started)
     if definition is None:
+        if started.type in registry.workflows:
+            return Outcome(name, why_unknown(registry.workflows, started), [])
         return Outcome(name, f"the app has no workflow type {started.type!r}", [])
     run = _TracedRun(
         definition,
@@ -221,8 +226,9 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
     except SUSPENDING_ERRORS as error:
         return Outcome(name, one_line(error), run.did)
     finally:
+        unpatched = sorted(run.runtime.patches.unpatched)
         run.evict()
-    return Outcome(name, "", run.did)
+    return Outcome(name, "", run.did, unpatched=unpatched)
 
 
 class _TracedRun(LiveRun):

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from perdure.cli.loading import load_and_register
 from perdure.cli.replaying import BLOCK_LIMIT_S, replayed
 from perdure.client import Client
+from perdure.codec.records import decode_event_record
 from perdure.errors import WorkflowNotFound
+from perdure.model.events import WorkflowResumed, WorkflowStarted, WorkflowSuspended
 from perdure.model.states import Status
 from perdure.replay import eviction
 from perdure.replay.watchdog import Watchdog
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
 OPEN: Final = (Status.RUNNING, Status.SUSPENDED)
 PAGE: Final = 500
 AT_ONCE: Final = 16
+NAMED: Final = ("activity", "answer", "update")
+"""Waits whose names are those of code; others name workflow ids."""
+
+
+Place = tuple[int, str, tuple[tuple[str, str], ...]]
+"""Where a run waits: the version of its type, the last event that is not a suspension, what it
+waits for."""
+SCANNED: Final = 20_000
+"""Of more open runs of a type than are replayed, so many are asked where they wait."""
 
 
 @dataclass
@@ -34,15 +45,19 @@ class OfType:
         type: its name.
         open: how many runs are open.
         replayed: how many of them were replayed.
+        places: at how many different places those wait.
         broken: of the running ones: how the code differs, one line each.
         stuck: the same for runs that are suspended already; this code does not fix them.
+        unpatched: how many of them take the old branch of a patch, by its id.
     """
 
     type: str
     open: int
     replayed: int = 0
+    places: int = 0
     broken: list[str] = field(default_factory=list[str])
     stuck: list[str] = field(default_factory=list[str])
+    unpatched: dict[str, int] = field(default_factory=dict[str, int])
 
 
 def replay_open_runs(target: str, url: str, limit: int) -> list[OfType]:
@@ -51,8 +66,8 @@ def replay_open_runs(target: str, url: str, limit: int) -> list[OfType]:
     Args:
         target: the app, a file or a module.
         url: of the platform.
-        limit: replay so many runs of a type at most, one half its oldest, the other its newest; 0:
-            all of them.
+        limit: replay so many runs of a type, one half its oldest, the other its newest, and of the
+            others one for each place where runs wait; 0: all of them.
 
     Raises:
         UsageError: the app is bad, or the address.
@@ -79,16 +94,89 @@ async def _look(client: Client, registry: Registry, found: OfType, limit: int) -
     if found.type not in registry.workflows:
         found.broken.append(f"{found.type}: {found.open} open, but the app has no workflow of this type")
         return
-    watchdog = Watchdog(BLOCK_LIMIT_S)
-    for page in _pages(await _chosen(client, found, limit)):
-        histories = await asyncio.gather(*(_history(client, state) for state in page))
-        for state, records in zip(page, histories, strict=True):
-            if not records:
-                continue  # it has ended, and its history is gone
-            found.replayed += 1
-            if fault := replayed(registry, state.workflow_id, records, watchdog).fault:
-                lines = found.broken if state.status is Status.RUNNING else found.stuck
-                lines.append(f"{state.workflow_id}: {fault}")
+    look = _Look(client, registry, found)
+    chosen = await _chosen(client, found, limit)
+    await look.replay(chosen)
+    if len(chosen) < found.open:
+        await look.replay(await look.elsewhere({state.workflow_id for state in chosen}))
+    found.places = len(look.places)
+
+
+class _Look:
+    """Replays runs of one type, and remembers where they wait."""
+
+    def __init__(self, client: Client, registry: Registry, found: OfType) -> None:
+        self._client = client
+        self._registry = registry
+        self._found = found
+        self._watchdog = Watchdog(BLOCK_LIMIT_S)
+        self.places: set[Place] = set()
+
+    async def replay(self, states: list[WorkflowState]) -> None:
+        found = self._found
+        for page in _pages(states):
+            histories = await asyncio.gather(*(_history(self._client, state) for state in page))
+            for state, records in zip(page, histories, strict=True):
+                if not records:
+                    continue  # it has ended, and its history is gone
+                found.replayed += 1
+                self.places.add(_place(state, records[0], records[-1]))
+                outcome = replayed(self._registry, state.workflow_id, records, self._watchdog)
+                for patch in outcome.unpatched:
+                    found.unpatched[patch] = found.unpatched.get(patch, 0) + 1
+                if outcome.fault:
+                    lines = found.broken if state.status is Status.RUNNING else found.stuck
+                    lines.append(f"{state.workflow_id}: {outcome.fault}")
+
+    async def elsewhere(self, known: set[str]) -> list[WorkflowState]:
+        """One run for each place where none of the replayed ones waits, of those that are not
+        known; only the first and the last record of each are read.
+        """
+        found: list[WorkflowState] = []
+        others = [
+            state
+            for state in await _listed(self._client, self._found.type, "oldest", SCANNED)
+            if state.workflow_id not in known
+        ]
+        for page in _pages(others):
+            for state, place in zip(
+                page, await asyncio.gather(*(_place_of(self._client, each) for each in page)), strict=True
+            ):
+                if place is not None and place not in self.places:
+                    self.places.add(place)
+                    found.append(state)
+        return found
+
+
+async def _place_of(client: Client, state: WorkflowState) -> Place | None:
+    """Where a run waits; None: it has ended, and its history is gone."""
+    first, last = await asyncio.gather(
+        _record(client, state, 1), _record(client, state, state.history_length)
+    )
+    return _place(state, first, last) if first is not None and last is not None else None
+
+
+async def version_of(client: Client, state: WorkflowState) -> int:
+    """The version of its type that a run began with; 0: it has ended, and its history is gone."""
+    first = await _record(client, state, 1)
+    started = first.events[0] if first is not None else None
+    return started.version or 1 if isinstance(started, WorkflowStarted) else 0
+
+
+async def _record(client: Client, state: WorkflowState, event_id: int) -> EventRecord | None:
+    """The record of the history that holds an event."""
+    page = await client._transport.read(  # noqa: SLF001 - a page is no business of authors
+        lambda reader: reader.history(state.workflow_id, state.run_id, event_id, limit=1)
+    )
+    return decode_event_record(page.records[0]) if page.records else None
+
+
+def _place(state: WorkflowState, first: EventRecord, last: EventRecord) -> Place:
+    started = first.events[0]
+    version = started.version or 1 if isinstance(started, WorkflowStarted) else 1
+    events = [each for each in last.events if not isinstance(each, WorkflowSuspended | WorkflowResumed)]
+    waits = {(each.kind, each.name if each.kind in NAMED else "") for each in state.waits}
+    return version, type(events[-1]).__name__ if events else "", tuple(sorted(waits))
 
 
 async def _history(client: Client, state: WorkflowState) -> list[EventRecord]:

@@ -73,7 +73,9 @@ def _is_of_parent(address: str) -> bool:
     return address.startswith(PARENTS) and addresses.parse(address) is not None
 
 
-def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) -> ev.WorkflowStarted:
+def started_event(
+    command: cm.StartWorkflow, at: int, seed: int, python: int, *, version: int = 0
+) -> ev.WorkflowStarted:
     """The first event of the run that a start leads to.
 
     Args:
@@ -81,6 +83,7 @@ def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) ->
         at: now, microseconds.
         seed: for the run's random numbers.
         python: minor version of this process, 311, 312 …
+        version: of the type; 0: the first one.
     """
     return ev.WorkflowStarted(
         type=command.type,
@@ -94,11 +97,12 @@ def started_event(command: cm.StartWorkflow, at: int, seed: int, python: int) ->
         trace=traceparent(command.trace) if command.trace else "",
         flags=flags.CURRENT,
         parent=command.reply_to if _is_of_parent(command.reply_to) else "",
+        version=version,
     )
 
 
 def continued_event(
-    run: RunState, input: bytes, seed: int, python: int, delayed_until: int
+    run: RunState, input: bytes, seed: int, *, python: int, delayed_until: int, version: int = 0
 ) -> ev.WorkflowStarted:
     """The first event of the run that continues another one.
 
@@ -108,6 +112,7 @@ def continued_event(
         seed: for the new run's random numbers.
         python: minor version of this process, 311, 312 …
         delayed_until: when its code begins, microseconds; 0: now.
+        version: of the type, which may be newer than that of the run before; 0: the first one.
     """
     before = run.started
     return ev.WorkflowStarted(
@@ -124,6 +129,7 @@ def continued_event(
         parent=before.parent,
         continued_from=run.run_id,
         first_run_id=before.first_run_id or run.run_id,
+        version=version,
     )
 
 

@@ -254,11 +254,10 @@ class Activation:
 
     def _continue(self, active: ActiveRun, continued: ev.WorkflowContinued) -> None:
         """Close the run, and start the one that continues it, in the same batch."""
-        before, at = active.state, self.stamp.at
+        before = active.state
         promises = [each for requests in before.promises.values() for each in requests]
-        delayed_until = at + PAUSE_US if _has_seen_nothing(active) else 0
+        started = _continued(self, active, continued.input)
         self.record(active, replace(continued, next_run_id=(next_run_id := self.ids.run_id())))
-        started = continued_event(before, continued.input, self.ids.seed(), PYTHON, delayed_until)
         after = self.begin_run(before.workflow_id, next_run_id, started)
         for reply_to, request_id in promises:
             self.record(after, ev.AnswerPromised(request_id, reply_to))
@@ -307,6 +306,19 @@ class Activation:
             if view is not None:
                 active.view = view
         active.drop_code_if_spoilt()
+
+
+def _continued(activation: Activation, active: ActiveRun, input: bytes) -> ev.WorkflowStarted:
+    """The first event of the run that continues another one, in the newest version of its type."""
+    before = active.state
+    return continued_event(
+        before,
+        input,
+        activation.ids.seed(),
+        python=PYTHON,
+        delayed_until=activation.stamp.at + PAUSE_US if _has_seen_nothing(active) else 0,
+        version=activation.runs.newest_version(before.type),
+    )
 
 
 def _has_seen_nothing(active: ActiveRun) -> bool:

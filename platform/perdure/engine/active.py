@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from perdure.authoring.workflow_type import definition_of_run, why_unknown
 from perdure.codec.paging import PAGE_EVENTS
 from perdure.core.run import fold
 from perdure.core.state import RunState
@@ -156,7 +157,7 @@ class ActiveRuns:
             What the code wants beyond the history (only of a run that was suspended).
 
         Raises:
-            LookupError: no type of this name is known here.
+            LookupError: no type of this name, or not its version, is known here.
             ReplayError, NonDeterministic, Spinning, Blocked: as `LiveRun.replay`.
         """
         live = self.create_live(active)
@@ -181,9 +182,9 @@ class ActiveRuns:
             LookupError: no type of this name is known here.
         """
         state = active.state
-        definition = self._definitions.get(state.type)
+        definition = definition_of_run(self._definitions, state.started)
         if definition is None:
-            raise LookupError(f"unknown workflow type {state.type!r}; deploy the code that defines it")
+            raise LookupError(why_unknown(self._definitions, state.started))
         return LiveRun(
             definition,
             state.workflow_id,
@@ -195,6 +196,11 @@ class ActiveRuns:
             interceptors=self._interceptors,
             secret=self._secret,
         )
+
+    def newest_version(self, type: str) -> int:
+        """That new runs of a type take, as it is recorded."""
+        definition = self._definitions.get(type)
+        return 0 if definition is None else definition.recorded_version
 
     def drop(self, workflow_id: str) -> None:
         """Forget a run; the store has it."""

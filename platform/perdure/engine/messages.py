@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from perdure.authoring.workflow_type import definition_of_run
 from perdure.core.machines.activity import is_mistake
 from perdure.core.registry import WAKES
 from perdure.core.run import decide
@@ -165,7 +166,7 @@ class Messages:
 
     def _lacks_view(self, active: ActiveRun) -> bool:
         """Whether the store was restored from events alone, and only the code has the view."""
-        definition = self._definitions.get(active.state.type)
+        definition = definition_of_run(self._definitions, active.state.started)
         has_one = definition is not None and definition.view is not None
         return has_one and not active.view and active.state.phase is Phase.RUNNING
 
@@ -176,7 +177,7 @@ class Messages:
             return fault_of(command)
         if active.state.phase.is_closed:
             return None
-        definition = self._definitions.get(active.state.type)
+        definition = definition_of_run(self._definitions, active.state.started)
         return fault_of(command) or fault_of_signal(definition, self._payloads, command.name, command.input)
 
     def _fault_of_update(self, active: ActiveRun, command: cm.UpdateWorkflow) -> Fault | None:
@@ -186,7 +187,7 @@ class Messages:
         state = active.state
         if state.phase.is_closed or ("update", command.request_id) in state.requests:
             return None
-        definition = self._definitions.get(state.type)
+        definition = definition_of_run(self._definitions, state.started)
         if fault := fault_of(command) or fault_of_update(
             definition, self._payloads, command.name, command.input
         ):

@@ -81,7 +81,8 @@ class Starting:
 
     def _new_run(self, command: cm.StartWorkflow) -> ActiveRun:
         activation = self._activation
-        started = started_event(command, activation.stamp.at, activation.ids.seed(), PYTHON)
+        version = self._definitions[command.type].recorded_version
+        started = started_event(command, activation.stamp.at, activation.ids.seed(), PYTHON, version=version)
         run_id = activation.ids.run_id()
         active = activation.begin_run(command.workflow_id, run_id, started)
         if not command.update_name:  # then the answer is that to the update

@@ -25,7 +25,7 @@ class WorkflowStarted(Event, frozen=True):
     engine's rules that the run began under (`perdure.core.flags`); `parent` is the address of the
     workflow that it is a child of (`model.addresses.Workflow`), empty when it has none. A run that
     continues another has that one's id in `continued_from`, and the id of the first in
-    `first_run_id`.
+    `first_run_id`. `version` is that of the type; 0: the first one.
     """
 
     type: str
@@ -41,6 +41,7 @@ class WorkflowStarted(Event, frozen=True):
     parent: str = ""
     continued_from: str = ""
     first_run_id: str = ""
+    version: int = 0
 
 
 class WorkflowBegun(Event, frozen=True):

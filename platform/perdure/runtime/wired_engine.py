@@ -84,7 +84,7 @@ class WiredEngine:
             InfrastructureError: the message says what to do.
         """
         if self._watchdog is None:
-            self._watchdog = install(self._registry.workflows.values(), self._settings.block_limit_s)
+            self._watchdog = install(self._registry.definitions, self._settings.block_limit_s)
         self.engine.runs.watch = self._watchdog
         self.engine.open()
 

@@ -15,6 +15,7 @@ from perdure.cli.output import Format, FormatOption, print_json, print_table
 if TYPE_CHECKING:
     from perdure.cli.loading import App
     from perdure.cli.source_checks.leaks import Leak
+    from perdure.cli.upgrade_gate import OfType
 
 
 def check(
@@ -56,7 +57,9 @@ def check(
     limit: Annotated[
         int,
         typer.Option(
-            help="With --live: maximum number of runs per type, half of them its oldest; 0 for all.", min=0
+            help="With --live: maximum number of runs per type, half of them its oldest, and one more for "
+            "each other place where runs wait; 0 for all.",
+            min=0,
         ),
     ] = 1_000,
     allow_new: Annotated[
@@ -147,17 +150,23 @@ def _check_live(app: str, url: str, limit: int, output: Format) -> None:
     from perdure.cli.upgrade_gate import replay_open_runs
 
     found = replay_open_runs(app, url, limit)
+    patches = _patches(app, found)
     broken = [line for each in found for line in each.broken]
     if output is Format.JSON:
         print_json([asdict(each) for each in found])
     else:
         print_table(
-            ("TYPE", "OPEN", "REPLAYED", "WOULD BREAK", "STAY SUSPENDED"),
+            ("TYPE", "OPEN", "REPLAYED", "PLACES", "WOULD BREAK", "STAY SUSPENDED"),
             [
-                (each.type, *map(str, (each.open, each.replayed, len(each.broken), len(each.stuck))))
+                (
+                    each.type,
+                    *map(str, (each.open, each.replayed, each.places, len(each.broken), len(each.stuck))),
+                )
                 for each in found
             ],
         )
+        for line in patches:
+            typer.echo(line)
         for line in broken:
             typer.echo(f"would break: {line}")
         for line in (line for each in found for line in each.stuck):
@@ -169,6 +178,27 @@ def _check_live(app: str, url: str, limit: int, output: Format) -> None:
         )
     if broken:
         raise typer.Exit(1)
+
+
+def _patches(app: str, found: list[OfType]) -> list[str]:
+    """Of each patch in the code, whether an open run needs its old branch; one line each."""
+    from perdure.cli.loading import load_and_register, shown
+    from perdure.cli.source_checks.patches import patches_in
+
+    loaded, _ = load_and_register(app)
+    files = {Path(module.__file__ or "") for module in loaded.modules()}
+    sources = {shown(str(file)): file.read_text() for file in sorted(files) if file.suffix == ".py"}
+    is_sample = any(each.replayed < each.open for each in found)
+    lines: list[str] = []
+    for place, patch in patches_in(sources):
+        needed = sum(each.unpatched.get(patch, 0) for each in found)
+        if needed:
+            runs = "run takes" if needed == 1 else "runs take"
+            lines.append(f"{place}: patch {patch!r}: {needed} open {runs} its old branch")
+        else:
+            runs = "none of the replayed runs" if is_sample else "no open run"
+            lines.append(f"{place}: patch {patch!r}: {runs} needs its old branch; it may be deleted")
+    return lines
 
 
 def _leaks(app: App) -> list[Leak]:

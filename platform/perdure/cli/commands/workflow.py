@@ -131,6 +131,33 @@ def list_(
 
 
 @commands.command()
+def versions(
+    app: Annotated[
+        str,
+        typer.Argument(
+            help="The app (app.py, shop.app): also says which of its versions may be deleted.", metavar="APP"
+        ),
+    ] = "",
+    db: DatabaseOption = DEFAULT_DB,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Count open runs by version of their type."""
+    from perdure.cli.versions import count_versions, print_versions
+    from perdure.errors import UsageError
+
+    served = None
+    if app:
+        from perdure.cli.loading import load_and_register
+
+        served = load_and_register(app)[1].workflows
+    found = ask(db, "", lambda client: count_versions(client, served))
+    print_versions(found, output)
+    if missing := [each for each in found if each.is_missing]:
+        first = missing[0]
+        raise UsageError(f"the app has no version {first.version} of {first.type}, which has open runs")
+
+
+@commands.command()
 def show(
     id: IdArgument, db: DatabaseOption = DEFAULT_DB, app: AppOption = "", output: FormatOption = Format.TABLE
 ) -> None:
