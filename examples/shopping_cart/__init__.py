@@ -1,0 +1,1 @@
+"""A cart that answers, and writes when it is forgotten."""
