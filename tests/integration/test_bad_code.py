@@ -18,7 +18,14 @@ from perdure import activity, workflow
 from perdure.client import Client, Description
 from perdure.embedded import Platform
 from perdure.engine.processor import Settings
-from perdure.errors import Cancelled, EngineUnavailable, QueryFailed, WorkflowFailed
+from perdure.errors import (
+    Cancelled,
+    EngineUnavailable,
+    QueryFailed,
+    RequestRefused,
+    UpdateRejected,
+    WorkflowFailed,
+)
 from perdure.registry import Registry
 
 WITHIN_S = 15.0
@@ -429,3 +436,136 @@ def test_a_platform_that_has_stopped_says_so(tmp_path: Path) -> None:
                 await client.start("w", waits, "async")
 
     asyncio.run(main())
+
+
+# ---- types and readers that hold the engine up, or change what they read
+
+
+@dataclass
+class Slow:
+    """Never ends to check itself."""
+
+    kind: str
+
+    def __post_init__(self) -> None:
+        while self.kind == "spins":
+            pass
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        while not is_mended:
+            pass
+        return "mended"
+
+
+@workflow.defn
+class Reader:
+    def __init__(self, given: Slow | None) -> None:
+        self.items: list[str] = []
+        self.is_done = False
+        self.text = ""
+
+    @workflow.run
+    async def main(self, given: Slow | None) -> str:
+        token = workflow.token(Slow)
+        self.text = token.text
+        await workflow.wait_until(lambda: self.is_done)
+        return "done"
+
+    @workflow.signal
+    def end(self) -> None:
+        self.is_done = True
+
+    @workflow.signal
+    def hear(self, said: Slow) -> None:
+        pass
+
+    @workflow.update
+    def change(self, said: Slow) -> None:
+        pass
+
+    @workflow.query
+    def ask(self, said: Slow) -> None:
+        pass
+
+    @workflow.query
+    def token(self) -> str:
+        return self.text
+
+    @workflow.query
+    def raises(self) -> None:
+        raise Unspeakable
+
+    @workflow.query
+    def adds(self) -> int:
+        self.items.append("x")
+        return len(self.items)
+
+    @workflow.query
+    def count(self) -> int:
+        return len(self.items)
+
+    @workflow.update
+    def checked(self, how: str) -> str:
+        return "accepted"
+
+    @checked.validator
+    def _check(self, how: str) -> None:
+        if how == "changes":
+            self.is_done = True
+        if how == "changes and rejects":
+            self.is_done = True
+            raise ValueError("no")
+        if how == "raises what cannot be read":
+            raise Unspeakable
+
+
+READERS = Registry.of([Reader, Doubtful], [], [])
+
+
+@pytest.mark.parametrize("door", ["start", "signal", "update", "query", "token", "exception", "rejection"])
+def test_a_value_whose_type_never_ends_to_check_it_is_refused_and_the_others_go_on(
+    tmp_path: Path, door: str
+) -> None:
+    spins = {"kind": "spins"}
+
+    async def program(client: Client) -> None:
+        other = await client.start("other", Doubtful.main, "nothing")
+        run = await client.start("w", Reader.main, None)
+        text = await run.query(Reader.token)
+        asked: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+            "start": lambda: client.start_by_name("v", "Reader", [spins]),
+            "signal": lambda: run.signal_by_name("hear", [spins]),
+            "update": lambda: run.update_by_name("change", [spins]),
+            "query": lambda: run.query_by_name("ask", [spins]),
+            "token": lambda: client.resolve(text, spins),
+            "exception": lambda: run.query(Reader.raises),
+            "rejection": lambda: run.update(Reader.checked, "raises what cannot be read"),
+        }
+        refused = RequestRefused, QueryFailed, UpdateRejected
+        with pytest.raises(refused, match=f"{Path(__file__).name}:|Unspeakable"):
+            await asked[door]()
+        assert await other.query(Doubtful.is_waiting)
+        await run.signal(Reader.end)
+        assert await run.result() == "done", "nothing was recorded"
+
+    serve(tmp_path, program, READERS)
+
+
+def test_what_a_validator_or_a_query_changes_is_undone_and_refused(tmp_path: Path) -> None:
+    async def program(client: Client) -> None:
+        run = await client.start("w", Reader.main, None)
+        with pytest.raises(UpdateRejected, match=r"has changed self\.is_done"):
+            await run.update(Reader.checked, "changes")
+        with pytest.raises(UpdateRejected, match="no"):
+            await run.update(Reader.checked, "changes and rejects")
+        with pytest.raises(QueryFailed, match=r"has changed self\.items"):
+            await run.query(Reader.adds)
+        assert await run.query(Reader.count) == 0
+        assert await run.update(Reader.checked, "reads") == "accepted"
+        assert (await client.state("w")).status == "running"
+        await run.signal(Reader.end)
+        assert await run.result() == "done"
+
+    serve(tmp_path, program, READERS)

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from perdure.engine.ports import Ids
     from perdure.engine.quarantine import Quarantine
     from perdure.engine.waiters import Waiters
-    from perdure.model.payloads import Payloads
 
 PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 PAUSE_US: Final = 1_000_000
@@ -64,7 +63,6 @@ class Activation:
         runs: the cache.
         outbox: of the open batch.
         ids: fresh ids.
-        payloads: encodes failures.
         quarantine: knows the command as it was taken.
         can_answer: whether somebody hears the reply to an address; see `engine.ports.Log`.
         report: takes what an operator should know.
@@ -78,7 +76,6 @@ class Activation:
 
     __slots__ = (
         "_can_answer",
-        "_payloads",
         "_quarantine",
         "_report",
         "_wait",
@@ -96,7 +93,6 @@ class Activation:
         outbox: BatchOutbox,
         ids: Ids,
         *,
-        payloads: Payloads,
         quarantine: Quarantine,
         can_answer: Callable[[str, cm.AnyCommand], bool],
         report: Report,
@@ -110,7 +106,6 @@ class Activation:
         self.inline = outbox.inline = InlineSteps(
             runs, outbox.steps, touched=self.touched, bring_live=self.bring_live
         )
-        self._payloads = payloads
         self._quarantine = quarantine
         self._can_answer = can_answer
         self._report = report
@@ -299,7 +294,7 @@ class Activation:
         except (*SUSPENDING, NotAwaited) as error:
             self.suspend(active, error)
         except BaseException as error:  # noqa: BLE001 - the author's; the run continues with the last view
-            message = self._payloads.encode_failure(error).message
+            message = self.runs.failure_of(error).message
             active.view_fault = f"the view could not be taken: {type(error).__name__}: {message}"
         else:
             active.view_fault = ""

@@ -6,23 +6,27 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from perdure.authoring.workflow_type import definition_of_run, why_unknown
 from perdure.codec.paging import PAGE_EVENTS
 from perdure.core.run import fold
 from perdure.core.state import RunState
 from perdure.model import events as ev
+from perdure.replay.calls import watched
 from perdure.replay.live import LiveRun
+from perdure.replay.suspensions import SUSPENDING
 from perdure.replay.tokens import no_secret
 
 if TYPE_CHECKING:
     from perdure.engine.ports import Ids, Store
     from perdure.interceptor import Interceptor
+    from perdure.model.failure import FailureInfo
     from perdure.model.payloads import Payloads
     from perdure.model.replies import History
     from perdure.model.states import WorkflowState
-    from perdure.replay.live import Watch
+    from perdure.replay.calls import Watch
     from perdure.workflow import Definition
 
 
@@ -92,6 +96,28 @@ class ActiveRuns:
         self._runs: OrderedDict[str, ActiveRun] = OrderedDict()
         self.replays = 0
         self.watch: Watch | None = None
+
+    def watched(self, what: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Call what may call code of yours: `replay.calls.watched`."""
+        return watched(self.watch, what, function, *args)
+
+    def decode_arguments(
+        self, fn: Callable[..., Any], payload: bytes, *, what: str
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """As `Payloads.decode_arguments`, watched."""
+        decoded: tuple[tuple[Any, ...], dict[str, Any]] = self.watched(
+            what, partial(self._payloads.decode_arguments, fn, payload, what=what)
+        )
+        return decoded
+
+    def failure_of(self, error: BaseException) -> FailureInfo:
+        """An exception of yours as it is recorded; its `__str__` may be anything."""
+        try:
+            found: FailureInfo = self.watched("an exception", self._payloads.encode_failure, error)
+        except SUSPENDING as blocked:
+            # a new one, which leads to no exception of yours
+            found = self._payloads.encode_failure(type(blocked)(str(blocked)))
+        return found
 
     def __len__(self) -> int:
         """Number of cached runs."""

@@ -4,7 +4,7 @@ by `model.validation`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from perdure.errors import PayloadError, ValueUnavailable
 from perdure.model.described import described
@@ -13,12 +13,21 @@ from perdure.model.validation import Fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
 
 
+class Decoder(Protocol):
+    """Reads arguments; `ActiveRuns` does, and interrupts a type of yours that takes too long."""
+
+    def decode_arguments(
+        self, fn: Callable[..., Any], payload: bytes, *, what: str
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """See `Payloads`."""
+        ...
+
+
 def fault_of_signal(
-    definition: Definition | None, payloads: Payloads, name: str, payload: bytes
+    definition: Definition | None, payloads: Decoder, name: str, payload: bytes
 ) -> Fault | None:
     """Why a signal cannot be taken. One whose arguments cannot be read now is taken: its run waits
     until they can.
@@ -39,7 +48,7 @@ def fault_of_signal(
 
 
 def fault_of_update(
-    definition: Definition | None, payloads: Payloads, name: str, payload: bytes
+    definition: Definition | None, payloads: Decoder, name: str, payload: bytes
 ) -> Fault | None:
     """Why an update cannot be taken, whatever its validator says. As of `fault_of_signal`."""
     if definition is None:
@@ -54,7 +63,7 @@ def fault_of_update(
 def _fault(
     definition: Definition,
     handlers: Mapping[str, Callable[..., Any]],
-    payloads: Payloads,
+    payloads: Decoder,
     what: str,
     name: str,
     payload: bytes,
@@ -64,6 +73,18 @@ def _fault(
         known = ", ".join(sorted(handlers)) or "none"
         message = f"workflow type {definition.name!r} has no {what}; it has: {known}"
         return Fault("unknown_name", message)
+    return fault_of_arguments(fn, payloads, what, payload)
+
+
+def fault_of_arguments(fn: Callable[..., Any], payloads: Decoder, what: str, payload: bytes) -> Fault | None:
+    """Why arguments do not fit a function.
+
+    Args:
+        fn: your function.
+        payloads: reads arguments.
+        what: it is for, "signal 'add'".
+        payload: the arguments.
+    """
     try:
         payloads.decode_arguments(fn, payload, what=what)
     except ValueUnavailable:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from perdure.engine.leases import Leases
     from perdure.engine.ports import Clock
     from perdure.engine.waiters import Waiters
-    from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
 
 
@@ -57,10 +56,9 @@ def handler_of(
     waiters: Waiters,
     clock: Clock,
     definitions: Mapping[str, Definition],
-    payloads: Payloads,
 ) -> Handler:
     """The handler of an engine, wired; see the parts for the arguments."""
-    messages = Messages(activation, leases, clock, definitions=definitions, payloads=payloads)
-    starting = Starting(activation, messages, definitions, payloads)
-    reads = Reads(activation, waiters, payloads)
+    messages = Messages(activation, leases, clock, definitions=definitions)
+    starting = Starting(activation, messages, definitions)
+    reads = Reads(activation, waiters)
     return Handler(starting, messages, reads, TokenAnswers(activation, messages.take))

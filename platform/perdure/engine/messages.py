@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from perdure.engine.active import ActiveRun
     from perdure.engine.leases import Leases
     from perdure.engine.ports import Clock
-    from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
 
 
@@ -46,10 +45,9 @@ class Messages:
         leases: of attempts.
         clock: for leases.
         definitions: workflow types by name.
-        payloads: checks arguments before they are recorded.
     """
 
-    __slots__ = ("_activation", "_clock", "_definitions", "_leases", "_payloads")
+    __slots__ = ("_activation", "_clock", "_definitions", "_leases")
 
     def __init__(
         self,
@@ -58,13 +56,11 @@ class Messages:
         clock: Clock,
         *,
         definitions: Mapping[str, Definition],
-        payloads: Payloads,
     ) -> None:
         self._activation = activation
         self._leases = leases
         self._clock = clock
         self._definitions = definitions
-        self._payloads = payloads
 
     def handle(self, command: cm.AnyCommand) -> None:
         """Handle a message."""
@@ -178,7 +174,8 @@ class Messages:
         if active.state.phase.is_closed:
             return None
         definition = definition_of_run(self._definitions, active.state.started)
-        return fault_of(command) or fault_of_signal(definition, self._payloads, command.name, command.input)
+        runs = self._activation.runs
+        return fault_of(command) or fault_of_signal(definition, runs, command.name, command.input)
 
     def _fault_of_update(self, active: ActiveRun, command: cm.UpdateWorkflow) -> Fault | None:
         """Why an update is refused; its validator is asked last. Of one that was accepted before,
@@ -189,7 +186,7 @@ class Messages:
             return None
         definition = definition_of_run(self._definitions, state.started)
         if fault := fault_of(command) or fault_of_update(
-            definition, self._payloads, command.name, command.input
+            definition, self._activation.runs, command.name, command.input
         ):
             return fault
         activation = self._activation
@@ -208,8 +205,15 @@ class Messages:
         except SUSPENDING as error:
             return Fault("bad_input", f"the validator of update {command.name!r}: {error}")
         except BaseException as error:  # noqa: BLE001 - the author's: that is how a validator says no
-            return Fault("rejected", f"update {command.name!r} was rejected: {described(error)}")
+            return Fault("rejected", f"update {command.name!r} was rejected: {self._described(error)}")
         return None
+
+    def _described(self, error: BaseException) -> str:
+        try:
+            text: str = self._activation.runs.watched("an exception", described, error)
+        except SUSPENDING as blocked:
+            return str(blocked)
+        return text
 
     def _keep_lease(self, active: ActiveRun, command: cm.AnyCommand) -> None:
         match command:

@@ -126,7 +126,6 @@ class Engine:
             self._runs,
             self._outbox,
             ids,
-            payloads=payloads,
             quarantine=self._quarantine,
             can_answer=log.can_answer,
             report=report,
@@ -134,7 +133,7 @@ class Engine:
         )
         self._batch_handler = BatchHandler(
             self._activation,
-            handler_of(self._activation, self._sources.leases, self._waiters, clock, definitions, payloads),
+            handler_of(self._activation, self._sources.leases, self._waiters, clock, definitions),
             log,
             quarantine=self._quarantine,
             waiters=self._waiters,

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from perdure.engine.active import ActiveRun
     from perdure.engine.waiters import Waiters
     from perdure.model import commands as cm
-    from perdure.model.payloads import Payloads
     from perdure.model.replies import AnyReply
 
 UPDATE_ENDS: Final = (ev.UpdateCompleted, ev.UpdateFailed)
@@ -38,15 +37,13 @@ class Reads:
     Args:
         activation: the runs of the open batch.
         waiters: for runs to close.
-        payloads: encodes failures.
     """
 
-    __slots__ = ("_activation", "_ends", "_payloads", "_waiters")
+    __slots__ = ("_activation", "_ends", "_waiters")
 
-    def __init__(self, activation: Activation, waiters: Waiters, payloads: Payloads) -> None:
+    def __init__(self, activation: Activation, waiters: Waiters) -> None:
         self._activation = activation
         self._waiters = waiters
-        self._payloads = payloads
         self._ends: tuple[str, int, int, dict[int, Any]] = "", 0, -1, {}
 
     def wait(self, command: cm.AwaitWorkflow) -> None:
@@ -177,7 +174,7 @@ class Reads:
         except SUSPENDING as error:
             return Refused(command.request_id, "bad_input", f"query {command.name!r}: {error}", run_id)
         except BaseException as error:  # noqa: BLE001 - the author's
-            return QueryRaised(command.request_id, self._payloads.encode_failure(error))
+            return QueryRaised(command.request_id, self._activation.runs.failure_of(error))
 
 
 def why_no_code(state: RunState) -> str:

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perdure import errors
 from perdure.core.start import Outcome, decide_start, started_event
 from perdure.engine.activation import PYTHON
-from perdure.engine.faults import fault_of_signal, fault_of_update
+from perdure.engine.faults import fault_of_arguments, fault_of_signal, fault_of_update
+from perdure.errors import ValueUnavailable
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.described import described
 from perdure.model.replies import Accepted
 from perdure.model.validation import Fault, fault_of
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from perdure.engine.activation import Activation
     from perdure.engine.active import ActiveRun
     from perdure.engine.messages import Messages
-    from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
 
 
@@ -33,22 +31,19 @@ class Starting:
         activation: the runs of the open batch.
         messages: handles the signal that comes with a start.
         definitions: workflow types by name.
-        payloads: checks arguments before they are recorded.
     """
 
-    __slots__ = ("_activation", "_definitions", "_messages", "_payloads")
+    __slots__ = ("_activation", "_definitions", "_messages")
 
     def __init__(
         self,
         activation: Activation,
         messages: Messages,
         definitions: Mapping[str, Definition],
-        payloads: Payloads,
     ) -> None:
         self._activation = activation
         self._messages = messages
         self._definitions = definitions
-        self._payloads = payloads
 
     def start(self, command: cm.StartWorkflow) -> None:
         """Handle a start."""
@@ -96,20 +91,17 @@ class Starting:
         if definition is None:
             known = ", ".join(sorted(self._definitions)) or "none"
             return Fault("unknown_type", f"unknown workflow type {command.type!r}; known: {known}")
+        runs = self._activation.runs
         try:
-            self._payloads.decode_arguments(
-                definition.run_fn, command.input, what=f"workflow {command.type!r}"
-            )
-        except errors.ValueUnavailable:
-            pass  # the run begins, and waits until they can be read
-        except errors.PayloadError as error:
-            return Fault("bad_input", str(error))
-        except BaseException as error:  # noqa: BLE001 - a type of the author's, or a codec, raised it
-            return Fault("bad_input", f"the arguments of {command.type!r} cannot be read: {described(error)}")
+            fault = fault_of_arguments(definition.run_fn, runs, f"workflow {command.type!r}", command.input)
+        except ValueUnavailable:
+            fault = None  # the run begins, and waits until they can be read
+        if fault is not None:
+            return fault
         if command.update_name:
-            return fault_of_update(definition, self._payloads, command.update_name, command.update_input)
+            return fault_of_update(definition, runs, command.update_name, command.update_input)
         if command.signal_name:
-            return fault_of_signal(definition, self._payloads, command.signal_name, command.signal_input)
+            return fault_of_signal(definition, runs, command.signal_name, command.signal_input)
         return None
 
 

@@ -10,6 +10,7 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.validation import fault_of
 from perdure.replay import outcomes
+from perdure.replay.suspensions import SUSPENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +50,20 @@ class TokenAnswers:
             if activation.bring_live(active) is not None or active.live is None:
                 activation.refuse(command, "suspended", suspended(active.state))
                 return
-            if wrong := _fault_of(active.live, event):
+            if wrong := self._fault_of(active.live, event):
                 activation.refuse(command, "bad_input", wrong)
                 return
         for event in decision.events:
             self._take(active, event)
         activation.answer(command, decision.reply)
+
+    def _fault_of(self, live: LiveRun, event: ev.AnyEvent) -> str:
+        """As `_fault_of`, watched: the value may be of a type of yours."""
+        try:
+            fault: str = self._activation.runs.watched("an answer", _fault_of, live, event)
+        except SUSPENDING as error:
+            return str(error)
+        return fault
 
 
 def _fault_of(live: LiveRun, event: ev.AnyEvent) -> str:

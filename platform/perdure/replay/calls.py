@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from perdure.errors import UsageError
 from perdure.replay import blame
@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure.replay.loop import RunLoop
+
+
+class Watch(Protocol):
+    """Watches that workflow code yields control; `Watchdog` implements it."""
+
+    def enter(self, what: str) -> None:
+        """Code begins to run: of this run, or for what is said in words."""
+
+    def leave(self) -> None:
+        """It has given way.
+
+        Raises:
+            Blocked: it was interrupted.
+        """
 
 
 def call(loop: RunLoop, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -33,6 +47,28 @@ def call(loop: RunLoop, function: Callable[..., Any], *args: Any, **kwargs: Any)
     if loop.fault is not None:
         raise loop.fault
     return result
+
+
+def watched(watch: Watch | None, what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Call our function, which may call code of yours on the way: a type that checks itself when it
+    is decoded, a `__str__`.
+
+    Args:
+        watch: interrupts what takes too long; None: nobody does.
+        what: is done, for the message.
+        function: ours.
+        args: of it.
+
+    Raises:
+        Blocked: it took too long.
+    """
+    if watch is None:
+        return function(*args)
+    watch.enter(what)
+    try:
+        return function(*args)
+    finally:
+        watch.leave()
 
 
 def evaluate(loop: RunLoop, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,7 @@ number.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from perdure import errors, interceptor
 from perdure.core import flags
@@ -21,12 +21,13 @@ from perdure.model.described import described
 from perdure.model.info import Info
 from perdure.model.payloads import Payloads
 from perdure.replay import outcomes
-from perdure.replay.calls import call, evaluate
+from perdure.replay.calls import Watch, call, evaluate, watched
 from perdure.replay.eviction import evict
 from perdure.replay.execution import Execution
 from perdure.replay.handlers import handle, raising
 from perdure.replay.loop import RunLoop
 from perdure.replay.matching import Matching
+from perdure.replay.read_only import reading
 from perdure.replay.reads import answer, seen
 from perdure.replay.recorded_values import arguments
 from perdure.replay.runtime import RunRuntime
@@ -35,20 +36,6 @@ from perdure.replay.suspensions import CURABLE, Escaped
 from perdure.replay.tokens import no_secret
 from perdure.replay.updates import answered, handle_update, updater_of, validate
 from perdure.workflow import Definition
-
-
-class Watch(Protocol):
-    """Watches that workflow code yields control; `Watchdog` implements it."""
-
-    def enter(self, run_id: str) -> None:
-        """The code of this run begins to run."""
-
-    def leave(self) -> None:
-        """It has given way.
-
-        Raises:
-            Blocked: it was interrupted.
-        """
 
 
 class LiveRun:
@@ -76,6 +63,7 @@ class LiveRun:
         "_definition",
         "_execution",
         "_has_begun",
+        "_has_viewed",
         "_history_length",
         "_instance",
         "_interceptors",
@@ -114,7 +102,7 @@ class LiveRun:
         self._instance: Any = None
         self._interceptors = interceptors
         self.signals = Signals(run_id, definition, payloads)
-        self._has_begun = False
+        self._has_begun = self._has_viewed = False
         self._history_length = 0
         self.loop = RunLoop(run_id)
         self.runtime = RunRuntime(self.loop, started.seed, payloads, self._info, definition, secret=secret)
@@ -201,7 +189,9 @@ class LiveRun:
             errors.UsageError: there is no such query.
             Exception: what the query raised.
         """
-        return answer(self._definition, self.payloads, self._instance, self._evaluate, name, payload)
+        asked = self._definition, self.payloads, self._instance, self._evaluate, name, payload
+        answered: bytes = watched(self._watch, self.run_id, answer, *asked)
+        return answered
 
     def view(self) -> bytes | None:
         """The encoded view; None when the type has none or the run has not begun.
@@ -210,10 +200,13 @@ class LiveRun:
             Exception: what the view raised, or that its value cannot be encoded; as a NotAwaited,
                 that the run must be suspended.
         """
-        return seen(self._definition, self.payloads, self._instance, self._evaluate)
+        asked = self._definition, self.payloads, self._instance, self._evaluate_view
+        view: bytes | None = watched(self._watch, self.run_id, seen, *asked)
+        return view
 
     def validate(self, name: str, payload: bytes) -> None:
-        validate(self._definition, self.payloads, self._instance, self._evaluate, name, payload)
+        asked = self._definition, self.payloads, self._instance, self._evaluate, name, payload
+        watched(self._watch, self.run_id, validate, *asked)
 
     def evict(self) -> None:
         """Forget the code's state without running a line of it."""
@@ -227,13 +220,15 @@ class LiveRun:
             self._execution.settle()
 
     def _evaluate(self, fn: Callable[..., Any], *args: Any) -> Any:
-        if self._watch is None:
+        return reading(self.loop, self._instance, evaluate, fn, *args)
+
+    def _evaluate_view(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """The first view of this code is checked; the others come after every batch."""
+        if self._has_viewed:
             return evaluate(self.loop, fn, *args)
-        self._watch.enter(self.run_id)
-        try:
-            return evaluate(self.loop, fn, *args)
-        finally:
-            self._watch.leave()
+        value = reading(self.loop, self._instance, evaluate, fn, *args)
+        self._has_viewed = True
+        return value
 
     # ---- one method an event
 

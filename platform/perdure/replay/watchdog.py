@@ -20,13 +20,14 @@ from typing import Any, ClassVar, Final
 
 from perdure.outside import PAUSES
 from perdure.replay import blame
-from perdure.replay.calls import call
+from perdure.replay.calls import call, watched
 from perdure.replay.loop import RunLoop
 from perdure.threads import WatchedThread
 
 DEFAULT_LIMIT_S: Final = 2.0
 _TICKS_PER_LIMIT: Final = 8
-_GUARDED: Final = frozenset((RunLoop.run.__code__, call.__code__))
+_GUARDED: Final = frozenset((RunLoop.run.__code__, call.__code__, watched.__code__))
+_NO_LINE: Final = "a type of yours"
 _SIGNAL: Final = getattr(signal, "SIGUSR2", None)
 _prototype = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)
 _raise_in = _prototype(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
@@ -98,10 +99,10 @@ class Watchdog:
         self._thread = WatchedThread(target=self._watch, name="perdure-watchdog")
         self._thread.start()
 
-    def enter(self, run_id: str) -> None:
-        """An activation begins."""
+    def enter(self, what: str) -> None:
+        """An activation begins: of this run, or for what is said in words."""
         self._fired_in = None
-        self._activation = [run_id]  # a new object each time: two activations of a run are two
+        self._activation = [what]  # a new object each time: two activations of a run are two
 
     def leave(self) -> None:
         """The activation is over.
@@ -172,9 +173,10 @@ class Watchdog:
                 signal.pthread_kill(self._thread_id, _SIGNAL)
         return True
 
-    def _sentence(self, where: str, run_id: str) -> str:
+    def _sentence(self, where: str, what: str) -> str:
+        what = what if " " in what else f"run {what}"
         return (
-            f"{where}: run {run_id} blocked the engine for more than {self._limit_s:g} s. Workflow code "
+            f"{where}: {what} blocked the engine for more than {self._limit_s:g} s. Workflow code "
             "must only decide; put anything that "
             "computes or waits for long into an activity."
         )
@@ -190,7 +192,8 @@ def _author_line(frame: FrameType | None) -> str:
     line = ""
     while frame is not None:
         if frame.f_code in _GUARDED:
-            return line
+            # what we call there may be in C, such as the pattern of a type
+            return line or (_NO_LINE if frame.f_code is watched.__code__ else "")
         if not line and blame.is_author(frame):
             line = blame.position(frame)
         frame = frame.f_back
