@@ -3,6 +3,7 @@ lost: it becomes a dead letter."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -77,7 +78,16 @@ class Bystander:
         self.total += value
 
 
-REGISTRY = Registry.of([Bystander], [echo])
+@workflow.defn
+async def waits_for_much() -> str:
+    token = workflow.token(int, timeout="1h")
+    await asyncio.gather(
+        workflow.sleep("1h"), echo(1), echo.options(retry=activity.Retry(give_up_after="1h"))(2), token
+    )
+    return "never"
+
+
+REGISTRY = Registry.of([Bystander, waits_for_much], [echo])
 
 
 class Breaking:
@@ -252,6 +262,40 @@ def test_a_waiter_that_cannot_be_answered_does_not_keep_a_run_from_closing(world
     )
     world.signal("w", "add", 3)
     assert world.state("w").status is Status.COMPLETED
+
+
+# ---- what only the engine says
+
+
+FORGED: list[Any] = [
+    cm.ExpireWorkflow("much"),
+    cm.BeginWorkflow("much"),
+    cm.FireTimer("much", number=1),
+    cm.ExpireActivity("much", number=1),
+    cm.ExpireActivity("much", number=2),
+    cm.RetryActivity("much", number=1),
+    cm.ExpireToken("much", number=1),
+    cm.ExpireLease("much", number=1, token="guessed"),
+    cm.CompleteActivity("much", number=1, token="guessed"),
+    cm.ResumeWorkflow("much"),
+]
+
+
+@pytest.mark.parametrize("forged", FORGED, ids=lambda each: type(each).__name__)
+def test_a_record_that_says_a_time_is_up_which_is_not_changes_nothing(world: World, forged: Any) -> None:
+    world.held.add("echo")
+    world.start_workflow("much", "waits_for_much")
+    outside(world, forged)
+    assert world.state("much").status is Status.RUNNING
+    told = {"WorkflowTimedOut", "TimerFired", "ActivityFailed", "ActivityRetried", "TokenExpired"}
+    assert not told & set(world.names("much"))
+    world.held.clear()
+
+
+def test_a_history_is_read_from_any_number(world: World) -> None:
+    for number in (2**63, 2**64 - 1, 0, -1, -(2**63)):
+        outside(world, cm.ReadHistory("bystander", from_event_id=number))
+    assert letters(world) == []
 
 
 # ---- refusals

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from perdure import errors
+from perdure.codec.paging import PAGE_EVENTS
 from perdure.codec.records import decode_event_record
 from perdure.core.machines.promise import closed_reply, subject_of
 from perdure.core.machines.update import answer_of, unanswered
@@ -137,10 +138,10 @@ class Reads:
     def read_history(self, command: cm.ReadHistory) -> None:
         """Answer with a page of the history."""
         runs = self._activation.runs
-        run_id = command.run_id
+        run_id, begin = command.run_id, min(command.from_event_id, PAGE_EVENTS)  # stores have 63 bits
         if not run_id and (active := runs.find(command.workflow_id)) is not None:
             run_id = active.state.run_id
-        page = runs.page(command.workflow_id, run_id, command.from_event_id) if run_id else History("", ())
+        page = runs.page(command.workflow_id, run_id, begin) if run_id else History("", ())
         self._activation.outbox.reply(command, replace(page, request_id=command.request_id))
 
     def query(self, command: cm.QueryWorkflow) -> None:

@@ -198,9 +198,10 @@ def _retry(run: RunState, command: cm.RetryActivity, stamp: Stamp) -> Decision:
 
 def _expire(run: RunState, command: cm.ExpireActivity, stamp: Stamp) -> Decision:
     activity = run.activities.get(command.number)
-    if activity is None:
+    limit_us = 0 if activity is None else activity.options.retry.give_up_after_us
+    if activity is None or not limit_us or stamp.at < activity.scheduled_at + limit_us:
         return NOTHING
-    seconds = activity.options.retry.give_up_after_us / 1_000_000
+    seconds = limit_us / 1_000_000
     last = f"; the last attempt: {activity.failure.message}" if activity.failure else ""
     failure = FailureInfo(
         type="builtins:TimeoutError",

@@ -71,7 +71,8 @@ def _other_run(run: RunState, command: cm.CancelWorkflow | cm.TerminateWorkflow)
 
 
 def _expire(run: RunState, command: cm.ExpireWorkflow, stamp: Stamp) -> Decision:
-    if stamp.at < run.started_at + run.started.timeout_us:
+    # anyone writes commands: one that no timer of ours has made changes nothing
+    if not run.started.timeout_us or stamp.at < run.started_at + run.started.timeout_us:
         return NOTHING
     return Decision((ev.WorkflowTimedOut(),))
 
