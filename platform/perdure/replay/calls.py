@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from perdure.errors import UsageError
 from perdure.replay import blame
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from perdure.replay.loop import RunLoop
+
+T = TypeVar("T")
 
 
 class Watch(Protocol):
@@ -49,7 +51,7 @@ def call(loop: RunLoop, function: Callable[..., Any], *args: Any, **kwargs: Any)
     return result
 
 
-def watched(watch: Watch | None, what: str, function: Callable[..., Any], *args: Any) -> Any:
+def watched(watch: Watch | None, what: str, function: Callable[..., T], *args: Any) -> T:
     """Call our function, which may call code of yours on the way: a type that checks itself when it
     is decoded, a `__str__`.
 

@@ -190,8 +190,7 @@ class LiveRun:
             Exception: what the query raised.
         """
         asked = self._definition, self.payloads, self._instance, self._evaluate, name, payload
-        answered: bytes = watched(self._watch, self.run_id, answer, *asked)
-        return answered
+        return watched(self._watch, self.run_id, answer, *asked)
 
     def view(self) -> bytes | None:
         """The encoded view; None when the type has none or the run has not begun.
@@ -201,8 +200,7 @@ class LiveRun:
                 that the run must be suspended.
         """
         asked = self._definition, self.payloads, self._instance, self._evaluate_view
-        view: bytes | None = watched(self._watch, self.run_id, seen, *asked)
-        return view
+        return watched(self._watch, self.run_id, seen, *asked)
 
     def validate(self, name: str, payload: bytes) -> None:
         asked = self._definition, self.payloads, self._instance, self._evaluate, name, payload
@@ -224,9 +222,7 @@ class LiveRun:
 
     def _evaluate_view(self, fn: Callable[..., Any], *args: Any) -> Any:
         """The first view of this code is checked; the others come after every batch."""
-        if self._has_viewed:
-            return evaluate(self.loop, fn, *args)
-        value = reading(self.loop, self._instance, evaluate, fn, *args)
+        value = evaluate(self.loop, fn, *args) if self._has_viewed else self._evaluate(fn, *args)
         self._has_viewed = True
         return value
 
