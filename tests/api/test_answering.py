@@ -4,6 +4,7 @@ alone."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import ClientDisconnect
 
 from perdure import activity, workflow
+from perdure.adapters.http import connection
 from perdure.adapters.http.contract import RECORD
 from perdure.adapters.http.routes import call_of
 from perdure.adapters.memory.audit import MemoryAuditTrail
 from perdure.adapters.process.state_feed import LocalStateFeed
+from perdure.api import answering
 from perdure.api.app import create_app
 from perdure.api.audit import AuditLog
 from perdure.api.auth.api_keys import ApiKeys
@@ -288,5 +292,35 @@ def test_our_own_client_answers_with_what_it_has_encoded(is_failed: bool, tmp_pa
             nonsense = {"input": "!", "failure": "!"}
             answer = await api.http.post(path, json=nonsense, headers={"accept": RECORD})
             assert answer.status_code == 422
+
+    asyncio.run(main())
+
+
+def test_no_log_has_the_text_of_a_token_in_its_path(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert connection.__name__, "it hides them from the log of httpx, too"
+
+    async def breaks(*_: Any) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    async def leaves(*_: Any) -> Any:
+        raise ClientDisconnect
+
+    async def main() -> None:
+        async with secured(tmp_path) as (api, _, keys):
+            text = await started(api, keys[Role.OPERATOR], "logged")
+            for fault, status in ((breaks, 500), (leaves, 400)):
+                with monkeypatch.context() as patched:
+                    patched.setattr(answering, "json_of", fault)
+                    answer = await api.http.post(f"/tokens/{text}", json={"cents": 1})
+                    assert answer.status_code == status
+            answer = await api.http.post(f"/tokens/{text}", json={"cents": 1})
+            assert answer.status_code == 202, "as httpx logs it at INFO"
+            lines = [caplog.handler.format(record) for record in caplog.records]
+            assert any("POST /api/v1/tokens/token_…" in line for line in lines)
+            assert any("tokens/token_… " in line and "HTTP Request" in line for line in lines)
+            assert not [line for line in lines if text in line]
 
     asyncio.run(main())

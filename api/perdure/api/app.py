@@ -28,6 +28,7 @@ from perdure.api.problems import Problem, of_error, problem
 from perdure.api.routing import install, json
 from perdure.api.sending import Budget
 from perdure.errors import ClientError, InfrastructureError, UsageError
+from perdure.model.tokens import hidden
 
 if TYPE_CHECKING:
     from perdure.api.audit import AuditLog
@@ -214,11 +215,13 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(ClientDisconnect)
     async def of_a_client_that_left(request: Request, _: ClientDisconnect) -> Response:
         _log.debug(
-            "%s %s: the client disconnected before its request was complete", request.method, request.url.path
+            "%s %s: the client disconnected before its request was complete",
+            request.method,
+            hidden(request.url.path),
         )
         return Response(status_code=400)  # nobody reads it
 
     @app.exception_handler(Exception)
     async def of_ours_by_mistake(request: Request, error: Exception) -> Response:
-        _log.exception("%s %s", request.method, request.url.path, exc_info=error)
+        _log.exception("%s %s", request.method, hidden(request.url.path), exc_info=error)
         return problem("internal", "internal error; see the API server's log").response()

@@ -8,6 +8,7 @@ number is that of an activity (`activity.complete_later`).
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import blake2b
 from typing import Final
@@ -21,6 +22,8 @@ PREFIX: Final = "token_"
 LONGEST: Final = 1_200
 """Characters of the longest text: that of a workflow id of 255 bytes, each of which JSON writes as
 two."""
+
+_TEXT: Final = re.compile(PREFIX + "[A-Za-z0-9_-]{16,}")
 
 
 class TokenAddress(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -62,6 +65,11 @@ def parse(text: str) -> TokenAddress | None:
         return None
     # one text for each token: other spellings of the same bytes are none
     return found if not fault_of_id(found.workflow_id) and found.text == text else None
+
+
+def hidden(text: str) -> str:
+    """The text without the tokens in it, such as a path of the HTTP API, for a log."""
+    return _TEXT.sub(PREFIX + "…", text)
 
 
 def of_attempt(workflow_id: str, run_id: str, number: int, token: str, *, is_public: bool) -> TokenAddress:

@@ -5,6 +5,7 @@ may use it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Coroutine
@@ -19,6 +20,7 @@ from perdure.adapters.http.answers import Answer
 from perdure.adapters.http.contract import NEXT, RECORD
 from perdure.adapters.http.routes import Call
 from perdure.errors import EngineUnavailable, InfrastructureError, UsageError
+from perdure.model.tokens import hidden
 from perdure.threads import WatchedThread
 
 if TYPE_CHECKING:
@@ -32,6 +34,20 @@ UNREACHABLE_S: Final = 5.0
 another.
 """
 CLOSED: Final = "this client is closed: connect again"
+
+
+class _HidesTokens(logging.Filter):
+    """httpx logs the address of each request at INFO, and that of an answer to a token has it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                hidden(str(each)) if isinstance(each, httpx.URL) else each for each in record.args
+            )
+        return True
+
+
+logging.getLogger("httpx").addFilter(_HidesTokens())
 _CONNECTIONS: Final = httpx.Limits(max_connections=200, max_keepalive_connections=50)
 _PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5)
 
