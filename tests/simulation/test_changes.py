@@ -106,6 +106,30 @@ def test_a_child_that_continues_as_new_is_the_same_child(world: World) -> None:
     assert world.state("counting").parent == "k"
 
 
+def test_a_client_of_an_early_run_waits_for_the_current_one_without_reading_those_between(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.start_workflow("long", "hasty", 40)
+    first = world.run_ids["long"][0]
+    second = world.folded_run(world.store_port.events("long", first)).next_run_id
+    world.advance(20)
+    reads: list[str] = []
+    history = world.engine.runs.history
+
+    def counted(workflow_id: str, run_id: str) -> Any:
+        reads.append(run_id)
+        return history(workflow_id, run_id)
+
+    monkeypatch.setattr(world.engine.runs, "history", counted)
+    request_id = world.ask(cm.AwaitWorkflow, "long", run_id=second)
+    world.settle()
+    assert request_id not in world.replies
+    assert reads == [second]
+    monkeypatch.undo()
+    world.advance(60)
+    assert isinstance(world.replies[request_id], Closed)
+
+
 def test_a_cancelled_parent_cancels_a_child_that_has_continued_as_new(world: World) -> None:
     world.start_workflow("k", "counts_by_a_child")
     for _ in range(2):

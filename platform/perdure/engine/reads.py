@@ -57,7 +57,7 @@ class Reads:
         active = activation.runs.find(command.workflow_id)
         if command.run_id and active is not None and not active.state.answers_to(command.run_id):
             # Another run followed it, so it has closed, or is continued by another one.
-            earlier = self._earlier(command.workflow_id, command.run_id, active.state.run_id)
+            earlier = self._earlier(command.run_id, active.state)
             if earlier is not None and earlier.phase is Phase.CONTINUED:
                 command = replace(command, run_id=active.state.run_id)
             elif earlier is not None:
@@ -75,7 +75,7 @@ class Reads:
         else:
             self._promise(active, command)
 
-    def _earlier(self, workflow_id: str, run_id: str, current: str) -> RunState | None:
+    def _earlier(self, run_id: str, current: RunState) -> RunState | None:
         """How an earlier run ended; if others continue it, how the last of them did, or that it is
         continued by the current run. None: there is no such run.
         """
@@ -84,11 +84,15 @@ class Reads:
             # closed in the batch that is open, or in an earlier one
             if (active := activation.touched.get(run_id)) is not None:
                 found = active.state
-            elif records := activation.runs.history(workflow_id, run_id):
+            elif records := activation.runs.history(current.workflow_id, run_id):
                 found = fold(records)
             else:
                 return None
-            if found.phase is not Phase.CONTINUED or found.next_run_id == current:
+            if found.phase is not Phase.CONTINUED:
+                return found
+            # a chain may be long: its runs know the first one, so they are not read one by one
+            first = found.started.first_run_id or found.run_id
+            if current.started.first_run_id == first:
                 return found
             run_id = found.next_run_id
 
