@@ -1,4 +1,4 @@
-"""An admitted request: what a handler gets."""
+"""An admitted request, as a handler gets it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class AdmittedRequest:
-    """A request that was let in.
+    """A request whose caller was authenticated and authorised.
 
     Attributes:
-        request: of Starlette.
-        backend: what the API stands on.
-        principal: who asks.
-        admit: lets them in once more, or raises.
-        target: for the audit log: the workflow, or whatever it is about.
-        detail: the same: what else was asked for.
-        request_id: the same: of the command, which the history has, too.
+        request: Starlette's request.
+        backend: the backend of the API.
+        principal: the caller.
+        admit: authorises the caller again, or raises.
+        target: for the audit log: the workflow, or another subject of the request.
+        detail: for the audit log: further arguments.
+        request_id: for the audit log: the command's request id, which the history has, too.
     """
 
     request: Request
@@ -46,7 +46,7 @@ class AdmittedRequest:
 
     @property
     def has_payloads(self) -> bool:
-        """Whether the caller may see the payloads of callers and workflow code."""
+        """Whether the caller may see payloads."""
         return _sees_payloads(self.principal)
 
     def shown(self, found: WorkflowState) -> WorkflowState:
@@ -67,11 +67,11 @@ class AdmittedRequest:
             raise refused(str(error)) from None
 
     def query(self, *, is_paged: bool = True) -> ListQuery:
-        """The list they ask for.
+        """The list query of the request.
 
         Raises:
-            Problem: it makes no sense.
-            Forbidden: it looks for what they may not see.
+            Problem: a parameter is invalid.
+            Forbidden: it filters by data that the caller may not see.
         """
         found = list_query(self.request.query_params, is_paged=is_paged)
         if found.attributes and not self.has_payloads:
@@ -85,7 +85,7 @@ class AdmittedRequest:
         return found
 
     def about(self, target: str, detail: str = "") -> None:
-        """The audit record of the request, however it ends."""
+        """Complete the audit record of the request."""
         self.target, self.detail = target, detail
 
     async def is_still_admitted(self) -> bool:

@@ -1,4 +1,4 @@
-"""Answers to tokens. A public token is its own credential: nothing else is asked for."""
+"""Answers to tokens. A public token is its own credential: the caller needs no API key."""
 
 from __future__ import annotations
 
@@ -43,20 +43,22 @@ _PUBLIC: Final = "A public token needs no API key."
 
 
 class _Value(Body, frozen=True):
-    """A value of our own client: a payload, base64."""
+    """A value from perdure's own client: a payload in base64."""
 
     input: str
 
 
 class Failed(Body, frozen=True):
-    """Why there is no value: a message; or, of our own client, an exception, msgpack in base64."""
+    """The failure: a message or, from perdure's own client, an exception as msgpack in base64."""
 
     message: str = ""
     failure: str | None = None
 
 
 def bearer_of(request: Request) -> Principal | None:
-    """Who has a public token; None: this text is not enough, and the request must be admitted."""
+    """The principal of a public token; None: the text alone is not enough, and the request must be
+    admitted.
+    """
     address = parse(request.path_params["text"])
     if address is None or not address.is_public:
         return None
@@ -70,7 +72,7 @@ def bearer_of(request: Request) -> Principal | None:
     description=f"The body is the value. {_PUBLIC}", responses=_RESPONSES,
 )  # fmt: skip
 async def resolve_token(asked: AdmittedRequest) -> Response:
-    """Give it its value."""
+    """Answer a token with a value."""
     only(asked.request.query_params)
     text, address = await _token(asked)
     if wants_record(asked):
@@ -90,7 +92,7 @@ async def resolve_token(asked: AdmittedRequest) -> Response:
     description=f"The workflow's code gets a TokenFailed. {_PUBLIC}", responses=_RESPONSES,
 )  # fmt: skip
 async def fail_token(asked: AdmittedRequest) -> Response:
-    """Say that there will be no value."""
+    """Answer a token with a failure."""
     only(asked.request.query_params)
     text, address = await _token(asked)
     body = await body_of(asked.request, Failed, is_needed=False)
@@ -109,7 +111,9 @@ async def fail_token(asked: AdmittedRequest) -> Response:
 
 
 async def _token(asked: AdmittedRequest) -> tuple[str, TokenAddress]:
-    """The text and what it says. The audit log gets the address without the secret."""
+    """The token's text and its parsed address. The audit log gets the address without the
+    secret.
+    """
     text: str = asked.request.path_params["text"]
     address = parse(text)
     asked.about("a text that is no token" if address is None else address.workflow_id)
@@ -119,7 +123,7 @@ async def _token(asked: AdmittedRequest) -> tuple[str, TokenAddress]:
     asked.about(address.workflow_id, f"{what} {address.number}")
     asked.request_id = fresh_request_id()
     if _is_anonymous(asked) and await asked.backend.state(address.workflow_id) is None:
-        # a stranger's text costs a look-up, and no record of a command
+        # an unknown text costs one look-up, and no command is written for it
         raise problem("token-not-found", UNKNOWN)
     return text, address
 

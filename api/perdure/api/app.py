@@ -1,4 +1,4 @@
-"""The application: routes, who is let in, and what is answered when something goes wrong."""
+"""The application: its routes, admission, and error responses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("perdure.api")
 THREADS: Final = 32
-"""For what waits: readers of Kafka and PostgreSQL, dead letters, the audit trail."""
+"""Threads for blocking work: readers of Kafka and PostgreSQL, dead letters, the audit trail."""
 READY_S: Final = 5.0
 ROUTES: Final[list[Route]] = [
     *streams.routes.all,
@@ -47,7 +47,7 @@ ROUTES: Final[list[Route]] = [
     *answering.routes.all,
     *operating.routes.all,
 ]
-"""Every route but health and the document; the first that matches answers."""
+"""All routes except health and the OpenAPI document; the first match answers."""
 
 _PROBLEM: Final = {
     "type": "object",
@@ -76,11 +76,11 @@ def create_app(
     """The ASGI application of one namespace.
 
     Args:
-        backend: what it stands on; closed with the server.
-        security: who is let in.
-        audit: told of what operators do, and read by admins; closed with the server.
+        backend: the backend of the API; closed with the server.
+        security: admits requests.
+        audit: records the actions of operators, for admins to read; closed with the server.
         measures: count requests.
-        rate_limit: requests a second of one caller; 0 for no limit.
+        rate_limit: requests per second and caller; 0 for no limit.
     """
     measures = measures or Measures()
     hubs = Hubs(backend.readable)
@@ -103,7 +103,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # it would redirect to whatever host the request names
+        redirect_slashes=False,  # it would redirect to the host that the request names
     )
     app.state.hubs = hubs
     app.state.hub = hubs.whole
@@ -139,7 +139,9 @@ def create_app(
 
 
 def _ordered(routes: list[Route]) -> list[Route]:
-    """Fixed paths before those with ids: `/workflows/counts` is no workflow."""
+    """Routes in their order: fixed paths before those with ids, since `/workflows/counts` is not a
+    workflow.
+    """
     return sorted(routes, key=lambda route: [part.startswith("{") for part in route.path.split("/")])
 
 

@@ -83,7 +83,7 @@ BODY: Final = _body(Arguments, {"args": ["Grace"]})
     },
 )  # fmt: skip
 async def start_workflow(asked: AdmittedRequest) -> Response:
-    """Start one."""
+    """Start a workflow."""
     only(asked.request.query_params)
     body = await body_of(asked.request, Start)
     asked.about(body.id, body.type)
@@ -142,7 +142,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
             "content": {"application/json": _ACCEPTED}}},
 )  # fmt: skip
 async def signal_workflow(asked: AdmittedRequest) -> Response:
-    """Send one."""
+    """Send a signal."""
     only(asked.request.query_params)
     workflow_id, name = _id(asked), segment(asked.request.path_params["name"], "signal's name")
     asked.about(workflow_id, name)
@@ -162,7 +162,7 @@ async def signal_workflow(asked: AdmittedRequest) -> Response:
             "content": {"application/json": {"example": {"result": "PT30S"}}}}},
 )  # fmt: skip
 async def query_workflow(asked: AdmittedRequest) -> Response:
-    """Ask; leaves no event."""
+    """Query a run. Leaves no event."""
     only(asked.request.query_params)
     workflow_id, name = _id(asked), segment(asked.request.path_params["name"], "query's name")
     body = await body_of(asked.request, Arguments, is_needed=False)
@@ -204,7 +204,7 @@ _ending("terminate", "Terminate a run, without running any of its code", "termin
 
 
 async def accepted(asked: AdmittedRequest, command: Request, new_status: int = 202) -> Response:
-    """Put a change to the engine; what is answered once it is durable."""
+    """Send a change to the engine; return the response once the change is durable."""
     reply = await _reply(asked, command)
     if not isinstance(reply, Accepted):
         return refused_response(asked, reply)
@@ -224,7 +224,7 @@ async def accepted(asked: AdmittedRequest, command: Request, new_status: int = 2
 
 
 async def accept(asked: AdmittedRequest, command: Request) -> AnyReply:
-    """Send a request under the caller's key; the engine's reply."""
+    """Send a request under the caller's idempotency key, and return the engine's reply."""
     return await _reply(asked, structs.replace(command, request_id=_request_id(asked)))
 
 
@@ -244,21 +244,20 @@ def refused_response(asked: AdmittedRequest, reply: AnyReply) -> Response:
 
 
 def record_of(reply: AnyReply, status: int) -> Response:
-    """A reply of the engine, as it is."""
+    """A response with the engine's reply as an encoded record, for perdure's own client."""
     return answer(encode_reply(reply), status, None, RECORD)
 
 
 def wants_record(asked: AdmittedRequest) -> bool:
-    """Whether it is our own client that asks: it takes records, not JSON."""
+    """Whether the caller is perdure's own client, which takes records instead of JSON."""
     return asked.request.headers.get("accept", "") == RECORD
 
 
 def _request_id(asked: AdmittedRequest) -> str:
-    """A fresh id, or one for the caller's key, which is percent-decoded, so that any text may be
-    one.
+    """A fresh request id, or one derived from the caller's idempotency key. The key is
+    percent-decoded, so that it may be any text.
 
-    Keys of different callers, and for different operations, do not meet: two callers may choose the
-    same.
+    The id also depends on the caller and the operation, since two callers may choose the same key.
     """
     key = asked.request.headers.get("idempotency-key")
     if key is None:

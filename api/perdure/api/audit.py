@@ -1,8 +1,8 @@
-"""Everything that operators and admins ask for is recorded: who, what, on what, when, and what
-became of it.
+"""Records each request of operators and admins: the caller, the action, its target, the time, and
+the outcome.
 
 An entry goes to the log of the process (logger `perdure.audit`) and to the audit trail of the
-platform (`ports/audit.py`), before the answer leaves. Entries that come while others are being
+platform (`ports/audit.py`), before the answer leaves. Entries that arrive while others are being
 written are written together.
 """
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 LOGGER: Final = "perdure.audit"
 _LONGEST: Final = 500
-"""Characters of a target or a detail; what is refused may be of any length."""
+"""The most characters of a target or a detail; those of a refused request may have any length."""
 
 
 class AuditLog:
     """Belongs to one asyncio loop.
 
     Args:
-        trail: where entries are kept; closed with this.
+        trail: stores the entries; closed with this.
         now: nanoseconds since 1970.
     """
 
@@ -58,7 +58,9 @@ class AuditLog:
         request_id: str = "",
         address: str = "",
     ) -> None:
-        """Write down; returns when it is kept, or when that has failed: what was done is done."""
+        """Store an entry; returns when it is stored or could not be. A failure is not raised, since
+        the action itself is done.
+        """
         entry = AuditEntry(
             at=self._now() // 1_000,
             who=who,
@@ -89,10 +91,10 @@ class AuditLog:
         await kept
 
     async def entries(self, limit: int, before: int | None = None) -> list[StoredEntry]:
-        """The latest ones, latest first.
+        """The latest entries, newest first.
 
         Raises:
-            InfrastructureError: they cannot be read.
+            InfrastructureError: the entries cannot be read.
         """
         return await asyncio.to_thread(self._trail.entries, limit, before)
 

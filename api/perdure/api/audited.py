@@ -27,8 +27,8 @@ class Record:
     """The request's audit entry so far.
 
     Attributes:
-        asked: the admitted request, once admitted.
-        response: once there is one.
+        asked: the request, once it is admitted.
+        response: the response, once there is one.
     """
 
     def __init__(self) -> None:
@@ -42,14 +42,14 @@ async def audited(
 ) -> AsyncGenerator[Record]:
     """Context manager around admission and handler; stores the entry on exit.
 
-    A stranger, of whom nothing is known, is not recorded: they could fill the trail. Nor is one
-    whose token is none of ours.
+    Unauthenticated requests are not recorded, so that they cannot fill the trail. Nor are requests
+    with a token that is not ours.
 
     Args:
-        log: of the API.
-        action: the route's.
-        request: as it came.
-        is_path_secret: what the path says is not for the trail.
+        log: the audit log of the API.
+        action: the action of the route.
+        request: the request before admission.
+        is_path_secret: the path contains a secret, so the trail does not get it.
     """
     record = Record()
     status, who, held, why = _LEAST_FAULT, "", "", ""

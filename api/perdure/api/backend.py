@@ -33,24 +33,25 @@ PLAIN: Final = JsonPayloads()
 """Of no app: JSON is recorded as it comes."""
 
 LARGE_THREADS: Final = 8
-"""For what may be large: lists, histories, dead letters. Who reads one state never waits for
-them."""
+"""Threads for large reads: lists, histories, dead letters. Reads of a single state never wait for
+these."""
 POLL_INTERVAL_S: Final = 0.005
 LONGEST_LOOK_S: Final = 0.1
-"""Between two looks at a position; each is half as long again as the one before."""
+"""The first pause between two checks of a position; each pause is half as long again as the
+previous one."""
 
 
 class Operations(Protocol):
-    """Task queues and who serves them. May wait: it is asked off the loop."""
+    """Task queues and the workers that serve them. May block: it is called in a thread."""
 
     def queues(self) -> list[dict[str, Any]]:
-        """One entry a task queue: `name`, `backlog` (tasks that no worker has ended; null: not
+        """One entry per task queue: `name`, `backlog` (the number of unfinished tasks; null: not
         known), `workers`.
         """
         ...
 
     def workers(self) -> list[dict[str, Any]]:
-        """One entry a worker: `name`, `queues`, `host`."""
+        """One entry per worker: `name`, `queues`, `host`."""
         ...
 
 
@@ -59,7 +60,7 @@ class Large:
     encodes.
 
     Attributes:
-        turn: `with large.turn():` around what decodes and encodes.
+        turn: use `with large.turn():` around decoding and encoding.
     """
 
     def __init__(self) -> None:
@@ -67,11 +68,11 @@ class Large:
         self.turn = EncodingTurn()
 
     async def run(self, work: Callable[..., T], *values: Any) -> T:
-        """In one of the threads."""
+        """Run a function in one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *values)
 
     def close(self) -> None:
-        """Take no more work."""
+        """Accept no more work."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -84,14 +85,13 @@ class Backend:
         transport: carries requests; belongs to the server's loop.
         feed: publishes changed states.
         reader: serves reads, unless the transport's own does.
-        registry: workflow types for validating arguments before sending; None: the engine
-            validates.
-        dead_letters: opens those of the namespace.
+        registry: workflow types, to validate arguments before sending; None: the engine validates.
+        dead_letters: opens the namespace's dead letters.
         operations: task queues and workers.
         closing: other parts to close.
-        turns: of requests with one request id.
+        turns: serialises requests with the same request id.
         payloads: the codec and the store of the app, for values that come and go as JSON.
-        large: the threads for what may be large.
+        large: the threads for large reads.
     """
 
     namespace: str
@@ -108,7 +108,7 @@ class Backend:
     large: Large = field(default_factory=Large)
 
     async def read(self, question: Callable[[Reader], T]) -> T:
-        """Put a question to the reader, without holding the loop up."""
+        """Call the reader without blocking the loop."""
         reader = self.reader
         if reader is None:
             return await self.transport.read(question)
@@ -135,19 +135,19 @@ class Backend:
         return self.payloads.of_json(data, what=what)
 
     async def state(self, workflow_id: str) -> WorkflowState | None:
-        """The state of a workflow id; returns immediately where that is one look-up."""
+        """The state of a workflow id; does not use a thread if it is one look-up."""
         if self.reader is None and self.transport.is_reader_near:
             return self.transport.reader.state(workflow_id)
         return await self.read(lambda reader: reader.state(workflow_id))
 
     async def read_large(self, question: Callable[[Reader], T]) -> T:
-        """As `read`, for what may be large. What the question makes of it, it makes `with
+        """As `read`, for large results. The called function must decode and encode `with
         backend.large.turn()`.
         """
         return await self.large.run(question, self.reader or self.transport.reader)
 
     async def reached(self, position: Position, seconds: float) -> bool:
-        """Wait until reads reflect a position; whether it does. No thread waits."""
+        """Wait until reads reflect a position; return whether they do. No thread is blocked."""
         deadline = time.monotonic() + seconds
         pause_s = POLL_INTERVAL_S
         while not await self.read(lambda reader: reader.wait_for(position, 0)):
@@ -159,17 +159,17 @@ class Backend:
         return True
 
     async def has_all(self, seconds: float, workflow_id: str = "") -> None:
-        """Wait until what is read has all that the feed has told.
+        """Wait until reads reflect everything that the feed has published.
 
         Args:
-            seconds: for so long.
-            workflow_id: of this workflow; empty: of all.
+            seconds: the longest wait.
+            workflow_id: only changes of this workflow count; empty: of all.
 
         Raises:
-            ReadLags: it has not.
+            ReadLags: they do not.
         """
         if self.reader is None:
-            return  # the transport's own always has
+            return  # the transport's own reader always does
         positions = (
             [await self.transport.position(workflow_id)] if workflow_id else await self.feed.positions()
         )

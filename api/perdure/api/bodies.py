@@ -52,12 +52,12 @@ class Arguments(Body, frozen=True):
 
     @property
     def payload(self) -> bytes:
-        """As it is recorded."""
+        """The encoded payload, as recorded."""
         return payload_of(self.args, self.input)
 
 
 class StartOptions(Body, frozen=True):
-    """As `client.options`."""
+    """Start options, as of `client.options`."""
 
     if_running: Literal["refuse", "attach", "terminate"] = "refuse"
     if_closed: Literal["start", "refuse", "after_failure"] = "start"
@@ -77,7 +77,7 @@ class FirstSignal(Body, frozen=True):
 
     @property
     def payload(self) -> bytes:
-        """As it is recorded."""
+        """The encoded payload, as recorded."""
         return payload_of(self.args, self.input)
 
 
@@ -100,7 +100,7 @@ class Start(Body, frozen=True):
 
     @property
     def payload(self) -> bytes:
-        """As it is recorded."""
+        """The encoded payload, as recorded."""
         return payload_of(self.args, self.input)
 
 
@@ -136,7 +136,7 @@ async def body_of(request: Request, kind: type[B], *, is_needed: bool = True) ->
     """Decode and validate the body.
 
     Raises:
-        Problem: it is not JSON, does not fit, or does not come.
+        Problem: the body is not JSON, does not fit the schema, or does not arrive.
     """
     data = await _read(request)
     if not data and not is_needed:
@@ -152,10 +152,10 @@ async def body_of(request: Request, kind: type[B], *, is_needed: bool = True) ->
 
 
 async def json_of(request: Request) -> bytes:
-    """A body that is any JSON value, as it is; empty when there is none.
+    """The raw body, which may be any JSON value; empty if there is none.
 
     Raises:
-        Problem: it is not JSON, or does not come.
+        Problem: the body is not JSON, or does not arrive.
     """
     data = await _read(request)
     if data:
@@ -184,10 +184,10 @@ def _check_is_json(request: Request) -> None:
 
 
 def payload_of(args: msgspec.Raw, encoded: str | None) -> bytes:
-    """A payload, of JSON arguments or as it is.
+    """A payload, from JSON arguments or already encoded.
 
     Raises:
-        Problem: it is neither.
+        Problem: the body has neither.
     """
     if encoded is not None:
         if bytes(args) != b"[]":
@@ -203,10 +203,10 @@ def payload_of(args: msgspec.Raw, encoded: str | None) -> bytes:
 
 
 def duration_us(name: str, text: str | None) -> int:
-    """Microseconds; 0 for none.
+    """A duration in microseconds; 0 for none.
 
     Raises:
-        Problem: it is no duration.
+        Problem: the text is not a duration.
     """
     if text is None:
         return 0
@@ -217,10 +217,10 @@ def duration_us(name: str, text: str | None) -> int:
 
 
 def checked_id(value: str, what: str) -> str:
-    """An id that may be empty.
+    """A valid id; it may be empty.
 
     Raises:
-        Problem: it cannot be one.
+        Problem: the text cannot be an id.
     """
     if value and (fault := fault_of_id(value, what)):
         raise refused(fault)
@@ -228,7 +228,7 @@ def checked_id(value: str, what: str) -> str:
 
 
 def checked_reason(reason: str) -> str:
-    """Raises a Problem when it cannot be a reason."""
+    """A valid reason; raises a Problem for other text."""
     if fault := fault_of_reason(reason):
         raise refused(fault)
     return reason

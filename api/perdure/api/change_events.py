@@ -1,7 +1,7 @@
 """State changes as server-sent events, and their ids.
 
-An event's id is `<moment>-<epoch>-<number>`: of the change, microseconds since 1970; of the hub;
-and the change's number.
+An event's id is `<moment>-<epoch>-<number>`: the time of the change, microseconds since 1970; the
+epoch of the hub; and the number of the change.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _ENCODER: Final = msgspec.json.Encoder()
 _ID: Final = re.compile(r"([0-9]{1,18})(?:-([0-9a-f]{8})-([0-9]{1,18}))?")
 
 Version = tuple[int, str, int]
-"""Of a state: grows with every change of a workflow."""
+"""The version of a state; it grows with every change of a workflow."""
 
 
 def version_of(state: WorkflowState) -> Version:
-    """Orders versions of a state: by write time, run, and number of events, so that equal clocks do
-    not matter.
+    """The version of a state: write time, run, and number of events, so that states of the same
+    time are ordered, too.
     """
     return state.updated_at, state.run_id, state.history_length
 
@@ -46,7 +46,7 @@ class EventId:
 
     @classmethod
     def parse(cls, text: str) -> EventId | None:
-        """Parse an id; None: it is not one of this hub's format."""
+        """Parse an id; None: it has another format."""
         found = _ID.fullmatch(text)
         return cls(int(found[1]), found[2] or "", int(found[3] or 0)) if found else None
 
@@ -55,8 +55,8 @@ class EncodedEvent:
     """An encoded event. All its subscribers share one copy.
 
     Attributes:
-        data: as sent.
-        holders: for how many it waits.
+        data: the bytes to send.
+        holders: the number of subscribers that it waits for.
     """
 
     __slots__ = ("__weakref__", "data", "holders")
@@ -67,15 +67,15 @@ class EncodedEvent:
 
 
 class EventEncoder:
-    """Encodes the events of one hub. An event is encoded once, for as long as a reader waits for
-    it.
+    """Encodes the events of one hub. An event is encoded once; the bytes are kept while any reader
+    waits for them.
 
     Args:
         readable: decodes what the app's codec has encoded.
 
     Attributes:
-        epoch: tells this hub from others.
-        moment: of the latest change, microseconds since 1970.
+        epoch: distinguishes this hub from others.
+        moment: the time of the latest change, microseconds since 1970.
     """
 
     def __init__(self, readable: Readable = PLAIN) -> None:
@@ -91,10 +91,10 @@ class EventEncoder:
         the query's filters.
 
         Args:
-            number: of the change; 0: nobody knows.
-            workflow_id: of the workflow.
-            state: its own; None: it was deleted.
-            query: whose filters count.
+            number: the number of the change; 0: unknown.
+            workflow_id: the workflow's id.
+            state: the workflow's state; None: it was deleted.
+            query: has the filters.
         """
         if state is None:
             return self._event(self._id(self.moment, number), b"deleted", {"id": workflow_id})

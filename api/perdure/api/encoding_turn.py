@@ -18,7 +18,7 @@ class EncodingTurn:
     """Lets one thread encode at a time, and shortens the interpreter's switch interval while it
     does.
 
-    So only one thread encodes at a time, and the interval is short meanwhile.
+    Requests for single states then wait for one short interval only, not for several long ones.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class EncodingTurn:
 
     @contextmanager
     def __call__(self) -> Generator[None]:
-        """Wait for one's turn, for a page; then it is the next one's."""
+        """Context manager: wait for the turn, hold it for one page, and pass it on."""
         with self._lock:
             before = sys.getswitchinterval()
             sys.setswitchinterval(SWITCH_S)

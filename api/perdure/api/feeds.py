@@ -1,5 +1,5 @@
-"""Feeds: which states have changed, for the streams of server-sent events. One a process, however
-many watch.
+"""Feeds of changed states, for the streams of server-sent events. A process has one, for all its
+streams.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ BEGUN_S: Final = 5.0
 TROUBLE_S: Final = 1.0
 _log: Final = logging.getLogger("perdure.api")
 PAGE_BYTES: Final = 4 * 1024 * 1024
-"""Of states that are read at a time."""
+"""The number of states that are read at a time."""
 SHARE: Final = 10
-"""Between two looks it rests so many times as long as the last one took: on a large file, which is
-read through, it costs a tenth of a processor."""
+"""The pause between two polls, as a multiple of the duration of the last poll. On a large file,
+which is read as a whole, polling then costs a tenth of a processor."""
 
 
 class Feed(Protocol):
-    """Belongs to one asyncio loop."""
+    """Publishes changed states. Belongs to one asyncio loop."""
 
     def start(self, listener: Listener) -> None:
-        """Tell the listener, on this loop, of every change from now on, those of a workflow in
-        order; until `close`.
+        """Call the listener, on this loop, for every change from now on until `close`. The changes
+        of one workflow arrive in order.
         """
 
     async def begun(self) -> None:
-        """Wait until it does.
+        """Wait until the feed has begun.
 
         Raises:
-            InfrastructureError: it cannot, yet.
+            InfrastructureError: it cannot begin yet.
         """
 
     async def positions(self) -> list[Position]:
@@ -70,8 +70,8 @@ class PollingFeed:
     """Polls a reader for changes: for a file that another process runs.
 
     Args:
-        reader: of the file; used in a thread, and closed with this.
-        look_s: between two looks, seconds.
+        reader: reads the file; used in a thread, and closed with this.
+        look_s: the pause between two polls, seconds.
     """
 
     def __init__(self, reader: Reader, look_s: float = POLL_INTERVAL_S) -> None:
@@ -83,12 +83,12 @@ class PollingFeed:
         self._told: dict[str, Version] = {}
 
     def start(self, listener: Listener) -> None:
-        """Look from here on."""
+        """Start polling."""
         self._task = asyncio.get_running_loop().create_task(self._run(listener))
         watch_task(self._task, "feed of the API")
 
     async def begun(self) -> None:
-        """Wait for the first look."""
+        """Wait for the first poll."""
         try:
             async with asyncio.timeout(BEGUN_S):
                 await self._has_begun.wait()
@@ -96,11 +96,11 @@ class PollingFeed:
             raise InfrastructureError("the database file cannot be read yet; retry") from None
 
     async def positions(self) -> list[Position]:
-        """None: every read sees all that was answered before it."""
+        """No positions: every read sees all writes that were completed before it."""
         return []
 
     async def close(self) -> None:
-        """Look no longer."""
+        """Stop polling."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -129,7 +129,9 @@ class PollingFeed:
         self._since = newest[0].updated_at if newest else 0
 
     async def _look(self, listener: Listener) -> None:
-        """Tell what was written since, page by page; of one moment, what was not seen."""
+        """Publish the changes since the last poll, page by page; of states with the same time,
+        those not seen before.
+        """
         query = ListQuery(
             updated_after=self._since,
             sort="updated_at",

@@ -1,12 +1,14 @@
 """Fans out state changes to the SSE subscribers of one process.
 
-An event is encoded once, and all who wait for it hold the same bytes. Two bounds keep slow readers
-cheap: of one reader's queue, and of all bytes that wait in the process; beyond them, the reader who
-is furthest behind is cut. No data is lost by that: `Last-Event-ID` says where they were.
+An event is encoded once, and its subscribers share the bytes. Two limits bound the cost of slow
+readers: one for the queue of each reader, one for all waiting bytes of the process. Beyond them,
+the reader that is furthest behind is disconnected. It loses no data: it reconnects with
+`Last-Event-ID`.
 
-An event's id is `<moment>-<epoch>-<number>`: of the change, microseconds since 1970; of this hub;
-and the change's number. A client that reconnects with it gets exactly what changed since, as long
-as the hub remembers; what another process has told is found by the moment (`streams.py`).
+An event's id is `<moment>-<epoch>-<number>`: the time of the change, microseconds since 1970; the
+epoch of this hub; and the number of the change. A client that reconnects with it gets exactly the
+changes since, as long as the hub remembers them; events of another process are found by the moment
+(`streams.py`).
 """
 
 from __future__ import annotations
@@ -33,16 +35,16 @@ REMEMBERED: Final = 10_000
 """Workflows whose last change the hub remembers."""
 REMEMBERED_BYTES: Final = 16 * 1024 * 1024
 LATELY_S: Final = 3.0
-"""Time by which tables may lag behind."""
+"""The longest time that tables are assumed to lag behind."""
 QUEUE: Final = 1_000
-"""Changes that may queue for a reader; a slower one is cut and reconnects where it left off."""
+"""The most changes that may queue for a reader; a slower one is disconnected, and reconnects where
+it left off."""
 QUEUE_BYTES: Final = 2 * 1024 * 1024
 WAITING_BYTES: Final = 32 * 1024 * 1024
-"""Of all that waits for any reader of the process, each event counted once."""
+"""The most bytes that may wait in the process, each event counted once."""
 GATHER_S: Final = 0.1
-"""Changes within this time are sent together: a busy list costs ten writes a second and reader, not
-one a change.
-"""
+"""Changes within this time are sent together, so that a busy list costs ten writes per second and
+reader, not one per change."""
 HEARTBEAT_S: Final = 15.0
 CUT: Final = (
     b'event: cut\ndata: {"reason":"you read too slowly: connect again with the id of the last event as '
@@ -60,16 +62,16 @@ class _Seen:
 
 
 class Hub:
-    """Hands every change to those who watch for it, encoded once. Belongs to the server's loop.
+    """Gives every change to its subscribers. Belongs to the server's loop.
 
     Args:
         readable: decodes what the app's codec has encoded.
 
     Attributes:
-        encoder: makes its events.
-        number: changes it has seen.
+        encoder: encodes its events.
+        number: the number of changes so far.
         closing: set when the server stops.
-        waiting: bytes that wait for readers, each event counted once.
+        waiting: the bytes that wait for readers, each event counted once.
     """
 
     def __init__(self, readable: Readable = PLAIN) -> None:
@@ -91,13 +93,14 @@ class Hub:
 
     def publish(self, changes: Sequence[Change]) -> None:
         """Give each change to its subscribers, in order."""
-        # When which number was current: `lately` finds by it what tables may not show yet.
+        # Times and the numbers current at those times: `lately` uses them to find changes that
+        # tables may not show yet.
         now = time.monotonic()
         self._times.append((now, self.number))
         while self._times[0][0] < now - LATELY_S:
             self._times.popleft()
         for workflow_id, state in changes:
-            # Also if nobody watches: a reader that reconnects asks for what changed since.
+            # Also without subscribers: a reader that reconnects asks for the changes since.
             before = self._remember(workflow_id, state)
             watching = self._by_id.get(workflow_id)
             if not watching and not self._by_query:
@@ -111,8 +114,8 @@ class Hub:
                 if state is None or query.matches(state):
                     data = told
                 elif query.matches(before) if before is not None else self._lasting[query].matches(state):
-                    # It matched before, or may have if the hub has forgotten: its readers may have
-                    # it in their lists, and are told that it has left.
+                    # It matched before, or may have if the hub has forgotten. Readers may have it
+                    # in their lists, so they get an event that it left.
                     data = left = left or self.encoder.event(self.number, workflow_id, state, query)
                 else:
                     continue
@@ -120,8 +123,8 @@ class Hub:
                     watch.put(data, workflow_id, version)
 
     def hold(self, told: EncodedEvent) -> None:
-        """Count an event that waits for one more reader. When too many bytes wait, the readers that
-        are furthest behind are cut.
+        """Count an event that waits for one more reader. If too many bytes wait, the readers that
+        are furthest behind are disconnected.
         """
         told.holders += 1
         if told.holders == 1:
@@ -150,15 +153,15 @@ class Hub:
         return found.state if found is not None else None
 
     def since(self, last: EventId) -> list[tuple[int, str, WorkflowState | None]] | None:
-        """Number, id and state of each workflow that has changed since, in that order; None: the
-        hub cannot say.
+        """Number, id and state of each workflow that has changed since, ordered by number; None:
+        the hub does not remember.
         """
         if last.epoch != self.encoder.epoch or not self._forgotten <= last.number <= self.number:
             return None
         return self._after(last.number)
 
     def lately(self) -> list[tuple[int, str, WorkflowState | None]]:
-        """The same for the last `LATELY_S`."""
+        """The workflows that have changed within the last `LATELY_S`."""
         begin = time.monotonic() - LATELY_S
         number = next((number for moment, number in self._times if moment >= begin), self.number)
         return self._after(number)
@@ -181,7 +184,7 @@ class Hub:
             self._lasting[watch.query] = lasting_of(watch.query)
 
     def remove(self, watch: Watch) -> None:
-        """Remove a subscriber, with what waits for it."""
+        """Remove a subscriber and its queue."""
         watch.drop()
         others = self._others(watch)
         others.discard(watch)
@@ -211,7 +214,7 @@ class Hub:
         return self._by_id.setdefault(watch.workflow_id, set())
 
     def _remember(self, workflow_id: str, state: WorkflowState | None) -> WorkflowState | None:
-        """The previous version of a state; None: unknown."""
+        """Remember a state, and return the previous one; None: unknown."""
         self.number += 1
         before = self._seen.pop(workflow_id, None)
         if before is not None:
@@ -230,12 +233,14 @@ class Hub:
 
 
 def _id_of(told: bytes) -> bytes:
-    """The id that a change known to the reader gets; recorded, not shown."""
+    """The id of a change that the reader knows already; it advances the reader's position without
+    an event.
+    """
     return told[: told.index(b"\n")] + b"\n\n"
 
 
 def lasting_of(query: ListQuery) -> ListQuery:
-    """The filters that hold for ever when they hold once."""
+    """The filters that a workflow never stops matching once it matches them."""
     return replace(
         query, statuses=(), updated_after=None, updated_before=None, closed_after=None, closed_before=None
     )
@@ -245,14 +250,14 @@ class Watch:
     """The subscription of one reader. Belongs to the server's loop.
 
     Args:
-        workflow_id: of this workflow.
-        query: or of all that its filters let through.
+        workflow_id: watch this workflow.
+        query: or watch all workflows that match its filters.
 
     Attributes:
-        size: bytes that wait, or are being sent.
-        is_cut: the reader is too slow: nothing waits any more.
-        has_ended: nothing more will come.
-        is_over: the last of it was given.
+        size: the bytes that wait or are being sent.
+        is_cut: the reader was too slow and was disconnected.
+        has_ended: no further events will be added.
+        is_over: everything was handed out.
     """
 
     def __init__(self, workflow_id: str = "", query: ListQuery | None = None) -> None:
@@ -278,7 +283,7 @@ class Watch:
         self._known[state.workflow_id] = version_of(state)
 
     def put(self, told: EncodedEvent, workflow_id: str, version: Version | None) -> None:
-        """Have it sent, unless the reader is too slow."""
+        """Queue an event, unless the reader is too slow."""
         if self.is_cut:
             return
         if len(self._waiting) >= QUEUE or (self._waiting and self.size + len(told.data) > QUEUE_BYTES):
@@ -289,15 +294,15 @@ class Watch:
         self._wake()
 
     def send(self, told: EncodedEvent) -> None:
-        """Have it sent before all that waits, by the next calls of `piece`."""
+        """Send an event before the queue, by the next calls of `piece`."""
         self._release()
         if not self.is_cut:
             self._sending, self._sent = told, 0
             self._hold(told)
 
     def cut(self) -> None:
-        """The reader is too slow: what waits is dropped. An event of which a part was sent is not
-        ended, so no reader takes it for one.
+        """Disconnect a reader that is too slow, and drop its queue. An event that was sent in part
+        stays incomplete, so the reader ignores it.
         """
         self.is_cut = True
         self.drop()
@@ -313,12 +318,12 @@ class Watch:
         self.is_over = self.is_over or is_begun
 
     def say_goodbye(self) -> None:
-        """There is no more to come."""
+        """End the subscription after its queued events."""
         self.has_ended = True
         self._wake()
 
     def piece(self) -> bytes:
-        """The next slice of what is being sent; empty: all of it was given."""
+        """The next slice of the event that is being sent; empty: it was sent completely."""
         told = self._sending
         if told is None:
             return b""
@@ -329,8 +334,8 @@ class Watch:
         return data
 
     async def next(self) -> bytes:
-        """The next bytes to send, a slice at most; empty after a quiet while. See `is_over` for the
-        end.
+        """The next bytes to send, at most one slice; empty after a time without changes. See
+        `is_over` for the end.
         """
         if data := self.piece():
             return data

@@ -1,5 +1,5 @@
-"""Two hubs: of whole states, and of their outlines for those who may see no payloads. What is
-encoded once is shared by all who may see it.
+"""Two hubs: one of whole states, one of outlines for callers that may not see payloads. So events
+are encoded once per kind of reader.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Hubs:
-    """Belongs to the server's loop.
+    """The two hubs of a server. Belongs to the server's loop.
 
     Args:
         readable: decodes what the app's codec has encoded.
 
     Attributes:
-        whole: tells of states as they are.
-        outlines: tells of what is left of them.
+        whole: publishes whole states.
+        outlines: publishes states without payloads.
     """
 
     def __init__(self, readable: Readable = PLAIN) -> None:
@@ -35,17 +35,17 @@ class Hubs:
         return len(self.whole) + len(self.outlines)
 
     def start(self, feed: Feed) -> None:
-        """Tell of every change from here on."""
+        """Publish every change from now on."""
         feed.start(self.publish)
 
     def publish(self, changes: Sequence[Change]) -> None:
-        """Tell of changes."""
+        """Publish changes to both hubs."""
         self.whole.publish(changes)
         self.outlines.publish(
             [(each, outline(state) if state is not None else None) for each, state in changes]
         )
 
     def say_goodbye(self) -> None:
-        """Tell all who watch that the server stops."""
+        """Tell all subscribers that the server stops."""
         self.whole.say_goodbye()
         self.outlines.say_goodbye()

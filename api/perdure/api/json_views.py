@@ -27,7 +27,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NUL: Final = b"\0"
 _ENCODER: Final = msgspec.json.Encoder()
 EVENTS_BYTES: Final = 2 * 1024 * 1024
-"""Of a page of events; it ends with the event that makes it larger."""
+"""The size of a page of events, bytes; the page ends with the event that exceeds it."""
 
 
 def moment(at: int) -> str | None:
@@ -73,9 +73,9 @@ def state(found: WorkflowState) -> dict[str, Any]:
 
 
 def outline(found: WorkflowState) -> WorkflowState:
-    """The part of a state without payloads: names of types, times, and what it waits for.
+    """The part of a state without payloads: names of types, times, and the run's waits.
 
-    The message of an exception and the text of a reason may hold anything, so they go too; the
+    Messages of exceptions and texts of reasons may contain data, so they are left out, too; the
     exception's type stays.
     """
     failed = found.failure
@@ -112,12 +112,12 @@ def _wait(found: Wait) -> dict[str, Any]:
 
 
 def history_page(run_id: str, page: History, begin: int, limit: int, readable: Readable = PLAIN) -> bytes:
-    """Events as `perdure workflow history -o json` shows them: `limit` at most from the event
-    `begin` on, fewer where they are large.
+    """Events as `perdure workflow history -o json` shows them: at most `limit` from the event
+    `begin` on, fewer if they are large.
 
     Args:
-        run_id: of the run.
-        page: of its history, at least one record.
+        run_id: the run's id.
+        page: a page of its history, at least one record.
         begin: the first event that is wanted.
         limit: at least 1.
         readable: decodes what a codec has encoded.
@@ -139,8 +139,8 @@ def history_page(run_id: str, page: History, begin: int, limit: int, readable: R
 
 
 def _events_of(page: History, begin: int, readable: Readable) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Id and JSON of each event from `begin` on; a record that cannot be read is shown as one, with
-    why.
+    """Id and JSON of each event from `begin` on; an unreadable record is shown as one event, with
+    the reason.
     """
     following = 0
     for encoded in page.records:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from perdure.api.measures import Measures
 
 BODY_BYTES: Final = 1_500_000
-"""A payload of 1 MiB as base64, and what is around it."""
+"""The largest body: a payload of 1 MiB as base64, and the JSON around it."""
 PATH_BYTES: Final = 4_096
 QUERY_BYTES: Final = 8_192
 
@@ -25,14 +25,14 @@ class TooLarge(Exception):
 
 
 class Limits:
-    """Around the application.
+    """ASGI middleware that enforces the limits.
 
-    The path that routes match is the one that was sent, percent-encoding and all, so that an id
-    with a slash stays one segment, and `%2e%2e` is no step.
+    Routes match the path as it was sent, with its percent-encoding, so that an id with a slash
+    stays one segment, and `%2e%2e` does not lead to the parent.
 
     Args:
-        app: inside.
-        measures: told of every answer.
+        app: the application.
+        measures: counts the responses.
     """
 
     def __init__(self, app: ASGIApp, measures: Measures) -> None:
@@ -76,7 +76,7 @@ class Limits:
         try:
             await self._app(scope, counted, sent)
         except Exception:
-            if not is_complete:  # what was answered was logged: Starlette raises it all the same
+            if not is_complete:  # it was answered and logged before: Starlette raises it nevertheless
                 raise
         finally:
             if not is_begun:

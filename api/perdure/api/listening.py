@@ -9,7 +9,7 @@ from perdure.errors import InfrastructureError
 
 BACKLOG: Final = 2_048
 UNHEARD_MS: Final = 60_000
-"""A reader whose machine takes nothing for so long is gone: else what is meant for it would be kept
+"""A peer that acknowledges nothing for this long is disconnected; otherwise its data would be kept
 for ever."""
 
 
@@ -17,9 +17,9 @@ def listening(host: str, port: int, advice: str = "choose another port") -> sock
     """Open a listening socket; accepted sockets inherit its options.
 
     Args:
-        host: to listen at.
-        port: the same; 0: any that is free.
-        advice: what to do when it is taken.
+        host: the address to listen on.
+        port: the port; 0: any free one.
+        advice: what to do if the port is taken, for the message.
 
     Raises:
         InfrastructureError: the port is taken, or the host is not this machine's.
@@ -30,7 +30,7 @@ def listening(host: str, port: int, advice: str = "choose another port") -> sock
         )
     except OSError as error:
         raise InfrastructureError(f"cannot listen at {host}:{port}: {error.strerror}; {advice}") from error
-    # asyncio does so only for sockets that it makes: 40 ms
+    # asyncio does this only for sockets that it creates; it saves 40 ms
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):

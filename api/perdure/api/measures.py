@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from perdure.observability.accepting import Acceptor
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Seconds; the longest answer that may be asked for takes a minute."""
+"""Upper bounds of buckets, seconds; the longest wait that a client may ask for is a minute."""
 NO_ROUTE: Final = "none"
 GONE: Final = "gone"
 """The status of a request whose client went away before the answer began."""
@@ -24,7 +24,7 @@ _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "O
 
 
 class Measures(Collector):
-    """Of one process; used on the server's loop, collected from any thread."""
+    """The metrics of one process; updated on the server's loop, collected from any thread."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
@@ -56,16 +56,16 @@ class Measures(Collector):
         )
 
     def watch(self, acceptor: Acceptor) -> None:
-        """Tell of its connections, too."""
+        """Report the connections of an acceptor, too."""
         self._acceptors.append(acceptor)
 
     def answered(self, scope: Any, status: int, began_at: float, answered_at: float) -> None:
-        """A request was answered.
+        """Count a response.
 
         Args:
-            scope: of ASGI, with the route that answered.
-            status: of the answer; 0: the client went away before.
-            began_at: by `time.monotonic()`.
+            scope: the ASGI scope, with the route that answered.
+            status: the HTTP status; 0: the client went away before.
+            began_at: when the request began, by `time.monotonic()`.
             answered_at: when the answer began.
         """
         route = getattr(scope.get("route"), "path", NO_ROUTE)
@@ -81,7 +81,7 @@ class Measures(Collector):
         self._sign_ins.labels("invalid" if is_given else "missing").inc()
 
     def collect(self) -> Iterator[Metric]:
-        """All of them."""
+        """All metrics."""
         yield from self._registry.collect()
         if not self._acceptors:
             return
@@ -104,5 +104,5 @@ class Measures(Collector):
 
 
 def now() -> float:
-    """The time that `Measures.answered` takes."""
+    """The current time, for `Measures.answered`."""
     return time.monotonic()

@@ -32,7 +32,7 @@ _LETTER: Final[dict[str, Any]] = {
 
 @routes.add("GET", "/queues", Role.VIEWER, "List the task queues")
 async def list_queues(asked: AdmittedRequest) -> Response:
-    """Each with the tasks that wait and the workers that serve it."""
+    """List task queues, each with its waiting tasks and its workers."""
     only(asked.request.query_params)
     operations = asked.backend.operations
     return json({"queues": await asyncio.to_thread(operations.queues) if operations is not None else []})
@@ -40,7 +40,7 @@ async def list_queues(asked: AdmittedRequest) -> Response:
 
 @routes.add("GET", "/workers", Role.VIEWER, "List the workers")
 async def list_workers(asked: AdmittedRequest) -> Response:
-    """Those that are there now."""
+    """List the current workers."""
     only(asked.request.query_params)
     operations = asked.backend.operations
     return json({"workers": await asyncio.to_thread(operations.workers) if operations is not None else []})
@@ -58,8 +58,8 @@ async def list_workers(asked: AdmittedRequest) -> Response:
             "content": {"application/json": {"example": {"dead_letters": [_LETTER], "next": None}}}}},
 )  # fmt: skip
 async def list_dead_letters(asked: AdmittedRequest) -> Response:
-    """Records that could not be taken, oldest first. Of each part of a letter a page has the
-    beginning; one letter alone has all.
+    """List dead letters: records that could not be processed, oldest first. A page has the
+    beginning of each part; read a single letter to get all of it.
     """
     parameters = asked.request.query_params
     only(parameters, "limit", "cursor")
@@ -81,7 +81,7 @@ async def list_dead_letters(asked: AdmittedRequest) -> Response:
             "content": {"application/json": {"example": _LETTER}}}},
 )  # fmt: skip
 async def read_dead_letter(asked: AdmittedRequest) -> Response:
-    """By its id, whose slash is %2F."""
+    """Read one dead letter by its id, in which a slash is written %2F."""
     only(asked.request.query_params)
     number = segment(asked.request.path_params["number"], "dead letter's id")
     return encoded(await _letters(asked, lambda letters: ENCODER.encode(letter(_found(letters, number)))))

@@ -1,5 +1,5 @@
-"""For people who look at the API with a browser: where what is, and a page of all routes. No
-script, nothing from elsewhere.
+"""Pages for people with a browser: an index, and a list of all routes. They use no scripts and load
+nothing from other hosts.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 DOCUMENT: Final = "/openapi.json"
 PAGE: Final = "/docs"
 LOOKS: Final = ["GET", "HEAD"]
-"""Methods of what anyone may read: a check that wants no body asks with HEAD. `/openapi.json` takes
-both already."""
+"""Methods of public pages: health checks without a body use HEAD. `/openapi.json` accepts both
+already."""
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
@@ -43,9 +43,9 @@ def add_pages(app: FastAPI, namespace: str, document: Callable[[], dict[str, Any
     """The index of the API, and its documentation.
 
     Args:
-        app: gets the routes; anybody may read them, as the document.
+        app: gets the routes; they are public, like the OpenAPI document.
         namespace: for the index.
-        document: of OpenAPI.
+        document: the OpenAPI document.
     """
 
     async def index() -> Response:
@@ -68,7 +68,7 @@ def add_pages(app: FastAPI, namespace: str, document: Callable[[], dict[str, Any
 
 
 def page_of(document: dict[str, Any]) -> str:
-    """A document of OpenAPI as a page of HTML."""
+    """An OpenAPI document as a page of HTML."""
     operations = [
         _operation(method, path, operations[method])
         for path, operations in document["paths"].items()

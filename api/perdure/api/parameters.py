@@ -28,7 +28,7 @@ MOMENTS: Final = tuple(
     f"{what}_{side}" for what in ("started", "updated", "closed") for side in ("after", "before")
 )
 REPEATED: Final = ("type", "status", "attribute")
-"""Filters that may be given often: any of the types, any of the statuses, all of the attributes."""
+"""Filters that may be repeated: any of the types, any of the statuses, all of the attributes."""
 PAGING: Final = ("sort", "order", "limit", "cursor")
 LONGEST_WAIT_S: Final = 60.0
 _ORDERS: Final = {"desc": "newest", "asc": "oldest", "newest": "newest", "oldest": "oldest"}
@@ -40,7 +40,7 @@ def segment(encoded: str, what: str = "workflow id") -> str:
     """Decode a segment of a path.
 
     Raises:
-        Problem: it cannot be an id.
+        Problem: the segment cannot be an id.
     """
     try:
         text = unquote_to_bytes(encoded).decode()
@@ -52,16 +52,16 @@ def segment(encoded: str, what: str = "workflow id") -> str:
 
 
 def refused(detail: str) -> Problem:
-    """The request does not fit."""
+    """The Problem of an invalid parameter."""
     return problem("invalid-request", detail)
 
 
 def only(parameters: QueryParams, *known: str) -> None:
-    """See that nothing else is asked for, and nothing twice: a filter with a slip in its name must
-    not give everything.
+    """Check that there are no unknown parameters and no repeated ones: a misspelt filter must not
+    return everything.
 
     Raises:
-        Problem: it is.
+        Problem: there are.
     """
     for name in parameters:
         if name not in known:
@@ -71,10 +71,10 @@ def only(parameters: QueryParams, *known: str) -> None:
 
 
 def whole(parameters: QueryParams, name: str, default: int, least: int, most: int) -> int:
-    """A whole number within bounds.
+    """Parse a whole number within bounds.
 
     Raises:
-        Problem: it is none.
+        Problem: the value is invalid.
     """
     text = parameters.get(name)
     if text is None or text == "":
@@ -85,10 +85,11 @@ def whole(parameters: QueryParams, name: str, default: int, least: int, most: in
 
 
 def timeout_s(parameters: QueryParams, default_s: float) -> float:
-    """The duration `timeout`, seconds: "5s", or "250ms"; a number is seconds. At most a minute.
+    """The duration `timeout` in seconds: "5s", or "250ms"; a bare number is seconds. At most a
+    minute.
 
     Raises:
-        Problem: it is none.
+        Problem: the value is invalid.
     """
     text = parameters.get("timeout")
     if not text:
@@ -104,7 +105,7 @@ def position(parameters: QueryParams) -> Position | None:
     """The position `after`, if one was given.
 
     Raises:
-        Problem: it is none.
+        Problem: the value is invalid.
     """
     text = parameters.get("after")
     if not text:
@@ -119,7 +120,7 @@ def list_query(parameters: QueryParams, *, is_paged: bool = True) -> ListQuery:
     """Parse the parameters of a list.
 
     Raises:
-        Problem: it makes no sense.
+        Problem: a parameter is invalid.
     """
     only(parameters, *FILTERS, *MOMENTS, *(PAGING if is_paged else ()))
     sort: Any = parameters.get("sort", "started_at")
@@ -152,7 +153,7 @@ def cursor_key(sort: str, cursor: str) -> Key:
     """The key in a cursor, see `adapters.http.contract.cursor_of`.
 
     Raises:
-        Problem: it is not one of ours, or of a list that is sorted by something else.
+        Problem: the cursor is invalid, or belongs to a list with another sort order.
     """
     try:
         found: tuple[str, int | str, str] = msgspec.json.decode(
@@ -168,7 +169,7 @@ def cursor_key(sort: str, cursor: str) -> Key:
 
 
 def _moment(name: str, text: str) -> int:
-    """RFC 3339, or microseconds since 1970."""
+    """Parse a time: RFC 3339, or microseconds since 1970."""
     if _WHOLE.fullmatch(text):
         return int(text)
     try:
@@ -182,7 +183,7 @@ def _moment(name: str, text: str) -> int:
 
 
 def _attribute(text: str) -> tuple[str, Any]:
-    """`name:value`, the value as JSON, or text where it is none."""
+    """Parse `name:value`; the value is JSON or, failing that, text."""
     name, colon, value = text.partition(":")
     if not colon or not name:
         raise refused(f"attribute={text[:60]!r} is not name:value")

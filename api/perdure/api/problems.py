@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Problem(Exception):
-    """The answer is no.
+    """An error response.
 
     Args:
-        status: of HTTP.
+        status: the HTTP status.
         slug: the last part of the type.
-        title: the same for every problem of the type.
+        title: the title; the same for every problem of the type.
         detail: what is wrong here, and what to do.
         headers: of the answer.
         more: further members.
@@ -50,7 +50,7 @@ class Problem(Exception):
         self.more = more
 
     def body(self) -> bytes:
-        """The JSON."""
+        """The JSON of the response."""
         told = {
             "type": f"{PROBLEMS}{self.slug}",
             "title": self.title,
@@ -61,8 +61,8 @@ class Problem(Exception):
         return msgspec.json.encode(told)
 
     def response(self) -> Response:
-        """As it is sent."""
-        from starlette.responses import Response  # what serves an app of the author's own needs no Starlette
+        """The response, as it is sent."""
+        from starlette.responses import Response  # a server of your own app needs no Starlette
 
         return Response(self.body(), self.status, self.headers, media_type=PROBLEM)
 
@@ -127,7 +127,9 @@ _ERRORS: Final[list[tuple[type[Exception], str]]] = [
 
 
 def problem(slug: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Problem:
-    """One of those in `TITLES`; who is not available now says when to ask again."""
+    """The problem with this slug of `TITLES`; if the service is unavailable, it has a
+    `Retry-After`.
+    """
     status, title = TITLES[slug]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers = {**RETRY, **(headers or {})}
@@ -152,5 +154,5 @@ _PARAMETER: Final = re.compile(r"""\b(if_running|if_closed)=(["'])(\w*)\2""")
 
 
 def as_fields(message: str) -> str:
-    """A message of the engine with the fields of JSON where it names parameters of Python."""
+    """A message of the engine, with Python's parameter names replaced by JSON's field names."""
     return _PARAMETER.sub(r'"\1": "\3"', message)

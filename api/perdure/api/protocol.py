@@ -1,9 +1,9 @@
 """uvicorn's HTTP protocol, with limits on what an unauthenticated client may send.
 
-A request's line and headers have a size and a time, its body has a time; what is sent beyond its
-body (chunk headers, trailers) has a size, too. A request whose body is not wanted to its end is
-answered, and its connection is closed: first our side, so that the client can read the answer, and
-what it still sends is thrown away for a moment.
+The size and time of a request's line and headers are limited, as are the time of its body and the
+size of the data around it (chunk headers, trailers). If a request is rejected before its body has
+arrived, it is answered and the connection is closed. The server closes its own side first and
+discards input for a moment, so that the client can read the answer.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
 NEVER: Final = float("inf")
 OVERHEAD: Final = 6
-"""Bytes beyond the body for each byte of it: a chunk of one byte has five around it."""
+"""The allowed bytes around the body per byte of the body: a chunk of one byte has five around
+it."""
 STALL_S: Final = 60.0
-"""A client that takes nothing of its answer for so long is gone."""
+"""A client that accepts no part of its answer for this long is disconnected."""
 
 
 class LimitedProtocol(HttpToolsProtocol, Connection):
     """One connection.
 
     Args:
-        acceptor: that has accepted it.
-        address: of the client.
-        uvicorn: what uvicorn gives its protocols.
+        acceptor: accepted the connection.
+        address: the client's address.
+        uvicorn: the arguments that uvicorn gives its protocols.
     """
 
     def __init__(self, acceptor: Acceptor, address: str, **uvicorn: Any) -> None:
@@ -43,9 +44,9 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         self._acceptor = acceptor
         self._limits = acceptor.limits
         self._deadline = NEVER
-        self._received = 0  # of the message so far, of which
-        self._body = 0  # are its body
-        self._chunk = 0  # of the last data, in which several messages may be
+        self._received = 0  # bytes of the message so far
+        self._body = 0  # bytes of its body
+        self._chunk = 0  # bytes of the last data, which may hold several messages
         self._is_reading = False  # a message has begun and not ended
         self._has_head = False  # its headers are complete
         self._keeps_alive = False  # after its response, says the request
@@ -57,7 +58,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
     # ---- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The first request has its time from here."""
+        """Start the timeout of the first request."""
         super().connection_made(_Lingering(transport, self))  # type: ignore[arg-type]
         self._deadline = time.monotonic() + self._limits.header_s
         self._is_made = True
@@ -65,7 +66,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Its place is free."""
+        """Free the connection's place in the count."""
         self._acceptor.closed(self)
         super().connection_lost(exc)
 
@@ -85,7 +86,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
             self._refuse_headers()
 
     def sweep(self, now: float) -> None:
-        """Close what is overdue."""
+        """Close the connection if its request is overdue."""
         if now > self._deadline:
             self._expire()
         elif self._is_made and self.flow.write_paused:
@@ -98,13 +99,13 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
             self._unsent_since = NEVER
 
     def give_way(self) -> None:
-        """Another connection has the place."""
+        """Close the idle connection to make room for another one."""
         self._is_unwanted = True
         if self._is_made:
             self.transport.abort()
 
     def shutdown(self) -> None:
-        """No further request on this connection."""
+        """Accept no further request on this connection."""
         self._keeps_alive = False
         super().shutdown()
 
@@ -119,7 +120,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         extensions[ABORT] = self.transport.abort
 
     def on_headers_complete(self) -> None:
-        """Answer the request, unless it was pipelined and is too large."""
+        """Pass the request to the application, unless it was pipelined and is too large."""
         if (
             max(self._received, self._chunk) > self._limits.header_bytes
             and _head_bytes(self) > self._limits.header_bytes
@@ -133,12 +134,12 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         self._acceptor.works(self)
         if self._is_upgraded():
             return
-        # Until the body has come, an answer says that the connection is closed after it: nobody
-        # reads the rest.
+        # Until the body has arrived, a response says that the connection is closed after it: the
+        # rest of the body is not read.
         self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
 
     def on_body(self, body: bytes) -> None:
-        """A part of it."""
+        """Count a part of the body."""
         self._body += len(body)
         super().on_body(body)
 
@@ -152,7 +153,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Answered; the connection may give way to a new one."""
+        """The response was sent: the connection may be closed in favour of a new one."""
         super().on_response_complete()
         if not self.pipeline:
             self._acceptor.waits(self)
@@ -170,14 +171,14 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         successor.connection_lost = connection_lost  # type: ignore[method-assign]
 
     def send_400_response(self, msg: str) -> None:
-        """For what is no HTTP."""
+        """Respond to input that is not HTTP."""
         if not self._is_draining:
             self._refuse("bad-request", "this is not HTTP/1.1")
 
     # ---- refusals
 
     def linger(self) -> None:
-        """Discard further input until the client closes or the time is over."""
+        """Discard further input until the client closes or the time has passed."""
         self._is_draining = True
         self._received = 0
         self._deadline = time.monotonic() + LINGER_S
@@ -185,7 +186,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
 
     @property
     def may_be_sending(self) -> bool:
-        """Whether the client is not at the end of a request."""
+        """Whether the client may be in the middle of a request."""
         return self._is_reading
 
     def _is_upgraded(self) -> bool:
@@ -207,7 +208,7 @@ class LimitedProtocol(HttpToolsProtocol, Connection):
         """Answer without asking the application, and close."""
         self._is_reading = True
         cycle: Any = self.cycle  # None before the first request
-        # an earlier request is being answered, or this one's headers came
+        # an earlier request is being answered, or this one's headers have arrived
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -230,10 +231,9 @@ def _head_bytes(protocol: LimitedProtocol) -> int:
 
 
 class _Lingering:
-    """A transport whose `close` lets a client that is still sending read what was answered.
+    """A transport whose `close` lets a client that is still sending read the answer.
 
-    A socket that is closed while there is something to read from it resets the connection, and the
-    client may lose the answer.
+    Closing a socket with unread input resets the connection, and the client may lose the answer.
     """
 
     def __init__(self, transport: Any, protocol: LimitedProtocol) -> None:
@@ -245,12 +245,12 @@ class _Lingering:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Nothing after `close`."""
+        """Write, unless `close` was called."""
         if not self._is_closing:
             self._transport.write(data)
 
     def is_closing(self) -> bool:
-        """Whether nothing more is sent."""
+        """Whether `close` was called."""
         return self._is_closing or self._transport.is_closing()
 
     def close(self) -> None:

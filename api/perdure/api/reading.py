@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 WAIT_S: Final = 10.0
 RESULT_S: Final = 30.0
 PAGE_BYTES: Final = 2 * 1024 * 1024
-"""Of a page of a list; it ends with the state that makes it larger."""
+"""The size of a page of a list, bytes; the page ends with the state that exceeds it."""
 routes = Routes()
 
 _STATE: Final = {
@@ -92,7 +92,7 @@ assert {each["name"] for each in (*FILTER_PARAMETERS, *_PAGING)} == {*FILTERS, *
     responses=_ok({"workflows": [_STATE], "next": "WyJzdGFy"}),
 )  # fmt: skip
 async def list_workflows(asked: AdmittedRequest) -> Response:
-    """A page; `next` is the cursor of the one that follows, null at the end."""
+    """A page of workflows; `next` is the cursor of the next page, null at the end."""
     query = structs.replace(asked.query(), max_bytes=PAGE_BYTES)
     is_record = wants_record(asked)
 
@@ -134,7 +134,9 @@ async def count_workflows(asked: AdmittedRequest) -> Response:
     "GET", "/workflows/{id}", Role.VIEWER, "The state of a workflow", parameters=_AFTER, responses=_ok(_STATE)
 )
 async def read_workflow(asked: AdmittedRequest) -> Response:
-    """Kept by the platform; for ever, and without an engine."""
+    """The public state of a workflow. It is stored, and can be read at any time, without an
+    engine.
+    """
     found = await _state(asked)
     if wants_record(asked):
         return answer(encode_state(found), 200, None, RECORD)
@@ -166,7 +168,7 @@ async def read_view(asked: AdmittedRequest) -> Response:
     responses=_ok({"workflow": _STATE}),
 )
 async def describe_workflow(asked: AdmittedRequest) -> Response:
-    """Folded from its history: activities with their attempts, timers, pending reasons."""
+    """Describe a run from its history: activities with their attempts, timers, reasons of waits."""
     only(asked.request.query_params)
     found = await _state(asked)
     run = await asked.backend.read_large(lambda reader: run_of(found, reader, asked.backend.large.turn))
@@ -203,7 +205,7 @@ async def describe_workflow(asked: AdmittedRequest) -> Response:
                     "type": "WorkflowStarted"}], "next": 101}),
 )  # fmt: skip
 async def read_history(asked: AdmittedRequest) -> Response:
-    """A page of events; `next` is where the one that follows begins, null at the end."""
+    """A page of events; `next` is where the next page begins, null at the end."""
     parameters = asked.request.query_params
     only(parameters, "run_id", "from", "limit")
     workflow_id, run_id = _id(asked), parameters.get("run_id", "")
@@ -237,7 +239,7 @@ async def read_history(asked: AdmittedRequest) -> Response:
                 "reason": None}), "204": {"description": "The run is still open: retry"}},
 )  # fmt: skip
 async def await_result(asked: AdmittedRequest) -> Response:
-    """Answered when the run has closed, however it ended."""
+    """Wait for the end of a run, of whatever kind."""
     parameters = asked.request.query_params
     only(parameters, "run_id", "timeout")
     workflow_id, run_id = _id(asked), parameters.get("run_id", "")
@@ -272,7 +274,7 @@ async def await_result(asked: AdmittedRequest) -> Response:
     responses=_ok({"position": "3-1042"}),
 )
 async def read_position(asked: AdmittedRequest) -> Response:
-    """For `after` of a read, here or elsewhere."""
+    """A position, for `after` of a read, here or in another process."""
     only(asked.request.query_params)
     return json({"position": str(await asked.backend.transport.position(_id(asked)))})
 

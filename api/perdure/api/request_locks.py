@@ -1,7 +1,8 @@
 """Serialises requests that share one request id.
 
-Replies of engines are matched by request id alone. A caller's `Idempotency-Key` is one, and two
-callers may choose the same for two workflows at the same time: neither may get the other's answer.
+Replies of engines are matched by request id alone, and the id is made from the caller's
+`Idempotency-Key`. If two requests with the same id run at the same time, neither must get the
+other's answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import asynccontextmanager
 
 
 class RequestLocks:
-    """Belongs to one asyncio loop."""
+    """The locks by request id. Belongs to one asyncio loop."""
 
     __slots__ = ("_taken",)
 
@@ -21,7 +22,7 @@ class RequestLocks:
 
     @asynccontextmanager
     async def of(self, request_id: str) -> AsyncGenerator[None]:
-        """One's own turn, when all who came before have had theirs."""
+        """Context manager: wait for the earlier requests with this id, then hold the lock."""
         lock, waiting = self._taken.get(request_id) or (asyncio.Lock(), 0)
         self._taken[request_id] = (lock, waiting + 1)
         try:

@@ -11,12 +11,10 @@ class Role(Enum):
     """viewer < reader < operator < admin."""
 
     VIEWER = "viewer"
-    """May see which workflows there are and what state they are in, and nothing that anyone has put
-    into them: no view, result, argument, attribute, history, dead letter, nor the text of a failure
-    or a reason.
-    """
+    """May see which workflows exist and their statuses, but no data: no view, result, argument,
+    attribute, history or dead letter, nor the text of a failure or a reason."""
     READER = "reader"
-    """May look at everything of the namespace, and query runs."""
+    """May read everything in the namespace, and query runs."""
     OPERATOR = "operator"
     """May also start, signal, cancel and terminate workflows, and answer tokens."""
     ADMIN = "admin"

@@ -1,4 +1,4 @@
-"""Routes, each with the role it wants: the one way a request gets to a handler."""
+"""Routes, each with the role it requires: the only way from a request to a handler."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Bearer = Callable[[Request], Principal | None]
 Handler = Callable[["AdmittedRequest"], Awaitable[Response]]
 ENCODER: Final = msgspec.json.Encoder()
 ANSWER_S: Final = 90.0
-"""No answer takes longer; the longest wait that may be asked for is a minute. What is streamed
-begins within it."""
+"""The longest time of a response; the longest wait that a client may ask for is a minute. A stream
+must begin within it."""
 
 
 class Admission(Protocol):
@@ -44,14 +44,15 @@ class Route:
     """One route.
 
     Attributes:
-        method: of HTTP.
-        path: below the base.
-        role: the least that is wanted.
-        handler: answers.
+        method: the HTTP method.
+        path: the path below the base.
+        role: the lowest role that is enough.
+        handler: the handler.
         summary: for people.
-        extra: of its OpenAPI operation.
-        action: as the audit log calls it; empty: it is not in there.
-        bearer: who asks, when the request itself is a credential; None: it must be admitted.
+        extra: further fields of its OpenAPI operation.
+        action: its name in the audit log; empty: it is not audited.
+        bearer: returns the principal if the request itself is a credential; None: the request must
+            be admitted.
     """
 
     method: str
@@ -82,7 +83,9 @@ class Routes:
         bearer: Bearer | None = None,
         **extra: Any,
     ) -> Callable[[Handler], Handler]:
-        """Makes a function the handler of a route; `extra` is of its OpenAPI operation."""
+        """Decorator that makes a function the handler of a route; `extra` has fields of its OpenAPI
+        operation.
+        """
 
         def added(handler: Handler) -> Handler:
             self.all.append(
@@ -105,7 +108,7 @@ class Routes:
 def install(
     app: FastAPI, routes: list[Route], backend: Backend, security: Admission, audit: AuditLog | None
 ) -> None:
-    """Put routes into an application."""
+    """Add the routes to an application."""
     for route in routes:
         app.add_api_route(
             BASE + route.path,
@@ -119,12 +122,12 @@ def install(
 
 
 def json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """An answer in JSON."""
+    """A response in JSON."""
     return encoded(ENCODER.encode(value), status, headers)
 
 
 def encoded(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """An answer in JSON that is encoded already: off the loop, where it is large."""
+    """A response whose JSON is already encoded; large JSON is encoded in a thread."""
     return answer(body, status, headers, "application/json")
 
 

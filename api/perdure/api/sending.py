@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 SLICE: Final = 32 * 1024
-"""Bytes handed to the server at a time. For each slow reader it holds that much, and its own 64 KiB
-of unsent data.
-"""
+"""Bytes handed to the server at a time. For each slow reader, the server holds this much and its
+own 64 KiB of unsent data."""
 STUCK_S: Final = 30.0
 """A reader that accepts no slice for this long is cut off, seconds."""
 BUDGET_BYTES: Final = 64 * 1024 * 1024
-"""Of all answers that are being sent; beyond it, the one that has stood still the longest is cut
-off."""
+"""The most bytes of all responses that are being sent; beyond it, the one that has been stuck
+longest is aborted."""
 ABORT: Final = "perdure.abort"
 """The extension of an ASGI scope that ends its connection immediately, unsent data included: see
 `server.py`.
@@ -30,19 +29,19 @@ ABORT: Final = "perdure.abort"
 
 
 class Budget:
-    """Bytes that answers hold while they are sent. Belongs to the server's loop.
+    """Counts the bytes of responses that are being sent. Belongs to the server's loop.
 
     Args:
-        limit: bytes.
+        limit: the most bytes.
     """
 
     def __init__(self, limit: int = BUDGET_BYTES) -> None:
         self.limit = limit
         self.size = 0
-        self._held: dict[Large, int] = {}  # the one that has stood still the longest first
+        self._held: dict[Large, int] = {}  # the one that has been stuck longest first
 
     def hold(self, answer: Large, size: int) -> None:
-        """Count an answer in; others are cut off when there is no room."""
+        """Add a response; others are aborted if there is no room."""
         self._held[answer] = size
         self.size += size
         while self.size > self.limit and len(self._held) > 1:
@@ -51,17 +50,17 @@ class Budget:
             oldest.cut()
 
     def moved(self, answer: Large) -> None:
-        """Its reader has taken some."""
+        """Note that the reader has accepted a part."""
         if (size := self._held.pop(answer, None)) is not None:
             self._held[answer] = size
 
     def free(self, answer: Large) -> None:
-        """It holds nothing any more."""
+        """Remove a response."""
         self.size -= self._held.pop(answer, 0)
 
 
 class Large(Response):
-    """A response of more than one slice. A reader that is too slow loses the connection, and may
+    """A response of more than one slice. A reader that is too slow is disconnected, and may
     retry.
     """
 
@@ -69,7 +68,7 @@ class Large(Response):
     _is_cut = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Slice by slice."""
+        """Send the response slice by slice."""
         budget: Budget = scope["app"].state.answers
         self._scope = scope
         size = len(self.body)
@@ -92,7 +91,7 @@ class Large(Response):
             await asyncio.sleep(0)  # for the server to notice that it was cut off
 
     def cut(self) -> None:
-        """End it, wherever it is."""
+        """Abort the response at any point."""
         self._is_cut = True
         self.body = b""
         if self._scope is not None:
@@ -107,5 +106,5 @@ def abort(scope: MutableMapping[str, Any]) -> None:
 
 
 def answer(body: bytes, status: int, headers: dict[str, str] | None, media_type: str) -> Response:
-    """An answer of any size."""
+    """A response of any size."""
     return (Large if len(body) > SLICE else Response)(body, status, headers, media_type=media_type)

@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger("perdure.api")
 GRACE_S: Final = 10
 KEPT_S: Final = 75
-"""An idle connection; longer than load balancers keep theirs, else they would send on one that is
-just being closed."""
+"""How long an idle connection is kept: longer than load balancers keep theirs, or they would send
+on a connection that is just being closed."""
 
 
 class ApiServer:
-    """On a port that is ours before anything is started.
+    """The HTTP server. Its port is opened before anything is started.
 
     Args:
-        app: of `create_app`.
-        host: to listen at.
-        port: the same; 0: any that is free.
-        grace_s: for requests that are open when it stops, whole seconds.
-        listener: of `listening`, when it was made before.
-        limits: of connections.
+        app: the result of `create_app`.
+        host: the address to listen on.
+        port: the port; 0: any free one.
+        grace_s: how long open requests may take when the server stops, whole seconds.
+        listener: a socket from `listening`, if already open.
+        limits: limits on connections.
 
     Attributes:
-        acceptor: of its connections.
+        acceptor: accepts its connections.
 
     Raises:
         InfrastructureError: the port is taken.
@@ -77,7 +77,7 @@ class ApiServer:
         self._thread.start()
 
     def run(self) -> None:
-        """Serve here, until `stop`."""
+        """Serve on this thread, until `stop`."""
         _logger.info("started at %s", self.url)
         try:
             self._server.run()
@@ -91,18 +91,18 @@ class ApiServer:
         self._server.should_exit = True
 
     def join(self) -> None:
-        """Wait until it has stopped, and free the port."""
+        """Wait until the server has stopped, and free the port."""
         if self._thread is not None and self._thread.is_alive():
             self._thread.join()
         self._socket.close()
 
 
 class LimitedServer(uvicorn.Server):
-    """uvicorn, whose connections an acceptor takes.
+    """A uvicorn server whose connections come from an acceptor.
 
     Args:
-        config: of uvicorn.
-        acceptor: on a socket that listens.
+        config: uvicorn's configuration.
+        acceptor: accepts connections on a listening socket.
         say_goodbye: called before connections are shut down.
     """
 
@@ -115,7 +115,7 @@ class LimitedServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Signals are the command line's."""
+        """Leave signals to the command line."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -1,10 +1,10 @@
-"""Server-sent events: changes of one workflow, or of all that match a filter.
+"""Server-sent events: changes of one workflow, or of all workflows that match a filter.
 
-A client that returns with `Last-Event-ID` misses nothing, at any process: a state is a row of a
-table, so what counts is what has changed since, as it is now. The hub remembers that; beyond what
-it remembers, the reader's list does, sorted by the moment of the change. Engines stamp changes by
-their own clocks and commit them later, so there it is looked a minute further back, and what was
-told already may come once more.
+A client that reconnects with `Last-Event-ID`, to any process, misses no change: it gets the current
+state of every workflow that has changed since. The hub remembers recent changes; earlier ones are
+read from the list of workflows, sorted by the time of the change. Engines stamp changes by their
+own clocks and commit them later, so that list is read from a minute earlier, and the client may get
+a state twice.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from perdure.model.states import WorkflowState
 
 WATCHERS: Final = 5_000
-"""Streams of one process; further clients may reach another one."""
+"""The most streams of one process; further clients may reach another process."""
 RETRY_MS: Final = 1_000
 OVERLAP_US: Final = 60_000_000
-"""Longer than a transaction may be open, and clocks may differ."""
+"""How much earlier the list is read: more than a transaction may last and clocks may differ."""
 PAGE_BYTES: Final = 256 * 1024
-"""Bytes of states read for a reconnecting reader; a page holds at least one state."""
+"""Bytes of states read at a time for a reconnecting reader; a page holds at least one state."""
 LAG_S: Final = 10.0
 ADMITTED_S: Final = 30.0
 """Seconds between two checks that a stream's caller is still admitted."""
@@ -72,11 +72,11 @@ _LAST: Final = {
     "GET", "/workflows/{id}/events", Role.VIEWER, "Watch a workflow", parameters=[_LAST], responses=_RESPONSES
 )
 async def watch_workflow(asked: AdmittedRequest) -> Response:
-    """Its state now, and after each change."""
+    """Stream a workflow's state, now and after each change."""
     only(asked.request.query_params)
     workflow_id, last, hub = segment(asked.request.path_params["id"]), _last(asked), await _hub(asked)
     watch = Watch(workflow_id)
-    hub.add(watch)  # first, so that nothing is missed while what is there is read
+    hub.add(watch)  # subscribe first, so that no change is missed while the current state is read
     try:
         told = await _current(asked, hub, watch, last)
     except BaseException:
@@ -94,7 +94,7 @@ async def watch_workflow(asked: AdmittedRequest) -> Response:
     responses=_RESPONSES,
 )
 async def watch_workflows(asked: AdmittedRequest) -> Response:
-    """Each that the filter lets through, after each change; from now on, or from
+    """Stream the workflows that match the filter, each after each change; from now on, or from
     `Last-Event-ID`.
     """
     query = asked.query(is_paged=False)
@@ -110,7 +110,7 @@ async def watch_workflows(asked: AdmittedRequest) -> Response:
 
 
 class _Stream(StreamingResponse):
-    """To one reader, until they go; the hub forgets them then, however that comes about."""
+    """A stream to one reader. When it ends, for any reason, the hub forgets the reader."""
 
     def __init__(
         self, asked: AdmittedRequest, hub: Hub, watch: Watch, first: AsyncIterator[EncodedEvent]
@@ -202,8 +202,8 @@ async def _missed(
 ) -> AsyncIterator[EncodedEvent]:
     """Changes since the reader's position, and the reader's position after them."""
     number = hub.number
-    # a list that was read just now, of tables that are behind, may not have what was told just
-    # before
+    # a list that was read just now, from tables that lag behind, may lack changes that were sent
+    # just before
     if last is None:
         return _found(hub, query, hub.lately() if asked.backend.reader is not None else [], number)
     changed = hub.since(last)
@@ -216,7 +216,7 @@ async def _missed(
 async def _found(
     hub: Hub, query: ListQuery, changed: Sequence[tuple[int, str, WorkflowState | None]], number: int
 ) -> AsyncIterator[EncodedEvent]:
-    """One by one, each encoded when the reader has taken the one before."""
+    """Send states one by one; each is encoded when the reader has accepted the previous one."""
     lasting = lasting_of(query)
     for each in changed:
         if each[2] is None or lasting.matches(each[2]):
@@ -227,8 +227,8 @@ async def _found(
 async def _read(
     asked: AdmittedRequest, hub: Hub, watch: Watch, query: ListQuery, last: EventId
 ) -> AsyncIterator[EncodedEvent]:
-    """Read page by page. Ids are moments only until the last page was sent: a reader cut off in
-    between resumes there.
+    """Read states page by page. Until the last page was sent, event ids have only a time, so that a
+    reader that is cut off resumes from there.
     """
     number = hub.number
     wanted = replace(
@@ -243,7 +243,7 @@ async def _read(
         page = await asked.backend.read_large(lambda reader, wanted=wanted: reader.list(wanted))  # type: ignore[misc]
         following = wanted.key_of(page[-1]) if wanted.is_cut(page) else None
         page.reverse()
-        while page:  # what was told is not held until the others were
+        while page:  # a state that was sent is not kept until the others are sent
             state = page.pop()
             watch.knows(state)
             yield hub.encoder.event(0, state.workflow_id, asked.shown(state), query)

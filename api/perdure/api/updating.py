@@ -44,7 +44,7 @@ _RESPONSES: Final = {
     responses=_RESPONSES,
 )
 async def update_workflow(asked: AdmittedRequest) -> Response:
-    """Validated, recorded, handled, answered: a write that says what has come of it."""
+    """Send an update and wait for its answer."""
     parameters = asked.request.query_params
     only(parameters, "timeout")
     seconds = timeout_s(parameters, RESULT_S)
@@ -72,7 +72,7 @@ async def update_workflow(asked: AdmittedRequest) -> Response:
     responses=_RESPONSES,
 )
 async def await_update(asked: AdmittedRequest) -> Response:
-    """As long as the history of the run exists."""
+    """Wait for the answer to an update; possible as long as the history of the run exists."""
     parameters = asked.request.query_params
     only(parameters, "run_id", "timeout")
     seconds = timeout_s(parameters, RESULT_S)

@@ -21,10 +21,11 @@ R = TypeVar("R")
 
 
 class ActivityCall(Unawaited[R]):
-    """Suspends the run when it is never awaited, unless an exception was the reason.
+    """The awaitable call of an activity. If it is never awaited, the run is suspended, unless an
+    exception has kept the code from reaching the `await`.
 
-    Awaited by workflow code it hands out the future's own iterator, so that it costs nothing after
-    the first step.
+    `__await__` hands out the future's own iterator, so that awaiting costs nothing after the first
+    step.
     """
 
     __slots__ = ("_activity", "_args", "_kwargs", "_options", "_runtime")
@@ -46,12 +47,12 @@ class ActivityCall(Unawaited[R]):
 
     @property
     def __name__(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  typeshed's is an attribute, asyncio only reads it
-        """For asyncio's own messages."""
+        """The name that asyncio shows in its messages."""
         return self._activity.name
 
     @property
     def called(self) -> str:  # type: ignore[override]
-        """For messages."""
+        """The name of the activity, for messages."""
         return f"the call of the activity {self._activity.name!r}"
 
     def __await__(self) -> Generator[Any, Any, R]:

@@ -1,4 +1,4 @@
-"""The attempt that is running: what an activity may ask about itself."""
+"""The current attempt, and what an activity can learn about itself."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Info(Struct, frozen=True):
     """Facts about an attempt.
 
     Attributes:
-        workflow_id: whose activity it is.
-        run_id: the same.
-        activity: its name.
+        workflow_id: the workflow that called the activity.
+        run_id: its run.
+        activity: the name of the activity.
         attempt: from 1.
-        idempotency_key: the same over all attempts.
-        queue: whose worker runs it; empty for a step, and in a test.
+        idempotency_key: the same for all attempts.
+        queue: the task queue; empty for a step, and in a test.
         workflow_type: the name of the workflow's type; empty in a test.
         scheduled_us: when the activity was scheduled, microseconds since 1970; 0 in a test.
     """
@@ -57,13 +57,13 @@ class Attempt(Struct, eq=False):
 
     Attributes:
         info: None when the function was simply called.
-        heartbeat: is given the details of each `activity.heartbeat`, on the thread of the activity.
-        last_heartbeat: details that the attempt before left.
+        heartbeat: called with the details of each `activity.heartbeat`, on the activity's thread.
+        last_heartbeat: the details that the previous attempt sent last.
         is_cancelled: set to ask a plain function to stop; its next `activity.heartbeat` raises.
-        is_waiting: it is there for the next activity that is called (`testing.attempt`).
-        task: what was dispatched; None when nothing was.
+        is_waiting: reserved for the next activity that the test calls (`testing.attempt`).
+        task: the dispatched task; None outside a worker or engine.
         encode: the payload of a result, for activities that keep it themselves.
-        is_later: the function has asked for a token: what it returns is not the result.
+        is_later: the function called `complete_later`, so its return value is not the result.
     """
 
     info: Info | None = None
@@ -86,7 +86,7 @@ def current_attempt() -> Attempt | None:
 
 @contextmanager
 def running(attempt: Attempt) -> Generator[None]:
-    """Code inside is part of this attempt; threads that are given the context, too
+    """Make this the current attempt of the code inside, and of threads that get its context
     (`asyncio.to_thread`).
     """
     token = _current.set(attempt)
@@ -100,7 +100,7 @@ def info() -> Info:
     """Facts about the attempt that is running.
 
     Raises:
-        UsageError: none is; in a test `with testing.attempt():` makes one.
+        UsageError: no attempt is running; in a test, `with testing.attempt():` makes one.
     """
     attempt = _current.get()
     if attempt is None or attempt.info is None:
@@ -117,7 +117,8 @@ def idempotency_key() -> str:
 
 
 def heartbeat(*details: object) -> None:
-    """Optional: progress for the UI, and for the next attempt (`last_heartbeat`).
+    """Report progress to the UI and to the next attempt (`last_heartbeat`). Optional: the worker
+    keeps the lease without it.
 
     Args:
         details: JSON values.
@@ -138,7 +139,7 @@ def heartbeat(*details: object) -> None:
 
 
 def last_heartbeat() -> tuple[Any, ...]:
-    """The details of the last heartbeat of the attempt before; empty when there was none."""
+    """The details that the previous attempt sent last; empty if there were none."""
     attempt = _current.get()
     return () if attempt is None else attempt.last_heartbeat
 
@@ -147,9 +148,9 @@ class Later:
     """The token of an attempt, from `complete_later`.
 
     Attributes:
-        text: for those who are to answer. It is a secret.
-        result: what the function returns then. It does not count; type checkers take it for a value
-            of any type.
+        text: send it to those who can answer. It is a secret.
+        result: return it from the function. It is a placeholder that type checkers accept as a
+            value of any type.
     """
 
     __slots__ = ("result", "text")
@@ -162,8 +163,8 @@ class Later:
 
 
 def complete_later(*, public: bool = False) -> Later:
-    """Let somebody else give the result: anyone who has the text, by `client.resolve` or
-    `client.fail`, HTTP, `perdure token`, or a record.
+    """Let the result come from outside: from anyone who has the token's text, by `client.resolve`
+    or `client.fail`, HTTP, `perdure token`, or a record.
 
         @activity.defn(timeout="3 days")
         async def approve(order_id: str) -> Approval:
@@ -171,12 +172,12 @@ def complete_later(*, public: bool = False) -> Later:
             await send_mail(order_id, later.text)
             return later.result
 
-    The attempt stays open when the function has returned, for as long as its `timeout` says; what
-    the function returns does not count. If the function raises, the attempt has failed, and the
-    next one has another text.
+    After the function has returned, the attempt stays open for the rest of its `timeout`; the
+    return value is ignored. If the function raises, the attempt fails, and the next attempt gets
+    another text.
 
     Args:
-        public: the text is enough to answer over HTTP, without an API key.
+        public: anyone with the text can answer over HTTP, without an API key.
 
     Raises:
         UsageError: no attempt is running here.

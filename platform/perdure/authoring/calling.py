@@ -1,4 +1,6 @@
-"""Calls of activities and steps where no workflow is executed: the function, once, here."""
+"""Calls of activities and steps outside a workflow: the function is called once, in this
+process.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +22,20 @@ def run_as(
     """Call the function, a sync one in a thread.
 
     Args:
-        attempt: as of `attempt_here`.
-        name: of the activity or step.
-        fn: its function.
-        args: of the call.
-        kwargs: of the call.
+        attempt: the result of `attempt_here`.
+        name: the activity or step.
+        fn: the function to call.
+        args: its arguments.
+        kwargs: its keyword arguments.
     """
     return _run(fn, Attempt() if attempt is None else _taken(attempt, name), args, kwargs)
 
 
 def attempt_here(what: str, advice: str) -> Attempt | None:
-    """The attempt that waits for what is called now (`testing.attempt`), if there is one.
+    """The attempt that a test has prepared for this call (`testing.attempt`), if there is one.
 
     Raises:
-        UsageError: this code is part of an attempt already.
+        UsageError: this code already runs inside an attempt.
     """
     attempt = current_attempt()
     if attempt is not None and not attempt.is_waiting:

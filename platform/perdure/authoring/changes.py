@@ -1,4 +1,4 @@
-"""How a run deals with change: a new run that continues it, and patches of its code."""
+"""Change during the life of a run: continuing as a new run, and patches of its code."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def continue_as_new(
     """End this run, and continue in another one of the same workflow id, with an empty history.
 
     Call it in the run itself: `workflow.continue_as_new(self.process, state)`. It raises, so
-    nothing after it runs. Handlers of signals that are under way are waited for, but what they
-    change then is not in the arguments: wait for `all_handlers_finished` before. Signals that
-    arrive later go to the next run, which starts in the same transaction. `result()` waits for the
-    last run. Open activities and timers are cancelled; children go on, and `workflow.get` finds
+    nothing after it runs. The run waits for signal handlers that are still running, but their
+    changes are not in the arguments: wait for `all_handlers_finished` first. Signals that arrive
+    later go to the next run, which starts in the same transaction. `result()` waits for the last
+    run. Open activities and timers are cancelled; children keep running, and `workflow.get` finds
     them.
 
-    A run that has waited for nothing is continued after a second.
+    If the run has not waited for anything, the next run starts a second later.
 
     Args:
         run: the run of this workflow, `self.process`; or the function, of a function workflow.
-        args: of the next run.
-        kwargs: of the next run.
+        args: the arguments of the next run.
+        kwargs: its keyword arguments.
 
     Raises:
         UsageError: this is not the run of a workflow (but a handler, a query or a task of its own),
@@ -60,10 +60,10 @@ def continue_as_new(
 
 
 def all_handlers_finished() -> bool:
-    """Whether no handler of a signal is under way.
+    """Whether all signal handlers have finished.
 
-    Wait for it before a run continues as new, so that what they change is in the arguments of the
-    next run: `await workflow.wait_until(workflow.all_handlers_finished)`.
+    Wait for it before a run continues as new, so that the arguments of the next run hold their
+    changes: `await workflow.wait_until(workflow.all_handlers_finished)`.
 
     Raises:
         UsageError: this is not workflow code.
@@ -74,14 +74,14 @@ def all_handlers_finished() -> bool:
 def patched(id: str, /) -> bool:
     """Whether this run has a change of the code: `if workflow.patched("new-fee"): … else: …`.
 
-    True for runs that reach the place with the change in the code, and recorded for them; false for
-    runs that had passed it before. The answer is the same wherever the run asks for the id.
+    True, and recorded, for runs that reach this place for the first time with the changed code;
+    false for runs that passed it before. Within a run, the answer for an id never changes.
 
     When no open run needs the old branch (`perdure check --db` says so), delete it together with
     the call.
 
     Args:
-        id: of the change; never use one twice.
+        id: names the change; never reuse one.
 
     Raises:
         UsageError: this is not workflow code, or the id is not a text of up to 255 bytes.

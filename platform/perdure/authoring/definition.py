@@ -42,7 +42,7 @@ def defn(fn: Callable[P, Coroutine[Any, Any, R]], /) -> RunRef[None, P, R]: ...
 @overload
 def defn(*, name: str | None = None, version: int = 1) -> Decorator: ...
 def defn(target: Any = None, /, **options: Any) -> Any:
-    """Makes a class, or an `async def`, a workflow; bare, or with a name.
+    """Make a class, or an `async def`, a workflow. Use it bare, or with options.
 
     `__init__` takes nothing, or exactly what the run takes (checked at import).
 
@@ -52,7 +52,7 @@ def defn(target: Any = None, /, **options: Any) -> Any:
             several with one name, new runs take the greatest, and open runs keep theirs.
 
     Raises:
-        UsageError: it cannot be one; the message names the line and what to change.
+        UsageError: the target cannot be a workflow; the message names the line and what to change.
     """
     place = calling_place()
     if odd := options.keys() - {"name", "version"}:
@@ -154,7 +154,7 @@ def _of_class(cls: type[Any], name: str, version: int, place: str) -> Definition
 
 
 def _see_that_validators_fit(members: dict[str, Member]) -> None:
-    """A validator gets the arguments of its update."""
+    """Check that each validator takes the arguments of its update."""
     for member in members.values():
         if not isinstance(member, Update) or member.validates is None:
             continue
@@ -169,7 +169,9 @@ def _see_that_validators_fit(members: dict[str, Member]) -> None:
 def _see_that_a_start_fits(
     cls: type[Any], triggers: list[tuple[Any, str]], run_fn: Callable[..., Any]
 ) -> None:
-    """A signal that starts gives the run nothing, or its own value."""
+    """Check that a signal that starts runs can do so: the run takes nothing, or the signal's
+    value.
+    """
     if len([each for each in _parameters(run_fn) if each.default is each.empty]) <= 1:
         return
     for spec, signal in triggers:
@@ -224,9 +226,7 @@ def _init_takes_arguments(cls: type[Any], run_fn: Callable[..., Any]) -> bool:
 def _mean_the_same(
     cls: type[Any], own: list[inspect.Parameter], run_fn: Callable[..., Any], runs: list[inspect.Parameter]
 ) -> bool:
-    """Whether `__init__` and the run take the same, though one says `T` where the other says
-    `Order`.
-    """
+    """Whether two annotations agree, although one says `T` where the other says `Order`."""
     init = specialised(cls.__init__, cls, home_of(cls.__init__, cls))
     if [each.replace(annotation=each.empty) for each in own] != [
         each.replace(annotation=each.empty) for each in runs

@@ -1,4 +1,4 @@
-"""One call for each of many items, a few at a time."""
+"""`workflow.map`: one call for each item, with a limit on concurrent calls."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ async def map(  # noqa: A001 - the word of the public interface
     concurrency: int | None = None,
     tolerate: int = 0,
 ) -> list[R | Exception]:
-    """Call an activity, or any coroutine function, for each item; the results, in their order.
+    """Call an activity, or any coroutine function, for each item; return the results in the order
+    of the items.
 
         receipts = await workflow.map(charge, orders, concurrency=20)
 
     Args:
-        fn: is called with one item; for a child workflow:
-            `lambda item: workflow.execute(f"parcel-{item}", Parcel.send, item)`.
-        items: may be endless only if something fails.
-        concurrency: so many calls are under way at a time; None: all of them.
-        tolerate: so many calls may fail; their exceptions are in the list, in place of a result.
-            With one more failure the others are cancelled, and it is raised.
+        fn: called with one item; for a child workflow: `lambda item:
+            workflow.execute(f"parcel-{item}", Parcel.send, item)`.
+        items: any iterable; an infinite one ends only by a failure.
+        concurrency: the most calls that run at a time; None: no limit.
+        tolerate: the most calls that may fail; the list has their exceptions in place of results.
+            One more failure cancels the other calls and is raised.
 
     Raises:
-        Exception: the failure that was one too many.
+        Exception: the first failure beyond `tolerate`.
         UsageError: this is not workflow code, it only reads, or a number makes no sense.
     """
     runtime = current()
@@ -90,10 +91,10 @@ async def map(  # noqa: A001 - the word of the public interface
 
 
 def _outcome(task: asyncio.Task[R]) -> R | Exception:
-    """The result of a task, or what failed it.
+    """The result of a task, or the exception that it raised.
 
     Raises:
-        BaseException: it was cancelled, or ended by something else that is no failure.
+        BaseException: the task was cancelled, or ended by an exception that is not an `Exception`.
     """
     try:
         return task.result()

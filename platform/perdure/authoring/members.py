@@ -1,5 +1,5 @@
-"""The members of a workflow class: on an instance they are the method, on the class a reference
-that knows its owner.
+"""The members of a workflow class. Accessed on an instance, a member is the method; accessed on the
+class, it is a typed reference that knows its class.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ S_contra = TypeVar("S_contra", contravariant=True)
 
 
 class RunRef(Generic[S_co, P, R_co]):
-    """`Order.process` seen from the class, or a function workflow.
+    """`Order.process` as accessed on the class, or a function workflow.
 
-    Calling a function workflow runs the function.
+    Calling a reference to a function workflow calls the function.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RunRef(Generic[S_co, P, R_co]):
 
     @property
     def definition(self) -> Definition:
-        """Of the workflow.
+        """The definition of the workflow.
 
         Raises:
             UsageError: the class is not marked with `@workflow.defn`.
@@ -86,12 +86,12 @@ class _MemberRef:
 
     @property
     def owner(self) -> type[Any]:
-        """The class that it was taken from."""
+        """The class on which it was accessed."""
         return self._owner
 
     @property
     def definition(self) -> Definition:
-        """Of the workflow that it was taken from.
+        """The definition of that class's workflow.
 
         Raises:
             UsageError: the class is not marked with `@workflow.defn`.
@@ -154,8 +154,8 @@ class Member:
         self._home = owner
 
     def of_class(self, cls: type[Any]) -> Callable[..., Any]:
-        """The function as a class has it, which may be derived from a generic one that has the
-        member.
+        """The function as this class has it; the class may specialise the generic class that
+        defines the member.
         """
         return specialised(self.fn, cls, self._home)
 
@@ -226,10 +226,10 @@ class Update(Member, Generic[P, R, X]):
         self.validates: Callable[..., Any] | None = None
 
     def validator(self, fn: Callable[Concatenate[Any, P], None], /) -> Callable[Concatenate[Any, P], None]:
-        """Marks the method that says whether an update is taken: `@change_address.validator`.
+        """Mark the method that accepts or rejects an update: `@change_address.validator`.
 
-        It takes what the update takes, changes nothing, and raises to say no: the caller gets
-        `errors.UpdateRejected`, and nothing is recorded.
+        It takes the arguments of the update and changes nothing. If it raises, the update is
+        rejected: the caller gets `errors.UpdateRejected`, and nothing is recorded.
 
         Raises:
             UsageError: it is async, or there is one already.
@@ -270,10 +270,10 @@ class View(Member, Generic[R]):
 
 
 def run(fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Run[P, R]:
-    """Marks the method that is the workflow: `async def`; a class has exactly one.
+    """Mark the method that is the workflow, an `async def`; a class has exactly one.
 
     Raises:
-        UsageError: it cannot be one; the message names the line.
+        UsageError: the method cannot be one; the message names the line.
     """
     if not inspect.iscoroutinefunction(_checked(fn, "workflow.run")):
         raise UsageError(f"{place_of(fn)}: the run of a workflow is an `async def`; {_called(fn)} is not.")
@@ -287,10 +287,10 @@ def signal(
 @overload
 def signal(fn: Callable[Concatenate[Any, P], None], /) -> Signal[P, None]: ...
 def signal(fn: Any, /) -> Any:
-    """Marks a method as a handler of one-way writes, sync or async; it returns nothing.
+    """Mark a method, sync or async, as the handler of a one-way write; it returns nothing.
 
     Raises:
-        UsageError: it cannot be one; the message names the line.
+        UsageError: the method cannot be one; the message names the line.
     """
     _checked(fn, "workflow.signal")
     if fn.__annotations__.get("return") not in (None, "None"):
@@ -305,32 +305,32 @@ def update(
 @overload
 def update(fn: Callable[Concatenate[Any, P], R], /) -> Update[P, R, R]: ...
 def update(fn: Any, /) -> Any:
-    """Marks a method as a handler of writes that are answered, sync or async.
+    """Mark a method, sync or async, as the handler of a write with an answer.
 
-    What it raises is the caller's `errors.UpdateFailed`; the run continues. The run does not close
-    before its handlers have ended.
+    If it raises, the caller gets `errors.UpdateFailed`, and the run continues. The run does not
+    close before its handlers have finished.
 
     Raises:
-        UsageError: it cannot be one; the message names the line.
+        UsageError: the method cannot be one; the message names the line.
     """
     return Update[Any, Any, Any](_checked(fn, "workflow.update"))
 
 
 def query(fn: Callable[Concatenate[Any, P], R], /) -> Query[P, R]:
-    """Marks a method as a read of the live run: a plain function that changes nothing.
+    """Mark a plain method as a query: it reads the live run and changes nothing.
 
     Raises:
-        UsageError: it cannot be one; the message names the line.
+        UsageError: the method cannot be one; the message names the line.
     """
     return Query(_plain(fn, "workflow.query"))
 
 
 def view(fn: Callable[[Any], R], /) -> View[R]:
-    """Marks the method that makes the public state: pure, no arguments, evaluated after each
-    change; if it raises, the last one stays.
+    """Mark the method that returns the public state. It takes no arguments and changes nothing; it
+    is evaluated after each change of the run. If it raises, the last state stays.
 
     Raises:
-        UsageError: it cannot be one; the message names the line.
+        UsageError: the method cannot be one; the message names the line.
     """
     if len(inspect.signature(_plain(fn, "workflow.view")).parameters) != 1:
         raise UsageError(f"{place_of(fn)}: a view has no parameters: {_called(fn)} must take only self.")

@@ -1,4 +1,4 @@
-"""Options of activities and steps, as they are recorded."""
+"""The recorded options of activities and steps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from perdure.model.options import ActivityOptions, RetryPolicy
 
 
 def compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
-    """Options as they are recorded.
+    """Convert options to their recorded form.
 
     Args:
-        given: as authors write them.
-        base: for those that are not given.
+        given: the options of the decorator or the call.
+        base: the values of those that are not given.
 
     Raises:
-        UsageError: one makes no sense.
+        UsageError: an option has an invalid value.
     """
     retry, queue = given.get("retry"), given.get("queue")
     if retry is not None and not isinstance(retry, Retry):
@@ -48,16 +48,17 @@ def compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
 
 
 def guarded(base: ActivityOptions, reconcile: object, *, at_most_once: object) -> ActivityOptions:
-    """Options of a function that may, or may not, be run twice.
+    """Options that say whether a function may be run again after an interrupted attempt.
 
     Args:
-        base: for the others.
-        reconcile: looks up the outcome of an attempt that was interrupted; None: nothing can.
-        at_most_once: not to be run again while its outcome is unknown. Then it is run once only,
-            unless the author gives `retry`.
+        base: the other options.
+        reconcile: looks up the outcome of an interrupted attempt; None: there is no way to look it
+            up.
+        at_most_once: do not run it again while its outcome is unknown. The default is then one
+            attempt, unless `retry` is given.
 
     Raises:
-        UsageError: they make no sense.
+        UsageError: the combination is invalid.
     """
     if not isinstance(at_most_once, bool):
         raise UsageError(f"at_most_once must be True or False, not {at_most_once!r}.")
@@ -71,10 +72,10 @@ def guarded(base: ActivityOptions, reconcile: object, *, at_most_once: object) -
 
 
 def valid(given: object, what: str) -> str:
-    """An id that makes sense.
+    """The id, if it is valid.
 
     Raises:
-        UsageError: it makes none.
+        UsageError: it is empty, too long, or cannot be encoded.
     """
     if fault := fault_of_id(given, what):
         raise UsageError(fault)

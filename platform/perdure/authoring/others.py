@@ -1,4 +1,4 @@
-"""Other workflows, seen from workflow code: children, and handles on any run."""
+"""Other workflows, as workflow code uses them: children, and handles on any workflow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ S_co = TypeVar("S_co", covariant=True)
 
 
 class Handle(Generic[S_co, R_co]):
-    """Another workflow, seen from workflow code: a child, or any that has an id.
+    """A handle on another workflow, for workflow code: a child, or any workflow by its id.
 
     Attributes:
         id: its workflow id.
@@ -41,13 +41,13 @@ class Handle(Generic[S_co, R_co]):
         self._child = child
 
     async def result(self) -> R_co:
-        """Wait for its end; its result.
+        """Wait until it has ended; return its result.
 
         When the wait is cancelled, the other run continues.
 
         Raises:
             errors.ChildFailed: a child ended without a result; `cause` says why.
-            errors.WorkflowFailed: the same of another run.
+            errors.WorkflowFailed: a workflow that is not a child ended without a result.
             errors.WorkflowNotFound: no run has this id.
         """
         child = self._child
@@ -57,7 +57,7 @@ class Handle(Generic[S_co, R_co]):
         return cast("R_co", await runtime.send_message("result", self.id, "", b"", self._definition))
 
     async def signal(self, target: SignalRef[S_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Send a signal; returns when it is durable there.
+        """Send a signal; returns when the other workflow has recorded it.
 
         Raises:
             errors.WorkflowNotFound: no open run has this id.
@@ -90,7 +90,7 @@ class Handle(Generic[S_co, R_co]):
         """Ask it to stop; returns when the request is recorded, not when it has stopped.
 
         Args:
-            reason: for people; a child is told that its parent has cancelled it.
+            reason: for people; for a child it is always that its parent has cancelled it.
 
         Raises:
             errors.WorkflowNotFound: no open run has this id, and it is no child.
@@ -109,7 +109,7 @@ class Handle(Generic[S_co, R_co]):
 
 
 class _Answer:
-    """What an update answers, in place of a workflow's result."""
+    """The answer to an update, decoded like a workflow's result."""
 
     def __init__(self, target: UpdateRef[Any, Any, Any]) -> None:
         self.name = target.name
@@ -166,7 +166,7 @@ async def start(id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwa
     When this run closes, its open children are cancelled; `options(on_close=…)` says otherwise.
 
     Args:
-        id: of the child; it must not be in use.
+        id: the child's workflow id; it must not be in use.
         run: its run, seen from its class (`Order.process`), or a function workflow.
         args: of the run.
         kwargs: of the run.
@@ -180,13 +180,13 @@ async def start(id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwa
 
 
 async def execute(id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Start another workflow as a child of this one; its result.
+    """Start another workflow as a child of this one, and return its result.
 
-    When the wait is cancelled, the child is cancelled, and its end is waited for;
-    `asyncio.shield` keeps it.
+    If this call is cancelled, it cancels the child and waits until the child has ended; use
+    `asyncio.shield` to keep the child running.
 
     Args:
-        id: of the child; it must not be in use.
+        id: the child's workflow id; it must not be in use.
         run: its run, seen from its class (`Order.process`), or a function workflow.
         args: of the run.
         kwargs: of the run.
@@ -206,14 +206,14 @@ def options(
     """Options for children: `workflow.options(on_close="abandon").start(…)`.
 
     Args:
-        on_close: what becomes of the child when this run closes: `"cancel"` asks it to stop,
+        on_close: what happens to the child when this run closes: `"cancel"` asks it to stop,
             `"terminate"` ends it, `"abandon"` lets it run.
-        if_closed: what to do when a run with its id has ended: `"start"` another, `"refuse"`, or
-            `"after_failure"`: start unless it completed.
-        timeout: of the whole child; None: none.
+        if_closed: what to do when the id belongs to a run that has ended: `"start"` another,
+            `"refuse"`, or `"after_failure"`: start unless that run completed.
+        timeout: the longest that the child may run; None: no limit.
 
     Raises:
-        UsageError: a value makes no sense.
+        UsageError: a value is invalid.
     """
     if on_close not in ("cancel", "terminate", "abandon"):
         raise misuse(f'workflow.options: on_close is "cancel", "terminate" or "abandon", not {on_close!r}.')
@@ -238,7 +238,7 @@ def get(id: str, run: RunRef[S, P, R], /) -> Handle[S, R]:
         run: its run, seen from its class (`Order.process`), or a function workflow.
 
     Raises:
-        UsageError: the id cannot be one, or `run` is no run.
+        UsageError: the id is invalid, or `run` is not the run of a workflow.
     """
     definition = definition_for(run)
     if fault := fault_of_id(id):

@@ -1,6 +1,4 @@
-"""Records that workflow code sends to topics of its author's, in the transaction that records
-them.
-"""
+"""Records that workflow code sends to your topics, in the same transaction as the history."""
 
 from __future__ import annotations
 
@@ -31,8 +29,8 @@ class Avro:
 
     Attributes:
         schema: JSON text.
-        id: which a schema registry has given to it: the value is then framed as Confluent's clients
-            do it.
+        id: its id in a schema registry, if any: the value is then framed as Confluent's clients do
+            it.
     """
 
     schema: str
@@ -60,7 +58,8 @@ async def produce(
         topic: its name.
         value: anything that can be an argument, sent as JSON; `bytes` as they are; None for a
             tombstone.
-        key: decides the partition, as Java's clients do it (murmur2); without one, any will do.
+        key: decides the partition, by the hash of Java's clients (murmur2); without a key, any
+            partition is used.
         headers: of the record, beside `content-type`.
         avro: send the value as Avro.
         cloudevent: send it as a CloudEvent 1.0 of this type, in binary mode; its id is unique for

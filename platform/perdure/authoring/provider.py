@@ -27,10 +27,10 @@ class Provider(Struct, frozen=True):
 
     @property
     def provides(self) -> type[Any]:
-        """The class of what it yields, from its annotation.
+        """The class of the instance that it yields, from its annotation.
 
         Raises:
-            UsageError: it has none, or not that of one class.
+            UsageError: there is no annotation, or it does not name one class.
         """
         yielded = get_args(hints_of(self.factory).get("return"))
         if not yielded or not isinstance(yielded[0], type):
@@ -46,8 +46,8 @@ PROVIDERS: Final[list[Provider]] = []
 
 
 def provide(factory: Callable[[], AsyncIterator[T]], /) -> Callable[[], AsyncIterator[T]]:
-    """Marks `async def billing() -> AsyncIterator[Billing]` as what workers run once and keep open
-    to get the instance of Billing.
+    """Mark `async def billing() -> AsyncIterator[Billing]` as the provider of the Billing instance:
+    workers run it once and keep it open.
 
     Raises:
         UsageError: it is not an async generator function without parameters.

@@ -25,14 +25,14 @@ class Retry(Struct, frozen=True):
 
     Attributes:
         first_interval: between the first failure and the second attempt.
-        coefficient: each interval is the one before times this; at least 1.
+        coefficient: each interval is the previous one times this; at least 1.
         maximum_interval: no interval is longer; 100 times the first where none is given.
         maximum_attempts: None for no limit.
-        give_up_after: all attempts together, waiting included; None for no limit.
-        never: exceptions that are final, as a `Failure` always is.
+        give_up_after: the limit on all attempts together, including the waits; None for no limit.
+        never: exceptions that are not retried; a `Failure` never is.
 
     Raises:
-        UsageError: one of them makes no sense.
+        UsageError: one of them has an invalid value.
     """
 
     first_interval: Duration = "1s"
@@ -52,7 +52,7 @@ class Retry(Struct, frozen=True):
 
 @lru_cache(maxsize=256)
 def policy_of(retry: Retry) -> RetryPolicy:
-    """As it travels with commands and events."""
+    """The form that commands and events carry."""
     first = microseconds(retry.first_interval)
     return RetryPolicy(
         first_interval_us=first,

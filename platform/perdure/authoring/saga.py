@@ -1,4 +1,4 @@
-"""Compensations: what undoes the steps already done when a later one fails."""
+"""Compensations, which undo completed steps when a later one fails."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Saga:
         self._compensations: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
 
     def compensate(self, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call this when the block fails or is cancelled. Register it BEFORE what it undoes: the
-        answer of that may be lost.
+        """Register a call that is made when the block fails or is cancelled. Register it BEFORE the
+        step that it undoes, since that step may take effect although its answer is lost.
 
         Args:
             fn: an activity, or a function or method, async or not.
-            args: for it.
-            kwargs: for it.
+            args: its arguments.
+            kwargs: its keyword arguments.
 
         Raises:
             UsageError: `fn` cannot be called.
@@ -50,7 +50,8 @@ class Saga:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        # Other BaseExceptions (the run is evicted or suspended) are not your: nothing is undone.
+        # Other BaseExceptions (the run is evicted or suspended) do not come from your code: nothing
+        # is undone.
         if not isinstance(error, (Exception, asyncio.CancelledError)) or not self._compensations:
             return
         task = asyncio.ensure_future(self._undo())

@@ -1,4 +1,4 @@
-"""The inline step: any function, run once beside the engine, its result recorded."""
+"""`workflow.step`: runs any function in the engine's process and records its result."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _PLAIN: Final = RetryPolicy()
 
 
 class StepCall(ActivityCall[R]):
-    """What `workflow.step` returns in workflow code."""
+    """The awaitable that `workflow.step` returns in workflow code."""
 
     __slots__ = ()
 
     @property
     def called(self) -> str:  # type: ignore[override]
-        """For messages."""
+        """The name of the step, for messages."""
         return f"the call of the step {self._activity.name!r}"
 
 
@@ -96,24 +96,25 @@ def step(  # type: ignore[misc]
     """Run a function in the engine's process, and record its result; it needs no decorator.
 
     `receipt = await workflow.step("charge", charge, order)`. The function runs beside the workflow,
-    so it may do what workflow code must not: read the clock, call a server. It must not change what
-    the workflow holds, since on replay it does not run: its recorded result is taken. After a crash
-    the workflow is replayed up to the call, and the function is run again.
+    so it may read the clock or call a server, which workflow code must not. It must not change the
+    state of the workflow: on replay the function does not run, and its recorded result is used. If
+    the process crashes meanwhile, the workflow is replayed up to the call, and the function is run
+    again.
 
-    A step is known by its name and by how often the run has used that name. Outside of a workflow
-    the function is simply called.
+    A step is identified by its name and the number of times that the run has used that name.
+    Outside a workflow the function is simply called.
 
     Args:
         name: for the history, 1 to 255 bytes; the same one may be used many times.
         fn: sync (it runs in a thread) or async. Its result is decoded by its return annotation, if
             it has one.
-        args: passed to it as they are, and not recorded.
-        retry: when it is tried again; by default until it succeeds, with `at_most_once` never.
-        timeout: of one attempt.
-        at_most_once: do not run it again while it is unknown whether it took effect.
-        reconcile: takes no arguments; asked for the outcome of an attempt that was interrupted. It
-            returns the result, or raises `errors.NotDone`: then the function is run again. Without
-            it such a step fails.
+        args: passed to `fn` unchanged; they are not recorded.
+        retry: by default it is retried until it succeeds; with `at_most_once`, never.
+        timeout: the limit on one attempt.
+        at_most_once: if an attempt was interrupted, do not run the function again.
+        reconcile: looks up the outcome of an interrupted attempt; takes no arguments. It returns
+            the result, or raises `errors.NotDone`: then the function is run again. Without it, an
+            interrupted step fails.
 
     Raises:
         errors.ActivityFailed: it raised, and its retries ended; a `Failure` of yours is raised as

@@ -28,13 +28,13 @@ M = TypeVar("M", SignalRef[Any, Any], QueryRef[Any, Any, Any], UpdateRef[Any, An
 
 
 def definition_for(run: object) -> Definition:
-    """The definition of a workflow that a caller names by its run.
+    """The definition of the workflow whose run the caller has given.
 
     Args:
         run: `Order.process`, or a function workflow.
 
     Raises:
-        UsageError: it is something else; the message says what to give.
+        UsageError: `run` is not the run of a workflow; the message says what to pass.
     """
     if isinstance(run, RunRef):
         return run.definition
@@ -48,15 +48,16 @@ def definition_for(run: object) -> Definition:
 
 
 def member_for(target: object, kind: type[M], definition: Definition | None) -> M:
-    """The signal, query, update or view that a caller names.
+    """The signal, query, update or view that the caller has given.
 
     Args:
         target: `Order.picked_up`.
-        kind: what it must be.
-        definition: of the workflow that is asked; None: it is not known here.
+        kind: the expected kind of member.
+        definition: the workflow that receives the message; None: it is not known here.
 
     Raises:
-        UsageError: it is something else, or of another workflow; the message says what to give.
+        UsageError: `target` is of another kind, or belongs to another workflow; the message says
+            what to pass.
     """
     word = _KINDS[kind]
     if not isinstance(target, kind):

@@ -1,4 +1,4 @@
-"""Tokens, as workflow code uses them: answers from outside."""
+"""Tokens, as workflow code uses them: values that come from outside the workflow."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 
 class Token(Generic[T]):
-    """An answer that somebody outside gives: `await` it for the value.
+    """A value that comes from outside the workflow: `await` the token to get it.
 
-    It may be awaited more than once, and by several tasks. A wait that is cancelled leaves the
-    token as it is.
+    It may be awaited more than once, and by several tasks. Cancelling a wait does not affect the
+    token.
 
     Attributes:
         number: counts the run's tokens, from 1.
-        text: send it, in an activity, to those who are to answer; anyone who has it can. It is safe
-            in a URL.
+        text: send it to those who can answer, in an activity. Anyone who has it can answer. It is
+            safe in a URL.
     """
 
     __slots__ = ("_answer", "number", "text")
@@ -53,21 +53,21 @@ def token(type: type[T], /, *, timeout: Duration | None = None, public: bool = F
 @overload
 def token(type: Any = ..., /, *, timeout: Duration | None = None, public: bool = False) -> Token[Any]: ...
 def token(type: Any = Any, /, *, timeout: Duration | None = None, public: bool = False) -> Token[Any]:
-    """Make a token: an answer from anyone who has its text, by `client.resolve`, HTTP,
-    `perdure token`, or a record.
+    """Create a token. Anyone who has its text can answer it, by `client.resolve`, HTTP, `perdure
+    token`, or a record.
 
         approval = workflow.token(Approval, timeout="3 days")
         await send_mail(order, approval.text)
         decision = await approval
 
-    The await raises `TimeoutError` when the time is up, and `errors.TokenFailed` when somebody has
-    failed the token. The token ends with the run; a run that continues as new makes another one.
+    The `await` raises `TimeoutError` after the timeout, and `errors.TokenFailed` if the answer was
+    a failure. The token ends with the run: after `continue_as_new`, create another one.
 
     Args:
         type: of the value; an answer that does not fit is refused. JSON values by default.
-        timeout: how long an answer is taken; as long as the run is open by default.
-        public: the text is enough to answer over HTTP, without an API key: for webhooks, and links
-            in mails.
+        timeout: how long the token can be answered; by default, as long as the run is open.
+        public: anyone with the text can answer over HTTP, without an API key: for webhooks, and
+            links in emails.
 
     Raises:
         UsageError: this is not workflow code, it only reads, or the timeout makes no sense.

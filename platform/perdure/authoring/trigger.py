@@ -1,4 +1,4 @@
-"""Triggers: which records of a topic start or signal a workflow."""
+"""Triggers: records of a topic that start or signal a workflow."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class TriggerSpec(Struct, frozen=True, eq=False):
     """A `@workflow.trigger(…)`.
 
     Attributes:
-        topic: whose records.
+        topic: the topic that is read.
         value: what a record decodes to.
-        id: the workflow id of a value.
-        when: whether a value counts; None: every one.
-        starts: of a signal: when no run is open, one is started.
+        id: returns the workflow id for a value.
+        when: returns whether a value triggers anything; None: every value does.
+        starts: for a signal: start a run if none is open.
         format: of the records; empty: detected from their headers, JSON otherwise.
         schema: of Avro without a registry, JSON text; empty: none.
         place: `file:line`.
@@ -46,7 +46,9 @@ class TriggerSpec(Struct, frozen=True, eq=False):
 
 
 class Trigger(Generic[T]):
-    """Put above `@workflow.run`, `@workflow.signal`, or `@workflow.defn` of a function."""
+    """The decorator, to be put above `@workflow.run`, `@workflow.signal`, or the `@workflow.defn`
+    of a function.
+    """
 
     def __init__(self, spec: TriggerSpec) -> None:
         self._spec = spec
@@ -95,11 +97,12 @@ def trigger(
     producer.
 
     Args:
-        topic: of anybody's; not one of perdure's own.
-        value: what a record decodes to, and the one argument of the run or the signal: a dataclass,
-            a Struct, `dict[str, Any]`, or `perdure.triggers.CloudEvent[…]`.
-        id: the workflow id of a value; a plain function.
-        when: whether a value counts; by default every one.
+        topic: any topic except perdure's own.
+        value: the type that a record is decoded to. It is the one argument of the run or the
+            signal: a dataclass, a Struct, `dict[str, Any]`, or `perdure.triggers.CloudEvent[…]`.
+        id: a plain function that returns the workflow id for a value.
+        when: a plain function that returns whether a value triggers anything; by default every
+            value does.
         start: of a signal: signal-with-start. When no run is open, one is started, whose run takes
             nothing, or the same value.
         format: of the records; by default CloudEvents and Avro are detected from their headers, and
@@ -107,7 +110,7 @@ def trigger(
         schema: the Avro schema, JSON text, of records that name none; with a registry they do.
 
     Raises:
-        UsageError: it makes no sense; the message names the line.
+        UsageError: the trigger is invalid; the message names the line.
     """
     place = calling_place()
     name: Any = topic
@@ -130,7 +133,7 @@ def trigger(
 
 
 def triggers_of(member: Member) -> list[TriggerSpec]:
-    """Of a run or a signal, nearest first."""
+    """The triggers of a run or a signal, the nearest decorator first."""
     found: list[TriggerSpec] = member.__dict__.setdefault("_triggers", [])
     return found
 

@@ -1,5 +1,5 @@
-"""What a call in workflow code returns to be awaited. Used as if it were the value, it suspends the
-run.
+"""The awaitable that calls in workflow code return. It suspends the run if the code uses it as
+though it were the value.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ R = TypeVar("R")
 
 
 class Unawaited(Coroutine[object, None, R]):
-    """Lazy, and awaited once, like any coroutine; but it has no frame of its own, and no value.
+    """Lazy, and awaited once, like a coroutine, but without a frame of its own. Refuses to be used
+    as a value.
 
     A coroutine of CPython is true, is not equal to anything and has a text: code that forgot an
-    `await` goes on with that. This one refuses. The methods that refuse are looked up on the class,
-    so that they cost nothing where `await` is written (`__getattr__` would: CPython then looks up
-    every attribute the slow way).
+    `await` would continue with those. The methods that refuse are defined on the class, so that
+    they cost nothing where `await` is written (`__getattr__` would: CPython then looks up every
+    attribute the slow way).
 
     Attributes:
-        called: what was called, for messages.
+        called: the name of the called function, for messages.
     """
 
     __slots__ = ("_waiter",)
@@ -36,14 +37,16 @@ class Unawaited(Coroutine[object, None, R]):
     _waiter: Generator[Any, Any, R] | None
 
     def send(self, value: Any, /) -> Any:
-        """A step of the task that it was made into."""
+        """Run one step of the task that wraps this call."""
         waiter = self._waiter
         if waiter is None:
             waiter = self._waiter = self.__await__()
         return waiter.send(value)
 
     def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None, /) -> Any:
-        """Cancelled before its first step, it never begins."""
+        """Raise in the task that wraps this call; a call that is cancelled before its first step
+        never begins.
+        """
         waiter = self._waiter
         error = val if val is not None else typ() if isinstance(typ, type) else typ
         if tb is not None:
@@ -85,9 +88,7 @@ class Unawaited(Coroutine[object, None, R]):
 
 
 def _is_asked_by_us() -> bool:
-    """Whether the caller of the calling method is perdure or asyncio, which look at every
-    coroutine.
-    """
+    """Whether perdure or asyncio called the method that asks: both inspect every coroutine."""
     return is_ours(sys._getframe(2).f_globals.get("__name__", ""))  # noqa: SLF001
 
 
@@ -120,10 +121,10 @@ for _how, _names in _USES.items():
 
 
 class WaitCall(Unawaited[R]):
-    """What `workflow.wait_until` returns; the awaitable inside says so when it was never awaited.
+    """The awaitable that `workflow.wait_until` returns. It reports when it is never awaited.
 
     Args:
-        awaitable: of the runtime.
+        awaitable: the runtime's wait.
     """
 
     __slots__ = ("_awaitable",)
@@ -136,7 +137,7 @@ class WaitCall(Unawaited[R]):
 
     @property
     def __name__(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  typeshed's is an attribute, asyncio only reads it
-        """For asyncio's own messages."""
+        """The name that asyncio shows in its messages."""
         return self.called
 
     def __await__(self) -> Generator[Any, Any, R]:

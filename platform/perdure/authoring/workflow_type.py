@@ -21,18 +21,19 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
     """A workflow type.
 
     Attributes:
-        name: by which commands and histories know it.
+        name: its name in commands and histories.
         cls: your class; None for a function.
-        run_fn: your function; it takes the instance first when there is a class.
+        run_fn: your function; if there is a class, its first parameter is the instance.
         signals: handlers by name; functions that take the instance first.
-        queries: the same.
-        updates: the same.
-        validators: of those updates that have one.
-        views: at most one.
-        triggers: each with the signal it sends; empty: it starts.
+        queries: as `signals`.
+        updates: as `signals`.
+        validators: the validators of updates, by the update's name.
+        views: as `signals`; at most one.
+        triggers: each with the name of the signal that it sends; empty: it starts a run.
         version: of the type; new runs take the greatest one that is served.
         older: the other versions that are served, of the greatest one; `of_version` finds them.
-        init_takes_arguments: `__init__` takes what the run takes, else nothing.
+        init_takes_arguments: whether `__init__` takes the arguments of the run; otherwise it takes
+            nothing.
     """
 
     name: str
@@ -114,7 +115,7 @@ def definition_of_class(cls: type[Any]) -> Definition:
     """The definition of a workflow class.
 
     Raises:
-        UsageError: it is not a workflow.
+        UsageError: the class is not a workflow.
     """
     found = vars(cls).get(ATTRIBUTE)
     if isinstance(found, Definition):

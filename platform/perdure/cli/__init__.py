@@ -2,11 +2,11 @@
 
 The top layer: may import everything below, but only inside the functions that need it, so that
 `perdure --help` stays quick. `commands/` has one file a command, each thin over the library;
-`options/` the options that they share; `lifecycle/` what runs until it is stopped; `source_checks/`
-what `perdure check` reads in an author's code. Start reading at `app.py`.
+`options/` the options that they share, `lifecycle/` the commands that run until they are stopped,
+`source_checks/` the checks of your code by `perdure check`. Start reading at `app.py`.
 
-Exit codes: 0 done; 1 the answer is no, or the app is bad, with one line on stderr that says what to
-do; 2 the command line is wrong.
+Exit codes: 0, done; 1, the command failed or the app is invalid, with one line on stderr that says
+what to do; 2, the command line is wrong.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit.
 
     Args:
-        arguments: what follows `perdure`; the process's own by default.
+        arguments: the arguments after `perdure`; those of the process by default.
 
     Raises:
         SystemExit: always, with the exit code.

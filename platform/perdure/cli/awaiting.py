@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from perdure.client import Handle
 
 SOON_S: Final = 0.5
-"""A result that is there comes sooner."""
+"""The wait before reporting; an existing result arrives sooner, seconds."""
 POLL_INTERVAL_S: Final = 5.0
-"""Between two looks at what the run waits for."""
+"""Seconds between two checks of the run's waits."""
 _library: Final = logging.getLogger("perdure.client")
 
 
 async def awaited(handle: Handle[Any, Any], limit_s: float | None) -> Any:
-    """The result of a run.
+    """Wait for the result of a run, and report its waits.
 
     Args:
-        handle: of the run.
+        handle: the run.
         limit_s: how long to wait, seconds; None: for ever.
 
     Raises:
-        NotClosed: it has not ended in time; the message says what it waits for.
-        WorkflowFailed: it ended without a result.
+        NotClosed: the run has not ended in time; the message says what it waits for.
+        WorkflowFailed: the run ended without a result.
         WorkflowNotFound: no run has this id.
     """
     loop = asyncio.get_running_loop()
@@ -46,7 +46,7 @@ async def awaited(handle: Handle[Any, Any], limit_s: float | None) -> Any:
                 if not isinstance(waiting.exception(), EngineUnavailable):
                     return waiting.result()
                 await asyncio.sleep(SOON_S)
-                waiting = asyncio.create_task(handle.result())  # an engine may come
+                waiting = asyncio.create_task(handle.result())  # an engine may be started
             why = await handle.waits_for()
             if until is not None and loop.time() >= until and not waiting.done():
                 raise NotClosed(f"workflow {handle.id!r} is still open: {why or 'it is about to end'}")
@@ -63,5 +63,5 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 
 def _gist(why: str) -> str:
-    """Without what changes with the time that passes."""
+    """The text without its times, to compare two reports."""
     return why.partition("; no worker has taken it for")[0]

@@ -9,8 +9,8 @@ from typing import Final
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message without line breaks, files named from where the reader is; its class's
-    name when there is no message.
+    """The error's message without line breaks, with paths relative to the current directory; the
+    name of its class if there is no message.
     """
     return " ".join(str(error).split()).replace(f"{Path.cwd()}{os.sep}", "") or type(error).__name__
 
@@ -21,8 +21,8 @@ _OPTIONS: Final = re.compile(r"\boptions\(([^()]*)\)")
 
 
 def as_options(message: str) -> str:
-    """A message of the client or the engine with the options of the command line, where it names
-    parameters of Python or fields of JSON: `--if-running attach` for `if_running="attach"`.
+    """A message of the client or the engine, with parameters of Python and fields of JSON replaced
+    by options of the command line: `--if-running attach` for `if_running="attach"`.
     """
 
     def option(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Load an author's app, and say in one line what is wrong with it."""
+"""Loads an app, and reports a mistake in it in one line."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class App:
     """An app that has been imported.
 
     Attributes:
-        target: as it was named on the command line.
-        module: what it is.
-        directory: where its code is, watched by `perdure dev`: of its top package, or of the file.
+        target: the app as named on the command line.
+        module: the imported module.
+        directory: the directory of its code, that of its top package or of the file; `perdure dev`
+            watches it.
     """
 
     target: str
@@ -34,8 +35,8 @@ class App:
     directory: Path
 
     def modules(self) -> list[ModuleType]:
-        """Its own modules that are imported: those whose file is below its directory, packages
-        installed there excepted.
+        """The app's own imported modules: those whose file is below its directory, except installed
+        packages.
         """
         found: list[ModuleType] = []
         for module in list(sys.modules.values()):
@@ -53,8 +54,8 @@ def load(target: str) -> App:
             current one, is put on `sys.path`.
 
     Raises:
-        UsageError: it is not there, or does not import; one line, with your file and line where
-            there is one.
+        UsageError: the app does not exist, or cannot be imported; one line, with your file and line
+            if known.
     """
     if target.endswith(".py") or "/" in target:
         search, name, file = _locate(Path(target))
@@ -78,12 +79,13 @@ def load_and_register(
 
     Args:
         target: a file or a module.
-        needs_workflows: it must define a workflow; else an activity will do.
-        runs_activities: this process runs them: the instances of methods must be provided.
+        needs_workflows: whether it must define a workflow; otherwise an activity is enough.
+        runs_activities: whether this process runs activities, so that providers for methods must
+            exist.
 
     Raises:
-        UsageError: it does not import, defines no workflow, or what it defines cannot work; with
-            file and line.
+        UsageError: the app cannot be imported, defines no workflow, or defines something invalid;
+            with file and line.
     """
     app, registry = load_and_check(target, runs_activities=runs_activities)
     if not registry.workflows and not needs_workflows and not registry.activities:
@@ -96,8 +98,8 @@ def load_and_register(
 
 
 def load_and_check(target: str, *, runs_activities: bool) -> tuple[App, Registry]:
-    """As `load_and_register`, of an app that may define nothing."""
-    guard.install()  # before the app is imported: what it imports by name is guarded too
+    """As `load_and_register`, but the app may define nothing."""
+    guard.install()  # before the app is imported, so that names it imports are guarded, too
     app = load(target)
     for module in app.modules():
         guard.watch_module(module)
@@ -109,8 +111,8 @@ def load_and_check(target: str, *, runs_activities: bool) -> tuple[App, Registry
 
 
 def _locate(path: Path) -> tuple[Path, str, Path]:
-    """The directory to import from, the module's name, the file. A file inside a package is
-    imported as part of it.
+    """The directory to import from, the module's name, and the file. A file inside a package is
+    imported as part of the package.
     """
     if not path.exists():
         raise UsageError(f"{path}: no such file; name the file or the module that defines the workflows")
@@ -149,7 +151,7 @@ def _import(target: str, name: str, directory: Path) -> ModuleType:
                 f"{target}: no module named {error.name!r} here; name the file or the module that defines "
                 "the workflows"
             ) from error
-        if isinstance(error, UsageError):  # names its own place
+        if isinstance(error, UsageError):  # its message names the place
             raise
         raise UsageError(blamed(error, target, directory)) from error
 
@@ -162,7 +164,7 @@ def blamed(error: BaseException, target: str, directory: Path) -> str:
 
 
 def is_of_author(error: BaseException, directory: Path) -> bool:
-    """Whether workflow code was running when it was raised."""
+    """Whether the exception was raised in your code."""
     return bool(_frames_of_author(error, directory))
 
 
@@ -183,7 +185,7 @@ def _home_of(module: ModuleType, otherwise: Path) -> Path:
 
 
 def _is_own(file: Path, directory: Path) -> bool:
-    """Whether the file is your: below the directory, and not in a virtual environment there."""
+    """Whether the file is yours: below the directory, and not in a virtual environment there."""
     try:
         inside = file.resolve().relative_to(directory)
     except ValueError:
@@ -192,7 +194,7 @@ def _is_own(file: Path, directory: Path) -> bool:
 
 
 def shown(file: str) -> str:
-    """A path as people write it: relative to where they are."""
+    """A path relative to the current directory, for people."""
     try:
         return str(Path(file).resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -49,7 +49,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print a name and a value a line, leaving out what is empty."""
+    """Print one name and value per line, without empty values."""
     shown = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
@@ -77,5 +77,7 @@ _LATEST_US: Final = 253_402_214_400_000_000
 
 
 def _shown(at_us: int) -> int:
-    """A moment that can be shown: a record that somebody else wrote may say any."""
+    """A time that can be shown, cut to the range of `datetime`: a record from outside may contain
+    any number.
+    """
     return min(max(at_us, _EARLIEST_US), _LATEST_US)

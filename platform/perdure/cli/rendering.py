@@ -127,9 +127,7 @@ def print_history(records: Sequence[EventRecord], output: Format) -> None:
 
 
 def print_failure(error: BaseException) -> None:
-    """Print to standard error where an exception of another process was raised, and what it was
-    raised from.
-    """
+    """Print to standard error where an exception of another process was raised, and its causes."""
     from perdure.codec.failures import recorded_of
 
     recorded = recorded_of(error)
@@ -176,7 +174,7 @@ def _failure_json(failure: FailureInfo) -> dict[str, Any]:
 
 
 def _chain(failure: FailureInfo) -> str:
-    """One line: type, message and place, then the same of what it was raised from, and of the
+    """The lines of an exception: type, message and place, then those of its causes and of the
     members of a group.
     """
     text = described(msgspec.structs.replace(failure, message=_cut(failure.message)))
@@ -218,7 +216,7 @@ def _payload(payload: bytes) -> str:
 
 
 def _raw(payload: bytes) -> msgspec.Raw | str | None:
-    """A payload inside JSON; one that a codec made stays closed."""
+    """A payload for embedding in JSON; an encoded payload stays encoded."""
     if not payload:
         return None
     return _payload(payload) if payload[:1] == b"\0" else msgspec.Raw(payload)

@@ -49,11 +49,11 @@ class Replayed:
     """The outcome of all replays.
 
     Attributes:
-        runs: how many histories there are.
-        seeds: under how many hash seeds each was replayed.
-        diverged: one line a history and fault; also one that cannot be read.
-        over: the same for runs of the database that have failed and closed. Code that was fixed
-            since does otherwise, and nothing is left to continue.
+        runs: the number of histories.
+        seeds: the number of hash seeds that each was replayed under.
+        diverged: one line per history and fault, including unreadable histories.
+        over: the same for runs of the database that have failed and closed. Fixed code diverges
+            from their histories, but they will not continue.
     """
 
     runs: int
@@ -66,10 +66,10 @@ class Outcome(msgspec.Struct):
     """Result of one history in one process.
 
     Attributes:
-        name: of the file, or the workflow's id.
-        fault: how it differs from the code; empty: it does not.
-        did: the code's actions, as text, with a digest of everything that belongs to it.
-        is_over: the run has failed and closed.
+        name: the name of the file, or the workflow's id.
+        fault: how the code differs from the history; empty: it does not.
+        did: the code's actions, as text, with a digest of their contents.
+        is_over: whether the run has failed and closed.
         unpatched: the ids of patches whose old branch it takes.
     """
 
@@ -84,7 +84,7 @@ def replay_histories(target: str, directory: Path | None, db: str) -> Replayed:
     """Replay every history of a directory, of a database, or of both.
 
     Raises:
-        UsageError: there is none, or the directory or the database cannot be read.
+        UsageError: there are no histories, or the directory or the database cannot be read.
     """
     by_seed = {seed: _in_a_process(seed, target, directory, db) for seed in SEEDS}
     histories = list(zip(*by_seed.values(), strict=True))
@@ -134,12 +134,12 @@ def _compared(outcomes: dict[str, Outcome]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Replay in this process; the report goes to standard output, what is wrong with the input to
-    standard error.
+    """Replay in this process. The report goes to standard output, errors in the input to standard
+    error.
     """
     target, directory, db = sys.argv[1:]
     out = os.dup(1)
-    os.dup2(2, 1)  # what the app prints is not the report
+    os.dup2(2, 1)  # keep the app's output out of the report
     try:
         _, registry = load_and_register(target)
         histories: list[tuple[str, Sequence[EventRecord] | Exception, bool]] = []
@@ -165,7 +165,7 @@ def main() -> None:
 
 
 def _in_directory(directory: Path) -> Iterator[tuple[str, Sequence[EventRecord] | Exception]]:
-    """Each history with the name of its file; in place of one that cannot be read, why."""
+    """Each history with the name of its file; for an unreadable one, the reason."""
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory")
     for file in sorted(directory.glob("*.json")):
@@ -195,8 +195,8 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
     """Replay one history in this process.
 
     Args:
-        registry: of the app.
-        name: for the outcome.
+        registry: the app's registry.
+        name: the name in the outcome.
         records: the history.
         watchdog: interrupts code that blocks.
     """
@@ -232,8 +232,8 @@ def replayed(registry: Registry, name: str, records: Sequence[EventRecord], watc
 
 
 class _TracedRun(LiveRun):
-    """Remembers what the code wanted, arguments included; a replay compares kinds, numbers and
-    names only.
+    """A run that remembers all actions of the code, including arguments; a replay compares only
+    kinds, numbers and names.
     """
 
     did: list[tuple[str, str]]

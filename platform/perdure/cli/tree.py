@@ -1,7 +1,7 @@
 """Help that fits a narrow terminal, and arguments that begin with a minus.
 
 Help is plain text. Rich's tables cut the names of options and what they take to fit a column, and
-read `[otel]` as markup.
+parse `[otel]` as markup.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ _NUMBER: Final = re.compile(r"-(\d|\.\d|Infinity$)")
 
 
 class WholeSentences(TyperGroup):
-    """A group whose list of commands has each one's whole first sentence, on as many lines as it
-    takes.
-    """
+    """A group of commands whose help shows the whole first sentence of each command, wrapped."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The part of the help that lists the commands."""

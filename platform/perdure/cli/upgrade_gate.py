@@ -42,12 +42,12 @@ class OfType:
     """Result for one workflow type.
 
     Attributes:
-        type: its name.
-        open: how many runs are open.
-        replayed: how many of them were replayed.
+        type: the name of the type.
+        open: the number of open runs.
+        replayed: the number of runs that were replayed.
         places: at how many different places those wait.
-        broken: of the running ones: how the code differs, one line each.
-        stuck: the same for runs that are suspended already; this code does not fix them.
+        broken: running runs that the code diverges from, one line each.
+        stuck: suspended runs that this code does not fix, one line each.
         unpatched: how many of them take the old branch of a patch, by its id.
     """
 
@@ -65,13 +65,13 @@ def replay_open_runs(target: str, url: str, limit: int) -> list[OfType]:
 
     Args:
         target: the app, a file or a module.
-        url: of the platform.
+        url: the platform's URL.
         limit: replay so many runs of a type, one half its oldest, the other its newest, and of the
             others one for each place where runs wait; 0: all of them.
 
     Raises:
-        UsageError: the app is bad, or the address.
-        InfrastructureError: the platform cannot be asked.
+        UsageError: the app or the address is invalid.
+        InfrastructureError: the platform cannot be reached.
         ClientError: its engines do not answer.
     """
     _, registry = load_and_register(target)

@@ -5,8 +5,8 @@
         await order.signal(Order.picked_up)
         print(await order.view(Order.status), await order.result())
 
-May import `codec`, `core` and what is below; adapters are found by the address's scheme
-(`address.py`). Start reading at `client.py`; `sync.py` is the same without asyncio.
+May import `codec`, `core` and the packages below them; adapters are found by the scheme of the
+address (`address.py`). Start reading at `client.py`; `sync.py` is the same without asyncio.
 """
 
 from perdure.client.client import Client, Connecting

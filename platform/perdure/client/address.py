@@ -1,4 +1,4 @@
-"""Addresses: which transport a URL stands for."""
+"""Addresses: finds the transport for a URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from perdure.client.ports import Transport
 
 Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
-"""An API key or a token of an identity provider, or what gives the one that holds now."""
+"""An API key or a token of an identity provider, or a function that returns the current one."""
 
 _SCHEMES: Final = {
     "sqlite": "perdure.adapters.sqlite.transport:connect",
@@ -21,7 +21,7 @@ _SCHEMES: Final = {
     "http": "perdure.adapters.http.transport:connect",
     "https": "perdure.adapters.http.transport:connect",
 }
-"""Scheme to `module:function`; the function takes the URL and gives a transport."""
+"""Scheme to `module:function`; the function takes the URL and returns a transport."""
 
 
 def transport_of(url: str, token: Token | None = None) -> Transport:
@@ -30,10 +30,10 @@ def transport_of(url: str, token: Token | None = None) -> Transport:
     Args:
         url: `sqlite:///relative.db`, `sqlite:////absolute.db`,
             `kafka://host:9092,other:9092/namespace`, `https://host`.
-        token: of an HTTP API.
+        token: the credential for an HTTP API.
 
     Raises:
-        UsageError: the scheme is not known, needs what is not installed, or takes no token.
+        UsageError: the scheme is unknown, needs an extra that is not installed, or takes no token.
         errors.InfrastructureError: the platform cannot be reached; the message says what to do.
     """
     scheme = url.partition(":")[0]

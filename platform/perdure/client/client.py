@@ -1,4 +1,4 @@
-"""The client: whom to ask, and for what."""
+"""The client: starts, signals, queries and reads workflows of one platform."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ REQUEST_TIMEOUT_S = 15.0
 
 
 class Client:
-    """Talks to one platform. Make one by `Client.connect`, and close it.
+    """A client of one platform. Create one by `Client.connect`, and close it.
 
     Args:
         transport: carries requests.
-        payloads: encodes and decodes values; the same on every side.
+        payloads: encodes and decodes values; must match that of workers and engines.
         interceptors: around its requests, outermost first.
     """
 
@@ -65,7 +65,7 @@ class Client:
         self._transport = InterceptedTransport(transport, tuple(interceptors))
         self._payloads = payloads
         self._start_options: dict[str, Any] = {}
-        """Fields of `StartWorkflow` that `options` has set."""
+        """The fields of `StartWorkflow` that `options` has set."""
 
     @classmethod
     def connect(
@@ -83,13 +83,13 @@ class Client:
             url: `sqlite:///app.db` for the database of a `perdure dev`; `kafka://broker:9092/shop`;
                 `https://perdure.shop.example`.
             codec: encrypts or compresses payloads.
-            token: for the HTTP API: an API key or a token, or what gives the one that holds now.
-                PERDURE_TOKEN by default.
+            token: for the HTTP API: an API key or a token, or a function that returns the current
+                one. By default PERDURE_TOKEN.
             interceptors: around the client's requests, outermost first; see `perdure.interceptor`.
             app: codec, interceptors and store of large payloads of an app, instead of one by one.
 
         Raises:
-            errors.UsageError: the address is not understood.
+            errors.UsageError: the address is invalid.
             errors.InfrastructureError: the platform cannot be reached.
         """
         return Connecting(url, app.plus(codec, interceptors), token)
@@ -107,18 +107,18 @@ class Client:
         """The same client, with options for the starts made through it.
 
         Args:
-            if_running: a run with this workflow id is open: refuse, give that one, or terminate it
-                and start.
-            if_closed: a run with this workflow id has closed: start another, refuse, or start only
-                if it did not complete.
-            delay: the code begins so much later.
-            timeout: of the whole run; then it is `timed_out`.
-            attributes: JSON values to find it by.
-            request_id: a second start with the same one acts once; by default every call is a
-                request of its own.
+            if_running: what to do if a run with this workflow id is open: refuse, attach to it, or
+                terminate it and start.
+            if_closed: what to do if a run with this workflow id has closed: start another, refuse,
+                or start only if it did not complete.
+            delay: the time after which the code begins.
+            timeout: the longest that the run may last; then its status is `timed_out`.
+            attributes: JSON values for finding it.
+            request_id: repeated starts with the same request id act once; by default every call is
+                a new request.
 
         Raises:
-            errors.UsageError: an option that makes no sense.
+            errors.UsageError: an option is invalid.
         """
         start_options = encoded_options(
             if_running=if_running,
@@ -138,13 +138,13 @@ class Client:
         """Start a run; returns when that is durable.
 
         Args:
-            id: the workflow id, its address.
+            id: the workflow id.
             run: `Order.process`, or a function workflow.
-            args: what it takes.
-            kwargs: the same.
+            args: its arguments.
+            kwargs: its keyword arguments.
 
         Raises:
-            errors.WorkflowAlreadyStarted: the id is taken; `options()` says what to do then.
+            errors.WorkflowAlreadyStarted: the id is in use; see `options()`.
             errors.RequestRefused: the id or an argument is refused, or no engine knows the type.
             errors.EngineUnavailable: no engine answered in time.
         """
@@ -161,20 +161,19 @@ class Client:
         return await handle.result()
 
     def with_start(self, id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[S, R]:
-        """A workflow whose first signal through this handle starts it when it does not run: signal
-        and start are one command, so that there never is one without the other. Until that signal
-        nothing is asked. A run that is open takes the signal, and its arguments stay what they
-        were.
+        """A handle whose first signal starts the workflow if no run is open. Signal and start are
+        one command, so one never happens without the other. Nothing is sent before that signal. If
+        a run is open, it gets the signal and keeps its own arguments.
 
         Args:
-            id: the workflow id, its address.
+            id: the workflow id.
             run: `Order.process`, or a function workflow.
-            args: what it takes.
-            kwargs: the same.
+            args: its arguments.
+            kwargs: its keyword arguments.
 
         Raises:
             errors.RequestRefused: the id or an argument is refused.
-            errors.UsageError: `options(if_running="terminate")` makes no sense with it.
+            errors.UsageError: `options(if_running="terminate")` cannot be combined with it.
         """
         _check_id(id)
         definition = definition_for(run)
@@ -193,7 +192,7 @@ class Client:
         return Handle(self._transport, self._payloads, id, "", definition, start)
 
     def get(self, id: str, run: RunRef[S, P, R], /) -> Handle[S, R]:
-        """The current run of a workflow id, or its last one; nothing is asked yet."""
+        """A handle on the current or last run of a workflow id. Sends no request."""
         return Handle(self._transport, self._payloads, id, "", definition_for(run))
 
     async def start_by_name(self, id: str, type: str, args: Sequence[object] = ()) -> Handle[Any, Any]:
@@ -205,32 +204,32 @@ class Client:
         return Handle(self._transport, self._payloads, id, run_id, None)
 
     def get_by_name(self, id: str) -> Handle[Any, Any]:
-        """A run of any type; values come as JSON values."""
+        """A handle on a run of any type; values are JSON values."""
         return Handle(self._transport, self._payloads, id, "", None)
 
     async def resolve(self, text: str, value: object = None, /) -> None:
-        """Answer a token that a workflow has given away; returns when that is durable. The same
-        answer again is accepted, and changes nothing.
+        """Answer a token of a workflow; returns when the answer is durable. Repeating the same
+        answer is accepted and changes nothing.
 
         Args:
-            text: `token.text`, all of it.
-            value: for the workflow's code; it must fit the type that the token was made with.
+            text: the whole `token.text`.
+            value: the value for the workflow's code; it must fit the type of the token.
 
         Raises:
             errors.TokenNotFound: no open run has such a token.
-            errors.TokenClosed: it has another answer, has expired, or its run has closed.
+            errors.TokenClosed: the token has another answer, has expired, or its run has closed.
             errors.RequestRefused: the value does not fit, or the run is suspended.
             errors.EngineUnavailable: no engine answered in time.
         """
         await resolve(self._transport, self._payloads, text, value, REQUEST_TIMEOUT_S)
 
     async def fail(self, text: str, error: BaseException | str, /) -> None:
-        """Answer a token with an exception: the workflow's code gets `errors.TokenFailed`, whose
-        `cause` it is. Raises as `resolve`.
+        """Answer a token with an exception: the workflow's code gets `errors.TokenFailed` with this
+        `cause`. Raises as `resolve`.
 
         Args:
-            text: `token.text`, all of it.
-            error: why there is no value; of a text, a `Failure` is made.
+            text: the whole `token.text`.
+            error: the reason why there is no value; a text becomes a `Failure`.
         """
         await fail(self._transport, self._payloads, text, error, REQUEST_TIMEOUT_S)
 
@@ -241,21 +240,20 @@ class Client:
 
         Args:
             id: the workflow id.
-            after: read what reflects this position, that of a write; by default whatever the reader
-                has.
-            within: how long to wait for that.
+            after: wait until the read reflects this position of a write; by default, do not wait.
+            within: how long to wait.
 
         Raises:
-            errors.WorkflowNotFound: it never was started.
-            errors.ReadLags: what is read is still behind `after`.
+            errors.WorkflowNotFound: no workflow with this id was ever started.
+            errors.ReadLags: reads still lag behind `after`.
         """
         if after is not None:
             await reached(self._transport, after, within)
         return await self._state(id)
 
     async def position(self, id: str) -> Position:
-        """A position that reflects every completed write to a workflow id: for `state(…, after=…)`,
-        in any process.
+        """A position that reflects every completed write to a workflow id; pass it to `state(…,
+        after=…)` in any process.
         """
         _check_id(id)
         return await self._transport.position(id)
@@ -264,7 +262,7 @@ class Client:
         """Describe the current or last run of a workflow id.
 
         Raises:
-            errors.WorkflowNotFound: it never was started.
+            errors.WorkflowNotFound: no workflow with this id was ever started.
         """
         state = await self._state(id)
         view = None
@@ -295,11 +293,11 @@ class Client:
         """Workflows by their last run, newest first unless asked for otherwise.
 
         Args:
-            query: the page; or give its filters one by one.
+            query: the page; or pass its filters one by one.
             options: see `ListOptions`.
 
         Raises:
-            errors.RequestRefused: an option that makes no sense.
+            errors.RequestRefused: an option is invalid.
         """
         page = ListQuery.of(**options) if query is None else query
         return await self._transport.read(lambda reader: reader.list(page))
@@ -313,11 +311,11 @@ class Client:
         """Number of workflows by type and status.
 
         Args:
-            type: of this type only, or of one of these.
-            status: in this status only, or in one of these.
+            type: count only this type, or these types.
+            status: count only this status, or these statuses.
 
         Raises:
-            errors.RequestRefused: no workflow can have such a status.
+            errors.RequestRefused: there is no such status.
         """
         query = ListQuery.of(type=type, status=status)
         return await self._transport.read(lambda reader: reader.counts(query))

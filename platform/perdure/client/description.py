@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 ANSWER: Final = "waiting for an answer"
-"""What an activity does whose attempt has asked for a token."""
+"""The `doing` of an activity that waits for an answer from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,16 @@ class PendingActivity:
     """An activity that the run waits for.
 
     Attributes:
-        number: in the run, from 1.
-        name: of the activity.
-        queue: empty for a step.
-        attempt: the current one, or the one that failed last while `retry_at` is set.
-        doing: "waiting for a worker", "running", "waiting for an answer" from outside, or "backing
-            off".
-        retry_at: when the next attempt begins; None unless it backs off.
-        reason: why no worker takes it, what holds up the worker that runs it, or why the last
-            attempt failed; empty when there is nothing to say.
-        expires_at: until when an answer from outside is waited for; None unless one is.
+        number: its number in the run, from 1.
+        name: the activity's name.
+        queue: its task queue; empty for a step.
+        attempt: the current attempt, or the last failed one while `retry_at` is set.
+        doing: "waiting for a worker", "running", "waiting for an answer" (from outside), or
+            "backing off".
+        retry_at: when the next attempt begins; None unless it is backing off.
+        reason: why no worker takes it, what blocks the worker that runs it, or why the last attempt
+            failed; else empty.
+        expires_at: the deadline of an answer from outside; None unless it waits for one.
     """
 
     number: int
@@ -68,7 +68,7 @@ class PendingRun:
     """Another workflow that the run waits for: a child, or one that it has sent a message to.
 
     Attributes:
-        number: of the child or message in the run, from 1.
+        number: the number of the child or message in the run, from 1.
         workflow_id: of the other workflow.
         since: when it was asked for.
     """
@@ -83,8 +83,8 @@ class PendingUpdate:
     """An update whose handler runs.
 
     Attributes:
-        number: in the run, from 1.
-        name: of the update.
+        number: its number in the run, from 1.
+        name: the update's name.
         since: when it was accepted.
     """
 
@@ -95,12 +95,12 @@ class PendingUpdate:
 
 @dataclass(frozen=True, slots=True)
 class PendingToken:
-    """A token that nobody has answered; its text is not said here.
+    """A token without an answer; its text is not included.
 
     Attributes:
-        number: of the token in the run, from 1.
-        since: when it was made.
-        expires_at: None: as long as the run is open.
+        number: the token's number in the run, from 1.
+        since: when it was created.
+        expires_at: its deadline; None: the end of the run.
     """
 
     number: int
@@ -110,21 +110,21 @@ class PendingToken:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A run as it is now.
+    """The current description of a run.
 
     Attributes:
         view: what `@workflow.view` returned last, as JSON values; None when there is none, or when
             a codec has encoded it that is not configured here.
         attributes: as given at the start.
-        reason: why it is suspended, was cancelled or terminated, has failed; or why the view could
-            not be kept.
-        activities: what it waits for.
-        timers: the same.
-        children: the same; of more than twenty waits, the first ones.
-        messages: to other workflows, that are not answered; the same.
-        updates: whose handlers run; the same.
-        tokens: that nobody has answered; the same.
-        parent: the id of the workflow whose child it is; empty when it has no parent.
+        reason: why it is suspended, was cancelled or terminated, or has failed; or why the view is
+            not current.
+        activities: the activities that it waits for.
+        timers: the timers that it waits for.
+        children: the children that it waits for; at most the first twenty waits are listed.
+        messages: its unanswered messages to other workflows; likewise.
+        updates: updates whose handlers run; likewise.
+        tokens: tokens without an answer; likewise.
+        parent: the workflow id of its parent; empty when it has none.
     """
 
     workflow_id: str
@@ -154,8 +154,8 @@ def moment(at: int) -> datetime:
 
 
 def needs_history(state: WorkflowState) -> bool:
-    """Whether the public state alone does not say what the run waits for: of activities it names
-    the attempt only, and of many waits the first ones.
+    """Whether describing the run's waits needs its history: the public state has only the attempt
+    of an activity, and only the first of many waits.
     """
     return any(each.kind in ("activity", "answer") for each in state.waits) or len(state.waits) >= WAITS_TOLD
 
@@ -167,11 +167,11 @@ def run_of(
 
     Args:
         state: the public state.
-        reader: of the history.
+        reader: reads the history.
         turn: entered while a page is decoded and folded.
 
     Raises:
-        InfrastructureError: it cannot be read.
+        InfrastructureError: the history cannot be read.
     """
     run: RunState | None = None
     next_event_id = 1 if needs_history(state) else 0
@@ -194,9 +194,9 @@ def describe(
 
     Args:
         state: the public state.
-        run: of `run_of`.
-        view: decoded.
-        attributes: decoded.
+        run: the result of `run_of`.
+        view: the decoded view.
+        attributes: the decoded attributes.
         opened: decodes what a codec has encoded of a failure.
     """
     failure = opened(state.failure) if state.failure else None

@@ -1,4 +1,4 @@
-"""A handle: one workflow, seen from outside."""
+"""A handle on one workflow, for clients."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ REQUEST_TIMEOUT_S: Final = 15.0
 WARN_S: Final = 10.0
 """After this time, an awaited result that needs an operator is logged."""
 WATCH_S: Final = 0.05
-"""Between two looks of `watch`."""
+"""Seconds between two polls of `watch`."""
 
 
 class Handle(Generic[S_co, R_co]):
-    """One workflow: the run that was started through this client, or whichever is the current one.
+    """A handle on one workflow: on the run that this client started, or on the current run.
 
     Attributes:
         id: the workflow id.
-        run_id: empty when it is not about one run only.
+        run_id: the run; empty: the current one.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class Handle(Generic[S_co, R_co]):
         self._payloads = payloads
         self._definition = definition
         self._start = start
-        """The start that the first signal includes."""
+        """The start that goes with the first signal."""
 
     async def result(self, timeout: Duration | None = None) -> R_co:  # noqa: ASYNC109 - authors pass durations
-        """Wait for the run to close; its result.
+        """Wait for the run to close, and return its result.
 
-        What a run waits for that has not closed after ten seconds is logged if it needs somebody:
-        it is suspended, or no engine answers.
+        If the run has not closed after ten seconds, a problem that an operator must solve is
+        logged: the run is suspended, or no engine answers.
 
         Args:
             timeout: how long to wait; None: for ever. The run continues in any case.
 
         Raises:
-            errors.NotClosed: it has not closed in time; the message says what it waits for.
-            errors.WorkflowFailed: it ended without a result; `cause` says why.
+            errors.NotClosed: the run has not closed in time; the message says what it waits for.
+            errors.WorkflowFailed: the run ended without a result; `cause` says why.
             errors.WorkflowNotFound: no run has this id.
             errors.EngineUnavailable: no engine is running, or it stopped.
         """
@@ -93,7 +93,7 @@ class Handle(Generic[S_co, R_co]):
         if closed is None:
             reply = await self._awaited(None if timeout is None else microseconds(timeout) / 1e6)
             if not isinstance(reply, Closed):
-                # it closed, and was followed by another run, before it was asked for
+                # it closed, and another run followed, before the request arrived
                 closed = await self._closed()
                 if closed is None:
                     accepted(reply)
@@ -119,7 +119,7 @@ class Handle(Generic[S_co, R_co]):
         """Send an update, and wait for its answer.
 
         Raises:
-            errors.UpdateRejected: its validator said no; nothing was recorded.
+            errors.UpdateRejected: its validator rejected it; nothing was recorded.
             errors.UpdateFailed: its handler raised, or the run ended; `cause` says why.
             errors.WorkflowNotFound: no open run has this id.
             errors.RequestRefused: an argument is refused.
@@ -130,15 +130,15 @@ class Handle(Generic[S_co, R_co]):
     async def start_update(
         self, target: UpdateRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> UpdateHandle[T]:
-        """Send an update; returns when its validator has agreed and it is durable. Raises as
-        `update`, except for `UpdateFailed`.
+        """Send an update; returns when it is accepted and durable. Raises as `update`, except
+        `UpdateFailed`.
         """
         named = member_for(target, UpdateRef, self._definition)
         payload = self._payloads.encode_arguments(named.fn, args, kwargs, what=f"update {named.name!r}")
         return await self._update(named.name, payload, named.returns)
 
     async def query(self, target: QueryRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Query the live run; of a closed run, what it was at its end.
+        """Query the live run; a closed run answers from its final state.
 
         Raises:
             errors.WorkflowNotFound: no run has this id.
@@ -157,18 +157,18 @@ class Handle(Generic[S_co, R_co]):
     async def view(
         self, target: ViewRef[S_co, T], /, *, after: Position | str | None = None, within: Duration = "10s"
     ) -> T:
-        """The view that the platform keeps; for ever, also after the run has closed, and without an
-        engine.
+        """The stored view. It can be read at any time, without an engine, also after the run has
+        closed.
 
         Args:
             target: `Order.status`.
-            after: read what reflects this position, that of a write (`position`); by default
-                whatever the reader has.
-            within: how long to wait for that.
+            after: wait until the read reflects this position of a write (`position`); by default,
+                do not wait.
+            within: how long to wait.
 
         Raises:
             errors.WorkflowNotFound: no run has this id, or it has no view yet.
-            errors.ReadLags: what is read is still behind `after`.
+            errors.ReadLags: reads still lag behind `after`.
         """
         target = member_for(target, ViewRef, self._definition)
         if after is not None:
@@ -182,14 +182,14 @@ class Handle(Generic[S_co, R_co]):
         return value
 
     async def position(self) -> Position:
-        """A position that reflects every completed write to this workflow: for `view(…, after=…)`,
-        in any process.
+        """A position that reflects every completed write to this workflow; pass it to `view(…,
+        after=…)` in any process.
         """
         self._check_id()
         return await self._transport.position(self.id)
 
     async def watch(self, target: ViewRef[S_co, T], /) -> AsyncIterator[T]:
-        """The view now, and again after each change, until the run has closed.
+        """Yield the view, now and after each change, until the run has closed.
 
         Raises:
             errors.WorkflowNotFound: no run has this id.
@@ -316,7 +316,7 @@ class Handle(Generic[S_co, R_co]):
         return state
 
     async def _closed(self) -> Closed | None:
-        """The end of the run, if the materialised state has it."""
+        """The end of the run, if the materialised state shows it."""
         state = await state_of(self._transport, self.id)
         if state is None or not state.status.is_closed or self.run_id not in ("", state.run_id):
             return None

@@ -1,4 +1,4 @@
-"""The transport of a client: its requests go through the client's interceptors."""
+"""A transport that sends a client's requests through its interceptors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class InterceptedTransport:
 
     Args:
         transport: carries the requests.
-        interceptors: of the client, outermost first; those of the process come before them.
+        interceptors: those of the client, outermost first; those of the process come before them.
     """
 
     def __init__(self, transport: Transport, interceptors: Sequence[Interceptor]) -> None:

@@ -1,4 +1,4 @@
-"""Queries of workflow lists: every reader returns what `select` returns here."""
+"""Queries of workflow lists. `select` defines their result; every reader must return the same."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ListOptions(TypedDict, total=False):
-    """The filters of a list, as callers give them; those that are given must all hold.
+    """The filters of a list, as callers give them. A workflow must match all of them.
 
     Attributes:
-        type: of this type, or of one of these.
-        status: in this status, or in one of these.
-        id_prefix: with an id that begins so.
-        started_after: at or after; the same for `closed_after`, which leaves out open runs, and
-            `updated_after`.
-        started_before: before; the same.
+        type: match this type, or one of these.
+        status: match this status, or one of these.
+        id_prefix: match ids with this prefix.
+        started_after: match times at or after this one. The same for `closed_after`, which leaves
+            out open runs, and `updated_after`.
+        started_before: match times before this one; likewise for the others.
         closed_after: see `started_after`.
         closed_before: see `started_before`.
         updated_after: see `started_after`.
         updated_before: see `started_before`.
-        attributes: names and values that its attributes have.
-        sort: what it is sorted by, then by id; `started_at` by default.
+        attributes: match these names and values.
+        sort: the sort key, followed by the id; `started_at` by default.
         order: newest (or greatest) first, by default, or oldest.
-        limit: of one page, at most 1000; 100 by default.
-        after: the last workflow of the page before.
+        limit: the size of a page, at most 1000; 100 by default.
+        after: the last workflow of the previous page.
     """
 
     type: str | Sequence[str] | None
@@ -69,13 +69,13 @@ class ListOptions(TypedDict, total=False):
 
 
 class ListQuery(Struct, frozen=True, kw_only=True):
-    """A page of workflows, each by its last run. Filters that are given must all hold; the empty
-    query is every workflow, newest first.
+    """A query for a page of workflows, each by its last run. A workflow must match all filters; the
+    empty query matches every workflow, newest first.
 
     Attributes:
-        types: of one of these.
-        statuses: in one of these.
-        id_prefix: with an id that begins so.
+        types: match one of these.
+        statuses: match one of these.
+        id_prefix: match ids with this prefix.
         started_after: at or after, microseconds.
         started_before: before, microseconds.
         closed_after: at or after, microseconds; open runs are left out. The same for
@@ -83,18 +83,17 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         closed_before: before, microseconds.
         updated_after: at or after, microseconds.
         updated_before: before, microseconds.
-        attributes: names and values that its attributes have, each as JSON has it: 1 and 1.0 are
-            equal, 1 and true are not.
-        sort: what it is sorted by, then by id in the same direction. Open runs count as closed in
+        attributes: match these names and values, compared as JSON: 1 and 1.0 are equal, 1 and true
+            are not.
+        sort: the sort key, followed by the id in the same direction. Open runs count as closed in
             1970.
         order: newest, or the greatest, first; or the other way round.
-        limit: of the page, from 1 to 1000.
-        max_bytes: the page ends with the state that makes it larger than this; 0: it may be of any
-            size. See `is_cut`.
-        after: the key of the last one of the page before; see `key_of`.
+        limit: the size of the page, 1 to 1000.
+        max_bytes: the page ends with the state that exceeds this size; 0: no limit. See `is_cut`.
+        after: the key of the last workflow of the previous page; see `key_of`.
 
     Raises:
-        RequestRefused: it makes no sense; the message says why.
+        RequestRefused: the query is invalid; the message says why.
     """
 
     types: tuple[str, ...] = ()
@@ -119,11 +118,11 @@ class ListQuery(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, **options: Unpack[ListOptions]) -> ListQuery:
-        """The query that callers describe by `ListOptions`.
+        """The query for `ListOptions`.
 
         Raises:
             UsageError: a time has no time zone.
-            RequestRefused: an option makes no sense.
+            RequestRefused: an option is invalid.
         """
         given = dict[str, Any](options)
         after: WorkflowState | None = given.pop("after", None)
@@ -139,12 +138,12 @@ class ListQuery(Struct, frozen=True, kw_only=True):
 
     @property
     def is_newest(self) -> bool:
-        """Whether the greatest comes first."""
+        """Whether the list is in descending order."""
         return self.order == "newest"
 
     @property
     def has_filters(self) -> bool:
-        """Whether anything is left out."""
+        """Whether the query has filters."""
         unfiltered = ListQuery(
             sort=self.sort, order=self.order, limit=self.limit, after=self.after, max_bytes=self.max_bytes
         )
@@ -155,8 +154,8 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         return getattr(state, self.sort), state.workflow_id
 
     def within(self, states: Iterable[WorkflowState]) -> list[WorkflowState]:
-        """The first ones of what the filters let through: as many as the page holds, by number and
-        by size; reads no further.
+        """The first matching states that fit on the page, by number and by size; does not read
+        further.
         """
         found: list[WorkflowState] = []
         size = 0
@@ -168,16 +167,16 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         return found
 
     def is_cut(self, page: Sequence[WorkflowState]) -> bool:
-        """Whether a page may be followed by another one: it is full, by number or by size."""
+        """Whether another page may follow: this one is full, by number or by size."""
         return len(page) >= self.limit or 0 < self.max_bytes < sum(map(size_of, page))
 
     def is_after(self, key: Key) -> bool:
-        """Whether it belongs on this page or on one that follows."""
+        """Whether a state comes after the previous page."""
         last: Any = self.after
         return last is None or (key < last if self.is_newest else key > last)
 
     def matches(self, state: WorkflowState) -> bool:
-        """Whether the filters let it through."""
+        """Whether a state matches the filters."""
         return (
             (not self.types or state.type in self.types)
             and (not self.statuses or str(state.status) in self.statuses)
@@ -185,7 +184,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         )
 
     def has_rest(self, state: WorkflowState) -> bool:
-        """As `matches`, for one whose type and status are among those asked for."""
+        """As `matches`, for a state whose type and status are known to match."""
         return (
             state.workflow_id.startswith(self.id_prefix)
             and _is_within(state.started_at, self.started_after, self.started_before)
@@ -241,13 +240,12 @@ class ListQuery(Struct, frozen=True, kw_only=True):
 def select(
     query: ListQuery, states: Iterable[WorkflowState], matches: Callable[[WorkflowState], bool]
 ) -> list[WorkflowState]:
-    """The page, from any order.
+    """The page of a query, from states in any order.
 
     Args:
-        query: of the page.
+        query: the query.
         states: all of them.
-        matches: whether the filters let one through: `query.matches`, or `query.has_rest` where the
-            kinds were looked at.
+        matches: `query.matches`, or `query.has_rest` if types and statuses were checked.
     """
     key: Any = query.key_of
     wanted = (state for state in states if matches(state) and query.is_after(query.key_of(state)))
@@ -255,7 +253,7 @@ def select(
 
 
 def size_of(state: WorkflowState) -> int:
-    """Bytes of what may be large in a state."""
+    """Bytes of the large parts of a state."""
     failure = state.failure
     return (
         len(state.view)
@@ -280,7 +278,9 @@ def end_of(prefix: str) -> str | None:
     for length in range(len(prefix), 0, -1):
         last = ord(prefix[length - 1])
         if last < 0x10FFFF:
-            following = 0xE000 if last == 0xD7FF else last + 1  # what lies between stands for no character
+            following = (
+                0xE000 if last == 0xD7FF else last + 1
+            )  # the code points between are surrogates, not characters
             return prefix[: length - 1] + chr(following)
     return None
 
@@ -303,7 +303,7 @@ def _microseconds(when: datetime | None) -> int | None:
         return None
     if when.tzinfo is None:
         raise UsageError(f"{when!r} has no time zone; write datetime.now(UTC), or datetime(…, tzinfo=UTC)")
-    # a float of seconds is not exact to the microsecond from 2038 on
+    # from 2038 on, a float of seconds is not exact to the microsecond
     return (when - _EPOCH) // timedelta(microseconds=1)
 
 

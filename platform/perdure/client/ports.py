@@ -1,4 +1,4 @@
-"""The ports of the client: who carries its requests, and what it reads. The adapters are in
+"""The ports of the client: a transport for its requests, and a reader. The adapters are in
 `perdure.adapters`.
 """
 
@@ -23,15 +23,16 @@ T = TypeVar("T")
 
 
 class Reader(Protocol):
-    """Reads materialised state. Thread-safe; every call sees all writes completed before it, or
-    `wait_for` waits for them.
+    """Reads materialised state. Thread-safe. Every call sees all writes that were completed before
+    it, unless the reader lags: then `wait_for` waits for them.
     """
 
     def state(self, workflow_id: str) -> WorkflowState | None:
-        """The state of the workflow id; None when it never was started.
+        """The state of the workflow id; None if it was never started.
 
         Raises:
-            InfrastructureError: it cannot be read; the message says what to do. So for all methods.
+            InfrastructureError: it cannot be read; the message says what to do. This applies to all
+                methods.
         """
         ...
 
@@ -42,20 +43,20 @@ class Reader(Protocol):
     def history(
         self, workflow_id: str, run_id: str, from_event_id: int = 1, limit: int = PAGE_EVENTS
     ) -> History:
-        """A page of the history of a run, cut where it is stored: it costs what the page costs,
-        however long the history is.
+        """A page of the history of a run. Its cost depends on the page, not on the length of the
+        history.
 
         Args:
-            workflow_id: of the workflow.
-            run_id: of the run.
+            workflow_id: the workflow's id.
+            run_id: the run's id.
             from_event_id: the page begins with the record that holds this event, or with the last
                 record; at least 1.
-            limit: of events, from that one on. Records are not divided, so the page may hold some
-                more; large ones make it end sooner. `next_event_id` says where the next page
-                begins.
+            limit: the number of events, from that one on. Records are not divided, so the page may
+                hold some more; large records make it end sooner. `next_event_id` says where the
+                next page begins.
 
         Returns:
-            Encoded records, none when there is no such run.
+            Encoded records; none if there is no such run.
         """
         ...
 
@@ -67,15 +68,15 @@ class Reader(Protocol):
         """Number of workflows, by (type, status).
 
         Args:
-            query: whose filters must hold; its order and page do not matter.
+            query: has the filters; its order and page are ignored.
         """
         ...
 
     def wait_for(self, position: Position, timeout_s: float) -> bool:
-        """Wait until reads reflect a position; whether it does.
+        """Wait until reads reflect a position; return whether they do.
 
         Args:
-            position: that a write has returned.
+            position: returned by a write.
             timeout_s: seconds.
         """
         ...
@@ -85,7 +86,7 @@ class Reader(Protocol):
 
 
 class Transport(Protocol):
-    """Carries requests to the engine and answers back. Belongs to one asyncio loop: that of the
+    """Carries requests to the engine and its replies back. Belongs to one asyncio loop: that of the
     first request.
     """
 
@@ -96,13 +97,13 @@ class Transport(Protocol):
 
     @property
     def is_reader_near(self) -> bool:
-        """Whether reading one state is a look-up, cheaper than asking the engine for it: a loop may
-        do it by `reader`, without `read`.
+        """Whether reading one state is a quick look-up, so that a loop may call `reader` directly
+        instead of `read`.
         """
         ...
 
     async def read(self, question: Callable[[Reader], T]) -> T:
-        """Put a question to the reader, without holding the loop up.
+        """Call the reader without blocking the loop.
 
         Raises:
             InfrastructureError: it cannot be read; the message says what to do.
@@ -113,7 +114,7 @@ class Transport(Protocol):
         """A position that reflects all completed writes to a workflow id.
 
         Raises:
-            InfrastructureError: it is unknown; the message says what to do.
+            InfrastructureError: the position is unknown; the message says what to do.
         """
         ...
 
@@ -121,12 +122,12 @@ class Transport(Protocol):
         """Send a request and wait for its reply.
 
         Args:
-            command: with a request id; `reply_to` is filled in here.
+            command: has a request id; `reply_to` is filled in here.
             timeout_s: seconds; `inf` for as long as there is an engine.
 
         Raises:
-            EngineUnavailable: no engine answered in time; the message says what to do. Sending it
-                again, under the same request id, is safe.
+            EngineUnavailable: no engine answered in time; the message says what to do. Repeating
+                the request with the same request id is safe.
             InfrastructureError: it cannot be sent; the message says what to do.
         """
         ...

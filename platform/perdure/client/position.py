@@ -17,20 +17,20 @@ class Position(Struct, frozen=True, order=True):
     """A place in the events of a platform, written `3-1042`.
 
     Attributes:
-        partition: of the topic of events; 0 on one machine.
-        offset: the offset after the last event that is meant.
+        partition: the partition of the events topic; 0 on one machine.
+        offset: the offset after the last event.
     """
 
     partition: int
     offset: int
 
     def __str__(self) -> str:
-        """As it travels."""
+        """The text form."""
         return f"{self.partition}-{self.offset}"
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Raises RequestRefused when it is none."""
+        """Parse the text form; raises RequestRefused if it is invalid."""
         partition, dash, offset = text.partition("-")
         if not (dash and _is_number(partition) and _is_number(offset)):
             raise RequestRefused(

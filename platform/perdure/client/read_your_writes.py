@@ -16,13 +16,13 @@ async def reached(transport: Transport, after: Position | str, within: Duration)
     """Wait until what the transport reads reflects a position.
 
     Args:
-        transport: whose reader is meant.
+        transport: has the reader.
         after: the position, or its text.
-        within: how long at most.
+        within: the longest wait.
 
     Raises:
-        errors.RequestRefused: the text is no position.
-        errors.ReadLags: it does not, within the time.
+        errors.RequestRefused: the text is not a position.
+        errors.ReadLags: it still does not after that time.
     """
     position = Position.parse(after) if isinstance(after, str) else after
     seconds = microseconds(within) / 1e6

@@ -14,7 +14,7 @@ async def state_of(transport: Transport, workflow_id: str) -> WorkflowState | No
     is one look-up.
 
     Raises:
-        InfrastructureError: it cannot be read.
+        InfrastructureError: the state cannot be read.
     """
     if transport.is_reader_near:
         return transport.reader.state(workflow_id)

@@ -1,4 +1,4 @@
-"""Replies to results or to errors."""
+"""Turns replies into results or exceptions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def accepted(reply: AnyReply) -> Accepted:
-    """The reply to a start, a signal, a cancellation, a termination.
+    """Check the reply to a start, a signal, a cancellation or a termination.
 
     Raises:
-        errors.ClientError: it was refused.
+        errors.ClientError: the request was refused.
     """
     if isinstance(reply, Accepted):
         return reply
@@ -29,8 +29,8 @@ def answered(reply: AnyReply, payloads: Payloads, annotation: Any, what: str) ->
     """The result of a query.
 
     Raises:
-        errors.QueryFailed: it raised; the cause is your exception.
-        errors.ClientError: it was refused.
+        errors.QueryFailed: the query raised; the cause is your exception.
+        errors.ClientError: the request was refused.
     """
     if isinstance(reply, Answered):
         return payloads.decode(reply.result, annotation, what=f"the answer of {what}")
@@ -46,7 +46,7 @@ def result_of(closed: Closed, payloads: Payloads, annotation: Any, workflow_id: 
     """The result of a closed run.
 
     Raises:
-        errors.WorkflowFailed: it ended without one.
+        errors.WorkflowFailed: the run ended without one.
     """
     failure = payloads.open_failure(closed.failure) if closed.failure else None
     match closed.status:

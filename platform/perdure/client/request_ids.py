@@ -1,4 +1,4 @@
-"""Request ids: unique over all processes, cheap to make."""
+"""Request ids: unique across all processes, cheap to create."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ def encoded_options(
     """Check the options and encode them; see `Client.options`.
 
     Raises:
-        errors.UsageError: an option that makes no sense.
-        errors.PayloadError: the attributes are no JSON, or too large.
+        errors.UsageError: an option is invalid.
+        errors.PayloadError: the attributes are not JSON, or too large.
     """
     _check_one_of("if_running", if_running, ("refuse", "attach", "terminate"))
     _check_one_of("if_closed", if_closed, ("start", "refuse", "after_failure"))

@@ -1,5 +1,5 @@
-"""The client without asyncio: the same methods, each waits. `tests/integration/test_sync_client.py`
-keeps the two alike.
+"""The client without asyncio: the same methods, but blocking.
+`tests/integration/test_sync_client.py` checks that the two have the same methods.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ class _LoopThread:
 
     @property
     def is_running(self) -> bool:
-        """Until `stop`."""
+        """Whether `stop` was not called yet."""
         return self._thread.is_alive()
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run it there; its result. An interrupt while waiting cancels it."""
+        """Run a coroutine on the loop, and return its result. An interrupt while waiting cancels
+        it.
+        """
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -295,7 +297,7 @@ class SyncClient:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # last: inside the class body its name hides the builtin
+    # last, since inside the class body its name hides the builtin
     def list(self, query: ListQuery | None = None, /, **options: Unpack[ListOptions]) -> list[WorkflowState]:
         """See `Client.list`."""
         return self._thread.wait(self._client.list(query, **options))

@@ -1,4 +1,4 @@
-"""Answers to tokens: the requests of a client for them."""
+"""Requests of a client that answer tokens."""
 
 from __future__ import annotations
 

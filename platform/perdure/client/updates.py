@@ -1,4 +1,4 @@
-"""Updates, seen from outside: writes with an answer."""
+"""Updates, as clients use them: writes with an answer."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class UpdateHandle(Generic[T]):
     """An update that was accepted.
 
     Attributes:
-        id: of the update; the same one sent again acts once.
-        workflow_id: of its workflow.
-        run_id: the run that has accepted it.
+        id: the update's id; repeats with the same id act once.
+        workflow_id: the workflow's id.
+        run_id: the run that accepted it.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class UpdateHandle(Generic[T]):
             timeout: how long to wait; None: for ever. The update continues in any case.
 
         Raises:
-            errors.UpdateFailed: the handler raised, or the run ended before it did.
+            errors.UpdateFailed: the handler raised, or the run ended before the handler.
             errors.NotClosed: there was no answer in time.
             errors.EngineUnavailable: no engine is running, or it stopped.
         """
@@ -82,7 +82,7 @@ class UpdateHandle(Generic[T]):
         if isinstance(reply, Closed):
             ended = errors.Terminated(f"the run {reply.status.value.replace('_', ' ')} before the update did")
             raise errors.UpdateFailed(f"update {self._name!r} has no answer: {ended}", ended)
-        accepted(reply)  # raises why not
+        accepted(reply)  # raises the reason why not
         raise errors.InfrastructureError(f"the engine answered with {type(reply).__name__}")
 
     async def _answer(self) -> Any:
@@ -103,11 +103,11 @@ async def begun(
     """Send an update, and wait until it is accepted.
 
     Args:
-        transport: to the platform.
-        payloads: for the answer.
+        transport: sends the request.
+        payloads: decodes the answer.
         command: the update.
-        returns: annotation of its answer.
-        start: that it brings with it; None: none.
+        returns: the annotation of the answer.
+        start: the start that goes with it; None: none.
 
     Raises:
         errors.ClientError: it was rejected or refused.

@@ -1,4 +1,4 @@
-"""Describes what an open run waits for, in one sentence."""
+"""Describes the waits of an open run in one sentence."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 SUSPENDED: Final = "it is suspended: "
 NO_ENGINE: Final = "no engine answers: "
 PING_S: Final = 3.0
-"""An engine that is there answers sooner."""
+"""How long to wait for an engine; a running one answers sooner."""
 UNSERVED_S: Final = 5.0
-"""A task that no worker has taken for this long probably has no worker."""
+"""If no worker has taken a task for this long, it probably has no worker."""
 
 
 async def waits_for(transport: Transport, workflow_id: str, run_id: str = "") -> str:
     """Describe the waits of a run; empty if it is closed.
 
     Args:
-        transport: to the platform.
-        workflow_id: its address.
+        transport: connects to the platform.
+        workflow_id: its workflow id.
         run_id: the run; empty: the current one.
     """
     try:
@@ -44,7 +44,7 @@ async def waits_for(transport: Transport, workflow_id: str, run_id: str = "") ->
         if state is None:
             return "no run with this id exists yet"
         if not is_current:
-            # a workflow id has one open run, its last one: an earlier run waits for nothing
+            # only the last run of a workflow id can be open, so an earlier run has no waits
             page = await transport.read(lambda reader: reader.history(workflow_id, run_id, 1))
             return "" if page.records else f"workflow {workflow_id!r} has no run {run_id!r}"
         run = await transport.read(lambda reader: run_of(state, reader))

@@ -17,9 +17,9 @@ def to_event(run: RunState, action: ac.AnyAction, token: Callable[[], str]) -> e
     """The event that records an action; None when there is nothing left to record.
 
     Args:
-        run: only read: what the action asks to cancel may be over.
-        action: what the code wants.
-        token: makes a fresh attempt's token.
+        run: only read; tells whether the action's target has already ended.
+        action: the action that the code asked for.
+        token: makes the token of a new attempt.
     """
     return ACTIONS[type(action)].to_event(run, action, token)
 
@@ -34,7 +34,7 @@ def fits(event: Any, action: ac.AnyAction) -> bool:
 
 
 def in_words(thing: Any) -> str:
-    """An action, or the event that records it, for the message of a ReplayError."""
+    """Describes an action, or the event that records it, for the message of a ReplayError."""
     kind: type[Any] = thing.__class__
     action: type[Any] = RECORDED_AS.get(kind, kind)
     return ACTIONS[action].in_words(thing)

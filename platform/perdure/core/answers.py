@@ -1,4 +1,4 @@
-"""The identity of an answer from outside, by which one that is repeated is known."""
+"""The identity of an answer from outside, used to recognise repeats."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from perdure.model.failure import FailureInfo
 
 
 def answer_of(answer: bytes | FailureInfo) -> int:
-    """A hash of a value or a failure, that only this process understands; never 0.
+    """A hash of a value or a failure; valid only within this process, never 0.
 
-    Senders write the same JSON in different ways. What a codec has made may differ each time, and
-    is all alike here.
+    Senders format the same JSON differently, so the parsed value is hashed. Encrypted payloads may
+    differ each time although their content is the same, so all of them count as equal.
     """
     if isinstance(answer, FailureInfo):
         return hash(("failed", answer.type, answer.message, answer.fields)) or 1

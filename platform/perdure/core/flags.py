@@ -31,12 +31,12 @@ class Flag(IntEnum):
 
 
 def bits_of(flags: Iterable[Flag]) -> int:
-    """The recorded form: bit n-1 is set for flag n."""
+    """Flags in their recorded form: bit n-1 is set for flag n."""
     return sum(1 << (flag - 1) for flag in flags)
 
 
 CURRENT: Final = bits_of(Flag)
-"""Recorded for a run that starts now."""
+"""The flags that are recorded for new runs."""
 
 
 class UnknownFlagsError(LookupError):
@@ -54,13 +54,13 @@ def has(recorded: int, flag: Flag) -> bool:
 
 
 def check(recorded: int) -> None:
-    """Refuse a run whose rules are not known here.
+    """Raise if the run has flags that this version does not know.
 
     Args:
         recorded: its `WorkflowStarted.flags`.
 
     Raises:
-        UnknownFlagsError: it has flags that this version does not know.
+        UnknownFlagsError: it does.
     """
     if unknown := recorded & ~CURRENT:
         numbers = [number for number in range(1, 64) if unknown >> (number - 1) & 1]

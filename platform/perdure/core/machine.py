@@ -32,7 +32,7 @@ class Outbox(Protocol):
         """Give a task to workers, or start a step, whose function may be in the run's code."""
 
     def end_task(self, task: tuple[str, int], *, is_step: bool) -> None:
-        """The current attempt of this (run id, number), if there is one, is over."""
+        """Note that the current attempt of this (run id, number), if any, has ended."""
 
     def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:
         """Ask the attempt to stop."""
@@ -41,20 +41,18 @@ class Outbox(Protocol):
         """Write a record to one of your topics."""
 
     def send(self, command: cm.AnyCommand) -> None:
-        """Send a command to a workflow, of any partition: it is taken once, after those that were
-        sent to it before.
+        """Send a command to a workflow of any partition. It is handled once, after the commands
+        that were sent to that workflow before.
 
-        A sender keeps within its limits: what cannot be written, or is too large, costs the command
-        that caused it.
+        The sender must keep within the limits: if the command cannot be written or is too large,
+        the command that caused it becomes a dead letter.
         """
 
     def reply(self, request: cm.Request, reply: AnyReply) -> None:
-        """Answer a request that was taken before."""
+        """Answer a request of an earlier batch."""
 
     def answered(self, run_id: str, subject: str, reply: AnyReply) -> None:
-        """Answer the clients that wait for the answer about a subject, each under the id of its
-        request.
-        """
+        """Answer the clients that wait for this subject, each under the id of its request."""
 
     def failed(self, run: RunState, event: ev.AnyEvent, activity: str = "") -> None:
         """Tell the operator that the run, or an attempt of the activity of this name, has
@@ -62,10 +60,10 @@ class Outbox(Protocol):
         """
 
     def arm(self, timer: Timer) -> None:
-        """Keep a timer."""
+        """Store a timer."""
 
     def disarm(self, timer: Timer) -> None:
-        """Drop a timer."""
+        """Remove a timer."""
 
 
 class Stamp(NamedTuple):
@@ -88,15 +86,15 @@ class Decision(NamedTuple):
 
 
 Decide = Callable[[RunState, Any, Stamp], Decision]
-"""(run, command, stamp): only reads the run."""
+"""(run, command, stamp) to a decision. Only reads the run."""
 
 Record = Callable[[RunState, Any, "Outbox | None"], None]
-"""(run, event, outbox): changes the run, and writes what must happen then; None: the event is only
-read again."""
+"""(run, event, outbox): changes the run, and writes the effects to the outbox; None: the event is
+replayed and has had its effects."""
 
 
 Answer = Callable[[addresses.Workflow, AnyReply], cm.AnyCommand]
-"""(address, answer) to the command that tells the workflow."""
+"""(address, answer) to the command that delivers the answer to the workflow."""
 
 
 class ActionRule(NamedTuple):
@@ -109,7 +107,7 @@ class ActionRule(NamedTuple):
             compares identity (numbers, names), not arguments, which you may have changed on
             purpose.
         in_words: the action, or its event, for the message of a `ReplayError`.
-        is_matched: on replay the code must want the action where the history holds its event.
+        is_matched: on replay the code must ask for the action at the place of its event.
     """
 
     event: type[ev.Event]
@@ -120,7 +118,7 @@ class ActionRule(NamedTuple):
 
 
 class Cancelling(NamedTuple):
-    """The events between which an action that cancels something means anything.
+    """The events between which a cancelling action has an effect.
 
     Attributes:
         opened_by: the event that begins what can be cancelled.
@@ -144,17 +142,18 @@ class Machine:
         handled_elsewhere: commands that cause no event by themselves: `engine` handles them.
         record: what an event changes and causes.
         actions: how actions are recorded and recognised.
-        cancelling: for each action that cancels something, when it does.
+        cancelling: for each action that cancels something, when it has an effect.
         wakes: the events that workflow code can notice.
         due: the command that a timer of a kind becomes when it fires.
-        holds: what the machine has open, as an attribute of the run: `waits` and `close` are asked
-            only while it is not empty; none: they are always asked.
+        holds: the attribute of the run that holds what the machine has open. `waits` and `close`
+            are called only while it is not empty; without one, always.
         waits: (run, limit) to what an open run waits for, at most `limit` of them.
-        close: (run, outbox): stop what is open, since the run is going to end.
-        leave: the same, in place of `close`, when another run continues it; None: as `close`.
+        close: (run, outbox): stop everything open, since the run is about to end.
+        leave: called in place of `close` when another run continues this one; None: `close` is
+            called.
         ended: (run, outbox): the run has ended, and its state says how.
         answers: the command that an answer to one of our requests becomes, by the `kind` of its
-            address; no request, since nobody waits for the answer to an answer.
+            address. The command must not ask for an answer itself: nothing would wait for it.
     """
 
     name: str
@@ -176,9 +175,9 @@ class Machine:
 
 
 NOTHING = Decision()
-"""Neither an event nor an answer."""
+"""The decision that causes no event and no answer."""
 
 
 def same_number(event: Any, action: Any) -> bool:
-    """`ActionRule.fits` for events and actions that have nothing but a number."""
+    """`ActionRule.fits` for events and actions that have only a number."""
     return bool(event.number == action.number)

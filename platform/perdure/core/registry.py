@@ -43,7 +43,7 @@ MACHINES: Final[tuple[Machine, ...]] = (
     patch.MACHINE,
     token.MACHINE,
 )
-"""In the order in which `waits` names what a run waits for."""
+"""All machines, in the order in which `waits_of` lists the waits of a run."""
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -54,12 +54,12 @@ class IncompleteError(TypeError):
 
 
 def merged(tables: Iterable[tuple[str, Mapping[_K, _V]]], every: Iterable[Any], what: str) -> dict[_K, _V]:
-    """One table of all.
+    """Merge the tables of all machines.
 
     Args:
-        tables: name of the machine, and its table.
+        tables: pairs of a machine's name and its table.
         every: the keys that the result must have.
-        what: the keys are, for the message.
+        what: describes the keys, for the message.
 
     Raises:
         IncompleteError: a key is missing, has two machines, or is not one of `every`.
@@ -91,7 +91,9 @@ def _name(key: Any) -> str:
 
 
 def _holding(machine: Machine) -> Callable[[RunState], object]:
-    """Whether the machine has anything open in a run. Most runs use few of them."""
+    """Return the function that says whether the machine has anything open in a run. Most runs use
+    few machines, so this saves most calls of `waits` and `close`.
+    """
     return attrgetter(machine.holds) if machine.holds else _always
 
 
@@ -100,8 +102,8 @@ def _always(run: RunState) -> bool:
 
 
 def _closing(end: Record, machines: Iterable[Machine]) -> Record:
-    """The record of an event that ends the run: first stops what is open, then answers those who
-    wait.
+    """The `record` function of an event that ends the run: it stops everything open, then answers
+    those that wait.
     """
     closers = [(_holding(machine), machine.close) for machine in machines if machine.close is not None]
     enders = [machine.ended for machine in machines if machine.ended is not None]
@@ -118,8 +120,8 @@ def _closing(end: Record, machines: Iterable[Machine]) -> Record:
 
 
 def _leaving(end: Record, machines: Iterable[Machine]) -> Record:
-    """The record of the event with which another run continues this one: those who wait for the end
-    wait for that run's.
+    """The `record` function of the event that continues the run in another one. Nothing is
+    answered: requests for the end of this run now wait for the end of that one.
     """
     leavers = [leave for machine in machines if (leave := machine.leave or machine.close) is not None]
 
@@ -148,7 +150,7 @@ COMMANDS: Final = merged(
 DECIDE: Final[dict[type[cm.Command], Decide]] = {
     kind: decide for kind, decide in COMMANDS.items() if decide is not None
 }
-"""Decision of each command; commands that the engine handles without a decision are left out."""
+"""The decision for each command, except those that the engine handles without one."""
 
 RECORD: Final[dict[type[ev.Event], Record]] = {
     kind: _ending(kind, record, MACHINES)
@@ -164,11 +166,11 @@ ACTIONS: Final[dict[type[ac.Action], ActionRule]] = merged(
 RECORDED_AS: Final[dict[type[ev.Event], type[ac.Action]]] = {
     rule.event: action for action, rule in ACTIONS.items()
 }
-"""The events that record an action; all others come from outside the code."""
+"""The events that record an action of the code; all others come from outside."""
 MATCHED: Final[frozenset[type[ev.Event]]] = frozenset(
     rule.event for rule in ACTIONS.values() if rule.is_matched
 )
-"""Those that the code must want on replay."""
+"""The events whose actions the code must repeat on replay."""
 
 DUE: Final[dict[TimerKind, Callable[[Timer], cm.AnyCommand]]] = merged(
     ((each.name, each.due) for each in MACHINES), TimerKind, "timer"
@@ -191,7 +193,7 @@ WAKES: Final[frozenset[type[ev.Event]]] = frozenset(event for each in MACHINES f
 CANCELS: Final[frozenset[type[ac.Action]]] = frozenset(
     action for each in MACHINES for action in each.cancelling
 )
-"""The actions that cancel something."""
+"""The classes of actions that cancel something."""
 OPENS: Final[dict[type[ev.Event], type[ac.Action]]] = {
     rule.opened_by: action for each in MACHINES for action, rule in each.cancelling.items()
 }
@@ -199,4 +201,4 @@ OPENS: Final[dict[type[ev.Event], type[ac.Action]]] = {
 CLOSES: Final[dict[type[ev.Event], type[ac.Action]]] = {
     event: action for each in MACHINES for action, rule in each.cancelling.items() for event in rule.closed_by
 }
-"""From this event on, it no longer does."""
+"""From this event on, this action has no effect."""

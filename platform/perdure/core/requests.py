@@ -1,8 +1,8 @@
-"""Tells a repeated request from another one that has the same id.
+"""Tells a repeated request from a different one with the same id.
 
-A caller repeats a request that may have been lost, with the id that it chose. What was recorded of
-the first one says whether the second is the same: a run remembers, for each kind of request and id,
-a hash of the content. Ids of different kinds do not meet.
+A caller repeats a request that may have been lost, under the same id. To tell whether it is the
+same request, a run remembers a hash of the content for each kind of request and id. Requests of
+different kinds may have the same id.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from perdure.model import events as ev
 from perdure.model.replies import Accepted, Refused
 
 _CODED = b"\0"
-"""First byte of an encoded payload: it may be encrypted, and differ each time."""
+"""First byte of an encoded payload. Such a payload may be encrypted and differ each time, so it is
+not hashed."""
 
 WITH_START = "signal with start"
 """The kind of a signal that came with a start, under the start's id."""
@@ -22,8 +23,8 @@ Key = tuple[str, str]
 
 
 def of_start(start: ev.WorkflowStarted | cm.StartWorkflow) -> int:
-    """Identity of a start, for detecting repeats. Its delay is not part of it: "in an hour" is
-    another moment each time.
+    """Identity of a start, for detecting repeats. The delay is not part of it: "in an hour" is
+    another time at each repeat.
     """
     return hash((start.type, _plain(start.input), start.attributes, start.timeout_us))
 
@@ -34,7 +35,7 @@ def of_signal(name: str, payload: bytes) -> int:
 
 
 def key_of(command: cm.Request) -> Key:
-    """Under which a run remembers a request."""
+    """The key under which a run remembers a request."""
     match command:
         case cm.StartWorkflow():
             return "start", command.request_id
@@ -64,13 +65,13 @@ def content_of(command: cm.Request) -> int:
 
 
 def repeated(seen: dict[Key, int], command: cm.Request, run_id: str) -> Accepted | Refused | None:
-    """The answer to a request that the run has taken before, or to another one with the same id;
-    None: it is new.
+    """The answer to a request whose id the run knows: the first answer if it is a repeat, else a
+    refusal. None: the request is new.
 
     Args:
-        seen: of the run (`RunState.requests`).
+        seen: the run's known requests (`RunState.requests`).
         command: the request.
-        run_id: of the run.
+        run_id: the run's id.
     """
     if not command.request_id or (content := seen.get(key_of(command))) is None:
         return None
@@ -80,7 +81,7 @@ def repeated(seen: dict[Key, int], command: cm.Request, run_id: str) -> Accepted
 
 
 def differs(command: cm.Request, run_id: str) -> Refused:
-    """The answer to a request whose id was used for another one."""
+    """The refusal of a request whose id was used for another one."""
     kind, request_id = key_of(command)
     message = (
         f"the request id {request_id!r} was used for another {kind} of workflow {command.workflow_id!r}; "

@@ -18,14 +18,14 @@ from perdure.model.states import WAITS_TOLD, Wait, WorkflowState
 def start(
     workflow_id: str, run_id: str, started: ev.WorkflowStarted, at: int, outbox: Outbox | None = None
 ) -> RunState:
-    """A new run, of which WorkflowStarted is recorded.
+    """A new run, whose first event is recorded.
 
     Args:
-        workflow_id: its address.
+        workflow_id: its workflow id.
         run_id: its id.
         started: its first event.
         at: of the event, microseconds.
-        outbox: written; None: only the state is wanted.
+        outbox: the effects are written to it; None: the caller wants only the state.
     """
     run = RunState(workflow_id, run_id, started, at)
     RECORD[ev.WorkflowStarted](run, started, outbox)
@@ -49,15 +49,15 @@ def decide(run: RunState, command: cm.AnyCommand, stamp: Stamp) -> Decision:
 
 
 def record(run: RunState, event: ev.AnyEvent, at: int, outbox: Outbox | None = None) -> None:
-    """Take over one event, whose id is `run.last_event_id + 1`, and write what must happen once it
-    is durable.
+    """Apply one event, whose id is `run.last_event_id + 1`, to the run, and write its effects,
+    which happen once the event is durable.
 
     Args:
         run: written.
         event: any but WorkflowStarted, which makes the run (`start`).
         at: of the event's record, microseconds.
-        outbox: written: tasks, timers, records; None: the event is only read again, and has had its
-            effects.
+        outbox: gets the effects: tasks, timers, records; None: the event is replayed and has had
+            its effects.
 
     Raises:
         KeyError: a machine's table has no such row: a bug of ours.
@@ -68,12 +68,12 @@ def record(run: RunState, event: ev.AnyEvent, at: int, outbox: Outbox | None = N
 
 
 def take_over(run: RunState | None, recorded: ev.EventRecord, outbox: Outbox | None = None) -> RunState:
-    """The run after one record of its history.
+    """Apply one record of the history to the run.
 
     Args:
-        run: what the records before have led to; it is changed. None: this is the first record.
+        run: the state after the previous records; it is changed. None: this is the first record.
         recorded: the next one.
-        outbox: as of `record`.
+        outbox: as in `record`.
 
     Raises:
         ValueError: the history has a gap, or does not begin with WorkflowStarted.
@@ -104,8 +104,8 @@ def fold(records: Iterable[ev.EventRecord], run: RunState | None = None) -> RunS
 
     Args:
         records: at least one, in order. `last_hash`, which is of bytes, stays empty.
-        run: what the records before have led to; it is changed. None: they begin with the first
-            one.
+        run: the state after the previous records; it is changed. None: `records` begins with the
+            first one.
 
     Raises:
         ValueError: the history has a gap, or does not begin with WorkflowStarted.
@@ -122,7 +122,7 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
 
     Args:
         run: only read.
-        view: kept beside it.
+        view: the last view.
         view_fault: why the view is not the current one; empty when it is.
     """
     return WorkflowState(
@@ -147,7 +147,7 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
 
 
 def waits_of(run: RunState) -> tuple[Wait, ...]:
-    """The run's waits, except for signals and conditions; at most `WAITS_TOLD`."""
+    """What the run waits for, except signals and conditions; at most `WAITS_TOLD` entries."""
     if run.closed_at:
         return ()
     waits: list[Wait] = []

@@ -18,8 +18,7 @@ from perdure.model.states import Status
 from perdure.model.traceparent import traceparent
 
 PARENTS: Final = (f"{addresses.WORKFLOW}child/", f"{addresses.WORKFLOW}detached/")
-"""Prefixes of the addresses of parents; a start that is answered to one of them is that of a
-child."""
+"""Prefixes of parents' addresses: a start whose answer goes to one of them starts a child."""
 
 
 class Outcome(Enum):
@@ -32,7 +31,9 @@ class Outcome(Enum):
 
 
 class StartDecision(NamedTuple):
-    """`reply` only with ANSWER: the start is refused, or was done before, or attaches."""
+    """The decision about a start. It has a `reply` only with ANSWER: the start is refused,
+    repeated, or attaches to the open run.
+    """
 
     outcome: Outcome
     reply: AnyReply | None = None
@@ -67,8 +68,8 @@ def decide_start(current: RunState | None, command: cm.StartWorkflow) -> StartDe
 
 
 def _is_of_parent(address: str) -> bool:
-    """Whether a parent is answered there. Anybody writes the text: one that is no address may not
-    even be encodable.
+    """Whether the address is a parent's. It comes from outside: invalid text may not even be
+    encodable.
     """
     return address.startswith(PARENTS) and addresses.parse(address) is not None
 
@@ -81,7 +82,7 @@ def started_event(
     Args:
         command: the start.
         at: now, microseconds.
-        seed: for the run's random numbers.
+        seed: seeds the run's random numbers.
         python: minor version of this process, 311, 312 …
         version: of the type; 0: the first one.
     """
@@ -107,9 +108,9 @@ def continued_event(
     """The first event of the run that continues another one.
 
     Args:
-        run: that one.
-        input: the arguments.
-        seed: for the new run's random numbers.
+        run: the run that ends.
+        input: the arguments of the new run.
+        seed: seeds the new run's random numbers.
         python: minor version of this process, 311, 312 …
         delayed_until: when its code begins, microseconds; 0: now.
         version: of the type, which may be newer than that of the run before; 0: the first one.
@@ -134,7 +135,9 @@ def continued_event(
 
 
 def _is_repeated(current: RunState, command: cm.StartWorkflow) -> bool | None:
-    """Whether the run has taken this very start, or its signal; None: nothing with this id."""
+    """Whether the run has recorded this very start, or its signal; None: it has nothing with this
+    id.
+    """
     is_own = current.started.request_id == command.request_id
     kind = WITH_START if is_own else "signal"  # without a start of its own, it was attached
     signal = current.requests.get((kind, command.request_id)) if command.signal_name else None

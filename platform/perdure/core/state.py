@@ -67,7 +67,8 @@ class ActivityState:
         failure: of the last attempt that failed.
         failed: the attempt that `failure` was recorded with; 0 when none has failed.
         token: of the current attempt; during a back-off, of the next one.
-        retry_at: when it is dispatched again, microseconds; 0 unless it backs off or was declined.
+        retry_at: when it is dispatched again, microseconds; 0 unless it waits for a retry or was
+            declined.
         declined: why a worker refused it; empty when none has.
     """
 
@@ -104,14 +105,14 @@ class ActivityState:
 
 
 class LaterState:
-    """An attempt whose result somebody gives who has its token; kept when the activity has closed,
-    since an answer that is repeated may come at any time.
+    """An attempt whose result comes from outside, by its token. It is kept when the activity has
+    closed, since a repeated answer may arrive at any time.
 
     Attributes:
         token: of the attempt.
         deferred_at: microseconds.
-        expires_at: the same.
-        answer: a hash of the answer, that only this process understands; 0 when there is none.
+        expires_at: microseconds.
+        answer: a hash of the answer, valid only within this process; 0 when there is none.
     """
 
     __slots__ = ("answer", "deferred_at", "expires_at", "token")
@@ -138,10 +139,10 @@ class ChildState:
     """An open child.
 
     Attributes:
-        requested: what it was asked for with.
+        requested: the event that requested it.
         requested_at: microseconds.
         run_id: its run; empty before it has started.
-        is_sent: the start was sent; false while too many others are starting.
+        is_sent: the start was sent; false while too many other starts await their answers.
         is_cancelled: it was asked to stop.
     """
 
@@ -165,12 +166,12 @@ class TokenStatus(IntEnum):
 
 
 class TokenState:
-    """A token, open or not: an answer that is repeated may come at any time.
+    """A token, open or answered: it is kept, since a repeated answer may arrive at any time.
 
     Attributes:
-        issued: what was given away.
+        issued: the event that issued it.
         issued_at: microseconds.
-        answer: a hash of the answer, that only this process understands; 0 when there is none.
+        answer: a hash of the answer, valid only within this process; 0 when there is none.
     """
 
     __slots__ = ("answer", "issued", "issued_at", "status")
@@ -190,8 +191,8 @@ class RunState:
         activities: the open ones, by number.
         timers: the armed ones, number to `fires_at`.
         children: the open ones, by number.
-        starting: how many of them were sent a start that is not answered.
-        unsent: the numbers of those that were not, oldest first.
+        starting: the number of children whose start was sent and is not answered.
+        unsent: the numbers of the children whose start was not sent yet, oldest first.
         tokens: all of them, by number.
         later: the attempts that wait, or have waited, for a result from outside: the last one of
             each activity, by number; None when there was none.
@@ -199,16 +200,17 @@ class RunState:
             microseconds.
         requests: kind and id of each recorded request but the start, to a hash of its content
             (`core.requests`) that only this process understands.
-        promises: the answers that the run owes to workflows: by subject, the address and the id of
-            each request.
+        promises: requests of workflows that the run will answer: by subject, the address and the id
+            of each.
         updates: the numbers of all that were accepted, by id.
         open_updates: those that have not ended: by number, the id, the name and when it was
             accepted, microseconds.
         ended_updates: the ids of the events that say how the others have ended, by number.
-        next_run_id: of the run that continues this one; empty when none does.
-        last_hash: of the last record; empty before the first.
-        input_partition: of the last command that a record covers; -1 when there is none.
-        input_offset: the same.
+        next_run_id: the id of the run that continues this one; empty when none does.
+        last_hash: the hash of the last record; empty before the first.
+        input_partition: the partition of the last command that a record covers; -1 when there is
+            none.
+        input_offset: the offset of that command.
     """
 
     __slots__ = (
@@ -273,7 +275,7 @@ class RunState:
         self.promises: dict[str, dict[tuple[str, str], None]] = {}
 
     def answers_to(self, run_id: str) -> bool:
-        """Whether a command for a run is for this one: it is that run, or continues it.
+        """Whether this run handles commands for that run: it is that run, or continues it.
 
         Args:
             run_id: of the command; empty: the current run.

@@ -1,7 +1,7 @@
-"""Activation: one run in an open batch. Finds it, brings its code to where its history is, records
+"""Activation: work on one run within an open batch. Finds the run, replays its code, records
 events, and shows them to the code.
 
-The use cases (`starting`, `messages`, `reads`) stand on it and not on each other's parts.
+The use cases (`starting`, `messages`, `reads`) use this module and do not depend on one another.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 PYTHON: Final = sys.version_info.major * 100 + sys.version_info.minor
 PAUSE_US: Final = 1_000_000
-"""Before the next run of a workflow that continues as new without having waited for anything,
-microseconds."""
+"""Delay of the next run if a run continues as new without having waited for anything, microseconds.
+It keeps such a workflow from using up the engine."""
 CHANGES: Final = (
     cm.StartWorkflow,
     cm.SignalWorkflow,
@@ -53,7 +53,7 @@ CHANGES: Final = (
     cm.ResolveToken,
     cm.FailToken,
 )
-"""The requests that change something when they are not refused."""
+"""The requests that change something, unless they are refused."""
 
 
 class Activation:
@@ -61,17 +61,17 @@ class Activation:
 
     Args:
         runs: the cache.
-        outbox: of the open batch.
-        ids: fresh ids.
-        quarantine: knows the command as it was taken.
-        can_answer: whether somebody hears the reply to an address; see `engine.ports.Log`.
+        outbox: the effects of the open batch.
+        ids: makes run ids, tokens and seeds.
+        quarantine: has the command in the form in which the log handed it out.
+        can_answer: whether a reply to an address can be delivered; see `engine.ports.Log`.
         report: takes what an operator should know.
         wait: tries a run again later, given its workflow id and run id.
 
     Attributes:
-        inline: the inline steps that have not been started.
+        inline: the inline steps that were not started yet.
         touched: the runs that the open batch concerns, by run id.
-        stamp: of the open batch.
+        stamp: the stamp of the open batch.
     """
 
     __slots__ = (
@@ -116,9 +116,7 @@ class Activation:
         self.stamp = Stamp(at, self.ids.token)
 
     def settle(self, waiters: Waiters) -> None:
-        """The batch is committed: the runs of it that have closed are forgotten, and who waits for
-        them.
-        """
+        """The batch is committed: forget its closed runs, and their waiting clients."""
         for active in self.touched.values():
             active.events = []
             state = active.state
@@ -132,7 +130,7 @@ class Activation:
         self.touched.clear()
 
     def abort(self) -> None:
-        """The batch was aborted: its runs hold events that were not recorded."""
+        """The batch was aborted: drop its runs, since they hold events that were not recorded."""
         for active in self.touched.values():
             self.runs.drop_if(active)
         self.inline.abort()
@@ -146,7 +144,9 @@ class Activation:
     # ---- find and answer
 
     def find(self, command: cm.AnyCommand) -> ActiveRun | None:
-        """The run that a command is for; None when it is not there: a request is then refused."""
+        """The run that a command addresses. If there is none, refuse the request and return
+        None.
+        """
         active = self.runs.find(command.workflow_id)
         if active is not None and (
             command.run_id == active.state.run_id or active.state.answers_to(command.run_id)
@@ -163,18 +163,18 @@ class Activation:
         return None
 
     def refuse(self, command: cm.Request, code: Refusal, message: str) -> None:
-        """Answer that a request is refused, and why."""
+        """Answer a request with a refusal."""
         self.answer(command, Refused(command.request_id, code, message))
 
     def answer(self, command: cm.Request, reply: AnyReply | None) -> None:
         """Answer a request.
 
-        A refused change that nobody hears of would be lost in silence: it becomes a dead letter.
-        Any other is logged: its client may die before it hears. A refused read loses nothing.
+        A refused change becomes a dead letter if no client can receive the answer, lest it be lost
+        in silence. Others are logged, since the client may die before it gets the answer.
         """
         self.outbox.reply(command, reply)
         if type(reply) is not Refused or not isinstance(command, CHANGES) or reply.code == "rejected":
-            return  # a validator's no is the answer that its author meant
+            return  # a rejection by a validator is an intended answer
         taken = self._quarantine.current or command
         if self._can_answer(command.reply_to, taken):
             self.outbox.refused.append((command, reply))
@@ -198,7 +198,7 @@ class Activation:
         """Replay the run's code to the end of its history.
 
         Returns:
-            Why that cannot be done; the run is suspended then. None: it is there.
+            Why the code cannot be replayed; the run is then suspended. None: the code is ready.
         """
         if active.live is None:
             try:
@@ -209,9 +209,7 @@ class Activation:
         return None
 
     def show(self, active: ActiveRun, event: Any) -> None:
-        """Let the code continue with an event that was just recorded, and record what it wants
-        then.
-        """
+        """Show the code an event that was just recorded, and record the actions that follow."""
         live = active.live
         if live is None or active.state.phase is not Phase.RUNNING:
             return
@@ -224,8 +222,8 @@ class Activation:
         self.act(active, wanted)
 
     def ignore_signals(self, active: ActiveRun, unhandled: list[Unhandled]) -> None:
-        """Record that the code does not take these signals, which were accepted while it was not
-        there, and keep them as dead letters.
+        """Record signals that were accepted while there was no code, and that the code cannot take;
+        keep them as dead letters.
         """
         state = active.state
         for each in unhandled:
@@ -236,7 +234,7 @@ class Activation:
         unhandled.clear()
 
     def act(self, active: ActiveRun, wanted: list[Any]) -> None:
-        """Record what the code wants, and which signals it does not take."""
+        """Record the actions of the code, and the signals that it cannot take."""
         if active.live is not None and (unhandled := active.live.signals.unhandled):
             self.ignore_signals(active, unhandled)
         state, token = active.state, self.stamp.token
@@ -267,13 +265,15 @@ class Activation:
         return active
 
     def show_start(self, active: ActiveRun, started: ev.WorkflowStarted) -> None:
-        """Show the code its first event; code whose start is delayed is made when it begins."""
+        """Show the code its first event. If the start is delayed, the code is created when the
+        delay ends.
+        """
         if active.state.phase is Phase.RUNNING:
             active.live = self.runs.create_live(active)
             self.show(active, started)
 
     def suspend(self, active: ActiveRun, error: BaseException) -> None:
-        """Drop the code, which cannot be trusted, and record why."""
+        """Suspend the run: drop its code, which cannot be trusted, and record why."""
         active.drop_code()
         reason, state = _reason_of(error), active.state
         if state.phase is Phase.RUNNING or (state.phase is Phase.SUSPENDED and state.reason != reason):
@@ -284,7 +284,7 @@ class Activation:
             self._wait(state.workflow_id, state.run_id)
 
     def refresh_view(self, active: ActiveRun) -> None:
-        """Take the view again, if the code has moved."""
+        """Evaluate the view again if the code has run since."""
         live = active.live
         if live is None or not active.is_stale:
             return
@@ -317,8 +317,8 @@ def _continued(activation: Activation, active: ActiveRun, input: bytes) -> ev.Wo
 
 
 def _has_seen_nothing(active: ActiveRun) -> bool:
-    """Whether nothing has happened to the run but its start: one that continues such a run without
-    a pause may do so for ever, and nothing else would be done.
+    """Whether the history of the run holds only its start. If such a run continued as new without a
+    delay, it could do so for ever and keep the engine from all other work.
     """
     is_new = len(active.events) == active.state.last_event_id or bool(active.state.started.delayed_until)
     return is_new and not any(
@@ -329,6 +329,6 @@ def _has_seen_nothing(active: ActiveRun) -> bool:
 
 def _reason_of(error: BaseException) -> str:
     if isinstance(error, Exception):
-        with suppress(BaseException):  # an author's __str__ may raise anything
+        with suppress(BaseException):  # your __str__ may raise anything
             return str(error)
     return described(error)

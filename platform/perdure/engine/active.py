@@ -1,5 +1,5 @@
-"""Active runs: their state and, where it is needed, their live code, cached; a miss folds and
-replays.
+"""LRU cache of runs: folded state and, when needed, live code. A miss folds the history and replays
+it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class ActiveRun:
 
     Attributes:
         state: folded from its events.
-        live: its code; None where it is not needed, or cannot be brought to where the history is.
-        events: of the open batch.
-        public: the public state as it was written last; None before the first time.
-        view: the last view, and in `view_fault` why it is not the current one.
-        is_stale: the code has moved since the view was taken.
+        live: its code; None if it is not needed, or cannot be replayed.
+        events: its events in the open batch.
+        public: the public state that was written last; None before the first time.
+        view: the last view; `view_fault` says why it is not the current one.
+        is_stale: the code has run since the view was evaluated.
     """
 
     __slots__ = ("events", "is_stale", "live", "public", "state", "view", "view_fault")
@@ -60,7 +60,7 @@ class ActiveRun:
             self.live = None
 
     def drop_code_if_spoilt(self) -> None:
-        """Forget code whose run a query or a view has changed: only a replay can undo that."""
+        """Forget the code if a query or a view has changed the run: only a replay can undo that."""
         if self.live is not None and self.live.loop.is_spoilt:
             self.drop_code()
 
@@ -69,12 +69,12 @@ class ActiveRuns:
     """The current run of each workflow id in use, least recently used first.
 
     Args:
-        store: where a miss is read from.
+        store: has the histories.
         definitions: workflow types by name.
-        payloads: for the code.
-        capacity: how many are kept between batches.
+        payloads: encodes and decodes the code's values.
+        capacity: the most runs that are kept between batches.
         interceptors: around the code, outermost first.
-        ids: makes the secrets of tokens; None: runs are only replayed.
+        ids: makes the secrets of tokens; None: runs are replayed only.
     """
 
     def __init__(
@@ -145,9 +145,7 @@ class ActiveRuns:
         return active is not None and active.live is not None and active.state.run_id == run_id
 
     def can_replay(self, records: list[ev.EventRecord]) -> bool:
-        """Whether the code of this process can be brought to where a history is; the cache is left
-        as it is.
-        """
+        """Whether the code of this process can replay a history; does not change the cache."""
         try:
             live = self.create_live(ActiveRun(fold(records), None))
         except LookupError:
@@ -168,23 +166,23 @@ class ActiveRuns:
         return self._store.events(workflow_id, run_id)
 
     def page(self, workflow_id: str, run_id: str, from_event_id: int, *, limit: int = PAGE_EVENTS) -> History:
-        """A page of what has been recorded of a run; empty when there is none."""
+        """A page of the recorded history of a run; empty when there is none."""
         return self._store.page(workflow_id, run_id, from_event_id, limit)
 
     def add(self, active: ActiveRun) -> None:
-        """A new run; an older one of the same workflow id is dropped."""
+        """Add a new run; an older run of the same workflow id is dropped."""
         self.drop(active.state.workflow_id)
         self._runs[active.state.workflow_id] = active
 
     def bring_live(self, active: ActiveRun) -> list[object]:
-        """Replay the run's code to where its history is.
+        """Replay the run's code to the end of its history.
 
         Returns:
-            What the code wants beyond the history (only of a run that was suspended).
+            The actions of the code beyond the history; only a run that was suspended has any.
 
         Raises:
             LookupError: no type of this name, or not its version, is known here.
-            ReplayError, NonDeterministic, Spinning, Blocked: as `LiveRun.replay`.
+            ReplayError, NonDeterministic, Spinning, Blocked: see `LiveRun.replay`.
         """
         live = self.create_live(active)
         self.replays += 1
@@ -202,10 +200,10 @@ class ActiveRuns:
         return list(wanted)
 
     def create_live(self, active: ActiveRun) -> LiveRun:
-        """New code for the run, nothing shown to it yet.
+        """Create the run's code; no event is shown to it yet.
 
         Raises:
-            LookupError: no type of this name is known here.
+            LookupError: this process has no workflow type of that name.
         """
         state = active.state
         definition = definition_of_run(self._definitions, state.started)
@@ -240,7 +238,7 @@ class ActiveRuns:
             self.drop(active.state.workflow_id)
 
     def trim(self) -> None:
-        """Between batches: over capacity, forget the least recently used."""
+        """Forget the least recently used runs beyond the capacity. Called between batches."""
         while len(self._runs) > self._capacity:
             self.drop(next(iter(self._runs)))
 

@@ -35,11 +35,11 @@ class BatchHandler:
     Args:
         activation: the runs of the open batch.
         handler: handles one command.
-        log: gives the commands that arrive while a batch is open.
+        log: has the commands that arrive while a batch is open.
         quarantine: knows the commands that fail batches.
-        waiters: clients that wait for a run to close.
-        counts: of the commands.
-        encode: an event record as the log writes it.
+        waiters: clients that wait for answers.
+        counts: counts the commands.
+        encode: encodes an event record as the log writes it.
         interceptors: around each command's handling, outermost first.
 
     Attributes:
@@ -79,7 +79,7 @@ class BatchHandler:
         self._interceptors = interceptors
 
     def handle(self, commands: list[cm.AnyCommand]) -> None:
-        """Decide each command, in their order."""
+        """Handle each command, in order."""
         handle = interceptor.around_handle(interceptor.at("handle", self._interceptors), self.handler.handle)
         quarantine = self._quarantine
         has_condemned = quarantine.handle(commands)
@@ -97,7 +97,7 @@ class BatchHandler:
 
         Args:
             batch_limit: commands taken at a time; four times as many in all.
-            join_s: how long, seconds.
+            join_s: the longest wait, seconds.
         """
         outbox = self._activation.outbox
         outbox.start_steps()
@@ -118,7 +118,7 @@ class BatchHandler:
             outbox.note_slow()
 
     def close_records(self) -> None:
-        """Close the records of the runs that were touched, and show their public states."""
+        """Finish the event records of the touched runs, and write their public states."""
         activation, outbox = self._activation, self._activation.outbox
         batch, touched = outbox.batch, activation.touched
         # All views first: a view that suspends its run records one more event.
@@ -142,8 +142,8 @@ class BatchHandler:
                 self._waiters.close(state, outbox)
 
     def _bury(self, command: cm.AnyCommand, poison: Poison) -> None:
-        """A command that its batch failed on becomes a dead letter; with fewer parts each time that
-        this cannot be written.
+        """Make a dead letter of a command that fails its batch. Each time that the letter cannot be
+        written, it keeps less of the command.
         """
         outbox = self._activation.outbox
         outbox.batch.letters.append(
@@ -157,8 +157,8 @@ class BatchHandler:
 
 
 def _differs(before: Any, now: Any) -> bool:
-    """Whether the change is visible to readers: times, lengths and coordinates alone are not. Both
-    states are of one run.
+    """Whether readers can see the change. Changes of times, lengths and coordinates alone do not
+    count. Both states are of one run.
     """
     return (
         before is None

@@ -1,4 +1,4 @@
-"""Tells the operator how batches end: failures and dead letters of committed ones, and why one was
+"""Reports how batches end: failures and dead letters of committed ones, and the reason when one was
 aborted.
 """
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class BatchLog:
-    """Reports of one engine.
+    """The batch reports of one engine.
 
     Args:
-        report: takes messages.
-        counts: of dead letters.
+        report: receives the messages.
+        counts: counts dead letters.
     """
 
     __slots__ = ("_counts", "_failures", "_report", "_report_letter")
@@ -36,7 +36,7 @@ class BatchLog:
         self._failures = FailureLog()
 
     def committed(self, outbox: BatchOutbox) -> None:
-        """A batch is durable: what it recorded, what failed in it, and its dead letters."""
+        """Log a committed batch: its events, its failures, and its dead letters."""
         batch = outbox.batch
         explain(batch)
         self._failures.write(outbox.failures, outbox.refused)
@@ -49,14 +49,14 @@ class BatchLog:
             )
 
     def aborted(self, verdict: Reaction | Poison, error: Exception) -> str:
-        """A batch was aborted.
+        """Report an aborted batch.
 
         Args:
             verdict: what the engine does next.
-            error: that aborted it.
+            error: the cause.
 
         Returns:
-            The message; empty when the error itself is raised.
+            The message; empty when the error is raised instead.
         """
         where: dict[str, str] = {}
         message: str

@@ -1,7 +1,6 @@
 """Counters of the engine: plain integers that its own thread increments and other threads read.
 
-Nothing here is called for a single command: a batch costs a few additions, whether anybody reads
-them or not.
+Nothing here is called per command: a batch costs a few additions, whether metrics are read or not.
 """
 
 from __future__ import annotations
@@ -62,9 +61,9 @@ class Pulse:
     """Current activity of the loop and its start time; tells a waiting loop from a hanging one.
 
     Attributes:
-        doing: now.
-        since_ns: monotonic, nanoseconds.
-        limit_s: how long it may be there, as far as the engine knows, seconds.
+        doing: the current activity.
+        since_ns: when the activity began, monotonic nanoseconds.
+        limit_s: the longest that the activity may take, as far as the engine knows, seconds.
         trouble: why the last batch was not committed; empty when it was.
     """
 
@@ -80,7 +79,7 @@ class Pulse:
         """Record that the loop starts another activity.
 
         Returns:
-            For how long it did what it did before, microseconds.
+            How long the previous activity lasted, microseconds.
         """
         now_ns = monotonic_ns()
         lasted_us = (now_ns - self.since_ns) // 1_000
@@ -89,19 +88,19 @@ class Pulse:
 
 
 class Counts:
-    """Since the engine was made.
+    """Counts since the engine was created.
 
     Attributes:
-        commands: handled, by their type; those of an aborted batch again.
-        events: recorded, by their type.
-        tasks: dispatched, steps that outlived their batch included.
+        commands: handled commands by type; those of an aborted batch count each time.
+        events: recorded events by type.
+        tasks: dispatched tasks, including steps that outlived their batch.
         aborted: batches that were not committed.
-        poisoned: commands that its batch failed on.
+        poisoned: commands that failed their batch.
         letters: commands that became dead letters, by reason.
         batch_commands: committed batches by size.
-        batch_us: the same by the time from the first command to the end of the commit.
-        transaction_us: the same by the time of the commit alone.
-        lateness_us: timers by how much later than asked they fired.
+        batch_us: committed batches by the time from the first command to the end of the commit.
+        transaction_us: committed batches by the time of the commit alone.
+        lateness_us: timers by the delay between the time asked for and the time they fired.
     """
 
     __slots__ = (
@@ -130,17 +129,17 @@ class Counts:
         self.lateness_us = Buckets(TIMES_US)
 
     def took(self, commands: Iterable[object]) -> None:
-        """These are handled now."""
+        """Count commands that are handled now."""
         self.commands.update(map(type, commands))
 
     def committed(self, batch: Batch, commands: int, handling_us: int, transaction_us: int) -> None:
         """A batch was committed.
 
         Args:
-            batch: with what it wrote.
-            commands: handled in it.
-            handling_us: until the commit, microseconds.
-            transaction_us: of the commit.
+            batch: the committed batch.
+            commands: the number of commands handled in it.
+            handling_us: the time before the commit, microseconds.
+            transaction_us: the time of the commit, microseconds.
         """
         self.events.update(map(type, chain.from_iterable([record.events for record, _ in batch.events])))
         self.tasks += len(batch.tasks)

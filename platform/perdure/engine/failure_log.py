@@ -1,9 +1,9 @@
 """Logs failures of workflow and activity code, and refused requests: a warning for each failed
 attempt and each refused change, an error for each failed run.
 
-An outage makes thousands of attempts fail alike. Of each activity, workflow type and kind of
-refusal a few lines are written immediately, then one in a while, with the number of those that were
-left out.
+An outage makes thousands of attempts fail alike. For each activity, workflow type and kind of
+refusal, the first few lines are written immediately, then one line per period, with the number of
+lines that were left out.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 BURST: Final = 5
 EVERY_S: Final = 10.0
-"""After a burst, one line in so many seconds about an activity."""
+"""After a burst, seconds between two lines about an activity."""
 RUNS_BURST: Final = 100
 RUNS_EVERY_S: Final = 1.0
-"""Of failed runs, and of refused changes."""
+"""The same for failed runs, and for refused changes."""
 MESSAGE: Final = 300
 """Characters of an exception's message that are shown."""
 TYPES: Final = 1_000
@@ -40,11 +40,11 @@ _FRAME: Final = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
 
 
 class Sparse:
-    """Lets a few lines of each name through immediately, then one in a while.
+    """Lets a burst of lines through for each name, then one line per period.
 
     Args:
-        burst: size of the burst.
-        every_s: then one in so many seconds.
+        burst: the number of lines in the burst.
+        every_s: the period, seconds.
         clock: seconds, monotonic.
     """
 
@@ -58,7 +58,7 @@ class Sparse:
         """Whether a line of this name may be written now.
 
         Returns:
-            How many were left out before it; None: this one is left out, too.
+            How many lines were left out before it; None: leave this one out, too.
         """
         now = self._clock()
         budget, at, left_out = self._names.pop(name, (float(self._burst), now, 0))
@@ -74,7 +74,7 @@ class AttemptLog:
     """Warnings about attempts.
 
     Args:
-        logger: gets them.
+        logger: receives the lines.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -89,7 +89,7 @@ class AttemptLog:
             failure: of the attempt.
             attempt: its number, from 1.
             next_: what happens next, as text.
-            where: which run it was.
+            where: identifies the run.
         """
         if (left_out := self._sparse.passes(name)) is None:
             return
@@ -119,7 +119,7 @@ class FailureLog:
         failures: Iterable[tuple[RunState, ev.AnyEvent, str]],
         refused: Iterable[tuple[Request, Refused]] = (),
     ) -> None:
-        """Log them.
+        """Log the failures and the refused changes of a batch.
 
         Args:
             failures: the run, the event, and the name of the activity, if it is about one.
@@ -150,7 +150,9 @@ class FailureLog:
                 pass
 
     def _refuse(self, request: Request, reply: Refused) -> None:
-        """That a workflow is there already is no fault: many clients start one for each record."""
+        """Log a refused change. A workflow that already exists is not logged: many clients start
+        one per record and rely on the refusal.
+        """
         kind = type(request).__name__
         if (
             reply.code == "already_started"
@@ -196,7 +198,7 @@ def in_words(failure: FailureInfo) -> str:
 
 
 def _shown(message: str) -> str:
-    """On one line, and no longer than a line should be."""
+    """The text on one line, cut to the length of a log line."""
     text = " ".join(message.split())
     return f"{text[:MESSAGE]}…" if len(text) > MESSAGE else text
 

@@ -1,5 +1,5 @@
-"""Checks a command against the code that is deployed. Its limits, which need no code, are checked
-by `model.validation`.
+"""Checks commands against the deployed code. `model.validation` checks the limits that need no
+code.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Decoder(Protocol):
 def fault_of_signal(
     definition: Definition | None, payloads: Decoder, name: str, payload: bytes
 ) -> Fault | None:
-    """Why a signal cannot be taken. One whose arguments cannot be read now is taken: its run waits
-    until they can.
+    """Why the code cannot take a signal; None: it can. One whose arguments cannot be read now is
+    taken: its run waits until they can.
 
     Args:
-        definition: of the run's type; None: it is not known here. The signal is taken; code that
-            comes later and cannot take it ignores it (`replay.signals`).
-        payloads: decodes.
-        name: of the signal.
+        definition: the run's type; None: it is not known here. The signal is then accepted; if code
+            that is deployed later cannot take it, the signal is ignored (`replay.signals`).
+        payloads: decodes the arguments.
+        name: the signal.
         payload: its arguments.
     """
     if definition is None:
@@ -50,7 +50,9 @@ def fault_of_signal(
 def fault_of_update(
     definition: Definition | None, payloads: Decoder, name: str, payload: bytes
 ) -> Fault | None:
-    """Why an update cannot be taken, whatever its validator says. As of `fault_of_signal`."""
+    """Why the code cannot take an update, before its validator is asked. Arguments as of
+    `fault_of_signal`.
+    """
     if definition is None:
         message = f"update {name!r} cannot be taken: no engine here knows the workflow's type"
         return Fault("suspended", message)

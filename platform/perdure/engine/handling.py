@@ -1,4 +1,4 @@
-"""Handles one command: the dispatch table over starts, messages and reads."""
+"""Handles one command: dispatches it to the handler of starts, messages, reads or token answers."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ class Handler:
 
     Args:
         starting: handles starts.
-        messages: handles what is for a run that is there; every command that is in no other's
-            table.
-        reads: handles what leaves no event.
+        messages: handles commands for existing runs: every command that no other handler has.
+        reads: handles requests that leave no event.
         tokens: handles answers to tokens.
     """
 
@@ -57,7 +56,7 @@ def handler_of(
     clock: Clock,
     definitions: Mapping[str, Definition],
 ) -> Handler:
-    """The handler of an engine, wired; see the parts for the arguments."""
+    """Build the handler of an engine; the classes that it wires describe the arguments."""
     messages = Messages(activation, leases, clock, definitions=definitions)
     starting = Starting(activation, messages, definitions)
     reads = Reads(activation, waiters)

@@ -1,22 +1,20 @@
 """The engine's time: the time of day while it can be trusted, otherwise the monotonic clock.
 
-`at` must never go back (invariant I4), and a timer must not wait for a clock that went back to pass
-its old maximum. So:
+`at` must never go back (invariant I4). Nor may a clock that was set back delay timers until it
+reaches its old maximum. So:
 
-- **Behind**: the time of day is before the last stamp (it was ahead once, here or in another
-  process that stamped what we own). Time
-  continues from the last stamp, as fast as the monotonic clock does. Timers that were set meanwhile
-  fire after the time asked for.
+- **Behind**: the time of day is before the last stamp: the clock was ahead once, here or in another
+  process that owned these partitions. Time continues from the last stamp at the speed of the
+  monotonic clock. Timers that are set meanwhile fire after the time asked for, never before.
 - **A jump ahead**: the time of day has gained more than `JUMP_US` on the monotonic clock since the
-  last stamp. It is not followed immediately: each timer would fire early by that much, and a stamp
-  cannot be taken back. It is followed when
-      it has lasted for
-  `BELIEVED_AFTER_US`; a clock that was wrong for a moment leaves no trace. Smaller steps, as of
-  NTP, are followed.
-- **At the start** there is nothing to compare the time of day with but the last stamp on record. It
-  is believed.
+  last stamp. The engine does not follow it immediately: each timer would fire early by that much,
+  and a stamp cannot be taken back. The engine follows when the jump has lasted for
+  `BELIEVED_AFTER_US`; so a clock that is wrong for a moment has no effect. Smaller steps, such as
+  NTP's, are followed.
+- **At the start** the last recorded stamp is all that the time of day can be compared with. The
+  time of day is trusted.
 
-A machine that sleeps is no jump: `Clock.elapsed` continues meanwhile.
+A machine that sleeps causes no jump: `Clock.elapsed` continues meanwhile.
 """
 
 from __future__ import annotations
@@ -30,17 +28,17 @@ if TYPE_CHECKING:
 JUMP_US: Final = 60_000_000
 """A forward jump larger than this is not followed immediately."""
 BELIEVED_AFTER_US: Final = 300_000_000
-"""A jump that has lasted for so long is the right time."""
+"""A jump that has lasted this long is taken for the right time."""
 WARN_US: Final = 5_000_000
-"""Being ahead of the time of day by less than this is not worth a warning."""
+"""A stamp that is ahead of the time of day by less than this causes no warning."""
 
 
 class HybridClock:
-    """Stamps that never go back. For one thread.
+    """Makes stamps that never go back. Not thread-safe.
 
     Args:
         clock: the time of day, and the monotonic clock.
-        report: gets one warning each time that the two begin to disagree.
+        report: gets one warning each time that the two clocks begin to disagree.
 
     Attributes:
         ahead_us: last stamp minus the time of day, microseconds; negative while the engine does not
@@ -64,18 +62,18 @@ class HybridClock:
         return self._at
 
     def raise_to(self, at: int) -> None:
-        """No stamp is before `at` from now on: so much is on record.
+        """Make no stamp before `at` from now on: a stamp of that time is recorded.
 
         Args:
             at: microseconds since 1970.
         """
-        if not self._at:  # at the start the time of day is believed: the engine may have been down for days
+        if not self._at:  # at the start the time of day is trusted: the engine may have been down for days
             self._at, self._elapsed = self._clock.now(), self._clock.elapsed()
         if at > self._at:
             self._at, self._elapsed = at, self._clock.elapsed()
 
     def now(self) -> int:
-        """A stamp, microseconds since 1970: not before the one before."""
+        """The next stamp, microseconds since 1970; never before the previous one."""
         day, elapsed = self._clock.now(), self._clock.elapsed()
         at = day
         if self._at:

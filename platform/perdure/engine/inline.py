@@ -1,8 +1,8 @@
-"""Inline steps between their dispatch and their start.
+"""Inline steps that are dispatched and not started yet.
 
-The function of an inline step is an object of its run's live code. So the code has to be brought to
-the call first: at once where the run is in memory, after a replay where it is not, and when it is
-resumed where it is suspended.
+The function of an inline step is an object of its run's live code, so the code must have reached
+the call before the step can start. If the run is in memory, it has; if not, the run is replayed; if
+the run is suspended, the step waits until it is resumed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class InlineSteps:
-    """Those of all runs that are owned.
+    """The inline steps of all runs of the owned partitions.
 
     Args:
         runs: the cache.
-        steps: where they run.
+        steps: runs them.
         touched: the runs that the open batch concerns, by run id.
         bring_live: replays the code of a run, or suspends it and returns why.
     """
@@ -50,11 +50,11 @@ class InlineSteps:
         self._guarded: list[InlineTask] = []
 
     def ready(self, tasks: Sequence[Task]) -> list[InlineTask]:
-        """The inline steps that were dispatched in this batch, as far as they can start now. One
-        that has ended meanwhile is left out.
+        """The inline steps of this batch that can start now. Steps that have ended meanwhile are
+        left out.
 
-        One that may not run twice waits until its dispatch is durable: whoever finds it after a
-        crash must know that it may have been started.
+        A step that may not run twice starts only after its dispatch is durable, so that after a
+        crash the next owner knows that the step may have been started.
         """
         ready: list[InlineTask] = []
         for task in tasks:
@@ -67,12 +67,12 @@ class InlineSteps:
         return ready
 
     def regain(self, task: Task, resume: Callable[[str, str], None]) -> bool:
-        """Take up a step of an owner that has ended, if it is inline; whether it is. It starts when
-        its run is resumed.
+        """Take over a step of the previous owner if it is inline, and return whether it is. It
+        starts when its run is resumed.
 
         Args:
-            task: of the step.
-            resume: brings the code of a run, by workflow id and run id, to where its history is.
+            task: the step's task.
+            resume: replays the code of a run, given by workflow id and run id.
         """
         active = self._runs.find(task.workflow_id)
         if active is None or (activity := _open_activity(active, task)) is None or not activity.options.use:
@@ -82,7 +82,7 @@ class InlineSteps:
         return True
 
     def resume(self, active: ActiveRun, batch: Batch) -> None:
-        """The code of a run is where its history is, or cannot be: start what waited for it.
+        """The code of a run was replayed, or cannot be: start the steps that waited for it.
 
         Args:
             active: the run.
@@ -105,7 +105,7 @@ class InlineSteps:
             self._steps.start_inline(ready)
 
     def settle(self, batch: Batch) -> None:
-        """The batch is committed: start what had to be durable before."""
+        """The batch is committed: start the steps whose dispatch had to be durable first."""
         if not self._guarded:
             return
         guarded, self._guarded = self._guarded, []
@@ -119,11 +119,11 @@ class InlineSteps:
             self._steps.start_inline(ready)
 
     def abort(self) -> None:
-        """The batch was aborted: what it dispatched is dispatched again."""
+        """The batch was aborted: forget its steps; the next batch dispatches them again."""
         self._guarded.clear()
 
     def forget(self, run_id: str) -> None:
-        """The run has closed."""
+        """Forget the steps of a run that has closed."""
         self._waiting.pop(run_id, None)
 
     def drop_where(self, is_gone: Callable[[str], bool]) -> None:
@@ -135,8 +135,8 @@ class InlineSteps:
     def _with_function(
         self, active: ActiveRun, activity: ActivityState, task: Task, *, is_regained: bool
     ) -> InlineTask | None:
-        """The step with its function; None: it waits for the code of its run, or the code has given
-        it up and cancels it.
+        """The step with its function. None: the step waits for the code of its run, or the code has
+        given it up and cancels it.
         """
         if active.state.phase is Phase.RUNNING and self._bring_live(active) is None:
             step = _function_of(active, task)
@@ -155,9 +155,9 @@ class InlineSteps:
         return InlineTask(task, step, is_at_most_once, is_unknown)
 
     def _is_live_for_a_look(self, active: ActiveRun) -> bool:
-        """Bring the code of a suspended run to where its history is, if it can be. The run may be
-        suspended for an attempt of this very step, which has to run again, as those of registered
-        steps do.
+        """Try to replay the code of a suspended run, without resuming the run. It may be suspended
+        because of an attempt of this very step: the step must run again, as registered steps do,
+        before the run can resume.
         """
         try:
             self._runs.bring_live(active)
@@ -170,7 +170,9 @@ class InlineSteps:
 
 
 def _function_of(active: ActiveRun, task: Task) -> InlineStep | None:
-    """What the code waits for; None: it does not wait any more, and the step is being cancelled."""
+    """The call that the code waits for; None: the code has given it up, and the step is being
+    cancelled.
+    """
     pending = None if active.live is None else active.live.runtime.activities.waiting.get(task.number)
     return pending[0] if pending is not None and isinstance(pending[0], InlineStep) else None
 

@@ -1,11 +1,11 @@
 """Leases: attempts that have run for over two seconds and must send heartbeats.
 
-Soft state: it is not recorded. After a restart the worker's next heartbeat leases the attempt
-again; and in case the worker died meanwhile, every attempt that is out is expected to be seen by
-heartbeats, or not to have started, some leases later.
+Leases are not recorded. After a restart, the worker's next heartbeat leases the attempt again. In
+case the worker died meanwhile, the engine expects a heartbeat of every dispatched attempt within
+some leases; an attempt without one has not started, or has lost its worker.
 
-Silence is measured by a clock that nobody sets: a time of day that jumps ahead must not take
-attempts away from workers that are well.
+Silence is measured by the monotonic clock: if the time of day jumps ahead, healthy workers must
+keep their attempts.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from perdure.model.tasks import Task
 
 LEASE_US: Final = 10_000_000
-"""Workers beat three times a lease."""
+"""The length of a lease; workers send three heartbeats per lease."""
 
 
 EXPECTED_US: Final = 3 * LEASE_US
-"""For the first heartbeat after a restart: workers may take a while to reach the new engine."""
+"""The time allowed for the first heartbeat after a restart: workers may need a while to reach the
+new engine."""
 AT_ONCE: Final = 1_000
-"""So many may expire in one look, a second: after a restart there may be as many as tasks wait."""
+"""The most leases that expire in one check, once a second: after a restart every waiting task may
+have one."""
 
 
 class _Lease(NamedTuple):
@@ -41,11 +43,11 @@ class Leases:
     """The leased attempts, by token. All times are microseconds of `Clock.elapsed`.
 
     Args:
-        is_measuring: silence is measured; False where time is skipped: an attempt that has started
-            is then watched by nobody.
+        is_measuring: whether silence is measured. False where time is skipped: started attempts are
+            then not watched.
 
-    A batch ends and expires leases. When it is aborted, `restore` puts them back; when it is
-    committed, `settle` forgets them.
+    A batch ends and expires leases. If it is aborted, `restore` puts them back; if it is committed,
+    `settle` forgets them.
     """
 
     __slots__ = ("_heap", "_is_measuring", "_leases", "_next_look_at", "_removed")
@@ -71,8 +73,8 @@ class Leases:
         self._put(command.token, _Lease(now + LEASE_US, command.workflow_id, run_id, command.number))
 
     def expect(self, task: Task, now: int) -> None:
-        """An attempt is out, and may have been leased by the engine before. To expire it changes
-        nothing if it has not started.
+        """Expect a heartbeat of a dispatched attempt, which the previous engine may have leased. If
+        the attempt has not started, the expiry changes nothing.
         """
         if task.token not in self._leases:
             self._put(task.token, _Lease(now + EXPECTED_US, task.workflow_id, task.run_id, task.number))
@@ -105,12 +107,12 @@ class Leases:
         return commands
 
     def end(self, token: str) -> None:
-        """The attempt has reported."""
+        """End the lease of an attempt that has reported."""
         if token in self._leases:
             self._remove(token)
 
     def settle(self) -> None:
-        """The batch is committed: what it ended or let expire is over."""
+        """The batch is committed: forget the leases that it ended or let expire."""
         self._removed.clear()
 
     def restore(self) -> None:
@@ -124,7 +126,9 @@ class Leases:
             self._rebuild()
 
     def drop_where(self, is_gone: Callable[[str], bool]) -> None:
-        """Drop the leases of these workflow ids: their new owner leases them again."""
+        """Drop the leases of these workflow ids; the new owner of their partitions leases the
+        attempts again.
+        """
         self._leases = {
             token: lease for token, lease in self._leases.items() if not is_gone(lease.workflow_id)
         }

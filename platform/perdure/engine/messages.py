@@ -42,8 +42,8 @@ class Messages:
 
     Args:
         activation: the runs of the open batch.
-        leases: of attempts.
-        clock: for leases.
+        leases: the leases of attempts.
+        clock: measures leases.
         definitions: workflow types by name.
     """
 
@@ -67,15 +67,13 @@ class Messages:
         self._handle(command)
 
     def attach(self, signal: cm.SignalWorkflow) -> None:
-        """Handle a signal that came with a start and goes to the run that is open: the answer says
-        that no run is new.
+        """Handle a signal or update that came with a start, for the run that is already open. The
+        answer says that no run was started.
         """
         self._handle(signal, is_attached=True)
 
     def resume(self, command: cm.ResumeWorkflow) -> None:
-        """Try again to bring the code of a suspended run to where its history is, or check that of
-        a running one.
-        """
+        """Replay the code of a suspended run again, or check that of a running one."""
         activation = self._activation
         active = activation.runs.find(command.workflow_id)
         if active is None or active.state.run_id != command.run_id:
@@ -126,7 +124,7 @@ class Messages:
         self._keep_lease(active, command)
 
     def take(self, active: ActiveRun, event: Any) -> None:
-        """Record an event and show it to the code, which must be where the history is before."""
+        """Record an event and show it to the code, after a replay if the code is not in memory."""
         activation, kind = self._activation, type(event)
         error = None
         if active.live is None and self._needs_code(active, event):
@@ -142,13 +140,13 @@ class Messages:
             self._suspend_or_bring_back(active, event, was_mistake=is_mistake(failed))
 
     def _suspend_or_bring_back(self, active: ActiveRun, event: Any, *, was_mistake: bool) -> None:
-        """Suspend the run for an attempt that only other code cures; after one of other code, let
-        the run continue.
+        """Suspend the run for an attempt that failed by a mistake in the code; resume it after an
+        attempt with other code.
         """
         activity = active.state.activities.get(event.number)
         failure = activity.failure if activity is not None else None
         if activity is not None and failure is not None and is_mistake(failure):
-            # a value that does not fit is raised on no line of the author's: its message has one
+            # a value that does not fit is not raised on a line of your code; its message names one
             is_raised = bool(failure.traceback)
             reason = f"activity {activity.name!r}: {in_words(failure)}" if is_raised else failure.message
             self._activation.suspend(active, UsageError(reason))
@@ -161,7 +159,9 @@ class Messages:
         return isinstance(event, ev.TERMINAL) and self._lacks_view(active)
 
     def _lacks_view(self, active: ActiveRun) -> bool:
-        """Whether the store was restored from events alone, and only the code has the view."""
+        """Whether the view is missing because the store was restored from events alone; only the
+        code can produce it.
+        """
         definition = definition_of_run(self._definitions, active.state.started)
         has_one = definition is not None and definition.view is not None
         return has_one and not active.view and active.state.phase is Phase.RUNNING
@@ -178,8 +178,8 @@ class Messages:
         return fault_of(command) or fault_of_signal(definition, runs, command.name, command.input)
 
     def _fault_of_update(self, active: ActiveRun, command: cm.UpdateWorkflow) -> Fault | None:
-        """Why an update is refused; its validator is asked last. Of one that was accepted before,
-        the first answer holds.
+        """Why an update is refused; its validator is asked last. None for an update that was
+        accepted before: its first answer counts.
         """
         state = active.state
         if state.phase.is_closed or ("update", command.request_id) in state.requests:
@@ -222,7 +222,7 @@ class Messages:
                 run_id = active.state.run_id
                 activity = active.state.activities.get(command.number)
                 if activity is None or activity.token != command.token:
-                    # Nobody wants its result: stop it, in case the worker missed the cancellation.
+                    # Its result is not wanted: stop it, in case the worker missed the cancellation.
                     outbox.cancel(run_id, command.number, command.token, is_step=False)
                     return
                 if activity.options.at_most_once and isinstance(command, cm.StartActivity):

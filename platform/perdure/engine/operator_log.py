@@ -1,4 +1,4 @@
-"""Messages of the engine to its operator."""
+"""Messages from the engine to its operator."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Final, Protocol
 
 
 class Report(Protocol):
-    """Takes what an operator should know."""
+    """Receives the messages for the operator."""
 
     def __call__(self, message: str, /, **where: str | int) -> None:
         """One message.
 
         Args:
             message: what happened, and what to do, for people.
-            where: what it is about: `workflow_id`, `run_id`, `topic`, `partition`, `offset`.
+            where: the subject of the message: `workflow_id`, `run_id`, `topic`, `partition`,
+                `offset`.
         """
 
 
@@ -24,12 +25,12 @@ SPARING_S: Final = 1.0
 
 
 class ThrottledReport:
-    """A report of what may come in floods, as dead letters do: a line a second at most, which says
-    how many it stands for.
+    """A report for messages that may come in floods, such as dead letters: at most one line a
+    second, which says how many messages it stands for.
 
     Args:
-        report: takes the lines.
-        now: seconds, monotonic.
+        report: receives the lines.
+        now: returns monotonic seconds.
     """
 
     def __init__(self, report: Report, now: Callable[[], float] = time.monotonic) -> None:

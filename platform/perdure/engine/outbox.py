@@ -1,5 +1,5 @@
-"""Collects the effects of a batch and nets them out: what begins and ends within one batch never
-happened.
+"""Collects the effects of a batch and nets them out: an effect that begins and ends within the
+batch is not written.
 """
 
 from __future__ import annotations
@@ -29,32 +29,29 @@ DETAILS_KEPT: Final = 10_000
 
 
 PASSES: Final = 100
-"""After this many dispatches that were not waited for, a slow step gets another chance to be
-quick."""
+"""The batch waits for a slow step again after this many dispatches, in case it has become quick."""
 
 
 class Inline(Protocol):
     """Finds the functions of inline steps."""
 
     def ready(self, tasks: Sequence[Task]) -> list[InlineTask]:
-        """Of the steps that were dispatched, those that can start now."""
+        """The dispatched steps that can start now."""
         ...
 
 
 class BatchOutbox:
-    """Writes a batch. `core.machine.Outbox`, with steps started on the way.
+    """Implements `core.machine.Outbox`: writes effects to the open batch, and starts its steps.
 
     Args:
-        steps: where local activities run.
+        steps: runs local activities.
         waiters: clients that wait for answers.
 
     Attributes:
         failures: what failed in this batch: the run, the event, the name of the activity.
-        refused: the changes that were refused in this batch, each with the answer that its client
-            gets.
+        refused: the changes that this batch refused, each with the answer to its client.
         inline: finds the functions of inline steps; None: every step is registered.
-        awaited: steps started in this batch that the batch is held open for, by (run id, activity
-            number).
+        awaited: the steps of this batch that the batch waits for, by (run id, activity number).
     """
 
     __slots__ = (
@@ -94,7 +91,7 @@ class BatchOutbox:
         self.awaited.clear()
 
     def start_steps(self) -> None:
-        """Start what was dispatched to this process since the last call."""
+        """Start the steps that were dispatched since the last call."""
         if self._to_start:
             tasks, self._to_start = self._to_start, []
             current = self.batch.tasks  # a step that has ended meanwhile is not there
@@ -113,7 +110,7 @@ class BatchOutbox:
         )
 
     def note_slow(self) -> None:
-        """The batch was held open for them in vain: not again, for a while."""
+        """The batch waited in vain for these steps: do not wait for them again for a while."""
         for key in self.awaited:
             if (task := self.batch.tasks.get(key)) is not None:
                 self._slow[task.name] = PASSES
@@ -135,10 +132,10 @@ class BatchOutbox:
             del self._details[next(iter(self._details))]
 
     def _tell(self, request: Request, reply: AnyReply) -> None:
-        """An answer to a workflow is a command for it.
+        """Send an answer to a workflow, as a command.
 
-        Nothing may be raised here: the batch may close a run, which does not depend on who waits
-        for that.
+        This must not raise: the batch may close a run, and that must not depend on the address of a
+        waiter.
         """
         address = addresses.parse(request.reply_to)
         if not isinstance(address, addresses.Workflow):
@@ -171,7 +168,7 @@ class BatchOutbox:
         self.batch.commands.append(command)
 
     def reply(self, request: Request, reply: AnyReply | None) -> None:
-        """Answer, if anybody waits."""
+        """Answer a request, if its sender waits for the answer."""
         if not (reply_to := request.reply_to) or reply is None:
             return
         if reply_to.startswith(addresses.WORKFLOW):
@@ -191,7 +188,7 @@ class BatchOutbox:
             (self._inline_to_start if is_inline else self._to_start).append(task)
 
     def end_task(self, task: tuple[str, int], *, is_step: bool) -> None:
-        """The attempt that is out, if there is one, is over."""
+        """Note that the dispatched attempt, if any, has ended."""
         batch = self.batch
         if is_step:
             self.awaited.discard(task)
@@ -215,12 +212,12 @@ class BatchOutbox:
         self.failures.append((run, event, activity))
 
     def arm(self, timer: Timer) -> None:
-        """Keep a timer."""
+        """Store a timer."""
         self.batch.timers_ended.discard(timer)
         self.batch.timers.add(timer)
 
     def disarm(self, timer: Timer) -> None:
-        """Keep it no longer."""
+        """Remove a timer."""
         if timer in self.batch.timers:
             self.batch.timers.discard(timer)
         else:
@@ -228,8 +225,8 @@ class BatchOutbox:
 
 
 def can_reply(address: str) -> bool:
-    """Whether an answer is no more trouble than the request was: it is for nobody, for a client, or
-    for a workflow that takes it.
+    """Whether an answer can be delivered, or none is wanted: the address is empty, a client's, or
+    that of a workflow that takes such answers.
     """
     if not address.startswith(addresses.WORKFLOW):
         return True

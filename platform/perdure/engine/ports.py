@@ -1,9 +1,8 @@
-"""The ports of the engine: what it needs of a log, a store and a clock. The adapters are in
+"""The ports of the engine: its requirements on a log, a store and a clock. The adapters are in
 `perdure.adapters`.
 
-Ownership: an engine has one of each and calls them from its own thread only, but for `Log.submit`
-    and `Log.wake`, which any
-thread may call.
+Ownership: an engine has one of each and calls them from its own thread only. Other threads may call
+`Log.submit` and `Log.wake`.
 
 The contract of a batch, in this order :
 
@@ -13,11 +12,11 @@ The contract of a batch, in this order :
    the batch is open join it; those that may not run twice start after the commit;
 4. `Log.commit(batch)`: atomically and durably;
 5. committed: `Store.apply(batch)`, then timers are armed;
-6. aborted (`CommitAborted`): what was touched is evicted, `Log.abort()` hands the commands out
+6. aborted (`CommitAborted`): the touched runs are evicted, and `Log.abort()` hands the commands out
    again.
 
-A batch that cannot be handled or written for any other reason is aborted, too, and the engine looks
-for the command that spoils it (`engine.quarantine`): that one becomes a dead letter
+If a batch cannot be handled or written for any other reason, it is aborted, too, and the engine
+looks for the command that fails it (`engine.quarantine`): that one becomes a dead letter
 (`Batch.letters`), the others are handled.
 """
 
@@ -41,15 +40,15 @@ if TYPE_CHECKING:
 
 
 class RefusedCommand(NamedTuple):
-    """A command that becomes a dead letter, in the batch that is done with it.
+    """A command that becomes a dead letter, as part of a batch.
 
     Attributes:
         command: as `Log.take` handed it out, or as the engine made it.
-        reason: one word: `refused`, because no client waits for the answer; `unanswerable`, since
-            the answer is for a workflow and nothing here knows what to make of it; or `poisoned`,
-            since it could not be handled or written.
+        reason: one word: `refused`, because no client waits for the answer; `unanswerable`, because
+            the answer is for a workflow and this version does not know that kind of answer; or
+            `poisoned`, because it could not be handled or written.
         message: what is wrong, for people.
-        is_bare: keep the place and the reason only, since the command itself could not be written.
+        is_bare: keep only the place and the reason, since the command itself could not be written.
     """
 
     command: AnyCommand
@@ -69,15 +68,15 @@ class Batch:
         tasks: to dispatch, by (run id, activity number); a task of a queue is delivered to workers
             after the commit, a step's (empty queue) is only kept until it has ended, so that it is
             found again after a crash.
-        tasks_ended: by the same key: to be forgotten. A key is never in both.
-        timers: to keep.
-        timers_ended: no longer to be kept. A timer is never in both.
+        tasks_ended: tasks to be forgotten, by the same key. A key is never in both.
+        timers: timers to store.
+        timers_ended: timers to remove. A timer is never in both.
         cancelled: tokens of attempts whose results are no longer wanted; workers that run one are
             asked to stop it, after the commit.
-        records: for topics of yours, each with the id of its workflow, in order.
-        commands: for workflows, of any partition, in order. `Log.take` hands them out, each once,
-            wherever the partition is owned.
-        replies: to whom (`reply_to`), and what; delivered after the commit.
+        records: records for your topics, each with the id of its workflow, in order.
+        commands: commands for workflows of any partition, in order. The `Log.take` of the
+            partition's owner hands out each once.
+        replies: pairs of address (`reply_to`) and answer; delivered after the commit.
         letters: commands that become dead letters.
     """
 
@@ -102,14 +101,14 @@ class Owner(Protocol):
 
     @property
     def has_open_batch(self) -> bool:
-        """Whether what was taken is being handled: ownership stays as it is until the batch is
+        """Whether taken commands are being handled. Ownership must not change until the batch is
         committed or aborted.
         """
         ...
 
     def partitions_gained(self, partitions: Collection[int]) -> None:
-        """These are ours from now on; the store has been brought to where the log is, and their
-        commands follow.
+        """This engine owns the partitions from now on. The store is up to date with the log, and
+        their commands follow.
         """
 
     def partitions_lost(self, partitions: Collection[int]) -> None:
@@ -117,15 +116,15 @@ class Owner(Protocol):
 
 
 class Log(Protocol):
-    """Commands in, batches out; exactly once."""
+    """Hands out commands and commits batches, exactly once."""
 
     def open(self, owner: Owner | None = None) -> None:
-        """Take ownership of what can be owned now, and tell the owner of partitions as they come
-        and go; a log of one partition that is owned as a whole has told when this returns. Tasks of
-        a crashed owner that have not ended are delivered again.
+        """Take ownership of the partitions that are available, and call the owner whenever one is
+        gained or lost. A log that is owned as a whole has called `partitions_gained` when this
+        returns. Unfinished tasks of a crashed owner are delivered again.
 
         Args:
-            owner: told.
+            owner: called about gained and lost partitions.
 
         Raises:
             InfrastructureError: another process owns it, or it cannot be read or written; the
@@ -133,8 +132,8 @@ class Log(Protocol):
         """
 
     def take(self, limit: int, timeout_s: float) -> list[AnyCommand]:
-        """The next commands: waits for the first up to `timeout_s`, then adds what is already
-        there, at most `limit`.
+        """The next commands: waits for the first for up to `timeout_s`, then adds those that are
+        already there, up to `limit`.
 
         A command is handed out once, unless `abort` is called before the commit that covers it. May
         be called several times before a commit. Returns early, perhaps with nothing, when `wake`
@@ -146,36 +145,36 @@ class Log(Protocol):
         """The partition of a workflow id, and the offset of the last command taken from it; -1:
         none.
 
-        Since a batch is committed as a whole, every command up to there is covered by each of its
-        records.
+        Since a batch is committed as a whole, each of its records covers every command up to that
+        offset.
         """
         ...
 
     def commit(self, batch: Batch) -> None:
-        """Make the batch durable together with the fact that all commands handed out so far are
-        done with. All or nothing.
+        """Commit the batch, and the positions of all commands handed out so far, in one
+        transaction.
 
         Afterwards replies and tasks are delivered. The batch is not kept.
 
-        A reply to an address that does not parse is dropped: there is nobody to answer. Replies to
-        workflows are not replies any
-        more: the engine has made commands of them.
+        A reply to an address that does not parse is dropped. `replies` has none for workflows: the
+        engine has turned those into commands.
 
         Raises:
             CommitAborted: nothing was recorded; call `abort`.
-            InfrastructureError: trying again now is useless; the message says what to do.
-            Exception: anything else says that the batch cannot be written. Nothing was recorded;
-                call `abort`. Nothing else is raised once the batch is durable.
+            InfrastructureError: a retry would not help now; the message says what to do.
+            Exception: the batch cannot be written. Nothing was recorded; call `abort`. Once the
+                batch is durable, nothing is raised.
         """
 
     def can_answer(self, address: str, command: AnyCommand) -> bool:
-        """Whether somebody hears a reply to the address, as far as this log knows; never raises.
+        """Whether a client waits for the reply at the address, as far as this log knows; never
+        raises.
 
-        A client that has died, or that no longer waits, hears nothing.
+        False for a client that has died or no longer waits.
 
         Args:
-            address: where the reply goes.
-            command: as `take` gave it; its age may say that nobody waits any more.
+            address: the address of the reply.
+            command: as handed out by `take`; an old one may have outlived its client.
         """
         ...
 
@@ -185,31 +184,29 @@ class Log(Protocol):
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         """Submit commands from any thread of this process; `take` returns them in this order.
 
-        They are durable only with the batch that handles them; to know, wait for the reply, or for
-        the task to end.
+        They become durable with the batch that handles them; wait for the reply, or for the end of
+        the task, to know that.
         """
 
     def wake(self) -> None:
-        """From any thread: `take` returns."""
+        """Make `take` return; any thread may call it."""
 
     def close(self) -> None:
         """Give up ownership. Idempotent."""
 
 
 class Store(Protocol):
-    """The materialised state of the partitions that are owned; a cache of the events."""
+    """The materialised state of the owned partitions, derived from the events."""
 
     def open(self) -> None:
-        """Bring it to where the log is.
+        """Open the store and bring it up to date with the log.
 
         Raises:
-            InfrastructureError: it cannot be read; the message says what to do.
+            InfrastructureError: the store cannot be read; the message says what to do.
         """
 
     def apply(self, batch: Batch) -> None:
-        """Take over a batch that the log has committed, in one write. Applying the same batch twice
-        changes nothing.
-        """
+        """Apply a committed batch in one write. Applying the same batch twice changes nothing."""
 
     def state(self, workflow_id: str) -> WorkflowState | None:
         """The state of the workflow id."""
@@ -228,8 +225,8 @@ class Store(Protocol):
         Args:
             workflow_id: of the run.
             run_id: the run.
-            from_event_id: of the first event that is wanted.
-            limit: of events, from that one on; 1: the record that holds it.
+            from_event_id: the id of the first event that is wanted.
+            limit: the number of events from that one on; 1: the record that holds it.
         """
         ...
 
@@ -237,12 +234,12 @@ class Store(Protocol):
         """`codec.records.hash_of` the bytes of the run's last record, as they were written; empty
         when there is none.
 
-        Of the bytes, not of the record: a newer version of its schema may encode it otherwise.
+        It hashes the bytes, since a newer version of the schema may encode the record differently.
         """
         ...
 
     def timers(self, after: Timer | None, limit: int) -> list[Timer]:
-        """Timers in their order, from the first, or from the one after `after`."""
+        """Timers in their order, from the first, or from the one that follows `after`."""
         ...
 
     def tasks(self, partitions: Collection[int] = (0,)) -> Iterable[Task]:
@@ -260,16 +257,16 @@ class Store(Protocol):
         Args:
             partition: one that is owned.
             after: what the last page returned beside its runs; None for the first page.
-            limit: of the rows that are looked at; a page may have fewer runs, or none.
+            limit: the most rows that are looked at; a page may have fewer runs, or none.
 
         Returns:
-            The runs, and what to ask the next page with; None: this was the last one.
+            The runs, and the value of `after` for the next page; None: this was the last page.
         """
         ...
 
     def latest_at(self) -> int:
-        """The `at` of the last batch, 0 when there was none: the engine's time never goes back
-        before it.
+        """The `at` of the last batch, 0 if there was none. The engine's time never goes back before
+        it.
         """
         ...
 
@@ -297,7 +294,7 @@ class Ids(Protocol):
         ...
 
     def token(self) -> str:
-        """An attempt's token; not to be guessed."""
+        """An attempt's token, which cannot be guessed."""
         ...
 
     def seed(self) -> int:
@@ -305,12 +302,12 @@ class Ids(Protocol):
         ...
 
     def secret(self) -> str:
-        """The secret of a token that is given away: 128 bits, as hexadecimal digits."""
+        """The secret of a token for outsiders: 128 bits, as hexadecimal digits."""
         ...
 
 
 class Steps(Protocol):
-    """Runs local activities beside the engine's thread; each ends as a command given to
+    """Runs local activities outside the engine's thread. Each reports its end as a command, by
     `Log.submit`.
     """
 
@@ -321,4 +318,4 @@ class Steps(Protocol):
         """Start these inline steps; returns immediately."""
 
     def cancel(self, run_id: str, number: int) -> None:
-        """Ask a step that runs to stop; a step that has ended is left alone."""
+        """Ask a running step to stop; ignored if it has ended."""

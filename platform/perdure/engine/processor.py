@@ -1,4 +1,4 @@
-"""The engine's loop: one batch after the other, by the contract in `ports.py`."""
+"""The engine's loop: one batch after the other, following the contract in `ports.py`."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ class Settings:
     """Settings of the engine.
 
     Attributes:
-        batch_limit: commands in one transaction, at most.
-        batch_s: how long the commands of one transaction should take, seconds: fewer are taken
-            when they are slow; infinite: `batch_limit` always.
-        join_s: how long a batch is held open for steps that have just been started, seconds.
-        cached_runs: runs kept in memory between batches.
+        batch_limit: the most commands in one transaction.
+        batch_s: the target time for the commands of one transaction, seconds: fewer are taken when
+            they are slow. Infinite: always `batch_limit`.
+        join_s: how long a batch waits for steps that it has just started, seconds.
+        cached_runs: the most runs kept in memory between batches.
         retry_s: the pause after a commit that was aborted, seconds.
-        skips_time: the clock jumps to the next timer, as in tests: leases are not measured.
-        block_limit_s: code that runs longer without giving way is interrupted, seconds; 0: never.
+        skips_time: the clock jumps to the next timer, as in tests, so leases are not measured.
+        block_limit_s: workflow code that runs longer without yielding is interrupted, seconds; 0:
+            never.
     """
 
     batch_limit: int = 1_000
@@ -66,16 +67,16 @@ class Engine:
     """The stream processor of one log. One thread opens it, runs it and closes it.
 
     Args:
-        log: commands in, batches out.
+        log: hands out commands and commits batches.
         store: the materialised state.
-        clock: the time of day, and a clock that nobody sets.
+        clock: the time of day, and a monotonic clock.
         ids: fresh ids.
-        steps: where local activities run.
+        steps: runs local activities.
         definitions: workflow types by name.
-        payloads: for the code.
-        settings: what may be tuned.
+        payloads: encodes and decodes the code's values.
+        settings: tuning parameters.
         report: receives messages for the operator; by default on standard error.
-        encode: an event record as the log writes it.
+        encode: encodes an event record as the log writes it.
         interceptors: around each command's handling, and around workflow code, outermost first.
     """
 
@@ -159,7 +160,8 @@ class Engine:
         return self._runs
 
     def open(self) -> None:
-        """Take ownership of the log, bring the store to where it is, and take up what a crash left.
+        """Take ownership of the log, bring the store up to date, and take over the work that a
+        crash left.
 
         Raises:
             errors.InfrastructureError: the message says what to do.
@@ -170,7 +172,7 @@ class Engine:
         self.pulse.turn(LoopPhase.TAKING, IDLE_S)
 
     def close(self) -> None:
-        """Forget the runs and give up ownership."""
+        """Drop the runs and give up ownership."""
         self.pulse.turn(LoopPhase.CLOSED)
         self._farewells += self._waiters.release(lambda _: True)
         if self._farewells and self._owned and not self._has_open_batch:
@@ -181,7 +183,7 @@ class Engine:
         self._log.close()
 
     def run_batch(self, timeout_s: float = IDLE_S) -> bool:
-        """Do one batch.
+        """Run one batch.
 
         Args:
             timeout_s: how long to wait for something to do, seconds.
@@ -190,8 +192,7 @@ class Engine:
             Whether there was something to do.
 
         Raises:
-            errors.InfrastructureError: the log cannot be used any more; the message says what to
-                do.
+            errors.InfrastructureError: the log is unusable; the message says what to do.
         """
         pulse, quarantine, outbox = self.pulse, self._quarantine, self._outbox
         pulse.turn(LoopPhase.TAKING, timeout_s)
@@ -230,12 +231,12 @@ class Engine:
 
     @property
     def has_open_batch(self) -> bool:
-        """Whether what was taken is being handled."""
+        """Whether taken commands are being handled."""
         return self._has_open_batch
 
     def partitions_gained(self, partitions: Collection[int]) -> None:
-        """Load the timers, suspended runs and unfinished steps there, and watch attempts whose
-        worker may have died meanwhile.
+        """Load the timers, suspended runs and unfinished steps of the new partitions, and start
+        watching attempts whose worker may have died.
         """
         self._owned |= set(partitions)
         self._time.raise_to(self._store.latest_at())
@@ -250,8 +251,8 @@ class Engine:
         self._outbox.start_steps()
 
     def partitions_lost(self, partitions: Collection[int]) -> None:
-        """Forget what belongs to these, and only that: what an aborted batch has put back for
-        others is still to be done.
+        """Forget everything of these partitions, and nothing else: commands that an aborted batch
+        has put back for other partitions are still to be handled.
         """
         self._owned -= set(partitions)
 
@@ -295,7 +296,7 @@ class Engine:
         self._quarantine.abort()
 
     def _goes_on_after(self, error: Exception) -> bool:
-        """Abort the batch, and see to it that the next one avoids the error; False: it has to be
+        """Abort the batch, and prepare the next one to avoid the error. False: the error must be
         raised.
         """
         verdict = self._quarantine.blame(error, has_farewells=bool(self._farewells))

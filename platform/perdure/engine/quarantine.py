@@ -6,14 +6,14 @@ its commands is to blame. While a command is handled, it is that one. While the 
 may be any: the batch is aborted, its commands are handled one by one, and the one that fails alone
 is to blame.
 
-Workflow code cannot raise past `replay.live` and the payloads: what arrives here is a fault of
-ours, of a codec or of a record. An exception that is no `Exception` is not one of these; it stops
-the process.
+`replay.live` and the payloads catch whatever workflow code raises, so an error that arrives here is
+a bug of perdure, of a codec, or a damaged record. A `BaseException` that is not an `Exception` is
+none of these; it stops the process.
 
-What is blamed becomes a dead letter when it is handed out again. If that cannot be written either,
-less of it is kept each time: first the answer to the one who asked is left out, then the command
-itself. Only the place and the reason are left then, which can be written whatever the command
-holds; if not, nothing can, and the engine stops.
+The command to blame becomes a dead letter when it is handed out again. If the letter cannot be
+written either, it keeps less each time: first the answer to the client is left out, then the
+command itself. The place and the reason that are left can be written whatever the command holds; if
+even that fails, no batch can be written, and the engine stops.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from perdure.model.commands import AnyCommand
 
 BARE: Final = 3
-"""The strike after which only the place and the reason are kept."""
+"""The strike from which only the place and the reason are kept."""
 
 
 class Stage(Enum):
     """Stage of a batch in which an error was raised."""
 
     TAKING = auto()
-    """Nothing is handled: no command is to blame."""
+    """No command is being handled, so none is to blame."""
     HANDLING = auto()
     WRITING = auto()
 
@@ -47,12 +47,12 @@ class Reaction(Enum):
     """Reaction to an error that no single command is blamed for."""
 
     RETRY = auto()
-    """The same again: nothing is wrong with the batch."""
+    """Retry the same batch: nothing is wrong with it."""
     WITHOUT_FAREWELLS = auto()
-    """The batch again, without replies to the clients of runs that are given up: they may be to
-    blame, and those clients ask again by themselves."""
+    """Retry without the replies to clients of released runs: those replies may be to blame, and the
+    clients repeat their requests anyway."""
     ONE_BY_ONE = auto()
-    """The batch again, command by command: one of them spoils it."""
+    """Retry one command at a time: one of them fails the batch."""
     RAISE = auto()
     """The engine cannot continue."""
 
@@ -62,8 +62,8 @@ class Poison:
     """The command that is to blame.
 
     Attributes:
-        command: which.
-        message: what it led to, for people.
+        command: the command.
+        message: the error, for people.
         strikes: how often it was blamed, this time included.
     """
 
@@ -73,12 +73,12 @@ class Poison:
 
 
 class Quarantine:
-    """Of one engine.
+    """The quarantine of one engine.
 
     Attributes:
         current: the command that is being handled; None between commands. The engine's loop sets
             it.
-        stage: what the engine's loop is doing.
+        stage: the stage of the current batch.
     """
 
     __slots__ = ("_condemned", "_count", "_last", "_served", "_singly", "current", "stage")
@@ -95,17 +95,18 @@ class Quarantine:
     # ---- the engine's loop says where it is
 
     def take(self) -> None:
-        """Commands are taken for the next batch."""
+        """Note that commands are being taken for the next batch."""
         self.stage = Stage.TAKING
         self.current = self._last = None
         self._count = 0
 
     def handle(self, commands: list[AnyCommand]) -> bool:
-        """These commands are handled now; after others of the same batch, perhaps.
+        """Note that these commands are handled now; others of the same batch may have been handled
+        before.
 
         Returns:
-            Whether some command must not be handled: then ask `found` about each. None is condemned
-                while others are handled.
+            Whether any command is quarantined; if so, ask `found` about each. No command is added
+                while a batch is handled.
         """
         self.stage = Stage.HANDLING
         if commands:
@@ -114,13 +115,13 @@ class Quarantine:
         return bool(self._condemned)
 
     def write(self) -> None:
-        """The batch is written."""
+        """Note that the batch is being written."""
         self.current = None
         self.stage = Stage.WRITING
 
     @property
     def handled(self) -> int:
-        """Commands of this batch."""
+        """The number of commands in this batch."""
         return self._count
 
     @property
@@ -129,7 +130,7 @@ class Quarantine:
         return self._singly > 0
 
     def count_down(self) -> None:
-        """One batch of a single command fewer."""
+        """Count a finished batch of one command."""
         if self._singly:
             self._singly -= 1
 
@@ -169,14 +170,14 @@ class Quarantine:
         return poison
 
     def found(self, command: AnyCommand) -> Poison | None:
-        """Why a command must not be handled; None: it may be."""
+        """Why a command must not be handled; None: it can be handled."""
         poison = self._condemned.get(command)
         if poison is not None:
             self._served.append(command)
         return poison
 
     def settle(self) -> None:
-        """The batch is committed: the commands that became dead letters in it are done with."""
+        """The batch is committed: forget the commands that became dead letters in it."""
         for command in self._served:
             self._condemned.pop(command, None)
         self._served.clear()
@@ -186,7 +187,9 @@ class Quarantine:
         self._served.clear()
 
     def drop_where(self, is_gone: Callable[[str], bool]) -> None:
-        """Forget the commands for these workflow ids: their new owner checks them itself."""
+        """Forget the commands for these workflow ids; the new owner of their partitions checks them
+        itself.
+        """
         self._condemned = {
             command: each for command, each in self._condemned.items() if not is_gone(command.workflow_id)
         }

@@ -1,5 +1,5 @@
-"""Reads: queries, requests that wait for a run to close, pages of a history. They leave no
-event.
+"""Reads: queries, requests that wait for the end of a run or an update, pages of a history. Only
+the wait of another workflow leaves an event.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Reads:
 
     Args:
         activation: the runs of the open batch.
-        waiters: for runs to close.
+        waiters: clients that wait for answers.
     """
 
     __slots__ = ("_activation", "_ends", "_waiters")
@@ -48,7 +48,9 @@ class Reads:
         self._ends: tuple[str, int, int, dict[int, Any]] = "", 0, -1, {}
 
     def wait(self, command: cm.AwaitWorkflow) -> None:
-        """Answer when the run has closed."""
+        """Answer a request that waits for the end of a run or an update, now or when that has
+        ended.
+        """
         activation = self._activation
         reply = activation.outbox.reply
         if fault := fault_of(command):
@@ -76,8 +78,8 @@ class Reads:
             self._promise(active, command)
 
     def _earlier(self, run_id: str, current: RunState) -> RunState | None:
-        """How an earlier run ended; if others continue it, how the last of them did, or that it is
-        continued by the current run. None: there is no such run.
+        """The end of an earlier run. If other runs continue it, the end of the last one, or the
+        fact that the current run continues it. None: there is no such run.
         """
         activation = self._activation
         while True:
@@ -113,9 +115,9 @@ class Reads:
         return unanswered(state) if event is None else answer_of(event)
 
     def _ends_at(self, active: ActiveRun, event_id: int) -> dict[int, Any]:
-        """The ends of updates in the record that holds an event, by the number of the update. Those
-        of the last record are kept: clients that have sent many updates ask for the answers in the
-        same order.
+        """The ends of updates in the record that holds an event, by the number of the update. The
+        last record is cached: clients that have sent many updates ask for the answers in the same
+        order.
         """
         state = active.state
         run_id, first, last, ends = self._ends
@@ -127,7 +129,7 @@ class Reads:
         return ends
 
     def _promise(self, active: ActiveRun, command: cm.AwaitWorkflow) -> None:
-        """A workflow waits: that is recorded, since it does not ask again."""
+        """Record that a workflow waits, since it does not repeat its request."""
         activation = self._activation
         if not can_reply(command.reply_to):
             activation.refuse(
@@ -149,7 +151,7 @@ class Reads:
         self._activation.outbox.reply(command, replace(page, request_id=command.request_id))
 
     def query(self, command: cm.QueryWorkflow) -> None:
-        """Answer with what the code says."""
+        """Answer a query."""
         activation = self._activation
         active = activation.find(command)
         if active is None:
@@ -183,7 +185,7 @@ class Reads:
 
 
 def why_no_code(state: RunState) -> str:
-    """Why the code of an open run cannot be asked."""
+    """Why the code of an open run cannot answer a query."""
     if state.phase is Phase.DELAYED:
         return f"workflow {state.workflow_id!r} has not started: its start is delayed"
     return f"workflow {state.workflow_id!r} is suspended: {state.reason}"

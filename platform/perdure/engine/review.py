@@ -1,4 +1,4 @@
-"""Replays open runs ahead of need, so that code which diverges from them is found now and not when
+"""Replays open runs ahead of need, to find code that diverges from their histories now and not when
 they wake, perhaps in a month.
 """
 
@@ -19,11 +19,11 @@ PAGE: Final = 64
 """Rows of the store that are looked at for open runs at a time."""
 
 MAX_EVENTS: Final = 2_000
-"""A longer history is not replayed ahead of need: it would hold others up by more than about 10
-ms."""
+"""A longer history is not replayed ahead of need: that would block other runs for more than about
+10 ms."""
 
 BATCHES: Final = 50
-"""While the engine is never idle, it reviews one run every so many batches."""
+"""A busy engine reviews one run every this many batches."""
 
 
 PAUSE_S: Final = 0.002
@@ -33,8 +33,7 @@ process get the interpreter.
 
 
 class Reviewer:
-    """Goes once in the life of a process through the open runs of each partition, one run at a
-    call.
+    """Goes through the open runs of each partition once in the life of a process, one run per call.
 
     Args:
         store: has the open runs and their histories.
@@ -42,7 +41,7 @@ class Reviewer:
 
     Attributes:
         reviewed: how many runs were replayed.
-        passed_over: how many were left alone because their history is too long.
+        passed_over: how many were skipped because their history is too long.
     """
 
     def __init__(self, store: Store, runs: ActiveRuns) -> None:
@@ -57,14 +56,14 @@ class Reviewer:
         self.passed_over = 0
 
     def add(self, partitions: Collection[int]) -> None:
-        """These are owned now; those that were reviewed before are not reviewed again."""
+        """Review these partitions, which are owned now, unless they were reviewed before."""
         new = [number for number in sorted(partitions) if number not in self._begun]
         self._begun.update(new)
         self._partitions.extend(new)
 
     def remove(self, partitions: Collection[int]) -> None:
-        """These are owned no longer; one that was not reviewed to its end is reviewed from its
-        beginning when it comes back.
+        """Stop reviewing these partitions. A review that was not finished starts over when the
+        partition is owned again.
         """
         lost = set(partitions)
         if self._page and self._page_of in lost:
@@ -84,7 +83,7 @@ class Reviewer:
         """Replay the next run, or find the next ones.
 
         Returns:
-            Its workflow id and run id, when its code cannot be brought to where its history is.
+            The workflow id and run id, if the code cannot replay the run.
         """
         if not self._page:
             self._turn_page()

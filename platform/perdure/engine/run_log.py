@@ -1,4 +1,4 @@
-"""What explains one run, at DEBUG: the events that each committed batch has recorded of it."""
+"""Log lines that explain one run, at DEBUG: the events that each committed batch has recorded."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _logger: Final = logging.getLogger("perdure.engine.runs")
 
 
 def explain(batch: Batch) -> None:
-    """Log the events of a batch that was committed, one line a run; one look at the logger when
-    nobody wants them.
+    """Log the events of a committed batch, one line per run. If DEBUG is off, this costs one check
+    of the level.
     """
     if not _logger.isEnabledFor(logging.DEBUG):
         return

@@ -1,5 +1,5 @@
-"""Where a batch gets its commands: from the log, from due timers and expired leases, and from the
-engine itself, which resumes suspended runs.
+"""The sources of a batch's commands: the log, due timers and expired leases, and the engine itself,
+which resumes suspended runs.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 
 
 class CommandSources:
-    """The sources of one engine. What an aborted batch took from them is handed out again, except
-    what the log repeats itself.
+    """The sources of one engine. Commands of an aborted batch are handed out again; the log repeats
+    its own.
 
     Args:
         log: commands from outside.
         store: has the timers and the suspended runs.
         clock: measures leases.
-        time: the engine's, which timers fire by.
+        time: the engine's time, which timers fire by.
         quarantine: says whether a batch may hold one command only.
-        reviewer: has runs to replay while nothing else is to be done.
-        size: of a batch.
+        reviewer: has runs to replay while the engine is idle.
+        size: the size of a batch.
         lateness_us: counts how late timers fired.
-        is_measuring: as of `Leases`.
+        is_measuring: see `Leases`.
 
     Attributes:
-        leases: of the attempts that are out.
-        size: of a batch.
+        leases: the leases of dispatched attempts.
+        size: the size of a batch.
         unavailable: runs that wait for a key or an object.
     """
 
@@ -97,15 +97,15 @@ class CommandSources:
             self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
 
     def resume(self, workflow_id: str, run_id: str) -> None:
-        """Bring the code of a run to where its history is, soon."""
+        """Have the code of a run replayed, in one of the next batches."""
         self._own.append(cm.ResumeWorkflow(workflow_id, run_id))
 
     def drop(self, partitions: Collection[int], is_gone: Callable[[str], bool]) -> None:
-        """Forget what belongs to these partitions, and only that: what an aborted batch has put
-        back for others is still to be done.
+        """Forget everything of these partitions, and nothing else: commands that an aborted batch
+        has put back for other partitions are still to be handled.
 
         Args:
-            partitions: that are lost.
+            partitions: the lost partitions.
             is_gone: says of a workflow id whether it is in one of them.
         """
         self._reviewer.remove(partitions)
@@ -115,9 +115,7 @@ class CommandSources:
         self._timers.load()
 
     def next_timer_at(self) -> int | None:
-        """When the next timer fires, microseconds, or would if it were not cancelled; None:
-        never.
-        """
+        """When the next timer fires, microseconds; it may be a cancelled one. None: never."""
         return self._timers.next_at()
 
     def take(self, timeout_s: float) -> list[cm.AnyCommand]:
@@ -153,7 +151,7 @@ class CommandSources:
         return commands + self._due(at, self.size.limit)
 
     def review(self) -> bool:
-        """Replay one of the open runs that this process has not replayed yet; whether there was
+        """Replay one open run that this process has not replayed yet; return whether there was
         one.
         """
         if self._reviewer.is_done:
@@ -164,7 +162,7 @@ class CommandSources:
         return True
 
     def settle(self, batch: Batch) -> None:
-        """The batch is committed."""
+        """The batch is committed: forget its timers and leases."""
         self._timers.disarm(batch.timers_ended)
         self._timers.arm(batch.timers)
         self.leases.settle()
@@ -172,7 +170,7 @@ class CommandSources:
         self._taken_own.clear()
 
     def abort(self) -> None:
-        """The batch was aborted: hand out again what it took."""
+        """The batch was aborted: hand out its commands again."""
         self._timers.load()
         self.leases.restore()
         self.unavailable.restore()

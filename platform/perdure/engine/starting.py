@@ -1,6 +1,4 @@
-"""Starts: a new run, or the signal or answer that a start leads to when its workflow id is
-taken.
-"""
+"""Starts: a new run, or, if the workflow id is in use, a signal or an answer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The head of the timers in memory; the tail stays in the store, behind a cursor.
+"""Timers: the next ones are in memory, the others stay in the store, behind a cursor.
 
-A sleeping run costs no memory: only the timers that fire next are held, at most twice a page.
+A sleeping run costs no memory: at most two pages of timers are held.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ class TimerQueue:
         self._has_tail = True
 
     def load(self) -> None:
-        """Read the head again when it is asked for: at the start, and when a batch was aborted."""
+        """Read the timers again when they are needed next. Called at the start, and after an
+        aborted batch.
+        """
         self._heap, self._cursor, self._has_tail = [], None, True
         self._cancelled.clear()
 
     def next_at(self) -> int | None:
-        """When the next timer fires, microseconds; None: there is none. May be the time of a
-        cancelled timer.
+        """When the next timer fires, microseconds; it may be a cancelled one. None: there is
+        none.
         """
         if not self._heap and self._has_tail:
             self._read()
@@ -61,7 +63,9 @@ class TimerQueue:
         return taken
 
     def arm(self, timers: Iterable[Timer]) -> None:
-        """Timers that the store holds from now on; perhaps one that has fired, again."""
+        """Add timers that the store holds from now on; one may have fired before and be armed
+        again.
+        """
         for timer in timers:
             self._cancelled.discard(timer)
             # Only timers of the head are kept here. One behind the cursor is read with its page.
@@ -74,7 +78,7 @@ class TimerQueue:
             self._cancelled = {timer for timer in self._cancelled if timer <= self._cursor}
 
     def disarm(self, timers: Iterable[Timer]) -> None:
-        """Timers that the store no longer holds."""
+        """Remove timers that the store no longer holds."""
         for timer in timers:
             if not self._has_tail or (self._cursor is not None and timer <= self._cursor):
                 # Finding it in the heap would be linear: `due` skips it when its time comes.

@@ -35,8 +35,8 @@ class TokenAnswers:
         self._take = take
 
     def answer(self, command: cm.ResolveToken | cm.FailToken) -> None:
-        """Handle an answer. The type of the value is known only to the code, which issued the
-        token; so the code is brought to where its history is before anything is recorded.
+        """Handle an answer. Only the code that issued the token knows the type of the value, so the
+        code is replayed before anything is recorded.
         """
         activation = self._activation
         if fault := fault_of(command):

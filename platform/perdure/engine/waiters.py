@@ -1,7 +1,7 @@
-"""Clients that wait for an answer which a later batch has. Soft state: after a restart they ask
-again.
+"""Clients that wait for an answer of a later batch. They are not recorded: after a restart they
+repeat their requests.
 
-What a workflow waits for is recorded instead (`core.machines.promise`).
+The requests of workflows are recorded instead (`core.machines.promise`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from perdure.model.replies import AnyReply
 
 _Requests = dict[tuple[str, str], "Request"]
-"""By address and request id: the same request a second time is one."""
+"""Requests by address and request id, so that a repeated request counts once."""
 
 
 class Waiters:
-    """Requests that wait, by run id and subject: what the answer is about, as of
-    `core.machines.promise`.
-    """
+    """Waiting requests, by run id and subject; `core.machines.promise` defines the subjects."""
 
     __slots__ = ("_answered", "_by_run")
 
@@ -35,13 +33,13 @@ class Waiters:
         self._answered: list[tuple[str, str]] = []
 
     def add(self, run_id: str, subject: str, request: Request) -> None:
-        """Remember a request; the same one a second time is one."""
+        """Add a request; a repeated one counts once."""
         subjects = self._by_run.setdefault(run_id, {})
         subjects.setdefault(subject, {})[request.reply_to, request.request_id] = request
 
     def answer(self, run_id: str, subject: str) -> Iterable[Request]:
-        """The requests that wait for the answer about a subject, which the open batch has. `settle`
-        forgets them, once it is durable.
+        """The requests that wait for this subject, to be answered by the open batch. `settle`
+        forgets them when the batch is durable.
         """
         requests = self._by_run.get(run_id, _NONE).get(subject)
         if requests is None:
@@ -50,10 +48,11 @@ class Waiters:
         return requests.values()
 
     def close(self, run: RunState, outbox: Outbox) -> None:
-        """The run has closed: answer how, and let the others ask again. `forget` forgets them, once
-        that is durable.
+        """Answer the clients of a run that has closed: those that wait for its end get it, the
+        others must repeat their requests. `forget` forgets them when the batch is durable.
 
-        Who waits for a run that this one has continued in the open batch is still under its id.
+        Clients that wait for a run that this one continues, in the same batch, are still stored
+        under that run's id.
         """
         self._close(run.run_id, run, outbox)
         if run.started.continued_from:
@@ -73,7 +72,7 @@ class Waiters:
                 )
 
     def settle(self) -> None:
-        """The answers are durable."""
+        """The answers are durable: forget the requests."""
         if not self._answered:
             return
         for run_id, subject in self._answered:
@@ -84,28 +83,30 @@ class Waiters:
         self._answered.clear()
 
     def abort(self) -> None:
-        """The answers are not durable: their clients still wait."""
+        """The answers are not durable: keep the requests."""
         self._answered.clear()
 
     def forget(self, run_id: str) -> None:
-        """All that wait for the run have been answered."""
+        """Forget the run: all of its requests were answered."""
         self._by_run.pop(run_id, None)
 
     def move(self, run_id: str, next_run_id: str) -> None:
-        """Another run continues this one: who waits for its end waits for that of the other."""
+        """Another run continues this one: requests for the end of this run now wait for the end of
+        that one.
+        """
         subjects = self._by_run.pop(run_id, None)
         if subjects is not None:
             for subject, requests in subjects.items():
                 self._by_run.setdefault(next_run_id, {}).setdefault(subject, {}).update(requests)
 
     def release(self, is_gone: Callable[[str], bool]) -> list[tuple[str, AnyReply]]:
-        """Forget who waits for these workflow ids.
+        """Forget the requests for these workflow ids.
 
         Args:
-            is_gone: says of a workflow id whether its run is given up.
+            is_gone: whether a workflow id belongs to a lost partition.
 
         Returns:
-            What to answer: to ask again.
+            The answers, which ask the clients to repeat their requests.
         """
         away: list[tuple[str, AnyReply]] = []
         for run_id, subjects in list(self._by_run.items()):

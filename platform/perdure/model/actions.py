@@ -1,5 +1,5 @@
-"""Actions: what workflow code wants next. On replay they are matched against the recorded events by
-kind and number.
+"""Actions: requests of workflow code. On replay they are matched with the recorded events by kind
+and number.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ApplyPatch(Action, frozen=True):
 
 
 class ContinueAsNew(Action, frozen=True):
-    """`next_run_id` is given by the engine."""
+    """The engine assigns `next_run_id`."""
 
     input: bytes
     next_run_id: str = ""
@@ -114,7 +114,7 @@ class FailWorkflow(Action, frozen=True, gc=True):
 
 
 class EndCancelled(Action, frozen=True):
-    """The code let its cancellation through."""
+    """The code ended because of its cancellation."""
 
 
 AnyAction = (

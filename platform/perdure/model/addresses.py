@@ -1,9 +1,9 @@
 """Addresses: where the answer to a request goes.
 
 A request carries its address as text, `Request.reply_to`, and the writer of a record chooses that
-text. So nothing is assumed about it: one that does not parse has nobody to answer. Text that parses
-may still differ from `str` of what it parses to (`udp:07:me`); a record of an answer is written
-under the text as it came.
+text. So nothing is assumed about it: if it does not parse, the answer is dropped. Text that parses
+may still differ from the `str` of the parsed address (`udp:07:me`); a record of an answer is
+written under the original text.
 
     local:<name>                                    a subscriber in the engine's process
     udp:<port>:<name>                               another process of this machine
@@ -46,7 +46,7 @@ class Local(Struct, frozen=True, gc=False):
     name: str
 
     def __str__(self) -> str:
-        """As it stands in a request."""
+        """The text form, as in a request."""
         return f"local:{self.name}"
 
 
@@ -54,15 +54,15 @@ class Process(Struct, frozen=True, gc=False):
     """Another process of this machine: the answer is recorded for it.
 
     Attributes:
-        port: on which it gets a hint, on loopback; 1 to 65,535.
-        name: its own.
+        port: the loopback port on which it gets a hint; 1 to 65,535.
+        name: its name.
     """
 
     port: int
     name: str
 
     def __str__(self) -> str:
-        """As it stands in a request."""
+        """The text form, as in a request."""
         return f"udp:{self.port}:{self.name}"
 
 
@@ -75,17 +75,17 @@ class Caller(Struct, frozen=True, gc=False):
     name: str
 
     def __str__(self) -> str:
-        """As it stands in a request."""
+        """The text form, as in a request."""
         return f"kafka:{self.partition}:{self.name}"
 
 
 class DeadLetter(Struct, frozen=True, gc=False):
-    """Nobody waits; a refusal becomes a dead letter of the record that led to the request.
+    """No client waits; a refusal becomes a dead letter of the record that led to the request.
 
     Attributes:
-        topic: of that record.
-        partition: the same.
-        offset: the same.
+        topic: the topic of that record.
+        partition: its partition.
+        offset: its offset.
     """
 
     topic: str
@@ -93,7 +93,7 @@ class DeadLetter(Struct, frozen=True, gc=False):
     offset: int
 
     def __str__(self) -> str:
-        """As it stands in a request."""
+        """The text form, as in a request."""
         return f"dead-letter:{self.topic}/{self.partition}/{self.offset}"
 
 
@@ -101,9 +101,9 @@ class Workflow(Struct, frozen=True, gc=False):
     """A workflow: the answer becomes a command for it (`core.registry.ANSWERS`).
 
     Attributes:
-        kind: of the request; says which command its answer becomes. Of a-z, 0-9, `_` and `-`, at
-            most 40.
-        workflow_id: who asked.
+        kind: the kind of the request, which decides the command that its answer becomes. At most 40
+            of a-z, 0-9, `_` and `-`.
+        workflow_id: the workflow that sent the request.
         run_id: its run; empty: the current one.
         number: counts the run's requests of this kind.
     """
@@ -114,7 +114,7 @@ class Workflow(Struct, frozen=True, gc=False):
     number: int
 
     def __str__(self) -> str:
-        """As it stands in a request."""
+        """The text form, as in a request."""
         return f"{WORKFLOW}{self.kind}/{self.run_id}/{self.number}/{self.workflow_id}"
 
 
@@ -124,14 +124,12 @@ CLIENTS: Final = (Local, Process, Caller)
 
 
 def parse(text: str) -> Address | None:
-    """The address that a text is; None when it is none, and nobody can be answered. Never
-    raises.
-    """
+    """Parse an address; None: the text is not one, so no answer can be sent. Never raises."""
     return _parse(text) if len(text) <= LONGEST else None
 
 
 def workflow_of(text: str) -> str:
-    """The id of the workflow whose address a text is; empty when it is none of a workflow."""
+    """The workflow id in the address of a workflow; empty for any other text."""
     address = parse(text) if text else None
     return address.workflow_id if isinstance(address, Workflow) else ""
 
@@ -195,7 +193,7 @@ _READERS: Final[dict[str, Callable[[str, int], Address | None]]] = {
 
 
 def _number(text: str, below: int) -> int | None:
-    """A number that is written with ASCII digits; None when it is none, or not below `below`."""
+    """Parse a number of ASCII digits; None if it is not one, or not below `below`."""
     # `int` itself refuses thousands of digits
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         return None

@@ -1,7 +1,7 @@
-"""Commands: what is asked of a workflow, imperative. A command may be refused.
+"""Commands: requests to a workflow, named in the imperative. A command may be refused.
 
-Everything that happens to a run comes in as one of these, also what the engine tells itself (a
-timer is due, a step has ended): there is no second way into a run.
+Everything that happens to a run arrives as a command, including the engine's own news (a timer is
+due, a step has ended): there is no other way into a run.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Command(Struct, array_like=True, frozen=True, tag=True, tag_field="kind", 
     """The base of all commands.
 
     Attributes:
-        workflow_id: whom it is for.
-        run_id: this run only; empty: the current one.
+        workflow_id: the addressed workflow.
+        run_id: address only this run; empty: the current run.
     """
 
     workflow_id: str
@@ -32,7 +32,7 @@ class Request(Command, frozen=True):
     """A command that is answered with a reply.
 
     Attributes:
-        request_id: chosen by the caller; a second command with the same id acts once and gets the
+        request_id: chosen by the caller; a repeated command with the same id acts once and gets the
             same answer.
         reply_to: address of the reply; empty: no client waits.
     """
@@ -161,8 +161,8 @@ class HeartbeatActivity(Command, frozen=True, kw_only=True):
 
 
 class DeferActivity(Command, frozen=True, kw_only=True):
-    """The function has returned without a result: somebody who has the attempt's token text
-    (`model.tokens.of_attempt`) gives it later. `ran_us` is how long the function ran.
+    """The function has returned without a result, which comes later from outside, under the
+    attempt's token text (`model.tokens.of_attempt`). `ran_us` is how long the function ran.
     """
 
     number: int
@@ -210,8 +210,8 @@ class BeginWorkflow(Command, frozen=True):
 
 
 class ResumeWorkflow(Command, frozen=True):
-    """The engine has started, perhaps with other code: try again to bring a suspended run back, or
-    see that a running one can be.
+    """The engine has started, perhaps with other code: try to resume a suspended run, or check that
+    a running one can be replayed.
     """
 
 
@@ -219,12 +219,12 @@ class Answer(Command, frozen=True, kw_only=True, gc=True):
     """The answer to a request of the run.
 
     Attributes:
-        number: of the request.
+        number: the number of the request.
         outcome: `accepted`, `refused`, or the status in which the other run has closed.
         other_run_id: the run that answers.
-        result: of that run.
-        failure: of that run.
-        code: of a refusal.
+        result: the result of that run.
+        failure: the failure of that run.
+        code: the code of a refusal.
         message: why it was refused, or why the other run ended.
     """
 
@@ -238,19 +238,20 @@ class Answer(Command, frozen=True, kw_only=True, gc=True):
 
 
 class AnswerChild(Answer, frozen=True, kw_only=True, gc=True):
-    """What became of a child."""
+    """The answer about a child."""
 
 
 class AnswerMessage(Answer, frozen=True, kw_only=True, gc=True):
-    """What became of a message to another workflow."""
+    """The answer to a message to another workflow."""
 
 
 class AnswerToken(Request, frozen=True, kw_only=True, gc=True):
-    """The answer to a token. It needs no request id: an equal one that is repeated acts once.
+    """The answer to a token. It needs no request id, since repeating an equal answer changes
+    nothing.
 
     Attributes:
         token: its text (`model.tokens`).
-        is_anonymous: nothing but the text is known of who sends it: only a public token takes it.
+        is_anonymous: the sender has no credential but the text, so only a public token accepts it.
     """
 
     token: str
@@ -258,7 +259,7 @@ class AnswerToken(Request, frozen=True, kw_only=True, gc=True):
 
 
 class ResolveToken(AnswerToken, frozen=True, kw_only=True):
-    """`value` is what the code gets."""
+    """`value` is the value that the code gets."""
 
     value: bytes = b"null"
 

@@ -1,5 +1,5 @@
-"""Dead letters: records that could not be taken, with why and from where. None is lost, none stops
-a partition.
+"""Dead letters: records that could not be processed, with the reason and their place. No record is
+lost, and none blocks a partition.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ class RecordHeader(Struct, array_like=True, frozen=True, gc=False):
 
 
 class DeadLetter(Struct, array_like=True, frozen=True):
-    """A record that could not be taken.
+    """A record that could not be processed.
 
     Attributes:
-        topic: where it was found.
-        partition: the same.
-        offset: the same.
-        timestamp_ms: of the record, milliseconds; -1 when it has none.
+        topic: the topic where it was found.
+        partition: its partition.
+        offset: its offset.
+        timestamp_ms: the record's timestamp, milliseconds; -1 when it has none.
         reason: one word of "undecodable", "unknown_schema", "misrouted", "oversized",
-            "unknown_kind", "refused"; more may come. The log has the same word.
+            "unknown_kind", "refused"; later versions may add more. The log uses the same word.
         message: what is wrong, for people.
         found_at: microseconds.
         key: as found.

@@ -9,7 +9,7 @@ LENGTH: Final = 2_000
 
 
 def described(error: BaseException) -> str:
-    """Type and message of an exception of anybody's; never raises."""
+    """Type and message of any exception, also of a foreign class; never raises."""
     name = type.__dict__["__name__"].__get__(type(error))  # a metaclass may have its own, which raises
     try:
         text = f"{name}: {error}"

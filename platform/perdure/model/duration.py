@@ -12,9 +12,9 @@ from perdure.errors import UsageError
 Duration = timedelta | str
 
 LATEST_US: Final = 253_402_300_799_000_000
-"""The last second of the year 9999, microseconds since 1970: the last one that `datetime` has."""
+"""The last second of the year 9999, the last that `datetime` has, microseconds since 1970."""
 LONGEST_US: Final = 10_000 * 365 * 86_400_000_000
-"""Times of day and any two of these together stay far below 64 bits."""
+"""The longest duration. A time plus two of these stays far below 64 bits."""
 
 _UNITS: Final = {
     **dict.fromkeys(("us", "microsecond", "microseconds"), 1),

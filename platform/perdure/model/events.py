@@ -1,7 +1,7 @@
 """Events: the recorded facts of a run, past tense, `event_id` gapless from 1, never edited.
 
 New fields go to the end and have a default; a field is never removed or given another meaning. A
-record holds all the events of one run in one batch, with the hash of the record before.
+record holds all the events of one run in one batch, with the hash of the previous record.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ class ActivityStarted(Event, frozen=True):
 
 
 class ActivityDeclined(Event, frozen=True):
-    """A worker has got the task and does not know the activity: it is dispatched again at
-    `retry_at`, to find one that does.
+    """The worker that got the task does not know the activity; the task is dispatched again at
+    `retry_at`, to find a worker that does.
     """
 
     number: int
@@ -204,8 +204,8 @@ class RecordProduced(Event, frozen=True, gc=True):
 
 
 class AnswerPromised(Event, frozen=True):
-    """A workflow waits for an answer, which is sent when there is one: with the events that cause
-    it. Ignored by replay.
+    """A workflow waits for an answer, which is sent with the events that cause it. Ignored by
+    replay.
 
     `subject` says what the answer is about; empty: how the run ends.
     """
@@ -219,7 +219,7 @@ class ChildRequested(Event, frozen=True):
     """The code has started a child; the start goes to its partition with this event, or a little
     later when many are started. `number` counts the run's children from 1.
 
-    `on_close` says what becomes of the child when this run closes: `cancel`, `terminate` or
+    `on_close` says what happens to the child when this run closes: `cancel`, `terminate` or
     `abandon`; an abandoned child does not answer when it ends.
     """
 
@@ -345,8 +345,8 @@ class UpdateFailed(Event, frozen=True, gc=True):
 
 
 class TokenIssued(Event, frozen=True):
-    """The code has made a token, whose text (`model.tokens`) may be given away. `number` counts the
-    run's tokens from 1; `expires_at` is 0 for a token that has no timeout.
+    """The code has issued a token, whose text (`model.tokens`) may be sent to others. `number`
+    counts the run's tokens from 1; `expires_at` is 0 for a token that has no timeout.
     """
 
     number: int
@@ -356,28 +356,28 @@ class TokenIssued(Event, frozen=True):
 
 
 class TokenResolved(Event, frozen=True):
-    """Somebody who has the token's text has given this value."""
+    """The token was answered with this value."""
 
     number: int
     value: bytes
 
 
 class TokenFailed(Event, frozen=True, gc=True):
-    """Somebody who has the token's text has said that there will be no value."""
+    """The token was answered with a failure."""
 
     number: int
     failure: FailureInfo
 
 
 class TokenExpired(Event, frozen=True):
-    """Nobody has answered in time."""
+    """The token was not answered in time."""
 
     number: int
 
 
 class ActivityDeferred(Event, frozen=True):
-    """The function of an attempt has returned without a result: somebody who has its token gives it
-    until `expires_at`.
+    """The function of an attempt has returned without a result; the result comes from outside,
+    under the attempt's token, until `expires_at`.
     """
 
     number: int
@@ -449,11 +449,12 @@ class EventRecord(Struct, array_like=True, frozen=True):
     Attributes:
         workflow_id: the address of the run.
         run_id: the run.
-        first_event_id: of `events[0]`; the others follow without a gap.
+        first_event_id: the id of `events[0]`; the others follow without a gap.
         at: when the batch was stamped, microseconds.
-        input_partition: where the last command came from; -1 when it did not come through the log.
-        input_offset: the same.
-        previous_hash: of the record before, 16 bytes; empty for the first.
+        input_partition: the partition of the last command; -1 when that did not come through the
+            log.
+        input_offset: the offset of that command.
+        previous_hash: the hash of the previous record, 16 bytes; empty for the first.
         events: at least one.
     """
 

@@ -10,22 +10,22 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 FAILURE_BYTES: Final = 8 * 1024
-"""Of one recorded exception with everything in it: message, fields, notes, tracebacks, causes,
-members of a group."""
+"""The most bytes of one recorded exception with all its parts: message, fields, notes, tracebacks,
+causes, members of a group."""
 BRIEF_BYTES: Final = 1024
-"""The same, of the attempts of an activity after the tenth, each of which fails in another way."""
+"""The same for each attempt of an activity after the tenth that fails in another way."""
 
 CUT: Final = re.compile(r"… \(\d+ characters\)\Z")
 """Suffix of a text that was cut."""
 _FRAME: Final = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
 _OWN_BYTES: Final = 48
-"""More than the fixed fields of one exception take, in msgpack and in Avro."""
+"""An upper bound for the fixed fields of one exception, in msgpack and in Avro, bytes."""
 _TEXT_BYTES: Final = 5
-"""The same, of the length before a text."""
+"""The same for the length before a text."""
 _LEAST_BYTES: Final = 256
 """An exception with less room than this is left out: nothing useful would remain."""
 _COUNT_BYTES: Final = 64
-"""For the note that says how many exceptions of a group were left out."""
+"""Bytes for the note that says how many exceptions of a group were left out."""
 
 
 class FailureInfo(Struct, array_like=True, frozen=True, omit_defaults=True):
@@ -40,13 +40,13 @@ class FailureInfo(Struct, array_like=True, frozen=True, omit_defaults=True):
         is_final: a `Failure`, a mistake in workflow code (`UsageError`), or a group with one in it:
             no attempt follows.
         traceback: as text, cut to your frames.
-        cause: what it was raised from.
+        cause: the exception that it was raised from.
         retry_after_us: the delay that the error asked for; -1 when it asked for none.
-        attempts: of an activity that failed; 0 elsewhere.
-        bases: the classes it derives from, each as `module:QualName`, without `Exception` and what
-            is above it: what `Retry(never=…)` is compared with.
-        notes: what `add_note` was given.
-        exceptions: the members of an exception group; None: it is none.
+        attempts: the number of attempts, for an activity that failed; otherwise 0.
+        bases: its base classes below `Exception`, each as `module:QualName`; `Retry(never=…)` is
+            compared with them.
+        notes: the texts given to `add_note`.
+        exceptions: the members of an exception group; None: it is not a group.
     """
 
     type: str
@@ -63,14 +63,14 @@ class FailureInfo(Struct, array_like=True, frozen=True, omit_defaults=True):
 
 
 def members_of(failure: FailureInfo) -> Iterator[FailureInfo]:
-    """The failure itself; of a group, also its members, and theirs."""
+    """The failure and, for a group, all its members at any depth."""
     yield failure
     for member in failure.exceptions or ():
         yield from members_of(member)
 
 
 def size_of(failure: FailureInfo) -> int:
-    """Bytes, at least those that it takes as msgpack or Avro."""
+    """An upper bound for its size as msgpack or Avro, bytes."""
     size = _own_size(failure)
     if failure.cause is not None:
         size += size_of(failure.cause)
@@ -78,7 +78,7 @@ def size_of(failure: FailureInfo) -> int:
 
 
 def bounded(failure: FailureInfo, limit: int = FAILURE_BYTES) -> FailureInfo:
-    """The failure, cut where it is larger than the limit.
+    """The failure, cut to the limit.
 
     Half of the room is for the exception itself and half for its cause and members, unless one half
     needs less. Of an exception, the type, its bases and the beginning of the message come first;
@@ -98,7 +98,7 @@ def text_of(failure: FailureInfo) -> str:
 
 
 def place_of(failure: FailureInfo) -> str:
-    """File and line where it was raised, as in `app.py:31`; empty where that is not known."""
+    """File and line where it was raised, as in `app.py:31`; empty if unknown."""
     lines = _FRAME.findall(failure.traceback)
     if not lines:
         return ""
@@ -113,8 +113,8 @@ def described(failure: FailureInfo) -> str:
 
 
 def explained(failure: FailureInfo) -> Iterator[str]:
-    """Lines for people: what was raised and where, notes, members of a group, the traceback, then
-    the same of what it was raised from.
+    """Lines for people: the exception and its place, notes, members of a group, the traceback, then
+    the same for its cause.
 
     Args:
         failure: any.
@@ -185,7 +185,7 @@ def _cut(failure: FailureInfo, limit: int) -> FailureInfo:
 
 
 def _cut_own(failure: FailureInfo, limit: int) -> FailureInfo:
-    """Without its cause and members."""
+    """The failure without its cause and members, cut to the limit."""
     room = limit - _OWN_BYTES - 4 * _TEXT_BYTES
     kind = head(failure.type, room // 4)
     left = room - _length(kind)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _BOUND: Final = "__perdure_bound__"
-"""The attribute of a copy that `specialised` made: the function, the class it was made for, and the
-one that it is written in."""
+"""The attribute of a copy that `specialised` made: the function, the class that the copy is for,
+and the class that the function is written in."""
 _copies: Final[WeakKeyDictionary[type[Any], dict[Callable[..., Any], Callable[..., Any]]]] = (
     WeakKeyDictionary()
 )
@@ -31,8 +31,8 @@ def specialised(fn: Callable[..., Any], cls: type[Any], home: type[Any] | None) 
     class has a copy of its own.
 
     Args:
-        fn: of yours.
-        cls: from which it was taken.
+        fn: your function.
+        cls: the class on which it was accessed.
         home: the class that it is written in.
 
     Returns:
@@ -68,11 +68,11 @@ def resolved(fn: Callable[..., Any], hints: Mapping[str, Any]) -> dict[str, Any]
     """The annotations of a function without type variables.
 
     Args:
-        fn: of yours, or a copy that `specialised` made.
-        hints: as they are written, but for names.
+        fn: your function, or a copy that `specialised` made.
+        hints: the annotations as written, with names resolved.
 
     Raises:
-        NameError: an argument of a base class names something that is not there.
+        NameError: an argument of a base class has an undefined name.
     """
     bound = getattr(fn, _BOUND, None)
     meanings = {} if bound is None else _meanings_in(bound[1]).get(bound[2], {})
@@ -80,13 +80,13 @@ def resolved(fn: Callable[..., Any], hints: Mapping[str, Any]) -> dict[str, Any]
 
 
 def class_hints(kind: Any) -> dict[str, Any]:
-    """The annotations of a class without type variables, those of its bases included.
+    """The annotations of a class and its bases, without type variables.
 
     Args:
         kind: a class, or an alias such as `Page[Order]`.
 
     Raises:
-        NameError: one names something that is not there.
+        NameError: an annotation has an undefined name.
     """
     origin = typing.get_origin(kind) or kind
     hints = typing.get_type_hints(origin, include_extras=True)
@@ -136,7 +136,7 @@ _NOT_BASES: Final = cast("tuple[Any, ...]", (Generic, Protocol))
 
 
 def _substituted(hint: Any, meanings: Mapping[Any, Any]) -> Any:
-    """An annotation with what its type variables stand for; those of unknown meaning get their
+    """An annotation with its type variables replaced by their meanings; unknown ones by their
     default, their bound, or Any.
     """
     if isinstance(hint, TypeVar):
@@ -160,7 +160,7 @@ def _unbound(variable: Any) -> Any:
 
 
 def _is_abstract(bound: Any) -> bool:
-    """Whether it is a protocol or abstract class, as which nothing can be decoded."""
+    """Whether it is a protocol or an abstract class, which no value can be decoded as."""
     if typing.get_origin(bound) is not None:
         return False
     if not isinstance(bound, type) or bound is object or bound.__module__ in _OF_LIBRARIES:

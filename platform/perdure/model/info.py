@@ -8,18 +8,19 @@ from typing import Final
 from msgspec import Struct
 
 SUGGESTED_EVENTS: Final = 4_000
-"""So many events are replayed in about 40 ms, and are a few hundred kilobytes."""
+"""The number of events from which a new run is suggested; they replay in about 40 ms and take a few
+hundred kilobytes."""
 
 
 class Info(Struct, frozen=True):
     """Facts about a run.
 
     Attributes:
-        workflow_id: its address, chosen by the caller.
-        run_id: the run; ours.
+        workflow_id: chosen by the caller.
+        run_id: chosen by perdure.
         type: the workflow's name.
         started_at: with time zone UTC.
-        history_length: events so far.
+        history_length: the number of events so far.
         continued_from: the id of the run that this one continues; None when it continues none.
         parent: the workflow id of the run that this one is a child of; None when it has none.
     """

@@ -15,24 +15,24 @@ NOT_DONE: Final = "perdure.errors:NotDone"
 
 
 def step() -> None:
-    """Its signature is that of every inline step: no arguments are recorded, since the code that is
-    replayed passes them again. It has the name that authors call, for messages that quote the call.
+    """Its signature stands for that of every inline step: no arguments are recorded, since replayed
+    code passes them again. It is called `step` for messages that quote the call.
     """
 
 
 class InlineStep:
-    """A call of `workflow.step`. An `ActivitySpec` of which nothing outlives the code of its run.
+    """A call of `workflow.step`: an `ActivitySpec` that exists only as long as the code of its run.
 
     Args:
-        name: given by the author.
+        name: the name given in the call.
         call: the function, with its arguments.
-        written: the function as it is in the author's file.
+        written: the function as it is in your file.
         returns: the annotation of its result.
-        reconcile: looks up the outcome of a call that was interrupted; None: nothing can.
+        reconcile: looks up the outcome of an interrupted call; None: it cannot be looked up.
 
     Attributes:
         is_async: the function is `async def`.
-        faked_by: nothing: only what is registered can be faked.
+        faked_by: always None: only registered functions can be faked.
     """
 
     __slots__ = ("call", "is_async", "name", "reconcile", "returns", "written")
@@ -57,7 +57,7 @@ class InlineStep:
 
     @property
     def fn(self) -> Callable[..., Any]:
-        """Whose signature the recorded arguments fit."""
+        """The function whose signature the recorded arguments fit."""
         return step
 
 
@@ -65,10 +65,10 @@ class InlineTask(NamedTuple):
     """One attempt of an inline step, ready to run.
 
     Attributes:
-        task: of the attempt.
+        task: the attempt's task.
         step: its function.
         is_at_most_once: a timeout leaves its outcome unknown.
-        is_unknown: an attempt before may have had its effect: ask `reconcile` first.
+        is_unknown: a previous attempt may have taken effect: call `reconcile` first.
     """
 
     task: Task

@@ -12,11 +12,11 @@ class RetryPolicy(Struct, array_like=True, frozen=True, omit_defaults=True):
 
     Attributes:
         first_interval_us: between the first attempt's failure and the second attempt.
-        coefficient: each interval is the one before times this.
+        coefficient: each interval is the previous one times this.
         maximum_interval_us: no interval is longer.
         maximum_attempts: 0 for no limit.
-        give_up_after_us: all attempts together, waiting included; 0 for no limit.
-        never: exception types that are final, each as `module:QualName`.
+        give_up_after_us: the limit on all attempts together, including the waits; 0 for no limit.
+        never: exception types that are not retried, each as `module:QualName`.
     """
 
     first_interval_us: int = 1_000_000
@@ -32,13 +32,12 @@ class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
 
     Attributes:
         queue: the task queue; empty for a step, which runs in the engine's process.
-        timeout_us: one attempt.
-        retry: all of them.
-        idempotency_key: the same over all attempts; empty: the engine makes one from run and
-            number.
+        timeout_us: the limit on one attempt.
+        retry: when attempts are repeated.
+        idempotency_key: the same for all attempts; empty: the engine makes one from run and number.
         summary: one line for people.
-        use: of an inline step, how often the run has used its name with this call, from 1; 0: its
-            function is registered.
+        use: for an inline step, the number of times that the run has used its name, including this
+            call; 0: the function is registered.
         at_most_once: its function is not started a second time while the outcome of the first is
             unknown.
     """

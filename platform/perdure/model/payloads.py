@@ -104,7 +104,7 @@ class Payloads(Protocol):
             fn: your function.
             args: positional.
             kwargs: by name.
-            what: "activity 'charge'", for messages.
+            what: names the call in messages, as "activity 'charge'".
 
         Raises:
             PayloadError: they do not fit the signature or an annotation, cannot be encoded, or are
@@ -115,7 +115,7 @@ class Payloads(Protocol):
     def decode_arguments(
         self, fn: Callable[..., Any], payload: bytes, *, what: str
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Arguments by the annotations of `fn`.
+        """Decode arguments by the annotations of `fn`.
 
         Raises:
             PayloadError: they do not fit; the message names the argument.
@@ -126,18 +126,18 @@ class Payloads(Protocol):
         """Encode one value.
 
         Args:
-            value: of yours.
-            annotation: that it will be decoded by; `UNKNOWN` where that is known only there.
+            value: your value.
+            annotation: the annotation that decodes it; `UNKNOWN` if only the reader knows it.
             what: for messages.
 
         Raises:
-            PayloadError: it cannot be encoded, would not come back as it is by the annotation, or
-                is over the limit.
+            PayloadError: it cannot be encoded, would change when decoded by the annotation, or is
+                over the limit.
         """
         ...
 
     def decode(self, payload: bytes, annotation: Any, *, what: str) -> Any:
-        """Decode one value by its annotation (`Any` for whatever it is).
+        """Decode one value by its annotation (`Any`: as plain JSON values).
 
         Raises:
             PayloadError: it does not fit.
@@ -147,8 +147,8 @@ class Payloads(Protocol):
     def encode_record(
         self, value: object, avro: AvroSchema | None, *, what: str
     ) -> tuple[bytes | None, bytes]:
-        """The bytes of a record for others, which no codec of the user's has touched, and their
-        content type.
+        """The bytes of a record for other systems, not encoded by your codec, and their content
+        type.
 
         Args:
             value: anything with a JSON form; bytes as they are; None: a tombstone.
@@ -161,7 +161,7 @@ class Payloads(Protocol):
         ...
 
     def encode_failure(self, error: BaseException) -> FailureInfo:
-        """Never raises: what cannot be encoded is recorded as text."""
+        """Encode a failure. Never raises: parts that cannot be encoded are recorded as text."""
         ...
 
     def decode_failure(self, info: FailureInfo) -> BaseException:

@@ -1,4 +1,4 @@
-"""The exception that each refusal is, for clients and for workflow code."""
+"""The exception for each refusal, for clients and for workflow code."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def error_of(code: str, message: str) -> errors.ClientError:
 
     Args:
         code: a `replies.Refusal`; one that is not known here is a `RequestRefused`.
-        message: why, and what to do.
+        message: the reason, and what to do.
     """
     return _ERRORS.get(code, errors.RequestRefused)(message)

@@ -74,8 +74,8 @@ class History(Reply, frozen=True):
     """A page of a run's history.
 
     Attributes:
-        records: each as `codec.records.encode_event_record` writes it.
-        next_event_id: where the next page begins; 0: there is none.
+        records: encoded by `codec.records.encode_event_record`.
+        next_event_id: the first event of the next page; 0: there is none.
     """
 
     records: tuple[bytes, ...]

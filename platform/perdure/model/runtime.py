@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from asyncio.events import _get_running_loop  # the one asyncio needs itself; never raises, 30 ns
+from asyncio.events import (
+    _get_running_loop,
+)  # the function that asyncio uses itself; never raises, takes 30 ns
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from perdure.errors import UsageError
@@ -28,8 +30,8 @@ class ActivitySpec(Protocol):
     """An activity as a run knows it.
 
     Attributes:
-        name: workers know it by.
-        fn: whose signature the arguments fit.
+        name: its name for workers.
+        fn: the function whose signature the arguments fit.
         returns: the annotation of its result.
     """
 
@@ -45,8 +47,8 @@ class WorkflowSpec(Protocol):
     """A workflow type as a run knows it.
 
     Attributes:
-        name: of the type.
-        run_fn: whose signature the arguments fit.
+        name: the type's name.
+        run_fn: the function whose signature the arguments fit.
         returns: the annotation of its result.
     """
 
@@ -59,12 +61,12 @@ class WorkflowSpec(Protocol):
 
 
 class ChildOptions(NamedTuple):
-    """How a child is started.
+    """Options of a child's start.
 
     Attributes:
-        on_close: what becomes of it when the run closes.
-        if_closed: what to do when a run with its id has ended.
-        timeout_us: of the whole child, microseconds; 0: none.
+        on_close: what happens to it when the run closes.
+        if_closed: what to do when the id belongs to a run that has ended.
+        timeout_us: the longest that the child may run, microseconds; 0: no limit.
     """
 
     on_close: OnClose = "cancel"
@@ -80,8 +82,8 @@ class Child:
         workflow: its type.
         workflow_id: its address.
         on_close: as of `ChildOptions`.
-        started: done when it has started, or was refused.
-        ended: its result.
+        started: the future that is done when it has started, or was refused.
+        ended: the future of its result.
     """
 
     __slots__ = ("ended", "number", "on_close", "started", "workflow", "workflow_id")
@@ -109,8 +111,8 @@ class IssuedToken(NamedTuple):
 
     Attributes:
         number: counts the run's tokens, from 1.
-        text: for those who are to answer (`model.tokens`).
-        answer: the value.
+        text: for those who can answer (`model.tokens`).
+        answer: the future of its value.
     """
 
     number: int
@@ -119,10 +121,11 @@ class IssuedToken(NamedTuple):
 
 
 class ContinueAsNew(BaseException):
-    """Ends the run, which another one continues; no `except Exception` stops it.
+    """Ends the run, which another one continues. It is not an `Exception`, so `except Exception`
+    does not catch it.
 
     Attributes:
-        input: the arguments of the other run.
+        input: the arguments of the next run.
     """
 
     def __init__(self, input: bytes) -> None:
@@ -134,7 +137,7 @@ class WorkflowLoop:
     """The running event loop of a run is one of these; `replay.RunLoop` is the only implementation.
 
     Attributes:
-        runtime: what the code of the run may ask.
+        runtime: the services for the run's code.
     """
 
     __slots__ = ()
@@ -157,39 +160,37 @@ class WorkflowRuntime:
     records: int
     """Number of records the run has produced."""
     definition: Any
-    """Of the run's type."""
+    """The definition of the run's type."""
     patches: Any
-    """Of its code; `is_applied(id)` says whether it takes the new branch."""
+    """The patches of the code; `is_applied(id)` says whether the run takes the new branch."""
     tokens: Any
-    """That it has issued; `issue(annotation, timeout_us, is_public=)` issues another, an
+    """The run's tokens; `issue(annotation, timeout_us, is_public=)` returns another one, an
     `IssuedToken`."""
     main: Any
     """The task of the run itself."""
     handlers: Any
-    """Of its signals; `are_finished` says whether none is under way."""
+    """The running handlers; `are_finished` says whether there are none."""
     uses: dict[str, int]
-    """How often each name of an inline step was used."""
+    """The number of uses of each inline step's name."""
 
     def suspend_for(self, error: BaseException) -> None:
-        """Suspend the run when this activation ends, whatever the code makes of the error that is
-        raised to it.
-        """
+        """Suspend the run when this activation ends, even if the code swallows the error."""
         raise NotImplementedError
 
     def misuse(self, error: UsageError) -> UsageError:
-        """A UsageError that names the source line; the run is also suspended for it."""
+        """Make a UsageError that names the source line; it also suspends the run."""
         return type(error)(f"{calling_place()}: {error}")
 
     def unawaited(self, what: str, name: str, frame: FrameType) -> bool:
         """Suspend the run if its code drops something that it should have awaited.
 
         Args:
-            what: it is, for the message.
-            name: of the function that was called for it.
-            frame: that drops it.
+            what: describes the dropped value in the message.
+            name: the function that returned it.
+            frame: the frame that drops it.
 
         Returns:
-            Whether there is nothing to warn of: the run is suspended for it, or is no more. False:
+            Whether no warning is needed: the run is suspended because of it, or was evicted. False:
                 an exception drops it, or it was created elsewhere.
         """
         return False
@@ -201,7 +202,7 @@ class WorkflowRuntime:
         kwargs: Mapping[str, Any],
         options: ActivityOptions,
     ) -> Awaitable[Any]:
-        """Schedule it now; the future of its result.
+        """Schedule an activity, and return the future of its result.
 
         Raises:
             UsageError: the loop is read only, or the arguments cannot be encoded.
@@ -224,7 +225,7 @@ class WorkflowRuntime:
         raise NotImplementedError
 
     def cancel_child(self, child: Child) -> bool:
-        """Ask a child to stop; whether its end is still to come."""
+        """Ask a child to stop; return whether it is still open."""
         raise NotImplementedError
 
     def send_message(
@@ -234,10 +235,10 @@ class WorkflowRuntime:
 
         Args:
             what: as of `model.events.MessageSent`.
-            workflow_id: whom it is for.
-            name: of the signal; or the reason of a cancellation.
+            workflow_id: the addressed workflow.
+            name: the signal's name, or the reason of a cancellation.
             payload: the arguments of a signal.
-            workflow: whose result the answer is, if it is one.
+            workflow: the type whose result the answer is, if it is one.
 
         Returns:
             The future of the answer.
@@ -250,16 +251,16 @@ class WorkflowRuntime:
     def encode_arguments(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str
     ) -> bytes:
-        """The payload of a call.
+        """Encode the arguments of a call.
 
         Raises:
-            UsageError: they do not fit the function, or cannot be encoded.
+            UsageError: the arguments do not fit the function, or cannot be encoded.
         """
         raise NotImplementedError
 
     def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Awaitable[Any]:
-        """A coroutine of what the condition returned once truthy; of its last falsy value when
-        `timeout_us` has passed.
+        """Return a coroutine that waits for the condition. Its result is the first truthy value, or
+        the last falsy one when `timeout_us` has passed.
         """
         raise NotImplementedError
 
@@ -275,9 +276,9 @@ class WorkflowRuntime:
 
         Args:
             topic: its name.
-            key: of the record.
-            value: to be encoded.
-            headers: of the record; one is added, of the content's type.
+            key: the record's key.
+            value: the value to encode.
+            headers: the record's headers; a content type is added.
             avro: encode it by this schema; None: JSON.
 
         Raises:
@@ -294,7 +295,7 @@ class WorkflowRuntime:
         raise NotImplementedError
 
     def uuid4(self) -> UUID:
-        """From the run's own stream of random numbers."""
+        """A UUID from the run's own stream of random numbers."""
         raise NotImplementedError
 
     def random(self) -> Random:
@@ -302,13 +303,13 @@ class WorkflowRuntime:
         raise NotImplementedError
 
     def is_replaying(self) -> bool:
-        """Whether recorded events are being repeated: loggers are silent then."""
+        """Whether recorded events are being replayed; loggers are silent then."""
         raise NotImplementedError
 
 
 def misuse(message: str) -> UsageError:
-    """A UsageError for a wrong call, to be raised; in workflow code it suspends the run, even if it
-    is caught.
+    """Make a UsageError for a wrong call, for the caller to raise. In workflow code it suspends the
+    run, even if it is caught.
 
     Args:
         message: what is wrong and what to do; your line is put before it.
@@ -322,6 +323,6 @@ def misuse(message: str) -> UsageError:
 
 
 def current() -> WorkflowRuntime | None:
-    """The run that this thread is executing the code of, or None outside workflow code."""
+    """The runtime of the run whose code this thread executes; None outside workflow code."""
     loop: Any = _get_running_loop()
     return loop.runtime if isinstance(loop, WorkflowLoop) else None

@@ -1,4 +1,4 @@
-"""The signature of an author's function: its `self`, and its annotations resolved."""
+"""Signatures of your functions: without `self`, and with resolved annotations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _local_names: Final[WeakKeyDictionary[Callable[..., Any], dict[str, Any]]] = Wea
 
 
 def takes_self(fn: Callable[..., Any]) -> bool:
-    """Whether it is a method: written in a class, with `self` as the first parameter."""
+    """Whether a function is a method: written in a class, with `self` as the first parameter."""
     function = getattr(fn, "__wrapped__", fn)
     owner = getattr(function, "__qualname__", "").rpartition(".")[0]
     if not owner or owner.endswith("<locals>"):
@@ -34,7 +34,7 @@ def takes_self(fn: Callable[..., Any]) -> bool:
 
 
 def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
-    """The signature of an author's function or method, without `self`."""
+    """The signature of your function or method, without `self`."""
     signature = inspect.signature(fn)
     if not takes_self(fn):
         return signature
@@ -61,8 +61,7 @@ def positional_counts(signature: inspect.Signature) -> tuple[int, int]:
 
 
 def remember_local_names(fn: Callable[..., Any]) -> None:
-    """Called by decorators: keeps what the annotations of a function that is written in a function
-    mean.
+    """Remember the names that the annotations of a nested function refer to. Decorators call this.
 
     Annotations are text that is resolved late, when the names of an enclosing function (a test,
     mostly) are out of reach.
@@ -97,10 +96,10 @@ _returns: Final[dict[tuple[Any, Any], Any]] = {}
 def returns_of(fn: Any) -> Any:
     """The return annotation of any callable, resolved; Any where there is none.
 
-    A closure is another function at each call: what its annotation means is kept by its code.
+    A closure is a new function at each call, so its annotation is cached by its code object.
 
     Raises:
-        UsageError: it names something that is not there at run time.
+        UsageError: the annotation has a name that is undefined at run time.
     """
     while isinstance(fn, partial):
         fn = fn.func
@@ -128,10 +127,10 @@ def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
     replaced by their meaning.
 
     Args:
-        fn: of yours: a function, what `specialised` made of a method, or a class.
+        fn: your function or class, or a copy that `specialised` made of a method.
 
     Raises:
-        UsageError: one names something that is not there at run time.
+        UsageError: an annotation has a name that is undefined at run time.
     """
     try:
         if isinstance(fn, type):

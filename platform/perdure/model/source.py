@@ -15,7 +15,7 @@ _OURS: Final = frozenset({"perdure", "asyncio", "contextlib", "dataclasses", "fu
 
 
 def is_ours(module: str) -> bool:
-    """Whether a module is perdure's, or stands between perdure and your code.
+    """Whether a module is perdure's, or may be between perdure and your code on the stack.
 
     Args:
         module: its `__name__`.
@@ -57,14 +57,14 @@ def drops_a_result(frame: FrameType, *, is_author: bool = True) -> bool:
     `charge(order)` without await, `if charge(order):`, or a variable of a function that has just
     returned.
 
-    An exception that passes through drops values, too: those are not this. They are told apart by
-    the instruction, and where that does not say it, by a traceback that has the frame and is not of
-    an exception that is being handled.
+    An exception that passes through the frame drops values, too; those do not count. The current
+    instruction distinguishes the cases. Where it does not, the test is whether a traceback has the
+    frame and belongs to an exception that is not being handled.
 
     Args:
-        frame: which called the `__del__` of the value.
-        is_author: it runs your code. Of other frames, only one that a function has just returned to
-            is looked at: the value was one of that function's variables.
+        frame: the frame that called the value's `__del__`.
+        is_author: whether the frame runs your code. Another frame counts only if a function has
+            just returned to it: the value was one of that function's variables.
     """
     if frame.f_lasti < 0:
         return False
@@ -78,11 +78,11 @@ def drops_a_result(frame: FrameType, *, is_author: bool = True) -> bool:
 
 
 def unawaited_line(code: CodeType, name: str) -> int | None:
-    """The first line on which a function calls something without awaiting it; None: none is found.
+    """The first line on which a function calls something without awaiting it; None: there is none.
 
     Args:
-        code: of the function.
-        name: of what is called, without dots.
+        code: the function's code.
+        name: the called name, without dots.
     """
     line = None
     for each in dis.get_instructions(code):
@@ -97,8 +97,8 @@ def unawaited_line(code: CodeType, name: str) -> int | None:
 
 def _ends_a_handler(code: bytes, at: int) -> bool:
     """Whether the instruction is the `error = None` with which CPython ends an `except ... as
-    error`: it is followed by `del error`. The exception goes, and with it the variables of all that
-    raised it.
+    error`; `del error` follows it. It frees the exception, and with it the variables of all frames
+    that raised it.
     """
     name = dis.opname[code[at]]
     if not name.startswith("STORE_") or at < _UNIT or code[at - _UNIT] != dis.opmap["LOAD_CONST"]:
@@ -108,7 +108,7 @@ def _ends_a_handler(code: bytes, at: int) -> bool:
 
 
 def _is_unwinding(frame: FrameType) -> bool:
-    """Whether an exception that nothing handles yet is passing through the frame."""
+    """Whether an unhandled exception is passing through the frame."""
     handled: set[int] = set()
     error = sys.exc_info()[1]
     while error is not None and id(error) not in handled:

@@ -1,4 +1,4 @@
-"""The public state of a workflow, kept by the platform for everybody."""
+"""The public state of a workflow, which the platform stores for readers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Status(StrEnum):
 _OPEN = (Status.RUNNING, Status.SUSPENDED)
 
 WAITS_TOLD: Final = 20
-"""A run may wait for any number of things; its public state names so many."""
+"""The most waits that a public state lists; a run may have more."""
 
 
 class Wait(Struct, array_like=True, frozen=True, gc=False):
@@ -39,14 +39,14 @@ class Wait(Struct, array_like=True, frozen=True, gc=False):
     Attributes:
         kind: `activity`, `answer` to an activity, `timer`, `child`, `message`, `update`, `token`,
             or `start`: the code has not begun.
-        name: of the activity; of a child or message, the other workflow's id; of an update;
+        name: the name of the activity or update; for a child or message, the other workflow's id;
             else empty.
-        number: of the run's activity, timer, child, message or token, from 1; 0 of a start.
-        attempt: of the activity; 0 for others.
+        number: the number of the activity, timer, child, message or token, from 1; 0 for a start.
+        attempt: the activity's attempt; 0 for others.
         scheduled_at: when the activity, child, message or token was asked for, microseconds; 0 for
             others.
-        due_at: when the timer fires, the token expires, or the next attempt is made; 0 when an
-            attempt is out, or a token does not expire.
+        due_at: when the timer fires, the token expires, or the next attempt is made; 0 while an
+            attempt is dispatched, and for a token without a deadline.
     """
 
     kind: str
@@ -62,19 +62,18 @@ class WorkflowState(Struct, array_like=True, frozen=True, omit_defaults=True):
 
     Attributes:
         started_at: microseconds.
-        updated_at: of the last event.
+        updated_at: the time of the last event.
         closed_at: 0 while the run is open.
-        history_length: events so far.
-        view: JSON of what `@workflow.view` returned last; empty when there is none.
+        history_length: the number of events so far.
+        view: the last value of `@workflow.view`, as JSON; empty when there is none.
         attributes: JSON of an object; empty when there are none.
         result: payload, once completed.
-        failure: once failed.
-        reason: why it is suspended, was cancelled or terminated; or why the view could not be kept.
-        waits: what it waits for: activities by number, then timers by their time; the first
-            `WAITS_TOLD` of them.
-        input_partition: where the last command that it reflects came from; -1: nowhere.
-        input_offset: the same.
-        parent: the id of the workflow whose child it is; empty when it has no parent.
+        failure: set once failed.
+        reason: why it is suspended, was cancelled or terminated; or why the view is not current.
+        waits: its waits: activities by number, then timers by their time; at most `WAITS_TOLD`.
+        input_partition: the partition of the last command that it reflects; -1: none.
+        input_offset: the offset of that command.
+        parent: the workflow id of its parent; empty when it has none.
     """
 
     workflow_id: str

@@ -1,4 +1,4 @@
-"""Tasks: one dispatch of an activity on a queue; and which of them are no longer wanted."""
+"""Tasks, each one dispatch of an activity, and cancellations of tasks."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ class Task(Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
     """One attempt of an activity, ready to run.
 
     Attributes:
-        workflow_id: whose activity it is.
-        run_id: the same.
-        number: of the activity in the run, from 1.
+        workflow_id: the workflow that called the activity.
+        run_id: its run.
+        number: the activity's number in the run, from 1.
         attempt: from 1.
         token: random; a report with another token is ignored.
-        name: of the activity.
+        name: the activity's name.
         queue: empty for a step.
         input: the arguments.
-        timeout_us: for this attempt.
-        idempotency_key: the same over all attempts.
+        timeout_us: the timeout of this attempt.
+        idempotency_key: the same for all attempts.
         scheduled_at: microseconds.
-        details: JSON of the last heartbeat of the attempt before; empty when there was none.
+        details: JSON of the previous attempt's last heartbeat; empty when there was none.
         workflow_type: empty when it is not known.
-        trace: what it belongs to, as in `perdure.tracing`; empty when nobody traces.
+        trace: its trace, as in `perdure.tracing`; empty without tracing.
         is_at_most_once: a worker has to claim it before it starts the function: `StartActivity`,
             which `Cancellation.tokens` answers.
-        is_unknown: an attempt before may have had its effect: the outcome is looked up first.
+        is_unknown: a previous attempt may have taken effect: look the outcome up first.
     """
 
     workflow_id: str
@@ -47,33 +47,35 @@ class Task(Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
 
 
 class Cancellation(Struct, array_like=True, frozen=True, gc=False):
-    """Attempts that are to stop, wherever they run.
+    """Attempts that must stop, wherever they run.
 
     Attributes:
-        tokens: of the attempts. One with a space and a claimant after it (`claim_text`) says whose
-            the attempt is: that worker may start it, every other one is to leave it alone.
+        tokens: the tokens of the attempts. A token followed by a space and a claimant
+            (`claim_text`) assigns the attempt: that worker may start it, all others must not.
     """
 
     tokens: tuple[str, ...]
 
 
 def claim_text(token: str, claimant: str) -> str:
-    """That a claimant has this attempt, among tokens of attempts that are to stop."""
+    """The text, among tokens of attempts that must stop, that assigns this attempt to a
+    claimant.
+    """
     return f"{token} {claimant}"
 
 
 def claim_of(token: str) -> tuple[str, str] | None:
-    """The token and the claimant that a text of `claim_text` says; None: it is a token alone."""
+    """Parse a text of `claim_text` into token and claimant; None: it is only a token."""
     found, space, claimant = token.partition(" ")
     return (found, claimant) if space else None
 
 
 def blocked_worker(name: str, trouble: str) -> str:
-    """The worker name in an ActivityStarted whose attempt blocks the worker's loop.
+    """The worker name in the ActivityStarted of an attempt that blocks the worker's loop.
 
     Args:
-        name: the worker's.
-        trouble: what holds it up.
+        name: the worker's name.
+        trouble: what blocks it.
     """
     return f"{name} ({trouble})"
 

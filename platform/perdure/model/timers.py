@@ -24,10 +24,11 @@ class Timer(Struct, array_like=True, frozen=True, order=True, gc=False):
 
     Attributes:
         fires_at: microseconds.
-        run_id: whose it is.
-        kind: what it is for.
-        number: of the code's timer, of the activity or token; 0 where the run has only one.
-        workflow_id: the address of the run.
+        run_id: the run that it belongs to.
+        kind: its purpose.
+        number: the number of the code's timer, activity or token; 0 for kinds of which a run has
+            only one.
+        workflow_id: the run's workflow id.
     """
 
     fires_at: int

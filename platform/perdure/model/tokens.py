@@ -1,9 +1,9 @@
-"""The text of a token: an address that is given away, and a secret.
+"""The text of a token: an address and a secret.
 
-Anyone who has the text may answer, so it is never logged. It is `token_` and base64url,
-without padding, of a JSON array: workflow id, run id, number of the token in its run, secret, and
-whether the text alone is enough to answer over HTTP. A sixth element, true, is there when the
-number is that of an activity (`activity.complete_later`).
+Anyone who has the text can answer, so it is never logged. It is `token_` and base64url, without
+padding, of a JSON array: workflow id, run id, number of the token in its run, secret, and whether
+the text alone is enough to answer over HTTP. A sixth element, true, is there when the number is
+that of an activity (`activity.complete_later`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from perdure.model.limits import fault_of_id
 
 PREFIX: Final = "token_"
-"""Prefix of every token, by which people and secret scanners recognise one."""
+"""Prefix of every token, so that people and secret scanners recognise one."""
 LONGEST: Final = 1_200
 """Characters of the longest text: that of a workflow id of 255 bytes, each of which JSON writes as
 two."""
@@ -27,15 +27,15 @@ _TEXT: Final = re.compile(PREFIX + "[A-Za-z0-9_-]{16,}")
 
 
 class TokenAddress(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the text of a token says.
+    """The parsed text of a token.
 
     Attributes:
-        workflow_id: whose token it is.
-        run_id: the same.
+        workflow_id: the workflow that issued it.
+        run_id: its run.
         number: counts the run's tokens from 1.
         secret: 128 random bits, in hexadecimal digits.
-        is_public: the text is enough to answer over HTTP; no API key is asked for.
-        is_of_activity: the number is that of an activity, whose attempt the answer ends.
+        is_public: the text is enough to answer over HTTP, without an API key.
+        is_of_activity: the number is an activity's, and the answer ends its attempt.
     """
 
     workflow_id: str
@@ -47,14 +47,14 @@ class TokenAddress(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def text(self) -> str:
-        """As it is given away."""
+        """The text of the token."""
         parts = msgspec.structs.astuple(self)
         said = parts if self.is_of_activity else parts[:-1]
         return PREFIX + urlsafe_b64encode(msgspec.json.encode(said)).decode().rstrip("=")
 
 
 def parse(text: str) -> TokenAddress | None:
-    """The address that a text says; None when it is no token. Never raises."""
+    """Parse the text of a token; None: it is not one. Never raises."""
     if not text.startswith(PREFIX) or len(text) > LONGEST or not text.isascii():
         return None
     encoded = text.removeprefix(PREFIX)
@@ -63,7 +63,7 @@ def parse(text: str) -> TokenAddress | None:
         found = msgspec.json.decode(data, type=TokenAddress)
     except (ValueError, msgspec.MsgspecError):
         return None
-    # one text for each token: other spellings of the same bytes are none
+    # one text per token: other encodings of the same bytes are rejected
     return found if not fault_of_id(found.workflow_id) and found.text == text else None
 
 
@@ -73,17 +73,18 @@ def hidden(text: str) -> str:
 
 
 def of_attempt(workflow_id: str, run_id: str, number: int, token: str, *, is_public: bool) -> TokenAddress:
-    """The address of the answer that an attempt waits for.
+    """The token address for the result of an attempt.
 
-    Its secret is made of the attempt's token, so that it is known before anything is recorded, and
-    ends with the attempt; the token, with which a worker reports, cannot be made of it.
+    Its secret is derived from the attempt's token. So it is known before anything is recorded, and
+    becomes invalid with the attempt. The token itself, which authenticates a worker's reports,
+    cannot be derived from it.
 
     Args:
-        workflow_id: whose activity it is.
-        run_id: the same.
-        number: of the activity in the run.
-        token: of the attempt.
-        is_public: the text is enough to answer over HTTP.
+        workflow_id: the workflow that called the activity.
+        run_id: its run.
+        number: the activity's number in the run.
+        token: the attempt's token.
+        is_public: the text is enough to answer over HTTP, without an API key.
     """
     person = b"later, public" if is_public else b"later"
     secret = blake2b(token.encode(), digest_size=16, person=person).hexdigest()

@@ -10,8 +10,8 @@ _CHARACTERS: Final = 55
 
 
 def traceparent(text: str) -> str:
-    """The text, if it is a traceparent; else nothing: it comes from a header or a record, and
-    anyone may write those.
+    """The text if it is a valid traceparent, else empty text: it comes from a header or a record,
+    which anyone may write.
 
     https://www.w3.org/TR/trace-context/#traceparent-header-field-values
     """

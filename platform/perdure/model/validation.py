@@ -1,8 +1,7 @@
-"""What is wrong with a command, whatever code is deployed: the one place that checks commands
-against the limits.
+"""Checks commands against the limits, independently of the deployed code. No other module does.
 
-A client checks before it sends, the HTTP API before it asks, and the engine what comes from
-anywhere: a record of a command may be written by other programs.
+A client checks before it sends, the HTTP API before it forwards, and the engine checks every
+command, since other programs may write records of commands.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Fault(NamedTuple):
-    """Why a command is refused.
+    """The reason why a command is refused.
 
     Attributes:
         code: for programs.
@@ -33,10 +32,10 @@ class Fault(NamedTuple):
 
 
 def fault_of(command: cm.Command) -> Fault | None:
-    """What is wrong with a command; None when nothing is.
+    """The fault of a command; None: it is valid.
 
     Args:
-        command: of any type; reports of workers and timers have no limits here.
+        command: any command; reports of workers and timers have no limits here.
     """
     check = _CHECKS.get(type(command))
     return None if check is None else check(command)
@@ -46,7 +45,7 @@ def require_valid(command: cm.Request) -> None:
     """Check a request before it is sent.
 
     Raises:
-        RequestRefused: something is wrong with it.
+        RequestRefused: it is invalid.
     """
     if fault := fault_of_id(command.workflow_id):
         raise RequestRefused(fault)

@@ -1,4 +1,4 @@
-"""Being the running loop of the thread, for the time of an activation."""
+"""Makes a run's loop the running loop of the thread for the time of an activation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _swap_current_task: Any = getattr(_tasks, "_swap_current_task", None)
 
 
 def enter(loop: Any) -> tuple[Any, Any, bool]:
-    """Make it the running loop. No garbage collection inside: no `__del__` or weakref callback runs
-    at a random place.
+    """Make it the running loop, and stop garbage collection, so that no `__del__` or weakref
+    callback runs at a random place.
     """
     previous = running_loop()
     current = (

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class NonDeterministic(BaseException):
-    """Workflow code did what a replay could not repeat; its run is suspended until the code is
-    changed.
+    """Workflow code made a call that a replay could not repeat; its run is suspended until the code
+    is changed.
     """
 
 
@@ -23,7 +23,7 @@ class Suspendable(Protocol):
     """The part of a run's loop that blame needs; `RefusingLoop` has it."""
 
     def suspend_for(self, error: BaseException) -> None:
-        """Keep the error: the run is suspended for it."""
+        """Suspend the run because of this error; it is kept."""
 
     def live_tasks(self) -> Sequence[asyncio.Task[Any]]:
         """The tasks that are not done, oldest first."""
@@ -31,7 +31,7 @@ class Suspendable(Protocol):
 
 
 ENTRY_POINTS: Final[set[CodeType]] = set()
-"""Code of `RunLoop` that calls workflow code: frames above it on the stack do not concern the
+"""Code of `RunLoop` that calls workflow code: the frames that called it do not belong to the
 run."""
 
 UNKNOWN: Final = "the workflow's code"
@@ -39,12 +39,12 @@ UNKNOWN: Final = "the workflow's code"
 
 
 def deny(loop: Suspendable, what: str, instead: str, where: str) -> NoReturn:
-    """Suspend the run: the exception is also kept as the loop's `fault`, so that code which
-    swallows it does not continue.
+    """Suspend the run. The exception is also kept as the loop's `fault`, so that the run is
+    suspended even if the code swallows it.
 
     Args:
-        loop: the run.
-        what: was called, "time.time()".
+        loop: the run's loop.
+        what: the forbidden call, as "time.time()".
         instead: what to do, as a sentence.
         where: file and line of your code.
 
@@ -57,13 +57,13 @@ def deny(loop: Suspendable, what: str, instead: str, where: str) -> NoReturn:
 
 
 def deny_caller(loop: Suspendable, what: str, instead: str, frame: FrameType | None) -> None:
-    """Suspend the run for a forbidden call of a frame, made by workflow code or by a library on its
-    behalf.
+    """Suspend the run for a forbidden call that a frame makes, in workflow code or in a library on
+    its behalf.
 
-    Returns only when a part that may do as it likes is the one that asks.
+    Returns only if a trusted module makes the call.
 
     Raises:
-        NonDeterministic: nobody trusted asks.
+        NonDeterministic: the caller is not trusted.
     """
     where = asker(loop, frame)
     if where is not None:
@@ -71,12 +71,12 @@ def deny_caller(loop: Suspendable, what: str, instead: str, frame: FrameType | N
 
 
 def asker(loop: Suspendable, frame: FrameType | None) -> str | None:
-    """Your innermost line that caused the call; None: a trusted module made it.
+    """Your innermost line that caused the call; None: a trusted module made the call.
 
     Args:
-        loop: the run. A library's own task has no line of yours on its stack: then it is where your
-            tasks wait.
-        frame: of who asks.
+        loop: the run's loop. A library's own task has no line of yours on its stack: then it is
+            where your tasks wait.
+        frame: the frame that makes the call.
     """
     found = None
     while frame is not None:
@@ -92,7 +92,7 @@ def asker(loop: Suspendable, frame: FrameType | None) -> str | None:
 
 
 def author_line(loop: Suspendable, frame: FrameType | None) -> str:
-    """Your innermost line that led to the frame; or the line where your tasks wait."""
+    """Your innermost line that led to the frame, or else the line where your tasks wait."""
     while frame is not None and frame.f_code not in ENTRY_POINTS:
         if is_author(frame):
             return position(frame)
@@ -116,8 +116,8 @@ def waiting_place(loop: Suspendable) -> str:
 
 
 def direct_author(frame: FrameType | None, passing: frozenset[str] = frozenset()) -> FrameType | None:
-    """The frame if it is workflow code, not an import; frames of the modules `passing` are
-    skipped.
+    """The frame, if it is workflow code and not an import, else None; frames of the modules
+    `passing` are skipped.
     """
     while frame is not None and (
         frame.f_code.co_filename == GENERATED or frame.f_globals.get("__name__") in passing
@@ -127,9 +127,7 @@ def direct_author(frame: FrameType | None, passing: frozenset[str] = frozenset()
 
 
 def is_importing(frame: FrameType | None) -> bool:
-    """Whether the frame runs because workflow code imports a module: its calls are not the
-    run's.
-    """
+    """Whether the frame runs because workflow code imports a module; the guard allows its calls."""
     while frame is not None and frame.f_code not in ENTRY_POINTS:
         if _IMPORT_MACHINERY in str(frame.f_globals.get("__name__", "")):
             return True
@@ -138,8 +136,8 @@ def is_importing(frame: FrameType | None) -> bool:
 
 
 def is_author(frame: FrameType) -> bool:
-    """Whether the frame is workflow code: in a watched file, or neither of Python, a library nor
-    perdure.
+    """Whether the frame is workflow code: in a watched file, or in a file that belongs neither to
+    Python nor to a library nor to perdure.
     """
     file = frame.f_code.co_filename
     known = _author_files.get(file)
@@ -162,8 +160,8 @@ def is_of_author(file: str) -> None:
 
 
 def position(frame: FrameType) -> str:
-    """File and line; of who called it, where the frame's own code was generated (the `__init__` of
-    a dataclass).
+    """File and line of the frame; those of its caller if the frame's code was generated (the
+    `__init__` of a dataclass).
     """
     while frame.f_code.co_filename == GENERATED and frame.f_back is not None:
         frame = frame.f_back

@@ -34,8 +34,8 @@ def call(loop: RunLoop, function: Callable[..., Any], *args: Any, **kwargs: Any)
     """Call a plain function (a workflow's `__init__`) as workflow code.
 
     Raises:
-        BaseException: what the function raised; the loop's `fault`, when one was set, whatever the
-            function made of it.
+        BaseException: raised by the function; or the loop's `fault`, if one was set, even if the
+            function swallowed it.
     """
     entered = enter(loop)
     try:
@@ -77,7 +77,7 @@ def evaluate(loop: RunLoop, function: Callable[..., Any], *args: Any, **kwargs: 
     """Call a plain function (a query, a view, a validator) as workflow code that may only read.
 
     Raises:
-        UsageError: it did what the guard forbids, or tried to schedule something.
+        UsageError: it made a call that the guard forbids, or tried to schedule something.
     """
     read_only, fault = loop.is_read_only, loop.fault
     loop.is_read_only = True

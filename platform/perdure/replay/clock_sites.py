@@ -1,7 +1,7 @@
 """On Python 3.11: guards `datetime.now()` and the like in workflow code at their call sites.
 
 Python 3.11 cannot show the calls of a code object, and the datetime types must not be patched. So
-your module is changed:
+your module is changed when it is loaded:
 
 - where a function looks up `now`, `utcnow` or `today` on a global that is the module `datetime` or
   one of its types, that one instruction loads a `StandIn`, which asks the guard and then returns
@@ -23,7 +23,7 @@ CLOCKS: Final = ("now", "utcnow", "today")
 """The class methods of the datetime types that read a clock."""
 
 _STAND_IN: Final = "{} {:x} (guarded by perdure)"
-_LARGEST_INDEX: Final = 127  # of a global whose load needs no EXTENDED_ARG
+_LARGEST_INDEX: Final = 127  # for a global whose load needs no EXTENDED_ARG
 
 
 def guard_module(
@@ -56,7 +56,7 @@ def guard_sites(function: FunctionType, called: Callable[[str], None]) -> None:
     defaults and its closure.
 
     Args:
-        function: your; its code is replaced when there is such a site.
+        function: your function; its code is replaced if there is such a site.
         called: gets the name of the clock in the frame of the stand-in, before the clock is used.
     """
 
@@ -84,8 +84,8 @@ def guard_sites(function: FunctionType, called: Callable[[str], None]) -> None:
 
 
 def clock_name(value: Any) -> str | None:
-    """The name of the datetime clock that the value is, bound by `functools.partial` or not; None
-    when it is not one.
+    """The name of the clock if the value is a datetime clock, bound by `functools.partial` or not;
+    else None.
     """
     while type(value) is functools.partial:
         value = value.func
@@ -153,9 +153,10 @@ def _load_instead(code: CodeType, offset: int, name: str) -> CodeType:
 
 
 class StandIn:
-    """The module `datetime`, or one of its types, for the one look-up that leads to a clock.
+    """Stands for the module `datetime`, or for one of its types, in a look-up that leads to a
+    clock.
 
-    It stays in the globals of yours module, where anything may find it; so it asks the guard for
+    It stays in the globals of your module, where other code may find it. So it asks the guard for
     clocks only, and every other attribute is the original's.
 
     Args:
@@ -179,13 +180,13 @@ class StandIn:
 
 
 class GuardedClock:
-    """A clock that an author's module keeps as a value: asks the guard, then is the original. Equal
-    to it, and pickled as it.
+    """Replaces a clock that your module keeps as a value: asks the guard, then calls the original.
+    It equals the original, and is pickled as the original.
 
     Args:
         original: the clock, a method or a `partial` of one.
         name: of the clock, `datetime.now`.
-        called: gets that name.
+        called: gets the name.
     """
 
     __slots__ = ("_called", "_name", "_original")

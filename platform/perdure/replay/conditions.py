@@ -1,4 +1,4 @@
-"""Waiting for a condition: what `wait_until` leaves behind while its caller waits."""
+"""Waiting for a condition: the waiters of `wait_until`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Condition:
-    """A waiter in `wait_until`."""
+    """One call of `wait_until` that waits."""
 
     __slots__ = ("condition", "context", "future", "last")
 
@@ -43,8 +43,8 @@ class Condition:
         return value
 
     def is_met(self, loop: RefusingLoop) -> bool:
-        """Evaluate, and wake who waits if there is something to wake for: what it waits for, or an
-        exception.
+        """Evaluate the condition; wake the waiter if the result is truthy or an exception was
+        raised.
         """
         try:
             value = self.context.run(self.evaluate, loop)
@@ -62,11 +62,11 @@ class Condition:
 
 
 def wake_one(conditions: list[Condition], loop: RefusingLoop) -> bool:
-    """Wake the oldest whose condition holds; whether there was one. Only one, so that its condition
-    still holds when the code resumes.
+    """Wake the oldest waiter whose condition holds; return whether there was one. Only one is
+    woken, so that its condition still holds when its code resumes.
 
     Args:
-        conditions: oldest first; those that wait no longer are removed.
+        conditions: the waiters, oldest first; those that have stopped waiting are removed.
         loop: of the run.
     """
     has_ended = False
@@ -74,7 +74,7 @@ def wake_one(conditions: list[Condition], loop: RefusingLoop) -> bool:
         if condition.future.done():
             has_ended = True
         elif condition.is_met(loop):
-            # only this one is taken out: ten thousand that one event wakes are ten thousand calls
+            # only this one is removed: if one event wakes ten thousand, that is ten thousand calls
             del conditions[index]
             return True
     if has_ended:

@@ -1,5 +1,5 @@
-"""From asyncio's seconds, which are floats, to the integer microseconds of durable timers: rounded
-up, never early.
+"""Converts asyncio's seconds, which are floats, to the integer microseconds of durable timers.
+Rounds up, so that no timer is early.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from typing import Final
 from perdure.model.duration import LATEST_US
 
 LATEST: Final = LATEST_US
-"""Later times fire then."""
+"""The latest time of a timer; later ones are cut to it."""
 
 CLOCK_SURPLUS: Final = 0.49
-"""Part of a microsecond that is not rounded up in a time of day: as seconds since 1970, a float is
-exact to a quarter of a microsecond, and from 2038 to half of one. `loop.call_at(loop.time() + 1)`
-is to fire in exactly one second.
-"""
+"""The part of a microsecond that is not rounded up in a time of day: a float of seconds since 1970
+is exact to a quarter of a microsecond, and from 2038 to half of one. `loop.call_at(loop.time() +
+1)` must fire in exactly one second."""
 
 
 def microseconds(seconds: float, *, surplus: float = 1e-3) -> int:

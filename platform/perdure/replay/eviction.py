@@ -4,16 +4,17 @@
 Closing a suspended coroutine, or just dropping it, throws GeneratorExit into it: your `finally` and
 `except` blocks would run, compensations of a saga among them, although the run has not ended. So
 each suspended coroutine and generator is first marked as already finalised: one bit that CPython
-keeps in front of the object so that a finaliser runs once. An object that carries it is freed
-without a word; so is one that has a `__del__` of yours. Callbacks of weak references are dropped.
-`gc.is_finalized` is the public way to read the bit; that setting it works is tried out when this
-module is imported. Where it does not (free-threaded builds, another Python), coroutines are closed
-on an inert loop: their blocks run, but nothing they do has any effect.
+keeps in front of the object so that a finaliser runs once. An object with the bit is freed without
+running any code. Objects with a `__del__` of yours are marked, too. Callbacks of weak references
+are dropped. `gc.is_finalized` is the public way to read the bit; whether setting it works is tested
+when this module is imported. Where it does not work (free-threaded builds, another Python),
+coroutines are closed on an inert loop: their blocks run, but have no effect on the run.
 
-What is suspended within a run is found as the garbage collector finds it, from its tasks: in
-frames, iterators, containers, closures, contexts, exceptions and attributes of your objects.
-Whatever leads out of the run (modules, classes, loops, most of the standard library) is not
-followed, the nearest objects come first, and the search ends after `_MOST_OBJECTS`.
+The suspended objects of a run are found by following references from its tasks, as the garbage
+collector does: through frames, iterators, containers, closures, contexts, exceptions and attributes
+of your objects. References that lead out of the run (modules, classes, loops, most of the standard
+library) are not followed. The nearest objects come first, and the search ends after
+`_MOST_OBJECTS`.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence, Sized
 
 
-# What is done with the objects of a class. Plain numbers: this runs for each object of a run.
+# The treatment of the objects of a class. Plain numbers, since it is looked up for each object of a
+# run.
 _LEFT: Final = 1
-"""They are not followed."""
+"""Not followed."""
 _SUSPENDED: Final = 2
 """Marked, and followed before all else."""
 _FUNCTION: Final = 3
@@ -49,18 +51,19 @@ _FUNCTION: Final = 3
 _NEAR: Final = 4
 """Between a frame and what is suspended: followed before all else."""
 _CONTAINER: Final = 5
-"""Followed if they are not too large."""
+"""Followed if not too large."""
 _FAR: Final = 6
 """Followed, the nearest first."""
 _DELETED: Final = 7
-"""The same, and marked: the class has a `__del__` of yours."""
+"""Followed, the nearest first, and marked: the class has a `__del__` of yours."""
 _SUSPENDABLE: Final = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 _LARGEST_CONTAINER: Final = 100_000
-"""Larger ones are data; to look through one takes a millisecond for every 50,000 entries."""
+"""The largest container that is followed. Larger ones are data, and looking through one takes a
+millisecond per 50,000 entries."""
 _MOST_OBJECTS: Final = 10_000
-"""Objects of a run that are looked at, and as many again for each task."""
+"""The most objects of a run that are looked at, and as many again for each task."""
 _HEAP_TYPE: Final = 1 << 9
-"""Py_TPFLAGS_HEAPTYPE: of a class that is written in Python, among others."""
+"""Py_TPFLAGS_HEAPTYPE: set for classes written in Python, among others."""
 _COLLECTED: Final = 1 << 14
 """Py_TPFLAGS_HAVE_GC: its objects have the bit."""
 _word = ctypes.c_size_t.from_address
@@ -76,7 +79,7 @@ def evict(loop: RunLoop, *held: object) -> None:
 
     Args:
         loop: of the run.
-        held: what belongs to the run beside its tasks: the instance of its class.
+        held: objects that belong to the run beside its tasks: the instance of its class.
     """
     entered = enter(loop)
     unraisable_hook, sys.unraisablehook = sys.unraisablehook, _ignore
@@ -100,14 +103,14 @@ def evict(loop: RunLoop, *held: object) -> None:
 
 
 def _callbacks(loop: RunLoop) -> list[object]:
-    """What the loop is going to call, and the conditions it evaluates."""
+    """The callbacks that the loop has scheduled, and the conditions that it evaluates."""
     handles = (*loop._ready, *loop.timers.waiting.values())
     called = [part for each in handles for part in (each.callback, each.args)]
     return called + [each.condition for each in loop.conditions]
 
 
 def _end(task: Any, loop: Any) -> None:
-    """Free the coroutine of the task.
+    """Free the task's coroutine.
 
     Initialising a future or a task again drops its callbacks and its coroutine, so that no
     reference cycle is left which would wait for the garbage collector.
@@ -122,7 +125,7 @@ def _end(task: Any, loop: Any) -> None:
 
 
 def _mark_all(roots: list[object], tasks: Sequence[object]) -> None:
-    """Mark all that is suspended in these tasks or below these objects."""
+    """Mark every suspended object that these tasks and objects lead to."""
     seen: set[int] = set()
     near: list[object] = [*tasks]
     far: deque[object] = deque(roots)
@@ -156,7 +159,9 @@ def _mark_all(roots: list[object], tasks: Sequence[object]) -> None:
 
 
 def _drop_callbacks(thing: object) -> None:
-    """Let nobody be called when an object goes; but weak dictionaries and sets must forget it."""
+    """Drop the weakref callbacks of an object, except those of weak dictionaries and sets, which
+    must forget it.
+    """
     for reference in getweakrefs(thing):
         callback = reference.__callback__
         if isinstance(callback, finalize):
@@ -166,17 +171,18 @@ def _drop_callbacks(thing: object) -> None:
 
 
 def _held_by(function: Any) -> list[object]:
-    """What a function holds, except its module."""
+    """The objects that a function refers to, except its module."""
     held = [*(function.__closure__ or ()), *(function.__defaults__ or ())]
     return held + [more for more in (function.__kwdefaults__, function.__dict__) if more]
 
 
 def _sort_of(kind: type[Any], far: deque[object]) -> int:
-    """The sort of a class that was not met before. Followed are yours, and those that hold what
-    they are given; what else perdure, asyncio and the standard library have leads out of the run.
+    """Decide the sort of a class that was not met before. Your classes are followed, and classes
+    that hold what they are given; other classes of perdure, asyncio and the standard library lead
+    out of the run.
 
-    A class that a function defines may be gone with the run: it is not remembered, and what it
-    holds is looked at.
+    A class that is defined in a function may disappear with the run: its sort is not remembered,
+    and its attributes are looked at.
     """
     is_waiting = (
         kind.__module__ == "_asyncio" and kind.__name__ == "FutureIter"
@@ -215,12 +221,13 @@ def _ignore(*_: object) -> None:
 
 
 def install_hooks() -> None:
-    """See to the async generators of workflow code; once per engine thread, after its own loop, if
-    it has one, has started.
+    """Install the hooks for async generators of workflow code. Call this once per engine thread,
+    after the thread's own loop, if any, has started.
 
-    One that is dropped within an activation is closed by a task of its run, as asyncio does it:
-    within an activation objects go by reference count alone, so that happens at the same place on
-    replay. One that is dropped outside belongs to an evicted run: its code does not run.
+    A generator that is dropped within an activation is closed by a task of its run, as asyncio does
+    it. Garbage collection is off then, so objects are freed by reference count alone, and this
+    happens at the same place on replay. A generator that is dropped outside an activation belongs
+    to an evicted run: its code does not run.
     """
     first_elsewhere, last_elsewhere = sys.get_asyncgen_hooks()
 
@@ -244,7 +251,7 @@ def install_hooks() -> None:
 
 
 async def _make_awaitables() -> frozenset[type]:
-    """The types that CPython puts between a coroutine and what it awaits; they have no public
+    """The types that CPython puts between a coroutine and the object it awaits; they have no public
     names.
     """
 
@@ -310,7 +317,7 @@ _HOLDING: Final = frozenset(
         "perdure.replay.futures",
     )
 )
-"""Modules whose objects hold what they are given, and nothing else."""
+"""Modules whose objects hold only what they are given."""
 _SORTS: Final[dict[type[Any], int]] = {
     **dict.fromkeys(
         (str, bytes, int, float, bool, type(None), type, types.ModuleType, types.CodeType), _LEFT

@@ -1,5 +1,5 @@
-"""The tasks of a run's code: its main coroutine, and the handlers of accepted messages. Finds out
-how the run ends.
+"""The tasks of a run's code: its main coroutine, and the handlers of accepted messages. Decides
+when and how the run ends.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class Execution:
     """The tasks of one run.
 
     Args:
-        loop: of the run; gets the run's last action.
+        loop: the run's loop; gets the run's last action.
         definition: of its type.
         payloads: encodes the result, or the failure.
 
     Attributes:
         handlers: of accepted messages.
         main: the main coroutine; None until it begins.
-        has_ended: the run's last action is among the loop's actions.
+        has_ended: whether the run's last action is among the loop's actions.
     """
 
     __slots__ = (
@@ -79,7 +79,7 @@ class Execution:
         self._end(ac.FailWorkflow(self._payloads.encode_failure(error)))
 
     def settle(self) -> None:
-        """See whether the code has ended: its main coroutine and the handlers it accepted."""
+        """End the run if its main coroutine and all accepted handlers have ended."""
         main = self.main
         if main is None or self.has_ended:
             return
@@ -132,7 +132,7 @@ class Execution:
 
     def _encoded_result(self, result: object) -> bytes:
         what = f"the result of workflow {self._definition.name!r}"
-        # what `isinstance(result, Awaitable)` finds, at a quarter of its cost
+        # the test of `isinstance(result, Awaitable)`, at a quarter of its cost
         if hasattr(type(result), "__await__"):
             raise errors.NotAwaited(
                 f"{self._definition.place}: {what} is {result!r}, which was not awaited: write `return await "

@@ -66,7 +66,7 @@ class ActionFuture(RunFuture):
         self._number = number
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the wait and ask for the action's cancellation."""
+        """Cancel the wait, and request the action's cancellation."""
         if not self.done():
             self._pending.cancelled(self._number)
         return super().cancel(msg=msg)
@@ -90,8 +90,8 @@ _PATIENCE = 100
 
 
 def reject(future: RunFuture, error: BaseException) -> None:
-    """Let a future end with any exception. `StopIteration` is none that a future takes; as in a
-    coroutine, it becomes a RuntimeError.
+    """End a future with any exception. A future rejects `StopIteration`, so that becomes a
+    RuntimeError, as in a coroutine.
     """
     if isinstance(error, StopIteration):
         replaced = RuntimeError(f"{type(error).__name__} was raised where a future cannot hold it")
@@ -101,7 +101,7 @@ def reject(future: RunFuture, error: BaseException) -> None:
 
 
 class Handle:
-    """A callback that is ready; what `asyncio.Handle` offers to those who hold one."""
+    """A callback that is ready, with the methods of `asyncio.Handle`."""
 
     __slots__ = ("args", "callback", "context")
 
@@ -113,7 +113,7 @@ class Handle:
         self.context = context
 
     def cancel(self) -> None:
-        """The callback will not be called."""
+        """Cancel the callback; it will not be called."""
         self.callback = None
         self.args = ()
 
@@ -143,11 +143,11 @@ class TimerHandle(Handle):
         self._when = when
 
     def cancel(self) -> None:
-        """The callback will not be called, and the timer is cancelled."""
+        """Cancel the timer; the callback will not be called."""
         if self.callback is not None:
             super().cancel()
             self._pending.cancelled(self.number)
 
     def when(self) -> float:
-        """The loop time it was asked for, seconds."""
+        """The loop time that was asked for, seconds."""
         return self._when

@@ -1,20 +1,19 @@
 """The determinism guard: rejects calls of workflow code that replay could not repeat.
 
-It acts only while the running loop of the thread is a `RunLoop`, and names your line. What it knows
-of, and how:
+It acts only while the running loop of the thread is a `RunLoop`, and names your line. It sees:
 
 - files, sockets, programs, threads: an audit hook; if a library asks on your code's behalf, your
   line is shown;
 - clocks and `time.sleep` called by workflow code: from 3.12 by `sys.monitoring`, local to workflow
-  code objects, so that a call site that is fine costs nothing from then on; on 3.11 by wrappers in
-  the module `time`, and for `datetime.now` and the like by `clock_sites.py`. The datetime types are
-  never patched: extension modules hold on to them;
-- `random.*` and `uuid.uuid4` are not refused but answered from the run's own stream;
-- `os.environ` and `os.urandom` (and so `secrets`): wrappers.
+  code objects, so that a harmless call site costs nothing after its first call; on 3.11 by wrappers
+  in the module `time`, and for `datetime.now` and the like by `clock_sites.py`. The datetime types
+  are never patched: extension modules hold on to them;
+- `random.*` and `uuid.uuid4`, which are not refused but draw from the run's own stream;
+- `os.environ` and `os.urandom` (and so `secrets`), by wrappers.
 
-Not seen: a call through something that was imported into a function under another name on 3.11, and
-a call site that first calls something harmless and later a clock. `perdure check` replays histories
-to find such leaks.
+It does not see a call on 3.11 through a name that was imported into a function under another name,
+nor a call site that first calls something harmless and later a clock. `perdure check` replays
+histories to find such leaks.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def install() -> None:
 
 def watch(code: CodeType) -> None:
     """Guard the calls made by this code and by the functions and classes within it, wherever its
-    file lies.
+    file is stored.
     """
     from perdure.replay import guard_calls
 
@@ -55,7 +54,7 @@ def watch(code: CodeType) -> None:
 
 
 def watch_module(module: ModuleType) -> None:
-    """Guard the calls made by all functions and classes of an author's module."""
+    """Guard the calls made by all functions and classes of your module."""
     functions, classes = members_of(module)
     if not guard_has_monitoring():
         clock_sites.guard_module(vars(module), functions, classes, clock_called)
@@ -76,8 +75,8 @@ def functions_of(module: ModuleType) -> list[FunctionType]:
 
 
 def members_of(module: ModuleType) -> tuple[list[FunctionType], list[type]]:
-    """The functions whose globals are the module's, wherever they are kept, and the classes that it
-    defines.
+    """The functions whose globals are the module's, wherever they are stored, and the classes that
+    the module defines.
     """
     names = vars(module)
     functions: list[FunctionType] = []
@@ -89,7 +88,7 @@ def members_of(module: ModuleType) -> tuple[list[FunctionType], list[type]]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        # not isinstance(): it asks the thing itself, and an author's proxy may raise
+        # not isinstance(): that asks the object itself, and a proxy of yours may raise
         kind = cast("Any", type(thing))
         if issubclass(kind, FunctionType):
             if thing.__globals__ is names:
@@ -110,7 +109,7 @@ def members_of(module: ModuleType) -> tuple[list[FunctionType], list[type]]:
 
 
 def clock_called(name: str) -> None:
-    """Reject a clock that workflow code is about to call; used where call sites were rewritten."""
+    """Reject a clock that workflow code is about to call. Rewritten call sites call this."""
     loop = running_workflow()
     if loop is not None:
         frame = blame.caller(2)
@@ -135,12 +134,12 @@ def _is_filled(cell: Any) -> bool:
 
 
 def _is_ours(kind: type) -> bool:
-    """Whether it is an object of perdure's, such as a descriptor, which may hold your functions."""
+    """Whether the object is perdure's own, such as a descriptor, which may hold your functions."""
     return kind not in _STAND_INS and str(kind.__module__).partition(".")[0] == "perdure"
 
 
 def _attributes(thing: Any) -> list[Any]:
-    """The values of its instance dictionary and slots, read without its own `__getattr__`."""
+    """The values of the object's instance dictionary and slots, read without its `__getattr__`."""
     found: list[Any] = []
     for kind in type(thing).__mro__:
         for name, member in vars(kind).items():

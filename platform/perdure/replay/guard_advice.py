@@ -1,4 +1,4 @@
-"""What the guard says of the calls that it rejects, and the run whose code makes them."""
+"""Messages of the guard about rejected calls, and the run whose code makes them."""
 
 from __future__ import annotations
 

@@ -42,13 +42,13 @@ _ENVIRONMENT_MODULES: Final = frozenset(("os", "collections.abc", __name__))
 _URANDOM_MODULES: Final = frozenset(("random", "secrets", "uuid", __name__))
 _RUNTIME: Final = "RunRuntime."
 _originals: dict[Any, tuple[str, str]] = {}
-"""Callables that `sys.monitoring` watches for: the callable, its display name, and what to use
+"""The callables that `sys.monitoring` watches for, each with its display name and what to use
 instead."""
 
 
 def install() -> None:
-    """Replace what is replaced on every Python, then the clocks: seen from 3.12, wrapped on
-    3.11.
+    """Wrap the calls that are wrapped on every Python, then guard the clocks: monitored from 3.12,
+    wrapped on 3.11.
     """
     _note_clocks()
     _suspend_for_unawaited()
@@ -83,7 +83,9 @@ def install() -> None:
 
 
 def _suspend_for_unawaited() -> None:
-    """CPython calls this function when a coroutine goes that was never awaited."""
+    """Suspend the run of a coroutine that was never awaited. CPython calls this function when such
+    a coroutine is freed.
+    """
     machinery: Any = warnings
     warn = machinery._warn_unawaited_coroutine  # noqa: SLF001 - the only place where it can be noticed
 
@@ -101,7 +103,8 @@ def _suspend_for_unawaited() -> None:
 
 def _loop_of(coroutine: Any) -> RunLoop | None:
     """The loop of the run that made the coroutine; None: not known. If an exception of a suspended
-    run holds it, the garbage collector finds it, at any time: then that run's loop must be asked.
+    run holds the coroutine, the garbage collector frees it at a random time, when another run may
+    be active; so the coroutine's own run is looked up.
     """
     if not coroutine.__qualname__.startswith(_RUNTIME):
         return None
@@ -157,9 +160,10 @@ def _refuse(
         owner: the module or the class.
         name: of the callable.
         instead: what to do.
-        shown: its name for people.
-        passing: modules that may stand between your code and it.
-        given: harmless when this positional argument is given, from 0; None: never.
+        shown: its name in messages.
+        passing: modules that may be between your code and the call.
+        given: the index of the positional argument, from 0, that makes the call harmless; None:
+            none does.
     """
     original = getattr(owner, name)
     what = f"{shown or f'{owner.__name__}.{name}'}{'' if name.startswith('__') else '()'}"
@@ -179,7 +183,7 @@ def _refuse(
 if sys.version_info >= (3, 12):
     _monitoring = sys.monitoring
     _CALL: Final = _monitoring.events.CALL
-    _TOOLS: Final = (4, 3)  # those without a purpose of their own
+    _TOOLS: Final = (4, 3)  # those that serve only to call it
     _tool: int | None = None
 
     def _start_monitoring() -> None:
@@ -190,7 +194,7 @@ if sys.version_info >= (3, 12):
             _monitoring.register_callback(_tool, _CALL, _on_call)
 
     def watch(code: CodeType) -> None:
-        """Look at the calls of this code and of the code within it."""
+        """Monitor the calls of this code and of the code within it."""
         if _tool is None:
             return
         _monitoring.set_local_events(_tool, code, _CALL)
@@ -210,7 +214,9 @@ if sys.version_info >= (3, 12):
         return None
 
     def _fault_of(function: Any, argument: Any) -> tuple[str, str] | None:
-        """The name and the advice of what must not be called."""
+        """The display name and the advice of a callable that must not be called; None: it may
+        be.
+        """
         while type(function) is functools.partial:
             argument = function.args[0] if function.args else argument
             function = function.func
@@ -229,4 +235,4 @@ if sys.version_info >= (3, 12):
 else:
 
     def watch(code: CodeType) -> None:
-        """Nothing to do: the clocks are wrapped."""
+        """Do nothing: the clocks are wrapped."""

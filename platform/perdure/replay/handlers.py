@@ -26,8 +26,8 @@ class Handlers:
     """The handlers of one run.
 
     Attributes:
-        fault: what the first handler that failed raised; it fails the run.
-        are_cancelled: they were cancelled, which is done once: their cleaning up is not
+        fault: the exception of the first handler that failed; it fails the run.
+        are_cancelled: the handlers were cancelled. This is done once, so that their clean-up is not
             interrupted.
     """
 
@@ -44,15 +44,15 @@ class Handlers:
 
     @property
     def are_finished(self) -> bool:
-        """Whether none is under way, also of those that are not forgotten yet."""
+        """Whether every handler has finished, including those that were not reaped yet."""
         return all(task.done() for task in self._tasks)
 
     def add(self, task: asyncio.Task[Any]) -> None:
-        """One more."""
+        """Add the task of a handler."""
         self._tasks.append(task)
 
     def cancel(self) -> None:
-        """Cancel them, unless that was done before."""
+        """Cancel the handlers, unless that was done before."""
         if self.are_cancelled:
             return
         self.are_cancelled = True
@@ -60,10 +60,10 @@ class Handlers:
             task.cancel()
 
     def reap(self) -> bool:
-        """Forget those that have ended; whether one of them raised for the first time.
+        """Forget the handlers that have ended; return whether this found the first failure.
 
         Raises:
-            BaseException: one of `CURABLE`, which a handler raised: the run must be suspended.
+            BaseException: a handler raised one of `CURABLE`: the run must be suspended.
         """
         ended = [task for task in self._tasks if task.done()]
         if not ended:
@@ -101,8 +101,8 @@ def fault_of(task: asyncio.Task[Any]) -> BaseException | None:
 
 
 def _unawaited(value: Any) -> str:
-    """What was called without `await`; empty: nothing was. The exception has kept it, so that
-    nobody has missed it yet.
+    """The name of the call without `await` that made this object; empty: the object is no such
+    call. The exception still refers to the object, so Python has not warned of it yet.
     """
     if isinstance(value, Unawaited):
         return str(value.called)
@@ -112,7 +112,7 @@ def _unawaited(value: Any) -> str:
 
 
 def _place_in(error: BaseException) -> str:
-    """The innermost line that raised it."""
+    """The innermost line that raised the error."""
     last = list(walk_tb(error.__traceback__))[-1:]
     return "".join(f"{frame.f_code.co_filename}:{line}" for frame, line in last)
 

@@ -1,5 +1,5 @@
-"""Put in place what lets workflow code be trusted: hooks, guard and watchdog. Every platform does
-it here, in the same way.
+"""Installs the safeguards for workflow code: hooks, guard and watchdog. Every platform uses this
+module.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def install(definitions: Iterable[Definition], block_limit_s: float) -> Watchdog | None:
     """Prepare this thread to run workflow code.
 
-    Calling it again, for another engine of the process, is harmless.
+    It may be called again, for another engine of the process.
 
     Args:
         definitions: the workflow types that will run; the functions of their modules are guarded.
-        block_limit_s: workflow code that runs longer without giving way is interrupted, seconds; 0:
+        block_limit_s: workflow code that runs longer without yielding is interrupted, seconds; 0:
             never.
 
     Returns:

@@ -1,7 +1,7 @@
 """LiveRun: the code of one run, driven by events.
 
-An event that concerns the code is applied and the loop drained; what the code wants then comes back
-as actions. Replay is the same, with the actions matched against what the history holds by kind and
+An event that concerns the code is applied, and the loop runs until it is idle; the code's requests
+come back as actions. Replay does the same, and matches the actions against the history by kind and
 number.
 """
 
@@ -43,12 +43,12 @@ class LiveRun:
 
     Args:
         definition: of its type.
-        workflow_id: its address.
+        workflow_id: its workflow id.
         run_id: the run.
         started: its first event.
-        started_at: when, microseconds.
-        payloads: decodes what comes in and encodes what goes out.
-        watch: sees when workflow code begins and ends to run; None: nobody watches.
+        started_at: the time of that event, microseconds.
+        payloads: encodes and decodes the code's values.
+        watch: called when workflow code begins and stops running; None: no watch.
         interceptors: around the code, outermost first.
         secret: makes the secrets of tokens.
 
@@ -56,7 +56,7 @@ class LiveRun:
         UnknownFlagsError: the run began under rules of a newer version.
 
     Attributes:
-        signals: of the run; the engine records which of them are ignored.
+        signals: the run's signals; the engine records the ignored ones.
     """
 
     __slots__ = (
@@ -112,10 +112,10 @@ class LiveRun:
     # ---- driven by the engine
 
     def apply(self, event: ev.AnyEvent, at: int, history_length: int = 0) -> list[ac.AnyAction]:
-        """Show the code one event of `WAKES`; what it wants then.
+        """Show the code one event of `WAKES`, and return the actions that follow.
 
         Args:
-            event: just recorded.
+            event: the event that was just recorded.
             at: of the event, microseconds.
             history_length: the event's id, for `workflow.info()`.
 
@@ -140,24 +140,25 @@ class LiveRun:
         except (errors.ReplayError, *CURABLE):
             raise
         except BaseException as error:
-            # `cancel()` of a future of yours own class, for one, is called by us
+            # perdure calls some of your methods, as `cancel()` of a future class of yours
             raise Escaped(
                 f"an exception was raised where workflow code cannot catch it: {described(error)}"
             ) from error
         return loop.actions.take()
 
     def replay(self, records: Sequence[ev.EventRecord]) -> list[ac.AnyAction]:
-        """Bring new code to where the history is.
+        """Run new code to the end of the history.
 
         Args:
             records: the whole history.
 
         Returns:
-            What the code wants beyond the history: only a run that was suspended wants something.
+            The actions of the code beyond the history; only a run that was suspended has any.
 
         Raises:
-            errors.ReplayError: the code does not do what is recorded. UsageError, NonDeterministic,
-                Spinning, Blocked: the run must be suspended and this object dropped.
+            errors.ReplayError: the code does not match the recorded history. UsageError,
+                NonDeterministic, Spinning, Blocked: the run must be suspended and this object
+                dropped.
         """
         self.loop.replaying = True
         _look_ahead(self.runtime, records)
@@ -187,7 +188,7 @@ class LiveRun:
 
         Raises:
             errors.UsageError: there is no such query.
-            Exception: what the query raised.
+            Exception: raised by the query.
         """
         asked = self._definition, self.payloads, self._instance, self._evaluate, name, payload
         return watched(self._watch, self.run_id, answer, *asked)
@@ -196,8 +197,8 @@ class LiveRun:
         """The encoded view; None when the type has none or the run has not begun.
 
         Raises:
-            Exception: what the view raised, or that its value cannot be encoded; as a NotAwaited,
-                that the run must be suspended.
+            Exception: the view raised it, or its value cannot be encoded. A NotAwaited means that
+                the run must be suspended.
         """
         asked = self._definition, self.payloads, self._instance, self._evaluate_view
         return watched(self._watch, self.run_id, seen, *asked)
@@ -207,8 +208,8 @@ class LiveRun:
         watched(self._watch, self.run_id, validate, *asked)
 
     def evict(self) -> None:
-        """Forget the code's state without running a line of it."""
-        self.loop.runtime = self.runtime  # not what interceptors made of it
+        """Drop the code and its state without running any of it."""
+        self.loop.runtime = self.runtime  # not the result of interceptors
         evict(self.loop, self._instance)
 
     def _activate(self, event: ev.AnyEvent) -> None:
@@ -290,7 +291,9 @@ class LiveRun:
 
 
 def _look_ahead(runtime: RunRuntime, records: Sequence[ev.EventRecord]) -> None:
-    """Take over what the code has before it reaches the place: patches, secrets of tokens."""
+    """Look ahead in the history for facts that the code needs before it reaches their events:
+    patches, secrets of tokens.
+    """
     for record in records:
         for event in record.events:
             if type(event) is ev.PatchApplied:
@@ -306,7 +309,7 @@ def _main_of(
     kwargs: dict[str, Any],
     interceptors: Sequence[Interceptor],
 ) -> Coroutine[Any, Any, Any]:
-    """The main coroutine of a run."""
+    """Call the run's function, and return its main coroutine."""
     if found := interceptor.at("workflow", interceptors):
         return _intercepted(
             found, WorkflowCall("run", definition.name, args, kwargs), definition.run_fn, first
@@ -363,7 +366,7 @@ def _on_activity_failed(run: LiveRun, event: ev.ActivityFailed) -> None:
 
 
 def _on_other(run: LiveRun, event: ev.AnyEvent) -> None:
-    """Something has become of a child, or of a message to another workflow."""
+    """Apply an event of a child, or of a message to another workflow."""
     run.runtime.others.apply(event)
 
 

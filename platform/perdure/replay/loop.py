@@ -1,11 +1,11 @@
 """The event loop of one run: deterministic, without a clock, a thread or I/O.
 
-Its driver follows one rule: **drain to quiescence after every recorded event**. Set `now`, put one
-outcome in place (the result of an activity, a timer that fires, or a task for a signal's handler),
-call `run()`, take `actions`. Then the boundaries of activations need not be recorded: history alone
-decides what the code sees, and in which order.
+Its driver follows one rule: **drain to quiescence after every recorded event**. Set `now`, apply
+one outcome (the result of an activity, a timer that fires, or a task for a signal's handler), call
+`run()`, take `actions`. So the boundaries of activations need not be recorded: the history alone
+decides which outcomes the code sees, and in which order.
 
-What workflow code asks of its run (activities, conditions, random numbers) is in `runtime.py`.
+The services for workflow code (activities, conditions, random numbers) are in `runtime.py`.
 """
 
 from __future__ import annotations
@@ -33,25 +33,26 @@ _NAMES: Final = tuple(f"Task-{number}" for number in range(256))
 
 
 class RunLoop(RefusingLoop):
-    """The running loop of one run: what asyncio needs of a loop.
+    """The event loop of one run: the part of the loop interface that asyncio needs.
 
     Args:
         run_id: salts the hashes of tasks and futures.
-        log: gets what asyncio reports of callbacks that raised and of exceptions that nobody
-            retrieved; not while replaying.
+        log: gets asyncio's reports of callbacks that raised and of exceptions that were never
+            retrieved; not during a replay.
 
     Attributes:
-        runtime: what workflow code asks of its run.
+        runtime: the services for workflow code.
         now: microseconds since 1970, set before each activation.
-        actions: what the code wants; the driver takes it after every `run()`.
-        timers: those that the code waits for.
-        context: which plain functions are called in, and tasks that no task starts; copied first.
-        conditions: those that `wait_until` waits for, oldest first.
-        replaying: recorded events are being repeated.
-        exit: a `KeyboardInterrupt` or `SystemExit` that no task holds: it ends the run, as asyncio
-            would end the program.
-        is_spoilt: an evaluation woke a future, and its waiters are lost: evict the run, a replay
-            brings them back.
+        actions: requests of the code; the driver takes them after every `run()`.
+        timers: the timers that the code waits for.
+        context: the context of plain functions, and of tasks that are not started by a task; it is
+            copied for each.
+        conditions: the waiters of `wait_until`, oldest first.
+        replaying: whether recorded events are being replayed.
+        exit: a `KeyboardInterrupt` or `SystemExit` that was not raised in a task: it ends the run,
+            as asyncio would end the program.
+        is_spoilt: a query, view or condition woke a future, and its waiters are lost: evict the
+            run, so that a replay restores them.
     """
 
     __slots__ = (
@@ -91,7 +92,7 @@ class RunLoop(RefusingLoop):
         self.context = Context()
         self._ready: deque[Handle] = deque()
         self.conditions: list[Condition] = []
-        # strong: a task that nobody holds must not end when the garbage collector pleases
+        # strong references: the garbage collector must not end a task that the code has dropped
         self._tasks: list[RunTask] = []
         self._prune_at = 16
         self._salt = order.hash_salt(run_id)
@@ -100,11 +101,12 @@ class RunLoop(RefusingLoop):
         self._inert_awaits = 0
 
     def run(self) -> None:
-        """One activation: everything that is ready, then the conditions, until nothing moves.
+        """Run one activation: call everything that is ready, then evaluate the conditions, until
+        nothing changes.
 
         Raises:
-            Spinning: it does not come to an end.
-            BaseException: `fault`, when the guard has set one.
+            Spinning: the activation does not end.
+            BaseException: `fault`, if the guard has set one.
         """
         entered = enter(self)
         try:
@@ -142,7 +144,7 @@ class RunLoop(RefusingLoop):
         return steps
 
     def fire_timer(self, number: int) -> bool:
-        """Make the timer's callback ready; whether anybody waits for it."""
+        """Make the timer's callback ready; return whether the timer exists."""
         handle = self.timers.waiting.pop(number, None)
         if handle is None:
             return False
@@ -224,9 +226,7 @@ class RunLoop(RefusingLoop):
         context: Context | None = None,
         **options: Any,
     ) -> asyncio.Task[Any]:
-        """A task with a stable hash and, unless it is given one, a name that counts from the run's
-        first task.
-        """
+        """A task with a stable hash. Its default name is numbered within the run."""
         if self.is_evicted or self.is_read_only:
             coro.close()
             self.refuse_if_read_only("start a task")
@@ -255,15 +255,15 @@ class RunLoop(RefusingLoop):
         return self.now / 1e6
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Goes to `log`, unless it has been there before."""
+        """Pass the report to `log`, unless it was passed before."""
         if self._log is not None and not self.is_evicted and not self.replaying:
             self._log(context)
 
     default_exception_handler = call_exception_handler
 
     def release(self) -> list[RunTask]:
-        """Be evicted: from now on inert. The tasks that are not done, which only `eviction`
-        needs.
+        """Mark the loop as evicted, which makes it inert, and return the tasks that are not done,
+        for `eviction`.
         """
         self.is_evicted = True
         tasks = self.live_tasks()
@@ -274,7 +274,7 @@ class RunLoop(RefusingLoop):
         return tasks
 
     def count_inert_await(self) -> int:
-        """Count the awaits of evicted code, including this one."""
+        """Count the awaits of evicted code, including this one, to detect code that never ends."""
         self._inert_awaits += 1
         return self._inert_awaits
 

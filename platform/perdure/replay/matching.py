@@ -1,8 +1,8 @@
 """Matches the actions of the code against the history: by kind and number, in order.
 
-Between two events the code sees, it must want exactly what is recorded there. A run that was
-suspended has events that its code had not seen; what it wants then is left over, and recorded when
-it is resumed.
+Between two events that the code sees, its actions must be exactly those recorded there. A run that
+was suspended has events that its code has not seen; the actions that follow from those are left
+over, and are recorded when the run resumes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from perdure.model import events as ev
 
 
 class Matching:
-    """One replay's bookkeeping.
+    """The bookkeeping of one replay.
 
     Args:
         run_id: for messages.
@@ -34,10 +34,10 @@ class Matching:
         self._is_suspended = False
 
     def before(self, event_id: int, event: ev.AnyEvent) -> None:
-        """The code is about to be shown an event.
+        """Check, before the code is shown an event, that all its actions were matched.
 
         Raises:
-            errors.ReplayError: it wanted something before that is not recorded.
+            errors.ReplayError: the code has an action that is not recorded.
         """
         if self._wanted and not self._is_suspended:
             self._drop_void()
@@ -46,14 +46,14 @@ class Matching:
         self._follow(event)
 
     def wants(self, actions: Sequence[ac.AnyAction]) -> None:
-        """Actions of the code at that event."""
+        """Add the actions of the code after an event."""
         self._wanted.extend(actions)
 
     def recorded(self, event_id: int, event: ev.AnyEvent) -> None:
-        """The history holds an action of the code.
+        """Match a recorded action with the next one of the code.
 
         Raises:
-            errors.ReplayError: it is not what the code wants next.
+            errors.ReplayError: the next action of the code is another one.
         """
         wanted = self._wanted
         # Only on a mismatch: a cancellation is void just when its outcome was recorded first.
@@ -65,14 +65,16 @@ class Matching:
         self._follow(event)
 
     def suspended(self, *, is_suspended: bool) -> None:
-        """From here on the code had not seen the events; or it had again."""
+        """Note that the run was suspended here, so the code has not seen the following events, or
+        that it resumed.
+        """
         self._is_suspended = is_suspended
 
     def left_over(self, event_id: int) -> list[ac.AnyAction]:
-        """Actions beyond the history, whose next event would be `event_id`.
+        """The actions beyond the history, whose next event would be `event_id`.
 
         Raises:
-            errors.ReplayError: it wants something and was not suspended.
+            errors.ReplayError: there are such actions, although the run was not suspended.
         """
         if not self._is_suspended:
             left = next((action for action in self._wanted if not self._is_void(action)), None)
@@ -81,7 +83,7 @@ class Matching:
         return list(self._wanted)
 
     def _follow(self, event: Any) -> None:
-        """Keep what can be cancelled."""
+        """Remember an event that opens or closes something that can be cancelled."""
         kind: type[ev.Event] = event.__class__
         if (cancel := OPENS.get(kind)) is not None:
             self._open.add((cancel, event.number))
@@ -93,8 +95,8 @@ class Matching:
             self._wanted.popleft()
 
     def _is_void(self, action: ac.AnyAction) -> bool:
-        """Whether it cancels something that ended before the cancellation could be recorded (only
-        in a run that was suspended).
+        """Whether the action cancels something that ended before the cancellation could be
+        recorded; this occurs only in a run that was suspended.
         """
         kind: type[ac.Action] = type(action)
         return kind in CANCELS and (kind, cast("Any", action).number) not in self._open

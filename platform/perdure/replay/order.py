@@ -1,11 +1,12 @@
-"""The places where asyncio iterates a set hashed by address, given an order.
+"""Gives an order to the sets that asyncio iterates, which are hashed by address.
 
-Most of asyncio is deterministic already: gather, locks, queues, timeouts. What is not: `wait`, the
-abort of a `TaskGroup`, `as_completed` and `all_tasks` iterate sets. Tasks and futures get a stable
-hash (`futures.py`), which settles the first two. Here are the other two: up to 3.13 `as_completed`
-makes a `set` of what it was given before there are tasks, and `all_tasks` walks the tasks of the
-whole process, whose order depends on other runs. Both look up the names `set` and `list` in the
-module `asyncio.tasks`; these are replaced by functions that differ only while workflow code runs.
+Most of asyncio is deterministic already: gather, locks, queues, timeouts. But `wait`, the abort of
+a `TaskGroup`, `as_completed` and `all_tasks` iterate sets. Tasks and futures get a stable hash
+(`futures.py`), which settles the first two. This module settles the other two: up to 3.13
+`as_completed` makes a `set` of its arguments before they are tasks, and `all_tasks` iterates the
+tasks of the whole process, whose order depends on other runs. Both look up the names `set` and
+`list` in the module `asyncio.tasks`; these are replaced by functions that differ only while
+workflow code runs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def hash_salt(run_id: str) -> int:
     """First hash of a run's tasks and futures: the same in every process, spread over runs.
 
     asyncio keeps the tasks of all runs in one set. If every run counted 1, 2, 3, each new task
-    would collide with those of all other runs: 40 us instead of 4 to make one among 4,000 runs.
+    would collide with those of all other runs: creating one among 4,000 runs would take 40 us
+    instead of 4.
     """
     name = run_id.encode(errors="surrogatepass")
     return ((zlib.crc32(name) << 29) ^ (zlib.crc32(name[::-1]) << _COUNTER_BITS)) & ~(
@@ -45,8 +47,8 @@ def install(live_tasks: Callable[[Any], list[Any]]) -> None:
     """
 
     def ordered_set(*items: Iterable[Any]) -> Any:
-        # One made of nothing is a result that asyncio fills with tasks and hands to its caller:
-        # that must be a real set.
+        # asyncio fills an empty set with results and returns it to its caller: that must be a real
+        # set.
         make: Callable[..., Any] = (
             dict.fromkeys if items and isinstance(running_loop(), WorkflowLoop) else set[Any]
         )

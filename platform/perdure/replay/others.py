@@ -1,5 +1,5 @@
-"""Other workflows, as the code of a run sees them: its children, and those that it sends messages
-to.
+"""Other workflows, as the code of a run sees them: its children, and the targets of its
+messages.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class OtherRuns:
         kwargs: Mapping[str, Any],
         options: ChildOptions,
     ) -> Child:
-        """Start a child now. See `WorkflowRuntime`."""
+        """Start a child. See `WorkflowRuntime`."""
         loop = self._loop
         loop.refuse_if_read_only("start a child workflow")
         if loop.is_evicted:
@@ -80,12 +80,12 @@ class OtherRuns:
         return child
 
     def cancel(self, child: Child) -> bool:
-        """Ask a child to stop; whether its end is still to come. See `WorkflowRuntime`."""
+        """Ask a child to stop; return whether it is still open. See `WorkflowRuntime`."""
         self._loop.refuse_if_read_only("cancel a child workflow")
         if child.number not in self._children:
             return False
         actions = self._loop.actions
-        if actions.withdraw(StartChild, child.number):  # it was asked for in this activation
+        if actions.withdraw(StartChild, child.number):  # it was started in this activation
             del self._children[child.number]
             _fail(child, errors.ChildFailed(*_cancelled(child, "it was not started"), child.workflow_id))
             return False
@@ -95,7 +95,7 @@ class OtherRuns:
     def send(
         self, what: str, workflow_id: str, name: str, payload: bytes, workflow: WorkflowSpec | None
     ) -> RunFuture:
-        """Send a message now; the future of its answer. See `WorkflowRuntime`."""
+        """Send a message, and return the future of its answer. See `WorkflowRuntime`."""
         loop = self._loop
         loop.refuse_if_read_only("send a message to a workflow")
         if loop.is_evicted:
@@ -109,7 +109,7 @@ class OtherRuns:
     # ---- what has become of them
 
     def apply(self, event: Any) -> None:
-        """Put what an event says in place."""
+        """Apply an event: resolve or reject the future that waits for it."""
         if type(event) is ev.MessageAnswered:
             self._answer(event)
             return
@@ -155,7 +155,7 @@ class OtherRuns:
     def _ended(
         self, workflow_id: str, status: str, failure: FailureInfo | None, reason: str
     ) -> tuple[str, BaseException]:
-        """What is said of a run that ended without a result, and its cause."""
+        """The message and the cause for a run that ended without a result."""
         failure = self._payloads.open_failure(failure) if failure else None
         match status:
             case Status.CANCELLED:
@@ -183,7 +183,7 @@ class OtherRuns:
         _resolve(future, value)
 
     def release(self) -> list[Any]:
-        """Be evicted: the futures that are awaited, which only `eviction` needs."""
+        """Return the awaited futures of an evicted run, for `eviction`."""
         futures: list[Any] = [future for *_, future in self._messages.values()]
         for child in self._children.values():
             futures += (child.started, child.ended)
@@ -209,4 +209,4 @@ def _resolve(future: asyncio.Future[Any], value: Any) -> None:
 def _reject(future: Any, error: BaseException) -> None:
     if not future.done():
         reject(future, error)
-        future.exception()  # seen: a child that nobody awaits may fail without a line in the log
+        future.exception()  # mark as retrieved: a child that is never awaited may fail without a log line

@@ -1,4 +1,4 @@
-"""Puts the outcomes of activities in place, as values and exceptions of workflow code."""
+"""Turns outcomes of activities into values and exceptions of workflow code."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     from perdure.replay.runtime import RunRuntime
 
 _OF_THE_LOOP: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit, StopIteration)
-"""Exceptions that tasks and coroutines use themselves: as an activity's failure they arrive only as
-a cause.
-"""
+"""Exceptions with a meaning for tasks and coroutines: if an activity fails with one, it is only the
+cause of the exception that workflow code gets."""
 
 
 def complete(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityCompleted) -> None:
-    """Put a result in place.
+    """Resolve the future of a call with its result.
 
     Raises:
-        errors.PayloadError: it cannot be decoded: the run must be suspended.
+        errors.PayloadError: the result cannot be decoded: the run must be suspended.
     """
     waiting = runtime.activities.waiting.get(event.number)
     if waiting is None:
@@ -42,7 +41,7 @@ def complete(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityComplete
 
 
 def fault_of(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityCompleted) -> str:
-    """Why a result from outside does not fit what the code waits for; empty: it does."""
+    """Why a result from outside does not fit the type that the code expects; empty: it fits."""
     waiting = runtime.activities.waiting.get(event.number)
     if waiting is None:
         return ""
@@ -60,7 +59,7 @@ def fault_of(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityComplete
 
 
 def fail(runtime: RunRuntime, payloads: Payloads, event: ev.ActivityFailed) -> None:
-    """Put a failure in place.
+    """Reject the future of a call with its failure.
 
     Raises:
         errors.ValueUnavailable: it cannot be decoded now: the run must be suspended.

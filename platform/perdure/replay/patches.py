@@ -1,4 +1,4 @@
-"""Patches: changes of the code that a run has, or has not, for as long as it lives."""
+"""Patches: changes of the code that apply to a run for its whole life, or never."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Patches:
         self._asked: dict[str, bool] = {}
 
     def applied_before(self, event: ev.PatchApplied) -> None:
-        """Take over one that the history has: the code has it from its first line on."""
+        """Add a patch that the history holds: it applies from the first line of the code on."""
         self._asked[event.id] = True
 
     def is_applied(self, id: str) -> bool:
-        """Whether the run takes the new branch; the first answer holds for its whole life.
+        """Whether the run takes the new branch; the first answer is kept for the life of the run.
 
-        A run that is replayed has passed the place before the patch was there. A query or a view
-        decides nothing.
+        During a replay, a patch that the history lacks is not applied: the run passed this place
+        before the patch existed. A query or a view gets false and decides nothing.
         """
         known = self._asked.get(id)
         if known is not None:
@@ -47,5 +47,5 @@ class Patches:
 
     @property
     def unpatched(self) -> frozenset[str]:
-        """Those whose old branch the run takes."""
+        """The patches whose old branch the run takes."""
         return frozenset(each for each, is_applied in self._asked.items() if not is_applied)

@@ -1,4 +1,4 @@
-"""Pending actions of a run's code: not yet recorded, or awaiting their outcome."""
+"""Actions of a run's code that are not yet recorded, or that wait for their outcome."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Actions:
         self.items: list[AnyAction] = []
 
     def take(self) -> list[AnyAction]:
-        """The actions; none is left."""
+        """Remove and return all actions."""
         items, self.items = self.items, []
         return items
 
     def withdraw(self, kind: type[Any], number: int) -> bool:
-        """Remove an action that was not taken yet; whether there was one."""
+        """Remove an action that was not taken yet; return whether it was there."""
         items: list[Any] = self.items
         for index in range(len(items) - 1, -1, -1):
             action: Any = items[index]
@@ -35,16 +35,16 @@ class Actions:
 
 
 class Pending(Generic[W]):
-    """Actions of one kind, numbered from 1, and what waits for the outcome of each.
+    """Actions of one kind, numbered from 1, and the futures that wait for their outcomes.
 
     Args:
         actions: of the run.
-        kind: of the action.
-        cancel: the action that cancels one; it has the same `number`.
+        kind: the class of the action.
+        cancel: the class of the action that cancels one; it has the same `number`.
 
     Attributes:
-        count: the number of the last one.
-        waiting: what waits, by number.
+        count: the number of the last action.
+        waiting: the futures, by number.
     """
 
     __slots__ = ("_actions", "_cancel", "_kind", "count", "waiting")
@@ -57,8 +57,8 @@ class Pending(Generic[W]):
         self.waiting: dict[int, W] = {}
 
     def cancelled(self, number: int) -> None:
-        """Nothing waits for it any more. One that was asked for in this activation leaves no
-        action, but keeps its number.
+        """Cancel an action. If it was added in this activation it is withdrawn, but its number
+        stays used.
         """
         if self.waiting.pop(number, None) is not None and not self._actions.withdraw(self._kind, number):
             self._actions.items.append(self._cancel(number))

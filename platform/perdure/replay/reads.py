@@ -1,4 +1,4 @@
-"""Answers queries of live runs, and takes their views."""
+"""Answers queries of live runs, and evaluates their views."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def answer(
     name: str,
     payload: bytes,
 ) -> bytes:
-    """The encoded answer of a query.
+    """Call a query, and return its encoded answer.
 
     Args:
         definition: of the run's type.
         payloads: decodes the arguments and encodes the answer.
-        instance: of the workflow class; None before it is made.
+        instance: the instance of the workflow class; None before it exists.
         evaluate: calls a function as workflow code that may only read.
-        name: of the query.
+        name: the query.
         payload: its arguments.
 
     Raises:
         errors.UsageError: there is no such query.
-        Exception: what the query raised.
+        Exception: raised by the query.
     """
     fn = definition.queries.get(name)
     if fn is None:
@@ -56,11 +56,11 @@ def seen(
     Args:
         definition: of the run's type.
         payloads: encodes the view.
-        instance: of the workflow class; None before it is made.
+        instance: the instance of the workflow class; None before it exists.
         evaluate: calls a function as workflow code that may only read.
 
     Raises:
-        Exception: what the view raised, or that its value cannot be encoded.
+        Exception: the view raised it, or its value cannot be encoded.
     """
     fn = definition.view
     if fn is None or instance is None:
@@ -73,5 +73,5 @@ def seen(
 
 @cache
 def _returned(fn: Callable[..., Any]) -> Any:
-    """The annotation of a result."""
+    """The return annotation of a function."""
     return hints_of(fn).get("return", Any)

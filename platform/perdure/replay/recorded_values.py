@@ -1,4 +1,6 @@
-"""Recorded values that the code of a run is given. One that cannot be decoded suspends the run."""
+"""Decodes recorded values for the code of a run. A value that cannot be decoded suspends the
+run.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 def arguments(
     payloads: Payloads, fn: Callable[..., Any], payload: bytes, what: str
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Recorded arguments of a function.
+    """Decode the recorded arguments of a function.
 
     Raises:
         errors.PayloadError: they cannot be decoded: the run must be suspended.
@@ -32,13 +34,13 @@ def arguments(
 
 
 def unreadable(error: BaseException, what: str, fn: Callable[..., Any] | None = None) -> errors.UsageError:
-    """What suspends a run whose code cannot be given a recorded value, before it sees anything of
-    it: other code may read it.
+    """The exception that suspends a run because its code cannot decode a recorded value; changed
+    code may be able to. It is raised before the code sees the event.
 
     Args:
-        error: of the codec, or of a type of yours.
-        what: could not be decoded.
-        fn: the function whose annotations say what it is; None: not known here.
+        error: raised by the codec, or by a type of yours.
+        what: the value that could not be decoded, as text.
+        fn: the function whose annotations declare the type; None: not known here.
     """
     place = "" if fn is None or is_ours(fn.__module__) else f"{place_of(fn)}: "
     if isinstance(error, errors.UsageError):

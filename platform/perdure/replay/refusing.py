@@ -22,11 +22,11 @@ class RefusingLoop(WorkflowLoop):
     """The part of `RunLoop` that rejects calls.
 
     Attributes:
-        fault: the activation does not count, whatever the code makes of the exception; the first
-            one is kept.
-        is_evicted: forgotten; its code is not run again.
-        is_read_only: a query, a view, a validator or a condition is evaluated: nothing may be
-            scheduled.
+        fault: the first error that suspends the run; the activation is discarded even if the code
+            swallows the exception.
+        is_evicted: the run was evicted; its code does not run again.
+        is_read_only: a query, a view, a validator or a condition is being evaluated, so nothing may
+            be scheduled.
     """
 
     __slots__ = ("fault", "is_evicted", "is_read_only")
@@ -62,8 +62,8 @@ class RefusingLoop(WorkflowLoop):
         return True
 
     def _place_of_call(self, name: str) -> str:
-        """Where the function whose variables go has called `name`: that of the task which is
-        ending.
+        """The line where the ending task's function called `name`; it is asked for while the
+        function's variables are freed.
         """
         task = asyncio.current_task(self)  # type: ignore[arg-type]
         code = None if task is None else getattr(task.get_coro(), "cr_code", None)
@@ -84,11 +84,11 @@ class RefusingLoop(WorkflowLoop):
         return self.is_evicted
 
     def refuse_if_read_only(self, wish: str) -> None:
-        """Refuse what changes something while a query, a view, a validator or a condition is
-        evaluated.
+        """Raise if a query, a view, a validator or a condition is being evaluated: these may only
+        read.
 
         Args:
-            wish: what the code tried, after "this one tried to".
+            wish: the attempted action; follows "this one tried to" in the message.
 
         Raises:
             UsageError: only reading is allowed now.

@@ -1,4 +1,4 @@
-"""The run's stream of random numbers: Python's, but what only reads may not draw from it."""
+"""The run's stream of random numbers. Code that may only read cannot draw from it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 class RunRandom(Random):
-    """A `Random` that code may keep. A query that drew from it would change what the run draws
-    next, and replays know no queries.
+    """A `Random` that workflow code may keep. A query must not draw from it: that would change the
+    run's next numbers, and a replay does not repeat queries.
 
     Args:
         refuse_if_read_only: raises when the code that runs may only read.

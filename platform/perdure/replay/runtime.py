@@ -36,17 +36,17 @@ class RunRuntime(WorkflowRuntime):
     """The runtime of one run.
 
     Args:
-        loop: of the run; it gets this as its `runtime`.
-        seed: of the run's stream of random numbers.
+        loop: the run's loop; its `runtime` is set to this object.
+        seed: seeds the run's stream of random numbers.
         payloads: encodes the arguments of activities.
-        info: makes the facts about the run, when the code asks for them.
+        info: returns the facts about the run; called when the code asks for them.
         definition: of the run's type.
         secret: makes the secret of a token.
 
     Attributes:
-        activities: those whose outcome the code awaits.
+        activities: the activities whose outcomes the code awaits.
         definition: of the run's type.
-        handlers: of its signals.
+        handlers: the handlers of signals and updates.
         main: the task of the run itself; None until it begins.
         records: the number of the last record that was produced.
         uses: how often each name of an inline step was used.
@@ -99,8 +99,8 @@ class RunRuntime(WorkflowRuntime):
         self.uses: dict[str, int] = {}
         loop.runtime = self
 
-    # Made when they are used: an order uses none of them, and every object of a run costs the
-    # garbage collector a visit.
+    # Created on first use: many runs use none of them, and every object of a run costs the garbage
+    # collector time.
 
     @property
     def others(self) -> OtherRuns:
@@ -111,14 +111,14 @@ class RunRuntime(WorkflowRuntime):
 
     @property
     def patches(self) -> Patches:
-        """Of the code, that the run has or has not."""
+        """The patches of the run."""
         if self._patches is None:
             self._patches = Patches(self._loop)
         return self._patches
 
     @property
     def tokens(self) -> Tokens:
-        """That wait for an answer."""
+        """The tokens of the run."""
         if self._tokens is None:
             self._tokens = Tokens(self._loop, self._payloads, self._info, self._secret)
         return self._tokens
@@ -149,7 +149,7 @@ class RunRuntime(WorkflowRuntime):
         kwargs: Mapping[str, Any],
         options: ActivityOptions,
     ) -> RunFuture:
-        """Schedule it now; the future of its result. See `WorkflowRuntime`."""
+        """Schedule an activity, and return the future of its result. See `WorkflowRuntime`."""
         loop = self._loop
         loop.refuse_if_read_only("schedule an activity")
         if loop.is_evicted:
@@ -168,8 +168,8 @@ class RunRuntime(WorkflowRuntime):
         return future
 
     async def wait_until(self, condition: Callable[[], Any], timeout_us: int | None) -> Any:
-        """Wait for a condition; its result once truthy, or its last falsy value on a timeout. See
-        `WorkflowRuntime`.
+        """Wait for a condition. Returns its first truthy result, or the last falsy one on a
+        timeout. See `WorkflowRuntime`.
         """
         loop = self._loop
         loop.refuse_if_read_only("wait")
@@ -186,7 +186,7 @@ class RunRuntime(WorkflowRuntime):
         try:
             return await waiter.future
         finally:
-            waiter.future.cancel()  # nobody waits any more, however it ended
+            waiter.future.cancel()  # the wait is over, however it ended
             if timer is not None:
                 timer.cancel()
 
@@ -198,7 +198,7 @@ class RunRuntime(WorkflowRuntime):
         headers: list[RecordHeader],
         avro: AvroSchema | None,
     ) -> None:
-        """Have a record written. See `WorkflowRuntime`."""
+        """Write a record to a topic. See `WorkflowRuntime`."""
         loop = self._loop
         loop.refuse_if_read_only("produce a record")
         if loop.is_evicted:
@@ -267,24 +267,24 @@ class RunRuntime(WorkflowRuntime):
         """Whether recorded events are being repeated."""
         return self._loop.replaying
 
-    # ---- outcomes, put in place by the driver
+    # ---- outcomes, applied by the driver
 
     def resolve_activity(self, number: int, value: Any) -> bool:
-        """Put the activity's result in place; whether anything waits for it."""
+        """Resolve the activity's future; return whether the code still waits for it."""
         pending = self.activities.waiting.pop(number, None)
         if pending is not None:
             pending[1].set_result(value)
         return pending is not None
 
     def reject_activity(self, number: int, error: BaseException) -> bool:
-        """Put the activity's failure in place; whether anything waits for it."""
+        """Reject the activity's future; return whether the code still waits for it."""
         pending = self.activities.waiting.pop(number, None)
         if pending is not None:
             reject(pending[1], error)
         return pending is not None
 
     def release(self) -> list[Any]:
-        """Be evicted: the futures that are awaited, which only `eviction` needs."""
+        """Return the awaited futures of an evicted run, for `eviction`."""
         futures: list[Any] = [future for _, future in self.activities.waiting.values()]
         self.activities.waiting.clear()
         for each in (self._others, self._tokens):

@@ -1,10 +1,10 @@
-"""The signals of one run, on their way to the handlers.
+"""The signals of one run, until they reach their handlers.
 
-A signal is checked against the code before it is recorded, unless no code is there: the type of the
-run is unknown, or its start is delayed. The code that comes later may have no handler for it, or
-may not be able to read its arguments. Such a signal is ignored, and the history says so:
-`CommandIgnored`, whose command names the event. Later code ignores it, too, even if it has a
-handler, since the history has nothing of what that would do.
+A signal is checked against the code before it is recorded, unless there is no code yet: the type of
+the run is unknown, or its start is delayed. The code that is deployed later may have no handler for
+the signal, or may not be able to read its arguments. Such a signal is ignored, and the history
+records that: `CommandIgnored`, whose command names the event. Later code ignores it, too, even if
+it has a handler, since the history does not have the actions of that handler.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _KIND: Final = "SignalWorkflow of event "
 
 
 HandledBy = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-"""A handler, its arguments, and those by name."""
+"""A handler, its arguments, and its keyword arguments."""
 
 
 class Unhandled(NamedTuple):
-    """A signal that is to be ignored: the id of its event, the event, and why."""
+    """A signal to be ignored: the id of its event, the event, and the reason."""
 
     event_id: int
     event: ev.SignalReceived
@@ -35,7 +35,7 @@ class Unhandled(NamedTuple):
 
 
 class Signals:
-    """Of one run.
+    """The signals of one run.
 
     Args:
         run_id: for messages.
@@ -43,8 +43,8 @@ class Signals:
         payloads: decodes arguments.
 
     Attributes:
-        waiting: those that came before the code has begun, each with the id of its event.
-        unhandled: those that the code cannot take and that it has not seen before.
+        waiting: the signals that arrived before the code began, each with the id of its event.
+        unhandled: the signals that the code cannot take and that it was not shown before.
     """
 
     __slots__ = (
@@ -69,14 +69,14 @@ class Signals:
         self.unhandled: list[Unhandled] = []
 
     def waited(self) -> list[tuple[int, ev.SignalReceived]]:
-        """Those that have waited, once."""
+        """Remove and return the waiting signals."""
         waiting, self.waiting = self.waiting, []
         return waiting
 
     def look(self, records: Sequence[ev.EventRecord]) -> None:
-        """Find out which events no code has seen, and which signals were ignored. A run that began
-        while its code was not there has `WorkflowBegun` before `WorkflowSuspended`: none of that
-        was seen. Once, and only for histories that may have such events.
+        """Scan the history for events that no code has seen, and for ignored signals. If a run
+        began while it had no code, `WorkflowBegun` precedes `WorkflowSuspended`, and no code has
+        seen either. Done once, and only for histories that may have such events.
         """
         if self._has_looked:
             return
@@ -103,17 +103,18 @@ class Signals:
         shown_id: int,
         is_replaying: bool,
     ) -> HandledBy | None:
-        """The handler of a signal and its arguments; None: it is ignored.
+        """The handler of a signal and its arguments; None: the signal is ignored.
 
         Args:
-            event_id: of the signal.
+            event_id: the id of the signal's event.
             event: the signal.
-            shown_id: of the event that the code is shown; a later one when the signal has waited.
-            is_replaying: the event is shown again.
+            shown_id: the id of the event that the code is shown; a later one if the signal has
+                waited.
+            is_replaying: the event is being replayed.
 
         Raises:
-            ReplayError: the code has seen it before, and has no handler any more.
-            PayloadError: its arguments cannot be read.
+            ReplayError: the code has handled the signal before, and its handler was removed.
+            PayloadError: the arguments cannot be decoded.
         """
         if event_id in self._ignored:
             return None
@@ -138,5 +139,5 @@ class Signals:
 
 
 def ignored_of(unhandled: Unhandled) -> ev.CommandIgnored:
-    """What is recorded of it."""
+    """The event that records an ignored signal."""
     return ev.CommandIgnored(f"{_KIND}{unhandled.event_id}", unhandled.why)

@@ -1,4 +1,4 @@
-"""Code that runs on and on without waiting for anything that is recorded."""
+"""The error for code that runs without ever waiting for a recorded event."""
 
 from __future__ import annotations
 

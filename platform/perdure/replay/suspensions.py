@@ -1,5 +1,5 @@
-"""The exceptions that suspend a run: its code cannot be trusted, and a change of the code cures it.
-None of them fails the run.
+"""The exceptions that suspend a run: its code cannot be trusted until it is changed. None of them
+fails the run.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from perdure.replay.watchdog import Blocked
 
 
 class Escaped(Exception):
-    """Something that the code did raised where the code cannot catch it and where it is not the
+    """The code caused an exception in a place where it cannot catch it, and where it is not the
     run's result.
     """
 
 
 SUSPENDING: Final = (NonDeterministic, Spinning, Blocked, Escaped)
-"""The code cannot be trusted: its run is suspended, never recorded as failed."""
+"""Exceptions of code that cannot be trusted: its run is suspended, never recorded as failed."""
 
 CURABLE: Final = (*SUSPENDING, errors.UsageError)
-"""A change of the code cures these, when they leave the code: the run is suspended, too."""
+"""Exceptions that also suspend the run if workflow code lets them escape, since a change of the
+code cures them."""
 
 SUSPENDING_ERRORS: Final = (errors.ReplayError, LookupError, *CURABLE)
-"""The code of a run is not where its history is."""
+"""Exceptions that mean that the code has not reached the end of the history."""

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 class Tokens:
     """Tokens of one run.
 
-    The code has the text of a token at once. So its secret is drawn here, and not by the engine
-    when it records the token; on replay it is that of the history.
+    The code gets the text of a token immediately, so its secret is drawn here, and not by the
+    engine when it records the token. On replay the secret comes from the history.
 
     Args:
         loop: of the run.
         payloads: decodes answers.
         info: facts about the run.
-        secret: makes a secret, which nobody can guess.
+        secret: makes a secret that cannot be guessed.
     """
 
     __slots__ = ("_count", "_info", "_issued", "_loop", "_payloads", "_secret", "_waiting")
@@ -50,16 +50,16 @@ class Tokens:
         self._waiting: dict[int, tuple[Any, RunFuture]] = {}
 
     def issued_before(self, event: ev.TokenIssued) -> None:
-        """Take over a token that the history has: the code is going to issue it again."""
+        """Remember a token of the history: the replayed code will issue it again."""
         self._issued[event.number] = event.secret
 
     def issue(self, annotation: Any, timeout_us: int | None, *, is_public: bool) -> IssuedToken:
-        """Issue a token now.
+        """Issue a token.
 
         Args:
-            annotation: of its value.
-            timeout_us: how long an answer is taken, microseconds; None: no limit.
-            is_public: its text is enough to answer over HTTP.
+            annotation: the type of its value.
+            timeout_us: how long the token can be answered, microseconds; None: no limit.
+            is_public: its text is enough to answer over HTTP, without an API key.
 
         Raises:
             UsageError: the loop is read only.
@@ -79,7 +79,7 @@ class Tokens:
         return IssuedToken(number, text, future)
 
     def fault_of(self, number: int, payload: bytes) -> str:
-        """Why a value does not fit a token; empty: it does.
+        """Why a value does not fit a token; empty: it fits.
 
         Args:
             number: of the token.
@@ -99,7 +99,7 @@ class Tokens:
         return ""
 
     def apply(self, event: Any) -> None:
-        """Put what an event says in place."""
+        """Apply an event: resolve or reject the future of its token."""
         waiting = self._waiting.pop(event.number, None)
         if waiting is None:
             return
@@ -132,10 +132,10 @@ class Tokens:
 
 
 def no_secret() -> str:
-    """Of a run that is only replayed, and issues no token that its history does not have."""
+    """The `secret` of a run that is only replayed: it issues only tokens of its history."""
     raise errors.UsageError("a run that is only replayed issues no token")
 
 
 def _reject(future: RunFuture, error: BaseException) -> None:
     reject(future, error)
-    future.exception()  # seen: a token that nobody awaits may fail without a line in the log
+    future.exception()  # mark as retrieved: a token that is never awaited may fail without a log line

@@ -1,4 +1,4 @@
-"""The updates of a run: validated while it may only be read, handled as tasks of their own."""
+"""The updates of a run: their validators may only read, their handlers run as tasks."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def validate(
     name: str,
     payload: bytes,
 ) -> None:
-    """Ask the validator of an update, if it has one.
+    """Call the validator of an update, if it has one.
 
     Args:
         definition: of the run's type.
         payloads: decodes the arguments.
-        instance: of the workflow class; None before it is made.
+        instance: the instance of the workflow class; None before it exists.
         evaluate: calls a function as workflow code that may only read.
-        name: of the update.
+        name: the update.
         payload: its arguments.
 
     Raises:
-        Exception: what the validator raised: it says no.
+        Exception: raised by the validator: the update is rejected.
     """
     check = definition.validators.get(name)
     if check is None:
@@ -51,11 +51,11 @@ def validate(
 def updater_of(
     definition: Definition, payloads: Payloads, event: ev.UpdateAccepted, run_id: str, event_id: int
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """The handler of an accepted update, its arguments, and those by name.
+    """The handler of an accepted update, its arguments, and its keyword arguments.
 
     Raises:
-        ReplayError: the code has no such handler any more.
-        PayloadError: it cannot read the arguments any more.
+        ReplayError: the handler was removed from the code.
+        PayloadError: the arguments cannot be decoded.
     """
     fn = definition.updates.get(event.name)
     if fn is None:
@@ -66,7 +66,7 @@ def updater_of(
 async def answered(
     fn: Callable[..., Any], first: tuple[Any, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
-    """Call the handler of an update, which is a function or a coroutine function; its result."""
+    """Call the handler of an update, a function or a coroutine function, and return its result."""
     result: Any = fn(*first, *args, **kwargs)
     return await result if hasattr(cast("Any", type(result)), "__await__") else result
 
@@ -78,14 +78,14 @@ async def handle_update(
     fn: Callable[..., Any],
     handler: Coroutine[Any, Any, Any],
 ) -> None:
-    """Run the handler of an accepted update; how it ends is the answer.
+    """Run the handler of an accepted update; its result or failure is the answer.
 
     Args:
         loop: of the run; gets the action that records the end.
         payloads: encodes the result, or the failure.
         number: of the update.
-        fn: your function, which says what it returns.
-        handler: its call.
+        fn: your function; its annotation gives the type of the result.
+        handler: the call of the function.
     """
     try:
         result = await handler

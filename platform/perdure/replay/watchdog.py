@@ -1,10 +1,10 @@
 """Interrupts code that blocks, from a separate thread, and names its line.
 
-The engine brackets each activation by `enter` and `leave`; nothing else happens on its side unless
-the activation takes too long. Then `Blocked` is raised in workflow code: where the engine runs on
-the main thread, by a signal, which ends `time.sleep` and other waits as well; elsewhere by an
-asynchronous exception, which any loop in Python takes, and a wait when it is over. Code in C that
-neither looks for signals nor returns (a regular expression gone wild) is only reported. The
+The engine calls `enter` and `leave` around each activation; that is its only cost unless the
+activation takes too long. Then `Blocked` is raised in workflow code. On the main thread this is
+done by a signal, which also ends `time.sleep` and other waits; on other threads by an asynchronous
+exception, which Python code receives at its next instruction, and a wait when it is over. C code
+that neither checks for signals nor returns (a runaway regular expression) is only reported. The
 activation is discarded and its run suspended: it is never recorded as failed.
 """
 
@@ -39,12 +39,12 @@ class Blocked(BaseException):
     """Workflow code blocked the engine for longer than the limit; its run is suspended.
 
     Attributes:
-        where: file and line of your code, as it was when the limit passed.
+        where: the file and line that your code had reached when the limit passed.
     """
 
     latest: ClassVar[tuple[str, str]] = ("workflow code was interrupted", "")
-    """Message and place for the exception that Python makes of the bare class, in the thread that
-    is interrupted."""
+    """Message and place of the exception. Python raises the bare class, without arguments, in the
+    interrupted thread, so they are passed on here."""
 
     where: str
 
@@ -56,12 +56,12 @@ class Blocked(BaseException):
 
 
 class Watchdog:
-    """Watches the thread that makes it.
+    """Watches the thread that creates it.
 
     Args:
         limit_s: how long an activation may take, seconds.
-        report: gets one sentence when the limit has passed, from the watchdog's thread, before the
-            interruption.
+        report: gets one sentence when the limit has passed. It is called on the watchdog's thread,
+            before the interruption.
 
     Use:
         watchdog.enter(run_id)
@@ -105,17 +105,19 @@ class Watchdog:
         self._activation = [what]  # a new object each time: two activations of a run are two
 
     def leave(self) -> None:
-        """The activation is over.
+        """Note that the activation is over.
 
         Raises:
-            Blocked: it was interrupted.
+            Blocked: the activation was interrupted.
         """
         self._activation = None
         if self._fired_in is not None:
             self._settle()
 
     def stop(self) -> None:
-        """End the thread and give the signal back; from the thread that made it."""
+        """End the watchdog's thread and restore the signal handler. Call it on the watched
+        thread.
+        """
         self._stopped.set()
         PAUSES.pop(self._thread_id, None)
         self._thread.join()
@@ -150,10 +152,10 @@ class Watchdog:
                 continue
             ticks += 1
             if ticks >= _TICKS_PER_LIMIT and self._interrupt(current):
-                ticks -= _TICKS_PER_LIMIT // 2  # once more, should the code swallow it
+                ticks -= _TICKS_PER_LIMIT // 2  # interrupt again if the code swallows the exception
 
     def _interrupt(self, current: list[str]) -> bool:
-        """Interrupt workflow code; whether it was workflow code that ran."""
+        """Interrupt workflow code; return whether workflow code was running."""
         where = _author_line(sys._current_frames().get(self._thread_id))  # noqa: SLF001 - what it is for
         if not where or self._activation is not current:
             return False
@@ -162,8 +164,8 @@ class Watchdog:
             if self._report is not None:
                 self._report(Blocked.latest[0])
         with self._lock:
-            # First say so, then look, then fire: whoever leaves meanwhile either is seen to have
-            # left, or sees that it was fired.
+            # The order matters: announce, check, fire. If the activation ends meanwhile, either
+            # this thread sees that it has ended, or `leave` sees that the interruption was fired.
             self._fired_in = current
             if self._activation is not current:
                 self._fired_in = None
@@ -188,7 +190,7 @@ class Watchdog:
 
 
 def _author_line(frame: FrameType | None) -> str:
-    """Your innermost line; empty: other code is running."""
+    """Your innermost running line; empty: other code is running."""
     line = ""
     while frame is not None:
         if frame.f_code in _GUARDED:

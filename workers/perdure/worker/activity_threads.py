@@ -1,9 +1,9 @@
 """Threads for sync activities.
 
 Not `concurrent.futures`: there a function counts as begun when it is queued, and the interpreter
-waits for its threads at exit. Here an attempt begins with its thread, so that waiting for one costs
-none of its time, and a function that hangs for ever cannot hold up the end of the process: its
-thread is a daemon.
+waits for its threads at exit. Here an attempt begins when it gets a thread, so that waiting for one
+does not use up its timeout. And a function that hangs for ever cannot block the exit of the
+process, since its thread is a daemon.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ T = TypeVar("T")
 class ActivityThreads:
     """Threads for activities, created when needed and reused.
 
-    Belongs to the asyncio loop it is called on; another loop may use it once nothing runs any more.
+    Belongs to the asyncio loop it is called on; another loop may use it when no function is
+    running.
 
     Args:
         limit: maximum number of concurrent functions; more wait for a thread, in their order.
@@ -55,10 +56,10 @@ class ActivityThreads:
 
         Args:
             fn: the function.
-            begin: called on the loop when there is a thread for it.
+            begin: called on the loop when the function gets a thread.
 
         Raises:
-            BaseException: what the function raised.
+            BaseException: raised by the function.
             asyncio.CancelledError: the wait was cancelled; a function that has begun continues.
         """
         loop = asyncio.get_running_loop()
@@ -84,9 +85,7 @@ class ActivityThreads:
         return (await done)()
 
     def close(self) -> None:
-        """End the threads; one that runs a function ends after it. Nothing may be run
-        afterwards.
-        """
+        """End the threads; a busy one ends after its function. Do not call `run` afterwards."""
         for _ in range(self._started):
             self._queue.put(None)
         self._started = 0
@@ -108,7 +107,7 @@ class ActivityThreads:
             raise
 
     def _release(self) -> None:
-        """Give the place of a function that has ended to the next one."""
+        """Give the thread of a finished function to the next one."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

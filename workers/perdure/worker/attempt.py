@@ -1,4 +1,6 @@
-"""One attempt of an activity: decode, run within its time, encode, report."""
+"""One attempt of an activity: decode the arguments, run the function within its timeout, encode the
+result, report.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from perdure.worker.functions import Functions, placed
 from perdure.worker.stopping import was_asked_to_stop
 
 Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
-"""Calls a function after so many seconds; returns what calls that off."""
+"""Calls a function after some seconds; returns a function that cancels this."""
 Heartbeat = Callable[[tuple[object, ...]], None]
 Report = cm.AttemptReport
 
@@ -40,17 +42,17 @@ class Attempts:
     """Runs attempts, on the running asyncio loop; sync functions in threads.
 
     Args:
-        activities: by name.
+        activities: the activities by name.
         payloads: decodes arguments, encodes results.
         threads: for sync functions.
-        instances: of the classes whose methods are activities.
+        instances: the instances whose methods are activities, by class.
         alarm: measures timeouts; by default the loop's clock does.
         interceptors: around each attempt, outermost first.
 
     Attributes:
         threads: for sync functions.
-        functions: of the activities, with arguments.
-        outcomes: attempts that have ended, by ("step" or "activity", how: completed, failed,
+        functions: calls the activities' functions.
+        outcomes: finished attempts, by ("step" or "activity", outcome: completed, failed,
             timed_out, deferred, cancelled).
     """
 
@@ -77,7 +79,7 @@ class Attempts:
         return name in self._activities
 
     def names(self) -> Iterable[str]:
-        """Of the activities that are served."""
+        """The names of the served activities."""
         return self._activities
 
     async def run(
@@ -86,11 +88,11 @@ class Attempts:
         """Run one attempt to its end.
 
         Args:
-            task: of an activity that is served here.
+            task: the task of a served activity.
             heartbeat: called with the details passed to `activity.heartbeat`, from any thread.
             begin: called when the function begins: immediately, or when there is a thread for a
                 sync one. The attempt's timeout runs from there.
-            step: what to run, if it is not registered.
+            step: the function to run, if it is not registered.
 
         Raises:
             asyncio.CancelledError: the attempt was asked to stop.
@@ -150,7 +152,7 @@ class Attempts:
             me = asyncio.current_task()
             if me is None or was_asked_to_stop(me):
                 raise
-            while me.cancelling():  # by the author's code itself
+            while me.cancelling():  # by your code itself
                 me.uncancel()
             return self.failed(task, error)
         except BaseException as error:  # noqa: BLE001 - also SystemExit and KeyboardInterrupt: the worker goes on
@@ -170,7 +172,7 @@ class Attempts:
     async def _result(
         self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None], step: InlineStep | None
     ) -> bytes | None:
-        """The encoded result; None: it comes later."""
+        """The encoded result; None: the result comes later."""
         what = f"activity {task.name!r}" if step is None else f"step {task.name!r}"
         info = activity.Info(
             task.workflow_id,
@@ -196,7 +198,7 @@ class Attempts:
         try:
             value = await self._call(called, call, attempt, begin)
         except asyncio.CancelledError:
-            # a sync function goes on in its thread: it is told at its next heartbeat
+            # a sync function continues in its thread until its next heartbeat raises
             attempt.is_cancelled = True
             raise
         if attempt.is_later:
@@ -234,11 +236,11 @@ class Attempts:
             return await value if isawaitable(value) else value  # a plain decorator around an `async def`
 
     def failed(self, task: Task, error: BaseException) -> cm.FailActivity:
-        """The report of an attempt whose function has raised.
+        """The report of an attempt whose function raised.
 
-        The coroutine that an asyncio task runs has to call this, too: `GeneratorExit`, when it was
-        raised by another task that the function awaits, is thrown past all that is awaited in
-        between, whatever that makes of it.
+        The outermost coroutine of the asyncio task has to call this, too: if a task that the
+        function awaits raises `GeneratorExit`, asyncio throws it past the coroutines in between,
+        even if they handle it.
         """
         failure = self._payloads.encode_failure(error)
         return cm.FailActivity(
@@ -262,7 +264,7 @@ class _Timeout:
     """The time limit of an attempt, which runs from `begin`.
 
     Attributes:
-        limit: around the attempt.
+        limit: the timeout context around the attempt.
     """
 
     __slots__ = ("_alarm", "_began_at", "_call_off", "_seconds", "limit")
@@ -276,8 +278,8 @@ class _Timeout:
 
     @property
     def ran_us(self) -> int:
-        """For how long the function ran, if it has ended now, microseconds; 0 where the loop's
-        clock does not measure it.
+        """How long the function has run, microseconds; 0 if the loop's clock does not measure
+        it.
         """
         return int((asyncio.get_running_loop().time() - self._began_at) * 1e6) if self._began_at else 0
 
@@ -311,10 +313,10 @@ class _Raised(Exception):
 
 
 def _outcome_of(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """The result or the exception of a function; in a thread.
+    """Call a function in a thread, and return its result or its exception.
 
-    As a value, since a future does not take every exception: `StopIteration` in one is never seen,
-    and some others are replaced.
+    The exception is returned as a value, since a future does not carry every exception: it rejects
+    `StopIteration` and replaces some others.
     """
     try:
         return call(), None

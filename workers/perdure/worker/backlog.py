@@ -1,4 +1,6 @@
-"""Tasks that a worker has taken and not begun: as many attempts as it may run are out."""
+"""Tasks that a worker has received and cannot begin yet, because it runs as many attempts as it
+may.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Backlog:
-    """The tasks of one worker that wait, oldest first."""
+    """The waiting tasks of one worker, oldest first."""
 
     __slots__ = ("_since", "_tasks")
 
@@ -24,18 +26,18 @@ class Backlog:
 
     @property
     def tasks(self) -> list[Task]:
-        """All of them; from any thread."""
+        """All waiting tasks; callable from any thread."""
         return list(self._tasks)
 
     @property
     def oldest(self) -> list[float]:
-        """Since when the first has waited, monotonic seconds; empty: there is none. From any
-        thread.
+        """Since when the first has waited, monotonic seconds; None: there is none. Callable from
+        any thread.
         """
         return list(self._since.values())[:1]
 
     def add(self, task: Task, now: float) -> None:
-        """One more.
+        """Add a task.
 
         Args:
             task: the task.
@@ -45,14 +47,14 @@ class Backlog:
         self._since[task.token] = now
 
     def take(self) -> tuple[Task, float]:
-        """Remove the first, with the time from which it has waited; 0: a task with the same token
-        was before it.
+        """Remove the first task; return it with the time since which it has waited; 0: a task with
+        the same token preceded it.
         """
         task = self._tasks.popleft()
         return task, self._since.pop(task.token, 0.0)
 
     def drop(self, tokens: set[str]) -> list[str]:
-        """Remove these; the tokens of those that were here."""
+        """Remove tasks by token; return the tokens of those that were waiting."""
         dropped = [task.token for task in self._tasks if task.token in tokens]
         if self._tasks:
             self._tasks = deque(task for task in self._tasks if task.token not in tokens)
@@ -61,6 +63,6 @@ class Backlog:
         return dropped
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all tasks."""
         self._tasks.clear()
         self._since.clear()

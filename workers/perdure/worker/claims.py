@@ -1,5 +1,5 @@
-"""Claims of attempts that may not run twice: the engine records whose an attempt is before its
-function starts.
+"""Claims of attempts that may not run twice: the engine records which worker has an attempt before
+the function starts.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from perdure.model.tasks import Task
 
 REPEAT_S: Final = 3.0
-"""A claim that is not answered is repeated: the answer, or the engine, may have been lost."""
+"""The time after which an unanswered claim is repeated: the answer may have been lost, or the
+engine have died."""
 
 
 class Claims:
-    """The claims of one worker; on its loop's thread.
+    """The claims of one worker. Used on its loop's thread.
 
     Args:
         worker: its name.
-        submit: takes commands.
+        submit: sends commands.
 
     Attributes:
-        claimant: tells this worker from all others, also from one of the same name that ran before
-            it.
+        claimant: identifies this worker process, also among successive workers of the same name.
     """
 
     def __init__(self, worker: str, submit: Callable[[Sequence[AnyCommand]], None]) -> None:
@@ -39,7 +39,9 @@ class Claims:
         self._waiting: dict[str, asyncio.Future[bool]] = {}
 
     async def claim(self, task: Task) -> bool:
-        """Claim an attempt; whether it is ours. False: another worker has it, or had it."""
+        """Claim an attempt; return whether this worker may run it. False: another worker has it, or
+        had it.
+        """
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[task.token] = answer
         claim = StartActivity(
@@ -54,10 +56,10 @@ class Claims:
             self._waiting.pop(task.token, None)
 
     def decided(self, text: str) -> bool:
-        """Take what says whose an attempt is (`model.tasks.claim_text`).
+        """Handle a text that assigns an attempt (`model.tasks.claim_text`).
 
         Returns:
-            Whether it says that; any other text is left alone.
+            Whether the text is one.
         """
         if (claim := claim_of(text)) is None:
             return False

@@ -8,14 +8,14 @@ from perdure.model.limits import PAYLOAD_BYTES
 
 
 def encoded(details: tuple[object, ...], name: str) -> bytes:
-    """The details as JSON; if they have none, their `repr`.
+    """The details as JSON, or as their `repr` if they have no JSON form.
 
     Args:
         details: as passed to `activity.heartbeat`.
         name: of the activity.
 
     Raises:
-        PayloadError: they are over the limit.
+        PayloadError: the details are over the limit.
     """
     data = b"[" + b",".join(map(_json_of, details)) + b"]"
     if len(data) > PAYLOAD_BYTES:

@@ -1,4 +1,4 @@
-"""The functions of activities, with the arguments of a task."""
+"""Binds the functions of activities to the arguments of tasks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Functions:
-    """Makes calls of the functions that tasks are about.
+    """Makes calls of activities' functions from tasks.
 
     Args:
-        activities: by name.
+        activities: the activities by name.
         payloads: decodes arguments.
-        instances: of the classes whose methods are activities.
+        instances: the instances whose methods are activities, by class.
     """
 
     def __init__(
@@ -40,22 +40,22 @@ class Functions:
         """The activity's function, or its fake, with its arguments.
 
         Raises:
-            errors.PayloadError: they cannot be read.
-            errors.UsageError: it is a method, and nothing provides the instance.
+            errors.PayloadError: the arguments cannot be decoded.
+            errors.UsageError: the function is a method, and no provider has its instance.
         """
         args, kwargs = self._arguments_of(called, task, what)
         return partial(called.faked_by or self._bound(called, called.fn), *args, **kwargs)
 
     def has_lookup(self, task: Task) -> bool:
-        """Whether the outcome of an attempt that was interrupted can be looked up."""
+        """Whether the outcome of an interrupted attempt can be looked up."""
         return self._activities[task.name].reconcile is not None
 
     def lookup_of(self, task: Task) -> InlineStep:
-        """What looks up the outcome: the activity's `reconcile`, with its arguments.
+        """The call that looks up the outcome: the activity's `reconcile`, with its arguments.
 
         Raises:
-            errors.PayloadError: they cannot be read.
-            errors.UsageError: it is a method, and nothing provides the instance.
+            errors.PayloadError: the arguments cannot be decoded.
+            errors.UsageError: the function is a method, and no provider has its instance.
         """
         called = self._activities[task.name]
         reconcile = called.reconcile
@@ -88,5 +88,5 @@ class Functions:
 
 
 def placed(error: errors.PayloadError, called: Activity[..., Any] | InlineStep) -> errors.PayloadError:
-    """The error, with the place of the function that it is about."""
+    """The error with the place of the function in its message."""
     return type(error)(f"{place_of(called.written)}: {error}")

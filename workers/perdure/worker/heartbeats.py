@@ -1,5 +1,5 @@
-"""Heartbeats: an attempt that runs for longer than two seconds is reported as started, and from
-there heartbeats are sent for it.
+"""Heartbeats: an attempt that runs for longer than two seconds is reported as started; from then
+on, the worker sends heartbeats for it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 STARTED_AFTER_S: Final = 2.0
 """An attempt that runs longer is leased."""
 BEAT_S: Final = 3.0
-"""Between heartbeats: a third of a lease."""
+"""The pause between heartbeats: a third of a lease."""
 
 
 class Running:
-    """An attempt that is out.
+    """An attempt that the worker has.
 
     Attributes:
         delivered_at: when the worker took its task, monotonic seconds.
         since: when its function began, monotonic seconds; infinity while it waits for a thread.
-        is_claimed: it was leased before its function began.
+        is_claimed: whether it was leased before its function began.
     """
 
     __slots__ = (
@@ -59,8 +59,8 @@ class Heartbeats:
 
     Args:
         worker: its name.
-        running: the attempts that are out, by token; the worker changes it.
-        submit: takes reports, from any thread.
+        running: the worker's attempts, by token; the worker changes it.
+        submit: sends reports, from any thread.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Heartbeats:
         self._beating: asyncio.Task[None] | None = None
 
     def ensure(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Send heartbeats for as long as attempts are out."""
+        """Start sending heartbeats; ends when the worker has no attempts."""
         if self._beating is None:
             self._beating = loop.create_task(self._beat())
             watch_task(self._beating, "heartbeats of the worker")
@@ -85,12 +85,12 @@ class Heartbeats:
         return self._start(running, self._worker)
 
     def claimed(self, running: Running) -> None:
-        """The engine has given this attempt to this worker, and leased it."""
+        """Note that the engine has given this attempt to this worker, and leased it."""
         running.is_claimed = running.is_leased = True
         running.beats_at = monotonic() + BEAT_S
 
     def heartbeat(self, running: Running) -> cm.HeartbeatActivity:
-        """The report that renews a lease, with the details that are new."""
+        """The report that renews a lease, with new details."""
         task = running.task
         details, running.details = running.details, b""
         return cm.HeartbeatActivity(
@@ -98,12 +98,12 @@ class Heartbeats:
         )
 
     def blocked(self, info: Info, trouble: str) -> None:
-        """An attempt blocks the loop; from any other thread. The report is recorded, because the
-        loop itself cannot send it.
+        """Report that an attempt blocks the loop. Called from another thread, because the loop
+        itself cannot send the report.
 
         Args:
-            info: of the attempt.
-            trouble: where it stands, for people.
+            info: identifies the attempt.
+            trouble: the line where it blocks, for people.
         """
         for running in list(self._running.values()):
             task = running.task
@@ -126,7 +126,7 @@ class Heartbeats:
         self._beating = None
 
     def due(self, running: Running, now: float) -> cm.AnyCommand | None:
-        """The report that is due for an attempt; None: none is.
+        """The report that is due for an attempt; None: no report is due.
 
         Args:
             running: the attempt.

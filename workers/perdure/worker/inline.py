@@ -1,4 +1,4 @@
-"""Attempts of functions that may not run twice: of inline steps, and of activities."""
+"""Attempts of inline steps, and of activities that may not run twice."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class _Once(NamedTuple):
 
     Attributes:
         task: of the attempt.
-        what: it is, for messages.
-        step: its function, if it is not registered.
-        is_unknown: an attempt before may have had its effect.
-        has_lookup: its author can look the outcome up.
+        what: names it in messages.
+        step: its function, if that is not registered.
+        is_unknown: a previous attempt may have taken effect.
+        has_lookup: whether there is a `reconcile`.
     """
 
     task: Task
@@ -80,8 +80,8 @@ async def _run_once(
     heartbeat: Heartbeat,
     begin: Callable[[], None],
 ) -> Report:
-    """Where an attempt before may have had its effect, the outcome is looked up first; the function
-    runs again only if the answer is that it did not.
+    """Run the function at most once. If a previous attempt may have taken effect, look the outcome
+    up first, and run the function only if it has not.
     """
     task = once.task
     if once.is_unknown:
@@ -113,7 +113,7 @@ async def _run_once(
 
 
 def _unknown(once: _Once, message: str, cause: FailureInfo | None) -> cm.FailActivity:
-    """The report of an outcome that is unknown; final where nobody can look it up."""
+    """The report of an unknown outcome; final if it cannot be looked up."""
     task = once.task
     failure = bounded(
         FailureInfo(

@@ -1,7 +1,7 @@
-"""Notices from another thread that an asyncio loop stands still, and which activity holds it.
+"""Detects, from another thread, that an asyncio loop is blocked, and by which activity.
 
-An `async def` activity that computes, or calls something that blocks, holds up everything else on
-its loop: other activities, heartbeats, timeouts. No code on the loop can say so.
+An `async def` activity that computes, or makes a blocking call, blocks everything else on its loop:
+other activities, heartbeats, timeouts. No code on the loop can report that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PING_S: Final = 0.5
 BLOCKED_S: Final = 2.0
-"""A loop that has not gone round for so long is blocked."""
+"""A loop that has not made a turn for this long is blocked."""
 
 _logger: Final = logging.getLogger("perdure.worker")
 
@@ -35,13 +35,12 @@ class LoopWatch:
     Args:
         loop: runs in the thread, or is about to.
         name: for people.
-        thread_id: gives the loop's thread; None: it does not run.
+        thread_id: returns the loop's thread; None: the loop does not run.
 
     Attributes:
         name: for people.
-        trouble: what holds the loop up; empty when nothing does.
-        on_blocked: called with the attempt that holds the loop up and with `trouble`, on the
-            watch's thread.
+        trouble: what blocks the loop; empty if it runs.
+        on_blocked: called with the blocking attempt and `trouble`, on the watch's thread.
     """
 
     def __init__(
@@ -59,17 +58,17 @@ class LoopWatch:
 
     @property
     def silent_s(self) -> float:
-        """For how long the loop has not gone round when it should have, seconds."""
+        """How long the loop has been overdue, seconds."""
         pinged_at = self._pinged_at
         return 0.0 if not pinged_at or self._beaten.is_set() else monotonic() - pinged_at
 
     def start(self) -> None:
-        """Watch it."""
+        """Start watching."""
         add_pulse(self)
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch it no longer. Idempotent."""
+        """Stop watching. Idempotent."""
         remove_pulse(self)
         self._stopping.set()
         if self._thread.ident is not None:
@@ -81,7 +80,7 @@ class LoopWatch:
             self._pinged_at = monotonic()
             try:
                 self._loop.call_soon_threadsafe(self._beaten.set)
-            except RuntimeError:  # it is closed: its thread's end is told by `threads`
+            except RuntimeError:  # the loop is closed: `threads` reports the end of its thread
                 remove_pulse(self)
                 return
             while not self._beaten.wait(PING_S) and not self._stopping.is_set():

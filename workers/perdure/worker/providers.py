@@ -13,7 +13,7 @@ from perdure.model.described import described
 
 
 class OpenProviders:
-    """Opens providers in the order of their definition, closes them in the other.
+    """Opens providers in the order of their definition, and closes them in reverse.
 
     Attributes:
         instances: by class, while open.
@@ -25,10 +25,10 @@ class OpenProviders:
         self.instances: dict[type[Any], Any] = {}
 
     async def open(self) -> None:
-        """Open all.
+        """Open all providers.
 
         Raises:
-            Exception: what a provider raised; those before it are closed again.
+            Exception: raised by a provider; the providers opened before are closed again.
         """
         try:
             for cls, provider in self._providers.items():
@@ -40,7 +40,7 @@ class OpenProviders:
             raise
 
     async def close(self) -> None:
-        """Close all. Idempotent."""
+        """Close all providers. Idempotent."""
         self.instances.clear()
         await self._stack.aclose()
 

@@ -24,11 +24,11 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class SideLoop:
-    """Runs from `start` to `stop`.
+    """An asyncio loop on its own thread. Runs from `start` to `stop`.
 
     Attributes:
         loop: asyncio's.
-        watch: notices when it stands still.
+        watch: detects that the loop is blocked.
     """
 
     def __init__(self, name: str) -> None:
@@ -48,14 +48,14 @@ class SideLoop:
         self.watch.start()
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        """Run a coroutine there, from another thread, and wait for it.
+        """Run a coroutine on the loop, from another thread, and wait for it.
 
         Args:
             coroutine: to run.
             timeout_s: seconds; None waits for ever.
 
         Raises:
-            TimeoutError: it takes longer.
+            TimeoutError: the coroutine takes longer.
             InfrastructureError: the loop is gone.
         """
         try:
@@ -79,7 +79,7 @@ class SideLoop:
         return f"the loop of thread {self._thread.name} has ended"
 
     def stop(self) -> None:
-        """Cancel what still runs there and end the thread. Idempotent."""
+        """Cancel the running tasks and end the thread. Idempotent."""
         self._is_stopping = True
         self.watch.stop()
         if self._thread.is_alive():
@@ -93,7 +93,7 @@ class SideLoop:
             # an activity may have called loop.stop(), or raised what ends a loop
             while not self._is_stopping:
                 self._run_a_while()
-        finally:  # whoever waits for something here is told, also when the loop dies
+        finally:  # callers that wait get an error, also when the loop dies
             try:
                 self._cancel_all()
             finally:
@@ -102,9 +102,9 @@ class SideLoop:
     def _run_a_while(self) -> None:
         """Run the loop until it is stopped, or until an exception ends it.
 
-        asyncio lets `KeyboardInterrupt` and `SystemExit` of any task or callback through, since
-        they end a program. Only a signal may end this one, and signals go to the main thread. A
-        task that raised it holds it, for the one who awaits it.
+        asyncio stops the loop at a `KeyboardInterrupt` or `SystemExit` of any task or callback,
+        since they end a program. But only a signal may end this program, and signals go to the main
+        thread. So the loop is run again; a task that raised the exception keeps it for its awaiter.
         """
         try:
             self.loop.run_forever()

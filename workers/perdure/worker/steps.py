@@ -1,4 +1,4 @@
-"""Local activities, run beside the engine's thread on its asyncio loop."""
+"""Local activities, run on an asyncio loop in another thread of the engine's process."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from perdure.worker.inline import run_inline
 from perdure.worker.stopping import stop
 
 STOP_S: Final = 1.0
-"""For steps that are cut short to tidy up."""
+"""How long cancelled steps may take to clean up, seconds."""
 
 _Asked = tuple[Task, InlineTask | None]
-"""A step; if it is inline, with its function."""
+"""A step, with its function if it is inline."""
 
 DETAILS_KEPT: Final = 10_000
-"""Steps whose details are remembered, the newest."""
+"""The number of steps whose details are remembered."""
 
 
 class LocalSteps:
     """`engine.ports.Steps` on an asyncio loop that runs in another thread.
 
     Args:
-        loop: runs already.
-        attempts: runs one.
+        loop: a running loop.
+        attempts: runs attempts.
         submit: `Log.submit`.
     """
 
@@ -55,24 +55,24 @@ class LocalSteps:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing was asked for that has not ended and been reported."""
+        """Whether every step has ended and was reported."""
         return not (self._asked or self._running or self._reports or self._held)
 
     @property
     def is_reporting(self) -> bool:
-        """A step was asked for that has not begun, or one has ended whose report is not handed over
-        yet.
+        """Whether a requested step has not begun, or the report of a finished one was not handed
+        over yet.
         """
         return bool(self._asked or self._reports)
 
     @property
     def running(self) -> int:
-        """Steps that run."""
+        """The number of running steps."""
         return len(self._running)
 
     @property
     def running_tokens(self) -> list[str]:
-        """Of the attempts that run."""
+        """The tokens of the running attempts."""
         return [token for token, _ in list(self._running.values())]
 
     def hold(self) -> None:
@@ -80,21 +80,21 @@ class LocalSteps:
         self._held = []
 
     def release(self) -> None:
-        """Start the steps that were held; from the engine's thread."""
+        """Start the steps that were held; called on the engine's thread."""
         self._loop.call_soon_threadsafe(self._release)
 
     def start(self, tasks: Sequence[Task]) -> None:
-        """Start them all; from the engine's thread."""
+        """Start steps; called on the engine's thread."""
         self._asked += 1
         self._call(self._start, [(task, None) for task in tasks])
 
     def start_inline(self, tasks: Sequence[InlineTask]) -> None:
-        """Start them all; from the engine's thread."""
+        """Start steps; called on the engine's thread."""
         self._asked += 1
         self._call(self._start, [(inline.task, inline) for inline in tasks])
 
     def cancel(self, run_id: str, number: int) -> None:
-        """Ask a step to stop; from the engine's thread."""
+        """Ask a step to stop; called on the engine's thread."""
         self._call(self._cancel, (run_id, number))
 
     def _call(self, method: Callable[..., None], argument: object) -> None:
@@ -104,8 +104,8 @@ class LocalSteps:
             raise InfrastructureError("the loop that runs steps has ended; restart this process") from error
 
     async def cancel_all(self) -> None:
-        """Cancel running steps; on the loop. Nothing is reported: the next engine starts these
-        steps again.
+        """Cancel running steps; called on the loop. Nothing is reported: the next engine starts
+        these steps again.
         """
         running = [running for _, running in self._running.values()]
         for each in running:
@@ -121,7 +121,7 @@ class LocalSteps:
         for task, inline in tasks:
             key = (task.run_id, task.number)
             if inline is not None and inline.is_at_most_once and self._is_running(key, task.token):
-                continue  # its partition went and came back: what runs is what is asked for
+                continue  # its partition was lost and regained: the requested step is already running
             running = self._loop.create_task(self._run(task, inline))
             self._running[key] = task.token, running
             running.add_done_callback(partial(self._forget, key))
@@ -176,16 +176,17 @@ class LocalSteps:
         self._reports.append(report)
 
     def _keep(self, key: tuple[str, int], details: bytes) -> None:
-        """Remember the details of a heartbeat for the next attempt: it runs here, and a restart
-        forgets those of workers, too.
+        """Remember the details of a heartbeat for the next attempt, which runs in this process. A
+        restart loses them, as it does those of workers.
         """
         self._details[key] = details
         if len(self._details) > DETAILS_KEPT:
             del self._details[next(iter(self._details))]
 
     def _forget(self, key: tuple[str, int], ended: asyncio.Task[Any]) -> None:
-        """It has ended; called again when it is done, for one that is cancelled before its first
-        line has no `finally`. After an aborted batch another may have its key.
+        """Forget a step that has ended. Also called when its asyncio task is done, since a task
+        that is cancelled before its first line runs no `finally`. After an aborted batch, another
+        step may have the same key.
         """
         if (running := self._running.get(key)) and running[1] is ended:
             del self._running[key]
@@ -196,7 +197,7 @@ class LocalSteps:
 
 
 def _begun() -> None:
-    """A step has no lease."""
+    """Do nothing: a step has no lease."""
 
 
 def _unknown(task: Task) -> cm.FailActivity:

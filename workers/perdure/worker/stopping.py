@@ -1,7 +1,7 @@
 """Distinguishes a cancellation by the platform from one that the activity caused itself.
 
-asyncio does not: `task.cancelling()` counts both. The first ends an attempt without a report, since
-nobody waits for it; the second is a failed attempt.
+asyncio does not: `task.cancelling()` counts both. A cancellation by the platform ends an attempt
+without a report, since no run waits for it; a cancellation by the activity is a failed attempt.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ _asked: Final[WeakSet[asyncio.Task[Any]]] = WeakSet()
 
 
 def stop(task: asyncio.Task[Any], message: str) -> None:
-    """Cancel a task for the platform.
+    """Cancel a task on behalf of the platform.
 
     Args:
-        task: of the running loop.
-        message: why, for the `CancelledError`.
+        task: a task of the running loop.
+        message: the reason, for the `CancelledError`.
     """
     _asked.add(task)
     task.cancel(message)

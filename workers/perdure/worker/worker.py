@@ -1,7 +1,8 @@
 """The worker: concurrent attempts, leases, cancellation, drain.
 
-An attempt that runs for longer than two seconds is reported as started, and from there heartbeats
-are sent for it: your code need not. A task whose activity is unknown here is left waiting, visibly.
+An attempt that runs for longer than two seconds is reported as started; from then on, the worker
+sends heartbeats for it, so your code need not. If the worker does not know the activity of a task,
+it declines the task, and the run's description says so.
 """
 
 from __future__ import annotations
@@ -33,16 +34,15 @@ class Worker:
     """Runs tasks on the running asyncio loop.
 
     Args:
-        name: tells this worker from others in histories.
-        attempts: runs one.
-        submit: takes reports, from any thread; durable when the engine commits them.
-        concurrency: concurrent attempts; more tasks wait here.
-        attempt_log: gets attempts that fail; None where an engine of the same process logs them.
-        is_leasing: whether attempts that run for long are leased; False where the engine's time is
-            not the clock's.
+        name: identifies this worker in histories.
+        attempts: runs attempts.
+        submit: sends reports, from any thread; they are durable when the engine commits them.
+        concurrency: the most concurrent attempts; further tasks wait here.
+        attempt_log: logs failed attempts; None if an engine in the same process logs them.
+        is_leasing: whether long attempts are leased; False if the engine's time is simulated.
 
     Attributes:
-        claims: of attempts that may not run twice.
+        claims: claims of attempts that may not run twice.
     """
 
     def __init__(
@@ -71,32 +71,34 @@ class Worker:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing runs, nothing waits, and all was reported."""
+        """Whether nothing runs, nothing waits, and everything was reported."""
         return not (self._running or self._waiting or self._reports)
 
     @property
     def is_reporting(self) -> bool:
-        """An attempt has ended, and its report is not handed over yet."""
+        """Whether the report of a finished attempt was not handed over yet."""
         return bool(self._reports)
 
     @property
     def running(self) -> int:
-        """Attempts that run."""
+        """The number of running attempts."""
         return len(self._running)
 
     @property
     def running_tokens(self) -> list[str]:
-        """Of the attempts that run."""
+        """The tokens of the running attempts."""
         return list(self._running)
 
     @property
     def waiting(self) -> int:
-        """Tasks that have not begun: they wait for an attempt to end, or for a thread."""
+        """The number of tasks that have not begun: they wait for an attempt to end, or for a
+        thread.
+        """
         return len(self._waiting) + self._attempts.threads.waiting
 
     @property
     def oldest_waiting_s(self) -> float:
-        """For how long the task has waited that has waited longest, seconds; from any thread."""
+        """The longest time that a task has waited, seconds; callable from any thread."""
         unbegun = [each.delivered_at for each in list(self._running.values()) if each.since == inf]
         since = [*self._waiting.oldest, *unbegun]
         return max(0.0, monotonic() - min(since)) if since else 0.0
@@ -108,16 +110,16 @@ class Worker:
 
     @property
     def name(self) -> str:
-        """Tells this worker from others."""
+        """The name of this worker."""
         return self._name
 
     @property
     def held(self) -> list[Task]:
-        """Tasks that have not ended; from any thread."""
+        """The number of unfinished tasks; callable from any thread."""
         return [*self._waiting.tasks, *(running.task for running in list(self._running.values()))]
 
     def deliver(self, tasks: Sequence[Task]) -> None:
-        """Take tasks; on the loop's thread."""
+        """Take tasks; called on the loop's thread."""
         now = monotonic()
         for task in tasks:
             if self._attempts.serves(task.name):
@@ -127,7 +129,7 @@ class Worker:
         self._start_waiting()
 
     def cancel(self, tokens: Sequence[str]) -> None:
-        """Ask attempts to stop; on the loop's thread. Nothing is reported of them."""
+        """Ask attempts to stop, without a report; called on the loop's thread."""
         for token in tokens:
             if " " in token and self.claims.decided(token):
                 continue
@@ -137,12 +139,12 @@ class Worker:
         self._waiting.drop(set(tokens))
 
     def release(self, tokens: Sequence[str]) -> list[str]:
-        """Other workers may run these attempts next; on the loop's thread. Attempts running here
-        are reported as started, so that they are leased and nobody else runs them; those that wait
-        are dropped.
+        """Give up tasks that other workers may get next; called on the loop's thread. Attempts that
+        run here are reported as started, so that they are leased and no other worker runs them;
+        waiting ones are dropped.
 
         Returns:
-            Those that were dropped.
+            The dropped tasks.
         """
         dropped = self._waiting.drop(set(tokens))
         started: list[cm.AnyCommand] = []
@@ -164,11 +166,11 @@ class Worker:
         self._heartbeats.blocked(info, trouble)
 
     async def drain(self, grace_s: float) -> int:
-        """Take nothing new, let what runs end.
+        """Take no new tasks, and let running attempts end.
 
         Args:
-            grace_s: how long, seconds; what still runs then is cancelled, and dispatched again
-                after the restart.
+            grace_s: how long they may take, seconds; attempts that still run then are cancelled,
+                and dispatched again after the restart.
 
         Returns:
             How many attempts were cut short.
@@ -244,7 +246,7 @@ class Worker:
         if not self._reports:
             asyncio.get_running_loop().call_soon(self._flush)
         if running.details and isinstance(report, cm.FailActivity):
-            self._reports.append(self._heartbeats.heartbeat(running))  # the next attempt is to hear of it
+            self._reports.append(self._heartbeats.heartbeat(running))  # the next attempt gets the details
         self._reports.append(report)
         if self._attempt_log is not None and isinstance(report, cm.FailActivity):
             where = {
@@ -257,8 +259,8 @@ class Worker:
             )
 
     def _forget(self, running: Running, _: object = None) -> None:
-        """It has ended; called again when its asyncio task is done, for one that is cancelled
-        before its first line has no `finally`.
+        """Forget an attempt that has ended. Also called when its asyncio task is done, since a task
+        that is cancelled before its first line runs no `finally`.
         """
         if self._running.get(running.task.token) is running:
             del self._running[running.task.token]
@@ -266,7 +268,7 @@ class Worker:
                 self._start_waiting()
 
     def _flush(self) -> None:
-        """One submit for all that ended in one turn of the loop."""
+        """Submit the reports of one turn of the loop together."""
         if self._reports:
             reports, self._reports = self._reports, []
             self._submit(reports)

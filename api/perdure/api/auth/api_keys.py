@@ -1,4 +1,4 @@
-"""API keys, as requests bring them."""
+"""Verifies the API keys of requests."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def _now() -> datetime:
 class ApiKeys:
     """The keys of a file, reloaded when the file changes.
 
-    A file with a mistake in it is reported, and the keys before it stay valid: a slip of the pen
-    shuts nobody out. A file that is gone or cannot be read any more says that no key is valid.
+    An invalid file is reported, and the previous keys stay valid, so that a typing error locks out
+    no caller. If the file is missing or unreadable, no key is valid.
 
     Args:
-        path: of the file.
+        path: the file.
         report: called with a message if the file is invalid.
         now: the time.
 
     Raises:
-        UsageError: it makes no sense to begin with.
+        UsageError: the file is invalid at the start.
     """
 
     def __init__(self, path: Path, report: Report, now: Callable[[], datetime] = _now) -> None:
@@ -50,7 +50,7 @@ class ApiKeys:
 
     @staticmethod
     def is_meant(credential: str) -> bool:
-        """Whether it is one of our keys, judging by its look."""
+        """Whether the text has the form of a perdure API key."""
         return credential.startswith(PREFIX)
 
     def verify(self, credential: str) -> Principal:
@@ -75,7 +75,7 @@ class ApiKeys:
             self._keys = _by_id(self._path)
         except UnreadableKeys as error:
             self._keys = {}
-            self._seen = _NEVER  # look again with the next request
+            self._seen = _NEVER  # check again at the next request
             if not self._is_unreadable:
                 self._report(f"{error}; until this is fixed, every API key is rejected")
             self._is_unreadable = True
@@ -90,8 +90,8 @@ def _by_id(path: Path) -> dict[str, StoredKey]:
 
 
 def _version_of(path: Path) -> tuple[int, int, int]:
-    """A value that changes when the file is written or replaced; follows links, as mounted secrets
-    are links.
+    """A value that changes when the file is written or replaced. Follows links, since mounted
+    secrets are links.
     """
     try:
         found = path.stat()

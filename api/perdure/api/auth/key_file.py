@@ -1,8 +1,8 @@
-"""The file of API keys: what it holds, and how it is changed.
+"""The file of API keys: its format, and changes to it.
 
-A key is shown once, when it is made; the file has its SHA-256. That suffices: a key holds 256
-random bits, so that there is nothing to guess from a hash, and a slow one would only slow every
-request down. The file may be read by anybody, and be written by its owner only.
+A key is shown once, when it is created; the file has its SHA-256. A fast hash is enough, since a
+key has 256 random bits and cannot be guessed; a slow one would only delay every request. Anyone may
+read the file, and only its owner may write it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from perdure.api.roles import Role
 from perdure.errors import UsageError
 
 PREFIX: Final = "perdure_"
-"""Prefix of every key, by which people and secret scanners recognise one."""
+"""Prefix of every key, so that people and secret scanners recognise one."""
 _ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
 _LONGEST_NAME: Final = 100
@@ -36,20 +36,20 @@ _HEADING: Final = """\
 
 
 class UnreadableKeys(UsageError):
-    """The file is not there, or may not be read."""
+    """The file does not exist, or cannot be read."""
 
 
 class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A key as stored: its hash, never the key itself.
 
     Attributes:
-        id: the part of it that is no secret.
-        name: of the holder, for people and the audit log.
-        role: what it may do.
-        namespaces: where; `*` for everywhere.
+        id: the part of the key that is not secret.
+        name: the holder's name, for people and the audit log.
+        role: the role of its holder.
+        namespaces: the namespaces where it is valid; `*` for all.
         hash: `sha256:` and the hash of the whole key in hex.
-        created: when.
-        expires: None: never.
+        created: when it was created.
+        expires: when it expires; None: never.
     """
 
     id: str
@@ -84,7 +84,7 @@ def read_keys(path: Path) -> tuple[StoredKey, ...]:
     """The keys of a file.
 
     Raises:
-        UsageError: it cannot be read, others may write it, or it makes no sense; the message says
+        UsageError: the file cannot be read, is writable by others, or is invalid; the message says
             what to do.
     """
     try:
@@ -110,20 +110,20 @@ def read_keys(path: Path) -> tuple[StoredKey, ...]:
 def create_key(
     path: Path, name: str, role: Role, namespaces: Sequence[str], expires: datetime | None = None
 ) -> tuple[str, StoredKey]:
-    """Make a key and add it to the file, which is made when it is missing.
+    """Create a key and add it to the file, which is created if it does not exist.
 
     Args:
         path: the file.
-        name: whose it is.
-        role: what it may do.
-        namespaces: where.
-        expires: when it ends to hold.
+        name: the name of the holder.
+        role: the role of its holder.
+        namespaces: the namespaces where it is valid.
+        expires: when it expires; None: never.
 
     Returns:
-        The key, which nothing has from here on but the caller, and what is kept of it.
+        The key, which only the caller has from now on, and its stored form.
 
     Raises:
-        UsageError: an argument makes no sense, or the file cannot be changed.
+        UsageError: an argument is invalid, or the file cannot be changed.
     """
     if not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
         raise UsageError(f"invalid key name {name!r}: use 1 to {_LONGEST_NAME} printable characters")
@@ -142,10 +142,10 @@ def create_key(
 
 
 def revoke_key(path: Path, key_id: str) -> StoredKey:
-    """Take a key out of the file; the next request with it is refused.
+    """Remove a key from the file; the next request with it is refused.
 
     Raises:
-        UsageError: there is none with this id, or the file cannot be changed.
+        UsageError: no key has this id, or the file cannot be changed.
     """
     found: list[StoredKey] = []
 

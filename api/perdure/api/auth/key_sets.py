@@ -1,4 +1,4 @@
-"""The public keys of an identity provider: from a file, or from its URL, kept and fetched again
+"""The public keys of an identity provider, from a file or from its URL; cached, and fetched again
 when they change.
 """
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 PublicKey = RSAKey | ECKey | OKPKey
 
 FRESH_S: Final = 3600.0
-"""Keys are fetched again after so long, so that one that was withdrawn ends to hold."""
+"""Keys are fetched again after this time, so that a withdrawn key stops being valid."""
 PAUSE_S: Final = 30.0
-"""Between two fetches at least, whatever key ids tokens name: a stranger's tokens must not have us
-flood the provider."""
+"""The shortest time between two fetches, whatever key ids the tokens name: invalid tokens must not
+make the API flood the provider."""
 _FETCH_S: Final = 5.0
 _LARGEST: Final = 256 * 1024
 _LEAST_RSA_BITS: Final = 2048
@@ -47,7 +47,7 @@ class KeySet:
     Args:
         fetch: gets the JWKS document; raises OSError when it cannot.
         report: called with a message if a fetch fails.
-        now: a clock that never goes back, seconds.
+        now: a monotonic clock, seconds.
     """
 
     def __init__(self, fetch: Fetch, report: Report, now: Callable[[], float] = time.monotonic) -> None:
@@ -60,11 +60,11 @@ class KeySet:
         self._fetching = asyncio.Lock()
 
     async def key(self, key_id: str | None, key_type: str) -> PublicKey | None:
-        """The key that a token names; one that names none gets the only one of its type. None:
-        there is none.
+        """The key that a token names. If it names none, the provider's only key of that type. None:
+        there is no such key.
 
         Raises:
-            CannotAuthenticate: the keys could never be fetched so far.
+            CannotAuthenticate: the keys were never fetched successfully.
         """
         keys = self._keys
         if keys is None or self._now() - self._fetched_at >= FRESH_S:
@@ -73,7 +73,7 @@ class KeySet:
         return found if found is not None else _picked(await self._again(), key_id, key_type)
 
     async def _again(self) -> tuple[PublicKey, ...]:
-        """Fetched once, however many ask, and not too often."""
+        """Fetch the keys again: once for all callers that wait, and not too often."""
         async with self._fetching:
             now = self._now()
             if self._tried_at is None or now - self._tried_at >= PAUSE_S:
@@ -94,11 +94,10 @@ class KeySet:
 
 
 def keys_of(document: bytes) -> tuple[PublicKey, ...]:
-    """The keys of a JWKS document that verify signatures; others in it, and secret ones, are passed
-    over.
+    """The keys of a JWKS document that verify signatures; other keys, and secret ones, are ignored.
 
     Raises:
-        UsageError: it is no such document, or has none.
+        UsageError: it is not a JWKS document, or has no such key.
     """
     try:
         entries: list[dict[str, Any]] = msgspec.json.decode(document, type=_Document).keys
@@ -113,7 +112,7 @@ def keys_of(document: bytes) -> tuple[PublicKey, ...]:
 
 
 def of_file(path: Path) -> Fetch:
-    """Reads a file."""
+    """Returns a function that reads the document from a file."""
 
     async def read() -> bytes:
         return await asyncio.to_thread(path.read_bytes)
@@ -122,20 +121,21 @@ def of_file(path: Path) -> Fetch:
 
 
 def of_url(url: str) -> Fetch:
-    """Gets a URL: https, unless it is on this machine.
+    """Returns a function that fetches the document from a URL: https, unless it is on this machine.
 
     Raises:
-        UsageError: it is another one.
+        UsageError: the URL is neither.
     """
     _check(url)
     return partial(_got, url)
 
 
 def of_issuer(issuer: str) -> Fetch:
-    """Asks the provider where its keys are (OpenID Connect Discovery 1.0, 4), and gets them.
+    """Returns a function that discovers the URL of the provider's keys (OpenID Connect Discovery
+    1.0, 4) and fetches them.
 
     Raises:
-        UsageError: the issuer is no https URL, and not on this machine.
+        UsageError: the issuer is not an https URL, and not on this machine.
     """
     where = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
     _check(where)
@@ -193,7 +193,7 @@ class _Document(msgspec.Struct):
 
 
 def _public_key(entry: dict[str, Any]) -> PublicKey | None:
-    """The key; None when it is secret, weak, for something else or not understood (RFC 7517, 5:
+    """The key; None if it is secret, weak, for another use, or of an unknown kind (RFC 7517, 5:
     such a key is ignored).
     """
     kind = _KINDS.get(str(entry.get("kty")))

@@ -1,9 +1,8 @@
 """Protects an API without authentication: it listens on loopback only, and rejects requests from
 web pages.
 
-A browser on the same machine reaches loopback for every page it shows. A page of somebody else's
-gives itself away: by the `Host` of a name that was made to lead here (DNS rebinding), by its
-`Origin`, or by `Sec-Fetch-Site`.
+Any page in a browser on this machine can send requests to loopback. Pages of other sites are
+recognised by a foreign `Host` (DNS rebinding), by their `Origin`, or by `Sec-Fetch-Site`.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ _OWN_SITES: Final = ("same-origin", "none")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, an address or a name, is this machine and nobody else's.
+    """Whether a host, an address or a name, is a loopback of this machine.
 
     Args:
-        host: without a port.
+        host: the host without a port.
     """
     if host.lower() == _LOCAL:
         return True
@@ -36,14 +35,14 @@ def is_loopback(host: str) -> bool:
 
 
 def check_is_local(headers: Mapping[str, str]) -> None:
-    """See that no page of another site asks.
+    """Check that the request does not come from a page of another site.
 
     Args:
-        headers: of the request, names in lower case.
+        headers: the request's headers, names in lower case.
 
     Raises:
-        Misdirected: it names another host than this machine.
-        Forbidden: a browser says that another site's page asks.
+        Misdirected: the request names a host that is not this machine.
+        Forbidden: the browser says that the request comes from a page of another site.
     """
     host = headers.get("host", "")
     if not is_loopback(_name_of(host)):
@@ -55,7 +54,7 @@ def check_is_local(headers: Mapping[str, str]) -> None:
 
 
 def _place_of(origin: str) -> str:
-    """Host and port of an origin; empty when it has none, as `null` has."""
+    """Host and port of an origin; empty if it has none, like `null`."""
     try:
         return urlsplit(origin).netloc
     except ValueError:
@@ -63,6 +62,6 @@ def _place_of(origin: str) -> str:
 
 
 def _name_of(host: str) -> str:
-    """The host of `host:port` or `[::1]:port`; empty when it is neither."""
+    """The host of `host:port` or `[::1]:port`; empty for other text."""
     found = _HOST.fullmatch(host)
     return found[1] if found else ""

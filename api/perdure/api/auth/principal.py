@@ -16,8 +16,8 @@ class Principal(Struct, frozen=True):
 
     Attributes:
         name: for the audit log: `key:<id> <name>`, or `oidc:<subject>`.
-        role: the highest of the caller; None: none here.
-        namespaces: where; `*` is everywhere.
+        role: the caller's highest role; None: no role here.
+        namespaces: the namespaces where the role applies; `*` for all.
     """
 
     name: str
@@ -30,6 +30,6 @@ class Principal(Struct, frozen=True):
 
 
 BEARER: Final = "a token's bearer"
-"""Name of who asks with nothing but the text of a public token."""
+"""The name of a caller whose only credential is the text of a public token."""
 NOBODY_ASKED: Final = Principal("dev", Role.ADMIN, (EVERY_NAMESPACE,))
 """The principal of every request to `perdure dev` on loopback."""

@@ -19,7 +19,7 @@ class RateLimit:
 
     Args:
         per_s: requests a second; 0 for no limit.
-        now: seconds, of a clock that never goes back.
+        now: a monotonic clock, seconds.
     """
 
     def __init__(self, per_s: float = REQUESTS_PER_S, now: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +35,7 @@ class RateLimit:
             who: the caller's name.
 
         Returns:
-            0 when it may be done, else in how many seconds to ask again.
+            0 if the request is within the limit, else the seconds after which to retry.
         """
         if not self._per_s:
             return 0

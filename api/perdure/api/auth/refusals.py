@@ -6,16 +6,16 @@ from typing import ClassVar
 
 
 class AccessRefused(Exception):
-    """The base of all of them.
+    """The base of the authentication errors.
 
     Attributes:
-        status: of the answer.
+        status: the HTTP status of the response.
         slug: the last part of the problem's type.
-        title: of the problem.
-        detail: what to do, and nothing that helps to guess.
-        who: the principal's name, where there is one.
-        held: the role that they have, where they have one.
-        headers: of the answer.
+        title: the problem's title.
+        detail: what to do; nothing that helps to guess a credential.
+        who: the principal's name, if known.
+        held: the caller's role, if known.
+        headers: headers of the response.
     """
 
     status: ClassVar[int]
@@ -36,9 +36,9 @@ class Unauthenticated(AccessRefused):
     """The caller is not authenticated.
 
     Args:
-        detail: why, as text.
-        is_given: whether something was given that does not hold; then the challenge says so, as RFC
-            6750 has it.
+        detail: the reason, as text.
+        is_given: whether the request had an invalid credential; then the challenge says so, as RFC
+            6750 demands.
     """
 
     status = 401
@@ -52,7 +52,7 @@ class Unauthenticated(AccessRefused):
 
 
 class Forbidden(AccessRefused):
-    """It is known who asks, and they may not."""
+    """The caller is known and lacks the permission."""
 
     status = 403
     slug = "forbidden"

@@ -1,4 +1,4 @@
-"""The one place where a request is let in."""
+"""The one place where requests are admitted."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _SCHEME: Final = "bearer"
 
 
 class Security:
-    """Knows who asks, and lets in who may.
+    """Authenticates and authorises requests.
 
     Args:
-        namespace: of the workflows that this API is of.
-        api_keys: our own keys, when there are some.
-        tokens: of an identity provider, when there is one.
+        namespace: the namespace that this API serves.
+        api_keys: perdure's own keys; None: not accepted.
+        tokens: tokens of an identity provider; None: not accepted.
 
     Raises:
-        UsageError: neither.
+        UsageError: both are None.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Security:
         """Authenticate and authorise a request.
 
         Args:
-            headers: of the request, names in lower case.
-            role: the least that is wanted.
+            headers: the request's headers, names in lower case.
+            role: the lowest role that is enough.
 
         Raises:
             Unauthenticated: the caller is not authenticated.
@@ -79,7 +79,7 @@ class Security:
 
 
 class Unsecured:
-    """Lets everybody in who is on this machine, and no page of another site: for `perdure dev`."""
+    """Admits every caller on this machine, except pages of other sites: for `perdure dev`."""
 
     async def admit(self, headers: Mapping[str, str], role: Role) -> Principal:
         """Admit any caller on this machine.

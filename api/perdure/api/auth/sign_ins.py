@@ -1,6 +1,4 @@
-"""Sign-ins that fail are counted and logged: whose attempts they may be, never what they have
-tried.
-"""
+"""Counts and logs failed sign-ins: the address they come from, never the credential."""
 
 from __future__ import annotations
 
@@ -21,11 +19,11 @@ PAUSE_S: Final = 1.0
 
 
 class FailedSignIns:
-    """Belongs to one asyncio loop.
+    """Counts and logs failed sign-ins. Belongs to one asyncio loop.
 
     Args:
-        measures: counts them all.
-        now: seconds, of a clock that never goes back.
+        measures: counts all of them.
+        now: a monotonic clock, seconds.
     """
 
     def __init__(self, measures: Measures, now: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +33,7 @@ class FailedSignIns:
         self._unsaid = 0
 
     def add(self, request: Request, refusal: Unauthenticated) -> None:
-        """One more."""
+        """Count a failed sign-in."""
         self._measures.sign_in_failed(is_given=refusal.is_given)
         self._unsaid += 1
         now = self._now()

@@ -1,9 +1,9 @@
-"""Tokens of an identity provider: JWTs (RFC 7519) that an OpenID provider has signed, verified as
-RFC 8725 advises.
+"""Verifies tokens of an identity provider: JWTs (RFC 7519) signed by an OpenID provider, as RFC
+8725 advises.
 
-The algorithms are pinned: those of RSA, of P-256 and of Ed25519, and a key verifies tokens of its
-own type only. Thus neither `alg: none` nor an HMAC under a public key as its secret has a way in.
-Keys that a token brings along (`jwk`, `jku`, `x5u`) are not looked at.
+The algorithms are pinned: those of RSA, of P-256 and of Ed25519, and a key verifies only tokens of
+its own type. So neither `alg: none` nor an HMAC with a public key as its secret is accepted. Keys
+inside a token (`jwk`, `jku`, `x5u`) are ignored.
 """
 
 from __future__ import annotations
@@ -28,25 +28,26 @@ if TYPE_CHECKING:
     from perdure.api.auth.key_sets import KeySet
 
 ALGORITHMS: Final = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}
-"""Those that are allowed, each with the type of its keys (RFC 7518, RFC 8037, RFC 9864)."""
+"""The allowed algorithms, each with its type of key (RFC 7518, RFC 8037, RFC 9864)."""
 LEEWAY_S: Final = 30
-"""By how much clocks may differ, seconds."""
+"""The allowed difference of clocks, seconds."""
 ROLE_PREFIX: Final = "perdure:"
-"""A role is called `perdure:operator` there: an `admin` of something else is none here."""
+"""Prefix of a role's name in a token, as in `perdure:operator`: the `admin` of another application
+has no role here."""
 _LONGEST: Final = 16 * 1024
 _CURVES: Final = {"ES256": "P-256", "EdDSA": "Ed25519", "Ed25519": "Ed25519"}
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """An identity provider: whose tokens are accepted, and where they name roles.
+    """An identity provider whose tokens are accepted, and the claims that name roles.
 
     Attributes:
-        issuer: `iss` must be it, to the letter.
-        audience: `aud` must name it.
-        roles_claim: where the roles are, with dots into objects: `realm_access.roles`. A list, or
-            text with spaces between.
-        namespaces_claim: where the namespaces are, likewise; empty: the audience says enough, a
-            token holds in every namespace.
+        issuer: `iss` must equal it.
+        audience: `aud` must contain it.
+        roles_claim: the claim that has the roles; dots lead into objects: `realm_access.roles`. Its
+            value is a list, or text separated by spaces.
+        namespaces_claim: the claim that has the namespaces, likewise; empty: a token is valid in
+            every namespace.
     """
 
     issuer: str
@@ -59,8 +60,8 @@ class Tokens:
     """Verifies tokens.
 
     Args:
-        provider: whose.
-        keys: the provider's.
+        provider: the identity provider.
+        keys: the provider's keys.
         now: seconds since 1970.
     """
 
@@ -124,8 +125,8 @@ class Tokens:
 
 
 class _Registry(JWSRegistry):
-    """Without joserfc's warning about the name EdDSA: most providers still sign under it, and its
-    curve is pinned here.
+    """joserfc's registry without the warning about the name EdDSA: most providers still use it, and
+    the curve is pinned here.
     """
 
     def get_alg(self, name: str) -> JWSAlgModel:
@@ -140,7 +141,7 @@ def _refused(why: str) -> Unauthenticated:
 
 
 def _at(claims: dict[str, Any], path: str) -> Any:
-    if path in claims:  # some providers have names with dots: https://shop.example/roles
+    if path in claims:  # some providers use claim names with dots: https://shop.example/roles
         return claims[path]
     found: Any = claims
     for name in path.split("."):

@@ -1,4 +1,4 @@
-"""`perdure check`: does the workflow code do the same again on a replay?"""
+"""`perdure check`: checks that workflow code behaves the same on a replay."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _address(db: str, kafka: str, namespace: str, settings: list[str] | None) ->
 
 
 def _nothing_yet(kafka: str, namespace: str, settings: list[str] | None) -> str:
-    """Why no run can be open; empty: some may be."""
+    """Why the platform has no open runs to check; empty: it may have some."""
     if not kafka:
         return ""
     from perdure.adapters.kafka.admin.admin import Topics

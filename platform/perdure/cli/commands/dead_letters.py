@@ -1,4 +1,4 @@
-"""`perdure dead-letters …`: records that could not be taken, and what becomes of them."""
+"""`perdure dead-letters …`: lists, retries and drops records that could not be processed."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids as shown by `
 AllOption = Annotated[bool, typer.Option("--all", help="All open dead letters.")]
 
 SHOWN_BYTES = 4_096
-"""Of a value in a table."""
+"""Characters of a value in a table."""
 PAGE = 100
-"""Letters that are read, retried or dropped at a time."""
+"""The number of letters that are read, retried or dropped at a time."""
 OUTCOME_S = 5.0
-"""How long `retry` waits for what becomes of its letters, seconds."""
+"""How long `retry` waits for the outcomes of its letters, seconds."""
 BATCH_BYTES = 8 * 1024 * 1024
-"""Of letters that are retried at a time."""
+"""The size of the letters that are retried at a time, bytes."""
 
 
 @commands.command("list")
@@ -172,7 +172,9 @@ def retry(
 def _became(
     letters: DeadLetters, puts: Mapping[str, RetriedRecord]
 ) -> tuple[Mapping[str, str], Collection[str]]:
-    """Messages of those that are dead letters again, and ids of those that nobody has taken yet."""
+    """The messages of retried records that are dead letters again, and the ids of those that were
+    not processed yet.
+    """
     if not puts:
         return {}, ()
     outcome = letters.failed_again(puts, OUTCOME_S)
@@ -228,9 +230,7 @@ def _dead_letters(kafka: str, namespace: str, settings: list[str] | None, db: st
 
 
 def _named(letters: DeadLetters, ids: list[str] | None, *, is_all: bool) -> list[OpenLetter]:
-    """Previews of those that are named, each of which must be there, or of all that are there
-    now.
-    """
+    """Previews of the named letters, each of which must exist, or of all current letters."""
     from perdure.ports.dead_letters import pages
 
     if bool(ids) is is_all:
@@ -241,14 +241,14 @@ def _named(letters: DeadLetters, ids: list[str] | None, *, is_all: bool) -> list
 
 
 def _slim(letter: OpenLetter) -> OpenLetter:
-    """Without its bytes: there may be many."""
-    from msgspec import structs  # help does not need it
+    """A letter without its bytes, to save memory."""
+    from msgspec import structs  # the help does not need it
 
     return replace(letter, letter=structs.replace(letter.letter, key=None, value=None, headers=()))
 
 
 def _batches(named: Sequence[OpenLetter]) -> Iterator[list[str]]:
-    """Ids, as many at a time as may be held in memory whole."""
+    """Groups of ids whose whole letters fit into memory together."""
     some: list[str] = []
     size = 0
     for each in named:
@@ -262,7 +262,7 @@ def _batches(named: Sequence[OpenLetter]) -> Iterator[list[str]]:
 
 
 def _open(letters: DeadLetters, ids: Sequence[str]) -> list[OpenLetter]:
-    """The whole of them; all of them are there."""
+    """The whole letters with these ids; each must exist."""
     from perdure.errors import UsageError
 
     found = letters.get(ids)
@@ -304,7 +304,7 @@ def _key(found: OpenLetter) -> str:
 
 
 def _text(data: bytes | None) -> str:
-    """Bytes for people: text where it is some, else as Python writes bytes."""
+    """Bytes for people: as text if they are text, else as a Python literal."""
     if data is None:
         return ""
     shown = data[:SHOWN_BYTES]

@@ -1,4 +1,4 @@
-"""`perdure token …`: answer the tokens that workflows have given away."""
+"""`perdure token …`: answer tokens of workflows."""
 
 from __future__ import annotations
 
@@ -51,5 +51,7 @@ def fail(
 
 
 def _given(text: str) -> str:
-    """The text; read from standard input it is in no list of processes and no shell's history."""
+    """The token's text. Reading it from standard input keeps it out of process lists and shell
+    histories.
+    """
     return typer.get_text_stream("stdin").read().strip() if text == "-" else text

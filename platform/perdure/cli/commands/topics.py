@@ -1,6 +1,4 @@
-"""`perdure topics …`: make the topics of a namespace on Kafka, and see that they are as they must
-be.
-"""
+"""`perdure topics …`: create and verify the topics of a namespace on Kafka."""
 
 from __future__ import annotations
 
@@ -207,7 +205,7 @@ def _topics(kafka: str, namespace: str, settings: list[str] | None) -> Topics:
         from perdure.adapters.kafka.clients.address import settings_of_environment
     except ModuleNotFoundError as error:
         raise UsageError(f"Kafka needs the module {error.name}: pip install 'perdure[kafka]'") from None
-    # what matters comes as an error
+    # librdkafka logs to stderr, but the relevant problems arrive as errors
     logging.getLogger("perdure.kafka.client").addHandler(logging.NullHandler())
     pairs = [setting.partition("=") for setting in settings or ()]
     if bad := [name for name, equals, _ in pairs if not equals]:

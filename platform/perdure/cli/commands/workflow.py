@@ -274,7 +274,7 @@ def terminate(
 
 
 def ask(db: str, app: str, question: Callable[[Client], Awaitable[T]]) -> T:
-    """Connect, ask, and close; the answer.
+    """Connect, call a function with the client, close, and return the result.
 
     Args:
         db: of `--db`.

@@ -1,4 +1,5 @@
-"""Commands that run until they are stopped: signals, restarts, more processes, their servers.
+"""Parts of the commands that run until they are stopped: signals, restarts, several processes,
+servers.
 
 Start reading at `serving.py` (`perdure dev`) and `signals.py` (every other command).
 """

@@ -30,9 +30,9 @@ def on_kafka(where: Place, registry: Registry | None, postgres: str = "") -> tup
     """The backend of a namespace on Kafka, with its audit log; connects on first use.
 
     Args:
-        where: the topics are.
-        registry: for validating arguments; None: the engines validate.
-        postgres: read from these tables; empty: from the topics.
+        where: the cluster and namespace.
+        registry: validates arguments; None: the engines validate.
+        postgres: the database to read from; empty: read from the topics.
     """
     from perdure.adapters.kafka.admin.audit import KafkaAuditTrail
     from perdure.adapters.kafka.admin.dead_letters import KafkaDeadLetters
@@ -116,7 +116,7 @@ class OneMachine:
         )
 
     def queues(self) -> list[dict[str, Any]]:
-        """Each with the tasks that have not ended."""
+        """Task queues, each with its unfinished tasks."""
         backlog = Counter(task.queue for task in self._worker.held)
         return [
             {"name": queue, "backlog": backlog[queue], "workers": 1}
@@ -124,5 +124,5 @@ class OneMachine:
         ]
 
     def workers(self) -> list[dict[str, Any]]:
-        """The one."""
+        """The only worker."""
         return [{"name": self._worker.name, "queues": self._queues, "host": socket.gethostname()}]

@@ -30,9 +30,9 @@ class DevApi:
     """Listens immediately, but imports its dependencies (half a second) on the first request.
 
     Args:
-        make: what it stands on; called once, when it is started.
-        port: to listen at; None: 8080, or another when that is taken. A free one stays the same
-            over reloads.
+        make: creates the backend; called once, at the start.
+        port: the port; None: 8080, or a free one if that is taken, which stays the same over
+            reloads.
 
     Raises:
         InfrastructureError: the port is taken.
@@ -53,22 +53,22 @@ class DevApi:
 
     @classmethod
     def of(cls, make: Callable[[], tuple[Backend, AuditTrail]], port: int | None) -> DevApi | None:
-        """None when what it needs is not installed."""
+        """The API, or None if its dependencies are not installed."""
         return cls(make, port) if has_api() else None
 
     def start(self) -> None:
-        """Serve; returns immediately."""
+        """Start serving; returns immediately."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more requests; those that are open have a second. Idempotent."""
+        """Accept no more requests, and give open ones a second. Idempotent."""
         self._is_stopping.set()
         self._wakes.sendall(b"\0")
         if self._server is not None:
             self._server.stop()
 
     def join(self) -> None:
-        """Wait until it has stopped, and free the port."""
+        """Wait until the API has stopped, and free the port."""
         if self._thread.is_alive():
             self._thread.join()
         for each in (self._socket, self._woken, self._wakes):

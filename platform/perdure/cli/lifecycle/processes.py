@@ -1,4 +1,4 @@
-"""Several engines of one machine: the same command once more for each, started again when one
+"""Runs several engines on one machine: the same command once per engine, restarted when one
 ends.
 """
 
@@ -15,21 +15,21 @@ from perdure.cli.lifecycle.signals import on_signals
 from perdure.cli.options.metrics import say
 
 RETRY_AFTER_S: Final = 1.0
-"""Between the end of a process and its next start: it may not start at all."""
+"""The pause before a process is started again, in case it cannot start at all, seconds."""
 REFUSED: Final = 2
-"""The exit code of a wrong command line: another start would say the same."""
+"""The exit code of a wrong command line: a restart would fail in the same way."""
 
 
 def run_several(count: int, instance: str, metrics_port: int | None) -> None:
     """Run until SIGINT or SIGTERM, which every process gets.
 
     Args:
-        count: of processes.
-        instance: their names begin with it, when it is given.
-        metrics_port: of the first; the others have the next ones.
+        count: the number of processes.
+        instance: the prefix of their names, if given.
+        metrics_port: the port of the first process; the others use the following ports.
 
     Raises:
-        SystemExit: one cannot start.
+        SystemExit: a process cannot start.
     """
     is_stopping = threading.Event()
 
@@ -57,7 +57,9 @@ def run_several(count: int, instance: str, metrics_port: int | None) -> None:
 
 
 def _start(index: int, instance: str, metrics_port: int | None) -> subprocess.Popen[bytes]:
-    """The later of two options counts, and an option counts more than the environment."""
+    """Start one process. Its own options are appended, since a later option overrides an earlier
+    one and the environment.
+    """
     more = ["--processes", "1"]
     if instance:
         more += ["--instance", f"{instance}-{index}"]

@@ -1,5 +1,5 @@
-"""Watch an app's files, try the new code in a process of its own, and ask for a restart if it is
-good.
+"""Watches an app's files, tests new code in a separate process, and requests a restart if the code
+loads.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ RESTARTED: Final = "PERDURE_RESTARTED"
 def kept_or(
     name: str, port: int | None, listen: Callable[[int], socket.socket], *, default: int | None = None
 ) -> socket.socket:
-    """A listening socket. A port that was chosen freely is chosen again after a reload, as long as
-    it is free: its address has been printed.
+    """Open a listening socket. If the port was chosen automatically, it is chosen again after a
+    reload while it is free, since its address was printed.
 
     Args:
-        name: of what is served, for the environment.
-        port: as it was asked for; None or 0: any.
-        listen: at a port; 0: any that is free.
+        name: the name of the server, for the environment variable.
+        port: the port that was asked for; None or 0: any.
+        listen: opens a socket on a port; 0: any free one.
         default: tried before a free one.
 
     Raises:
@@ -63,11 +63,11 @@ class Reloader:
 
     Args:
         target: the app, as on the command line.
-        directory: whose Python files are watched.
-        stop: called once when the new code is good; `is_wanted` is true from then on.
-        files: that have been loaded.
-        since_ns: when loading them began, nanoseconds since 1970: what was saved since then is new
-            code too.
+        directory: the directory whose Python files are watched.
+        stop: called once when new code was tested successfully; `is_wanted` is true from then on.
+        files: the files that were loaded.
+        since_ns: when loading them began, nanoseconds since 1970: files saved since then are new
+            code, too.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Reloader:
         self._thread = WatchedThread(target=self._watch, name="perdure-reload")
 
     def start(self) -> None:
-        """Watch; returns when no change is missed any more."""
+        """Start watching; returns when every later change is noticed."""
         self._thread.start()
         self._ready.wait(READY_S)
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._closing.set()
         if self._thread is not threading.current_thread() and self._thread.is_alive():
             self._thread.join()
@@ -135,8 +135,8 @@ class Reloader:
 
 
 def changes(directory: Path, closing: threading.Event) -> Iterator[set[str]]:
-    """The Python files below a directory that change, set by set; empty sets in between, the first
-    as soon as none is missed.
+    """Yields sets of changed Python files below a directory, and empty sets in between. The first
+    set comes when every later change is noticed.
     """
     from watchfiles import PythonFilter, watch
 

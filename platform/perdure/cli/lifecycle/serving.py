@@ -44,16 +44,16 @@ class ServeOptions:
     Attributes:
         target: a file or a module.
         db: the database's or the namespace's URL.
-        host: of the web app.
-        port: of the web app.
-        is_reloaded: whether a change of a file starts it again.
-        observing: how it is watched.
-        make: what serves it; the embedded platform on the database by default.
+        host: the host of the web app.
+        port: the port of the web app.
+        is_reloaded: whether it restarts when a file changes.
+        observing: the monitoring options.
+        make: creates the platform; by default the embedded platform on the database.
         has_web: whether the app's own web app is served.
-        needs_workflows: an app without any is refused.
-        grace_s: for attempts that run when it stops, seconds.
-        api: what the HTTP API stands on, given what serves; None: there is none.
-        api_port: where it listens; None: anywhere.
+        needs_workflows: whether an app without workflows is refused.
+        grace_s: how long running attempts may take when it stops, seconds.
+        api: creates the backend of the HTTP API for the platform; None: no API.
+        api_port: the port of the API; None: any.
     """
 
     target: str
@@ -86,19 +86,19 @@ class Running(Protocol):
 
 
 def serve(served: ServeOptions) -> None:
-    """Serve until SIGINT or SIGTERM; does not return when the process is replaced by one with the
-    new code.
+    """Serve until SIGINT or SIGTERM. Does not return if the process is replaced by one with new
+    code.
 
     Raises:
-        UsageError: the app is bad.
+        UsageError: the app is invalid.
         InfrastructureError: the database or the port cannot be used.
     """
     served.observing.begin()
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    os.environ["PERDURE_URL"] = served.db  # for the app's own clients
+    os.environ["PERDURE_URL"] = served.db  # the app's own clients use it
     since_ns = time.time_ns()
     if served.make is None and served.db.startswith("sqlite:"):
-        # a client that the app opens while it is imported is earlier than the engine
+        # a client that the app opens during its import comes before the engine
         announce(path_of(served.db))
     app, registry = _load(served, since_ns)
     web = WebServer.of(app.module, served.host, served.port) if served.has_web else None
@@ -138,7 +138,7 @@ def serve(served: ServeOptions) -> None:
     except Exception as error:
         if is_ready or not is_of_author(error, app.directory):
             raise
-        # what the app provides cannot be opened
+        # a provider of the app cannot be opened
         raise UsageError(blamed(error, served.target, app.directory)) from error
     finally:
         for each in (web, api):
@@ -177,9 +177,7 @@ class _Embedded:
 
 
 def _load(served: ServeOptions, since_ns: int) -> tuple[App, Registry]:
-    """Load the app. After a restart it may be broken again by a later save: wait until it is
-    fixed.
-    """
+    """Load the app. If it is broken after a restart, by a later save, wait until it is fixed."""
     is_restarted = bool(os.environ.pop(RESTARTED, ""))
     try:
         runs_activities = served.make is None or not served.needs_workflows
@@ -249,7 +247,7 @@ def _triggers(registry: Registry) -> list[str]:
 
 
 def _of_the_app(registry: Registry) -> list[str]:
-    """The workflow types that the app defines; `perdure.echo` is ours."""
+    """The workflow types that the app defines, without `perdure.echo`."""
     return [name for name in registry.workflows if not name.startswith("perdure.")]
 
 

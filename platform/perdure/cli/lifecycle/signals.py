@@ -1,5 +1,5 @@
-"""SIGINT and SIGTERM, for every command that runs until it is stopped; and the loss of a thread,
-which stops a process too.
+"""Handles SIGINT and SIGTERM for every command that runs until it is stopped, and the loss of a
+thread, which also stops the process.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
 
 EXIT_S: Final = 10.0
-"""So long a process that has lost a thread may take to stop in good order."""
+"""How long a process that has lost a thread may take to stop in good order."""
 
 
 class LostThread:
-    """Stops the process when a thread it depends on dies: only a new process has it again.
+    """Stops the process when a thread that it depends on dies, since only a new process can replace
+    the thread.
 
     Args:
         stop: asks for the stop.
-        grace_s: what the stop gives to running attempts, seconds.
+        grace_s: how long running attempts may take at the stop, seconds.
     """
 
     def __init__(self, stop: Callable[[], None], grace_s: float = 0.0) -> None:
@@ -39,10 +40,10 @@ class LostThread:
         threads.listen(self._died)
 
     def check(self) -> None:
-        """Called when all has stopped.
+        """Raise if a lost thread was the reason for the stop. Called when everything has stopped.
 
         Raises:
-            InfrastructureError: it was because of a thread.
+            InfrastructureError: it was.
         """
         if self._message:
             raise InfrastructureError(f"{self._message}; the process exited so that another one takes over")
@@ -60,10 +61,10 @@ class LostThread:
 
 
 def on_signals(handle: Callable[[int], None]) -> None:
-    """Call a function with the number of each SIGINT and SIGTERM that comes.
+    """Call a function with the number of each SIGINT and SIGTERM.
 
     Args:
-        handle: returns immediately. It runs on the main thread, between any two of its
+        handle: must return immediately. It runs on the main thread, between any two of its
             instructions.
     """
 
@@ -75,14 +76,15 @@ def on_signals(handle: Callable[[int], None]) -> None:
 
 
 def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
-    """Call a function once when the process is asked to stop. A second Ctrl-C does not wait for it.
+    """Call a function once when the process is asked to stop. A second Ctrl-C ends the process
+    without waiting.
 
     Args:
-        stop: asks for the stop. It runs in a separate thread, for the main thread may hold any lock
-            just then.
+        stop: requests the stop. It runs in a separate thread, since the interrupted main thread may
+            hold any lock.
 
     Returns:
-        Set as soon as a signal has come.
+        An event that is set as soon as a signal has arrived.
     """
     is_signalled = threading.Event()
 
@@ -92,7 +94,7 @@ def stop_on_signal(stop: Callable[[], None]) -> threading.Event:
 
     def handle(number: int) -> None:
         is_signalled.set()
-        # a second Ctrl-C does not wait, and is raised in no author's code
+        # a second Ctrl-C does not wait, and is not raised in your code
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         WatchedThread(target=end, args=(number,), name="perdure-stop").start()
 

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 GRACE_S = 1
-"""Streams of events never end by themselves."""
+"""How long open requests may take at the stop: event streams never end on their own."""
 BODY_S = 600.0
-"""Timeout of request bodies; your web app may accept large files."""
+"""Timeout of request bodies; long, since your web app may accept large files."""
 
 
 class WebServer:
-    """uvicorn in a separate thread, on a port that is ours before anything is started.
+    """uvicorn in a separate thread. Its port is opened before anything is started.
 
     Args:
         asgi: the application.
-        host: to listen at.
-        port: the same; 0 for any free one, which stays the same over reloads.
+        host: the address to listen on.
+        port: the port; 0: any free one, which stays the same over reloads.
 
     Raises:
         UsageError: uvicorn is not installed.
@@ -59,7 +59,7 @@ class WebServer:
 
     @classmethod
     def of(cls, module: ModuleType, host: str, port: int) -> WebServer | None:
-        """The server of a module's attribute `web`; None when it has none."""
+        """The server of a module's attribute `web`; None if there is no such attribute."""
         asgi = getattr(module, "web", None)
         if asgi is None or isinstance(asgi, type(module)):
             return None
@@ -71,15 +71,15 @@ class WebServer:
         return cls(asgi, host, port)
 
     def start(self) -> None:
-        """Serve; returns immediately."""
+        """Start serving; returns immediately."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more requests; those that are open have a second."""
+        """Accept no more requests, and give open ones a second."""
         self._server.should_exit = True
 
     def join(self) -> None:
-        """Wait until it has stopped, and free the port."""
+        """Wait until the server has stopped, and free the port."""
         if self._thread.is_alive():
             self._thread.join()
         self._socket.close()

@@ -9,8 +9,8 @@
     [worker]
     concurrency = 50
 
-An option counts more than the environment (`PERDURE_…`), the environment more than the file, and
-the file more than the defaults.
+An option overrides the environment (`PERDURE_…`), the environment overrides the file, and the file
+overrides the defaults.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def defaults_of(path: Path, root: click.Group) -> dict[str, Any]:
     """The file's options, as click's `default_map`.
 
     Args:
-        path: of the file.
-        root: the tree of commands.
+        path: the file.
+        root: the root of all commands.
 
     Raises:
-        UsageError: it cannot be read, or names what no command knows.
+        UsageError: the file cannot be read, or has a name that no command knows.
     """
     try:
         found = tomllib.loads(path.read_text("utf-8"))

@@ -17,5 +17,5 @@ DatabaseOption = Annotated[
 
 
 def database_url(db: str) -> str:
-    """The URL of what was given as `--db`: itself, or that of a file."""
+    """The URL that was given as `--db`, or the URL of the file that was given."""
     return db if "://" in db else f"sqlite:///{db}"

@@ -88,8 +88,8 @@ def place(kafka: str, namespace: str, settings: list[str] | None) -> Place:
     """The Kafka cluster and namespace of the options.
 
     Raises:
-        UsageError: Kafka's client is not installed, a setting is ours, or the namespace cannot be
-            part of a topic's name.
+        UsageError: Kafka's client is not installed, a setting is reserved for perdure, or the
+            namespace cannot be part of a topic's name.
     """
     from perdure.errors import UsageError
 
@@ -109,11 +109,11 @@ def place(kafka: str, namespace: str, settings: list[str] | None) -> Place:
 
 
 def see_owner(place: Place, owner: str) -> None:
-    """Refuse topics of another owner: now, or as soon as they can be read. Then the process stops,
-    and does not start again.
+    """Refuse topics of another owner: now or, if they cannot be read now, as soon as they can. The
+    process then stops, and is not restarted.
 
     Args:
-        place: where the topics are.
+        place: the cluster and namespace.
         owner: this deployment's name; empty: nothing is checked.
 
     Raises:
@@ -137,7 +137,7 @@ def see_owner(place: Place, owner: str) -> None:
 
 
 def url_of(place: Place) -> str:
-    """The address that clients connect to."""
+    """The URL that clients connect to."""
     from perdure.adapters.kafka.clients.address import address_of
 
     settings = dict(place.settings)
@@ -145,7 +145,7 @@ def url_of(place: Place) -> str:
 
 
 def queues_of(registry: Registry, queues: list[str] | None) -> tuple[str, ...]:
-    """Those that were named, or those of the app's activities."""
+    """The named queues, or those of the app's activities."""
     named = queues or [each.defaults.queue for each in registry.activities.values() if not each.is_local]
     return tuple(dict.fromkeys(named)) or ("default",)
 
@@ -166,7 +166,7 @@ class OnKafka:
         engine: EngineOptions | None,
         worker: WorkerOptions | None,
     ) -> OnKafka:
-        """Wired, not started."""
+        """Create the platform without starting it."""
         from perdure.distributed import KafkaPlatform
 
         return cls(KafkaPlatform(registry, place, engine=engine, worker=worker, report=report))

@@ -76,10 +76,10 @@ class Observing:
     """Monitoring options.
 
     Attributes:
-        port: of metrics and health; 0: any free one; None: not served.
-        host: the same.
-        log_format: of the process's log.
-        log_level: the same.
+        port: the port of metrics and health; 0: any free one; None: not served.
+        host: the host of metrics and health.
+        log_format: the format of the process's log.
+        log_level: the minimum level of its lines.
         has_traces: whether traces are sent.
     """
 
@@ -90,7 +90,7 @@ class Observing:
     has_traces: bool = False
 
     def begin(self) -> None:
-        """The whole process logs in this format from here, and traces if that was asked for.
+        """Set up logging for the whole process, and tracing if requested.
 
         Raises:
             UsageError: OpenTelemetry is not installed.
@@ -102,7 +102,7 @@ class Observing:
             export("perdure")
 
     def begin_log(self) -> None:
-        """The whole process logs in this format from here."""
+        """Set up logging for the whole process."""
         from logging import getLevelNamesMapping
 
         from perdure.observability.logs import configure
@@ -112,13 +112,13 @@ class Observing:
         )
 
     def report(self, name: str) -> Report:
-        """Callback for operator messages: writes them to the log, under the name."""
+        """The callback for operator messages: writes them to the log, with this name."""
         from perdure.observability.logs import report_to
 
         return report_to(name)
 
     def server(self, observed: Observed) -> ObservabilityServer | None:
-        """The server that was asked for, listening but not started.
+        """The requested server, listening but not started; None: not requested.
 
         Raises:
             InfrastructureError: the port is taken.

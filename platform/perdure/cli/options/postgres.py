@@ -30,8 +30,8 @@ def database_of(dsn: str, namespace: str) -> Database:
     """The schema of a namespace.
 
     Raises:
-        UsageError: psycopg is not installed, the address is not understood, or the namespace cannot
-            name a schema.
+        UsageError: psycopg is not installed, the address is invalid, or the namespace cannot be the
+            name of a schema.
     """
     from perdure.errors import UsageError
 
@@ -48,7 +48,7 @@ def shapes_of_app(app: str) -> dict[str, Shape]:
     """Columns of the views of an app's workflows; empty without an app.
 
     Raises:
-        UsageError: it cannot be loaded.
+        UsageError: the app cannot be loaded.
     """
     if not app:
         return {}

@@ -1,4 +1,5 @@
-"""What `perdure check` finds in an author's source: names that leak, missing awaits, order of sets.
+"""Checks of your source code by `perdure check`: nondeterministic names, missing awaits, order of
+sets.
 
 Start reading at `leaks.py`.
 """

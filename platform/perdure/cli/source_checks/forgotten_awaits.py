@@ -1,6 +1,4 @@
-"""Find, in one function or class, calls whose value is used although `await` is missing before
-them.
-"""
+"""Finds, in one function or class, calls whose value is used without `await`."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ VALUE_CALLS: Final = (
 """Builtins that need the value of an argument."""
 OF_COROUTINES: Final = ("close", "send", "throw")
 ENDINGS: Final = ("perdure.workflow.run", "perdure.workflow.signal", "perdure.workflow.defn")
-"""What these functions return is not awaited by anyone."""
+"""Functions whose result is never awaited."""
 
 
 class ForgottenAwaits:
@@ -37,7 +35,7 @@ class ForgottenAwaits:
     Args:
         project: all modules of the app, by name.
         source: the module.
-        root: the class or the function that is read.
+        root: the class or the function to check.
     """
 
     def __init__(self, project: Mapping[str, Source], source: Source, root: ast.stmt) -> None:
@@ -46,7 +44,7 @@ class ForgottenAwaits:
         self.root = root
 
     def message(self, node: ast.AST) -> str:
-        """What is wrong with a node; empty: it is no call that should be awaited, or it is."""
+        """The fault of a node; empty: it is not a call that must be awaited, or it is awaited."""
         if not isinstance(node, ast.Call) or not self._must_be_awaited(node):
             return ""
         if not self._is_value(node) and not self._is_held_for_nothing(node):
@@ -114,7 +112,7 @@ class ForgottenAwaits:
         return isinstance(above, ast.AsyncFunctionDef) and is_decorated(self.source, above, ENDINGS)
 
     def _is_held_for_nothing(self, call: ast.Call) -> bool:
-        """Whether the call is assigned to a name or an attribute that nothing awaits or passes
+        """Whether the call is assigned to a name or an attribute that is neither awaited nor passed
         on.
         """
         match self.source.parents.get(call):

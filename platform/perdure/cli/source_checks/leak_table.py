@@ -80,7 +80,7 @@ CALLS: Final = {
     "id": HASH,
     "input": CONSOLE,
 }
-"""Functions and values, called or handed on; a builtin only where it is called."""
+"""Functions and values that must be neither called nor passed on; builtins only if called."""
 
 MODULES: Final = {
     "numpy.random": CHANCE,
@@ -120,7 +120,7 @@ MODULES: Final = {
         DATABASE,
     ),
 }
-"""Modules that leak whatever is called of them, but for `HARMLESS`."""
+"""Modules of which every function leaks, except those in `HARMLESS`."""
 
 HARMLESS: Final = {"Error", "Exception", "Timeout", "HTTPError", "HTTPStatusError", "RequestException"}
 
@@ -136,7 +136,7 @@ def advice(name: str | None, call: ast.Call | None) -> str:
 
     Args:
         name: the full name, imports followed.
-        call: where it is called, if it is.
+        call: the call, if the name is called.
     """
     if name is None:
         return ""

@@ -1,8 +1,8 @@
-"""Read workflow code for what would come out otherwise on a replay (clocks, chance, files, network,
-threads, the order of sets) and for a missing `await`.
+"""Checks workflow code for calls that a replay would not repeat (clocks, random numbers, files,
+network, threads, the order of sets) and for missing `await`.
 
-Pure: source text in, findings out. What is read: classes and functions decorated with
-`workflow.defn`, and from there every function of the app that they call, but for activities.
+Pure: source text in, findings out. It reads classes and functions decorated with `workflow.defn`,
+and every function of the app that they call, except activities.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ IGNORED_TIME = (
 
 @dataclass(frozen=True, order=True)
 class Leak:
-    """A place in workflow code that replays otherwise.
+    """A place in workflow code that may differ on a replay.
 
     Attributes:
-        file: as it was given.
+        file: the file's display name.
         line: from 1.
         what: the leak, and what to use instead.
     """
@@ -59,7 +59,7 @@ def find_leaks(sources: Mapping[str, tuple[str, str]]) -> list[Leak]:
 
 
 class _Scan:
-    """Walks from the workflows to what they call."""
+    """Follows calls from the workflows."""
 
     def __init__(self, project: Mapping[str, Source]) -> None:
         self.project = project
@@ -108,7 +108,9 @@ class _Scan:
                 )
 
     def _follow(self, source: Source, called: ast.expr) -> None:
-        """Queue what is called, or inherited, if the app defines it and it is not an activity."""
+        """Queue a called function or a base class, if the app defines it and it is not an
+        activity.
+        """
         full = source.dotted(called)
         if full is None:
             return
@@ -122,7 +124,7 @@ class _Scan:
 
 
 def _ignores_the_time(source: Source, node: ast.Expr) -> bool:
-    """Whether it is a statement `await workflow.wait_until(..., timeout=...)`."""
+    """Whether the node is a statement `await workflow.wait_until(..., timeout=...)`."""
     match node:
         case ast.Expr(value=ast.Await(value=ast.Call(func=func, keywords=keywords))):
             return source.dotted(func) == "perdure.workflow.wait_until" and any(

@@ -1,4 +1,4 @@
-"""The modules of an app as syntax trees, for what `perdure check` reads in them."""
+"""The modules of an app as syntax trees, for the checks of `perdure check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find, in one function or class, where the order of a set decides what happens."""
+"""Finds, in one function or class, code that depends on the order of a set."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SET_METHODS: Final = ("union", "intersection", "difference", "symmetric_differen
 STABLE_ITEMS: Final = ("int", "bool", "float")
 """Hashed by value, the same in every process."""
 ORDER_SHOWN: Final = ("list", "tuple", "enumerate", "iter", "zip", "map", "filter", "dict.fromkeys")
-"""Calls whose outcome shows the order of an argument."""
+"""Calls whose result depends on the order of an argument."""
 ORDER_LOST: Final = ("sorted", "len", "sum", "min", "max", "any", "all", "set", "frozenset")
-"""Calls whose outcome does not."""
+"""Calls whose result does not."""
 SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 class UnorderedNames:
-    """Knows the names that hold sets of what is hashed differently in each process, text first of
-    all.
+    """The names that hold sets whose elements are hashed differently in each process, mainly
+    text.
     """
 
     def __init__(self, root: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> None:
@@ -39,7 +39,7 @@ class UnorderedNames:
                     self.known.setdefault(self._key(target), True)
 
     def iterated(self, node: ast.AST) -> Iterator[ast.expr]:
-        """The sets whose order this node shows."""
+        """The sets whose order this node exposes."""
         match node:
             case ast.For(iter=shown) | ast.Starred(value=shown):
                 candidates = [shown]
@@ -58,7 +58,9 @@ class UnorderedNames:
         yield from (candidate for candidate in candidates if self.is_unordered(candidate))
 
     def is_unordered(self, node: ast.expr) -> bool:
-        """Whether the expression is a set of anything but numbers, as far as one sees."""
+        """Whether the expression is a set of other things than numbers, as far as the source
+        shows.
+        """
         match node:
             case ast.Set(elts=items):
                 return not all(

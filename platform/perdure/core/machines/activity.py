@@ -62,15 +62,14 @@ TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] 
 }
 
 _WITHOUT_TASK: Final = (_S.BACKING_OFF, _S.DEFERRED)
-"""No attempt is out at a worker."""
+"""The statuses in which no worker has an attempt."""
 
 DECLINED_US: Final = 10_000_000
-"""The shortest time before a declined task is dispatched again; the longest is a hundred times
-this."""
+"""The shortest delay before a declined task is dispatched again; the longest is a hundred times as
+long."""
 FULL_FAILURES: Final = 10
-"""So many attempts have their failures recorded in full; later ones that differ are cut to a
-kilobyte. An activity that fails for a week makes 6,000 of them.
-"""
+"""The number of attempts whose failures are recorded in full; later ones are cut to a kilobyte.
+Without the limit, an activity that fails for a week would record 6,000 failures in full."""
 UNAVAILABLE: Final = "perdure.errors:ValueUnavailable"
 MISTAKES: Final = frozenset(
     (UNAVAILABLE, *(f"perdure.errors:{name}" for name in ("UsageError", "PayloadError", "NotAwaited")))
@@ -81,9 +80,9 @@ attempt ends otherwise.
 """
 FIX_US: Final = 60_000_000
 LONGEST_FIX_US: Final = 3_600_000_000
-"""The first and the longest pause after a mistake. A worker with other code is not announced, so
-that attempts continue; each repeats what the function does before it fails.
-"""
+"""The first and the longest pause after a mistake in the code. Nothing announces a worker with
+fixed code, so attempts continue; the pause is long because each attempt repeats the side effects
+that the function has before it fails."""
 AWAY_US: Final = 5_000_000
 LONGEST_AWAY_US: Final = 300_000_000
 """The same, while a value cannot be read: most often the function has not begun."""
@@ -135,9 +134,9 @@ def deferred(activity: ActivityState, stamp: Stamp, ran_us: int = 0) -> ev.Activ
     """The event of an attempt whose result comes later.
 
     Args:
-        activity: the one.
-        stamp: the time.
-        ran_us: how long its function ran: the timeout is of both, function and wait.
+        activity: the open activity.
+        stamp: the time of the batch.
+        ran_us: how long its function ran; the timeout covers the function and the wait.
     """
     left_us = max(activity.options.timeout_us - max(ran_us, 0), 0)
     return ev.ActivityDeferred(activity.number, activity.attempt, min(stamp.at + left_us, LATEST_US))
@@ -171,7 +170,7 @@ def _decline(run: RunState, command: cm.DeclineActivity, stamp: Stamp) -> Decisi
 
 
 def _heartbeat(run: RunState, command: cm.HeartbeatActivity, stamp: Stamp) -> Decision:
-    """The engine renews the lease; the history does not hold heartbeats."""
+    """Causes no event: the engine renews the lease, and the history does not hold heartbeats."""
     return NOTHING
 
 
@@ -220,8 +219,8 @@ def after_failure(
     """The event that the failure of an attempt leads to: another attempt, or the end.
 
     Args:
-        activity: the failed one.
-        failure: of the attempt.
+        activity: the activity that failed.
+        failure: the attempt's failure.
         stamp: the time, and the token of the next attempt, if there is one.
         timed_out: the attempt ran longer than its timeout.
     """
@@ -243,8 +242,8 @@ def after_failure(
 def _attempt_failed(
     activity: ActivityState, failure: FailureInfo, retry_at: int, token: str
 ) -> ev.ActivityAttemptFailed:
-    """The event. A failure that is recorded already is not repeated, so the history of a long
-    outage stays small.
+    """The event of a failed attempt. It leaves out a failure equal to the recorded one, so that the
+    history of a long outage stays small.
     """
     number, attempt = activity.number, activity.attempt
     recorded = failure if attempt <= FULL_FAILURES else bounded(failure, BRIEF_BYTES)
@@ -280,7 +279,7 @@ def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:
 
 
 def is_mistake(failure: FailureInfo | None) -> bool:
-    """Whether only a change of the code cures it."""
+    """Whether only a change of the code can cure the failure."""
     return failure is not None and failure.type in MISTAKES
 
 
@@ -298,8 +297,8 @@ def _is_final(options: ActivityOptions, failure: FailureInfo, attempt: int) -> b
 
 
 def _is_never_retried(policy: RetryPolicy, failure: FailureInfo) -> bool:
-    """Whether the author has said so of it, or of a member of a group: one that another attempt
-    cannot cure is enough.
+    """Whether your retry options exclude this failure, or a member of it if it is an exception
+    group: a retry cannot help if one member is final.
     """
     return bool(policy.never) and any(
         not {member.type, *member.bases}.isdisjoint(policy.never) for member in members_of(failure)
@@ -412,7 +411,7 @@ def _on_cancel_requested(run: RunState, event: ev.ActivityCancelRequested, outbo
 
 
 def _on_command_ignored(run: RunState, event: ev.CommandIgnored, outbox: Outbox | None) -> None:
-    """It changes nothing: people read why a report had no effect."""
+    """Changes nothing; the event tells people why a report had no effect."""
 
 
 def _close(run: RunState, outbox: Outbox | None) -> None:
@@ -425,7 +424,9 @@ def _close(run: RunState, outbox: Outbox | None) -> None:
 
 
 def _waited(run: RunState, number: int, outbox: Outbox | None, answer: int) -> None:
-    """Nobody is waited for any more: remember the answer, which may come again."""
+    """Record that the attempt no longer waits for an answer; the answer is kept to recognise
+    repeats.
+    """
     if run.later is not None:
         run.later[number].answer = answer
         if outbox is not None:
@@ -448,7 +449,7 @@ def _stop(run: RunState, activity: ActivityState, before: ActivityStatus, outbox
 
 
 def task_of(run: RunState, activity: ActivityState) -> Task:
-    """The task that dispatches the current attempt."""
+    """The task that a worker gets for the current attempt."""
     options = activity.options
     return Task(
         workflow_id=run.workflow_id,
@@ -513,7 +514,7 @@ def _scheduled_in_words(it: Any) -> str:
 
 
 def _ordinal(number: int) -> str:
-    """As in `2nd`."""
+    """The ordinal of a number, as in `2nd`."""
     if number % 100 in (11, 12, 13):
         return f"{number}th"
     return f"{number}" + {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")

@@ -1,10 +1,10 @@
-"""The machine of one child: another workflow, which the code of the run has started.
+"""The machine of one child: another workflow that the run's code has started.
 
 The start is a command for the child's partition, and its answer a command for ours
 (`model.addresses`). At most `STARTING` starts are out at a time, so a run that starts ten thousand
 children does so in many small batches; the others wait for their turn.
 
-An answer that nobody waits for any more, because the child or the run has closed, is dropped.
+An answer that arrives after the child or the run has closed is dropped.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from perdure.model.states import Status, Wait
 _S = ChildStatus
 
 STARTING: Final = 500
-"""So many starts of one run are out at a time. With their answers that is a batch of a thousand
-small records, which takes a fraction of a second."""
+"""The most starts of one run that await their answers at a time. With the answers that is a batch
+of a thousand small records, which takes a fraction of a second."""
 ATTACHED: Final = "child"
-"""Kind of the address of a parent that its child tells how it ends."""
+"""Kind of a parent's address, for the answer that says how the child has ended."""
 DETACHED: Final = "detached"
-"""Kind of the address of a parent that learns only that its child has started, or why not."""
+"""Kind of a parent's address, for the answer that says whether the child has started."""
 
 TRANSITIONS: Final[dict[tuple[ChildStatus, type[ev.Event]], ChildStatus]] = {
     (_S.REQUESTED, ev.ChildStarted): _S.STARTED,
@@ -60,10 +60,10 @@ TRANSITIONS: Final[dict[tuple[ChildStatus, type[ev.Event]], ChildStatus]] = {
 def answer_of(
     kind: type[cm.AnswerChild | cm.AnswerMessage],
 ) -> Callable[[addresses.Workflow, AnyReply], cm.AnyCommand]:
-    """Makes the command that an answer becomes.
+    """Returns the function that turns an answer into a command of this kind.
 
     Args:
-        kind: of the command.
+        kind: the kind of the command.
     """
 
     def make(address: addresses.Workflow, reply: AnyReply) -> cm.AnyCommand:
@@ -180,7 +180,7 @@ def _has_answered(run: RunState, outbox: Outbox | None) -> None:
 
 
 def _send_starts(run: RunState, outbox: Outbox | None) -> None:
-    """Send those whose turn it is."""
+    """Send the next starts, up to the limit."""
     while run.unsent and run.starting < STARTING:
         child = run.children[run.unsent.popleft()]
         child.is_sent = True
@@ -193,7 +193,7 @@ def _send_starts(run: RunState, outbox: Outbox | None) -> None:
 
 
 def _close(run: RunState, outbox: Outbox | None) -> None:
-    """The run ends: its children are stopped, unless they are to outlive it."""
+    """Stop the children of a run that ends, except those that were started to outlive it."""
     if outbox is not None:
         for child in run.children.values():
             if child.is_sent and (command := _closing_command(run, child)) is not None:
@@ -203,7 +203,9 @@ def _close(run: RunState, outbox: Outbox | None) -> None:
 
 
 def _leave(run: RunState, outbox: Outbox | None) -> None:
-    """Another run continues this one: its children go on, and answer to nobody."""
+    """Leave the children running when another run continues this one; their answers are not
+    used.
+    """
     for number in run.unsent or ():
         if outbox is not None:
             outbox.send(_start_command(run, run.children[number].requested))
@@ -212,7 +214,7 @@ def _leave(run: RunState, outbox: Outbox | None) -> None:
 
 
 def _ended(run: RunState, outbox: Outbox | None) -> None:
-    """The run has ended: it tells its own parent."""
+    """Answer the parent of a run that has ended."""
     if (
         run.started.parent
         and outbox is not None
@@ -246,8 +248,8 @@ def _start_command(run: RunState, requested: ev.ChildRequested) -> cm.StartWorkf
 
 
 def _cancel_command(run: RunState, child: ChildState, reason: str) -> cm.CancelWorkflow:
-    """Of the run that our start has led to: the id may be that of another run, if it was
-    refused.
+    """The cancellation of the run that our start has led to. It names that start: if the start was
+    refused, the workflow id belongs to a run that is not our child.
     """
     requested = child.requested
     number = requested.number
@@ -282,8 +284,8 @@ def _closing_command(run: RunState, child: ChildState) -> cm.AnyCommand | None:
 
 
 _UNHEARD: Final = "child-stop"
-"""Kind of the address for the answer to a cancellation: that the child has ended already is no
-fault, and its own answer says how it has ended."""
+"""Kind of the address for the answer to a cancellation. The answer is ignored: it may be that the
+child has already ended, and then the child's own answer says how."""
 
 
 def _unheard(address: addresses.Workflow, reply: AnyReply) -> cm.AnyCommand:

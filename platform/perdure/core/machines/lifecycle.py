@@ -1,7 +1,7 @@
 """The machine of a run as a whole: delayed, running, suspended, closed.
 
-Suspended: the code cannot be brought to where the history is. No data is lost; the run resumes when
-    its code fits again.
+A run is suspended when its code cannot be replayed to the end of its history. No data is lost; the
+run resumes when the code matches again.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def _terminate(run: RunState, command: cm.TerminateWorkflow, stamp: Stamp) -> De
 
 
 def _other_run(run: RunState, command: cm.CancelWorkflow | cm.TerminateWorkflow) -> Decision | None:
-    """The refusal of a command that is for the run of one start only, if this is another run."""
+    """The refusal of a command that addresses the run of one start, if this run is from another
+    start; else None.
+    """
     if command.started_by in ("", run.started.request_id):
         return None
     message = f"the run of workflow {run.workflow_id!r} that is open was started by another request"
@@ -192,7 +194,7 @@ def _end_cancelled(run: RunState, action: ac.EndCancelled, token: Callable[[], s
 
 
 def _always(event: Any, action: Any) -> bool:
-    """A run ends once: the kind says which action it is."""
+    """Always true: a run ends once, so the kind of the action is enough."""
     return True
 
 

@@ -44,7 +44,7 @@ def _on_answered(run: RunState, event: ev.MessageAnswered, outbox: Outbox | None
 
 
 def _close(run: RunState, outbox: Outbox | None) -> None:
-    """They are on their way, and are not taken back."""
+    """Does nothing: messages that were sent are not recalled."""
     run.messages.clear()
 
 

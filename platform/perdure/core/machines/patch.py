@@ -1,4 +1,4 @@
-"""The machine of patches: changes of the code that runs tell apart. It has no states.
+"""The machine of patches: changes of the code that apply to new runs only. It has no states.
 
 An applied patch is a fact about the whole run: on replay the code takes the new branch wherever it
 asks for the patch, and a history that lacks the fact, because the run had passed the place before,
@@ -17,7 +17,7 @@ from perdure.model import events as ev
 
 
 def _on_applied(run: RunState, event: ev.PatchApplied, outbox: Outbox | None) -> None:
-    """It changes nothing here: replay looks for it."""
+    """Changes nothing here; replay looks for the event."""
 
 
 def _apply(run: RunState, action: ac.ApplyPatch, token: Callable[[], str]) -> ev.AnyEvent:

@@ -1,11 +1,12 @@
-"""The machine of promises: answers that the run owes to other workflows. It has no states.
+"""The machine of promises: requests of other workflows that the run will answer later. It has no
+states.
 
-A client that waits asks again after a restart of the engine, so the engine remembers it in memory
-only (`engine.waiters`). A workflow does not ask again: that it waits is an event of the run, and
-the answer goes out with the events that cause it.
+A client repeats its request after a restart of the engine, so the engine remembers waiting clients
+in memory only (`engine.waiters`). A workflow does not repeat it. So the run records an event for
+the promise, and sends the answer in the batch of the event that causes it.
 
-A request that is repeated while its answer is owed leaves no event; one that is repeated after it
-was sent is answered again.
+A request that is repeated before the answer was sent leaves no event; one that is repeated later is
+answered again.
 """
 
 from __future__ import annotations
@@ -26,17 +27,16 @@ CLOSED: Final = ""
 UPDATE: Final = "update/"
 """Prefix of the subject of an answer to an update; its id follows."""
 PROMISES: Final = 1_000
-"""The most answers that a run may owe at a time: all of them are sent in the batch that closes
-it."""
+"""The most open promises of a run: all of them are answered in the batch that closes it."""
 
 
 def promised(run: RunState, request: cm.Request, subject: str) -> Decision:
-    """The decision to answer a workflow later.
+    """Decide to answer a workflow later.
 
     Args:
         run: only read.
-        request: whose `reply_to` is the address of a workflow.
-        subject: what the answer is about.
+        request: its `reply_to` is the address of a workflow.
+        subject: the subject of the answer.
     """
     if (request.reply_to, request.request_id) in run.promises.get(subject, ()):
         return NOTHING
@@ -49,13 +49,13 @@ def promised(run: RunState, request: cm.Request, subject: str) -> Decision:
 
 
 def keep(run: RunState, subject: str, reply: AnyReply, outbox: Outbox | None) -> None:
-    """Answer all who wait for a subject: workflows, to which it was promised, and clients.
+    """Answer all that wait for a subject: the workflows it was promised to, and clients.
 
     Args:
-        run: written: the answers are owed no longer.
+        run: written: its promises about the subject are removed.
         subject: as of `promised`.
         reply: the answer; each request gets it under its own id.
-        outbox: written; None: the event that causes the answer is only read again.
+        outbox: written; None: the event that causes the answer is replayed.
     """
     requests = run.promises.pop(subject, ())
     if outbox is not None:
@@ -69,7 +69,7 @@ def closed_reply(run: RunState, request_id: str) -> Closed:
 
 
 def subject_of(command: cm.AwaitWorkflow) -> str:
-    """What a request asks about."""
+    """The subject of a request."""
     return f"{UPDATE}{command.update_id}" if command.update_id else CLOSED
 
 
@@ -82,7 +82,7 @@ def _on_promised(run: RunState, event: ev.AnswerPromised, outbox: Outbox | None)
 
 
 def _ended(run: RunState, outbox: Outbox | None) -> None:
-    """Whatever the answer was to be about: it is now that the run has ended."""
+    """Answer every open promise of any subject with the end of the run."""
     if run.promises and outbox is not None:
         reply = closed_reply(run, "")
         for requests in run.promises.values():

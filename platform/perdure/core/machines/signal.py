@@ -1,6 +1,7 @@
 """The machine of signals: each is recorded once, when it arrives, and stays. It has no states.
 
-A request that is repeated under its id gets the first answer and leaves no event (`core.requests`).
+A request that is repeated under the same id gets the first answer again and leaves no event
+(`core.requests`).
 """
 
 from __future__ import annotations

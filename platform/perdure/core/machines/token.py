@@ -1,7 +1,8 @@
-"""The machine of one token: an answer to the run, from anyone who has the text of it.
+"""The machine of one token: a value for the run, from anyone who has the token's text.
 
-An equal answer that is repeated is accepted, and leaves no event; any other one is refused. Of an
-answer with a secret that is not right, nothing is said but that there is no such token.
+An equal answer that is repeated is accepted, and leaves no event; any other one is refused. The
+refusal of an answer with a wrong secret says only that there is no such token, so that a guesser
+learns nothing.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _HAS: Final = {
 
 
 def address_of(run: RunState, issued: ev.TokenIssued) -> TokenAddress:
-    """The address of a token of the run."""
+    """The address of a token of this run; its text is what people get."""
     return TokenAddress(run.workflow_id, run.run_id, issued.number, issued.secret, issued.is_public)
 
 
@@ -80,7 +81,7 @@ def _fail(run: RunState, command: cm.FailToken, stamp: Stamp) -> Decision:
 
 
 def _found(run: RunState, command: cm.AnswerToken) -> TokenState | None:
-    """The token whose text is given."""
+    """The run's token with this text."""
     given = parse(command.token)
     token = None if given is None else run.tokens.get(given.number)
     if token is None or (command.is_anonymous and not token.issued.is_public):
@@ -109,7 +110,7 @@ def _answered(
 
 
 def _of_activity(command: cm.AnswerToken) -> TokenAddress | None:
-    """What the text says, if it is that of an attempt."""
+    """The parsed text, if it is that of an attempt."""
     given = parse(command.token)
     return given if given is not None and given.is_of_activity else None
 
@@ -117,7 +118,7 @@ def _of_activity(command: cm.AnswerToken) -> TokenAddress | None:
 def _answered_later(
     run: RunState, command: cm.AnswerToken, stamp: Stamp, given: TokenAddress, answer: bytes | FailureInfo
 ) -> Decision:
-    """The answer ends an attempt, as the report of a worker would."""
+    """Decide an answer that ends an attempt, like the report of a worker."""
     number = given.number
     later = run.later.get(number) if run.later is not None else None
     open_ = run.activities.get(number)
@@ -156,7 +157,7 @@ def _is_text_of(run: RunState, attempt: str, given: TokenAddress, text: str) -> 
 
 
 def suspended(run: RunState) -> str:
-    """Why a token of a suspended run takes no answer."""
+    """The refusal of an answer for a suspended run."""
     return (
         f"workflow {run.workflow_id!r} is suspended, so its code cannot say whether the answer fits; nothing "
         "was changed. Answer again when the workflow has been resumed"

@@ -1,8 +1,8 @@
-"""The machine of one update: a write with an answer. It is accepted once its validator has agreed,
-and ends when its handler returns or raises.
+"""The machine of one update: a write with an answer. It is accepted when its validator agrees, and
+ends when its handler returns or raises.
 
-A refused update leaves no event. The answer is kept in the history, and can be asked for as long as
-that exists.
+A rejected update leaves no event. The answer stays in the history, and clients can ask for it as
+long as the history exists.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def answer_of(event: ev.UpdateCompleted | ev.UpdateFailed) -> AnyReply:
 
 
 def unanswered(run: RunState) -> QueryRaised:
-    """The answer to an update whose run has ended before it did."""
+    """The answer to an update that was still open when its run ended."""
     message = f"workflow {run.workflow_id!r} has ended before the update did"
     return QueryRaised("", FailureInfo("perdure.errors:Terminated", message, is_final=True))
 
@@ -75,7 +75,7 @@ def _on_ended(run: RunState, event: ev.UpdateCompleted | ev.UpdateFailed, outbox
 
 
 def _ended(run: RunState, outbox: Outbox | None) -> None:
-    """The run was ended from outside, so that its code could not answer."""
+    """Answer the open updates of a run that was ended from outside, since its code cannot."""
     if not run.open_updates:
         return
     for update_id, _, _ in run.open_updates.values():
