@@ -105,7 +105,7 @@ def evict(loop: RunLoop, *held: object) -> None:
 def _callbacks(loop: RunLoop) -> list[object]:
     """The callbacks that the loop has scheduled, and the conditions that it evaluates."""
     handles = (*loop._ready, *loop.timers.waiting.values())
-    called = [part for each in handles for part in (each.callback, each.args)]
+    called: list[object] = [part for each in handles for part in (each.callback, each.args)]
     return called + [each.condition for each in loop.conditions]
 
 
@@ -150,7 +150,8 @@ def _mark_all(roots: list[object], tasks: Sequence[object]) -> None:
             continue
         if sort == _LEFT or (sort == _CONTAINER and len(cast("Sized", thing)) > _LARGEST_CONTAINER):
             continue
-        for found in referents_of(thing):
+        referents: list[object] = referents_of(thing)
+        for found in referents:
             sort = sort_of(type(found), _FAR)
             if sort > _NEAR:
                 far.append(found)

@@ -31,7 +31,7 @@ def reading(
         UsageError: it has changed an attribute.
         BaseException: what the function raised.
     """
-    held = vars(instance) if hasattr(instance, "__dict__") else {}
+    held = cast("dict[str, Any]", getattr(instance, "__dict__", {}))
     before = _attributes(held)
     try:
         value = evaluate(loop, function, *args)

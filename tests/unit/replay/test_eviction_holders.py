@@ -13,10 +13,10 @@ import sys
 import types
 import warnings
 import weakref
-from collections import ChainMap, UserDict, namedtuple
+from collections import ChainMap, UserDict
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -65,7 +65,8 @@ class Slots:
     held: Any
 
 
-Pair = namedtuple("Pair", "held")  # noqa: PYI024 - what it makes is the case
+class Pair(NamedTuple):
+    held: Any
 
 
 class Mine(list[Any]):
@@ -83,8 +84,8 @@ class Deleted:
         RAN.append("__del__")
 
 
-def with_default(held: Any = None) -> Any:
-    return held
+def with_default(given: Any = None, held: Any = None) -> Any:
+    return given, held
 
 
 def default() -> Any:
@@ -160,7 +161,7 @@ def result_of_a_future() -> Any:
 
 def callback_of_a_future() -> Any:
     future = asyncio.get_running_loop().create_future()
-    future.add_done_callback(functools.partial(with_default, begun()))
+    future.add_done_callback(functools.partial(with_default, held=begun()))
     return future
 
 
@@ -311,7 +312,7 @@ def test_conditions_and_callbacks_of_the_loop(driven: Driven) -> None:
     async def program() -> None:
         runtime: Any = current()
         asyncio.get_running_loop().call_later(5, with_default, begun())
-        held = begun()
+        held: Any = begun()
         await runtime.wait_until(lambda: held is None, None)
 
     assert evicted(driven, program) == []
