@@ -156,7 +156,7 @@ def test_a_record_without_header_is_undecodable() -> None:
 
 def test_a_record_of_an_unknown_schema_names_theirs_and_ours() -> None:
     with pytest.raises(
-        UndecodableRecord, match=r"'commands/9/0123456789abcdef' is unknown; this version's is 'commands/4/"
+        UndecodableRecord, match=r"'commands/9/0123456789abcdef' is unknown; this version's is 'commands/5/"
     ) as caught:
         COMMANDS.decode(COMMANDS.encode(FireTimer("w", number=1)), b"commands/9/0123456789abcdef")
     assert caught.value.reason == "unknown_schema"

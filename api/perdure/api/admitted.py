@@ -11,7 +11,7 @@ from starlette.requests import Request
 from perdure.api.auth.principal import Principal
 from perdure.api.auth.refusals import AccessRefused, CannotAuthenticate, Forbidden
 from perdure.api.json_views import outline
-from perdure.api.parameters import list_query, refused
+from perdure.api.parameters import list_query
 from perdure.api.problems import problem
 from perdure.api.roles import Role
 from perdure.errors import PayloadError, ValueUnavailable
@@ -64,7 +64,7 @@ class AdmittedRequest:
         except ValueUnavailable as error:
             raise problem("unavailable", str(error)) from None
         except PayloadError as error:
-            raise refused(str(error)) from None
+            raise problem("limit-exceeded", str(error)) from None
 
     def query(self, *, is_paged: bool = True) -> ListQuery:
         """The list query of the request.

@@ -126,6 +126,7 @@ async def start_workflow(asked: AdmittedRequest) -> Response:
         timeout_us=duration_us("timeout", options.timeout),
         attributes=attributes,
         trace=trace_of(asked),
+        context=msgspec.json.encode(options.context) if options.context else b"",
         signal_name=body.signal.name if body.signal is not None else "",
         signal_input=encoded[1] if body.signal is not None else b"[]",
         update_name=body.update.name if body.update is not None else "",

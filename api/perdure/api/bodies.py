@@ -64,6 +64,7 @@ class StartOptions(Body, frozen=True):
     delay: _Delay | None = None
     timeout: _Delay | None = None
     attributes: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
 
 
 class FirstSignal(Body, frozen=True):

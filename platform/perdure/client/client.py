@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from msgspec import json
 
-from perdure import errors
+from perdure import context, errors
 from perdure.app import NO_APP
 from perdure.authoring.targets import definition_for
 from perdure.client.address import transport_of
@@ -188,6 +188,7 @@ class Client:
                 "for that"
             )
         options["if_running"] = "attach"
+        options["context"] = context.here()
         start = cm.StartWorkflow(id, request_id=request_id, type=definition.name, input=payload, **options)
         return Handle(self._transport, self._payloads, id, "", definition, start)
 
@@ -347,7 +348,11 @@ class Client:
         return state
 
     async def _start(self, id: str, type: str, payload: bytes) -> str:
-        options: dict[str, Any] = {"request_id": fresh_request_id(), **self._start_options}
+        options: dict[str, Any] = {
+            "request_id": fresh_request_id(),
+            "context": context.here(),
+            **self._start_options,
+        }
         command = cm.StartWorkflow(id, type=type, input=payload, **options)
         require_valid(command)
         return accepted(await self._transport.request(command, REQUEST_TIMEOUT_S)).run_id

@@ -157,8 +157,8 @@ _SHARED: Final[dict[str, type[Struct]]] = {
 # Of an order that asks for nothing special, these hold their defaults. Fields that later versions
 # add to the end of a record belong here, so that they cost nothing where they are not used.
 _RARE: Final[dict[type[Struct], tuple[tuple[str, str], ...]]] = {
-    StartWorkflow: (("if_running", "update_input"),),
-    WorkflowStarted: (("timeout_us", "trace"), ("parent", "first_run_id")),
+    StartWorkflow: (("if_running", "context"),),
+    WorkflowStarted: (("timeout_us", "trace"), ("parent", "context")),
     ActivityOptions: (("idempotency_key", "at_most_once"),),
     WorkflowState: (("attributes", "reason"), ("parent", "parent")),
     Task: (("details", "details"),),

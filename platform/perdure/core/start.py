@@ -99,6 +99,7 @@ def started_event(
         flags=flags.CURRENT,
         parent=command.reply_to if _is_of_parent(command.reply_to) else "",
         version=version,
+        context=command.context,
     )
 
 
@@ -131,6 +132,7 @@ def continued_event(
         continued_from=run.run_id,
         first_run_id=before.first_run_id or run.run_id,
         version=version,
+        context=before.context,
     )
 
 

@@ -45,7 +45,8 @@ class StartWorkflow(Request, frozen=True, kw_only=True):
     """`input` is recorded; `attributes` is JSON of an object, or empty; `trace` as in
     `perdure.tracing`. With a `signal_name` it is signal-with-start: the run that was started, or
     that was open and is attached to, gets the signal, in the same command. With an `update_name`
-    it is update-with-start, and the answer is that to the update.
+    it is update-with-start, and the answer is that to the update. `context` is JSON of an
+    object, or empty, as in `perdure.context`.
     """
 
     type: str
@@ -60,6 +61,7 @@ class StartWorkflow(Request, frozen=True, kw_only=True):
     signal_input: bytes = b"[]"
     update_name: str = ""
     update_input: bytes = b"[]"
+    context: bytes = b""
 
 
 class SignalWorkflow(Request, frozen=True, kw_only=True):

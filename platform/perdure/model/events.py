@@ -25,7 +25,8 @@ class WorkflowStarted(Event, frozen=True):
     engine's rules that the run began under (`perdure.core.flags`); `parent` is the address of the
     workflow that it is a child of (`model.addresses.Workflow`), empty when it has none. A run that
     continues another has that one's id in `continued_from`, and the id of the first in
-    `first_run_id`. `version` is that of the type; 0: the first one.
+    `first_run_id`. `version` is that of the type; 0: the first one. `context` is that of the start,
+    as in `perdure.context`.
     """
 
     type: str
@@ -42,6 +43,7 @@ class WorkflowStarted(Event, frozen=True):
     continued_from: str = ""
     first_run_id: str = ""
     version: int = 0
+    context: bytes = b""
 
 
 class WorkflowBegun(Event, frozen=True):

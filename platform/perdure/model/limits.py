@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 PAYLOAD_BYTES: Final = 1024 * 1024
 STORED_BYTES: Final = 64 * 1024 * 1024
 """Of a payload that goes to a store of large payloads."""
@@ -11,6 +13,7 @@ ID_BYTES: Final = 255
 NAME_BYTES: Final = 255
 ATTRIBUTES_BYTES: Final = 16 * 1024
 REASON_BYTES: Final = 16 * 1024
+CONTEXT_BYTES: Final = 4 * 1024
 
 
 def is_unicode(text: str) -> bool:
@@ -33,6 +36,26 @@ def fault_of_reason(reason: object) -> str:
     if len(reason) > REASON_BYTES // 4 and (size := len(reason.encode())) > REASON_BYTES:
         return f"the reason is {size} bytes long, the limit is {REASON_BYTES}; shorten it"
     return ""
+
+
+def fault_of_context(data: bytes) -> str:
+    """The fault of the context values of a request; empty: none.
+
+    Args:
+        data: JSON of an object, or empty.
+    """
+    if not data:
+        return ""
+    if len(data) > CONTEXT_BYTES:
+        return (
+            f"the context values are {len(data)} bytes of JSON, the limit is {CONTEXT_BYTES}; "
+            "pass data as arguments"
+        )
+    try:
+        found: object = msgspec.json.decode(data)
+    except msgspec.MsgspecError:
+        return "the context values are not JSON"
+    return "" if isinstance(found, dict) else "the context values are no object of JSON"
 
 
 def fault_of_id(value: object, what: str = "workflow id") -> str:

@@ -26,6 +26,7 @@ class Task(Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
         is_at_most_once: a worker has to claim it before it starts the function: `StartActivity`,
             which `Cancellation.tokens` answers.
         is_unknown: a previous attempt may have taken effect: look the outcome up first.
+        context: the run's, as in `perdure.context`; empty when it has none.
     """
 
     workflow_id: str
@@ -44,6 +45,7 @@ class Task(Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
     trace: str = ""
     is_at_most_once: bool = False
     is_unknown: bool = False
+    context: bytes = b""
 
 
 class Cancellation(Struct, array_like=True, frozen=True, gc=False):

@@ -12,7 +12,14 @@ from perdure.errors import RequestRefused
 from perdure.model import commands as cm
 from perdure.model.duration import LONGEST_US
 from perdure.model.failure import FAILURE_BYTES, size_of
-from perdure.model.limits import ATTRIBUTES_BYTES, ID_BYTES, PAYLOAD_BYTES, fault_of_id, fault_of_reason
+from perdure.model.limits import (
+    ATTRIBUTES_BYTES,
+    ID_BYTES,
+    PAYLOAD_BYTES,
+    fault_of_context,
+    fault_of_id,
+    fault_of_reason,
+)
 from perdure.model.replies import Refusal
 
 if TYPE_CHECKING:
@@ -60,6 +67,8 @@ def _of_start(command: cm.StartWorkflow) -> Fault | None:
         return Fault("bad_input", text)
     if (size := len(command.attributes)) > ATTRIBUTES_BYTES:
         return Fault("limit", f"the attributes are {size} bytes long, the limit is {ATTRIBUTES_BYTES}")
+    if text := fault_of_context(command.context):
+        return Fault("bad_input", text)
     if fault := _of_payload(command.input, "workflow", command.type):
         return fault
     if not (0 <= command.delay_us <= LONGEST_US and 0 <= command.timeout_us <= LONGEST_US):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from perdure import errors, interceptor
+from perdure import context, errors, interceptor
 from perdure.core import flags
 from perdure.core.registry import MATCHED, WAKES
 from perdure.interceptor import Interceptor, WorkflowCall
@@ -104,7 +104,7 @@ class LiveRun:
         self.signals = Signals(run_id, definition, payloads)
         self._has_begun = self._has_viewed = False
         self._history_length = 0
-        self.loop = RunLoop(run_id)
+        self.loop = _loop_of(run_id, started)
         self.runtime = RunRuntime(self.loop, started.seed, payloads, self._info, definition, secret=secret)
         self._execution = Execution(self.loop, definition, payloads)
         self.runtime.handlers = self._execution.handlers
@@ -288,6 +288,13 @@ class LiveRun:
             parent=addresses.workflow_of(self._started.parent) or None,
             continued_from=self._started.continued_from or None,
         )
+
+
+def _loop_of(run_id: str, started: ev.WorkflowStarted) -> RunLoop:
+    loop = RunLoop(run_id)
+    if started.context:
+        loop.context.run(context.enter, started.context)
+    return loop
 
 
 def _look_ahead(runtime: RunRuntime, records: Sequence[ev.EventRecord]) -> None:

@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from perdure import context
 from perdure.errors import UsageError
 from perdure.model.actions import CancelActivity, ProduceRecord, ScheduleActivity
 from perdure.model.dead_letters import RecordHeader
@@ -210,6 +211,8 @@ class RunRuntime(WorkflowRuntime):
         except UsageError as error:
             raise loop.misuse(error) from None
         typed = (*headers, RecordHeader("content-type", content_type)) if content_type else tuple(headers)
+        if values := context.here():
+            typed = (*typed, RecordHeader(context.HEADER, values))
         self.records = number = self.records + 1
         loop.actions.items.append(ProduceRecord(number, topic, key, data, typed))
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from perdure.context import HEADER
 from perdure.errors import PayloadError, UsageError
 from perdure.model.addresses import DeadLetter
 from perdure.model.commands import SignalWorkflow, StartWorkflow
 from perdure.model.described import described
-from perdure.model.limits import ID_BYTES, fault_of_id
+from perdure.model.limits import ID_BYTES, fault_of_context, fault_of_id
 from perdure.triggers.decoding import BadRecord, value_of
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class Bindings:
                 type=definition.name,
                 input=given,
                 if_closed="refuse",
+                context=_context_of(spec, source),
             )
         return StartWorkflow(
             workflow_id,
@@ -154,6 +156,7 @@ class Bindings:
             if_running="attach",
             signal_name=signal,
             signal_input=self._encoded(definition.signals[signal], value, f"signal {signal!r}"),
+            context=_context_of(spec, source),
         )
 
     def _encoded(self, fn: Any, value: Any, what: str) -> bytes:
@@ -183,6 +186,14 @@ def _ask(schema_of: SchemaOf, number: int) -> str | None:
         return schema_of(number)
     except Exception as error:
         raise _Passing(error) from error
+
+
+def _context_of(spec: TriggerSpec, source: Source) -> bytes:
+    """The context values that a record brings."""
+    data = next((value for name, value in source.headers if name == HEADER and value), b"")
+    if fault := fault_of_context(data):
+        raise BadRecord("undecodable", f"{spec.place}: {fault} (header {HEADER})")
+    return data
 
 
 def _request_id(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec import json
 
-from perdure import activity, errors, interceptor
+from perdure import activity, context, errors, interceptor
 from perdure.activity import Activity, Attempt
 from perdure.authoring.transaction import Recorded
 from perdure.interceptor import Interceptor
@@ -224,6 +224,7 @@ class Attempts:
         attempt: Attempt,
         begin: Callable[[], None],
     ) -> Any:
+        context.enter(attempt.task.context if attempt.task is not None else b"")
         with activity.running(attempt):
             if called.is_async or called.faked_by is not None:
                 begin()

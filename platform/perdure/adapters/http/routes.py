@@ -157,6 +157,8 @@ def _started(command: StartWorkflow) -> dict[str, Any]:
         options["timeout"] = f"{command.timeout_us}us"
     if command.attributes:
         options["attributes"] = msgspec.Raw(command.attributes)
+    if command.context:
+        options["context"] = msgspec.Raw(command.context)
     body: dict[str, Any] = {
         "type": command.type,
         "id": command.workflow_id,

@@ -467,6 +467,7 @@ def task_of(run: RunState, activity: ActivityState) -> Task:
         trace=run.started.trace,
         is_at_most_once=options.at_most_once and not options.is_step,
         is_unknown=options.at_most_once and _is_unknown(activity.failure),
+        context=run.started.context,
     )
 
 

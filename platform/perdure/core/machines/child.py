@@ -244,6 +244,7 @@ def _start_command(run: RunState, requested: ev.ChildRequested) -> cm.StartWorkf
         if_closed=if_closed,
         timeout_us=requested.timeout_us,
         trace=run.started.trace,
+        context=run.started.context,
     )
 
 
