@@ -155,7 +155,7 @@ def test_the_result_of_an_activity_is_given_in_the_same_way(tmp_path: Path) -> N
     asyncio.run(main())
 
 
-def test_a_token_that_is_not_public_wants_an_operator(tmp_path: Path) -> None:
+def test_a_token_that_is_not_public_requires_the_operator_role(tmp_path: Path) -> None:
     async def main() -> None:
         async with secured(tmp_path) as (api, _, keys):
             text = await started(api, keys[Role.OPERATOR], "w-2", public=False)

@@ -38,7 +38,7 @@ def keys(tmp_path: Path) -> Path:
         ),
     ],
 )
-def test_it_is_said_who_may_or_it_does_not_start(
+def test_the_api_does_not_start_without_a_choice_of_authentication(
     keys: Path, tmp_path: Path, options: list[str], why: str
 ) -> None:
     given = [each.replace("KEYS", str(keys)) for each in options]

@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "keys.toml"
 
 
-def test_a_key_says_who_and_what_and_the_file_does_not_hold_it(path: Path) -> None:
+def test_a_key_gives_name_and_role_and_is_not_stored_in_the_file(path: Path) -> None:
     key, stored = create_key(path, "checkout", Role.OPERATOR, ["shop"])
     assert ApiKeys(path, Reports()).verify(key) == Principal(
         f"key:{stored.id} checkout", Role.OPERATOR, ("shop",)
@@ -42,7 +42,7 @@ def test_what_was_written_is_read_whatever_the_name_holds(path: Path) -> None:
     assert list(read_keys(path)) == made
 
 
-def test_another_key_is_nobodys(path: Path) -> None:
+def test_an_unknown_key_is_refused(path: Path) -> None:
     key, _ = create_key(path, "checkout", Role.OPERATOR, ["shop"])
     keys = ApiKeys(path, Reports())
     for other in (key[:-1], key + "x", key.upper(), "perdure_", "perdure__", "perdure_\ud800"):
@@ -77,7 +77,7 @@ def test_a_revoked_key_ends_and_a_new_one_begins_without_a_restart(path: Path) -
     assert keys.verify(two).role is Role.READER
 
 
-def test_a_file_that_is_spoilt_later_is_reported_and_the_keys_go_on_to_hold(path: Path) -> None:
+def test_a_key_file_that_becomes_invalid_is_reported_and_the_old_keys_stay_valid(path: Path) -> None:
     key, _ = create_key(path, "one", Role.READER, ["shop"])
     reports = Reports()
     keys = ApiKeys(path, reports)
@@ -99,7 +99,7 @@ def test_a_file_that_is_spoilt_later_is_reported_and_the_keys_go_on_to_hold(path
         f'[[keys]]\nid="a"\nname="b"\nrole="reader"\nnamespaces=["*"]\nhash="{hash_of("x")}"\ncreated=2027-01-01T00:00:00Z\nscope="all"',
     ],
 )
-def test_a_file_that_makes_no_sense_is_refused_at_the_start(path: Path, text: str) -> None:
+def test_an_invalid_key_file_is_refused_at_the_start(path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UsageError, match="not a file of API keys"):
         ApiKeys(path, Reports())

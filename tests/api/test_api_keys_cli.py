@@ -24,7 +24,7 @@ def run(path: Path, *arguments: str) -> Result:
     return CliRunner().invoke(app, ["api-keys", *arguments, "--keys", str(path)])
 
 
-def test_a_key_that_was_made_opens_and_is_listed_without_its_secret_until_it_is_revoked(path: Path) -> None:
+def test_a_new_key_is_accepted_and_listed_without_its_secret_until_it_is_revoked(path: Path) -> None:
     made = run(path, "create", "checkout", "--role", "operator", "--namespace", "shop", "--namespace", "test")
     key = made.stdout.strip()
     principal = ApiKeys(path, Reports()).verify(key)
@@ -46,7 +46,7 @@ def test_programs_get_json(path: Path) -> None:
     assert made["expires"] > made["created"]
 
 
-def test_a_key_for_nowhere_or_for_ever_and_a_day_is_not_made(path: Path) -> None:
+def test_a_key_without_a_namespace_or_with_an_invalid_expiry_is_refused(path: Path) -> None:
     assert run(path, "create", "ci").exit_code == 2
     assert isinstance(
         run(path, "create", "ci", "--namespace", "*", "--expires", "10000000 days").exception, UsageError

@@ -91,7 +91,7 @@ def test_what_comes_while_others_are_written_is_written_together_and_in_order() 
     assert len(trail.lots) <= 3
 
 
-def test_a_trail_that_cannot_be_written_is_told_of_and_the_log_has_the_entry() -> None:
+def test_an_unwritable_audit_trail_is_reported_and_the_log_has_the_entry() -> None:
     async def main() -> str:
         log = AuditLog(Full())
         await log.record(**SIGNAL)
@@ -103,7 +103,7 @@ def test_a_trail_that_cannot_be_written_is_told_of_and_the_log_has_the_entry() -
     assert [line["event"] for line in lines] == ["signal", "entries are in this log only"]
 
 
-def test_the_fault_is_told_only_until_the_trail_takes_entries_again() -> None:
+def test_the_fault_is_shown_only_until_the_trail_stores_entries_again() -> None:
     class Filling(MemoryAuditTrail):
         is_full = True
 

@@ -446,7 +446,7 @@ def test_a_token_is_given_or_found_in_the_environment_and_asked_for_each_time(
         ("http://user:secret@host", "do not put secrets"),
     ],
 )
-def test_an_address_that_makes_no_sense_is_refused(address: str, why: str) -> None:
+def test_an_invalid_address_is_refused(address: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         run(address, lambda client: client.close())
 
@@ -471,7 +471,7 @@ def test_other_addresses_take_no_token(tmp_path: Path) -> None:
 # ---- when it is not there
 
 
-def test_nobody_listens_there() -> None:
+def test_an_address_without_a_listener_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -486,7 +486,7 @@ def test_nobody_listens_there() -> None:
     asyncio.run(main())
 
 
-def test_somebody_else_listens_there() -> None:
+def test_a_port_of_another_program_is_reported() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello")

@@ -44,7 +44,7 @@ def test_programs_and_our_own_pages_are_let_in(headers: dict[str, str]) -> None:
         "127.0.0.1@evil.example",
     ],
 )
-def test_a_name_that_was_made_to_lead_here_is_refused(host: str) -> None:
+def test_a_request_with_a_rebound_dns_name_is_refused(host: str) -> None:
     with pytest.raises(WrongHost):
         check_is_local({"host": host})
 

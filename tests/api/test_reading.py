@@ -67,7 +67,7 @@ def test_a_list_is_read_page_by_page_in_any_order() -> None:
         "timeout=5s",
     ],
 )
-def test_a_filter_that_makes_no_sense_is_refused_and_never_ignored(query: str) -> None:
+def test_an_invalid_filter_is_refused_and_never_ignored(query: str) -> None:
     async def test(api: Caller) -> None:
         await api.start("p-1")
         answer = await api.http.get(f"/workflows?{query}")
@@ -142,7 +142,7 @@ def test_the_document_has_every_route_with_an_example_and_its_role() -> None:
     run(test)
 
 
-def test_health_is_told_to_anybody_and_fixed_paths_are_no_ids() -> None:
+def test_health_is_public_and_fixed_paths_are_not_ids() -> None:
     async def test(api: Caller) -> None:
         for what in ("live", "ready"):
             answer = await api.http.get(f"http://localhost/health/{what}")

@@ -133,7 +133,7 @@ async def _call(work: Callable[[], None]) -> None:
     work()
 
 
-def test_a_workflow_of_the_same_moment_as_the_last_event_is_told() -> None:
+def test_a_change_at_the_time_of_the_last_event_is_sent() -> None:
     tables = Tables(state("a", BEGIN))
 
     async def test(api: Caller) -> None:
@@ -147,7 +147,7 @@ def test_a_workflow_of_the_same_moment_as_the_last_event_is_told() -> None:
     resumed(tables, test)
 
 
-def test_a_resumed_workflow_is_told_of_no_other_one() -> None:
+def test_a_resumed_stream_of_one_workflow_shows_no_other_one() -> None:
     async def test(api: Caller) -> None:
         api.app.hub.publish([("a", state("a", BEGIN)), ("b", state("b", BEGIN))])
         hub = api.app.hub.whole
@@ -175,7 +175,7 @@ class Viewer:
         return Principal("key:1 ada", Role.VIEWER, (EVERY_NAMESPACE,))
 
 
-def test_a_viewer_who_comes_again_is_told_no_payload() -> None:
+def test_a_reconnecting_viewer_gets_no_payload() -> None:
     tables = Tables(replace(state("a", BEGIN), view=b'"secret"', reason="secret"))
 
     async def test(api: Caller) -> None:
@@ -264,7 +264,7 @@ async def until(found: list[str], wanted: list[str]) -> None:
     assert found == wanted
 
 
-def test_a_feed_tells_more_than_a_page_of_changes_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_feed_publishes_more_than_a_page_of_changes_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "PAGE_LIMIT", 3)
     written: Any = Written()
     written.states = {f"old-{number}": state(f"old-{number}", 7) for number in range(5)}
@@ -282,7 +282,7 @@ def test_a_feed_tells_more_than_a_page_of_changes_each_once(monkeypatch: pytest.
     polled(written, test)
 
 
-def test_a_feed_goes_on_when_the_file_could_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_feed_continues_after_the_file_could_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "TROUBLE_S", 0.001)
     written: Any = Broken()
 

@@ -206,7 +206,7 @@ async def call(
     return start["status"], found, json.loads(first["body"]) if is_problem else None
 
 
-def test_each_role_may_what_the_one_before_may() -> None:
+def test_each_role_includes_the_previous_one() -> None:
     assert VIEWER < READER < OPERATOR < ADMIN
     assert [role.value for role in sorted(Role)] == ["viewer", "reader", "operator", "admin"]
 
@@ -216,7 +216,7 @@ def test_every_route_says_who_may(walk: Walk) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route, role in ROLES.items() if role is not None])
-def test_nobody_is_let_in_who_is_not_known(walk: Walk, method: str, path: str) -> None:
+def test_unauthenticated_requests_are_refused(walk: Walk, method: str, path: str) -> None:
     for name, credential in walk.unknown.items():
         status, headers, problem = walk.found[(method, path), name]
         assert status == 401, name
@@ -226,7 +226,7 @@ def test_nobody_is_let_in_who_is_not_known(walk: Walk, method: str, path: str) -
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route, role in ROLES.items() if role is not None])
-def test_nobody_is_let_in_whose_role_or_namespace_is_another(walk: Walk, method: str, path: str) -> None:
+def test_requests_with_another_role_or_namespace_are_refused(walk: Walk, method: str, path: str) -> None:
     wanted = ROLES[method, path]
     assert wanted is not None
     lesser = [name for name, (role, _) in walk.roles.items() if role < wanted]
@@ -249,11 +249,11 @@ def test_whoever_has_the_role_is_let_in(walk: Walk, method: str, path: str) -> N
         assert status < 500, name
 
 
-def test_only_who_may_has_started_anything(walk: Walk) -> None:
+def test_only_authorised_callers_have_started_workflows(walk: Walk) -> None:
     assert walk.started == {f"by {name}" for name, (role, _) in walk.roles.items() if role >= OPERATOR}
 
 
-def test_the_audit_log_has_every_action_of_everybody_who_is_known_and_none_of_a_stranger(walk: Walk) -> None:
+def test_the_audit_log_has_every_authenticated_action_and_no_other(walk: Walk) -> None:
     actions = {
         ("POST", f"{V1}/workflows"): "start",
         ("POST", f"{V1}/workflows/{{id}}/signals/{{name}}"): "signal",
@@ -300,7 +300,7 @@ def test_the_description_names_the_role_of_every_route_that_wants_one(walk: Walk
 
 
 @pytest.mark.parametrize("token", ["?token=", "?access_token=", "?authorization=Bearer%20"])
-def test_a_credential_in_the_address_is_none(walk: Walk, token: str) -> None:
+def test_a_credential_in_the_address_is_not_accepted(walk: Walk, token: str) -> None:
     key = walk.roles["key of admin"][1].removeprefix("Bearer ")
 
     async def main() -> int:

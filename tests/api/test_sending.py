@@ -12,7 +12,7 @@ from perdure.api import sending
 from perdure.api.sending import SLICE, Budget, Large, answer
 
 
-def test_the_answer_that_has_stood_still_the_longest_makes_room() -> None:
+def test_the_response_that_is_stuck_longest_is_aborted_to_make_room() -> None:
     budget = Budget(100)
     first, second, third, fourth = (Large(b"x") for _ in range(4))
     for each in (first, second, third):

@@ -166,7 +166,7 @@ def test_a_list_is_watched_over_reconnects() -> None:
     run(test)
 
 
-def test_a_server_that_stops_says_goodbye() -> None:
+def test_a_server_that_stops_ends_its_streams() -> None:
     async def test(api: Caller) -> None:
         await api.start("p-1")
         async with watching(api, "/workflows/p-1/events") as stream:
@@ -214,7 +214,7 @@ def state(workflow_id: str, at: int, status: Status = Status.RUNNING, length: in
     return WorkflowState(workflow_id, "r", "Order", status, 1, at, 0, length)
 
 
-def test_a_workflow_that_leaves_the_filter_is_told_of_once_more_and_a_deleted_one_too() -> None:
+def test_a_workflow_that_leaves_the_filter_or_is_deleted_gets_a_last_event() -> None:
     async def main() -> None:
         hub, watch = Hub(), Watch("", ListQuery(types=("Order",), statuses=("running",)))
         hub.add(watch)
@@ -250,7 +250,7 @@ def test_a_workflow_that_was_there_before_the_reader_came_leaves_the_filter_too(
     asyncio.run(main())
 
 
-def test_a_slow_reader_is_cut_and_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_reader_is_disconnected_with_a_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         hub, watch, other = Hub(), Watch("a"), Watch("b")
         hub.add(watch)
@@ -268,7 +268,7 @@ def test_a_slow_reader_is_cut_and_told_so(monkeypatch: pytest.MonkeyPatch) -> No
     asyncio.run(main())
 
 
-def test_a_slow_reader_of_large_views_is_cut_sooner() -> None:
+def test_a_slow_reader_of_large_views_is_disconnected_sooner() -> None:
     async def main() -> None:
         hub, watch = Hub(), Watch("a")
         hub.add(watch)
@@ -346,11 +346,11 @@ def test_what_the_reader_knows_already_is_not_told_again_though_clocks_stand_sti
 @pytest.mark.parametrize(
     "text", ["", "x", "1-2", "-1", "1-5f0c2b9a", "1-5f0c2b9a-", "1-5F0C2B9A-3", "1" * 19, "1\n", "\u0661"]
 )
-def test_an_id_that_no_stream_has_given_is_none(text: str) -> None:
+def test_an_event_id_of_another_format_is_not_parsed(text: str) -> None:
     assert EventId.parse(text) is None
 
 
-def test_an_id_is_read_as_it_was_told() -> None:
+def test_an_event_id_is_parsed_as_it_was_sent() -> None:
     hub = Hub()
     hub.publish([("a", state("a", 5))])
     for told in (hub.encoder.event(hub.number, "a", state("a", 5)), hub.encoder.mark(hub.number)):
@@ -446,7 +446,7 @@ def test_who_comes_again_after_another_process_is_told_all_that_changed_within_t
     run(test, reader=written)
 
 
-def test_a_change_while_the_past_is_read_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_during_the_catch_up_of_a_stream_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
     written = Written()
     for number in range(3):
         written.states[f"w-{number}"] = state(f"w-{number}", 5)

@@ -95,7 +95,7 @@ def test_what_is_not_the_providers_or_not_for_us_is_refused(token: str, why: str
     assert 'error="invalid_token"' in refused.value.headers["WWW-Authenticate"]
 
 
-def test_a_key_that_a_token_brings_along_is_not_looked_at() -> None:
+def test_a_key_inside_a_token_is_ignored() -> None:
     with pytest.raises(Unauthenticated, match="signature is invalid"):
         verify(signed(claims(), STRANGER, jwk=STRANGER.as_dict(private=False)))
 
@@ -175,7 +175,7 @@ def test_unknown_key_ids_do_not_flood_the_provider() -> None:
     asyncio.run(main())
 
 
-def test_keys_go_on_to_hold_while_the_provider_is_away_and_that_is_reported() -> None:
+def test_keys_stay_valid_while_the_provider_is_unreachable_and_that_is_reported() -> None:
     published, reports, time = Published(), Reports(), [1000.0]
     keys = KeySet(published, reports, now=lambda: time[0])
 
@@ -217,7 +217,7 @@ def test_secret_and_weak_keys_of_a_document_are_passed_over() -> None:
         b'{"keys": [{"kty": "oct", "k": "AA"}]}',
     ],
 )
-def test_a_document_without_keys_is_none(document: bytes) -> None:
+def test_a_document_without_keys_is_refused(document: bytes) -> None:
     with pytest.raises(UsageError, match="JWKS"):
         keys_of(document)
 
@@ -294,7 +294,7 @@ def test_a_description_that_leads_nowhere_is_refused(provider: str, described: b
 
 
 @pytest.mark.parametrize(("status", "size"), [(500, 10), (404, 0), (302, 0), (200, 300_000)])
-def test_a_provider_that_fails_sends_elsewhere_or_goes_on_and_on_gives_no_keys(
+def test_a_provider_that_fails_redirects_or_never_ends_gives_no_keys(
     provider: str, status: int, size: int
 ) -> None:
     IdentityProvider.pages["/odd"] = (status, b"x" * size)

@@ -503,7 +503,7 @@ def test_what_was_under_way_at_the_first_look_is_no_violation_at_the_second() ->
     assert moving.confirmed_by(moving).broken == {"I10"}
 
 
-def test_a_refused_or_buried_request_has_left_a_trace() -> None:
+def test_a_refused_or_dead_letter_request_is_traced() -> None:
     forge = Forge()
     forge.command(cm.SignalWorkflow(ORDER, request_id="refused", reply_to="kafka:0:x", name="more"))
     forge.reply(Refused("refused", "closed", "a closed run takes no more messages"))
@@ -525,14 +525,14 @@ def test_a_repeated_request_counts_once() -> None:
     assert forge.check().is_good, forge.check().violations
 
 
-def test_a_registrys_frame_is_no_part_of_a_record() -> None:
+def test_a_registrys_frame_is_not_part_of_a_record() -> None:
     forge = Forge()
     for each in forge.of("events")[:2]:
         forge.replace(each, value=frame(7) + (each.value or b""), schema=(each.schema or b"") + FRAMED)
     assert forge.check().is_good, forge.check().violations
 
 
-def test_a_deleted_run_is_not_looked_at() -> None:
+def test_a_deleted_run_is_not_reviewed() -> None:
     forge = Forge()
     forge.put("events", forge.partition, None, EVENTS, f"{ORDER}/{RUN}/1")
     verdict = check(forge.contents())

@@ -104,7 +104,7 @@ def test_numbers_of_a_workers_environment_are_text() -> None:
     assert fault_of(worker, "1.36") == ""
 
 
-def test_a_variable_of_ours_may_be_replaced_and_is_never_there_twice() -> None:
+def test_a_default_variable_may_be_replaced_and_never_appears_twice() -> None:
     """Helm 4 applies on the server, where a list with two items of one name is refused."""
     values = merged(
         {

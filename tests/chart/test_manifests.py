@@ -300,7 +300,7 @@ def test_a_pod_template_is_merged_key_by_key() -> None:
     assert all(pod.get("priorityClassName") == "high" for _, pod in pods(manifests))
 
 
-def test_helm_finds_nothing_to_remark() -> None:
+def test_helm_lint_has_no_findings() -> None:
     report = lint(CHART, merged(EVERYTHING, EXTERNAL), strict=True, namespace="prod", kube_version="v1.36.0")
     assert report["errors"] == []
     assert [each for each in report["messages"] if each["severity"] > 1] == []

@@ -232,7 +232,7 @@ def test_a_name_that_begins_with_a_digit_works_when_it_is_overridden() -> None:
     assert render(EXTERNAL, {"fullnameOverride": "shop"}, release="1shop")
 
 
-def test_nobody_selects_pods_of_another_component() -> None:
+def test_no_selector_matches_pods_of_another_component() -> None:
     manifests = render(EVERYTHING, BUNDLED, GENERATED)
     for each in manifests:
         if each["kind"] not in {"Deployment", "StatefulSet", "PodDisruptionBudget", "Service"}:

@@ -153,7 +153,7 @@ def test_a_service_leads_to_a_port_that_its_pods_have() -> None:
     assert headless["publishNotReadyAddresses"] is True, "an engine that restores is looked at, too"
 
 
-def test_routes_lead_to_the_service_of_the_api_and_let_streams_go_on() -> None:
+def test_routes_lead_to_the_service_of_the_api_and_allow_long_streams() -> None:
     (route,) = of_kind("HTTPRoute")
     (rule,) = route["spec"]["rules"]
     assert rule["backendRefs"] == [{"name": "shop-perdure-api", "port": 8088}]

@@ -24,7 +24,7 @@ from tests.compatibility.going_on import (
 from tests.compatibility.release import Folder
 
 
-def test_a_file_of_an_earlier_release_goes_on(folder: Folder, book: Path, tmp_path: Path) -> None:
+def test_a_file_of_an_earlier_release_is_continued(folder: Folder, book: Path, tmp_path: Path) -> None:
     release, file = folder.release, tmp_path / "app.db"
     folder.put_file(file)
     book.write_text("".join(f"{line}\n" for line in release.file.book))

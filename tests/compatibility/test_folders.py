@@ -20,7 +20,7 @@ def test_this_version_has_left_its_data() -> None:
     assert __version__ in {folder.release.version for folder in folders()}
 
 
-def test_nothing_else_is_kept_there() -> None:
+def test_the_data_folder_holds_only_releases() -> None:
     """Tests go through all folders, so that a release that adds one is tested by that alone."""
     assert [path.name for path in DATA.iterdir() if not re.fullmatch(r"\d{4}-\d\d-\d\d", path.name)] == []
 

@@ -156,7 +156,7 @@ def test_a_store_of_an_earlier_release_is_what_its_topic_says(folder: Folder, tm
         store.close()
 
 
-def test_an_engine_goes_on_with_an_earlier_store(folder: Folder, book: Path, tmp_path: Path) -> None:
+def test_an_engine_continues_with_an_earlier_store(folder: Folder, book: Path, tmp_path: Path) -> None:
     release, topics, at = folder.release, folder.topics, folder.release.topics.at
     book.write_text("".join(f"{line}\n" for line in release.topics.book))
     folder.put_store(tmp_path / "store")

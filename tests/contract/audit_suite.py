@@ -35,7 +35,7 @@ def assert_latest_come_first_page_by_page(trail: AuditTrail) -> None:
     assert trail.entries(2, trail.entries(10)[-1].number) == []
 
 
-def assert_all_that_is_written_at_once_is_kept(trail: AuditTrail) -> None:
+def assert_concurrent_entries_are_all_stored(trail: AuditTrail) -> None:
     with ThreadPool(8) as pool:
         pool.map(lambda number: trail.append([entry(number)]), range(40))
     kept = trail.entries(100)

@@ -14,7 +14,7 @@ from perdure.adapters.sqlite.file import connect
 from perdure.errors import InfrastructureError
 from perdure.ports.audit import KEPT_US
 from tests.contract.audit_suite import (
-    assert_all_that_is_written_at_once_is_kept,
+    assert_concurrent_entries_are_all_stored,
     assert_it_is_closed_twice,
     assert_latest_come_first_page_by_page,
     entry,
@@ -47,8 +47,8 @@ def test_the_latest_come_first_page_by_page(trail: AuditTrail) -> None:
     assert_latest_come_first_page_by_page(trail)
 
 
-def test_all_that_is_written_at_once_is_kept(trail: AuditTrail) -> None:
-    assert_all_that_is_written_at_once_is_kept(trail)
+def test_concurrent_entries_are_all_stored(trail: AuditTrail) -> None:
+    assert_concurrent_entries_are_all_stored(trail)
 
 
 def test_it_is_closed_twice(trail: AuditTrail) -> None:

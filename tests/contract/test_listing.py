@@ -71,7 +71,7 @@ class TestListOverHttp(ListingContract):
         ({"started_after": 2**63}, "64 bits"),
     ],
 )
-def test_a_query_that_makes_no_sense_is_refused(fields: dict[str, object], said: str) -> None:
+def test_an_invalid_query_is_refused(fields: dict[str, object], said: str) -> None:
     with pytest.raises(RequestRefused, match=said):
         ListQuery(**fields)  # type: ignore[arg-type]
 

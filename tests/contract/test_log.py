@@ -122,7 +122,7 @@ def test_many_commands_of_other_processes_all_arrive_in_order(media: Media, node
     assert found == sent
 
 
-def test_a_command_written_while_nobody_was_there_is_handed_out_to_the_next_owner(
+def test_a_command_written_while_no_engine_runs_is_handed_out_to_the_next_owner(
     media: Media, node: Node
 ) -> None:
     media.crash(node)
@@ -238,7 +238,7 @@ def test_any_workflow_id_may_be_sent_to(node: Node, workflow_id: str) -> None:
 # ---- waiting
 
 
-def test_take_returns_at_once_with_what_is_there(node: Node) -> None:
+def test_take_returns_immediately_with_waiting_commands(node: Node) -> None:
     node.log.submit(commands("a"))
     begun = monotonic()
     assert node.log.take(10, 30.0)
@@ -274,7 +274,7 @@ def test_take_returns_with_nothing_when_the_time_has_passed(node: Node) -> None:
     assert 0.1 < monotonic() - begun < 5
 
 
-def test_take_of_nothing_waits_and_loses_nothing(node: Node) -> None:
+def test_take_without_commands_waits_and_loses_nothing(node: Node) -> None:
     node.log.submit(commands("a"))
     node.log.take(10, 0.0)
     node.log.abort()

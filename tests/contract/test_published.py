@@ -113,7 +113,7 @@ def test_records_of_topics_that_nobody_binds_are_passed_over(shop: Shop) -> None
     assert [each.workflow_id for each in shop.commands()] == ["o-2"]
 
 
-def test_a_record_that_means_nothing_is_a_dead_letter_with_its_value_and_its_time(shop: Shop) -> None:
+def test_an_undecodable_record_is_a_dead_letter_with_its_value_and_time(shop: Shop) -> None:
     shop.publish(order(1))
     shop.publish(b"{")
     shop.publish(order(3))

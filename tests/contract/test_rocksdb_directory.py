@@ -82,7 +82,7 @@ def mark(path: Path) -> None:
         ("0", mark, "its last process found it damaged"),
     ],
 )
-def test_a_damaged_directory_is_begun_anew(
+def test_a_damaged_directory_is_rebuilt(
     directory: Path, chronicle: Chronicle, pattern: str, harm: Callable[[Path], None], said: str
 ) -> None:
     store, restorer = opened(directory, chronicle)
@@ -101,7 +101,7 @@ def test_a_damaged_directory_is_begun_anew(
     store.close()
 
 
-def test_a_store_that_is_lost_is_restored_without_a_word(directory: Path, chronicle: Chronicle) -> None:
+def test_a_lost_store_is_restored_without_a_report(directory: Path, chronicle: Chronicle) -> None:
     (directory / "0").rename(directory / "gone")
     store, restorer = opened(directory, chronicle)
     assert restorer.open(0, 1_000_000) is None
@@ -109,7 +109,7 @@ def test_a_store_that_is_lost_is_restored_without_a_word(directory: Path, chroni
     restorer.close(0)
 
 
-def test_a_store_of_another_topic_is_begun_anew(directory: Path, chronicle: Chronicle) -> None:
+def test_a_store_of_another_topic_is_rebuilt(directory: Path, chronicle: Chronicle) -> None:
     told: list[str] = []
     _, restorer = opened(directory, chronicle, told.append, identity="another")
     assert restorer.open(0, 1_000_000) is None
@@ -117,7 +117,7 @@ def test_a_store_of_another_topic_is_begun_anew(directory: Path, chronicle: Chro
     restorer.close(0)
 
 
-def test_a_store_of_another_partition_is_begun_anew(directory: Path, chronicle: Chronicle) -> None:
+def test_a_store_of_another_partition_is_rebuilt(directory: Path, chronicle: Chronicle) -> None:
     (directory / "0").rename(directory / "3")
     told: list[str] = []
     _, restorer = opened(directory, chronicle, told.append)
@@ -126,7 +126,7 @@ def test_a_store_of_another_partition_is_begun_anew(directory: Path, chronicle: 
     restorer.close(3)
 
 
-def test_a_store_that_is_ahead_of_the_topic_is_begun_anew(directory: Path, chronicle: Chronicle) -> None:
+def test_a_store_that_is_ahead_of_the_topic_is_rebuilt(directory: Path, chronicle: Chronicle) -> None:
     end = len(chronicle.topic[0])
     told: list[str] = []
     _, restorer = opened(directory, chronicle, told.append)
@@ -136,7 +136,7 @@ def test_a_store_that_is_ahead_of_the_topic_is_begun_anew(directory: Path, chron
     restorer.close(0)
 
 
-def test_a_store_that_nobody_has_used_for_long_is_begun_anew(directory: Path, chronicle: Chronicle) -> None:
+def test_a_store_that_was_unused_for_long_is_rebuilt(directory: Path, chronicle: Chronicle) -> None:
     end = len(chronicle.topic[0])
     _, restorer = opened(directory, chronicle, now=NOW_US + TRUSTED_US)
     assert restorer.open(0, end) == end
@@ -148,7 +148,7 @@ def test_a_store_that_nobody_has_used_for_long_is_begun_anew(directory: Path, ch
     restorer.close(0)
 
 
-def test_a_store_of_another_format_is_begun_anew(
+def test_a_store_of_another_format_is_rebuilt(
     directory: Path, chronicle: Chronicle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("perdure.adapters.rocksdb.directory.FORMAT", values.FORMAT + 1)
@@ -227,7 +227,7 @@ def test_a_directory_with_files_of_others_is_refused_and_left_alone(
     assert (tmp_path / "0" / "thesis.txt").exists()
 
 
-def test_a_path_that_is_no_directory_says_what_to_do(tmp_path: Path, chronicle: Chronicle) -> None:
+def test_a_path_that_is_not_a_directory_is_refused_with_advice(tmp_path: Path, chronicle: Chronicle) -> None:
     path = tmp_path / "file"
     path.write_text("hello", encoding="utf-8")
     _, restorer = opened(path, chronicle)
@@ -245,7 +245,7 @@ def harm_blocks(path: Path) -> None:
             file.write(b"harm")
 
 
-def test_damage_that_a_read_finds_is_an_error_never_a_shorter_answer_and_mended_at_the_next_start(
+def test_damage_found_by_a_read_is_an_error_and_repaired_at_the_next_start(
     directory: Path, chronicle: Chronicle
 ) -> None:
     end = len(chronicle.topic[0])

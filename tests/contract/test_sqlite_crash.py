@@ -90,7 +90,7 @@ def test_a_process_killed_at_random_loses_nothing_and_does_nothing_twice(tmp_pat
     assert found["commands"] == 0
 
 
-def test_a_child_that_the_killed_owner_forked_holds_nothing(tmp_path: Path) -> None:
+def test_a_child_that_the_killed_owner_forked_holds_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     code = (
         "import os, signal, sys, time\n"
@@ -114,7 +114,7 @@ def test_a_child_that_the_killed_owner_forked_holds_nothing(tmp_path: Path) -> N
         owner.stdout.close()
 
 
-def test_a_killed_owner_holds_nothing(tmp_path: Path) -> None:
+def test_a_killed_owner_holds_no_lock(tmp_path: Path) -> None:
     path = with_commands(tmp_path / "app.db", 4_000)
     process = crasher(path)
     assert process.stdout is not None

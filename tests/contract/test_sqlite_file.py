@@ -72,7 +72,7 @@ def refused(path: Path) -> str:
 # ---- files that cannot be used
 
 
-def test_a_second_owner_is_told_the_first_ones_process(media: SqliteMedia, node: Node) -> None:
+def test_a_second_owner_gets_an_error_that_names_the_first_process(media: SqliteMedia, node: Node) -> None:
     with pytest.raises(InfrastructureError, match=rf"in use by process {os.getpid()}; stop that process"):
         media.node().open()
 
@@ -137,7 +137,7 @@ def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
     assert "cannot be opened; check that it is a file" in refused(path)
 
 
-def test_a_damaged_file_is_told_from_a_broken_disk(media: SqliteMedia, node: Node) -> None:
+def test_a_damaged_file_and_a_broken_disk_give_different_errors(media: SqliteMedia, node: Node) -> None:
     for at in range(1, 200):
         node.write(full_batch(at, f"run-{at}"))
     node.close()
@@ -169,7 +169,7 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["with space.db", "100%.db", "question?.db", "hash#.db", "ünï.db"])
-def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+def test_any_file_name_is_accepted(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     file = SqliteFile(path)
     file.open()
@@ -180,7 +180,7 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
     reader.close()
 
 
-def test_a_reader_of_no_file_says_how_to_make_one_and_makes_none(tmp_path: Path) -> None:
+def test_a_reader_of_a_missing_file_says_how_to_create_it_and_does_not(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="start `perdure dev APP --db"):
         SqliteReader(tmp_path / "app.db").state("w")
     assert list(tmp_path.iterdir()) == []

@@ -143,7 +143,7 @@ def test_names_are_no_sql(tmp_path: Path) -> None:
     assert rows[0][6:] == (7, "x")
 
 
-def test_a_table_of_somebody_with_the_name_of_a_view_stays(tmp_path: Path) -> None:
+def test_a_users_table_with_the_name_of_a_view_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     write(path, {})
     with closing(sqlite3.connect(path)) as connection:

@@ -148,7 +148,7 @@ def test_the_earliest_timer_that_there_can_be_is_found(node: Node) -> None:
     assert node.store.timers(None, 10) == [timer(0), timer(1)]
 
 
-def test_the_chain_of_a_run_goes_on_from_its_last_record(node: Node) -> None:
+def test_the_hash_chain_of_a_run_continues_from_its_last_record(node: Node) -> None:
     hashes: list[bytes] = []
     for first in (1, 3, 5):
         node.write(with_record(Batch(first), record("run-1", first, SignalReceived("go", b"[]"), at=first)))
@@ -158,7 +158,7 @@ def test_the_chain_of_a_run_goes_on_from_its_last_record(node: Node) -> None:
     assert node.store.last_hash("w", "run-3") == b""
 
 
-def test_paging_goes_on_after_a_timer_that_is_gone(node: Node) -> None:
+def test_paging_continues_after_a_timer_that_was_removed(node: Node) -> None:
     batch = Batch(1)
     batch.timers = {timer(1), timer(2), timer(3)}
     node.write(batch)

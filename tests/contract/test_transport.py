@@ -172,7 +172,7 @@ def test_two_clients_do_not_get_each_others_answers(line: Line) -> None:
     asyncio.run(main())
 
 
-def test_the_same_request_twice_at_once_is_answered_twice(line: Line) -> None:
+def test_the_same_request_sent_twice_concurrently_is_answered_twice(line: Line) -> None:
     async def main() -> None:
         transport = line.transport()
         found = await asyncio.gather(transport.request(signal(), 10), transport.request(signal(), 10))
@@ -289,7 +289,7 @@ def test_a_wait_without_limit_ends_with_the_answer(line: Line) -> None:
     asyncio.run(main())
 
 
-def test_close_ends_those_who_wait_and_refuses_more(line: Line) -> None:
+def test_close_ends_waiting_requests_and_refuses_new_ones(line: Line) -> None:
     async def main() -> None:
         transport = line.transport()
         task = asyncio.create_task(transport.request(AwaitWorkflow("w", request_id="r-1"), math.inf))
@@ -330,7 +330,7 @@ def test_close_sees_written_what_was_submitted(line: Line) -> None:
     line.echo.wait_for(lambda taken: len(taken) == 1)
 
 
-def test_another_loop_may_use_it_later_but_not_at_once(line: Line) -> None:
+def test_another_loop_may_use_it_later_but_not_concurrently(line: Line) -> None:
     transport = line.transport()
     assert asyncio.run(transport.request(signal("w", "r-1"), 10)) == Accepted("r-1", "run of w")
     assert asyncio.run(transport.request(signal("w", "r-2"), 10)) == Accepted("r-2", "run of w")
@@ -360,13 +360,13 @@ def media(tmp_path: Path) -> Iterator[SqliteMedia]:
     media.close()
 
 
-def test_a_client_of_no_file_is_told_how_to_make_one(tmp_path: Path) -> None:
+def test_a_client_of_a_missing_file_gets_an_error_that_says_how_to_create_it(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="no database"):
         connect(f"sqlite:///{tmp_path / 'app.db'}")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_client_of_another_programs_file_is_told_so(tmp_path: Path) -> None:
+def test_a_client_of_another_programs_file_gets_an_error_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "photos.db"
     with closing(connect_file(path, 1.0)) as connection:
         connection.execute("CREATE TABLE photos (id)")
@@ -381,7 +381,7 @@ def test_a_client_of_another_programs_file_is_told_so(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_start_while_nobody_runs_the_database_says_so_and_is_done_later(media: SqliteMedia) -> None:
+def test_a_start_while_no_engine_runs_says_so_and_is_done_later(media: SqliteMedia) -> None:
     async def main() -> None:
         transport = SqliteTransport(media.path)
         with pytest.raises(
@@ -411,7 +411,7 @@ def test_a_request_that_waits_is_answered_by_an_engine_that_starts_meanwhile(med
     asyncio.run(main())
 
 
-def test_a_wait_goes_on_over_a_restart_of_the_engine(media: SqliteMedia) -> None:
+def test_a_wait_continues_over_a_restart_of_the_engine(media: SqliteMedia) -> None:
     first = Echo(media.node()).start()
 
     async def main() -> None:

@@ -115,7 +115,7 @@ def dev(started: Callable[..., Process], port: int = 0) -> Process:
     return started("dev", str(APP), "--db", "app.db", "--no-reload", "--api-port", str(port))
 
 
-def test_a_parcel_is_watched_over_a_restart_and_a_stop_is_told(started: Callable[..., Process]) -> None:
+def test_a_watch_survives_a_restart_and_reports_a_stop(started: Callable[..., Process]) -> None:
     api = dev(started)
     assert api.ask("POST", "/workflows", {"type": "Parcel", "id": "p/1"})[0] == 201
     one, every = (

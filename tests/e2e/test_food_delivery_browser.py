@@ -107,7 +107,9 @@ def test_an_order_is_paid_picked_up_and_delivered_on_both_pages_live(
     assert len(kitchen.ledger("charge")) == 2
 
 
-def test_a_declined_card_is_said_clearly_and_for_ever(kitchen: Kitchen, visit: Callable[[str], Page]) -> None:
+def test_a_declined_card_is_shown_clearly_and_permanently(
+    kitchen: Kitchen, visit: Callable[[str], Page]
+) -> None:
     kitchen.start()
     menu = visit("/")
     order = place(menu, "swordfish")
@@ -188,7 +190,7 @@ def test_a_driver_cannot_hurry_the_card_company(kitchen: Kitchen, visit: Callabl
     expect(chip(order)).to_have_text("Charging card")
 
 
-def test_nobody_picks_up_and_nobody_delivers_both_are_refunded(
+def test_orders_not_picked_up_or_not_delivered_are_refunded(
     kitchen: Kitchen, visit: Callable[[str], Page]
 ) -> None:
     kitchen.start(wait="3s")
@@ -313,7 +315,7 @@ def test_two_windows_share_one_history_and_the_board_ends_after_thirty(
     expect(driver.locator("#rows strong")).to_have_text(["Burrata"] * 30)  # the newest
 
 
-def test_a_dead_server_is_shown_on_both_pages_and_they_go_on_when_it_is_back(
+def test_both_pages_show_a_dead_server_and_continue_when_it_is_back(
     kitchen: Kitchen, visit: Callable[[str], Page]
 ) -> None:
     kitchen.start()

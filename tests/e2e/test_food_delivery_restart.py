@@ -102,7 +102,7 @@ def test_what_was_due_while_it_was_down_happens_at_once(kitchen: Kitchen) -> Non
     assert set(kitchen.ledger("refund")) == {waiting, moving}
 
 
-def test_killed_in_the_middle_of_an_order_the_driver_goes_on(kitchen: Kitchen) -> None:
+def test_an_order_survives_a_kill_in_the_middle(kitchen: Kitchen) -> None:
     kitchen.start()
     order_id = order(kitchen, "burrata")
     kitchen.until_state(order_id, "Paid")

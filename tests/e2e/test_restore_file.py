@@ -25,7 +25,7 @@ def charges(ledger: Path) -> int:
 
 
 @pytest.mark.timeout(150)
-def test_orders_go_on_from_a_copy_that_was_made_while_they_ran(tmp_path: Path) -> None:
+def test_orders_continue_from_a_backup_made_while_they_ran(tmp_path: Path) -> None:
     first, second, ledger = tmp_path / "first", tmp_path / "second", tmp_path / "ledger"
     first.mkdir()
     second.mkdir()

@@ -136,7 +136,7 @@ def test_a_key_that_comes_back_continues_the_run_without_a_restart(
         ('payloads = "nowhere://x"', "payloads='nowhere://x'"),
     ],
 )
-def test_an_app_that_says_something_else_does_not_start(tmp_path: Path, line: str, said: str) -> None:
+def test_an_app_with_conflicting_declarations_does_not_start(tmp_path: Path, line: str, said: str) -> None:
     workflow = "from perdure import workflow\n\n@workflow.defn\nasync def nothing() -> None: ...\n"
     (tmp_path / "app.py").write_text(f"{workflow}\n{line}\n")
     done = perdure(tmp_path, "dev", "app.py", "--no-reload")

@@ -330,7 +330,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_sent() -> None:
     on_the_platform(program)
 
 
-def test_attempts_share_a_key_and_hear_of_the_last_heartbeat_and_wait_as_long_as_asked() -> None:
+def test_attempts_share_a_key_get_the_last_heartbeat_and_wait_as_asked() -> None:
     async def program(env: testing.Environment) -> None:
         seen.clear()
         begun = env.now()
@@ -341,7 +341,7 @@ def test_attempts_share_a_key_and_hear_of_the_last_heartbeat_and_wait_as_long_as
     on_the_platform(program)
 
 
-def test_the_next_attempt_of_a_step_hears_of_its_last_heartbeat() -> None:
+def test_the_next_attempt_of_a_step_gets_the_last_heartbeat() -> None:
     async def program(env: testing.Environment) -> None:
         assert await env.client.execute("w", steps_on) == [1, 2]
 

@@ -267,7 +267,7 @@ async def until(client: Client, id: str, holds: Callable[[Description], bool]) -
         ("shows a call without await", "the view has <the call of the activity 'there', not awaited>"),
     ],
 )
-def test_a_run_that_misbehaves_is_suspended_with_the_authors_line_and_goes_on_when_the_code_is_mended(
+def test_a_misbehaving_run_is_suspended_at_the_users_line_and_resumes_with_fixed_code(
     tmp_path: Path, what: str, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def misbehaves(client: Client) -> None:
@@ -309,7 +309,7 @@ def test_a_run_that_misbehaves_is_suspended_with_the_authors_line_and_goes_on_wh
         ("one known by name", "", "the result of activity 'texts' expected int, got str"),
     ],
 )
-def test_a_result_of_another_type_suspends_the_run_before_its_code_sees_it_until_the_code_is_mended(
+def test_a_result_of_another_type_suspends_the_run_until_the_code_is_fixed(
     tmp_path: Path, which: str, place: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for witnesses in (attempts, undone, seen):
@@ -334,7 +334,7 @@ def test_a_result_of_another_type_suspends_the_run_before_its_code_sees_it_until
 
 
 @pytest.mark.parametrize("where", ["input", "signal"])
-def test_a_recorded_value_that_its_own_type_refuses_on_replay_suspends_the_run_until_the_type_is_mended(
+def test_a_recorded_value_that_its_type_refuses_suspends_the_run_until_the_type_is_fixed(
     tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def is_recorded(client: Client) -> None:

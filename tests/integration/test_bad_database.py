@@ -69,7 +69,7 @@ def make_anothers(path: Path) -> None:
         (Path.unlink, "no database.*start `perdure dev"),
     ],
 )
-def test_a_file_that_will_not_do_is_told_by_platform_client_and_command_line(
+def test_platform_client_and_command_line_report_an_unusable_file(
     tmp_path: Path, spoil: Callable[[Path], None], said: str
 ) -> None:
     path = tmp_path / "app.db"
@@ -97,7 +97,7 @@ def test_a_file_that_will_not_do_is_told_by_platform_client_and_command_line(
             Platform(REGISTRY, f"sqlite:///{path}").start()
 
 
-def test_a_lock_of_another_process_is_told_waited_for_and_costs_nothing(
+def test_a_lock_of_another_process_is_reported_and_no_data_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_settings: dict[str, str] = {}
@@ -122,7 +122,7 @@ def test_a_lock_of_another_process_is_told_waited_for_and_costs_nothing(
     assert "no data lost, retrying" in said.messages[0]
 
 
-def test_a_full_disk_is_told_waited_for_and_costs_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_no_data_is_lost(tmp_path: Path) -> None:
     said = Said()
 
     async def main(platform: Platform, file: SqliteFile) -> None:

@@ -200,7 +200,7 @@ def test_an_unknown_signal_or_query_is_refused_with_those_that_are_known(place: 
     place.run(program)
 
 
-def test_nobody_is_told_so_whatever_was_asked(place: Place) -> None:
+def test_every_request_to_a_missing_workflow_says_that_it_is_missing(place: Place) -> None:
     async def program(client: Client) -> None:
         nobody = client.get("nobody", Bad.main)
         requests: list[Callable[[], Coroutine[Any, Any, Any]]] = [
@@ -346,7 +346,7 @@ def test_two_mebibytes_are_refused_wherever_they_come_in(place: Place) -> None:
 # ---- what the code of the run does
 
 
-def test_a_query_that_raises_is_answered_with_the_exception_and_hurts_nobody(place: Place) -> None:
+def test_a_query_that_raises_is_answered_with_the_exception_and_the_run_continues(place: Place) -> None:
     async def program(client: Client) -> None:
         run = await client.start("w", Bad.main, "wait")
         with pytest.raises(QueryFailed, match="no such thing"):
@@ -406,7 +406,7 @@ BAD_IDS = {
 
 
 @pytest.mark.parametrize("id", list(BAD_IDS), ids=lambda bad: ascii(bad)[:20])
-def test_an_id_that_will_not_do_is_refused_whatever_was_asked(place: Place, id: str) -> None:
+def test_an_invalid_id_is_refused_by_every_route(place: Place, id: str) -> None:
     async def program(client: Client) -> None:
         handle = client.get(id, Bad.main)
         requests: list[Callable[[], Coroutine[Any, Any, Any]]] = [
@@ -429,7 +429,7 @@ def test_an_id_that_will_not_do_is_refused_whatever_was_asked(place: Place, id: 
     place.run(program)
 
 
-def test_an_unusual_id_will_do(place: Place) -> None:
+def test_an_unusual_id_is_accepted(place: Place) -> None:
     async def program(client: Client) -> None:
         for name in ("🍕", "a b/c?d#e%20", "x" * 255, "é" * 127, "'; DROP TABLE events; --", "-rf"):
             run = await client.start(name, Bad.main, "wait")
@@ -441,7 +441,7 @@ def test_an_unusual_id_will_do(place: Place) -> None:
 
 
 @pytest.mark.parametrize("request_id", ["", "\0", "x" * 300, "lone \ud800", 3], ids=ascii)
-def test_a_request_id_that_will_not_do_is_refused(place: Place, request_id: Any) -> None:
+def test_an_invalid_request_id_is_refused(place: Place, request_id: Any) -> None:
     async def program(client: Client) -> None:
         with pytest.raises((RequestRefused, UsageError), match="request id"):
             await client.options(request_id=request_id).start("w", Bad.main, "wait")
@@ -453,7 +453,7 @@ def test_a_request_id_that_will_not_do_is_refused(place: Place, request_id: Any)
     "options",
     [{"if_running": "maybe"}, {"if_closed": "never"}, {"delay": "soon"}, {"delay": "-1s"}, {"timeout": "0s"}],
 )
-def test_an_option_that_makes_no_sense_is_refused(place: Place, options: Any) -> None:
+def test_an_invalid_option_is_refused(place: Place, options: Any) -> None:
     async def program(client: Client) -> None:
         with pytest.raises(UsageError):
             client.options(**options)

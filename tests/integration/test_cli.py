@@ -258,7 +258,7 @@ def test_cancel_and_terminate_end_a_run_and_say_why(place: Path, devs: Callable[
         assert json.loads(ask(place, "show", name, "-o", "json"))["status"] == status
 
 
-def test_the_answer_no_is_one_line_and_exit_code_1(place: Path, devs: Callable[..., Dev]) -> None:
+def test_a_refusal_is_one_line_and_exit_code_1(place: Path, devs: Callable[..., Dev]) -> None:
     devs(place, "app.py")
     ask(place, "start", "a", "Greeting", "Ada")
     for words, arguments in {
@@ -338,7 +338,7 @@ def test_the_order_of_a_set_is_found_by_replaying_under_other_hash_seeds(
     assert "no leaks in the code" in done.stdout
 
 
-def test_a_save_starts_the_new_code_in_the_same_process_and_runs_go_on(
+def test_a_save_starts_the_new_code_in_the_same_process_and_runs_continue(
     place: Path, devs: Callable[..., Dev]
 ) -> None:
     dev = devs(place, "app.py")
@@ -351,7 +351,7 @@ def test_a_save_starts_the_new_code_in_the_same_process_and_runs_go_on(
     assert dev.stop() == 0
 
 
-def test_a_broken_save_is_one_line_and_the_old_code_goes_on_until_it_is_mended(
+def test_a_broken_save_prints_one_line_and_the_old_code_runs_until_it_is_fixed(
     place: Path, devs: Callable[..., Dev]
 ) -> None:
     dev = devs(place, "app.py")
@@ -368,7 +368,7 @@ def test_a_broken_save_is_one_line_and_the_old_code_goes_on_until_it_is_mended(
     assert ask(place, "result", "b") == '"Mended, Bo! (Grace)"\n'
 
 
-def test_an_edit_that_diverges_suspends_the_run_visibly_until_it_is_mended(
+def test_an_edit_that_diverges_suspends_the_run_visibly_until_it_is_fixed(
     place: Path, devs: Callable[..., Dev]
 ) -> None:
     two_greetings = APP.replace("        by = await", "        await greet('first')\n        by = await")

@@ -155,7 +155,9 @@ def test_without_any_list_says_so(platform: Platform, perdure: Perdure) -> None:
     assert perdure("list") == (0, "no dead letters\n", "")
 
 
-def test_a_retried_command_acts_and_is_open_no_longer(platform: Platform, db: Path, perdure: Perdure) -> None:
+def test_a_retried_command_acts_and_is_not_listed_any_more(
+    platform: Platform, db: Path, perdure: Perdure
+) -> None:
     set_aside(db, 70, encode_command(StartWorkflow("late", type="shouted", input=b'["Ada"]')))
     assert perdure("retry", "70") == (0, "70: back in commands\n", "")
     assert perdure("list") == (0, "no dead letters\n", "")
@@ -194,7 +196,7 @@ def test_a_drop_needs_a_yes(platform: Platform, db: Path, perdure: Perdure) -> N
     assert count(db, "commands") == 0
 
 
-def test_one_that_is_not_there_is_refused_and_nothing_else_is_done(
+def test_a_missing_letter_is_refused_and_nothing_is_changed(
     platform: Platform, db: Path, perdure: Perdure
 ) -> None:
     set_aside(db, 70, b"\xff")
@@ -284,7 +286,7 @@ def test_a_retry_says_how_many_went_and_which_are_dead_letters_again(
     assert lines[3] == "1 retried, 3 failed"
 
 
-def test_a_retry_while_nobody_runs_the_file_says_that_nothing_was_taken(db: Path, perdure: Perdure) -> None:
+def test_a_retry_while_no_engine_runs_says_that_no_record_was_processed(db: Path, perdure: Perdure) -> None:
     with Platform(Registry.of([shouted, Parcel]), f"sqlite:///{db}"):
         pass
     set_aside(db, 71, encode_command(StartWorkflow("late", type="shouted", input=b'["Ada"]')))

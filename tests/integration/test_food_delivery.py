@@ -95,7 +95,7 @@ def test_an_order_is_charged_once_and_goes_to_its_end(ledger: Path) -> None:
     ("is_picked_up", "why"),
     [(False, "No driver picked your order up in time."), (True, "Your order was not delivered in time.")],
 )
-def test_an_order_that_nobody_carries_is_refunded_once(ledger: Path, is_picked_up: bool, why: str) -> None:
+def test_an_order_without_a_driver_is_refunded_once(ledger: Path, is_picked_up: bool, why: str) -> None:
     async def test(environment: testing.Environment, client: Client) -> None:
         order = await client.start("o-1", Order.process, "poke")
         await environment.settle()

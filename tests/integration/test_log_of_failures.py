@@ -93,7 +93,7 @@ def test_a_failed_run_is_an_error_with_what_caused_it(lines: Lines) -> None:
     assert lines(logging.WARNING)[0].endswith("no further attempt")
 
 
-def test_a_storm_of_failures_is_a_few_lines_that_say_how_many_are_left_out(lines: Lines) -> None:
+def test_many_failures_are_logged_in_a_few_lines_with_the_number_left_out(lines: Lines) -> None:
     now = [0.0]
     log = AttemptLog(logging.getLogger("perdure.test"))
     log._sparse = Sparse(BURST, EVERY_S, lambda: now[0])

@@ -79,7 +79,7 @@ def test_each_module_gets_its_own_or_what_it_imports(modules: dict[str, Any], of
     assert asyncio.run(modules[of].program()) == expected
 
 
-def test_a_module_that_has_neither_is_told_what_to_do(modules: dict[str, Any]) -> None:
+def test_a_module_with_neither_is_refused_with_advice(modules: dict[str, Any]) -> None:
     with pytest.raises(
         UsageError, match=r"several workflow types have the name 'SharedNameOfTests'.*Registry\.of"
     ):

@@ -189,7 +189,7 @@ def test_a_line_says_which_run_and_attempt_wrote_it(watched: Callable[..., Watch
     assert all(line["timestamp"].endswith("Z") for line in lines)
 
 
-def test_a_run_that_is_suspended_is_told_with_its_id(watched: Callable[..., WatchedThread]) -> None:
+def test_a_suspension_is_reported_with_the_runs_id(watched: Callable[..., WatchedThread]) -> None:
     one = watched("--log-format", "json")
     ask(one.place, "start", "spin-1", "spinning")
     (told,) = until(lambda: [line for line in one.lines() if "suspended (no data lost)" in line["event"]])

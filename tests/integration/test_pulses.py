@@ -160,7 +160,7 @@ def test_a_platform_that_has_lost_a_thread_is_not_live_and_can_still_be_stopped(
     assert not is_ready(observed).is_well
 
 
-def test_a_process_that_has_lost_a_thread_says_so_and_ends(tmp_path: Path) -> None:
+def test_a_process_that_loses_a_thread_reports_it_and_ends(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(
         "import threading\n"
         "from perdure import activity, workflow\n"

@@ -76,7 +76,7 @@ class Counter:
         return self.count
 
 
-def test_a_program_without_asyncio_does_all_of_it(tmp_path: Path) -> None:
+def test_the_sync_client_can_do_everything_without_asyncio(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/app.db"
     with Platform(Registry.of([Counter], [], []), url), SyncClient.connect(url) as client:
         counter = client.start("a", Counter.main, 3)

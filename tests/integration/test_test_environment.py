@@ -274,7 +274,7 @@ def test_an_activity_that_is_cut_short_by_a_crash_runs_again() -> None:
     assert len(begun) == 2
 
 
-def test_chance_comes_from_the_run_also_after_a_crash() -> None:
+def test_random_numbers_come_from_the_run_also_after_a_crash() -> None:
     async def program(env: testing.Environment) -> None:
         run = await env.client.start("draws", draws)
         await env.settle()

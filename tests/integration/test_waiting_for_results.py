@@ -174,7 +174,7 @@ def test_without_an_engine_it_says_so_and_the_run_is_not_lost(url: str) -> None:
             assert shown.ended() == (0, '"signal"\n')
 
 
-def test_nothing_is_promised_about_a_question_that_nobody_answers(url: str) -> None:
+def test_an_unanswerable_request_gets_no_promise(url: str) -> None:
     with Platform(REGISTRY, url), SyncClient.connect(url) as client:
         client.start("run", Waits.run, "signal")
     shown = Result(url, "run", "--no-wait")
@@ -184,7 +184,7 @@ def test_nothing_is_promised_about_a_question_that_nobody_answers(url: str) -> N
     assert "is kept" not in shown.errors[0]
 
 
-def test_the_command_says_at_once_why_a_suspended_run_has_no_result(client: SyncClient, url: str) -> None:
+def test_the_command_says_immediately_why_a_suspended_run_has_no_result(client: SyncClient, url: str) -> None:
     client.start("run", Waits.run, "suspended")
     shown = Result(url, "run", "--no-wait")
     code, output = shown.ended()

@@ -182,7 +182,7 @@ def commands_left(world: World) -> int:
 
 
 @pytest.mark.parametrize("address", ADDRESSES, ids=lambda address: ascii(address)[:30])
-def test_an_address_that_does_not_parse_has_nobody_to_answer(world: World, address: str) -> None:
+def test_an_invalid_address_gets_no_answer(world: World, address: str) -> None:
     commands: list[Any] = [
         cm.StartWorkflow("w", type="NoSuchType", request_id="r1", reply_to=address),
         cm.StartWorkflow("ok", type="Bystander", request_id="r2", reply_to=address),
@@ -225,7 +225,7 @@ def test_a_refused_change_whose_client_has_died_is_a_dead_letter(world: World, c
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: type(change).__name__)
-def test_a_refused_change_whose_client_hears_it_is_logged_with_its_client_workflow_and_reason(
+def test_a_refused_change_that_its_client_receives_is_logged_with_client_workflow_and_reason(
     world: World, change: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = Hints()
@@ -282,7 +282,7 @@ FORGED: list[Any] = [
 
 
 @pytest.mark.parametrize("forged", FORGED, ids=lambda each: type(each).__name__)
-def test_a_record_that_says_a_time_is_up_which_is_not_changes_nothing(world: World, forged: Any) -> None:
+def test_a_forged_timer_record_that_is_not_due_is_ignored(world: World, forged: Any) -> None:
     world.held.add("echo")
     world.start_workflow("much", "waits_for_much")
     outside(world, forged)
@@ -315,7 +315,7 @@ def test_a_history_is_read_from_any_number(world: World) -> None:
     ],
     ids=lambda each: each if isinstance(each, str) else type(each).__name__,
 )
-def test_a_change_that_is_refused_and_nobody_waits_for_is_a_dead_letter(
+def test_a_refused_change_without_a_waiting_client_is_a_dead_letter(
     world: World, command: Any, reason: str
 ) -> None:
     outside(world, command)
@@ -326,12 +326,12 @@ def test_a_change_that_is_refused_and_nobody_waits_for_is_a_dead_letter(
     assert [report for report in world.reports if "dead letter (refused)" in report]
 
 
-def test_a_read_that_nobody_waits_for_is_none(world: World) -> None:
+def test_a_refused_read_without_a_waiting_client_is_not_a_dead_letter(world: World) -> None:
     outside(world, cm.QueryWorkflow("nobody", name="x"), cm.AwaitWorkflow("nobody"), cm.ReadHistory("nobody"))
     assert letters(world) == []
 
 
-def test_many_refusals_are_said_once_a_second_and_all_kept(world: World) -> None:
+def test_many_refusals_are_reported_once_a_second_and_all_stored(world: World) -> None:
     outside(world, *(cm.SignalWorkflow(f"nobody-{number}", name="add") for number in range(200)))
     assert len(letters(world)) == 200
     assert len([report for report in world.reports if "dead letter" in report]) < 10

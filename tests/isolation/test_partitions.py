@@ -158,7 +158,7 @@ def test_it_survives_any_number_of_aborts_and_expires_once(
     assert is_retried(world, STAYS)
 
 
-def test_a_lease_of_a_lost_partition_is_dropped_and_starts_anew_when_it_comes_back(
+def test_a_lease_of_a_lost_partition_is_dropped_and_starts_again_when_it_is_regained(
     world: World, log: Partitioned
 ) -> None:
     dead_worker(world, GOES)
@@ -219,7 +219,7 @@ def test_due_timers_of_an_aborted_batch_fire_once_after_another_partition_went(
     assert world.state(STAYS).status is Status.COMPLETED
 
 
-def test_those_who_wait_are_told_to_ask_again_though_the_farewell_was_aborted(
+def test_waiting_clients_are_asked_to_repeat_although_the_batch_that_said_so_was_aborted(
     world: World, log: Partitioned
 ) -> None:
     world.held.add("work")

@@ -11,7 +11,7 @@ from perdure.adapters.kafka.admin.audit import KafkaAuditTrail
 from perdure.adapters.kafka.namespace.topics import AUDIT, name_of
 from perdure.errors import InfrastructureError
 from tests.contract.audit_suite import (
-    assert_all_that_is_written_at_once_is_kept,
+    assert_concurrent_entries_are_all_stored,
     assert_it_is_closed_twice,
     assert_latest_come_first_page_by_page,
     entry,
@@ -40,8 +40,8 @@ def test_the_latest_come_first_page_by_page(trail: KafkaAuditTrail) -> None:
     assert_latest_come_first_page_by_page(trail)
 
 
-def test_all_that_is_written_at_once_is_kept(trail: KafkaAuditTrail) -> None:
-    assert_all_that_is_written_at_once_is_kept(trail)
+def test_concurrent_entries_are_all_stored(trail: KafkaAuditTrail) -> None:
+    assert_concurrent_entries_are_all_stored(trail)
 
 
 def test_it_is_closed_twice(trail: KafkaAuditTrail) -> None:

@@ -41,7 +41,7 @@ def engine(namespace: Namespace, state_dir: Path) -> Generator[subprocess.Popen[
         process.wait()
 
 
-def test_parents_and_children_of_all_partitions_hear_of_each_other_once_though_engines_are_killed(
+def test_parents_and_children_exchange_answers_once_though_engines_are_killed(
     namespace: Namespace, tmp_path: Path
 ) -> None:
     names, began = [f"p-{number}" for number in range(PARENTS)], time.time()

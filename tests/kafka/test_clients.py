@@ -147,7 +147,7 @@ def test_who_waits_without_a_limit_gives_up_when_no_engine_takes_it(namespace: N
     asyncio.run(wait())
 
 
-def test_a_namespace_without_topics_is_said(namespace: Namespace) -> None:
+def test_a_namespace_without_topics_is_reported(namespace: Namespace) -> None:
     async def ask() -> None:
         async with Client.connect(f"kafka://{namespace.bootstrap}/nowhere{namespace.name}") as client:
             with pytest.raises(
@@ -169,7 +169,7 @@ def test_a_namespace_without_topics_is_said(namespace: Namespace) -> None:
         ("kafka://localhost/a.b", "no '.'"),
     ],
 )
-def test_an_address_that_makes_no_sense_is_refused(url: str, said: str) -> None:
+def test_an_invalid_address_is_refused(url: str, said: str) -> None:
     async def connect() -> None:
         with pytest.raises(UsageError, match=said.replace(".", r"\.")):
             await Client.connect(url)

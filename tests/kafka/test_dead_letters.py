@@ -99,7 +99,9 @@ def test_a_command_that_is_moved_keeps_its_bytes_and_its_headers(namespace: Name
     assert namespace.dead_letters() == []
 
 
-def test_a_command_without_a_key_is_taken_where_its_workflow_lies(namespace: Namespace, tally: Tally) -> None:
+def test_a_command_without_a_key_is_taken_on_the_partition_of_its_workflow(
+    namespace: Namespace, tally: Tally
+) -> None:
     namespace.put(COMMANDS.encode(GOOD), None, namespace.place_of("w-0"), [COMMANDS.header])
     namespace.put(COMMANDS.encode(GOOD), None, (namespace.place_of("w-0") + 1) % 4, [COMMANDS.header])
     namespace.flush()
@@ -121,7 +123,7 @@ def test_what_a_batch_causes_may_be_too_large_for_a_record_then_commands_are_don
     namespace.audit().assert_exactly_once()
 
 
-def test_a_command_whose_effect_alone_is_too_large_is_a_dead_letter_and_the_others_go_on(
+def test_a_command_whose_effect_is_too_large_is_a_dead_letter_and_others_are_handled(
     namespace: Namespace, tally: Tally
 ) -> None:
     namespace.configure("events", **{"max.message.bytes": "20000"})
@@ -192,7 +194,7 @@ def test_commands_of_this_process_for_partitions_of_others_are_sent_there(
     assert (audit.missing, audit.twice, audit.gaps) == ([], [], [])
 
 
-def test_an_empty_batch_owes_its_offsets_and_pays_them_when_idle(namespace: Namespace, tally: Tally) -> None:
+def test_offsets_of_an_empty_batch_are_committed_when_idle(namespace: Namespace, tally: Tally) -> None:
     namespace.send_numbers(10)
     taken = 0
     while taken < 10:

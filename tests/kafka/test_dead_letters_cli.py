@@ -103,7 +103,7 @@ def test_letters_are_listed_with_coordinates_reason_key_and_age(letters: Namespa
     assert COMMANDS.header[1].decode() in out
 
 
-def test_a_retried_command_lies_under_its_workflow_id_and_is_open_no_longer(
+def test_a_retried_command_has_its_workflow_id_as_key_and_is_not_listed_any_more(
     letters: Namespace, perdure: Perdure
 ) -> None:
     bury(letters, letter(letters, COMMANDS.encode(SIGNAL)), letter(letters, b"\xff"))
@@ -196,7 +196,7 @@ def test_without_the_topics_it_says_how_to_make_them(
     )
 
 
-def test_a_namespace_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_namespace_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["dead-letters", "list", "--kafka", "127.0.0.1:1"])
     assert ended.value.code == 2

@@ -159,6 +159,6 @@ def test_a_new_group_may_begin_at_the_end(namespace: Namespace, orders: str) -> 
     assert {command.workflow_id for command in commands(namespace)} == {"new"}
 
 
-def test_an_app_without_triggers_is_told_so(namespace: Namespace) -> None:
+def test_ingest_of_an_app_without_triggers_is_refused(namespace: Namespace) -> None:
     with pytest.raises(UsageError, match="no trigger"):
         ingest_of(Registry(), place(namespace), "one", to_stderr)

@@ -200,7 +200,7 @@ class Order:
     cents: int
 
 
-def test_a_registry_that_is_down_is_waited_for_and_what_needs_none_goes_on(namespace: Namespace) -> None:
+def test_records_wait_for_a_registry_that_is_down_and_others_are_handled(namespace: Namespace) -> None:
     avro, plain = f"{namespace.name}-avro", f"{namespace.name}-plain"
     namespace.create({avro: 1, plain: 1})
 
@@ -294,7 +294,7 @@ def test_a_trigger_that_raises_keeps_no_other_back_and_its_record_may_be_offered
     high.close()
 
 
-def test_a_signal_to_nobody_is_a_dead_letter_and_is_delivered_when_it_is_offered_again(
+def test_a_signal_to_a_missing_run_is_a_dead_letter_and_delivered_when_retried(
     namespace: Namespace, orders: str, tmp_path: Path
 ) -> None:
     sale = shop.workflows_of(orders)

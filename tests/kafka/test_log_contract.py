@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 APPLY = (
     contract.test_a_command_is_handed_out_once,
-    contract.test_a_command_written_while_nobody_was_there_is_handed_out_to_the_next_owner,
+    contract.test_a_command_written_while_no_engine_runs_is_handed_out_to_the_next_owner,
     contract.test_a_reply_to_nobody_is_dropped,
     contract.test_a_subscriber_that_raises_does_not_hurt_the_commit,
     contract.test_a_take_that_waits_returns_early,
@@ -51,8 +51,8 @@ APPLY = (
     contract.test_commands_are_taken_in_the_order_they_were_submitted,
     contract.test_commands_of_other_processes_are_taken_in_their_order,
     contract.test_replies_reach_their_subscriber_in_one_call_a_commit,
-    contract.test_take_of_nothing_waits_and_loses_nothing,
-    contract.test_take_returns_at_once_with_what_is_there,
+    contract.test_take_without_commands_waits_and_loses_nothing,
+    contract.test_take_returns_immediately_with_waiting_commands,
     contract.test_take_returns_with_nothing_when_the_time_has_passed,
     contract.test_what_other_processes_wrote_and_no_commit_covers_is_handed_out_after_a_crash,
 )

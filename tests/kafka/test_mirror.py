@@ -82,7 +82,7 @@ def round_of(mirror: Mirror) -> Round:
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3, 4])
-def test_engines_go_on_in_the_mirror_wherever_in_a_round_the_source_is_lost(
+def test_engines_continue_in_the_mirror_at_whatever_point_the_source_is_lost(
     namespace: Namespace, other: str, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until = BoundedReader.until
@@ -118,7 +118,7 @@ def test_engines_go_on_in_the_mirror_wherever_in_a_round_the_source_is_lost(
     mirrored.close()
 
 
-def test_a_mirror_that_was_killed_goes_on_without_a_loss_or_a_repeat(
+def test_a_mirror_that_was_killed_continues_without_loss_or_repeat(
     namespace: Namespace, other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until = BoundedReader.until
@@ -157,7 +157,7 @@ def test_a_mirror_that_was_killed_goes_on_without_a_loss_or_a_repeat(
     assert mirrored.committed() == namespace.committed()
 
 
-def test_a_cluster_is_lost_and_orders_go_on_in_its_mirror(
+def test_orders_continue_in_the_mirror_of_a_lost_cluster(
     other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs that wait, tasks that nobody has taken, runs that have ended: each activity ran once,

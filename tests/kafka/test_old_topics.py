@@ -28,7 +28,9 @@ __all__ = ["book", "folder"]
 QUEUES = ("default", "warehouse")
 
 
-def test_topics_of_an_earlier_release_go_on(kafka: str, folder: Folder, book: Path, tmp_path: Path) -> None:
+def test_topics_of_an_earlier_release_are_continued(
+    kafka: str, folder: Folder, book: Path, tmp_path: Path
+) -> None:
     release, topics = folder.release, folder.topics
     book.write_text("".join(f"{line}\n" for line in release.topics.book))
     clock = MovedClock(release.topics.at + 2 * HOUR_US)

@@ -192,9 +192,7 @@ def test_what_cannot_be_read_stops_nothing_and_is_read_once_its_schema_is_known(
     reader.close()
 
 
-def test_a_topic_that_was_made_anew_is_not_taken_for_the_old_one(
-    namespace: Namespace, database: Database
-) -> None:
+def test_a_recreated_topic_is_not_taken_for_the_old_one(namespace: Namespace, database: Database) -> None:
     story = Story(namespace)
     story.go_on(5)
     source = ProjectionSource(

@@ -118,7 +118,7 @@ def test_it_is_said_again_while_it_lasts_and_once_when_it_is_over(monkeypatch: p
         wait_until(lambda: not watch.is_away)
 
 
-def test_nothing_is_said_of_a_cluster_that_answers() -> None:
+def test_a_cluster_that_answers_causes_no_report() -> None:
     with MockCluster() as cluster:
         said = Said()
         watch = Watch({"bootstrap.servers": cluster.bootstrap}, said)
@@ -202,7 +202,7 @@ def test_only_its_own_cluster_is_away_for_a_client(monkeypatch: pytest.MonkeyPat
     assert (engine.is_away(), worker.is_away()) == (False, True)
 
 
-def test_a_wait_for_a_kafka_that_is_away_is_not_said_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_for_an_unavailable_kafka_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
     def report(message: str, /, **_where: str | int) -> None:

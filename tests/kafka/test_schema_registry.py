@@ -196,7 +196,7 @@ def test_a_schema_that_is_not_compatible_is_refused_with_the_difference_and_noth
     assert len(Topics(space.name, space.plain).plan().missing) > 5
 
 
-def test_a_stranger_reads_states_and_events_by_the_registry_alone(space: Space) -> None:
+def test_another_program_reads_states_and_events_by_the_registry_alone(space: Space) -> None:
     space.apply()
     with space.platform(space.settings) as platform:
         served(platform, "bread-1", is_new=True)

@@ -42,7 +42,7 @@ def test_settings_of_security_reach_every_client(secured: Cluster) -> None:
     assert topics.check() == []
 
 
-def test_a_wrong_password_is_told_from_a_broker_that_is_down(secured: Cluster) -> None:
+def test_a_wrong_password_and_a_broker_that_is_down_give_different_errors(secured: Cluster) -> None:
     topics = Topics("shop", {**secured.client, "sasl.password": "guessed"}, answer_s=3)
     with pytest.raises(InfrastructureError, match="Authentication failed") as caught:
         topics.check()

@@ -49,7 +49,7 @@ def test_an_engine_killed_in_mid_transaction_is_fenced_and_its_partitions_are_se
     namespace.audit().assert_exactly_once()
 
 
-def test_an_engine_that_is_asked_to_stop_hands_over_at_once_and_is_not_fenced(namespace: Namespace) -> None:
+def test_an_engine_that_stops_hands_over_immediately_and_is_not_fenced(namespace: Namespace) -> None:
     with (
         namespace.process("first", session_timeout_ms=90_000) as first,
         namespace.process("peer", session_timeout_ms=90_000) as peer,
@@ -102,7 +102,7 @@ def test_only_the_owner_that_is_stuck_is_fenced_not_those_of_the_other_partition
     reader.close()
 
 
-def test_an_engine_killed_and_started_again_under_its_name_goes_on_where_it_was(namespace: Namespace) -> None:
+def test_an_engine_restarted_under_its_name_continues_where_it_was(namespace: Namespace) -> None:
     with namespace.process("same", in_transaction="KILL@10") as dying, namespace.load():
         dying.process.wait(60)
         with namespace.process("same") as again:
@@ -264,7 +264,7 @@ def test_commands_of_a_topic_that_was_made_anew_are_not_skipped(namespace: Names
     assert any("created again" in line for line in namespace.said)
 
 
-def test_commands_that_were_deleted_before_anybody_took_them_are_told_of(namespace: Namespace) -> None:
+def test_commands_deleted_before_they_were_taken_are_reported(namespace: Namespace) -> None:
     namespace.send_numbers(10, workflows=1)
     place = namespace.place_of("w-0")
     first = namespace.tally()
@@ -294,7 +294,7 @@ def test_a_claim_names_the_owner_before_its_first_commit(namespace: Namespace) -
 # ---- waiting
 
 
-def test_a_broker_that_is_down_at_the_start_is_waited_for_with_a_reason_until_somebody_stops_it() -> None:
+def test_a_start_waits_for_a_broker_that_is_down_and_reports_why_until_stopped() -> None:
     clients = EngineClients("nowhere", "one", {"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
     log = KafkaLog(clients, Channel(), TallyStore())
     ended: list[BaseException] = []

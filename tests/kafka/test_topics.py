@@ -158,7 +158,7 @@ def test_commands_and_events_lie_alike_or_are_refused(space: Space) -> None:
     assert space.topics.plan().faults == (f"{space.name}.events has 5 partitions, not 3",)
 
 
-def test_partitions_that_somebody_added_are_refused(space: Space) -> None:
+def test_partitions_that_were_added_are_refused(space: Space) -> None:
     space.apply(partitions=2)
     space.add_partitions("commands", 4)
     (fault,) = space.topics.check()
@@ -170,7 +170,7 @@ def test_partitions_that_somebody_added_are_refused(space: Space) -> None:
         space.apply()
 
 
-def test_a_topic_that_was_deleted_is_not_made_anew_in_silence(space: Space) -> None:
+def test_a_deleted_topic_is_not_recreated_silently(space: Space) -> None:
     space.apply(partitions=2)
     space.delete("events")
     assert [fault.partition(":")[0] for fault in space.topics.check()] == [f"{space.name}.events is missing"]
@@ -181,7 +181,7 @@ def test_a_topic_that_was_deleted_is_not_made_anew_in_silence(space: Space) -> N
     assert "events" not in space.counts()
 
 
-def test_a_topic_that_was_made_anew_is_told_by_its_id(space: Space) -> None:
+def test_a_recreated_topic_is_recognised_by_its_id(space: Space) -> None:
     space.apply(partitions=2)
     space.delete("state")
     space.create("state", 2)

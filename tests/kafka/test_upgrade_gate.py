@@ -131,7 +131,7 @@ def test_code_that_would_break_open_runs_is_found_before_it_runs(
         assert "would break: Other: 1 open, but the app has no workflow of this type" in said
 
 
-def test_a_gate_that_cannot_ask_says_so(kafka: str, tmp_path: Path) -> None:
+def test_an_upgrade_gate_that_cannot_reach_the_platform_says_so(kafka: str, tmp_path: Path) -> None:
     target = app(tmp_path / "old")
     done = subprocess.run(
         [
@@ -165,7 +165,7 @@ def test_a_gate_that_cannot_ask_says_so(kafka: str, tmp_path: Path) -> None:
     assert "name the platform" in nameless.stderr
 
 
-def test_the_echo_is_served_beside_any_app_and_heard_wherever_states_are_kept(
+def test_the_echo_runs_beside_any_app_and_its_state_is_found_in_every_store(
     namespace: Namespace, postgres: str, tmp_path: Path
 ) -> None:
     target = app(tmp_path / "app")

@@ -63,7 +63,7 @@ def test_an_attempt_too_long_for_a_rebalance_is_leased_before_its_partition_goes
     assert {each.token for each in labour.reports(StartActivity)} == tokens
 
 
-def test_a_leased_attempt_holds_nothing_back(labour: Labour) -> None:
+def test_a_leased_attempt_does_not_delay_offset_commits(labour: Labour) -> None:
     with labour.worker():
         labour.give("long", 20.0)
         labour.give("short")

@@ -76,7 +76,7 @@ def test_migrate_says_in_one_line_what_is_wrong() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_projector_waits_for_its_server_says_so_and_catches_up(postgres_server: Server) -> None:
+def test_a_projector_waits_for_its_server_reports_it_and_catches_up(postgres_server: Server) -> None:
     said: list[str] = []
 
     def report(message: str, /, **where: str | int) -> None:

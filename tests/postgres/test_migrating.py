@@ -53,7 +53,7 @@ def test_who_finds_no_tables_is_told_to_make_them(postgres: str) -> None:
     reader.close()
 
 
-def test_nobody_at_the_address_is_said_without_the_password() -> None:
+def test_an_unreachable_address_is_reported_without_the_password() -> None:
     reader = PostgresReader(Database("postgresql://someone:hunter2@127.0.0.1:1/shop", "shop"))
     with pytest.raises(InfrastructureError, match=r"127\.0\.0\.1:1/shop cannot be reached") as refused:
         reader.state("w")
@@ -67,6 +67,6 @@ def test_a_namespace_that_cannot_name_a_schema_is_refused(namespace: str) -> Non
         Database("postgresql://localhost/shop", namespace)
 
 
-def test_an_address_that_makes_no_sense_is_refused() -> None:
+def test_an_invalid_address_is_refused() -> None:
     with pytest.raises(UsageError, match="postgresql://user@host/database"):
         Database("postgresql://[", "shop")

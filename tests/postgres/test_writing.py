@@ -109,7 +109,7 @@ def test_a_nul_is_shown_and_flagged_and_not_lost(
         assert reader.state("w") == whole
 
 
-def test_a_backslash_is_no_nul(database: Database) -> None:
+def test_an_escaped_backslash_is_not_taken_for_a_nul(database: Database) -> None:
     write(database, page([with_fields(state("w"), view=b'"C:\\\\u0000\\t\\"\\n"', reason="\\N")]))
     assert rows(database, "SELECT view, reason, is_exact FROM {s}.workflows") == [
         ('C:\\u0000\t"\n', "\\N", True)
@@ -150,7 +150,7 @@ def test_one_row_that_postgres_does_not_take_keeps_no_other_back(database: Datab
         assert reader.events("bad", "r") == [worse]
 
 
-def test_a_record_that_comes_again_is_written_once(database: Database) -> None:
+def test_a_repeated_record_is_written_once(database: Database) -> None:
     write(database, page(events=[record()]), page(events=[record(), record("run-1", 3, ev.TimerFired(1))]))
     assert rows(database, "SELECT count(*) FROM {s}.events") == [(3,)]
 
@@ -256,7 +256,7 @@ def test_closed_workflows_leave_the_tables_when_their_time_has_come(database: Da
     assert rows(database, "SELECT DISTINCT workflow_id FROM {s}.events") == [("new",)]
 
 
-def test_readers_see_how_far_the_tables_are_behind(database: Database) -> None:
+def test_readers_see_the_lag_of_the_tables(database: Database) -> None:
     with database.connect() as connection:
         made = Writer(database, connection, os.urandom(4).hex())
         made.claim([("events", 2)])

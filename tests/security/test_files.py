@@ -46,7 +46,7 @@ def test_only_the_owner_may_read_a_database_and_what_lies_beside_it(tmp_path: Pa
     assert set(found.values()) == {"0o600"}, found
 
 
-def test_a_database_that_somebody_has_opened_to_others_stays_as_they_made_it(tmp_path: Path) -> None:
+def test_the_permissions_of_an_existing_database_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     with Platform(Registry.of([Parcel], [weigh]), f"sqlite:///{path}"):
         pass

@@ -66,7 +66,7 @@ def test_a_signal_with_the_key_of_a_start_is_sent() -> None:
     run(test)
 
 
-def test_the_same_key_at_once_acts_once() -> None:
+def test_the_same_key_used_concurrently_acts_once() -> None:
     async def test(api: Caller) -> None:
         await api.start("p-1")
         asked = [

@@ -40,7 +40,7 @@ def post(size: int, sent: int, path: bytes = b"/") -> bytes:
         pytest.param(b"", id="nothing but bytes"),
     ],
 )
-def test_a_head_without_end_is_refused_and_costs_next_to_nothing(endless: bytes) -> None:
+def test_an_endless_head_is_refused_at_little_cost(endless: bytes) -> None:
     with door() as at:
         before_s, before_kb = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with at.knock(endless) as knocker:
@@ -111,14 +111,14 @@ def test_what_is_no_request_is_answered_once_and_closed() -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nA: b"], ids=["silent", "half a head"])
-def test_a_head_that_does_not_come_is_given_up(begun: bytes) -> None:
+def test_a_request_whose_head_never_arrives_is_given_up(begun: bytes) -> None:
     with door(QUICK) as at, at.knock(begun) as knocker:
         assert status_of(knocker.answer()) == 408
         assert knocker.is_closed()
         assert at.acceptor.counts.timed_out == 1
 
 
-def test_a_byte_now_and_then_does_not_make_a_heads_time_longer() -> None:
+def test_trickling_bytes_do_not_extend_the_time_limit_of_a_head() -> None:
     with door(QUICK) as at, at.knock() as knocker:
         knocker.socket.settimeout(0.02)
         for byte in parts(b"GET / HTTP/1.1\r\nA: " + b"b" * 5_000, 1):
@@ -147,7 +147,7 @@ def test_an_idle_connection_is_kept() -> None:
         assert status_of(knocker.answer()) == 200
 
 
-def test_a_body_that_does_not_come_is_given_up() -> None:
+def test_a_request_whose_body_never_arrives_is_given_up() -> None:
     with door(QUICK) as at, at.knock(post(1_000, 1)) as knocker:
         assert knocker.is_closed()
         at.until(lambda acceptor: not acceptor.open)
@@ -170,7 +170,7 @@ def test_a_request_that_takes_its_time_is_left_alone() -> None:
 # ---- bodies that nobody reads
 
 
-def test_a_body_that_nobody_wants_is_not_read_on() -> None:
+def test_the_body_of_a_refused_request_is_not_read() -> None:
     with door() as at, at.knock(post(400_000_000, 10, b"/early")) as knocker:
         answer = knocker.answer()
         assert status_of(answer) == 200
@@ -194,7 +194,7 @@ def test_a_request_whose_body_has_come_keeps_its_connection() -> None:
 # ---- many
 
 
-def test_a_new_connection_takes_the_place_of_the_oldest_that_says_nothing() -> None:
+def test_a_new_connection_replaces_the_oldest_idle_one() -> None:
     with door(ConnectionLimits(connections=20, per_address=0)) as at:
         silent = [at.knock() for _ in range(60)]
         at.until(lambda acceptor: acceptor.counts.gave_way >= 40)

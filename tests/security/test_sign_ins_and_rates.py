@@ -82,7 +82,7 @@ def test_each_line_counts_the_failed_sign_ins_since_the_line_before(caplog: pyte
     assert {vars(each)["address"] for each in caplog.records} == {"192.0.2.7"}
 
 
-def test_requests_are_measured_by_route_never_by_what_somebody_has_made_up(measures: Any) -> None:
+def test_requests_are_measured_by_route_never_by_arbitrary_paths(measures: Any) -> None:
     async def test(api: Caller) -> None:
         for number in range(3):
             await api.start(f"p-{number}")
@@ -130,7 +130,7 @@ def test_who_asks_too_often_is_told_when_to_ask_again_and_nobody_else_is(
     assert measures("perdure_api_refusals_total", status="429") == 1
 
 
-def test_a_rate_is_an_average_and_no_caller_is_remembered_for_ever() -> None:
+def test_a_rate_is_an_average_and_idle_callers_are_forgotten() -> None:
     now = 0.0
     limit = RateLimit(10, now=lambda: now)
     assert [limit.take("a") for _ in range(21)] == [0] * 20 + [1]

@@ -190,7 +190,7 @@ async def _told(caller: Caller, path: str, role: str, wanted: int) -> bytes:
     return told
 
 
-def test_streams_tell_a_viewer_no_payload() -> None:
+def test_streams_send_a_viewer_no_payload() -> None:
     async def test(caller: Caller) -> None:
         for role, is_seen in (("viewer", False), ("reader", True)):
             for path in ("/api/v1/workflows/wait/events", "/api/v1/workflows/events"):

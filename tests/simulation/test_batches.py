@@ -34,7 +34,7 @@ def test_commands_that_came_together_are_one_transaction() -> None:
     assert world.engine.batches == before + 1
 
 
-def test_a_view_is_told_once_a_batch_and_only_when_it_changed() -> None:
+def test_a_view_is_published_once_a_batch_and_only_when_it_changed() -> None:
     world = World(DEPLOYMENTS["first"])
     world.start_workflow("o", "Order", 100)
     told = [batch.states["o"].view for batch in world.medium.batches if "o" in batch.states]
@@ -65,7 +65,7 @@ def test_what_a_start_has_to_resume_does_not_keep_the_commands_of_others_waiting
     assert world.names("b")[-1] == "SignalReceived", "in the first batch"
 
 
-def test_many_timers_that_are_due_at_once_are_several_batches() -> None:
+def test_many_timers_due_at_the_same_time_take_several_batches() -> None:
     world = World(DEPLOYMENTS["first"], replace(SETTINGS, batch_limit=10))
     for number in range(35):
         world.start_workflow(f"b-{number}", "Box", delay_us=1_000_000)

@@ -346,20 +346,20 @@ def test_what_escapes_where_no_code_can_catch_it_suspends_its_run(
 @pytest.mark.parametrize(
     "fields", [{"delay_us": HUGE}, {"timeout_us": HUGE}, {"delay_us": -HUGE}, {"timeout_us": -1}], ids=str
 )
-def test_a_start_with_times_out_of_this_world_is_refused(world: World, fields: dict[str, int]) -> None:
+def test_a_start_with_impossible_times_is_refused(world: World, fields: dict[str, int]) -> None:
     reply = world.start_workflow("w", "Hostile", **fields)
     assert isinstance(reply, Refused)
     assert reply.code == "bad_input"
 
 
 @pytest.mark.parametrize("type", ["long_lasting", "long_sleep"])
-def test_an_author_may_wait_for_ever(world: World, type: str) -> None:
+def test_workflow_code_may_wait_for_ever(world: World, type: str) -> None:
     assert isinstance(world.start_workflow("w", type), Accepted)
     assert world.state("w").status is Status.RUNNING
     assert not world.reports
 
 
-def test_a_report_that_asks_for_a_delay_of_ages_waits_for_ages(world: World) -> None:
+def test_a_report_may_ask_for_a_very_long_delay(world: World) -> None:
     world.serves_tasks = False
     world.start_workflow("w", "Hostile")
     world.signal("w", "end")
@@ -416,13 +416,13 @@ def test_arguments_that_are_no_json_are_refused(world: World, payload: bytes) ->
     assert not world.reports
 
 
-def test_options_that_are_no_unicode_are_the_authors_mistake(world: World) -> None:
+def test_options_that_are_not_unicode_are_a_usage_error(world: World) -> None:
     world.start_workflow("w", "odd_options")
     assert world.state("w").status is Status.SUSPENDED
     assert "not valid Unicode" in world.state("w").reason
 
 
-def test_a_worker_may_say_what_it_wants(world: World) -> None:
+def test_hostile_reports_of_a_worker_are_harmless(world: World) -> None:
     world.serves_tasks = False
     world.start_workflow("w", "Hostile")
     world.signal("w", "end")

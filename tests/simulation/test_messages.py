@@ -125,7 +125,7 @@ def test_a_command_for_a_workflow_that_is_not_there_is_a_dead_letter(world: Worl
 
 
 @pytest.mark.parametrize("workflow_id", ["", " ", "\0", "x" * 10_000, "workflow:toy/r/1/w"])
-def test_a_hostile_id_harms_nobody(world: World, workflow_id: str) -> None:
+def test_a_hostile_id_does_not_affect_other_workflows(world: World, workflow_id: str) -> None:
     send(world, "a", ["put", workflow_id, 1], ["start", workflow_id], ["await", workflow_id], ["put", "b", 2])
     assert got(world, "b") == [2]
     world.crash()
@@ -148,7 +148,7 @@ def test_a_command_that_cannot_be_written_costs_the_command_that_caused_it(world
 
 
 @pytest.mark.parametrize("crashes", [False, True])
-def test_a_workflow_hears_once_how_another_ended(world: World, crashes: bool) -> None:
+def test_a_workflow_gets_the_end_of_another_once(world: World, crashes: bool) -> None:
     send(world, "a", ["await", "b"])
     assert got(world, "a") == []
     assert world.names("b") == ["WorkflowStarted", "AnswerPromised"]
@@ -175,26 +175,26 @@ def test_an_aborted_batch_that_closes_a_run_answers_once(world: World, disk: Dis
 @pytest.mark.parametrize(
     ("end", "said"), [(cm.TerminateWorkflow, "terminated"), (cm.CancelWorkflow, "cancelled")]
 )
-def test_every_end_is_told(world: World, end: Any, said: str) -> None:
+def test_every_end_is_answered(world: World, end: Any, said: str) -> None:
     send(world, "a", ["await", "b"], ["await", "b"])
     world.ask(end, "b", reason="enough")
     world.settle()
     assert got(world, "a") == [said, said]
 
 
-def test_a_run_that_another_start_terminates_tells_so(world: World) -> None:
+def test_a_run_terminated_by_another_start_answers_its_waiters(world: World) -> None:
     send(world, "a", ["await", "b"])
     world.start_workflow("b", "Relay", if_running="terminate")
     assert got(world, "a") == ["terminated"]
 
 
-def test_a_run_that_has_ended_or_never_was_is_told_at_once(world: World) -> None:
+def test_waiting_for_an_ended_or_unknown_run_returns_immediately(world: World) -> None:
     world.signal("b", "close")
     send(world, "a", ["await", "b"], ["await", "nobody"])
     assert got(world, "a") == ["completed", "Refused"]
 
 
-def test_a_workflow_that_waits_for_itself_hears_nothing_and_harms_nobody(world: World) -> None:
+def test_a_workflow_that_waits_for_itself_gets_no_answer_and_blocks_no_other(world: World) -> None:
     send(world, "a", ["await", "a"])
     world.signal("a", "close")
     assert world.state("a").status is Status.COMPLETED

@@ -21,7 +21,7 @@ def test_runs_of_a_partition_that_is_lost_are_forgotten() -> None:
     assert len(world.engine.runs) == 0
 
 
-def test_runs_of_a_partition_that_is_gained_go_on() -> None:
+def test_runs_of_a_gained_partition_continue() -> None:
     world = World(DEPLOYMENTS["first"], checks_fold=True)
     world.start_workflow("b", "Box")
     world.start_workflow("s", "sleep_then_step", 10)

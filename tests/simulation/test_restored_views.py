@@ -27,7 +27,7 @@ def test_a_run_that_is_terminated_after_a_restore_keeps_its_view() -> None:
     assert world.state("o").view == b'"paid"'
 
 
-def test_a_run_that_goes_on_after_a_restore_has_a_view_again() -> None:
+def test_a_run_that_continues_after_a_restore_has_a_view_again() -> None:
     world = restored_world()
     world.signal("o", "delivered")
     assert world.state("o").view == b'"delivered"'

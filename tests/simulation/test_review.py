@@ -61,7 +61,7 @@ def statuses(world: World, prefix: str, count: int) -> set[Status]:
     return {world.state(f"{prefix}-{number}").status for number in range(count)}
 
 
-def test_runs_that_sleep_are_suspended_at_once_by_code_that_diverges_and_go_on_with_the_old_code(
+def test_sleeping_runs_are_suspended_immediately_by_diverging_code_and_resume_with_the_old_code(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(review.PAGE + 6):

@@ -21,7 +21,7 @@ def check(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
-def test_the_story_goes_as_it_is_written(path: Path) -> None:
+def test_the_scenario_matches_its_script(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     told, world = script.run(text)
     if os.environ.get("UPDATE_SCRIPTS"):
@@ -32,7 +32,7 @@ def test_the_story_goes_as_it_is_written(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
-def test_it_goes_the_same_when_every_run_is_evicted_after_every_batch(path: Path) -> None:
+def test_the_outcome_is_the_same_when_every_run_is_evicted_after_every_batch(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     cached, evicted = script.run(text)[1], script.run(text, evicts=lambda: True)[1]
     assert evicted.histories() == cached.histories()
@@ -40,7 +40,7 @@ def test_it_goes_the_same_when_every_run_is_evicted_after_every_batch(path: Path
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
-def test_it_goes_the_same_when_runs_are_evicted_at_random(path: Path) -> None:
+def test_the_outcome_is_the_same_when_runs_are_evicted_at_random(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     dice = seeded(len(text))
     cached, evicted = script.run(text)[1], script.run(text, evicts=lambda: dice.random() < 0.3)[1]

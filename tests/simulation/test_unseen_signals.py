@@ -122,7 +122,7 @@ def test_a_signal_that_the_type_does_not_have_is_a_dead_letter_when_the_type_app
     assert len(letters(world)) == 2, "once"
 
 
-def test_a_delayed_run_whose_code_comes_before_it_begins_goes_on_without_the_signal(
+def test_a_delayed_run_whose_code_is_deployed_before_it_begins_ignores_the_signal(
     world_of: Callable[[Registry], World],
 ) -> None:
     world = world_of(KNOWN)

@@ -52,7 +52,7 @@ def test_it_is_accepted_handled_and_answered(world: World) -> None:
     ]
 
 
-def test_a_rejected_one_leaves_no_event(world: World) -> None:
+def test_a_rejected_update_leaves_no_event(world: World) -> None:
     told = update(world, "u-1", "add", -1)
     assert isinstance(told, Refused)
     assert told.code == "rejected"
@@ -113,7 +113,7 @@ def test_updates_of_a_run_that_is_ended_fail(world: World, end: Any) -> None:
     assert isinstance(world.replies["waits"], QueryRaised)
 
 
-def test_one_that_is_repeated_acts_once(world: World) -> None:
+def test_a_repeated_update_acts_once(world: World) -> None:
     update(world, "u-1", "add", 1)
     again = update(world, "u-1", "add", 1)
     assert isinstance(again, Accepted)
@@ -131,7 +131,7 @@ def test_several_run_at_once_in_the_order_of_acceptance(world: World) -> None:
     assert world.payloads.decode(world.state("cart").result, list[int], what="result") == [0, 1, 2, 3, 4]
 
 
-def test_a_suspended_run_takes_none(world: World) -> None:
+def test_a_suspended_run_takes_no_updates(world: World) -> None:
     world.registry = type(world.registry)()
     world.crash()
     world.settle()

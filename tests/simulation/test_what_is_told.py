@@ -171,21 +171,21 @@ def partition_of(world: World, workflow_id: str) -> int:
 # ---- readers
 
 
-def test_readers_are_told_of_another_run_that_looks_the_same(world: World) -> None:
+def test_readers_get_a_new_run_although_its_state_looks_the_same(world: World) -> None:
     first = world.start_workflow("w", "Waiting")
     second = world.start_workflow("w", "Waiting", if_running="terminate")
     assert first.run_id != second.run_id
     assert (world.state("w").run_id, world.state("w").status) == (second.run_id, Status.RUNNING)
 
 
-def test_readers_are_told_of_what_a_run_waits_for_though_nothing_else_has_changed(world: World) -> None:
+def test_readers_get_changed_waits_although_nothing_else_has_changed(world: World) -> None:
     world.start_workflow("w", "Waiting")
     assert world.state("w").waits == ()
     world.signal("w", "put", "sleep")
     assert [wait.kind for wait in world.state("w").waits] == ["timer"]
 
 
-def test_readers_are_told_why_a_view_cannot_be_taken_and_when_it_can_again(world: World) -> None:
+def test_readers_see_why_a_view_fails_and_when_it_works_again(world: World) -> None:
     world.start_workflow("s", "Shown")
     for text, reason in [
         ("broken one", "ValueError: broken one"),
@@ -342,7 +342,7 @@ def test_attributes_may_be_as_long_as_the_limit(world: World) -> None:
     assert refused.code == "limit"
 
 
-def test_a_query_that_meddles_with_a_run_leaves_no_trace_in_it(world: World) -> None:
+def test_changes_that_a_query_makes_to_a_run_are_undone(world: World) -> None:
     world.start_workflow("w", "Meddled")
     refused = world.ask(cm.QueryWorkflow, "w", name="meddle")
     request = world.ask(cm.QueryWorkflow, "w", name="count")

@@ -319,7 +319,7 @@ def test_within_the_attempt_of_a_test_an_activity_inside_another_is_refused() ->
         asyncio.run(calls_another())
 
 
-def test_heartbeats_reach_whoever_runs_the_attempt() -> None:
+def test_heartbeats_reach_the_runner_of_the_attempt() -> None:
     heard: list[tuple[object, ...]] = []
     with activity.running(Attempt(heartbeat=heard.append)):
         activity.heartbeat(1, "two")
@@ -338,7 +338,7 @@ def test_the_last_heartbeat_is_that_of_the_attempt_before() -> None:
         assert activity.last_heartbeat() == (7,)
 
 
-def test_a_heartbeat_where_nobody_listens_is_nothing() -> None:
+def test_a_heartbeat_outside_a_worker_is_ignored() -> None:
     activity.heartbeat("x")
 
 
@@ -383,7 +383,7 @@ def test_a_fake_within_a_fake_gives_way_to_the_outer_one_also_after_an_error() -
 # ---- definitions
 
 
-def test_an_activity_knows_what_its_author_wrote() -> None:
+def test_an_activity_has_the_options_of_its_decorator() -> None:
     assert (join.name, join.is_local, join.is_async, join.owner, join.returns) == (
         "join",
         False,

@@ -88,7 +88,7 @@ def module(**names: Any) -> ModuleType:
 # ---- where it is found
 
 
-def test_a_module_may_have_an_app_or_say_it_by_attributes() -> None:
+def test_a_module_may_define_an_app_or_the_same_by_attributes() -> None:
     codec, seen = Reversing(), Interceptor()
     whole = App(codec, [seen], "file:///tmp/shop")
     assert app_of(module(app=whole)) is whole

@@ -105,7 +105,7 @@ def test_every_byte_is_what_fastavro_would_write(record: tuple[Wire[Any], Any]) 
 
 @given(RECORDS, st.data())
 @settings(max_examples=150, deadline=None)
-def test_damaged_bytes_are_undecodable_or_another_record_and_nothing_else(
+def test_damaged_bytes_either_decode_to_another_record_or_are_undecodable(
     record: tuple[Wire[Any], Any], data: st.DataObject
 ) -> None:
     wire, value = record
@@ -128,7 +128,7 @@ def test_damaged_bytes_are_undecodable_or_another_record_and_nothing_else(
 
 @given(st.binary(max_size=200), st.sampled_from(list(WIRES.values())))
 @settings(max_examples=150, deadline=None)
-def test_garbage_is_undecodable_or_a_record_and_nothing_else(garbage: bytes, wire: Wire[Any]) -> None:
+def test_garbage_either_decodes_or_is_undecodable(garbage: bytes, wire: Wire[Any]) -> None:
     with contextlib.suppress(UndecodableRecord):
         wire.decode(garbage, wire.header[1])
 
@@ -167,7 +167,7 @@ def test_a_number_of_more_than_64_bits_is_refused() -> None:
         COMMANDS.encode(FireTimer("w", number=2**63))
 
 
-def test_a_struct_that_its_schema_does_not_describe_is_refused_at_once() -> None:
+def test_a_struct_that_its_schema_does_not_describe_is_refused_immediately() -> None:
     schema: dict[str, Any] = {"type": "record", "name": "n.T", "fields": [{"name": "number", "type": "long"}]}
     Compiler({**schema, "name": "T", "namespace": "n"}, {"n.T": TimerFired})
     schema["fields"].append({"name": "more", "type": "long"})

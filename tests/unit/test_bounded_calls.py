@@ -42,7 +42,7 @@ def test_a_call_that_hangs_is_left_and_the_next_one_is_made() -> None:
     calls.close()
 
 
-def test_a_call_that_gets_somewhere_is_waited_for() -> None:
+def test_a_call_that_makes_progress_is_waited_for() -> None:
     calls, steps = BoundedCalls(0.2), list[int]()
 
     def slowly() -> None:

@@ -177,7 +177,7 @@ def test_of_a_module_that_was_loaded_again_the_new_class_counts() -> None:
     assert type(payloads.decode_failure(FailureInfo("app:Reloaded"))) is kinds[1]
 
 
-def test_a_name_that_two_failures_have_is_no_help() -> None:
+def test_a_class_name_shared_by_two_failures_is_not_resolved() -> None:
     first = type("Doubled", (Failure,), {"__module__": "one"})
     second = type("Doubled", (Failure,), {"__module__": "two"})
     assert type(payloads.decode_failure(FailureInfo("one:Doubled"))) is first
@@ -410,7 +410,7 @@ def test_a_chain_of_ten_thousand_causes_is_recorded() -> None:
     assert str(again(error)) == "9999"
 
 
-def test_a_cancellation_comes_back() -> None:
+def test_a_cancellation_survives_encoding() -> None:
     assert type(again(asyncio.CancelledError("x"))) is asyncio.CancelledError
 
 
@@ -455,11 +455,11 @@ def test_a_remote_exception_that_is_recorded_again_stays_what_it_was() -> None:
     assert recorded(once) == info
 
 
-def test_a_message_that_raises_is_said_to() -> None:
+def test_a_message_that_raises_is_reported() -> None:
     assert recorded(Unspeakable()).message == "<the message of Unspeakable cannot be read>"
 
 
-def test_a_message_that_is_no_unicode_is_mended() -> None:
+def test_a_message_that_is_not_unicode_is_repaired() -> None:
     assert recorded(ValueError("a\ud800b")).message == "a?b"
 
 
@@ -503,7 +503,7 @@ def test_a_group_of_a_class_that_is_not_known_here_is_still_a_group() -> None:
     assert (type(error), str(error)) == (ExceptionGroup, "c (1 sub-exception)")
 
 
-def test_an_authors_own_group_comes_back_as_itself() -> None:
+def test_a_users_exception_group_keeps_its_class() -> None:
     error = again(Batch("c", [ValueError("x")]))
     assert (type(error), error.message, error.exceptions[0].args) == (Batch, "c", ("x",))
 
@@ -575,7 +575,7 @@ def test_a_row_of_causes_ends_after_five_even_where_it_is_a_circle() -> None:
     assert length == 5
 
 
-def test_a_traceback_holds_the_authors_frames_only() -> None:
+def test_a_traceback_holds_only_frames_of_user_code() -> None:
     async def author() -> None:
         await asyncio.wait_for(fails(), 10)
 

@@ -144,7 +144,7 @@ def containers(scalar: tuple[Any, st.SearchStrategy[Any]]) -> st.SearchStrategy[
 
 
 @given(st.one_of(*(containers(scalar) for scalar in SCALARS)))
-def test_a_value_comes_back_as_it_was(case: tuple[Any, Any]) -> None:
+def test_a_value_survives_encoding(case: tuple[Any, Any]) -> None:
     annotation, value = case
     result = again(value, annotation)
     assert result == value
@@ -205,7 +205,7 @@ def test_subclasses_of_text_and_numbers_come_back() -> None:
     assert again(Text("x"), str) == "x"
 
 
-def test_a_result_of_nothing_is_null() -> None:
+def test_a_result_of_none_is_json_null() -> None:
     assert payloads.encode(None, what="it") == b"null"
     assert payloads.decode(b"null", None, what="it") is None
 
@@ -548,7 +548,7 @@ def test_what_one_codec_made_is_not_given_to_another() -> None:
         JsonPayloads(Twice()).decode(zipped.encode(1, what="it"), int, what="it")
 
 
-def test_the_limit_holds_for_what_a_codec_makes_of_a_value() -> None:
+def test_the_limit_applies_to_the_encoded_value() -> None:
     larger = JsonPayloads(Twice(), limit_bytes=207)
     assert len(larger.encode("x" * 98, what="it")) == 207
     with pytest.raises(
@@ -583,7 +583,7 @@ def test_pydantic_is_not_imported_for_those_who_do_not_use_it() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_list_passes_beside_a_literal_and_another_value_is_refused_in_words() -> None:
+def test_a_list_passes_beside_a_literal_and_another_value_is_refused_with_a_message() -> None:
     payloads = JsonPayloads()
     for annotation in (
         Literal["all"] | list[int],

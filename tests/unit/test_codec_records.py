@@ -125,29 +125,29 @@ RECORDS = st.builds(
 
 
 @given(RECORDS)
-def test_an_event_record_comes_back(record: EventRecord) -> None:
+def test_an_event_record_survives_encoding(record: EventRecord) -> None:
     data = records.encode_event_record(record)
     assert records.decode_event_record(data) == record
     assert records.hash_of_record(record) == records.hash_of(data)
 
 
 @given(any_of(AnyCommand))
-def test_a_command_comes_back(command: Any) -> None:
+def test_a_command_survives_encoding(command: Any) -> None:
     assert records.decode_command(records.encode_command(command)) == command
 
 
 @given(any_of(AnyReply))
-def test_a_reply_comes_back(reply: Any) -> None:
+def test_a_reply_survives_encoding(reply: Any) -> None:
     assert records.decode_reply(records.encode_reply(reply)) == reply
 
 
 @given(structs(Task))
-def test_a_task_comes_back(task: Task) -> None:
+def test_a_task_survives_encoding(task: Task) -> None:
     assert records.decode_task(records.encode_task(task)) == task
 
 
 @given(structs(WorkflowState))
-def test_a_state_comes_back(state: WorkflowState) -> None:
+def test_a_state_survives_encoding(state: WorkflowState) -> None:
     assert records.decode_state(records.encode_state(state)) == state
 
 

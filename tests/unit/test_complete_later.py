@@ -103,7 +103,7 @@ def test_whoever_has_the_text_gives_the_result(how: str) -> None:
     played(scenario)
 
 
-def test_a_failure_of_the_authors_is_final_and_arrives_as_itself() -> None:
+def test_a_failure_of_the_users_class_is_final_and_keeps_its_class() -> None:
     async def scenario(env: testing.Environment) -> None:
         run = await env.client.start("run", approved, "async", "order")
         await env.sleep("1 hour")
@@ -129,7 +129,7 @@ def test_another_exception_leads_to_another_attempt_with_another_text() -> None:
     played(scenario)
 
 
-def test_a_function_that_raises_has_failed_and_its_text_is_worth_nothing() -> None:
+def test_a_function_that_raises_has_failed_and_its_token_is_invalid() -> None:
     async def scenario(env: testing.Environment) -> None:
         run = await env.client.start("run", approved, "async", "breaks")
         await env.sleep("1 hour")

@@ -63,6 +63,6 @@ def test_a_negative_timedelta_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [5, 1.5, None, True])
-def test_a_number_without_a_unit_is_no_duration(value: Duration) -> None:
+def test_a_number_without_a_unit_is_not_a_duration(value: Duration) -> None:
     with pytest.raises(UsageError, match='a duration is a timedelta or text such as "30s"'):
         microseconds(value)

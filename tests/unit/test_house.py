@@ -43,7 +43,7 @@ def test_the_lists_are_not_empty() -> None:
 
 
 @pytest.mark.parametrize("root", ROOTS)
-def test_neither_a_root_nor_its_perdure_is_a_package(root: str) -> None:
+def test_source_roots_and_their_perdure_folders_are_not_packages(root: str) -> None:
     stray = [
         file
         for file in (HOUSE / root / "__init__.py", HOUSE / root / "perdure" / "__init__.py")
@@ -77,7 +77,7 @@ def test_no_top_level_module_is_named_after_the_standard_library() -> None:
     assert not [entry for entry in names if entry.stem in sys.stdlib_module_names]
 
 
-def test_nobody_waits_at_a_simple_queue_with_a_timeout() -> None:
+def test_no_get_of_a_simple_queue_has_a_timeout() -> None:
     """It may wait for ever (`perdure.adapters.process.channel`): where there is a SimpleQueue,
     `get` has no timeout."""
     found = [
@@ -163,7 +163,7 @@ def test_no_document_or_source_holds_a_machine_path_or_host() -> None:
     assert not found
 
 
-def test_every_package_and_module_says_what_it_is_for() -> None:
+def test_every_package_and_module_has_a_docstring() -> None:
     silent = [
         file
         for file in SHIPPED

@@ -140,7 +140,7 @@ def test_a_tombstone_removes_a_workflow_from_the_clients_table() -> None:
     assert table.get("b") == running("b"), "it may come again"
 
 
-def test_a_state_that_cannot_be_read_is_shown_as_one_and_the_others_go_on() -> None:
+def test_an_unreadable_state_is_shown_as_such_beside_the_others() -> None:
     clients: Any = Clients()
     table = StateTable(clients)
     table._positions[0] = 0

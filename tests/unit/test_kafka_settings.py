@@ -31,7 +31,7 @@ def test_what_exactly_once_rests_on_is_refused_by_name_with_the_reason(name: str
     assert "secret" not in str(caught.value)
 
 
-def test_all_that_is_refused_is_named_at_once() -> None:
+def test_every_refused_setting_is_named_in_one_error() -> None:
     with pytest.raises(UsageError, match=r"acks \(.*; group\.id \("):
         checked({"group.id": "x", "acks": "0"})
 
@@ -44,7 +44,7 @@ def test_a_setting_of_topics_is_found_where_it_hides() -> None:
 @pytest.mark.parametrize(
     "name", sorted(set(OURS) - {"logger", "on_commit", "dr_cb", "error_cb", "dr_msg_cb", "partitioner_cb"})
 )
-def test_every_setting_that_is_ours_is_one_that_librdkafka_knows(name: str) -> None:
+def test_every_reserved_setting_is_known_to_librdkafka(name: str) -> None:
     fault = ""
     try:
         Consumer({"group.id": "g", name: "not a value"}).close()

@@ -76,7 +76,7 @@ def test_results_come_in_the_order_of_the_items(concurrency: int | None) -> None
     assert max(MOST) <= (concurrency or 5)
 
 
-def test_nothing_gives_nothing() -> None:
+def test_no_items_give_an_empty_list() -> None:
     assert execute(mapped, [], 3, 0) == []
 
 
@@ -97,7 +97,7 @@ def test_the_others_are_cancelled() -> None:
 
 
 @pytest.mark.parametrize(("concurrency", "tolerate"), [(0, 0), (-1, 0), (1, -1)])
-def test_numbers_that_make_no_sense_are_refused(concurrency: int, tolerate: int) -> None:
+def test_invalid_numbers_are_refused(concurrency: int, tolerate: int) -> None:
     with pytest.raises(UsageError, match="must be at least"):
         execute(odd, concurrency, tolerate)
 

@@ -51,7 +51,7 @@ class Behind:
         return position.offset <= self._offset
 
 
-def test_a_reader_that_stays_behind_is_said_to() -> None:
+def test_a_reader_that_keeps_lagging_is_reported() -> None:
     transport: Any = Behind(7)
     asyncio.run(reached(transport, Position(0, 7), "500ms"))
     with pytest.raises(ReadLags, match=r"behind position 0-8 after 0\.5 s"):

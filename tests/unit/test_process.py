@@ -84,7 +84,7 @@ def test_a_second_stop_changes_nothing() -> None:
     assert process.notes == ["open", "wake", ("drain", 2.5), "drained", "close"]
 
 
-def test_the_engine_goes_on_while_attempts_end_and_looks_once_more_for_their_reports() -> None:
+def test_the_engine_runs_until_the_last_reports_of_attempts_are_taken() -> None:
     process = Serving(has_engine=True)
     process.may_drain.clear()
     process.start()
@@ -112,7 +112,7 @@ def test_who_runs_it_on_its_own_thread_learns_why_it_ended() -> None:
     assert process.notes == ["open", "close"]
 
 
-def test_a_stop_while_it_opens_is_no_fault() -> None:
+def test_a_stop_during_the_opening_is_not_an_error() -> None:
     process = Serving(fault=InfrastructureError("stopped while waiting for the broker"))
     process.request_stop()
     process.run_forever()

@@ -151,7 +151,7 @@ def test_what_cannot_be_a_record_is_refused_on_the_authors_line(
         ({"order": "o", "boxes": 1, "more": 2}, workflow.Avro(SCHEMA), "does not match its Avro schema"),
     ],
 )
-def test_a_value_that_cannot_be_sent_is_said(loop: RunLoop, value: Any, avro: Any, fault: str) -> None:
+def test_a_value_that_cannot_be_sent_is_reported(loop: RunLoop, value: Any, avro: Any, fault: str) -> None:
     with pytest.raises(PayloadError, match=fault):
         produced(loop, value=value, avro=avro)
     runtime: Any = loop.runtime

@@ -123,7 +123,7 @@ def test_a_report_that_cannot_be_encoded_is_a_failed_attempt_and_the_others_are_
     assert "cannot be written" in failed.failure.message
 
 
-def test_a_report_that_cannot_be_written_at_all_is_left_out_and_said(writing: Writing) -> None:
+def test_a_report_that_cannot_be_written_is_dropped_and_logged(writing: Writing) -> None:
     bad = cm.FailActivity("\ud800", number=2, token="t", failure=FailureInfo("builtins:ValueError"))
     assert writing.write(report(1), bad, report(3)) == [report(1), report(3)]
     assert len(writing.durable) == 3

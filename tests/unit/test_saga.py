@@ -106,7 +106,7 @@ def test_compensations_run_on_cancellation() -> None:
     assert undone.order == ["1"]
 
 
-def test_a_cancellation_while_compensating_waits_for_it_and_then_goes_on() -> None:
+def test_a_cancellation_during_a_compensation_takes_effect_after_it() -> None:
     undone = Undone()
     going_on = asyncio.Event()
 

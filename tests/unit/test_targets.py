@@ -140,7 +140,7 @@ def test_a_member_of_another_workflow_is_refused(entry: str) -> None:
 
 
 @pytest.mark.parametrize("odd", [len, "text", 5, None, Order()])
-def test_a_registry_refuses_what_is_no_definition(odd: Any) -> None:
+def test_a_registry_refuses_objects_that_are_not_definitions(odd: Any) -> None:
     with pytest.raises(UsageError, match="is not a workflow"):
         Registry.of([odd])
     with pytest.raises(UsageError, match="is not an activity"):

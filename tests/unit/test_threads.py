@@ -120,7 +120,7 @@ def test_the_loop_of_activities_survives_a_stop_and_an_exit_and_its_death_is_not
     side.stop()
 
 
-def test_a_loop_that_stands_still_is_not_ready_and_says_what_holds_it() -> None:
+def test_a_blocked_loop_is_not_ready_and_names_what_blocks_it() -> None:
     side = SideLoop("perdure-side")
     side.start()
     released = threading.Event()

@@ -207,7 +207,7 @@ async def misuses(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["zero", "text", "condition"])
-def test_a_token_that_makes_no_sense_suspends_the_run(how: str) -> None:
+def test_an_invalid_token_call_suspends_the_run(how: str) -> None:
     async def scenario(env: testing.Environment) -> None:
         handle = await env.client.start(f"m-{how}", misuses, how)
         assert "workflow.token" in await handle.waits_for() or "issue a token" in await handle.waits_for()

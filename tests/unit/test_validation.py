@@ -122,7 +122,7 @@ def test_a_request_for_an_id_that_no_workflow_can_have_is_not_sent() -> None:
         require_valid(cm.AwaitWorkflow(""))
 
 
-def test_the_engine_refuses_with_the_same_words() -> None:
+def test_the_engine_refuses_with_the_same_message() -> None:
     async def drive() -> dict[str, Any]:
         async with testing.Environment(Registry.of([Safe])) as env:
             await env.client.start("open", Safe.main)

@@ -104,7 +104,9 @@ async def ask_wait_for_a_minute() -> object:
         (ask_wait_for_a_minute, ("yes", 60_000_000)),
     ],
 )
-def test_code_asks_its_run(code: Callable[[], Any], answer: object, loop: FrozenLoop) -> None:
+def test_workflow_code_can_ask_its_run_for_facts(
+    code: Callable[[], Any], answer: object, loop: FrozenLoop
+) -> None:
     assert loop.run_until_complete(code()) == answer
 
 
@@ -143,7 +145,7 @@ def test_a_sleep_until_a_time_without_zone_is_refused(loop: FrozenLoop) -> None:
         loop.run_until_complete(code())
 
 
-def test_a_sleep_until_a_time_that_has_passed_ends_at_once(loop: FrozenLoop) -> None:
+def test_a_sleep_until_a_past_time_ends_immediately(loop: FrozenLoop) -> None:
     async def code() -> None:
         await workflow.sleep(NOON - timedelta(days=1))
 

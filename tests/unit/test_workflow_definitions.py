@@ -92,7 +92,7 @@ def test_a_definition_holds_what_the_class_says() -> None:
     assert definition in workflow.DEFINED
 
 
-def test_members_of_a_definition_are_the_authors_functions() -> None:
+def test_members_of_a_definition_are_the_users_functions() -> None:
     definition = workflow.definition_of(Order)
     order = definition.create(("burrata",), {"express": True})
     definition.signals["picked_up"](order)

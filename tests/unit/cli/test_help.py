@@ -75,7 +75,7 @@ def test_every_name_and_every_text_of_an_option_is_shown_whole(path: tuple[str, 
         assert not (option.metavar or "").startswith("["), "typer adds the brackets of what may be left out"
 
 
-def test_a_default_is_said_once() -> None:
+def test_a_default_is_declared_in_one_place() -> None:
     twice = [
         (path, option.name)
         for path, option in OPTIONS

@@ -364,7 +364,7 @@ def test_a_start_has_its_options_and_values(client: FakeClient) -> None:
         (["history", "o-1", "--run", "r-2"], ("o-1", "r-2")),
     ],
 )
-def test_a_workflow_is_asked_for_what_was_said(
+def test_a_request_asks_the_workflow_for_the_chosen_action(
     client: FakeClient, command: list[str], asked: tuple[Any, ...]
 ) -> None:
     invoke("workflow", *command, "--db", "http://host")

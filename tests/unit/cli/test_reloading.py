@@ -29,7 +29,7 @@ def test_what_was_saved_between_loading_and_watching_is_new_code(tmp_path: Path)
     reloader.close()
 
 
-def test_nothing_happens_without_a_save(tmp_path: Path) -> None:
+def test_without_a_save_there_is_no_restart(tmp_path: Path) -> None:
     file, stopped = tmp_path / "app.py", threading.Event()
     file.write_text(GOOD)
     reloader = reloader_of(file, stopped, file.stat().st_mtime_ns)
@@ -39,7 +39,7 @@ def test_nothing_happens_without_a_save(tmp_path: Path) -> None:
     assert not stopped.is_set()
 
 
-def test_a_directory_that_is_gone_is_said_and_served_on(
+def test_a_missing_directory_is_reported_and_serving_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stopped = threading.Event()

@@ -265,7 +265,7 @@ def test_a_handle_asks_about_its_own_run_or_about_the_current_one(what: str, run
 # ---- results
 
 
-def test_a_result_that_is_asked_of_an_engine_that_gives_the_run_up_is_asked_again() -> None:
+def test_a_waiting_result_request_is_repeated_when_the_engine_releases_the_run() -> None:
     platform = Platform(AskAgain(""), AskAgain(""), Closed("", "run-1", Status.COMPLETED, b"3"))
     assert run(client_of(platform).get("p-1", Parcel.main).result()) == 3
     assert len({command.request_id for command in platform.asked}) == 3
@@ -326,14 +326,14 @@ def test_a_query_that_cannot_be_answered_has_failed(code: Any) -> None:
         )
 
 
-def test_a_query_that_raised_has_the_authors_exception_as_its_cause() -> None:
+def test_a_query_that_raised_has_the_users_exception_as_its_cause() -> None:
     raised = QueryRaised("", FailureInfo("builtins:KeyError", "'scales'", b'["scales"]'))
     with pytest.raises(QueryFailed, match="query 'is_heavier' raised KeyError: 'scales'") as caught:
         run(client_of(Platform(raised)).get("p-1", Parcel.main).query(Parcel.is_heavier, 7))
     assert repr(caught.value.__cause__) == "KeyError('scales')"
 
 
-def test_a_near_reader_that_knows_the_end_is_believed_only_about_the_run_of_the_handle() -> None:
+def test_a_near_readers_end_counts_only_for_the_run_of_the_handle() -> None:
     later = state(Status.COMPLETED, run_id="run-2", result=b"5")
     platform = Platform(
         Accepted("", "run-1"),
@@ -457,7 +457,7 @@ def test_a_view_that_is_not_there_says_why() -> None:
         run(client_of(Platform()).get("p-1", Parcel.main).view(Parcel.shown))
 
 
-def test_a_description_says_why_a_run_stands_still_and_which_timer_fires_next() -> None:
+def test_a_description_says_why_a_run_waits_and_which_timer_fires_next() -> None:
     waits = (Wait("timer", "", 1, due_at=50), Wait("timer", "", 2, due_at=40))
     found = describe(state(Status.SUSPENDED, reason="it diverged", waits=waits), None, 7, {"city": "Bari"})
     assert (found.reason, found.view, found.attributes, found.closed_at) == (

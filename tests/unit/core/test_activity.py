@@ -37,7 +37,7 @@ def expire_lease(run: Driven, token: str = "first-1") -> list[object]:
     return run.events(cm.ExpireLease, number=1, token=token)
 
 
-def test_a_scheduled_activity_is_dispatched_at_once(run: Driven) -> None:
+def test_a_scheduled_activity_is_dispatched_immediately(run: Driven) -> None:
     task = run.written.tasks["run-1", 1]
     assert (task.attempt, task.token, task.idempotency_key, task.workflow_type) == (
         1,
@@ -48,7 +48,7 @@ def test_a_scheduled_activity_is_dispatched_at_once(run: Driven) -> None:
     assert run.state.activities[1].status is ActivityStatus.DISPATCHED
 
 
-def test_all_attempts_have_the_idempotency_key_that_the_author_chose() -> None:
+def test_all_attempts_have_the_chosen_idempotency_key() -> None:
     run = Driven()
     run.record(
         ev.ActivityScheduled(
@@ -111,7 +111,7 @@ def test_a_retry_is_never_early(run: Driven) -> None:
     assert retry(run) == []
 
 
-def test_a_retry_timer_of_an_attempt_that_is_out_is_nothing(run: Driven) -> None:
+def test_a_retry_timer_is_ignored_while_an_attempt_runs(run: Driven) -> None:
     assert retry(run) == []
 
 
@@ -167,7 +167,7 @@ def test_cancelling_a_started_attempt_does_the_same(run: Driven) -> None:
     assert run.written.stopped == ["first-1"]
 
 
-def test_cancelling_in_back_off_drops_the_retry_and_stops_nobody(run: Driven) -> None:
+def test_cancelling_in_back_off_drops_the_retry_and_sends_no_cancellation(run: Driven) -> None:
     run.fail("first-1")
     run.record(ev.ActivityCancelRequested(1))
     assert not run.written.timers
@@ -176,7 +176,7 @@ def test_cancelling_in_back_off_drops_the_retry_and_stops_nobody(run: Driven) ->
     assert retry(run) == []
 
 
-def test_a_declined_task_stays_out_and_is_offered_again(run: Driven) -> None:
+def test_a_declined_task_stays_dispatched_and_is_offered_again(run: Driven) -> None:
     (event,) = decline(run)
     assert isinstance(event, ev.ActivityDeclined)
     assert event.retry_at > NOW
@@ -228,7 +228,7 @@ def test_silence_of_a_leased_attempt_is_a_failure(run: Driven) -> None:
 
 
 @pytest.mark.parametrize("token", ["first-1", "forged"])
-def test_silence_of_an_attempt_that_is_not_leased_is_nothing(run: Driven, token: str) -> None:
+def test_lease_expiry_is_ignored_for_an_unleased_attempt(run: Driven, token: str) -> None:
     assert expire_lease(run, token) == []
 
 

@@ -148,7 +148,7 @@ def test_a_child_that_was_cancelled_already_is_not_cancelled_again_when_its_pare
     assert len(started.written.sent) == 1
 
 
-def test_a_child_ends_and_its_parent_learns_how() -> None:
+def test_a_parent_gets_the_end_of_its_child() -> None:
     parent = str(addresses.Workflow("child", "order-1", "run-1", 1))
     child = Driven(parent=parent)
     child.record(ev.WorkflowCompleted(b"42"))
@@ -158,7 +158,7 @@ def test_a_child_ends_and_its_parent_learns_how() -> None:
     assert (reply.status, reply.result) == (Status.COMPLETED, b"42")
 
 
-def test_an_abandoned_child_ends_and_tells_nobody() -> None:
+def test_an_abandoned_child_ends_without_answering_its_parent() -> None:
     child = Driven(parent=str(addresses.Workflow("detached", "order-1", "run-1", 1)))
     child.record(ev.WorkflowCompleted(b"42"))
     assert child.written.replies == []

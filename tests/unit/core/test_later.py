@@ -164,12 +164,12 @@ def test_the_end_of_the_run_ends_it(run: Driven) -> None:
 
 
 @pytest.mark.parametrize("given", ["token_", "token_WyJhIl0", text("forged"), text() + "A"])
-def test_a_text_that_is_not_right_is_unknown(run: Driven, given: str) -> None:
+def test_a_wrong_token_text_is_unknown(run: Driven, given: str) -> None:
     defer(run)
     assert refusal(resolve(run, token=given)) == ("unknown_token", UNKNOWN)
 
 
-def test_only_a_public_text_is_enough_for_a_stranger(run: Driven) -> None:
+def test_only_a_public_token_can_be_answered_without_a_key(run: Driven) -> None:
     defer(run)
     assert refusal(resolve(run, is_anonymous=True)) == ("unknown_token", UNKNOWN)
     said = parse(text())

@@ -35,7 +35,7 @@ def suspended(**started: Any) -> Driven:
 
 
 @pytest.mark.parametrize(("event", "phase"), ENDS)
-def test_a_running_run_ends_in_five_ways(event: Any, phase: Phase) -> None:
+def test_a_running_run_can_end_in_five_ways(event: Any, phase: Phase) -> None:
     run = Driven()
     run.at += 7
     run.record(event)
@@ -44,7 +44,7 @@ def test_a_running_run_ends_in_five_ways(event: Any, phase: Phase) -> None:
     assert run.state.status.is_closed
 
 
-def test_a_run_that_another_one_continues_has_ended_and_tells_nobody() -> None:
+def test_a_continued_run_has_ended_without_answering_anyone() -> None:
     run = Driven(parent="workflow:child/run-9/1/parent")
     run.schedule()
     run.record(ev.AnswerPromised("r-1", "workflow:message/run-8/1/other"))
@@ -84,7 +84,7 @@ def test_a_delayed_run_begins_when_its_time_has_come() -> None:
     assert not run.written.timers
 
 
-def test_a_delayed_run_that_is_cancelled_ends_without_a_line_of_code() -> None:
+def test_a_delayed_run_that_is_cancelled_ends_without_running_code() -> None:
     run = delayed()
     assert run.events(cm.CancelWorkflow, reason="no") == [
         ev.WorkflowCancelRequested("no"),
@@ -137,7 +137,7 @@ def test_a_suspended_run_can_be_terminated() -> None:
     assert (run.state.phase, run.state.reason) == (Phase.TERMINATED, "enough")
 
 
-def test_a_suspended_run_times_out_and_no_longer_says_why_it_was_suspended() -> None:
+def test_a_suspended_run_that_times_out_drops_the_reason_of_its_suspension() -> None:
     run = suspended(timeout_us=SECOND)
     run.at += SECOND
     run.ask(cm.ExpireWorkflow)

@@ -51,7 +51,7 @@ def test_a_request_that_is_repeated_is_promised_once() -> None:
 
 
 @pytest.mark.parametrize(("end", "status"), ENDS, ids=[status.value for _, status in ENDS])
-def test_every_end_of_the_run_is_told_once(end: Any, status: Status) -> None:
+def test_every_end_of_the_run_is_answered_once(end: Any, status: Status) -> None:
     run = Driven()
     waiting(run)
     run.record(end)
@@ -63,7 +63,7 @@ def test_every_end_of_the_run_is_told_once(end: Any, status: Status) -> None:
     assert run.state.promises == {}
 
 
-def test_a_run_that_nobody_waits_for_tells_nobody() -> None:
+def test_a_run_without_waiters_sends_no_answer() -> None:
     run = Driven()
     run.record(ev.WorkflowCompleted(b"1"))
     assert run.written.replies == []
@@ -96,7 +96,7 @@ def test_an_answer_about_a_subject_is_sent_to_those_who_wait_for_that_one() -> N
     ]
 
 
-def test_an_answer_that_is_only_read_again_is_not_sent_again() -> None:
+def test_replaying_an_answer_does_not_send_it_again() -> None:
     run = Driven()
     waiting(run)
     keep(run.state, "", Accepted("", "run-1"), None)
@@ -104,7 +104,7 @@ def test_an_answer_that_is_only_read_again_is_not_sent_again() -> None:
     assert run.written.replies == []
 
 
-def test_a_run_owes_so_many_answers_at_most() -> None:
+def test_a_run_has_a_limit_of_open_promises() -> None:
     run = Driven()
     for number in range(PROMISES):
         assert waiting(run, f"r-{number}")

@@ -19,7 +19,7 @@ def test_of_many_timers_those_that_fire_next_are_told_in_their_order() -> None:
     assert told[0] == Wait("timer", "", WAITS_TOLD + 5, due_at=NOW + (100 - WAITS_TOLD - 5) * SECOND)
 
 
-def test_activities_are_told_before_timers() -> None:
+def test_activities_are_listed_before_timers() -> None:
     run = Driven()
     run.record(ev.TimerStarted(1, NOW + SECOND))
     for number in range(1, WAITS_TOLD):

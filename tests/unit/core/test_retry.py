@@ -51,7 +51,7 @@ def test_no_interval_is_longer_than_the_longest_or_negative(
 
 
 @given(st.integers(0, 10**9), st.integers(1, 10**9))
-def test_a_first_interval_of_nothing_stays_nothing(longest: int, attempt: int) -> None:
+def test_a_first_interval_of_zero_stays_zero(longest: int, attempt: int) -> None:
     assert interval_us(RetryPolicy(0, 2.0, longest), attempt, -1) == 0
 
 
@@ -86,7 +86,7 @@ def test_a_mistake_never_ends_an_activity_and_is_repeated_after_a_minute_then_ev
     assert event.retry_at == NOW + pause_s * SECOND
 
 
-def test_a_mistake_that_the_author_never_retries_ends_the_activity() -> None:
+def test_a_mistake_excluded_from_retries_ends_the_activity() -> None:
     policy = policy_of(activity.Retry(never=(errors.PayloadError,)))
     assert not is_retried(policy, info_of(errors.PayloadError("no")))
 
@@ -118,7 +118,7 @@ def test_an_attempt_that_would_begin_at_give_up_after_or_later_is_not_made(
     assert is_retried(RetryPolicy(give_up_after_us=10 * SECOND), at=NOW + passed_us) is retried
 
 
-def test_the_last_failure_tells_how_many_attempts_there_were() -> None:
+def test_the_last_failure_has_the_number_of_attempts() -> None:
     event = after(RetryPolicy(maximum_attempts=3), attempt=3)
     assert isinstance(event, ev.ActivityFailed)
     assert (event.attempts, event.failure, event.timed_out) == (3, BROKEN, False)

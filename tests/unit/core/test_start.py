@@ -84,7 +84,7 @@ def test_the_same_request_acts_once_whatever_the_options_say(
     assert decision.reply == Accepted("start-1", "run-1", is_new=False)
 
 
-def test_nobody_attaches_to_another_type() -> None:
+def test_a_start_of_another_type_does_not_attach() -> None:
     decision = decide_start(there("running"), start("Invoice", if_running="attach"))
     assert isinstance(decision.reply, Refused)
     assert "another type, 'Order'" in decision.reply.message

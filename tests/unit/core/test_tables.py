@@ -26,7 +26,7 @@ def test_every_row_of_every_table_was_taken(
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_nothing_leads_out_of_an_end(name: str, tables: dict[str, Recorded]) -> None:
+def test_final_states_have_no_transitions(name: str, tables: dict[str, Recorded]) -> None:
     table = tables[name]
     begins = {status for status, _ in table}
     ends = set(table.values()) - begins

@@ -127,7 +127,7 @@ FORGED: dict[str, TokenAddress] = {
 
 @pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
 @pytest.mark.parametrize("is_closed", [False, True])
-def test_of_a_forged_token_nothing_is_said(run: Driven, forged: TokenAddress, is_closed: bool) -> None:
+def test_a_forged_token_gets_no_information(run: Driven, forged: TokenAddress, is_closed: bool) -> None:
     if is_closed:
         run.record(ev.WorkflowCompleted(b"1"))
     decision = resolve(run, token=forged.text, request_id="r")
@@ -160,7 +160,7 @@ def test_every_workflow_id_makes_a_text_that_a_url_takes(workflow_id: str) -> No
     assert all(each.isalnum() or each in "-_" for each in address.text)
 
 
-def test_nobody_answers_with_the_text_alone_unless_the_token_is_public(run: Driven) -> None:
+def test_the_text_alone_answers_only_a_public_token(run: Driven) -> None:
     assert refusal(resolve(run, is_anonymous=True)) == ("unknown_token", UNKNOWN)
     assert resolve(run, b"1", text(run, PUBLIC), is_anonymous=True).events == (ev.TokenResolved(2, b"1"),)
 

@@ -37,7 +37,7 @@ def test_one_without_an_id_is_known_by_its_number(run: Driven) -> None:
     assert ask(run, "").events == (ev.UpdateAccepted(2, "2", "add", b"[1]"),)
 
 
-def test_one_that_is_repeated_acts_once(run: Driven) -> None:
+def test_a_repeated_update_acts_once(run: Driven) -> None:
     decision = ask(run)
     assert decision.events == ()
     assert decision.reply == Accepted("u-1", "run-1", is_new=False)

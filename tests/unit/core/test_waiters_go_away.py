@@ -17,12 +17,12 @@ def waiting() -> Waiters:
     return waiters
 
 
-def test_only_who_waits_for_a_run_that_is_gone_is_sent_away() -> None:
+def test_only_waiters_of_lost_runs_are_released() -> None:
     away = waiting().release(lambda workflow_id: workflow_id == "order-1")
     assert away == [("ada", AskAgain("request-1")), ("bob", AskAgain("request-2"))]
 
 
-def test_nobody_is_sent_away_twice() -> None:
+def test_a_waiting_client_is_released_once() -> None:
     waiters = waiting()
     assert len(waiters.release(lambda _: True)) == 3
     assert waiters.release(lambda _: True) == []

@@ -16,13 +16,13 @@ TRACEBACK = """  File "app.py", line 7, in charge
 """
 
 
-def test_a_failure_is_told_with_the_line_that_raised_it_and_what_it_was_raised_from() -> None:
+def test_a_failure_is_logged_with_the_line_that_raised_it_and_its_cause() -> None:
     cause = FailureInfo("shop.bank:Away", "the bank\nis away")
     failure = FailureInfo("builtins:KeyError", "'missing'", traceback=TRACEBACK, cause=cause)
     assert in_words(failure) == "KeyError: 'missing' (bank.py:31), caused by Away: the bank is away"
 
 
-def test_a_failure_without_a_message_is_told_by_its_class_and_a_long_one_in_part() -> None:
+def test_a_failure_without_a_message_is_logged_by_its_class_and_a_long_one_is_cut() -> None:
     assert in_words(FailureInfo("builtins:TimeoutError")) == "TimeoutError"
     assert in_words(FailureInfo("builtins:OSError", "x" * MESSAGE)) == f"OSError: {'x' * MESSAGE}"
     assert in_words(FailureInfo("builtins:OSError", "x" * (MESSAGE + 1))) == f"OSError: {'x' * MESSAGE}…"

@@ -72,7 +72,7 @@ def test_a_clock_that_steps_back_costs_no_timer_a_moment(machine: Machine) -> No
     assert len(machine.warnings) == 1, "said once"
 
 
-def test_a_clock_that_was_ahead_for_ten_seconds_leaves_no_trace(machine: Machine) -> None:
+def test_a_clock_that_is_ahead_for_ten_seconds_has_no_effect(machine: Machine) -> None:
     machine.clock.day += 2 * DAY
     for _ in range(10):
         machine.clock.pass_(S)
@@ -85,7 +85,7 @@ def test_a_clock_that_was_ahead_for_ten_seconds_leaves_no_trace(machine: Machine
     assert len(machine.warnings) == 1
 
 
-def test_a_jump_ahead_that_stays_is_the_right_time(machine: Machine) -> None:
+def test_a_forward_jump_that_lasts_is_followed(machine: Machine) -> None:
     machine.clock.day += 2 * DAY
     machine.time.now()
     machine.clock.pass_(BELIEVED_AFTER_US - 1)
@@ -105,7 +105,7 @@ def test_two_jumps_are_not_one_that_stays(machine: Machine) -> None:
     assert machine.time.now() == NOW + BELIEVED_AFTER_US + S
 
 
-def test_a_restart_goes_on_from_what_is_on_record(machine: Machine) -> None:
+def test_a_restart_continues_from_the_last_recorded_stamp(machine: Machine) -> None:
     machine.restart(NOW + 2 * DAY)
     assert machine.time.now() == NOW + 2 * DAY
     machine.clock.pass_(60 * S)
@@ -116,7 +116,7 @@ def test_a_restart_goes_on_from_what_is_on_record(machine: Machine) -> None:
     assert machine.time.now() == NOW + 2 * DAY + 61 * S
 
 
-def test_after_a_long_time_off_the_time_of_day_is_believed(machine: Machine) -> None:
+def test_after_a_long_stop_the_time_of_day_is_trusted(machine: Machine) -> None:
     machine.restart(NOW)
     assert machine.time.now() == NOW
     machine.restart(NOW)
@@ -124,7 +124,7 @@ def test_after_a_long_time_off_the_time_of_day_is_believed(machine: Machine) -> 
     assert machine.time.now() == NOW + 30 * DAY
 
 
-def test_a_machine_that_slept_has_not_jumped(machine: Machine) -> None:
+def test_a_sleep_of_the_machine_is_not_a_jump(machine: Machine) -> None:
     machine.clock.pass_(8 * 3_600 * S)
     assert machine.time.now() == NOW + 8 * 3_600 * S
     assert not machine.warnings

@@ -39,7 +39,7 @@ def test_an_attempt_that_has_reported_is_not_waited_for(leases: Leases) -> None:
     assert leases.expired(NOW + LEASE_US) == []
 
 
-def test_it_is_looked_at_once_a_second_for_there_may_be_many(leases: Leases) -> None:
+def test_leases_are_checked_once_a_second(leases: Leases) -> None:
     assert leases.expired(NOW + LEASE_US - 1) == []
     assert leases.expired(NOW + LEASE_US) == [], "it was looked at a moment ago"
     assert leases.next_at() == NOW + LEASE_US - 1 + 1_000_000
@@ -52,7 +52,7 @@ def test_each_attempt_has_its_own(leases: Leases) -> None:
     assert leases.next_at() == NOW + LEASE_US + 1_000_000
 
 
-def test_after_a_restart_an_attempt_that_is_not_heard_of_expires_later(leases: Leases) -> None:
+def test_after_a_restart_an_attempt_without_heartbeats_expires_later(leases: Leases) -> None:
     task = Task("order-2", "run-2", 3, 1, "t-2", "charge", "default", b"[]", 1, "key", 0)
     leases.expect(task, NOW)
     leases.renew(HeartbeatActivity("order-1", number=1, token="t-1"), "run-1", NOW + EXPECTED_US)

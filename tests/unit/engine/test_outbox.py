@@ -60,7 +60,7 @@ def test_a_task_is_dispatched(outbox: BatchOutbox) -> None:
     assert outbox.batch.at == 7
 
 
-def test_a_task_that_ends_in_the_batch_of_its_dispatch_was_never_there(outbox: BatchOutbox) -> None:
+def test_a_task_that_ends_in_the_batch_of_its_dispatch_is_not_written(outbox: BatchOutbox) -> None:
     outbox.dispatch(task())
     outbox.end_task(KEY, is_step=False)
     assert not outbox.batch.tasks
@@ -105,7 +105,7 @@ def test_a_timer_is_armed_and_disarmed(outbox: BatchOutbox) -> None:
     assert outbox.batch.timers_ended == {TIMER}
 
 
-def test_a_timer_that_ends_in_its_batch_was_never_there(outbox: BatchOutbox) -> None:
+def test_a_timer_that_ends_in_its_batch_is_not_written(outbox: BatchOutbox) -> None:
     outbox.arm(TIMER)
     outbox.disarm(TIMER)
     assert not outbox.batch.timers
@@ -152,14 +152,16 @@ def test_steps_of_an_aborted_batch_are_not_started_by_the_next(outbox: BatchOutb
     assert not steps.started
 
 
-def test_a_worker_is_told_to_stop_after_the_commit_a_step_at_once(outbox: BatchOutbox, steps: Steps) -> None:
+def test_cancellation_reaches_a_worker_after_the_commit_and_a_step_immediately(
+    outbox: BatchOutbox, steps: Steps
+) -> None:
     outbox.cancel("run-1", 1, "token-1", is_step=False)
     outbox.cancel("run-1", 2, "token-2", is_step=True)
     assert outbox.batch.cancelled == ["token-1"]
     assert steps.stopped == [("run-1", 2)]
 
 
-def test_nobody_is_answered_who_does_not_wait(outbox: BatchOutbox) -> None:
+def test_a_request_without_an_address_gets_no_answer(outbox: BatchOutbox) -> None:
     outbox.reply(AwaitWorkflow("w"), Accepted("r", "run-1"))
     outbox.reply(AwaitWorkflow("w", reply_to="me"), None)
     outbox.reply(AwaitWorkflow("w", reply_to="me"), Accepted("r", "run-1"))
@@ -243,7 +245,7 @@ def test_an_answer_that_cannot_be_made_is_a_dead_letter_and_stops_no_other(
     ["workflow:", "workflow:toy/r/1/\ud800", "workflow:toy/r/-1/w", "workflow:toy/r/1/" + "w" * 1_000],
 )
 @pytest.mark.usefixtures("toy")
-def test_text_that_only_looks_like_a_workflow_has_nobody_to_answer(outbox: BatchOutbox, address: str) -> None:
+def test_text_that_resembles_a_workflow_address_is_not_an_address(outbox: BatchOutbox, address: str) -> None:
     outbox.reply(asked(address), Accepted("r", "run-1"))
     assert (outbox.batch.commands, outbox.batch.replies, outbox.batch.letters) == ([], [], [])
     assert not can_reply(address)

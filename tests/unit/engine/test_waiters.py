@@ -22,7 +22,7 @@ def answered(waiters: Waiters) -> list[tuple[str, str]]:
     return [(reply_to, reply.request_id) for reply_to, reply in outbox.batch.replies]
 
 
-def test_everybody_who_waits_is_told_in_the_order_they_came() -> None:
+def test_waiting_clients_are_answered_in_the_order_of_their_requests() -> None:
     waiters = Waiters()
     for client in ("b", "a"):
         waiters.add("run-1", CLOSED, AwaitWorkflow("order-1", request_id=f"r-{client}", reply_to=client))
@@ -37,7 +37,7 @@ def test_a_request_that_comes_twice_is_answered_once() -> None:
     assert answered(waiters) == [("a", "r")]
 
 
-def test_they_are_told_again_when_the_batch_was_aborted_and_forgotten_when_it_was_not() -> None:
+def test_waiters_are_answered_again_after_an_aborted_batch_and_forgotten_after_a_commit() -> None:
     waiters = Waiters()
     waiters.add("run-1", CLOSED, AwaitWorkflow("order-1", request_id="r", reply_to="a"))
     assert answered(waiters) == answered(waiters) == [("a", "r")]

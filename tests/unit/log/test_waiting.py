@@ -58,7 +58,7 @@ def test_who_waits_when_nobody_is_going_to_answer_is_told_so() -> None:
     asyncio.run(wait())
 
 
-def test_another_loop_may_wait_once_nobody_waits_on_the_first() -> None:
+def test_another_loop_may_wait_once_the_first_has_no_waiters() -> None:
     waiting = Waiting()
 
     async def begin() -> None:
@@ -77,7 +77,7 @@ def test_another_loop_may_wait_once_nobody_waits_on_the_first() -> None:
         asyncio.run(begin())
 
 
-def test_clients_are_told_when_the_engine_goes_and_not_when_they_have_gone() -> None:
+def test_subscribed_clients_are_notified_when_the_engine_stops() -> None:
     channel = Channel()
     told: list[str] = []
     channel.deliveries.subscribe_replies("a", lambda _: None, lambda: told.append("a"))
@@ -119,7 +119,7 @@ def test_tasks_go_to_workers_that_are_left_and_every_worker_hears_what_to_stop()
     assert (len(first), len(second)) == (2, 3)
 
 
-def test_a_worker_that_cannot_be_told_what_to_stop_keeps_it_from_no_other() -> None:
+def test_an_unreachable_worker_does_not_keep_cancellations_from_others() -> None:
     channel = Channel()
     stopped: list[str] = []
 

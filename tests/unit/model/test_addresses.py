@@ -56,7 +56,7 @@ def test_an_address_reads_back_as_it_was_written(text: str, address: object) -> 
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[:40])
-def test_text_that_is_no_address_has_nobody_to_answer(text: str) -> None:
+def test_invalid_text_is_not_an_address(text: str) -> None:
     assert parse(text) is None
 
 

@@ -71,7 +71,7 @@ def test_an_engine_that_is_not_open_yet_is_not_ready() -> None:
     )
 
 
-def test_a_commit_that_takes_long_is_told() -> None:
+def test_a_slow_commit_is_reported() -> None:
     assert is_ready(Observed(engine=engine(LoopPhase.COMMITTING, COMMIT_S / 2))).is_well
     assert is_ready(Observed(engine=engine(LoopPhase.COMMITTING, COMMIT_S * 2))).reasons == (
         "a batch is being committed, for 2.0 s",
@@ -84,7 +84,7 @@ def test_why_the_last_batch_was_aborted_is_told() -> None:
     assert is_ready(Observed(engine=one)).reasons == ("no space left",)
 
 
-def test_a_partition_that_is_restored_says_how_far_it_is() -> None:
+def test_a_restore_of_a_partition_reports_its_progress() -> None:
     status = on_kafka()
     status.restoring = {4: 900}
     assert is_ready(Observed(engine=engine(LoopPhase.TAKING), kafka=status)).reasons == (

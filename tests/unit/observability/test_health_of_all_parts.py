@@ -101,7 +101,7 @@ def test_a_batch_that_takes_as_long_as_its_own_limit_does_not_hang() -> None:
     assert not is_live(seen(engine=SimpleNamespace(pulse=pulse))).is_well
 
 
-def test_every_partition_that_is_restored_is_told_in_order_and_why_queues_are_not_joined() -> None:
+def test_every_restored_partition_is_reported_and_why_queues_are_not_joined() -> None:
     status = Status()
     status.restoring = {10: 5, 2: 7}
     status.owned = frozenset({2, 10})
@@ -133,7 +133,7 @@ def connected(acceptor: Acceptor, address: str) -> Client:
     return client
 
 
-def test_the_connection_that_waits_the_longest_gives_way_and_one_that_works_never() -> None:
+def test_the_longest_idle_connection_is_closed_and_a_busy_one_never() -> None:
     acceptor = Acceptor(Listener(), ConnectionLimits(connections=3, per_address=0))  # type: ignore[arg-type]
     first, second, third = (connected(acceptor, "a") for _ in range(3))
     acceptor.works(first)

@@ -58,7 +58,7 @@ def test_a_failure_raises_where_it_is_awaited(driven: Driven) -> None:
     assert task.result() == "caught no"
 
 
-def test_a_cancelled_wait_asks_the_activity_to_stop_and_goes_on_at_once(driven: Driven) -> None:
+def test_a_cancelled_wait_asks_the_activity_to_stop_and_continues_immediately(driven: Driven) -> None:
     async def program() -> str:
         try:
             await asyncio.wait_for(driven.act(), 1)
@@ -97,7 +97,7 @@ def test_one_that_has_ended_is_not_cancelled(driven: Driven) -> None:
     assert driven.wanted() == []
 
 
-def test_a_result_comes_once(driven: Driven) -> None:
+def test_a_result_is_delivered_once(driven: Driven) -> None:
     async def program() -> list[str]:
         first, second = driven.act(), driven.act()
         return [str(await first), str(await second)]

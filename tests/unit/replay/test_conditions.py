@@ -125,7 +125,7 @@ def test_its_timer_is_cancelled_when_the_condition_holds(driven: Driven) -> None
     assert driven.wanted() == [CancelTimer(1)]
 
 
-def test_a_timeout_of_nothing_asks_once(driven: Driven) -> None:
+def test_a_timeout_of_zero_asks_once(driven: Driven) -> None:
     async def program() -> Any:
         return await driven.runtime.wait_until(lambda: 0, 0)
 

@@ -342,7 +342,7 @@ def noise(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_no_line_runs_nothing_is_said_and_nothing_is_left(
+def test_eviction_runs_no_line_warns_of_nothing_and_leaves_no_object(
     driven: Driven, program: Program, noise: list[Any]
 ) -> None:
     task = driven.begin(program)
@@ -383,7 +383,7 @@ def test_this_python_frees_without_running(noise: list[Any]) -> None:
     assert eviction._CAN_MARK
 
 
-def test_an_evicted_run_answers_and_does_nothing(driven: Driven) -> None:
+def test_code_of_an_evicted_run_has_no_effect(driven: Driven) -> None:
     driven.begin(wait_for_an_activity)
     eviction.evict(driven.loop)
     assert driven.loop.is_closed()
@@ -392,7 +392,7 @@ def test_an_evicted_run_answers_and_does_nothing(driven: Driven) -> None:
     assert driven.wanted() == []
 
 
-def test_other_runs_go_on(new_run: Callable[..., Driven]) -> None:
+def test_other_runs_continue(new_run: Callable[..., Driven]) -> None:
     kept, evicted = new_run("kept"), new_run("evicted")
 
     async def program() -> str:

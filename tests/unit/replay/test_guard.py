@@ -173,7 +173,7 @@ def author(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("expression", FORBIDDEN)
-def test_it_suspends_the_run_and_names_the_authors_line(driven: Driven, author: Any, expression: str) -> None:
+def test_it_suspends_the_run_and_names_the_users_line(driven: Driven, author: Any, expression: str) -> None:
     program = getattr(author, f"program_{list(FORBIDDEN).index(expression)}")
     with pytest.raises(NonDeterministic) as caught:
         driven.begin(program)
@@ -205,7 +205,7 @@ def test_methods_and_nested_functions_are_seen(driven: Driven, author: Any) -> N
             driven.begin(program)
 
 
-def test_code_that_swallows_it_does_not_go_on(driven: Driven, author: Any) -> None:
+def test_code_that_swallows_the_refusal_does_not_continue(driven: Driven, author: Any) -> None:
     with pytest.raises(NonDeterministic, match=r"time\.time"):
         driven.begin(author.swallow)
 

@@ -145,7 +145,7 @@ def test_signals_that_came_before_a_delayed_start_are_handled_before_the_code_be
     assert run.show(ev.WorkflowBegun()) == completed(b'["a","b"]')
 
 
-def test_code_is_told_how_long_the_history_is_at_each_event() -> None:
+def test_code_sees_the_length_of_the_history_at_each_event() -> None:
     run = Played(Busy)
     run.begin()
     run.show(signal("measure"))
@@ -193,7 +193,7 @@ def test_an_activity_that_had_no_result_in_time_is_a_time_out_and_another_is_not
         assert run.show(event) == completed(f'"{name} {timed_out} 3"'.encode())
 
 
-def test_a_run_that_has_ended_wants_nothing_more() -> None:
+def test_a_run_that_has_ended_has_no_further_actions() -> None:
     run = Played(Early)
     assert run.begin() == completed(b"[]")
     assert run.show(signal("tell", b'["late"]')) == []

@@ -307,7 +307,7 @@ def run_of(program: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[RunLoop, as
 @pytest.mark.parametrize("swallowed", [(), Exception, BaseException])
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-def test_a_mistake_suspends_the_run_with_the_authors_line(mistake: str, swallowed: Any) -> None:
+def test_a_mistake_suspends_the_run_and_names_the_users_line(mistake: str, swallowed: Any) -> None:
     call, message = MISTAKES[mistake]
 
     async def program() -> str:
@@ -460,7 +460,7 @@ async def compared_with_others(call: Callable[[], Any]) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", CALLS)
-def test_a_call_that_there_was_a_reason_not_to_await_is_no_mistake(
+def test_a_call_left_unawaited_because_of_an_exception_is_no_mistake(
     kind: str, use: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]
 ) -> None:
     async def program() -> str:
@@ -486,7 +486,7 @@ def test_the_line_of_a_wrong_call_is_that_of_the_call_though_it_is_awaited_elsew
 
 
 @pytest.mark.parametrize("what", ["sleep", "timeout", "wait_until"])
-def test_a_negative_duration_is_over_at_once_as_in_asyncio(what: str) -> None:
+def test_a_negative_duration_is_over_immediately_as_in_asyncio(what: str) -> None:
     past = timedelta(seconds=-5)
 
     async def program() -> object:

@@ -86,7 +86,7 @@ def test_outside_workflow_code_asyncio_is_as_it_was() -> None:
     assert asyncio.run(program()) == (1, [0, 1, 2])
 
 
-def test_a_task_that_nobody_holds_lives_on(driven: Driven) -> None:
+def test_a_task_without_a_reference_keeps_running(driven: Driven) -> None:
     ended: list[str] = []
 
     async def forgotten() -> None:

@@ -109,7 +109,7 @@ _library_fetch: Callable[[], Coroutine[Any, Any, None]] = _names["library_fetch"
 
 @pytest.mark.parametrize("swallowed", [(), Exception, BaseException])
 @pytest.mark.parametrize("door", DOORS)
-def test_asyncios_own_doors_suspend_the_run_whatever_the_code_catches(
+def test_forbidden_calls_of_asyncio_suspend_the_run_even_if_caught(
     driven: Driven, door: str, swallowed: Any
 ) -> None:
     async def program() -> str:
@@ -174,7 +174,7 @@ def test_workflow_code_finds_its_runtime_and_nobody_else_does(driven: Driven) ->
     assert driven.runtime.is_replaying()
 
 
-def test_a_callback_that_raises_is_logged_and_the_run_goes_on(driven: Driven) -> None:
+def test_a_callback_that_raises_is_logged_and_the_run_continues(driven: Driven) -> None:
     async def program() -> str:
         asyncio.get_running_loop().call_soon(int, "x")
         await asyncio.sleep(0)

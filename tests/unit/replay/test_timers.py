@@ -27,7 +27,7 @@ def test_a_sleep_is_a_timer_to_the_microsecond(driven: Driven) -> None:
 
 
 @pytest.mark.parametrize("delay", [0, -1])
-def test_a_sleep_of_nothing_makes_no_timer(driven: Driven, delay: float) -> None:
+def test_a_sleep_of_zero_starts_no_timer(driven: Driven, delay: float) -> None:
     assert driven.begin(lambda: asyncio.sleep(delay)).done()
     assert (driven.wanted(), driven.loop.timers.count) == ([], 0)
 
@@ -120,7 +120,7 @@ def test_a_timer_that_has_fired_is_not_cancelled(driven: Driven) -> None:
     assert driven.wanted() == []
 
 
-def test_a_timer_nobody_started_is_not_awaited(driven: Driven) -> None:
+def test_an_unknown_timer_is_ignored(driven: Driven) -> None:
     assert not driven.fire(3)
 
 

@@ -68,7 +68,7 @@ def activation(watchdog: Watchdog, driven: Driven, program: Program) -> Any:
 
 
 @pytest.mark.parametrize("program", [compute_for_ever, swallow, wait_in_c, compute_in_a_library])
-def test_blocking_code_is_interrupted_with_the_authors_line(
+def test_blocking_code_is_interrupted_and_the_users_line_named(
     watchdog: Watchdog, told: list[str], new_run: Callable[..., Driven], program: Program
 ) -> None:
     blocking, other = new_run("blocking"), new_run("other")

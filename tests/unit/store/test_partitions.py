@@ -105,7 +105,7 @@ def test_suspended_runs_are_those_of_the_partitions_that_were_asked_for(store: P
     assert store.suspended((0, 1)) == [("0-a", "run-0-a")]
 
 
-def test_a_run_that_goes_on_is_not_suspended_after_a_restart_either(tmp_path: Path) -> None:
+def test_a_resumed_run_is_still_running_after_a_restart(tmp_path: Path) -> None:
     store, _ = opened(tmp_path)
     store.apply(
         Batch(
@@ -123,7 +123,7 @@ def test_a_run_that_goes_on_is_not_suspended_after_a_restart_either(tmp_path: Pa
     again.close()
 
 
-def test_the_chain_goes_on_from_the_last_record_though_the_history_was_read_before(
+def test_the_hash_chain_continues_from_the_last_record_after_the_history_was_read(
     store: PartitionedStore,
 ) -> None:
     first, second = event("0-a"), event("0-a", 2)
@@ -153,7 +153,7 @@ def test_each_partition_goes_on_where_its_own_events_ended(tmp_path: Path) -> No
     again.close()
 
 
-def test_a_partition_that_was_elsewhere_goes_on_where_it_is_now(tmp_path: Path) -> None:
+def test_a_regained_partition_continues_at_its_current_offset(tmp_path: Path) -> None:
     store, _ = opened(tmp_path)
     store.reached({0: 7, 1: 3})
     store.apply(batch(50, event("0-a")))

@@ -210,7 +210,7 @@ BAD: list[tuple[dict[str, Any], Source, str, str]] = [
 @pytest.mark.parametrize(
     ("options", "source", "reason", "said"), BAD, ids=[f"{case[2]}-{case[3]}" for case in BAD]
 )
-def test_a_record_that_means_nothing_says_why(
+def test_an_undecodable_record_has_a_reason(
     options: dict[str, Any], source: Source, reason: str, said: str
 ) -> None:
     with pytest.raises(BadRecord) as caught:
@@ -264,6 +264,6 @@ BAD_CODE: list[tuple[Callable[[], Any], str]] = [
 
 
 @pytest.mark.parametrize(("code", "said"), BAD_CODE, ids=[said for _, said in BAD_CODE])
-def test_a_trigger_that_makes_no_sense_is_refused_on_its_line(code: Callable[[], Any], said: str) -> None:
+def test_an_invalid_trigger_is_refused_on_its_line(code: Callable[[], Any], said: str) -> None:
     with pytest.raises(UsageError, match=rf"test_triggers\.py:\d+.*{said}"):
         code()

@@ -117,7 +117,7 @@ def test_a_partition_that_another_projector_has_taken_is_read_again_from_where_t
     assert projector.tables.positions == {("events", 0): 2, ("state", 0): 2}
 
 
-def test_a_server_that_is_away_is_waited_for_longer_and_longer_and_nothing_is_lost() -> None:
+def test_an_unavailable_server_is_retried_with_growing_pauses_and_no_data_is_lost() -> None:
     source = Script(page())
     projector = made(source)
     projector.tables.errors = [AWAY] * 8
@@ -167,7 +167,7 @@ def test_topics_that_are_not_there_are_waited_for() -> None:
     assert projector._progress.waiting_for == "topic ns.state does not exist"
 
 
-def test_a_projector_that_has_nothing_to_do_says_now_and_then_that_it_is_there() -> None:
+def test_an_idle_projector_sends_a_sign_of_life() -> None:
     projector = made(Script(page()))
     projector.turn(0)
     projector.turn(0)
@@ -190,7 +190,7 @@ class Sweeps:
         return self
 
 
-def test_retention_goes_on_at_once_while_there_is_more_and_then_waits() -> None:
+def test_retention_continues_immediately_while_there_is_more_and_then_waits() -> None:
     connection: Any = Sweeps(SLICE, 3, 0)
     retention = Retention(3_600.0)
     assert retention.apply(connection, DATABASE, 100.0) == SLICE

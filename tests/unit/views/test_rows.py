@@ -117,7 +117,7 @@ def test_events_of_a_record_are_rows_and_the_first_has_the_record() -> None:
     assert decode_event_record(unpacked(plain["record"])) == each
 
 
-def test_nobody_reads_a_token_or_a_seed() -> None:
+def test_readers_never_see_tokens_or_seeds() -> None:
     started = record().events[0]
     assert isinstance(started, ev.WorkflowStarted)
     assert "seed" not in shown(started)

@@ -122,17 +122,17 @@ def failed(report: Any) -> cm.FailActivity:
     return report
 
 
-def test_a_timeout_error_of_the_authors_own_is_a_failure_like_any_other() -> None:
+def test_a_timeout_error_raised_by_user_code_is_an_ordinary_failure() -> None:
     report = failed(run(lambda: attempt(attempts(), task(own_timeout))))
     assert (report.timed_out, report.failure.message) == (False, "the bank took too long")
 
 
-def test_a_cancelled_error_that_nobody_asked_for_is_a_failure() -> None:
+def test_a_cancelled_error_without_a_cancellation_is_a_failure() -> None:
     report = failed(run(lambda: attempt(attempts(), task(own_cancellation))))
     assert (report.timed_out, report.failure.message) == (False, "the bank hung up")
 
 
-def test_an_attempt_is_told_its_number_its_key_and_what_the_one_before_left() -> None:
+def test_an_attempt_knows_its_number_key_and_the_previous_details() -> None:
     report = run(lambda: attempt(attempts(), task(tells_what_it_heard, details=b'["half",7]')))
     assert report == cm.CompleteActivity(
         "w", "run-1", number=1, token="token-1", result=b'["half",7,2,"key-1"]'
@@ -167,7 +167,7 @@ def test_the_time_of_a_sync_function_does_not_run_while_it_waits_for_a_thread() 
     assert (measured, called_off, begun) == ([1.0, 2.0], [1.0, 2.0], [1, 2])
 
 
-def test_a_sync_function_whose_attempt_is_cancelled_is_told_at_its_next_heartbeat() -> None:
+def test_the_next_heartbeat_of_a_cancelled_sync_attempt_raises() -> None:
     async def program() -> None:
         ours = attempts()
         begun = asyncio.Event()

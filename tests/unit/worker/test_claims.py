@@ -226,12 +226,12 @@ async def test_reconcile_of_a_method_gets_the_instance(worker: Worker, reports: 
         ({"at_most_once": "yes"}, "at_most_once must be True or False"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, Any], why: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError, match=why):
         activity.defn(**options)(looked_up)
 
 
-def test_it_is_not_retried_unless_the_author_says_so() -> None:
+def test_it_is_not_retried_without_retry_options() -> None:
     assert blind.defaults.retry.maximum_attempts == 1
     retried = activity.defn(at_most_once=True, retry=activity.Retry(maximum_attempts=3))(slow.fn)
     assert retried.defaults.retry.maximum_attempts == 3

@@ -149,7 +149,7 @@ def attempt_of(name: str, side: SideLoop) -> Any:
     "name", ["in_thread", "on_loop", "in_background", "step_in_thread", "step_in_background"]
 )
 @pytest.mark.parametrize("what", RAISED.values(), ids=RAISED)
-def test_it_is_a_failed_attempt_at_once(side: SideLoop, name: str, what: Any) -> None:
+def test_an_exception_of_any_kind_fails_the_attempt_immediately(side: SideLoop, name: str, what: Any) -> None:
     Raise.what = what
     report = attempt_of(name, side)
     assert isinstance(report, cm.FailActivity)
@@ -193,9 +193,7 @@ def test_an_attempt_that_the_platform_stops_leaves_no_report(side: SideLoop) -> 
 
 
 @pytest.mark.parametrize("what", [KeyboardInterrupt, SystemExit])
-def test_a_callback_that_nobody_awaits_does_not_end_the_loop(
-    side: SideLoop, what: type[BaseException]
-) -> None:
+def test_an_unawaited_callback_does_not_end_the_loop(side: SideLoop, what: type[BaseException]) -> None:
     gone = threading.Event()
 
     def raises() -> None:

@@ -62,7 +62,7 @@ def test_those_before_one_that_fails_are_closed_and_those_after_it_never_opened(
     assert said == ["open Bank", "open Printer", "close Bank"]
 
 
-def test_one_that_yields_twice_is_said_to() -> None:
+def test_a_provider_that_yields_twice_is_reported() -> None:
     async def program() -> None:
         ours = provided([], Bank, times=2)
         await ours.open()

@@ -214,7 +214,7 @@ async def test_a_task_of_an_unknown_activity_is_declined_with_what_is_known(
 
 
 @on_a_loop
-async def test_a_failure_comes_after_the_heartbeat_that_the_next_attempt_is_to_hear_of(
+async def test_a_failure_is_sent_after_the_heartbeat_whose_details_the_next_attempt_gets(
     worker: Worker, reports: Reports
 ) -> None:
     worker.deliver([task("fail")])
@@ -245,7 +245,7 @@ async def test_a_sync_function_runs_in_a_thread(worker: Worker, reports: Reports
 
 
 @on_a_loop
-async def test_an_activity_that_calls_exit_fails_and_the_worker_goes_on(
+async def test_an_activity_that_calls_exit_fails_and_the_worker_continues(
     worker: Worker, reports: Reports
 ) -> None:
     worker.deliver([task("leave", 1), task("fail", 2)])
@@ -360,7 +360,7 @@ async def test_a_step_that_is_cancelled_before_its_first_line_is_not_waited_for(
 
 
 @on_a_loop
-async def test_a_step_that_is_started_again_is_the_one_that_is_cancelled(reports: Reports) -> None:
+async def test_cancelling_a_restarted_step_cancels_the_new_attempt(reports: Reports) -> None:
     """As after an aborted batch: the first one runs on, its report will not count."""
     steps = steps_of(reports)
     steps.start([task("fail", 1)])

@@ -141,7 +141,7 @@ def test_every_id_is_one_segment_that_means_nothing_else(workflow_id: str, segme
     assert path_of(workflow_id) == f"{API}/workflows/{segment}"
 
 
-def test_a_page_of_the_list_has_every_filter_and_goes_on_where_the_last_one_ended() -> None:
+def test_a_page_of_the_list_has_every_filter_and_continues_the_previous_page() -> None:
     query = ListQuery(
         types=("A", "B"),
         statuses=("running", "failed"),
@@ -189,7 +189,7 @@ def test_a_page_of_the_list_has_every_filter_and_goes_on_where_the_last_one_ende
         page_of(ListQuery(attributes=(("a:b", 1),)))
 
 
-def test_times_are_told_to_the_microsecond_and_stay_within_the_calendar() -> None:
+def test_times_are_exact_to_the_microsecond_and_stay_within_the_calendar() -> None:
     assert time_of(1_000_001) == "1970-01-01T00:00:01.000001Z"
     assert time_of(-1) == "1969-12-31T23:59:59.999999Z"
     assert time_of(2**62) == "9999-12-31T23:59:59.999999Z"
@@ -333,7 +333,7 @@ def answered(
     return asyncio.run(ask())
 
 
-def test_a_request_brings_the_token_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_carries_the_current_token(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str | None] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -401,7 +401,7 @@ def test_what_is_not_ready_is_asked_again_when_it_says_so_and_in_time(
     assert answer.status == (200 if asked == 2 else getattr(first, "status_code", 0))
 
 
-def test_nobody_who_listens_is_an_error_after_a_while_that_says_what_to_do() -> None:
+def test_no_listener_is_an_error_after_a_while_that_says_what_to_do() -> None:
     def handle(_request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 

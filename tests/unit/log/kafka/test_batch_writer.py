@@ -65,7 +65,7 @@ def test_events_lie_on_the_partition_of_their_command_and_those_of_a_timer_where
     assert {tuple(each.headers) for each in recorder.sent} == {(EVENTS.header,)}
 
 
-def test_the_store_is_told_the_offset_after_the_last_event_of_each_partition(status: Status) -> None:
+def test_the_store_gets_the_offset_after_the_last_event_of_each_partition(status: Status) -> None:
     batch = Batch(1, events=[event("a", 1, 0), event("b", 1, 1), event("a", 2, 0)])
     writer, recorder = written(batch, status)
     recorder.flush()
@@ -140,7 +140,7 @@ def test_what_is_to_be_cancelled_is_told_in_one_record_when_there_is_the_topic(s
     assert recorder.sent == []
 
 
-def test_a_record_of_the_author_goes_out_as_it_is(status: Status) -> None:
+def test_a_produced_record_is_written_unchanged(status: Status) -> None:
     headers = (RecordHeader("trace", b"7"), RecordHeader("none", None))
     keyed, bare = (
         RecordProduced(1, "shop.paid", b"k", b"v", headers),
@@ -159,7 +159,7 @@ def test_a_record_of_the_author_goes_out_as_it_is(status: Status) -> None:
 
 
 @pytest.mark.parametrize(("topic", "reason"), [("ns.events", "forbidden"), ("nowhere", "no_topic")])
-def test_a_record_of_the_author_that_cannot_lie_there_is_a_dead_letter_with_all_it_had(
+def test_a_produced_record_that_its_topic_rejects_is_a_complete_dead_letter(
     status: Status, topic: str, reason: str
 ) -> None:
     produced = RecordProduced(1, topic, b"k", b"v", (RecordHeader("trace", b"7"),))

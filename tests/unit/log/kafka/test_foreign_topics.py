@@ -128,7 +128,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("begin", "offset"), [("earliest", 10), ("latest", 20)])
-def test_a_partition_that_nobody_has_read_begins_where_the_operator_said(begin: str, offset: int) -> None:
+def test_an_unread_partition_begins_where_the_operator_chose(begin: str, offset: int) -> None:
     consumer = Topics()
     topics = joined(consumer, ORDERS, begin=begin)
     assert consumer.paused == {ORDERS}, "until it is known from where on"
@@ -138,13 +138,13 @@ def test_a_partition_that_nobody_has_read_begins_where_the_operator_said(begin: 
 
 
 @pytest.mark.parametrize("begin", ["earliest", "latest"])
-def test_a_partition_that_was_read_goes_on_at_the_committed_offset(begin: str) -> None:
+def test_a_partition_continues_at_the_committed_offset(begin: str) -> None:
     consumer = Topics(committed=15)
     joined(consumer, ORDERS, begin=begin).take(10, 0)
     assert consumer.sought == [(*ORDERS, 15)]
 
 
-def test_records_that_were_deleted_before_anybody_took_them_are_told_of() -> None:
+def test_records_deleted_before_they_were_taken_are_reported() -> None:
     consumer, said = Topics(committed=4), list[str]()
     joined(consumer, ORDERS, said=said).take(10, 0)
     assert consumer.sought == [(*ORDERS, 10)]
@@ -174,7 +174,7 @@ def test_what_a_batch_that_was_aborted_had_taken_is_read_again() -> None:
     assert offsets(topics.take(10, 0)) == [("shop.orders", 15)]
 
 
-def test_a_partition_that_is_held_is_paused_read_again_from_there_and_lets_the_others_go_on() -> None:
+def test_a_held_partition_is_paused_and_reread_while_others_continue() -> None:
     consumer = Topics(committed=15)
     topics = joined(consumer, ORDERS, PAYMENTS)
     topics.take(10, 0)

@@ -210,7 +210,7 @@ def test_a_dead_letter_that_is_too_large_itself_keeps_its_reason_and_loses_its_v
     assert (letter.reason, letter.is_cut) == ("undecodable", True)
 
 
-def test_a_command_of_this_process_that_is_too_large_is_not_tried_for_ever(pending: PendingCommands) -> None:
+def test_an_in_process_command_that_is_too_large_is_not_retried_for_ever(pending: PendingCommands) -> None:
     pending.put_local([signal("0-w")])
     for _ in range(2):
         assert len(pending.take(1)) == 1

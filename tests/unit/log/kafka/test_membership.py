@@ -77,7 +77,7 @@ def test_partition_revoked_before_it_was_handed_over_is_not_restored(
     assert membership.hand_over() == ([], [(1, 3)])
 
 
-def test_engine_hears_of_a_live_partition_that_went_and_takeover_of_one_it_has(
+def test_losses_are_reported_to_the_engine_if_live_and_to_the_takeover_if_restoring(
     membership: Membership, consumer: Any
 ) -> None:
     membership.hand_over()

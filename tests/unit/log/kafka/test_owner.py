@@ -58,7 +58,7 @@ def test_the_watch_ends_when_our_name_is_recorded() -> None:
     assert (len(pauses), refused) == (3, [])
 
 
-def test_the_watch_tells_once_that_another_was_quicker() -> None:
+def test_the_watch_reports_another_owner_once() -> None:
     refused: list[str] = []
     check(NOTHING, {"owner": b"test/shop"}).watch(refused.append, lambda _: False)
     assert len(refused) == 1

@@ -98,7 +98,7 @@ def test_owner_of_several_partitions_is_fenced_once() -> None:
 
 
 @pytest.mark.parametrize("owner", ["ns.me", "", None])
-def test_neither_our_own_id_nor_nobody_is_fenced(owner: Any) -> None:
+def test_neither_our_own_id_nor_an_empty_one_is_fenced(owner: Any) -> None:
     broker: Any = Broker(A)
     broker.owner[A] = owner
     with pytest.raises(KafkaException):

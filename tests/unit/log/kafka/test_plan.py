@@ -103,7 +103,7 @@ def test_what_differs_is_said_and_nothing_is_done(change: dict[str, Any], said: 
     assert fault.startswith("ns.commands")
 
 
-def test_a_topic_that_is_gone_is_not_made_anew_and_a_count_cannot_be_changed() -> None:
+def test_a_deleted_topic_is_not_recreated_and_its_partitions_cannot_change() -> None:
     found = existing(plan_of("ns", {}, None, 1, partitions=6))
     made = recorded(found)
     lost = {name: each for name, each in found.items() if name != "ns.events"}
@@ -307,7 +307,7 @@ def test_records_of_a_mirror_lie_at_the_offsets_of_the_source() -> None:
         failing.flush()
 
 
-def test_a_copy_says_how_far_it_has_read_also_what_it_left_out() -> None:
+def test_a_copy_records_its_position_including_records_it_left_out() -> None:
     target: Any = Target()
     group: Any = SimpleNamespace(consumer_group_metadata=lambda: "group")
     writer = CopyWriter(target, group, lambda record: record.key() == b"own")

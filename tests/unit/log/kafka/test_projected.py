@@ -245,7 +245,7 @@ def test_a_record_is_read_again_once_its_schema_is_known(
     assert again.events == [each]
 
 
-def test_a_topic_that_does_not_go_on_where_the_tables_are_ends_it(
+def test_a_projector_stops_if_the_topic_does_not_continue_at_its_position(
     source: ProjectionSource, reader: Any
 ) -> None:
     lost = KafkaError(KafkaError._AUTO_OFFSET_RESET)

@@ -126,7 +126,7 @@ def test_a_task_that_cannot_be_read_goes_to_the_dead_letters_under_its_own_key()
     assert desk.durable == [buried]
 
 
-def test_a_writer_that_never_began_is_closed_at_once() -> None:
+def test_a_writer_that_never_began_is_closed_immediately() -> None:
     assert Desk([]).writer.close(20)
 
 

@@ -74,7 +74,7 @@ def test_lists_and_counts_are_by_type_and_status(table: StateTable) -> None:
     }
 
 
-def test_a_state_that_cannot_be_read_leaves_what_was_known_says_why_and_the_table_goes_on(
+def test_an_unreadable_state_keeps_the_last_known_one_with_the_reason(
     table: StateTable,
 ) -> None:
     bad = Found("ns.state", 0, 1, key=b"a", value=b"?", headers=[("perdure-schema", b"state/9/ab")])
@@ -99,7 +99,7 @@ def test_a_read_waits_for_what_lies_before_the_end_of_its_partition_and_for_no_o
     assert (table._behind({0: 2}), table._behind({0: 3}), table._loaded) == ([], [0], {0})
 
 
-def test_an_end_that_is_told_late_takes_no_position_back(table: StateTable) -> None:
+def test_a_late_end_offset_does_not_move_a_position_back(table: StateTable) -> None:
     table._take([put(state("a"), 7), ended(0, 5)])
     assert table._positions[0] == 8
 
@@ -113,7 +113,7 @@ def test_a_partition_that_an_open_transaction_holds_is_waited_for_again_once_it_
     assert table._behind({0: 5}) == [0]
 
 
-def test_the_feed_tells_states_and_what_is_gone_and_passes_over_the_rest() -> None:
+def test_the_feed_publishes_states_and_deletions_and_skips_the_rest() -> None:
     clients: Any = Clients()
     feed = StateFeed(clients)
     assert feed._change(put(state("a"))) == ("a", state("a"))

@@ -50,30 +50,30 @@ def finished(
 
 
 @pytest.mark.parametrize(("committed", "caused_by"), [(20, 19), (20, -1), (20, 4)])
-def test_commands_go_on_at_the_committed_offset(committed: int, caused_by: int) -> None:
+def test_commands_continue_at_the_committed_offset(committed: int, caused_by: int) -> None:
     done, takeover, said = finished(committed, caused_by)
     assert (done.offset, done.is_ahead, said, takeover._status.counts.events_ahead) == (20, False, [], 0)
 
 
 @pytest.mark.parametrize(("caused_by", "offset"), [(20, 21), (26, 27), (49, 50)])
-def test_commands_whose_events_are_there_already_are_skipped_be_it_one(caused_by: int, offset: int) -> None:
+def test_commands_whose_events_exist_are_skipped_even_a_single_one(caused_by: int, offset: int) -> None:
     done, takeover, said = finished(20, caused_by)
     assert (done.offset, done.is_ahead, takeover._status.counts.events_ahead) == (offset, True, 1)
     assert f"The commands up to {caused_by} are skipped" in said[0]
 
 
-def test_a_partition_that_nobody_has_committed_begins_where_its_records_do() -> None:
+def test_a_partition_without_a_committed_offset_begins_at_its_first_record() -> None:
     done, _, said = finished(-1, -1)
     assert (done.offset, done.is_ahead, said) == (10, False, [])
 
 
-def test_commands_that_were_deleted_before_anybody_took_them_are_told_of() -> None:
+def test_commands_deleted_before_they_were_taken_are_reported() -> None:
     done, _, said = finished(4, 3)
     assert (done.offset, done.is_ahead) == (10, False)
     assert "from offset 4 to 10 were deleted" in said[0]
 
 
-def test_a_topic_of_commands_that_was_made_anew_is_read_from_its_beginning() -> None:
+def test_a_recreated_commands_topic_is_read_from_its_beginning() -> None:
     done, takeover, said = finished(-1, 50, low=0)
     assert (done.offset, done.is_ahead, takeover._status.counts.events_ahead) == (0, False, 0)
     assert "was created again" in said[0]

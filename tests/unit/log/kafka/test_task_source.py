@@ -180,7 +180,7 @@ def test_attempts_of_a_partition_that_goes_are_released_before_its_last_commit(b
     assert bench.held.held([(TOPIC, 0)]) == []
 
 
-def test_a_partition_that_goes_when_all_has_ended_lets_nothing_go(bench: Bench) -> None:
+def test_losing_a_partition_whose_tasks_have_ended_releases_nothing(bench: Bench) -> None:
     bench.take(found(5))
     bench.held.end(["token-5-1"])
     bench.queue._member._revoke(bench.consumer, [TopicPartition(TOPIC, 0)])
@@ -256,7 +256,7 @@ def test_what_a_report_does_to_its_task() -> None:
     assert "buried" not in held.held([(TOPIC, 0)])
 
 
-def test_cancellations_are_told_and_what_cannot_be_read_is_passed_over() -> None:
+def test_cancellations_are_delivered_and_unreadable_ones_skipped() -> None:
     told: list[str] = []
     clients: Any = SimpleNamespace(topic=_topic)
     status = Status(_unheard)
