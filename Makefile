@@ -78,10 +78,12 @@ e2e-k8s: $(STAMP) ## a release of the chart on a real Kubernetes node, as root o
 
 bench: $(VENV)/.made-bench ## the figures of the README, as JSON and a table
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.capabilities
 
 bench-kafka: $(VENV)/.made-bench ## orders on Kafka, and what it stands; RESTATE=1: Restate beside us; FLOOR=folder of the floor's scripts
 	$(BIN)/python -m bench.kafka $(if $(RESTATE),--restate)
 	$(BIN)/python -m bench.kafka_limits
+	$(BIN)/python -m bench.capabilities --kafka
 
 bench-read: $(STAMP) database ## what reading costs: the projector, the list of a million workflows, the HTTP API; and triggers
 	$(BIN)/python -m bench.project

@@ -38,6 +38,7 @@ ORDERS = {1: 300, 8: 1_500, 64: 5_000, 256: 10_000}
 RESTATE_ORDERS = {1: 200, 8: 600, 64: 600}
 WARM_UP_ORDERS = {256: 60_000, 8: 1_000}
 BIN = Path(sys.executable).parent
+APP = Path(__file__).parent / "workflows.py"
 
 
 def perdure(*arguments: str) -> list[str]:
@@ -45,10 +46,9 @@ def perdure(*arguments: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def processes(bootstrap: str, namespace: str, folder: str) -> Generator[None]:
+def processes(bootstrap: str, namespace: str, folder: str, app: Path) -> Generator[None]:
     """An engine and a worker of ours."""
-    app = str(Path(__file__).parent / "workflows.py")
-    common = [app, "--kafka", bootstrap, "--namespace", namespace]
+    common = [str(app), "--kafka", bootstrap, "--namespace", namespace]
     with Path(folder, "output").open("ab") as output:
         started = [
             subprocess.Popen(
@@ -88,13 +88,13 @@ def a_broker() -> Generator[str]:
 
 
 @contextlib.contextmanager
-def namespace(bootstrap: str, partitions: int) -> Generator[str]:
+def namespace(bootstrap: str, partitions: int, app: Path = APP) -> Generator[str]:
     """Topics, an engine and a worker of ours: the address for clients."""
     name = f"bench{time.time_ns()}"
     counts = ("--partitions", str(partitions), "--replication", "1")
     command = perdure("topics", "apply", "--kafka", bootstrap, "--namespace", name, *counts)
     subprocess.run(command, check=True, capture_output=True)
-    with tempfile.TemporaryDirectory() as folder, processes(bootstrap, name, folder):
+    with tempfile.TemporaryDirectory() as folder, processes(bootstrap, name, folder, app):
         yield f"kafka://{bootstrap}/{name}"
 
 
