@@ -125,7 +125,8 @@ class Handle(Generic[S_co, R_co]):
             errors.RequestRefused: an argument is refused.
             errors.EngineUnavailable: no engine answered in time.
         """
-        return await (await self.start_update(target, *args, **kwargs)).result()
+        begun_: UpdateHandle[T] = await self._begin_update(target, args, kwargs, is_awaited=True)
+        return await begun_.result()
 
     async def start_update(
         self, target: UpdateRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -133,9 +134,7 @@ class Handle(Generic[S_co, R_co]):
         """Send an update; returns when it is accepted and durable. Raises as `update`, except
         `UpdateFailed`.
         """
-        named = member_for(target, UpdateRef, self._definition)
-        payload = self._payloads.encode_arguments(named.fn, args, kwargs, what=f"update {named.name!r}")
-        return await self._update(named.name, payload, named.returns)
+        return await self._begin_update(target, args, kwargs, is_awaited=False)
 
     async def query(self, target: QueryRef[S_co, P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Query the live run; a closed run answers from its final state.
@@ -232,7 +231,7 @@ class Handle(Generic[S_co, R_co]):
         `update`.
         """
         payload = self._payloads.encode(list(args), what=f"the arguments of update {name!r}")
-        return await (await self._update(name, payload, Any)).result()
+        return await (await self._update(name, payload, Any, is_awaited=True)).result()
 
     async def query_by_name(self, name: str, args: Sequence[object] = ()) -> Any:
         """Query a run of a type that is not imported here; values are JSON values. Raises as
@@ -287,12 +286,23 @@ class Handle(Generic[S_co, R_co]):
         require_valid(signal)
         accepted(await self._transport.request(signal, REQUEST_TIMEOUT_S))
 
-    async def _update(self, name: str, payload: bytes, returns: Any) -> UpdateHandle[Any]:
+    async def _begin_update(
+        self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_awaited: bool
+    ) -> UpdateHandle[Any]:
+        named = member_for(target, UpdateRef, self._definition)
+        payload = self._payloads.encode_arguments(named.fn, args, kwargs, what=f"update {named.name!r}")
+        return await self._update(named.name, payload, named.returns, is_awaited=is_awaited)
+
+    async def _update(
+        self, name: str, payload: bytes, returns: Any, *, is_awaited: bool
+    ) -> UpdateHandle[Any]:
         start, self._start = self._start, None
         request_id = (start.request_id if start is not None else "") or fresh_request_id()
         command = cm.UpdateWorkflow(self.id, self.run_id, request_id, name=name, input=payload)
         try:
-            begun_ = await begun(self._transport, self._payloads, command, returns, start)
+            begun_ = await begun(
+                self._transport, self._payloads, command, returns, start, is_awaited=is_awaited
+            )
         except BaseException:
             self._start = start
             raise

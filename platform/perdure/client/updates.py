@@ -13,7 +13,7 @@ from perdure.client.request_ids import fresh_request_id
 from perdure.model import commands as cm
 from perdure.model.duration import microseconds
 from perdure.model.failure import described
-from perdure.model.replies import Answered, AskAgain, Closed, QueryRaised
+from perdure.model.replies import Answered, AnyReply, AskAgain, Closed, QueryRaised
 from perdure.model.validation import require_valid
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class UpdateHandle(Generic[T]):
         *,
         run_id: str,
         returns: Any,
+        asked: asyncio.Future[AnyReply] | None,
     ) -> None:
         self.id = command.request_id
         self.workflow_id = command.workflow_id
@@ -50,6 +51,7 @@ class UpdateHandle(Generic[T]):
         self._payloads = payloads
         self._name = command.name
         self._returns = returns
+        self._asked = asked
 
     async def result(self, timeout: Duration | None = None) -> T:  # noqa: ASYNC109 - authors pass durations
         """Wait for the answer.
@@ -86,6 +88,12 @@ class UpdateHandle(Generic[T]):
         raise errors.InfrastructureError(f"the engine answered with {type(reply).__name__}")
 
     async def _answer(self) -> Any:
+        if self._asked is not None:
+            asked, self._asked = self._asked, None
+            reply = await asked
+            if isinstance(reply, (Answered, QueryRaised, Closed)):
+                return reply
+            # It was asked before the update was accepted, or of the run before: ask again.
         while True:
             command = cm.AwaitWorkflow(self.workflow_id, self.run_id, fresh_request_id(), update_id=self.id)
             reply = await self._transport.request(command, float("inf"))
@@ -99,6 +107,8 @@ async def begun(
     command: cm.UpdateWorkflow,
     returns: Any,
     start: cm.StartWorkflow | None,
+    *,
+    is_awaited: bool,
 ) -> UpdateHandle[Any]:
     """Send an update, and wait until it is accepted.
 
@@ -108,6 +118,8 @@ async def begun(
         command: the update.
         returns: the annotation of the answer.
         start: the start that goes with it; None: none.
+        is_awaited: the caller wants the answer next. It is asked for immediately after the update,
+            so that one that ends in its batch costs one batch, not two.
 
     Raises:
         errors.ClientError: it was rejected or refused.
@@ -121,6 +133,25 @@ async def begun(
             update_input=command.input,
         )
     require_valid(request)
-    reply = accepted(await transport.request(request, REQUEST_TIMEOUT_S))
+    asked: asyncio.Future[AnyReply] | None = None
+    try:
+        sent = asyncio.ensure_future(transport.request(request, REQUEST_TIMEOUT_S))
+        if is_awaited:
+            ask = cm.AwaitWorkflow(
+                command.workflow_id, command.run_id, fresh_request_id(), update_id=command.request_id
+            )
+            asked = asyncio.ensure_future(transport.request(ask, float("inf")))
+            asked.add_done_callback(_retrieve)
+        reply = accepted(await sent)
+    except BaseException:
+        if asked is not None:
+            asked.cancel()
+        raise
     command = replace(command, request_id=reply.request_id)
-    return UpdateHandle(transport, payloads, command, run_id=reply.run_id, returns=returns)
+    return UpdateHandle(transport, payloads, command, run_id=reply.run_id, returns=returns, asked=asked)
+
+
+def _retrieve(asked: asyncio.Future[AnyReply]) -> None:
+    """Let no exception be reported as lost: a caller that still wants the answer asks again."""
+    if not asked.cancelled():
+        asked.exception()
