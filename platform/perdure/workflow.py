@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 from perdure.activity import Duration
+from perdure.authoring.attributes import set_attributes
 from perdure.authoring.changes import all_handlers_finished, continue_as_new, patched
 from perdure.authoring.definition import DEFINED, Decorator, definition_of, defn
 from perdure.authoring.mapping import map  # noqa: A004 - as it is called
@@ -99,6 +100,7 @@ __all__ = [
     "random",
     "run",
     "saga",
+    "set_attributes",
     "signal",
     "sleep",
     "start",

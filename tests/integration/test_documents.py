@@ -26,7 +26,8 @@ RUN = ["README.md", *(f"docs/howto/{name}.md" for name in (
     "write-a-workflow", "write-activities", "use-the-client", "failures-and-values", "test-a-workflow",
     "operate-one-machine", "steps",
     "change-code-under-running-workflows", "check-that-code-replays", "start-from-your-events", "http-api",
-    "backup-and-restore", "answers-from-outside", "encrypt", "store-large-payloads", "pass-context",
+    "backup-and-restore", "answers-from-outside", "encrypt",
+    "store-large-payloads", "pass-context", "find-workflows",
 ))]  # fmt: skip
 NOT_HERE = ("make ", "pip ", "export ", "docker ", "helm ", "kubectl ")
 """What `make test`, or another tier, does."""

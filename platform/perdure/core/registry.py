@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, get_args
 from perdure.core.machine import ActionRule, Answer, Decide, Machine, Outbox, Record
 from perdure.core.machines import (
     activity,
+    attributes,
     child,
     lifecycle,
     message,
@@ -42,6 +43,7 @@ MACHINES: Final[tuple[Machine, ...]] = (
     message.MACHINE,
     patch.MACHINE,
     token.MACHINE,
+    attributes.MACHINE,
 )
 """All machines, in the order in which `waits_of` lists the waits of a run."""
 

@@ -124,7 +124,7 @@ def continued_event(
         seed=seed,
         request_id=before.request_id,
         timeout_us=before.timeout_us,
-        attributes=before.attributes,
+        attributes=run.attributes,
         delayed_until=delayed_until,
         trace=before.trace,
         flags=flags.CURRENT,

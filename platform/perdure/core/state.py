@@ -189,6 +189,7 @@ class RunState:
 
     Attributes:
         activities: the open ones, by number.
+        attributes: JSON of an object, or empty: those of the start, and what the code has set.
         timers: the armed ones, number to `fires_at`.
         children: the open ones, by number.
         starting: the number of children whose start was sent and is not answered.
@@ -215,6 +216,7 @@ class RunState:
 
     __slots__ = (
         "activities",
+        "attributes",
         "cancel_reason",
         "children",
         "closed_at",
@@ -250,6 +252,7 @@ class RunState:
         self.run_id = run_id
         self.started = started
         self.started_at = self.last_at = at
+        self.attributes = started.attributes
         self.phase: Phase = Phase.DELAYED if started.delayed_until else Phase.RUNNING
         self.last_event_id = 1
         self.last_hash = b""

@@ -79,6 +79,13 @@ class ApplyPatch(Action, frozen=True):
     id: str
 
 
+class SetAttributes(Action, frozen=True):
+    """As of `AttributesSet`."""
+
+    number: int
+    values: bytes
+
+
 class ContinueAsNew(Action, frozen=True):
     """The engine assigns `next_run_id`."""
 
@@ -134,4 +141,5 @@ AnyAction = (
     | CompleteUpdate
     | FailUpdate
     | IssueToken
+    | SetAttributes
 )

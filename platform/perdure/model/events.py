@@ -314,6 +314,15 @@ class PatchApplied(Event, frozen=True):
     id: str
 
 
+class AttributesSet(Event, frozen=True):
+    """The code has set attributes of its run. `values` is JSON of an object: those that change;
+    null removes one. `number` counts the run's sets from 1.
+    """
+
+    number: int
+    values: bytes
+
+
 class WorkflowContinued(Event, frozen=True):
     """The run has ended, and another one of the same workflow id continues its work, with these
     arguments; it starts in the same batch.
@@ -432,6 +441,7 @@ AnyEvent = (
     | TokenFailed
     | TokenExpired
     | ActivityDeferred
+    | AttributesSet
 )
 
 TERMINAL: Final = (

@@ -209,6 +209,17 @@ class WorkflowRuntime:
         """
         raise NotImplementedError
 
+    def set_attributes(self, values: bytes) -> None:
+        """Set attributes of the run.
+
+        Args:
+            values: JSON of an object: those that change; null removes one.
+
+        Raises:
+            UsageError: the loop is read only, or the attributes are over their limit.
+        """
+        raise NotImplementedError
+
     def start_child(
         self,
         workflow: WorkflowSpec,

@@ -292,6 +292,7 @@ class LiveRun:
 
 def _loop_of(run_id: str, started: ev.WorkflowStarted) -> RunLoop:
     loop = RunLoop(run_id)
+    loop.attributes = started.attributes
     if started.context:
         loop.context.run(context.enter, started.context)
     return loop

@@ -43,6 +43,7 @@ class RunLoop(RefusingLoop):
     Attributes:
         runtime: the services for workflow code.
         now: microseconds since 1970, set before each activation.
+        attributes: those of the start, JSON of an object, or empty.
         actions: requests of the code; the driver takes them after every `run()`.
         timers: the timers that the code waits for.
         context: the context of plain functions, and of tasks that are not started by a task; it is
@@ -66,6 +67,7 @@ class RunLoop(RefusingLoop):
         "_task_names",
         "_tasks",
         "actions",
+        "attributes",
         "conditions",
         "context",
         "exit",
@@ -82,6 +84,7 @@ class RunLoop(RefusingLoop):
     def __init__(self, run_id: str, log: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.run_id = run_id
         self.now = 0
+        self.attributes = b""
         self.actions = Actions()
         self.timers: Pending[TimerHandle] = Pending(self.actions, StartTimer, CancelTimer)
         self.replaying = False

@@ -12,6 +12,7 @@ from perdure.errors import UsageError
 from perdure.model.actions import CancelActivity, ProduceRecord, ScheduleActivity
 from perdure.model.dead_letters import RecordHeader
 from perdure.model.runtime import WorkflowRuntime
+from perdure.replay.attributes import Attributes
 from perdure.replay.conditions import Condition
 from perdure.replay.deadlines import LATEST
 from perdure.replay.futures import ActionFuture, InertFuture, reject
@@ -54,6 +55,7 @@ class RunRuntime(WorkflowRuntime):
     """
 
     __slots__ = (
+        "_attributes",
         "_info",
         "_loop",
         "_others",
@@ -93,6 +95,7 @@ class RunRuntime(WorkflowRuntime):
             loop.actions, ScheduleActivity, CancelActivity
         )
         self._secret = secret
+        self._attributes: Attributes | None = None
         self._others: OtherRuns | None = None
         self._patches: Patches | None = None
         self._tokens: Tokens | None = None
@@ -215,6 +218,12 @@ class RunRuntime(WorkflowRuntime):
             typed = (*typed, RecordHeader(context.HEADER, values))
         self.records = number = self.records + 1
         loop.actions.items.append(ProduceRecord(number, topic, key, data, typed))
+
+    def set_attributes(self, values: bytes) -> None:
+        """Set attributes of the run. See `WorkflowRuntime`."""
+        if self._attributes is None:
+            self._attributes = Attributes(self._loop)
+        self._attributes.set(values)
 
     def start_child(
         self,

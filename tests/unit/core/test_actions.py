@@ -31,6 +31,7 @@ ACTIONS: list[Any] = [
     ac.CompleteUpdate(1, b"1"),
     ac.FailUpdate(2, FailureInfo("app:Sad")),
     ac.IssueToken(2, "5ec2e7", 0, False),
+    ac.SetAttributes(2, b'{"region":"eu"}'),
 ]
 
 
