@@ -60,7 +60,7 @@ class NotAwaited(PayloadError):
 class ValueUnavailable(PayloadError):
     """A value cannot be read or written now: the codec lacks its key, or the store of large
     payloads lacks the object or does not answer. A run that needs the value is suspended, and
-    continues by itself when the value can be read.
+    continues automatically when the value can be read.
     """
 
 
@@ -209,7 +209,7 @@ class ChildFailed(Failure):
 
 
 class TokenFailed(Failure):
-    """Somebody has failed a token that the code waits for.
+    """The token that the code waits for was failed.
 
     Attributes:
         cause: the exception that was given: your own `Failure` where its class is imported here.

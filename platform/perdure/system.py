@@ -1,4 +1,4 @@
-"""The real clock and the real dice."""
+"""The system's clock and random numbers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class SystemClock:
         return time.time_ns() // 1_000
 
     def elapsed(self) -> int:
-        """Microseconds since the machine was started; where the system can tell, the time it slept
-        included.
+        """Microseconds since the machine was started, including the time that it slept, if the
+        system counts that.
         """
         return (
             time.clock_gettime_ns(_STEADY) // 1_000 if _STEADY is not None else time.monotonic_ns() // 1_000
@@ -44,5 +44,5 @@ class RandomIds:
         return urandom(16).hex()
 
     def seed(self) -> int:
-        """63 bits."""
+        """A run's random seed, 63 bits."""
         return int.from_bytes(urandom(8), "big") >> 1

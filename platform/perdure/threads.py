@@ -126,7 +126,7 @@ def add_pulse(pulse: Pulse) -> None:
 
 
 def remove_pulse(pulse: Pulse) -> None:
-    """Watch it no longer. Idempotent."""
+    """Stop watching. Idempotent."""
     with _lock, suppress(ValueError):
         _pulses.remove(pulse)
 

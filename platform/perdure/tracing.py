@@ -112,7 +112,7 @@ _tracing: Tracing | None = None
 
 
 def install(tracer: Tracer | None) -> None:
-    """Trace this process from now on; None: no longer."""
+    """Trace this process from now on; None: stop tracing."""
     global _tracing
     if _tracing is not None:
         interceptor.remove(_tracing)

@@ -87,8 +87,8 @@ class EventEncoder:
     def event(
         self, number: int, workflow_id: str, state: WorkflowState | None, query: ListQuery | None = None
     ) -> EncodedEvent:
-        """Encode one event: the workflow's state, that it was deleted, or that it no longer matches
-        the query's filters.
+        """Encode one event: the workflow's state, its deletion, or the fact that it does not match
+        the query's filters any more.
 
         Args:
             number: the number of the change; 0: unknown.

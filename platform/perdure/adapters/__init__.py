@@ -1,3 +1,3 @@
 """Adapters, by technology. Each implements ports of the engine, of clients or of `perdure.ports`;
-none imports another but for what it is built on.
+none imports another, except those that it is built on.
 """

@@ -100,7 +100,7 @@ def definition_of_run(definitions: Mapping[str, Definition], started: WorkflowSt
 
 
 def why_unknown(definitions: Mapping[str, Definition], started: WorkflowStarted) -> str:
-    """What is missing, and what to do."""
+    """The message about a missing version, with advice."""
     definition = definitions.get(started.type)
     if definition is None:
         return f"unknown workflow type {started.type!r}; deploy the code that defines it"

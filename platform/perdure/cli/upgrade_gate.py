@@ -149,7 +149,7 @@ class _Look:
 
 
 async def _place_of(client: Client, state: WorkflowState) -> Place | None:
-    """Where a run waits; None: it has ended, and its history is gone."""
+    """The place where a run waits; None: it has ended, and its history was deleted."""
     first, last = await asyncio.gather(
         _record(client, state, 1), _record(client, state, state.history_length)
     )

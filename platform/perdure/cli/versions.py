@@ -39,7 +39,7 @@ class OfVersion:
 
     @property
     def advice(self) -> str:
-        """What it is good for."""
+        """The use of a version: whether it is needed, the newest, or may be deleted."""
         if self.is_missing:
             return "missing in the app"
         if not self.place:

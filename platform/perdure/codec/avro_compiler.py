@@ -180,8 +180,8 @@ class _Writers:
         return self._writers[key]
 
     def _write_often_empty(self, schema: Any, value: str, local: str, lines: list[str]) -> list[str]:
-        """The same for a text, or bytes, that is empty unless somebody says otherwise: then nothing
-        is encoded and counted. Fields that later versions add are such.
+        """The same for a text, or bytes, that is usually empty: then nothing is encoded and
+        counted. Fields that later versions add are such.
         """
         inner: list[str] = []
         number, written = self._write(schema, local, local, inner)

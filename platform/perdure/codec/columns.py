@@ -59,7 +59,7 @@ class Shape(Struct, frozen=True):
     Attributes:
         columns: at least one.
         comment: what it is, for people.
-        reason: why it is one column of JSON; empty when there is nothing to say.
+        reason: why it is one column of JSON; otherwise empty.
     """
 
     columns: tuple[Column, ...]

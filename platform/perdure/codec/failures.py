@@ -179,8 +179,8 @@ def _notes_of(error: BaseException) -> tuple[str, ...]:
 
 
 def _fields_of(error: BaseException) -> bytes:
-    """Empty where there is nothing that the message does not say, and where it has no JSON: the
-    class and the message remain.
+    """Empty if the message has everything, or if there is no JSON form: the class and the message
+    remain.
     """
     if isinstance(error, ActivityFailed | RetryAfter) or type(error) in _GROUPS:
         return b""

@@ -22,7 +22,7 @@ _SCALARS: Final = (types.NoneType, bool, int, float, str, bytes, bytearray)
 
 
 def crash_of(annotation: Any) -> str:
-    """What in an annotation would crash msgspec, for messages; empty: nothing.
+    """The part of an annotation that would crash msgspec, for messages; empty: none.
 
     Args:
         annotation: resolved. Fields of dataclasses, NamedTuples, TypedDicts and Structs in it are
@@ -77,7 +77,7 @@ def _members(
 
 
 def _aliased(annotation: Any, origin: Any) -> Any:
-    """What `type Name = …` stands for; None when it is no such name."""
+    """The value of a `type Name = …` alias; None if it is not one."""
     alias = annotation if origin is None else origin
     if type(alias).__name__ != "TypeAliasType":
         return None

@@ -14,10 +14,10 @@ from perdure.model import events as ev
 
 
 def to_event(run: RunState, action: ac.AnyAction, token: Callable[[], str]) -> ev.AnyEvent | None:
-    """The event that records an action; None when there is nothing left to record.
+    """The event that records an action; None if the action has no effect any more.
 
     Args:
-        run: only read; tells whether the action's target has already ended.
+        run: only read; it shows whether the action's target has already ended.
         action: the action that the code asked for.
         token: makes the token of a new attempt.
     """

@@ -55,9 +55,7 @@ class Outbox(Protocol):
         """Answer the clients that wait for this subject, each under the id of its request."""
 
     def failed(self, run: RunState, event: ev.AnyEvent, activity: str = "") -> None:
-        """Tell the operator that the run, or an attempt of the activity of this name, has
-        failed.
-        """
+        """Log that the run, or an attempt of the activity of this name, has failed."""
 
     def arm(self, timer: Timer) -> None:
         """Store a timer."""

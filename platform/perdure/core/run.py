@@ -147,7 +147,7 @@ def public_state(run: RunState, view: bytes, view_fault: str = "") -> WorkflowSt
 
 
 def waits_of(run: RunState) -> tuple[Wait, ...]:
-    """What the run waits for, except signals and conditions; at most `WAITS_TOLD` entries."""
+    """The run's waits, except signals and conditions; at most `WAITS_TOLD` entries."""
     if run.closed_at:
         return ()
     waits: list[Wait] = []

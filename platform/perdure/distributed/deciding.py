@@ -77,7 +77,7 @@ class EngineService:
         self.engine, self.steps = self._wired.engine, self._wired.steps
 
     def open(self, is_given_up: Callable[[float], bool]) -> None:
-        """Join the engines' group; waits for the broker and the topics, with the reason told.
+        """Join the engines' group. Waits for the broker and the topics, and reports the reason.
 
         Args:
             is_given_up: waits for so many seconds; True ends the wait.

@@ -115,7 +115,7 @@ class Platform(Process):
         return LocalTransport(self._adapters.channel, self._adapters.reader())
 
     def state_feed(self) -> LocalStateFeed:
-        """Tells of every state that changes, on one asyncio loop."""
+        """Publishes every changed state, on one asyncio loop."""
         return LocalStateFeed(self._adapters.channel)
 
     # ---- on the engine's thread

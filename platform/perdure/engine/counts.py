@@ -58,7 +58,8 @@ class LoopPhase(StrEnum):
 
 
 class Pulse:
-    """Current activity of the loop and its start time; tells a waiting loop from a hanging one.
+    """Current activity of the loop and its start time, to distinguish a waiting loop from a hanging
+    one.
 
     Attributes:
         doing: the current activity.

@@ -208,7 +208,7 @@ class BatchOutbox:
         self.batch.records.append((workflow_id, record))
 
     def failed(self, run: RunState, event: AnyEvent, activity: str = "") -> None:
-        """Tell the operator, once the batch is durable."""
+        """Log a failure, once the batch is durable."""
         self.failures.append((run, event, activity))
 
     def arm(self, timer: Timer) -> None:

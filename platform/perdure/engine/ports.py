@@ -71,8 +71,8 @@ class Batch:
         tasks_ended: tasks to be forgotten, by the same key. A key is never in both.
         timers: timers to store.
         timers_ended: timers to remove. A timer is never in both.
-        cancelled: tokens of attempts whose results are no longer wanted; workers that run one are
-            asked to stop it, after the commit.
+        cancelled: tokens of attempts whose results are not wanted any more; workers that run one
+            are asked to stop it, after the commit.
         records: records for your topics, each with the id of its workflow, in order.
         commands: commands for workflows of any partition, in order. The `Log.take` of the
             partition's owner hands out each once.
@@ -170,7 +170,7 @@ class Log(Protocol):
         """Whether a client waits for the reply at the address, as far as this log knows; never
         raises.
 
-        False for a client that has died or no longer waits.
+        False for a client that has died or has stopped waiting.
 
         Args:
             address: the address of the reply.

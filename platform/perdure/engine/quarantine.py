@@ -6,14 +6,14 @@ its commands is to blame. While a command is handled, it is that one. While the 
 may be any: the batch is aborted, its commands are handled one by one, and the one that fails alone
 is to blame.
 
-`replay.live` and the payloads catch whatever workflow code raises, so an error that arrives here is
-a bug of perdure, of a codec, or a damaged record. A `BaseException` that is not an `Exception` is
-none of these; it stops the process.
+`replay.live` and the payloads catch everything that workflow code raises, so an error that arrives
+here is a bug of perdure, of a codec, or a damaged record. A `BaseException` that is not an
+`Exception` is none of these; it stops the process.
 
 The command to blame becomes a dead letter when it is handed out again. If the letter cannot be
 written either, it keeps less each time: first the answer to the client is left out, then the
-command itself. The place and the reason that are left can be written whatever the command holds; if
-even that fails, no batch can be written, and the engine stops.
+command itself. The place and the reason that are left can be written regardless of the command's
+content; if even that fails, no batch can be written, and the engine stops.
 """
 
 from __future__ import annotations

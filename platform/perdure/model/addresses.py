@@ -8,7 +8,7 @@ written under the original text.
     local:<name>                                    a subscriber in the engine's process
     udp:<port>:<name>                               another process of this machine
     kafka:<partition>:<name>                        a caller that tails a partition of the replies
-    dead-letter:<topic>/<partition>/<offset>        nobody; a refusal becomes a dead letter
+    dead-letter:<topic>/<partition>/<offset>        no client; a refusal becomes a dead letter
     workflow:<kind>/<run id>/<number>/<workflow id> a workflow
 """
 

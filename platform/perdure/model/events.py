@@ -162,8 +162,8 @@ class ActivityFailed(Event, frozen=True, gc=True):
 
 
 class ActivityCancelRequested(Event, frozen=True):
-    """The code no longer waits for the activity: an attempt that runs is asked to stop, no other
-    follows.
+    """The code does not wait for the activity any more: an attempt that runs is asked to stop, no
+    other follows.
     """
 
     number: int

@@ -3,15 +3,14 @@
 Shared by the servers of this project: the HTTP API, an app's own web app in `perdure dev`, and
 metrics and health. The rules:
 
-- There are so many connections in all, and so many from one address. Above that, a new connection
-  takes the place of the oldest one that has no request under way; if every connection has one, the
-  new one is answered 503.
-- A connection that does not get on with its request in time is closed: its protocol says until when
-  it has (`sweep`).
+- The number of connections is limited, in all and per address. Above that, a new connection takes
+  the place of the oldest one that has no request under way; if every connection has one, the new
+  one is answered 503.
+- A connection whose request is overdue is closed: its protocol knows the deadline (`sweep`).
 - When descriptors run out, accepting pauses, longer each time, and the connections without a
   request give way. asyncio's own server tries again for each place in its backlog, and logs a
   traceback for each try.
-- What is refused is counted, and logged once a minute at most.
+- Refusals are counted, and logged at most once a minute.
 """
 
 from __future__ import annotations
@@ -32,22 +31,22 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("perdure.connections")
 
 HEADER_BYTES: Final = 64 * 1024
-"""Of a request's line and headers together; more is answered 431."""
+"""The most bytes of a request's line and headers together; more is answered 431."""
 HEADER_S: Final = 15.0
-"""For a request's line and headers, from the connection or the first byte on."""
+"""Seconds for a request's line and headers, from the connection or the first byte on."""
 CONNECTIONS: Final = 10_000
 CONNECTIONS_PER_ADDRESS: Final = 1_000
 LINGER_S: Final = 2.0
 """Time after a refusal for the client to read the answer; its input is discarded."""
 LINGER_BYTES: Final = 256 * 1024
-"""So much of it at most."""
+"""The most bytes that are discarded."""
 SWEEP_S: Final = 0.5
 RESERVED: Final = 128
-"""Descriptors that connections leave to the rest of the process: logs, databases, brokers, the port
-of health."""
+"""The file descriptors that connections leave to the rest of the process: logs, databases, brokers,
+the port of health."""
 FEWEST: Final = 16
 _BATCH: Final = 64
-"""Connections that are accepted before others have their turn on the loop."""
+"""The number of connections that are accepted before other callbacks run on the loop."""
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 1.0
 _NOTICE_S: Final = 60.0
@@ -58,13 +57,14 @@ _FULL: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Of one server.
+    """The limits of one server.
 
     Attributes:
-        connections: in all; fewer when descriptors do not suffice.
-        per_address: from one address; 0 for no limit, behind a gateway, whose address all have.
+        connections: the most connections in all; fewer if there are not enough descriptors.
+        per_address: the most from one address; 0 for no limit, as behind a gateway, whose address
+            all connections have.
         header_s: seconds for a request's line and headers.
-        header_bytes: of both together.
+        header_bytes: the most bytes of both together.
         body_s: seconds for a request's body.
     """
 
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
     address: str
 
     def sweep(self, now: float) -> None:
-        """Look at the time, by `time.monotonic()`: close what is overdue."""
+        """Close the connection if it is overdue, at this `time.monotonic()`."""
         raise NotImplementedError
 
     def give_way(self) -> None:
@@ -98,12 +98,12 @@ class ConnectionCounts:
     """Counters of connections.
 
     Attributes:
-        accepted: all that were taken.
-        refused: that found no place.
-        gave_way: without a request under way, closed for a new one.
-        timed_out: whose request did not come in time.
-        too_large: whose headers were too large.
-        pauses: because descriptors ran out.
+        accepted: connections accepted.
+        refused: refused for lack of room.
+        gave_way: idle ones that were closed for a new one.
+        timed_out: closed because the request did not arrive in time.
+        too_large: closed because the headers were too large.
+        pauses: pauses of accepting because descriptors ran out.
     """
 
     accepted: int = 0
@@ -125,7 +125,7 @@ class _Peer:
 
 
 class Acceptor:
-    """Belongs to one asyncio loop once it is started.
+    """Accepts the connections of one server. Belongs to one asyncio loop once it is started.
 
     Args:
         listener: a socket that listens; closed with this.
@@ -143,7 +143,7 @@ class Acceptor:
         self._make: Callable[[str], Connection] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open: dict[Connection, None] = {}
-        # without a request under way, the one that is so for the longest time first
+        # idle connections, the one that is idle longest first
         self._waiting: dict[Connection, None] = {}
         self._peers: dict[str, _Peer] = {}
         self._making: set[asyncio.Task[None]] = set()
@@ -163,7 +163,7 @@ class Acceptor:
         return len(self._waiting)
 
     def start(self, make: Callable[[str], Connection]) -> None:
-        """Accept from here on, on the running loop.
+        """Start accepting, on the running loop.
 
         Args:
             make: a connection, given its address; calls `waits` and `works` as its requests come
@@ -187,20 +187,20 @@ class Acceptor:
         self._socket.close()
 
     def waits(self, connection: Connection) -> None:
-        """It has no request under way: it may give way."""
+        """Note that the connection is idle, so it may be closed for a new one."""
         if connection in self._open and connection not in self._waiting:
             self._waiting[connection] = None
             self._peers[connection.address].waiting[connection] = None
 
     def works(self, connection: Connection) -> None:
-        """It has one: it may not. The values of `_open` and `_waiting` are None; `self` stands for
-        "was not there".
+        """Note that the connection has a request, so it must not be closed. The values of `_open`
+        and `_waiting` are None; `self` stands for "was not there".
         """
         if self._waiting.pop(connection, self) is None:
             del self._peers[connection.address].waiting[connection]
 
     def closed(self, connection: Connection) -> None:
-        """It is gone. Idempotent."""
+        """Forget a closed connection. Idempotent."""
         if self._open.pop(connection, self) is None:
             self.works(connection)
             self._forget(connection.address)

@@ -1,8 +1,8 @@
 """Liveness and readiness of the process, with the reasons.
 
-Alive means that the loop continues: restarting a process that is not may help. A broker or a
-database that does not answer is no reason to restart anything: then the process is alive, not
-ready, and says why.
+Alive means that the loop makes progress; if it does not, a restart may help. A broker or a database
+that does not answer is no reason for a restart: the process is then alive but not ready, and says
+why.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from perdure.worker.worker import Worker
 
 HANGS_S: Final = 60.0
-"""A batch that has been handled for so long will not end. Code that blocks is interrupted after two
-seconds a run."""
+"""A batch that has been handled for this long will not end. Code that blocks is interrupted after
+two seconds a run."""
 PROJECTOR_HANGS_S: Final = 180.0
 """A transaction with PostgreSQL is given up long before: no connection, or none that answers, for
 30 s."""
 STARVES_S: Final = 60.0
-"""Tasks wait and none has begun for so long: the worker is stuck, or far too small."""
+"""If tasks wait and none has begun for this long, the worker is stuck, or far too small."""
 COMMIT_S: Final = 1.0
 """A commit that takes longer makes the process not ready."""
 
@@ -37,7 +37,7 @@ class Health:
     """Result of a health check.
 
     Attributes:
-        reasons: why it is not well, as text; none when it is.
+        reasons: the problems, as text; empty if there are none.
     """
 
     reasons: tuple[str, ...] = ()

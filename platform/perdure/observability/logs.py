@@ -1,12 +1,11 @@
 """The log of a process: structlog on the standard library's `logging`, for lines of perdure,
 libraries and your code.
 
-A line says which run and which attempt it is about: both are known from the context that it was
-written in.
+Lines name the run and the attempt, which come from the context of the call.
 
-No line shows the value of a local variable or of an argument, whichever code raised or logged it:
-request handlers hold credentials, activities hold what customers gave. A traceback names files,
-lines and functions, and the exception's message.
+No line shows the value of a local variable or of an argument, even if your code logged it: request
+handlers hold credentials, activities hold customers' data. A traceback names files, lines and
+functions, and the exception's message.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ QUIET: Final = ("watchfiles", "asyncio", "httpx", "uvicorn.access")
 
 _COROUTINE: Final = re.compile(r"coro=<([\w.<>]+)\(\)[^>]*? at ([^>\s]+:\d+)>")
 _FRAMES: Final = 50
-"""Of a traceback in JSON; a recursion has a thousand."""
+"""The most frames of a traceback in JSON; a recursion has a thousand."""
 
 writes_json = False
 """Whether the process logs JSON: other output to standard error is JSON then, too."""
 
 
 def configure(*, is_json: bool, level: int = logging.INFO) -> None:
-    """The whole process logs to standard error from here, uncaught exceptions of all threads and
-    loops included.
+    """Set up the log of the whole process on standard error, including uncaught exceptions of all
+    threads and loops.
 
     Args:
         is_json: one JSON object a line; else a line for people.
-        level: the least one that is written.
+        level: the lowest level that is written.
     """
     global writes_json
     writes_json = is_json
@@ -115,12 +114,12 @@ class _Handler(logging.StreamHandler[Any]):
     """Writes lines; one that cannot be written is reported in the same format."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """The standard library would print the record's arguments, whatever they are, past the
-        format.
+        """Report the error without the record's arguments, which the standard library would
+        print.
         """
         error = sys.exc_info()[1]
         if isinstance(error, OSError | RecursionError):
-            return  # nobody reads standard error any more, or there is no stack left to say so with
+            return  # standard error is closed, or there is no stack left to report it
         message = f"a line of {record.pathname}:{record.lineno} could not be written: {type(error).__name__}"
         told = logging.LogRecord(
             record.name, logging.ERROR, record.pathname, record.lineno, message, (), None
@@ -140,7 +139,9 @@ def _add_filters() -> None:
 
 
 class _WithoutArguments(logging.Filter):
-    """asyncio writes the arguments of callbacks, which may be what a socket has just received."""
+    """Removes arguments of callbacks from asyncio's lines: they may be data that a socket has just
+    received.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep what happened, and in which coroutine."""
@@ -152,7 +153,7 @@ class _WithoutArguments(logging.Filter):
 
 
 class _OfServer(logging.Filter):
-    """Requests that a stop has cut off, or whose clients went away, are no errors."""
+    """Drops errors of requests that a stop has cut off, or whose clients went away."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Filter for one line."""
@@ -198,7 +199,7 @@ def _catch_the_uncaught() -> None:
 
 
 def with_coordinates(_logger: Any, _method: str, line: EventDict) -> EventDict:
-    """A structlog processor: which run, and which attempt, wrote the line."""
+    """A structlog processor that adds the run and the attempt that wrote the line."""
     if (attempt := current_attempt()) is not None and (info := attempt.info) is not None:
         line.setdefault("workflow_id", info.workflow_id)
         line.setdefault("run_id", info.run_id)

@@ -76,7 +76,7 @@ class Metrics(Collector):
     """Our metrics.
 
     Args:
-        observed: what is looked at.
+        observed: the observed parts of the process.
     """
 
     def __init__(self, observed: Observed) -> None:
@@ -85,7 +85,7 @@ class Metrics(Collector):
         self._count_again_at = 0.0
 
     def collect(self) -> Iterator[Metric]:
-        """All of them, as they are now."""
+        """All metrics, with their current values."""
         observed = self._observed
         yield _gauge(
             "perdure_live", "Whether the process's loop is making progress.", is_live(observed).is_well

@@ -32,18 +32,18 @@ class Medium(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The parts of one process; None where it has none.
+    """The parts of one process; None for parts that it does not have.
 
     Attributes:
         engine: decides.
         worker: runs activities.
         steps: runs local ones.
-        attempts: counts both.
+        attempts: the attempts of both.
         medium: the embedded log and store.
         kafka: how the Kafka clients are doing.
         projector: how the projector is doing.
         ingest: how the triggers are doing.
-        api: what the HTTP API measures of itself.
+        api: the metrics of the HTTP API.
     """
 
     engine: Engine | None = None

@@ -1,7 +1,7 @@
 """`/metrics`, `/health/live` and `/health/ready`, on a port of their own.
 
-Its connections have limits of their own, and its loop and thread too: whatever other ports of the
-process are doing, health answers.
+It has its own connection limits, loop and thread, so health answers even if other ports of the
+process are overloaded.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
     from perdure.observability.observed import Observed
 
 REQUEST_S: Final = 10.0
-"""For a request to come, and for its answer to be taken."""
+"""Seconds for a request to arrive, and for the client to accept its answer."""
 IDLE_S: Final = 120.0
-"""Between two requests of one connection; scrapers ask every minute at least."""
+"""Seconds between two requests of one connection; scrapers ask at least every minute."""
 HEAD_BYTES: Final = 16 * 1024
 CONNECTIONS: Final = 64
-"""Scrapers and probes are few; the oldest that says nothing gives way to a new one."""
+"""The most connections: scrapers and probes are few; the oldest idle one is closed for a new
+one."""
 BACKLOG: Final = 1_024
 _THREADS: Final = 2
-"""For what may wait: metrics count workflows in the database."""
+"""Threads for blocking work: metrics count workflows in the database."""
 
 
 class _Answer(NamedTuple):
@@ -48,8 +49,8 @@ class ObservabilityServer:
 
     Args:
         observed: the parts to report on.
-        host: to listen at; loopback unless others should see it.
-        port: the same; 0 for any free one.
+        host: the address to listen on; loopback, unless other machines need access.
+        port: the port; 0: any free one.
 
     Raises:
         InfrastructureError: the port is taken.
@@ -80,11 +81,11 @@ class ObservabilityServer:
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
 
     def start(self) -> None:
-        """Answer."""
+        """Start answering."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no longer. Idempotent."""
+        """Stop answering. Idempotent."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -133,14 +134,16 @@ class ObservabilityServer:
 
 
 def _of_health(health: Health) -> _Answer:
-    """As JSON: 200 when it is well, else 503."""
+    """The response about health, as JSON: 200 when all is well, else 503."""
     status = HTTPStatus.OK if health.is_well else HTTPStatus.SERVICE_UNAVAILABLE
     body = {"status": "ok" if health.is_well else "unavailable", "waiting_for": list(health.reasons)}
     return _Answer(status, "application/json", json.dumps(body).encode() + b"\n")
 
 
 class _Connection(Connection):
-    """GET and HEAD, one after the other; nothing else that HTTP has."""
+    """A connection that handles GET and HEAD requests, one after the other, and no other part of
+    HTTP.
+    """
 
     def __init__(
         self, server: ObservabilityServer, acceptor: Acceptor, address: str, open_: set[_Connection]
@@ -156,21 +159,21 @@ class _Connection(Connection):
         self._is_unwanted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The first request has its time from here."""
+        """Start the timeout of the first request."""
         self._transport = transport
         self._open.add(self)
         if self._is_unwanted:
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Its place is free."""
+        """Free the connection's place in the count."""
         self._acceptor.closed(self)
         self._open.discard(self)
         if self._task is not None:
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """A part of a request, or of several."""
+        """Parse a part of a request, or of several."""
         if not self._buffer and self._task is None:
             self._deadline = time.monotonic() + REQUEST_S
         self._buffer += data

@@ -77,7 +77,7 @@ class _Span:
         return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
     def failed(self, reason: str) -> None:
-        """It came to nothing."""
+        """Mark the span as failed."""
         from opentelemetry.trace import Status, StatusCode
 
         self._span.set_status(Status(StatusCode.ERROR, reason))

@@ -1,3 +1,3 @@
-"""The ports of readers and operators: the projector's source, the audit trail, dead letters. Ports
-of the engine and of clients are beside them.
+"""The ports of readers and operators: the projector's source, the audit trail, dead letters. The
+ports of the engine and of clients are in `engine.ports` and `client.ports`.
 """

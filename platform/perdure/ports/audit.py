@@ -1,5 +1,5 @@
-"""The audit trail: what people and programs did to workflows through the HTTP API, kept as long as
-the platform's own records.
+"""The audit trail: the actions of people and programs on workflows through the HTTP API, stored
+with the platform's own records.
 
 It is stored beside the platform's records: in a table of the SQLite file
 (`adapters/sqlite/audit.py`), or in the topic `<namespace>.audit` (`adapters/kafka/admin/audit.py`).
@@ -23,15 +23,14 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         at: when it was answered, microseconds.
         who: the principal: `key:<id> <name>` or `oidc:<subject>`.
-        role: that they had; empty: none.
+        role: the caller's role; empty: none.
         action: `start`, `signal`, `cancel`, …: the route's name.
         target: a workflow id, a dead letter's id; empty: none.
-        outcome: `done`, `refused` (the answer was no) or `failed` (nobody knows whether it was
-            done).
-        status: of the HTTP answer.
-        detail: what was asked for besides, and why it was refused; payloads never.
+        outcome: `done`, `refused` or `failed` (it is unknown whether it was done).
+        status: the HTTP status of the response.
+        detail: further arguments, and the reason of a refusal; never payloads.
         request_id: of the HTTP request; the log's lines have it, too.
-        address: where from.
+        address: the client's address.
     """
 
     at: int
@@ -47,7 +46,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredEntry(msgspec.Struct, frozen=True):
-    """An entry, and where it lies: greater numbers are later."""
+    """An entry and its number; later entries have greater numbers."""
 
     number: int
     entry: AuditEntry
@@ -57,18 +56,18 @@ class AuditTrail(Protocol):
     """Append-only. Any thread may use it; it may wait."""
 
     def append(self, entries: Sequence[AuditEntry]) -> None:
-        """Keep them; durable when this returns.
+        """Store entries; they are durable when this returns.
 
         Raises:
             InfrastructureError: they are not; the message says what to do.
         """
 
     def entries(self, limit: int, before: int | None = None) -> list[StoredEntry]:
-        """The latest ones, latest first.
+        """The latest entries, newest first.
 
         Args:
-            limit: at most so many.
-            before: of those with a smaller number.
+            limit: the most entries.
+            before: only entries with a smaller number.
 
         Raises:
             InfrastructureError: they cannot be read.
@@ -84,7 +83,9 @@ decode_entry: Final = msgspec.json.Decoder(AuditEntry).decode
 
 
 def read_entry(record: Any) -> AuditEntry:
-    """The entry; of one that cannot be read, one that says so, so that the others can be read."""
+    """Decode an entry. An unreadable one becomes an entry that says so, so that the others can be
+    read.
+    """
     try:
         return decode_entry(record)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:

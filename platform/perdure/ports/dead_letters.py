@@ -1,4 +1,5 @@
-"""Dead letters, for operators: which records could not be taken, and what becomes of them.
+"""Dead letters, for operators: records that could not be processed, to be listed, retried or
+dropped.
 
 `perdure dead-letters` is thin over this. The adapters are `adapters/sqlite/dead_letters.py` and
 `adapters/kafka/admin/dead_letters.py`.
@@ -18,7 +19,7 @@ from perdure.model.dead_letters import DeadLetter, RecordHeader
 
 PAGE_LIMIT: Final = 1_000
 PREVIEW_BYTES: Final = 1_024
-"""Of a value in a list; so much of each of the other parts."""
+"""The most bytes of a value in a list, and of each other part."""
 PREVIEW_HEADERS: Final = 16
 MESSAGE_CHARACTERS: Final = 2_000
 
@@ -28,8 +29,8 @@ class OpenLetter:
     """A dead letter that is neither retried nor dropped.
 
     Attributes:
-        id: what `retry` and `drop` know it by.
-        letter: what it is; in a list, no more than the beginning of each part.
+        id: its id for `retry` and `drop`.
+        letter: the letter; in a list, only the beginning of each part.
         size: bytes of the whole value; -1: it was not kept.
     """
 
@@ -45,7 +46,7 @@ class OpenLetter:
 
 @dataclass(frozen=True, slots=True)
 class LetterPage:
-    """Some of them.
+    """A page of dead letters.
 
     Attributes:
         letters: previews, oldest first.
@@ -58,7 +59,7 @@ class LetterPage:
 
 @dataclass(frozen=True, slots=True)
 class RetriedRecord:
-    """Where a retried record was put: its topic, partition and offset."""
+    """The place of a retried record: topic, partition and offset."""
 
     topic: str
     partition: int
@@ -67,11 +68,11 @@ class RetriedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of retried dead letters.
+    """The outcomes of retried dead letters.
 
     Attributes:
-        failed: those that are dead letters again: the message, by the id that they had.
-        waiting: ids of those that nobody has taken yet.
+        failed: letters whose records are dead letters again: the message, by the old id.
+        waiting: ids of letters whose records were not processed yet.
     """
 
     failed: dict[str, str]
@@ -79,15 +80,15 @@ class Outcome:
 
 
 class DeadLetters(Protocol):
-    """Those of one platform. Each can be read, whatever is wrong with it. Reading keeps no writer
-    waiting.
+    """The dead letters of one platform. Each can be read, however damaged its record is. Reading
+    does not block writers.
     """
 
     def page(self, limit: int = 100, after: str = "") -> LetterPage:
-        """Those that are neither retried nor dropped, oldest first, as previews.
+        """A page of the open letters, oldest first, as previews.
 
         Args:
-            limit: at most so many, up to `PAGE_LIMIT`.
+            limit: the most letters, up to `PAGE_LIMIT`.
             after: `next` of the previous page.
 
         Raises:
@@ -97,47 +98,47 @@ class DeadLetters(Protocol):
         ...
 
     def get(self, ids: Sequence[str]) -> list[OpenLetter]:
-        """The whole of those of these ids that are open, in this order."""
+        """The complete open letters with these ids, in this order."""
         ...
 
     def fault_of(self, letter: OpenLetter) -> str:
-        """Why a retry would be useless now; empty: it may succeed.
+        """Why a retry cannot succeed now; empty: it may.
 
         Args:
-            letter: of `get`.
+            letter: a letter from `get`.
         """
         ...
 
     def retry(self, letters: Sequence[OpenLetter]) -> Mapping[str, RetriedRecord]:
-        """Put them back where they came from, and forget them; all or none.
+        """Write letters back where they came from, and end them; all or none.
 
-        What goes back has no client any more (`without_client`).
+        Retried commands have no client any more (`without_client`).
 
         Args:
-            letters: of `get`.
+            letters: letters from `get`.
 
         Returns:
-            Where each was put, by its id.
+            The place of each, by its id.
         """
         ...
 
     def failed_again(self, retried: Mapping[str, RetriedRecord], within_s: float) -> Outcome:
-        """What became of those that were retried, as far as it is known within some time.
+        """The outcomes of retried letters, as far as they are known within some time.
 
         Args:
-            retried: of `retry`.
-            within_s: how long to wait for whoever takes them, seconds; nobody is waited for who
-                does not run.
+            retried: the result of `retry`.
+            within_s: how long to wait for the processes that take them, seconds; processes that do
+                not run are not waited for.
         """
         ...
 
     def drop(self, letters: Sequence[OpenLetter]) -> None:
-        """Forget them; all or none."""
+        """Drop letters; all or none."""
 
 
 def pages(letters: DeadLetters, limit: int = 100) -> Iterator[list[OpenLetter]]:
-    """All that are open, page by page; those of a page may be retried or dropped before the next
-    one is read.
+    """All open letters, page by page; those of a page may be retried or dropped before the next one
+    is read.
     """
     after, is_last = "", False
     while not is_last:
@@ -166,8 +167,8 @@ def size_of(letter: DeadLetter) -> int:
 
 
 def without_client(command: AnyCommand) -> AnyCommand:
-    """A command as it is retried: its client has its answer, or waits no longer, and a second
-    refusal must be a dead letter again.
+    """A command for a retry, without its client, which has its answer or has stopped waiting: a
+    second refusal must be a dead letter again.
     """
     if not isinstance(command, Request):
         return command

@@ -53,13 +53,13 @@ class ReadRecords:
     """Records read together.
 
     Attributes:
-        states: the last of each workflow id; None: it is gone.
+        states: the last state of each workflow id; None: it was deleted.
         events: records, in order; within a partition all that were read.
-        ended: keys of event records that are gone: workflow id, run id, first event id.
+        ended: keys of deleted event records: workflow id, run id, first event id.
         unreadable: what cannot be decoded.
         next_offsets: where each partition that was read, or whose end was reached, continues.
-        reflected: by number, up to where in the events all that was committed with them, states
-            included, has been taken.
+        reflected: by partition number, the offset in the events up to which everything committed
+            with them, including states, was read.
         count: records.
     """
 
@@ -86,12 +86,12 @@ class Source(Protocol):
 
     @property
     def gained(self) -> Collection[Partition]:
-        """Ours, and not read before `begin` says from where."""
+        """Partitions that were assigned, and are not read before `begin` is called."""
         ...
 
     @property
     def owned(self) -> Collection[Partition]:
-        """Ours, and read. What is taken is of these only."""
+        """Partitions that are read. `take` returns records of these only."""
         ...
 
     def begin(self, offsets: Mapping[Partition, int]) -> None:

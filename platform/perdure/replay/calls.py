@@ -20,7 +20,7 @@ class Watch(Protocol):
     """Watches that workflow code yields control; `Watchdog` implements it."""
 
     def enter(self, what: str) -> None:
-        """Code begins to run: of this run, or for what is said in words."""
+        """Note that code begins to run: a run's code, or other code, which the text describes."""
 
     def leave(self) -> None:
         """It has given way.
@@ -56,7 +56,7 @@ def watched(watch: Watch | None, what: str, function: Callable[..., T], *args: A
     is decoded, a `__str__`.
 
     Args:
-        watch: interrupts what takes too long; None: nobody does.
+        watch: interrupts code that takes too long; None: no limit.
         what: is done, for the message.
         function: ours.
         args: of it.

@@ -1,5 +1,5 @@
 """Finds what a query, a view or a validator has changed, although it may only read: a replay does
-not call it, so the run would go on from a state that its history does not lead to.
+not call it, so the run would continue from a state that its history does not lead to.
 """
 
 from __future__ import annotations

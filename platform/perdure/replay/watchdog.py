@@ -100,7 +100,7 @@ class Watchdog:
         self._thread.start()
 
     def enter(self, what: str) -> None:
-        """An activation begins: of this run, or for what is said in words."""
+        """Note that an activation begins: of a run, or of other code, which the text describes."""
         self._fired_in = None
         self._activation = [what]  # a new object each time: two activations of a run are two
 
@@ -126,7 +126,9 @@ class Watchdog:
             self._handler = None
 
     def _pause(self) -> Callable[[], None]:
-        """Watch no longer; what is returned goes on, with the whole limit again."""
+        """Stop watching, and return the activation, which can continue with the whole limit
+        again.
+        """
         activation, self._activation = self._activation, None
 
         def proceed() -> None:

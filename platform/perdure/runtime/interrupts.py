@@ -40,7 +40,7 @@ def interrupt_as_stop(request_stop: Callable[[], None]) -> Generator[None]:
 
     def on_interrupt(number: int, _: object) -> None:
         came.append(number)
-        # a second one does not wait: like any kill, it costs nothing
+        # a second one does not wait: like any kill, it loses no data
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         # the main thread may hold any lock just now
         WatchedThread(target=request_stop, name="perdure-stop").start()

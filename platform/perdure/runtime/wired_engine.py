@@ -1,6 +1,4 @@
-"""An engine with its steps, guard and watchdog, wired in the same way whatever log and store it
-runs on.
-"""
+"""An engine with its steps, guard and watchdog, wired in the same way for every log and store."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
         await env.sleep("30 days")
         assert await order.result() == "delivered"
 
-When nothing can happen now and somebody waits (for a result, or in `env.sleep`), the clock jumps to
-the next timer: ten years pass in no time. Activities and steps are the real ones, unless
+When nothing can happen now and a caller waits (for a result, or in `env.sleep`), the clock jumps to
+the next timer: ten years pass immediately. Activities and steps are the real ones, unless
 `testing.fake` replaces them.
 
 Time stands still while an activity runs, until the activity seems to hang: `env.sleep` then passes
@@ -250,7 +250,7 @@ class Environment:
             self._channel.shut()
 
     async def _turn(self) -> None:
-        """Do what can be done now; else let time pass if somebody waits for that; else wait."""
+        """Run what can run now; else let time pass if a caller waits for that; else wait."""
         moved = self._moved
         if self._wired.engine.run_batch(0):
             await asyncio.sleep(0)
@@ -273,8 +273,8 @@ class Environment:
         return self._worker.is_idle and self._wired.steps.is_idle
 
     def _next_at(self) -> int | None:
-        """The time at which something happens next, microseconds; None when nobody waits for it, or
-        nothing will.
+        """The time at which something happens next, microseconds; None when no caller waits for it,
+        or nothing will.
         """
         if not self._sleepers and not self._awaited:
             return None
@@ -323,8 +323,8 @@ class Environment:
         return self._registry.ambiguous
 
     def awaits(self, workflow_id: str) -> asyncio.Future[None]:
-        """Somebody begins to wait for a result; the future raises if the run is suspended, which no
-        code of the test will change.
+        """Count a caller that begins to wait for a result; the future raises if the run is
+        suspended, which no code of the test will change.
         """
         stuck: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._awaited[stuck] = workflow_id
@@ -366,7 +366,7 @@ class _NotifyingChannel(Channel):
 
 
 class _CountedTransport(LocalTransport):
-    """Tells the environment who waits for results."""
+    """Counts the callers that wait for results."""
 
     def __init__(self, channel: Channel, reader: MemoryReader, environment: Environment) -> None:
         super().__init__(channel, reader)

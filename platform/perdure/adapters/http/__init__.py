@@ -1,6 +1,6 @@
 """The transport through the HTTP API: `http://host:8000` or `https://…`, with a token.
 
-May import what `log` may, and httpx. Start reading at `transport.py`; `routes.py` says which route
-a command goes to, `answers.py` what an answer means, and `contract.py` what both sides of the wire
-must agree on.
+May import what `log` may, and httpx. Start reading at `transport.py`; `routes.py` has the route of
+each command, `answers.py` interprets responses, and `contract.py` has the parts of the contract
+that the OpenAPI document lacks.
 """

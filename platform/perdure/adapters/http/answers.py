@@ -60,7 +60,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def slug(self) -> str:
-        """Of the problem that it is; empty: of none."""
+        """The slug of the response's problem; empty: it is not a problem."""
         return _problem_of(self).type.removeprefix(PROBLEMS)
 
 
@@ -71,7 +71,7 @@ class _Problem(msgspec.Struct):
 
 
 def fault_of(answer: Answer, url: str) -> Exception:
-    """The error that an answer is which is neither a record nor a yes; the same that other
+    """The error for a response that is neither a record nor a success; the same that other
     transports raise.
 
     Args:

@@ -53,11 +53,11 @@ _PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5)
 
 
 class Connection:
-    """Asks the API. Connects with the first request.
+    """Sends requests to the API. Connects on the first one.
 
     Args:
         url: `http://host:8000`, `https://…`; a path is what the API's begin with.
-        token: an API key or a token, or what gives the one that holds now; PERDURE_TOKEN by
+        token: an API key or a token, or a function that returns the current one; PERDURE_TOKEN by
             default.
         unreachable_s: see `UNREACHABLE_S`.
 
@@ -76,7 +76,7 @@ class Connection:
         self.is_closed = False
 
     def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run it on the loop, from any thread.
+        """Run a coroutine on the connection's loop, from any thread.
 
         Raises:
             EngineUnavailable: this is closed.
@@ -92,15 +92,15 @@ class Connection:
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def ask(self, call: Call) -> Answer:
-        """As `answer`, for a thread that may wait."""
+        """As `answer`, but blocking, for threads."""
         return self.begin(self.answer(call)).result()
 
     async def answer(self, call: Call) -> Answer:
-        """Send a request; retries while the API is unreachable or not ready. Every call of ours may
-        safely be made twice.
+        """Send a request; retries while the API is unreachable or not ready. All requests are safe
+        to repeat.
 
         Raises:
-            InfrastructureError: nobody listens there; the message says what to do.
+            InfrastructureError: no server listens at the address; the message says what to do.
         """
         until = asyncio.get_running_loop().time() + self._unreachable_s
         pauses = iter(_PAUSES_S)

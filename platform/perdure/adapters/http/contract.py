@@ -1,9 +1,9 @@
 """The contract between the API and our client, beyond the OpenAPI document.
 
-Other callers speak JSON. Our client takes and gives payloads as they are, bytes that a codec of the
-user's may have encrypted: it sends `input`, base64, in place of `args`, and asks for records
-instead of JSON by `Accept`. What it then gets is what other transports carry, the engine's reply as
-`codec.records` writes it, under the same status code that others get.
+Other callers use JSON. perdure's own client handles payloads unchanged, since your codec may have
+encrypted them: it sends `input`, base64, in place of `args`, and requests records instead of JSON
+by `Accept`. It then gets the engine's reply as `codec.records` writes it, as with other transports,
+under the same status code as other callers.
 """
 
 from __future__ import annotations

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from perdure.client.listing import ListQuery
 
 _TAKEN: Final = frozenset({".", "..", "counts", "events"})
-"""Ids that a path would have another meaning for."""
+"""Ids that have another meaning in a path."""
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A request to be.
+    """A request that is to be sent.
 
     Attributes:
         method: GET or POST.
@@ -51,10 +51,10 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def call_of(command: Request | AnyCommand) -> Call:
-    """The call that a command is.
+    """The HTTP call for a command.
 
     Raises:
-        UsageError: there is no route for it: it is a worker's, or the engine's own.
+        UsageError: there is no route for the command: it is a worker's, or the engine's own.
     """
     path = path_of(command.workflow_id)
     match command:
@@ -105,7 +105,7 @@ def page_of(query: ListQuery) -> Call:
 
 
 def counts_of(query: ListQuery | None) -> Call:
-    """Number of leases."""
+    """Numbers of workflows."""
     return Call("GET", f"{BASE}/workflows/counts", tuple(_filters(query) if query is not None else ()))
 
 
@@ -120,8 +120,8 @@ def path_of(workflow_id: str) -> str:
 
 
 def _segment(text: str) -> str:
-    """Encoded as one segment; wholly where it would be taken for something else: for steps by
-    whatever lies between, for routes by the API.
+    """An id encoded as one segment. Ids that proxies would take for relative paths, or the API for
+    routes, are encoded completely.
     """
     encoded = quote(text, safe="", errors="surrogatepass")
     return f"%{ord(text[0]):02X}{encoded[1:]}".replace(".", "%2E") if encoded in _TAKEN else encoded

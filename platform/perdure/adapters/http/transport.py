@@ -67,22 +67,22 @@ class HttpTransport:
 
     @property
     def reader(self) -> Reader:
-        """Whatever the API reads."""
+        """Reads by requests to the API."""
         return self._reader
 
     @property
     def is_reader_near(self) -> bool:
-        """It is as far as the engine."""
+        """False: the API is as far away as the engine."""
         return False
 
     async def read(self, question: Callable[[Reader], T]) -> T:
-        """Off the loop."""
+        """Call the reader in a thread."""
         if self._connection.is_closed:
             raise EngineUnavailable(CLOSED)
         return await asyncio.to_thread(question, self._reader)
 
     async def position(self, workflow_id: str) -> Position:
-        """As the API tells it."""
+        """Ask the API for the position."""
         answer = await asyncio.wrap_future(
             self._connection.begin(self._connection.answer(get(f"{path_of(workflow_id)}/position")))
         )
@@ -91,7 +91,7 @@ class HttpTransport:
         return Position.parse(msgspec.json.decode(answer.body, type=_PositionAnswer).position)
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
-        """Ask, and wait for the answer."""
+        """Send a request, and wait for the reply."""
         self._see_that_the_loop_is_one()
         future = self._connection.begin(self._reply(command, call_of(command)))
         self._asking.add(future)
@@ -167,6 +167,6 @@ def _is_update(command: Request) -> bool:
 
 
 async def _ended(future: Future[Any] | None) -> None:
-    """Wait for what was submitted before; what became of it is not ours to tell."""
+    """Wait until earlier submissions have ended; their errors are not raised here."""
     if future is not None and not future.done():
         await asyncio.wait([asyncio.wrap_future(future)])

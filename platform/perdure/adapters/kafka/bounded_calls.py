@@ -3,8 +3,8 @@
 librdkafka promises that a call ends after the time it is given. Some never do when a broker that a
 request waits for leaves the metadata: with confluent-kafka 2.16.1, `send_offsets_to_transaction`
 hung for ever in one of three runs of `tests/kafka/test_broker_faults.py` on a busy machine, in
-`rd_kafka_txn_op_req0`, after "Transaction coordinator decommissioned". Nobody can interrupt it, so
-it runs in a thread that can be left behind.
+`rd_kafka_txn_op_req0`, after "Transaction coordinator decommissioned". Such a call cannot be
+interrupted, so it runs in a thread that can be left behind.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class BoundedCalls:
         self._beats = 0
 
     def beat(self) -> None:
-        """From within a call: it has got somewhere."""
+        """Note that the call has made progress; called from within it."""
         self._beats += 1
 
     def call(self, function: Callable[[], None]) -> None:
-        """Call it there.
+        """Make a call in the thread.
 
         Raises:
             Hung: see there.
@@ -69,7 +69,7 @@ class BoundedCalls:
 
 
 class _Thread:
-    """Waits for a function, calls it, and again."""
+    """Calls one function after the other."""
 
     def __init__(self) -> None:
         self.done = threading.Lock()

@@ -1,10 +1,10 @@
 """The headers of a record, read so that no record can end the process.
 
-Anybody may write a header whose name is no UTF-8. confluent-kafka 2.16 then returns a list with a
-hole in it and leaves an exception set: where Python's interpreter has specialised the call, nothing
-looks, and the first use of the hole is a segmentation fault, on each engine that takes the
-partition. A call by `methodcaller` is always checked: it raises SystemError. A second call returns
-the list with the hole.
+Any producer may write a header whose name is not UTF-8. confluent-kafka 2.16 then returns a list
+with a NULL entry and leaves an exception set. If Python's interpreter has specialised the call, it
+does not check for the exception, and the first use of the entry is a segmentation fault, on each
+engine that takes the partition. A call by `methodcaller` is always checked: it raises SystemError.
+A second call returns the list with the NULL entry.
 """
 
 from __future__ import annotations
@@ -41,6 +41,6 @@ def headers_left(record: object) -> Headers:
         found: list[Any] = _read(record) or []
     except (SystemError, UnicodeDecodeError):
         return []
-    # looks into a tuple without touching a hole
+    # inspects the list without touching a NULL entry
     is_whole = all(len(gc.get_referents(each)) == 2 for each in found)
     return cast("Headers", found) if is_whole else []

@@ -53,7 +53,7 @@ _HINTS: Final = {
 
 
 class Watch:
-    """Looks whether a cluster answers.
+    """Watches whether a cluster answers.
 
     Args:
         settings: of librdkafka, to connect with.
@@ -74,7 +74,7 @@ class Watch:
         self.logger = _of_librdkafka
 
     def listen(self, number: int) -> None:
-        """Take what librdkafka says of the clients of this cluster, and of no other.
+        """Receive librdkafka's reports about clients of this cluster only.
 
         Args:
             number: of this watch in the process.
@@ -108,7 +108,7 @@ class Watch:
             try:
                 self._until_it_answers()
             except KafkaException:
-                pass  # a setting is wrong: who made the client says so
+                pass  # a setting is wrong: the creator of the client reports that
             finally:
                 self.is_away = False
                 self._answered_at = time.monotonic()
@@ -141,7 +141,7 @@ class Watch:
 
 
 class _Probe:
-    """A client that is asked for nothing but a sign of life."""
+    """A client that only checks whether the cluster answers."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._errors: list[KafkaError] = []

@@ -1,5 +1,5 @@
-"""Settings of librdkafka from outside: whatever its documentation lists, but for those that
-exactly-once rests on.
+"""Settings of librdkafka from outside: all that its documentation lists, except those that
+exactly-once depends on.
 
 Beside them, under names that librdkafka does not have, those of an optional schema registry.
 """
@@ -78,7 +78,7 @@ _OF_REGISTRY: Final = "schema.registry."
 
 
 def checked(settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings, when they may be set from outside.
+    """The settings, if they may be set from outside.
 
     Args:
         settings: as in librdkafka's configuration reference: `bootstrap.servers`,

@@ -69,7 +69,7 @@ class Counts:
 
 @dataclass(slots=True)
 class Stall:
-    """Something that is waited for.
+    """A wait, as health checks and metrics see it.
 
     Attributes:
         report: called with what an operator should know.
@@ -86,7 +86,9 @@ class Stall:
     _reported_at: float = 0.0
 
     def waits(self, for_what: str, trouble: str = "") -> None:
-        """Called again and again while it lasts; reported once it has lasted a while."""
+        """Note the wait; called repeatedly while it lasts. It is reported once it has lasted a
+        while.
+        """
         now = time.monotonic()
         if not self.waiting_for:
             self.since, self._reported_at = now, 0.0
@@ -100,7 +102,7 @@ class Stall:
         self.report(f"waiting for the broker: {self.waiting_for}, for {lasts_s:.0f} s; no data lost")
 
     def is_over(self) -> None:
-        """Nothing is waited for."""
+        """Note that the wait is over."""
         if not self.waiting_for:
             return
         if self._reported_at:
@@ -142,7 +144,7 @@ class Status:
 
     @property
     def waiting_for(self) -> str:
-        """What the engine's thread or the takeover waits for; empty: nothing."""
+        """The current wait of the engine's thread or the takeover, as text; empty: none."""
         return "; ".join(stall.waiting_for for stall in self._stalls if stall.waiting_for)
 
     def owns(self, partitions: Collection[int]) -> None:
@@ -165,11 +167,11 @@ class Status:
         )
 
     def waits(self, for_what: str) -> None:
-        """The engine's thread waits; called again and again while it lasts."""
+        """Note that the engine's thread waits; called repeatedly while it lasts."""
         self._stalls[0].waits(for_what, self.trouble)
 
     def clear_wait(self) -> None:
-        """The engine's thread waits for nothing."""
+        """Note that the engine's thread does not wait any more."""
         if self._stalls[0].waiting_for:
             self._stalls[0].is_over()
             self.trouble = ""

@@ -9,20 +9,20 @@ from perdure.ports.audit import AuditEntry, StoredEntry
 
 
 class MemoryAuditTrail:
-    """`AuditTrail` that is gone with the process, as its platform is."""
+    """`AuditTrail` in memory: it ends with the process, like its platform."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: list[StoredEntry] = []
 
     def append(self, entries: Sequence[AuditEntry]) -> None:
-        """Keep them."""
+        """Store the entries."""
         with self._lock:
             for entry in entries:
                 self._kept.append(StoredEntry(len(self._kept) + 1, entry))
 
     def entries(self, limit: int, before: int | None = None) -> list[StoredEntry]:
-        """Latest first."""
+        """The latest entries, newest first."""
         with self._lock:
             kept = self._kept[: before - 1 if before is not None else None]
         return kept[::-1][:limit]

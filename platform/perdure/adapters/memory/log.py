@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class MemoryLog:
     """`engine.ports.Log` on a `MemoryMedium`.
 
-    Unlike a file, memory cannot tell a crashed owner from a slow one: the last process that opens
-    it owns it, and the previous one is fenced (so does Kafka).
+    Unlike with a file, a crashed owner and a slow one look the same here: the last process that
+    opens it owns it, and the previous one is fenced (so does Kafka).
 
     Args:
         channel: to clients and workers of the process.
@@ -73,7 +73,7 @@ class MemoryLog:
         self._channel.deliveries.deliver(batch)
 
     def can_answer(self, address: str, command: AnyCommand) -> bool:
-        """Whether somebody hears replies to the address. No other process sees this memory."""
+        """Whether a client waits for replies at the address. No other process sees this memory."""
         return (
             self._channel.deliveries.has_subscriber(address)
             or type(addresses.parse(address)) is addresses.Workflow

@@ -50,7 +50,7 @@ class MemoryMedium:
         self._wake: Callable[[], None] | None = None
 
     def take_over(self, wake: Callable[[], None]) -> int:
-        """Become the owner, who is woken when commands are appended.
+        """Become the owner, which is woken when commands are appended.
 
         Returns:
             The owner's epoch.
@@ -61,7 +61,7 @@ class MemoryMedium:
             return self.epoch
 
     def release(self) -> None:
-        """Be the owner no longer."""
+        """Stop being the owner."""
         with self.lock:
             self._wake = None
 
@@ -117,7 +117,7 @@ class MemoryMedium:
             self.records += [record for _, record in batch.records]
 
     def lose_store(self) -> None:
-        """As if the store's disk were gone: it is folded again from the log."""
+        """Simulate a lost disk of the store: it is folded again from the log."""
         self.stored = Fold()
 
     def catch_up(self, fold: Fold) -> None:

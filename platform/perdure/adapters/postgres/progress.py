@@ -50,7 +50,7 @@ class Progress:
         waiting_for: as text; empty: nothing.
         trouble: the last thing a Kafka client said was wrong.
         lag: records of a partition that are not in the tables yet.
-        pulse: when its loop went round last, monotonic seconds; 0: it has not begun.
+        pulse: when its loop made its last turn, monotonic seconds; 0: it has not begun.
     """
 
     report: Report
@@ -63,7 +63,9 @@ class Progress:
     _reported_at: float = 0.0
 
     def waits(self, for_what: str) -> None:
-        """Said again and again while it lasts; reported once it has lasted a while."""
+        """Note a wait; called repeatedly while it lasts. It is reported once it has lasted a
+        while.
+        """
         now = time.monotonic()
         if not self._since:
             self._since, self._reported_at = now, 0.0
@@ -75,12 +77,12 @@ class Progress:
         self.report(f"{for_what}; waiting for {lasts_s:.0f} s; no data lost")
 
     def clear_wait(self) -> None:
-        """Nothing is waited for."""
+        """Note that the wait is over."""
         if self._reported_at:
             self.report(f"the projector continues after {time.monotonic() - self._since:.0f} s")
         self.waiting_for = self.trouble = ""
         self._since = self._reported_at = 0.0
 
     def on_trouble(self, message: str) -> None:
-        """A Kafka client says that something is wrong; it tries again by itself."""
+        """Note a problem that a Kafka client reports; the client retries on its own."""
         self.trouble = message

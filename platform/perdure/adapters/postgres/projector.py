@@ -45,9 +45,9 @@ class Projector:
     """Runs until it is stopped; belongs to the thread that calls `run`.
 
     Args:
-        database: where to; its tables are there.
-        source: closed with the end of `run`.
-        progress: told how it goes.
+        database: the target; its tables exist.
+        source: the records; closed at the end of `run`.
+        progress: receives the projector's status.
         retention: deletes what is old enough; None: nothing is.
         batch: records of one transaction, at most.
     """
@@ -112,7 +112,7 @@ class Projector:
         try:
             writer = self._connected()
             if writer is None:
-                # a member of a group asks for what is new, or it is one no longer
+                # a group member must keep polling, or it is removed from the group
                 self._source.take(0, timeout_s)
                 return False
             if gained := self._source.gained:

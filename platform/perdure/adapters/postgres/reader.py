@@ -55,7 +55,7 @@ _LAG: Final = (
 class PostgresReader:
     """Uses one connection per reading thread, up to a limit; each is opened when needed.
 
-    What it reads may be behind what was answered: `wait_for` waits, `lag` tells.
+    Reads may lag behind completed writes: `wait_for` waits, `lag` returns the lag.
 
     Args:
         database: where the tables are.

@@ -41,7 +41,7 @@ _READERS: Final = """SELECT DISTINCT v.oid::regclass::text FROM pg_depend d
         JOIN pg_namespace n ON n.oid = t.relnamespace
     WHERE n.nspname = %s AND v.oid <> t.oid AND v.relname <> 'projector_lag' AND v.relname
         NOT IN (SELECT name FROM {s}.typed_views)"""
-"""Views of others on our tables."""
+"""Users' views on our tables."""
 
 
 class Rebuild:
@@ -50,8 +50,8 @@ class Rebuild:
     Args:
         database: as it is read now.
         source: of every partition.
-        progress: told how it goes.
-        shapes: what the views of workflow types look like.
+        progress: receives the status of the rebuild.
+        shapes: the columns of the views of workflow types.
     """
 
     def __init__(

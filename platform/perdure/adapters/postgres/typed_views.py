@@ -1,5 +1,5 @@
-"""One SQL view a workflow type, typed by what its `@workflow.view` returns, and kept in step with
-the code.
+"""One SQL view a workflow type, typed by the return annotation of its `@workflow.view`, and kept in
+step with the code.
 """
 
 from __future__ import annotations
@@ -134,6 +134,8 @@ def _identifier(name: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Standard, or with escapes, which means the same whatever `standard_conforming_strings` is."""
+    """A string literal that does not depend on `standard_conforming_strings`: plain, or with
+    escapes.
+    """
     shown = text.replace("\0", "\N{SYMBOL FOR NULL}").replace("'", "''")
     return f"'{shown}'" if "\\" not in shown else " E'" + shown.replace("\\", "\\\\") + "'"

@@ -87,7 +87,9 @@ def session_of(owner: str) -> str:
 
 
 class Fenced(Exception):
-    """A partition is another projector's, or is not where we left it: nothing was written."""
+    """A partition belongs to another projector, or its position has changed: nothing was
+    written.
+    """
 
 
 class Writer:
@@ -113,7 +115,7 @@ class Writer:
         return self._positions
 
     def claim(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Claim these partitions; their previous owner can no longer write them.
+        """Claim these partitions; their previous owner cannot write them any more.
 
         A projector that was frozen within a transaction holds the rows as long as its connection
         lives, which the machine keeps alive for it. As its partitions are ours, its session is
@@ -148,7 +150,7 @@ class Writer:
         return claimed
 
     def keep_only(self, partitions: Collection[Partition]) -> None:
-        """The others are ours no longer."""
+        """Give up all other partitions."""
         for each in self._positions.keys() - set(partitions):
             del self._positions[each]
 
@@ -246,8 +248,8 @@ class Writer:
         ]
 
     def put_again(self, found: Unreadable, taken: ReadRecords) -> bool:
-        """Write what can be read now, unless what followed it has been written already; whether it
-        could be.
+        """Write a record that can be decoded now, unless a later one was written already; return
+        whether it could be decoded.
 
         Raises:
             psycopg.Error: nothing was written, or it is not known.

@@ -26,7 +26,7 @@ class Channel:
 
     Attributes:
         deliveries: what commits give to subscribers.
-        has_ended: the engine at the other end has gone, and no other has come yet.
+        has_ended: whether the engine has ended, and no other has started yet.
     """
 
     def __init__(self) -> None:
@@ -41,14 +41,14 @@ class Channel:
     # ---- commands
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """Commands that reach `take` in this order."""
+        """Submit commands; `take` returns them in this order."""
         self._inbox.append(commands)
         if self._bell.locked():
             with suppress(RuntimeError):  # another thread has just rung it
                 self._bell.release()
 
     def wake(self) -> None:
-        """`wait` returns."""
+        """Make `wait` return."""
         self.submit(())
 
     def wait(self, timeout_s: float) -> bool:
@@ -130,6 +130,6 @@ class Channel:
         self.has_ended = False
 
     def end(self) -> None:
-        """It has gone."""
+        """The engine has closed the log."""
         self.has_ended = True
         self.deliveries.end()

@@ -39,7 +39,7 @@ class Deliveries:
         self._undelivered: dict[tuple[str, int], Task] = {}
 
     def end(self) -> None:
-        """The engine has gone: tell those who wait for replies."""
+        """The engine has ended: notify the subscribers that wait for replies."""
         with self._lock:
             subscribers = list(self._reply_subscribers.values())
         for _, ended in subscribers:
@@ -52,7 +52,7 @@ class Deliveries:
         Args:
             address: of the subscriber's own choice.
             deliver: takes them.
-            ended: called when the engine goes: what was asked is not going to be answered.
+            ended: called when the engine ends: open requests will not be answered.
         """
         with self._lock:
             self._reply_subscribers[address] = deliver, ended
@@ -82,7 +82,7 @@ class Deliveries:
             deliver(waiting)
 
     def unsubscribe_tasks(self, deliver: DeliverTasks) -> None:
-        """No more tasks for it."""
+        """Stop delivering tasks to a subscriber."""
         with self._lock:
             self._task_subscribers = [each for each in self._task_subscribers if each[0] != deliver]
 
@@ -92,12 +92,12 @@ class Deliveries:
             self._state_subscribers.append(deliver)
 
     def unsubscribe_states(self, deliver: DeliverStates) -> None:
-        """No more states for it."""
+        """Stop delivering states to a subscriber."""
         with self._lock:
             self._state_subscribers = [each for each in self._state_subscribers if each != deliver]
 
     def deliver(self, batch: Batch) -> None:
-        """After a commit: every subscriber gets what is for it."""
+        """Deliver the results of a commit to their subscribers."""
         if batch.replies:
             self._deliver_replies(batch.replies)
         if batch.states and self._state_subscribers:
@@ -112,7 +112,7 @@ class Deliveries:
             self._deliver_cancelled(batch.cancelled)
 
     def deliver_tasks(self, tasks: list[Task]) -> None:
-        """To the subscriber whose turn it is; kept while there is none."""
+        """Deliver tasks to the next subscriber in turn; keep them while there is none."""
         if not tasks:
             return
         with self._lock:

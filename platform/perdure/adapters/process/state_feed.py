@@ -1,4 +1,4 @@
-"""Tells of every state that changes, from the engine's own process."""
+"""Publishes every changed state, inside the engine's process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Change = tuple[str, "WorkflowState | None"]
 
 
 class LocalStateFeed:
-    """As they are committed. Belongs to the loop that starts it.
+    """Publishes states when they are committed. Belongs to the loop that starts it.
 
     Args:
         channel: the engine's.
@@ -27,20 +27,20 @@ class LocalStateFeed:
         self._listener: Callable[[Sequence[Change]], None] | None = None
 
     def start(self, listener: Callable[[Sequence[Change]], None]) -> None:
-        """Tell the listener, on this loop, of every change from now on."""
+        """Call the listener, on this loop, for every change from now on."""
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._channel.deliveries.subscribe_states(self._deliver)
 
     async def begun(self) -> None:
-        """It has, as soon as it was started."""
+        """Returns immediately: the feed begins when it is started."""
 
     async def positions(self) -> list[Position]:
-        """None: every read sees all that it has told."""
+        """No positions: every read sees everything that was published."""
         return []
 
     async def close(self) -> None:
-        """Tell no longer. Idempotent."""
+        """Stop publishing. Idempotent."""
         self._listener = None
         self._channel.deliveries.unsubscribe_states(self._deliver)
 

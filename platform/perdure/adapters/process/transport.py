@@ -45,24 +45,24 @@ class LocalTransport:
 
     @property
     def reader(self) -> Reader:
-        """Of the same medium."""
+        """The reader of the same medium."""
         return self._reader
 
     @property
     def is_reader_near(self) -> bool:
-        """It is one look-up."""
+        """True: reading one state is a look-up."""
         return True
 
     async def read(self, question: Callable[[Reader], T]) -> T:
-        """Off the loop: a list, or a history, may be large."""
+        """Call the reader in a thread: a list, or a history, may be large."""
         return await asyncio.to_thread(question, self._reader)
 
     async def position(self, workflow_id: str) -> Position:
-        """Every read sees all that was answered before it."""
+        """No position is needed: every read sees everything that was answered before it."""
         return EVERYTHING
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
-        """Ask, and wait for the answer."""
+        """Send a request, and wait for the reply."""
         if self._is_closed:
             raise EngineUnavailable("this client is closed: connect again")
         future = self._waiting.add(command.request_id)

@@ -28,7 +28,7 @@ class Waiting:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, request_id: str) -> asyncio.Future[AnyReply]:
-        """A future of the reply to the request; `remove` it in the end."""
+        """Create the future for the reply to a request; call `remove` in the end."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._futures:
@@ -39,7 +39,7 @@ class Waiting:
         return future
 
     def remove(self, request_id: str, future: asyncio.Future[AnyReply]) -> None:
-        """The future is no longer awaited."""
+        """Forget the future of a request."""
         futures = self._futures.get(request_id, [])
         if future in futures:
             futures.remove(future)
@@ -47,7 +47,7 @@ class Waiting:
                 del self._futures[request_id]
 
     def resolve(self, replies: Sequence[AnyReply]) -> None:
-        """Answer who waits."""
+        """Resolve the future of a reply's request."""
         for reply in replies:
             for future in self._futures.get(reply.request_id, ()):
                 if not future.done():
@@ -59,8 +59,8 @@ class Waiting:
             for future in futures:
                 if not future.done():
                     future.set_exception(error)
-                    # seen: a request that was cancelled just now reads it no more, and asyncio
-                    # would complain
+                    # mark as retrieved: a request that was just cancelled does not read the
+                    # exception, and asyncio would complain
                     future.exception()
 
     def resolve_from_thread(self, replies: Sequence[AnyReply]) -> None:
@@ -74,5 +74,5 @@ class Waiting:
     def _call(self, function: Callable[[T], None], argument: T) -> None:
         loop = self._loop
         if loop is not None:
-            with suppress(RuntimeError):  # closed: nobody waits
+            with suppress(RuntimeError):  # the loop is closed: there are no waiters
                 loop.call_soon_threadsafe(function, argument)

@@ -80,7 +80,7 @@ class Directory:
             end: of its events, an offset.
 
         Raises:
-            InfrastructureError: somebody has to act; the message says what to do.
+            InfrastructureError: an operator must act; the message says what to do.
         """
         self._claim()
         for attempt in range(BESIDE):

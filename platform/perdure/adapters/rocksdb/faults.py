@@ -27,7 +27,7 @@ class StoreFault(Enum):
 
 
 def trouble_of(error: Exception) -> StoreFault:
-    """By its text."""
+    """Classify an error by its text."""
     text = str(error).lower()
     if (
         "lock hold by current process" in text

@@ -1,5 +1,5 @@
-"""The effects of a run's records in a round, netted out: what begins and ends within it never
-happened.
+"""Nets out the effects of a run's records in a round: an effect that begins and ends within the
+round is not written.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ class NetEffects:
         self._timers_ended: set[Timer] = set()
 
     def send(self, command: AnyCommand) -> None:
-        """The batch that recorded the event has sent it."""
+        """Do nothing: the batch that recorded the event has sent the command."""
 
     def reply(self, request: Request, reply: AnyReply) -> None:
-        """The batch that recorded the event has answered."""
+        """Do nothing: the batch that recorded the event has sent the reply."""
 
     def answered(self, run_id: str, subject: str, reply: AnyReply) -> None:
-        """The same."""
+        """Do nothing: the batch that recorded the event has sent the answers."""
 
     def failed(self, run: RunState, event: AnyEvent, activity: str = "") -> None:
-        """The log of the engine that recorded it has it."""
+        """Do nothing: the engine that recorded the failure has logged it."""
 
     def dispatch(self, task: Task, *, is_inline: bool = False) -> None:
-        """Keep it until it has ended."""
+        """Store a task until it has ended."""
         key = (task.run_id, task.number)
         self._tasks[key] = task
         self._tasks_ended.discard(key)
 
     def end_task(self, task: tuple[str, int], *, is_step: bool) -> None:
-        """It has ended."""
+        """Forget a task that has ended."""
         self._tasks.pop(task, None)
         self._tasks_ended.add(task)
 
     def cancel(self, run_id: str, number: int, token: str, *, is_step: bool) -> None:
-        """Long ago."""
+        """Do nothing: the worker was asked to stop when the event was recorded."""
 
     def produce(self, workflow_id: str, record: RecordProduced) -> None:
-        """Nothing to do: the record is in its topic."""
+        """Do nothing: the record is in its topic."""
 
     def arm(self, timer: Timer) -> None:
-        """Keep it."""
+        """Store a timer."""
         self._timers.add(timer)
         self._timers_ended.discard(timer)
 
     def disarm(self, timer: Timer) -> None:
-        """Keep it no longer."""
+        """Remove a timer."""
         self._timers.discard(timer)
         self._timers_ended.add(timer)
 
@@ -71,7 +71,7 @@ class NetEffects:
 
         Args:
             changes: written.
-            is_new: the store has nothing of the run yet.
+            is_new: whether the store has no data of the run yet.
         """
         for task in self._tasks.values():
             changes.put_task(task)

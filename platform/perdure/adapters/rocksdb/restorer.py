@@ -1,4 +1,4 @@
-"""Partitions come and go: what `adapters.kafka.engine.ports.Restorer` asks of a store."""
+"""Restores and releases partitions: implements `adapters.kafka.engine.ports.Restorer`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PartitionRestorer:
         return restoration.partition.input_offset
 
     def reached(self, ends: Mapping[int, int]) -> None:
-        """Stored with the next batch."""
+        """Note positions, which are stored with the next batch."""
         self._store.reached(ends)
 
     def tasks(self, partitions: Collection[int]) -> list[Task]:

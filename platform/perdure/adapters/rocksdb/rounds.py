@@ -178,7 +178,7 @@ class Restoration:
         return None
 
     def _take_closed(self, workflow_id: str, run_id: str, entries: list[_Entry], last: EventRecord) -> None:
-        """A run that began and ended in the round leaves nothing but its records."""
+        """Take over a run that began and ended in the round: it leaves only its records."""
         self._changes.note(last)
         for first_event_id, stored in entries:
             assert stored is not None
@@ -204,7 +204,7 @@ class Restoration:
             self._changes.put_state(public_state(state, found.view))
 
     def _forget(self, run: str, workflow_id: str, run_id: str) -> None:
-        """The run was deleted."""
+        """Forget a run that was deleted."""
         self._cache.pop(run, None)
         self._faults.pop(run, None)
         with suppress(ValueError, LookupError, InfrastructureError):

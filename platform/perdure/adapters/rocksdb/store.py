@@ -79,7 +79,7 @@ class PartitionedStore:
         self._ends.update(ends)
 
     def gain(self, partition: Partition) -> None:
-        """From any thread: the engine may see it."""
+        """Make a restored partition visible to the engine; any thread may call this."""
         with self._replacing:
             self.owned = {**self.owned, partition.number: partition}
 
@@ -93,7 +93,9 @@ class PartitionedStore:
             lost.close()
 
     def apply(self, batch: Batch) -> None:
-        """One write a partition; those that are not owned any more are passed over."""
+        """Apply a batch in one write per partition; partitions that are not owned any more are
+        skipped.
+        """
         changes: dict[int, Changes] = {}
         runs: dict[str, int] = {}
         for record, encoded in batch.events:

@@ -1,9 +1,9 @@
 """Values of a partition's RocksDB.
 
 An event record is the name of its schema and its bytes as the topic has them, for its hash is of
-those bytes, and decoding Avro costs more than all the rest of a restore; most records are of runs
-that have ended, whom nobody asks for. For the same reason a restored state is only the name of its
-run (`r`), whose history is folded when somebody asks; one from a batch is msgpack (`m`).
+those bytes, and decoding Avro costs more than all the rest of a restore; most records belong to
+runs that have ended and are never read. For the same reason a restored state is only the id of its
+run (`r`), whose history is folded on the first read; a state from a batch is msgpack (`m`).
 """
 
 from __future__ import annotations

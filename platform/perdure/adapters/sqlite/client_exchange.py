@@ -31,22 +31,24 @@ POLL_S: Final = 0.05
 class FileExchange:
     """Exchange between one client and the file.
 
-    What waits is written in one transaction. A request whose answer somebody awaits is not synced:
-    the engine's commit, which the answer follows, syncs it too. What nobody waits for is.
+    Waiting commands are written in one transaction. A request whose answer is awaited is not synced
+    to disk: the engine's commit, which precedes the answer, syncs it, too. Other commands are
+    synced.
 
     Args:
         path: the file.
         busy_s: how long to wait for another process's transaction at a time, seconds.
-        deliver: takes replies; on the courier's thread.
-        failed: called when the file cannot be used any more; on the courier's thread.
+        deliver: called with replies, on the exchange's thread.
+        failed: called when the file becomes unusable, on the exchange's thread.
 
     Attributes:
-        address: what requests have as `reply_to`.
-        awaited: asked again when the engine was restarted, by request id; the owner of the courier
-            keeps it.
-        open_requests: how many wait for an answer; while there are none, no replies are looked for.
-        fault: why nothing can be written just now; None while it can.
-        has_ended: nothing is carried any more; `fault` says why.
+        address: the `reply_to` of requests.
+        awaited: requests that are repeated when the engine was restarted, by request id; the owner
+            of the exchange maintains it.
+        open_requests: the number of requests without an answer; while it is 0, the exchange does
+            not look for replies.
+        fault: why writing fails at the moment; None: it works.
+        has_ended: whether the exchange has ended; `fault` says why.
     """
 
     def __init__(
@@ -75,12 +77,12 @@ class FileExchange:
         self._thread.start()
 
     def send(self, commands: Sequence[AnyCommand]) -> None:
-        """Have commands written; from any thread."""
+        """Write commands; any thread may call this."""
         self._outbox.extend(commands)
         self._hints.give(self._hints.port)
 
     def close(self) -> None:
-        """Write what waits, as far as that is possible, and end; blocks until then."""
+        """Write the waiting commands, if possible, and end; blocks until then."""
         self._is_closing = True
         self._hints.give(self._hints.port)
         self._thread.join()

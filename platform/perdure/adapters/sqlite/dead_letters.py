@@ -57,7 +57,7 @@ class SqliteDeadLetters:
         require_exists(self._path)
 
     def page(self, limit: int = 100, after: str = "") -> LetterPage:
-        """Oldest first."""
+        """A page of letters, oldest first."""
         last = _position_of(after) if after else -(2**63)
 
         def read(connection: sqlite3.Connection) -> list[OpenLetter]:
@@ -81,7 +81,7 @@ class SqliteDeadLetters:
         return self._read(read)
 
     def fault_of(self, letter: OpenLetter) -> str:
-        """Why a retry would be useless now; empty: it may succeed."""
+        """Why a retry cannot succeed now; empty: it may."""
         if _position_of(letter.id) < 0:
             return ""
         try:
@@ -93,15 +93,15 @@ class SqliteDeadLetters:
         return ""
 
     def retry(self, letters: Sequence[OpenLetter]) -> dict[str, RetriedRecord]:
-        """Back to the commands, behind those that are there."""
+        """Write letters back to the commands, after the existing ones."""
         return self._run(partial(_end, letters=letters, is_retried=True))
 
     def drop(self, letters: Sequence[OpenLetter]) -> None:
-        """Forget them."""
+        """Delete letters."""
         self._run(partial(_end, letters=letters, is_retried=False))
 
     def failed_again(self, retried: Mapping[str, RetriedRecord], within_s: float) -> Outcome:
-        """Wait until the process that runs the file has taken them, if there is one."""
+        """Wait until the process that runs the file, if any, has processed the retried records."""
         until = time.monotonic() + within_s
         while True:
             found = self._read(partial(_outcome, retried=retried))
@@ -139,7 +139,7 @@ def _id_of(position: int) -> str:
 
 
 def _position_of(letter_id: str) -> int:
-    """Raises UsageError when it is no letter's id."""
+    """Parse a letter's id; raises UsageError if it is invalid."""
     number = int(letter_id.removeprefix("r")) if _ID.fullmatch(letter_id) else _LARGEST + 1
     if number > _LARGEST:
         raise UsageError(
@@ -160,8 +160,8 @@ def _rows(connection: sqlite3.Connection, where: str, *values: int) -> Iterator[
 
 
 def _outcome(connection: sqlite3.Connection, retried: Mapping[str, RetriedRecord]) -> Outcome:
-    """What became of them so far. A record has been taken when no command that it may have led to
-    is left, either.
+    """The outcomes of retried records so far. A record was processed when no command that it may
+    have caused is left.
     """
     (taken,) = connection.execute(
         "SELECT coalesce(max(value), 0) FROM meta WHERE key = ?", (TAKEN,)
@@ -185,7 +185,7 @@ def _outcome(connection: sqlite3.Connection, retried: Mapping[str, RetriedRecord
 def _end(
     connection: sqlite3.Connection, letters: Sequence[OpenLetter], *, is_retried: bool
 ) -> dict[str, RetriedRecord]:
-    """Where each of them was put; empty when they are dropped."""
+    """End letters. Returns where each record was written; empty when they are dropped."""
     puts: dict[str, RetriedRecord] = {}
     for letter in letters:
         row = connection.execute(
@@ -204,15 +204,15 @@ def _end(
 
 
 def _unaddressed(record: bytes) -> bytes:
-    """A command without the address of its client: that one has its answer, or waits no longer."""
+    """A command without the address of its client, which has its answer or has stopped waiting."""
     command = decode_command(record)
     changed = without_client(command)
     return record if changed is command else encode_command(changed)
 
 
 def _offer(connection: sqlite3.Connection, position: int) -> RetriedRecord:
-    """Offer a record to the triggers once more, under its first place: what it has led to already
-    is not done again.
+    """Offer a record to the triggers again, under its original place, so that commands it has
+    already caused are not repeated.
     """
     found = connection.execute(
         "SELECT topic, key, value, headers FROM records WHERE position = ?", (position,)

@@ -32,8 +32,8 @@ def is_about_values(error: sqlite3.Error) -> bool:
 def fault(error: sqlite3.Error, path: Path) -> InfrastructureError:
     """Convert an SQLite error into one of ours.
 
-    `CommitAborted` where doing it again may help (busy, full, I/O), `InfrastructureError` where
-    somebody has to act first.
+    `CommitAborted` if a retry may help (busy, full, I/O), `InfrastructureError` if an operator must
+    act first.
 
     Source: https://sqlite.org/rescode.html; the primary code is in the low byte.
     """

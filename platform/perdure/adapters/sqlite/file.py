@@ -39,7 +39,7 @@ class SqliteFile:
     Args:
         path: the file; made when there is none, its directory is not.
         busy_s: how long to wait for another process's transaction, seconds.
-        shapes: what the views of workflow types look like, which become SQL views.
+        shapes: the columns of workflow types' views, which become SQL views.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SqliteFile:
         return self._connection
 
     def open(self) -> None:
-        """Own the file; once more when it is open already.
+        """Take ownership of the file; if it is open already, add a user.
 
         Raises:
             InfrastructureError: another process owns it, or it cannot be used; the message says
@@ -78,7 +78,7 @@ class SqliteFile:
         self._users += 1
 
     def close(self) -> None:
-        """One user less; the last one gives it up."""
+        """Remove a user; the last one gives up ownership."""
         self._users = max(0, self._users - 1)
         if self._users == 0:
             self._disconnect()
@@ -88,10 +88,10 @@ class SqliteFile:
         """A transaction: all writes within, or none.
 
         Raises:
-            CommitAborted: nothing was written, and trying again may help.
-            InfrastructureError: nothing was written, and somebody has to act.
-            BaseException: what was raised within, or that SQLite does not take a value; nothing was
-                written.
+            CommitAborted: nothing was written; a retry may help.
+            InfrastructureError: nothing was written, and an operator must act.
+            BaseException: raised within the transaction, or because SQLite rejects a value; nothing
+                was written.
         """
         connection = self.connection
         try:
@@ -155,8 +155,8 @@ def path_of(url: str) -> Path:
 
 
 def announce(path: Path) -> None:
-    """Say that an engine of this process is going to open the file: a client that is earlier makes
-    it, if it is new.
+    """Announce that an engine of this process will open the file: a client that connects earlier
+    creates a new file.
 
     Args:
         path: absolute.
@@ -165,7 +165,7 @@ def announce(path: Path) -> None:
 
 
 def require_exists(path: Path) -> None:
-    """For those who do not make it.
+    """Check that the file exists, for users that do not create it.
 
     Raises:
         InfrastructureError: there is no such file.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Hints:
-    """A socket that hears and gives hints."""
+    """A socket that receives and sends hints."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -97,7 +97,7 @@ class SqliteLog:
         return -1, -1
 
     def commit(self, batch: Batch) -> None:
-        """All or nothing, in one transaction; none at all when there is nothing to keep."""
+        """Commit a batch in one transaction, or in none if there is nothing to store."""
         elsewhere = [each for each in batch.replies if type(addresses.parse(each[0])) is addresses.Process]
         consumed = self._outside.consumed()
         if consumed or elsewhere or _keeps_anything(batch):
@@ -120,7 +120,7 @@ class SqliteLog:
             self._hint(elsewhere)
 
     def can_answer(self, address: str, command: AnyCommand) -> bool:
-        """Whether somebody hears replies to the address."""
+        """Whether a client waits for replies at the address."""
         match addresses.parse(address):
             case addresses.Process(port):
                 return is_heard(port)
@@ -160,7 +160,9 @@ class SqliteLog:
             self._channel.end()
 
     def _look_outside(self, limit: int) -> None:
-        """Read what other processes wrote since the last look; one pragma when that is nothing."""
+        """Read the commands that other processes wrote since the last check; if there are none,
+        this costs one pragma.
+        """
         room = self._outside.room(limit)
         if room <= 0:
             return

@@ -1,8 +1,8 @@
 """The tables of the SQLite file.
 
-Whatever is asked for by key only is stored in its record; a column of its own has what is searched
-or ordered by, and what the SQL views of workflow types show (`typed.py`). `events` is clustered by
-run: run ids that grow with time keep the writes of one batch together.
+Data that is read by key only is stored in its record; separate columns have the data that is
+searched or ordered by, and what the SQL views of workflow types show (`typed.py`). `events` is
+clustered by run: run ids that grow with time keep the writes of one batch together.
 """
 
 from __future__ import annotations

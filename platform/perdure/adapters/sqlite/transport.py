@@ -47,7 +47,7 @@ def connect(url: str) -> SqliteTransport:
 class SqliteTransport:
     """`client.ports.Transport` through the SQLite file.
 
-    What is asked while nobody runs the database is kept, and done when somebody does.
+    Requests that are sent while no engine runs on the database are kept, and done when one starts.
 
     Args:
         path: the file.

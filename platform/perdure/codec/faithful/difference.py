@@ -50,7 +50,7 @@ def difference(before: Any, after: Any) -> Changed | None:
 
 
 def typed(value: Any) -> tuple[Any, Any]:
-    """A key that tells 1, True and 1.0 apart."""
+    """A key that differs for 1, True and 1.0."""
     kind = cast("Any", type(value))
     return kind, value
 

@@ -411,7 +411,7 @@ def _on_cancel_requested(run: RunState, event: ev.ActivityCancelRequested, outbo
 
 
 def _on_command_ignored(run: RunState, event: ev.CommandIgnored, outbox: Outbox | None) -> None:
-    """Changes nothing; the event tells people why a report had no effect."""
+    """Changes nothing; the event explains to people why a report had no effect."""
 
 
 def _close(run: RunState, outbox: Outbox | None) -> None:
@@ -424,7 +424,7 @@ def _close(run: RunState, outbox: Outbox | None) -> None:
 
 
 def _waited(run: RunState, number: int, outbox: Outbox | None, answer: int) -> None:
-    """Record that the attempt no longer waits for an answer; the answer is kept to recognise
+    """Record that the attempt does not wait for an answer any more; the answer is kept to recognise
     repeats.
     """
     if run.later is not None:

@@ -1,6 +1,6 @@
-"""The machine of one message to another workflow that this run did not start, or no longer owns: a
-signal, a cancellation, or the question how it ends. It has no states: a message is sent, and
-answered once.
+"""The machine of one message to another workflow that is not an open child of this run: a signal, a
+cancellation, or the question how it ends. It has no states: a message is sent, and answered
+once.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Makes, describes, mirrors and repairs the topics of a namespace."""
+"""Creates, describes, mirrors and repairs the topics of a namespace."""

@@ -121,11 +121,11 @@ class Topics:
         return replace(plan, owner=owner, faults=(fault, *plan.faults) if fault else plan.faults)
 
     def apply(self, plan: Plan) -> None:
-        """Make what is missing, and record what was made. Doing it again changes nothing.
+        """Create missing topics, and record what was created. Repeating it changes nothing.
 
         Raises:
-            InfrastructureError: something differs, or Kafka refuses; the message says what. What
-                was made stays.
+            InfrastructureError: something differs, or Kafka refuses; the message says what. Created
+                topics are kept.
         """
         if plan.faults:
             raise InfrastructureError(in_one_message(plan.faults))
@@ -244,7 +244,7 @@ class Topics:
             try:
                 future.result()
             except KafkaException as error:
-                # somebody else was quicker; verified below
+                # another process was quicker; verified below
                 if _error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
 
@@ -288,7 +288,7 @@ def subjects_of(plan: Plan) -> list[tuple[str, Schema]]:
 
 
 def in_one_message(faults: Sequence[str]) -> str:
-    """All that differs."""
+    """One message for all differences."""
     return f"the topics are not configured correctly: {'; '.join(faults)}."
 
 

@@ -44,7 +44,7 @@ class KafkaAuditTrail:
         self._consumer: Consumer | None = None
 
     def append(self, entries: Sequence[AuditEntry]) -> None:
-        """All in one go; one by one they may be durable, when not all can be."""
+        """Write all entries; if one fails, others may still be durable."""
         faults: list[KafkaError] = []
         waiting = len(entries)
 
@@ -69,7 +69,7 @@ class KafkaAuditTrail:
             raise InfrastructureError(f"the audit trail, {self._topic}, cannot be written: {why}")
 
     def entries(self, limit: int, before: int | None = None) -> list[StoredEntry]:
-        """Latest first; `number` is the offset."""
+        """The latest entries, newest first; `number` is the offset."""
         with self._lock:
             try:
                 self._consumer = self._consumer or Consumer(

@@ -1,12 +1,13 @@
 """Dead letters of a namespace: `ports.dead_letters.DeadLetters` on `<namespace>.dead-letters`.
 
-The topic itself is never edited. Which letters are done with is a fact of the namespace:
-`<namespace>.meta` has the key `dead-letter/<partition>/<offset>` with what became of it. A retried
-record and its fact are written in one transaction.
+The topic itself is never edited. That a letter was retried or dropped is recorded in
+`<namespace>.meta`, under the key `dead-letter/<partition>/<offset>`. A retried record and its fact
+are written in one transaction.
 
-A record of another system's topic is not written there again, where others read it, too: it goes to
-`<namespace>.ingest`, with its first place in a header, and is offered to the triggers once more.
-When the letter does not have its value, it is read where it was found, as long as it is there.
+A record of another system's topic is not written to that topic again, since other systems read it,
+too. It goes to `<namespace>.ingest`, with its original place in a header, and the triggers get it
+again. If the letter lacks the record's value, it is read from the original place, as long as it
+exists.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ _Record = tuple[str, bytes | None, bytes | str | None, int, list[Any]]
 
 
 class KafkaDeadLetters:
-    """Those of a namespace.
+    """The dead letters of a namespace.
 
     Args:
         namespace: the prefix of its topics.
@@ -86,7 +87,7 @@ class KafkaDeadLetters:
             raise InfrastructureError(f"invalid Kafka setting: {in_words(error_of(exception))}") from None
 
     def page(self, limit: int = 100, after: str = "") -> LetterPage:
-        """Those that no fact says are done with; partition by partition."""
+        """The open letters, partition by partition."""
         begin = _place_of(after) if after else (0, -1)
         partitions = self._count_of(self._topic)
         done = self._done()
@@ -108,7 +109,7 @@ class KafkaDeadLetters:
         return LetterPage(letters[:limit], letters[limit - 1].id if len(letters) > limit else "")
 
     def get(self, ids: Sequence[str]) -> list[OpenLetter]:
-        """The whole of some."""
+        """The complete letters with these ids."""
         found: list[OpenLetter] = []
         partitions, done = self._count_of(self._topic), self._done()
         with self._reading() as consumer:
@@ -127,7 +128,7 @@ class KafkaDeadLetters:
         return found
 
     def _done(self) -> set[str]:
-        """Ids of those that were retried or dropped."""
+        """The ids of letters that were retried or dropped."""
         self._count_of(self._meta)
         facts = read_facts(self._settings, self._meta)
         learn_schemas(facts)
@@ -146,7 +147,7 @@ class KafkaDeadLetters:
             consumer.close()
 
     def fault_of(self, letter: OpenLetter) -> str:
-        """Why a retry would be useless now; empty: it may succeed."""
+        """Why a retry cannot succeed now; empty: it may."""
         found = letter.letter
         is_task = found.topic.startswith(f"{self._namespace}.tasks.")
         is_produced = found.reason in {NO_TOPIC, REFUSED} and not is_task and found.offset < 0
@@ -178,8 +179,8 @@ class KafkaDeadLetters:
         return ""
 
     def retry(self, letters: Sequence[OpenLetter]) -> dict[str, RetriedRecord]:
-        """Back to their topic: commands under the key and on the partition of their workflow id,
-        whatever they had; others under the key that they had.
+        """Write letters back to their topics: commands under the key and on the partition of their
+        workflow id, other records under their original key.
         """
         partitions = self._count_of(self._commands)
         with self._reading() as consumer:
@@ -209,7 +210,7 @@ class KafkaDeadLetters:
         return {letter.id: put for letter, put in zip(letters, puts, strict=True)}
 
     def failed_again(self, retried: Mapping[str, RetriedRecord], within_s: float) -> Outcome:
-        """Wait until the engines and the triggers have taken them, if there are any."""
+        """Wait until the engines and triggers, if any, have processed the retried records."""
         groups = {self._commands: f"{self._namespace}.engine", self._ingest: f"{self._namespace}.ingest"}
         looking = Retried(
             self._commands,
@@ -250,13 +251,13 @@ class KafkaDeadLetters:
         return (self._ingest, value, key, -1, offered_headers(source))
 
     def drop(self, letters: Sequence[OpenLetter]) -> None:
-        """They are done with. The records stay in the topic until its retention ends."""
+        """Mark letters as dropped. The records stay in the topic until its retention ends."""
         self._write([], letters, "dropped")
 
     def _write(
         self, records: Sequence[_Record], letters: Sequence[OpenLetter], became: str
     ) -> list[RetriedRecord]:
-        """All of it in one transaction; where the records are."""
+        """Write everything in one transaction, and return where the records are."""
         fact = msgspec.json.encode({"became": became, "at_ms": time.time_ns() // 1_000_000})
         facts: list[_Record] = [(self._meta, fact, f"{FACT}{letter.id}", 0, []) for letter in letters]
         # their letters' retention has ended
@@ -327,8 +328,8 @@ def _has_members(admin: Any, group: str) -> bool:
 
 
 def _with_source(settings: dict[str, Any], group: str, letter: DeadLetter) -> DeadLetter:
-    """A refused command of a record of others has the place of that record only: its key, value
-    and headers are read there, as long as it is there.
+    """Complete the letter of a refused trigger command, which has only the place of the record:
+    key, value and headers are read from there, as long as the record exists.
     """
     if letter.value is not None or letter.key is not None:
         return letter
@@ -353,7 +354,7 @@ def _letters_after(
 
 
 def _of_group(settings: dict[str, Any], config: dict[str, Any]) -> Consumer:
-    """For the committed offsets of a group; never a member of it."""
+    """A consumer for the committed offsets of a group, without being a member."""
     return Consumer({**settings, **_READING, "isolation.level": "read_uncommitted", **config})
 
 
@@ -444,7 +445,7 @@ def _place_of(letter_id: str) -> tuple[int, int]:
     """Partition and offset.
 
     Raises:
-        UsageError: it is no letter's id.
+        UsageError: it is not a letter's id.
     """
     found = _ID.fullmatch(letter_id)
     if found is None:
@@ -465,7 +466,7 @@ def _command_of(letter: DeadLetter) -> AnyCommand:
 
 
 def _retried_command(letter: DeadLetter, headers: list[Any], partitions: int) -> _Record:
-    """A command as it was, but for the address of its client."""
+    """A command without the address of its client."""
     command, value = _command_of(letter), letter.value
     key = command.workflow_id.encode(errors="surrogatepass")
     if (changed := without_client(command)) is not command:
@@ -480,7 +481,7 @@ def _is_before(place: str, partition: int, low: int) -> bool:
 
 
 def _commit(producer: Producer) -> None:
-    """Until its outcome is known."""
+    """Commit, and repeat that until the outcome is known."""
     while True:
         try:
             producer.commit_transaction(ANSWER_S)

@@ -31,7 +31,7 @@ class BoundedReader:
     """Committed records of some partitions, up to given ends and no further.
 
     Args:
-        consumer: reads committed records and tells ends; closed with this.
+        consumer: reads committed records and end offsets; closed with this.
         is_stopping: asked now and then.
     """
 
@@ -104,7 +104,7 @@ class ExactWriter:
         self.copied = self.padding = 0
 
     def write(self, records: list[Message]) -> None:
-        """Those that the mirror has already are passed over."""
+        """Write records; those that the mirror has already are skipped."""
         for each in records:
             place, offset = (each.topic() or "", each.partition() or 0), each.offset() or 0
             if offset >= self.positions[place]:
@@ -114,7 +114,7 @@ class ExactWriter:
                 self.copied += 1
 
     def pad(self, place: Place, until: int) -> None:
-        """Take all offsets before this one."""
+        """Write padding up to this offset."""
         missing = max(0, until - self.positions[place])
         for _ in range(missing):
             _patiently(self._producer, lambda: self._producer.produce(place[0], None, KEY, place[1]))
@@ -167,7 +167,7 @@ class CopyWriter:
 
 
 def produce(producer: Producer, record: Any) -> None:
-    """The record as it is: partition, key, headers and time."""
+    """Produce a record unchanged: partition, key, headers and time."""
     _patiently(
         producer,
         lambda: producer.produce(

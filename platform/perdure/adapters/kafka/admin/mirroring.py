@@ -86,7 +86,7 @@ class Mirror:
         namespace: the prefix of the topics, the same in both.
         source: settings of librdkafka of the Kafka that is in use.
         target: of the other, on which nothing of the namespace may run.
-        report: called with what an operator should know.
+        report: called with messages for the operator.
 
     Raises:
         UsageError: a setting is ours.
@@ -187,7 +187,7 @@ class _Session:
         self._stack.close()
 
     def round(self) -> Round:
-        """Copy what there is by now; the order is that of the module."""
+        """Copy the current records, in the order that the module describes."""
         began, copied, padding = time.monotonic(), self._copied, self._exact.padding
         topics = self._topics()
         committed = self._committed(topics)
@@ -344,7 +344,7 @@ class _Session:
                     ) from None
 
     def _group(self, settings: Mapping[str, Any], group: str) -> Consumer:
-        """A consumer that asks for the group's offsets, or tells them, and is no member."""
+        """A consumer that reads and commits the group's offsets without being a member."""
         return Consumer(
             {
                 **settings,
@@ -360,4 +360,6 @@ class _Session:
 
 
 def _nobody(_: str) -> None:
-    """Errors come as exceptions; the watch of each cluster says when it is away."""
+    """Ignore an error report: errors are raised, and the watch of each cluster reports an
+    outage.
+    """

@@ -30,7 +30,7 @@ class KafkaOperations:
         self._prefix = clients.topic("tasks.")
 
     def queues(self) -> list[dict[str, Any]]:
-        """Each with the tasks that no worker has ended, and how many workers there are.
+        """Task queues, each with its number of unfinished tasks and of workers.
 
         Raises:
             InfrastructureError: Kafka does not answer.
@@ -85,7 +85,7 @@ class KafkaOperations:
             try:
                 described = answer.result(2 * REQUEST_TIMEOUT_S)
             except KafkaException:
-                continue  # nobody has served it yet
+                continue  # no worker has served it yet
             found[groups[group]] = [
                 (member.client_id, member.host.lstrip("/")) for member in described.members
             ]
@@ -132,4 +132,4 @@ class KafkaOperations:
 
 
 def _nobody(_: str) -> None:
-    """Errors are in the answers."""
+    """Ignore an error report: the calls return errors."""

@@ -1,5 +1,5 @@
-"""What became of dead letters that were retried: whether their groups have taken the records, and
-whether there is a dead letter of the same place again.
+"""Outcomes of retried dead letters: whether their consumer groups have taken the records, and
+whether there is a new dead letter for the same place.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Place = tuple[str, int, int]
 
 
 class Retried:
-    """Looks at one namespace until everything is known, or the time has passed.
+    """Checks one namespace until every outcome is known, or the time has passed.
 
     Args:
         commands: the topic of the engines' group.
-        groups: the consumer group of each topic that retried records go to; others are not waited
-            for.
+        groups: the consumer group of each topic that retried records go to; other topics are not
+            checked.
         has_members: whether a group has any.
         consumer: makes a consumer of a group that is no member of it, from settings of librdkafka.
         letters_after: the dead letters that were written after some offsets, by partition.
@@ -53,11 +53,11 @@ class Retried:
     def outcome(
         self, puts: Mapping[str, RetriedRecord], places: Mapping[str, Place], within_s: float
     ) -> Outcome:
-        """What became of them.
+        """The outcomes of the retried records.
 
         Args:
-            puts: where the record of each was put, by its id.
-            places: where a dead letter says that it was found, should it be one again.
+            puts: where each record was written, by the letter's id.
+            places: the place that a new dead letter of each record would name.
             within_s: how long to wait, seconds.
         """
         until = time.monotonic() + within_s
@@ -79,8 +79,8 @@ class Retried:
         return Outcome(failed, waiting - failed.keys())
 
     def _is_taken(self, put: RetriedRecord, consumers: Mapping[str, Consumer]) -> bool:
-        """Whether its group has taken it; of a record of others, also whether the engines have
-        taken all commands, since it has led to one of them.
+        """Whether the group has taken the record. For a trigger's record, the engines must also
+        have taken all commands, since it may have become one of them.
         """
         consumer = consumers.get(self._groups[put.topic])
         if consumer is None or _committed(consumer, put.topic, put.partition) <= put.offset:

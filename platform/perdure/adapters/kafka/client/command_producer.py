@@ -1,4 +1,4 @@
-"""Commands of one caller, written durably, and where they came to lie."""
+"""Writes the commands of one caller durably, and reports their places."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class CommandProducer:
         self._thread.start()
 
     def send(self, command: AnyCommand, written: Callable[[Place], None] | None = None) -> None:
-        """Have a command written; from any thread.
+        """Write a command; any thread may call this.
 
         Args:
             command: to write.
-            written: told where it lies; on the postbox's thread.
+            written: called with its place, on the producer's thread.
 
         Raises:
-            RequestRefused: it is larger than Kafka takes.
+            RequestRefused: it is larger than Kafka accepts.
         """
 
         def told(error: KafkaError | None, message: Any) -> None:
@@ -68,7 +68,7 @@ class CommandProducer:
             self.send(command)
 
     def close(self) -> None:
-        """Write what waits, as far as that is possible. Blocks until then. Idempotent."""
+        """Write the waiting commands, if possible, and close. Blocks until then. Idempotent."""
         if not self._stopping.is_set():
             self._producer.flush(CLOSE_S)
             self._stopping.set()
@@ -98,8 +98,8 @@ class CommandProducer:
     def _not_written(
         self, command: AnyCommand, error: KafkaError, written: Callable[[Place], None] | None
     ) -> None:
-        """The client has given up after minutes, or its producer has failed; waiting callers were
-        told that it may have been done.
+        """The client has given up after minutes, or its producer has failed; waiting callers got an
+        error which says that the command may have been written.
         """
         self._told(f"{type(command).__name__} for {command.workflow_id!r} was not written: {in_words(error)}")
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - how the client names its own errors

@@ -41,7 +41,7 @@ class ReplyConsumer:
         told: receives descriptions of current trouble.
 
     Attributes:
-        address: resolved when replies to it are heard; fails when there is no such topic.
+        address: resolved when replies to it are received; fails if there is no such topic.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class ReplyConsumer:
         return self.address.done() and not self.address.cancelled() and self.address.exception() is not None
 
     def close(self) -> None:
-        """Hear no more. Idempotent."""
+        """Stop receiving. Idempotent."""
         self._stopping.set()
         self._thread.join()
 
     def _run(self) -> None:
-        self._clients.framing.load_or_tell(self._told)  # here, since whoever asks waits for the address
+        self._clients.framing.load_or_tell(self._told)  # here, since callers wait for the address
         consumer = self._clients.tail(self._told)
         try:
             self._open(consumer)

@@ -1,4 +1,4 @@
-"""Tells of every state that is written to `<namespace>.state`, as it is committed."""
+"""Publishes every state that is written to `<namespace>.state` when it is committed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StateFeed:
         self.trouble = ""
 
     def start(self, listener: Callable[[Sequence[Change]], None]) -> None:
-        """Tell the listener, on this loop, of every change from now on."""
+        """Call the listener, on this loop, for every change from now on."""
         loop = asyncio.get_running_loop()
 
         def on_loop(done: Callable[..., None], *what: Any) -> None:
@@ -77,7 +77,7 @@ class StateFeed:
         return await asyncio.to_thread(self._positions)
 
     async def close(self) -> None:
-        """Follow no longer. Idempotent."""
+        """Stop following. Idempotent."""
         self._stopping.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
@@ -110,7 +110,9 @@ class StateFeed:
             self._states.close()
 
     def _assign(self, consumer: Any) -> bool:
-        """From where the topic ends now: to say "the end" would be to begin where it ends later."""
+        """Assign partitions at their current ends. "The end" as an offset would mean the end at a
+        later time.
+        """
         try:
             ends = self._states.of(range(self._states.count()))
         except InfrastructureError as fault:

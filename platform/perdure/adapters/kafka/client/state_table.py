@@ -33,9 +33,8 @@ STILL_S: Final = 10.0
 seconds."""
 OPEN_S: Final = 2.0
 """How long a read waits for an open transaction, seconds. An engine that died in one leaves it open
-for longer; then the table is read as it is, table is read as it is, and that partition is not
-waited for again until it moves; seconds.
-"""
+for longer; then the table is read as it is, and that partition is not waited for again until it
+moves."""
 WAIT_MS: Final = 10
 """A read that follows a write waits so much longer: a transaction ends with a marker that is no
 record, and that it has been passed is known with the next answer of the broker.
@@ -69,7 +68,7 @@ class StateTable:
         self._thread: WatchedThread | None = None
 
     def close(self) -> None:
-        """Follow no longer. Idempotent."""
+        """Stop following. Idempotent."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -106,10 +105,10 @@ class StateTable:
         ]
         return (self._states[each] for kind in kinds for each in self._by_kind[kind])
 
-    # ---- being where the topic is
+    # ---- catching up with the topic
 
     def catch_up(self, workflow_id: str = "") -> None:
-        """Wait until the table is where the topic ended at the time of the call.
+        """Wait until the table has everything that the topic has at the time of the call.
 
         Args:
             workflow_id: the partition that it is on; empty: all of them.
@@ -157,7 +156,7 @@ class StateTable:
         return self._topic_ends.of(wanted)
 
     def _wait_for_partitions(self) -> None:
-        """The thread finds them."""
+        """Wait until the thread has found the partitions."""
         with self._lock:
             self._lock.wait_for(lambda: self._positions or self._fault is not None, 2 * REQUEST_TIMEOUT_S)
             if self._fault is not None:

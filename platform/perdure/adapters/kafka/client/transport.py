@@ -66,7 +66,7 @@ class KafkaTransport:
     """`client.ports.Transport` through the topics of a namespace. Connects on the first request, in
     separate threads.
 
-    What is asked while no engine runs is kept, and done when one does.
+    Requests that are sent while no engine runs are kept, and done when one starts.
 
     Args:
         clients: makes Kafka clients.
@@ -94,16 +94,18 @@ class KafkaTransport:
 
     @property
     def reader(self) -> Reader:
-        """A table of the states, and histories as the engines read them out."""
+        """Reads states from a table, and histories by requests to the engines."""
         return self._reader
 
     @property
     def is_reader_near(self) -> bool:
-        """Reading one state loads a table of all."""
+        """False: reading one state loads the table of all states."""
         return False
 
     async def read(self, question: Callable[[Reader], T]) -> T:
-        """Off the loop: the reader waits until it has what was answered before."""
+        """Call the reader in a thread, since it waits until it has everything that was answered
+        before.
+        """
         if self._is_closed:
             raise EngineUnavailable(CLOSED)
         return await asyncio.to_thread(question, self._reader)
@@ -121,7 +123,7 @@ class KafkaTransport:
         return Position(partition, ends.of([partition])[partition])
 
     async def request(self, command: Request, timeout_s: float) -> AnyReply:
-        """Ask, and wait for the answer."""
+        """Send a request, and wait for the reply."""
         mailbox, postbox = self._opened()
         future = self._waiting.add(command.request_id)
         places: list[Place] = []
@@ -171,7 +173,7 @@ class KafkaTransport:
         for future in list(self._asked.values()):
             if not future.done():
                 future.set_exception(error)
-                future.exception()  # seen, as in Waiting.fail
+                future.exception()  # mark as retrieved, as in Waiting.fail
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -195,7 +197,7 @@ class KafkaTransport:
         return self._mailbox, self._postbox
 
     def _deliver(self, replies: Sequence[AnyReply]) -> None:
-        """One call for the loop, however many there are."""
+        """Hand replies to the loop, all in one call."""
         others: list[AnyReply] = []
         for reply in replies:
             future = self._asked.get(reply.request_id)
@@ -214,10 +216,10 @@ class KafkaTransport:
         postbox: CommandProducer,
         places: list[Place],
     ) -> None:
-        """Until it is answered; answers are the same however often it is asked.
+        """Repeat a request until it is answered; repeats get the same answer.
 
         Raises:
-            EngineUnavailable: no engine takes what is asked.
+            EngineUnavailable: no engine takes the request.
         """
         untaken_s = 0.0
         while not (await asyncio.wait((future,), timeout=self._ask_again_s))[0]:
@@ -262,7 +264,7 @@ class KafkaTransport:
         )
 
     def _is_taken(self, place: Place) -> bool | None:
-        """Whether an engine has processed the command; None: Kafka does not say."""
+        """Whether an engine has processed the command; None: unknown."""
         try:
             wanted = [TopicPartition(self._clients.topic("commands"), place[0])]
             found: Any = self._offsets().committed(wanted, timeout=POLL_INTERVAL_S)[0]

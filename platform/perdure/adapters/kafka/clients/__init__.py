@@ -1,1 +1,1 @@
-"""Kafka clients of every kind of process, and what they are asked about topics."""
+"""Kafka clients of every kind of process, and queries about topics."""

@@ -30,10 +30,10 @@ def settings_of_environment(environment: Any = os.environ) -> dict[str, str]:
 
 
 def parsed(url: str) -> tuple[str, dict[str, Any]]:
-    """The namespace and the settings that an address means, those of the environment included.
+    """Parse an address into the namespace and the settings, including those of the environment.
 
     Raises:
-        UsageError: it is not understood, or names a setting that is ours.
+        UsageError: it is invalid, or has a setting that is reserved for perdure.
     """
     parts = urlsplit(url)
     namespace = unquote(parts.path.strip("/"))
@@ -55,7 +55,9 @@ def parsed(url: str) -> tuple[str, dict[str, Any]]:
 
 
 def address_of(bootstrap: str, namespace: str, settings: dict[str, Any] | None = None) -> str:
-    """The address that means these; secrets are left to the environment."""
+    """The address for a namespace and settings, without secrets, which belong in the
+    environment.
+    """
     shown = {
         name: value
         for name, value in (settings or {}).items()

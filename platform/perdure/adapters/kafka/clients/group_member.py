@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def ignore(_assignments: list[Assignment]) -> None:
-    """For members that look up what they own when they need it."""
+    """The callback of members that look up their partitions when they need them."""
 
 
 class GroupMember:
@@ -47,7 +47,7 @@ class GroupMember:
         on_assigned: called inside the rebalance, after new partitions were assigned.
         on_revoked: called inside the rebalance, while the partitions are still ours: their offsets
             can be committed.
-        on_lost: called when they are another member's already; like `on_revoked` by default.
+        on_lost: called when they belong to another member already; `on_revoked` by default.
         is_cooperative: only partitions that change hands are revoked; else all are, in each
             rebalance.
         is_paused_at_first: partitions come paused, until `begin` says from which offset to read
@@ -56,8 +56,8 @@ class GroupMember:
                 resume or hold them.
 
     Attributes:
-        metadata: the group's, as it was in the last rebalance; None: we were no member.
-        partitions: ours, each in its state.
+        metadata: the group's metadata of the last rebalance; None: this was not a member.
+        partitions: the owned partitions, each in its state.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class GroupMember:
         consumer.subscribe(list(topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
 
     def adopt(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        """Read partitions that no group shares out."""
+        """Read partitions without a group."""
         self._consumer = consumer
         self._assign(consumer, partitions)
 
     def forget(self) -> None:
-        """The consumer is closed: nothing is ours any more. Idempotent."""
+        """The consumer is closed: forget all partitions. Idempotent."""
         self.partitions.end(list(self.partitions.owned), self._on_lost)
         self._consumer = None
 
@@ -130,12 +130,12 @@ class GroupMember:
             self._joined.resume(found)
 
     def hold(self, places: Iterable[Place]) -> None:
-        """Read no more of these until they are resumed."""
+        """Stop reading these until they are resumed."""
         if found := self._moved(places, PartitionEvent.HELD):
             self._joined.pause(found)
 
     def rewind(self, places: Iterable[Place]) -> None:
-        """Read no more of these until `begin` says where to begin."""
+        """Stop reading these until `begin` gives an offset."""
         if found := self._moved(places, PartitionEvent.REWOUND):
             self._joined.pause(found)
 

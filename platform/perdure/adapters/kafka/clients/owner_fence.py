@@ -37,17 +37,17 @@ RETRY_AFTER_S: Final = 0.02
 
 
 def no_place(_places: Collection[Place]) -> set[Place]:
-    """For owners that write nothing but their offsets' group sees."""
+    """The `places` of owners that write only offsets."""
     return set()
 
 
 class OwnerFence:
-    """Reads committed offsets, and fences the owners that hold them up. For one thread.
+    """Reads committed offsets, and fences the owners that block them. For one thread.
 
     Args:
         clients: makes Kafka clients.
         status: counts fenced owners, and reports them.
-        group: whose offsets; empty: the engines'.
+        group: the group of the offsets; empty: the engines'.
         role: of the owners, in messages.
     """
 
@@ -81,7 +81,7 @@ class OwnerFence:
         stuck = hidden(places)
         if offsets is not None and not stuck:
             return offsets
-        if offsets is None:  # Of which of them? The owners of the others may well be alive.
+        if offsets is None:  # Which partitions does it block? The owners of the others may be alive.
             stuck |= {
                 each for each in places if self._unless_pending(reader, [each], STUCK_AFTER_S / 3) is None
             }

@@ -28,7 +28,7 @@ class PartitionState(Enum):
     """Of one assignment of a partition."""
 
     ASSIGNED = auto()
-    """Ours and paused: where to begin is not known yet."""
+    """Owned and paused: the first offset is not known yet."""
     RESTORING = auto()
     """The takeover's thread brings the store to where the events are."""
     RESTORED = auto()
@@ -38,7 +38,7 @@ class PartitionState(Enum):
     HELD = auto()
     """Ours and paused for a while."""
     REVOKED = auto()
-    """Another member's, or nobody's."""
+    """Owned by another member, or by none."""
 
 
 class PartitionEvent(Enum):
@@ -53,7 +53,7 @@ class PartitionEvent(Enum):
     HELD = auto()
     """The client fetches no more of it until it is resumed."""
     REWOUND = auto()
-    """It has to be said again where to begin."""
+    """The owner must give the first offset again."""
     REVOKED = auto()
     """The group gave it to another member, or the consumer was closed."""
 
@@ -76,18 +76,18 @@ TRANSITIONS: Final[dict[tuple[PartitionState, PartitionEvent], PartitionState]] 
     (_S.HELD, _E.RESUMED): _S.LIVE,
     (_S.HELD, _E.REVOKED): _S.REVOKED,
 }
-"""Another event is a mistake of ours, and a KeyError that names it."""
+"""Any other event is a bug, and raises a KeyError that names it."""
 
 
 @dataclass(slots=True)
 class Assignment:
-    """A partition from when the group gives it to this member until the group takes it away.
+    """A partition, from its assignment to this member to its revocation.
 
     Attributes:
         place: topic and partition.
         generation: counts the assignments of this member. What was done for another generation is
             stale.
-        state: where it is in its life.
+        state: its current state.
     """
 
     place: Place
@@ -115,7 +115,7 @@ class Assignments:
 
     @property
     def owned(self) -> Collection[Place]:
-        """The partitions that are ours, in whatever state."""
+        """The owned partitions, in any state."""
         return self._by_place.keys()
 
     def state_of(self, place: Place) -> PartitionState:
@@ -133,17 +133,17 @@ class Assignments:
         return sorted(self._by_state[state])
 
     def add(self, place: Place) -> Assignment:
-        """The group gave us a partition."""
+        """Add a partition that the group has assigned to this member."""
         self._generation += 1
         added = self._by_place[place] = Assignment(place, self._generation)
         self._by_state[added.state].add(place)
         return added
 
     def note(self, place: Place, event: PartitionEvent) -> None:
-        """Something happened to a partition of ours.
+        """Apply an event to an owned partition.
 
         Raises:
-            KeyError: it is not ours, or this cannot happen to it in its state.
+            KeyError: the partition is not owned, or the event is impossible in its state.
         """
         assignment = self._by_place[place]
         following = TRANSITIONS[assignment.state, event]
@@ -152,7 +152,7 @@ class Assignments:
         assignment.state = following
 
     def end(self, places: Collection[Place], noted: Noted) -> None:
-        """The group took these away; those of them that were not ours are left out.
+        """Remove revoked partitions; those that were not owned are ignored.
 
         Args:
             places: the partitions.

@@ -22,7 +22,7 @@ RETRY_AFTER_S: Final = 0.2
 
 def identity_of_events(clients: EngineClients, status: Status, is_given_up: Callable[[float], bool]) -> str:
     """The events topic of a namespace, as text: cluster, topic id, namespace. Waits for the broker
-    and the topic, with the reason told.
+    and the topic, and reports the reason.
 
     Args:
         clients: makes the client.

@@ -89,7 +89,7 @@ class EngineClients:
         return Consumer(self._with_settings(config, on_error))
 
     def stranger(self, group: str, on_error: Callable[[str], None]) -> Consumer:
-        """A consumer of other systems' topics, in another group.
+        """A consumer of other systems' topics, in a separate group.
 
         Args:
             group: its name.
@@ -98,7 +98,7 @@ class EngineClients:
         config = {
             **self._reading(),
             "group.id": group,
-            "topic.metadata.refresh.interval.ms": 1_000,  # a topic that is not there yet is found so soon
+            "topic.metadata.refresh.interval.ms": 1_000,  # so that a new topic is found soon
             "session.timeout.ms": self.session_timeout_ms,
             "heartbeat.interval.ms": min(HEARTBEAT_MS, self.session_timeout_ms // 3),
             "partition.assignment.strategy": "cooperative-sticky",

@@ -36,7 +36,7 @@ class BatchWriter:
     """Writes what a transaction holds.
 
     Args:
-        layout: where to.
+        layout: the topics.
         status: counts.
 
     Attributes:

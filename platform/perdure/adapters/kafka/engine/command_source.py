@@ -38,7 +38,7 @@ ERROR_OVER_AFTER_S: Final = 10.0
 
 
 class CommandSource:
-    """Looks at both and hands what is there to the intake.
+    """Reads from both and hands commands to the intake.
 
     Args:
         clients: named in messages.
@@ -48,8 +48,8 @@ class CommandSource:
         status: shows what is waited for.
 
     Attributes:
-        was_woken: `Log.wake` was called, or this process submitted something, since it was last
-            unset.
+        was_woken: whether `Log.wake` was called, or this process submitted something, since it was
+            last reset.
         steps: that are out, by (run id, activity number): their reports are looked for more often.
     """
 
@@ -90,7 +90,7 @@ class CommandSource:
                 break
 
     def look(self, records: list[Any]) -> None:
-        """Take in what Kafka and this process have."""
+        """Take in the waiting records of Kafka and commands of this process."""
         if records:
             self._erred_at = 0.0
             self._pending.put_records(

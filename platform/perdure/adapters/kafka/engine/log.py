@@ -41,15 +41,14 @@ GIVEN_UP_S: Final = 30.0
 class KafkaLog:
     """`engine.ports.Log` on a namespace of Kafka topics.
 
-    The owner hears of partitions when their store has been restored and they have been claimed, and
-    loses them when they are reassigned. Until then, and afterwards, a commit that concerns them is
-    aborted.
+    The owner gains a partition when its store was restored and the partition was claimed, and loses
+    it when it is reassigned. Before and after that, commits that concern the partition are aborted.
 
     Args:
         clients: makes Kafka clients.
         channel: to clients and steps of this process.
         restorer: the store.
-        status: how it is doing; for health checks and metrics.
+        status: the log's status, for health checks and metrics.
     """
 
     def __init__(
@@ -85,8 +84,8 @@ class KafkaLog:
     # ---- engine.ports.Log
 
     def open(self, owner: Owner | None = None) -> None:
-        """Join the group; partitions come while `take` is called. Waits for the broker and the
-        topics, and says why.
+        """Join the group; partitions are assigned while `take` is called. Waits for the broker and
+        the topics, and reports the reason.
 
         Raises:
             InfrastructureError: the topics do not fit, or Kafka refuses us; the message says what
@@ -129,7 +128,7 @@ class KafkaLog:
         return partition, self._pending.last_offset(partition)
 
     def commit(self, batch: Batch) -> None:
-        """One transaction; none when there is nothing to record.
+        """Commit a batch in one transaction, or in none if there is nothing to record.
 
         Commands that left nothing at all (a wait for the end of a run, a heartbeat) may be handed
         out again after a crash: their offsets go with the next transaction.
@@ -146,8 +145,8 @@ class KafkaLog:
             self._channel.deliveries.deliver(Batch(replies=local))
 
     def can_answer(self, address: str, command: AnyCommand) -> bool:
-        """Whether somebody hears replies to the address. Kafka does not say who reads a partition:
-        the age of the command says whether its client still waits.
+        """Whether a client waits for replies at the address. Kafka does not know who reads a
+        partition, so the age of the command decides whether its client still waits.
         """
         match addresses.parse(address):
             case addresses.Caller(partition):
@@ -163,8 +162,8 @@ class KafkaLog:
         self._pending.abort()
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
-        """From any thread. What is for a partition of another engine is sent there, with the next
-        transaction.
+        """Submit commands from any thread. Those for partitions of another engine are sent there
+        with the next transaction.
         """
         self._channel.submit(commands)
 

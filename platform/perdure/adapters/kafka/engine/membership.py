@@ -1,8 +1,8 @@
-"""The engine's part in its consumer group: what changed in a rebalance, for the engine and for the
-takeover to learn between two batches.
+"""The engine's membership in its consumer group. It notes the changes of a rebalance, for the
+engine and the takeover to read between two batches.
 
-The callbacks run inside the consumer's `poll` and `consume`, perhaps while a batch is open. What
-they note is read when none is.
+The callbacks run inside the consumer's `poll` and `consume`, perhaps while a batch is open. Their
+notes are read when no batch is open.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Membership:
 
     Attributes:
         member: in the group.
-        live: ours, and served. A commit that concerns any other partition is aborted.
-        gone: were live; the engine and the store do not know yet.
+        live: the served partitions. A commit that concerns any other partition is aborted.
+        gone: formerly live partitions whose loss the engine and the store do not know yet.
     """
 
     def __init__(self, topic: str) -> None:
@@ -65,14 +65,12 @@ class Membership:
         return bool(self.member.partitions.assigned or self.gone or self._dropped)
 
     def take_gone(self) -> set[int]:
-        """Partitions that were live, and are ours no longer. Each is returned once."""
+        """Remove and return the partitions that were live and were lost."""
         gone, self.gone = self.gone, set[int]()
         return gone
 
     def hand_over(self) -> tuple[list[Generation], list[Generation]]:
-        """For the takeover: partitions that it has and that are not wanted any more, and those to
-        restore from now on.
-        """
+        """For the takeover: partitions to drop, and partitions to restore."""
         dropped, self._dropped = self._dropped, list[Generation]()
         fresh = self.member.partitions.in_state(PartitionState.ASSIGNED)
         for place in fresh:
@@ -109,5 +107,5 @@ class Membership:
                 self.gone.add(partition)
             elif each.state in _AT_THE_TAKEOVER:
                 self._dropped.append((partition, each.generation))
-            # One that was only assigned is known to nobody else: handed over, it would be restored
-            # for nothing.
+            # A partition that was only assigned is not known elsewhere: handing it over would
+            # restore it for nothing.

@@ -1,8 +1,8 @@
-"""Which partitions an engine serves: from the group's word to the claim, and back.
+"""The partitions that an engine serves, from their assignment to the claim and to their loss.
 
-Everything here happens on the engine's thread, between two batches. In the rebalance itself things
-are only noted (`membership.py`), and the stores of new partitions are restored on a thread of their
-own (`takeover.py`).
+Everything here happens on the engine's thread, between two batches. A rebalance only notes changes
+(`membership.py`), and the stores of new partitions are restored on a separate thread
+(`takeover.py`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class MembershipState(Enum):
     """A transaction was aborted, perhaps for the group metadata: they are read again, when no
     rebalance waits to be served."""
     FENCED = auto()
-    """Another producer has our id: all partitions are given up."""
+    """Another producer has this engine's id: all partitions are given up."""
 
 
 class Ownership:
@@ -146,10 +146,10 @@ class Ownership:
     # ---- transactions
 
     def check(self, partitions: AbstractSet[int]) -> None:
-        """Whether a batch may concern these partitions.
+        """Check that a batch may concern these partitions.
 
         Raises:
-            CommitAborted: some of them are not ours, or not any more.
+            CommitAborted: this engine does not own some of them.
         """
         if strays := partitions - self.membership.live:
             raise CommitAborted(f"partitions {sorted(strays)} were reassigned to another engine")
@@ -186,7 +186,9 @@ class Ownership:
             self._standing = MembershipState.SUSPECT
 
     def _with_our_id(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
-        """The next owner finds in the metadata whom to fence."""
+        """Offsets with this engine's id in their metadata, so that the next owner knows whom to
+        fence.
+        """
         topic, owner = self._layout.commands, self._clients.transactional_id
         return [
             TopicPartition(topic, partition, offset, metadata=owner) for partition, offset in offsets.items()
@@ -204,7 +206,7 @@ class Ownership:
         return True
 
     def settle(self) -> None:
-        """Give up what is gone, have restored what is new, claim what is restored.
+        """Release lost partitions, have new ones restored, claim restored ones.
 
         Raises:
             InfrastructureError: waiting does not help; the message says what to do.
@@ -230,7 +232,7 @@ class Ownership:
             self._claim()
 
     def _release(self) -> None:
-        """Tell the store and the engine of partitions that were live, and went."""
+        """Release partitions that were live and were lost, in the store and the engine."""
         if not (gone := self.membership.take_gone()):
             return
         for partition in gone:
@@ -241,8 +243,8 @@ class Ownership:
     def _claim(self) -> None:
         """Write our id into the committed offsets of partitions that are restored.
 
-        From then on we are who would be fenced. The offsets stay as they are, so that a claim that
-        is aborted changes nothing.
+        From then on, a next owner would fence this engine. The offsets themselves do not change, so
+        an aborted claim has no effect.
         """
         is_restored = self.membership.is_restored
         mine = self._to_claim = [
@@ -278,7 +280,9 @@ class Ownership:
         self.membership.subscribe(self._consumer)
 
     def _rejoin(self) -> None:
-        """We were fenced: give all partitions up. The committed offsets say what was recorded."""
+        """This engine was fenced: give up all partitions and join again. The committed offsets say
+        what was recorded.
+        """
         assert self.takeover is not None
         self._status.report(
             "this engine was fenced: it gives its partitions up and joins the group again; no data lost"

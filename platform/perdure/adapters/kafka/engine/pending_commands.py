@@ -1,5 +1,5 @@
-"""Decodes records into commands; a record that is not a valid command is set aside and written
-elsewhere in the same transaction.
+"""Decodes records into commands. A record that is not a valid command is set aside, and becomes a
+dead letter in the same transaction.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DeadLettered:
-    """A record that cannot be taken.
+    """A record that cannot be processed.
 
     Attributes:
         reason: one word, as in `model.dead_letters.DeadLetter`.
@@ -101,7 +101,7 @@ class PendingCommands:
         self._expected[partition] = self._committed[partition] = offset
 
     def lose(self, partitions: Collection[int]) -> None:
-        """Forget what is of these partitions; no batch is open."""
+        """Forget everything of these partitions; no batch is open."""
         for partition in partitions:
             self._expected.pop(partition, None)
             self._committed.pop(partition, None)
@@ -110,7 +110,7 @@ class PendingCommands:
 
     @property
     def partitions(self) -> Collection[int]:
-        """Those whose records are taken."""
+        """The partitions whose records are taken."""
         return self._expected.keys()
 
     def last_offset(self, partition: int) -> int:
@@ -121,7 +121,7 @@ class PendingCommands:
         return offset - 1
 
     def offset_of(self, partition: int) -> int:
-        """Offsets that a transaction commits for the partition."""
+        """The offset that a transaction commits for the partition."""
         return self.covered.get(partition, self._committed[partition])
 
     # ---- in
@@ -239,7 +239,7 @@ class PendingCommands:
         self._taken_bytes = 0
 
     def forget(self) -> None:
-        """Nothing is ours any more. Commands of this process stay."""
+        """Forget all partitions. Commands of this process are kept."""
         self.abort()
         self.lose([*self._expected])
 
@@ -250,7 +250,9 @@ class PendingCommands:
         self._is_too_large = True
 
     def _take_care(self) -> None:
-        """One by one from now on; the one that is too large by itself becomes a dead letter."""
+        """Hand out commands one by one from now on; one that is too large on its own becomes a dead
+        letter.
+        """
         if self._careful_left and len(self._taken) == 1:
             what, partition, offset, record = self._taken[0]
             why = DeadLettered("oversized", "its results exceed the maximum record size")

@@ -44,10 +44,10 @@ class Restorer(Protocol):
         ...
 
     def restore(self, partition: int, records: Sequence[Record]) -> None:
-        """Take over records of the events partition, in order, from the offset that `open` gave."""
+        """Apply records of the events partition, in order, from the offset that `open` returned."""
 
     def restored(self, partition: int, offset: int) -> int:
-        """All records before `offset` have been taken over.
+        """Note that all records before `offset` were applied.
 
         Returns:
             The highest `input_offset` of the partition's records that were ever taken over or

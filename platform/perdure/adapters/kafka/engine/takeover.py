@@ -1,10 +1,10 @@
-"""A new owner's way to a partition, off the engine's thread.
+"""Takeover: a new owner restores a partition, outside the engine's thread.
 
 For partitions that were just assigned, and are paused: read the committed offsets, and fence the
 owner before if it left a transaction open; bring the store to the READ_UNCOMMITTED end of the
 events, reading committed records only, for now and then an offset is visible before the last events
-are; compare the commands that the events name with the committed offset. Claiming the partitions is
-the engine's thread's.
+are; compare the commands that the events name with the committed offset. The engine's thread claims
+the partitions.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ LATEST: Final = cast("Any", kafka_admin).OffsetSpec.latest()
 END_OF_PARTITION: Final = cast("Any", KafkaError)._PARTITION_EOF  # noqa: SLF001 - its public name
 
 ANSWER_TIMEOUT_S: Final = 2 * REQUEST_TIMEOUT_S
-"""The client itself ends a request after `REQUEST_TIMEOUT_S`, with an error of Kafka's; this only
-keeps a bug from hanging us."""
+"""The client itself ends a request after `REQUEST_TIMEOUT_S`, with an error of Kafka's; this limit
+only keeps a bug from blocking the takeover."""
 
 BATCH_RECORDS: Final = 5_000
 POLL_TIMEOUT_S: Final = 0.1
@@ -58,7 +58,7 @@ RETRY_AFTER_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A partition whose store is where its events are.
+    """A partition whose store is up to date with its events.
 
     Attributes:
         partition: its number.
@@ -76,7 +76,7 @@ class Restored:
 
 class _Phase(Enum):
     WAITING = auto()
-    """Nothing of it is open."""
+    """Its store is closed."""
     READING = auto()
     """The store is open, and behind the events."""
     RESTORED = auto()
@@ -133,7 +133,7 @@ class Takeover:
         self._thread.start()
 
     def hand_over(self, dropped: Sequence[Generation], fresh: Sequence[Generation]) -> None:
-        """Partitions with their generations: no longer wanted; assigned."""
+        """Hand over partitions with their generations: those to drop, and those to restore."""
         self._jobs.put((dropped, fresh))
 
     @property
@@ -199,7 +199,7 @@ class Takeover:
         return {partition: restore for partition, restore in self._restores.items() if restore.phase is phase}
 
     def _next_jobs(self, reader: Consumer) -> bool:
-        """Do what the engine's thread says; False: stop. Waits for a job when there is nothing to
+        """Do the jobs of the engine's thread; False: stop. Waits for a job if there is nothing to
         restore.
         """
         is_idle = all(restore.phase is _Phase.RESTORED for restore in self._restores.values())
@@ -296,8 +296,8 @@ class Takeover:
                     (message.offset(), message.key(), message.value(), cast("Any", headers_left(message)))
                 )
             elif error.code() == END_OF_PARTITION:
-                # Where the consumer's end is counts transaction markers and aborted records, which
-                # no record stands for.
+                # The consumer's end counts transaction markers and aborted records, which are never
+                # delivered.
                 self._restore(message.partition(), restore, found.pop(message.partition(), []))
                 restore.position = message.offset()
             elif not error.retriable():
@@ -316,7 +316,7 @@ class Takeover:
             self._status.restoring[partition] = max(0, restore.end - restore.position)
 
     def _finish(self, partition: int, restore: _Restore) -> None:
-        """The store is where the events are: where do the commands begin?"""
+        """Find the first command of a partition whose store is up to date."""
         caused_by = self._restorer.restored(partition, max(restore.end, restore.position))
         offset, is_ahead = first_command(
             partition, restore.bounds, caused_by, layout=self._layout, status=self._status

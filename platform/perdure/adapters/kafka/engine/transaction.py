@@ -36,13 +36,13 @@ FENCES_WITHIN_S: Final = 60.0
 
 
 class Fenced(CommitAborted):
-    """Another producer has our id, or the broker has given us up: what was recorded is what the
-    committed offsets say, and the partitions have to be given up.
+    """Another producer has this engine's id, or the broker has expired it. The committed offsets
+    say what was recorded, and the partitions must be given up.
     """
 
 
 class TooLarge(CommitAborted):
-    """A record is larger than Kafka takes; nothing was recorded."""
+    """A record is larger than Kafka accepts; nothing was recorded."""
 
 
 class Transactions:
@@ -84,14 +84,14 @@ class Transactions:
 
         Args:
             write: produces its records.
-            offsets: done with, with it.
+            offsets: the offsets that it commits.
             metadata: of the group, as it was when the partitions were ours: that is what fences us.
 
         Raises:
-            Fenced: see there; there is a new producer.
-            TooLarge: see there.
+            Fenced: another producer has this engine's id; there is a new producer.
+            TooLarge: a record is too large.
             CommitAborted: nothing was recorded.
-            Exception: what `write` raised; nothing was recorded.
+            Exception: raised by `write`; nothing was recorded.
         """
         producer = self._producer
         assert producer is not None
@@ -131,7 +131,7 @@ class Transactions:
     # ---- the ends
 
     def _repeat(self, what: str, call: Callable[[], None]) -> None:
-        """The same call until its outcome is definite."""
+        """Repeat a call until its outcome is definite."""
         while True:
             self._calls.beat()
             try:
@@ -178,9 +178,7 @@ class Transactions:
                 self._initialise(self._take_spare())
 
     def _leave(self, what: str) -> None:
-        """The client hangs: leave it where it is. Another one with the same id ends what it has
-        begun.
-        """
+        """The client hangs: abandon it. A new producer with the same id ends its transaction."""
         self._status.counts.fenced += 1
         self._status.report(
             f"the Kafka client {what} and has not returned {HANG_S:.0f} s after its deadline: abandoning "

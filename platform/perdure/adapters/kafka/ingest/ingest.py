@@ -1,10 +1,10 @@
-"""Topics of others become commands, exactly once: read, and written to `<namespace>.commands` in
-one transaction with the offsets.
+"""Turns records of other systems into commands, exactly once: they are written to
+`<namespace>.commands` in one transaction with the offsets.
 
-The commands are keyed by workflow id with Java's partitioner, whatever partitioner the producer of
-the records used. Records of a partition are taken in their order, so that the order of a key is
-kept. What means nothing becomes a dead letter in the same transaction. Which process reads which
-partition is the group's to say (`trigger_source.py`).
+The commands are keyed by workflow id with Java's partitioner, regardless of the producer's
+partitioner. Records of a partition are taken in their order, so that the order of a key is kept.
+Records that cannot be decoded become dead letters in the same transaction. The consumer group
+decides which process reads which partition (`trigger_source.py`).
 
 `<namespace>.ingest` is read, too: records that `perdure dead-letters retry` offers to the triggers
 once more, each with its first place in a header.
@@ -59,10 +59,10 @@ class IngestCounts:
     """Since the start.
 
     Attributes:
-        records: that were read.
-        commands: that they led to.
-        dead_letters: that meant nothing.
-        skipped: for which no trigger's `when` holds.
+        records: records read.
+        commands: commands made from them.
+        dead_letters: records that could not be decoded.
+        skipped: records for which no trigger's `when` holds.
     """
 
     records: int = 0

@@ -1,5 +1,5 @@
-"""Topics of others, shared with other processes of ours by a consumer group: which partitions are
-ours, and from where on.
+"""The topics of other systems, shared with other ingest processes by a consumer group: this
+process's partitions and their offsets.
 
 A record is written as a command in one transaction with the offset after it. What fences that
 transaction is the group metadata of the last rebalance (`group_member.py`): else two processes
@@ -100,7 +100,9 @@ class TriggerSource:
         return taken
 
     def offsets(self, ends: Mapping[Place, int]) -> list[TopicPartition]:
-        """What a transaction commits, with our id: the next owner finds in it whom to fence."""
+        """The offsets that a transaction commits, with our id, so that the next owner knows whom to
+        fence.
+        """
         return [
             TopicPartition(topic, number, end, metadata=self._clients.transactional_id)
             for (topic, number), end in ends.items()
@@ -148,7 +150,7 @@ class TriggerSource:
         self._fence.close()
         self._member.forget()
 
-    # ---- whose they are
+    # ---- ownership
 
     @property
     def _joined(self) -> Consumer:
@@ -193,7 +195,7 @@ class TriggerSource:
             found[place] = max(committed, low)
         return found
 
-    # ---- where we are
+    # ---- positions
 
     def _guarded_seek(self, place: Place, offset: int) -> None:
         try:
@@ -209,7 +211,7 @@ class TriggerSource:
                 self._member.resume([place])
                 self._guarded_seek(place, self._next[place])
 
-    # ---- what is wrong
+    # ---- errors
 
     def _note_error(self, record: Any, error: KafkaError) -> None:
         if error.code() in _ABSENT and record.topic():
@@ -229,7 +231,7 @@ class MissingTopics:
     others are read.
 
     Args:
-        status: told what is waited for.
+        status: shows the topics that are waited for.
     """
 
     def __init__(self, status: Status) -> None:
@@ -242,7 +244,7 @@ class MissingTopics:
         self._names.add(topic)
 
     def look(self, consumer: Consumer) -> None:
-        """Whether they exist by now, if the last look is long enough ago."""
+        """Check whether they exist now, if the last check is long enough ago."""
         now = time.monotonic()
         if not self._names or now < self._look_at:
             return

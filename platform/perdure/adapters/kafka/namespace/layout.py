@@ -59,7 +59,7 @@ class Layout:
         self._missing: dict[str, float] = {}
 
     def open(self, admin: AdminClient) -> None:
-        """Wait until the topics are there, with the reason told.
+        """Wait until the topics exist, and report the reason.
 
         Args:
             admin: to ask.

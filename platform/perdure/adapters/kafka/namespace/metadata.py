@@ -5,8 +5,8 @@
   ids, by which one that was deleted and made again is recognised.
 - `owner`: the deployment that the topics belong to (`owner.py`); none when `perdure topics apply`
   was never given one.
-- `schema/<name>/<version>/<fingerprint>`: each schema that anyone here writes, the .avsc itself.
-  Who meets a record of a schema that it does not know looks here.
+- `schema/<name>/<version>/<fingerprint>`: each schema that the namespace's processes write, the
+  .avsc itself. A process that finds a record of an unknown schema looks here.
 - `schema-id/<name>/<version>/<fingerprint>`: its id in the schema registry, when there is one
   (`framing.py`).
 """

@@ -28,7 +28,7 @@ class ProjectionDecoder:
 
     Args:
         clients: have the namespace and its settings.
-        on_error: called with what is wrong just now, as text.
+        on_error: called with the current problem, as text.
     """
 
     def __init__(self, clients: PlainClients, on_error: Callable[[str], None]) -> None:

@@ -1,7 +1,7 @@
 """States and events for a projector: `ports.projection.Source` on a namespace's topics.
 
-Where each partition continues is the projector's to say, from its own tables; offsets are not
-committed to Kafka.
+The projector decides where each partition continues, from its own tables; offsets are not committed
+to Kafka.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ProjectionSource:
 
     Args:
         clients: makes the consumer.
-        on_error: called with what is wrong just now, as text.
+        on_error: called with the current problem, as text.
         is_member: share the partitions with the other projectors.
     """
 

@@ -1,7 +1,7 @@
 """Records framed by the id of their schema, for readers that know a schema registry and not us
 (`codec.frames`).
 
-Which ids is in `<namespace>.meta`, since `perdure topics apply` has registered the schemas.
+The ids are in `<namespace>.meta`, since `perdure topics apply` has registered the schemas.
 Producers frame; what is read may be framed or not, always, so that it can be switched on and off
 while everything runs. Without the setting `schema.registry.url` there is no `FramingProducer`, and
 nothing here is called.
@@ -76,14 +76,15 @@ class Framing:
 
     def open(self, status: Status, is_given_up: Callable[[float], bool]) -> None:
         """As `load`, when the registry has the same schemas under these ids. Waits for it and for
-        the ids, with the reason told.
+        the ids, and reports the reason.
 
         Args:
             status: records waits.
             is_given_up: waits for so many seconds; True ends the wait.
 
         Raises:
-            InfrastructureError: the registry has others, or lets us not in; or it was given up.
+            InfrastructureError: the registry has other schemas, or denies access; or the wait was
+                given up.
         """
         if self._address is None:
             return
@@ -165,7 +166,7 @@ def faults_of(registry: Registry, ids: Mapping[str, int]) -> list[str]:
     """Schemas that the registry does not have under their ids, as text.
 
     Raises:
-        InfrastructureError: it does not answer, or lets us not in.
+        InfrastructureError: it does not answer, or denies access.
     """
     faults: list[str] = []
     for header in sorted(_headers() & ids.keys()):

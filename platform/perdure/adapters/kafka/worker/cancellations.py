@@ -1,4 +1,4 @@
-"""Tokens of attempts that are to stop, from the engines to every worker."""
+"""Receives the tokens of attempts that must stop, which the engines send to every worker."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class CancellationTail:
     """A thread that follows `<namespace>.cancellations` from its end, outside any group: every
     worker receives everything.
 
-    What it misses does no harm: an attempt that nobody wants is cancelled by the reply to its next
-    heartbeat.
+    A missed token does no harm: an attempt whose result is not wanted is cancelled by the reply to
+    its next heartbeat.
 
     Args:
         clients: makes the consumer.
@@ -37,7 +37,7 @@ class CancellationTail:
         status: shows what is wrong.
 
     Attributes:
-        ready: set when nothing is missed any more.
+        ready: set when every later token is received.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CancellationTail:
         self._thread.start()
 
     def close(self) -> None:
-        """Follow it no longer. Idempotent."""
+        """Stop following. Idempotent."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()

@@ -56,7 +56,7 @@ class HeldTasks:
     # ---- tasks
 
     def take(self, place: Place, offset: int, token: str) -> bool:
-        """A task was found.
+        """Add a task that was found.
 
         Returns:
             Whether it is to be run. It is not when its partition is not ours (any more), when it
@@ -79,14 +79,14 @@ class HeldTasks:
             return True
 
     def release(self, tokens: Iterable[str]) -> None:
-        """The attempts are leased: the engine watches over them from now on."""
+        """Release attempts that are leased: the engine watches them from now on."""
         with self._lock:
             for token in tokens:
                 self._release(token)
             self._lock.notify_all()
 
     def end(self, tokens: Iterable[str], *, is_settled: bool = True) -> None:
-        """The tasks have ended, durably, or are no longer wanted.
+        """End tasks that have ended durably, or whose results are not wanted any more.
 
         Args:
             tokens: of the attempts, out or not.
@@ -103,8 +103,8 @@ class HeldTasks:
             self._lock.notify_all()
 
     def drop(self, tokens: Iterable[str]) -> None:
-        """They will not be run here, and others will: they are not out any more, and their offsets
-        stay held.
+        """Drop tasks that other workers will run: they are not out any more, and their offsets stay
+        held.
         """
         with self._lock:
             self._out.difference_update(tokens)
@@ -118,7 +118,7 @@ class HeldTasks:
     # ---- partitions
 
     def gain(self, places: Iterable[Place]) -> None:
-        """These are ours from now on."""
+        """This worker owns the partitions from now on."""
         with self._lock:
             for place in places:
                 self._partitions[place] = _Partition()

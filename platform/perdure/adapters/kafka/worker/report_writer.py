@@ -1,4 +1,4 @@
-"""Writes a worker's reports, and says when they are durable."""
+"""Writes a worker's reports, and calls back when they are durable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from perdure.model.dead_letters import DeadLetter
 
 FLUSH_S: Final = 1.0
-"""Between two looks whether the broker has answered, seconds."""
+"""Seconds between two checks whether the broker has answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class ReportWriter:
         self._thread = WatchedThread(target=self._run, name="perdure-reports")
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     @property
@@ -115,7 +115,7 @@ class ReportWriter:
         return False
 
     def _write(self, items: list[Item]) -> list[Item]:
-        """One try; those that were not written."""
+        """Try once to write reports; return those that were not written."""
         producer = self._producer
         if producer is None:
             self._clients.framing.load_or_tell(self._on_error)

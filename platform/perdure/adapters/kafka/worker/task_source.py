@@ -119,8 +119,8 @@ class TaskSource:
             queue.start()
 
     def submit(self, reports: Sequence[cm.AnyCommand]) -> None:
-        """From any thread: reports, which are written soon; then the offsets of their tasks are
-        released.
+        """Submit reports from any thread. They are written soon; then the offsets of their tasks
+        are released.
         """
         self._writer.put(reports)
 
@@ -162,7 +162,9 @@ class TaskSource:
                     pass
 
     def _cancel(self, tokens: Sequence[str]) -> None:
-        """Nothing will be reported of these, nor of those that other workers have claimed."""
+        """Forget cancelled attempts, and those that other workers have claimed: this worker will
+        not report them.
+        """
         self._worker_cancel(tokens)
         claims = [claim for token in tokens if (claim := claim_of(token)) is not None]
         if claims:
@@ -232,7 +234,7 @@ class _Queue:
         consumer.close()
 
     def _turn(self, consumer: Consumer) -> None:
-        """Take what there is room for."""
+        """Take as many tasks as there is room for."""
         room = self._limit - len(self._held)
         if room <= 0:
             if self._is_full or not self._held.wait_until_fewer_than(self._limit, PAUSE_AFTER_S):
@@ -280,7 +282,7 @@ class _Queue:
             self._deliver(tasks)
 
     def _bury(self, message: Message, place: Place, offset: int, fault: UndecodableRecord) -> None:
-        """To the dead letters, before its offset may be committed."""
+        """Write a task to the dead letters, before its offset may be committed."""
         token = f"{place[0]}/{place[1]}/{offset}"
         letter = DeadLetter(
             topic=place[0],
@@ -330,7 +332,7 @@ class _Queue:
             self._on_committed(error_of(exception), offsets)
 
     def _on_committed(self, error: KafkaError | None, offsets: list[Any]) -> None:
-        """Called for each partition by itself, too."""
+        """Note revoked or lost partitions; the client may call this once per partition."""
         failed = [each for each in offsets if error is not None or each.error is not None]
         if failed:
             self._on_error(in_words(error or failed[0].error))
