@@ -41,8 +41,10 @@ from perdure.model.signature import (
     hints_of,
     positional_counts,
     remember_local_names,
+    signature_in_words,
     signature_of,
     takes_self,
+    takes_the_same,
 )
 from perdure.model.source import calling_place, place_of
 
@@ -222,7 +224,7 @@ class Activity(Generic[P, R]):
         try:
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise misuse(f"the activity {self.name}{self._signature}: {error}") from None
+            raise misuse(f"the activity {self.name}{signature_in_words(self._fn)}: {error}") from None
 
     def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[object, None, R]:
         attempt = attempt_here(f"activity {self.name!r}", f"Use {self.name}.fn(…) for the bare function.")
@@ -408,6 +410,7 @@ def _decorate(
         given = options.copy()
         reconcile = given.pop("reconcile", None)
         base = guarded(base, reconcile, at_most_once=given.pop("at_most_once", False))
+        _check_reconcile(reconcile, fn)
         activity = Activity[..., Any](fn, name, compiled(given, base))
         activity.reconcile = reconcile
     except UsageError as error:
@@ -415,6 +418,24 @@ def _decorate(
     remember_local_names(fn)
     DEFINED.append(activity)
     return activity
+
+
+def _check_reconcile(reconcile: Callable[..., Any] | None, fn: FunctionType) -> None:
+    if reconcile is None:
+        return
+    if takes_self(reconcile) != takes_self(fn) or not takes_the_same(reconcile, fn):
+        of_same_class = ", a method of the same class" if takes_self(fn) else ""
+        raise UsageError(
+            f"reconcile must take what {fn.__name__} takes, {signature_in_words(fn)}{of_same_class}, but is "
+            f"{_called(reconcile)}."
+        )
+
+
+def _called(fn: Callable[..., Any]) -> str:
+    try:
+        return f"{getattr(fn, '__name__', repr(fn))}{signature_in_words(fn)}"
+    except (TypeError, ValueError):
+        return repr(fn)
 
 
 def _not_a_function(given: object, what: str) -> None:

@@ -286,7 +286,8 @@ class ReplayError(Exception):
     def __init__(self, run_id: str, event_id: int, expected: str, found: str) -> None:
         super().__init__(
             f"run {run_id}, event {event_id}: the history holds {expected}, but the code {found}. "
-            "Change the code so that it matches the recorded history, then restart."
+            "Change the code so that it matches the recorded history, or keep both ways with "
+            "workflow.patched, then restart."
         )
         self.run_id = run_id
         self.event_id = event_id

@@ -382,6 +382,12 @@ def test_an_edit_that_diverges_suspends_the_run_visibly_until_it_is_fixed(
         lambda: ask(place, "list", "--status", "suspended"), "history holds activity 1 'greet' scheduled"
     )
     assert "history holds" in ask(place, "show", "a")
+    checked = perdure(place, "check", "app.py", "--live", "--db", "perdure.db")
+    assert checked.returncode == 0, checked
+    assert "stays suspended: a: " in checked.stdout
+    assert checked.stdout.splitlines()[-1] == (
+        "this code breaks no running workflow; 1 suspended run stays suspended"
+    )
     (place / "app.py").write_text(two_greetings)
     dev.wait_for("Ctrl-C stops", times=3)
     assert ask(place, "result", "a") == '"Hello, Ada! (Grace)"\n'
@@ -466,11 +472,19 @@ def test_the_web_app_of_an_app_is_served_too(place: Path, devs: Callable[..., De
     assert dev.stop() == 0
 
 
+def test_a_port_for_a_web_app_that_is_not_there_is_noticed(place: Path, devs: Callable[..., Dev]) -> None:
+    dev = devs(place, "app.py", "--port", "0")
+    said = dev.wait_for("web ")
+    assert "none: app.py has no attribute `web`" in said
+    assert "the HTTP API has --api-port" in said
+    assert dev.stop() == 0
+
+
 def test_a_port_that_is_taken_is_one_line_and_exit_code_1(place: Path) -> None:
     (place / "app.py").write_text(APP + WEB)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         said = refusal(place, "dev", "app.py", "--port", str(taken.getsockname()[1]))
-    assert "choose another with --port" in said
+    assert "Address already in use; choose another with --port" in said
 
 
 def test_it_stops_while_an_activity_is_running_and_nothing_is_lost(

@@ -455,6 +455,22 @@ async def generates_async() -> AsyncIterator[int]:
 def valid() -> None: ...
 
 
+def look(order: str, /, *, cents: int = 0) -> int:
+    return cents
+
+
+def once(reconcile: Any) -> object:
+    return activity.defn(at_most_once=True, reconcile=reconcile)(look)
+
+
+def nothing() -> None: ...
+def one(order: str) -> None: ...
+def two(order: str, extra: int) -> None: ...
+def both(order: str, cents: int) -> None: ...
+def both_or_one(order: str, cents: int = 0) -> None: ...
+def anything(*args: object, **options: object) -> None: ...
+
+
 AN_UNKNOWN_OPTION: Any = {"local": True}
 A_QUEUE: Any = {"queue": "q"}
 
@@ -490,6 +506,20 @@ A_QUEUE: Any = {"queue": "q"}
         (lambda: activity.Retry(first_interval="-1s"), "cannot read the duration"),
         (lambda: activity.Retry(never=(int,)), "exception classes"),  # type: ignore[arg-type]
         (lambda: activity.Retry(never=ValueError), "exception classes"),  # type: ignore[arg-type]
+        (lambda: activity.Retry(never="ValueError"), "exception classes, such as"),  # type: ignore[arg-type]
+        (lambda: activity.Retry(never=["ValueError"]), "exception classes, such as"),  # type: ignore[list-item]
+        (lambda: activity.Retry(coefficient=[2]), "coefficient must be a number"),  # type: ignore[arg-type]
+        (lambda: activity.Retry(first_interval=[1]), "a duration is a timedelta"),  # type: ignore[arg-type]
+        (lambda: activity.Retry(maximum_attempts=[1]), "maximum_attempts must be"),  # type: ignore[arg-type]
+        (lambda: activity.provide(), "write @activity.provide without parentheses"),  # type: ignore[call-arg]
+        (
+            lambda: once(nothing),
+            r"reconcile must take what look takes, \(order: str, /, \*, cents: int = 0\)",
+        ),
+        (lambda: once(two), "reconcile must take what look takes"),
+        (lambda: once(one), "reconcile must take what look takes"),
+        (lambda: once(both), "reconcile must take what look takes"),
+        (lambda: once(Counter.__init__), "reconcile must take what look takes"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_line(define: Callable[[], object], message: str) -> None:
@@ -507,6 +537,34 @@ def test_a_retry_is_compiled_as_written() -> None:
 
     never = ("builtins:ValueError", "perdure.errors:UsageError")
     assert tried.defaults.retry == RetryPolicy(2_000_000, 1.5, 3_600_000_000, 7, 86_400_000_000, never)
+
+
+@pytest.mark.parametrize("never", [[ValueError], (ValueError,), {ValueError}, []])
+def test_final_exceptions_are_given_as_any_collection(never: Any) -> None:
+    retry = activity.Retry(never=never)
+    assert retry == activity.Retry(never=tuple(never))
+    assert join.options(retry=retry).defaults.retry.never == ("builtins:ValueError",) * len(never)
+
+
+@pytest.mark.parametrize("reconcile", [look, anything, both_or_one, dict])
+def test_a_function_that_takes_what_the_activity_takes_looks_up_its_outcome(reconcile: Any) -> None:
+    defined: Any = once(reconcile)
+    assert defined.reconcile is reconcile
+
+
+def test_the_outcome_of_a_method_is_looked_up_by_a_method() -> None:
+    class Bank:
+        def look(self, cents: int) -> int:
+            return cents
+
+        @activity.defn(at_most_once=True, reconcile=look)
+        def charge(self, cents: int) -> int:
+            return cents
+
+    assert Bank.charge.reconcile is Bank.look
+    refused = r"what charge takes, \(cents: int\) -> int, a method of the same class, but is look\("
+    with pytest.raises(UsageError, match=refused):
+        activity.defn(at_most_once=True, reconcile=look)(Bank.charge.written)
 
 
 def test_intervals_are_capped_at_a_hundred_times_the_first_by_default() -> None:

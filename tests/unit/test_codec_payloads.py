@@ -430,7 +430,8 @@ def test_arguments_that_do_not_fit_are_named_where_they_are_given(
         (plain, b"3", "must be an array, or an object of args and kwargs"),
         (plain, b"", "must be an array, or an object of args and kwargs"),
         (plain, b'["o",', "are not JSON"),
-        (by_name, b'["o"]', "argument 'colour' is missing"),
+        (by_name, b'["o"]', "argument 'colour' is missing; it is passed by name, which the Python client"),
+        (by_name, b'["o","red"]', "takes 1 argument, got 2; 'loud', 'colour' can only be passed by name"),
         (variadic, b"[]", "argument 'first' is missing"),
     ],
 )

@@ -369,3 +369,21 @@ def test_what_cannot_be_a_workflow_is_refused_with_its_line(
     with pytest.raises(UsageError, match=rf"test_workflow_definitions\.py:\d+: .*{message}"):
         define()
     assert len(workflow.DEFINED) == known
+
+
+@pytest.mark.parametrize("decorator", ["run", "signal", "update", "query", "view"])
+@pytest.mark.parametrize("options", [{}, {"name": "x"}])
+def test_a_decorator_with_parentheses_is_refused_with_its_line(
+    decorator: str, options: dict[str, str]
+) -> None:
+    message = rf"test_workflow_definitions\.py:\d+: write @workflow\.{decorator} without parentheses"
+    with pytest.raises(UsageError, match=message):
+        getattr(workflow, decorator)(**options)
+
+
+def test_a_validator_with_parentheses_is_refused_with_its_line() -> None:
+    def change(self: Any) -> None: ...
+
+    decorator: Any = workflow.Update(change).validator
+    with pytest.raises(UsageError, match=r"\.py:\d+: write @….validator without parentheses"):
+        decorator()

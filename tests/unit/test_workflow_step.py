@@ -72,6 +72,9 @@ def test_a_step_inside_a_step_is_refused_with_advice() -> None:
         run(lambda: workflow.step("outer", outer))
 
 
+NEEDS_AN_ARGUMENT: Any = charge
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -92,6 +95,10 @@ def test_a_step_inside_a_step_is_refused_with_advice() -> None:
         (
             lambda: workflow.step("s", charge, 1, at_most_once=True, reconcile=5),  # type: ignore[call-overload]
             "reconcile of step 's' must be a function, not 5",
+        ),
+        (
+            lambda: workflow.step("s", charge, 1, at_most_once=True, reconcile=NEEDS_AN_ARGUMENT),
+            "reconcile of step 's' takes no arguments: give a closure",
         ),
     ],
 )

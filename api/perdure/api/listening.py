@@ -6,6 +6,7 @@ import socket
 from typing import Final
 
 from perdure.errors import InfrastructureError
+from perdure.observability.accepting import reason_of
 
 BACKLOG: Final = 2_048
 UNHEARD_MS: Final = 60_000
@@ -29,7 +30,7 @@ def listening(host: str, port: int, advice: str = "choose another port") -> sock
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
         )
     except OSError as error:
-        raise InfrastructureError(f"cannot listen at {host}:{port}: {error.strerror}; {advice}") from error
+        raise InfrastructureError(f"cannot listen at {host}:{port}: {reason_of(error)}; {advice}") from error
     # asyncio does this only for sockets that it creates; it saves 40 ms
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -8,7 +8,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from perdure.authoring.workflow_type import definition_of_class
 from perdure.errors import UsageError
@@ -27,6 +27,28 @@ X = TypeVar("X")
 R_co = TypeVar("R_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)
 S_contra = TypeVar("S_contra", contravariant=True)
+D = TypeVar("D", bound=Callable[..., Any])
+
+
+def without_options(what: str, arguments: int = 1) -> Callable[[D], D]:
+    """Makes a decorator that takes only its function refuse `@workflow.run()` and
+    `@workflow.signal(name="x")` with advice, in place of Python's message about a missing argument.
+
+    Args:
+        what: the decorator's name as authors write it.
+        arguments: how many it takes, `self` included.
+    """
+
+    def wrap(decorator: D) -> D:
+        @functools.wraps(decorator)
+        def checked(*args: Any, **options: Any) -> Any:
+            if options or len(args) != arguments:
+                raise UsageError(f"{calling_place()}: write @{what} without parentheses: it has no options.")
+            return decorator(*args)
+
+        return cast("D", checked)
+
+    return wrap
 
 
 class RunRef(Generic[S_co, P, R_co]):
@@ -225,6 +247,7 @@ class Update(Member, Generic[P, R, X]):
         super().__init__(fn)
         self.validates: Callable[..., Any] | None = None
 
+    @without_options("….validator", arguments=2)
     def validator(self, fn: Callable[Concatenate[Any, P], None], /) -> Callable[Concatenate[Any, P], None]:
         """Mark the method that accepts or rejects an update: `@change_address.validator`.
 
@@ -269,6 +292,7 @@ class View(Member, Generic[R]):
         )
 
 
+@without_options("workflow.run")
 def run(fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Run[P, R]:
     """Mark the method that is the workflow, an `async def`; a class has exactly one.
 
@@ -286,6 +310,7 @@ def signal(
 ) -> Signal[P, Coroutine[Any, Any, None]]: ...
 @overload
 def signal(fn: Callable[Concatenate[Any, P], None], /) -> Signal[P, None]: ...
+@without_options("workflow.signal")
 def signal(fn: Any, /) -> Any:
     """Mark a method, sync or async, as the handler of a one-way write; it returns nothing.
 
@@ -304,6 +329,7 @@ def update(
 ) -> Update[P, R, Coroutine[Any, Any, R]]: ...
 @overload
 def update(fn: Callable[Concatenate[Any, P], R], /) -> Update[P, R, R]: ...
+@without_options("workflow.update")
 def update(fn: Any, /) -> Any:
     """Mark a method, sync or async, as the handler of a write with an answer.
 
@@ -316,6 +342,7 @@ def update(fn: Any, /) -> Any:
     return Update[Any, Any, Any](_checked(fn, "workflow.update"))
 
 
+@without_options("workflow.query")
 def query(fn: Callable[Concatenate[Any, P], R], /) -> Query[P, R]:
     """Mark a plain method as a query: it reads the live run and changes nothing.
 
@@ -325,6 +352,7 @@ def query(fn: Callable[Concatenate[Any, P], R], /) -> Query[P, R]:
     return Query(_plain(fn, "workflow.query"))
 
 
+@without_options("workflow.view")
 def view(fn: Callable[[Any], R], /) -> View[R]:
     """Mark the method that returns the public state. It takes no arguments and changes nothing; it
     is evaluated after each change of the run. If it raises, the last state stays.

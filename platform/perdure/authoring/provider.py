@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast, get_args
 
 from msgspec import Struct
 
+from perdure.authoring.members import without_options
 from perdure.errors import UsageError
 from perdure.model.signature import hints_of, remember_local_names
 from perdure.model.source import place_of
@@ -45,6 +46,7 @@ PROVIDERS: Final[list[Provider]] = []
 """Every function marked with `provide`."""
 
 
+@without_options("activity.provide")
 def provide(factory: Callable[[], AsyncIterator[T]], /) -> Callable[[], AsyncIterator[T]]:
     """Mark `async def billing() -> AsyncIterator[Billing]` as the provider of the Billing instance:
     workers run it once and keep it open.

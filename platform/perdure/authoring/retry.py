@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from perdure.errors import UsageError
 from perdure.model.duration import LONGEST_US, microseconds
@@ -14,10 +15,14 @@ from perdure.model.options import RetryPolicy
 from perdure.model.source import calling_place
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from perdure.model.duration import Duration
 
 _DEFAULT_CAP: Final = 100
 """`maximum_interval` where none is given, as a multiple of `first_interval`."""
+
+_NO_CLASSES: Final = "never must be a list or a tuple of exception classes, such as [ValueError], not {0!r}"
 
 
 class Retry(Struct, frozen=True):
@@ -29,7 +34,7 @@ class Retry(Struct, frozen=True):
         maximum_interval: no interval is longer; 100 times the first where none is given.
         maximum_attempts: None for no limit.
         give_up_after: the limit on all attempts together, including the waits; None for no limit.
-        never: exceptions that are not retried; a `Failure` never is.
+        never: exceptions that are not retried; a `Failure` never is. Kept as a tuple.
 
     Raises:
         UsageError: one of them has an invalid value.
@@ -40,19 +45,24 @@ class Retry(Struct, frozen=True):
     maximum_interval: Duration | None = None
     maximum_attempts: int | None = None
     give_up_after: Duration | None = None
-    never: tuple[type[Exception], ...] = ()
+    never: Collection[type[Exception]] = ()
 
     def __post_init__(self) -> None:
         try:
-            _attempts(self.maximum_attempts)  # True equals 1, and the cache would take one for the other
-            policy_of(self)
-        except (UsageError, TypeError) as error:
+            if not isinstance(self.never, tuple):
+                force_setattr(self, "never", _tuple_of(self.never))
+            _compiled(self)  # past the cache, where True equals 1
+        except UsageError as error:
             raise UsageError(f"{calling_place()}: Retry: {error}") from None
 
 
 @lru_cache(maxsize=256)
 def policy_of(retry: Retry) -> RetryPolicy:
     """The form that commands and events carry."""
+    return _compiled(retry)
+
+
+def _compiled(retry: Retry) -> RetryPolicy:
     first = microseconds(retry.first_interval)
     return RetryPolicy(
         first_interval_us=first,
@@ -95,10 +105,19 @@ def _positive(value: Duration, what: str) -> int:
     return span
 
 
-def _names(never: tuple[type[Exception], ...]) -> tuple[str, ...]:
+def _tuple_of(never: object) -> tuple[Any, ...]:
+    if isinstance(never, str):
+        raise UsageError(_NO_CLASSES.format(never))
+    try:
+        return tuple(cast("Collection[Any]", never))
+    except TypeError:
+        raise UsageError(_NO_CLASSES.format(never)) from None
+
+
+def _names(never: Collection[type[Exception]]) -> tuple[str, ...]:
     try:
         if all(issubclass(kind, Exception) for kind in never):
             return tuple(f"{kind.__module__}:{kind.__qualname__}" for kind in never)
     except TypeError:
         pass
-    raise UsageError(f"never must be a tuple of exception classes, not {never!r}")
+    raise UsageError(_NO_CLASSES.format(never))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from inspect import iscoroutine
+from types import FunctionType
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack, overload
 
 from perdure.authoring.activity_call import ActivityCall
@@ -157,7 +158,16 @@ def _fault_of(name: object, fn: object, reconcile: object, *, at_most_once: bool
         return ""
     if not callable(reconcile):
         return f"reconcile of step {name!r} must be a function, not {reconcile!r}"
-    return "" if at_most_once else f"step {name!r} has reconcile, which needs at_most_once=True"
+    if not at_most_once:
+        return f"step {name!r} has reconcile, which needs at_most_once=True"
+    if _needs_arguments(reconcile):
+        return f"reconcile of step {name!r} takes no arguments: give a closure, or functools.partial"
+    return ""
+
+
+def _needs_arguments(fn: object) -> bool:
+    """Of a plain function; `inspect.signature` would cost each such step ten microseconds."""
+    return isinstance(fn, FunctionType) and fn.__code__.co_argcount > len(fn.__defaults__ or ())
 
 
 def _options(

@@ -18,6 +18,18 @@ _NUMBER: Final = re.compile(r"-(\d|\.\d|Infinity$)")
 class WholeSentences(TyperGroup):
     """A group of commands whose help shows the whole first sentence of each command, wrapped."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the line names.
+
+        Raises:
+            typer's usage error: the line is wrong.
+        """
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = plain(error.message)
+            raise
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The part of the help that lists the commands."""
         rows = [
@@ -53,6 +65,12 @@ class TakesNumbers(TyperCommand):
             if value.startswith("-") and value != "-" and not _NUMBER.match(value):
                 ctx.fail(f"No such option: {value} (after -- everything is a value)")
         return rest
+
+
+def plain(message: str) -> str:
+    """What pydantic says of a value, as we write: "must be a whole number"."""
+    message = message.removeprefix("Value error, ").replace("Input should be ", "must be ")
+    return re.sub(r"must be a valid integer(, unable to .*)?$", "must be a whole number", message)
 
 
 def group(summary: str) -> typer.Typer:

@@ -25,6 +25,7 @@ from perdure.client.tokens import fail, resolve
 from perdure.model import commands as cm
 from perdure.model.duration import Duration
 from perdure.model.limits import fault_of_id
+from perdure.model.runtime import misuse
 from perdure.model.validation import require_valid
 
 if TYPE_CHECKING:
@@ -376,6 +377,16 @@ class Connecting:
         transport = transport_of(self._url, self._token)
         self._client = Client(transport, payloads=payloads, interceptors=self._app.interceptors)
         return self._client
+
+    if not TYPE_CHECKING:  # type checkers report such an attribute themselves
+
+        def __getattr__(self, name: str) -> Any:
+            if not hasattr(Client, name):
+                raise AttributeError(f"'Connecting' object has no attribute {name!r}")
+            raise misuse(
+                f"Client.connect gives no client yet, so it has no {name!r}: write "
+                "`async with Client.connect(…) as client`, or `client = await Client.connect(…)`."
+            )
 
     def __await__(self) -> Generator[Any, None, Client]:
         return self._connect().__await__()

@@ -26,6 +26,9 @@ from perdure.model.signature import hints_of, takes_self
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
+_BY_NAME: Final = "it is passed by name, which the Python client does"
+
+
 class _Call(msgspec.Struct, forbid_unknown_fields=True):
     args: list[Raw]
     kwargs: dict[str, Raw]
@@ -255,12 +258,20 @@ class Arguments:
         if count < self._required:
             raise PayloadError(f"{what}: argument {self._positional[count].name!r} is missing")
         if self._rest is None and count > len(self._positional):
-            raise PayloadError(f"{what} takes {_counted(len(self._positional))}, got {count}")
+            fault = f"{what} takes {_counted(len(self._positional))}, got {count}"
+            if named := self._named_only:
+                fault = f"{fault}; {named} can only be passed by name, which the Python client does"
+            raise PayloadError(fault)
 
     def _missing_keyword(self, given: Mapping[str, object], what: str) -> None:
         for name, parameter in self._keywords.items():
             if parameter.default is Parameter.empty and name not in given:
-                raise PayloadError(f"{what}: argument {name!r} is missing")
+                raise PayloadError(f"{what}: argument {name!r} is missing; {_BY_NAME}")
+
+    @property
+    def _named_only(self) -> str:
+        names = [*map(repr, self._keywords), *(["others"] if self._wildcard is not None else [])]
+        return ", ".join(names)
 
     def _blame(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str, fault: PayloadError

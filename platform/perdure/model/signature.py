@@ -60,6 +60,56 @@ def positional_counts(signature: inspect.Signature) -> tuple[int, int]:
     return fewest, most
 
 
+def takes_the_same(fn: Callable[..., Any], model: Callable[..., Any]) -> bool:
+    """Whether every call that fits the signature of `model` fits that of `fn`, `self` not counted.
+
+    A callable without a signature, as some that are written in C, is taken to fit.
+    """
+    try:
+        wanted, found = signature_of(model), signature_of(fn)
+    except (TypeError, ValueError):
+        return True
+    named = [p.name for p in wanted.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    required = [name for name in named if wanted.parameters[name].default is inspect.Parameter.empty]
+    fewest, most = positional_counts(_without(wanted, named))
+    try:
+        for count, names in ((fewest, required), (min(most, fewest + len(wanted.parameters)), named)):
+            found.bind(*[None] * count, **dict.fromkeys(names))
+    except TypeError:
+        return False
+    return True
+
+
+def _without(signature: inspect.Signature, names: list[str]) -> inspect.Signature:
+    return signature.replace(parameters=[p for p in signature.parameters.values() if p.name not in names])
+
+
+class _AsWritten:
+    """An annotation that is shown without quotes."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def signature_in_words(fn: Callable[..., Any]) -> str:
+    """The signature as it is written, `self` left out: `(item: Item) -> int`.
+
+    With `from __future__ import annotations` Python shows `(item: 'Item') -> 'int'`.
+    """
+    signature = signature_of(fn)
+    parameters = [
+        p.replace(annotation=_AsWritten(p.annotation)) if isinstance(p.annotation, str) else p
+        for p in signature.parameters.values()
+    ]
+    returns = signature.return_annotation
+    if isinstance(returns, str):
+        returns = _AsWritten(returns)
+    return str(signature.replace(parameters=parameters, return_annotation=returns))
+
+
 def remember_local_names(fn: Callable[..., Any]) -> None:
     """Remember the names that the annotations of a nested function refer to. Decorators call this.
 

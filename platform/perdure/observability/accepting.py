@@ -55,6 +55,13 @@ _FULL: Final = (
 )
 
 
+def reason_of(error: OSError) -> str:
+    """Why a socket cannot listen, without the address that asyncio and `socket` add to it:
+    "Address already in use".
+    """
+    return str(error.strerror).partition(" (while attempting")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
     """The limits of one server.

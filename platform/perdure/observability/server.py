@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from prometheus_client.exposition import choose_encoder
 
 from perdure.errors import InfrastructureError
-from perdure.observability.accepting import Acceptor, Connection, ConnectionLimits
+from perdure.observability.accepting import Acceptor, Connection, ConnectionLimits, reason_of
 from perdure.observability.health import Health, is_live, is_ready
 from perdure.observability.metrics import registry_of
 from perdure.threads import WatchedThread
@@ -64,7 +64,7 @@ class ObservabilityServer:
             self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except OSError as error:
             raise InfrastructureError(
-                f"cannot listen at {host}:{port}: {error.strerror}; choose another with --metrics-port"
+                f"cannot listen at {host}:{port}: {reason_of(error)}; choose another with --metrics-port"
             ) from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._acceptor = Acceptor(

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from perdure.activity import Activity, Attempt, Info, running
+from perdure.errors import UsageError
+from perdure.model.source import calling_place
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +26,16 @@ def fake(target: Activity[P, R], fn: Callable[P, R | Awaitable[R]], /) -> Genera
     Args:
         target: the activity; of a method take it from the class.
         fn: takes what the activity takes, without `self`; sync or async.
+
+    Raises:
+        UsageError: the target is no activity, or the fake is no function.
     """
+    if not isinstance(target, Activity):
+        raise UsageError(
+            f"{calling_place()}: testing.fake takes an activity, as its decorator returns it, not {target!r}."
+        )
+    if not callable(fn):
+        raise UsageError(f"{calling_place()}: the fake of {target!r} must be a function, not {fn!r}.")
     definition = target.definition
     before, definition.faked_by = definition.faked_by, fn
     try:

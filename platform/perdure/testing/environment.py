@@ -37,7 +37,7 @@ from perdure.engine.processor import Settings
 from perdure.errors import UsageError
 from perdure.model.commands import AnyCommand, AwaitWorkflow, Request, StartWorkflow
 from perdure.model.duration import Duration, microseconds
-from perdure.model.source import calling_module
+from perdure.model.source import calling_module, calling_place
 from perdure.model.states import Status
 from perdure.registry import Registry
 from perdure.runtime.activities import Activities
@@ -147,11 +147,21 @@ class Environment:
         self._sleepers: dict[asyncio.Future[None], int] = {}
         self._driver: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
+        self._opened: Client | None = None
 
     @property
     def client(self) -> Client:
-        """Talks to it."""
-        return self._client
+        """Talks to it.
+
+        Raises:
+            UsageError: the environment is not open.
+        """
+        if self._opened is None:
+            raise UsageError(
+                f"{calling_place()}: the environment is not open: write `async with testing.Environment() as "
+                "env:` around it."
+            )
+        return self._opened
 
     def now(self) -> datetime:
         """Its time, in UTC."""
@@ -171,6 +181,7 @@ class Environment:
         """
         if self._fault is not None:
             raise self._fault
+        _ = self.client  # it is open
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sleepers[woken] = self._time.at + microseconds(duration)
         self._moved.set()
@@ -190,6 +201,7 @@ class Environment:
         No `finally` or `except` block of a workflow runs. Activities that run are cut short and run
         again. The client, and handles from before, continue.
         """
+        _ = self.client  # it is open
         await self._crash()
         self._boot()
 
@@ -199,11 +211,11 @@ class Environment:
         await self._activities.provided.open()
         self._boot()
         transport = _CountedTransport(self._channel, MemoryReader(self._medium), self)
-        self._client = Client(transport, payloads=self._activities.payloads, interceptors=self._interceptors)
+        self._opened = Client(transport, payloads=self._activities.payloads, interceptors=self._interceptors)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._client.close()
+        await self.client.close()
         await self._crash()
         await self._activities.provided.close()
         self._activities.attempts.threads.close()

@@ -53,9 +53,15 @@ def test_settings_are_those_of_librdkafka(tmp_path: Path) -> None:
         ("kafak = 1", "no perdure command has the option 'kafak'"),
         ("[worker]\nprocesses = 2", "`perdure worker` has no option 'processes'"),
         ("[wroker]\nconcurrency = 2", "unknown command 'wroker'"),
-        ("kafka = ", "perdure.toml"),
+        ("kafka = ", "perdure.toml is not valid TOML: "),
     ],
 )
 def test_what_no_command_knows_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read(tmp_path, text)
+
+
+def test_a_file_that_is_missing_is_refused_with_what_names_it(tmp_path: Path) -> None:
+    said = r"missing.toml cannot be read \(No such file or directory\): see --config and PERDURE_CONFIG"
+    with pytest.raises(UsageError, match=said):
+        defaults_of(tmp_path / "missing.toml", ROOT)

@@ -131,6 +131,18 @@ def test_what_a_developer_may_try_is_a_workflow_of_the_app_and_not_ours() -> Non
     )
     assert not _first_command(Registry.of([Echo], activities), "kafka://broker/ns")
 
+    @defn
+    async def by_name(*, cents: int) -> None: ...
+
+    @defn
+    async def many(name: str, *rest: int, cents: int = 0) -> None: ...
+
+    registry = Registry.of([by_name, many], activities)
+    assert (
+        _first_command(registry, "kafka://broker/ns")
+        == "perdure workflow start many-1 many NAME REST --db kafka://broker/ns"
+    )
+
 
 def test_the_version_is_that_of_the_distribution() -> None:
     assert __version__ == metadata.version("perdure")

@@ -171,11 +171,7 @@ def _check_live(app: str, url: str, limit: int, output: Format) -> None:
             typer.echo(f"would break: {line}")
         for line in (line for each in found for line in each.stuck):
             typer.echo(f"stays suspended: {line}")
-        typer.echo(
-            "this code would break running workflows"
-            if broken
-            else "every replayed run continues with this code"
-        )
+        typer.echo(_in_words(len(broken), sum(len(each.stuck) for each in found)))
     if broken:
         raise typer.Exit(1)
 
@@ -199,6 +195,15 @@ def _patches(app: str, found: list[OfType]) -> list[str]:
             runs = "none of the replayed runs" if is_sample else "no open run"
             lines.append(f"{place}: patch {patch!r}: {runs} needs its old branch; it may be deleted")
     return lines
+
+
+def _in_words(broken: int, stuck: int) -> str:
+    if broken:
+        return "this code would break running workflows"
+    if stuck:
+        runs = "1 suspended run stays" if stuck == 1 else f"{stuck} suspended runs stay"
+        return f"this code breaks no running workflow; {runs} suspended"
+    return "every replayed run continues with this code"
 
 
 def _leaks(app: App) -> list[Leak]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 def dev(
+    context: typer.Context,
     app: Annotated[
         str,
         typer.Argument(
@@ -75,6 +76,10 @@ def dev(
     from perdure.cli.lifecycle.serving import ServeOptions, serve
     from perdure.cli.options.metrics import Observing
 
+    is_web_asked = any(
+        (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+        for name in ("host", "port")
+    )
     observing = Observing(metrics_port, metrics_host, log_format, log_level, has_traces=traces)
     if not kafka:
         url = database_url(db)
@@ -84,6 +89,7 @@ def dev(
                 url,
                 host,
                 port=port,
+                is_web_asked=is_web_asked,
                 is_reloaded=reload,
                 observing=observing,
                 api=_api_in_process(url),
@@ -101,6 +107,7 @@ def dev(
             url_of(where),
             host,
             port=port,
+            is_web_asked=is_web_asked,
             is_reloaded=reload,
             observing=observing,
             make=make,

@@ -33,7 +33,10 @@ def init(
             _write(template, directory, project)
     except OSError as error:
         _refuse(f"cannot make {name}: {error.strerror}: choose a directory you may write to")
-    typer.echo(f"{name}: app.py, test_app.py, README.md, pyproject.toml\n\n  cd {name}\n  perdure dev app.py")
+    typer.echo(
+        f"{name}: app.py, test_app.py, README.md, pyproject.toml\n\n  cd {name}\n  perdure dev app.py"
+        "\n\nREADME.md says what to try next, and how to run the test"
+    )
 
 
 def _write(template: Traversable, directory: Path, project: str) -> None:

@@ -4,7 +4,6 @@ when files change.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import sys
@@ -26,6 +25,7 @@ from perdure.cli.options.database import DEFAULT_DB
 from perdure.cli.options.metrics import Observing, say
 from perdure.embedded import Platform
 from perdure.errors import InfrastructureError, UsageError
+from perdure.model.signature import signature_of
 from perdure.observability.observed import Medium, Observed
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class ServeOptions:
         observing: the monitoring options.
         make: creates the platform; by default the embedded platform on the database.
         has_web: whether the app's own web app is served.
+        is_web_asked: whether its host or port was given.
         needs_workflows: whether an app without workflows is refused.
         grace_s: how long running attempts may take when it stops, seconds.
         api: creates the backend of the HTTP API for the platform; None: no API.
@@ -65,6 +66,7 @@ class ServeOptions:
     observing: Observing = field(default_factory=Observing)
     make: Callable[[Registry, Report], Running] | None = None
     has_web: bool = True
+    is_web_asked: bool = False
     needs_workflows: bool = True
     grace_s: float = 10.0
     api: Callable[[Any, Registry], tuple[Backend, AuditTrail]] | None = None
@@ -219,7 +221,7 @@ def _print_banner(
             ("activities", ", ".join(activities)),
             ("triggers", ", ".join(_triggers(registry))),
             ("kafka" if served.db.startswith("kafka:") else "database", served.db),
-            ("web", web.url if web else ""),
+            ("web", _web_in_words(served, web)),
             ("api", _api_in_words(served, api)),
             ("metrics", metrics and f"{metrics}/metrics, {metrics}/health/ready"),
             ("try", _first_command(registry, served.db)),
@@ -230,6 +232,17 @@ def _print_banner(
         ]
     )
     sys.stdout.flush()
+
+
+def _web_in_words(served: ServeOptions, web: WebServer | None) -> str:
+    if web is None:
+        return (
+            f"none: {served.target} has no attribute `web`, for which --host and --port are; the HTTP API "
+            "has --api-port"
+            if served.is_web_asked
+            else ""
+        )
+    return web.url
 
 
 def _api_in_words(served: ServeOptions, api: DevApi | None) -> str:
@@ -253,10 +266,15 @@ def _of_the_app(registry: Registry) -> list[str]:
 
 def _first_command(registry: Registry, db: str) -> str:
     """The command that starts the app's first workflow from another terminal."""
-    names = _of_the_app(registry)
-    if not db.startswith(("sqlite:", "kafka:")) or not names:
+    if not db.startswith(("sqlite:", "kafka:")):
         return ""
-    parameters = inspect.signature(registry.workflows[names[0]].run_fn).parameters
-    values = [parameter.upper() for parameter in parameters if parameter != "self"]
     address = [] if db == DEFAULT_DB else ["--db", db]
-    return " ".join(["perdure workflow start", f"{names[0].lower()}-1", names[0], *values, *address])
+    for name in _of_the_app(registry):
+        parameters = signature_of(registry.workflows[name].run_fn).parameters.values()
+        if any(each.kind is each.KEYWORD_ONLY and each.default is each.empty for each in parameters):
+            continue  # the command line passes values by position
+        values = [
+            each.name.upper() for each in parameters if each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD)
+        ]
+        return " ".join(["perdure workflow start", f"{name.lower()}-1", name, *values, *address])
+    return ""

@@ -39,8 +39,12 @@ def defaults_of(path: Path, root: click.Group) -> dict[str, Any]:
     """
     try:
         found = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from None
+    except OSError as error:
+        raise UsageError(
+            f"the file of options {path} cannot be read ({error.strerror}): see --config and PERDURE_CONFIG"
+        ) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
     settings: dict[str, Any] = found.pop("settings", {})
     tables: dict[str, Any] = {name: value for name, value in found.items() if isinstance(value, dict)}
     shared = {name: value for name, value in found.items() if name not in tables}
