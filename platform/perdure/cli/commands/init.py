@@ -35,7 +35,8 @@ def init(
         _refuse(f"cannot make {name}: {error.strerror}: choose a directory you may write to")
     typer.echo(
         f"{name}: app.py, test_app.py, README.md, pyproject.toml\n\n  cd {name}\n  perdure dev app.py"
-        "\n\nREADME.md says what to try next, and how to run the test"
+        "\n\n"
+        "README.md says what to try next, and how to run the test"
     )
 
 
