@@ -33,12 +33,12 @@ ORDERING = 16
 
 
 @contextlib.contextmanager
-def dev(folder: str) -> Generator[tuple[int, list[int]]]:
+def dev(folder: str, app: str = str(APP)) -> Generator[tuple[int, list[int]]]:
     """`perdure dev` on a file: the port of its API, and the processes whose time counts."""
     command = [
         str(BIN / "perdure"),
         "dev",
-        str(APP),
+        app,
         "--db",
         f"sqlite:///{folder}/bench.db",
         "--no-reload",

@@ -32,6 +32,8 @@ from perdure.authoring.calling import attempt_here, run_as
 from perdure.authoring.options import compiled, guarded, valid
 from perdure.authoring.provider import PROVIDERS, Provider, provide
 from perdure.authoring.retry import Retry
+from perdure.authoring.streams import Stream
+from perdure.authoring.streams import activity_stream as stream
 from perdure.authoring.transaction import TABLE, transactional
 from perdure.errors import RetryAfter, UsageError
 from perdure.model.duration import Duration
@@ -60,6 +62,7 @@ __all__ = [
     "Provider",
     "Retry",
     "RetryAfter",
+    "Stream",
     "complete_later",
     "defn",
     "heartbeat",
@@ -70,6 +73,7 @@ __all__ = [
     "provide",
     "running",
     "step",
+    "stream",
     "transaction",
 ]
 

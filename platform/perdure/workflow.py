@@ -48,6 +48,8 @@ from perdure.authoring.others import Children, Handle, execute, get, options, st
 from perdure.authoring.produce import Avro, produce
 from perdure.authoring.saga import Saga
 from perdure.authoring.step import step
+from perdure.authoring.streams import Stream
+from perdure.authoring.streams import workflow_stream as stream
 from perdure.authoring.tokens import Token, token
 from perdure.authoring.trigger import Trigger, trigger
 from perdure.authoring.unawaited import WaitCall
@@ -77,6 +79,7 @@ __all__ = [
     "Saga",
     "Signal",
     "SignalRef",
+    "Stream",
     "Token",
     "Trigger",
     "Update",
@@ -105,6 +108,7 @@ __all__ = [
     "sleep",
     "start",
     "step",
+    "stream",
     "timeout",
     "token",
     "trigger",

@@ -61,6 +61,7 @@ class Namespace:
             "commands": partitions,
             "events": partitions,
             "state": partitions,
+            "streams": partitions,
             "replies": 2,
             "dead-letters": 1,
         }

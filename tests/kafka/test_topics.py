@@ -96,7 +96,8 @@ def test_apply_makes_every_topic_and_check_finds_nothing_to_say(space: Space) ->
     fixed = {"cancellations": 1, "replies": 4, "dead-letters": 1, "ingest": 1, "audit": 1, "meta": 1}
     assert (
         space.counts()
-        == {"commands": 3, "events": 3, "state": 3, "tasks.default": 12, "tasks.gpu": 12} | fixed
+        == {"commands": 3, "events": 3, "state": 3, "streams": 3, "tasks.default": 12, "tasks.gpu": 12}
+        | fixed
     )
     assert space.topics.check() == []
 

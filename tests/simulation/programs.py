@@ -461,6 +461,53 @@ async def asks_later(order: str) -> list[Any]:
     return told
 
 
+# ---- streams
+
+
+@activity.defn
+async def tell(count: int) -> int:
+    out = activity.stream("numbers", int)
+    for number in range(count):
+        out.write(number)
+    return count
+
+
+@workflow.defn(name="Tells")
+class Tells:
+    """Writes to streams by itself, and by an activity; one that is suspended has written nothing
+    since."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        out = workflow.stream("words", str)
+        out.write("begun")
+        told = [await tell(2)]
+        out.write("told")
+        for at in range(3):
+            await workflow.wait_until(lambda at=at: self.calls > at)  # type: ignore[misc]
+            out.write(f"call {at}")
+        out.write("over")
+        return told
+
+    @workflow.signal
+    def call(self) -> None:
+        self.calls += 1
+
+
+@workflow.defn(name="Tells")
+class TellsBadly(Tells):
+    """Cannot be replayed beside what the other one has done."""
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        workflow.stream("words", str).write("never")
+        await workflow.sleep("1s")
+        return []
+
+
 # ---- stories
 
 
@@ -943,12 +990,13 @@ _WORKFLOWS = [
     tell_others, group, sleeps, sleep_then_step, time_limited, first_of_two, dice, spin, leaky, Relay,
 ]  # fmt: skip
 _ACTIVITIES: list[activity.Activity[..., Any]] = [
-    charge, refund, echo, approval, pay_blind, pay_seen, quick, in_thread, flaky, flaky_step, unreachable,
-    slowed, hang, odd, blob,
+    charge, refund, echo, tell, approval, pay_blind, pay_seen, quick, in_thread, flaky, flaky_step,
+    unreachable, slowed, hang, odd, blob,
 ]  # fmt: skip
 
 DEPLOYMENTS: dict[str, Registry] = {
-    "first": Registry.of([*_WORKFLOWS, Trip, Careless, Fickle], _ACTIVITIES),
+    "first": Registry.of([*_WORKFLOWS, Trip, Careless, Fickle, Tells], _ACTIVITIES),
+    "telling badly": Registry.of([*_WORKFLOWS, TellsBadly], _ACTIVITIES),
     "diverged": Registry.of([*_WORKFLOWS, DivergedFickle], _ACTIVITIES),
     "mended": Registry.of([*_WORKFLOWS, MendedFickle], _ACTIVITIES),
     "before the patch": Registry.of([*_WORKFLOWS, Amended], _ACTIVITIES),

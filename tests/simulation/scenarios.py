@@ -312,6 +312,13 @@ SCENARIOS: Final[dict[str, list[Action]]] = {
     "result from outside before the function has returned": [
         Worker(is_on=False), *each(start("a", "asks_later", "o")), Answer("a", 1, 42, is_of_activity=True),
         Worker(is_on=True), *each(cancel("a"))],
+    "streams": [
+        *each(start("t", "Tells"), signal("t", "call")),
+        Deploy("telling badly"),
+        *each(signal("t", "call")),
+        Deploy("first"),
+        *each(signal("t", "call")),
+    ],
     "served after a deploy": [*each(start("s", "call_seat", "ada")), Deploy("with-seat")],
     "failures of all kinds": [
         together(start("o", "call_odd"), start("b", "broken", "sad"), start("p", "picky"),

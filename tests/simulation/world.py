@@ -39,6 +39,7 @@ from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.inline import run_inline, run_once
 from perdure.worker.steps import _unknown as unknown_step
+from perdure.worker.streams import submitting
 from tests.simulation.invariants import assert_live_is_folded
 
 START: Final = 1_700_000_000_000_000
@@ -47,9 +48,20 @@ _THREADS: Final = ActivityThreads(1)
 _runner: asyncio.Runner | None = None
 
 
-def run_attempt(attempts: Attempts, task: Task) -> cm.AnyCommand:
-    """An attempt, run to its end here and now."""
-    return _run(attempts.run(task, lambda details: None, lambda: None))
+def run_attempt(attempts: Attempts, task: Task, submit: Any = None) -> cm.AnyCommand:
+    """An attempt, run to its end here and now.
+
+    Args:
+        attempts: runs it.
+        task: of the attempt.
+        submit: takes what it writes to streams.
+    """
+
+    async def attempted() -> cm.AnyCommand:
+        submitting.set(submit)
+        return await attempts.run(task, lambda details: None, lambda: None)
+
+    return _run(attempted())
 
 
 def run_claimed(attempts: Attempts, task: Task) -> cm.AnyCommand:
@@ -454,7 +466,11 @@ class World:
                 token=task.token,
                 reason=f"nobody knows {task.name!r}",
             )
-        return run_attempt(self.attempts, task)
+        written: list[cm.AnyCommand] = []
+        report = run_attempt(self.attempts, task, written.extend)
+        if written:
+            self.log.submit(written)
+        return report
 
     def _reply(self, replies: list[AnyReply]) -> None:
         for reply in replies:

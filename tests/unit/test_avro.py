@@ -23,6 +23,7 @@ from perdure.codec.avro import (
     EVENTS,
     REPLIES,
     STATE,
+    STREAMS,
     TASKS,
     WIRES,
     Wire,
@@ -35,6 +36,7 @@ from perdure.model.dead_letters import DeadLetter
 from perdure.model.events import AnyEvent, EventRecord, TimerFired, WorkflowBegun
 from perdure.model.replies import AnyReply
 from perdure.model.states import WorkflowState
+from perdure.model.streams import StreamRecord
 from perdure.model.tasks import Cancellation, Task
 
 VALUES: dict[str, Any] = {
@@ -45,6 +47,7 @@ VALUES: dict[str, Any] = {
     "state": WorkflowState,
     "dead-letters": DeadLetter,
     "cancellations": Cancellation,
+    "streams": StreamRecord,
 }
 FASTAVRO: Any = fastavro
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -156,7 +159,7 @@ def test_a_record_without_header_is_undecodable() -> None:
 
 def test_a_record_of_an_unknown_schema_names_theirs_and_ours() -> None:
     with pytest.raises(
-        UndecodableRecord, match=r"'commands/9/0123456789abcdef' is unknown; this version's is 'commands/5/"
+        UndecodableRecord, match=r"'commands/9/0123456789abcdef' is unknown; this version's is 'commands/6/"
     ) as caught:
         COMMANDS.decode(COMMANDS.encode(FireTimer("w", number=1)), b"commands/9/0123456789abcdef")
     assert caught.value.reason == "unknown_schema"
@@ -269,7 +272,8 @@ def without_logical_types(schema: Any) -> Any:
 
 
 def test_the_wires_are_those_of_the_topics() -> None:
-    assert list(WIRES.values()) == [COMMANDS, EVENTS, TASKS, REPLIES, STATE, DEAD_LETTERS, CANCELLATIONS]
+    every = [COMMANDS, EVENTS, TASKS, REPLIES, STATE, DEAD_LETTERS, CANCELLATIONS, STREAMS]
+    assert list(WIRES.values()) == every
     start = StartWorkflow("order-1", type="Order", input=b'["burrata"]')
     assert COMMANDS.decode(COMMANDS.encode(start), COMMANDS.header[1]) == start
     assert COMMANDS.encode(SignalWorkflow("w", name="s")) == b"\x02\x02w\x00\x00\x00\x02s\x04[]\x00"

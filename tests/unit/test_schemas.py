@@ -17,6 +17,7 @@ from perdure.model.dead_letters import DeadLetter
 from perdure.model.events import EventRecord
 from perdure.model.replies import AnyReply
 from perdure.model.states import WorkflowState
+from perdure.model.streams import StreamRecord
 from perdure.model.tasks import Cancellation, Task
 
 ROOTS: dict[str, Any] = {
@@ -27,6 +28,7 @@ ROOTS: dict[str, Any] = {
     "state": WorkflowState,
     "dead-letters": DeadLetter,
     "cancellations": Cancellation,
+    "streams": StreamRecord,
 }
 PLAIN: dict[Any, str] = {str: "string", bytes: "bytes", int: "long", float: "double", bool: "boolean"}
 OPEN_WORDS = {"code", "reason"}

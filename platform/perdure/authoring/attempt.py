@@ -62,6 +62,7 @@ class Attempt(Struct, eq=False):
         is_cancelled: set to ask a plain function to stop; its next `activity.heartbeat` raises.
         is_waiting: reserved for the next activity that the test calls (`testing.attempt`).
         task: the dispatched task; None outside a worker or engine.
+        streams: opens a stream to write to, by its name and the type of its values.
         encode: the payload of a result, for activities that keep it themselves.
         is_later: the function called `complete_later`, so its return value is not the result.
     """
@@ -73,6 +74,7 @@ class Attempt(Struct, eq=False):
     is_waiting: bool = False
     task: Task | None = None
     encode: Callable[[Any], bytes] | None = None
+    streams: Callable[[str, Any], Callable[[Any], None]] | None = None
     is_later: bool = False
 
 

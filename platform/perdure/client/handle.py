@@ -15,6 +15,7 @@ from perdure.client.read_your_writes import reached
 from perdure.client.reading import state_of
 from perdure.client.replies import accepted, answered, result_of
 from perdure.client.request_ids import fresh_request_id
+from perdure.client.streams import StreamReader
 from perdure.client.updates import UpdateHandle, begun
 from perdure.client.waits import NO_ENGINE, SUSPENDED, waits_for
 from perdure.model import commands as cm
@@ -205,6 +206,23 @@ class Handle(Generic[S_co, R_co]):
                 return
             else:
                 await asyncio.sleep(WATCH_S)
+
+    def stream(self, name: str, type: type[T], /, *, after: int = 0) -> StreamReader[T]:
+        """The values that the run writes to a stream: those that are there, then those that come,
+        until it has closed.
+
+            async for delta in handle.stream("answer", Delta): ...
+
+        Args:
+            name: of the stream.
+            type: of its values.
+            after: the `offset` of a value: those after it; all by default.
+
+        Raises, while it is read:
+            errors.WorkflowNotFound: no run has this id.
+        """
+        self._check_id()
+        return StreamReader(self._transport, self._payloads, self.id, name, type, after)
 
     async def cancel(self, reason: str = "") -> None:
         """Ask the run to end: its code gets an `asyncio.CancelledError` and may clean up. Raises as

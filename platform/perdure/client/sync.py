@@ -153,6 +153,13 @@ class SyncHandle(Generic[S_co, R_co]):
         while (value := self._thread.wait(_next(views, end))) is not end:
             yield value
 
+    def stream(self, name: str, type: type[T], /, *, after: int = 0) -> Iterator[T]:
+        """See `Handle.stream`."""
+        values = self._handle.stream(name, type, after=after)
+        end = object()
+        while (value := self._thread.wait(_next(values, end))) is not end:
+            yield value
+
     def cancel(self, reason: str = "") -> None:
         """See `Handle.cancel`."""
         self._thread.wait(self._handle.cancel(reason))

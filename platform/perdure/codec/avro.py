@@ -30,6 +30,7 @@ from perdure.model.failure import FailureInfo
 from perdure.model.options import ActivityOptions, RetryPolicy
 from perdure.model.replies import AnyReply
 from perdure.model.states import Wait, WorkflowState
+from perdure.model.streams import StreamRecord
 from perdure.model.tasks import Cancellation, Task
 
 T = TypeVar("T")
@@ -171,5 +172,15 @@ REPLIES: Final[Wire[AnyReply]] = Wire("replies", *get_args(AnyReply))
 STATE: Final[Wire[WorkflowState]] = Wire("state", WorkflowState, Wait)
 DEAD_LETTERS: Final[Wire[DeadLetter]] = Wire("dead-letters", DeadLetter, RecordHeader)
 CANCELLATIONS: Final[Wire[Cancellation]] = Wire("cancellations", Cancellation)
-_ALL: Final[list[Wire[Any]]] = [COMMANDS, EVENTS, TASKS, REPLIES, STATE, DEAD_LETTERS, CANCELLATIONS]
+STREAMS: Final[Wire[StreamRecord]] = Wire("streams", StreamRecord)
+_ALL: Final[list[Wire[Any]]] = [
+    COMMANDS,
+    EVENTS,
+    TASKS,
+    REPLIES,
+    STATE,
+    DEAD_LETTERS,
+    CANCELLATIONS,
+    STREAMS,
+]
 WIRES: Final = {wire.schema.name: wire for wire in _ALL}

@@ -21,6 +21,7 @@ from perdure.core.machines import (
     promise,
     record,
     signal,
+    stream,
     timer,
     token,
     update,
@@ -44,6 +45,7 @@ MACHINES: Final[tuple[Machine, ...]] = (
     patch.MACHINE,
     token.MACHINE,
     attributes.MACHINE,
+    stream.MACHINE,
 )
 """All machines, in the order in which `waits_of` lists the waits of a run."""
 

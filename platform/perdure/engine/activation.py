@@ -222,21 +222,22 @@ class Activation:
         self.act(active, wanted)
 
     def ignore_signals(self, active: ActiveRun, unhandled: list[Unhandled]) -> None:
-        """Record signals that were accepted while there was no code, and that the code cannot take;
-        keep them as dead letters.
-        """
+        """Record signals that the code cannot take, and keep them as dead letters."""
         state = active.state
         for each in unhandled:
             self.record(active, ignored_of(each))
-            event = each.event
-            signal = cm.SignalWorkflow(state.workflow_id, state.run_id, name=event.name, input=event.input)
+            name, given = each.event.name, each.event.input
+            signal = cm.SignalWorkflow(state.workflow_id, state.run_id, name=name, input=given)
             self.outbox.batch.letters.append(RefusedCommand(signal, "refused", each.why))
         unhandled.clear()
 
     def act(self, active: ActiveRun, wanted: list[Any]) -> None:
         """Record the actions of the code, and the signals that it cannot take."""
-        if active.live is not None and (unhandled := active.live.signals.unhandled):
-            self.ignore_signals(active, unhandled)
+        if (live := active.live) is not None:
+            if unhandled := live.signals.unhandled:
+                self.ignore_signals(active, unhandled)
+            if (streams := live.runtime.used_streams) is not None:
+                self.outbox.stream(active.state, streams.take())
         state, token = active.state, self.stamp.token
         for action in wanted:
             event = to_event(state, action, token)

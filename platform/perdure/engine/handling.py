@@ -42,6 +42,7 @@ class Handler:
             cm.ReadHistory: reads.read_history,
             cm.ResolveToken: tokens.answer,
             cm.FailToken: tokens.answer,
+            cm.WriteStream: messages.write_stream,
         }
 
     def handle(self, command: cm.AnyCommand) -> None:

@@ -19,6 +19,7 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.described import described
 from perdure.model.replies import Accepted
+from perdure.model.streams import StreamRecord
 from perdure.model.tasks import claim_text
 from perdure.model.validation import Fault, fault_of
 from perdure.replay.suspensions import SUSPENDING, SUSPENDING_ERRORS
@@ -71,6 +72,30 @@ class Messages:
         answer says that no run was started.
         """
         self._handle(signal, is_attached=True)
+
+    def write_stream(self, command: cm.WriteStream) -> None:
+        """Give out what an attempt has written to a stream, unless the attempt is over."""
+        activation = self._activation
+        active = activation.runs.find(command.workflow_id)
+        if active is None or active.state.run_id != command.run_id or fault_of(command):
+            return
+        activity = active.state.activities.get(command.number)
+        if activity is None or activity.token != command.token:
+            return
+        batch = activation.outbox.batch
+        for number, value in enumerate(command.values, command.first):
+            batch.streams.append(
+                StreamRecord(
+                    command.workflow_id,
+                    command.run_id,
+                    command.name,
+                    number,
+                    value,
+                    batch.at,
+                    activity=command.number,
+                    attempt=activity.attempt,
+                )
+            )
 
     def resume(self, command: cm.ResumeWorkflow) -> None:
         """Replay the code of a suspended run again, or check that of a running one."""
@@ -125,7 +150,8 @@ class Messages:
 
     def take(self, active: ActiveRun, event: Any) -> None:
         """Record an event and show it to the code, after a replay if the code is not in memory."""
-        activation, kind = self._activation, type(event)
+        activation = self._activation
+        kind: type[Any] = type(event)
         error = None
         if active.live is None and self._needs_code(active, event):
             error = activation.bring_live(active)

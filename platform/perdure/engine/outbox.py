@@ -17,6 +17,7 @@ from perdure.model.commands import AnyCommand, Request
 from perdure.model.described import described
 from perdure.model.events import AnyEvent, RecordProduced
 from perdure.model.replies import AnyReply, Refused
+from perdure.model.streams import StreamRecord
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer
 
@@ -155,6 +156,12 @@ class BatchOutbox:
                 return
         message = f"workflow {address.workflow_id!r} waits for an answer, but {fault}"
         self.batch.letters.append(RefusedCommand(cast("AnyCommand", request), "unanswerable", message))
+
+    def stream(self, run: RunState, written: list[tuple[str, int, bytes]]) -> None:
+        """Give out what the code has written to streams: name, number and payload of each."""
+        streams, at = self.batch.streams, self.batch.at
+        for name, number, value in written:
+            streams.append(StreamRecord(run.workflow_id, run.run_id, name, number, value, at))
 
     # ---- core.machine.Outbox
 

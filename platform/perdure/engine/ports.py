@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from perdure.model.inline import InlineTask
     from perdure.model.replies import AnyReply, History
     from perdure.model.states import WorkflowState
+    from perdure.model.streams import StreamRecord
     from perdure.model.tasks import Task
     from perdure.model.timers import Timer
 
@@ -78,6 +79,8 @@ class Batch:
             partition's owner hands out each once.
         replies: pairs of address (`reply_to`) and answer; delivered after the commit.
         letters: commands that become dead letters.
+        streams: values for those who read streams, in order; one that is there is not written a
+            second time, where that can be told.
     """
 
     at: int = 0
@@ -92,6 +95,7 @@ class Batch:
     commands: list[AnyCommand] = field(default_factory=list["AnyCommand"])
     replies: list[tuple[str, AnyReply]] = field(default_factory=list["tuple[str, AnyReply]"])
     letters: list[RefusedCommand] = field(default_factory=list[RefusedCommand])
+    streams: list[StreamRecord] = field(default_factory=list["StreamRecord"])
 
 
 class Owner(Protocol):

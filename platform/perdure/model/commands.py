@@ -178,6 +178,20 @@ class ExpireAnswer(Command, frozen=True, kw_only=True):
     number: int
 
 
+class WriteStream(Command, frozen=True, kw_only=True):
+    """Values that an attempt writes to a stream. Leaves no event; dropped unless `token` is that of
+    the current attempt.
+
+    `first` is the number of the first one among the attempt's values of the stream, from 1.
+    """
+
+    number: int
+    token: str
+    name: str
+    first: int
+    values: tuple[bytes, ...]
+
+
 class FireTimer(Command, frozen=True, kw_only=True):
     """A timer of the code is due."""
 
@@ -306,6 +320,7 @@ AnyCommand = (
     | ExpireToken
     | DeferActivity
     | ExpireAnswer
+    | WriteStream
 )
 
 AttemptReport = CompleteActivity | FailActivity | DeferActivity

@@ -163,6 +163,8 @@ class WorkflowRuntime:
     """The definition of the run's type."""
     patches: Any
     """The patches of the code; `is_applied(id)` says whether the run takes the new branch."""
+    streams: Any
+    """The run's streams; `write(name, annotation, value)` writes to one."""
     tokens: Any
     """The run's tokens; `issue(annotation, timeout_us, is_public=)` returns another one, an
     `IssuedToken`."""

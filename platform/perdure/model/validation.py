@@ -21,6 +21,7 @@ from perdure.model.limits import (
     fault_of_reason,
 )
 from perdure.model.replies import Refusal
+from perdure.model.streams import BYTES_AT_ONCE, VALUES_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,6 +128,14 @@ def _of_payload(payload: bytes, kind: str, name: str) -> Fault | None:
     return Fault("limit", f"{size}. Store large data elsewhere and pass its address.")
 
 
+def _of_stream(command: cm.WriteStream) -> Fault | None:
+    if fault := fault_of_id(command.name, "name of a stream"):
+        return Fault("bad_input", fault)
+    if (size := sum(map(len, command.values))) > BYTES_AT_ONCE or len(command.values) > VALUES_AT_ONCE:
+        return Fault("limit", f"{len(command.values)} values of {size} bytes are too many for one command")
+    return None
+
+
 _CHECKS: Final[dict[type[cm.Command], Callable[[Any], Fault | None]]] = {
     cm.StartWorkflow: _of_start,
     cm.SignalWorkflow: _of_signal,
@@ -137,4 +146,5 @@ _CHECKS: Final[dict[type[cm.Command], Callable[[Any], Fault | None]]] = {
     cm.TerminateWorkflow: _of_end,
     cm.ResolveToken: _of_answer,
     cm.FailToken: _of_token_failure,
+    cm.WriteStream: _of_stream,
 }

@@ -32,6 +32,7 @@ from perdure.replay.reads import answer, seen
 from perdure.replay.recorded_values import arguments
 from perdure.replay.runtime import RunRuntime
 from perdure.replay.signals import HandledBy, Signals
+from perdure.replay.streams import Streams
 from perdure.replay.suspensions import CURABLE, Escaped
 from perdure.replay.tokens import no_secret
 from perdure.replay.updates import answered, handle_update, updater_of, validate
@@ -161,8 +162,7 @@ class LiveRun:
                 dropped.
         """
         self.loop.replaying = True
-        _look_ahead(self.runtime, records)
-        matching = Matching(self.run_id)
+        matching = Matching(self.run_id, _look_ahead(self.runtime, records))
         if self._started.delayed_until:
             self.signals.look(records)
         event_id = 1
@@ -298,16 +298,33 @@ def _loop_of(run_id: str, started: ev.WorkflowStarted) -> RunLoop:
     return loop
 
 
-def _look_ahead(runtime: RunRuntime, records: Sequence[ev.EventRecord]) -> None:
+_AHEAD: Final = frozenset({ev.PatchApplied, ev.TokenIssued, ev.WorkflowSuspended, ev.WorkflowResumed})
+
+
+def _look_ahead(runtime: RunRuntime, records: Sequence[ev.EventRecord]) -> Streams | None:
     """Look ahead in the history for facts that the code needs before it reaches their events:
     patches, secrets of tokens.
+
+    Returns:
+        The streams of a run that its history leaves suspended; None for all others, whose values
+        are durable.
     """
+    is_suspended = False
     for record in records:
         for event in record.events:
-            if type(event) is ev.PatchApplied:
-                runtime.patches.applied_before(event)
-            elif type(event) is ev.TokenIssued:
-                runtime.tokens.issued_before(event)
+            if type(event) not in _AHEAD:
+                continue
+            match event:
+                case ev.PatchApplied():
+                    runtime.patches.applied_before(event)
+                case ev.TokenIssued():
+                    runtime.tokens.issued_before(event)
+                case _:
+                    is_suspended = type(event) is ev.WorkflowSuspended
+    if not is_suspended:
+        return None
+    runtime.streams.is_suspended = True
+    return runtime.streams
 
 
 def _main_of(

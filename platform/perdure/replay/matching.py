@@ -16,6 +16,7 @@ from perdure.core.actions import fits, in_words
 from perdure.core.registry import CANCELS, CLOSES, OPENS, RECORDED_AS
 from perdure.model import actions as ac
 from perdure.model import events as ev
+from perdure.replay.streams import Streams
 
 
 class Matching:
@@ -23,12 +24,14 @@ class Matching:
 
     Args:
         run_id: for messages.
+        streams: of a run that the history leaves suspended; None for all others.
     """
 
-    __slots__ = ("_is_suspended", "_open", "_run_id", "_wanted")
+    __slots__ = ("_is_suspended", "_open", "_run_id", "_streams", "_wanted")
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, streams: Streams | None = None) -> None:
         self._run_id = run_id
+        self._streams = streams
         self._wanted: deque[ac.AnyAction] = deque()
         self._open: set[tuple[type[ac.Action], int]] = set()
         self._is_suspended = False
@@ -39,6 +42,8 @@ class Matching:
         Raises:
             errors.ReplayError: the code has an action that is not recorded.
         """
+        if self._streams is not None:
+            self._streams.turn(was_suspended=self._is_suspended)
         if self._wanted and not self._is_suspended:
             self._drop_void()
             if self._wanted:
@@ -69,6 +74,8 @@ class Matching:
         that it resumed.
         """
         self._is_suspended = is_suspended
+        if self._streams is not None and not is_suspended:
+            self._streams.resumed()
 
     def left_over(self, event_id: int) -> list[ac.AnyAction]:
         """The actions beyond the history, whose next event would be `event_id`.
@@ -76,6 +83,8 @@ class Matching:
         Raises:
             errors.ReplayError: there are such actions, although the run was not suspended.
         """
+        if self._streams is not None:
+            self._streams.end()
         if not self._is_suspended:
             left = next((action for action in self._wanted if not self._is_void(action)), None)
             if left is not None:

@@ -20,6 +20,7 @@ from perdure.replay.others import OtherRuns
 from perdure.replay.patches import Patches
 from perdure.replay.pending import Pending
 from perdure.replay.run_random import RunRandom
+from perdure.replay.streams import Streams
 from perdure.replay.tokens import Tokens, no_secret
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class RunRuntime(WorkflowRuntime):
         "_random",
         "_secret",
         "_seed",
+        "_streams",
         "_tokens",
         "activities",
         "definition",
@@ -99,6 +101,7 @@ class RunRuntime(WorkflowRuntime):
         self._others: OtherRuns | None = None
         self._patches: Patches | None = None
         self._tokens: Tokens | None = None
+        self._streams: Streams | None = None
         self.records = 0
         self.uses: dict[str, int] = {}
         loop.runtime = self
@@ -126,6 +129,18 @@ class RunRuntime(WorkflowRuntime):
         if self._tokens is None:
             self._tokens = Tokens(self._loop, self._payloads, self._info, self._secret)
         return self._tokens
+
+    @property
+    def streams(self) -> Streams:
+        """That the code writes to."""
+        if self._streams is None:
+            self._streams = Streams(self._loop, self._payloads)
+        return self._streams
+
+    @property
+    def used_streams(self) -> Streams | None:
+        """The same; None when the code has written to none."""
+        return self._streams
 
     @property
     def is_read_only(self) -> bool:

@@ -14,7 +14,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, cast
 
-NAMES: Final = ("commands", "events", "tasks", "replies", "state", "dead-letters", "cancellations")
+NAMES: Final = (
+    "commands", "events", "tasks", "replies", "state", "dead-letters", "cancellations", "streams",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

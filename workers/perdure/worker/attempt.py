@@ -27,6 +27,7 @@ from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.functions import Functions, placed
 from perdure.worker.stopping import was_asked_to_stop
+from perdure.worker.streams import AttemptStreams, submitting
 
 Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
 """Calls a function after some seconds; returns a function that cancels this."""
@@ -195,12 +196,26 @@ class Attempts:
                 attempt.encode = partial(self._encoded, called, what)
         else:
             called, call = step, step.call
+        streams: AttemptStreams | None = None
+
+        def opened(name: str, annotation: Any) -> Callable[[Any], None]:
+            nonlocal streams
+            if streams is None:
+                streams = AttemptStreams(task, self._payloads, submit, loop)
+            return streams.open(name, annotation)
+
+        if (submit := submitting.get()) is not None:
+            loop = asyncio.get_running_loop()
+            attempt.streams = opened
         try:
             value = await self._call(called, call, attempt, begin)
         except asyncio.CancelledError:
             # a sync function continues in its thread until its next heartbeat raises
             attempt.is_cancelled = True
             raise
+        finally:
+            if streams is not None:
+                streams.flush()
         if attempt.is_later:
             return None
         if isinstance(value, Recorded):

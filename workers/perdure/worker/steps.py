@@ -18,6 +18,7 @@ from perdure.worker.attempt import Attempts
 from perdure.worker.details import encoded
 from perdure.worker.inline import run_inline
 from perdure.worker.stopping import stop
+from perdure.worker.streams import submitting
 
 STOP_S: Final = 1.0
 """How long cancelled steps may take to clean up, seconds."""
@@ -154,6 +155,7 @@ class LocalSteps:
             details = encoded(given, task.name)
 
         report: cm.AnyCommand
+        submitting.set(self._submit)
         try:
             if inline is not None:
                 report = await run_inline(self._attempts, inline, heartbeat, _begun)

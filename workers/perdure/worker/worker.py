@@ -26,6 +26,7 @@ from perdure.worker.details import encoded
 from perdure.worker.heartbeats import Heartbeats, Running
 from perdure.worker.inline import run_once
 from perdure.worker.stopping import stop
+from perdure.worker.streams import submitting
 
 _logger: Final = logging.getLogger("perdure.worker")
 
@@ -229,6 +230,7 @@ class Worker:
             running.since = self._began_at = monotonic()
 
         report: cm.AnyCommand
+        submitting.set(self._submit)
         try:
             if not task.is_at_most_once:
                 report = await self._attempts.run(task, heartbeat, begin)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from perdure.model.streams import StreamPage
+
 if TYPE_CHECKING:
     from perdure.client.listing import Key, Sort
 
@@ -32,6 +34,7 @@ page."""
 EVENTS_LIMIT: Final = 1_000
 """The most events that a page of a history may be asked for."""
 
+decode_page: Final = msgspec.msgpack.Decoder(StreamPage).decode
 encode_records: Final = msgspec.msgpack.Encoder().encode
 decode_records: Final = msgspec.msgpack.Decoder(list[bytes]).decode
 

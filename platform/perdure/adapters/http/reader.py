@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from perdure.adapters.http.answers import fault_of
-from perdure.adapters.http.contract import BASE, EVENTS_LIMIT, RESULT_S, decode_records
-from perdure.adapters.http.routes import counts_of, get, history, page_of, path_of
+from perdure.adapters.http.contract import BASE, EVENTS_LIMIT, RESULT_S, decode_page, decode_records
+from perdure.adapters.http.routes import counts_of, get, history, page_of, path_of, stream_of
 from perdure.codec.paging import PAGE_EVENTS
 from perdure.codec.records import decode_event_record, decode_reply, decode_state
 from perdure.errors import InfrastructureError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from perdure.client.position import Position
     from perdure.model.events import EventRecord
     from perdure.model.states import WorkflowState
+    from perdure.model.streams import StreamPage
 
 _T = TypeVar("_T")
 
@@ -87,6 +88,10 @@ class HttpReader:
         """Number of workflows, by (type, status)."""
         answer = self._connection.ask(counts_of(query))
         return {(each.type, each.status): each.count for each in self._json(answer, _Counts).counts}
+
+    def stream(self, workflow_id: str, name: str, after: int, limit: int) -> StreamPage:
+        """A page of a stream."""
+        return decode_page(self._record(self._connection.ask(stream_of(workflow_id, name, after, limit))))
 
     def wait_for(self, position: Position, timeout_s: float) -> bool:
         """Wait until what the API reads reflects a position; whether it does."""

@@ -119,6 +119,11 @@ def path_of(workflow_id: str) -> str:
     return f"{BASE}/workflows/{_segment(workflow_id)}"
 
 
+def stream_of(workflow_id: str, name: str, after: int, limit: int) -> Call:
+    """The request for a page of a stream."""
+    return get(f"{path_of(workflow_id)}/streams/{_segment(name)}", after=str(after), limit=str(limit))
+
+
 def _segment(text: str) -> str:
     """An id encoded as one segment. Ids that proxies would take for relative paths, or the API for
     routes, are encoded completely.

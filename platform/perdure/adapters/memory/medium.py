@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from perdure.model.dead_letters import DeadLetter
     from perdure.model.events import RecordProduced
     from perdure.model.replies import AnyReply
+    from perdure.model.streams import StreamRecord
 
 
 class MemoryMedium:
@@ -30,6 +31,7 @@ class MemoryMedium:
             with its position.
         replies: to "other processes".
         records: for your topics, in order.
+        streams: the values of all streams, in order; an offset is an index, from 1.
         letters: commands that became dead letters.
         written: the fold of all of them, for readers and for what the log finds again.
         stored: the store's part; behind `batches` when the crash came between commit and apply.
@@ -41,6 +43,8 @@ class MemoryMedium:
         self.commands: list[tuple[int, AnyCommand]] = []
         self.replies: list[tuple[str, AnyReply]] = []
         self.records: list[RecordProduced] = []
+        self.streams: list[StreamRecord] = []
+        self._numbers: set[tuple[str, str, int, int, int]] = set()
         self.letters: list[DeadLetter] = []
         self.written = Fold()
         self.stored = Fold()
@@ -106,6 +110,7 @@ class MemoryMedium:
             replies=[],
             letters=[],
             commands=[],
+            streams=[],
         )
         with self.lock:
             self.batches.append(kept)
@@ -115,6 +120,11 @@ class MemoryMedium:
             self.letters.extend(letters)
             self._append(sent)
             self.records += [record for _, record in batch.records]
+            for each in batch.streams:
+                key = (each.run_id, each.name, each.activity, each.attempt, each.number)
+                if key not in self._numbers:
+                    self._numbers.add(key)
+                    self.streams.append(each)
 
     def lose_store(self) -> None:
         """Simulate a lost disk of the store: it is folded again from the log."""

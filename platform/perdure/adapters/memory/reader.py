@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from perdure.client.listing import ListQuery, count, select
 from perdure.codec.paging import PAGE_EVENTS, page_from
+from perdure.model.streams import StreamPage
 
 if TYPE_CHECKING:
     from perdure.adapters.memory.medium import MemoryMedium
@@ -49,6 +50,18 @@ class MemoryReader:
         """Number of workflows, by (type, status)."""
         with self._medium.lock:
             return count(self._medium.written.states.values(), query or ListQuery())
+
+    def stream(self, workflow_id: str, name: str, after: int, limit: int) -> StreamPage:
+        """A page of a stream."""
+        with self._medium.lock:
+            streams = self._medium.streams
+            found = [
+                (offset, each)
+                for offset, each in enumerate(streams[after:], after + 1)
+                if each.workflow_id == workflow_id and each.name == name
+            ]
+            is_whole = len(found) <= limit
+            return StreamPage(found[:limit], len(streams) if is_whole else found[limit - 1][0])
 
     def dead_letters(self) -> int:
         """Number of dead letters."""

@@ -225,6 +225,7 @@ def _keeps_anything(batch: Batch) -> bool:
         or batch.events
         or batch.states
         or batch.records
+        or batch.streams
         or batch.tasks
         or batch.tasks_ended
         or batch.timers

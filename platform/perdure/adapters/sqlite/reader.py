@@ -16,6 +16,7 @@ from perdure.adapters.sqlite.listing import counted, listed, state_of
 from perdure.client.listing import ListQuery
 from perdure.codec.paging import PAGE_EVENTS
 from perdure.codec.records import decode_event_record
+from perdure.model.streams import StreamPage, StreamRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_VALUES: Final = """SELECT position, run_id, activity, attempt, number, at, value FROM streams
+    WHERE workflow_id = ? AND name = ? AND position > ? ORDER BY position LIMIT ?"""
 _TEXT: Final = partial(str, encoding="utf-8", errors="replace")
 """One text that is damaged does not make a whole list unreadable."""
 KEPT: Final = 8
@@ -73,6 +76,27 @@ class SqliteReader:
     def counts(self, query: ListQuery | None = None) -> dict[tuple[str, str], int]:
         """Number of workflows, by (type, status)."""
         return self._read(lambda connection: counted(connection, query or ListQuery()))
+
+    def stream(self, workflow_id: str, name: str, after: int, limit: int) -> StreamPage:
+        """A page of a stream."""
+        rows = self._read(lambda c: c.execute(_VALUES, (workflow_id, name, after, limit)).fetchall())
+        values = [
+            (
+                position,
+                StreamRecord(
+                    workflow_id,
+                    run_id,
+                    name,
+                    number=number,
+                    value=value,
+                    at=at,
+                    activity=activity,
+                    attempt=attempt,
+                ),
+            )
+            for position, run_id, activity, attempt, number, at, value in rows
+        ]
+        return StreamPage(values, values[-1][0] if values else after)
 
     def dead_letters(self) -> int:
         """Number of open dead letters."""

@@ -34,10 +34,19 @@ _PUT_REFUSAL = (
     "INSERT OR REPLACE INTO dead_letters SELECT -position, coalesce(value, x''), ?, ? FROM records WHERE "
     "position = ? AND topic = ?"
 )
+STREAMS_KEPT_US = 86_400_000_000
+"""How long a value of a stream can be read, microseconds."""
 REFUSED = "the resulting command was refused"
 """In the dead letter of a record that a trigger has made a command of."""
 _BURY = "INSERT OR REPLACE INTO dead_letters SELECT position, record, ?, ? FROM commands WHERE position = ?"
 _PUT_COMMAND = "INSERT INTO commands (record) VALUES (?)"
+_PUT_VALUE = (
+    "INSERT OR IGNORE INTO streams (workflow_id, name, run_id, activity, attempt, number, at, value) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_DROP_VALUES = """DELETE FROM streams WHERE position IN
+    (SELECT position FROM (SELECT position, at FROM streams ORDER BY position LIMIT 10000) WHERE at < ?)"""
+"""Of the oldest, so many at a time."""
 _PUT_REPLY = "INSERT INTO replies (reply_to, at, record) VALUES (?, ?, ?)"
 
 
@@ -99,7 +108,16 @@ def write_batch(
         many(_PUT_REPLY, [(address, batch.at, encode_reply(reply)) for address, reply in replies])
     if refusals := [row for each in batch.replies if (row := _refusal_row(*each, batch.at)) is not None]:
         many(_PUT_REFUSAL, refusals)
+    if batch.streams:
+        many(
+            _PUT_VALUE,
+            [
+                (s.workflow_id, s.name, s.run_id, s.activity, s.attempt, s.number, s.at, s.value)
+                for s in batch.streams
+            ],
+        )
     if replies_stale_before:
+        connection.execute(_DROP_VALUES, (replies_stale_before - STREAMS_KEPT_US,))
         connection.execute("DELETE FROM replies WHERE at < ?", (replies_stale_before,))
     connection.execute(
         "UPDATE meta SET value = ? WHERE key = 'latest_at' AND value < ?", (batch.at, batch.at)

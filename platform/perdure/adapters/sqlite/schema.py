@@ -12,12 +12,21 @@ from typing import Final
 APPLICATION_ID: Final = 0x50455244
 """'PERD': what `PRAGMA application_id` of our files says."""
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """`PRAGMA user_version`; a file with a greater one was written by a newer perdure."""
 
 _RECORDS: Final = """CREATE TABLE records (position INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL,
     key BLOB, value BLOB,
         headers BLOB NOT NULL, at INTEGER NOT NULL)"""
+
+_STREAMS: Final = (
+    """CREATE TABLE IF NOT EXISTS streams (position INTEGER PRIMARY KEY AUTOINCREMENT,
+        workflow_id TEXT NOT NULL, name TEXT NOT NULL, run_id TEXT NOT NULL, activity INTEGER NOT NULL,
+        attempt INTEGER NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL, value BLOB NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS streams_by_workflow ON streams (workflow_id, name, position)",
+    """CREATE UNIQUE INDEX IF NOT EXISTS streams_by_number
+        ON streams (run_id, name, activity, attempt, number)""",
+)
 
 SCHEMA: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
@@ -46,6 +55,7 @@ SCHEMA: Final = (
         at INTEGER NOT NULL,
         record BLOB NOT NULL)""",
     _RECORDS,
+    *_STREAMS,
 )
 
 UPGRADES: Final = {
@@ -57,5 +67,6 @@ UPGRADES: Final = {
         "ALTER TABLE workflows ADD COLUMN closed_at INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE workflows ADD COLUMN view BLOB NOT NULL DEFAULT x''",
     ),
+    4: _STREAMS,
 }
 """Statements that upgrade a file to the next format."""

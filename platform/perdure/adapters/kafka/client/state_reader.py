@@ -8,6 +8,7 @@ import builtins
 from typing import TYPE_CHECKING, Final
 
 from perdure.adapters.kafka.client.state_table import StateTable
+from perdure.adapters.kafka.client.stream_reader import KafkaStreams
 from perdure.client.listing import ListQuery
 from perdure.client.request_ids import fresh_request_id
 from perdure.codec.paging import PAGE_EVENTS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from perdure.model.events import EventRecord
     from perdure.model.replies import AnyReply
     from perdure.model.states import WorkflowState
+    from perdure.model.streams import StreamPage
 
 HISTORY_S: Final = 15.0
 
@@ -41,6 +43,7 @@ class StateReader:
 
     def __init__(self, clients: PlainClients, ask: Callable[[Request, float], AnyReply]) -> None:
         self._table = StateTable(clients)
+        self._streams = KafkaStreams(clients, self._began_at)
         self._ask = ask
 
     def state(self, workflow_id: str) -> WorkflowState | None:
@@ -83,10 +86,19 @@ class StateReader:
         self._table.catch_up()
         return self._table.counts(query or ListQuery())
 
+    def stream(self, workflow_id: str, name: str, after: int, limit: int) -> StreamPage:
+        """A page of a stream."""
+        return self._streams.stream(workflow_id, name, after, limit)
+
+    def _began_at(self, workflow_id: str) -> int:
+        state = self.state(workflow_id)
+        return state.started_at if state is not None else 0
+
     def wait_for(self, position: Position, timeout_s: float) -> bool:
         """Nothing to wait for: every read sees all that was answered before it."""
         return True
 
     def close(self) -> None:
-        """Close the table."""
+        """Close the table, and the consumers of streams."""
         self._table.close()
+        self._streams.close()

@@ -11,7 +11,7 @@ from perdure.adapters.kafka.engine.author_records import AuthorRecords
 from perdure.adapters.kafka.engine.letter_writer import LetterWriter
 from perdure.adapters.kafka.engine.pending_commands import DeadLettered, Forwarded, Padding, Rerouted
 from perdure.adapters.kafka.engine.producing import produce
-from perdure.codec.avro import CANCELLATIONS, COMMANDS, EVENTS, REPLIES, STATE, TASKS
+from perdure.codec.avro import CANCELLATIONS, COMMANDS, EVENTS, REPLIES, STATE, STREAMS, TASKS
 from perdure.engine.ports import RefusedCommand
 from perdure.model import addresses
 from perdure.model.described import described
@@ -50,7 +50,7 @@ class BatchWriter:
         self._task_topics: dict[str, tuple[str, int]] = {}
         self._replies = 0
         self._turn = 0
-        self._has_cancellations = False
+        self._has_cancellations = self._has_streams = False
         self._places = NOWHERE
         self._author = AuthorRecords(layout)
         self._letters = LetterWriter(layout, status)
@@ -77,6 +77,7 @@ class BatchWriter:
             self._replies = self._layout.count_of(self._layout.replies)
         if batch.records:
             self._author.prepare({record.topic for _, record in batch.records})
+        self._has_streams = bool(batch.streams) and self._has_topic_of_streams()
         self._has_cancellations = bool(batch.cancelled and self._layout.count_of(self._layout.cancellations))
 
     def write(self, producer: Producer, batch: Batch) -> None:
@@ -107,9 +108,22 @@ class BatchWriter:
             produce(producer, topic, COMMANDS.encode(command), command.workflow_id, place, headers)
         for workflow_id, record in batch.records:
             self._write_author(producer, workflow_id, record)
+        if self._has_streams:
+            topic, headers = self._layout.streams, [STREAMS.header]
+            for value in batch.streams:
+                produce(producer, topic, STREAMS.encode(value), value.workflow_id, -1, headers)
         if self._has_cancellations:
             tokens = CANCELLATIONS.encode(Cancellation(tuple(batch.cancelled)))
             produce(producer, self._layout.cancellations, tokens, None, 0, [CANCELLATIONS.header])
+
+    def _has_topic_of_streams(self) -> bool:
+        topic = self._layout.streams
+        if self._layout.count_of(topic):
+            return True
+        self._status.report(
+            f"topic {topic} does not exist: what runs write to streams is lost until `perdure topics apply`"
+        )
+        return False
 
     def write_task(self, producer: Producer, task: Task) -> None:
         """A task to its queue; a dead letter when the queue has no topic."""

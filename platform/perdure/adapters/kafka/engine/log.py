@@ -284,6 +284,7 @@ def _has_records(batch: Batch) -> bool:
         batch.tasks
         or batch.states
         or batch.records
+        or batch.streams
         or batch.cancelled
         or batch.letters
         or batch.commands

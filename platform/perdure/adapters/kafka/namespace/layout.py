@@ -49,6 +49,7 @@ class Layout:
         self.replies = name_of(namespace, topics.REPLIES)
         self.cancellations = name_of(namespace, topics.CANCELLATIONS)
         self.dead_letters = name_of(namespace, topics.DEAD_LETTERS)
+        self.streams = name_of(namespace, topics.STREAMS)
         self.partitions = 0
         self._namespace = namespace
         self._admin: AdminClient | None = None

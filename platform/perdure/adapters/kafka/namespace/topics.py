@@ -153,6 +153,16 @@ DEAD_LETTERS: Final = Topic(
     retention_ms=90 * _DAY_MS,
     is_public=True,
 )
+STREAMS: Final = Topic(
+    "streams",
+    "Values that runs give out while they run; their histories do not have them.",
+    "workflow id",
+    schema="streams",
+    partitions=0,
+    cleanup="delete",
+    retention_ms=_DAY_MS,
+    is_public=True,
+)
 INGEST: Final = Topic(
     "ingest",
     "Records of other systems, offered to the triggers again by `perdure dead-letters retry`.",
@@ -179,7 +189,9 @@ META: Final = Topic(
     partitions=1,
     cleanup="compact",
 )
-FIXED: Final = (COMMANDS, EVENTS, STATE, REPLIES, CANCELLATIONS, DEAD_LETTERS, INGEST, AUDIT, META)
+FIXED: Final = (
+    COMMANDS, EVENTS, STATE, REPLIES, CANCELLATIONS, DEAD_LETTERS, STREAMS, INGEST, AUDIT, META,
+)  # fmt: skip
 TASK_PARTITIONS: Final = 12
 
 

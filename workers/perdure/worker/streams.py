@@ -1,0 +1,103 @@
+"""What attempts write to streams, on its way to the engine."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.model.commands import WriteStream
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from perdure.model.commands import AnyCommand
+    from perdure.model.payloads import Payloads
+    from perdure.model.tasks import Task
+
+
+GATHER_S: Final = 0.005
+"""Values within this time go in one command."""
+GATHERED: Final = 500
+GATHERED_BYTES: Final = 256 * 1024
+"""More are sent immediately."""
+
+submitting: Final[ContextVar[Any]] = ContextVar("perdure_submit", default=None)
+"""What takes the commands of the attempts that run in this context."""
+
+
+class AttemptStreams:
+    """The streams of one attempt. Any thread may write.
+
+    Args:
+        task: of the attempt.
+        payloads: encodes values.
+        submit: takes commands, from any thread.
+        loop: on which they are sent a little later.
+    """
+
+    __slots__ = ("_counts", "_is_due", "_lock", "_loop", "_payloads", "_size", "_submit", "_task", "_waiting")
+
+    def __init__(
+        self,
+        task: Task,
+        payloads: Payloads,
+        submit: Callable[[Sequence[AnyCommand]], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._task = task
+        self._payloads = payloads
+        self._submit = submit
+        self._loop = loop
+        self._lock = Lock()
+        self._counts: dict[str, int] = {}
+        self._waiting: dict[str, list[bytes]] = {}
+        self._size = 0
+        self._is_due = False
+
+    def open(self, name: str, annotation: Any) -> Callable[[Any], None]:
+        """What writes a value to the stream of this name."""
+
+        def write(value: Any) -> None:
+            payload = self._payloads.encode(value, annotation, what=f"the value for stream {name!r}")
+            with self._lock:
+                self._waiting.setdefault(name, []).append(payload)
+                self._size += len(payload)
+                is_full = self._size >= GATHERED_BYTES or len(self._waiting[name]) >= GATHERED
+                is_first, self._is_due = not self._is_due, True
+            if is_first:
+                self._loop.call_soon_threadsafe(self._loop.call_later, GATHER_S, self._later)
+            if is_full:
+                self.flush()
+
+        return write
+
+    def _later(self) -> None:
+        with self._lock:
+            self._is_due = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits; before the attempt reports."""
+        with self._lock:  # also around the submit: the order is that of the numbers
+            waiting, self._waiting = self._waiting, {}
+            self._size = 0
+            commands: list[AnyCommand] = []
+            for name, values in waiting.items():
+                first = self._counts.get(name, 0) + 1
+                self._counts[name] = first + len(values) - 1
+                task = self._task
+                commands.append(
+                    WriteStream(
+                        task.workflow_id,
+                        task.run_id,
+                        number=task.number,
+                        token=task.token,
+                        name=name,
+                        first=first,
+                        values=tuple(values),
+                    )
+                )
+            if commands:
+                self._submit(commands)
