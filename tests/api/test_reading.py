@@ -36,6 +36,9 @@ def test_a_list_is_read_page_by_page_in_any_order() -> None:
         assert sorted(ids(await api.get("/workflows?attribute=tenant:a"))) == names[:4], (
             "what is no JSON is text"
         )
+        where = {"where": "tenant in ('b', 'z') and weight >= 5 and weight < 6"}
+        assert ids(await api.get("/workflows", params=where)) == ["p-5"]
+        assert (await api.get("/workflows/counts", params=where))["counts"][0]["count"] == 1
         assert ids(await api.get("/workflows?status=completed&status=failed")) == []
         assert len(ids(await api.get("/workflows?type=Parcel&started_after=2020-01-01T00:00:00Z"))) == 7
         assert ids(await api.get("/workflows?type=Parcel&started_before=2020-01-01T00:00:00%2B02:00")) == []
@@ -63,6 +66,8 @@ def test_a_list_is_read_page_by_page_in_any_order() -> None:
         "attribute=tenant",
         "attribute=:x",
         "attribute=tenant:[1]",
+        "where=tenant",
+        "where=tenant%20=%20'a'%20or",
         "statuss=running",
         "timeout=5s",
     ],

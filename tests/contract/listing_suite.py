@@ -13,6 +13,7 @@ import pytest
 from msgspec import json
 from msgspec.structs import replace
 
+from perdure.client import where
 from perdure.client.listing import ListQuery, Order, Sort, size_of
 from perdure.client.ports import Reader
 from perdure.errors import RequestRefused
@@ -64,6 +65,40 @@ def has_city(state: WorkflowState) -> bool:
     return attributes_of(state).get("city") == "Bari"
 
 
+CONDITIONS = (
+    "city = 'Bari'",
+    "city != 'Bari'",
+    "not city = 'Bari'",
+    "cents < 4",
+    "cents <= 4.5",
+    "cents > 3",
+    "cents >= 3.0 and rush = true",
+    "cents > 3 or city = 'Roma'",
+    "rush = true",
+    "rush = 1",
+    "rush < 2",
+    "rush in (true, 1.0)",
+    "note = null",
+    "note != null",
+    "city in ('Bari', 'Roma')",
+    "city < 'L'",
+    "city >= 'L\u00fcbeck'",
+    "city starts with 'L\u00fc'",
+    "city starts with ''",
+    "cents starts with '3'",
+    "tags = 'a'",
+    "nested = 'Bari' or tags != 'a'",
+    "\"city\" = 'Bari' and not (cents = 3 or rush = true)",
+    "city = 'Bari'' OR 1 = 1 --'",
+    "\"'; DROP TABLE workflows; %s %(x)s --\" = 1 or city starts with '%'",
+)
+
+
+def having(text: str) -> Callable[[WorkflowState], bool]:
+    condition = where.parsed(text)
+    return lambda each: where.holds(condition, attributes_of(each))
+
+
 JUST_BEFORE = next(each.workflow_id for each in many() if each.workflow_id.endswith("5"))[:-1] + "4"
 """A prefix, and what follows it is a workflow id."""
 FILTERS: list[tuple[dict[str, Any], Callable[[WorkflowState], bool]]] = [
@@ -77,6 +112,7 @@ FILTERS: list[tuple[dict[str, Any], Callable[[WorkflowState], bool]]] = [
     ({"closed_after": 0}, lambda each: each.closed_at > 0),
     ({"closed_before": 40}, lambda each: 0 < each.closed_at < 40),
     ({"attributes": (("city", "Bari"),)}, has_city),
+    *(({"where": text}, having(text)) for text in CONDITIONS),
     (
         {"attributes": (("city", "L\u00fcbeck"),)},
         lambda each: attributes_of(each).get("city") == "L\u00fcbeck",

@@ -74,7 +74,7 @@ class AdmittedRequest:
             Forbidden: it filters by data that the caller may not see.
         """
         found = list_query(self.request.query_params, is_paged=is_paged)
-        if found.attributes and not self.has_payloads:
+        if (found.attributes or found.where) and not self.has_payloads:
             who = self.principal.name
             raise Forbidden(
                 f"filtering by attribute requires the role reader, but {who} is viewer",

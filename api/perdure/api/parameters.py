@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from perdure.api.problems import Problem
     from perdure.client.listing import Key
 
-FILTERS: Final = ("type", "status", "id_prefix", "attribute")
+FILTERS: Final = ("type", "status", "id_prefix", "attribute", "where")
 MOMENTS: Final = tuple(
     f"{what}_{side}" for what in ("started", "updated", "closed") for side in ("after", "before")
 )
@@ -130,6 +130,7 @@ def list_query(parameters: QueryParams, *, is_paged: bool = True) -> ListQuery:
         "statuses": tuple(parameters.getlist("status")),
         "id_prefix": parameters.get("id_prefix", ""),
         "attributes": tuple(_attribute(each) for each in parameters.getlist("attribute")),
+        "where": parameters.get("where", ""),
         **moments,
     }
     try:

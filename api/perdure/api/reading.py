@@ -76,6 +76,7 @@ FILTER_PARAMETERS: Final = [
     query_parameter("status", "Status; may be repeated."),
     query_parameter("id_prefix", "Prefix of the workflow id."),
     query_parameter("attribute", "`name:value`, the value as JSON; may be repeated."),
+    query_parameter("where", "A condition on attributes: `cents < 500 and city in ('Bari', 'Rome')`."),
     *(query_parameter(name, "RFC 3339, or microseconds since 1970.") for name in MOMENTS),
 ]
 _PAGING: Final = [

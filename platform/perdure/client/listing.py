@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import nlargest, nsmallest
-from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast, get_args
+from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, get_args
 
 from msgspec import Struct, json
 from msgspec.structs import replace
 
+from perdure.client.where import Scalar, holds, is_equal, parsed
 from perdure.errors import RequestRefused, UsageError
 from perdure.model.limits import is_unicode
 from perdure.model.states import Status, WorkflowState
 
-Scalar: TypeAlias = str | int | float | bool | None
 Sort: TypeAlias = Literal["started_at", "updated_at", "closed_at", "workflow_id"]
 Order: TypeAlias = Literal["newest", "oldest"]
 Key: TypeAlias = tuple[int | str, str]
@@ -46,6 +46,8 @@ class ListOptions(TypedDict, total=False):
         updated_after: see `started_after`.
         updated_before: see `started_before`.
         attributes: match these names and values.
+        where: match a condition on attributes, such as `cents < 500 and city in ('Bari', 'Rome')`;
+            see `perdure.client.where`.
         sort: the sort key, followed by the id; `started_at` by default.
         order: newest (or greatest) first, by default, or oldest.
         limit: the size of a page, at most 1000; 100 by default.
@@ -62,6 +64,7 @@ class ListOptions(TypedDict, total=False):
     updated_after: datetime | None
     updated_before: datetime | None
     attributes: Mapping[str, Scalar] | None
+    where: str
     sort: Sort
     order: Order
     limit: int
@@ -85,6 +88,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
         updated_before: before, microseconds.
         attributes: match these names and values, compared as JSON: 1 and 1.0 are equal, 1 and true
             are not.
+        where: match this condition on attributes; see `perdure.client.where`.
         sort: the sort key, followed by the id in the same direction. Open runs count as closed in
             1970.
         order: newest, or the greatest, first; or the other way round.
@@ -111,6 +115,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
     limit: int = 100
     after: Key | None = None
     max_bytes: int = 0
+    where: str = ""
 
     def __post_init__(self) -> None:
         if fault := self._fault():
@@ -196,14 +201,18 @@ class ListQuery(Struct, frozen=True, kw_only=True):
                     and _is_within(state.closed_at, self.closed_after, self.closed_before)
                 )
             )
-            and (not self.attributes or self._has_attributes(state.attributes))
+            and (not (self.attributes or self.where) or self._has_attributes(state.attributes))
         )
 
     def _has_attributes(self, encoded: bytes) -> bool:
         found: Any = json.decode(encoded) if encoded else {}
-        return all(name in found and is_equal(found[name], value) for name, value in self.attributes)
+        if not all(name in found and is_equal(found[name], value) for name, value in self.attributes):
+            return False
+        return not self.where or holds(parsed(self.where), found)
 
     def _fault(self) -> str:
+        if self.where:
+            parsed(self.where)
         if self.sort not in SORTS:
             return f"invalid sort={self.sort!r}: must be one of {', '.join(SORTS)}"
         if self.order not in get_args(Order):
@@ -283,13 +292,6 @@ def end_of(prefix: str) -> str | None:
             )  # the code points between are surrogates, not characters
             return prefix[: length - 1] + chr(following)
     return None
-
-
-def is_equal(found: object, wanted: Scalar) -> bool:
-    """Whether two values of JSON are the same: numbers by value, and no number is true or false."""
-    if isinstance(found, bool) or isinstance(wanted, bool):
-        return found is wanted
-    return type(found) in {str, int, float, type(None)} and cast("object", wanted) == found
 
 
 def _several(given: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -137,6 +137,8 @@ def _filters(query: ListQuery) -> list[tuple[str, str]]:
     found += [("status", each) for each in query.statuses]
     if query.id_prefix:
         found.append(("id_prefix", query.id_prefix))
+    if query.where:
+        found.append(("where", query.where))
     for name in (
         "started_after",
         "started_before",

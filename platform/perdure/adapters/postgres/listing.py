@@ -12,7 +12,9 @@ from typing import Any, Final
 from msgspec import json
 
 from perdure.adapters.postgres.database import Connection, Database
+from perdure.adapters.postgres.where import condition_in_sql
 from perdure.client.listing import STATUSES, ListQuery, Sort, end_of
+from perdure.client.where import parsed
 from perdure.codec.records import decode_state
 from perdure.errors import InfrastructureError
 from perdure.model.states import Status, WorkflowState
@@ -150,6 +152,8 @@ def _conditions(query: ListQuery, values: dict[str, Any]) -> list[str]:
     for number, (name, value) in enumerate(query.attributes):
         wanted = json.encode({_text(name): _text(value) if isinstance(value, str) else value}).decode()
         add(f"attribute_{number}", "w.attributes @> {}::jsonb", wanted)
+    if query.where:
+        conditions.append(condition_in_sql(parsed(query.where), values))
     return conditions
 
 

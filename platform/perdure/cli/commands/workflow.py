@@ -93,6 +93,14 @@ def list_(
             help="Attribute NAME=VALUE; the value is JSON or text. May be repeated.", metavar="NAME=VALUE"
         ),
     ] = None,
+    where: Annotated[
+        str,
+        typer.Option(
+            help="Condition on attributes: \"cents < 500 and city in ('Bari', 'Rome')\". Operators: =, !=, "
+            "<, <=, >, >=, in, starts with, and, or, not.",
+            metavar="CONDITION",
+        ),
+    ] = "",
     sort: Annotated[
         str, typer.Option(help="Sort key: started_at, updated_at, closed_at or workflow_id.")
     ] = "started_at",
@@ -111,7 +119,7 @@ def list_(
 
     for each in status or ():
         _one_of("--status", each, tuple(Status))
-    by: Any = {"sort": sort, "order": order}  # checked by the query
+    by: Any = {"sort": sort, "order": order, "where": where}  # checked by the query
     query = ListQuery.of(type=type, status=status, id_prefix=prefix, attributes=_pairs(attribute), **by)
 
     async def read(client: Client) -> list[WorkflowState]:
