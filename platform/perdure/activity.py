@@ -29,7 +29,7 @@ from perdure.authoring.attempt import (
     running,
 )
 from perdure.authoring.calling import attempt_here, run_as
-from perdure.authoring.options import compiled, guarded, valid
+from perdure.authoring.options import OnCancel, compiled, guarded, valid
 from perdure.authoring.provider import PROVIDERS, Provider, provide
 from perdure.authoring.retry import Retry
 from perdure.authoring.streams import Stream
@@ -59,6 +59,7 @@ __all__ = [
     "Duration",
     "Info",
     "Later",
+    "OnCancel",
     "Provider",
     "Retry",
     "RetryAfter",
@@ -82,6 +83,7 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 T = TypeVar("T")
 
+_MORE: Final = ("on_cancel", "heartbeat_timeout")
 DEFINED: Final[list[Activity[..., Any]]] = []
 """Every activity and step of this process, in the order of definition."""
 
@@ -147,6 +149,8 @@ class Activity(Generic[P, R]):
         queue: str | None = None,
         idempotency_key: str | None = None,
         summary: str | None = None,
+        on_cancel: OnCancel | None = None,
+        heartbeat_timeout: Duration | None = None,
     ) -> Activity[P, R]:
         """The same activity with other options, for a call: `charge.options(timeout="3s")(order_id,
         cents)`.
@@ -157,6 +161,14 @@ class Activity(Generic[P, R]):
             queue: of the workers that serve it.
             idempotency_key: instead of the one that the platform makes; the same over all attempts.
             summary: one line for people.
+            on_cancel: what happens when the wait for it is cancelled. `"ask"`, the default: it is
+                asked to stop, and the code continues without waiting for that. `"wait"`: it is
+                asked to stop, and the `CancelledError` is raised when it has ended; a second
+                cancellation ends the wait. `"abandon"`: it continues, also when the run has closed;
+                only its retries end with the run.
+            heartbeat_timeout: the longest time between two calls of `activity.heartbeat`; an
+                attempt that is silent for longer has failed. A worker that dies is noticed without
+                it: it is for functions that may get stuck.
 
         Raises:
             UsageError: an option that makes no sense.
@@ -167,6 +179,8 @@ class Activity(Generic[P, R]):
             "queue": queue,
             "idempotency_key": idempotency_key,
             "summary": summary,
+            "on_cancel": on_cancel,
+            "heartbeat_timeout": heartbeat_timeout,
         }
         view = self._view()
         try:
@@ -266,6 +280,8 @@ def defn(
     queue: str | None = None,
     at_most_once: bool = False,
     reconcile: Callable[..., Any] | None = None,
+    on_cancel: OnCancel = "ask",
+    heartbeat_timeout: Duration = ...,
 ) -> Decorator: ...
 def defn(fn: Any = None, /, **options: Any) -> Any:
     """Makes a function, or a method, an activity; bare, or with options.
@@ -273,16 +289,17 @@ def defn(fn: Any = None, /, **options: Any) -> Any:
     Args:
         fn: sync (it runs in a thread) or async.
         options: `name`, by default the function's; `timeout` of ONE attempt; `retry`; `queue`, of
-            the workers that serve it. `at_most_once`: the function is not run again while it is
-            unknown whether it took effect; by default it is then not retried either. `reconcile`
-            takes what the function takes, and is asked for the outcome of an attempt that was
-            interrupted: it returns the result, or raises `errors.NotDone`: then the function is run
-            again. Without it such an activity fails with `errors.OutcomeUnknown`.
+            the workers that serve it; `on_cancel` and `heartbeat_timeout` as of `Activity.options`.
+            `at_most_once`: the function is not run again while it is unknown whether it took
+            effect; by default it is then not retried either. `reconcile` takes what the function
+            takes, and is asked for the outcome of an attempt that was interrupted: it returns the
+            result, or raises `errors.NotDone`: then the function is run again. Without it such an
+            activity fails with `errors.OutcomeUnknown`.
 
     Raises:
         UsageError: it is not a function, or an option makes no sense; the message names the line.
     """
-    allowed = ("name", "timeout", "retry", "queue", "at_most_once", "reconcile")
+    allowed = ("name", "timeout", "retry", "queue", "at_most_once", "reconcile", *_MORE)
     return _decorate(fn, options, ActivityOptions(), allowed, "activity.defn")
 
 
@@ -291,14 +308,22 @@ def step(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
 @overload
 def step(fn: Callable[P, R], /) -> Activity[P, R]: ...
 @overload
-def step(*, name: str | None = None, timeout: Duration = "10s", retry: Retry = ...) -> Decorator: ...
+def step(
+    *,
+    name: str | None = None,
+    timeout: Duration = "10s",
+    retry: Retry = ...,
+    on_cancel: OnCancel = "ask",
+    heartbeat_timeout: Duration = ...,
+) -> Decorator: ...
 def step(fn: Any = None, /, **options: Any) -> Any:
     """A local activity: it runs in the engine's process, with the same guarantees. No queue, so
     none can be given.
 
     Args:
         fn: sync (it runs in a thread) or async; quick.
-        options: `name`, by default the function's; `timeout` of ONE attempt; `retry`.
+        options: `name`, by default the function's; `timeout` of ONE attempt; `retry`; `on_cancel`
+            and `heartbeat_timeout` as of `Activity.options`.
 
     Raises:
         UsageError: it is not a function, or an option makes no sense; the message names the line.
@@ -307,7 +332,7 @@ def step(fn: Any = None, /, **options: Any) -> Any:
         fn,
         options,
         ActivityOptions(queue="", timeout_us=10_000_000),
-        ("name", "timeout", "retry"),
+        ("name", "timeout", "retry", *_MORE),
         "activity.step",
     )
 

@@ -46,7 +46,8 @@ from perdure.authoring.members import (
 )
 from perdure.authoring.others import Children, Handle, execute, get, options, start
 from perdure.authoring.produce import Avro, produce
-from perdure.authoring.saga import Saga
+from perdure.authoring.retry import Retry
+from perdure.authoring.saga import FailedCompensation, Saga
 from perdure.authoring.step import step
 from perdure.authoring.streams import Stream
 from perdure.authoring.streams import workflow_stream as stream
@@ -70,6 +71,7 @@ __all__ = [
     "Decorator",
     "Definition",
     "Duration",
+    "FailedCompensation",
     "Handle",
     "Info",
     "Query",
@@ -196,13 +198,22 @@ def timeout(delay: Duration | datetime, /) -> AbstractAsyncContextManager[None]:
     return cast("AbstractAsyncContextManager[None]", asyncio.timeout(_seconds("timeout", delay)))
 
 
-def saga() -> AbstractAsyncContextManager[Saga]:
+def saga(*, parallel: bool = False, retry: Retry | None = None) -> Saga:
     """Compensations for what is done in a block.
 
     On failure or cancellation they run, newest first, shielded from cancellation; one that fails
-    does not stop the rest. Then the exception continues.
+    does not stop the rest. Then the exception continues, with a note of each compensation that
+    failed; `perdure workflow show` names those, and those that run.
+
+    Args:
+        parallel: all at the same time, instead of one after another.
+        retry: when a compensation that failed is called again; None: it is called once. An activity
+            has attempts of its own before it fails. `saga.options(retry=…)` says it for one.
+
+    Raises:
+        UsageError: `retry` makes no sense.
     """
-    return Saga()
+    return Saga(parallel=parallel, retry=retry)
 
 
 class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):

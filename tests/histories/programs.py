@@ -186,4 +186,52 @@ async def many(count: int) -> list[int]:
     return found
 
 
-REGISTRY = Registry.of([Delivery, Juggler, many], [charge, refund, say, note])
+@workflow.defn
+async def undone() -> str:
+    """Compensations that fail: one is tried again and succeeds, one does not."""
+    retry = activity.Retry(maximum_attempts=3, first_interval="2s")
+    tries = iter(range(1, 9))
+
+    def wobbly() -> None:
+        if next(tries) < 2:
+            raise ConnectionError("the hotel does not answer")
+
+    def never() -> None:
+        raise ConnectionError("the museum is closed")
+
+    async with workflow.saga(parallel=True, retry=retry) as saga:
+        saga.compensate(refund, "train")
+        saga.compensate(wobbly)
+        saga.options(retry=activity.Retry(maximum_attempts=2), name="museum").compensate(never)
+        await charge("flight", 3500)
+    return "home again"
+
+
+@workflow.defn
+class Leaves:
+    """Its waits are cancelled, and a handler of its goes on when it is cancelled once."""
+
+    @workflow.run
+    async def run(self) -> str:
+        waits = (
+            say.options(on_cancel="wait")("waited for", 9),
+            say.options(on_cancel="abandon")("abandoned", 1),
+            say("asked", 9),
+        )
+        try:
+            async with asyncio.timeout(0.5):
+                await asyncio.gather(*waits)
+        except TimeoutError:
+            pass
+        return "done"
+
+    @workflow.signal
+    async def stay(self) -> None:
+        for _ in range(2):
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                await say("not yet")
+
+
+REGISTRY = Registry.of([Delivery, Juggler, many, undone, Leaves], [charge, refund, say, note])

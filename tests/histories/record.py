@@ -89,11 +89,26 @@ def fan_out(world: World) -> None:
     world.start_workflow("w", "many", 20)
 
 
+def compensated(world: World) -> None:
+    world.start_workflow("w", "undone")
+    world.advance(20)
+
+
+def left_waits(world: World) -> None:
+    world.start_workflow("w", "Leaves")
+    world.signal("w", "stay")
+    world.advance(20)
+    for reason in ("rain", "storm"):
+        world.ask(cm.CancelWorkflow, "w", reason=reason)
+        world.settle()
+    world.advance(20)
+
+
 SCENARIOS: Final[dict[str, Any]] = {
     scenario.__name__: scenario
     for scenario in (
         delivered, declined, nobody_comes, cancelled, begun_late, suspended_and_resumed, juggled,
-        juggled_and_cancelled, fan_out,
+        juggled_and_cancelled, fan_out, compensated, left_waits,
     )
 }  # fmt: skip
 
@@ -118,7 +133,14 @@ def without_places(records: Sequence[EventRecord]) -> list[EventRecord]:
 
 
 def without_place(event: ev.AnyEvent) -> ev.AnyEvent:
-    if isinstance(event, ev.ActivityFailed | ev.ActivityAttemptFailed | ev.WorkflowFailed):
+    if isinstance(
+        event,
+        ev.ActivityFailed
+        | ev.ActivityAttemptFailed
+        | ev.WorkflowFailed
+        | ev.CompensationAttemptFailed
+        | ev.CompensationFailed,
+    ):
         return replace(event, failure=without_traceback(event.failure))
     return event
 

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     from perdure.model.payloads import Payloads
     from perdure.workflow import Definition
 
-ENDS_ACTIVITY = (ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelRequested)
+ENDS_ACTIVITY = (
+    ev.ActivityCompleted,
+    ev.ActivityFailed,
+    ev.ActivityCancelRequested,
+    ev.ActivityCancelled,
+)
 EndsChild: TypeAlias = ev.ChildRefused | ev.ChildCompleted | ev.ChildFailed | ev.ChildCancelled
 ENDS_CHILD = (ev.ChildRefused, ev.ChildCompleted, ev.ChildFailed, ev.ChildCancelled)
 EndsToken: TypeAlias = ev.TokenResolved | ev.TokenFailed | ev.TokenExpired
@@ -242,6 +247,7 @@ def tasks_of(run: RunState) -> dict[int, Task]:
         number: task_of(run, activity)
         for number, activity in run.activities.items()
         if activity.status in out
+        or (activity.status is ActivityStatus.STOPPING and (not activity.retry_at or activity.declined))
     }
 
 

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from perdure import activity, workflow
-from perdure.activity import Retry
+from perdure.activity import OnCancel, Retry
 from perdure.errors import (
     ActivityFailed,
     ActivityTimedOut,
@@ -573,6 +573,41 @@ class Trip:
 
 
 @workflow.defn
+async def undone(is_parallel: bool) -> str:
+    """A trip that fails; one compensation is tried again, one fails, one succeeds."""
+    retry = Retry(maximum_attempts=4, first_interval="2s", coefficient=1)
+    tries = iter(range(1, 100))
+
+    def wobbly() -> None:
+        if next(tries) < 3:
+            raise ConnectionError("the hotel does not answer")
+
+    async with workflow.saga(parallel=is_parallel, retry=retry) as saga:
+        saga.compensate(refund, "train")
+        saga.compensate(wobbly)
+        saga.options(retry=Retry(maximum_attempts=2), name="museum").compensate(give_back_no_ticket)
+        await charge("flight", 3500)
+    return "home again"
+
+
+def give_back_no_ticket() -> None:
+    raise ConnectionError("the museum is closed")
+
+
+@workflow.defn
+async def waits_for_the_end(how: OnCancel) -> str:
+    """Two waits for activities are cancelled: one of a task that is out, one in a back-off."""
+    try:
+        async with asyncio.timeout(3):
+            await asyncio.gather(
+                echo.options(on_cancel=how)("out"), flaky.options(on_cancel=how)(99), return_exceptions=True
+            )
+    except TimeoutError:
+        pass
+    return await charge("late", 100)
+
+
+@workflow.defn
 class Box:
     """Collects what it is given until it is closed."""
 
@@ -971,6 +1006,8 @@ async def paid_once() -> list[Any]:
 _WORKFLOWS = [
     Cart,
     paid_once,
+    undone,
+    waits_for_the_end,
     shops,
     inline_steps,
     charged_once,

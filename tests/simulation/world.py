@@ -11,7 +11,7 @@ import asyncio
 import atexit
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +39,7 @@ from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.attempt import Attempts
 from perdure.worker.inline import run_inline, run_once
 from perdure.worker.steps import _unknown as unknown_step
+from perdure.worker.stopping import stopped
 from perdure.worker.streams import submitting
 from tests.simulation.invariants import assert_live_is_folded
 
@@ -297,7 +298,9 @@ class World:
             task = step.task if isinstance(step, InlineTask) else step
             return (task.run_id, task.number) == (run_id, number)
 
+        stopping = [step for step in self.steps if is_it(step)]
         self.steps = deque(step for step in self.steps if not is_it(step))
+        self._report_stopped(step.task if isinstance(step, InlineTask) else step for step in stopping)
 
     # ---- moving
 
@@ -483,6 +486,10 @@ class World:
     def _deliver(self, tasks: list[Task]) -> None:
         self.tasks.extend(tasks)
 
+    def _report_stopped(self, tasks: Iterable[Task]) -> None:
+        if reports := [stopped(task) for task in tasks if task.reports_stop]:
+            self.log.submit(reports)
+
     @property
     def _claimant(self) -> str:
         return f"worker {self.boots}"
@@ -492,6 +499,7 @@ class World:
             task = self.claims.pop(claim[0], None)
             if task is not None and claim[1] == self._claimant:
                 self.claimed.append(task)
+        self._report_stopped(task for task in self.tasks if task.token in tokens)
         self.tasks = deque(task for task in self.tasks if task.token not in tokens)
 
 

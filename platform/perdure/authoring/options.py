@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 from msgspec.structs import replace
 
@@ -11,6 +11,10 @@ from perdure.errors import UsageError
 from perdure.model.duration import microseconds
 from perdure.model.limits import fault_of_id, is_unicode
 from perdure.model.options import ActivityOptions, RetryPolicy
+
+OnCancel = Literal["ask", "wait", "abandon"]
+"""What a cancelled wait for an activity does: ask it to stop and continue; ask it and wait for its
+end; leave it alone."""
 
 
 def compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
@@ -32,6 +36,11 @@ def compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
         if base.is_step:
             raise UsageError("a step runs in the engine's process: it has no queue.")
         queue = valid(queue, "queue")
+    on_cancel = given.get("on_cancel", base.on_cancel)
+    if on_cancel not in get_args(OnCancel):
+        raise UsageError(f'on_cancel must be "ask", "wait" or "abandon", not {on_cancel!r}.')
+    if "heartbeat_timeout" in given and not microseconds(given["heartbeat_timeout"]):
+        raise UsageError("heartbeat_timeout must be positive.")
     for text in ("idempotency_key", "summary"):
         if text in given and not isinstance(given[text], str):
             raise UsageError(f"{text} must be text, not {given[text]!r}.")
@@ -44,6 +53,10 @@ def compiled(given: dict[str, Any], base: ActivityOptions) -> ActivityOptions:
         retry=base.retry if retry is None else policy_of(retry),
         idempotency_key=given.get("idempotency_key", base.idempotency_key),
         summary=given.get("summary", base.summary),
+        on_cancel=on_cancel,
+        heartbeat_timeout_us=microseconds(given["heartbeat_timeout"])
+        if "heartbeat_timeout" in given
+        else base.heartbeat_timeout_us,
     )
 
 

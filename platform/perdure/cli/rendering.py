@@ -56,6 +56,7 @@ def print_description(description: Description, state: WorkflowState, output: Fo
             "messages": description.messages,
             "updates": description.updates,
             "tokens": description.tokens,
+            "compensations": description.compensations,
         }
         print_json(
             {
@@ -87,6 +88,11 @@ def print_description(description: Description, state: WorkflowState, output: Fo
         typer.echo()
         for line in explained(state.failure):
             typer.echo(line)
+    for compensation in description.compensations:
+        begins = "begins" if compensation.is_backing_off else "began"
+        doing = f"attempt {compensation.attempt} {begins} at {_shown(compensation.retry_at)}"
+        doing += f"; it has failed since {_shown(compensation.since)} ({compensation.reason})"
+        typer.echo(f"waits for compensation {compensation.name}: {doing}")
     for activity in description.activities:
         doing = f"{activity.doing}, attempt {activity.attempt}"
         if activity.expires_at:

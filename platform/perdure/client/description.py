@@ -16,7 +16,7 @@ from perdure.model.states import WAITS_TOLD
 from perdure.model.tasks import trouble_of_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from perdure.client.ports import Reader
     from perdure.core.state import RunState
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ANSWER: Final = "waiting for an answer"
 """The `doing` of an activity that waits for an answer from outside."""
+STOPPING: Final = "stopping"
+"""The `doing` of an activity that was asked to stop, and whose end the run waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,8 @@ class PendingActivity:
         name: the activity's name.
         queue: its task queue; empty for a step.
         attempt: the current attempt, or the last failed one while `retry_at` is set.
-        doing: "waiting for a worker", "running", "waiting for an answer" (from outside), or
-            "backing off".
+        doing: "waiting for a worker", "running", "stopping", "waiting for an answer" (from
+            outside), or "backing off".
         retry_at: when the next attempt begins; None unless it is backing off.
         reason: why no worker takes it, what blocks the worker that runs it, or why the last attempt
             failed; else empty.
@@ -109,6 +111,30 @@ class PendingToken:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingCompensation:
+    """A compensation of a saga, which has failed and is tried again.
+
+    Attributes:
+        number: in the run, from 1.
+        name: of the function that undoes the step.
+        since: when it failed first.
+        attempt: the current one, or the next one while it backs off, from 2.
+        retry_at: when that attempt begins, or has begun.
+        is_backing_off: that is still to come, as far as the run has got.
+        reason: why the attempt before failed.
+    """
+
+    number: int
+    name: str
+    since: datetime
+    _: KW_ONLY
+    attempt: int
+    retry_at: datetime
+    is_backing_off: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """The current description of a run.
 
@@ -116,8 +142,8 @@ class Description:
         view: what `@workflow.view` returned last, as JSON values; None when there is none, or when
             a codec has encoded it that is not configured here.
         attributes: as given at the start.
-        reason: why it is suspended, was cancelled or terminated, or has failed; or why the view is
-            not current.
+        reason: why it is suspended, was cancelled or terminated, or has failed; which steps of a
+            saga were not undone; or why the view is not current.
         activities: the activities that it waits for.
         timers: the timers that it waits for.
         children: the children that it waits for; at most the first twenty waits are listed.
@@ -125,6 +151,7 @@ class Description:
         updates: updates whose handlers run; likewise.
         tokens: tokens without an answer; likewise.
         parent: the workflow id of its parent; empty when it has none.
+        compensations: compensations of sagas that have failed and are tried again.
     """
 
     workflow_id: str
@@ -146,6 +173,7 @@ class Description:
     updates: tuple[PendingUpdate, ...] = ()
     tokens: tuple[PendingToken, ...] = ()
     parent: str = ""
+    compensations: tuple[PendingCompensation, ...] = ()
 
 
 def moment(at: int) -> datetime:
@@ -157,7 +185,9 @@ def needs_history(state: WorkflowState) -> bool:
     """Whether describing the run's waits needs its history: the public state has only the attempt
     of an activity, and only the first of many waits.
     """
-    return any(each.kind in ("activity", "answer") for each in state.waits) or len(state.waits) >= WAITS_TOLD
+    return len(state.waits) >= WAITS_TOLD or any(
+        each.kind in ("activity", "answer", "compensation") for each in state.waits
+    )
 
 
 def run_of(
@@ -200,13 +230,14 @@ def describe(
         opened: decodes what a codec has encoded of a failure.
     """
     failure = opened(state.failure) if state.failure else None
-    reason = state.reason or (described(failure) if failure else "")
+    reason = "; ".join(filter(None, (described(failure) if failure else "", state.reason)))
     if run is None:
         timers = {each.number: each.due_at for each in state.waits if each.kind == "timer"}
         activities: tuple[PendingActivity, ...] = ()
     else:
-        timers = run.timers
-        activities = tuple(_pending(each, run, opened) for each in run.activities.values())
+        timers, abandoned = run.timers, run.abandoned or ()
+        open_ = (each for each in run.activities.values() if each.number not in abandoned)
+        activities = tuple(_pending(each, run, opened) for each in open_)
     return Description(
         state.workflow_id,
         state.run_id,
@@ -237,7 +268,21 @@ def describe(
             if each.kind == "token"
         ),
         parent=state.parent,
+        compensations=() if run is None else tuple(_compensations(run)),
     )
+
+
+def _compensations(run: RunState) -> Iterator[PendingCompensation]:
+    for number, each in (run.compensations or {}).items():
+        yield PendingCompensation(
+            number,
+            each.name,
+            moment(each.failed_at),
+            attempt=each.attempt,
+            retry_at=moment(each.retry_at),
+            is_backing_off=each.retry_at > run.last_at,
+            reason=described(each.failure),
+        )
 
 
 def _others(state: WorkflowState, kind: str) -> tuple[PendingRun, ...]:
@@ -257,6 +302,8 @@ def _pending(activity: ActivityState, run: RunState, opened: Open) -> PendingAct
         doing = ANSWER
         if run.later is not None:
             expires_at = moment(run.later[activity.number].expires_at)
+    elif activity.status is ActivityStatus.STOPPING:
+        doing = STOPPING
     elif activity.status is ActivityStatus.STARTED or (activity.options.is_step and not activity.declined):
         doing = "running"
     else:

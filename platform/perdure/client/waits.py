@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from perdure.client.description import ANSWER, describe, run_of
+from perdure.client.description import ANSWER, STOPPING, describe, run_of
 from perdure.client.reading import state_of
 from perdure.client.request_ids import fresh_request_id
 from perdure.errors import EngineUnavailable, InfrastructureError
@@ -68,7 +68,11 @@ def _in_words(found: Description) -> str:
         return f"{SUSPENDED}{found.reason}"
     if found.status.is_closed:
         return ""
-    waits = [_activity(each, found.updated_at) for each in found.activities]
+    waits = [
+        f"the compensation {each.name}, attempt {each.attempt} ({each.reason})"
+        for each in found.compensations
+    ]
+    waits += [_activity(each, found.updated_at) for each in found.activities]
     waits += [f"a timer, until {timer.fires_at.isoformat(' ', 'seconds')}" for timer in found.timers[:1]]
     waits += [f"its child {child.workflow_id}" for child in found.children[:1]]
     waits += [
@@ -94,6 +98,8 @@ def _activity(activity: PendingActivity, since: datetime) -> str:
     if activity.doing == ANSWER:
         until = "" if activity.expires_at is None else activity.expires_at.isoformat(" ", "seconds")
         return f"an answer for {what}, attempt {activity.attempt}, until {until}"
+    if activity.doing == STOPPING:
+        return f"{what}, asked to stop in attempt {activity.attempt}{reason}"
     if activity.doing != "waiting for a worker":
         return f"{what}, running in attempt {activity.attempt}{reason}"
     waited_s = (datetime.now(UTC) - since).total_seconds()

@@ -28,6 +28,11 @@ class Flag(IntEnum):
     RECORDED = 1
     """The run records its flags. One without it began on 2026-11-30 or before, and has no other
     flag."""
+    COMPENSATIONS = 2
+    """The compensations of sagas are recorded."""
+    CANCELS_AGAIN = 3
+    """Each cancellation of the run cancels its handlers, once the main coroutine has ended; before,
+    the first did."""
 
 
 def bits_of(flags: Iterable[Flag]) -> int:

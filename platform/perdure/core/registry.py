@@ -15,6 +15,7 @@ from perdure.core.machines import (
     activity,
     attributes,
     child,
+    compensation,
     lifecycle,
     message,
     patch,
@@ -35,6 +36,7 @@ from perdure.model.timers import Timer, TimerKind
 MACHINES: Final[tuple[Machine, ...]] = (
     lifecycle.MACHINE,
     signal.MACHINE,
+    compensation.MACHINE,
     activity.MACHINE,
     timer.MACHINE,
     record.MACHINE,
@@ -194,15 +196,16 @@ ANSWERS: Final[dict[str, Answer]] = merged(
 WAKES: Final[frozenset[type[ev.Event]]] = frozenset(event for each in MACHINES for event in each.wakes)
 """The events that workflow code can notice."""
 
-CANCELS: Final[frozenset[type[ac.Action]]] = frozenset(
-    action for each in MACHINES for action in each.cancelling
-)
-"""The classes of actions that cancel something."""
-OPENS: Final[dict[type[ev.Event], type[ac.Action]]] = {
-    rule.opened_by: action for each in MACHINES for action, rule in each.cancelling.items()
+CANCELS: Final[dict[type[ac.Action], type[ev.Event]]] = {
+    action: rule.opened_by for each in MACHINES for action, rule in each.cancelling.items()
 }
-"""From this event on, this action cancels something."""
-CLOSES: Final[dict[type[ev.Event], type[ac.Action]]] = {
-    event: action for each in MACHINES for action, rule in each.cancelling.items() for event in rule.closed_by
+"""The actions that cancel something, and the event that begins it."""
+OPENS: Final[frozenset[type[ev.Event]]] = frozenset(CANCELS.values())
+"""The events that begin what can be cancelled."""
+CLOSES: Final[dict[type[ev.Event], type[ev.Event]]] = {
+    event: rule.opened_by
+    for each in MACHINES
+    for rule in each.cancelling.values()
+    for event in rule.closed_by
 }
 """From this event on, this action has no effect."""

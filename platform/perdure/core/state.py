@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from perdure.core import requests
 from perdure.model import events as ev
@@ -58,6 +58,7 @@ class ActivityStatus(IntEnum):
     FAILED = 5
     CANCELLED = 6
     DEFERRED = 7
+    STOPPING = 8
 
 
 class ActivityState:
@@ -122,6 +123,33 @@ class LaterState:
         self.deferred_at = at
         self.expires_at = expires_at
         self.answer = 0
+
+
+class CompensationStatus(IntEnum):
+    """Status of a compensation."""
+
+    RUNNING = 1
+    RETRYING = 2
+    COMPLETED = 3
+    FAILED = 4
+
+
+class CompensationState(NamedTuple):
+    """A compensation that has failed, and has another attempt.
+
+    Attributes:
+        name: of the function.
+        failed_at: when it failed first, microseconds.
+        attempt: the current one, from 2.
+        failure: of the attempt before.
+        retry_at: when the current attempt began, or begins, microseconds.
+    """
+
+    name: str
+    failed_at: int
+    attempt: int
+    failure: FailureInfo
+    retry_at: int
 
 
 class ChildStatus(IntEnum):
@@ -190,6 +218,7 @@ class RunState:
     Attributes:
         activities: the open ones, by number.
         attributes: JSON of an object, or empty: those of the start, and what the code has set.
+        abandoned: the numbers of those that the code has left to themselves; None: none.
         timers: the armed ones, number to `fires_at`.
         children: the open ones, by number.
         starting: the number of children whose start was sent and is not answered.
@@ -197,6 +226,10 @@ class RunState:
         tokens: all of them, by number.
         later: the attempts that wait, or have waited, for a result from outside: the last one of
             each activity, by number; None when there was none.
+        compensations: those that have failed and are tried again, by number; None: none has.
+        uncompensated: what is said of those that failed; empty: none did.
+        cancels: how often a cancellation was recorded.
+        cancelled_at: the last time, microseconds.
         messages: to other workflows, that are not answered: by number, what was sent and when,
             microseconds.
         requests: kind and id of each recorded request but the start, to a hash of its content
@@ -215,11 +248,15 @@ class RunState:
     """
 
     __slots__ = (
+        "abandoned",
         "activities",
         "attributes",
         "cancel_reason",
+        "cancelled_at",
+        "cancels",
         "children",
         "closed_at",
+        "compensations",
         "ended_updates",
         "failure",
         "input_offset",
@@ -242,6 +279,7 @@ class RunState:
         "starting",
         "timers",
         "tokens",
+        "uncompensated",
         "unsent",
         "updates",
         "workflow_id",
@@ -262,6 +300,7 @@ class RunState:
         self.failure: FailureInfo | None = None
         self.reason = ""
         self.activities: dict[int, ActivityState] = {}
+        self.abandoned: set[int] | None = None
         self.timers: dict[int, int] = {}
         self.children: dict[int, ChildState] = {}
         self.starting = 0
@@ -273,6 +312,10 @@ class RunState:
         self.messages: dict[int, tuple[ev.MessageSent, int]] = {}
         self.tokens: dict[int, TokenState] = {}
         self.later: dict[int, LaterState] | None = None
+        self.compensations: dict[int, CompensationState] | None = None
+        self.uncompensated = ""
+        self.cancels = 0
+        self.cancelled_at = 0
         self.input_partition = self.input_offset = -1
         self.requests: dict[requests.Key, int] = {}
         self.promises: dict[str, dict[tuple[str, str], None]] = {}
@@ -284,6 +327,15 @@ class RunState:
             run_id: of the command; empty: the current run.
         """
         return run_id in ("", self.run_id) or run_id == self.started.first_run_id
+
+    @property
+    def explanation(self) -> str:
+        """The reason of the status, and which steps were not undone; empty: there is nothing to
+        say.
+        """
+        if not self.uncompensated:
+            return self.reason
+        return f"{self.reason}; {self.uncompensated}" if self.reason else self.uncompensated
 
     @property
     def type(self) -> str:

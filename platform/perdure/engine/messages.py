@@ -247,6 +247,8 @@ class Messages:
                 outbox = self._activation.outbox
                 run_id = active.state.run_id
                 activity = active.state.activities.get(command.number)
+                if activity is None and command.number in (active.state.abandoned or ()):
+                    return
                 if activity is None or activity.token != command.token:
                     # Its result is not wanted: stop it, in case the worker missed the cancellation.
                     outbox.cancel(run_id, command.number, command.token, is_step=False)
@@ -255,6 +257,8 @@ class Messages:
                     outbox.batch.cancelled.append(claim_text(command.token, activity.worker))
                     if command.worker != activity.worker:
                         return  # another worker has it
+                if activity.status is ActivityStatus.STOPPING:  # its worker may have missed it
+                    outbox.cancel(run_id, command.number, command.token, is_step=False)
                 self._leases.renew(command, run_id, self._clock.elapsed())
                 if isinstance(command, cm.HeartbeatActivity) and command.details:
                     outbox.keep_details(run_id, command.number, command.details)

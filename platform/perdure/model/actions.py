@@ -28,6 +28,18 @@ class CancelActivity(Action, frozen=True):
     number: int
 
 
+class StopActivity(Action, frozen=True):
+    """As `CancelActivity`, and the code waits for its end."""
+
+    number: int
+
+
+class AbandonActivity(Action, frozen=True):
+    """The code no longer waits for it."""
+
+    number: int
+
+
 class StartTimer(Action, frozen=True):
     """`number` counts the run's timers from 1."""
 
@@ -112,6 +124,29 @@ class IssueToken(Action, frozen=True):
     is_public: bool
 
 
+class RetryCompensation(Action, frozen=True, gc=True):
+    """As of `CompensationAttemptFailed`; `number` counts the run's compensations from 1."""
+
+    number: int
+    name: str
+    attempt: int
+    failure: FailureInfo
+    retry_at: int
+
+
+class CompleteCompensation(Action, frozen=True):
+    number: int
+
+
+class FailCompensation(Action, frozen=True, gc=True):
+    """As of `CompensationFailed`."""
+
+    number: int
+    name: str
+    failure: FailureInfo
+    attempts: int
+
+
 class CompleteWorkflow(Action, frozen=True):
     result: bytes
 
@@ -142,4 +177,9 @@ AnyAction = (
     | FailUpdate
     | IssueToken
     | SetAttributes
+    | StopActivity
+    | AbandonActivity
+    | RetryCompensation
+    | CompleteCompensation
+    | FailCompensation
 )

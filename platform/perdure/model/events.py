@@ -169,6 +169,29 @@ class ActivityCancelRequested(Event, frozen=True):
     number: int
 
 
+class ActivityStopRequested(Event, frozen=True):
+    """The code was cancelled and waits for the end of the activity: an attempt that runs is asked
+    to stop, no other follows.
+    """
+
+    number: int
+
+
+class ActivityCancelled(Event, frozen=True):
+    """The activity that the code waits for has ended because it was asked to. `reason`: why it had
+    no attempt that could say so; empty when one did.
+    """
+
+    number: int
+    reason: str = ""
+
+
+class ActivityAbandoned(Event, frozen=True):
+    """The code no longer waits for the activity, which continues."""
+
+    number: int
+
+
 class TimerStarted(Event, frozen=True):
     """`number` counts the run's timers from 1."""
 
@@ -396,6 +419,33 @@ class ActivityDeferred(Event, frozen=True):
     expires_at: int
 
 
+class CompensationAttemptFailed(Event, frozen=True, gc=True):
+    """A saga could not undo a step; the compensation is called again at `retry_at`. `number` counts
+    the run's compensations from 1. One that succeeds the first time leaves no event.
+    """
+
+    number: int
+    name: str
+    attempt: int
+    failure: FailureInfo
+    retry_at: int
+
+
+class CompensationCompleted(Event, frozen=True):
+    """One that had failed before has succeeded."""
+
+    number: int
+
+
+class CompensationFailed(Event, frozen=True, gc=True):
+    """The step is not undone, and the saga has gone on without that."""
+
+    number: int
+    name: str
+    failure: FailureInfo
+    attempts: int
+
+
 AnyEvent = (
     WorkflowStarted
     | WorkflowBegun
@@ -442,6 +492,12 @@ AnyEvent = (
     | TokenExpired
     | ActivityDeferred
     | AttributesSet
+    | ActivityStopRequested
+    | ActivityCancelled
+    | ActivityAbandoned
+    | CompensationAttemptFailed
+    | CompensationCompleted
+    | CompensationFailed
 )
 
 TERMINAL: Final = (

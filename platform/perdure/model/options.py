@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from perdure.model.duration import LONGEST_US
+
 DEFAULT_QUEUE = "default"
 
 
@@ -40,6 +42,10 @@ class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
             call; 0: the function is registered.
         at_most_once: its function is not started a second time while the outcome of the first is
             unknown.
+        on_cancel: what a cancelled wait for it does: `ask` asks it to stop and continues, `wait`
+            asks it and waits for its end, `abandon` leaves it alone.
+        heartbeat_timeout_us: the longest time between two heartbeats of its function; 0: it need
+            not send any.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -49,8 +55,27 @@ class ActivityOptions(Struct, array_like=True, frozen=True, omit_defaults=True):
     summary: str = ""
     use: int = 0
     at_most_once: bool = False
+    on_cancel: str = "ask"
+    heartbeat_timeout_us: int = 0
 
     @property
     def is_step(self) -> bool:
         """Whether it is a step, which the engine runs itself."""
         return not self.queue
+
+
+def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:
+    """Delay after the failure of attempt `attempt` (from 1), microseconds.
+
+    The delay that the error asked for, if it did; else exponential back-off with a cap.
+    """
+    if retry_after_us >= 0:
+        return min(retry_after_us, LONGEST_US)
+    if not policy.first_interval_us:
+        return 0
+    try:
+        return int(
+            min(policy.first_interval_us * policy.coefficient ** (attempt - 1), policy.maximum_interval_us)
+        )
+    except OverflowError:  # the power is too large for a float: the cap was reached long before
+        return policy.maximum_interval_us

@@ -168,6 +168,9 @@ class WorkflowRuntime:
     tokens: Any
     """The run's tokens; `issue(annotation, timeout_us, is_public=)` returns another one, an
     `IssuedToken`."""
+    compensations: Any
+    """Of its sagas; `next` numbers one, and `retry`, `complete` and `fail` say what becomes of
+    it."""
     main: Any
     """The task of the run itself."""
     handlers: Any

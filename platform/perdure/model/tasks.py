@@ -27,6 +27,9 @@ class Task(Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
             which `Cancellation.tokens` answers.
         is_unknown: a previous attempt may have taken effect: look the outcome up first.
         context: the run's, as in `perdure.context`; empty when it has none.
+        reports_stop: the run waits for the end of an attempt that is asked to stop.
+        heartbeat_timeout_us: the longest time between two heartbeats of the function; 0: it need
+            not send any.
     """
 
     workflow_id: str
@@ -46,6 +49,8 @@ class Task(Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
     is_at_most_once: bool = False
     is_unknown: bool = False
     context: bytes = b""
+    reports_stop: bool = False
+    heartbeat_timeout_us: int = 0
 
 
 class Cancellation(Struct, array_like=True, frozen=True, gc=False):

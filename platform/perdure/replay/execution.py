@@ -8,6 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from perdure import errors
+from perdure.core import flags
 from perdure.model import actions as ac
 from perdure.model.runtime import ContinueAsNew
 from perdure.replay.handlers import Handlers, fault_of
@@ -28,6 +29,7 @@ class Execution:
         loop: the run's loop; gets the run's last action.
         definition: of its type.
         payloads: encodes the result, or the failure.
+        rules: the engine flags that the run began under.
 
     Attributes:
         handlers: of accepted messages.
@@ -41,12 +43,14 @@ class Execution:
         "_loop",
         "_main_cancelled",
         "_payloads",
+        "_rules",
         "handlers",
         "has_ended",
         "main",
     )
 
-    def __init__(self, loop: RunLoop, definition: Definition, payloads: Payloads) -> None:
+    def __init__(self, loop: RunLoop, definition: Definition, payloads: Payloads, rules: int) -> None:
+        self._rules = rules
         self._loop = loop
         self._definition = definition
         self._payloads = payloads
@@ -65,14 +69,18 @@ class Execution:
         self.handlers.add(self._loop.create_task(coroutine))
 
     def cancel(self, reason: str) -> None:
-        """Cancel the main coroutine; once that has ended, the handlers."""
+        """Cancel the main coroutine; once that has ended, the handlers.
+
+        A handler may go on after it was cancelled, to clean up or by a mistake, so that each
+        request cancels it again.
+        """
         self._cancel_requested = True
         if self.main is None:
             return
         if not self.main.done():
             self.main.cancel(reason or None)
         else:
-            self.handlers.cancel()
+            self.handlers.cancel(again=flags.has(self._rules, flags.Flag.CANCELS_AGAIN))
 
     def fail(self, error: BaseException) -> None:
         """End the run by a failure."""

@@ -5,7 +5,10 @@ process.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from perdure.model.actions import AbandonActivity, StopActivity
+from perdure.model.options import ActivityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -55,21 +58,47 @@ class RunFuture(asyncio.Future[Any]):
 
 class ActionFuture(RunFuture):
     """The outcome of an action. Cancelling it cancels the action, and the code continues without
-    waiting for that.
+    waiting for that; `on_cancel` of an activity may say otherwise.
     """
 
-    __slots__ = ("_number", "_pending")
+    __slots__ = ("_number", "_options", "_pending")
 
-    def __init__(self, loop: WorkflowLoop, hash_: int, pending: Pending[Any], number: int) -> None:
+    def __init__(
+        self,
+        loop: WorkflowLoop,
+        hash_: int,
+        pending: Pending[Any],
+        number: int,
+        options: ActivityOptions | None = None,
+    ) -> None:
         super().__init__(loop, hash_)
         self._pending = pending
         self._number = number
+        self._options = options
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the wait, and request the action's cancellation."""
+        """Cancel the wait, and do with the action what its options say.
+
+        Returns:
+            Whether the wait is over. If not, asyncio cancels the task that awaits this when it is
+            done; a second cancellation ends the wait.
+        """
         if not self.done():
-            self._pending.cancelled(self._number)
+            how = "ask" if self._options is None else self._options.on_cancel
+            pending, number = self._pending, self._number
+            if how == "ask":
+                pending.cancelled(number)
+            elif how == "abandon":
+                pending.cancelled(number, AbandonActivity)
+            elif pending.is_waiting(number) and not pending.withdraw(number):
+                self._options = _LEFT
+                pending.ask(StopActivity(number))
+                return False
         return super().cancel(msg=msg)
+
+
+_LEFT: Final = ActivityOptions(on_cancel="abandon")
+"""Of an activity that was asked to stop: the next cancellation leaves it."""
 
 
 class InertFuture(RunFuture):

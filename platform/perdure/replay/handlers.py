@@ -27,8 +27,8 @@ class Handlers:
 
     Attributes:
         fault: the exception of the first handler that failed; it fails the run.
-        are_cancelled: the handlers were cancelled. This is done once, so that their clean-up is not
-            interrupted.
+        are_cancelled: the handlers were cancelled. When the run ends this is done once, so that
+            their clean-up is not interrupted.
     """
 
     __slots__ = ("_tasks", "are_cancelled", "fault")
@@ -51,9 +51,13 @@ class Handlers:
         """Add the task of a handler."""
         self._tasks.append(task)
 
-    def cancel(self) -> None:
-        """Cancel the handlers, unless that was done before."""
-        if self.are_cancelled:
+    def cancel(self, *, again: bool = False) -> None:
+        """Cancel the handlers.
+
+        Args:
+            again: also if that was done before.
+        """
+        if self.are_cancelled and not again:
             return
         self.are_cancelled = True
         for task in self._tasks:

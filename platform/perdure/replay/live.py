@@ -97,17 +97,17 @@ class LiveRun:
         self.run_id = run_id
         self._watch = watch
         self._definition = definition
-        self._started = started
-        self._started_at = started_at
+        self._started, self._started_at = started, started_at
         self.payloads = payloads
         self._instance: Any = None
         self._interceptors = interceptors
         self.signals = Signals(run_id, definition, payloads)
         self._has_begun = self._has_viewed = False
         self._history_length = 0
-        self.loop = _loop_of(run_id, started)
-        self.runtime = RunRuntime(self.loop, started.seed, payloads, self._info, definition, secret=secret)
-        self._execution = Execution(self.loop, definition, payloads)
+        loop = self.loop = _loop_of(run_id, started)
+        seed, rules = started.seed, started.flags
+        self.runtime = RunRuntime(loop, seed, payloads, self._info, definition, secret=secret, rules=rules)
+        self._execution = Execution(loop, definition, payloads, rules)
         self.runtime.handlers = self._execution.handlers
 
     # ---- driven by the engine
@@ -390,6 +390,10 @@ def _on_activity_failed(run: LiveRun, event: ev.ActivityFailed) -> None:
     outcomes.fail(run.runtime, run.payloads, event)
 
 
+def _on_activity_cancelled(run: LiveRun, event: ev.ActivityCancelled) -> None:
+    run.runtime.stopped_activity(event.number)
+
+
 def _on_other(run: LiveRun, event: ev.AnyEvent) -> None:
     """Apply an event of a child, or of a message to another workflow."""
     run.runtime.others.apply(event)
@@ -405,6 +409,7 @@ _APPLY: Final[dict[type[ev.Event], Callable[[LiveRun, Any], None]]] = {
     ev.SignalReceived: LiveRun.on_signal,
     ev.ActivityCompleted: _on_activity_completed,
     ev.ActivityFailed: _on_activity_failed,
+    ev.ActivityCancelled: _on_activity_cancelled,
     ev.TimerFired: LiveRun.on_timer_fired,
     ev.WorkflowCancelRequested: LiveRun.on_cancel,
     ev.UpdateAccepted: LiveRun.on_update,

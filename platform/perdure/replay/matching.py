@@ -33,7 +33,7 @@ class Matching:
         self._run_id = run_id
         self._streams = streams
         self._wanted: deque[ac.AnyAction] = deque()
-        self._open: set[tuple[type[ac.Action], int]] = set()
+        self._open: set[tuple[type[ev.Event], int]] = set()
         self._is_suspended = False
 
     def before(self, event_id: int, event: ev.AnyEvent) -> None:
@@ -94,10 +94,10 @@ class Matching:
     def _follow(self, event: Any) -> None:
         """Remember an event that opens or closes something that can be cancelled."""
         kind: type[ev.Event] = event.__class__
-        if (cancel := OPENS.get(kind)) is not None:
-            self._open.add((cancel, event.number))
-        elif (cancel := CLOSES.get(kind)) is not None:
-            self._open.discard((cancel, event.number))
+        if kind in OPENS:
+            self._open.add((kind, event.number))
+        elif (opened_by := CLOSES.get(kind)) is not None:
+            self._open.discard((opened_by, event.number))
 
     def _drop_void(self) -> None:
         while self._wanted and self._is_void(self._wanted[0]):
@@ -108,7 +108,8 @@ class Matching:
         recorded; this occurs only in a run that was suspended.
         """
         kind: type[ac.Action] = type(action)
-        return kind in CANCELS and (kind, cast("Any", action).number) not in self._open
+        opened_by = CANCELS.get(kind)
+        return opened_by is not None and (opened_by, cast("Any", action).number) not in self._open
 
     def _diverged(self, event_id: int, expected: ev.AnyEvent | None, found: ac.AnyAction | None) -> None:
         found_words = "did nothing more" if found is None else f"wanted: {in_words(found)}"

@@ -56,9 +56,28 @@ class Pending(Generic[W]):
         self.count = 0
         self.waiting: dict[int, W] = {}
 
-    def cancelled(self, number: int) -> None:
+    def cancelled(self, number: int, cancel: Any = None) -> None:
         """Cancel an action. If it was added in this activation it is withdrawn, but its number
         stays used.
+
+        Args:
+            number: of the action.
+            cancel: the action that cancels it; None: that of the constructor.
         """
         if self.waiting.pop(number, None) is not None and not self._actions.withdraw(self._kind, number):
-            self._actions.items.append(self._cancel(number))
+            self._actions.items.append((cancel or self._cancel)(number))
+
+    def is_waiting(self, number: int) -> bool:
+        """Whether anything waits for it."""
+        return number in self.waiting
+
+    def withdraw(self, number: int) -> bool:
+        """Forget one that was asked for in this activation; whether it was."""
+        if not self._actions.withdraw(self._kind, number):
+            return False
+        del self.waiting[number]
+        return True
+
+    def ask(self, action: AnyAction) -> None:
+        """Ask for something else about one of them."""
+        self._actions.items.append(action)

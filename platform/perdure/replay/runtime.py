@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from perdure import context
+from perdure.core import flags
 from perdure.errors import UsageError
 from perdure.model.actions import CancelActivity, ProduceRecord, ScheduleActivity
 from perdure.model.dead_letters import RecordHeader
 from perdure.model.runtime import WorkflowRuntime
 from perdure.replay.attributes import Attributes
+from perdure.replay.compensations import Compensations
 from perdure.replay.conditions import Condition
 from perdure.replay.deadlines import LATEST
-from perdure.replay.futures import ActionFuture, InertFuture, reject
+from perdure.replay.futures import ActionFuture, InertFuture, RunFuture, reject
 from perdure.replay.others import OtherRuns
 from perdure.replay.patches import Patches
 from perdure.replay.pending import Pending
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from perdure.model.options import ActivityOptions
     from perdure.model.payloads import AvroSchema, Payloads
     from perdure.model.runtime import ActivitySpec, Child, ChildOptions, WorkflowSpec
-    from perdure.replay.futures import RunFuture, TimerHandle
+    from perdure.replay.futures import TimerHandle
     from perdure.replay.loop import RunLoop
 
 
@@ -45,6 +47,7 @@ class RunRuntime(WorkflowRuntime):
         info: returns the facts about the run; called when the code asks for them.
         definition: of the run's type.
         secret: makes the secret of a token.
+        rules: the engine flags that the run began under.
 
     Attributes:
         activities: the activities whose outcomes the code awaits.
@@ -57,12 +60,14 @@ class RunRuntime(WorkflowRuntime):
 
     __slots__ = (
         "_attributes",
+        "_compensations",
         "_info",
         "_loop",
         "_others",
         "_patches",
         "_payloads",
         "_random",
+        "_rules",
         "_secret",
         "_seed",
         "_streams",
@@ -84,8 +89,10 @@ class RunRuntime(WorkflowRuntime):
         definition: WorkflowSpec | None = None,
         *,
         secret: Callable[[], str] = no_secret,
+        rules: int = flags.CURRENT,
     ) -> None:
         self._loop = loop
+        self._rules = rules
         self._seed = seed
         self._payloads = payloads
         self._info = info
@@ -102,6 +109,7 @@ class RunRuntime(WorkflowRuntime):
         self._patches: Patches | None = None
         self._tokens: Tokens | None = None
         self._streams: Streams | None = None
+        self._compensations: Compensations | None = None
         self.records = 0
         self.uses: dict[str, int] = {}
         loop.runtime = self
@@ -143,6 +151,14 @@ class RunRuntime(WorkflowRuntime):
         return self._streams
 
     @property
+    def compensations(self) -> Compensations:
+        """Of its sagas."""
+        if self._compensations is None:
+            are_recorded = flags.has(self._rules, flags.Flag.COMPENSATIONS)
+            self._compensations = Compensations(self._loop, self._payloads, are_recorded=are_recorded)
+        return self._compensations
+
+    @property
     def is_read_only(self) -> bool:
         """See `WorkflowRuntime`."""
         return self._loop.is_read_only
@@ -182,7 +198,7 @@ class RunRuntime(WorkflowRuntime):
         pending = self.activities
         pending.count = number = pending.count + 1
         loop.actions.items.append(ScheduleActivity(number, activity.name, payload, options))
-        future = ActionFuture(loop, loop.next_hash(), pending, number)
+        future = ActionFuture(loop, loop.next_hash(), pending, number, options)
         pending.waiting[number] = (activity, future)
         return future
 
@@ -309,6 +325,12 @@ class RunRuntime(WorkflowRuntime):
         if pending is not None:
             reject(pending[1], error)
         return pending is not None
+
+    def stopped_activity(self, number: int) -> None:
+        """The activity that was asked to stop has ended."""
+        pending = self.activities.waiting.pop(number, None)
+        if pending is not None:
+            RunFuture.cancel(pending[1])
 
     def release(self) -> list[Any]:
         """Return the awaited futures of an evicted run, for `eviction`."""

@@ -32,6 +32,11 @@ ACTIONS: list[Any] = [
     ac.FailUpdate(2, FailureInfo("app:Sad")),
     ac.IssueToken(2, "5ec2e7", 0, False),
     ac.SetAttributes(2, b'{"region":"eu"}'),
+    ac.StopActivity(1),
+    ac.AbandonActivity(1),
+    ac.RetryCompensation(1, "refund", 1, FailureInfo("app:Sad"), NOW),
+    ac.CompleteCompensation(1),
+    ac.FailCompensation(1, "refund", FailureInfo("app:Sad"), 1),
 ]
 
 
@@ -56,7 +61,10 @@ def test_the_event_of_an_action_fits_it_and_no_other(run: Driven, action: Any) -
     assert in_words(event) == in_words(action)
 
 
-@pytest.mark.parametrize("action", [ac.CancelActivity(9), ac.CancelTimer(9), ac.CancelChild(9)])
+@pytest.mark.parametrize(
+    "action",
+    [ac.CancelActivity(9), ac.StopActivity(9), ac.AbandonActivity(9), ac.CancelTimer(9), ac.CancelChild(9)],
+)
 def test_cancelling_what_is_over_leaves_no_event(run: Driven, action: Any) -> None:
     assert to_event(run.state, action, lambda: "token") is None
 

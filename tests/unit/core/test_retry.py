@@ -13,12 +13,12 @@ from perdure import activity, errors
 from perdure.authoring.retry import policy_of
 from perdure.codec.failures import info_of
 from perdure.core.machine import Stamp
-from perdure.core.machines.activity import after_failure, interval_us
+from perdure.core.machines.activity import after_failure
 from perdure.core.state import ActivityState
 from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.failure import FAILURE_BYTES, FailureInfo, size_of
-from perdure.model.options import ActivityOptions, RetryPolicy
+from perdure.model.options import ActivityOptions, RetryPolicy, interval_us
 from tests.unit.core.driven import BROKEN, NOW, SECOND, Driven
 
 

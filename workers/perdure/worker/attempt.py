@@ -9,6 +9,7 @@ import contextvars
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from typing import Any, Final, TypeVar
@@ -26,13 +27,15 @@ from perdure.model.payloads import Payloads
 from perdure.model.tasks import Task
 from perdure.worker.activity_threads import ActivityThreads
 from perdure.worker.functions import Functions, placed
-from perdure.worker.stopping import was_asked_to_stop
+from perdure.worker.stopping import has_time, was_asked_to_stop
 from perdure.worker.streams import AttemptStreams, submitting
 
 Alarm = Callable[[float, Callable[[], None]], Callable[[], None]]
 """Calls a function after some seconds; returns a function that cancels this."""
 Heartbeat = Callable[[tuple[object, ...]], None]
 Report = cm.AttemptReport
+_Outcome = tuple[Any, BaseException | None]
+"""The result or the exception of a function."""
 
 T = TypeVar("T")
 _logger: Final = logging.getLogger("perdure.worker.attempts")
@@ -143,7 +146,9 @@ class Attempts:
     async def _report(
         self, task: Task, heartbeat: Heartbeat, begin: Callable[[], None], step: InlineStep | None
     ) -> Report:
-        timeout = _Timeout(task.timeout_us / 1_000_000, self._alarm)
+        timeout = _Timeout(task.timeout_us / 1_000_000, task.heartbeat_timeout_us / 1_000_000, self._alarm)
+        if task.heartbeat_timeout_us:
+            heartbeat = timeout.heard(heartbeat)
         try:
             async with timeout.limit:
                 result = await self._result(task, heartbeat, partial(_begin, timeout, begin), step)
@@ -158,7 +163,7 @@ class Attempts:
             return self.failed(task, error)
         except BaseException as error:  # noqa: BLE001 - also SystemExit and KeyboardInterrupt: the worker goes on
             if isinstance(error, TimeoutError) and timeout.limit.expired():
-                return self._timed_out(task)
+                return self._timed_out(task, is_silent=timeout.is_silent)
             return self.failed(task, error)
         finally:
             timeout.end()
@@ -246,7 +251,7 @@ class Attempts:
                 value = fn()
                 return await value if isawaitable(value) else value
             call = partial(_outcome_of, partial(contextvars.copy_context().run, fn))
-            value, error = await self.threads.run(call, begin)
+            value, error = await _in_thread(self.threads, call, begin, attempt)
             if error is not None:
                 raise _Raised(error)
             return await value if isawaitable(value) else value  # a plain decorator around an `async def`
@@ -263,9 +268,13 @@ class Attempts:
             task.workflow_id, task.run_id, number=task.number, token=task.token, failure=failure
         )
 
-    def _timed_out(self, task: Task) -> cm.FailActivity:
-        seconds = task.timeout_us / 1_000_000
-        failure = FailureInfo(_TIMED_OUT, f"attempt {task.attempt} had no result within timeout={seconds:g}s")
+    def _timed_out(self, task: Task, *, is_silent: bool) -> cm.FailActivity:
+        if is_silent:
+            seconds = task.heartbeat_timeout_us / 1_000_000
+            said = f"sent no heartbeat within heartbeat_timeout={seconds:g}s"
+        else:
+            said = f"had no result within timeout={task.timeout_us / 1_000_000:g}s"
+        failure = FailureInfo(_TIMED_OUT, f"attempt {task.attempt} {said}")
         return cm.FailActivity(
             task.workflow_id,
             task.run_id,
@@ -276,16 +285,54 @@ class Attempts:
         )
 
 
+async def _in_thread(
+    threads: ActivityThreads, call: Callable[[], _Outcome], begin: Callable[[], None], attempt: Attempt
+) -> _Outcome:
+    """Call a plain function in a thread. If the run waits for the end of an attempt that it has
+    cancelled, the function is waited for: its next heartbeat tells it to stop.
+    """
+    if attempt.task is None or not attempt.task.reports_stop:
+        return await threads.run(call, begin)
+    has_begun = asyncio.Event()
+
+    def note() -> None:
+        has_begun.set()
+        begin()
+
+    running = asyncio.ensure_future(threads.run(call, note))
+    while True:
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            if not has_begun.is_set() or not has_time(asyncio.current_task()):
+                running.cancel()
+                raise
+            attempt.is_cancelled = True
+
+
 class _Timeout:
-    """The time limit of an attempt, which runs from `begin`.
+    """The time limit of an attempt, which runs from `begin`; and of silence between heartbeats.
 
     Attributes:
         limit: the timeout context around the attempt.
+        is_silent: it was the silence that was too long.
     """
 
-    __slots__ = ("_alarm", "_began_at", "_call_off", "_seconds", "limit")
+    __slots__ = (
+        "_alarm",
+        "_began_at",
+        "_call_off",
+        "_call_off_silence",
+        "_seconds",
+        "_silence_s",
+        "is_silent",
+        "limit",
+    )
 
-    def __init__(self, seconds: float, alarm: Alarm | None) -> None:
+    def __init__(self, seconds: float, silence_s: float, alarm: Alarm | None) -> None:
+        self._silence_s = silence_s
+        self._call_off_silence: Callable[[], None] | None = None
+        self.is_silent = False
         self.limit = asyncio.timeout(None)
         self._seconds = seconds
         self._alarm = alarm
@@ -306,11 +353,43 @@ class _Timeout:
             self.limit.reschedule(self._began_at + self._seconds)
         else:
             self._call_off = self._alarm(self._seconds, self._expire)
+        if self._silence_s:
+            self._listen()
 
     def end(self) -> None:
         """The attempt has ended."""
         if self._call_off is not None:
             self._call_off()
+        if self._call_off_silence is not None:
+            self._call_off_silence()
+            self._silence_s = 0.0
+
+    def heard(self, heartbeat: Heartbeat) -> Heartbeat:
+        """The function for heartbeats, which also ends the silence; from any thread."""
+        loop = asyncio.get_running_loop()
+
+        def beat(details: tuple[object, ...]) -> None:
+            heartbeat(details)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(self._listen)
+
+        return beat
+
+    def _listen(self) -> None:
+        if not self._silence_s:
+            return
+        if self._call_off_silence is not None:
+            self._call_off_silence()
+        if self._alarm is None:
+            timer = asyncio.get_running_loop().call_later(self._silence_s, self._expire_silence)
+            self._call_off_silence = timer.cancel
+        else:
+            self._call_off_silence = self._alarm(self._silence_s, self._expire_silence)
+
+    def _expire_silence(self) -> None:
+        if not self.limit.expired():
+            self.is_silent = True
+            self._expire()
 
     def _expire(self) -> None:
         self.limit.reschedule(asyncio.get_running_loop().time())
@@ -328,7 +407,7 @@ class _Raised(Exception):
         self.error = error
 
 
-def _outcome_of(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+def _outcome_of(call: Callable[[], Any]) -> _Outcome:
     """Call a function in a thread, and return its result or its exception.
 
     The exception is returned as a value, since a future does not carry every exception: it rejects

@@ -53,9 +53,9 @@ class Backlog:
         task = self._tasks.popleft()
         return task, self._since.pop(task.token, 0.0)
 
-    def drop(self, tokens: set[str]) -> list[str]:
-        """Remove tasks by token; return the tokens of those that were waiting."""
-        dropped = [task.token for task in self._tasks if task.token in tokens]
+    def drop(self, tokens: set[str]) -> list[Task]:
+        """Remove tasks by token; return those that were waiting."""
+        dropped = [task for task in self._tasks if task.token in tokens]
         if self._tasks:
             self._tasks = deque(task for task in self._tasks if task.token not in tokens)
             for token in tokens:

@@ -17,7 +17,8 @@ from perdure.model.tasks import Task
 from perdure.worker.attempt import Attempts
 from perdure.worker.details import encoded
 from perdure.worker.inline import run_inline
-from perdure.worker.stopping import stop
+from perdure.worker.reports import Reports
+from perdure.worker.stopping import is_end_awaited, stop, stopped
 from perdure.worker.streams import submitting
 
 STOP_S: Final = 1.0
@@ -47,9 +48,9 @@ class LocalSteps:
     ) -> None:
         self._loop = loop
         self._attempts = attempts
+        self._running: dict[tuple[str, int], tuple[str, asyncio.Task[None], Task]] = {}
         self._submit = submit
-        self._running: dict[tuple[str, int], tuple[str, asyncio.Task[None]]] = {}
-        self._reports: list[cm.AnyCommand] = []
+        self._reports = Reports(submit)
         self._details: dict[tuple[str, int], bytes] = {}
         self._asked = 0
         self._held: list[_Asked] | None = None
@@ -74,7 +75,7 @@ class LocalSteps:
     @property
     def running_tokens(self) -> list[str]:
         """The tokens of the running attempts."""
-        return [token for token, _ in list(self._running.values())]
+        return [token for token, _, _ in list(self._running.values())]
 
     def hold(self) -> None:
         """Start no step until `release`; called before the engine opens."""
@@ -108,7 +109,7 @@ class LocalSteps:
         """Cancel running steps; called on the loop. Nothing is reported: the next engine starts
         these steps again.
         """
-        running = [running for _, running in self._running.values()]
+        running = [running for _, running, _ in self._running.values()]
         for each in running:
             stop(each, "the engine stops")
         if running:
@@ -124,8 +125,8 @@ class LocalSteps:
             if inline is not None and inline.is_at_most_once and self._is_running(key, task.token):
                 continue  # its partition was lost and regained: the requested step is already running
             running = self._loop.create_task(self._run(task, inline))
-            self._running[key] = task.token, running
-            running.add_done_callback(partial(self._forget, key))
+            self._running[key] = task.token, running, task
+            running.add_done_callback(partial(self._forget, key, is_before_its_first_line=True))
 
     def _is_running(self, key: tuple[str, int], token: str) -> bool:
         running = self._running.get(key)
@@ -139,9 +140,13 @@ class LocalSteps:
 
     def _cancel(self, key: tuple[str, int]) -> None:
         if self._held:
+            for task, _ in self._held:
+                if (task.run_id, task.number) == key and task.reports_stop:
+                    self._reports.add(stopped(task))
             self._held = [each for each in self._held if (each[0].run_id, each[0].number) != key]
         if running := self._running.get(key):
-            stop(running[1], "the workflow no longer waits for it")
+            is_awaited = running[2].reports_stop
+            stop(running[1], "the workflow no longer waits for it", is_awaited=is_awaited)
 
     async def _run(self, task: Task, inline: InlineTask | None) -> None:
         key = (task.run_id, task.number)
@@ -164,18 +169,18 @@ class LocalSteps:
             else:
                 report = _unknown(task)
         except asyncio.CancelledError:
-            return
+            if not is_end_awaited(asyncio.current_task()):
+                return
+            report = stopped(task)
         except BaseException as error:  # noqa: BLE001 - see `failed`
             report = self._attempts.failed(task, error)
         finally:
             running = asyncio.current_task()
             if running is not None:
                 self._forget(key, running)
-        if not self._reports:
-            self._loop.call_soon(self._flush)
         if details and isinstance(report, cm.FailActivity):
             self._keep(key, details)
-        self._reports.append(report)
+        self._reports.add(report)
 
     def _keep(self, key: tuple[str, int], details: bytes) -> None:
         """Remember the details of a heartbeat for the next attempt, which runs in this process. A
@@ -185,17 +190,17 @@ class LocalSteps:
         if len(self._details) > DETAILS_KEPT:
             del self._details[next(iter(self._details))]
 
-    def _forget(self, key: tuple[str, int], ended: asyncio.Task[Any]) -> None:
+    def _forget(
+        self, key: tuple[str, int], ended: asyncio.Task[Any], *, is_before_its_first_line: bool = False
+    ) -> None:
         """Forget a step that has ended. Also called when its asyncio task is done, since a task
         that is cancelled before its first line runs no `finally`. After an aborted batch, another
         step may have the same key.
         """
         if (running := self._running.get(key)) and running[1] is ended:
             del self._running[key]
-
-    def _flush(self) -> None:
-        reports, self._reports = self._reports, []
-        self._submit(reports)
+            if is_before_its_first_line and is_end_awaited(ended):
+                self._reports.add(stopped(running[2]))
 
 
 def _begun() -> None:

@@ -25,7 +25,8 @@ from perdure.worker.claims import Claims
 from perdure.worker.details import encoded
 from perdure.worker.heartbeats import Heartbeats, Running
 from perdure.worker.inline import run_once
-from perdure.worker.stopping import stop
+from perdure.worker.reports import Reports
+from perdure.worker.stopping import is_end_awaited, stop, stopped
 from perdure.worker.streams import submitting
 
 _logger: Final = logging.getLogger("perdure.worker")
@@ -67,7 +68,7 @@ class Worker:
         self._running: dict[str, Running] = {}
         self._heartbeats = Heartbeats(name, self._running, submit)
         self.claims = Claims(name, submit)
-        self._reports: list[cm.AnyCommand] = []
+        self._reports = Reports(submit)
         self._is_draining = False
 
     @property
@@ -130,14 +131,19 @@ class Worker:
         self._start_waiting()
 
     def cancel(self, tokens: Sequence[str]) -> None:
-        """Ask attempts to stop, without a report; called on the loop's thread."""
+        """Ask attempts to stop; called on the loop's thread. Their end is reported if the run waits
+        for it.
+        """
         for token in tokens:
             if " " in token and self.claims.decided(token):
                 continue
             running = self._running.get(token)
             if running is not None and running.asyncio_task is not None:
-                stop(running.asyncio_task, "the workflow no longer waits for it")
-        self._waiting.drop(set(tokens))
+                is_awaited = running.task.reports_stop
+                stop(running.asyncio_task, "the workflow no longer waits for it", is_awaited=is_awaited)
+        for task in self._waiting.drop(set(tokens)):
+            if task.reports_stop:
+                self._reports.add(stopped(task))
 
     def release(self, tokens: Sequence[str]) -> list[str]:
         """Give up tasks that other workers may get next; called on the loop's thread. Attempts that
@@ -147,7 +153,7 @@ class Worker:
         Returns:
             The dropped tasks.
         """
-        dropped = self._waiting.drop(set(tokens))
+        dropped = [task.token for task in self._waiting.drop(set(tokens))]
         started: list[cm.AnyCommand] = []
         for token in tokens:
             running = self._running.get(token)
@@ -191,7 +197,7 @@ class Worker:
                     "%d attempts were cut short after %g s and will run again: %s", len(late), grace_s, names
                 )
                 await asyncio.wait(late, timeout=1.0)
-            self._flush()
+            self._reports.flush()
             return len(late)
         return 0
 
@@ -231,25 +237,28 @@ class Worker:
 
         report: cm.AnyCommand
         submitting.set(self._submit)
+        has_claimed = not task.is_at_most_once
         try:
-            if not task.is_at_most_once:
+            if has_claimed:
                 report = await self._attempts.run(task, heartbeat, begin)
             elif await self.claims.claim(task):
+                has_claimed = True
                 self._heartbeats.claimed(running)
                 report = await run_once(self._attempts, task, heartbeat, begin)
             else:
                 return
         except asyncio.CancelledError:
-            return
+            # An attempt that has asked for its claim may be another worker's.
+            if not has_claimed or not is_end_awaited(asyncio.current_task()):
+                return
+            report = stopped(task)
         except BaseException as error:  # noqa: BLE001 - see `failed`
             report = self._attempts.failed(task, error)
         finally:
             self._forget(running)
-        if not self._reports:
-            asyncio.get_running_loop().call_soon(self._flush)
         if running.details and isinstance(report, cm.FailActivity):
-            self._reports.append(self._heartbeats.heartbeat(running))  # the next attempt gets the details
-        self._reports.append(report)
+            self._reports.add(self._heartbeats.heartbeat(running))  # the next attempt gets the details
+        self._reports.add(report)
         if self._attempt_log is not None and isinstance(report, cm.FailActivity):
             where = {
                 "workflow_id": task.workflow_id,
@@ -260,17 +269,13 @@ class Worker:
                 task.name, report.failure, task.attempt, "the engine decides about the next one", **where
             )
 
-    def _forget(self, running: Running, _: object = None) -> None:
+    def _forget(self, running: Running, ended: asyncio.Task[None] | None = None) -> None:
         """Forget an attempt that has ended. Also called when its asyncio task is done, since a task
         that is cancelled before its first line runs no `finally`.
         """
         if self._running.get(running.task.token) is running:
             del self._running[running.task.token]
+            if is_end_awaited(ended):
+                self._reports.add(stopped(running.task))
             if self._waiting:
                 self._start_waiting()
-
-    def _flush(self) -> None:
-        """Submit the reports of one turn of the loop together."""
-        if self._reports:
-            reports, self._reports = self._reports, []
-            self._submit(reports)

@@ -1,8 +1,11 @@
 """The machine of one activity, from scheduled to closed.
 
 A report counts only under the token of the current attempt. A closed activity is forgotten, so a
-late report finds nothing and is recorded as ignored. Cancelling closes the activity immediately:
-the run continues, and the worker is asked to stop.
+late report finds nothing and is recorded as ignored.
+
+Its option `on_cancel` says what cancelling the wait does. `ask` closes the activity immediately:
+the run continues, and the worker is asked to stop. `wait` asks, too, and closes it when its attempt
+has ended. `abandon` changes nothing for the activity; the code has left it.
 """
 
 from __future__ import annotations
@@ -28,10 +31,10 @@ from perdure.core.state import ActivityState, ActivityStatus, LaterState, RunSta
 from perdure.model import actions as ac
 from perdure.model import commands as cm
 from perdure.model import events as ev
-from perdure.model.duration import LATEST_US, LONGEST_US
+from perdure.model.duration import LATEST_US
 from perdure.model.failure import BRIEF_BYTES, FailureInfo, bounded, members_of
 from perdure.model.inline import OUTCOME_UNKNOWN
-from perdure.model.options import ActivityOptions, RetryPolicy
+from perdure.model.options import ActivityOptions, RetryPolicy, interval_us
 from perdure.model.states import Wait
 from perdure.model.tasks import Task
 from perdure.model.timers import Timer, TimerKind
@@ -56,6 +59,19 @@ TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] 
     (_S.DEFERRED, ev.ActivityCompleted): _S.COMPLETED,
     (_S.DEFERRED, ev.ActivityFailed): _S.FAILED,
     (_S.DEFERRED, ev.ActivityCancelRequested): _S.CANCELLED,
+    (_S.DISPATCHED, ev.ActivityStopRequested): _S.STOPPING,
+    (_S.STARTED, ev.ActivityStopRequested): _S.STOPPING,
+    (_S.BACKING_OFF, ev.ActivityStopRequested): _S.STOPPING,
+    (_S.DEFERRED, ev.ActivityStopRequested): _S.STOPPING,
+    (_S.STOPPING, ev.ActivityStarted): _S.STOPPING,
+    (_S.STOPPING, ev.ActivityCompleted): _S.COMPLETED,
+    (_S.STOPPING, ev.ActivityFailed): _S.FAILED,
+    (_S.STOPPING, ev.ActivityCancelled): _S.CANCELLED,
+    (_S.DISPATCHED, ev.ActivityAbandoned): _S.DISPATCHED,
+    (_S.STARTED, ev.ActivityAbandoned): _S.STARTED,
+    (_S.BACKING_OFF, ev.ActivityAbandoned): _S.BACKING_OFF,
+    (_S.DEFERRED, ev.ActivityAbandoned): _S.DEFERRED,
+    (_S.STOPPING, ev.ActivityAbandoned): _S.STOPPING,
     (_S.BACKING_OFF, ev.ActivityRetried): _S.DISPATCHED,
     (_S.BACKING_OFF, ev.ActivityFailed): _S.FAILED,
     (_S.BACKING_OFF, ev.ActivityCancelRequested): _S.CANCELLED,
@@ -63,6 +79,8 @@ TRANSITIONS: Final[dict[tuple[ActivityStatus, type[ev.Event]], ActivityStatus]] 
 
 _WITHOUT_TASK: Final = (_S.BACKING_OFF, _S.DEFERRED)
 """The statuses in which no worker has an attempt."""
+_LEASED: Final = (_S.STARTED, _S.STOPPING)
+"""The statuses in which a worker may have a lease."""
 
 DECLINED_US: Final = 10_000_000
 """The shortest delay before a declined task is dispatched again; the longest is a hundred times as
@@ -78,6 +96,8 @@ MISTAKES: Final = frozenset(
 activity: what its workflow made of them could not be taken back. The run is suspended until an
 attempt ends otherwise.
 """
+STOPPED: Final = "asyncio.exceptions:CancelledError"
+"""The failure of an attempt that did what it was asked for: it stopped."""
 FIX_US: Final = 60_000_000
 LONGEST_FIX_US: Final = 3_600_000_000
 """The first and the longest pause after a mistake in the code. Nothing announces a worker with
@@ -115,6 +135,8 @@ def _fail(run: RunState, command: cm.FailActivity, stamp: Stamp) -> Decision:
     activity = _current_attempt(run, command.number, command.token)
     if activity is None:
         return _ignored(run, command)
+    if activity.status is _S.STOPPING:
+        return Decision((_after_stop(activity, command),))
     return Decision((after_failure(activity, command.failure, stamp, timed_out=command.timed_out),))
 
 
@@ -123,6 +145,8 @@ def _defer(run: RunState, command: cm.DeferActivity, stamp: Stamp) -> Decision:
     if activity is not None:
         if activity.status is _S.DEFERRED:
             return NOTHING
+        if activity.status is _S.STOPPING:
+            return Decision((ev.ActivityCancelled(command.number, "its result was to come later"),))
         return Decision((deferred(activity, stamp, command.ran_us),))
     later = run.later.get(command.number) if run.later is not None else None
     if later is not None and later.token == command.token:
@@ -154,16 +178,29 @@ def _expire_answer(run: RunState, command: cm.ExpireAnswer, stamp: Stamp) -> Dec
     return Decision((after_failure(activity, failure, stamp, timed_out=True),))
 
 
+def _after_stop(
+    activity: ActivityState, command: cm.FailActivity
+) -> ev.ActivityCancelled | ev.ActivityFailed:
+    """The event of an attempt that was asked to stop and has no result. No attempt follows."""
+    if command.failure.type == STOPPED:
+        return ev.ActivityCancelled(activity.number)
+    return ev.ActivityFailed(activity.number, bounded(command.failure), activity.attempt, command.timed_out)
+
+
 def _start(run: RunState, command: cm.StartActivity, stamp: Stamp) -> Decision:
     activity = _current_attempt(run, command.number, command.token)
-    if activity is None or activity.status is not _S.DISPATCHED:
+    if activity is None or not (activity.status is _S.DISPATCHED or _is_stopping(activity)):
         return NOTHING
     return Decision((ev.ActivityStarted(command.number, activity.attempt, command.worker),))
 
 
 def _decline(run: RunState, command: cm.DeclineActivity, stamp: Stamp) -> Decision:
     activity = _current_attempt(run, command.number, command.token)
-    if activity is None or activity.status is not _S.DISPATCHED or activity.declined:
+    if activity is None or activity.declined:
+        return NOTHING
+    if _is_stopping(activity):
+        return Decision((ev.ActivityCancelled(command.number, command.reason),))
+    if activity.status is not _S.DISPATCHED:
         return NOTHING
     retry_at = redispatch_at(activity, stamp.at)
     return Decision((ev.ActivityDeclined(command.number, activity.attempt, command.reason, retry_at),))
@@ -176,9 +213,11 @@ def _heartbeat(run: RunState, command: cm.HeartbeatActivity, stamp: Stamp) -> De
 
 def _expire_lease(run: RunState, command: cm.ExpireLease, stamp: Stamp) -> Decision:
     activity = _current_attempt(run, command.number, command.token)
-    if activity is None or activity.status is not _S.STARTED:
+    if activity is None or activity.status not in _LEASED or _is_stopping(activity):
         return NOTHING
     message = f"no heartbeat from worker {activity.worker}"
+    if activity.status is _S.STOPPING:
+        return Decision((ev.ActivityCancelled(command.number, message),))
     kind = "perdure.errors:InfrastructureError"
     if activity.options.at_most_once:
         message = f"activity {activity.name!r}: {message}: it is not known whether it took effect"
@@ -187,10 +226,17 @@ def _expire_lease(run: RunState, command: cm.ExpireLease, stamp: Stamp) -> Decis
     return Decision((after_failure(activity, failure, stamp, timed_out=False),))
 
 
+def _is_stopping(activity: ActivityState) -> bool:
+    """Whether it was asked to stop while its attempt may not have begun."""
+    return activity.status is _S.STOPPING and not activity.worker and not activity.retry_at
+
+
 def _retry(run: RunState, command: cm.RetryActivity, stamp: Stamp) -> Decision:
     activity = run.activities.get(command.number)
     if activity is None or not activity.retry_at or activity.retry_at > stamp.at:
         return NOTHING
+    if activity.status is _S.STOPPING:
+        return Decision((ev.ActivityCancelled(command.number, "no attempt was running"),))
     attempt = activity.attempt + 1 if activity.status is _S.BACKING_OFF else activity.attempt
     return Decision((ev.ActivityRetried(command.number, attempt),))
 
@@ -259,23 +305,6 @@ def redispatch_at(activity: ActivityState, at: int) -> int:
     grows by a few events only.
     """
     return at + min(max(at - activity.scheduled_at, DECLINED_US), 100 * DECLINED_US)
-
-
-def interval_us(policy: RetryPolicy, attempt: int, retry_after_us: int) -> int:
-    """Delay after the failure of attempt `attempt` (from 1), microseconds.
-
-    The delay that the error asked for, if it did; else exponential back-off with a cap.
-    """
-    if retry_after_us >= 0:
-        return min(retry_after_us, LONGEST_US)
-    if not policy.first_interval_us:
-        return 0
-    try:
-        return int(
-            min(policy.first_interval_us * policy.coefficient ** (attempt - 1), policy.maximum_interval_us)
-        )
-    except OverflowError:  # the power is too large for a float: the cap was reached long before
-        return policy.maximum_interval_us
 
 
 def is_mistake(failure: FailureInfo | None) -> bool:
@@ -410,16 +439,49 @@ def _on_cancel_requested(run: RunState, event: ev.ActivityCancelRequested, outbo
         _stop(run, activity, before, outbox)
 
 
+def _on_stop_requested(run: RunState, event: ev.ActivityStopRequested, outbox: Outbox | None) -> None:
+    activity, before = _moved(run, event)
+    if before is _S.DEFERRED:
+        _waited(run, event.number, outbox, 0)
+    if activity.retry_at or before is _S.DEFERRED:
+        # No attempt runs that could say when it has stopped: the timer does.
+        if outbox is not None and activity.retry_at:
+            outbox.disarm(_retry_timer(run, activity))
+        activity.retry_at = run.last_at
+        if outbox is not None:
+            outbox.arm(_retry_timer(run, activity))
+    elif outbox is not None:
+        outbox.cancel(run.run_id, activity.number, activity.token, is_step=activity.options.is_step)
+
+
+def _on_cancelled(run: RunState, event: ev.ActivityCancelled, outbox: Outbox | None) -> None:
+    activity, before = _moved(run, event)
+    del run.activities[event.number]
+    if outbox is not None:
+        _end(run, activity, before, outbox)
+
+
+def _on_abandoned(run: RunState, event: ev.ActivityAbandoned, outbox: Outbox | None) -> None:
+    _moved(run, event)
+    if run.abandoned is None:
+        run.abandoned = set()
+    run.abandoned.add(event.number)
+
+
 def _on_command_ignored(run: RunState, event: ev.CommandIgnored, outbox: Outbox | None) -> None:
     """Changes nothing; the event explains to people why a report had no effect."""
 
 
 def _close(run: RunState, outbox: Outbox | None) -> None:
     if outbox is not None:
+        abandoned = run.abandoned or ()
         for activity in run.activities.values():
             if activity.status is _S.DEFERRED:
                 _waited(run, activity.number, outbox, 0)
-            _stop(run, activity, activity.status, outbox)
+            if activity.number in abandoned:  # its attempt may end; no other follows
+                _end(run, activity, activity.status, outbox)
+            else:
+                _stop(run, activity, activity.status, outbox)
     run.activities.clear()
 
 
@@ -436,7 +498,7 @@ def _waited(run: RunState, number: int, outbox: Outbox | None, answer: int) -> N
 def _end(run: RunState, activity: ActivityState, before: ActivityStatus, outbox: Outbox) -> None:
     if activity.retry_at:
         outbox.disarm(_retry_timer(run, activity))
-    if before not in _WITHOUT_TASK:
+    if _is_out(activity, before):
         outbox.end_task((run.run_id, activity.number), is_step=activity.options.is_step)
     if activity.options.retry.give_up_after_us:
         outbox.disarm(_give_up_timer(run, activity))
@@ -444,8 +506,15 @@ def _end(run: RunState, activity: ActivityState, before: ActivityStatus, outbox:
 
 def _stop(run: RunState, activity: ActivityState, before: ActivityStatus, outbox: Outbox) -> None:
     _end(run, activity, before, outbox)
-    if before not in _WITHOUT_TASK:
+    if _is_out(activity, before):
         outbox.cancel(run.run_id, activity.number, activity.token, is_step=activity.options.is_step)
+
+
+def _is_out(activity: ActivityState, status: ActivityStatus) -> bool:
+    """Whether a task of it is dispatched; a declined one is."""
+    if status is _S.STOPPING:
+        return not activity.retry_at or bool(activity.declined)
+    return status not in _WITHOUT_TASK
 
 
 def task_of(run: RunState, activity: ActivityState) -> Task:
@@ -468,6 +537,8 @@ def task_of(run: RunState, activity: ActivityState) -> Task:
         is_at_most_once=options.at_most_once and not options.is_step,
         is_unknown=options.at_most_once and _is_unknown(activity.failure),
         context=run.started.context,
+        reports_stop=options.on_cancel == "wait",
+        heartbeat_timeout_us=options.heartbeat_timeout_us,
     )
 
 
@@ -500,6 +571,14 @@ def _cancel(run: RunState, action: ac.CancelActivity, token: Callable[[], str]) 
     return ev.ActivityCancelRequested(action.number) if action.number in run.activities else None
 
 
+def _stop_and_wait(run: RunState, action: ac.StopActivity, token: Callable[[], str]) -> ev.AnyEvent | None:
+    return ev.ActivityStopRequested(action.number) if action.number in run.activities else None
+
+
+def _abandon(run: RunState, action: ac.AbandonActivity, token: Callable[[], str]) -> ev.AnyEvent | None:
+    return ev.ActivityAbandoned(action.number) if action.number in run.activities else None
+
+
 def _is_same_activity(event: ev.ActivityScheduled, action: ac.ScheduleActivity) -> bool:
     return (
         event.number == action.number
@@ -525,14 +604,29 @@ def _cancelled_in_words(it: Any) -> str:
     return f"activity {it.number} cancelled"
 
 
+def _stopped_in_words(it: Any) -> str:
+    return f"activity {it.number} asked to stop"
+
+
+def _abandoned_in_words(it: Any) -> str:
+    return f"activity {it.number} abandoned"
+
+
 def _waits(run: RunState, limit: int) -> list[Wait]:
+    abandoned = run.abandoned or ()
+    waited_for = ((number, each) for number, each in run.activities.items() if number not in abandoned)
     return [
         Wait("activity", each.name, number, each.attempt, each.scheduled_at, each.retry_at)
         if each.status is not _S.DEFERRED or run.later is None
         else Wait("answer", each.name, number, each.attempt, each.scheduled_at, run.later[number].expires_at)
-        for number, each in islice(run.activities.items(), limit)
+        for number, each in islice(waited_for, limit)
     ]
 
+
+_WHILE_OPEN: Final = Cancelling(
+    opened_by=ev.ActivityScheduled,
+    closed_by=(ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelRequested, ev.ActivityCancelled),
+)
 
 MACHINE: Final = Machine(
     name="activity",
@@ -560,6 +654,9 @@ MACHINE: Final = Machine(
         ev.ActivityCompleted: _on_completed,
         ev.ActivityFailed: _on_failed,
         ev.ActivityCancelRequested: _on_cancel_requested,
+        ev.ActivityStopRequested: _on_stop_requested,
+        ev.ActivityCancelled: _on_cancelled,
+        ev.ActivityAbandoned: _on_abandoned,
         ev.CommandIgnored: _on_command_ignored,
     },
     actions={
@@ -575,14 +672,25 @@ MACHINE: Final = Machine(
             fits=same_number,
             in_words=_cancelled_in_words,
         ),
+        ac.StopActivity: ActionRule(
+            event=ev.ActivityStopRequested,
+            to_event=_stop_and_wait,
+            fits=same_number,
+            in_words=_stopped_in_words,
+        ),
+        ac.AbandonActivity: ActionRule(
+            event=ev.ActivityAbandoned,
+            to_event=_abandon,
+            fits=same_number,
+            in_words=_abandoned_in_words,
+        ),
     },
     cancelling={
-        ac.CancelActivity: Cancelling(
-            opened_by=ev.ActivityScheduled,
-            closed_by=(ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelRequested),
-        )
+        ac.CancelActivity: _WHILE_OPEN,
+        ac.StopActivity: _WHILE_OPEN,
+        ac.AbandonActivity: _WHILE_OPEN,
     },
-    wakes=frozenset({ev.ActivityCompleted, ev.ActivityFailed}),
+    wakes=frozenset({ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelled}),
     due={
         TimerKind.RETRY: lambda timer: cm.RetryActivity(timer.workflow_id, timer.run_id, number=timer.number),
         TimerKind.GIVE_UP: lambda timer: cm.ExpireActivity(

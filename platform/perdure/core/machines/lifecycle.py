@@ -39,6 +39,11 @@ TRANSITIONS: Final[dict[tuple[Phase, type[ev.Event]], Phase]] = {
     (_P.SUSPENDED, ev.WorkflowTimedOut): _P.TIMED_OUT,
 }
 
+STORM: Final = 10
+STORM_US: Final = 1_000_000
+"""After so many cancellations of a run, one in so many microseconds is recorded: a storm of them
+must neither fill the history nor interrupt the cleaning up without end."""
+
 
 # ---- decide
 
@@ -49,6 +54,8 @@ def _cancel(run: RunState, command: cm.CancelWorkflow, stamp: Stamp) -> Decision
     if (refused := _other_run(run, command)) is not None:
         return refused
     accepted = Accepted(command.request_id, run.run_id)
+    if run.cancels >= STORM and stamp.at < run.cancelled_at + STORM_US:
+        return Decision(reply=accepted)  # it asks for what was just asked for
     requested = ev.WorkflowCancelRequested(command.reason, command.request_id)
     if run.phase is Phase.DELAYED:  # no code runs yet that could clean up
         return Decision((requested, ev.WorkflowCancelled(command.reason)), accepted)
@@ -115,6 +122,8 @@ def _on_resumed(run: RunState, event: ev.WorkflowResumed, outbox: Outbox | None)
 
 def _on_cancel_requested(run: RunState, event: ev.WorkflowCancelRequested, outbox: Outbox | None) -> None:
     run.cancel_reason = event.reason
+    run.cancels += 1
+    run.cancelled_at = run.last_at
     if event.request_id:
         run.requests["cancel", event.request_id] = hash(event.reason)
 

@@ -65,7 +65,7 @@ def keep(run: RunState, subject: str, reply: AnyReply, outbox: Outbox | None) ->
 
 def closed_reply(run: RunState, request_id: str) -> Closed:
     """The reply about a closed run, for a request that awaits its end."""
-    return Closed(request_id, run.run_id, run.status, run.result, run.failure, run.reason)
+    return Closed(request_id, run.run_id, run.status, run.result, run.failure, run.explanation)
 
 
 def subject_of(command: cm.AwaitWorkflow) -> str:

@@ -109,6 +109,9 @@ def _answered(
     return Decision((event,), Accepted(command.request_id, run.run_id))
 
 
+_NOT_OPEN: Final = (ActivityStatus.BACKING_OFF, ActivityStatus.STOPPING)
+
+
 def _of_activity(command: cm.AnswerToken) -> TokenAddress | None:
     """The parsed text, if it is that of an attempt."""
     given = parse(command.token)
@@ -122,7 +125,7 @@ def _answered_later(
     number = given.number
     later = run.later.get(number) if run.later is not None else None
     open_ = run.activities.get(number)
-    is_open = open_ is not None and open_.status is not ActivityStatus.BACKING_OFF
+    is_open = open_ is not None and open_.status not in _NOT_OPEN
     attempt = open_.token if open_ is not None and is_open else later.token if later is not None else ""
     if (
         not attempt

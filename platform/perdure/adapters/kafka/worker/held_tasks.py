@@ -43,6 +43,9 @@ class HeldTasks:
         self._places: dict[str, list[tuple[Place, int]]] = {}
         self._out: set[str] = set()
         self._settled: OrderedDict[str, None] = OrderedDict()
+        self._reporting: set[str] = set()
+        self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._to_stop: list[str] = []
 
     def __len__(self) -> int:
         """Number of unfinished tasks."""
@@ -55,8 +58,14 @@ class HeldTasks:
 
     # ---- tasks
 
-    def take(self, place: Place, offset: int, token: str) -> bool:
+    def take(self, place: Place, offset: int, token: str, *, reports_stop: bool = False) -> bool:
         """Add a task that was found.
+
+        Args:
+            place: where.
+            offset: the same.
+            token: of the attempt.
+            reports_stop: the run waits for the end of the attempt, also when it is cancelled.
 
         Returns:
             Whether it is to be run. It is not when its partition is not ours (any more), when it
@@ -69,14 +78,37 @@ class HeldTasks:
             if partition.position < 0:
                 partition.committed = offset  # from there it would be delivered again anyway
             partition.position = offset + 1
-            if token in self._settled:
+            if token in self._settled and not (reports_stop and token in self._cancelled):
                 return False
             partition.open[offset] = token
             self._places.setdefault(token, []).append((place, offset))
             if token in self._out:
                 return False
             self._out.add(token)
+            if reports_stop:
+                self._reporting.add(token)
+                if token in self._cancelled:
+                    self._to_stop.append(token)
             return True
+
+    def cancel(self, tokens: Iterable[str]) -> None:
+        """These are to stop, here or wherever they are. Those of which an end is reported are out
+        until it is durable.
+        """
+        with self._lock:
+            tokens = [token for token in tokens if token not in self._reporting]
+            self.end(tokens)
+            self._cancelled.update(dict.fromkeys(tokens))
+            while len(self._cancelled) > SETTLED_KEPT:
+                self._cancelled.popitem(last=False)
+
+    def to_stop(self) -> list[str]:
+        """The tokens of tasks that were cancelled before they were taken; once."""
+        if not self._to_stop:
+            return []
+        with self._lock:
+            found, self._to_stop = self._to_stop, []
+        return found
 
     def release(self, tokens: Iterable[str]) -> None:
         """Release attempts that are leased: the engine watches them from now on."""
@@ -96,6 +128,8 @@ class HeldTasks:
             for token in tokens:
                 self._release(token)
                 self._out.discard(token)
+                self._reporting.discard(token)
+                self._cancelled.pop(token, None)
                 if is_settled:
                     self._settled[token] = None
             while len(self._settled) > SETTLED_KEPT:
@@ -107,7 +141,9 @@ class HeldTasks:
         held.
         """
         with self._lock:
+            tokens = list(tokens)
             self._out.difference_update(tokens)
+            self._reporting.difference_update(tokens)
             self._lock.notify_all()
 
     def _release(self, token: str) -> None:

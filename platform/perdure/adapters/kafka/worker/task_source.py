@@ -89,7 +89,7 @@ class TaskSource:
         self._held = HeldTasks()
         self._claimant = claimant
         self._writer = ReportWriter(clients, self._on_durable, status)
-        self._worker_cancel = cancel
+        self._worker_deliver, self._worker_cancel = deliver, cancel
         self._cancellations = CancellationTail(clients, self._cancel, status)
         self._queues = [
             _Queue(
@@ -97,7 +97,7 @@ class TaskSource:
                 queue,
                 self._held,
                 writer=self._writer,
-                deliver=deliver,
+                deliver=self._deliver,
                 release=release,
                 limit=limit,
                 status=status,
@@ -163,14 +163,19 @@ class TaskSource:
 
     def _cancel(self, tokens: Sequence[str]) -> None:
         """Forget cancelled attempts, and those that other workers have claimed: this worker will
-        not report them.
+        not report them, unless their runs wait for their ends.
         """
         self._worker_cancel(tokens)
         claims = [claim for token in tokens if (claim := claim_of(token)) is not None]
         if claims:
-            lost = [token for token, claimant in claims if claimant != self._claimant]
-            tokens = [*lost, *(token for token in tokens if claim_of(token) is None)]
-        self._held.end(tokens)
+            self._held.end([token for token, claimant in claims if claimant != self._claimant])
+            tokens = [token for token in tokens if claim_of(token) is None]
+        self._held.cancel(tokens)
+
+    def _deliver(self, tasks: list[Task]) -> None:
+        self._worker_deliver(tasks)
+        if tokens := self._held.to_stop():
+            self._worker_cancel(tokens)
 
 
 class _Queue:
@@ -276,7 +281,7 @@ class _Queue:
                     continue
                 self._bury(message, place, offset, fault)
                 continue
-            if self._held.take(place, offset, task.token):
+            if self._held.take(place, offset, task.token, reports_stop=task.reports_stop):
                 tasks.append(task)
         if tasks:
             self._deliver(tasks)
