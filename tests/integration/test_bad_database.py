@@ -59,6 +59,10 @@ def make_anothers(path: Path) -> None:
         connection.execute("CREATE TABLE photos (id)")
 
 
+def make_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -67,6 +71,7 @@ def make_anothers(path: Path) -> None:
         (make_text, "is not a database; name another file"),
         (make_anothers, "database of another program; name another file"),
         (Path.unlink, "no database.*start `perdure dev"),
+        (make_empty, "is empty: if `perdure dev` is starting, try again"),
     ],
 )
 def test_platform_client_and_command_line_report_an_unusable_file(
@@ -92,7 +97,7 @@ def test_platform_client_and_command_line_report_an_unusable_file(
     for arguments in (["list"], ["show", "w"], ["start", "w", "doubles", "1"], ["result", "w"]):
         with pytest.raises(SystemExit, match=rf"^perdure: .*{said}"):
             perdure(["workflow", *arguments, "--db", str(path)])
-    if spoil is not Path.unlink:
+    if spoil not in (Path.unlink, make_empty):
         with pytest.raises(InfrastructureError, match=said):
             Platform(REGISTRY, f"sqlite:///{path}").start()
 

@@ -184,7 +184,9 @@ def test_a_new_project_runs_and_every_command_works_on_it(tmp_path: Path, devs: 
     shown = ask(place, "show", "greeting-1")
     assert "completed" in shown
     assert "Hello, Ada!" in shown
-    assert "WorkflowCompleted" in ask(place, "history", "greeting-1").splitlines()[-1]
+    history = ask(place, "history", "greeting-1").splitlines()
+    assert history[1].endswith('type=Greeting input=["Ada"]')
+    assert "WorkflowCompleted" in history[-1]
     assert dev.stop() == 0
 
 

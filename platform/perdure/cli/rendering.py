@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import typer
@@ -189,6 +189,10 @@ def _chain(failure: FailureInfo) -> str:
     return f"{text}, caused by {_chain(failure.cause)}" if failure.cause is not None else text
 
 
+_NOT_SHOWN: Final = frozenset({"token", "secret", "seed", "request_id", "python", "flags"})
+"""Fields of events that say nothing to a reader; the JSON has them."""
+
+
 def _details(event: AnyEvent) -> str:
     return " ".join(f"{name}={value}" for name, value in _fields(event))
 
@@ -197,7 +201,7 @@ def _fields(event: msgspec.Struct) -> Iterator[tuple[str, str]]:
     """The fields worth showing: without secrets and defaults."""
     for field in msgspec.structs.fields(event):
         value = getattr(event, field.name)
-        if field.name in ("token", "secret", "seed", "request_id", "python") or value == field.default:
+        if field.name in _NOT_SHOWN or value == field.default:
             continue
         if isinstance(value, bytes):
             yield field.name, _payload(value)

@@ -126,7 +126,8 @@ class Watch:
             said_at = now
             self.is_away = True
             self._say(
-                f"Kafka at {self._where} cannot be reached: {probe.reason}; retrying for {now - since:.0f} s"
+                f"Kafka at {self._where} cannot be reached: {probe.reason}; no answer "
+                f"for {now - since:.0f} s, retrying"
             )
         if said_at:
             self._say(f"Kafka at {self._where} responds again after {time.monotonic() - since:.0f} s")

@@ -214,6 +214,11 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
         InfrastructureError: it is not.
     """
     if _pragma(connection, "application_id") != APPLICATION_ID:
+        if is_empty(connection):  # `_connect` is between its two steps, or somebody else made the file
+            raise InfrastructureError(
+                f"the database {path} is empty: if `perdure dev` is starting, try again; if not, start "
+                f"`perdure dev APP --db {path}`, which fills it"
+            )
         raise InfrastructureError(f"{path} is a database of another program; name another file")
     if (found := _pragma(connection, "user_version")) > FORMAT:
         raise InfrastructureError(

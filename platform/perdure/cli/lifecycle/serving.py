@@ -12,7 +12,7 @@ import time
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from perdure.adapters.sqlite.file import announce, path_of
 from perdure.cli.error_line import one_line
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from perdure.engine.operator_log import Report
     from perdure.ports.audit import AuditTrail
     from perdure.registry import Registry
+
+OURS: Final = "perdure."
+"""How the names of workflows and activities begin that perdure adds to an app."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,7 @@ def _print_banner(
     activities = [
         f"{name} (step)" if registry.activities[name].is_local else name
         for name in sorted(registry.activities)
+        if not name.startswith(OURS)
     ]
     print_facts(
         [
@@ -261,7 +265,7 @@ def _triggers(registry: Registry) -> list[str]:
 
 def _of_the_app(registry: Registry) -> list[str]:
     """The workflow types that the app defines, without `perdure.echo`."""
-    return [name for name in registry.workflows if not name.startswith("perdure.")]
+    return [name for name in registry.workflows if not name.startswith(OURS)]
 
 
 def _first_command(registry: Registry, db: str) -> str:
