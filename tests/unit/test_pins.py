@@ -113,3 +113,9 @@ def _installed_version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def test_the_readme_names_every_extra_that_a_user_may_install() -> None:
+    named = (HOUSE / "README.md").read_text().partition("The extras are ")[2].partition(". Once")[0]
+    ours = {"bench", "dev", "examples", "test"}
+    assert set(re.findall(r"`(\w+)`", named)) == set(OPTIONAL) - ours
