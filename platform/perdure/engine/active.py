@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from perdure.authoring.workflow_type import definition_of_run, why_unknown
+from perdure.codec.long_history import LONG, LongHistory
 from perdure.codec.paging import PAGE_EVENTS
 from perdure.core.run import fold
 from perdure.core.state import RunState
@@ -134,7 +135,7 @@ class ActiveRuns:
         public = self._store.state(workflow_id)
         if public is None:
             return None
-        state = fold(self._store.events(workflow_id, public.run_id))
+        state = fold(self._records(workflow_id, public.run_id, public.history_length))
         state.last_hash = self._store.last_hash(workflow_id, public.run_id)
         active = self._runs[workflow_id] = ActiveRun(state, public)
         return active
@@ -174,6 +175,16 @@ class ActiveRuns:
         self.drop(active.state.workflow_id)
         self._runs[active.state.workflow_id] = active
 
+    def _records(
+        self, workflow_id: str, run_id: str, length: int, more: Sequence[ev.EventRecord] = ()
+    ) -> list[ev.EventRecord] | LongHistory:
+        """The history of a run, and what is not in the store yet; a long one is never decoded as a
+        whole.
+        """
+        if length < LONG:
+            return [*self._store.events(workflow_id, run_id), *more]
+        return LongHistory(partial(self._store.page, workflow_id, run_id), more)
+
     def bring_live(self, active: ActiveRun) -> list[object]:
         """Replay the run's code to the end of its history.
 
@@ -186,10 +197,9 @@ class ActiveRuns:
         """
         live = self.create_live(active)
         self.replays += 1
-        records = self._store.events(active.state.workflow_id, active.state.run_id)
         # What the open batch has recorded of the run is not in the store yet.
-        if active.events:
-            records.append(record_of(active, b""))
+        state, more = active.state, [record_of(active, b"")] if active.events else []
+        records = self._records(state.workflow_id, state.run_id, state.last_event_id, more)
         try:
             wanted = live.replay(records)
         except BaseException:

@@ -7,7 +7,7 @@ number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 from perdure import context, errors, interceptor
@@ -147,11 +147,11 @@ class LiveRun:
             ) from error
         return loop.actions.take()
 
-    def replay(self, records: Sequence[ev.EventRecord]) -> list[ac.AnyAction]:
+    def replay(self, records: Iterable[ev.EventRecord]) -> list[ac.AnyAction]:
         """Run new code to the end of the history.
 
         Args:
-            records: the whole history.
+            records: the whole history; iterated over more than once.
 
         Returns:
             The actions of the code beyond the history; only a run that was suspended has any.
@@ -299,9 +299,10 @@ def _loop_of(run_id: str, started: ev.WorkflowStarted) -> RunLoop:
 
 
 _AHEAD: Final = frozenset({ev.PatchApplied, ev.TokenIssued, ev.WorkflowSuspended, ev.WorkflowResumed})
+_NAMES: Final = sorted(kind.__name__ for kind in _AHEAD)
 
 
-def _look_ahead(runtime: RunRuntime, records: Sequence[ev.EventRecord]) -> Streams | None:
+def _look_ahead(runtime: RunRuntime, records: Iterable[ev.EventRecord]) -> Streams | None:
     """Look ahead in the history for facts that the code needs before it reaches their events:
     patches, secrets of tokens.
 
@@ -310,7 +311,8 @@ def _look_ahead(runtime: RunRuntime, records: Sequence[ev.EventRecord]) -> Strea
         are durable.
     """
     is_suspended = False
-    for record in records:
+    holding = getattr(records, "holding", None)  # of a `codec.long_history`, which is read only in part
+    for record in records if holding is None else holding(_NAMES):
         for event in record.events:
             if type(event) not in _AHEAD:
                 continue

@@ -9,7 +9,7 @@ it has a handler, since the history does not have the actions of that handler.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from perdure import errors
@@ -73,7 +73,7 @@ class Signals:
         waiting, self.waiting = self.waiting, []
         return waiting
 
-    def look(self, records: Sequence[ev.EventRecord]) -> None:
+    def look(self, records: Iterable[ev.EventRecord]) -> None:
         """Scan the history for events that no code has seen, and for ignored signals. If a run
         began while it had no code, `WorkflowBegun` precedes `WorkflowSuspended`, and no code has
         seen either. Done once, and only for histories that may have such events.
