@@ -234,4 +234,37 @@ class Leaves:
                 await say("not yet")
 
 
-REGISTRY = Registry.of([Delivery, Juggler, many, undone, Leaves], [charge, refund, say, note])
+@activity.defn(timeout="10s", retry=activity.Retry(maximum_attempts=2))
+async def approval(order_id: str) -> int:
+    return activity.complete_later().result
+
+
+@activity.defn(at_most_once=True)
+async def pay(cents: int) -> int:
+    return cents
+
+
+@workflow.defn(name="Approved", version=2)
+class Approved:
+    """Results that come from outside, of a second version of a type; a payment at most once, and a
+    stream."""
+
+    @workflow.run
+    async def run(self) -> list[Any]:
+        out = workflow.stream("told", str)
+        out.write("asking")
+        told: list[Any] = [await approval("given")]
+        out.write("given")
+        try:
+            await approval("late")
+        except ActivityFailed as failed:
+            told.append(failed.attempts)
+        told.append(await pay(5))
+        await workflow.sleep("1s")
+        out.write("over")
+        return told
+
+
+REGISTRY = Registry.of(
+    [Delivery, Juggler, many, undone, Leaves, Approved], [charge, refund, say, note, approval, pay]
+)

@@ -15,6 +15,7 @@ from perdure.model import commands as cm
 from perdure.model import events as ev
 from perdure.model.events import EventRecord
 from perdure.model.failure import FailureInfo
+from perdure.model.tokens import of_attempt
 from tests.histories.programs import REGISTRY
 from tests.simulation.world import World
 
@@ -104,11 +105,21 @@ def left_waits(world: World) -> None:
     world.advance(20)
 
 
+def approved(world: World) -> None:
+    world.start_workflow("w", "Approved")
+    run = world.folded("w")
+    token = run.activities[1].token
+    text = of_attempt("w", run.run_id, 1, token, is_public=False).text
+    world.ask(cm.ResolveToken, "w", token=text, value=b"42")
+    world.settle()
+    world.advance(60)
+
+
 SCENARIOS: Final[dict[str, Any]] = {
     scenario.__name__: scenario
     for scenario in (
         delivered, declined, nobody_comes, cancelled, begun_late, suspended_and_resumed, juggled,
-        juggled_and_cancelled, fan_out, compensated, left_waits,
+        juggled_and_cancelled, fan_out, compensated, left_waits, approved,
     )
 }  # fmt: skip
 
