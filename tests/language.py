@@ -47,6 +47,18 @@ PHRASES: dict[str, str] = {
     r"\bsay goodbye\b|\bsend away\b": "close",
     r"\bis not heard of\b|\bis heard of\b|\bwas heard of\b": "knows of; receives",
 }
+#: Patterns that no docstring may have; in messages and documents some of them are plain English.
+DOCSTRING_PHRASES: dict[str, str] = {
+    r"\b(?:no|some|any|every)body\b": "name the actor; no caller, anyone",
+    r"\bhears?\b": "receives, gets",
+    r"\b(?:by|of) itself\b": "automatically, on its own",
+    r"\bmakes? no sense\b": "is invalid",
+    r"\bsaid to be\b|\bis said\b": "name who reports it",
+    r"\bstrangers?\b": "unauthenticated caller, another program",
+    r"\ban heir\b": "the next owner",
+    r"\bso many\b": "the number, at most",
+}
+DOCSTRING_PATTERN = re.compile("|".join(f"(?:{each})" for each in DOCSTRING_PHRASES), re.IGNORECASE)
 PATTERN = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES), re.IGNORECASE)
 #: A docstring that begins with a clause in place of a noun.
 OPENING = re.compile(r"(?:What|Who|Whoever|Whom|Whose|Where|How(?! (?:long|late|often|many)))\b")
@@ -104,6 +116,19 @@ def found(text: str) -> Iterator[tuple[int, str]]:
     """Each phrase of the list in a text: the offset of its line, and the phrase."""
     for match in PATTERN.finditer(text):
         yield text.count("\n", 0, match.start()), match.group()
+
+
+def gone(files: list[Path]) -> Iterator[Place]:
+    """Each phrase that docstrings may not have, and each docstring that opens with a clause."""
+    for file in files:
+        name = str(file.relative_to(HOUSE))
+        for line, text, is_docstring in texts(file.read_text()):
+            if not is_docstring:
+                continue
+            if opening := OPENING.match(text):
+                yield Place(name, line, opening.group(), is_docstring=True)
+            for match in DOCSTRING_PATTERN.finditer(text):
+                yield Place(name, line + text.count("\n", 0, match.start()), match.group(), is_docstring=True)
 
 
 def prose(document: str) -> str:

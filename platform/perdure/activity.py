@@ -171,7 +171,7 @@ class Activity(Generic[P, R]):
                 it: it is for functions that may get stuck.
 
         Raises:
-            UsageError: an option that makes no sense.
+            UsageError: an option is invalid.
         """
         given = {
             "timeout": timeout,
@@ -297,7 +297,7 @@ def defn(fn: Any = None, /, **options: Any) -> Any:
             activity fails with `errors.OutcomeUnknown`.
 
     Raises:
-        UsageError: it is not a function, or an option makes no sense; the message names the line.
+        UsageError: it is not a function, or an option is invalid; the message names the line.
     """
     allowed = ("name", "timeout", "retry", "queue", "at_most_once", "reconcile", *_MORE)
     return _decorate(fn, options, ActivityOptions(), allowed, "activity.defn")
@@ -326,7 +326,7 @@ def step(fn: Any = None, /, **options: Any) -> Any:
             and `heartbeat_timeout` as of `Activity.options`.
 
     Raises:
-        UsageError: it is not a function, or an option makes no sense; the message names the line.
+        UsageError: it is not a function, or an option is invalid; the message names the line.
     """
     return _decorate(
         fn,
@@ -377,8 +377,8 @@ def transaction(
         table: of the results; it is created if it is not there.
 
     Raises:
-        UsageError: the function does not fit the engine, or an option makes no sense; the message
-            names the line.
+        UsageError: the function does not fit the engine, or an option is invalid; the message names
+            the line.
     """
     given = {"name": name, "timeout": timeout, "retry": retry, "queue": queue}
     options = {key: value for key, value in given.items() if value is not None}
@@ -408,7 +408,7 @@ def named(name: str, *, returns: type[R], queue: str | None = None) -> Activity[
         queue: of the workers that serve it.
 
     Raises:
-        UsageError: the name or the queue makes no sense.
+        UsageError: the name or the queue is invalid.
     """
 
     def absent(*args: Any, **kwargs: Any) -> Any:

@@ -1,40 +1,29 @@
 """All errors of perdure, by who must act.
 
-Exception
-├── UsageError                you: a mistake in the code, found at import, registration or call
-│   └── PayloadError          a value that does not fit its annotation, or is too large
-│       ├── NotAwaited        there is no value yet: `await` is missing
-│       └── ValueUnavailable  a key or a stored object is missing: the run waits for it
-├── ClientError               the caller: the request is refused
-│   ├── WorkflowAlreadyStarted
-│   ├── WorkflowNotFound
-│   ├── WorkflowFailed        ended by .cause: a Failure, or Cancelled, Terminated, TimedOut
-│   ├── QueryFailed
-│   ├── UpdateRejected            a validator said no; nothing was recorded
-│   ├── UpdateFailed              .cause is what the handler raised
-│   ├── ReadLags              reads are still behind the given write
-│   ├── RequestRefused        a limit or a rule of the platform, named in the message
-│   ├── TokenNotFound         no open run has such a token
-│   ├── TokenClosed           the token has another answer, has expired, or its run has closed
-│   ├── NotAllowed            the caller is not authenticated, or lacks the role
-│   ├── NotClosed             the run has not closed in time; also a TimeoutError
-│   └── EngineUnavailable     no engine answered in time
-├── Failure                   your own, final: crosses the wire as itself, caught in workflow code
-│   ├── ActivityFailed        .cause, .attempts
-│   │   └── ActivityTimedOut  also a TimeoutError
-│   ├── OutcomeUnknown        a step that may not run twice was interrupted
-│   ├── ChildFailed           .cause, .workflow_id
-│   ├── TokenFailed           .cause
-│   ├── Cancelled
-│   ├── Terminated
-│   └── TimedOut              also a TimeoutError
-├── RetryAfter                raised in an activity: try again, but not before
-├── NotDone                   raised by `reconcile`: the step did not happen, run it
-├── RemoteException           stands for an exception whose class is not importable here
-├── ReplayError               the operator: recorded history and code disagree; the run is suspended
-└── InfrastructureError       the operator: the log or the store cannot be reached, read or written
-    ├── CommitAborted         nothing of the batch was recorded; it is done again
-    └── UndecodableRecord     a record of a topic cannot be read; it becomes a dead letter
+Exception ├── UsageError                you: a mistake in the code, found at import, registration or
+call │   └── PayloadError          a value that does not fit its annotation, or is too large │
+├── NotAwaited        there is no value yet: `await` is missing │       └── ValueUnavailable  a key
+or a stored object is missing: the run waits for it ├── ClientError               the caller: the
+request is refused │   ├── WorkflowAlreadyStarted │   ├── WorkflowNotFound │   ├── WorkflowFailed
+ended by .cause: a Failure, or Cancelled, Terminated, TimedOut │   ├── QueryFailed │   ├──
+UpdateRejected            a validator rejected it; nothing was recorded │   ├── UpdateFailed
+.cause is what the handler raised │   ├── ReadLags              reads are still behind the given
+write │   ├── RequestRefused        a limit or a rule of the platform, named in the message │   ├──
+TokenNotFound         no open run has such a token │   ├── TokenClosed           the token has
+another answer, has expired, or its run has closed │   ├── NotAllowed            the caller is not
+authenticated, or lacks the role │   ├── NotClosed             the run has not closed in time; also
+a TimeoutError │   └── EngineUnavailable     no engine answered in time ├── Failure
+your own, final: crosses the wire as itself, caught in workflow code │   ├── ActivityFailed
+.cause, .attempts │   │   └── ActivityTimedOut  also a TimeoutError │   ├── OutcomeUnknown        a
+step that may not run twice was interrupted │   ├── ChildFailed           .cause, .workflow_id │
+├── TokenFailed           .cause │   ├── Cancelled │   ├── Terminated │   └── TimedOut
+also a TimeoutError ├── RetryAfter                raised in an activity: try again, but not before
+├── NotDone                   raised by `reconcile`: the step did not happen, run it ├──
+RemoteException           stands for an exception whose class is not importable here ├── ReplayError
+the operator: recorded history and code disagree; the run is suspended └── InfrastructureError
+the operator: the log or the store cannot be reached, read or written ├── CommitAborted
+nothing of the batch was recorded; it is done again └── UndecodableRecord     a record of a topic
+cannot be read; it becomes a dead letter
 """
 
 from __future__ import annotations
@@ -54,7 +43,7 @@ class PayloadError(UsageError):
 
 
 class NotAwaited(PayloadError):
-    """A call without `await` is where its value should be."""
+    """A call without `await` is used as if it were its value."""
 
 
 class ValueUnavailable(PayloadError):
@@ -65,11 +54,11 @@ class ValueUnavailable(PayloadError):
 
 
 class ClientError(Exception):
-    """The answer is no."""
+    """The request was refused or failed."""
 
 
 class WorkflowAlreadyStarted(ClientError):
-    """A run with this workflow id is open, or closed and `if_closed` forbids another."""
+    """A run with this workflow id is open, or has closed and `if_closed` forbids another."""
 
 
 class WorkflowNotFound(ClientError):
@@ -94,11 +83,11 @@ class WorkflowFailed(ClientError):
 
 
 class QueryFailed(ClientError):
-    """The query raised, is not defined, or was asked of a run whose code cannot be brought back."""
+    """The query raised, is not defined, or was sent to a run whose code cannot be replayed."""
 
 
 class UpdateRejected(ClientError):
-    """The validator of the update said no; nothing was recorded."""
+    """The validator of the update rejected it; nothing was recorded."""
 
 
 class UpdateFailed(ClientError):
@@ -135,7 +124,9 @@ class TokenClosed(ClientError):
 
 
 class NotAllowed(ClientError):
-    """The HTTP API does not know who asks, or they may not; the message says what it wants."""
+    """The HTTP API cannot authenticate the caller, or the caller lacks the role; the message says
+    what is required.
+    """
 
 
 class EngineUnavailable(ClientError):
@@ -193,8 +184,8 @@ class ChildFailed(Failure):
     """A child workflow ended without a result.
 
     Attributes:
-        cause: what ended it: its own `Failure` where the class is importable, as of
-            `WorkflowFailed`; `Cancelled`, `Terminated` or `TimedOut`.
+        cause: the reason: its own `Failure` where the class is importable, as of `WorkflowFailed`;
+            `Cancelled`, `Terminated` or `TimedOut`.
         workflow_id: of the child.
     """
 
@@ -254,8 +245,8 @@ class RetryAfter(Exception):
 
 
 class NotDone(Exception):
-    """Raised by the `reconcile` function of a step or an activity: it did not happen, so it is run
-    again.
+    """Raised by the `reconcile` function of a step or an activity: it did not take effect, so it is
+    run again.
     """
 
 
@@ -300,7 +291,7 @@ class InfrastructureError(Exception):
 
 
 class CommitAborted(InfrastructureError):
-    """Nothing of the batch was recorded; what it took is handed out again."""
+    """Nothing of the batch was recorded; its commands are handed out again."""
 
 
 class UndecodableRecord(InfrastructureError):

@@ -307,7 +307,7 @@ class _PassedAsync(_Passed):
         return self.result
 
     async def outcome(self) -> Any:
-        """What the call returned, once it has ended.
+        """The result of the call, once it has ended.
 
         Raises:
             BaseException: what the call raised.

@@ -40,7 +40,7 @@ class RandomIds:
         return b2a_base64(urandom(16), newline=False)[:22].decode()
 
     def secret(self) -> str:
-        """The secret of a token that is given away, 128 bits."""
+        """The secret of a token for outsiders, 128 bits."""
         return urandom(16).hex()
 
     def seed(self) -> int:

@@ -1,7 +1,7 @@
 """Watches the threads and loops that a process depends on.
 
 Every thread of perdure is a `WatchedThread`: it ends when it is asked to, and then by returning.
-One that raises has died. What it did is not done any more, so the process is not live; the command
+One that raises has died. Its work is not done any more, so the process is not live; the command
 line ends it with a message. Tasks that must continue for ever are watched by `watch_task`, loops
 that may be blocked by a `Pulse`. `observability.health` reads all of it.
 """
@@ -25,16 +25,16 @@ _pulses: Final[list[Pulse]] = []
 
 
 class Pulse(Protocol):
-    """Something that goes round, and may hang."""
+    """A loop that may hang."""
 
     @property
     def name(self) -> str:
-        """Of the loop."""
+        """The name of the loop."""
         ...
 
     @property
     def silent_s(self) -> float:
-        """For how long it has not gone round when it should have, seconds."""
+        """How long the loop has been overdue, seconds."""
         ...
 
     @property
@@ -92,7 +92,7 @@ def watch_task(task: asyncio.Task[Any], name: str) -> None:
 
 
 def died(name: str, error: BaseException) -> None:
-    """Something that the process depends on is gone.
+    """Note that a thread or task that the process depends on has died.
 
     Args:
         name: of the thread or task.

@@ -184,7 +184,7 @@ def sleep(until: Duration | datetime, /) -> Coroutine[Any, Any, None]:
             past, is over immediately.
 
     Raises:
-        UsageError: this is not workflow code, or it only reads; or the time makes no sense.
+        UsageError: this is not workflow code, or it only reads; or the time is invalid.
     """
     return asyncio.sleep(_seconds("sleep", until))
 
@@ -193,7 +193,7 @@ def timeout(delay: Duration | datetime, /) -> AbstractAsyncContextManager[None]:
     """`asyncio.timeout`, which takes a Duration, or a datetime with a time zone.
 
     Raises:
-        UsageError: this is not workflow code, or it only reads; or the time makes no sense.
+        UsageError: this is not workflow code, or it only reads; or the time is invalid.
     """
     return cast("AbstractAsyncContextManager[None]", asyncio.timeout(_seconds("timeout", delay)))
 
@@ -211,7 +211,7 @@ def saga(*, parallel: bool = False, retry: Retry | None = None) -> Saga:
             has attempts of its own before it fails. `saga.options(retry=…)` says it for one.
 
     Raises:
-        UsageError: `retry` makes no sense.
+        UsageError: `retry` is invalid.
     """
     return Saga(parallel=parallel, retry=retry)
 

@@ -37,7 +37,7 @@ async def map(  # noqa: A001 - the word of the public interface
 
     Raises:
         Exception: the first failure beyond `tolerate`.
-        UsageError: this is not workflow code, it only reads, or a number makes no sense.
+        UsageError: this is not workflow code, it only reads, or a number is invalid.
     """
     runtime = current()
     if runtime is None or runtime.is_read_only:

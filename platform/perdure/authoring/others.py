@@ -174,7 +174,7 @@ async def start(id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.kwa
     Raises:
         errors.WorkflowAlreadyStarted: the id is in use.
         errors.RequestRefused: no engine knows the type, or it cannot read the arguments.
-        UsageError: this is not workflow code, it only reads, or an argument makes no sense.
+        UsageError: this is not workflow code, it only reads, or an argument is invalid.
     """
     return await _PLAIN.start(id, run, *args, **kwargs)
 
@@ -195,7 +195,7 @@ async def execute(id: str, run: RunRef[S, P, R], /, *args: P.args, **kwargs: P.k
         errors.ChildFailed: it ended without a result; `cause` says why.
         errors.WorkflowAlreadyStarted: the id is in use.
         errors.RequestRefused: no engine knows the type, or it cannot read the arguments.
-        UsageError: this is not workflow code, it only reads, or an argument makes no sense.
+        UsageError: this is not workflow code, it only reads, or an argument is invalid.
     """
     return await _PLAIN.execute(id, run, *args, **kwargs)
 

@@ -106,7 +106,7 @@ class Saga:
                 function's.
 
         Raises:
-            UsageError: one of them makes no sense.
+            UsageError: one of them is invalid.
         """
         if name is not None and not isinstance(cast("object", name), str):
             raise misuse(f"Saga.options: name must be text, not {name!r}.")

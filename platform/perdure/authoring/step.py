@@ -121,7 +121,7 @@ def step(  # type: ignore[misc]
         errors.ActivityFailed: it raised, and its retries ended; a `Failure` of yours is raised as
             itself. ActivityTimedOut: it took too long.
         errors.OutcomeUnknown: with `at_most_once`, it was interrupted.
-        UsageError: a query, a view or a condition calls it, or an argument makes no sense.
+        UsageError: a query, a view or a condition calls it, or an argument is invalid.
     """
     if fault := _fault_of(name, fn, reconcile, at_most_once=at_most_once):
         raise misuse(f"workflow.step: {fault}.")

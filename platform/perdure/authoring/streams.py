@@ -59,7 +59,7 @@ def workflow_stream(name: str, type: Any = Any, /) -> Stream[Any]:
         type: of the values; JSON values by default.
 
     Raises:
-        UsageError: this is not workflow code, it only reads, or the name makes no sense.
+        UsageError: this is not workflow code, it only reads, or the name is invalid.
     """
     runtime = current()
     if runtime is None:
@@ -90,7 +90,7 @@ def activity_stream(name: str, type: Any = Any, /) -> Stream[Any]:
         type: of the values; JSON values by default.
 
     Raises:
-        UsageError: this is workflow code, or the name makes no sense.
+        UsageError: this is workflow code, or the name is invalid.
     """
     if current() is not None:
         raise misuse("activity.stream is for activities and steps; in workflow code use workflow.stream.")

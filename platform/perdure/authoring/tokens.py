@@ -70,7 +70,7 @@ def token(type: Any = Any, /, *, timeout: Duration | None = None, public: bool =
             links in emails.
 
     Raises:
-        UsageError: this is not workflow code, it only reads, or the timeout makes no sense.
+        UsageError: this is not workflow code, it only reads, or the timeout is invalid.
     """
     runtime = current()
     if runtime is None:

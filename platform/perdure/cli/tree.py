@@ -68,7 +68,7 @@ class TakesNumbers(TyperCommand):
 
 
 def plain(message: str) -> str:
-    """What pydantic says of a value, as we write: "must be a whole number"."""
+    """A message of pydantic about a value, in our style: "must be a whole number"."""
     message = message.removeprefix("Value error, ").replace("Input should be ", "must be ")
     return re.sub(r"must be a valid integer(, unable to .*)?$", "must be a whole number", message)
 

@@ -66,8 +66,8 @@ def replay_open_runs(target: str, url: str, limit: int) -> list[OfType]:
     Args:
         target: the app, a file or a module.
         url: the platform's URL.
-        limit: replay so many runs of a type, one half its oldest, the other its newest, and of the
-            others one for each place where runs wait; 0: all of them.
+        limit: the most runs of a type to replay, one half its oldest, the other its newest, and of
+            the others one for each place where runs wait; 0: all of them.
 
     Raises:
         UsageError: the app or the address is invalid.
@@ -157,7 +157,9 @@ async def _place_of(client: Client, state: WorkflowState) -> Place | None:
 
 
 async def version_of(client: Client, state: WorkflowState) -> int:
-    """The version of its type that a run began with; 0: it has ended, and its history is gone."""
+    """The version of its type that a run began with; 0: it has ended, and its history was
+    deleted.
+    """
     first = await _record(client, state, 1)
     started = first.events[0] if first is not None else None
     return started.version or 1 if isinstance(started, WorkflowStarted) else 0

@@ -1,9 +1,9 @@
 """Encodes the arguments of a call by the function's signature.
 
-On the wire: a JSON array of the positional arguments, in the order of the signature; `{"args": […],
-"kwargs": {…}}` where there are some that can only be given by name. Defaults that the call leaves
-alone travel, too, so that a default that is edited later changes nothing recorded; what is decoded
-may lack them, so that a parameter with a default can be added.
+On the wire: a JSON array of the positional arguments, in the order of the signature;
+`{"args": […], "kwargs": {…}}` if some are keyword-only. Defaults that the call does not override
+are encoded, too, so that editing a default later does not change recorded calls. Recorded calls may
+lack them, so that a parameter with a default can be added.
 """
 
 from __future__ import annotations
@@ -80,10 +80,11 @@ class Arguments:
             args: positional.
             kwargs: by name.
             what: for messages.
-            is_checked: refuse what would not come back as it is by the annotations.
+            is_checked: refuse values that would change when decoded by the annotations.
 
         Raises:
-            PayloadError: they do not fit the signature, cannot be encoded, or would not come back.
+            PayloadError: they do not fit the signature, cannot be encoded, or would change when
+                decoded.
         """
         values: Any = args
         named = self._keyword_defaults
@@ -126,11 +127,11 @@ class Arguments:
 
     @property
     def names(self) -> list[str]:
-        """Of the parameters, in order, without `self`."""
+        """The names of the parameters, in order, without `self`."""
         return list(self._signature.parameters)
 
     def check(self, what: str) -> None:
-        """See now whether every annotation can be decoded.
+        """Check that every annotation can be decoded.
 
         Raises:
             PayloadError: one cannot.
@@ -149,7 +150,7 @@ class Arguments:
         self._check_all(values)
 
     def _check_each(self, positional: Sequence[Any], named: Mapping[str, Any], what: str) -> None:
-        """See that each argument comes back as it is, and say which one would not."""
+        """Check that no argument changes when decoded; the error names the one that would."""
         given: list[tuple[str, Parameter | None, Any]] = []
         for i, value in enumerate(positional):
             parameter = self._positional[i] if i < len(self._positional) else self._rest
@@ -285,8 +286,8 @@ class Arguments:
 
 
 def _encodable(defaults: list[Any]) -> list[Any]:
-    """Those before the first that is missing, or has no JSON (a sentinel): the function itself must
-    put that in.
+    """The defaults before the first that is missing, or has no JSON form (a sentinel): the function
+    itself must supply that one.
     """
     for i, default in enumerate(defaults):
         try:

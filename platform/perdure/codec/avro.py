@@ -1,12 +1,12 @@
 """The platform's own records as Avro, for Kafka.
 
-A `Wire` a topic. What it writes is the current version of its schema, which the record's header
-`perdure-schema` names as `name/version/fingerprint`; what it reads may be any version it knows,
-those of `perdure.schemas` and those it was taught (`Wire.learn`), by Avro's rules of resolution.
+There is one `Wire` per topic. It writes the current version of its schema, which the record's
+header `perdure-schema` names as `name/version/fingerprint`. It reads any version that it knows,
+those of `perdure.schemas` and learned ones (`Wire.learn`), by Avro's rules of resolution.
 
 A record may be framed as Confluent's clients do it: a NUL and the id that a schema registry gave to
-the schema, four bytes, before the Avro. Its header then ends with `/confluent`. Every reader takes
-both.
+the schema, four bytes, before the Avro. Its header then ends with `/confluent`. Every reader
+accepts both.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Wire(Generic[T]):
         return header == self._current or header in self._older
 
     def learn(self, header: bytes, schema: str) -> None:
-        """Read records of a version that is not ours: a newer one, while a deployment is under way.
+        """Learn to read records of a foreign version, such as a newer one during a deployment.
 
         Args:
             header: of its records.
@@ -103,7 +103,7 @@ class Wire(Generic[T]):
         self._older[header] = schema
 
     def _resolved(self, data: bytes, header: bytes | None) -> bytes:
-        """The bytes that the current version would have."""
+        """The record's bytes, converted to the current version."""
         fastavro: Any = importlib.import_module("fastavro")
         writer, reader = (
             _without_logical_types(json.loads(self._text_of(header))),
@@ -155,7 +155,7 @@ _SHARED: Final[dict[str, type[Struct]]] = {
     f"perdure.{each.__name__}": each for each in (FailureInfo, ActivityOptions, RetryPolicy)
 }
 
-# Of an order that asks for nothing special, these hold their defaults. Fields that later versions
+# In ordinary orders, these fields have their defaults. Fields that later versions
 # add to the end of a record belong here, so that they cost nothing where they are not used.
 _RARE: Final[dict[type[Struct], tuple[tuple[str, str], ...]]] = {
     StartWorkflow: (("if_running", "context"),),

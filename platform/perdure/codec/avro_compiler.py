@@ -2,8 +2,8 @@
 
 A function a record, the fields inline, for one version of a schema and the structs that have its
 records' names; fastavro, which goes through a dict a record and searches unions by name, takes five
-times as long. It stays the judge: tests compare every byte with it, and what another version wrote
-is read through it (`avro.py`). Rules of the encoding: Avro 1.12, "Binary Encoding".
+times as long. It remains the reference: tests compare every byte with it, and records of other
+versions are read by it (`avro.py`). Rules of the encoding: Avro 1.12, "Binary Encoding".
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ _ATTRIBUTE: Final = re.compile(r"(\w+)(?:\s*\([^)]*\))?:\s*(.*)")
 
 
 def shape_of(annotation: Any, comment: str = "") -> Shape:
-    """The columns of what has this annotation. Never raises: what cannot be columns is one of JSON.
+    """The columns for an annotation. Never raises: types that cannot be columns become one column
+    of JSON.
 
     Args:
         annotation: resolved.
@@ -228,21 +229,23 @@ def _kind_of_values(values: tuple[Any, ...]) -> tuple[Kind, str]:
 
 
 def _class_of(annotation: Any) -> Any:
-    """`Page` of `Page[Order]`; anything else as it is."""
+    """`Page` for `Page[Order]`; any other annotation unchanged."""
     origin = typing.get_origin(annotation)
     return origin if _is_generic(origin) else annotation
 
 
 def _is_generic(origin: Any) -> bool:
-    """Whether it is a class of yours with type variables; `list` and unions have none of their
-    own.
+    """Whether it is your own class with type variables; `list` and unions have no annotations of
+    their own.
     """
     parameters: Any = getattr(origin, "__parameters__", ())
     return type(parameters) is tuple and parameters != ()
 
 
 def _fields_of(annotation: Any) -> tuple[dict[str, tuple[Any, str]] | None, str]:
-    """Annotation and comment of each field by its name in JSON; or why there are none."""
+    """Annotation and comment of each field by its name in JSON; or the reason why there are no
+    fields.
+    """
     kind = _class_of(annotation)
     if kind is Any or not isinstance(kind, type):  # a class, from Python 3.11 on
         return None, f"{_name(annotation)} is not a single structure"

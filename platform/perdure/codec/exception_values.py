@@ -1,8 +1,8 @@
 """The arguments and attributes of exceptions as JSON that keeps their types.
 
-They have no annotations, and `KeyError(("a", 1))` must not come back as `KeyError(["a", 1])`. So
-what JSON has is written as it is, and everything else as an object with one key that begins with
-"$": `{"$tuple": ["a", 1]}`.
+They have no annotations, and `KeyError(("a", 1))` must not become `KeyError(["a", 1])`. So values
+that JSON has are written unchanged, and all others as an object with one key that begins with "$":
+`{"$tuple": ["a", 1]}`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def to_plain(value: Any, depth: int = 0) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """The value that `to_plain` was given.
+    """Restore a value from the result of `to_plain`.
 
     Raises:
         ValueError, TypeError, KeyError: it is damaged.

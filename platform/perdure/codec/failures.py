@@ -1,10 +1,10 @@
 """Encodes exceptions, and restores them in another process.
 
-A `Failure` arrives as itself: its class is found among those that are imported here, and the object
-is made from its dataclass fields, or from the arguments and attributes it had. So do the exceptions
-of Python and of its standard library, and exception groups, with their members. Any other comes as
-a `RemoteException`. Notes, causes and your part of the traceback come along; the traceback is a
-note.
+A `Failure` keeps its class: the class is looked up among the imported ones, and the object is made
+from its dataclass fields, or from its arguments and attributes. The same applies to exceptions of
+Python and its standard library, and to exception groups with their members. Any other exception
+becomes a `RemoteException`. Notes, causes and your part of the traceback are restored, too; the
+traceback becomes a note.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Made(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Count:
-    """Of the exceptions that may still be recorded."""
+    """The number of exceptions that may still be recorded."""
 
     __slots__ = ("left",)
 
@@ -218,7 +218,7 @@ def _plain_of(error: BaseException, name: str) -> Any:
 
 
 def _args_of(error: BaseException) -> tuple[Any, ...]:
-    """Those of the constructor: OSError puts its file names elsewhere."""
+    """The constructor's arguments: OSError stores its file names elsewhere."""
     if isinstance(error, OSError) and type(error).__reduce__ is OSError.__reduce__:
         made: Any = error.__reduce__()
         return cast("tuple[Any, ...]", made[1])
@@ -264,7 +264,7 @@ def _retry_after(error: BaseException) -> int:
 
 
 def _traceback_of(error: BaseException) -> str:
-    """Your frames, then, of an exception that has crossed before, those of the other process."""
+    """Your frames, followed by those of the other process if the exception came from one."""
     frames = [
         (frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _is_platforms(frame)
     ]
@@ -412,7 +412,7 @@ def _from_fields(kind: Any, fields: tuple[dataclasses.Field[Any], ...], info: Fa
 def _field_of(raw: msgspec.Raw, hint: Any) -> Any:
     try:
         return from_json(raw, hint)
-    except UsageError:  # what the author has put there never was of this type
+    except UsageError:  # the value of your attribute never had this type
         return from_json(raw, Any)
 
 
@@ -458,8 +458,8 @@ def _attribute(module: object, qualname: str) -> object:
 
 
 def _failure_class(name: str, qualname: str) -> type[Failure] | None:
-    """By its full name; else, where that is clear, by its own: `__main__:Declined` is
-    `app:Declined` elsewhere.
+    """Find a class by its full name or, if that is unambiguous, by its own name:
+    `__main__:Declined` is `app:Declined` elsewhere.
     """
     known = list(_subclasses(Failure))
     same = [k for k in known if _type_name(k) == name] or [k for k in known if k.__qualname__ == qualname]

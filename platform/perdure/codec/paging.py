@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from perdure.model.events import EventRecord
 
 PAGE_BYTES: Final = 512 * 1024
-"""Below what a broker takes by default. A single record may be larger: it is a page by itself."""
+"""The size of a page, bytes: less than a broker accepts by default. A larger record is a page of
+its own."""
 PAGE_EVENTS: Final = 2**62
-"""Of a page that has no limit but its size."""
+"""The limit of a page that is limited only by its size."""
 
 
 class _Head(msgspec.Struct, array_like=True, gc=False):

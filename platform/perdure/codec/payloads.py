@@ -27,9 +27,9 @@ class JsonPayloads:
     Args:
         codec: encrypts or compresses what is written; payloads without it are read as they are.
         store: of large payloads.
-        above_bytes: what is larger than this goes to the store, if there is one.
-        validate_on_encode: refuse values that would not come back as they are. False is for tools
-            that trust them.
+        above_bytes: payloads larger than this go to the store, if there is one.
+        validate_on_encode: refuse values that would change when decoded. False is for tools that
+            trust their values.
         limit_bytes: of one payload; by default 1 MiB, and 64 MiB with a store.
 
     Raises:
@@ -54,7 +54,7 @@ class JsonPayloads:
 
     @classmethod
     def of(cls, app: App) -> JsonPayloads:
-        """Of what the app says.
+        """The payloads that an app defines.
 
         Raises:
             UsageError: something that its store needs is not installed.
@@ -75,7 +75,7 @@ class JsonPayloads:
         return self._wraps
 
     def check(self, fn: Callable[..., Any], *, what: str) -> None:
-        """See now, at registration, whether the arguments of a function can be decoded.
+        """Check, at registration, whether the arguments of a function can be decoded.
 
         Raises:
             UsageError: an annotation cannot; the message names it.

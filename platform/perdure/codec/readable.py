@@ -1,5 +1,5 @@
-"""States and histories for people: what a codec has encoded, or a store holds, as plain JSON, where
-it can be read here; the rest as it is.
+"""States and histories for people: encoded and stored payloads as plain JSON, if they can be read
+here, or else unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Readable:
-    """Makes what is recorded readable.
+    """Makes recorded values readable.
 
     Args:
         payloads: with the codec and the store of the app.
@@ -41,7 +41,7 @@ class Readable:
         return data
 
     def failure(self, info: FailureInfo) -> FailureInfo:
-        """A failure with its message, or what is plain of it."""
+        """A failure with its decoded message or, if it cannot be decoded, only its plain parts."""
         with suppress(PayloadError):
             return self._payloads.open_failure(info)
         return info
@@ -66,10 +66,10 @@ class Readable:
 
 
 def as_it_is(info: FailureInfo) -> FailureInfo:
-    """A failure as it is recorded."""
+    """A failure in its recorded form."""
     return info
 
 
 Open = Callable[[FailureInfo], FailureInfo]
 PLAIN: Final = Readable(JsonPayloads())
-"""Of no app."""
+"""For processes without an app."""

@@ -1,4 +1,4 @@
-"""One value as JSON by its annotation, and what to say when it does not fit."""
+"""Encodes one value as JSON by its annotation, and describes values that do not fit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def to_json(value: object) -> bytes:
-    """Compact JSON. Whether the value comes back as it is, is not looked at.
+    """Compact JSON of a value. Does not check whether the value is unchanged when decoded.
 
     Raises:
         PayloadError: it cannot be encoded; the message is what is wrong with it, without a subject.
@@ -57,7 +57,7 @@ def to_json(value: object) -> bytes:
 
 
 def to_json_as(value: object, annotation: Any) -> bytes:
-    """Compact JSON of a value that comes back as it is by this annotation.
+    """Compact JSON of a value, checked to be unchanged when decoded by this annotation.
 
     Raises:
         PayloadError: it would not, or cannot be encoded; the message is what is wrong with it,
@@ -125,7 +125,7 @@ def _check_for(annotation: Any) -> Check:
 
 
 def decoded_again(value: Any, annotation: Any) -> Any:
-    """The value that comes back."""
+    """Encode and decode a value."""
     return from_json(to_json(value), annotation)
 
 
@@ -152,8 +152,8 @@ def from_json(data: bytes | msgspec.Raw, annotation: Any) -> Any:
 
 
 def check_depth(data: bytes) -> None:
-    """See that JSON is not nested deeper than `DEPTH`, the same on every Python and however deep
-    the caller is.
+    """Check that JSON is not nested deeper than `DEPTH`. The result must not depend on the Python
+    version or the depth of the caller.
 
     Strings and everything else that is not a bracket are taken away, then pairs of brackets,
     innermost first, until nothing is left.
@@ -244,8 +244,8 @@ def _checked(check: Callable[[Any], object], value: object) -> None:
 
 
 def _with_room(function: Callable[[Any], T], value: Any) -> T:
-    """Call it again with room on the stack: how deep its caller is must make no difference, for a
-    replay may begin elsewhere.
+    """Call a function again on an empty stack: the depth of the caller must make no difference,
+    since a replay may be called at another depth.
 
     Raises:
         PayloadError: it contains itself, or is nested far deeper than `DEPTH`.
@@ -309,15 +309,13 @@ def decode_foreign(kind: Any, value: Any) -> Any:
 
 @cache
 def _by_name(pydantic: Any) -> dict[str, bool]:
-    """Models are written by the names of their fields, which are theirs alone; aliases are read,
-    too.
-    """
+    """Write models by the names of their fields, which are unique; aliases are also read."""
     is_known = tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 11)
     return {"by_alias": True, "by_name": True} if is_known else {}
 
 
 def is_decodable_class(kind: Any) -> bool:
-    """Whether `_decode_foreign` can make one, msgspec knowing nothing of it."""
+    """Whether `_decode_foreign` can decode a class that msgspec does not know."""
     origin = typing.get_origin(kind) or kind
     if origin is object:
         return True

@@ -1,5 +1,5 @@
-"""The way of a payload from its JSON to its record: a codec of the user's encodes it, and
-what is large then goes to a store, so that the record holds its address only.
+"""Converts JSON to a payload and back: your codec encodes it, and if the result is large it goes to
+a store, so that the record has only its address.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _FAILURE: Final = f'{{"{_ENCODED}":'.encode()
 _ADVICE: Final = "Give every client, worker and engine of a namespace the same codec (docs/howto/encrypt.md)."
 
 CODEC_STAYS_PLAIN: Final = (ValueUnavailable,)
-"""Exceptions that are not encoded: they say why nothing can be."""
+"""Exceptions that are not encoded, since they say why encoding fails."""
 
 
 class Wrapping:
     """Encodes payloads, and stores those that are large.
 
     Args:
-        codec: encrypts or compresses; None: nothing does.
-        store: of large payloads; None: there is none.
-        above_bytes: what is larger than this, as the codec made it, goes to the store.
+        codec: encrypts or compresses payloads; None: no codec.
+        store: stores large payloads; None: no store.
+        above_bytes: encoded payloads larger than this go to the store.
 
     Raises:
         UsageError: the name of the codec, or of its key, cannot be written with a payload.
@@ -131,7 +131,7 @@ class Wrapping:
         return shown
 
     def reveal(self, failure: FailureInfo) -> FailureInfo:
-        """The failure that `hide` was given, perhaps cut.
+        """Restore the failure that `hide` has encoded, perhaps cut.
 
         Raises:
             ValueUnavailable: the codec or the key is missing here.
@@ -236,7 +236,7 @@ def _checked(what: str, name: object) -> None:
 
 
 def _outline(failure: FailureInfo, message: str) -> FailureInfo:
-    """Without what an author's values may be in."""
+    """The failure without the parts that may contain your values."""
     return FailureInfo(
         failure.type,
         message,

@@ -227,7 +227,7 @@ class RunState:
         later: the attempts that wait, or have waited, for a result from outside: the last one of
             each activity, by number; None when there was none.
         compensations: those that have failed and are tried again, by number; None: none has.
-        uncompensated: what is said of those that failed; empty: none did.
+        uncompensated: the message about compensations that failed; empty: none did.
         cancels: how often a cancellation was recorded.
         cancelled_at: the last time, microseconds.
         messages: to other workflows, that are not answered: by number, what was sent and when,

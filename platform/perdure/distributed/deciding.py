@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 
 
 class EngineService:
-    """From `open` to `close`, all on one thread but for `wake`.
+    """An engine on Kafka with its store. Use it on one thread, from `open` to `close`, except for
+    `wake`.
 
     Args:
         registry: the workflow types.
-        place: where the topics are.
-        options: how.
-        activities: for steps; open already.
+        place: the cluster and namespace.
+        options: the engine's options.
+        activities: run the steps; open already.
         status: records stalls.
         report: gets messages for the operator.
         interceptors: around commands and workflow code, outermost first.
 
     Attributes:
         engine: only its own thread may use it.
-        log: how it is doing can be asked from any thread.
+        log: its status can be read from any thread.
         steps: runs local activities.
     """
 
@@ -80,7 +81,7 @@ class EngineService:
         """Join the engines' group. Waits for the broker and the topics, and reports the reason.
 
         Args:
-            is_given_up: waits for so many seconds; True ends the wait.
+            is_given_up: waits for some seconds; True ends the wait.
 
         Raises:
             InfrastructureError: it was given up, or cannot work; the message says what to do.

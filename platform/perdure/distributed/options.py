@@ -39,11 +39,11 @@ class EngineOptions:
 
     Attributes:
         instance: its name; unique among running processes.
-        state_dir: of its stores, a cache.
+        state_dir: the directory of its stores, a cache.
         protocol: of the engines' group; `consumer` is KIP-848.
         is_static: it keeps its partitions over a restart under the same name.
-        session_timeout_ms: after which a silent engine loses its partitions.
-        settings: of the loop.
+        session_timeout_ms: time after which a silent engine loses its partitions.
+        settings: settings of the engine's loop.
     """
 
     instance: str = field(default_factory=unique_name)
@@ -59,11 +59,11 @@ class WorkerOptions:
     """Options of a worker.
 
     Attributes:
-        queues: whose tasks it takes.
+        queues: the queues whose tasks it takes.
         concurrency: concurrent attempts.
         instance: its name; for people and histories.
         is_static: it keeps its partitions over a restart under the same name.
-        session_timeout_ms: after which the tasks of a silent worker go to others.
+        session_timeout_ms: time after which the tasks of a silent worker go to others.
     """
 
     queues: tuple[str, ...] = (DEFAULT_QUEUE,)

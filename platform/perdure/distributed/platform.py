@@ -39,16 +39,16 @@ class KafkaPlatform(Process):
 
     Args:
         registry: what is served.
-        place: where the topics are.
-        engine: run an engine, so.
-        worker: run a worker, so.
+        place: the cluster and namespace.
+        engine: run an engine with these options; None: none.
+        worker: run a worker with these options; None: none.
         codec: encrypts or compresses payloads; by default that of the registry's app.
         report: gets messages for the operator.
         interceptors: around commands, workflow code, attempts and the requests of its clients,
             outermost first; those of the registry's app are around them.
 
     Attributes:
-        status: how the Kafka clients are doing.
+        status: the status of the Kafka clients.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class KafkaPlatform(Process):
             else None
         )
 
-    # ---- for those who look
+    # ---- observed parts
 
     @property
     def engine(self) -> Engine | None:

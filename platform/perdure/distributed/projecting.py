@@ -32,12 +32,12 @@ class ProjectorService:
     """One process's projector: makes the tables, then fills them until it is stopped.
 
     Args:
-        place: where the topics are.
-        database: where the tables are to be.
-        shapes: what the views of workflow types look like; empty: they stay as they are.
+        place: the cluster and namespace.
+        database: the target of the tables.
+        shapes: the columns of workflow types' views; empty: the views do not change.
         report: receives messages for the operator.
         retention_s: how long a workflow stays after it has closed, seconds; None: for ever.
-        is_rebuild: read everything again beside what is there, swap, and end.
+        is_rebuild: read everything again into a second schema, swap the two, and end.
         session_timeout_ms: after which a silent projector loses its partitions.
     """
 
@@ -65,7 +65,7 @@ class ProjectorService:
         self._running: Projector | Rebuild | None = None
 
     def run_forever(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Until `request_stop`; a rebuild, until it is done.
+        """Run until `request_stop`; a rebuild, until it is done.
 
         Raises:
             InfrastructureError: waiting does not help; the message says what to do.

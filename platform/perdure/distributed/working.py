@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class WorkerService:
-    """From `start` to `stop`; called from any thread but the side loop's.
+    """A worker on Kafka. Call it from any thread except the side loop's.
 
     Args:
-        place: where the topics are.
-        options: how.
+        place: the cluster and namespace.
+        options: the worker's options.
         activities: open already.
         status: records stalls.
         has_engine: whether an engine of this process logs the attempts that fail.
@@ -72,11 +72,11 @@ class WorkerService:
         self._source.start()
 
     def stop(self, grace_s: float) -> None:
-        """Take nothing more; what runs may end, and is reported.
+        """Take no more tasks; running attempts may end, and are reported.
 
         Args:
-            grace_s: for that, seconds. What still runs then is cut short, and its tasks go to other
-                workers.
+            grace_s: how long they may take, seconds. Attempts that still run then are cut short,
+                and their tasks go to other workers.
         """
         self._source.pause()
         self._side.call(self._drain(grace_s))

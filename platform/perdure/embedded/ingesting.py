@@ -28,7 +28,7 @@ class EmbeddedIngest:
 
     Args:
         path: the file.
-        registry: of the app.
+        registry: the app's registry.
         payloads: encodes arguments.
         report: receives messages for the operator.
     """
@@ -45,7 +45,7 @@ class EmbeddedIngest:
         self._thread.start()
 
     def stop(self) -> None:
-        """No more. Idempotent."""
+        """Stop reading records. Idempotent."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()

@@ -37,7 +37,7 @@ class Platform(Process):
 
     Args:
         registry: what is served.
-        url: `sqlite:///app.db`, or `memory://` for one that is gone with the process.
+        url: `sqlite:///app.db`, or `memory://` for one that ends with the process.
         codec: encrypts or compresses payloads; by default that of the registry's app.
         settings: of the engine.
         concurrency: concurrent activities.
@@ -46,7 +46,7 @@ class Platform(Process):
             outermost first; those of the registry's app are around them.
 
     Attributes:
-        worker: runs activities; with `steps` and `attempts` for those who look, not touch.
+        worker: runs activities; like `steps` and `attempts`, to be read only.
         steps: runs local activities.
         attempts: counts both.
 
@@ -103,7 +103,7 @@ class Platform(Process):
         return self._activities.side
 
     def reader(self) -> Reader:
-        """Of the same medium; to be closed."""
+        """A reader of the same medium; the caller must close it."""
         return self._adapters.reader()
 
     def client(self) -> Client:
@@ -132,7 +132,7 @@ class Platform(Process):
         self._ingest = self._begin_ingest()
 
     def _begin_ingest(self) -> EmbeddedIngest | None:
-        """Triggers take the records of the file."""
+        """Start the ingest of the file's records."""
         if not self._url.startswith("sqlite:") or not any(
             each.triggers for each in self._registry.workflows.values()
         ):

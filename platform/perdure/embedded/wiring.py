@@ -48,8 +48,8 @@ def adapters_of(url: str, shapes: Mapping[str, Shape] = NO_SHAPES) -> Adapters:
     """The adapters for an address; nothing is opened yet.
 
     Args:
-        url: `sqlite:///app.db`, or `memory://` for what is gone with the process.
-        shapes: what the views of workflow types look like, which become SQL views.
+        url: `sqlite:///app.db`, or `memory://` for one that ends with the process.
+        shapes: the columns of workflow types' views, which become SQL views.
 
     Raises:
         UsageError: the address is not understood.

@@ -78,7 +78,7 @@ class TimerQueue:
             self._cancelled = {timer for timer in self._cancelled if timer <= self._cursor}
 
     def disarm(self, timers: Iterable[Timer]) -> None:
-        """Remove timers that the store no longer holds."""
+        """Remove timers that the store does not hold any more."""
         for timer in timers:
             if not self._has_tail or (self._cursor is not None and timer <= self._cursor):
                 # Finding it in the heap would be linear: `due` skips it when its time comes.

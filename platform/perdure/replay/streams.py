@@ -67,7 +67,7 @@ class Streams:
         self._written.append((name, number, payload))
 
     def take(self) -> list[tuple[str, int, bytes]]:
-        """What was written since the last call: stream, number and payload."""
+        """The values written since the last call: stream, number and payload."""
         written, self._written = self._written, []
         self._size = 0
         return written

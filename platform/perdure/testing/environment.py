@@ -81,7 +81,7 @@ class SkippedTime:
         return self.at
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Callable[[], None]:
-        """Call a function when so many seconds have passed; returns what calls that off."""
+        """Call a function after some seconds; returns a function that cancels this."""
         self._count = number = self._count + 1
         self._pending[number] = call
         heappush(self._alarms, (self.at + int(delay_s * 1e6), number))
@@ -370,10 +370,10 @@ class _NotifyingChannel(Channel):
             self._loop.call_soon_threadsafe(self._heard.set)
 
     def end(self) -> None:
-        """The engine is gone: requests wait for the next one."""
+        """The engine was stopped: requests wait for the next one."""
 
     def shut(self) -> None:
-        """The engine is gone for good: requests fail."""
+        """The engine was stopped for good: requests fail."""
         super().end()
 
 

@@ -56,7 +56,7 @@ class SideLoop:
 
         Raises:
             TimeoutError: the coroutine takes longer.
-            InfrastructureError: the loop is gone.
+            InfrastructureError: the loop has ended.
         """
         try:
             future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)

@@ -52,7 +52,7 @@ def is_end_awaited(task: asyncio.Task[Any] | None) -> bool:
 
 
 def has_time(task: asyncio.Task[Any] | None) -> bool:
-    """Whether a cancellation that has just arrived leaves the task the time to end by itself. Each
+    """Whether a cancellation that has just arrived leaves the task the time to end on its own. Each
     `stop` does so once.
     """
     if task is None or task not in _patient:

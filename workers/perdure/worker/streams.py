@@ -1,4 +1,4 @@
-"""What attempts write to streams, on its way to the engine."""
+"""Sends the values that attempts write to streams to the engine."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class AttemptStreams:
         self._is_due = False
 
     def open(self, name: str, annotation: Any) -> Callable[[Any], None]:
-        """What writes a value to the stream of this name."""
+        """Return the function that writes a value to the stream of this name."""
 
         def write(value: Any) -> None:
             payload = self._payloads.encode(value, annotation, what=f"the value for stream {name!r}")

@@ -1,8 +1,8 @@
 """Calls of the Kafka client that are abandoned when they do not return.
 
-librdkafka promises that a call ends after the time it is given. Some never do when a broker that a
-request waits for leaves the metadata: with confluent-kafka 2.16.1, `send_offsets_to_transaction`
-hung for ever in one of three runs of `tests/kafka/test_broker_faults.py` on a busy machine, in
+librdkafka promises that a call ends after its timeout. Some never do when a broker that a request
+waits for leaves the metadata: with confluent-kafka 2.16.1, `send_offsets_to_transaction` hung for
+ever in one of three runs of `tests/kafka/test_broker_faults.py` on a busy machine, in
 `rd_kafka_txn_op_req0`, after "Transaction coordinator decommissioned". Such a call cannot be
 interrupted, so it runs in a thread that can be left behind.
 """
@@ -19,7 +19,7 @@ TURN_S: Final = 1.0
 
 
 class CallTimedOut(Exception):
-    """A call did not come back; its thread is left behind."""
+    """A call did not return; its thread is left behind."""
 
 
 class BoundedCalls:

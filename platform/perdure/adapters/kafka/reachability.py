@@ -86,7 +86,7 @@ class Watch:
         """Watch until Kafka responds; returns immediately.
 
         Args:
-            failing: what a client has said of a broker; it is said when the others answer.
+            failing: a client's report about a broker; it is repeated when the other brokers answer.
         """
         with self._lock:
             self._failing = failing or self._failing

@@ -59,7 +59,7 @@ class PostgresReader:
 
     Args:
         database: where the tables are.
-        connections: at most so many.
+        connections: the most connections.
     """
 
     def __init__(self, database: Database, connections: int = CONNECTIONS) -> None:

@@ -1,9 +1,9 @@
-"""Checks whether a value comes back as it is when it is encoded and decoded by its annotation.
+"""Checks whether a value is unchanged after it is encoded and decoded by its annotation.
 
-JSON has fewer types than Python: a tuple under `Any` comes back as a list, a subclass of a
-dataclass as its base class, and of `{1: "a", "1": "b"}` as `dict[int | str, str]` one entry
-remains. Such values are refused where they are encoded, so that code does the same with a value as
-with what is recorded of it.
+JSON has fewer types than Python: a tuple under `Any` becomes a list, a subclass of a dataclass its
+base class, and `{1: "a", "1": "b"}` as `dict[int | str, str]` loses an entry. Such values are
+refused when they are encoded, so that code behaves the same with a value and with its recorded
+form.
 
 A check is compiled once for each annotation (`compiler.py`); most of it compares types. Types that
 cannot be checked in advance (pydantic models, classes with `__post_init__`, constraints) are

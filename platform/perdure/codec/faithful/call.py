@@ -22,8 +22,8 @@ def check_of_call(
             others.
 
     Returns:
-        A function that takes as many arguments as there are parameters. It raises Changed when an
-        argument would not come back as it is, ValueError when there are more arguments or fewer.
+        A function that takes as many arguments as there are parameters. It raises Changed if an
+            argument would change when decoded, ValueError if the number of arguments is wrong.
     """
     scope: dict[str, Any] = {}
     lines = ["def check(arguments):"]

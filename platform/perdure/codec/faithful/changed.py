@@ -1,4 +1,4 @@
-"""The error of a value that would not come back as it is, and the words of its message."""
+"""The error for a value that would change when decoded, and the parts of its message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HIDDEN: Final = (
 
 
 class Changed(Exception):
-    """A value would not come back as it is.
+    """A value would change when it is encoded and decoded.
 
     Attributes:
         path: to the part of it, as in `.items[0]`.
@@ -40,7 +40,7 @@ def other_type(value: Any, kind: Any) -> Changed:
 
 
 def other_value(before: Any, after: Any) -> Changed:
-    """The error of a value that comes back as another one."""
+    """The error of a value that would become another one."""
     if hasattr(before, "get_secret_value"):
         return Changed(_HIDDEN)
     if type(before) is not type(after):

@@ -68,7 +68,7 @@ def dict_of(
     Args:
         item: the check of an item.
         key: the check of a key; None: keys are text.
-        read_keys: encodes and decodes the keys; None where they come back for certain.
+        read_keys: encodes and decodes the keys; None if they cannot change.
     """
     check_key = key or exactly(str)
 

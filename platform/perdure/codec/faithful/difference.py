@@ -1,4 +1,4 @@
-"""Compares a value with what came back, in value and in type."""
+"""Compares a value with its decoded form, in value and in type."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def typed(value: Any) -> tuple[Any, Any]:
 
 
 def is_same(before: Any, after: Any) -> bool:
-    """Whether a scalar came back as it was: in type, too, but for an int where a float is
-    annotated. Nothing else makes a float of it.
+    """Whether a decoded scalar is unchanged, in type, too. An int where a float is annotated is
+    accepted; only then does an int become a float.
     """
     if type(before) is int and type(after) is float:
         return before == after and -EXACT_FLOATS <= before <= EXACT_FLOATS
@@ -65,7 +65,7 @@ def is_same(before: Any, after: Any) -> bool:
 
 
 def _have_same(before: Collection[Any], after: Collection[Any]) -> bool:
-    """Whether each member, or key, came back as it was."""
+    """Whether each decoded member, or key, is unchanged."""
     there = {each: each for each in after}
     return len(before) == len(after) and all(each in there and is_same(each, there[each]) for each in before)
 

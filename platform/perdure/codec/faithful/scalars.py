@@ -17,13 +17,13 @@ Check = Callable[[Any], None]
 """Raises Changed."""
 
 EXACT: Final = frozenset({bool, int, str, bytes, bytearray, UUID, date, timedelta})
-"""A value of exactly this type comes back as it is."""
+"""Types whose values are unchanged when decoded; subclasses do not count."""
 EXACT_KEYS: Final = frozenset({str, int, UUID, date, bytes, timedelta})
-"""Keys of exactly this type come back as they are, and no two of them are the same text."""
+"""Types whose keys are unchanged when decoded, and have distinct texts; subclasses do not count."""
 
 
 def exactly(kind: Any) -> Check:
-    """The check for one type, of which every value comes back."""
+    """The check for a type whose every value is unchanged when decoded."""
 
     def check(value: Any) -> None:
         if type(value) is not kind:
@@ -45,13 +45,13 @@ def literal(values: tuple[Any, ...]) -> Check:
 
 
 def check_none(value: Any) -> None:
-    """For None."""
+    """Check for None."""
     if value is not None:
         raise other_type(value, type(None))
 
 
 def check_float(value: Any) -> None:
-    """For a float, or an int that a float holds exactly."""
+    """Check for a float, or an int that a float holds exactly."""
     if type(value) is float:
         if not math.isfinite(value):
             raise Changed(f"is {value}, which has no JSON")

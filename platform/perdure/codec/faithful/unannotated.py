@@ -10,7 +10,7 @@ from perdure.codec.faithful.scalars import check_float
 
 
 def check_json(value: Any) -> None:
-    """For values without an annotation: they must be what JSON has.
+    """Check a value without an annotation: it must consist of JSON's types.
 
     Raises:
         Changed: something in it is not.
@@ -45,7 +45,7 @@ def check_json(value: Any) -> None:
 
 
 def check_unannotated(value: Any) -> None:
-    """For values whose annotation is not known here: they must be what JSON can show at all.
+    """Check a value whose annotation is not known here: JSON must be able to represent it.
 
     Args:
         value: of built-in types, as `msgspec.to_builtins` makes them.

@@ -79,7 +79,7 @@ class OwnerCheck:
 
         Args:
             refused: called once, when the topics belong to another owner.
-            wait: pauses for so many seconds; True ends the watch.
+            wait: pauses for some seconds; True ends the watch.
         """
         pause = FIRST_PAUSE_S
         while not wait(pause):

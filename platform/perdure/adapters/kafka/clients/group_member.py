@@ -111,7 +111,7 @@ class GroupMember:
         """Read a partition from this offset.
 
         Raises:
-            KafkaException: the partition has just gone.
+            KafkaException: the partition was just revoked.
         """
         self.resume([place])
         self.seek(place, offset)
@@ -120,7 +120,7 @@ class GroupMember:
         """Continue at this offset.
 
         Raises:
-            KafkaException: the partition has just gone.
+            KafkaException: the partition was just revoked.
         """
         self._joined.seek(TopicPartition(*place, offset))
 

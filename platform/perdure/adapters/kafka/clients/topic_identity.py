@@ -27,7 +27,7 @@ def identity_of_events(clients: EngineClients, status: Status, is_given_up: Call
     Args:
         clients: makes the client.
         status: records waits.
-        is_given_up: waits for so many seconds; True ends the wait.
+        is_given_up: waits for some seconds; True ends the wait.
 
     Raises:
         InfrastructureError: it was given up.

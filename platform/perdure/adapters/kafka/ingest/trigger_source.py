@@ -74,7 +74,7 @@ class TriggerSource:
         """Records of partitions that are ours, those of each in their order.
 
         Args:
-            limit: about so many.
+            limit: the approximate number.
             timeout_s: how long to wait for the first.
         """
         consumer = self._joined
@@ -109,7 +109,7 @@ class TriggerSource:
         ]
 
     def rewind(self, firsts: Mapping[Place, int]) -> None:
-        """Read again from there; partitions that have gone are read by their new owner."""
+        """Read again from these offsets; revoked partitions are read by their new owner."""
         for place, offset in firsts.items():
             if place in self._next:
                 self._next[place] = offset

@@ -81,8 +81,8 @@ class Registry:
 
     Args:
         address: of the registry.
-        tries: how often a question is asked that has no answer.
-        pause: waits so many seconds between tries.
+        tries: the number of tries of a request without an answer.
+        pause: waits some seconds between tries.
 
     Raises:
         InfrastructureError: a certificate cannot be used.

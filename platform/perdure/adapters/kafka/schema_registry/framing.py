@@ -80,7 +80,7 @@ class Framing:
 
         Args:
             status: records waits.
-            is_given_up: waits for so many seconds; True ends the wait.
+            is_given_up: waits for some seconds; True ends the wait.
 
         Raises:
             InfrastructureError: the registry has other schemas, or denies access; or the wait was

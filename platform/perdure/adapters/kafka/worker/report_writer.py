@@ -37,7 +37,7 @@ Item = cm.AnyCommand | UnreadableTask
 
 
 class ReportWriter:
-    """A thread that writes what it is given, all that waits at a time.
+    """A thread that writes reports, all waiting ones at a time.
 
     Args:
         clients: makes the producer.
@@ -74,7 +74,8 @@ class ReportWriter:
         """Write what is left.
 
         Args:
-            timeout_s: then what is left is given up: its tasks are delivered again.
+            timeout_s: after this time, the remaining reports are dropped, and their tasks delivered
+                again.
 
         Returns:
             Whether all was written.
