@@ -11,7 +11,7 @@ import subprocess
 
 
 class Source(enum.Enum):
-    """Where a server comes from."""
+    """The source of a server."""
 
     NAMED = "an environment variable names it"
     CONTAINER = "testcontainers starts it, by Docker"

@@ -1,5 +1,5 @@
-"""An identity provider of our own, for tests: it signs whatever it is asked to, and what nobody
-should accept."""
+"""An identity provider for tests: it signs any token, including those that no provider should
+accept."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from perdure.registry import Registry
 
 @dataclass
 class Status:
-    """Where the parcel is."""
+    """The place of the parcel."""
 
     place: str
     is_delivered: bool = False

@@ -1,4 +1,4 @@
-"""Workflows over HTTP: start, signal, query, cancel, terminate, and what is refused."""
+"""Workflows over HTTP: start, signal, query, cancel, terminate, and refusals."""
 
 from __future__ import annotations
 

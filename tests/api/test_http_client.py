@@ -85,7 +85,7 @@ class Dropped(Failure):
 
 @dataclass
 class Where:
-    """Where the box is."""
+    """The place of the box."""
 
     place: str
     since: timedelta

@@ -1,4 +1,4 @@
-"""An API that asks nobody who they are is out of reach for pages of other sites."""
+"""An API without authentication cannot be used by pages of other sites."""
 
 from __future__ import annotations
 

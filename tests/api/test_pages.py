@@ -1,4 +1,4 @@
-"""What a person with a browser finds."""
+"""The pages for people with a browser."""
 
 from __future__ import annotations
 

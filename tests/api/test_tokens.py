@@ -1,4 +1,4 @@
-"""Tokens of an identity provider: what is let in, and all that is not."""
+"""Tokens of an identity provider: which are accepted, and which are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is answered when nobody answers, when it takes too long, and when we are wrong."""
+"""The responses when no engine answers, when it takes too long, and after a bug."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ time, seconds later."""
 
 @dataclass
 class Verdict:
-    """What was found."""
+    """The findings."""
 
     violations: list[Violation]
     open_runs: list[OpenRun]

@@ -1,4 +1,4 @@
-"""What goes wrong in a chaos run, and when: all of it made from the seed before it begins."""
+"""The faults of a chaos run, with their times: planned from the seed before it begins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class Kind(StrEnum):
-    """What happens to a process."""
+    """A fault of a process."""
 
     KILL = "kill -9"
     STOP = "SIGTERM"
@@ -65,7 +65,7 @@ _CHOICES: Final[tuple[tuple[Who, Kind, int], ...]] = (
 
 
 def plan_faults(seed: int, seconds: float, brokers: int) -> list[Fault]:
-    """What goes wrong, in order.
+    """The plan of faults, in order.
 
     Args:
         seed: the same plan for the same seed.

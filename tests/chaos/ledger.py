@@ -16,7 +16,7 @@ most once."""
 
 
 def check_ledger(ledger: Path, journal: Path) -> tuple[list[Violation], dict[str, int]]:
-    """What does not fit, and counts."""
+    """The contradictions, and counts."""
     keys: dict[tuple[str, str], set[str]] = defaultdict(set)
     done = 0
     for line in ledger.read_text().splitlines() if ledger.exists() else ():

@@ -31,7 +31,7 @@ TYPE = "ChaosOrder"
 
 
 class Journal:
-    """What this client has seen."""
+    """The observations of this client."""
 
     def __init__(self, file: Path) -> None:
         self._file = file.open("a", buffering=1)

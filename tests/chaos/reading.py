@@ -23,7 +23,7 @@ PARTS: Final = ("commands", "events", "state", "replies", "dead-letters")
 
 
 def read(namespace: str, settings: Mapping[str, str]) -> Contents:
-    """What is there now.
+    """The current contents.
 
     Args:
         namespace: prefix of the topics.

@@ -52,7 +52,7 @@ WHOLE_S = 60.0
 
 @dataclass
 class Outcome:
-    """What a chaos run came to."""
+    """The result of a chaos run."""
 
     seed: int
     verdict: Verdict

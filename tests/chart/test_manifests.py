@@ -67,7 +67,7 @@ def whole(kafka: str, postgres: str) -> tuple[Manifest, ...]:
 
 
 def fault_of(manifest: Manifest, version: str) -> str:
-    """What an API server would say, strictly."""
+    """The errors of a strict API server."""
     kind = f"{manifest['apiVersion']}/{manifest['kind']}"
     try:
         if kind in CUSTOM:  # crds.py makes them

@@ -37,7 +37,7 @@ STRIMZI = {"kafka": {"mode": "strimzi", "strimzi": {"cluster": "main"}}}
 
 
 def environment_of(container: Manifest) -> dict[str, str]:
-    """What the process sees; a Secret's value is its name and key."""
+    """The environment of the process; a Secret's value is its name and key."""
     found: dict[str, str] = {}
     for each in container["env"]:
         source = each.get("valueFrom", {})
@@ -150,7 +150,7 @@ def test_triggers_begin_where_the_values_say(begin: str) -> None:
 
 @contextmanager
 def served() -> Generator[list[Any]]:
-    """What `serve` is asked for, in place of serving."""
+    """The options that `serve` gets, in place of serving."""
     found: list[Any] = []
     with patch("perdure.cli.lifecycle.serving.serve", found.append):
         yield found

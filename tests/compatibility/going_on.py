@@ -123,7 +123,7 @@ async def check_ends(client: Client, release: Release, left: Left) -> None:
 
 
 async def asked(client: Client, workflow_id: str, ask: Ask) -> None:
-    """What a scenario asks."""
+    """The requests of a scenario."""
     handle = client.get_by_name(workflow_id)
     match ask:
         case ["signal", name, *args]:
@@ -215,7 +215,7 @@ def assert_ended(scenario: Scenario, state: WorkflowState, left: Left) -> None:
 
 
 def assert_done_once(release: Release, book: Path) -> None:
-    """What activities have done, in the release's time and now."""
+    """The effects of activities, in the release's time and now."""
     lines = [line.split() for line in book.read_text().splitlines()]
     done = Counter((what, workflow_id) for what, workflow_id, _ in lines)
     wanted = Counter((what, scenario.id) for scenario in release.scenarios for what in scenario.work)

@@ -1,4 +1,4 @@
-"""What a release has left behind, as files: read by the tests, written by `make.py`.
+"""The data that a release has left behind, as files: read by the tests, written by `make.py`.
 
 data/2026-11-30/
     workflows.py        the code of the runs
@@ -57,7 +57,7 @@ class Seen(Struct):
 
 
 class Left(Struct):
-    """What was left on one medium.
+    """The data on one medium.
 
     Attributes:
         at: when it was written, microseconds since 1970.

@@ -51,7 +51,7 @@ def opened(path: Path, topics: Topics, at: int) -> AvroStore:
 
 
 def place_of(topics: Topics) -> Callable[[str], int]:
-    """Where a workflow id is kept."""
+    """The partition of a workflow id."""
     count = len(topics.own["events"].ends)
 
     def place(workflow_id: str) -> int:

@@ -191,7 +191,7 @@ class Errand:
 
 @workflow.defn
 class Chores:
-    """Steps, a handler that waits, and several things at once."""
+    """Steps, a handler that waits, and concurrent calls."""
 
     def __init__(self) -> None:
         self.weights: list[int] = []
@@ -266,7 +266,7 @@ class Changed:
 
 @workflow.defn
 class Dice:
-    """What it drew by chance must be the same after a replay."""
+    """Its random numbers must be the same after a replay."""
 
     def __init__(self) -> None:
         self.drawn: list[str] = []

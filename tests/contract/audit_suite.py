@@ -1,4 +1,4 @@
-"""What `ports.audit.AuditTrail` promises: one suite, on every adapter."""
+"""The contract of `ports.audit.AuditTrail`: one suite, for every adapter."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class NoSteps:
 
 @dataclass
 class Chronicle:
-    """What happens to a few workflows.
+    """The history of a few workflows.
 
     Attributes:
         partitions: how many there are; a workflow `w-5/x` lies on the sixth of them, counted round.

@@ -92,7 +92,7 @@ class Media(ABC):
 
     @abstractmethod
     def replies_to(self, address: str) -> list[AnyReply]:
-        """What another process finds."""
+        """The data that another process finds."""
 
     @abstractmethod
     def _new_reader(self) -> Reader: ...

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def history(seed: int, count: int) -> tuple[Chronicle, list[Batch]]:
-    """What happened, batch by batch."""
+    """The batches, one by one."""
     chance, chronicle = Random(seed), Chronicle()
     return chronicle, [chronicle.batch(random_moves(chance)) for _ in range(count)]
 

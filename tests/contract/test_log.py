@@ -1,4 +1,4 @@
-"""What `engine.ports.Log` promises, on every adapter."""
+"""The contract of `engine.ports.Log`, for every adapter."""
 
 from __future__ import annotations
 

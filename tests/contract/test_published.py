@@ -41,7 +41,7 @@ async def sell(order: dict[str, Any]) -> None:
 
 @dataclass
 class Shop:
-    """A file that somebody runs, and triggers on it."""
+    """A file with a running engine, and triggers on it."""
 
     path: Path
     said: list[str] = field(default_factory=list[str])

@@ -1,4 +1,4 @@
-"""What `client.ports.Reader` promises, on every adapter."""
+"""The contract of `client.ports.Reader`, for every adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong with a file, said in words; and what other programs write into it."""
+"""Problems of a file, and their messages; and data that other programs write into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What strangers see of a SQLite file with its own tools: SQL views, one a workflow type."""
+"""The data that other programs see in a SQLite file with its own tools: SQL views, one per workflow
+type."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ class Painted:
 
 
 def select(path: Path, text: str) -> list[Any]:
-    """As somebody else's program."""
+    """Connect like another program."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(text).fetchall()
 

@@ -1,4 +1,4 @@
-"""What `engine.ports.Store` promises, on every adapter."""
+"""The contract of `engine.ports.Store`, for every adapter."""
 
 from __future__ import annotations
 

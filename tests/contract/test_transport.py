@@ -1,4 +1,4 @@
-"""What `client.ports.Transport` promises, on every adapter."""
+"""The contract of `client.ports.Transport`, for every adapter."""
 
 from __future__ import annotations
 
@@ -352,7 +352,7 @@ def test_another_loop_may_use_it_later_but_not_concurrently(line: Line) -> None:
 
 @pytest.fixture
 def media(tmp_path: Path) -> Iterator[SqliteMedia]:
-    """A file that nobody runs."""
+    """A file without a running engine."""
     media = SqliteMedia(tmp_path)
     node = media.node().open()
     media.crash(node)

@@ -39,7 +39,7 @@ class Process:
         return self.process.wait(20)
 
     def status(self, method: str, path: str) -> int:
-        """What is answered at any path."""
+        """The response at any path."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with closing(connection):
             connection.request(method, path)

@@ -49,7 +49,7 @@ class Dev:
 
 
 async def patiently(ask: object) -> object:
-    """Send a request again while nobody answers it."""
+    """Repeat a request until it is answered."""
     while True:
         try:
             return await ask()  # type: ignore[operator]

@@ -35,7 +35,7 @@ def keys(place: Path, **known: int) -> None:
 
 
 def plainly(place: Path, *arguments: str) -> str:
-    """What a command says that has no app."""
+    """The message of a command without an app."""
     done = perdure(place, "--config", os.devnull, "workflow", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,5 +1,5 @@
-"""What an author writes, run on the whole platform in memory: values, failures, retries, methods,
-fakes, sagas."""
+"""User code, run on the whole platform in memory: values, failures, retries, methods, fakes,
+sagas."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ QUICK = Settings(block_limit_s=0.2)
 
 
 class Said:
-    """What the operator is told."""
+    """The reports to the operator."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -246,7 +246,7 @@ def serve(
 
 
 async def until(client: Client, id: str, holds: Callable[[Description], bool]) -> Description:
-    """What a workflow is doing, as soon as that holds."""
+    """The description of a workflow, as soon as a condition holds."""
     while not holds(found := await client.describe(id)):
         await asyncio.sleep(0.01)
     return found

@@ -32,7 +32,7 @@ WITHIN_S = 10.0
 
 
 class Declined(Failure):
-    """The author's own."""
+    """A class of user code."""
 
 
 @activity.defn(retry=activity.Retry(first_interval="10ms", maximum_attempts=3))

@@ -152,7 +152,7 @@ def ask(place: Path, *arguments: str) -> str:
 
 
 def until_text(look: Callable[[], str], text: str) -> str:
-    """What is seen as soon as the text is in it."""
+    """The output, as soon as it contains the text."""
     until = monotonic() + WITHIN_S
     while text not in (seen := look()):
         assert monotonic() < until, f"{text!r} is not in:\n{seen}"

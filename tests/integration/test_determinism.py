@@ -17,7 +17,7 @@ SCHEDULES: Final = 5
 
 
 def digests(interpreter: Interpreter, *arguments: str) -> list[dict[str, str]]:
-    """What each of several processes at once made of the corpus."""
+    """The results of several concurrent processes for the corpus."""
     processes = [interpreter.start(CORPUS, *arguments, hash_seed=seed) for seed in HASH_SEEDS]
     return [json.loads(interpreter.finish(process)) for process in processes]
 

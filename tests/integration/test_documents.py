@@ -42,7 +42,7 @@ def app_of(document: str) -> str:
 
 
 class Reader:
-    """Does what is written, in a directory of its own."""
+    """Runs the document's commands, in a separate directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -90,7 +90,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 
 def an_app_with_an_order(reader: Reader) -> None:
-    """What `check-that-code-replays` takes for granted."""
+    """The files that `check-that-code-replays` expects."""
     (reader.directory / "app.py").write_text(app_of("docs/howto/change-code-under-running-workflows.md"))
     (reader.directory / "tests/histories").mkdir(parents=True)
     reader.shell("perdure dev app.py")

@@ -112,7 +112,7 @@ def watched(tmp_path: Path) -> Iterator[Callable[..., WatchedThread]]:
 
 
 def until(look: Callable[[], Any]) -> Any:
-    """What is seen as soon as it is something."""
+    """The output, as soon as there is any."""
     limit = monotonic() + WITHIN_S
     while not (seen := look()):
         assert monotonic() < limit

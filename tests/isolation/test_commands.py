@@ -94,7 +94,7 @@ class Breaking:
     """Around a log: its commits raise as long as their batch has something of a victim.
 
     Attributes:
-        error: what is raised.
+        error: the exception that is raised.
         victims: workflow ids.
         breaks_letters: a dead letter cannot be written either, so often.
         full_disk: commits that hold a dead letter are aborted, so often.

@@ -212,7 +212,7 @@ class Cluster:
                     raise KafkaUnavailable(f"broker {broker.node_id} is not ready: {broker.output()}")
 
     def close(self) -> None:
-        """End every node at once."""
+        """End all nodes concurrently."""
         for broker in self.brokers:
             broker.kill()
 
@@ -333,7 +333,7 @@ def _knows(client: dict[str, str], node_ids: set[int]) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
+    """Free ports on loopback."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

@@ -22,7 +22,7 @@ __all__ = ["postgres", "postgres_server"]
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
-    """Where clients connect to."""
+    """The address that clients connect to."""
     with ExitStack() as stack:
         yield entered(stack, any_kafka()).bootstrap
 

@@ -153,7 +153,7 @@ class Checkout:
         return ""
 
     def _fault_of(self, *tests: str) -> str:
-        """What fails in the tests without any mutant; each is run once."""
+        """The tests that fail without any mutant; each is run once."""
         name = " ".join(tests)
         if name not in self._faults:
             code, detail = self.run(tests)

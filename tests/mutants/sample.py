@@ -36,7 +36,7 @@ COMPARISONS: Final[dict[type[ast.cmpop], str]] = {
 
 
 def _changes(node: ast.AST, text: str) -> Iterator[str]:
-    """What a node could say instead."""
+    """The replacements for a node."""
 
     def source(part: ast.AST) -> str:
         return ast.get_source_segment(text, part) or ""

@@ -91,7 +91,7 @@ def page(
 
 
 def silent() -> Progress:
-    """Tells nobody."""
+    """Reports nothing."""
 
     def report(message: str, /, **where: str | int) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What the writer puts into the tables, whatever it is given."""
+"""The rows that the writer writes, for any input."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Payment:
 
 
 class Roles:
-    """Admits whoever has the role that they say they have."""
+    """Admits every caller with the role that the request claims."""
 
     async def admit(self, headers: Mapping[str, str], role: Role) -> Principal:
         held = Role(headers.get("x-role", "admin"))

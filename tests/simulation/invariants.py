@@ -1,4 +1,4 @@
-"""What must hold after everything, by the names of ARCHITECTURE."""
+"""The invariants that must hold at every point, by their names in ARCHITECTURE."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def assert_time_never_goes_back(records: Sequence[ev.EventRecord]) -> None:
 
 
 def assert_replays(records: Sequence[ev.EventRecord], definition: Definition, payloads: Payloads) -> None:
-    """I5: new code does what is recorded.
+    """I5: new code repeats the recorded actions.
 
     Raises:
         ReplayError: it does not.

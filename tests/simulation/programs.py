@@ -267,7 +267,7 @@ class AmendedAgain(Amended):
 
 @workflow.defn
 class Sibling:
-    """A child that waits until it is told to end, and cleans up when it is cancelled."""
+    """A child that waits for the signal to end, and cleans up when it is cancelled."""
 
     def __init__(self) -> None:
         self.is_done = False
@@ -513,7 +513,7 @@ class TellsBadly(Tells):
 
 @workflow.defn
 class Order:
-    """Charged, picked up, delivered; refunded when nobody picks it up."""
+    """Charged, picked up, delivered; refunded if it is not picked up."""
 
     def __init__(self) -> None:
         self.state = "charging"
@@ -818,7 +818,7 @@ class Patient:
 
 @workflow.defn
 class Swallows:
-    """Goes on after its first cancellation."""
+    """Continues after its first cancellation."""
 
     @workflow.run
     async def run(self) -> str:

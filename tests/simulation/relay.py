@@ -49,7 +49,7 @@ class Relay:
 
 
 def command_of(run: RunState, number: int, what: str, workflow_id: str, value: Any = None) -> cm.AnyCommand:
-    """What one letter asks for."""
+    """The request in one letter."""
     match what:
         case "start":
             return cm.StartWorkflow(workflow_id, type="Relay")

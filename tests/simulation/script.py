@@ -50,7 +50,7 @@ SEPARATOR: Final = "----"
 
 
 class Disk:
-    """Around a log: full when it is told to be."""
+    """Wraps a log, and makes it fail as if the disk were full, on demand."""
 
     def __init__(self, story: Story, log: Any) -> None:
         self._story = story

@@ -1,4 +1,4 @@
-"""What one transaction holds."""
+"""The contents of one transaction."""
 
 from __future__ import annotations
 

@@ -54,14 +54,14 @@ class Unmentionable(BaseException, metaclass=Nameless):
 
 
 class FromBelow(BaseException):
-    """A direct subclass, as nobody writes them."""
+    """A direct subclass, as no sensible code has it."""
 
 
 RAISED.extend([Unspeakable, FromBelow])
 
 
 class Raiser:
-    """What the workflow below raises, and where."""
+    """The exception that the workflow below raises, and its place."""
 
     where = ""
     what: type[BaseException] = ValueError
@@ -95,7 +95,7 @@ def in_thread(value: Any) -> Any:
 
 @dataclass
 class Box:
-    """A type of the author's whose making may raise."""
+    """A user's type whose constructor may raise."""
 
     where: str
 
@@ -134,7 +134,7 @@ async def give(where: str) -> Box:
 
 @workflow.defn
 class Background:
-    """Raises in a task and in a callback that nobody awaits."""
+    """Raises in an unawaited task and in a callback."""
 
     @workflow.run
     async def run(self) -> str:

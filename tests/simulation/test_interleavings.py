@@ -104,7 +104,7 @@ class Juggling:
 
 
 def story_of(world: World) -> Any:
-    """What the live code knows."""
+    """The state of the live code."""
     request_id = world.ask(cm.QueryWorkflow, "w", name="story")
     world.settle()
     return getattr(world.replies[request_id], "result", None)

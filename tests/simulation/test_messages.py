@@ -25,7 +25,7 @@ REGISTRY = Registry.of([Relay], [])
 
 
 class Disk:
-    """Around a log: as many of its commits are aborted as it is told.
+    """Wraps a log, and aborts the given number of its commits.
 
     Attributes:
         full: how many of the next commits fail.
@@ -76,7 +76,7 @@ def letters(world: World) -> list[str]:
 
 
 def got(world: World, workflow_id: str) -> list[Any]:
-    """What the workflow was sent, and took."""
+    """The messages that the workflow was sent, and accepted."""
     return [world.payloads.decode(event.input, list[Any], what="signal")[0]
             for event in world.events(workflow_id) if isinstance(event,
                 ev.SignalReceived) and event.name == "put"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the engine tells others: readers, those who wait, workers, and whoever asked."""
+"""The engine's messages to others: readers, waiting clients, workers, and callers."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Stepped:
 
 @workflow.defn(name="Waiting")
 class Changed:
-    """What `Waiting` became: histories of that diverge from it."""
+    """The changed version of `Waiting`, from which its histories diverge."""
 
     @workflow.run
     async def main(self) -> None:

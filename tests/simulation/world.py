@@ -89,7 +89,7 @@ def _run(coroutine: Coroutine[Any, Any, cm.AnyCommand]) -> cm.AnyCommand:
 
 
 class VirtualClock:
-    """Moves when it is told to."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.at = START
@@ -125,7 +125,7 @@ class CountedIds:
 
 
 class Medium(Protocol):
-    """What survives a crash."""
+    """The data that survives a crash."""
 
     def adapters(self, channel: Channel) -> tuple[Log, Store]:
         """A log and a store on it, as a new process would make them."""
@@ -175,7 +175,7 @@ class World:
     """Engine, worker and clients of one medium, moved by hand.
 
     Args:
-        registry: what is served.
+        registry: the served workflow types.
         settings: of the engine.
         wrap: put around the log and the store, given their names (to inject faults); by default
             nothing.

@@ -1,4 +1,4 @@
-"""What `@activity.defn` makes, and what calling it does where."""
+"""The result of `@activity.defn`, and calls of it in different places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an app says about payloads and interceptors, and where it is found."""
+"""The payload and interceptor options of an app, and how an app is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values by annotation, arguments by signature, and what is said when they do not fit."""
+"""Values by annotation, arguments by signature, and the messages when they do not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tools cannot say about the layout of the project."""
+"""Rules about the project's layout that the tools cannot check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients and the projector make of the topics' records, without a broker."""
+"""Clients and the projector reading records of topics, without a broker."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Clients:
 
 
 class StateEnds:
-    """Where the states end now."""
+    """The current end of the states."""
 
     def __init__(self, end: int) -> None:
         self.end = end

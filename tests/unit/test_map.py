@@ -35,7 +35,7 @@ async def mapped(numbers: list[int], concurrency: int | None, tolerate: int) -> 
 
 @workflow.defn
 async def stops() -> list[str]:
-    """What was under way is cancelled when the map fails."""
+    """Running calls are cancelled when the map fails."""
     told: list[str] = []
 
     async def sleeps(seconds: int) -> None:

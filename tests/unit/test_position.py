@@ -1,4 +1,4 @@
-"""Positions are text between processes; what is none is refused with what to do."""
+"""Positions are text between processes; invalid text is refused with advice."""
 
 from __future__ import annotations
 

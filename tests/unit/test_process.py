@@ -25,7 +25,7 @@ class Engine:
 
 
 class Serving(Process):
-    """Notes what is asked of it, in order."""
+    """Records the calls it gets, in order."""
 
     def __init__(self, *, has_engine: bool = False, fault: BaseException | None = None) -> None:
         super().__init__("engine")

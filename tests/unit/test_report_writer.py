@@ -74,7 +74,7 @@ class Writing:
         self.durable: list[Any] = []
 
         def ignore(message: str, /, **_: str | int) -> None:
-            """Nobody reads it."""
+            """A report that is not read."""
 
         self.status = Status(ignore)
         self.writer = ReportWriter(cast("Any", self.clients), self._durable, self.status)
@@ -84,7 +84,7 @@ class Writing:
         self.durable += items
 
     def write(self, *items: cm.AnyCommand) -> list[cm.AnyCommand]:
-        """Write them all; what is in the topic then."""
+        """Write all reports, and return the contents of the topic."""
         self.writer.put(items)
         self.writer.start()
         assert self.writer.close(30), "the writer has ended, with all written"

@@ -134,7 +134,7 @@ def test_a_cancellation_during_a_compensation_takes_effect_after_it() -> None:
 
 
 class Suspended(BaseException):
-    """What the platform throws through code is not the author's failure."""
+    """Exceptions that the platform throws into code are not failures of the code."""
 
 
 def test_nothing_is_compensated_when_the_platform_stops_the_code() -> None:

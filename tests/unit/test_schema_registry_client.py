@@ -33,7 +33,7 @@ ID = (200, {"id": 7})
 
 
 class FakeRegistry(ThreadingHTTPServer):
-    """Gives the answers it was told, in order; None: the connection is cut."""
+    """Returns the given responses, in order; None: the connection is cut."""
 
     daemon_threads = True
 

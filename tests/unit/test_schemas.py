@@ -75,7 +75,7 @@ def described(schema: Any, namespace: str = "", field: str = "") -> Any:
 
 
 def wanted(annotation: Any, namespace: str, seen: set[type], field: str = "") -> Any:
-    """What `described` should say of a type of the model."""
+    """The expected result of `described` for a type of the model."""
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         is_shared = annotation.__module__ in {"perdure.model.failure", "perdure.model.options"}
         full = f"{'perdure' if is_shared else namespace}.{annotation.__name__}"
@@ -175,7 +175,7 @@ def test_each_version_differs_from_the_one_before_only_as_the_rules_allow(name: 
 
 
 def faults(old: Any, new: Any, where: str = "") -> list[str]:
-    """What the rules of docs/internals/schemas.md forbid."""
+    """Changes that the rules of docs/internals/schemas.md forbid."""
     match old, new:
         case {"type": "record"}, {"type": "record"}:
             before, after = old["fields"], new["fields"]

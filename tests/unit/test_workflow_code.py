@@ -1,4 +1,4 @@
-"""What workflow code may ask of the run it is part of."""
+"""The services that workflow code gets from its run."""
 
 from __future__ import annotations
 

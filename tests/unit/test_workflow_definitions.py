@@ -1,4 +1,5 @@
-"""What `@workflow.defn` reads from a class or a function, and what it refuses at import."""
+"""Definitions that `@workflow.defn` reads from a class or a function, and its refusals at
+import."""
 
 from __future__ import annotations
 

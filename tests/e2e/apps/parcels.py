@@ -1,4 +1,4 @@
-"""Parcels that are carried from place to place until somebody signs."""
+"""Parcels that are carried from place to place until a recipient signs."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ async def leaf(number: int) -> int:
 
 @workflow.defn
 class Sleeper:
-    """Ends when it is told to."""
+    """Ends when it gets the signal."""
 
     def __init__(self) -> None:
         self.is_done = False

@@ -1,4 +1,4 @@
-"""What asyncio makes of activity calls keeps their types."""
+"""asyncio's functions keep the types of activity calls."""
 
 from __future__ import annotations
 

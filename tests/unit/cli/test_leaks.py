@@ -1,4 +1,4 @@
-"""What `perdure check` finds by reading the code."""
+"""The leaks that `perdure check` finds by reading the code."""
 
 from __future__ import annotations
 

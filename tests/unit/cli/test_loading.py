@@ -1,4 +1,4 @@
-"""An app is loaded by file or by module, and what is wrong with it is said in one line."""
+"""An app is loaded by file or by module, and a mistake in it is reported in one line."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def invoke(*arguments: str, code: int = 0) -> str:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What `serve` is asked for."""
+    """The options that `serve` gets."""
     found: list[Any] = []
     monkeypatch.setattr("perdure.cli.lifecycle.serving.serve", found.append)
 
@@ -67,7 +67,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def wired(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What `OnKafka` is made of."""
+    """The arguments that `OnKafka` gets."""
     found: list[tuple[Any, ...]] = []
     monkeypatch.setattr(OnKafka, "of", into(found))
     return found
@@ -229,7 +229,7 @@ def test_an_api_is_as_it_was_asked_for(
 
 
 class Process:
-    """A process that ends as it is told to."""
+    """A process that ends with a given exit code."""
 
     def __init__(self, command: list[str], codes: list[int | None]) -> None:
         self.command = command

@@ -1,4 +1,5 @@
-"""What cannot work is refused at load, with file and line, by every command that loads an app."""
+"""Definitions that cannot work are refused at load, with file and line, by every command that loads
+an app."""
 
 from __future__ import annotations
 
@@ -115,7 +116,7 @@ COMMANDED: Final = ("dev", "engine", "worker", "api", "check")
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What is said of each app, loaded in one process."""
+    """The messages about each app, loaded in one process."""
     place = tmp_path_factory.mktemp("apps")
     apps = {**{f"app_{number}": text for number, text in enumerate(BAD.values())}, "app_good": GOOD}
     apps |= {"app_method": NOT_PROVIDED, "app_method_runs": NOT_PROVIDED}

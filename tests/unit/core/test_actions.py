@@ -1,4 +1,4 @@
-"""What the code wants, as facts, and back."""
+"""Actions of code to events, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests are acted upon once; what is refused leaves no event."""
+"""Requests act once; refused ones leave no event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public state: what everybody is told of a run."""
+"""The public state of a run."""
 
 from __future__ import annotations
 

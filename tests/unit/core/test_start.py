@@ -1,4 +1,4 @@
-"""Who may start: the whole table of if_running, if_closed and what is there."""
+"""Starts: the whole table of if_running, if_closed and the existing run."""
 
 from __future__ import annotations
 

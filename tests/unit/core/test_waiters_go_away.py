@@ -1,5 +1,5 @@
-"""A run whose engine gives it up: whoever awaits it is told to ask again, at once and not when it
-has lost patience."""
+"""When an engine releases a run, its waiting clients are asked to repeat their requests
+immediately, and not when it has lost patience."""
 
 from __future__ import annotations
 

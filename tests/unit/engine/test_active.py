@@ -1,4 +1,4 @@
-"""The cache of runs: what is used stays, what is shown outlives a run's time in memory."""
+"""The cache of runs: used runs stay, and public states outlive a run's time in memory."""
 
 from __future__ import annotations
 

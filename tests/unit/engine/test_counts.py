@@ -1,4 +1,4 @@
-"""What the engine counts of itself."""
+"""The engine's counters."""
 
 from __future__ import annotations
 

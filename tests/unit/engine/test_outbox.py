@@ -1,4 +1,4 @@
-"""What begins and ends within one batch never happened."""
+"""An effect that begins and ends within one batch is not written."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ HOUSE = Path(__file__).parents[3]
 
 
 class _Engine:
-    """What the metrics read of one."""
+    """The attributes that the metrics read."""
 
     def __init__(self) -> None:
         self.counts = Counts()
@@ -49,7 +49,7 @@ class _Engine:
 
 
 class _Ingest:
-    """What the metrics read of one."""
+    """The attributes that the metrics read."""
 
     def __init__(self) -> None:
         self.counts = IngestCounts(records=9, commands=6, dead_letters=2, skipped=1)

@@ -132,7 +132,7 @@ async def until() -> None:
 
 
 class Holder:
-    """An object of the author's."""
+    """An object of user code."""
 
     def __init__(self, **held: Any) -> None:
         self.__dict__.update(held)
@@ -334,7 +334,7 @@ PROGRAMS: tuple[Program, ...] = (
 
 @pytest.fixture(autouse=True)
 def noise(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What would be printed to somebody's terminal."""
+    """The text that would be printed on a terminal."""
     RAN.clear()
     heard: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", heard.append)

@@ -241,7 +241,7 @@ def _silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def evicted(driven: Driven, program: Callable[[], Any]) -> list[str]:
-    """What ran because of the eviction."""
+    """The code that ran because of the eviction."""
     task: Any = driven.begin(program)
     driven.loop.run()
     assert not task.done()

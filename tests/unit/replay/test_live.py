@@ -29,7 +29,7 @@ async def tidy() -> str:
 
 @workflow.defn
 class Early:
-    """Ends with what it has been told before it began."""
+    """Ends with the signals that it got before it began."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -113,7 +113,7 @@ class Played:
         self.events: list[ev.AnyEvent] = []
 
     def show(self, *events: ev.AnyEvent) -> list[ac.AnyAction]:
-        """What the code wants in the end."""
+        """The last actions of the code."""
         wanted: list[ac.AnyAction] = []
         for event in events:
             self.length += 1

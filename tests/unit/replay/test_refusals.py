@@ -1,4 +1,4 @@
-"""What a run's loop does not provide, what leaves it, and what only reads."""
+"""Calls that a run's loop does not provide, calls that leave it, and code that only reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code that blocks is shown, interrupted, and the engine goes on."""
+"""Blocking code is reported and interrupted, and the engine continues."""
 
 from __future__ import annotations
 

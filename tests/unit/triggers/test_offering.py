@@ -20,7 +20,7 @@ FIRST = Source("shop.orders", 2, 41, b"k", b"v", [("trace", b"7"), ("none", None
 
 
 def offered(source: Source, offset: int) -> Source:
-    """As it lies in the topic of what is offered again."""
+    """A record as it is in the topic of retried records."""
     return replace(source, topic="ns.ingest", partition=0, offset=offset, headers=offered_headers(source))
 
 

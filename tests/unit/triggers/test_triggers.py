@@ -1,4 +1,4 @@
-"""Triggers: what is bound, what a record means, and what is refused with its line."""
+"""Triggers: bindings, decoding of records, and refusals with their lines."""
 
 from __future__ import annotations
 

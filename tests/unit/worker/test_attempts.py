@@ -21,7 +21,7 @@ from perdure.worker.stopping import stop
 
 
 class Stage:
-    """What the activities below wait for and leave; made new for each test."""
+    """Events that the activities below wait for, and their notes; created for each test."""
 
     go_on: threading.Event
     ended: threading.Event

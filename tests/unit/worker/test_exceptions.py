@@ -177,7 +177,7 @@ def test_an_attempt_that_the_platform_stops_leaves_no_report(side: SideLoop) -> 
     task = Task("w", "run", 1, 1, "token", "waits", "default", b"[]", 3_600_000_000, "key", 0)
 
     def heartbeat(*_: object) -> None:
-        """Nobody hears it."""
+        """A heartbeat that is ignored."""
 
     async def main() -> str:
         running = asyncio.create_task(attempts.run(task, heartbeat, lambda: None))

@@ -25,7 +25,7 @@ def inline(
 
 
 def reports_of(script: Callable[[LocalSteps], Awaitable[None]]) -> list[Any]:
-    """What is reported until all has ended."""
+    """The reports until all steps have ended."""
     reports: list[Any] = []
 
     async def run() -> None:

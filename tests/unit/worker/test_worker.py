@@ -25,7 +25,7 @@ from perdure.worker.worker import Worker
 
 
 class Gate:
-    """What the activities below wait for; made anew for each test."""
+    """Events that the activities below wait for; created for each test."""
 
     opened: asyncio.Event
     stopped: list[int]
@@ -90,7 +90,7 @@ def task(name: str, number: int = 1, attempt: int = 1, timeout_us: int = 10_000_
 
 
 class Reports:
-    """What was submitted."""
+    """The submitted commands."""
 
     def __init__(self) -> None:
         self.calls: list[list[cm.AnyCommand]] = []

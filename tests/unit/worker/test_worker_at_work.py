@@ -62,7 +62,7 @@ def task(number: int, of: Activity[..., Any] = hold) -> Task:
 
 
 class Said:
-    """What was submitted."""
+    """The submitted commands."""
 
     def __init__(self) -> None:
         self.commands: list[Any] = []

@@ -1,4 +1,4 @@
-"""What a client asks the HTTP API, and what it makes of the answers."""
+"""The HTTP requests of a client, and its use of the responses."""
 
 from __future__ import annotations
 

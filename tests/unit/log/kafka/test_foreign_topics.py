@@ -1,4 +1,4 @@
-"""Topics of others: from where they are read on, and what is read again."""
+"""Topics of other systems: the offsets they are read from, and repeated reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Kafka engine takes, what a commit covers, and what it puts aside."""
+"""The commands that a Kafka engine takes, covers by a commit, and sets aside."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def pending() -> PendingCommands:
 
 
 def too_large(pending: PendingCommands) -> None:
-    """What the taken commands caused is more than Kafka takes."""
+    """The effects of the taken commands are larger than Kafka accepts."""
     pending.note_too_large()
     pending.abort()
 

@@ -1,4 +1,4 @@
-"""What an engine knows of its partitions while a group shares them out."""
+"""The bookkeeping of an engine's partitions during rebalances."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Reader:
 
 
 class Ends:
-    """Where the states end, as a broker would say it now."""
+    """The current end of the states, as a broker would report it."""
 
     def __init__(self) -> None:
         self.end = 0

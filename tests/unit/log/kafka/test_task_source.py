@@ -28,7 +28,7 @@ FAILED = KafkaError(KafkaError.REQUEST_TIMED_OUT)
 
 
 class Consumer:
-    """Commits what it is told, or fails."""
+    """Commits the given offsets, or fails."""
 
     def __init__(self) -> None:
         self.committed: list[tuple[int, int]] = []
@@ -101,7 +101,7 @@ class Bench:
         self.held.drop(tokens)
 
     def take(self, *records: Any) -> list[int]:
-        """The numbers of what is to be run."""
+        """The numbers of the tasks to run."""
         self.delivered.clear()
         self.queue._take(records)
         return [each.number for each in self.delivered]
