@@ -112,7 +112,7 @@ def test_two_keys_with_one_id_are_refused(path: Path) -> None:
         read_keys(path)
 
 
-def test_a_file_that_everybody_may_write_is_refused(path: Path) -> None:
+def test_a_world_writable_file_is_refused(path: Path) -> None:
     create_key(path, "one", Role.READER, ["shop"])
     path.chmod(0o666)
     with pytest.raises(UsageError, match="chmod 600"):
@@ -142,7 +142,7 @@ def test_to_revoke_what_is_not_there_changes_nothing(path: Path) -> None:
     assert len(read_keys(path)) == 1
 
 
-def test_keys_that_are_made_at_once_are_all_kept(path: Path) -> None:
+def test_concurrently_created_keys_are_all_stored(path: Path) -> None:
     with ThreadPool(8) as pool:
         made = pool.map(lambda number: create_key(path, f"key {number}", Role.READER, ["*"])[1], range(40))
     assert {key.id for key in read_keys(path)} == {key.id for key in made}

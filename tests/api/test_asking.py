@@ -189,7 +189,7 @@ def test_what_cannot_be_an_id_is_refused_in_path_and_body() -> None:
         ),
     ],
 )
-def test_a_body_that_does_not_fit_is_told_what_is_wrong(body: bytes, said: str) -> None:
+def test_the_response_to_an_invalid_body_names_the_fault(body: bytes, said: str) -> None:
     async def test(api: Caller) -> None:
         problem = await api.ask(
             "POST", "/workflows", 422, content=body, headers={"content-type": "application/json"}

@@ -551,7 +551,7 @@ def test_a_problem_is_the_error_that_other_addresses_raise(
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"7", b'{"type": 7}', b"{}"])
-def test_what_is_no_problem_is_not_the_apis(body: bytes) -> None:
+def test_a_response_that_is_not_a_problem_is_not_from_the_api(body: bytes) -> None:
     assert "is it the API's address" in str(fault_of(Answer(502, "text/html", body), "http://host"))
 
 
@@ -563,6 +563,6 @@ def test_what_is_no_problem_is_not_the_apis(body: bytes) -> None:
         ResumeWorkflow("w", "r"),
     ],
 )
-def test_what_is_no_request_of_a_client_has_no_route_and_is_not_sent_in_part(command: Any) -> None:
+def test_commands_of_workers_and_engines_have_no_route_and_are_not_sent(command: Any) -> None:
     with pytest.raises(UsageError, match="cannot be sent"):
         call_of(command)

@@ -35,7 +35,7 @@ def test_what_anyone_may_read_answers_a_check_that_wants_no_body(path: str) -> N
     run(test)
 
 
-def test_an_unknown_path_is_told_where_the_routes_are() -> None:
+def test_the_response_at_an_unknown_path_points_to_the_routes() -> None:
     async def test(api: Caller) -> None:
         found = await api.http.get("http://localhost/nowhere")
         assert found.status_code == 404

@@ -91,7 +91,7 @@ def test_a_long_list_is_resumed_page_by_page_each_workflow_once_and_in_order(
     resumed(tables, test)
 
 
-def test_what_has_left_the_filter_meanwhile_is_told_too() -> None:
+def test_a_resumed_stream_includes_workflows_that_left_the_filter() -> None:
     tables = Tables(state("ended", BEGIN, Status.COMPLETED), state("open", BEGIN + 1))
 
     async def test(api: Caller) -> None:
@@ -103,7 +103,7 @@ def test_what_has_left_the_filter_meanwhile_is_told_too() -> None:
     resumed(tables, test)
 
 
-def test_what_changes_while_the_pages_are_read_is_told_to_who_is_cut_off_then() -> None:
+def test_a_reader_cut_off_during_the_pages_gets_the_changes_made_meanwhile() -> None:
     """The last id of a resumed list must not promise what was told during it and may not have been
     sent."""
     tables = Tables(state("old", BEGIN))
@@ -158,7 +158,7 @@ def test_a_resumed_stream_of_one_workflow_shows_no_other_one() -> None:
     resumed(Tables(), test)
 
 
-def test_what_a_stream_tells_first_is_not_told_again_by_a_change_that_is_older() -> None:
+def test_an_older_change_does_not_repeat_the_first_state_of_a_stream() -> None:
     tables = Tables(state("a", BEGIN, length=3))
 
     async def test(api: Caller) -> None:
@@ -191,7 +191,7 @@ def test_a_reconnecting_viewer_gets_no_payload() -> None:
     resumed(tables, test, security=Viewer())
 
 
-def test_who_comes_when_the_server_stops_is_told_to_come_again_whatever_they_may_see() -> None:
+def test_a_reader_that_connects_during_a_stop_is_asked_to_reconnect() -> None:
     async def main() -> None:
         both = Hubs()
         both.say_goodbye()

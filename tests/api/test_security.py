@@ -240,7 +240,7 @@ def test_requests_with_another_role_or_namespace_are_refused(walk: Walk, method:
 
 
 @pytest.mark.parametrize(("method", "path"), list(ROLES))
-def test_whoever_has_the_role_is_let_in(walk: Walk, method: str, path: str) -> None:
+def test_callers_with_the_role_are_admitted(walk: Walk, method: str, path: str) -> None:
     wanted = ROLES[method, path]
     let_in = [name for name, (role, _) in walk.roles.items() if wanted is None or role >= wanted]
     for name in [*let_in, *(walk.unknown if wanted is None else ())]:

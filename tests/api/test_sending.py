@@ -55,7 +55,7 @@ def test_a_large_answer_is_sent_whole_and_held_no_longer(size: int) -> None:
     assert budget.size == 0
 
 
-def test_who_takes_nothing_for_too_long_is_cut_off_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_reads_nothing_for_too_long_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "STUCK_S", 0.01)
     budget, ended = Budget(), list[bool]()
 

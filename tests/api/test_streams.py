@@ -117,7 +117,7 @@ def test_a_workflow_is_watched_from_now_to_its_end() -> None:
     run(test)
 
 
-def test_who_comes_again_is_told_what_has_changed_meanwhile_and_nothing_else() -> None:
+def test_a_reconnecting_reader_gets_the_changes_since_and_nothing_else() -> None:
     async def test(api: Caller) -> None:
         await api.start("p-1")
         await api.until("/workflows/p-1/view", lambda view: view["place"] == "van")
@@ -181,7 +181,7 @@ def test_a_server_that_stops_ends_its_streams() -> None:
     run(test)
 
 
-def test_who_is_let_in_no_longer_is_told_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_ends_when_its_caller_is_not_admitted_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "ADMITTED_S", 0.0)
     security = Revocable()
 
@@ -299,7 +299,7 @@ def test_what_has_changed_since_is_known_while_the_hub_remembers_it(monkeypatch:
     assert hub.current("e") == state("e", 4)
 
 
-def test_what_was_told_just_before_is_told_to_who_reads_tables_that_are_behind(
+def test_a_new_reader_gets_recent_changes_that_lagging_tables_may_lack(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hub = Hub()
@@ -328,7 +328,7 @@ def test_what_is_remembered_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub.since(EventId(0, hub.encoder.epoch, hub.number - 4)) is None
 
 
-def test_what_the_reader_knows_already_is_not_told_again_though_clocks_stand_still() -> None:
+def test_a_state_that_the_reader_knows_is_not_sent_again_though_clocks_stand_still() -> None:
     async def main() -> None:
         hub, watch = Hub(), Watch("a")
         hub.add(watch)
@@ -412,7 +412,7 @@ def test_versions_grow_by_moment_then_run_then_events() -> None:
     assert sorted(states, key=version_of) == states
 
 
-def test_who_comes_again_after_another_process_is_told_all_that_changed_within_the_overlap(
+def test_a_reader_from_another_process_gets_all_changes_within_the_overlap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(streams, "PAGE_LIMIT", 2)

@@ -59,7 +59,7 @@ def kind_of(problem: Any) -> str:
     return kind
 
 
-def test_without_an_engine_it_is_said_when_to_ask_again() -> None:
+def test_without_an_engine_the_response_has_retry_after() -> None:
     async def test(api: Caller) -> None:
         await api.start("p-1")
         await asyncio.to_thread(api.platform.stop)
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_or_followed_is_not_ready() -> None:
     run(unfollowed, feed=Feed("no broker"))
 
 
-def test_who_waits_for_a_reader_that_hangs_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_hanging_reader_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(applications, "READY_S", 0.05)
 
     class Hanging(Feed):

@@ -32,7 +32,7 @@ def test_one_that_takes_its_time_is_waited_for_later() -> None:
     run(test)
 
 
-def test_what_is_wrong_is_said_and_changes_nothing() -> None:
+def test_an_error_is_reported_and_changes_nothing() -> None:
     async def test(api: Caller) -> None:
         await api.start("p-1", "box")
         before = await api.get("/workflows/p-1")

@@ -110,7 +110,7 @@ def test_a_page_says_what_each_value_is_and_where_the_next_page_begins(tmp_path:
 
 
 @pytest.mark.parametrize("after", [0, 1])
-def test_events_go_on_until_the_run_has_closed(tmp_path: Path, after: int) -> None:
+def test_events_continue_until_the_run_has_closed(tmp_path: Path, after: int) -> None:
     async def main() -> None:
         async with served(tmp_path) as (api, keys):
             client = api.platform.client()

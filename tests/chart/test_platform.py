@@ -231,7 +231,7 @@ def test_pods_get_out_to_what_they_need_and_no_further() -> None:
     ] == []
 
 
-def test_servers_that_are_bundled_are_reached_by_the_release_only_and_reach_nobody() -> None:
+def test_bundled_servers_accept_only_the_release_and_connect_to_nothing() -> None:
     manifests = render(EVERYTHING, BUNDLED)
     for component in ("kafka", "postgres"):
         assert ports_of(egress_of(manifests, component)) == {53}
@@ -246,7 +246,7 @@ def test_servers_that_are_bundled_are_reached_by_the_release_only_and_reach_nobo
     assert [each["ports"][0]["port"] for each in kafka] == [9092]
 
 
-def test_a_bundled_server_is_said_to_be_for_trying_only() -> None:
+def test_notes_say_that_a_bundled_server_is_for_trials_only() -> None:
     for values, named_ in (
         (BUNDLED, "Kafka and PostgreSQL"),
         (merged(EXTERNAL, {"postgres": {"mode": "bundled"}}), "PostgreSQL"),

@@ -95,7 +95,7 @@ def test_each_container_has_the_secrets_that_it_needs_and_no_others() -> None:
 
 
 @pytest.mark.parametrize(("kafka", "postgres"), [*itertools.product(KAFKA, POSTGRES)])
-def test_whoever_talks_to_kafka_knows_how(kafka: str, postgres: str) -> None:
+def test_every_pod_that_uses_kafka_has_its_settings(kafka: str, postgres: str) -> None:
     """A Secret or a setting that one of them does not get is a release that hangs."""
     manifests = render(EVERYTHING, KAFKA[kafka], POSTGRES[postgres], is_upgrade=True)
     wanted: set[str] = set()

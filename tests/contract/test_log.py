@@ -300,7 +300,7 @@ def test_replies_reach_their_subscriber_in_one_call_a_commit(node: Node) -> None
     assert [[reply.request_id for reply in each] for each in others] == [["3"]]
 
 
-def test_a_reply_to_nobody_is_dropped(node: Node) -> None:
+def test_a_reply_without_a_subscriber_is_dropped(node: Node) -> None:
     mine: list[list[AnyReply]] = []
     node.channel.deliveries.subscribe_replies("local:me", mine.append)
     node.channel.deliveries.unsubscribe_replies("local:me")
@@ -381,7 +381,7 @@ def test_tasks_of_a_crashed_owner_that_have_not_ended_are_delivered_again(media:
     assert calls == [[task(2), task(4, at=2)]]
 
 
-def test_workers_are_told_what_to_stop(node: Node) -> None:
+def test_workers_get_the_tokens_of_attempts_to_stop(node: Node) -> None:
     told: list[list[str]] = []
     node.channel.deliveries.subscribe_tasks(lambda _: None, told.append)
     batch = Batch(1)

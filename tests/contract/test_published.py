@@ -106,7 +106,7 @@ def test_records_are_taken_once_in_order_page_by_page(shop: Shop, monkeypatch: p
     assert len(shop.commands()) == 6
 
 
-def test_records_of_topics_that_nobody_binds_are_passed_over(shop: Shop) -> None:
+def test_records_of_topics_without_a_binding_are_skipped(shop: Shop) -> None:
     shop.publish(order(1), "shop.others")
     shop.publish(order(2))
     assert shop.records.take() == 2

@@ -46,7 +46,7 @@ def expected_after(count: int) -> dict[str, object]:
     return contents(in_memory(batches[:count]), everyone)
 
 
-def test_a_process_killed_while_it_applies_leaves_whole_batches_and_goes_on(tmp_path: Path) -> None:
+def test_a_process_killed_while_it_applies_leaves_whole_batches_and_continues(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     before = 0
     for _ in range(4):

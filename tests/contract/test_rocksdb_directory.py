@@ -204,7 +204,9 @@ def test_a_store_that_another_process_holds_is_left_to_it_and_restored_beside_it
     store.close()
 
 
-def test_when_too_many_hold_a_partition_somebody_has_to_act(tmp_path: Path, chronicle: Chronicle) -> None:
+def test_too_many_holders_of_a_partition_are_an_error_for_the_operator(
+    tmp_path: Path, chronicle: Chronicle
+) -> None:
     restorers = [opened(tmp_path, chronicle, lambda _: None)[1] for _ in range(BESIDE + 1)]
     for restorer in restorers[:-1]:
         assert restorer.open(0, 0) is None
@@ -285,6 +287,6 @@ def test_damage_found_by_a_read_is_an_error_and_repaired_at_the_next_start(
         ("IO error: While open a file: Too many open files", "this user may not read and write it"),
     ],
 )
-def test_what_is_no_damage_deletes_nothing(tmp_path: Path, text: str, said: str) -> None:
+def test_an_error_that_is_not_damage_deletes_nothing(tmp_path: Path, text: str, said: str) -> None:
     assert said in str(fault(Exception(text), tmp_path))
     assert list(tmp_path.iterdir()) == []

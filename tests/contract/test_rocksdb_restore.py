@@ -166,7 +166,7 @@ def test_nothing_of_a_partition_shows_before_it_is_restored_or_after_it_is_close
     store.close()
 
 
-def test_a_restore_that_was_broken_off_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_an_interrupted_restore_continues_where_it_was(tmp_path: Path) -> None:
     chronicle = history(3, 60)
     topic = chronicle.topic[0]
     with patch.object(rounds, "ROUND", 10):

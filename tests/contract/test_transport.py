@@ -147,7 +147,7 @@ def test_a_request_gets_its_answer(line: Line) -> None:
     asyncio.run(main())
 
 
-def test_each_of_many_requests_at_once_gets_its_own_answer(line: Line) -> None:
+def test_each_of_many_concurrent_requests_gets_its_own_answer(line: Line) -> None:
     async def main() -> None:
         transport = line.transport()
         found = await asyncio.gather(
@@ -305,7 +305,7 @@ def test_close_ends_waiting_requests_and_refuses_new_ones(line: Line) -> None:
 
 
 @pytest.mark.parametrize("line", ["local, memory", "local, sqlite"], indirect=True)
-def test_requests_to_an_engine_of_this_process_that_stops_or_has_stopped_end_at_once(line: Line) -> None:
+def test_requests_to_an_in_process_engine_that_stops_end_immediately(line: Line) -> None:
     async def main() -> None:
         transport = line.transport()
         task = asyncio.create_task(transport.request(AwaitWorkflow("w", request_id="r-1"), math.inf))

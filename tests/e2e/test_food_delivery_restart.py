@@ -78,7 +78,7 @@ def test_killed_while_refunding_the_refund_is_asked_for_again_under_the_same_key
     )
 
 
-def test_what_was_due_while_it_was_down_happens_at_once(kitchen: Kitchen) -> None:
+def test_timers_due_during_a_stop_fire_immediately_afterwards(kitchen: Kitchen) -> None:
     wait_s = 12
     kitchen.start(wait=f"{wait_s}s")
     waiting, moving, eaten = (order(kitchen) for _ in range(3))

@@ -369,7 +369,7 @@ def test_a_query_that_blocks_is_interrupted_and_its_run_lives(tmp_path: Path) ->
     serve(tmp_path, program)
 
 
-def test_an_activity_that_nobody_serves_waits_with_the_reason_and_is_run_by_a_restart_that_has_it(
+def test_an_activity_without_a_worker_waits_and_runs_after_a_restart_that_has_it(
     tmp_path: Path,
 ) -> None:
     async def nobody(client: Client) -> None:
@@ -525,9 +525,7 @@ READERS = Registry.of([Reader, Doubtful], [], [])
 
 
 @pytest.mark.parametrize("door", ["start", "signal", "update", "query", "token", "exception", "rejection"])
-def test_a_value_whose_type_never_ends_to_check_it_is_refused_and_the_others_go_on(
-    tmp_path: Path, door: str
-) -> None:
+def test_a_value_whose_check_never_ends_is_refused_and_other_runs_continue(tmp_path: Path, door: str) -> None:
     spins = {"kind": "spins"}
 
     async def program(client: Client) -> None:

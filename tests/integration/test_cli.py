@@ -395,7 +395,7 @@ def test_an_edit_that_diverges_suspends_the_run_visibly_until_it_is_fixed(
     assert ask(place, "result", "a") == '"Hello, Ada! (Grace)"\n'
 
 
-def test_an_activity_that_nobody_serves_is_shown_as_waiting_with_the_reason(
+def test_an_activity_without_a_worker_is_shown_as_waiting_with_the_reason(
     place: Path, devs: Callable[..., Dev]
 ) -> None:
     elsewhere = (

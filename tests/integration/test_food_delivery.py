@@ -174,7 +174,7 @@ def test_half_of_the_failures_lose_the_question_and_half_the_answer(
     run(test)
 
 
-def test_who_watches_attempts_is_told_the_latest_and_then_each_once() -> None:
+def test_a_watcher_of_attempts_gets_the_latest_and_then_each_once() -> None:
     def entry(number: int) -> Any:
         return attempts.Attempt("o-1", "Charge", False, "key", number, "done")
 
@@ -214,7 +214,7 @@ def test_the_board_has_the_open_orders_newest_first_and_says_why_it_cannot_be_re
     assert asyncio.run(read(Broken())) == Board([], "nobody answers")  # type: ignore[arg-type]
 
 
-def test_drivers_share_one_reading_and_are_told_of_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drivers_share_one_reader_and_get_only_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(board, "PERIOD_S", 0.0)
     boards = [Board([], f"{number // 3}") for number in range(9)]
     asked = 0

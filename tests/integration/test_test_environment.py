@@ -236,7 +236,7 @@ def test_an_activity_that_works_within_the_patience_is_not_passed_over() -> None
     in_the_environment(program)
 
 
-def test_a_crash_runs_no_block_of_a_workflow_and_handles_go_on() -> None:
+def test_a_crash_runs_no_block_of_a_workflow_and_handles_still_work() -> None:
     async def program(env: testing.Environment) -> None:
         await env.client.start("tidies", tidies)
         box = await env.client.start("box", Box.run)
@@ -301,7 +301,7 @@ def test_code_that_cannot_be_trusted_is_suspended_as_on_a_platform(type_: Any, s
     in_the_environment(program)
 
 
-def test_whoever_sleeps_gets_the_error_that_ended_the_engine() -> None:
+def test_a_sleeping_caller_gets_the_error_that_ended_the_engine() -> None:
     async def program(env: testing.Environment) -> None:
         await env.settle()
 

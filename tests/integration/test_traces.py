@@ -140,7 +140,7 @@ def test_spans_say_what_they_are_about_and_whether_it_failed(platform: Platform,
     assert second.status.is_ok
 
 
-def test_when_nobody_traces_nothing_is_recorded(platform: Platform) -> None:
+def test_without_tracing_no_trace_is_recorded(platform: Platform) -> None:
     EXPORTER.clear()
     started = asyncio.run(order(platform.client()))
     assert started.trace == ""
@@ -164,7 +164,7 @@ def test_when_the_client_does_not_trace_the_engine_begins(platform: Platform) ->
     assert len(spans()["workflow TracedOrder"]) == 1
 
 
-def test_what_is_no_traceparent_is_not_kept() -> None:
+def test_an_invalid_traceparent_is_dropped() -> None:
     command = StartWorkflow("a", type="T", trace="x" * 56)
     assert started_event(command, 1, 2, 311).trace == ""
     good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

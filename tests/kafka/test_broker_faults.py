@@ -36,7 +36,7 @@ def test_brokers_killed_in_turn_under_load_split_no_transaction(kafka_cluster: C
 
 
 @pytest.mark.timeout(240)
-def test_brokers_that_are_silent_are_waited_for_with_a_report_and_all_goes_on_when_they_answer(
+def test_silent_brokers_are_reported_and_work_continues_when_they_answer(
     kafka_cluster: Cluster,
 ) -> None:
     namespace = Namespace(kafka_cluster.bootstrap)

@@ -113,7 +113,7 @@ def test_what_is_asked_without_an_engine_is_kept_and_done_when_there_is_one(
     asyncio.run(ask())
 
 
-def test_who_waits_for_a_result_is_told_though_the_engine_was_restarted(
+def test_a_waiting_client_gets_the_result_though_the_engine_was_restarted(
     namespace: Namespace, tmp_path: Path, url: str
 ) -> None:
     async def wait() -> None:

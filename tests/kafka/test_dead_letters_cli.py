@@ -203,7 +203,7 @@ def test_a_namespace_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--namespace" in capsys.readouterr().err
 
 
-def test_a_retried_command_that_is_refused_again_is_said_to_be_a_dead_letter_again(
+def test_a_retried_command_that_is_refused_again_is_reported_as_a_dead_letter(
     letters: Namespace, perdure: Perdure, tmp_path: Path
 ) -> None:
     bury(letters, letter(letters, COMMANDS.encode(replace(SIGNAL, reply_to="kafka:0:client"))))

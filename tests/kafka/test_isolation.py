@@ -143,7 +143,7 @@ def letters(namespace: Namespace, count: int) -> list[DeadLetter]:
     return found
 
 
-def test_addresses_that_do_not_parse_and_refusals_that_nobody_hears_of(
+def test_invalid_addresses_get_no_answer_and_unheard_refusals_are_dead_letters(
     namespace: Namespace, platform: KafkaPlatform
 ) -> None:
     namespace.send(

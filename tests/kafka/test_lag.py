@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.kafka.namespace import Namespace
 
 
-def test_lag_is_what_was_sent_and_not_taken_and_is_looked_at_when_somebody_wants_it(
+def test_lag_counts_commands_not_taken_and_is_computed_on_request(
     namespace: Namespace,
 ) -> None:
     tally = namespace.tally()

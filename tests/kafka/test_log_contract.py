@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 APPLY = (
     contract.test_a_command_is_handed_out_once,
     contract.test_a_command_written_while_no_engine_runs_is_handed_out_to_the_next_owner,
-    contract.test_a_reply_to_nobody_is_dropped,
+    contract.test_a_reply_without_a_subscriber_is_dropped,
     contract.test_a_subscriber_that_raises_does_not_hurt_the_commit,
     contract.test_a_take_that_waits_returns_early,
     contract.test_abort_hands_out_again_in_order_and_before_what_is_newer,

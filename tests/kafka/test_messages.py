@@ -110,7 +110,7 @@ def engine(namespace: Namespace, state_dir: Path) -> Generator[subprocess.Popen[
         process.wait()
 
 
-def test_a_workflow_hears_once_how_others_ended_though_engines_are_killed_and_their_stores_are_lost(
+def test_a_workflow_gets_the_end_of_others_once_though_engines_are_killed_and_stores_lost(
     namespace: Namespace, tmp_path: Path
 ) -> None:
     others = [f"r-{number}" for number in range(8)]

@@ -43,7 +43,7 @@ def test_a_partition_is_one_of_the_topics(key: bytes, count: int) -> None:
 
 
 @pytest.mark.parametrize("partitioner", ["murmur2", "murmur2_random"])
-def test_every_key_lies_where_librdkafka_puts_it(kafka: str, partitioner: str) -> None:
+def test_every_key_is_on_the_partition_that_librdkafka_chooses(kafka: str, partitioner: str) -> None:
     topic = f"partitioner-{partitioner}"
     admin: Any = AdminClient({"bootstrap.servers": kafka})
     admin.create_topics([NewTopic(topic, COUNT)])[topic].result(30)

@@ -102,7 +102,9 @@ def test_the_line_has_the_address_and_the_reason(
     assert reason in line
 
 
-def test_it_is_said_again_while_it_lasts_and_once_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_is_reported_again_while_it_lasts_and_once_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(reaching, "RETRY_AFTER_S", 0.1)
     with MockCluster() as cluster:
         cluster.set_down()

@@ -52,7 +52,7 @@ def test_three_engines_joining_and_leaving_under_load_lose_nothing_and_repeat_no
     namespace.audit().assert_exactly_once()
 
 
-def test_a_batch_with_commands_of_a_partition_that_was_taken_away_is_aborted_and_its_owner_told_afterwards(
+def test_a_batch_with_commands_of_a_lost_partition_is_aborted_and_its_owner_notified_afterwards(
     namespace: Namespace,
 ) -> None:
     first = namespace.tally("first")

@@ -58,7 +58,7 @@ def test_a_wrong_password_and_a_broker_that_is_down_give_different_errors(secure
         ({"security.protocol": "SASL_SSL"}, "check security.protocol and the certificates"),
     ],
 )
-def test_what_keeps_a_client_out_is_said_in_one_line_without_secrets(
+def test_a_refused_connection_is_reported_in_one_line_without_secrets(
     secured: Cluster, changed: dict[str, str], reason: str
 ) -> None:
     said: Queue[str] = Queue()

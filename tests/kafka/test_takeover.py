@@ -252,7 +252,7 @@ def test_events_that_are_ahead_of_the_offset_by_a_single_command_are_noticed(
     namespace.audit().assert_exactly_once()
 
 
-def test_commands_of_a_topic_that_was_made_anew_are_not_skipped(namespace: Namespace) -> None:
+def test_commands_of_a_recreated_topic_are_not_skipped(namespace: Namespace) -> None:
     namespace.send_numbers(3, workflows=1)
     place = namespace.place_of("w-0")
     other = EventRecord("w-0", "run", 1, 1, place, 5_000, b"", [SignalReceived("of the old topic", b"")])

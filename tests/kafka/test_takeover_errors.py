@@ -130,7 +130,7 @@ def test_an_owner_whose_offsets_stay_pending_is_fenced() -> None:
 
 
 @pytest.mark.parametrize("trouble", [MOVING, STALE])
-def test_a_coordinator_that_moves_is_asked_again_and_nobody_is_fenced(trouble: Exception) -> None:
+def test_a_request_to_a_moved_coordinator_is_repeated_and_no_owner_is_fenced(trouble: Exception) -> None:
     clients = Clients(trouble)
     made: Any = clients
     layout: Any = SimpleNamespace(commands="ns.commands", events="ns.events")

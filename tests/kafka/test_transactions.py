@@ -172,7 +172,7 @@ def test_a_commit_whose_outcome_is_not_known_is_repeated_and_reported_until_it_i
     assert any("responds again" in line for line in bench.said)
 
 
-def test_what_write_raises_aborts_and_the_same_producer_goes_on(bench: Bench) -> None:
+def test_an_exception_of_write_aborts_and_the_producer_is_kept(bench: Bench) -> None:
     def write(producer: Producer) -> None:
         producer.produce("t.events", b"event", partition=0)
         raise OverflowError("a number of more than 64 bits")

@@ -83,7 +83,7 @@ def test_a_cancellation_reaches_the_attempt_and_releases_its_task(labour: Labour
     assert labour.reports(CompleteActivity) == []
 
 
-def test_what_is_no_task_becomes_a_dead_letter_and_stops_nothing(labour: Labour) -> None:
+def test_an_invalid_task_becomes_a_dead_letter_and_others_continue(labour: Labour) -> None:
     labour.namespace.put(b"garbage", b"key", 0, [("x", b"y")], "tasks.default")
     labour.namespace.flush()
     with labour.worker():

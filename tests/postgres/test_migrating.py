@@ -21,7 +21,7 @@ def test_migrations_are_numbered_without_a_gap() -> None:
     assert [version for version, _, _ in migrations()] == list(range(1, latest() + 1))
 
 
-def test_many_at_once_apply_each_migration_once(postgres: str) -> None:
+def test_concurrent_callers_apply_each_migration_once(postgres: str) -> None:
     database = Database(postgres, f"race{os.getpid()}")
     with ThreadPoolExecutor(8) as pool:
         applied = [each for each in pool.map(migrated, [database] * 8) if each]
@@ -46,7 +46,7 @@ def test_a_schema_of_a_newer_version_is_refused_with_what_to_do(postgres: str) -
     reader.close()
 
 
-def test_who_finds_no_tables_is_told_to_make_them(postgres: str) -> None:
+def test_missing_tables_are_an_error_that_says_how_to_create_them(postgres: str) -> None:
     reader = PostgresReader(Database(postgres, "nobody"))
     with pytest.raises(InfrastructureError, match="perdure migrate"):
         reader.state("w")

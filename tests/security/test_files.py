@@ -39,7 +39,7 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_only_the_owner_may_read_a_database_and_what_lies_beside_it(tmp_path: Path) -> None:
+def test_only_the_owner_may_read_a_database_and_the_files_beside_it(tmp_path: Path) -> None:
     with Platform(Registry.of([Parcel], [weigh]), f"sqlite:///{tmp_path}/app.db"):
         found = {path.name: oct(_mode(path)) for path in tmp_path.iterdir()}
     assert {"app.db", "app.db-wal", "app.db-shm", "app.db-owner"} <= set(found)

@@ -123,7 +123,7 @@ def test_two_callers_may_choose_one_key() -> None:
 @pytest.mark.parametrize(
     "trace", ["x" * 60_000, "00-" + "0" * 32 + "-b7ad6b7169203331-01", "00-4bf92f3577b34da6a3ce929d0e0e4736"]
 )
-def test_what_is_no_traceparent_is_not_recorded(trace: str) -> None:
+def test_an_invalid_traceparent_is_not_recorded(trace: str) -> None:
     async def test(api: Caller) -> None:
         await api.post("/workflows", parcel("p-1"), 201, headers={"traceparent": trace})
         good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

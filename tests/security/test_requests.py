@@ -101,7 +101,7 @@ def test_a_body_of_tiny_chunks_is_a_body() -> None:
         assert knocker.answer().endswith(b"\r\n\r\n100000")
 
 
-def test_what_is_no_request_is_answered_once_and_closed() -> None:
+def test_input_that_is_not_http_is_answered_once_and_closed() -> None:
     with door() as at, at.knock(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n") as knocker:
         assert status_of(knocker.answer()) == 400
         assert knocker.is_closed()
@@ -219,7 +219,7 @@ def test_one_address_has_its_own_limit() -> None:
             each.close()
 
 
-def test_who_is_being_served_never_gives_way_and_the_next_is_told() -> None:
+def test_a_busy_connection_is_never_closed_and_the_next_one_gets_503() -> None:
     with door(ConnectionLimits(connections=2, per_address=0)) as at:
         served = [at.knock(post(2, 1)) for _ in range(2)]
         at.until(lambda acceptor: acceptor.open == 2 and not acceptor.waiting)
@@ -255,7 +255,7 @@ with door() as at:
 
 
 @pytest.mark.parametrize("taken", [0, 150], ids=["few descriptors", "none left"])
-def test_when_descriptors_run_out_it_says_so_once_and_goes_on(taken: int) -> None:
+def test_running_out_of_descriptors_is_reported_once_and_serving_continues(taken: int) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", STARVED, str(taken)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -109,7 +109,7 @@ class Named:
         return Principal(headers.get("x-who", "one"), Role.ADMIN, (EVERY_NAMESPACE,))
 
 
-def test_who_asks_too_often_is_told_when_to_ask_again_and_nobody_else_is(
+def test_only_a_caller_over_the_rate_limit_gets_retry_after(
     monkeypatch: pytest.MonkeyPatch, measures: Any
 ) -> None:
     def two_a_second(_: float) -> RateLimit:

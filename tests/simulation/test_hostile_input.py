@@ -267,7 +267,9 @@ def test_whatever_code_raises_fails_its_run(world: World, where: str, what: type
 
 
 @pytest.mark.parametrize("what", RAISED, ids=lambda what: what.__name__)
-def test_whatever_a_view_raises_is_shown_and_hurts_nobody(world: World, what: type[BaseException]) -> None:
+def test_any_exception_of_a_view_is_shown_and_the_run_continues(
+    world: World, what: type[BaseException]
+) -> None:
     Raiser.where, Raiser.what = "view", what
     world.start_workflow("w", "Hostile")
     assert what.__name__ in world.state("w").reason
@@ -317,9 +319,7 @@ def test_whatever_is_raised_while_a_value_is_read_hits_the_one_who_sent_it(
 
 
 @pytest.mark.parametrize("what", [KeyboardInterrupt, SystemExit])
-def test_what_would_end_a_program_ends_its_run_even_from_a_callback_that_nobody_awaits(
-    world: World, what: type[BaseException]
-) -> None:
+def test_an_exit_in_an_unawaited_callback_ends_its_run(world: World, what: type[BaseException]) -> None:
     Raiser.where, Raiser.what = "callback", what
     world.start_workflow("w", "Background")
     assert world.state("w").status is Status.FAILED

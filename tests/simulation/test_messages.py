@@ -86,7 +86,7 @@ def send(world: World, workflow_id: str, *sent: list[Any]) -> None:
     world.signal(workflow_id, "send", list(sent))
 
 
-def test_a_workflow_is_sent_commands_in_order_also_by_itself(world: World) -> None:
+def test_a_workflow_gets_commands_in_order_also_those_it_sends_to_itself(world: World) -> None:
     send(world, "a", *(["put", "ab"[number % 2], number] for number in range(40)))
     assert got(world, "a") == list(range(0, 40, 2))
     assert got(world, "b") == list(range(1, 40, 2))

@@ -212,7 +212,7 @@ def test_a_view_that_cannot_be_taken_still_says_why_after_a_restart(world: World
 # ---- those who wait for a result
 
 
-def test_who_waits_for_a_run_on_a_partition_that_goes_is_told_once_to_ask_again(world: World) -> None:
+def test_waiters_of_a_run_on_a_lost_partition_are_asked_once_to_repeat(world: World) -> None:
     world.start_workflow("w", "Waiting")
     request = world.ask(cm.AwaitWorkflow, "w")
     world.settle()
@@ -228,7 +228,7 @@ def test_who_waits_for_a_run_on_a_partition_that_goes_is_told_once_to_ask_again(
     assert request not in world.replies
 
 
-def test_who_waits_is_told_to_ask_again_when_the_engine_closes(world: World) -> None:
+def test_waiting_clients_are_asked_to_repeat_when_the_engine_closes(world: World) -> None:
     world.start_workflow("w", "Waiting")
     request = world.ask(cm.AwaitWorkflow, "w")
     world.settle()
@@ -237,7 +237,7 @@ def test_who_waits_is_told_to_ask_again_when_the_engine_closes(world: World) -> 
     world.boot()
 
 
-def test_who_waits_for_an_earlier_run_is_told_how_that_one_ended(world: World) -> None:
+def test_waiting_for_an_earlier_run_returns_its_own_end(world: World) -> None:
     first = world.start_workflow("w", "Waiting")
     world.start_workflow("w", "Waiting", if_running="terminate")
     request = world.ask(cm.AwaitWorkflow, "w", run_id=first.run_id)
@@ -283,7 +283,7 @@ def test_an_attempt_whose_worker_and_engine_died_is_made_again(world: World) -> 
     assert out(world).attempt == 2
 
 
-def test_a_worker_that_runs_what_nobody_waits_for_is_asked_to_stop(world: World, disk: Disk) -> None:
+def test_a_worker_is_asked_to_stop_an_attempt_whose_result_is_not_wanted(world: World, disk: Disk) -> None:
     world.serves_tasks = False
     world.start_workflow("w", "Waiting")
     world.signal("w", "put", "pay")
@@ -430,7 +430,7 @@ def test_a_run_is_suspended_once_for_each_reason(world: World) -> None:
     assert world.state("w").status is Status.RUNNING
 
 
-def test_an_await_of_a_run_that_another_followed_in_the_same_batch_is_told_how_it_ended(world: World) -> None:
+def test_waiting_for_a_run_that_another_followed_in_the_same_batch_gets_its_end(world: World) -> None:
     started = world.start_workflow("w", "Waiting")
     world.ask(cm.StartWorkflow, "w", type="Waiting", if_running="terminate")
     request = world.ask(cm.AwaitWorkflow, "w", run_id=started.run_id)

@@ -522,7 +522,7 @@ A_QUEUE: Any = {"queue": "q"}
         (lambda: once(Counter.__init__), "reconcile must take what look takes"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_line(define: Callable[[], object], message: str) -> None:
+def test_invalid_options_are_refused_with_their_line(define: Callable[[], object], message: str) -> None:
     known = len(activity.DEFINED)
     with pytest.raises(UsageError, match=rf"test_activity\.py:\d+: .*{message}"):
         define()

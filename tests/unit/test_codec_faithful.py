@@ -318,7 +318,7 @@ def test_the_limit_of_depth_is_the_same_however_deep_the_caller_is(kind: type, f
     assert sys.getrecursionlimit() == limit
 
 
-def test_what_is_too_deep_is_refused_on_the_way_in_even_where_nobody_wants_it() -> None:
+def test_json_nested_too_deeply_is_refused_when_it_arrives_even_if_unused() -> None:
     deep = b'{"name":"x","unknown":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
     with pytest.raises(PayloadError, match="deeper than 100 levels"):
         payloads.decode(deep, Base, what="it")

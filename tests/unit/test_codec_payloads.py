@@ -465,7 +465,7 @@ def test_arguments_come_back_however_they_are_given(
     assert call(plain, tip=tip, address=address, cents=cents, order=order)[1:] == expected
 
 
-def test_what_nobody_can_decode_is_found_at_registration() -> None:
+def test_undecodable_annotations_are_found_at_registration() -> None:
     def alike(both: Address | Order) -> None: ...
 
     with pytest.raises(PayloadError, match=r"argument 'both' is of type .*alternatives look alike"):

@@ -264,6 +264,6 @@ GOOD = history_to_json(history_of([[TimerStarted(1, 5)]], 0, b""))
         (GOOD[:-10], "this is not a perdure history"),
     ],
 )
-def test_what_is_no_history_is_refused(text: str, message: str) -> None:
+def test_an_invalid_history_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         history_from_json(text)

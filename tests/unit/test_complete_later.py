@@ -87,7 +87,7 @@ def played(scenario: Callable[[testing.Environment], Awaitable[None]]) -> None:
 
 
 @pytest.mark.parametrize("how", ["async", "thread", "step", "inline"])
-def test_whoever_has_the_text_gives_the_result(how: str) -> None:
+def test_anyone_who_has_the_text_gives_the_result(how: str) -> None:
     async def scenario(env: testing.Environment) -> None:
         run = await env.client.start(f"run-{how}", approved, how, "order")
         await env.sleep("1 hour")

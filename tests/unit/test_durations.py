@@ -52,7 +52,7 @@ def test_a_duration_is_the_sum_of_its_parts_rounded_up_and_capped(duration: Dura
 @pytest.mark.parametrize(
     "text", ["", "5", "s", "-1s", "1 month", "1 year", "1s later", "1s5", "1e3s", "\u0661s"]
 )
-def test_what_is_no_duration_is_refused_with_what_to_write(text: str) -> None:
+def test_an_invalid_duration_is_refused_with_advice(text: str) -> None:
     with pytest.raises(UsageError, match='write a number and a unit, such as "500ms"'):
         microseconds(text)
 

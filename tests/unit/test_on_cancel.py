@@ -206,7 +206,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["patient", "beside"])
-def test_by_default_the_code_goes_on_while_the_activity_stops(kind: str) -> None:
+def test_by_default_the_code_continues_while_the_activity_stops(kind: str) -> None:
     async def scenario(env: testing.Environment) -> None:
         run = await env.client.start("run", cancelled, kind, "ask")
         await until(lambda: "begins" in told)
@@ -289,7 +289,7 @@ def test_an_activity_that_backs_off_is_not_waited_for() -> None:
     played(scenario)
 
 
-def test_an_abandoned_activity_goes_on_when_the_run_has_closed() -> None:
+def test_an_abandoned_activity_continues_when_the_run_has_closed() -> None:
     async def scenario(env: testing.Environment) -> None:
         run = await env.client.start("run", cancelled, "unending", "abandon")
         await until(lambda: "begins" in told)
@@ -329,7 +329,7 @@ def test_handlers_clean_up_before_a_run_that_fails_or_is_cancelled_closes(how: s
     played(scenario)
 
 
-def test_each_cancellation_cancels_a_handler_that_goes_on() -> None:
+def test_each_cancellation_cancels_a_handler_that_continues() -> None:
     async def scenario(env: testing.Environment) -> None:
         run = await env.client.start("run", Busy.run, "returns")
         await run.signal(Busy.swallow, 3)

@@ -32,7 +32,7 @@ def test_a_position_comes_back_from_its_text() -> None:
         "9223372036854775808-1",
     ],
 )
-def test_what_is_no_position_is_refused(text: str) -> None:
+def test_an_invalid_position_is_refused(text: str) -> None:
     with pytest.raises(RequestRefused, match="pass one returned by a write"):
         Position.parse(text)
 

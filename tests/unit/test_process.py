@@ -97,7 +97,7 @@ def test_the_engine_runs_until_the_last_reports_of_attempts_are_taken() -> None:
     assert after[-2:] == [("batch", 0.0), "close"]
 
 
-def test_what_cannot_be_opened_is_closed_and_said_by_start() -> None:
+def test_a_process_that_fails_to_open_is_closed_and_start_raises() -> None:
     process = Serving(fault=InfrastructureError("the disk is gone"))
     with pytest.raises(InfrastructureError, match="the disk is gone"):
         process.start()

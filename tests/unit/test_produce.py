@@ -134,7 +134,7 @@ def test_the_source_of_a_cloudevent_is_a_path_whatever_the_workflow_is_called() 
         ("t", {"cloudevent": ""}, "the type of a CloudEvent is text"),
     ],
 )
-def test_what_cannot_be_a_record_is_refused_on_the_authors_line(
+def test_an_invalid_record_is_refused_on_the_users_line(
     loop: RunLoop, topic: Any, options: dict[str, Any], fault: str
 ) -> None:
     with pytest.raises(UsageError, match=rf"test_produce\.py:\d+: workflow\.produce: .*{fault}"):

@@ -150,7 +150,7 @@ def test_nothing_is_compensated_when_the_platform_stops_the_code() -> None:
     assert undone.order == []
 
 
-def test_what_cannot_be_called_is_no_compensation() -> None:
+def test_an_object_that_cannot_be_called_is_refused_as_a_compensation() -> None:
     async def code() -> None:
         async with workflow.saga() as saga:
             saga.compensate(NOT_A_FUNCTION)

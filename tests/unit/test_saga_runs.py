@@ -229,7 +229,7 @@ def test_a_cancelled_run_says_which_steps_are_not_undone() -> None:
 
 
 @pytest.mark.parametrize("retry", [3, "always", {}])
-def test_what_is_no_retry_is_refused_with_the_line(retry: object) -> None:
+def test_an_invalid_retry_is_refused_with_the_line(retry: object) -> None:
     given: object = retry
     with pytest.raises(UsageError, match=r"test_saga_runs\.py:\d+: retry of a saga must be"):
         workflow.saga(retry=given)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

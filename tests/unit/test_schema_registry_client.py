@@ -105,7 +105,9 @@ def test_what_may_pass_is_asked_again(fake: FakeRegistry, trouble: Any) -> None:
 
 
 @pytest.mark.parametrize("trouble", [None, (500, {"error_code": 50001, "message": "the store is away"})])
-def test_what_does_not_pass_is_said_with_its_reason(fake: FakeRegistry, trouble: Any) -> None:
+def test_a_registry_that_does_not_respond_is_reported_with_the_reason(
+    fake: FakeRegistry, trouble: Any
+) -> None:
     fake.answers = [trouble] * 4
     with pytest.raises(
         RegistryDown, match=r"does not respond: (RemoteDisconnected|.*500: the store is away)"

@@ -114,7 +114,7 @@ def run(made: Any) -> None:
 
 @pytest.mark.parametrize("odd", [*ODD, "class"])
 @pytest.mark.parametrize("entry", RUNS)
-def test_what_is_no_run_is_refused_with_advice(entry: str, odd: str) -> None:
+def test_an_invalid_run_is_refused_with_advice(entry: str, odd: str) -> None:
     with pytest.raises(UsageError, match=r"Order\.process|@workflow\.defn") as caught:
         run(RUNS[entry]({**ODD, **REFS}[odd]))
     if odd != "a plain class":
@@ -123,7 +123,7 @@ def test_what_is_no_run_is_refused_with_advice(entry: str, odd: str) -> None:
 
 @pytest.mark.parametrize("odd", [*ODD, *REFS])
 @pytest.mark.parametrize("entry", MEMBERS)
-def test_what_is_no_member_of_its_kind_is_refused_with_advice(entry: str, odd: str) -> None:
+def test_a_member_of_another_kind_is_refused_with_advice(entry: str, odd: str) -> None:
     kind = "view" if entry == "watch" else entry
     if odd == kind:
         return

@@ -227,7 +227,7 @@ async def uncaught() -> int:
     return await token
 
 
-def test_a_failed_token_that_nobody_catches_fails_the_run_with_the_cause() -> None:
+def test_an_uncaught_failed_token_fails_the_run_with_the_cause() -> None:
     async def scenario(env: testing.Environment) -> None:
         handle = await env.client.start("o-8", uncaught)
         await env.client.fail(await mailed(env, "uncaught"), Declined("no"))

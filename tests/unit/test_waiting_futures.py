@@ -33,7 +33,7 @@ def test_a_request_that_was_given_up_before_the_client_closed_is_no_complaint_of
     assert complaints == []
 
 
-def test_whoever_waits_gets_the_error() -> None:
+def test_waiting_callers_get_the_error() -> None:
     async def scenario() -> None:
         waiting = Waiting()
         future = waiting.add("request-1")

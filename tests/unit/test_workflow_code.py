@@ -201,7 +201,7 @@ def test_a_timeout_ends_its_block(loop: FrozenLoop) -> None:
         loop.run_until_complete(code())
 
 
-def test_a_condition_that_is_no_function_is_refused(loop: FrozenLoop) -> None:
+def test_a_condition_that_is_not_a_function_is_refused(loop: FrozenLoop) -> None:
     async def code() -> None:
         await workflow.wait_until(NOT_A_FUNCTION)
 

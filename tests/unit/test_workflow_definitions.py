@@ -165,7 +165,7 @@ def test_a_run_called_on_the_class_is_refused() -> None:
         _ = Order.process("burrata")
 
 
-def test_what_is_no_workflow_has_no_definition() -> None:
+def test_a_class_that_is_not_a_workflow_has_no_definition() -> None:
     for target in (3, len, str):
         with pytest.raises(UsageError, match="is not a workflow"):
             workflow.definition_of(target)

@@ -102,7 +102,7 @@ NEEDS_AN_ARGUMENT: Any = charge
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_line(call: Any, message: str) -> None:
+def test_invalid_options_are_refused_with_their_line(call: Any, message: str) -> None:
     with pytest.raises(UsageError, match=f"test_workflow_step.py:\\d+: workflow.step: .*{message}"):
         call()
 

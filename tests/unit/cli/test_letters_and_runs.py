@@ -93,7 +93,7 @@ def test_all_that_are_open_are_retried_in_batches_but_those_of_no_use(
     assert letters.retried == [["c", "a"]]
 
 
-def test_what_is_a_dead_letter_again_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retried_record_that_is_a_dead_letter_again_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     code, said = invoke(Letters("a", "b!"), monkeypatch, "retry", "--all")
     assert code == 1
     assert said.splitlines() == [

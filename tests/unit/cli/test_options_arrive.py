@@ -150,7 +150,7 @@ def test_a_setting_of_the_command_line_counts_more_than_the_environment(
     assert (settings["linger.ms"], settings["batch.size"], settings["bootstrap.servers"]) == ("9", "6", "b:1")
 
 
-def test_triggers_begin_where_they_were_told(served: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_triggers_begin_at_the_chosen_offsets(served: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
 
     def ingest_of(registry: Any, where: Any, name: str, report: Any, begin: str) -> tuple[Any, Any]:

@@ -141,7 +141,7 @@ def test_what_works_is_loaded(said: dict[str, str]) -> None:
     assert said["app_good"] == "loaded"
 
 
-def test_a_method_that_nobody_provides_is_refused_where_activities_run(said: dict[str, str]) -> None:
+def test_a_method_without_a_provider_is_refused_where_activities_run(said: dict[str, str]) -> None:
     assert said["app_method"] == "loaded"
     assert "app_method_runs.py:" in said["app_method_runs"]
     assert "'Bank.pay' is a method of Bank, but no provider yields one" in said["app_method_runs"]

@@ -92,7 +92,7 @@ def test_it_does_not_hold(text: str) -> None:
         ("x = '\ud800'", "not valid Unicode"),
     ],
 )
-def test_what_is_no_condition_is_refused_with_the_place(text: str, message: str) -> None:
+def test_an_invalid_condition_is_refused_with_the_place(text: str, message: str) -> None:
     with pytest.raises(RequestRefused) as refused:
         ListQuery(where=text)
     assert message in str(refused.value)

@@ -72,7 +72,7 @@ def test_a_new_request_after_the_end_is_refused_with_the_status() -> None:
     assert decision.events == ()
 
 
-def test_who_awaits_a_closed_run_is_told_how_it_ended() -> None:
+def test_waiting_for_a_closed_run_returns_its_end() -> None:
     run = Driven()
     run.record(ev.WorkflowTerminated("enough"))
     reply = closed_reply(run.state, "r-1")

@@ -10,7 +10,7 @@ from perdure.model.states import WAITS_TOLD, Status, Wait
 from tests.unit.core.driven import NOW, SECOND, Driven
 
 
-def test_of_many_timers_those_that_fire_next_are_told_in_their_order() -> None:
+def test_of_many_timers_the_next_ones_are_listed_in_their_order() -> None:
     run = Driven()
     for number in range(1, WAITS_TOLD + 6):
         run.record(ev.TimerStarted(number, NOW + (100 - number) * SECOND))

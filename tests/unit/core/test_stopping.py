@@ -143,7 +143,7 @@ def test_a_report_of_what_has_stopped_is_ignored(stopping: Driven) -> None:
 
 
 @pytest.mark.parametrize("status", ["dispatched", "started", "backing off", "deferred", "stopping"])
-def test_an_abandoned_activity_is_not_waited_for_and_goes_on(status: str) -> None:
+def test_an_abandoned_activity_is_not_waited_for_and_continues(status: str) -> None:
     run = driven("abandon")
     match status:
         case "started":

@@ -54,7 +54,7 @@ def test_a_repeated_update_acts_once(run: Driven) -> None:
     ],
     ids=["completed", "failed"],
 )
-def test_whoever_waits_is_answered_when_it_ends(run: Driven, event: Any, reply: Any) -> None:
+def test_waiting_callers_are_answered_when_the_update_ends(run: Driven, event: Any, reply: Any) -> None:
     from msgspec.structs import replace
 
     run.events(cm.AwaitWorkflow, request_id="r-1", reply_to=CALLER, update_id="u-1")

@@ -28,7 +28,7 @@ def test_a_failure_without_a_message_is_logged_by_its_class_and_a_long_one_is_cu
     assert in_words(FailureInfo("builtins:OSError", "x" * (MESSAGE + 1))) == f"OSError: {'x' * MESSAGE}…"
 
 
-def test_a_refused_change_is_one_line_and_a_start_of_what_is_there_is_none(
+def test_a_refused_change_is_one_line_and_a_start_of_an_existing_run_is_none(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     signal = SignalWorkflow("order-1", "", "r-1", "udp:9:shop", name="pay")

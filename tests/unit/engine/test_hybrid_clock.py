@@ -62,7 +62,7 @@ def test_the_time_of_day_is_followed(machine: Machine) -> None:
     assert not machine.warnings
 
 
-def test_a_clock_that_steps_back_costs_no_timer_a_moment(machine: Machine) -> None:
+def test_a_clock_that_steps_back_delays_no_timer(machine: Machine) -> None:
     machine.clock.day -= 2 * DAY
     machine.clock.pass_(10 * S)
     assert machine.time.now() == NOW + 10 * S

@@ -49,7 +49,7 @@ def test_timers_are_due_in_their_order_and_never_early() -> None:
     assert queue.next_at() == 30
 
 
-def test_what_lies_beyond_the_head_is_read_when_its_time_comes() -> None:
+def test_timers_beyond_the_head_are_read_when_they_are_due() -> None:
     store = Timers(*(timer(at) for at in range(10)))
     queue = queue_of(store)
     assert store.reads == 0, "not before it is asked"

@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Iterator[Path]:
         ([HANDED_OVER, AWAITED], "FULL"),
     ],
 )
-def test_what_nobody_awaits_is_synced(
+def test_a_command_without_a_waiter_is_synced(
     path: Path, monkeypatch: pytest.MonkeyPatch, commands: list[AnyCommand], synced: str
 ) -> None:
     statements: list[str] = []

@@ -45,7 +45,7 @@ def test_one_that_waits_no_more_leaves_the_others_of_its_request_waiting() -> No
     asyncio.run(wait())
 
 
-def test_who_waits_when_nobody_is_going_to_answer_is_told_so() -> None:
+def test_waiting_futures_fail_when_the_engine_is_gone() -> None:
     async def wait() -> None:
         waiting = Waiting()
         done, future = waiting.add("a"), waiting.add("b")
@@ -90,7 +90,7 @@ def test_subscribed_clients_are_notified_when_the_engine_stops() -> None:
     assert not channel.has_ended
 
 
-def test_tasks_go_to_workers_that_are_left_and_every_worker_hears_what_to_stop() -> None:
+def test_tasks_go_to_remaining_workers_and_every_worker_gets_cancellations() -> None:
     channel = Channel()
     first: list[int] = []
     second: list[int] = []

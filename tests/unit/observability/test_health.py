@@ -78,7 +78,7 @@ def test_a_slow_commit_is_reported() -> None:
     )
 
 
-def test_why_the_last_batch_was_aborted_is_told() -> None:
+def test_the_reason_of_the_last_aborted_batch_is_reported() -> None:
     one = engine(LoopPhase.TAKING)
     one.pulse.trouble = "no space left"
     assert is_ready(Observed(engine=one)).reasons == ("no space left",)

@@ -174,7 +174,7 @@ def test_a_condition_may_only_read(driven: Driven, what: str) -> None:
     assert driven.wanted() == []
 
 
-def test_a_coroutine_function_is_no_condition(driven: Driven) -> None:
+def test_a_coroutine_function_is_refused_as_a_condition(driven: Driven) -> None:
     async def condition() -> bool:
         return True
 

@@ -318,7 +318,7 @@ def test_conditions_and_callbacks_of_the_loop(driven: Driven) -> None:
     assert evicted(driven, program) == []
 
 
-def test_weak_references_and_finalizers_call_nobody_but_weak_dictionaries_forget(driven: Driven) -> None:
+def test_weak_references_and_finalizers_run_no_code_but_weak_dictionaries_forget(driven: Driven) -> None:
     table: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
     references: list[Any] = []
 

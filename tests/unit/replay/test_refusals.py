@@ -30,9 +30,7 @@ REFUSED = (
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_would_not_happen_again_is_refused_by_name_at_the_authors_line(
-    driven: Driven, name: str
-) -> None:
+def test_nondeterministic_calls_are_refused_by_name_at_the_users_line(driven: Driven, name: str) -> None:
     async def program() -> None:
         getattr(asyncio.get_running_loop(), name)(1, 2, three=3)
 
@@ -163,7 +161,7 @@ def test_a_query_that_swallows_a_refusal_is_refused_and_spares_the_run(driven: D
     driven.loop.run()
 
 
-def test_workflow_code_finds_its_runtime_and_nobody_else_does(driven: Driven) -> None:
+def test_only_workflow_code_finds_its_runtime(driven: Driven) -> None:
     async def program() -> WorkflowRuntime | None:
         return current()
 

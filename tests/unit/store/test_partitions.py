@@ -78,7 +78,7 @@ def test_timers_of_all_partitions_are_given_in_one_order(store: PartitionedStore
     )
 
 
-def test_events_of_a_timer_lie_where_their_workflow_does(store: PartitionedStore) -> None:
+def test_events_of_a_timer_are_on_the_partition_of_their_workflow(store: PartitionedStore) -> None:
     store.apply(batch(1, event("1-a")))
     assert store.events("1-a", "run-1-a") == [event("1-a")]
     store.lose(0)
@@ -135,7 +135,7 @@ def test_the_hash_chain_continues_from_the_last_record_after_the_history_was_rea
     assert store.last_hash("0-a", "run-0-b") == b""
 
 
-def test_each_partition_goes_on_where_its_own_events_ended(tmp_path: Path) -> None:
+def test_each_partition_continues_where_its_own_events_ended(tmp_path: Path) -> None:
     store, _ = opened(tmp_path)
     store.reached({0: 7, 1: 3})
     store.apply(batch(50, event("0-a")))

@@ -55,7 +55,7 @@ def test_what_it_has_led_to_already_has_the_same_request_id() -> None:
     assert again == first
 
 
-def test_one_trigger_that_cannot_take_a_record_keeps_no_other_back_and_the_first_fault_is_told() -> None:
+def test_a_trigger_that_cannot_take_a_record_blocks_no_other_and_the_first_fault_is_reported() -> None:
     @workflow.defn
     class Sale:
         @workflow.trigger("shop.orders", Order, id=of_nothing)

@@ -85,7 +85,7 @@ UNREADABLE = Unreadable(
 )
 
 
-def test_what_is_taken_is_written_counted_and_its_lag_told() -> None:
+def test_taken_records_are_written_and_counted_with_their_lag() -> None:
     said: list[str] = []
     source = Script(page(unreadable=[UNREADABLE]), page(), ReadRecords())
     projector = made(source, said)
@@ -135,7 +135,7 @@ def test_an_unavailable_server_is_retried_with_growing_pauses_and_no_data_is_los
     assert (projector._pause_s, projector._progress.waiting_for) == (FIRST_PAUSE_S, "")
 
 
-def test_while_postgres_is_away_the_group_hears_of_us_and_nothing_is_taken() -> None:
+def test_while_postgres_is_away_the_projector_stays_in_the_group_and_takes_nothing() -> None:
     asked: list[int] = []
 
     class Asked(Script):

@@ -141,7 +141,7 @@ async def turns(count: int = 5) -> None:
 
 
 @on_a_loop
-async def test_what_ends_in_one_turn_is_reported_at_once(worker: Worker, reports: Reports) -> None:
+async def test_attempts_that_end_in_one_turn_are_reported_together(worker: Worker, reports: Reports) -> None:
     worker.deliver([task("wait", 1), task("wait", 2)])
     await turns()
     Gate.opened.set()
@@ -298,7 +298,7 @@ def steps_of(reports: Reports) -> LocalSteps:
 
 
 @on_a_loop
-async def test_steps_that_end_in_one_turn_are_reported_at_once(reports: Reports) -> None:
+async def test_steps_that_end_in_one_turn_are_reported_together(reports: Reports) -> None:
     steps = steps_of(reports)
     steps.start([task("wait", 1), task("fail", 2)])
     Gate.opened.set()

@@ -52,7 +52,7 @@ def letters(recorder: Recorder) -> list[DeadLetter]:
     ]
 
 
-def test_events_lie_on_the_partition_of_their_command_and_those_of_a_timer_where_their_workflow_lies(
+def test_events_are_on_the_partition_of_their_command_or_of_the_timers_workflow(
     status: Status,
 ) -> None:
     batch = Batch(1, events=[event("w", 3, 2), event("w/1", 1, -1), event("w", 4, 2)])
@@ -85,7 +85,7 @@ def test_commands_for_workflows_go_to_their_partitions_in_their_order(status: St
     assert len({each.partition for each in records}) > 1
 
 
-def test_states_lie_under_their_workflow_id(status: Status) -> None:
+def test_states_have_their_workflow_id_as_key(status: Status) -> None:
     batch = Batch(1, states={"w": state("w")})
     _, recorder = written(batch, status)
     (sent,) = recorder.sent
@@ -129,7 +129,7 @@ def test_a_task_without_a_topic_is_a_dead_letter_that_can_be_read_again(status: 
     assert status.counts.undeliverable == 1
 
 
-def test_what_is_to_be_cancelled_is_told_in_one_record_when_there_is_the_topic(status: Status) -> None:
+def test_cancellations_are_sent_in_one_record_if_the_topic_exists(status: Status) -> None:
     _, recorder = written(Batch(1, cancelled=["a", "b"]), status)
     (sent,) = recorder.sent
     assert (sent.topic, CANCELLATIONS.decode(sent.value, CANCELLATIONS.header[1]).tokens) == (

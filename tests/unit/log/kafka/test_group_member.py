@@ -153,7 +153,7 @@ def test_group_metadata_is_read_in_each_rebalance_even_if_nothing_changes() -> N
     assert joined.consumer.calls == [("incremental_assign", [])], "no partition is touched"
 
 
-def test_metadata_without_a_member_id_would_fence_nobody_and_is_not_used() -> None:
+def test_metadata_without_a_member_id_cannot_fence_and_is_not_used() -> None:
     joined = Joined(A)
     joined.consumer.id = ""
     joined.member.refresh_metadata()

@@ -177,7 +177,7 @@ def test_after_a_batch_that_was_too_large_commands_are_taken_one_by_one_as_many_
     assert names(pending.take(10)) == ["s8", "s9"]
 
 
-def test_the_command_that_is_too_large_by_itself_becomes_a_dead_letter_and_the_next_one_is_taken(
+def test_a_command_that_is_too_large_alone_becomes_a_dead_letter_and_the_next_is_taken(
     pending: PendingCommands,
 ) -> None:
     pending.put_records([found(5), found(6)])

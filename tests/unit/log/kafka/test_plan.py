@@ -90,7 +90,7 @@ def test_what_was_made_stays_as_it_was_and_a_queue_joins_it() -> None:
         ({"configuration": {"cleanup.policy": "compact"}}, "has cleanup.policy=compact, not delete"),
     ],
 )
-def test_what_differs_is_said_and_nothing_is_done(change: dict[str, Any], said: str) -> None:
+def test_differences_are_reported_and_nothing_is_done(change: dict[str, Any], said: str) -> None:
     found = existing(plan_of("ns", {}, None, 1, partitions=6))
     made = recorded(found)
     old = found["ns.commands"]
@@ -188,7 +188,7 @@ def test_an_address_means_brokers_a_namespace_and_settings_that_win_over_the_env
             parsed(bad)
 
 
-def test_lag_is_what_lies_behind_the_last_command_taken() -> None:
+def test_lag_counts_records_after_the_last_command_taken() -> None:
     ends: dict[int, Any] = {
         0: (0, 10),
         1: (0, 4),
@@ -287,7 +287,7 @@ class Target:
         return nothing
 
 
-def test_records_of_a_mirror_lie_at_the_offsets_of_the_source() -> None:
+def test_records_of_a_mirror_have_the_offsets_of_the_source() -> None:
     target: Any = Target()
     place = ("ns.commands", 1)
     writer = ExactWriter(target, [])

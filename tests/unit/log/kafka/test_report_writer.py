@@ -71,7 +71,7 @@ def keys(sent: list[Sent]) -> list[str]:
     return [each.key for each in sent]
 
 
-def test_reports_lie_under_their_workflow_in_their_order() -> None:
+def test_reports_have_their_workflow_as_key_and_keep_their_order() -> None:
     desk = Desk([Recorder()])
     desk.write(report(1), report(2))
     sent = desk.made[0].of("ns.commands")

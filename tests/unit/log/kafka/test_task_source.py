@@ -151,7 +151,7 @@ def test_a_commit_that_fails_is_made_again(bench: Bench) -> None:
     assert len(bench.made.committed) == 2
 
 
-def test_what_is_no_task_is_buried_with_all_it_had_and_holds_its_offset_until_then(bench: Bench) -> None:
+def test_an_invalid_task_becomes_a_complete_dead_letter_and_holds_its_offset_until_then(bench: Bench) -> None:
     bad = Found(TOPIC, 0, 5, key=b"k", value=b"?", headers=[("a", b"b")], at_ms=77)
     assert bench.take(Found(TOPIC, 0, 4, key=KEY), bad, found(6)) == [6]
     (buried,) = bench.buried
