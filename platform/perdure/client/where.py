@@ -127,7 +127,7 @@ def _is_true(operator: Operator, found: Any, values: tuple[Scalar, ...]) -> bool
         case "starts with":
             return isinstance(found, str) and found.startswith(str(values[0]))
         case _:
-            wanted = values[0]
+            wanted: Any = values[0]
             return _kind_of(found) == _kind_of(wanted) != "" and _ORDER[operator](found, wanted)
 
 
@@ -149,7 +149,7 @@ class _Parser:
 
     def whole(self) -> Condition:
         found = self._any()
-        if self._kind != "end":
+        if not self._is_kind("end"):
             raise self._fault("`and`, `or` or the end")
         return found
 
@@ -172,7 +172,7 @@ class _Parser:
 
     def _several(self, kind: Literal["and", "or"], part: Callable[[], Condition]) -> Condition:
         found = [part()]
-        while self._word == kind:
+        while self._is_word(kind):
             self._next()
             found.append(part())
         return found[0] if len(found) == 1 else Several(kind, tuple(found))
@@ -182,7 +182,7 @@ class _Parser:
         if self._depth > DEEPEST:
             raise RequestRefused(f"the condition is nested more than {DEEPEST} deep")
         try:
-            if self._word == "not":
+            if self._is_word("not"):
                 self._next()
                 return Not(self._one())
             if self._is_sign("("):
@@ -195,26 +195,26 @@ class _Parser:
             self._depth -= 1
 
     def _comparison(self) -> Condition:
-        if self._kind == "quoted":
+        if self._is_kind("quoted"):
             name = self._found[1:-1].replace('""', '"')
         elif self._kind == "word" and self._word not in {"and", "or", "in"}:
             name = self._found
         else:
             raise self._fault("the name of an attribute")
         self._next()
-        if self._word == "in":
+        if self._is_word("in"):
             self._next()
             return Comparison(name, "in", self._list())
-        if self._word == "starts":
+        if self._is_word("starts"):
             self._next()
-            if self._word != "with":
+            if not self._is_word("with"):
                 raise self._fault("`with`")
             self._next()
-            if self._kind != "text":
+            if not self._is_kind("text"):
                 raise self._fault("a 'text'")
             return Comparison(name, "starts with", (self._value(),))
         sign: Any = self._found
-        if self._kind != "sign" or sign in "(),":
+        if not self._is_kind("sign") or sign in "(),":
             raise self._fault("=, !=, <, <=, >, >=, `in` or `starts with`")
         self._next()
         return Comparison(name, sign, (self._value(),))
@@ -230,9 +230,9 @@ class _Parser:
 
     def _value(self) -> Scalar:
         value: Scalar
-        if self._kind == "text":
+        if self._is_kind("text"):
             value = self._found[1:-1].replace("''", "'")
-        elif self._kind == "number":
+        elif self._is_kind("number"):
             value = self._number()
         elif self._word in _CONSTANTS:
             value = _CONSTANTS[self._word]
@@ -256,6 +256,12 @@ class _Parser:
         if not self._is_sign(sign):
             raise self._fault(f"`{sign}`")
         self._next()
+
+    def _is_kind(self, kind: str) -> bool:
+        return self._kind == kind
+
+    def _is_word(self, word: str) -> bool:
+        return self._word == word
 
     def _is_sign(self, sign: str) -> bool:
         return self._kind == "sign" and self._found == sign
