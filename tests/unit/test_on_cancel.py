@@ -11,7 +11,7 @@ import pytest
 from perdure import activity, testing, workflow
 from perdure.activity import OnCancel
 from perdure.client.waits import waits_for
-from perdure.errors import UpdateFailed, UsageError, WorkflowFailed
+from perdure.errors import ActivityTimedOut, UpdateFailed, UsageError, WorkflowFailed
 from perdure.registry import Registry
 
 told: list[str] = []
@@ -103,6 +103,23 @@ async def broken() -> None:
     raise ConnectionError("no answer")
 
 
+@activity.defn(heartbeat_timeout="10s", timeout="1 hour", retry=activity.Retry(maximum_attempts=1))
+async def silent(beats: int) -> str:
+    for number in range(beats):
+        activity.heartbeat(number)
+        await asyncio.sleep(0)
+    await asyncio.Event().wait()
+    return "never"
+
+
+@workflow.defn
+async def listens(beats: int) -> str:
+    try:
+        return await silent(beats)
+    except ActivityTimedOut as late:
+        return str(late.cause)
+
+
 KINDS = {each.name: each for each in (patient, stubborn, clumsy, on_a_thread, beside, unending, broken)}
 
 
@@ -177,7 +194,7 @@ async def at_once(how: OnCancel) -> list[str]:
     return [str(task.cancelled())]
 
 
-REGISTRY = Registry.of([wait, cancelled, Busy, at_once], [*KINDS.values(), clean_up])
+REGISTRY = Registry.of([wait, cancelled, Busy, at_once, listens], [*KINDS.values(), clean_up, silent])
 
 
 def played(scenario: Callable[[testing.Environment], Awaitable[None]]) -> None:
@@ -364,3 +381,15 @@ def test_another_word_is_refused_with_the_line(given: object) -> None:
         return
     with pytest.raises(UsageError, match=r'test_on_cancel\.py:\d+: .*on_cancel must be "ask", "wait" or'):
         patient.options(on_cancel=word)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("beats", [0, 3])
+def test_an_attempt_that_is_silent_for_too_long_has_failed(beats: int) -> None:
+    async def scenario(env: testing.Environment) -> None:
+        run = await env.client.start("run", listens, beats)
+        await env.sleep("9s")
+        assert (await env.client.describe("run")).status == "running"
+        await env.sleep("2s")
+        assert await run.result() == "attempt 1 sent no heartbeat within heartbeat_timeout=10s"
+
+    played(scenario)
