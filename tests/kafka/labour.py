@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import json
+from msgspec.structs import replace
 
 from perdure.adapters.kafka.clients.plain import PlainClients
 from perdure.codec.avro import CANCELLATIONS, COMMANDS, HEADER, TASKS
@@ -36,11 +37,20 @@ class Labour:
     book: Path
     tokens: dict[str, str] = field(default_factory=dict[str, str])
 
-    def give(self, name: str, seconds: float = 0.0, partition: int = 0) -> str:
+    def give(
+        self,
+        name: str,
+        seconds: float = 0.0,
+        partition: int = 0,
+        *,
+        token: str = "",
+        reports_stop: bool = False,
+    ) -> str:
         """A task; its token."""
-        token = self.tokens[name] = uuid4().hex
+        token = self.tokens[name] = token or uuid4().hex
         arguments = json.encode([name, seconds])
         task = Task(f"w-{name}", "run", 1, 1, token, "work", "default", arguments, 60_000_000, "key", 0)
+        task = replace(task, reports_stop=reports_stop)
         self.namespace.put(TASKS.encode(task), None, partition, [TASKS.header], "tasks.default")
         self.namespace.flush()
         return token

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from perdure.model.commands import CompleteActivity, StartActivity
+from perdure.core.machines.activity import STOPPED
+from perdure.model.commands import CompleteActivity, FailActivity, StartActivity
 from tests.kafka.labour import Labour, until
 from tests.kafka.namespace import Namespace
 
@@ -81,6 +82,25 @@ def test_a_cancellation_reaches_the_attempt_and_releases_its_task(labour: Labour
         until(lambda: labour.noted("cancelled"), "it is cancelled")
         until(lambda: labour.committed() == 1, "its offset is released")
     assert labour.reports(CompleteActivity) == []
+
+
+def test_an_attempt_whose_end_is_awaited_reports_it_also_if_the_cancellation_was_faster_than_its_task(
+    labour: Labour,
+) -> None:
+    with labour.worker():
+        running = labour.give("running", 50.0, reports_stop=True)
+        until(lambda: labour.noted("begin"), "it has begun")
+        early = "5ec2e7" * 5
+        labour.cancel(running)
+        labour.cancel(early)
+        until(lambda: labour.noted("cancelled"), "it is cancelled")
+        until(lambda: labour.committed() == 1, "its offset is released by its report")
+        labour.give("late", 50.0, token=early, reports_stop=True)
+        until(lambda: len(labour.reports(FailActivity)) == 2, "both are reported")
+    assert {each.token: each.failure.type for each in labour.reports(FailActivity)} == dict.fromkeys(
+        (running, early), STOPPED
+    )
+    assert labour.noted("end") == {}
 
 
 def test_an_invalid_task_becomes_a_dead_letter_and_others_continue(labour: Labour) -> None:

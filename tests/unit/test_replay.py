@@ -74,7 +74,7 @@ def test_what_is_no_history_is_refused(given: str | list[EventRecord]) -> None:
 
 
 def test_a_file_or_a_type_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="absent.json"):
+    with pytest.raises(UsageError, match=r"absent\.json"):
         testing.replay(tmp_path / "absent.json", HERE)
     with pytest.raises(UsageError, match="no workflow type 'greeting'"):
         testing.replay(recorded(), Registry.of([], [greet]))
