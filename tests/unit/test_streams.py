@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from perdure import activity, testing, workflow
+from perdure.cli.app import app
 from perdure.client import SyncClient
 from perdure.embedded import Platform
 from perdure.errors import QueryFailed, UsageError, WorkflowNotFound
@@ -193,5 +195,9 @@ def test_on_one_machine_a_thread_writes_many_and_another_client_reads_them(
     with Platform(REGISTRY, url) as platform:
         asyncio.run(main(platform))
     if where == "file":
+        printed = CliRunner().invoke(
+            app, ["workflow", "stream", "n", "numbers", "--after", "1997", "--db", url]
+        )
+        assert printed.stdout.splitlines() == ["1997", "1998", "1999"], printed.output
         with SyncClient.connect(url) as client:
             assert list(client.get("n", counts).stream("numbers", int, after=1_998)) == [1_998, 1_999]

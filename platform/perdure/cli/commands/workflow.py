@@ -237,6 +237,25 @@ def query(
 
 
 @commands.command()
+def stream(
+    id: IdArgument,
+    name: Annotated[str, typer.Argument(help="The stream's name.", metavar="NAME")],
+    after: Annotated[int, typer.Option(min=0, help="Offset: only values after it.")] = 0,
+    db: DatabaseOption = DEFAULT_DB,
+    app: AppOption = "",
+) -> None:
+    """Print the values of a stream as JSON, one a line, until the workflow has closed."""
+    import msgspec
+
+    async def read(handle: Handle[Any, Any]) -> None:
+        values = handle.stream(name, object, after=after)
+        async for value in values:
+            typer.echo(msgspec.json.encode(value))
+
+    _ask_of(db, app, id, read)
+
+
+@commands.command()
 def result(
     id: IdArgument,
     timeout: Annotated[str, typer.Option(help='Maximum time to wait: "30s". Unlimited by default.')] = "",
