@@ -10,7 +10,7 @@ has ended. `abandon` changes nothing for the activity; the code has left it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Final
 
@@ -613,8 +613,9 @@ def _abandoned_in_words(it: Any) -> str:
 
 
 def _waits(run: RunState, limit: int) -> list[Wait]:
-    abandoned = run.abandoned or ()
-    waited_for = ((number, each) for number, each in run.activities.items() if number not in abandoned)
+    waited_for: Iterable[tuple[int, ActivityState]] = run.activities.items()
+    if (abandoned := run.abandoned) is not None:
+        waited_for = ((number, each) for number, each in waited_for if number not in abandoned)
     return [
         Wait("activity", each.name, number, each.attempt, each.scheduled_at, each.retry_at)
         if each.status is not _S.DEFERRED or run.later is None
