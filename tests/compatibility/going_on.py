@@ -101,7 +101,7 @@ async def go_on(client: Client, clock: MovedClock, release: Release, *, is_one_p
     for scenario in release.scenarios:
         if scenario.status == "suspended":
             await until(partial(_runs, client, scenario), f"{scenario.id} is resumed")
-        for ask in scenario.clear_wait:
+        for ask in scenario.goes_on:
             await asked(client, scenario.id, ask)
         if scenario.is_leased and is_one_process:
             await until(partial(_has_closed, client, scenario), f"{scenario.id} ends")

@@ -53,7 +53,7 @@ class Scenario(Struct, kw_only=True, omit_defaults=True):
     is_leased: bool = False
     is_last: bool = False
     unread: list[Ask] = []
-    clear_wait: list[Ask] = []
+    goes_on: list[Ask] = []
     is_due: bool = False
     is_late: bool = False
     ends: str = "completed"
@@ -91,7 +91,7 @@ OPEN: Final = (
     Scenario(
         id="waits-for-a-signal", type="Order", args=BURRATA,
         options={"timeout": "200 days", "attributes": {"customer": "c-7", "vip": True}},
-        reached={"TimerStarted": 1}, clear_wait=[PICKED_UP], result=receipt("waits-for-a-signal"),
+        reached={"TimerStarted": 1}, goes_on=[PICKED_UP], result=receipt("waits-for-a-signal"),
         work=["charge"], ships=True,
     ),
     Scenario(
@@ -128,38 +128,38 @@ OPEN: Final = (
     ),
     Scenario(
         id="steps-are-done", type="Chores", args=[["a cup", "a plate"]], reached={"ActivityCompleted": 2},
-        clear_wait=[END], result=[5, 7],
+        goes_on=[END], result=[5, 7],
     ),
     Scenario(
         id="handler-waits", type="Chores", args=[["a cup"]], asks=[["signal", "add", "an umbrella"]],
-        reached={"TimerStarted": 1}, clear_wait=[END], result=[5, 11],
+        reached={"TimerStarted": 1}, goes_on=[END], result=[5, 11],
     ),
     Scenario(
         id="cancel-is-requested", type="Careful", asks=[["cancel", "rain"]],
-        reached={"WorkflowCancelRequested": 1}, clear_wait=[["signal", "stop"]], ends="cancelled",
+        reached={"WorkflowCancelRequested": 1}, goes_on=[["signal", "stop"]], ends="cancelled",
     ),
     Scenario(
         id="is-cancelled-later", type="Order", args=BURRATA, reached={"TimerStarted": 1},
-        clear_wait=[["cancel", "too late"]], ends="cancelled", work=["charge", "refund"],
+        goes_on=[["cancel", "too late"]], ends="cancelled", work=["charge", "refund"],
     ),
     Scenario(
         id="is-suspended", type="Changed", reached={"WorkflowSuspended": 1}, status="suspended",
-        clear_wait=[END], result="5 pounds",
+        goes_on=[END], result="5 pounds",
     ),
     Scenario(
-        id="draws-by-chance", type="Dice", reached={"TimerFired": 1}, clear_wait=[END], result_is_view=True,
+        id="draws-by-chance", type="Dice", reached={"TimerFired": 1}, goes_on=[END], result_is_view=True,
     ),
     Scenario(
         id="holds-many-types", type="Storage", args=[PARCEL], reached={"WorkflowStarted": 1},
-        clear_wait=[["signal", "fetch", receipt("x")]], result={**PARCEL, "receipt": receipt("x")},
+        goes_on=[["signal", "fetch", receipt("x")]], result={**PARCEL, "receipt": receipt("x")},
     ),
     Scenario(
-        id="has-produced", type="Seller", args=["burrata"], reached={"RecordProduced": 1}, clear_wait=[END],
+        id="has-produced", type="Seller", args=["burrata"], reached={"RecordProduced": 1}, goes_on=[END],
         result="burrata is sold", ships=True,
     ),
     Scenario(
         id="runs-again", type="Chores", args=[["a cup"]], asks=[END, ["start again"]],
-        reached={"ActivityCompleted": 1}, clear_wait=[END], result=[5],
+        reached={"ActivityCompleted": 1}, goes_on=[END], result=[5],
     ),
 )  # fmt: skip
 

@@ -165,7 +165,7 @@ def test_an_engine_continues_with_an_earlier_store(folder: Folder, book: Path, t
     world.crash()  # an engine believes the time of day at its start only
     world.settle()
     for scenario in release.scenarios:
-        for ask in (*scenario.unread, *scenario.clear_wait):
+        for ask in (*scenario.unread, *scenario.goes_on):
             _ask(world, scenario.id, ask)
     world.settle()
     world.advance_to(at + 30 * HOUR_US)

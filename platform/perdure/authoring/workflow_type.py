@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import Struct, field
@@ -78,6 +79,11 @@ class Definition(Struct, frozen=True, eq=False, dict=True):
     def view(self) -> Callable[..., Any] | None:
         """The view's function, which takes the instance; None where there is none."""
         return next(iter(self.views.values()), None)
+
+    @functools.cached_property
+    def view_turns(self) -> Iterator[int]:
+        """Counts the views that this process has taken of runs of the type."""
+        return itertools.count()
 
     @property
     def place(self) -> str:

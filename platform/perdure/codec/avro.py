@@ -158,11 +158,11 @@ _SHARED: Final[dict[str, type[Struct]]] = {
 # In ordinary orders, these fields have their defaults. Fields that later versions
 # add to the end of a record belong here, so that they cost nothing where they are not used.
 _RARE: Final[dict[type[Struct], tuple[tuple[str, str], ...]]] = {
-    StartWorkflow: (("if_running", "context"),),
-    WorkflowStarted: (("timeout_us", "trace"), ("parent", "context")),
-    ActivityOptions: (("idempotency_key", "at_most_once"),),
-    WorkflowState: (("attributes", "reason"), ("parent", "parent")),
-    Task: (("details", "details"),),
+    StartWorkflow: (("if_running", ""),),
+    WorkflowStarted: (("timeout_us", "trace"), ("parent", "")),
+    ActivityOptions: (("idempotency_key", ""),),
+    WorkflowState: (("attributes", "reason"), ("parent", "")),
+    Task: (("details", "details"), ("trace", "")),
 }
 
 COMMANDS: Final[Wire[AnyCommand]] = Wire("commands", *get_args(AnyCommand))

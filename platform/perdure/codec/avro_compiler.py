@@ -103,8 +103,8 @@ class _Names:
             if (last := ends.get(each[1])) is None:
                 yield [], run
                 continue
-            while run[-1][1] != last:
-                run.append(next(fields))
+            while run[-1][1] != last and (another := next(fields, None)) is not None:
+                run.append(another)
             yield [self._default(made, field, schema) for _, field, schema in run], run
 
     def _default(self, made: Any, field: str, schema: Any) -> _Default:
@@ -368,8 +368,9 @@ class Compiler:
         schema: as JSON.
         structs: by the full name of their record. A record without one is an envelope: it has one
             field, and stands for its value.
-        rare: runs of neighbouring fields of a struct, (first, last), that mostly have their
-            defaults: they are compared, and written and read, all together.
+        rare: runs of neighbouring fields of a struct that mostly have their defaults: the first and
+            the last one, which is empty if they are the last of the struct. They are compared,
+            written and read together.
     """
 
     def __init__(

@@ -107,7 +107,7 @@ class ActiveRuns:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """As `Payloads.decode_arguments`, watched."""
         decoded: tuple[tuple[Any, ...], dict[str, Any]] = self.watched(
-            what, partial(self._payloads.decode_arguments, fn, payload, what=what)
+            what, lambda: self._payloads.decode_arguments(fn, payload, what=what)
         )
         return decoded
 

@@ -151,7 +151,7 @@ class Messages:
     def take(self, active: ActiveRun, event: Any) -> None:
         """Record an event and show it to the code, after a replay if the code is not in memory."""
         activation = self._activation
-        kind: type[Any] = type(event)
+        kind: type[ev.Event] = event.__class__
         error = None
         if active.live is None and self._needs_code(active, event):
             error = activation.bring_live(active)

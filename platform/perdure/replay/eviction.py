@@ -89,7 +89,7 @@ def evict(loop: RunLoop, *held: object) -> None:
         runtime: Any = loop.runtime
         roots = [*_callbacks(loop), *held]
         tasks, futures = loop.release(), runtime.release()
-        if _CAN_MARK:
+        if _CAN_MARK and (tasks or not _are_plain(roots)):
             _mark_all(roots, tasks)
         del roots
         for future in futures:
@@ -104,6 +104,8 @@ def evict(loop: RunLoop, *held: object) -> None:
 
 def _callbacks(loop: RunLoop) -> list[object]:
     """The callbacks that the loop has scheduled, and the conditions that it evaluates."""
+    if not (loop._ready or loop.timers.waiting or loop.conditions):
+        return []
     handles = (*loop._ready, *loop.timers.waiting.values())
     called: list[object] = [part for each in handles for part in (each.callback, each.args)]
     return called + [each.condition for each in loop.conditions]
@@ -122,6 +124,23 @@ def _end(task: Any, loop: Any) -> None:
         _init_future(waiter, loop=loop)
     _init_task(task, _CLOSED, loop=loop)
     task._log_destroy_pending = False
+
+
+def _are_plain(things: list[Any]) -> bool:
+    """Whether these objects hold plain values only, as those of most runs that have ended do: there
+    is nothing to mark.
+    """
+    sort_of: Any = _SORTS.get
+    for thing in things:
+        sort = sort_of(type(thing))
+        if sort == _LEFT:
+            continue
+        if sort != _FAR or getweakrefcount(thing):
+            return False
+        for found in gc.get_referents(thing):
+            if sort_of(type(found)) != _LEFT:
+                return False
+    return True
 
 
 def _mark_all(roots: list[object], tasks: Sequence[object]) -> None:

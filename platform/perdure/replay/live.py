@@ -38,6 +38,11 @@ from perdure.replay.tokens import no_secret
 from perdure.replay.updates import answered, handle_update, updater_of, validate
 from perdure.workflow import Definition
 
+FIRST_VIEWS: Final = 100
+SAMPLED_VIEWS: Final = 64
+"""Whether a view changes its run is checked for the first views of a type, and then for one in so
+many: a view is taken after every batch, and the check costs as much as most views."""
+
 
 class LiveRun:
     """The code of one run, at the point its history has reached.
@@ -64,7 +69,6 @@ class LiveRun:
         "_definition",
         "_execution",
         "_has_begun",
-        "_has_viewed",
         "_history_length",
         "_instance",
         "_interceptors",
@@ -102,7 +106,7 @@ class LiveRun:
         self._instance: Any = None
         self._interceptors = interceptors
         self.signals = Signals(run_id, definition, payloads)
-        self._has_begun = self._has_viewed = False
+        self._has_begun = False
         self._history_length = 0
         loop = self.loop = _loop_of(run_id, started)
         seed, rules = started.seed, started.flags
@@ -222,10 +226,10 @@ class LiveRun:
         return reading(self.loop, self._instance, evaluate, fn, *args)
 
     def _evaluate_view(self, fn: Callable[..., Any], *args: Any) -> Any:
-        """The first view of this code is checked; the others come after every batch."""
-        value = evaluate(self.loop, fn, *args) if self._has_viewed else self._evaluate(fn, *args)
-        self._has_viewed = True
-        return value
+        turn = next(self._definition.view_turns)
+        if turn < FIRST_VIEWS or not turn % SAMPLED_VIEWS:
+            return self._evaluate(fn, *args)
+        return evaluate(self.loop, fn, *args)
 
     # ---- one method an event
 

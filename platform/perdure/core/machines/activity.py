@@ -519,8 +519,8 @@ def _is_out(activity: ActivityState, status: ActivityStatus) -> bool:
 
 def task_of(run: RunState, activity: ActivityState) -> Task:
     """The task that a worker gets for the current attempt."""
-    options = activity.options
-    return Task(
+    options, started = activity.options, run.started
+    task = Task(
         workflow_id=run.workflow_id,
         run_id=run.run_id,
         number=activity.number,
@@ -532,12 +532,18 @@ def task_of(run: RunState, activity: ActivityState) -> Task:
         timeout_us=options.timeout_us,
         idempotency_key=options.idempotency_key or f"{run.run_id}/{activity.number}",
         scheduled_at=activity.scheduled_at,
-        workflow_type=run.type,
-        trace=run.started.trace,
+        workflow_type=started.type,
+        trace=started.trace,
+    )
+    is_stop_reported = options.on_cancel == "wait"
+    if not (options.at_most_once or started.context or is_stop_reported or options.heartbeat_timeout_us):
+        return task
+    return replace(
+        task,
         is_at_most_once=options.at_most_once and not options.is_step,
         is_unknown=options.at_most_once and _is_unknown(activity.failure),
-        context=run.started.context,
-        reports_stop=options.on_cancel == "wait",
+        context=started.context,
+        reports_stop=is_stop_reported,
         heartbeat_timeout_us=options.heartbeat_timeout_us,
     )
 
