@@ -31,6 +31,7 @@ def translated(annotation: str) -> str:
     """What the synchronous face says instead."""
     for one, other in (
         ("AsyncIterator", "Iterator"),
+        ("StreamReader[", "Iterator["),
         ("Handle[", "SyncHandle["),
         ("UpdateSyncHandle[", "SyncUpdateHandle["),
         ("Connecting", "SyncClient"),

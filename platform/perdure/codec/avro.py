@@ -105,10 +105,9 @@ class Wire(Generic[T]):
     def _resolved(self, data: bytes, header: bytes | None) -> bytes:
         """The record's bytes, converted to the current version."""
         fastavro: Any = importlib.import_module("fastavro")
-        writer, reader = (
-            _without_logical_types(json.loads(self._text_of(header))),
-            _without_logical_types(self.schema.parsed()),
-        )
+        writer = _without_logical_types(json.loads(self._text_of(header)))
+        reader = fastavro.parse_schema(_without_logical_types(self.schema.parsed()))
+        _set_defaults_of_bytes(reader)
         source, target = io.BytesIO(data), io.BytesIO()
         try:
             value: Any = fastavro.schemaless_reader(source, writer, reader, return_record_name=True)
@@ -149,6 +148,24 @@ def _without_logical_types(schema: Any) -> Any:
             return [_without_logical_types(item) for item in items]
         case _:
             return schema
+
+
+def _set_defaults_of_bytes(schema: Any) -> None:
+    """Make the defaults of bytes bytes: a schema writes them as text (Avro 1.12, "Complex Types"),
+    and fastavro's reader gives them as it finds them.
+    """
+    match schema:
+        case [*items]:
+            for item in items:
+                _set_defaults_of_bytes(item)
+        case {**entries}:
+            default = entries.get("default")
+            if entries.get("type") == "bytes" and isinstance(default, str):
+                schema["default"] = default.encode("latin-1")
+            for value in entries.values():
+                _set_defaults_of_bytes(value)
+        case _:
+            pass
 
 
 _SHARED: Final[dict[str, type[Struct]]] = {
