@@ -1,29 +1,40 @@
 """All errors of perdure, by who must act.
 
-Exception ├── UsageError                you: a mistake in the code, found at import, registration or
-call │   └── PayloadError          a value that does not fit its annotation, or is too large │
-├── NotAwaited        there is no value yet: `await` is missing │       └── ValueUnavailable  a key
-or a stored object is missing: the run waits for it ├── ClientError               the caller: the
-request is refused │   ├── WorkflowAlreadyStarted │   ├── WorkflowNotFound │   ├── WorkflowFailed
-ended by .cause: a Failure, or Cancelled, Terminated, TimedOut │   ├── QueryFailed │   ├──
-UpdateRejected            a validator rejected it; nothing was recorded │   ├── UpdateFailed
-.cause is what the handler raised │   ├── ReadLags              reads are still behind the given
-write │   ├── RequestRefused        a limit or a rule of the platform, named in the message │   ├──
-TokenNotFound         no open run has such a token │   ├── TokenClosed           the token has
-another answer, has expired, or its run has closed │   ├── NotAllowed            the caller is not
-authenticated, or lacks the role │   ├── NotClosed             the run has not closed in time; also
-a TimeoutError │   └── EngineUnavailable     no engine answered in time ├── Failure
-your own, final: crosses the wire as itself, caught in workflow code │   ├── ActivityFailed
-.cause, .attempts │   │   └── ActivityTimedOut  also a TimeoutError │   ├── OutcomeUnknown        a
-step that may not run twice was interrupted │   ├── ChildFailed           .cause, .workflow_id │
-├── TokenFailed           .cause │   ├── Cancelled │   ├── Terminated │   └── TimedOut
-also a TimeoutError ├── RetryAfter                raised in an activity: try again, but not before
-├── NotDone                   raised by `reconcile`: the step did not happen, run it ├──
-RemoteException           stands for an exception whose class is not importable here ├── ReplayError
-the operator: recorded history and code disagree; the run is suspended └── InfrastructureError
-the operator: the log or the store cannot be reached, read or written ├── CommitAborted
-nothing of the batch was recorded; it is done again └── UndecodableRecord     a record of a topic
-cannot be read; it becomes a dead letter
+Exception
+├── UsageError                you: a mistake in the code, found at import, registration or call
+│   └── PayloadError          a value that does not fit its annotation, or is too large
+│       ├── NotAwaited        there is no value yet: `await` is missing
+│       └── ValueUnavailable  a key or a stored object is missing: the run waits for it
+├── ClientError               the caller: the request is refused
+│   ├── WorkflowAlreadyStarted
+│   ├── WorkflowNotFound
+│   ├── WorkflowFailed        ended by .cause: a Failure, or Cancelled, Terminated, TimedOut
+│   ├── QueryFailed
+│   ├── UpdateRejected        a validator rejected it; nothing was recorded
+│   ├── UpdateFailed          .cause is what the handler raised
+│   ├── ReadLags              reads are still behind the given write
+│   ├── RequestRefused        a limit or a rule of the platform, named in the message
+│   ├── TokenNotFound         no open run has such a token
+│   ├── TokenClosed           the token has another answer, has expired, or its run has closed
+│   ├── NotAllowed            the caller is not authenticated, or lacks the role
+│   ├── NotClosed             the run has not closed in time; also a TimeoutError
+│   └── EngineUnavailable     no engine answered in time
+├── Failure                   your own, final: crosses the wire as itself, caught in workflow code
+│   ├── ActivityFailed        .cause, .attempts
+│   │   └── ActivityTimedOut  also a TimeoutError
+│   ├── OutcomeUnknown        a step that may not run twice was interrupted
+│   ├── ChildFailed           .cause, .workflow_id
+│   ├── TokenFailed           .cause
+│   ├── Cancelled
+│   ├── Terminated
+│   └── TimedOut              also a TimeoutError
+├── RetryAfter                raised in an activity: try again, but not before
+├── NotDone                   raised by `reconcile`: the step did not happen, run it
+├── RemoteException           stands for an exception whose class is not importable here
+├── ReplayError               the operator: recorded history and code disagree; the run is suspended
+└── InfrastructureError       the operator: the log or the store cannot be reached, read or written
+    ├── CommitAborted         nothing of the batch was recorded; it is done again
+    └── UndecodableRecord     a record of a topic cannot be read; it becomes a dead letter
 """
 
 from __future__ import annotations

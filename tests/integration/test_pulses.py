@@ -164,10 +164,10 @@ def test_a_process_that_loses_a_thread_reports_it_and_ends(tmp_path: Path) -> No
     (tmp_path / "app.py").write_text(
         "import threading\n"
         "from perdure import activity, workflow\n"
-        "from perdure.threads import Watched\n"
+        "from perdure.threads import WatchedThread\n"
         "@activity.defn\n"
         "def lose() -> None:\n"
-        "    Watched(target=exit, name='perdure-lost').start()\n"
+        "    WatchedThread(target=exit, name='perdure-lost').start()\n"
         "@workflow.defn\n"
         "async def loses() -> None:\n"
         "    await lose()\n"

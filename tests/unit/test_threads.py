@@ -54,7 +54,7 @@ def test_every_thread_of_the_product_is_watched() -> None:
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if made.search(line) and "threading" in path.read_text() and not line.lstrip().startswith(("#", '"'))
     ]
-    assert found == [], "use perdure.threads.Watched: then health knows when it is gone"
+    assert found == [], "use perdure.threads.WatchedThread: then health knows when it is gone"
 
 
 def test_a_thread_that_returns_has_ended_and_one_that_raises_has_died() -> None:

@@ -32,5 +32,7 @@ def install(definitions: Iterable[Definition], block_limit_s: float) -> Watchdog
     eviction.install_hooks()
     guard.install()
     for definition in definitions:
-        guard.watch_module(sys.modules[(definition.cls or definition.run_fn).__module__])
+        module = sys.modules.get((definition.cls or definition.run_fn).__module__)
+        if module is not None:  # it may have been removed after its types were defined
+            guard.watch_module(module)
     return Watchdog(block_limit_s) if block_limit_s else None

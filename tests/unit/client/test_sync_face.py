@@ -14,7 +14,7 @@ from perdure.client import Client, Handle, SyncClient, SyncHandle
 from perdure.client.sync import _LoopThread
 
 ANSWER = SimpleNamespace(id="order-1")
-NOT_ASKED = {"connect", "close", "watch"}
+NOT_ASKED = {"connect", "close", "watch", "stream"}  # the last two ask when they are iterated
 
 
 class Remembers:

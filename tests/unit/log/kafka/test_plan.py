@@ -59,7 +59,7 @@ def test_a_new_namespace_gets_every_topic_with_three_replicas_where_there_are_br
     assert counts(plan) == {
         "commands": 6, "events": 6, "state": 6, "replies": 4, "cancellations": 1, "dead-letters": 1,
         "ingest": 1, "audit": 1,
-        "meta": 1, "tasks.slow": 12,
+        "meta": 1, "streams": 6, "tasks.slow": 12,
     }  # fmt: skip
     in_sync = {
         each.value
@@ -144,6 +144,7 @@ def test_each_topic_is_kept_as_long_as_it_is_needed() -> None:
         "ingest": ("delete", 30 * day),
         "audit": ("delete", 400 * day),
         "meta": ("compact", 0),
+        "streams": ("delete", day),
         "tasks.q": ("delete", 30 * day),
     }
 
