@@ -55,6 +55,7 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", f"{V1}/positions/{{position}}"): VIEWER,
     ("POST", f"{V1}/workflows/{{id}}/queries/{{name}}"): READER,
     ("GET", f"{V1}/workflows/{{id}}/updates/{{update}}"): READER,
+    ("GET", f"{V1}/workflows/{{id}}/streams/{{name}}"): READER,
     ("GET", f"{V1}/queues"): VIEWER,
     ("GET", f"{V1}/workers"): VIEWER,
     ("GET", f"{V1}/dead-letters"): READER,
