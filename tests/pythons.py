@@ -20,7 +20,7 @@ from typing import Final
 from tests.interpreters import VERSIONS, find
 
 HOUSE: Final = Path(__file__).parents[1]
-EXTRAS: Final = ("api", "examples", "kafka", "postgres", "test")
+EXTRAS: Final = ("api", "examples", "kafka", "payloads", "postgres", "test")
 TIERS: Final = ("tests/integration", "tests/compatibility", "tests/unit")
 MADE_FROM: Final = ("constraints.txt", "pyproject.toml", "deploy/dependencies/pins.py", "tests/pythons.py")
 
