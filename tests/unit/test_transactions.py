@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 import pytest
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 from perdure import activity, testing, workflow
 from perdure.codec.payloads import JsonPayloads
@@ -52,7 +53,7 @@ class Shop(NamedTuple):
 
 def shop_in(folder: Path, *, uses_session: bool = False) -> Shop:
     file = folder / "shop.db"
-    engine = create_engine(f"sqlite:///{file}")
+    engine = create_engine(f"sqlite:///{file}", poolclass=NullPool)  # closes what it opens
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE accounts (name TEXT PRIMARY KEY, cents INTEGER)"))
         connection.execute(text("INSERT INTO accounts VALUES ('ada', 1000)"))
