@@ -456,7 +456,7 @@ class Unspeakable(Exception):
     def __str__(self) -> str:
         while not is_mended:
             pass
-        return "mended"
+        return "fixed"
 
 
 @workflow.defn

@@ -80,10 +80,10 @@ def activity_stream(name: str, type: type[T], /) -> Stream[T]: ...
 @overload
 def activity_stream(name: str, type: Any = ..., /) -> Stream[Any]: ...
 def activity_stream(name: str, type: Any = Any, /) -> Stream[Any]:
-    """The same for an activity or a step, which may run more than once: readers are told the
-    attempt of each value. What an attempt writes when another one has followed it is dropped.
+    """Open a stream of the run in an activity or a step. These may run more than once, so each
+    value names its attempt. Values of an attempt that another one has replaced are dropped.
 
-    Called outside of an attempt, as in a test, what is written goes nowhere.
+    Outside of an attempt, as in a test, values are discarded.
 
     Args:
         name: 1 to 255 bytes.

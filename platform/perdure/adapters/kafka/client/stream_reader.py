@@ -124,7 +124,7 @@ class KafkaStreams:
                 self._free[key] = consumer
                 return
             oldest = None
-            if not self._is_closed:  # whoever read that stream has probably gone
+            if not self._is_closed:  # its reader has probably gone
                 oldest = self._free.pop(next(iter(self._free)), None)
                 self._free[key] = consumer
         if oldest is None or self._is_closed:
