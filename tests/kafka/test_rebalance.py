@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from confluent_kafka.cimpl import NewPartitions
 
+from perdure.adapters.kafka.clients.group_member import GroupMember
+from perdure.adapters.kafka.clients.partition_state import Assignment
 from perdure.adapters.kafka.clients.transactional import EngineClients
 from perdure.errors import CommitAborted, InfrastructureError
 from perdure.model.commands import SignalWorkflow
@@ -113,3 +115,24 @@ def test_partitions_that_were_added_end_the_engine_with_what_to_do(namespace: Na
             tally.until(lambda: False)
     finally:
         tally.close()
+
+
+def test_exception_of_a_rebalance_callback_reaches_the_caller_as_it_is(namespace: Namespace) -> None:
+    """C code raised it, and confluent-kafka keeps only the text of such an exception."""
+
+    def fail(_assignments: list[Assignment]) -> None:
+        int("no number")
+
+    member = GroupMember(on_assigned=fail)
+    consumer = namespace.clients("engine").consumer(print)
+    member.subscribe(consumer, [f"{namespace.name}.commands"])
+
+    def join() -> None:
+        while not member.partitions.owned:
+            consumer.poll(0.1)
+
+    try:
+        with pytest.raises(ValueError, match="no number"):
+            join()
+    finally:
+        consumer.close()

@@ -242,3 +242,17 @@ def test_every_state_can_end_and_nothing_leads_out_of_the_end() -> None:
 
 def test_table_is_drawn_in_the_docstring_of_its_module() -> None:
     assert all(state.name in (partition_state.__doc__ or "") for state in PartitionState)
+
+
+def test_member_whose_client_has_no_metadata_is_no_member() -> None:
+    """The client raises when its member id went between the rebalance and the callback."""
+    joined = Joined(A)
+    assert joined.member.metadata is not None
+
+    def none_available() -> Any:
+        raise RuntimeError("Consumer group metadata not available")
+
+    joined.consumer.consumer_group_metadata = none_available
+    joined.assign(B)
+    assert joined.member.metadata is None
+    assert set(joined.member.partitions.owned) == {A, B}

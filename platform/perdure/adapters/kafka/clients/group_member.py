@@ -19,7 +19,7 @@ Four rules of the protocol are kept here, and nowhere else:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import TopicPartition
@@ -34,6 +34,23 @@ from perdure.adapters.kafka.clients.partition_state import (
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
+
+
+def _normalized(callback: Callable[[Consumer, Sequence[TopicPartition]], None]) -> Any:
+    """Make an exception of a callback reach the caller of `poll`, `consume` or `close` as it is.
+
+    On Python 3.11, C code sets an exception as a class and a text, and Python makes an object of
+    them where the exception is first caught. confluent-kafka 2.16 keeps only the text, so that its
+    caller would see a SystemError instead.
+    """
+
+    def call(consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        try:
+            callback(consumer, partitions)
+        except BaseException:  # noqa: TRY203 - catching it makes the object
+            raise
+
+    return call
 
 
 def ignore(_assignments: list[Assignment]) -> None:
@@ -83,7 +100,12 @@ class GroupMember:
     def subscribe(self, consumer: Consumer, topics: Sequence[str]) -> None:
         """Join the group; partitions come while the consumer is polled."""
         self._consumer = consumer
-        consumer.subscribe(list(topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+        consumer.subscribe(
+            list(topics),
+            on_assign=_normalized(self._assign),
+            on_revoke=_normalized(self._revoke),
+            on_lost=_normalized(self._lose),
+        )
 
     def adopt(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         """Read partitions without a group."""
@@ -100,7 +122,13 @@ class GroupMember:
         rebalance waits to be served.
         """
         consumer = self._joined
-        metadata = consumer.consumer_group_metadata()
+        try:
+            metadata = consumer.consumer_group_metadata()
+        except RuntimeError:
+            # The client has none when it lost its member id between the rebalance and this
+            # callback, or when it is being closed.
+            self.metadata = None
+            return
         # Asked afterwards: a member that was thrown out has no id, and a broker takes metadata
         # without one from anybody.
         self.metadata = metadata if consumer.memberid() else None
