@@ -253,11 +253,10 @@ def test_what_cannot_be_encoded_is_named(value: object, message: str) -> None:
         (b"{}", Opaque, "^the result is of type Opaque, which cannot be decoded from JSON; use a dataclass"),
         (
             b"{}",
-            Address | Order,
+            Address | dict[str, int],
             (
-                r"^the result is of type .*Address \| .*Order, whose alternatives JSON cannot distinguish: "
-                r"its "
-                r"alternatives look alike"
+                r"^the result is of type .*Address \| dict.*, whose alternatives JSON cannot distinguish: "
+                r"dict\[str, int\] and Address look alike"
             ),
         ),
         (
@@ -466,9 +465,9 @@ def test_arguments_come_back_however_they_are_given(
 
 
 def test_undecodable_annotations_are_found_at_registration() -> None:
-    def alike(both: Address | Order) -> None: ...
+    def alike(both: Address | dict[str, int]) -> None: ...
 
-    with pytest.raises(PayloadError, match=r"argument 'both' is of type .*alternatives look alike"):
+    with pytest.raises(PayloadError, match=r"argument 'both' is of type .* look alike"):
         payloads.check(alike, what="activity 'alike'")
     payloads.check(plain, what="activity 'plain'")
 

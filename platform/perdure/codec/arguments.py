@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from inspect import Parameter
 from typing import Any, Final
 
@@ -19,8 +20,18 @@ from msgspec import UNSET, Raw
 from perdure.codec.faithful.call import check_of_call
 from perdure.codec.faithful.changed import Changed
 from perdure.codec.faithful.compiler import exact_types
-from perdure.codec.values import check_for, check_value, decoder_of, fault_in_words, from_json, to_json
-from perdure.errors import PayloadError
+from perdure.codec.values import (
+    check_for,
+    check_value,
+    decodable,
+    decoder_of,
+    encoder_for,
+    fault_in_words,
+    from_json,
+    tagging,
+    to_json,
+)
+from perdure.errors import PayloadError, UsageError
 from perdure.model.signature import hints_of, takes_self
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -163,7 +174,7 @@ class Arguments:
                 check_for(hint)(value)
             except (Changed, PayloadError, RecursionError):
                 try:
-                    check_value(value, hint, to_json(value))
+                    check_value(value, hint, encoder_for(hint)(value))
                 except PayloadError as error:
                     raise PayloadError(f"{what}: argument {name!r} {error}") from None
 
@@ -205,7 +216,7 @@ class Arguments:
     def _array_decoder(self) -> msgspec.json.Decoder[Any]:
         fields: list[Any] = []
         for i, parameter in enumerate(self._positional):
-            annotation = self._hint(parameter)
+            annotation = decodable(self._hint(parameter))
             fields.append(
                 (f"a{i}", annotation)
                 if parameter.default is Parameter.empty
@@ -283,6 +294,43 @@ class Arguments:
                 to_json(value)
             except PayloadError as error:
                 raise type(error)(f"{what}: argument {name!r} {error}") from fault
+
+
+class TaggedArguments(Arguments):
+    """The arguments of a function of which at least one is written with tags."""
+
+    __slots__ = ()
+
+    def encode(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str, *, is_checked: bool = True
+    ) -> bytes:
+        """See Arguments."""
+        positional, named = self._bind(args, kwargs, what)
+        if is_checked:
+            self._check_each(positional, named, what)
+        values = [Raw(self._json(i, None, value, what)) for i, value in enumerate(positional)]
+        by_name = {name: Raw(self._json(-1, name, value, what)) for name, value in named.items()}
+        return to_json({"args": values, "kwargs": by_name} if by_name else values)
+
+    def _json(self, index: int, name: str | None, value: Any, what: str) -> bytes:
+        if name is not None:
+            parameter = self._keywords.get(name, self._wildcard)
+        else:
+            parameter = self._positional[index] if index < len(self._positional) else self._rest
+            name = self._name(index)
+        assert parameter is not None  # by the signature
+        try:
+            return encoder_for(self._hint(parameter))(value)
+        except PayloadError as error:
+            raise type(error)(f"{what}: argument {name!r} {error}") from None
+
+
+def arguments_of(fn: Callable[..., Any]) -> Arguments:
+    """What encodes and decodes the calls of a function."""
+    with suppress(UsageError, NameError):  # what does not resolve is reported when it is used
+        if any(tagging(hint) is not None for name, hint in hints_of(fn).items() if name != "return"):
+            return TaggedArguments(fn)
+    return Arguments(fn)
 
 
 def _encodable(defaults: list[Any]) -> list[Any]:

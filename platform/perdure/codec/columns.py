@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from perdure.codec.foreign import TEXTS
 from perdure.errors import UsageError
 from perdure.model.generics import class_hints
 from perdure.model.signature import hints_of
@@ -82,6 +83,7 @@ _SCALARS: Final[Mapping[Any, Kind]] = types.MappingProxyType(
         UUID: Kind.UUID,
     }
 )
+_BIGINT: Final = 1 << 63
 _ATTRIBUTE: Final = re.compile(r"(\w+)(?:\s*\([^)]*\))?:\s*(.*)")
 
 
@@ -210,8 +212,10 @@ def _kind_of(annotation: Any) -> tuple[Kind, str]:
         return _kind_of_values(typing.get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         members = [*annotation]
-        kind, values = _kind_of_values(tuple(member.value for member in members))
+        kind, values = _kind_of_values(tuple(members))
         return (kind, values) if members else (Kind.TEXT, "")
+    if isinstance(annotation, type) and issubclass(annotation, TEXTS):
+        return Kind.TEXT, ""
     try:
         return _SCALARS.get(annotation, Kind.JSON), ""
     except TypeError:  # not hashable
@@ -219,11 +223,13 @@ def _kind_of(annotation: Any) -> tuple[Kind, str]:
 
 
 def _kind_of_values(values: tuple[Any, ...]) -> tuple[Kind, str]:
+    values = tuple(value.value if isinstance(value, enum.Enum) else value for value in values)
     found: set[type[Any]] = {type(value) for value in values if value is not None}
     one_of = f"one of {', '.join(str(value) for value in values if value is not None)}"
     if all(issubclass(each, str) for each in found):
         return Kind.TEXT, one_of
-    if all(issubclass(each, int) and each is not bool for each in found):
+    numbers = all(issubclass(each, int) and each is not bool for each in found)
+    if numbers and all(-_BIGINT <= value < _BIGINT for value in values if value is not None):
         return Kind.INTEGER, one_of
     return Kind.JSON, one_of
 

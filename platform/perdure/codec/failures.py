@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from perdure import errors
 from perdure.codec.exception_values import from_plain, to_plain
-from perdure.codec.values import from_json, to_json
+from perdure.codec.values import encoder_for, from_json, to_json
 from perdure.errors import ActivityFailed, Failure, RemoteException, RetryAfter, UsageError
 from perdure.model.duration import microseconds
 from perdure.model.failure import CUT, FAILURE_BYTES, FailureInfo, bounded, head, tail
@@ -185,7 +185,9 @@ def _fields_of(error: BaseException) -> bytes:
     if isinstance(error, ActivityFailed | RetryAfter) or type(error) in _GROUPS:
         return b""
     if (fields := _dataclass_fields(type(error))) is not None:
-        parts = {field.name: part for field in fields if (part := _json_of(error, field.name)) is not None}
+        hints = _hints_of(type(error))
+        found = ((field.name, _json_of(error, field.name, hints)) for field in fields)
+        parts = {name: part for name, part in found if part is not None}
         return (
             to_json({name: msgspec.Raw(part) for name, part in parts.items()}) if parts or not fields else b""
         )
@@ -203,9 +205,9 @@ def _fields_of(error: BaseException) -> bytes:
     return to_json(_Made(args, attributes) if attributes else args)
 
 
-def _json_of(error: BaseException, name: str) -> bytes | None:
+def _json_of(error: BaseException, name: str, hints: Mapping[str, Any]) -> bytes | None:
     try:
-        return to_json(getattr(error, name))
+        return encoder_for(hints.get(name, Any))(getattr(error, name))
     except Exception:  # noqa: BLE001  an author's values may raise anything
         return None
 
@@ -386,11 +388,7 @@ def _group(kind: type[BaseException], info: FailureInfo, members: list[BaseExcep
 
 
 def _from_fields(kind: Any, fields: tuple[dataclasses.Field[Any], ...], info: FailureInfo) -> BaseException:
-    hints: Mapping[str, Any] = {}
-    # a name that is imported for type checkers only: plain JSON values are better than another
-    # class
-    with suppress(UsageError):
-        hints = hints_of(kind)
+    hints = _hints_of(kind)
     raw: dict[str, msgspec.Raw] = from_json(info.fields, dict[str, msgspec.Raw])
     if raw and not any(f.name in raw for f in fields):
         raise ValueError("its fields have changed")
@@ -407,6 +405,14 @@ def _from_fields(kind: Any, fields: tuple[dataclasses.Field[Any], ...], info: Fa
         return _without_init(kind, [], dict.fromkeys(f.name for f in fields) | values)
     _set_attributes(error, {f.name: values[f.name] for f in fields if not f.init and f.name in values})
     return cast("BaseException", error)
+
+
+def _hints_of(kind: Any) -> Mapping[str, Any]:
+    # a name that is imported for type checkers only: plain JSON values are better than another
+    # class
+    with suppress(UsageError):
+        return hints_of(kind)
+    return {}
 
 
 def _field_of(raw: msgspec.Raw, hint: Any) -> Any:

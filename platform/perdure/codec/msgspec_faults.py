@@ -1,4 +1,5 @@
-"""Annotations that crash the process inside msgspec 0.22, wherever they stand in a type.
+"""What msgspec says of JSON that does not fit; and annotations that crash the process inside
+msgspec 0.22, wherever they stand in a type.
 
 A union that has a constraint (`msgspec.Meta`) beside a tuple of fixed length, or a pattern beside
 any array or object, is read at the wrong place when it is decoded or freed: a segmentation fault.
@@ -6,6 +7,7 @@ any array or object, is read at the wrong place when it is decoded or freed: a s
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -14,11 +16,31 @@ from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from perdure.codec.foreign import Misfit
 from perdure.model.generics import class_hints
 
+_AT: Final = re.compile(r" - at `(?:key in )?\$(.*)`$", re.DOTALL)
 _UNIONS: Final = (Union, types.UnionType)
 _RECORDS: Final = ("__dataclass_fields__", "__struct_fields__", "_fields", "__attrs_attrs__")
 _SCALARS: Final = (types.NoneType, bool, int, float, str, bytes, bytearray)
+
+
+def words_of(error: msgspec.MsgspecError) -> tuple[str, str]:
+    """What is wrong, and the path to the part that is: "expected int, got str" and ".cents".
+
+    Args:
+        error: of a decoder.
+    """
+    text, path = str(error), ""
+    if match := _AT.search(text):
+        text, path = text[: match.start()], match[1]
+    words = text.replace("`", "")
+    words = words[:1].lower() + words[1:]
+    if words == "expected float, got null":
+        words += " (what NaN and infinity become: they have no JSON)"
+    if isinstance(error.__cause__, Misfit):
+        words, path = error.__cause__.fault, path + error.__cause__.path
+    return words, path
 
 
 def crash_of(annotation: Any) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from perdure.app import App
-from perdure.codec.arguments import Arguments
+from perdure.codec.arguments import Arguments, arguments_of
 from perdure.codec.failures import failure_of, info_of
 from perdure.codec.produced import encoded
-from perdure.codec.values import from_json, to_json, to_json_as, to_json_of_unknown
+from perdure.codec.values import encoder_for, from_json, to_json_as, to_json_of_unknown
 from perdure.codec.wrapping import Wrapping
 from perdure.errors import PayloadError
 from perdure.model.failure import FailureInfo
@@ -115,7 +115,7 @@ class JsonPayloads:
             if annotation is UNKNOWN:
                 data = to_json_of_unknown(value)
             else:
-                data = to_json_as(value, annotation) if self._validates else to_json(value)
+                data = to_json_as(value, annotation) if self._validates else encoder_for(annotation)(value)
         except PayloadError as error:
             raise type(error)(f"{what} {error}") from None
         if len(data) > self._limit:
@@ -175,7 +175,7 @@ class JsonPayloads:
         return self._wrapped(data, what) if self._wraps and data[:1] != _NUL else data
 
     def _of(self, fn: Callable[..., Any]) -> Arguments:
-        arguments = self._arguments[fn] = Arguments(fn)
+        arguments = self._arguments[fn] = arguments_of(fn)
         return arguments
 
     def _wrapped(self, data: bytes, what: str) -> bytes:

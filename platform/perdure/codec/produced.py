@@ -14,8 +14,9 @@ from uuid import UUID
 
 import msgspec
 
+from perdure.codec.foreign import encode_foreign
 from perdure.codec.frames import frame
-from perdure.codec.values import encode_foreign, to_json_of_unknown
+from perdure.codec.values import to_json_of_unknown
 from perdure.errors import PayloadError
 
 JSON: Final = b"application/json"

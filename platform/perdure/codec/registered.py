@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 from perdure.activity import Activity
 from perdure.codec.arguments import Arguments
-from perdure.codec.values import decoder_of, is_decodable_class, shown
+from perdure.codec.foreign import shown, undecodable
+from perdure.codec.values import decoder_of
 from perdure.errors import UsageError
 from perdure.model.signature import hints_of
 from perdure.model.source import place_of
@@ -81,42 +80,13 @@ def _check(annotation: Any, place: str, what: str) -> None:
         decoder_of(annotation)
     except UsageError as error:
         raise UsageError(f"{place}: {what} {error}") from None
-    if (odd := _undecodable(annotation)) is not None:
+    if (odd := undecodable(annotation)) is not None:
         raise UsageError(
             f"{place}: {what} is of type {shown(odd)}, which cannot be decoded from JSON; use a dataclass, "
             "an enum, or a built-in type"
         )
 
 
-def _undecodable(annotation: Any) -> Any:
-    """The first class in an annotation that has no JSON form; None when all have."""
-    if annotation in _ALWAYS:
-        return None
-    try:
-        todo: list[Any] = [msgspec.inspect.type_info(annotation)]
-    except (TypeError, NameError):
-        return None  # the decoder takes it, so only the inspection is at its limit
-    seen: set[int] = set()
-    keep: list[Any] = []
-    while todo:
-        node = todo.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        keep.append(node)
-        if isinstance(node, msgspec.inspect.CustomType):
-            if not is_decodable_class(node.cls):
-                return node.cls
-        elif isinstance(node, msgspec.inspect.Type | msgspec.inspect.Field):
-            todo += [getattr(node, name) for name in node.__struct_fields__]
-        elif isinstance(node, tuple):
-            todo += node
-    return None
-
-
 def _is_cloud_event(annotation: Any) -> bool:
     origin: Any = typing.get_origin(annotation) or annotation
     return getattr(origin, "__module__", "") == "perdure.triggers.cloudevents"
-
-
-_ALWAYS: Final = (Any, object, None, typing.NoReturn, typing.Never)

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import re
 import sys
-import types
 import typing
-from collections import deque
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from inspect import Parameter
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
+from perdure.codec.alternatives.coder import Coder, same
+from perdure.codec.alternatives.compiler import coder_of, is_native, stand_in
 from perdure.codec.faithful.changed import Changed
 from perdure.codec.faithful.compiler import check_of
 from perdure.codec.faithful.scalars import Check
 from perdure.codec.faithful.unannotated import check_unannotated
-from perdure.codec.msgspec_faults import crash_of
-from perdure.errors import NotAwaited, PayloadError
+from perdure.codec.foreign import decode_foreign, encode_foreign, shown
+from perdure.codec.msgspec_faults import crash_of, words_of
+from perdure.errors import PayloadError
 
 _AS_ANY: Final = (Parameter.empty, NoReturn, typing.Never, object)
-_AT: Final = re.compile(r" - at `(?:key in )?\$(.*)`$", re.DOTALL)
 _INDEX: Final = re.compile(r"^\[(\d+)\]")
-_PLAIN: Final = (str, int, float)
 T = TypeVar("T")
 
 DEPTH: Final = 100
@@ -63,10 +62,16 @@ def to_json_as(value: object, annotation: Any) -> bytes:
         PayloadError: it would not, or cannot be encoded; the message is what is wrong with it,
             without a subject.
     """
-    data = to_json(value)
     try:
-        _check_for(annotation)(value)
-    except Exception:  # noqa: BLE001  the slow way finds out what it is: a value, an annotation without a hash, a stack without room
+        check, encode = _plan_of(annotation)
+    except Exception:  # noqa: BLE001  an annotation without a hash, or one that cannot be decoded
+        data = encoder_for(annotation)(value)
+        check_value(value, annotation, data)
+        return data
+    data = encode(value)
+    try:
+        check(value)
+    except Exception:  # noqa: BLE001  the slow way finds out what it is: a value, a stack without room
         check_value(value, annotation, data)
     return data
 
@@ -106,6 +111,67 @@ def check_value(value: object, annotation: Any, data: bytes) -> None:
         raise PayloadError(str(error)) from None
 
 
+def encoder_for(annotation: Any) -> Callable[[Any], bytes]:
+    """What encodes values of an annotation: `to_json`, except for unions that need tags."""
+    try:
+        return _encoder_for(annotation)
+    except TypeError:  # unhashable
+        return _encoder_for.__wrapped__(annotation)
+
+
+@lru_cache(maxsize=4096)
+def _encoder_for(annotation: Any) -> Callable[[Any], bytes]:
+    tag = tagging(annotation)
+    if tag is None:
+        return to_json
+    encode = tag
+
+    def to_tagged_json(value: Any) -> bytes:
+        return to_json(_with_tags(encode, value))
+
+    return to_tagged_json
+
+
+def _with_tags(encode: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return encode(value)
+    except Changed as error:
+        raise PayloadError(str(error)) from None
+    except RecursionError:
+        return _with_room(encode, value)
+    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
+        raise PayloadError(f"cannot be encoded: {error}") from None
+
+
+def tagging(annotation: Any) -> Callable[[Any], Any] | None:
+    """What adds tags to the values of an annotation; None when they need none."""
+    try:
+        coder = _coder_for(annotation)
+    except Exception:  # noqa: BLE001  it cannot be decoded, which is said elsewhere
+        return None
+    return None if coder is None or coder.encode is same else coder.encode
+
+
+def decodable(annotation: Any) -> Any:
+    """The annotation, or the class that stands for it where msgspec does not take it."""
+    try:
+        return _decodable(annotation)
+    except TypeError:  # unhashable, or none of ours: the same error again
+        return _decodable.__wrapped__(annotation)
+
+
+@lru_cache(maxsize=4096)
+def _decodable(annotation: Any) -> Any:
+    coder = _coder_for(annotation)
+    return annotation if coder is None else stand_in(coder)
+
+
+def _coder_for(annotation: Any) -> Coder | None:
+    if _is_any(annotation) or is_native(annotation):
+        return None
+    return coder_of(annotation)
+
+
 def check_for(annotation: Any) -> Check:
     """The check for values of an annotation.
 
@@ -119,6 +185,12 @@ def check_for(annotation: Any) -> Check:
 
 
 @lru_cache(maxsize=4096)
+def _plan_of(annotation: Any) -> tuple[Check, Callable[[Any], bytes]]:
+    """What checks and what encodes values of an annotation: one look-up for both."""
+    return _check_for(annotation), encoder_for(annotation)
+
+
+@lru_cache(maxsize=4096)
 def _check_for(annotation: Any) -> Check:
     decoder_of(annotation)
     return check_of(annotation, decoded_again)
@@ -126,7 +198,7 @@ def _check_for(annotation: Any) -> Check:
 
 def decoded_again(value: Any, annotation: Any) -> Any:
     """Encode and decode a value."""
-    return from_json(to_json(value), annotation)
+    return from_json(encoder_for(annotation)(value), annotation)
 
 
 def from_json(data: bytes | msgspec.Raw, annotation: Any) -> Any:
@@ -144,7 +216,8 @@ def from_json(data: bytes | msgspec.Raw, annotation: Any) -> Any:
     try:
         return decoder.decode(data)
     except msgspec.MsgspecError as error:
-        raise PayloadError(fault_in_words(error)[1]) from None
+        words, path = words_of(error)
+        raise PayloadError(f"{words}, at {path}" if path else words) from None
     except TypeError as error:  # a set of lists: msgspec does not wrap what a set says of its items
         raise PayloadError(f"cannot be decoded: {error}") from None
     except RecursionError:
@@ -213,17 +286,10 @@ def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
     Args:
         error: of a decoder.
     """
-    text = str(error)
-    path = ""
-    if match := _AT.search(text):
-        text, path = text[: match.start()], match[1]
+    words, path = words_of(error)
     index: int | None = None
     if found := _INDEX.match(path):
         index, path = int(found[1]), path[found.end() :]
-    words = text.replace("`", "")
-    words = words[:1].lower() + words[1:]
-    if words == "expected float, got null":
-        words += " (what NaN and infinity become: they have no JSON)"
     return index, f"{words}, at {path}" if path else words
 
 
@@ -231,9 +297,15 @@ def fault_in_words(error: msgspec.MsgspecError) -> tuple[int | None, str]:
 def _decoder_of(annotation: Any) -> msgspec.json.Decoder[Any]:
     if fault := crash_of(annotation):
         raise PayloadError(f"is of type {shown(annotation)}, which crashes the decoder: it has {fault}")
-    if annotation in _AS_ANY or isinstance(annotation, TypeVar):
+    if _is_any(annotation):
         annotation = Any
-    return msgspec.json.Decoder(type(None) if annotation is None else annotation, dec_hook=decode_foreign)
+    return msgspec.json.Decoder(
+        type(None) if annotation is None else decodable(annotation), dec_hook=decode_foreign
+    )
+
+
+def _is_any(annotation: Any) -> bool:
+    return annotation in _AS_ANY or isinstance(annotation, TypeVar)
 
 
 def _checked(check: Callable[[Any], object], value: object) -> None:
@@ -264,69 +336,6 @@ def _with_room(function: Callable[[Any], T], value: Any) -> T:
         raise PayloadError(f"cannot be encoded: {error}") from None
     finally:
         sys.setrecursionlimit(limit)
-
-
-def encode_foreign(value: Any) -> Any:
-    """Encode a value of a foreign type (msgspec's hook)."""
-    kind = typing.cast("Any", type(value))
-    if hasattr(kind, "__await__"):
-        raise NotAwaited(f"has {value!r}, which was not awaited: write `await` before the call")
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is not None and isinstance(value, pydantic.BaseModel):
-        return value.model_dump(mode="json", round_trip=True, warnings=False)
-    for plain in _PLAIN:
-        if isinstance(value, plain):
-            return plain(value)
-    if issubclass(kind, deque):
-        return list(value)
-    # on their own these have a JSON form
-    if issubclass(kind, (tuple, frozenset)) or hasattr(kind, "__dataclass_fields__"):
-        raise TypeError(f"a dict with keys of type {kind.__qualname__}; keys are text, numbers or enums")
-    raise TypeError(
-        f"a value of type {kind.__module__}.{kind.__qualname__}; use a dataclass, an enum, or a built-in type"
-    )
-
-
-def decode_foreign(kind: Any, value: Any) -> Any:
-    """Decode a value of a foreign type (msgspec's hook)."""
-    pydantic = sys.modules.get("pydantic")
-    if kind is object:
-        return value
-    origin = typing.get_origin(kind) or kind
-    if isinstance(origin, type):
-        if pydantic is not None and issubclass(origin, pydantic.BaseModel):
-            return kind.model_validate_json(_encoder.encode(value), **_by_name(pydantic))
-        if issubclass(origin, deque):
-            item = typing.get_args(kind) or (Any,)
-            return deque(msgspec.convert(value, types.GenericAlias(list, item), dec_hook=decode_foreign))
-        if issubclass(origin, _PLAIN) and isinstance(value, _PLAIN):
-            return origin(value)
-    raise TypeError(
-        f"is of type {shown(kind)}, which cannot be decoded from JSON; use a dataclass, an enum, or a "
-        "built-in type"
-    )
-
-
-@cache
-def _by_name(pydantic: Any) -> dict[str, bool]:
-    """Write models by the names of their fields, which are unique; aliases are also read."""
-    is_known = tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 11)
-    return {"by_alias": True, "by_name": True} if is_known else {}
-
-
-def is_decodable_class(kind: Any) -> bool:
-    """Whether `_decode_foreign` can decode a class that msgspec does not know."""
-    origin = typing.get_origin(kind) or kind
-    if origin is object:
-        return True
-    pydantic = sys.modules.get("pydantic")
-    known = (deque, *_PLAIN) if pydantic is None else (deque, *_PLAIN, pydantic.BaseModel)
-    return isinstance(origin, type) and issubclass(origin, known)
-
-
-def shown(annotation: Any) -> str:
-    """An annotation, for messages."""
-    return annotation.__qualname__ if isinstance(annotation, type) else repr(annotation)
 
 
 def _advice(fault: str) -> str:

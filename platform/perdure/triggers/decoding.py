@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, get_origin
 
 import msgspec
 
-from perdure.codec.values import decode_foreign, from_json
+from perdure.codec.foreign import decode_foreign
+from perdure.codec.values import decodable, from_json
 from perdure.errors import PayloadError
 from perdure.triggers.cloudevents import CloudEvent, parts_of
 
@@ -139,7 +140,7 @@ def _of_avro(spec: TriggerSpec, data: bytes, wanted: Any, schema_of: SchemaOf | 
     if source.read(1):
         raise BadRecord("undecodable", f"its Avro schema takes {source.tell() - 1} of its {len(data)} bytes")
     try:
-        return msgspec.convert(plain, wanted, strict=False, dec_hook=decode_foreign)
+        return msgspec.convert(plain, decodable(wanted), strict=False, dec_hook=decode_foreign)
     except (msgspec.ValidationError, TypeError) as error:
         raise BadRecord("undecodable", f"its value does not match the trigger's type: {error}") from None
 

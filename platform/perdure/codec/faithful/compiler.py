@@ -30,12 +30,12 @@ from perdure.model.generics import class_hints
 _ANY: Final = (Any, object, Parameter.empty, NoReturn, typing.Never)
 _PLAIN: Final[frozenset[type[Any]]] = frozenset({str, int, bool, type(None)})
 """Every value of these types passes `check_json`."""
-_LISTS: Final = frozenset(
+LISTS: Final = frozenset(
     {list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable, abc.Container, abc.Reversible}
 )
-_SETS: Final = frozenset({set, abc.Set, abc.MutableSet})
-_DICTS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
-_UNIONS: Final = (typing.Union, types.UnionType)
+SETS: Final = frozenset({set, abc.Set, abc.MutableSet})
+DICTS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
+UNIONS: Final = (typing.Union, types.UnionType)
 
 
 def check_of(annotation: Any, again: Again) -> Check:
@@ -63,7 +63,7 @@ def exact_types(annotation: Any) -> frozenset[type[Any]]:
         return frozenset([annotation])
     if (supertype := getattr(annotation, "__supertype__", None)) is not None:
         return exact_types(supertype)
-    if typing.get_origin(annotation) in _UNIONS:
+    if typing.get_origin(annotation) in UNIONS:
         members = typing.get_args(annotation)
         if any(_is_any(_of_new_type(member)) for member in members):
             return _PLAIN  # as in `_union`
@@ -101,11 +101,11 @@ class _Compiler:
             return inner if is_bare or inner is check_json else decoded_again(annotation, self._again)
         if origin is Literal:
             return literal(arguments)
-        if origin in _UNIONS:
+        if origin in UNIONS:
             return self._union(annotation, arguments)
-        if origin in _LISTS:
+        if origin in LISTS:
             return self._items(list, arguments)
-        if origin in _SETS:
+        if origin in SETS:
             return self._items(set, arguments)
         if origin is frozenset:
             return self._items(frozenset, arguments)
@@ -113,7 +113,7 @@ class _Compiler:
             if not arguments or arguments[-1] is Ellipsis:
                 return self._items(tuple, arguments)
             return tuple_of([self.compile(each) for each in arguments])
-        if origin in _DICTS:
+        if origin in DICTS:
             return self._dict(*(arguments or (Any, Any)))
         return decoded_again(annotation, self._again)
 
