@@ -91,7 +91,7 @@ class SuiteLoop(RunLoop, abstract_loop):  # type: ignore[misc]
             for when in self._asked_for:
                 self.advance_time(self._generator.send(when))
             self._asked_for.clear()
-        self.actions.items.clear()
+        self.actions.clear()
 
     # ---- driven by a test
 

@@ -272,7 +272,7 @@ class RunLoop(RefusingLoop):
         tasks = self.live_tasks()
         for handle in self.timers.waiting.values():
             Handle.cancel(handle)
-        for container in (self._ready, self.actions.items, self.conditions, self._tasks, self.timers.waiting):
+        for container in (self._ready, self.actions, self.conditions, self._tasks, self.timers.waiting):
             container.clear()
         return tasks
 

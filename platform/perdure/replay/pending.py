@@ -11,27 +11,55 @@ W = TypeVar("W")
 
 
 class Actions:
-    """Actions of the code since the driver last took them, in order."""
+    """Actions of the code since the driver last took them, in order.
 
-    __slots__ = ("items",)
+    Attributes:
+        items: the actions; None in place of one that was withdrawn.
+    """
+
+    __slots__ = ("_places", "_places_to", "_withdrawn", "items")
 
     def __init__(self) -> None:
         self.items: list[AnyAction] = []
+        self._places: dict[tuple[type[Any], int], int] = {}
+        self._places_to = 0
+        self._withdrawn = 0
 
     def take(self) -> list[AnyAction]:
         """Remove and return all actions."""
         items, self.items = self.items, []
+        if self._places_to:
+            if self._withdrawn:
+                items = [each for each in items if each is not None]
+            self._forget_places()
         return items
 
+    def clear(self) -> None:
+        """Forget all actions."""
+        self.items.clear()
+        self._forget_places()
+
+    def _forget_places(self) -> None:
+        self._places.clear()
+        self._places_to = self._withdrawn = 0
+
     def withdraw(self, kind: type[Any], number: int) -> bool:
-        """Remove an action that was not taken yet; return whether it was there."""
+        """Remove an action that was not taken yet; return whether it was there.
+
+        The places of the actions are noted once, when they are first looked for: code that cancels
+        ten thousand activities in one activation must not search ten thousand actions for each.
+        """
         items: list[Any] = self.items
-        for index in range(len(items) - 1, -1, -1):
-            action: Any = items[index]
-            if type(action) is kind and action.number == number:
-                del items[index]
-                return True
-        return False
+        places = self._places
+        for place in range(self._places_to, len(items)):
+            places[type(items[place]), getattr(items[place], "number", 0)] = place
+        self._places_to = len(items)
+        found = places.pop((kind, number), None)
+        if found is None:
+            return False
+        items[found] = None
+        self._withdrawn += 1
+        return True
 
 
 class Pending(Generic[W]):
