@@ -27,7 +27,8 @@ class Actions:
 
     def take(self) -> list[AnyAction]:
         """Remove and return all actions."""
-        items, self.items = self.items, []
+        items: list[Any] = self.items
+        self.items = []
         if self._places_to:
             if self._withdrawn:
                 items = [each for each in items if each is not None]
